@@ -1,0 +1,243 @@
+//! The profile of a tensor: histograms of all its planes, under every layout of a symbol rule.
+
+use crate::choose::{Counts, chunks};
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+use crate::planes::{Layout, Plane, Role, SymbolRule};
+use crate::pmf::Pmf;
+
+/// Index of the exact zero in the histogram of an exponent plane.
+pub(crate) const ZERO: usize = 256;
+
+/// Histograms of one tensor (one *shard* in the words of paper A).
+#[derive(Debug, Clone)]
+pub struct Profile {
+    element: ElementType,
+    layouts: Vec<LayoutProfile>,
+    units: u64,
+    scratch: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+struct LayoutProfile {
+    layout: Layout,
+    /// Whether all bytes so far fit the layout.
+    fits: bool,
+    /// One histogram for each plane; index 256 counts exact zeros, which are in no other.
+    planes: Vec<Vec<u64>>,
+}
+
+/// What perfect codes would make of a tensor, for comparison with what was achieved.
+///
+/// Codes cover the symbol planes of the best layout; residue counts with all its bits, that of
+/// exact zeros with none. Codebooks count as free.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ideal {
+    /// Bytes of the elements.
+    pub raw_bytes: u64,
+    /// Bytes at the Shannon entropy of the tensor's own PMF.
+    pub shannon_bytes: f64,
+    /// Bytes under an unrestricted Huffman code made for this very tensor.
+    pub huffman_bytes: f64,
+}
+
+impl Profile {
+    /// An empty profile.
+    #[must_use]
+    pub fn new(element: ElementType, rule: SymbolRule) -> Self {
+        let layouts = element
+            .layouts(rule)
+            .map(|layout| {
+                let planes = vec![vec![0; ZERO + 1]; element.planes(layout).len()];
+                LayoutProfile {
+                    layout,
+                    fits: true,
+                    planes,
+                }
+            })
+            .collect();
+        Self {
+            element,
+            layouts,
+            units: 0,
+            scratch: vec![Vec::new(); crate::planes::MAX_PLANES],
+        }
+    }
+
+    /// Counts whole units on top of what was counted before.
+    ///
+    /// # Errors
+    /// [`Error::PartialElement`].
+    pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        let unit_bytes = self.element.unit_bytes();
+        if !bytes.len().is_multiple_of(unit_bytes) {
+            return Err(Error::PartialElement {
+                element: self.element,
+                bytes: bytes.len(),
+            });
+        }
+        self.units += (bytes.len() / unit_bytes) as u64;
+        // Pieces of a few hundred KiB keep the planes in the cache.
+        for piece in bytes.chunks((1 << 18) / unit_bytes * unit_bytes) {
+            self.add_piece(piece);
+        }
+        Ok(())
+    }
+
+    fn add_piece(&mut self, piece: &[u8]) {
+        let unit_bytes = self.element.unit_bytes();
+        for profile in &mut self.layouts {
+            let Some(scheme) = self.element.scheme(profile.layout) else {
+                continue;
+            };
+            if !profile.fits || !scheme.split(unit_bytes, piece, &mut self.scratch) {
+                profile.fits = false;
+                continue;
+            }
+            for (index, plane) in scheme.planes.iter().enumerate() {
+                if plane.role == Role::Residue {
+                    continue;
+                }
+                let symbols = &self.scratch[index];
+                let rest = &self.scratch[index + 1..scheme.planes.len()];
+                let is_zero = |i: usize| plane.centred && rest.iter().all(|p| p[i] == 0);
+                let counts = Counts::of(symbols, chunks(symbols.len(), false), is_zero);
+                counts.add_to(&mut profile.planes[index]);
+            }
+        }
+    }
+
+    /// Adds the counts of a profile of the same element type and rule; others are ignored.
+    pub fn merge(&mut self, other: &Self) {
+        if self.element != other.element {
+            return;
+        }
+        self.units += other.units;
+        for (mine, theirs) in self.layouts.iter_mut().zip(&other.layouts) {
+            mine.fits &= theirs.fits;
+            for (mine, theirs) in mine.planes.iter_mut().zip(&theirs.planes) {
+                mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
+            }
+        }
+    }
+
+    /// The element type.
+    #[must_use]
+    pub const fn element(&self) -> ElementType {
+        self.element
+    }
+
+    /// Number of units counted.
+    #[must_use]
+    pub const fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// The layouts that all bytes fit.
+    pub fn layouts(&self) -> impl Iterator<Item = Layout> + '_ {
+        self.layouts
+            .iter()
+            .filter(|profile| profile.fits)
+            .map(|profile| profile.layout)
+    }
+
+    /// PMF of a plane: `2^width` symbols, or for an exponent plane 257, the last of them the exact
+    /// zero. `None` for residue, an unknown plane, or an empty tensor.
+    #[must_use]
+    pub fn pmf(&self, layout: Layout, plane: usize) -> Option<Pmf> {
+        let spec = self.element.planes(layout).get(plane)?;
+        let profile = self
+            .layouts
+            .iter()
+            .find(|profile| profile.layout == layout)?;
+        let size = if spec.centred {
+            ZERO + 1
+        } else {
+            1 << spec.width
+        };
+        let weights: Vec<f64> = profile.planes[plane][..size]
+            .iter()
+            .map(|&c| c as f64)
+            .collect();
+        Pmf::from_weights(&weights)
+    }
+
+    /// Bytes of a layout when each symbol plane costs `bits_per_symbol(pmf)`.
+    fn bytes(&self, profile: &LayoutProfile, bits_per_symbol: impl Fn(&Pmf) -> f64) -> f64 {
+        let planes = self.element.planes(profile.layout);
+        let zeros = profile
+            .planes
+            .first()
+            .map_or(0, |histogram| histogram[ZERO]);
+        let bits = |(index, plane): (usize, &Plane)| {
+            let symbols = self.units * u64::from(plane.per_unit);
+            match plane.role {
+                Role::Residue => ((symbols - zeros) * u64::from(plane.width)) as f64,
+                Role::Symbols => {
+                    let pmf = self.pmf(profile.layout, index);
+                    symbols as f64 * pmf.map_or(0.0, |pmf| bits_per_symbol(&pmf))
+                }
+            }
+        };
+        planes.iter().enumerate().map(bits).sum::<f64>() / 8.0
+    }
+
+    /// What perfect codes would make of this tensor.
+    #[must_use]
+    pub fn ideal(&self) -> Ideal {
+        let raw_bytes = self.units * self.element.unit_bytes() as u64;
+        let best = |bits_per_symbol: fn(&Pmf) -> f64| {
+            let fitting = self.layouts.iter().filter(|profile| profile.fits);
+            fitting
+                .map(|p| self.bytes(p, bits_per_symbol))
+                .fold(raw_bytes as f64, f64::min)
+        };
+        Ideal {
+            raw_bytes,
+            shannon_bytes: best(Pmf::entropy),
+            huffman_bytes: best(Pmf::huffman_bits),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_have_a_symbol_and_no_residue() {
+        // Two zeros, 1.0, -0.0: exponents 127 and 0 beside the zero symbol.
+        let bytes = [0, 0, 0, 0, 0x80, 0x3f, 0, 0x80];
+        let mut profile = Profile::new(ElementType::Bf16, SymbolRule::Exponent);
+        profile.add(&bytes).unwrap();
+        let pmf = profile.pmf(Layout::Exponent, 0).unwrap();
+        assert_eq!(pmf.probabilities()[ZERO], 0.5);
+        assert_eq!(
+            (pmf.probabilities()[127], pmf.probabilities()[0]),
+            (0.25, 0.25)
+        );
+        let ideal = profile.ideal();
+        assert_eq!((ideal.shannon_bytes, ideal.huffman_bytes), (2.75, 2.75));
+    }
+
+    #[test]
+    fn merging_profiles_is_profiling_the_whole() {
+        let bytes: Vec<u8> = (0..4096u32).map(|i| (i * i >> 3) as u8).collect();
+        let profile = |bytes: &[u8]| {
+            let mut profile = Profile::new(ElementType::E4m3, SymbolRule::Exponent);
+            profile.add(bytes).unwrap();
+            profile
+        };
+        let mut merged = profile(&bytes[..1000]);
+        merged.merge(&profile(&bytes[1000..]));
+        assert_eq!(merged.ideal(), profile(&bytes).ideal());
+        assert_eq!(merged.units(), 4096);
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_a_layout_rule_it_out() {
+        let mut profile = Profile::new(ElementType::E2m3, SymbolRule::Exponent);
+        profile.add(&[1, 2, 0x40]).unwrap();
+        assert_eq!(profile.layouts().collect::<Vec<_>>(), [Layout::Bytes]);
+    }
+}

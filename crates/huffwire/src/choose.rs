@@ -1,0 +1,379 @@
+//! Choosing how to code a plane: which book, which base, or no book at all.
+//!
+//! A book's price on a plane is exact: the sum of the lengths it gives to what the histogram
+//! counted, escapes with their raw bits. No code is written before its price is known, so a block
+//! never grows beyond its raw form and a small header.
+
+use crate::codebook::build::{self, Effort};
+use crate::codebook::{
+    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, WINDOW,
+};
+use crate::lanes;
+use crate::planes::pack::packed_bytes;
+use crate::planes::{Plane, Role};
+use crate::pmf::Pmf;
+
+/// How much work goes into the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Level {
+    /// Code the symbol planes with resident books; residue stays raw. A book is made from the data
+    /// and embedded only where the set has none for the plane.
+    #[default]
+    Fast,
+    /// Code every plane that gains from it, with a book made from the block itself and embedded in
+    /// it wherever that is smaller than the best resident one.
+    Max,
+}
+
+/// Which resident books are considered for a block, and on what evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Choice {
+    /// The cheapest of all books that fit the plane, priced on the whole block.
+    #[default]
+    Cheapest,
+    /// The same, but chosen by a sample of at most 4096 symbols spread over the block.
+    Sample,
+    /// Only the books bound to the tensor's name: one book per tensor kind, as in paper A. The
+    /// cheapest where several are bound.
+    Named,
+}
+
+/// Symbols looked at by [`Choice::Sample`], in runs of 64 spread evenly.
+const SAMPLE: usize = 4096;
+
+/// What was counted in a plane.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
+    /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane.
+    by_symbol: [u32; 256],
+    /// Exact zeros in an exponent plane.
+    zeros: u32,
+}
+
+impl Counts {
+    /// Counts symbols; `is_zero` tells, for an index whose symbol is 0, whether the whole element
+    /// is an exact zero.
+    pub(crate) fn of(
+        symbols: &[u8],
+        chunks: impl Iterator<Item = usize>,
+        is_zero: impl Fn(usize) -> bool,
+    ) -> Self {
+        let mut tables = [[0u32; 256]; 4];
+        let mut zeros = 0;
+        for start in chunks.map(|chunk| chunk * lanes::LANES) {
+            let chunk = &symbols[start..symbols.len().min(start + lanes::LANES)];
+            let before = tables[0][0] + tables[1][0] + tables[2][0] + tables[3][0];
+            // Four tables: neighbours that are equal would wait for each other's store.
+            let mut quads = chunk.chunks_exact(4);
+            for quad in &mut quads {
+                for (table, &symbol) in tables.iter_mut().zip(quad) {
+                    table[usize::from(symbol)] += 1;
+                }
+            }
+            for &symbol in quads.remainder() {
+                tables[0][usize::from(symbol)] += 1;
+            }
+            let after = tables[0][0] + tables[1][0] + tables[2][0] + tables[3][0];
+            if after > before {
+                let candidates = chunk.iter().enumerate().filter(|(_, symbol)| **symbol == 0);
+                zeros += candidates.filter(|(i, _)| is_zero(start + i)).count() as u32;
+            }
+        }
+        let mut by_symbol = [0; 256];
+        for (symbol, count) in by_symbol.iter_mut().enumerate() {
+            *count = tables.iter().map(|table| table[symbol]).sum();
+        }
+        by_symbol[0] -= zeros;
+        Self { by_symbol, zeros }
+    }
+
+    pub(crate) const fn zeros(&self) -> u32 {
+        self.zeros
+    }
+
+    /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
+    pub(crate) fn add_to(&self, histogram: &mut [u64]) {
+        let counts = self.by_symbol.iter().chain([&self.zeros]);
+        for (total, &count) in histogram.iter_mut().zip(counts) {
+            *total += u64::from(count);
+        }
+    }
+
+    fn present(&self) -> impl Iterator<Item = (u8, u64)> {
+        let counts = self.by_symbol.iter().enumerate();
+        counts
+            .filter(|(_, c)| **c > 0)
+            .map(|(s, &c)| (s as u8, u64::from(c)))
+    }
+
+    fn total(&self) -> u64 {
+        self.by_symbol.iter().map(|&c| u64::from(c)).sum::<u64>() + u64::from(self.zeros)
+    }
+
+    /// The one symbol that everything is, if so.
+    fn constant(&self) -> Option<u8> {
+        let zero = (self.zeros > 0).then_some(0);
+        let mut distinct = self
+            .present()
+            .map(|(symbol, _)| symbol)
+            .filter(|s| Some(*s) != zero);
+        match (zero, distinct.next(), distinct.next()) {
+            (Some(only), None, _) | (None, Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Mean of the symbols that are not exact zeros, rounded: the block's centre.
+    fn centre(&self) -> u8 {
+        let (mut mass, mut moment) = (0, 0);
+        for (symbol, count) in self.present() {
+            mass += count;
+            moment += count * u64::from(symbol);
+        }
+        (2 * moment + mass).checked_div(2 * mass).unwrap_or(0) as u8
+    }
+}
+
+/// Indices of the 64-symbol chunks of a plane, all or a sample of them.
+pub(crate) fn chunks(symbols: usize, sample: bool) -> impl Iterator<Item = usize> {
+    let all = symbols.div_ceil(lanes::LANES);
+    let stride = if sample {
+        all.div_ceil(SAMPLE / lanes::LANES).max(1)
+    } else {
+        1
+    };
+    (0..all).step_by(stride)
+}
+
+/// Where the codebook of a coded plane comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Resident(u8),
+    Embedded,
+}
+
+/// How a plane is going to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    Raw,
+    Constant(u8),
+    Coded { source: Source, base: u8 },
+}
+
+/// A decision about a plane, with its consequences.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) coding: Coding,
+    /// Bits of the code words; an upper bound on the stream.
+    pub(crate) code_bits: u64,
+    /// Symbols that take the escape.
+    pub(crate) escapes: u64,
+    /// Bytes of everything stored for this plane, an upper bound; residue saved by coding zeros
+    /// apart is taken off.
+    cost: i64,
+}
+
+impl Plan {
+    pub(crate) const fn constant(symbol: u8) -> Self {
+        Self {
+            coding: Coding::Constant(symbol),
+            code_bits: 0,
+            escapes: 0,
+            cost: 2,
+        }
+    }
+
+    pub(crate) const fn raw(symbols: usize, width: u8) -> Self {
+        let cost = 1 + packed_bytes(symbols, width) as i64;
+        Self {
+            coding: Coding::Raw,
+            code_bits: 0,
+            escapes: 0,
+            cost,
+        }
+    }
+
+    /// Bytes this plan is worth; may be negative, because zeros that are coded apart save residue.
+    pub(crate) const fn cost(&self) -> i64 {
+        self.cost
+    }
+}
+
+/// What a plan depends on beside the counts.
+pub(crate) struct Wish<'a> {
+    pub(crate) plane: &'a Plane,
+    /// Symbols in the plane.
+    pub(crate) symbols: usize,
+    /// Bits of residue that an exact zero saves when it is coded apart.
+    pub(crate) residue_bits: u64,
+    pub(crate) set: &'a CodebookSet,
+    pub(crate) candidates: &'a [u8],
+    pub(crate) level: Level,
+}
+
+impl Wish<'_> {
+    /// The best way to store a plane with these counts; `choosing` are the counts on which books
+    /// are compared (the same, or those of a sample). A book made for the occasion lands in
+    /// `embedded`.
+    pub(crate) fn plan(&self, counts: &Counts, choosing: &Counts, embedded: &mut Codebook) -> Plan {
+        if let Some(symbol) = counts.constant() {
+            return Plan::constant(symbol);
+        }
+        let raw = Plan::raw(self.symbols, self.plane.width);
+        let resident = self.best_resident(counts, choosing);
+        let embed = self.level == Level::Max
+            || (self.candidates.is_empty() && self.plane.role == Role::Symbols);
+        let made = if embed {
+            self.make_book(counts, embedded)
+        } else {
+            None
+        };
+        [raw]
+            .into_iter()
+            .chain(resident)
+            .chain(made)
+            .min_by_key(|plan| plan.cost)
+            .unwrap_or(raw)
+    }
+
+    fn best_resident(&self, counts: &Counts, choosing: &Counts) -> Option<Plan> {
+        let alphabet = self.plane.alphabet();
+        let centre = choosing.centre();
+        let mut best: Option<(u64, u8, u8)> = None;
+        for &number in self.candidates {
+            let Ok(book) = self.set.book(number) else {
+                continue;
+            };
+            if book.lengths().alphabet() != alphabet {
+                continue;
+            }
+            // The mean is a good centre, its neighbours are sometimes better ones: where exactly
+            // the shape of the distribution falls between two powers of two decides.
+            let shifts = if alphabet == Alphabet::Centred {
+                -1..=1
+            } else {
+                0..=0
+            };
+            for shift in shifts {
+                let base = match alphabet {
+                    Alphabet::Centred => centre
+                        .wrapping_sub(book.lengths().origin())
+                        .wrapping_add_signed(shift),
+                    Alphabet::Plain { .. } => 0,
+                };
+                let price = self.price(book, base, choosing);
+                if best.is_none_or(|(lowest, ..)| price < lowest) {
+                    best = Some((price, number, base));
+                }
+            }
+        }
+        let (_, number, base) = best?;
+        let book = self.set.book(number).ok()?;
+        Some(self.coded(book, Source::Resident(number), base, counts, 0))
+    }
+
+    /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
+    fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
+        let prices = book.prices();
+        let escape = u64::from(book.lengths().escape()) + ESCAPE_RAW_BITS;
+        let one = |symbol: u8| match self.plane.alphabet() {
+            Alphabet::Centred => match usize::from(symbol.wrapping_sub(base)) {
+                slot if slot < WINDOW => u64::from(prices[slot]),
+                _ => escape,
+            },
+            Alphabet::Plain { .. } => u64::from(prices[usize::from(symbol)]),
+        };
+        let coded: u64 = counts
+            .present()
+            .map(|(symbol, count)| count * one(symbol))
+            .sum();
+        let zero = match book.lengths().zero() {
+            0 => one(0) + self.residue_bits,
+            length => u64::from(length),
+        };
+        coded + u64::from(counts.zeros) * zero
+    }
+
+    /// The plan of coding with a book.
+    fn coded(
+        &self,
+        book: &Codebook,
+        source: Source,
+        base: u8,
+        counts: &Counts,
+        book_bytes: usize,
+    ) -> Plan {
+        let lengths = book.lengths();
+        let apart = lengths.zero() > 0;
+        let escapes = |symbol: u8| match lengths.alphabet() {
+            Alphabet::Centred => {
+                let slot = symbol.wrapping_sub(base);
+                usize::from(slot) >= ESCAPE_SLOT || lengths.direct(slot) == 0
+            }
+            Alphabet::Plain { .. } => lengths.direct(symbol) == 0,
+        };
+        let mut escaped: u64 = counts
+            .present()
+            .filter(|(s, _)| escapes(*s))
+            .map(|(_, c)| c)
+            .sum();
+        if !apart && counts.zeros > 0 && escapes(0) {
+            escaped += u64::from(counts.zeros);
+        }
+        let zeros = u64::from(counts.zeros);
+        let unsaved = if apart { 0 } else { zeros * self.residue_bits };
+        let code_bits = self.price(book, base, counts) - unsaved - escaped * ESCAPE_RAW_BITS;
+        let saved = if apart { zeros * self.residue_bits } else { 0 };
+        let header = coded_header_bytes(lengths, book_bytes);
+        let stored =
+            header + lanes::states_bytes(book.limit()) + (code_bits / 8 + escaped) as usize;
+        let cost = stored as i64 - (saved / 8) as i64;
+        Plan {
+            coding: Coding::Coded { source, base },
+            code_bits,
+            escapes: escaped,
+            cost,
+        }
+    }
+
+    /// Makes the best book for the counts and prices it, its own bytes included.
+    fn make_book(&self, counts: &Counts, embedded: &mut Codebook) -> Option<Plan> {
+        let alphabet = self.plane.alphabet();
+        let total = counts.total();
+        // 16-bit states are worth more than long codes when there are few symbols.
+        let limit = if total < 8192 {
+            CodeLimit::Short
+        } else {
+            CodeLimit::Long
+        };
+        let mut weights: Vec<f64> = counts.by_symbol.iter().map(|&c| f64::from(c)).collect();
+        let built = match alphabet {
+            Alphabet::Centred => {
+                weights.push(f64::from(counts.zeros));
+                build::centred(&Pmf::from_weights(&weights)?, limit, Effort::Quick).ok()?
+            }
+            Alphabet::Plain { width } => {
+                weights.truncate(1 << width);
+                let pmf = Pmf::from_weights(&weights)?;
+                let gain = (f64::from(width) - pmf.entropy()) * total as f64 / 8.0;
+                // Not worth building when even Shannon would not pay for states and lengths.
+                if gain < (lanes::states_bytes(limit) + 64) as f64 {
+                    return None;
+                }
+                build::plain(&pmf, width, limit, Effort::Quick).ok()?
+            }
+        };
+        embedded.rebuild(built.lengths);
+        let mut bytes = [0; crate::codebook::MAX_BYTES];
+        let book_bytes = built.lengths.write_to(&mut bytes);
+        Some(self.coded(embedded, Source::Embedded, built.base, counts, book_bytes))
+    }
+}
+
+/// Bytes of a coded plane's header: mode, embedded book, base, zeros, stream length, escapes.
+pub(crate) fn coded_header_bytes(lengths: &Lengths, book_bytes: usize) -> usize {
+    let base = usize::from(lengths.alphabet() == Alphabet::Centred);
+    let zeros = if lengths.zero() > 0 { 4 } else { 0 };
+    let escapes = if lengths.escape() > 0 { 4 } else { 0 };
+    1 + book_bytes + base + zeros + 4 + escapes
+}

@@ -1,0 +1,153 @@
+//! The built-in codebook set: a few shapes that serve tensors of all kinds without calibration.
+//!
+//! The books themselves are in `builtin_data.rs`, made from formulas by `examples/builtin.rs`; that
+//! they are complete codes within their limits is checked by the compiler. Every released set stays
+//! readable: data refer to it by its id.
+
+use std::sync::{Arc, LazyLock};
+
+use super::builtin_data as data;
+use super::lengths::{Alphabet, CodeLimit, Lengths};
+use super::set::{Binding, CodebookSet, SetBuilder};
+use crate::element::ElementType;
+use crate::error::Result;
+use crate::planes::Layout;
+
+/// A built-in book.
+pub(super) struct Shape {
+    /// The parameters of the distribution it was made for.
+    pub(super) about: &'static str,
+    pub(super) lengths: Lengths,
+}
+
+pub(super) const fn centred(first: usize, direct: &[u8], escape: u8, zero: u8) -> Lengths {
+    Lengths::constant(
+        Alphabet::Centred,
+        CodeLimit::Short,
+        first,
+        direct,
+        escape,
+        zero,
+    )
+}
+
+pub(super) const fn plain(
+    width: u8,
+    limit: CodeLimit,
+    first: usize,
+    direct: &[u8],
+    escape: u8,
+) -> Lengths {
+    Lengths::constant(Alphabet::Plain { width }, limit, first, direct, escape, 0)
+}
+
+/// What each group of books is for.
+const GROUPS: &[(&[Shape], &[Option<ElementType>], Layout)] = &[
+    // Exponents look alike in all floats: no element type.
+    (data::EXPONENTS, &[None], Layout::Exponent),
+    (data::SCALES, &[Some(ElementType::E8m0)], Layout::Exponent),
+    (data::E4M3, &[Some(ElementType::E4m3)], Layout::Magnitude),
+    (data::E5M2, &[Some(ElementType::E5m2)], Layout::Magnitude),
+    (
+        data::E3M2,
+        &[Some(ElementType::E3m2), Some(ElementType::E3m2Packed)],
+        Layout::Magnitude,
+    ),
+    (
+        data::E2M3,
+        &[Some(ElementType::E2m3), Some(ElementType::E2m3Packed)],
+        Layout::Magnitude,
+    ),
+    (data::E2M1, &[Some(ElementType::E2m1)], Layout::Bytes),
+    (data::I8, &[Some(ElementType::I8)], Layout::Bytes),
+];
+
+static SET: LazyLock<Arc<CodebookSet>> = LazyLock::new(|| {
+    // A group that cannot be added would be a mistake in the tables above, which the tests below
+    // find; the program would then go on without these books, not crash.
+    let mut builder = SetBuilder::new("builtin");
+    for (shapes, elements, layout) in GROUPS {
+        let _ = add_group(&mut builder, shapes, elements, *layout);
+    }
+    Arc::new(builder.build())
+});
+
+fn add_group(
+    builder: &mut SetBuilder,
+    shapes: &[Shape],
+    elements: &[Option<ElementType>],
+    layout: Layout,
+) -> Result<()> {
+    let mut books: Vec<u8> = shapes
+        .iter()
+        .map(|shape| builder.add(shape.lengths))
+        .collect::<Result<_>>()?;
+    books.sort_unstable();
+    books.dedup();
+    for &element in elements {
+        let books = books.clone();
+        builder.bind(Binding {
+            pattern: "*".into(),
+            element,
+            layout,
+            plane: 0,
+            books,
+        })?;
+    }
+    Ok(())
+}
+
+impl CodebookSet {
+    /// The built-in set. See `docs/codebooks.md` for what it was made from and how well it fits.
+    #[must_use]
+    pub fn builtin() -> Arc<Self> {
+        Arc::clone(&SET)
+    }
+
+    /// What a built-in book was made for: the parameters of its distribution.
+    #[must_use]
+    pub fn builtin_about(lengths: &Lengths) -> Option<&'static str> {
+        let mut shapes = GROUPS.iter().flat_map(|group| group.0);
+        shapes
+            .find(|shape| shape.lengths == *lengths)
+            .map(|shape| shape.about)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_is_in_the_set() {
+        let mut builder = SetBuilder::new("builtin");
+        for (shapes, elements, layout) in GROUPS {
+            add_group(&mut builder, shapes, elements, *layout).unwrap();
+        }
+        let set = CodebookSet::builtin();
+        assert_eq!(builder.build(), *set);
+        for book in set.books() {
+            assert!(CodebookSet::builtin_about(book.lengths()).is_some());
+        }
+        assert_eq!(CodebookSet::from_bytes(&set.to_bytes()).unwrap(), *set);
+    }
+
+    #[test]
+    fn floats_of_all_sizes_have_books_and_they_are_narrow() {
+        let set = CodebookSet::builtin();
+        for element in [
+            ElementType::Bf16,
+            ElementType::F16,
+            ElementType::F32,
+            ElementType::E8m0,
+        ] {
+            let books: Vec<u8> = set.candidates(None, element, Layout::Exponent, 0).collect();
+            assert!(!books.is_empty());
+            assert!(
+                books
+                    .iter()
+                    .all(|&n| set.book(n).unwrap().lengths().is_narrow())
+            );
+        }
+    }
+}

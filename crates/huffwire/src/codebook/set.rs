@@ -1,0 +1,471 @@
+//! A set of codebooks: the one thing that sender and receiver must share.
+
+use super::canonical::Codebook;
+use super::lengths::Lengths;
+use super::{SetId, build::Built};
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+use crate::format::checksum::crc32c;
+use crate::format::reader::{Reader, put_string, put_varint};
+use crate::planes::{Layout, MAX_PLANES};
+
+const WHAT: &str = "a codebook set";
+const MAGIC: &[u8; 8] = b"HUFFBOOK";
+const VERSION: u8 = 1;
+/// Numbers from here on mean something else in a block.
+pub(crate) const MAX_BOOKS: usize = 192;
+
+/// Which books serve which symbols: advice to the sender, not part of the set's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Tensor names this is for; `*` stands for any run of characters.
+    pub pattern: String,
+    /// The element type, or any.
+    pub element: Option<ElementType>,
+    /// The layout of the planes.
+    pub layout: Layout,
+    /// The plane, counted from 0.
+    pub plane: u8,
+    /// Numbers of the books to choose from.
+    pub books: Vec<u8>,
+}
+
+impl Binding {
+    /// Whether this binding is about tensors of that name.
+    #[must_use]
+    pub fn matches(&self, tensor: &str) -> bool {
+        matches_pattern(&self.pattern, tensor)
+    }
+}
+
+/// `*` stands for any run of characters, everything else for itself.
+fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut rest) = name.strip_prefix(head) else {
+        return false;
+    };
+    // Between stars the first occurrence is as good as any later one; only the end is anchored.
+    let Some((middle, last)) = tail.rsplit_once('*') else {
+        return rest.ends_with(tail);
+    };
+    for part in middle.split('*') {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// Up to 192 codebooks, numbered, with bindings from tensor kinds to books.
+///
+/// The id covers the books and their numbers: what a receiver needs to decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodebookSet {
+    name: String,
+    books: Vec<Codebook>,
+    bindings: Vec<Binding>,
+    id: SetId,
+}
+
+impl CodebookSet {
+    /// The set's name, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The set's identity.
+    #[must_use]
+    pub const fn id(&self) -> SetId {
+        self.id
+    }
+
+    /// The books by number.
+    #[must_use]
+    pub fn books(&self) -> &[Codebook] {
+        &self.books
+    }
+
+    /// The book with this number.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCodebook`] when the set has none.
+    pub fn book(&self, number: u8) -> Result<&Codebook> {
+        let held = self.books.len();
+        self.books
+            .get(usize::from(number))
+            .ok_or(Error::UnknownCodebook { number, held })
+    }
+
+    /// What the books are for.
+    #[must_use]
+    pub fn bindings(&self) -> &[Binding] {
+        &self.bindings
+    }
+
+    /// Numbers of the books that can code a plane, each once: those bound to the tensor's name, or
+    /// all that fit the plane when `tensor` is `None`.
+    pub fn candidates<'a>(
+        &'a self,
+        tensor: Option<&'a str>,
+        element: ElementType,
+        layout: Layout,
+        plane: u8,
+    ) -> impl Iterator<Item = u8> + 'a {
+        let mut seen = [false; 256];
+        self.bindings
+            .iter()
+            .filter(move |binding| {
+                binding.layout == layout
+                    && binding.plane == plane
+                    && binding.element.is_none_or(|e| e == element)
+                    && tensor.is_none_or(|name| binding.matches(name))
+            })
+            .flat_map(|binding| &binding.books)
+            .copied()
+            .filter(move |&book| !std::mem::replace(&mut seen[usize::from(book)], true))
+    }
+
+    /// Serializes the set; see `docs/format.md`.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(VERSION);
+        put_string(&mut out, &self.name);
+        write_books(&mut out, &self.books);
+        put_varint(&mut out, self.bindings.len() as u64);
+        for binding in &self.bindings {
+            put_string(&mut out, &binding.pattern);
+            out.push(binding.element.map_or(0, ElementType::number));
+            out.push(binding.layout.number());
+            out.push(binding.plane);
+            out.push(binding.books.len() as u8);
+            out.extend_from_slice(&binding.books);
+        }
+        let checksum = crc32c(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    /// Reads what [`CodebookSet::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// A typed error for anything that is not exactly such bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(WHAT, bytes);
+        if reader.take(MAGIC.len())? != MAGIC {
+            return Err(Error::malformed(
+                WHAT,
+                0,
+                "it does not begin as a codebook set does",
+            ));
+        }
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(Error::UnknownVersion {
+                what: WHAT,
+                found: version.into(),
+                supported: VERSION.into(),
+            });
+        }
+        let body = bytes.len() - 4; // The magic was there, so this many are.
+        let stored = u32::from_le_bytes(Reader::new(WHAT, &bytes[body..]).array()?);
+        let computed = crc32c(&bytes[..body]);
+        if stored != computed {
+            return Err(Error::Checksum {
+                what: WHAT,
+                stored,
+                computed,
+            });
+        }
+        let mut reader = Reader::new(WHAT, &bytes[..body]);
+        reader.take(MAGIC.len() + 1)?;
+        let mut builder = SetBuilder::new(reader.string()?);
+        let books = reader.u8()?;
+        for _ in 0..books {
+            let (lengths, size) = Lengths::read(reader.clone().rest())?;
+            reader.take(size)?;
+            if builder.number_of(&lengths).is_some() {
+                return Err(reader.malformed("the same codebook twice"));
+            }
+            builder.add(lengths)?;
+        }
+        let bindings = reader.varint()?;
+        for _ in 0..bindings {
+            let pattern = reader.string()?.to_owned();
+            let element = match reader.u8()? {
+                0 => None,
+                number => Some(
+                    ElementType::from_number(number)
+                        .ok_or_else(|| reader.malformed("an unknown element type"))?,
+                ),
+            };
+            let layout = Layout::from_number(reader.u8()?)
+                .ok_or_else(|| reader.malformed("an unknown layout"))?;
+            let plane = reader.u8()?;
+            let count = usize::from(reader.u8()?);
+            let books = reader.take(count)?.to_vec();
+            builder.bind(Binding {
+                pattern,
+                element,
+                layout,
+                plane,
+                books,
+            })?;
+        }
+        reader.finish()?;
+        Ok(builder.build())
+    }
+}
+
+fn write_books(out: &mut Vec<u8>, books: &[Codebook]) {
+    out.push(books.len() as u8);
+    for book in books {
+        book.lengths().write(out);
+    }
+}
+
+/// Puts a set together.
+#[derive(Debug, Clone)]
+pub struct SetBuilder {
+    name: String,
+    books: Vec<Codebook>,
+    bindings: Vec<Binding>,
+}
+
+impl SetBuilder {
+    /// An empty set of that name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            books: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
+    /// The number of a book with this content, if the set has it already.
+    #[must_use]
+    pub fn number_of(&self, lengths: &Lengths) -> Option<u8> {
+        self.books
+            .iter()
+            .position(|book| book.lengths() == lengths)
+            .map(|number| number as u8)
+    }
+
+    /// Adds a book and returns its number; a book that is there already keeps its number.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when the set is full.
+    pub fn add(&mut self, lengths: Lengths) -> Result<u8> {
+        if let Some(number) = self.number_of(&lengths) {
+            return Ok(number);
+        }
+        let number = self.books.len();
+        if number == MAX_BOOKS {
+            let (found, limit) = (number as u64 + 1, MAX_BOOKS as u64);
+            return Err(Error::TooLarge {
+                what: "a codebook set",
+                found,
+                limit,
+            });
+        }
+        self.books.push(Codebook::new(lengths));
+        Ok(number as u8)
+    }
+
+    /// Adds a freshly built book; see [`SetBuilder::add`].
+    ///
+    /// # Errors
+    /// As [`SetBuilder::add`].
+    pub fn add_built(&mut self, built: &Built) -> Result<u8> {
+        self.add(built.lengths)
+    }
+
+    /// Says what books are for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCodebook`] when the binding names no book, a book that is not there, a plane
+    /// beyond the last, or a book of another alphabet than the plane's.
+    pub fn bind(&mut self, binding: Binding) -> Result<()> {
+        if binding.books.is_empty() || usize::from(binding.plane) >= MAX_PLANES {
+            return Err(Error::codebook(
+                "a binding without a book or without a plane",
+            ));
+        }
+        for &number in &binding.books {
+            let held = self.books.len();
+            let book = self.books.get(usize::from(number));
+            let book = book.ok_or(Error::UnknownCodebook { number, held })?;
+            let fits = |element: ElementType| {
+                let planes = element.planes(binding.layout);
+                let plane = planes.get(usize::from(binding.plane));
+                plane.is_some_and(|plane| plane.alphabet() == book.lengths().alphabet())
+            };
+            let fits = match binding.element {
+                Some(element) => fits(element),
+                None => ElementType::all().any(fits),
+            };
+            if !fits {
+                return Err(Error::codebook(format!(
+                    "codebook {number} is bound to a plane of another alphabet"
+                )));
+            }
+        }
+        self.bindings.push(binding);
+        Ok(())
+    }
+
+    /// Adds all books and bindings of another set, whose numbers may change.
+    ///
+    /// # Errors
+    /// As [`SetBuilder::add`] and [`SetBuilder::bind`].
+    pub fn include(&mut self, other: &CodebookSet) -> Result<()> {
+        let numbers: Vec<u8> = other
+            .books
+            .iter()
+            .map(|book| self.add(*book.lengths()))
+            .collect::<Result<_>>()?;
+        for binding in &other.bindings {
+            let books = binding
+                .books
+                .iter()
+                .map(|&n| numbers[usize::from(n)])
+                .collect();
+            self.bind(Binding {
+                books,
+                ..binding.clone()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The finished set.
+    #[must_use]
+    pub fn build(self) -> CodebookSet {
+        let mut content = Vec::new();
+        write_books(&mut content, &self.books);
+        let id = SetId::of(&content);
+        CodebookSet {
+            name: self.name,
+            books: self.books,
+            bindings: self.bindings,
+            id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codebook::{Alphabet, CodeLimit};
+
+    fn lengths() -> Lengths {
+        let direct = [1, 2, 3, 3];
+        Lengths::new(Alphabet::Plain { width: 2 }, CodeLimit::Long, &direct, 0, 0).unwrap()
+    }
+
+    fn bytes_book() -> Lengths {
+        Lengths::new(
+            Alphabet::Plain { width: 8 },
+            CodeLimit::Short,
+            &[8; 256],
+            0,
+            0,
+        )
+        .unwrap()
+    }
+
+    fn set() -> CodebookSet {
+        let mut builder = SetBuilder::new("test");
+        let book = builder.add(bytes_book()).unwrap();
+        assert_eq!(builder.add(bytes_book()).unwrap(), book, "no book twice");
+        let binding = Binding {
+            pattern: "model.*.weight".into(),
+            element: None,
+            layout: Layout::Bytes,
+            plane: 0,
+            books: vec![book],
+        };
+        builder.bind(binding.clone()).unwrap();
+        let other = builder.add(lengths()).unwrap();
+        assert!(
+            builder
+                .bind(Binding {
+                    books: vec![other],
+                    ..binding.clone()
+                })
+                .is_err()
+        );
+        assert!(
+            builder
+                .bind(Binding {
+                    books: vec![9],
+                    ..binding
+                })
+                .is_err()
+        );
+        builder.build()
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, expected) in [
+            ("*", "anything", true),
+            ("a.*.b", "a.1.b", true),
+            ("a.*.b", "a.b", false),
+            ("a.*.b", "a.1.c.b", true),
+            ("a.*.b*c", "a.x.bc", true),
+            ("a*b*c", "abbc", true),
+            ("a*b*c", "acb", false),
+            ("ab*ba", "aba", false),
+            ("x", "x", true),
+            ("x", "xy", false),
+        ] {
+            assert_eq!(matches_pattern(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn bytes_round_trip_and_any_damage_is_found() {
+        let set = set();
+        let bytes = set.to_bytes();
+        assert_eq!(CodebookSet::from_bytes(&bytes), Ok(set));
+        for cut in 0..bytes.len() {
+            assert!(CodebookSet::from_bytes(&bytes[..cut]).is_err());
+        }
+        for bit in 0..8 * bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(CodebookSet::from_bytes(&damaged).is_err());
+        }
+    }
+
+    #[test]
+    fn candidates_follow_names_and_planes() {
+        let set = set();
+        let candidates = |tensor, layout| {
+            set.candidates(tensor, ElementType::Bf16, layout, 0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(candidates(None, Layout::Bytes), [0]);
+        assert_eq!(candidates(Some("model.3.weight"), Layout::Bytes), [0]);
+        assert!(candidates(Some("model.3.bias"), Layout::Bytes).is_empty());
+        assert!(candidates(None, Layout::Exponent).is_empty());
+    }
+
+    #[test]
+    fn the_id_is_that_of_the_books() {
+        let set = set();
+        let mut renamed = SetBuilder::new("other name");
+        renamed.include(&set).unwrap();
+        assert_eq!(renamed.build().id(), set.id());
+        let mut swapped = SetBuilder::new("test");
+        swapped.add(lengths()).unwrap();
+        swapped.add(bytes_book()).unwrap();
+        assert_ne!(swapped.build().id(), set.id());
+    }
+}

@@ -1,0 +1,382 @@
+//! Encoder and decoder: what a user holds on to. Both own their scratch memory, so that coding a
+//! message allocates nothing once the first one of its kind went through.
+
+use std::sync::Arc;
+
+use crate::choose::{Choice, Level};
+use crate::codebook::CodebookSet;
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
+use crate::format::checksum::crc32c;
+use crate::format::message;
+use crate::planes::SymbolRule;
+
+/// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type.
+pub const POISON: u8 = 0xff;
+
+const CHECKSUM_BYTES: usize = 4;
+
+/// How to encode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// What the symbols are.
+    pub rule: SymbolRule,
+    /// How much work goes into the size.
+    pub level: Level,
+    /// Which resident books are considered.
+    pub choice: Choice,
+    /// Whether each block carries a CRC-32C of its coded bytes. Default: yes.
+    pub checksums: bool,
+    /// Blocks hold at most `2^block_log2` bytes of elements, 10 to 20. Default: 17 (128 KiB).
+    pub block_log2: u8,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self {
+            rule: SymbolRule::default(),
+            level: Level::default(),
+            choice: Choice::default(),
+            checksums: true,
+            block_log2: 17,
+        }
+    }
+}
+
+/// Turns tensors into messages and blocks with the books of a set.
+///
+/// ```
+/// use huffwire::{Decoder, ElementType, Encoder};
+///
+/// let tensor: Vec<u8> = (0..4096u32).flat_map(|i| ((i as f32).sin()).to_le_bytes()).collect();
+/// let mut encoder = Encoder::builtin();
+/// let message = encoder.encode_to_vec(ElementType::F32, &tensor)?;
+/// assert!(message.len() < tensor.len());
+///
+/// let mut restored = vec![0; tensor.len()];
+/// Decoder::builtin().decode(&message, &mut restored)?;
+/// assert_eq!(restored, tensor);
+/// # Ok::<(), huffwire::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Encoder {
+    set: Arc<CodebookSet>,
+    options: EncodeOptions,
+    tensor: String,
+    method: Option<Method>,
+    blocks: BlockEncoder,
+}
+
+impl Encoder {
+    /// An encoder with the books of `set`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a block size outside 1 KiB to 1 MiB.
+    pub fn new(set: Arc<CodebookSet>, options: EncodeOptions) -> Result<Self> {
+        if !block::BLOCK_LOG2.contains(&options.block_log2) {
+            return Err(Error::InvalidOption(
+                "block_log2 must lie in 10..=20".into(),
+            ));
+        }
+        let (tensor, blocks) = (String::new(), BlockEncoder::new());
+        Ok(Self {
+            set,
+            options,
+            tensor,
+            method: None,
+            blocks,
+        })
+    }
+
+    /// An encoder with the built-in books and default options.
+    #[must_use]
+    pub fn builtin() -> Self {
+        Self {
+            set: CodebookSet::builtin(),
+            options: EncodeOptions::default(),
+            tensor: String::new(),
+            method: None,
+            blocks: BlockEncoder::new(),
+        }
+    }
+
+    /// The set in use.
+    #[must_use]
+    pub fn set(&self) -> &CodebookSet {
+        &self.set
+    }
+
+    /// The options in use.
+    #[must_use]
+    pub const fn options(&self) -> &EncodeOptions {
+        &self.options
+    }
+
+    /// Names the tensor that the next calls are about, for [`Choice::Named`].
+    pub fn set_tensor(&mut self, name: &str) {
+        if self.tensor != name {
+            name.clone_into(&mut self.tensor);
+            if self.options.choice == Choice::Named {
+                self.method = None;
+            }
+        }
+    }
+
+    /// Encodes `bytes`, whole units of `element`, as one message into `out`; returns its length, at
+    /// most [`message::bound`].
+    ///
+    /// # Errors
+    /// [`Error::PartialElement`], [`Error::TooLarge`] (over 2³² - 1 units), or
+    /// [`Error::OutputTooSmall`] when `out` is shorter than [`message::capacity`].
+    pub fn encode(&mut self, element: ElementType, bytes: &[u8], out: &mut [u8]) -> Result<usize> {
+        message::encode(self, element, bytes, out)
+    }
+
+    /// Encodes `bytes` as one message in a vector of its own.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_to_vec(&mut self, element: ElementType, bytes: &[u8]) -> Result<Vec<u8>> {
+        let units = bytes.len() / element.unit_bytes();
+        let mut out = vec![0; message::capacity(element, units, self.options.block_log2)];
+        let length = self.encode(element, bytes, &mut out)?;
+        out.truncate(length);
+        Ok(out)
+    }
+
+    /// Encodes whole units as one block and appends it to `out`, checksum (if any) in front;
+    /// returns how many bytes it took.
+    ///
+    /// Blocks are what a file consists of: they can be made in parallel, by one encoder per thread.
+    ///
+    /// # Errors
+    /// [`Error::PartialElement`], or [`Error::TooLarge`] for more than a block may hold.
+    pub fn encode_block(
+        &mut self,
+        element: ElementType,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize> {
+        if !bytes.len().is_multiple_of(element.unit_bytes()) {
+            return Err(Error::PartialElement {
+                element,
+                bytes: bytes.len(),
+            });
+        }
+        let limit = 1u64 << self.options.block_log2;
+        if bytes.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                what: "a block",
+                found: bytes.len() as u64,
+                limit,
+            });
+        }
+        let start = out.len();
+        out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
+        let length = self.block_into(element, bytes, &mut out[start..])?;
+        out.truncate(start + length);
+        Ok(length)
+    }
+
+    pub(crate) fn block_into(
+        &mut self,
+        element: ElementType,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let EncodeOptions {
+            rule,
+            level,
+            choice,
+            checksums,
+            ..
+        } = self.options;
+        let method = match self
+            .method
+            .take()
+            .filter(|method| method.element() == element)
+        {
+            Some(method) => method,
+            None => Method::new(&self.set, element, &self.tensor, rule, level, choice),
+        };
+        let method = self.method.insert(method);
+        if !checksums {
+            return self.blocks.encode(&self.set, method, bytes, out);
+        }
+        let available = out.len();
+        let Some((check, body)) = out.split_at_mut_checked(CHECKSUM_BYTES) else {
+            return Err(Error::OutputTooSmall {
+                needed: CHECKSUM_BYTES,
+                available,
+            });
+        };
+        let length = self.blocks.encode(&self.set, method, bytes, body)?;
+        check.copy_from_slice(&crc32c(&body[..length]).to_le_bytes());
+        Ok(CHECKSUM_BYTES + length)
+    }
+}
+
+/// The longest that [`Encoder::encode_block`] can return for so many bytes.
+pub(crate) const fn block_bound(bytes: usize, checksums: bool) -> usize {
+    block::bound(bytes) + if checksums { CHECKSUM_BYTES } else { 0 }
+}
+
+/// Turns messages and blocks back into tensors.
+#[derive(Debug)]
+pub struct Decoder {
+    set: Arc<CodebookSet>,
+    blocks: BlockDecoder,
+}
+
+impl Decoder {
+    /// A decoder that holds the books of `set`.
+    #[must_use]
+    pub fn new(set: Arc<CodebookSet>) -> Self {
+        Self {
+            set,
+            blocks: BlockDecoder::new(),
+        }
+    }
+
+    /// A decoder that holds the built-in books.
+    #[must_use]
+    pub fn builtin() -> Self {
+        Self::new(CodebookSet::builtin())
+    }
+
+    /// The set in use.
+    #[must_use]
+    pub fn set(&self) -> &CodebookSet {
+        &self.set
+    }
+
+    /// Decodes a message into `out`, which must have exactly the size that
+    /// [`message::Header::raw_bytes`] tells.
+    ///
+    /// Checksums are verified before anything is decoded. After an error every byte of `out` is
+    /// [`POISON`]: a NaN in every float type, nothing that could be taken for data.
+    ///
+    /// # Errors
+    /// A typed error for everything that is not a whole message coded with this decoder's set.
+    pub fn decode(&mut self, message: &[u8], out: &mut [u8]) -> Result<message::Header> {
+        let result = message::decode(self, message, out);
+        if result.is_err() {
+            out.fill(POISON);
+        }
+        result
+    }
+
+    /// Decodes a message into a vector of its own.
+    ///
+    /// Nothing is allocated on the word of a short message alone: a message holds at least one byte
+    /// per block, and a block at most 1 MiB.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_to_vec(&mut self, message: &[u8]) -> Result<(message::Header, Vec<u8>)> {
+        let header = message::Header::read(message)?;
+        self.expect_set(header.set)?;
+        let raw_bytes = header.raw_bytes()?;
+        message::check_blocks(&header, message)?;
+        let mut out = vec![0; raw_bytes];
+        let header = self.decode(message, &mut out)?;
+        Ok((header, out))
+    }
+
+    /// Decodes a block made by [`Encoder::encode_block`] into `out`, which must have exactly the
+    /// size of its elements. After an error every byte of `out` is [`POISON`].
+    ///
+    /// # Errors
+    /// A typed error for everything that is not such a block.
+    pub fn decode_block(
+        &mut self,
+        element: ElementType,
+        checksums: bool,
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let result = self.block_from(element, checksums, block, out);
+        if result.is_err() {
+            out.fill(POISON);
+        }
+        result
+    }
+
+    /// What a block made by [`Encoder::encode_block`] says of itself; `bytes` is the size of its
+    /// elements.
+    ///
+    /// # Errors
+    /// A typed error when the block's header cannot be read.
+    pub fn inspect_block(
+        &self,
+        element: ElementType,
+        checksums: bool,
+        block: &[u8],
+        bytes: usize,
+    ) -> Result<BlockInfo> {
+        BlockInfo::read(&self.set, element, verified(checksums, block)?, bytes)
+    }
+
+    pub(crate) fn block_from(
+        &mut self,
+        element: ElementType,
+        checksums: bool,
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        if !out.len().is_multiple_of(element.unit_bytes()) {
+            return Err(Error::PartialElement {
+                element,
+                bytes: out.len(),
+            });
+        }
+        let limit = 1u64 << block::BLOCK_LOG2.end();
+        if out.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                what: "a block",
+                found: out.len() as u64,
+                limit,
+            });
+        }
+        self.blocks
+            .decode(&self.set, element, verified(checksums, block)?, out)
+    }
+
+    pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
+        let held = self.set.id();
+        if held.short() == short {
+            return Ok(());
+        }
+        let wanted: String = short.iter().map(|byte| format!("{byte:02x}")).collect();
+        Err(Error::SetMismatch {
+            wanted: wanted + "…",
+            held,
+        })
+    }
+}
+
+/// The block without its checksum, which is verified first.
+fn verified(checksums: bool, block: &[u8]) -> Result<&[u8]> {
+    if !checksums {
+        return Ok(block);
+    }
+    let Some((stored, body)) = block.split_first_chunk() else {
+        return Err(Error::Truncated {
+            what: "a block",
+            offset: 0,
+            needed: CHECKSUM_BYTES,
+            available: block.len(),
+        });
+    };
+    let (stored, computed) = (u32::from_le_bytes(*stored), crc32c(body));
+    if stored == computed {
+        Ok(body)
+    } else {
+        Err(Error::Checksum {
+            what: "a block",
+            stored,
+            computed,
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! What can go wrong, said so that the reader knows what, where and what to do.
+
+use std::borrow::Cow;
+
+use crate::codebook::SetId;
+use crate::element::ElementType;
+
+/// Shorthand for a result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure of the library. Hostile input ends here, never in a panic.
+///
+/// Offsets are bytes from the start of the thing named by `what` (a message, a block, a file
+/// directory, a codebook set).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes end before the structure they announce.
+    #[error(
+        "{what} ends early: {needed} bytes are needed at offset {offset} and {available} are there; \
+         the data was cut, fetch or copy it again"
+    )]
+    Truncated {
+        /// The structure being read.
+        what: &'static str,
+        /// Where the missing bytes should begin.
+        offset: usize,
+        /// How many bytes the structure needs there.
+        needed: usize,
+        /// How many bytes are left there.
+        available: usize,
+    },
+    /// A field holds a value that the format does not allow.
+    #[error("{what} is malformed at offset {offset}: {detail}")]
+    Malformed {
+        /// The structure being read.
+        what: &'static str,
+        /// Where the offending field lies.
+        offset: usize,
+        /// What is wrong with it.
+        detail: Cow<'static, str>,
+    },
+    /// The data was written by a format version that this library does not know.
+    #[error(
+        "{what} has format version {found}; this library reads up to version {supported}, \
+         a newer huffwire is needed"
+    )]
+    UnknownVersion {
+        /// The structure being read.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The newest version this library reads.
+        supported: u32,
+    },
+    /// The stored checksum differs from the one computed over the bytes.
+    #[error(
+        "{what} is damaged: its checksum is {computed:08x} where {stored:08x} was stored; \
+         nothing of it was handed out, fetch or copy it again"
+    )]
+    Checksum {
+        /// The structure that failed.
+        what: &'static str,
+        /// The checksum found in the data.
+        stored: u32,
+        /// The checksum of the bytes that are there.
+        computed: u32,
+    },
+    /// Sender and receiver hold different codebook sets.
+    #[error(
+        "the data was coded with codebook set {wanted} but the set at hand is {held}; \
+         load the sender's set (huffwire codebooks export, --codebooks FILE)"
+    )]
+    SetMismatch {
+        /// The set named by the data, or its first 32 bits where the data holds no more.
+        wanted: String,
+        /// The set the receiver was given.
+        held: SetId,
+    },
+    /// A block names a codebook number that the set does not have.
+    #[error(
+        "a block uses codebook number {number}, the set holds {held} codebooks: the data is damaged"
+    )]
+    UnknownCodebook {
+        /// The number in the block.
+        number: u8,
+        /// How many books the set holds.
+        held: usize,
+    },
+    /// The caller's output buffer is too small.
+    #[error("the output buffer holds {available} bytes and {needed} are needed")]
+    OutputTooSmall {
+        /// Bytes the call needs.
+        needed: usize,
+        /// Bytes the buffer has.
+        available: usize,
+    },
+    /// The caller's output buffer does not have the size of the data.
+    #[error(
+        "the data decodes to {needed} bytes and the output buffer holds {available}: pass exactly {needed}"
+    )]
+    OutputLength {
+        /// Bytes the data decodes to.
+        needed: usize,
+        /// Bytes the buffer has.
+        available: usize,
+    },
+    /// The input is no whole number of elements.
+    #[error("{bytes} bytes are no whole number of {element} elements of {} bytes", element.unit_bytes())]
+    PartialElement {
+        /// The element type the caller gave.
+        element: ElementType,
+        /// The length of the input in bytes.
+        bytes: usize,
+    },
+    /// The input is larger than one message or block may be.
+    #[error("{what} of {found} exceeds the limit of {limit}: split the input")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        found: u64,
+        /// The largest size allowed.
+        limit: u64,
+    },
+    /// Code lengths, a PMF or a set that cannot be a codebook.
+    #[error("no valid codebook: {0}")]
+    InvalidCodebook(Cow<'static, str>),
+    /// An option that makes no sense.
+    #[error("invalid option: {0}")]
+    InvalidOption(Cow<'static, str>),
+    /// An error inside one block of a message or file.
+    #[error("block {index}: {source}")]
+    InBlock {
+        /// The block's number, counted from 0.
+        index: u64,
+        /// What went wrong in it.
+        #[source]
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    pub(crate) fn malformed(
+        what: &'static str,
+        offset: usize,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Malformed {
+            what,
+            offset,
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn codebook(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::InvalidCodebook(detail.into())
+    }
+
+    pub(crate) fn in_block(self, index: u64) -> Self {
+        Self::InBlock {
+            index,
+            source: Box::new(self),
+        }
+    }
+}

@@ -1,0 +1,792 @@
+//! A block: the unit of random access and of parallel work. See `docs/format.md`, "Block".
+
+use crate::choose::{self, Choice, Coding, Counts, Level, Plan, Source, Wish};
+use crate::codebook::{
+    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_BYTES, WINDOW, ZERO_SLOT,
+};
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+use crate::format::reader::Reader;
+use crate::lanes;
+use crate::planes::pack::{pack, packed_bytes, unpack};
+use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule};
+
+const WHAT: &str = "a block";
+
+/// First byte of a block that holds the elements as they are.
+const VERBATIM: u8 = 0;
+/// Modes of a plane; lower numbers are numbers of resident books.
+const EMBEDDED: u8 = 0xfd;
+const CONSTANT: u8 = 0xfe;
+const RAW: u8 = 0xff;
+
+/// Smallest and largest block, as powers of two of the bytes of elements it holds.
+pub(crate) const BLOCK_LOG2: std::ops::RangeInclusive<u8> = 10..=20;
+
+/// Room that an encoder needs beyond the bytes of a block: whole groups of words are stored.
+const SLACK: usize = 4 * lanes::LANES;
+
+/// Whole units per block of `2^block_log2` bytes.
+pub(crate) const fn units_per_block(element: ElementType, block_log2: u8) -> usize {
+    (1 << block_log2) / element.unit_bytes()
+}
+
+/// The longest that [`BlockEncoder::encode`] can return for so many bytes.
+pub(crate) const fn bound(bytes: usize) -> usize {
+    1 + bytes
+}
+
+/// The buffer that [`BlockEncoder::encode`] needs for so many bytes.
+pub(crate) const fn capacity(bytes: usize) -> usize {
+    bound(bytes) + SLACK
+}
+
+/// What the sender decided once for a tensor: its symbols, its books, and how to choose.
+#[derive(Debug, Clone)]
+pub(crate) struct Method {
+    element: ElementType,
+    level: Level,
+    choice: Choice,
+    schemes: Vec<(Layout, [Vec<u8>; MAX_PLANES])>,
+}
+
+impl Method {
+    pub(crate) fn new(
+        set: &CodebookSet,
+        element: ElementType,
+        tensor: &str,
+        rule: SymbolRule,
+        level: Level,
+        choice: Choice,
+    ) -> Self {
+        let tensor = (choice == Choice::Named).then_some(tensor);
+        let books = |layout| {
+            std::array::from_fn(|plane| {
+                set.candidates(tensor, element, layout, plane as u8)
+                    .collect()
+            })
+        };
+        let mut schemes: Vec<_> = element
+            .layouts(rule)
+            .map(|layout| (layout, books(layout)))
+            .collect();
+        // Of several layouts, those without a book would have to make one: not at this level,
+        // unless none has any.
+        let has_book = |books: &[Vec<u8>; MAX_PLANES]| books.iter().any(|plane| !plane.is_empty());
+        if level == Level::Fast && schemes.iter().any(|(_, books)| has_book(books)) {
+            schemes.retain(|(_, books)| has_book(books));
+        }
+        Self {
+            element,
+            level,
+            choice,
+            schemes,
+        }
+    }
+
+    pub(crate) const fn element(&self) -> ElementType {
+        self.element
+    }
+}
+
+/// How each plane of a block is stored.
+type Plans = [Option<Plan>; MAX_PLANES];
+
+/// Encodes blocks; owns the scratch memory, so that a block costs no allocation.
+#[derive(Debug)]
+pub(crate) struct BlockEncoder {
+    planes: Vec<Vec<u8>>,
+    slots: Vec<u8>,
+    escapes: Vec<u8>,
+    embedded: Vec<Codebook>,
+}
+
+impl BlockEncoder {
+    pub(crate) fn new() -> Self {
+        Self {
+            planes: vec![Vec::new(); MAX_PLANES],
+            slots: Vec::new(),
+            escapes: Vec::new(),
+            embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
+        }
+    }
+
+    /// Encodes whole units into `out`, which needs [`capacity`] bytes; returns the bytes used, at
+    /// most [`bound`].
+    pub(crate) fn encode(
+        &mut self,
+        set: &CodebookSet,
+        method: &Method,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let (needed, available) = (capacity(bytes.len()), out.len());
+        if available < needed {
+            return Err(Error::OutputTooSmall { needed, available });
+        }
+        let mut best: Option<(i64, usize, Plans)> = None;
+        let mut planned = None;
+        for (index, (layout, candidates)) in method.schemes.iter().enumerate() {
+            let Some(scheme) = method.element.scheme(*layout) else {
+                continue;
+            };
+            if !scheme.split(method.element.unit_bytes(), bytes, &mut self.planes) {
+                continue;
+            }
+            planned = Some(index);
+            let plans = self.plan(set, method, scheme, candidates);
+            let cost = 1 + plans.iter().flatten().map(Plan::cost).sum::<i64>();
+            if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
+                best = Some((cost, index, plans));
+            }
+        }
+        let verbatim_cost = bound(bytes.len()) as i64;
+        if let Some((_, index, mut plans)) = best.filter(|(cost, ..)| *cost < verbatim_cost) {
+            let (layout, candidates) = &method.schemes[index];
+            if let Some(scheme) = method.element.scheme(*layout) {
+                if planned != Some(index) {
+                    scheme.split(method.element.unit_bytes(), bytes, &mut self.planes);
+                    plans = self.plan(set, method, scheme, candidates);
+                }
+                return self.write(set, scheme, &plans, out);
+            }
+        }
+        out[0] = VERBATIM;
+        out[1..=bytes.len()].copy_from_slice(bytes);
+        Ok(bound(bytes.len()))
+    }
+
+    fn plan(
+        &mut self,
+        set: &CodebookSet,
+        method: &Method,
+        scheme: &Scheme,
+        candidates: &[Vec<u8>; MAX_PLANES],
+    ) -> Plans {
+        let mut plans = Plans::default();
+        self.slots.clear();
+        let count = scheme.planes.len();
+        let residue_bits = scheme.planes.iter().filter(|p| p.role == Role::Residue);
+        let residue_bits: u64 = residue_bits.map(|p| u64::from(p.width)).sum();
+        for (index, plane) in scheme.planes.iter().enumerate() {
+            let symbols = &self.planes[index];
+            if plane.role == Role::Residue && method.level == Level::Fast {
+                plans[index] = Some(plan_residue(plane, symbols));
+                continue;
+            }
+            let (centred, rest) = (plane.centred, &self.planes[index + 1..count]);
+            let is_zero = |i: usize| centred && rest.iter().all(|plane| plane[i] == 0);
+            let count_in =
+                |sample| Counts::of(symbols, choose::chunks(symbols.len(), sample), is_zero);
+            let counts = count_in(false);
+            let sample = (method.choice == Choice::Sample).then(|| count_in(true));
+            let wish = Wish {
+                plane,
+                symbols: symbols.len(),
+                residue_bits,
+                set,
+                candidates: &candidates[index],
+                level: method.level,
+            };
+            let choosing = sample.as_ref().unwrap_or(&counts);
+            let plan = wish.plan(&counts, choosing, &mut self.embedded[index]);
+            plans[index] = Some(plan);
+            if self.zeros_apart(set, plane, &plan, index) && counts.zeros() > 0 {
+                self.compact(count);
+            }
+        }
+        plans
+    }
+
+    fn book<'a>(
+        &'a self,
+        set: &'a CodebookSet,
+        source: Source,
+        plane: usize,
+    ) -> Option<&'a Codebook> {
+        match source {
+            Source::Resident(number) => set.book(number).ok(),
+            Source::Embedded => self.embedded.get(plane),
+        }
+    }
+
+    fn zeros_apart(&self, set: &CodebookSet, plane: &Plane, plan: &Plan, index: usize) -> bool {
+        let Coding::Coded { source, .. } = plan.coding else {
+            return false;
+        };
+        let book = self.book(set, source, index);
+        plane.centred && book.is_some_and(|book| book.lengths().zero() > 0)
+    }
+
+    /// Takes the residue of exact zeros out of the residue planes, and marks the zeros in `slots`.
+    fn compact(&mut self, count: usize) {
+        let (exponents, residue) = self.planes[..count].split_at_mut(1);
+        self.slots.clear();
+        self.slots
+            .extend(exponents[0].iter().enumerate().map(|(i, &exponent)| {
+                let zero = exponent == 0 && residue.iter().all(|plane| plane[i] == 0);
+                if zero { ZERO_SLOT as u8 } else { 0 }
+            }));
+        for plane in residue {
+            let mut kept = 0;
+            for (i, &slot) in self.slots.iter().enumerate() {
+                plane[kept] = plane[i];
+                kept += usize::from(slot == 0);
+            }
+            plane.truncate(kept);
+        }
+    }
+
+    /// Writes header and payload; the plans were made for what is in `planes`.
+    fn write(
+        &mut self,
+        set: &CodebookSet,
+        scheme: &Scheme,
+        plans: &Plans,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let count = scheme.planes.len();
+        // Where each plane's header goes: sizes do not depend on the payload.
+        let mut header_at = [1; MAX_PLANES + 1];
+        for (index, plan) in plans[..count].iter().enumerate() {
+            let size = match plan.map(|plan| plan.coding) {
+                None | Some(Coding::Raw) => 1,
+                Some(Coding::Constant(_)) => 2,
+                Some(Coding::Coded { source, .. }) => {
+                    let book = self.book(set, source, index);
+                    let book = book.ok_or(Error::UnknownCodebook { number: 0, held: 0 })?;
+                    let mut bytes = [0; MAX_BYTES];
+                    let book_bytes = match source {
+                        Source::Embedded => book.lengths().write_to(&mut bytes),
+                        Source::Resident(_) => 0,
+                    };
+                    choose::coded_header_bytes(book.lengths(), book_bytes)
+                }
+            };
+            header_at[index + 1] = header_at[index] + size;
+        }
+        out[0] = scheme.layout.number();
+        let mut at = header_at[count];
+        for index in (0..count).rev() {
+            let header = header_at[index];
+            let plane = &scheme.planes[index];
+            match plans[index].map(|plan| (plan.coding, plan)) {
+                None | Some((Coding::Raw, _)) => {
+                    out[header] = RAW;
+                    let symbols = &self.planes[index];
+                    let size = packed_bytes(symbols.len(), plane.width);
+                    pack(symbols, plane.width, &mut out[at..at + size]);
+                    at += size;
+                }
+                Some((Coding::Constant(symbol), _)) => {
+                    out[header..header + 2].copy_from_slice(&[CONSTANT, symbol]);
+                }
+                Some((Coding::Coded { source, base }, plan)) => {
+                    let header_end = header_at[index + 1];
+                    let (head, payload) = out.split_at_mut(at);
+                    let head = &mut head[header..header_end];
+                    at +=
+                        self.write_coded(set, plane, index, source, base, &plan, head, payload)?;
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    #[allow(clippy::too_many_arguments)] // One call site; a struct would only rename them.
+    fn write_coded(
+        &mut self,
+        set: &CodebookSet,
+        plane: &Plane,
+        index: usize,
+        source: Source,
+        base: u8,
+        plan: &Plan,
+        head: &mut [u8],
+        payload: &mut [u8],
+    ) -> Result<usize> {
+        let mut zeros = 0;
+        let book = match source {
+            Source::Resident(number) => set.book(number)?,
+            Source::Embedded => &self.embedded[index],
+        };
+        let lengths = book.lengths();
+        let symbols = &self.planes[index];
+        self.escapes.clear();
+        let slots: &[u8] = if plane.centred {
+            let marked = lengths.zero() > 0 && self.slots.len() == symbols.len();
+            if marked {
+                for (slot, &symbol) in self.slots.iter_mut().zip(symbols) {
+                    let inside = symbol.wrapping_sub(base).min(ESCAPE_SLOT as u8);
+                    zeros += u32::from(*slot != 0);
+                    *slot = if *slot == 0 { inside } else { *slot };
+                }
+            } else {
+                self.slots.clear();
+                let inside = |symbol: &u8| symbol.wrapping_sub(base).min(ESCAPE_SLOT as u8);
+                self.slots.extend(symbols.iter().map(inside));
+            }
+            &self.slots
+        } else {
+            symbols
+        };
+        if plan.escapes > 0 {
+            let coded = |slot: u8| lengths.direct(slot) > 0 || usize::from(slot) == ZERO_SLOT;
+            let escaped = |slot: u8| {
+                if plane.centred {
+                    !coded(slot)
+                } else {
+                    lengths.direct(slot) == 0
+                }
+            };
+            let pairs = slots.iter().zip(symbols);
+            self.escapes.extend(
+                pairs
+                    .filter(|(slot, _)| escaped(**slot))
+                    .map(|(_, &raw)| raw),
+            );
+        }
+        let states_bytes = lanes::states_bytes(book.limit());
+        let (states, stream) = payload.split_at_mut(states_bytes);
+        let stream_bytes = lanes::encode(book, slots, states, stream)?;
+        debug_assert!(stream_bytes as u64 <= plan.code_bits / 8);
+        let after = &mut stream[stream_bytes..stream_bytes + self.escapes.len()];
+        after.copy_from_slice(&self.escapes);
+
+        let mut fields = Fields { head, at: 0 };
+        match source {
+            Source::Resident(number) => fields.put(&[number]),
+            Source::Embedded => {
+                let mut bytes = [0; MAX_BYTES];
+                let size = lengths.write_to(&mut bytes);
+                fields.put(&[EMBEDDED]);
+                fields.put(&bytes[..size]);
+            }
+        }
+        if plane.centred {
+            fields.put(&[base]);
+        }
+        if lengths.zero() > 0 {
+            fields.put(&zeros.to_le_bytes());
+        }
+        fields.put(&(stream_bytes as u32).to_le_bytes());
+        if lengths.escape() > 0 {
+            fields.put(&(self.escapes.len() as u32).to_le_bytes());
+        }
+        Ok(states_bytes + stream_bytes + self.escapes.len())
+    }
+}
+
+/// Residue at the fast level: raw, unless it is all the same.
+fn plan_residue(plane: &Plane, symbols: &[u8]) -> Plan {
+    let constant = symbols
+        .split_first()
+        .filter(|(first, rest)| rest.iter().all(|s| s == *first));
+    match constant {
+        Some((&symbol, _)) => Plan::constant(symbol),
+        None => Plan::raw(symbols.len(), plane.width),
+    }
+}
+
+struct Fields<'a> {
+    head: &'a mut [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.head[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+}
+
+/// Header of one plane, as read.
+#[derive(Debug, Clone, Copy)]
+enum PlaneHeader {
+    Raw,
+    Constant(u8),
+    Coded {
+        source: Source,
+        base: u8,
+        zeros: usize,
+        stream: usize,
+        escapes: usize,
+    },
+}
+
+/// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
+#[derive(Debug)]
+pub(crate) struct BlockDecoder {
+    planes: Vec<Vec<u8>>,
+    slots: Vec<u8>,
+    embedded: Vec<Codebook>,
+}
+
+impl BlockDecoder {
+    pub(crate) fn new() -> Self {
+        Self {
+            planes: vec![Vec::new(); MAX_PLANES],
+            slots: Vec::new(),
+            embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
+        }
+    }
+
+    /// Decodes a block of exactly `out.len()` bytes of elements, whole units, at most 1 MiB. The
+    /// contents of `out` are undefined after an error.
+    pub(crate) fn decode(
+        &mut self,
+        set: &CodebookSet,
+        element: ElementType,
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let mut reader = Reader::new(WHAT, block);
+        let number = reader.u8()?;
+        if number == VERBATIM {
+            let bytes = reader.take(out.len())?;
+            reader.finish()?;
+            out.copy_from_slice(bytes);
+            return Ok(());
+        }
+        let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
+        let scheme = scheme.ok_or_else(|| {
+            Error::malformed(
+                WHAT,
+                0,
+                format!("layout {number}, which {element} does not have"),
+            )
+        })?;
+        let units = out.len() / element.unit_bytes();
+        let mut headers = [PlaneHeader::Raw; MAX_PLANES];
+        for (index, plane) in scheme.planes.iter().enumerate() {
+            headers[index] = self.read_header(set, plane, index, units, &mut reader)?;
+        }
+        let zeros = match headers[0] {
+            PlaneHeader::Coded { zeros, .. } => zeros,
+            _ => 0,
+        };
+        // Payloads lie in reverse order of the planes, exponents (who know where zeros are) last;
+        // they are decoded in the order of the planes, so first find out where each begins.
+        let mut payloads: [&[u8]; MAX_PLANES] = [&[]; MAX_PLANES];
+        for (index, plane) in scheme.planes.iter().enumerate().rev() {
+            let symbols = symbols_of(plane, index, units, zeros);
+            let size = match headers[index] {
+                PlaneHeader::Raw => packed_bytes(symbols, plane.width),
+                PlaneHeader::Constant(_) => 0,
+                PlaneHeader::Coded {
+                    source,
+                    stream,
+                    escapes,
+                    ..
+                } => {
+                    let limit = self.book(set, source, index)?.limit();
+                    lanes::states_bytes(limit) + stream + escapes
+                }
+            };
+            payloads[index] = reader.take(size)?;
+        }
+        reader.finish()?;
+        for (index, plane) in scheme.planes.iter().enumerate() {
+            let symbols = symbols_of(plane, index, units, zeros);
+            self.decode_plane(set, plane, index, symbols, headers[index], payloads[index])?;
+            if index > 0 && zeros > 0 {
+                let marks = self
+                    .slots
+                    .iter()
+                    .map(|&slot| usize::from(slot) == ZERO_SLOT);
+                spread(&mut self.planes[index], units, marks);
+            }
+        }
+        scheme.merge(&self.planes, out);
+        Ok(())
+    }
+
+    fn book<'a>(
+        &'a self,
+        set: &'a CodebookSet,
+        source: Source,
+        plane: usize,
+    ) -> Result<&'a Codebook> {
+        match source {
+            Source::Resident(number) => set.book(number),
+            Source::Embedded => Ok(&self.embedded[plane]),
+        }
+    }
+
+    fn read_header(
+        &mut self,
+        set: &CodebookSet,
+        plane: &Plane,
+        index: usize,
+        units: usize,
+        reader: &mut Reader<'_>,
+    ) -> Result<PlaneHeader> {
+        let source = match reader.u8()? {
+            RAW => return Ok(PlaneHeader::Raw),
+            CONSTANT => {
+                let symbol = reader.u8()?;
+                return if u32::from(symbol) >> plane.width == 0 {
+                    Ok(PlaneHeader::Constant(symbol))
+                } else {
+                    Err(reader.malformed("a constant outside the alphabet"))
+                };
+            }
+            EMBEDDED => {
+                let (lengths, size) = Lengths::read(reader.clone().rest())?;
+                reader.take(size)?;
+                self.embedded[index].rebuild(lengths);
+                Source::Embedded
+            }
+            number => Source::Resident(number),
+        };
+        let lengths = *self.book(set, source, index)?.lengths();
+        if lengths.alphabet() != plane.alphabet() {
+            return Err(reader.malformed("a codebook of another alphabet than the plane's"));
+        }
+        let base = if lengths.alphabet() == Alphabet::Centred {
+            reader.u8()?
+        } else {
+            0
+        };
+        let zeros = if lengths.zero() > 0 {
+            reader.u32()? as usize
+        } else {
+            0
+        };
+        let stream = reader.u32()? as usize;
+        let escapes = if lengths.escape() > 0 {
+            reader.u32()? as usize
+        } else {
+            0
+        };
+        if zeros > units {
+            return Err(reader.malformed("more zeros than elements"));
+        }
+        if stream % (lanes::states_bytes(lengths.limit()) / 2 / lanes::LANES) != 0 {
+            return Err(reader.malformed("a stream that is no whole number of words"));
+        }
+        Ok(PlaneHeader::Coded {
+            source,
+            base,
+            zeros,
+            stream,
+            escapes,
+        })
+    }
+
+    fn decode_plane(
+        &mut self,
+        set: &CodebookSet,
+        plane: &Plane,
+        index: usize,
+        count: usize,
+        header: PlaneHeader,
+        payload: &[u8],
+    ) -> Result<()> {
+        match header {
+            PlaneHeader::Raw => {
+                let symbols = &mut self.planes[index];
+                symbols.resize(count, 0);
+                if !unpack(payload, plane.width, symbols) {
+                    return Err(Error::malformed(WHAT, 0, "padding bits that are not zero"));
+                }
+            }
+            PlaneHeader::Constant(symbol) => {
+                let symbols = &mut self.planes[index];
+                symbols.clear();
+                symbols.resize(count, symbol);
+            }
+            PlaneHeader::Coded {
+                source,
+                base,
+                zeros,
+                stream,
+                escapes,
+            } => {
+                let book = match source {
+                    Source::Resident(number) => set.book(number)?,
+                    Source::Embedded => &self.embedded[index],
+                };
+                let symbols = &mut self.planes[index];
+                let (states, payload) = payload.split_at(lanes::states_bytes(book.limit()));
+                let (stream, escaped) = payload.split_at(stream);
+                symbols.resize(count, 0);
+                if plane.centred {
+                    self.slots.resize(count, 0);
+                    lanes::decode(book, states, stream, &mut self.slots)?;
+                    from_slots(&self.slots, base, zeros, escaped, symbols)?;
+                } else {
+                    lanes::decode(book, states, stream, symbols)?;
+                    if let Some(escape) = book.lengths().escape_slot() {
+                        fill_escapes(symbols, escape, escaped)?;
+                    }
+                }
+                debug_assert_eq!(escaped.len(), escapes);
+                if plane.width < 8 && symbols.iter().any(|&s| s >> plane.width != 0) {
+                    return Err(Error::malformed(WHAT, 0, "a symbol outside the alphabet"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Symbols stored for a plane: exact zeros that are coded apart have no residue.
+const fn symbols_of(plane: &Plane, index: usize, units: usize, zeros: usize) -> usize {
+    if index > 0 {
+        units * plane.per_unit as usize - zeros
+    } else {
+        units * plane.per_unit as usize
+    }
+}
+
+const WRONG_COUNT: &str = "the decoded symbols do not match the counts in the header";
+
+/// Slots of a centred book back to exponents.
+fn from_slots(
+    slots: &[u8],
+    base: u8,
+    zeros: usize,
+    escaped: &[u8],
+    exponents: &mut [u8],
+) -> Result<()> {
+    if zeros == 0 && escaped.is_empty() {
+        for (exponent, &slot) in exponents.iter_mut().zip(slots) {
+            *exponent = base.wrapping_add(slot);
+        }
+        let special = slots.iter().any(|&slot| usize::from(slot) >= WINDOW);
+        return if special {
+            Err(Error::malformed(WHAT, 0, WRONG_COUNT))
+        } else {
+            Ok(())
+        };
+    }
+    let (mut escaped, mut zeros_seen, mut missing) = (escaped.iter(), 0, false);
+    for (exponent, &slot) in exponents.iter_mut().zip(slots) {
+        *exponent = match usize::from(slot) {
+            ZERO_SLOT => {
+                zeros_seen += 1;
+                0
+            }
+            ESCAPE_SLOT => escaped.next().copied().unwrap_or_else(|| {
+                missing = true;
+                0
+            }),
+            _ => base.wrapping_add(slot),
+        };
+    }
+    if missing || escaped.next().is_some() || zeros_seen != zeros {
+        return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
+    }
+    Ok(())
+}
+
+/// Puts raw symbols where the decoder saw the escape.
+fn fill_escapes(symbols: &mut [u8], escape: u8, escaped: &[u8]) -> Result<()> {
+    let mut escaped = escaped.iter();
+    for symbol in symbols.iter_mut().filter(|symbol| **symbol == escape) {
+        *symbol = *escaped
+            .next()
+            .ok_or_else(|| Error::malformed(WHAT, 0, WRONG_COUNT))?;
+    }
+    match escaped.next() {
+        Some(_) => Err(Error::malformed(WHAT, 0, WRONG_COUNT)),
+        None => Ok(()),
+    }
+}
+
+/// Spreads the residue of non-zero elements over all elements; zeros get 0. From the back, so that
+/// nothing is overwritten before it was moved.
+fn spread(
+    plane: &mut Vec<u8>,
+    units: usize,
+    marks: impl DoubleEndedIterator<Item = bool> + ExactSizeIterator,
+) {
+    let mut kept = plane.len();
+    plane.resize(units, 0);
+    for (unit, zero) in marks.enumerate().rev() {
+        plane[unit] = if zero {
+            0
+        } else {
+            kept -= 1;
+            plane[kept]
+        };
+    }
+}
+
+/// What a block consists of, for people: the layout and how each plane is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// The layout; `None` for a block stored verbatim.
+    pub layout: Option<Layout>,
+    /// How each plane is stored.
+    pub planes: Vec<PlaneInfo>,
+}
+
+/// How a plane of a block is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaneInfo {
+    /// As it is.
+    Raw,
+    /// One symbol, repeated.
+    Constant(u8),
+    /// With a book of the set.
+    Resident {
+        /// The book's number.
+        book: u8,
+        /// Exponent of slot 0 (centred books).
+        base: u8,
+    },
+    /// With a book stored in the block.
+    Embedded {
+        /// The limit on its codes.
+        limit: CodeLimit,
+    },
+}
+
+impl BlockInfo {
+    /// Reads the header of a block of `bytes` bytes of elements.
+    pub(crate) fn read(
+        set: &CodebookSet,
+        element: ElementType,
+        block: &[u8],
+        bytes: usize,
+    ) -> Result<Self> {
+        let mut reader = Reader::new(WHAT, block);
+        let number = reader.u8()?;
+        if number == VERBATIM {
+            return Ok(Self {
+                layout: None,
+                planes: Vec::new(),
+            });
+        }
+        let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
+        let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
+        let mut decoder = BlockDecoder::new();
+        let units = bytes / element.unit_bytes();
+        let mut planes = Vec::new();
+        for (index, plane) in scheme.planes.iter().enumerate() {
+            planes.push(
+                match decoder.read_header(set, plane, index, units, &mut reader)? {
+                    PlaneHeader::Raw => PlaneInfo::Raw,
+                    PlaneHeader::Constant(symbol) => PlaneInfo::Constant(symbol),
+                    PlaneHeader::Coded {
+                        source: Source::Resident(book),
+                        base,
+                        ..
+                    } => PlaneInfo::Resident { book, base },
+                    PlaneHeader::Coded {
+                        source: Source::Embedded,
+                        ..
+                    } => PlaneInfo::Embedded {
+                        limit: decoder.embedded[index].limit(),
+                    },
+                },
+            );
+        }
+        Ok(Self {
+            layout: Some(scheme.layout),
+            planes,
+        })
+    }
+}

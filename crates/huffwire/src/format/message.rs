@@ -1,0 +1,241 @@
+//! Messages: one tensor on its way over a link. See `docs/format.md`, "Message".
+//!
+//! A message is a header of 16 bytes and blocks. It does not carry codebooks: the receiver holds the
+//! same [`CodebookSet`](crate::CodebookSet), which the header proves by 32 bits of its id.
+
+use super::block;
+use super::checksum::crc32c;
+use super::reader::Reader;
+use crate::codec::{Decoder, Encoder};
+use crate::element::ElementType;
+use crate::error::{Error, Result};
+
+const WHAT: &str = "a message";
+const MAGIC: u8 = b'H';
+const VERSION: u8 = 1;
+const CHECKSUMS: u8 = 1;
+
+/// Bytes of the message header.
+pub const HEADER_BYTES: usize = 16;
+/// Bytes of a block's length, and of its checksum where there is one.
+const FIELD_BYTES: usize = 4;
+
+/// What a message says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The element type.
+    pub element: ElementType,
+    /// Number of units (see [`ElementType`]).
+    pub units: u32,
+    /// Whether each block carries a CRC-32C of its coded bytes.
+    pub checksums: bool,
+    /// First 32 bits of the id of the codebook set.
+    pub set: [u8; 4],
+    /// Blocks hold at most `2^block_log2` bytes of elements.
+    pub block_log2: u8,
+}
+
+impl Header {
+    /// Bytes of elements that the message decodes to.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when this machine cannot address so many.
+    pub fn raw_bytes(&self) -> Result<usize> {
+        let bytes = u64::from(self.units) * self.element.unit_bytes() as u64;
+        let limit = isize::MAX as u64;
+        match usize::try_from(bytes) {
+            Ok(size) if bytes <= limit => Ok(size),
+            _ => Err(Error::TooLarge {
+                what: "a tensor",
+                found: bytes,
+                limit,
+            }),
+        }
+    }
+
+    /// Reads the header of a message. Its own checksum is verified.
+    ///
+    /// # Errors
+    /// A typed error when the bytes are no header of a version this library reads.
+    pub fn read(message: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(WHAT, message);
+        let bytes: [u8; HEADER_BYTES] = reader.array()?;
+        let &[
+            magic,
+            kind,
+            element,
+            block_log2,
+            s0,
+            s1,
+            s2,
+            s3,
+            u0,
+            u1,
+            u2,
+            u3,
+            ref check @ ..,
+        ] = &bytes;
+        if magic != MAGIC {
+            return Err(Error::malformed(
+                WHAT,
+                0,
+                "it does not begin as a message does",
+            ));
+        }
+        if kind >> 4 != VERSION {
+            let (found, supported) = (u32::from(kind >> 4), u32::from(VERSION));
+            return Err(Error::UnknownVersion {
+                what: WHAT,
+                found,
+                supported,
+            });
+        }
+        let stored = u32::from_le_bytes(*check);
+        let computed = crc32c(&bytes[..HEADER_BYTES - FIELD_BYTES]);
+        if stored != computed {
+            return Err(Error::Checksum {
+                what: "the header of a message",
+                stored,
+                computed,
+            });
+        }
+        if kind & 15 & !CHECKSUMS != 0 {
+            return Err(Error::malformed(
+                WHAT,
+                1,
+                "flags that this version does not know",
+            ));
+        }
+        let element = ElementType::from_number(element)
+            .ok_or_else(|| Error::malformed(WHAT, 2, "an unknown element type"))?;
+        if !block::BLOCK_LOG2.contains(&block_log2) {
+            return Err(Error::malformed(
+                WHAT,
+                3,
+                "a block size outside 1 KiB to 1 MiB",
+            ));
+        }
+        Ok(Self {
+            element,
+            units: u32::from_le_bytes([u0, u1, u2, u3]),
+            checksums: kind & CHECKSUMS != 0,
+            set: [s0, s1, s2, s3],
+            block_log2,
+        })
+    }
+
+    fn write(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let kind = VERSION << 4 | u8::from(self.checksums) * CHECKSUMS;
+        bytes[..4].copy_from_slice(&[MAGIC, kind, self.element.number(), self.block_log2]);
+        bytes[4..8].copy_from_slice(&self.set);
+        bytes[8..12].copy_from_slice(&self.units.to_le_bytes());
+        let check = crc32c(&bytes[..12]);
+        bytes[12..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+}
+
+/// The longest message for `units` units of a type, whatever their values, under blocks of
+/// `2^block_log2` bytes (the default of [`EncodeOptions`](crate::EncodeOptions) is 17): 16 bytes, and
+/// 9 for each block, on top of the elements.
+#[must_use]
+pub const fn bound(element: ElementType, units: usize, block_log2: u8) -> usize {
+    let bytes = units.saturating_mul(element.unit_bytes());
+    let blocks = units.div_ceil(block::units_per_block(element, block_log2));
+    HEADER_BYTES + bytes.saturating_add(blocks.saturating_mul(2 * FIELD_BYTES + block::bound(0)))
+}
+
+/// The size of the buffer that [`Encoder::encode`] wants for `units` units: [`bound`], and 256 bytes
+/// that an encoder may scribble on.
+#[must_use]
+pub const fn capacity(element: ElementType, units: usize, block_log2: u8) -> usize {
+    bound(element, units, block_log2).saturating_add(block::capacity(0) - block::bound(0))
+}
+
+pub(crate) fn encode(
+    encoder: &mut Encoder,
+    element: ElementType,
+    bytes: &[u8],
+    out: &mut [u8],
+) -> Result<usize> {
+    let unit_bytes = element.unit_bytes();
+    if !bytes.len().is_multiple_of(unit_bytes) {
+        return Err(Error::PartialElement {
+            element,
+            bytes: bytes.len(),
+        });
+    }
+    let units = bytes.len() / unit_bytes;
+    let Ok(count) = u32::try_from(units) else {
+        let (found, limit) = (units as u64, u64::from(u32::MAX));
+        return Err(Error::TooLarge {
+            what: "a message (in units)",
+            found,
+            limit,
+        });
+    };
+    let options = *encoder.options();
+    let needed = capacity(element, units, options.block_log2);
+    if out.len() < needed {
+        return Err(Error::OutputTooSmall {
+            needed,
+            available: out.len(),
+        });
+    }
+    let header = Header {
+        element,
+        units: count,
+        checksums: options.checksums,
+        set: encoder.set().id().short(),
+        block_log2: options.block_log2,
+    };
+    out[..HEADER_BYTES].copy_from_slice(&header.write());
+    let mut at = HEADER_BYTES;
+    let block_bytes = block::units_per_block(element, options.block_log2) * unit_bytes;
+    for bytes in bytes.chunks(block_bytes) {
+        let (length_field, rest) = out[at..].split_at_mut(FIELD_BYTES);
+        let length = encoder.block_into(element, bytes, rest)?;
+        length_field.copy_from_slice(&(length as u32).to_le_bytes());
+        at += FIELD_BYTES + length;
+    }
+    Ok(at)
+}
+
+/// Walks over the blocks without decoding them: whether the message is as long as it says.
+pub(crate) fn check_blocks(header: &Header, message: &[u8]) -> Result<()> {
+    let per_block = block::units_per_block(header.element, header.block_log2) as u64;
+    let mut reader = Reader::new(WHAT, message);
+    reader.take(HEADER_BYTES)?;
+    for _ in 0..u64::from(header.units).div_ceil(per_block) {
+        let length = reader.u32()? as usize;
+        reader.take(length)?;
+    }
+    reader.finish()
+}
+
+pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> Result<Header> {
+    let header = Header::read(message)?;
+    decoder.expect_set(header.set)?;
+    let needed = header.raw_bytes()?;
+    if out.len() != needed {
+        return Err(Error::OutputLength {
+            needed,
+            available: out.len(),
+        });
+    }
+    let mut reader = Reader::new(WHAT, message);
+    reader.take(HEADER_BYTES)?;
+    let unit_bytes = header.element.unit_bytes();
+    let block_bytes = block::units_per_block(header.element, header.block_log2) * unit_bytes;
+    for (index, out) in out.chunks_mut(block_bytes).enumerate() {
+        let mut one = || {
+            let length = reader.u32()? as usize;
+            let block = reader.take(length)?;
+            decoder.block_from(header.element, header.checksums, block, out)
+        };
+        one().map_err(|error| error.in_block(index as u64))?;
+    }
+    reader.finish()?;
+    Ok(header)
+}

@@ -1,0 +1,61 @@
+//! Bytes as symbols: all of one alphabet, or one alphabet per byte position of the element.
+
+use super::{Layout, Plane, Scheme};
+
+/// Every byte a symbol, `N` bytes a unit: the symbol rule of paper A.
+const fn bytes<const N: usize>() -> Scheme {
+    Scheme {
+        layout: Layout::Bytes,
+        planes: const { &[Plane::symbols(8, N as u8)] },
+        split: |bytes, planes| {
+            planes[0].copy_from_slice(bytes);
+            true
+        },
+        merge: |planes, bytes| bytes.copy_from_slice(&planes[0]),
+    }
+}
+
+/// A plane for each of the `N` byte positions, lowest address first.
+const fn positions<const N: usize>() -> Scheme {
+    Scheme {
+        layout: Layout::Positions,
+        planes: const { &[Plane::symbols(8, 1); N] },
+        split: |bytes, planes| {
+            for (position, plane) in planes.iter_mut().enumerate() {
+                for (unit, symbol) in bytes.as_chunks::<N>().0.iter().zip(plane) {
+                    *symbol = unit[position];
+                }
+            }
+            true
+        },
+        merge: |planes, bytes| {
+            for (position, plane) in planes.iter().enumerate() {
+                for (unit, &symbol) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(plane) {
+                    unit[position] = symbol;
+                }
+            }
+        },
+    }
+}
+
+pub(super) const BYTES: Scheme = bytes::<1>();
+pub(super) const PAIRS: Scheme = bytes::<2>();
+pub(super) const TRIPLES: Scheme = bytes::<3>();
+pub(super) const QUADS: Scheme = bytes::<4>();
+pub(super) const POSITIONS_OF_2: Scheme = positions::<2>();
+pub(super) const POSITIONS_OF_4: Scheme = positions::<4>();
+
+pub(super) const SINGLE: &[Scheme] = &[BYTES];
+pub(super) const WORDS_OF_2: &[Scheme] = &[PAIRS, POSITIONS_OF_2];
+pub(super) const WORDS_OF_4: &[Scheme] = &[QUADS, POSITIONS_OF_4];
+pub(super) const WORDS_OF_8: &[Scheme] = &[bytes::<8>(), positions::<8>()];
+
+/// e8m0: a scale is an exponent without sign and mantissa.
+pub(super) const SCALES: &[Scheme] = &[
+    Scheme {
+        layout: Layout::Exponent,
+        planes: &[Plane::exponents()],
+        ..BYTES
+    },
+    BYTES,
+];

@@ -1,0 +1,320 @@
+//! Element types to planes of symbols and back.
+//!
+//! A *layout* says how the elements of a tensor fall apart into planes; a plane is a run of symbols
+//! of 1 to 8 bits. Some planes are worth coding (*symbols*: exponents, magnitudes, bytes), others
+//! are close to noise and usually kept as they are (*residue*: signs and mantissas). Each file of
+//! this module knows one family of element types and lists its layouts; nothing else in the crate
+//! knows how a bf16 is put together.
+
+mod bf16;
+mod bytes;
+mod f16;
+mod f32;
+mod small;
+
+pub(crate) mod pack;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::codebook::Alphabet;
+use crate::element::ElementType;
+
+/// The most planes a layout has.
+pub const MAX_PLANES: usize = 8;
+
+/// How elements fall apart into planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Exponents as symbols, centred per block; sign and mantissa as residue. Elements that are
+    /// exactly +0.0 can be set apart and then have no residue.
+    Exponent = 1,
+    /// Everything but the sign as one symbol; the sign as residue.
+    Magnitude = 2,
+    /// Each value of a 6-bit type as one symbol.
+    Values = 3,
+    /// Every byte as a symbol of one alphabet: the symbol rule of paper A.
+    Bytes = 4,
+    /// One plane per byte position of the element, each with a codebook of its own.
+    Positions = 5,
+}
+
+impl Layout {
+    const ALL: [Self; 5] = [
+        Self::Exponent,
+        Self::Magnitude,
+        Self::Values,
+        Self::Bytes,
+        Self::Positions,
+    ];
+
+    /// The number that stands for this layout in the format.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The layout with this number in the format, if there is one.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|layout| layout.number() == number)
+    }
+
+    /// The layout's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exponent => "exponent",
+            Self::Magnitude => "magnitude",
+            Self::Values => "values",
+            Self::Bytes => "bytes",
+            Self::Positions => "positions",
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|layout| layout.name() == name);
+        found.ok_or_else(|| format!("unknown layout {name:?}"))
+    }
+}
+
+/// The user's wish for the symbols; each element type answers with the layouts that fulfil it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SymbolRule {
+    /// What suits the type best: exponents of the 16- and 32-bit floats, magnitudes (or whole
+    /// values, whichever costs less) of the small floats, bytes or byte positions of integers.
+    #[default]
+    Exponent,
+    /// Every byte a symbol of one alphabet, as in paper A.
+    Bytes,
+    /// One codebook per byte position.
+    Planes,
+}
+
+/// What kind of information a plane holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Symbols worth coding with a fixed codebook.
+    Symbols,
+    /// Bits close to noise: kept raw, unless a book made from the very data helps.
+    Residue,
+}
+
+/// One plane of a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plane {
+    /// Bits of a symbol, 1 to 8.
+    pub width: u8,
+    /// Symbols per unit of the element type.
+    pub per_unit: u8,
+    /// What the symbols are.
+    pub role: Role,
+    /// Whether the symbols are exponents, coded relative to a base chosen by each block.
+    pub centred: bool,
+}
+
+impl Plane {
+    const fn exponents() -> Self {
+        Self {
+            width: 8,
+            per_unit: 1,
+            role: Role::Symbols,
+            centred: true,
+        }
+    }
+
+    const fn symbols(width: u8, per_unit: u8) -> Self {
+        Self {
+            width,
+            per_unit,
+            role: Role::Symbols,
+            centred: false,
+        }
+    }
+
+    const fn residue(width: u8, per_unit: u8) -> Self {
+        Self {
+            width,
+            per_unit,
+            role: Role::Residue,
+            centred: false,
+        }
+    }
+
+    /// The alphabet of the codebooks for this plane.
+    #[must_use]
+    pub const fn alphabet(&self) -> Alphabet {
+        if self.centred {
+            Alphabet::Centred
+        } else {
+            Alphabet::Plain { width: self.width }
+        }
+    }
+}
+
+/// A layout of one element type, with the functions that carry it out.
+pub(crate) struct Scheme {
+    pub(crate) layout: Layout,
+    pub(crate) planes: &'static [Plane],
+    /// Fills the planes from whole units; `false` when these bytes do not fit the layout (a bit is
+    /// set that the type does not have), and the planes are then undefined.
+    split: fn(&[u8], &mut [Vec<u8>]) -> bool,
+    /// The inverse.
+    merge: fn(&[Vec<u8>], &mut [u8]),
+}
+
+impl Scheme {
+    /// Splits whole units into planes, whose vectors are resized to hold one symbol a byte.
+    pub(crate) fn split(&self, unit_bytes: usize, bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
+        let units = bytes.len() / unit_bytes;
+        for (plane, buffer) in self.planes.iter().zip(planes.iter_mut()) {
+            buffer.resize(units * usize::from(plane.per_unit), 0);
+        }
+        (self.split)(bytes, &mut planes[..self.planes.len()])
+    }
+
+    /// Puts elements together from planes as [`Scheme::split`] leaves them.
+    pub(crate) fn merge(&self, planes: &[Vec<u8>], bytes: &mut [u8]) {
+        (self.merge)(&planes[..self.planes.len()], bytes);
+    }
+}
+
+impl ElementType {
+    fn schemes(self) -> &'static [Scheme] {
+        match self {
+            Self::Bf16 => bf16::SCHEMES,
+            Self::F16 => f16::SCHEMES,
+            Self::F32 => f32::SCHEMES,
+            Self::E4m3 | Self::E5m2 => small::EIGHT_BITS,
+            Self::E3m2 | Self::E2m3 => small::SIX_BITS,
+            Self::E3m2Packed | Self::E2m3Packed => small::SIX_BITS_PACKED,
+            Self::E8m0 => bytes::SCALES,
+            Self::E2m1 | Self::I8 | Self::U8 => bytes::SINGLE,
+            Self::Word16 => bytes::WORDS_OF_2,
+            Self::Word32 => bytes::WORDS_OF_4,
+            Self::Word64 => bytes::WORDS_OF_8,
+        }
+    }
+
+    pub(crate) fn scheme(self, layout: Layout) -> Option<&'static Scheme> {
+        self.schemes().iter().find(|scheme| scheme.layout == layout)
+    }
+
+    /// The layouts that fulfil a rule for this type, at least one; where there are several the
+    /// cheapest is chosen block by block.
+    pub fn layouts(self, rule: SymbolRule) -> impl Iterator<Item = Layout> {
+        let has_positions = self.scheme(Layout::Positions).is_some();
+        self.schemes()
+            .iter()
+            .map(|scheme| scheme.layout)
+            .filter(move |&layout| match rule {
+                SymbolRule::Bytes => layout == Layout::Bytes,
+                SymbolRule::Planes if has_positions => layout == Layout::Positions,
+                SymbolRule::Planes => layout == Layout::Bytes,
+                SymbolRule::Exponent => match self {
+                    Self::Bf16 | Self::F16 | Self::F32 | Self::E8m0 => layout == Layout::Exponent,
+                    Self::Word16 | Self::Word32 | Self::Word64 => layout == Layout::Positions,
+                    _ => true,
+                },
+            })
+    }
+
+    /// The planes of a layout; none when the type does not have that layout.
+    #[must_use]
+    pub fn planes(self, layout: Layout) -> &'static [Plane] {
+        self.scheme(layout).map_or(&[], |scheme| scheme.planes)
+    }
+
+    /// Splits whole units into the planes of a layout, one symbol a byte.
+    ///
+    /// `None` when the type lacks the layout, the bytes are no whole units, or they set bits that
+    /// the layout has no place for (the two spare bits of an unpacked 6-bit type).
+    ///
+    /// ```
+    /// # use huffwire::{ElementType, Layout};
+    /// // 1.0 and -2.0 in bf16: exponents 127 and 128; sign above mantissa.
+    /// let planes = ElementType::Bf16.split(Layout::Exponent, &[0x80, 0x3f, 0x00, 0xc0]).unwrap();
+    /// assert_eq!(planes, [[127, 128], [0x00, 0x80]]);
+    /// ```
+    #[must_use]
+    pub fn split(self, layout: Layout, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let scheme = self.scheme(layout)?;
+        let mut planes = vec![Vec::new(); scheme.planes.len()];
+        let whole = bytes.len().is_multiple_of(self.unit_bytes());
+        (whole && scheme.split(self.unit_bytes(), bytes, &mut planes)).then_some(planes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All layouts of all types on bytes that contain every 16-bit pattern.
+    #[test]
+    fn merge_inverts_split_on_every_bit_pattern() {
+        let mut bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let mut x = 1u32;
+        bytes.extend((0..24 * 4096).map(|_| {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (x >> 24) as u8
+        }));
+        for element in ElementType::all() {
+            let usable = bytes.len() / element.unit_bytes() * element.unit_bytes();
+            for scheme in element.schemes() {
+                let mut input = bytes[..usable].to_vec();
+                let mut planes = vec![Vec::new(); MAX_PLANES];
+                if !scheme.split(element.unit_bytes(), &input, &mut planes) {
+                    assert!(matches!(element, ElementType::E3m2 | ElementType::E2m3));
+                    input.iter_mut().for_each(|byte| *byte &= 0x3f);
+                    assert!(scheme.split(element.unit_bytes(), &input, &mut planes));
+                }
+                for (plane, buffer) in scheme.planes.iter().zip(&planes) {
+                    let units = usable / element.unit_bytes();
+                    assert_eq!(buffer.len(), units * usize::from(plane.per_unit));
+                    assert!(buffer.iter().all(|&s| u32::from(s) < 1 << plane.width));
+                }
+                let mut merged = vec![0xaa; usable];
+                scheme.merge(&planes, &mut merged);
+                assert!(merged == input, "{element} {}", scheme.layout);
+            }
+        }
+    }
+
+    #[test]
+    fn every_type_answers_every_rule_and_planes_account_for_every_bit() {
+        for element in ElementType::all() {
+            for rule in [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes] {
+                assert!(element.layouts(rule).count() > 0, "{element}");
+            }
+            for scheme in element.schemes() {
+                let bits: usize = scheme
+                    .planes
+                    .iter()
+                    .map(|p| usize::from(p.width * p.per_unit))
+                    .sum();
+                let unpacked = matches!(element, ElementType::E3m2 | ElementType::E2m3)
+                    && scheme.layout != Layout::Bytes;
+                let unit_bits = if unpacked {
+                    6
+                } else {
+                    8 * element.unit_bytes()
+                };
+                assert_eq!(bits, unit_bits, "{element} {}", scheme.layout);
+            }
+        }
+    }
+}

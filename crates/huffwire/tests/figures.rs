@@ -1,0 +1,246 @@
+//! The figures that huffwire promises, measured on real tensors.
+//!
+//! They need the folder of sample tensors that the project's own machines have beside the checkout
+//! (`../shared/tensors`), or one like it named by `HUFFWIRE_TENSORS`. Elsewhere the same code runs on
+//! generated tensors, whose figures are weaker promises. To see the table:
+//!
+//! ```text
+//! cargo test --release -p huffwire --test figures -- --nocapture --test-threads 1
+//! ```
+
+mod tensors;
+
+use std::sync::Arc;
+
+use huffwire::calibrate::{Collector, Options, Profile, kind_of};
+use huffwire::codebook::CodeLimit;
+use huffwire::{Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, SymbolRule};
+use tensors::{Batch, Tensor, to_e4m3, zero_at_random};
+
+/// Sizes of several tensors together, in bytes.
+#[derive(Default, Clone, Copy)]
+struct Sizes {
+    raw: f64,
+    coded: f64,
+    shannon: f64,
+    huffman: f64,
+}
+
+impl Sizes {
+    fn saving(&self) -> f64 {
+        100.0 * (1.0 - self.coded / self.raw)
+    }
+
+    fn huffman_saving(&self) -> f64 {
+        100.0 * (1.0 - self.huffman / self.raw)
+    }
+
+    /// Coded size over Huffman size, in percent.
+    fn over_huffman(&self) -> f64 {
+        100.0 * (self.coded / self.huffman - 1.0)
+    }
+
+    fn over_shannon(&self) -> f64 {
+        100.0 * (self.coded / self.shannon - 1.0)
+    }
+}
+
+/// Codes tensors as messages would be (blocks with checksums, and the 16 bytes of a message header
+/// each), checks that they come back, and compares with the ideals.
+fn measure(set: &Arc<CodebookSet>, options: EncodeOptions, tensors: &[Tensor]) -> Sizes {
+    let mut sizes = Sizes::default();
+    let mut encoder = Encoder::new(Arc::clone(set), options).unwrap();
+    let mut decoder = Decoder::new(Arc::clone(set));
+    for tensor in tensors {
+        encoder.set_tensor(&tensor.name);
+        let message = encoder
+            .encode_to_vec(tensor.element, &tensor.bytes)
+            .unwrap();
+        let (_, restored) = decoder.decode_to_vec(&message).unwrap();
+        assert!(
+            restored == tensor.bytes,
+            "{} does not come back",
+            tensor.name
+        );
+        let ideal = profile(tensor, options.rule).ideal();
+        sizes.raw += tensor.bytes.len() as f64;
+        sizes.coded += message.len() as f64;
+        sizes.shannon += ideal.shannon_bytes;
+        sizes.huffman += ideal.huffman_bytes;
+    }
+    sizes
+}
+
+fn profile(tensor: &Tensor, rule: SymbolRule) -> Profile {
+    let mut profile = Profile::new(tensor.element, rule);
+    profile.add(&tensor.bytes).unwrap();
+    profile
+}
+
+fn calibrated(tensors: &[Tensor], rule: SymbolRule, options: &Options) -> Arc<CodebookSet> {
+    let mut collector = Collector::new(rule);
+    for tensor in tensors {
+        collector
+            .push(&kind_of(&tensor.name), profile(tensor, rule))
+            .unwrap();
+    }
+    Arc::new(collector.build(options).unwrap().set)
+}
+
+#[test]
+fn builtin_books_without_calibration() {
+    let set = CodebookSet::builtin();
+    for (batch, dense, half, tenth) in [
+        (Batch::weights(200), 33.3, 59.0, 86.0),
+        (Batch::gradients(200), 32.3, 59.0, 86.0),
+        (Batch::activations(200), 30.2, 57.0, 85.0),
+    ] {
+        for (percent, promise) in [(0, dense), (50, half), (90, tenth)] {
+            let tensors: Vec<Tensor> = batch
+                .tensors
+                .iter()
+                .map(|t| zero_at_random(t, percent))
+                .collect();
+            let sizes = measure(&set, EncodeOptions::default(), &tensors);
+            println!(
+                "built-in, {} with {percent} % zeros: {:.2} % saved (Huffman per tensor {:.2})",
+                batch.name,
+                sizes.saving(),
+                sizes.huffman_saving()
+            );
+            assert!(
+                sizes.saving() >= promise,
+                "{}: {:.3}",
+                batch.name,
+                sizes.saving()
+            );
+        }
+    }
+}
+
+#[test]
+fn books_calibrated_on_the_earlier_batch() {
+    let mut all = Sizes::default();
+    for (before, after, points) in [
+        (Batch::weights(100), Batch::weights(200), 0.3),
+        (Batch::gradients(100), Batch::gradients(200), 0.3),
+        (Batch::activations(100), Batch::activations(200), 0.35),
+    ] {
+        let set = calibrated(&before.tensors, SymbolRule::Exponent, &Options::default());
+        let options = EncodeOptions {
+            choice: Choice::Named,
+            ..EncodeOptions::default()
+        };
+        let sizes = measure(&set, options, &after.tensors);
+        let behind = sizes.huffman_saving() - sizes.saving();
+        println!(
+            "calibrated, {}: {:.2} % saved, {behind:.3} points behind Huffman per tensor, {:.2} % over Shannon",
+            after.name,
+            sizes.saving(),
+            sizes.over_shannon()
+        );
+        assert!(behind <= points, "{}: {behind:.3}", after.name);
+        all.coded += sizes.coded;
+        all.shannon += sizes.shannon;
+    }
+    println!(
+        "calibrated, overall: {:.2} % over Shannon",
+        all.over_shannon()
+    );
+    assert!(all.over_shannon() <= 1.0);
+}
+
+#[test]
+fn bytes_as_symbols_as_in_the_paper() {
+    for (before, after, promise) in [
+        (Batch::weights(100), Batch::weights(200), Some(0.5)),
+        (Batch::activations(100), Batch::activations(200), Some(0.5)),
+        (Batch::gradients(100), Batch::gradients(200), None),
+    ] {
+        let set = calibrated(&before.tensors, SymbolRule::Bytes, &Options::default());
+        let rule = SymbolRule::Bytes;
+        let options = EncodeOptions {
+            rule,
+            choice: Choice::Named,
+            ..EncodeOptions::default()
+        };
+        let sizes = measure(&set, options, &after.tensors);
+        println!(
+            "bytes, {}: {:.2} % saved, {:.3} % over Huffman per shard",
+            after.name,
+            sizes.saving(),
+            sizes.over_huffman()
+        );
+        if let Some(promise) = promise {
+            assert!(sizes.over_huffman() <= promise, "{}", after.name);
+        }
+    }
+}
+
+#[test]
+fn e4m3_with_short_and_long_codes() {
+    for (before, after, long, short, builtin) in [
+        (
+            Batch::weights(100),
+            Batch::weights(200),
+            0.5,
+            1.5,
+            Some(15.0),
+        ),
+        (
+            Batch::gradients(100),
+            Batch::gradients(200),
+            1.5,
+            2.5,
+            Some(15.0),
+        ),
+        (
+            Batch::activations(100),
+            Batch::activations(200),
+            0.5,
+            1.5,
+            None,
+        ),
+    ] {
+        let e4m3 = |batch: &Batch| batch.tensors.iter().map(to_e4m3).collect::<Vec<_>>();
+        let (earlier, later) = (e4m3(&before), e4m3(&after));
+        for (limit, promise) in [(CodeLimit::Long, long), (CodeLimit::Short, short)] {
+            let options = Options {
+                codes: Some(limit),
+                ..Options::default()
+            };
+            let set = calibrated(&earlier, SymbolRule::Exponent, &options);
+            let sizes = measure(&set, EncodeOptions::default(), &later);
+            println!(
+                "e4m3 {limit:?}, {}: {:.2} % saved, {:.3} % over Huffman per tensor",
+                after.name,
+                sizes.saving(),
+                sizes.over_huffman()
+            );
+            assert!(sizes.over_huffman() <= promise, "{}", after.name);
+        }
+        let sizes = measure(&CodebookSet::builtin(), EncodeOptions::default(), &later);
+        println!(
+            "e4m3 built-in, {}: {:.2} % saved",
+            after.name,
+            sizes.saving()
+        );
+        if let Some(promise) = builtin {
+            assert!(sizes.saving() >= promise, "{}", after.name);
+        }
+    }
+}
+
+#[test]
+fn growth_is_bounded_on_noise() {
+    let noise = tensors::noise(3 << 20);
+    for element in ElementType::all() {
+        let bytes = &noise[..noise.len() / 24 * 24];
+        let message = Encoder::builtin().encode_to_vec(element, bytes).unwrap();
+        let units = bytes.len() / element.unit_bytes();
+        assert!(
+            message.len() <= huffwire::message::bound(element, units, 17),
+            "{element}"
+        );
+    }
+}

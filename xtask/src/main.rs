@@ -1,0 +1,87 @@
+//! The chores of the huffwire repository; `cargo xtask help` lists them.
+
+mod fuzz;
+mod shell;
+mod steps;
+mod suite;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+/// Something that a person asks for by name: `cargo xtask NAME ARGUMENTS`.
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        arguments: "[--skip STEP]...",
+        about: "run every step below; stop at the first that fails",
+        run: suite::run,
+    },
+    Command {
+        name: "fuzz",
+        arguments: fuzz::ARGUMENTS,
+        about: "fuzz one target, or each in turn; --seconds 0 never ends",
+        run: fuzz::run,
+    },
+    Command {
+        name: "help",
+        arguments: "",
+        about: "print this",
+        run: help,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((name, rest)) = arguments.split_first() else {
+        return help(&[]);
+    };
+    let name = match name.as_str() {
+        "-h" | "--help" => "help",
+        name => name,
+    };
+    // A command may carry the name of a step: it is that step with arguments.
+    if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
+        return (command.run)(rest);
+    }
+    let step = steps::find(name)?;
+    if let Some(extra) = rest.first() {
+        bail!("`{name}` takes no arguments, so not `{extra}`");
+    }
+    suite::run_one(step)
+}
+
+fn help(_: &[String]) -> Result<()> {
+    println!("Usage: cargo xtask COMMAND\n\nCommands:");
+    for Command {
+        name,
+        arguments,
+        about,
+        ..
+    } in COMMANDS
+    {
+        println!("  {name} {arguments}\n      {about}");
+    }
+    println!("\nSteps of `test`, each a command too:");
+    for step in steps::ALL {
+        println!("  {:<9} {}", step.name, step.about);
+    }
+    Ok(())
+}

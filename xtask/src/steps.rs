@@ -1,0 +1,143 @@
+//! The steps of `cargo xtask test`: what each of them checks, and how.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::fuzz;
+use crate::shell::{cargo, output, program, run};
+
+/// One thing that must hold of the repository.
+pub(crate) struct Step {
+    /// What a person types to run only this step, or to skip it.
+    pub(crate) name: &'static str,
+    /// What the step checks, for the help text.
+    pub(crate) about: &'static str,
+    /// Runs the step.
+    pub(crate) run: fn() -> Result<Outcome>,
+}
+
+/// How a step that did not fail ended.
+pub(crate) enum Outcome {
+    /// The step checked what it is there to check.
+    Passed,
+    /// This machine cannot check it, for the reason given.
+    NotChecked(String),
+}
+
+/// Every step, the quickest to fail first.
+pub(crate) const ALL: &[Step] = &[
+    Step {
+        name: "fmt",
+        about: "all code is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        about: "neither the compiler nor clippy has a warning",
+        run: clippy,
+    },
+    Step {
+        name: "unit",
+        about: "all tests pass, once for each instruction set",
+        run: unit,
+    },
+    Step {
+        name: "doc",
+        about: "the documentation builds without a warning",
+        run: doc,
+    },
+    Step {
+        name: "targets",
+        about: "the library compiles for other processors",
+        run: targets,
+    },
+    Step {
+        name: "package",
+        about: "what would be published is complete and compiles",
+        run: package,
+    },
+    Step {
+        name: "fuzz",
+        about: "no fuzz target fails within a few seconds",
+        run: fuzz::smoke,
+    },
+];
+
+/// The step called `name`.
+pub(crate) fn find(name: &str) -> Result<&'static Step> {
+    ALL.iter()
+        .find(|step| step.name == name)
+        .with_context(|| format!("`{name}` is unknown; `cargo xtask help` lists what there is"))
+}
+
+/// The instruction sets that the library has kernels for, as the values of
+/// `HUFFWIRE_PLATFORM`. A new one adds its name here, and `unit` tests it too.
+const PLATFORMS: &[&str] = &["portable"];
+
+/// Processors other than this one for which the library must compile.
+const OTHER_TARGETS: &[&str] = &["aarch64-unknown-linux-gnu"];
+
+fn fmt() -> Result<Outcome> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    // The fuzz targets are a workspace of their own.
+    run(&mut cargo(&[
+        "fmt",
+        "--manifest-path=fuzz/Cargo.toml",
+        "--check",
+    ]))?;
+    Ok(Outcome::Passed)
+}
+
+fn clippy() -> Result<Outcome> {
+    let strict = ["--", "-D", "warnings"];
+    run(cargo(&["clippy", "--workspace", "--all-targets"]).args(strict))?;
+    // Other members turn every feature on, so only this sees the library bare.
+    run(cargo(&["clippy", "-p", "huffwire", "--no-default-features"]).args(strict))?;
+    Ok(Outcome::Passed)
+}
+
+fn unit() -> Result<Outcome> {
+    for platform in PLATFORMS {
+        run(cargo(&["test", "--workspace"]).env("HUFFWIRE_PLATFORM", platform))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn doc() -> Result<Outcome> {
+    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Outcome::Passed)
+}
+
+fn targets() -> Result<Outcome> {
+    let mut missing = Vec::new();
+    for target in OTHER_TARGETS {
+        // rustc names the folder whether or not the target is installed.
+        let library = output(program("rustc").args(["--print=target-libdir", "--target", target]))?;
+        if Path::new(&library).exists() {
+            run(&mut cargo(&["check", "-p", "huffwire", "--target", target]))?;
+        } else {
+            missing.push(*target);
+        }
+    }
+    Ok(if missing.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::NotChecked(format!("not installed: {}", missing.join(", ")))
+    })
+}
+
+fn package() -> Result<Outcome> {
+    // Compiling what was packaged takes most of this step's time, but less
+    // than a minute on two cores, and nothing else notices a forgotten file.
+    let package = ["package", "--allow-dirty", "-p"];
+    run(cargo(&package).arg("huffwire"))?;
+    // No registry has the library of this version yet. Packaging both at once
+    // would provide it, but cargo unpacks it only the first time, and compiles
+    // the program with a stale library ever after.
+    run(cargo(&package).arg("huffwire-cli").args([
+        "--config",
+        r#"patch.crates-io.huffwire.path="crates/huffwire""#,
+    ]))?;
+    Ok(Outcome::Passed)
+}
