@@ -51,19 +51,14 @@ pub(crate) fn smoke() -> Result<Outcome> {
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {
-    let mut request = Request {
-        target: None,
-        seconds: DEFAULT_SECONDS,
-        reproduce: None,
-    };
+    let mut request = Request { target: None, seconds: DEFAULT_SECONDS, reproduce: None };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--seconds" => {
                 let number = words.next().context("`--seconds` needs a number")?;
-                request.seconds = number
-                    .parse()
-                    .with_context(|| format!("`--seconds {number}`"))?;
+                request.seconds =
+                    number.parse().with_context(|| format!("`--seconds {number}`"))?;
             }
             "--reproduce" => {
                 let file = words.next().context("`--reproduce` needs a file")?;
@@ -206,11 +201,7 @@ fn fuzz_one(target: &str, programs: &Path, seconds: u32, watched: bool) -> Resul
 fn confined(target: &Path) -> Command {
     // An address sanitizer reserves terabytes for itself.
     let sanitized = env::var("RUSTFLAGS").is_ok_and(|flags| flags.contains("sanitizer"));
-    let limit = if sanitized {
-        "unlimited".to_owned()
-    } else {
-        ADDRESS_SPACE_KIB.to_string()
-    };
+    let limit = if sanitized { "unlimited".to_owned() } else { ADDRESS_SPACE_KIB.to_string() };
     let mut command = shell::program("sh");
     // A system without such a limit is fuzzed without it.
     command.args(["-c", "ulimit -v $0 2>/dev/null; exec \"$@\"", &limit]);
@@ -256,21 +247,12 @@ mod tests {
 
     #[test]
     fn arguments_come_in_any_order() {
-        assert_eq!(
-            request("--seconds 3 file").unwrap(),
-            request("file --seconds 3").unwrap()
-        );
+        assert_eq!(request("--seconds 3 file").unwrap(), request("file --seconds 3").unwrap());
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for line in [
-            "--seconds",
-            "--seconds x",
-            "a b",
-            "--jobs",
-            "--reproduce crash",
-        ] {
+        for line in ["--seconds", "--seconds x", "a b", "--jobs", "--reproduce crash"] {
             assert!(request(line).is_err(), "{line}");
         }
     }
@@ -279,10 +261,7 @@ mod tests {
     fn every_target_is_a_program() {
         let manifest = fs::read_to_string(Path::new(ROOT).join("fuzz/Cargo.toml")).unwrap();
         for target in targets().unwrap() {
-            assert!(
-                manifest.contains(&format!("name = \"{target}\"")),
-                "{target}"
-            );
+            assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The chores of the huffwire repository; `cargo xtask help` lists them.
 
+mod builtin;
 mod fuzz;
 mod shell;
 mod steps;
@@ -31,11 +32,12 @@ const COMMANDS: &[Command] = &[
         run: fuzz::run,
     },
     Command {
-        name: "help",
+        name: "builtin",
         arguments: "",
-        about: "print this",
-        run: help,
+        about: "make the built-in codebooks again and write them into the source",
+        run: builtin::run,
     },
+    Command { name: "help", arguments: "", about: "print this", run: help },
 ];
 
 fn main() -> ExitCode {
@@ -70,13 +72,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
 
 fn help(_: &[String]) -> Result<()> {
     println!("Usage: cargo xtask COMMAND\n\nCommands:");
-    for Command {
-        name,
-        arguments,
-        about,
-        ..
-    } in COMMANDS
-    {
+    for Command { name, arguments, about, .. } in COMMANDS {
         println!("  {name} {arguments}\n      {about}");
     }
     println!("\nSteps of `test`, each a command too:");

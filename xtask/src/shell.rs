@@ -30,9 +30,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     println!("$ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     ensure!(status.success(), "`{shown}` failed: {status}");
     Ok(())
 }
@@ -44,11 +42,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start `{shown}`"))?;
-    ensure!(
-        output.status.success(),
-        "`{shown}` failed: {}",
-        output.status
-    );
+    ensure!(output.status.success(), "`{shown}` failed: {}", output.status);
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
@@ -86,9 +80,7 @@ mod tests {
     #[test]
     fn a_shown_command_can_be_typed() {
         let mut command = Command::new("/usr/bin/cargo");
-        command
-            .args(["doc", "--cfg", "a b"])
-            .env("FLAGS", "-D it's");
+        command.args(["doc", "--cfg", "a b"]).env("FLAGS", "-D it's");
         assert_eq!(show(&command), r"FLAGS='-D it'\''s' cargo doc --cfg 'a b'");
     }
 

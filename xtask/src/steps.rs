@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::builtin;
 use crate::fuzz;
 use crate::shell::{cargo, output, program, run};
 
@@ -27,41 +28,22 @@ pub(crate) enum Outcome {
 
 /// Every step, the quickest to fail first.
 pub(crate) const ALL: &[Step] = &[
+    Step { name: "fmt", about: "all code is formatted", run: fmt },
+    Step { name: "clippy", about: "neither the compiler nor clippy has a warning", run: clippy },
+    Step { name: "unit", about: "all tests pass, once for each instruction set", run: unit },
+    Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
-        name: "fmt",
-        about: "all code is formatted",
-        run: fmt,
+        name: "books",
+        about: "the built-in codebooks are what their program makes",
+        run: builtin::check,
     },
-    Step {
-        name: "clippy",
-        about: "neither the compiler nor clippy has a warning",
-        run: clippy,
-    },
-    Step {
-        name: "unit",
-        about: "all tests pass, once for each instruction set",
-        run: unit,
-    },
-    Step {
-        name: "doc",
-        about: "the documentation builds without a warning",
-        run: doc,
-    },
-    Step {
-        name: "targets",
-        about: "the library compiles for other processors",
-        run: targets,
-    },
+    Step { name: "targets", about: "the library compiles for other processors", run: targets },
     Step {
         name: "package",
         about: "what would be published is complete and compiles",
         run: package,
     },
-    Step {
-        name: "fuzz",
-        about: "no fuzz target fails within a few seconds",
-        run: fuzz::smoke,
-    },
+    Step { name: "fuzz", about: "no fuzz target fails within a few seconds", run: fuzz::smoke },
 ];
 
 /// The step called `name`.
@@ -81,11 +63,7 @@ const OTHER_TARGETS: &[&str] = &["aarch64-unknown-linux-gnu"];
 fn fmt() -> Result<Outcome> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     // The fuzz targets are a workspace of their own.
-    run(&mut cargo(&[
-        "fmt",
-        "--manifest-path=fuzz/Cargo.toml",
-        "--check",
-    ]))?;
+    run(&mut cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"]))?;
     Ok(Outcome::Passed)
 }
 
@@ -135,9 +113,8 @@ fn package() -> Result<Outcome> {
     // No registry has the library of this version yet. Packaging both at once
     // would provide it, but cargo unpacks it only the first time, and compiles
     // the program with a stale library ever after.
-    run(cargo(&package).arg("huffwire-cli").args([
-        "--config",
-        r#"patch.crates-io.huffwire.path="crates/huffwire""#,
-    ]))?;
+    run(cargo(&package)
+        .arg("huffwire-cli")
+        .args(["--config", r#"patch.crates-io.huffwire.path="crates/huffwire""#]))?;
     Ok(Outcome::Passed)
 }

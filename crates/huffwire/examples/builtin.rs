@@ -30,42 +30,10 @@ fn main() -> Result<(), huffwire::Error> {
     exponents()?;
     scales()?;
     for (name, about, format) in [
-        (
-            "E4M3",
-            "Magnitudes of e4m3",
-            Small {
-                exponent_bits: 4,
-                mantissa_bits: 3,
-                max_code: 126,
-            },
-        ),
-        (
-            "E5M2",
-            "Magnitudes of e5m2",
-            Small {
-                exponent_bits: 5,
-                mantissa_bits: 2,
-                max_code: 123,
-            },
-        ),
-        (
-            "E3M2",
-            "Magnitudes of e3m2",
-            Small {
-                exponent_bits: 3,
-                mantissa_bits: 2,
-                max_code: 31,
-            },
-        ),
-        (
-            "E2M3",
-            "Magnitudes of e2m3",
-            Small {
-                exponent_bits: 2,
-                mantissa_bits: 3,
-                max_code: 31,
-            },
-        ),
+        ("E4M3", "Magnitudes of e4m3", Small { exponent_bits: 4, mantissa_bits: 3, max_code: 126 }),
+        ("E5M2", "Magnitudes of e5m2", Small { exponent_bits: 5, mantissa_bits: 2, max_code: 123 }),
+        ("E3M2", "Magnitudes of e3m2", Small { exponent_bits: 3, mantissa_bits: 2, max_code: 31 }),
+        ("E2M3", "Magnitudes of e2m3", Small { exponent_bits: 2, mantissa_bits: 3, max_code: 31 }),
     ] {
         magnitudes(name, about, format)?;
     }
@@ -87,11 +55,7 @@ fn log_magnitudes(tau: f64) -> Vec<f64> {
     let reach = (4.0 * tau * FINE as f64) as isize;
     let kernel: Vec<(isize, f64)> = (-reach..=reach)
         .map(|d| {
-            let z = if tau > 0.0 {
-                d as f64 / (tau * FINE as f64)
-            } else {
-                0.0
-            };
+            let z = if tau > 0.0 { d as f64 / (tau * FINE as f64) } else { 0.0 };
             (d, (-z * z / 2.0).exp())
         })
         .collect();
@@ -124,10 +88,7 @@ fn exponent_pmf(density: &[f64], phase: f64, zeros: f64) -> Option<Pmf> {
 }
 
 fn exponents() -> Result<(), huffwire::Error> {
-    open(
-        "EXPONENTS",
-        "Exponents of any float: spread of scales, phase, share of exact zeros",
-    );
+    open("EXPONENTS", "Exponents of any float: spread of scales, phase, share of exact zeros");
     let dense: &[(f64, &[f64])] = &[
         (0.0, &[0.0, 0.25, 0.5, 0.75]),
         (0.4, &[0.0, 0.25, 0.5, 0.75]),
@@ -137,13 +98,7 @@ fn exponents() -> Result<(), huffwire::Error> {
         (3.0, &[0.0]),
     ];
     let sparse: &[(f64, &[f64])] = &[(0.2, &[0.0, 0.33, 0.67]), (0.8, &[0.0, 0.5]), (1.5, &[0.0])];
-    let families = [
-        (0.0, dense),
-        (0.03, sparse),
-        (0.12, sparse),
-        (0.25, sparse),
-        (0.6, sparse),
-    ];
+    let families = [(0.0, dense), (0.03, sparse), (0.12, sparse), (0.25, sparse), (0.6, sparse)];
     for (zeros, family) in families {
         for &(tau, phases) in family {
             let density = log_magnitudes(tau);
@@ -162,15 +117,8 @@ fn exponents() -> Result<(), huffwire::Error> {
 
 /// Shared scales of blocks of 32 values: the exponent of the largest magnitude among them.
 fn scales() -> Result<(), huffwire::Error> {
-    open(
-        "SCALES",
-        "Shared block scales (e8m0): spread of scales, phase",
-    );
-    for (tau, phases) in [
-        (0.0, [0.0, 0.5].as_slice()),
-        (0.5, &[0.0, 0.5]),
-        (1.2, &[0.0]),
-    ] {
+    open("SCALES", "Shared block scales (e8m0): spread of scales, phase");
+    for (tau, phases) in [(0.0, [0.0, 0.5].as_slice()), (0.5, &[0.0, 0.5]), (1.2, &[0.0])] {
         // Within a block the scale is one; between blocks it varies by tau.
         let within = log_magnitudes(0.0);
         let mut below = 0.0;
@@ -253,10 +201,7 @@ fn headrooms(steps: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = (f64,
 }
 
 fn magnitudes(name: &str, about: &str, format: Small) -> Result<(), huffwire::Error> {
-    open(
-        name,
-        &format!("{about}: octaves between deviation and largest value, spread of scales"),
-    );
+    open(name, &format!("{about}: octaves between deviation and largest value, spread of scales"));
     let width = format.exponent_bits + format.mantissa_bits;
     let steps = match width {
         7 if format.mantissa_bits == 3 => 2..=16,
@@ -281,21 +226,12 @@ fn magnitudes(name: &str, about: &str, format: Small) -> Result<(), huffwire::Er
 }
 
 fn pairs_of_e2m1() -> Result<(), huffwire::Error> {
-    open(
-        "E2M1",
-        "Bytes of two e2m1 values: octaves between deviation and largest value",
-    );
-    let format = Small {
-        exponent_bits: 2,
-        mantissa_bits: 1,
-        max_code: 7,
-    };
+    open("E2M1", "Bytes of two e2m1 values: octaves between deviation and largest value");
+    let format = Small { exponent_bits: 2, mantissa_bits: 1, max_code: 7 };
     for headroom in [0.75, 1.25, 1.75, 2.5, 3.5] {
         let magnitudes = format.pmf(&log_magnitudes(0.2), 6.0 / f64::exp2(headroom));
         let value = |nibble: usize| magnitudes[nibble & 7] / 2.0;
-        let weights: Vec<f64> = (0..256)
-            .map(|byte| value(byte & 15) * value(byte >> 4))
-            .collect();
+        let weights: Vec<f64> = (0..256).map(|byte| value(byte & 15) * value(byte >> 4)).collect();
         let Some(pmf) = Pmf::from_weights(&weights) else {
             continue;
         };
@@ -308,18 +244,9 @@ fn pairs_of_e2m1() -> Result<(), huffwire::Error> {
 }
 
 fn integers() -> Result<(), huffwire::Error> {
-    open(
-        "I8",
-        "Signed 8-bit integers: octaves between deviation and 127, spread of scales",
-    );
-    for (headroom, tau) in [
-        (1.5, 0.0),
-        (2.0, 0.2),
-        (2.5, 0.4),
-        (3.0, 0.6),
-        (4.0, 0.8),
-        (5.0, 0.8),
-    ] {
+    open("I8", "Signed 8-bit integers: octaves between deviation and 127, spread of scales");
+    for (headroom, tau) in [(1.5, 0.0), (2.0, 0.2), (2.5, 0.4), (3.0, 0.6), (4.0, 0.8), (5.0, 0.8)]
+    {
         let sigma = 127.0 / f64::exp2(headroom);
         let mut weights = vec![0.0; 256];
         for (index, p) in log_magnitudes(tau).iter().enumerate() {
@@ -356,10 +283,7 @@ fn entry(about: &str, built: &build::Built) {
     let limit = built.lengths.limit();
     let code = match built.lengths.alphabet() {
         Alphabet::Centred => {
-            format!(
-                "centred({first}, &[{digits}], {escape}, {})",
-                built.lengths.zero()
-            )
+            format!("centred({first}, &[{digits}], {escape}, {})", built.lengths.zero())
         }
         Alphabet::Plain { width } => {
             format!("plain({width}, CodeLimit::{limit:?}, {first}, &[{digits}], {escape})")

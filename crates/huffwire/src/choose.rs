@@ -51,44 +51,43 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts symbols; `is_zero` tells, for an index whose symbol is 0, whether the whole element
-    /// is an exact zero.
-    pub(crate) fn of(
-        symbols: &[u8],
-        chunks: impl Iterator<Item = usize>,
-        is_zero: impl Fn(usize) -> bool,
-    ) -> Self {
+    /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
+    /// none.
+    pub(crate) fn of(symbols: &[u8], nonzero: &[u8]) -> Self {
+        // Four tables: neighbours that are equal would wait for each other's store.
         let mut tables = [[0u32; 256]; 4];
-        let mut zeros = 0;
-        for start in chunks.map(|chunk| chunk * lanes::LANES) {
-            let chunk = &symbols[start..symbols.len().min(start + lanes::LANES)];
-            let before = tables[0][0] + tables[1][0] + tables[2][0] + tables[3][0];
-            // Four tables: neighbours that are equal would wait for each other's store.
-            let mut quads = chunk.chunks_exact(4);
-            for quad in &mut quads {
-                for (table, &symbol) in tables.iter_mut().zip(quad) {
-                    table[usize::from(symbol)] += 1;
-                }
+        let (quads, rest) = symbols.as_chunks::<4>();
+        for quad in quads {
+            for (table, &symbol) in tables.iter_mut().zip(quad) {
+                table[usize::from(symbol)] += 1;
             }
-            for &symbol in quads.remainder() {
-                tables[0][usize::from(symbol)] += 1;
-            }
-            let after = tables[0][0] + tables[1][0] + tables[2][0] + tables[3][0];
-            if after > before {
-                let candidates = chunk.iter().enumerate().filter(|(_, symbol)| **symbol == 0);
-                zeros += candidates.filter(|(i, _)| is_zero(start + i)).count() as u32;
-            }
+        }
+        for &symbol in rest {
+            tables[0][usize::from(symbol)] += 1;
         }
         let mut by_symbol = [0; 256];
         for (symbol, count) in by_symbol.iter_mut().enumerate() {
             *count = tables.iter().map(|table| table[symbol]).sum();
         }
+        let zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
         by_symbol[0] -= zeros;
         Self { by_symbol, zeros }
     }
 
-    pub(crate) const fn zeros(&self) -> u32 {
-        self.zeros
+    /// Counts a sample: runs of 64 symbols, evenly spread.
+    pub(crate) fn of_sample(symbols: &[u8], nonzero: &[u8]) -> Self {
+        let stride = symbols.len().div_ceil(SAMPLE).max(1) * lanes::LANES;
+        let mut total = Self { by_symbol: [0; 256], zeros: 0 };
+        for start in (0..symbols.len()).step_by(stride) {
+            let run = start..symbols.len().min(start + lanes::LANES);
+            for symbol in &symbols[run.clone()] {
+                total.by_symbol[usize::from(*symbol)] += 1;
+            }
+            let nonzero = nonzero.get(run).unwrap_or(&[]);
+            total.zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
+        }
+        total.by_symbol[0] -= total.zeros;
+        total
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -101,9 +100,7 @@ impl Counts {
 
     fn present(&self) -> impl Iterator<Item = (u8, u64)> {
         let counts = self.by_symbol.iter().enumerate();
-        counts
-            .filter(|(_, c)| **c > 0)
-            .map(|(s, &c)| (s as u8, u64::from(c)))
+        counts.filter(|(_, c)| **c > 0).map(|(s, &c)| (s as u8, u64::from(c)))
     }
 
     fn total(&self) -> u64 {
@@ -113,10 +110,7 @@ impl Counts {
     /// The one symbol that everything is, if so.
     fn constant(&self) -> Option<u8> {
         let zero = (self.zeros > 0).then_some(0);
-        let mut distinct = self
-            .present()
-            .map(|(symbol, _)| symbol)
-            .filter(|s| Some(*s) != zero);
+        let mut distinct = self.present().map(|(symbol, _)| symbol).filter(|s| Some(*s) != zero);
         match (zero, distinct.next(), distinct.next()) {
             (Some(only), None, _) | (None, Some(only), None) => Some(only),
             _ => None,
@@ -132,17 +126,6 @@ impl Counts {
         }
         (2 * moment + mass).checked_div(2 * mass).unwrap_or(0) as u8
     }
-}
-
-/// Indices of the 64-symbol chunks of a plane, all or a sample of them.
-pub(crate) fn chunks(symbols: usize, sample: bool) -> impl Iterator<Item = usize> {
-    let all = symbols.div_ceil(lanes::LANES);
-    let stride = if sample {
-        all.div_ceil(SAMPLE / lanes::LANES).max(1)
-    } else {
-        1
-    };
-    (0..all).step_by(stride)
 }
 
 /// Where the codebook of a coded plane comes from.
@@ -175,22 +158,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) const fn constant(symbol: u8) -> Self {
-        Self {
-            coding: Coding::Constant(symbol),
-            code_bits: 0,
-            escapes: 0,
-            cost: 2,
-        }
+        Self { coding: Coding::Constant(symbol), code_bits: 0, escapes: 0, cost: 2 }
     }
 
     pub(crate) const fn raw(symbols: usize, width: u8) -> Self {
         let cost = 1 + packed_bytes(symbols, width) as i64;
-        Self {
-            coding: Coding::Raw,
-            code_bits: 0,
-            escapes: 0,
-            cost,
-        }
+        Self { coding: Coding::Raw, code_bits: 0, escapes: 0, cost }
     }
 
     /// Bytes this plan is worth; may be negative, because zeros that are coded apart save residue.
@@ -223,17 +196,8 @@ impl Wish<'_> {
         let resident = self.best_resident(counts, choosing);
         let embed = self.level == Level::Max
             || (self.candidates.is_empty() && self.plane.role == Role::Symbols);
-        let made = if embed {
-            self.make_book(counts, embedded)
-        } else {
-            None
-        };
-        [raw]
-            .into_iter()
-            .chain(resident)
-            .chain(made)
-            .min_by_key(|plan| plan.cost)
-            .unwrap_or(raw)
+        let made = if embed { self.make_book(counts, embedded) } else { None };
+        [raw].into_iter().chain(resident).chain(made).min_by_key(|plan| plan.cost).unwrap_or(raw)
     }
 
     fn best_resident(&self, counts: &Counts, choosing: &Counts) -> Option<Plan> {
@@ -249,16 +213,12 @@ impl Wish<'_> {
             }
             // The mean is a good centre, its neighbours are sometimes better ones: where exactly
             // the shape of the distribution falls between two powers of two decides.
-            let shifts = if alphabet == Alphabet::Centred {
-                -1..=1
-            } else {
-                0..=0
-            };
+            let shifts = if alphabet == Alphabet::Centred { -1..=1 } else { 0..=0 };
             for shift in shifts {
                 let base = match alphabet {
-                    Alphabet::Centred => centre
-                        .wrapping_sub(book.lengths().origin())
-                        .wrapping_add_signed(shift),
+                    Alphabet::Centred => {
+                        centre.wrapping_sub(book.lengths().origin()).wrapping_add_signed(shift)
+                    }
                     Alphabet::Plain { .. } => 0,
                 };
                 let price = self.price(book, base, choosing);
@@ -283,10 +243,7 @@ impl Wish<'_> {
             },
             Alphabet::Plain { .. } => u64::from(prices[usize::from(symbol)]),
         };
-        let coded: u64 = counts
-            .present()
-            .map(|(symbol, count)| count * one(symbol))
-            .sum();
+        let coded: u64 = counts.present().map(|(symbol, count)| count * one(symbol)).sum();
         let zero = match book.lengths().zero() {
             0 => one(0) + self.residue_bits,
             length => u64::from(length),
@@ -312,11 +269,7 @@ impl Wish<'_> {
             }
             Alphabet::Plain { .. } => lengths.direct(symbol) == 0,
         };
-        let mut escaped: u64 = counts
-            .present()
-            .filter(|(s, _)| escapes(*s))
-            .map(|(_, c)| c)
-            .sum();
+        let mut escaped: u64 = counts.present().filter(|(s, _)| escapes(*s)).map(|(_, c)| c).sum();
         if !apart && counts.zeros > 0 && escapes(0) {
             escaped += u64::from(counts.zeros);
         }
@@ -328,12 +281,7 @@ impl Wish<'_> {
         let stored =
             header + lanes::states_bytes(book.limit()) + (code_bits / 8 + escaped) as usize;
         let cost = stored as i64 - (saved / 8) as i64;
-        Plan {
-            coding: Coding::Coded { source, base },
-            code_bits,
-            escapes: escaped,
-            cost,
-        }
+        Plan { coding: Coding::Coded { source, base }, code_bits, escapes: escaped, cost }
     }
 
     /// Makes the best book for the counts and prices it, its own bytes included.
@@ -341,11 +289,7 @@ impl Wish<'_> {
         let alphabet = self.plane.alphabet();
         let total = counts.total();
         // 16-bit states are worth more than long codes when there are few symbols.
-        let limit = if total < 8192 {
-            CodeLimit::Short
-        } else {
-            CodeLimit::Long
-        };
+        let limit = if total < 8192 { CodeLimit::Short } else { CodeLimit::Long };
         let mut weights: Vec<f64> = counts.by_symbol.iter().map(|&c| f64::from(c)).collect();
         let built = match alphabet {
             Alphabet::Centred => {

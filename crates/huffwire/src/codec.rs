@@ -75,18 +75,10 @@ impl Encoder {
     /// [`Error::InvalidOption`] for a block size outside 1 KiB to 1 MiB.
     pub fn new(set: Arc<CodebookSet>, options: EncodeOptions) -> Result<Self> {
         if !block::BLOCK_LOG2.contains(&options.block_log2) {
-            return Err(Error::InvalidOption(
-                "block_log2 must lie in 10..=20".into(),
-            ));
+            return Err(Error::InvalidOption("block_log2 must lie in 10..=20".into()));
         }
         let (tensor, blocks) = (String::new(), BlockEncoder::new());
-        Ok(Self {
-            set,
-            options,
-            tensor,
-            method: None,
-            blocks,
-        })
+        Ok(Self { set, options, tensor, method: None, blocks })
     }
 
     /// An encoder with the built-in books and default options.
@@ -159,18 +151,11 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<usize> {
         if !bytes.len().is_multiple_of(element.unit_bytes()) {
-            return Err(Error::PartialElement {
-                element,
-                bytes: bytes.len(),
-            });
+            return Err(Error::PartialElement { element, bytes: bytes.len() });
         }
         let limit = 1u64 << self.options.block_log2;
         if bytes.len() as u64 > limit {
-            return Err(Error::TooLarge {
-                what: "a block",
-                found: bytes.len() as u64,
-                limit,
-            });
+            return Err(Error::TooLarge { what: "a block", found: bytes.len() as u64, limit });
         }
         let start = out.len();
         out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
@@ -185,18 +170,8 @@ impl Encoder {
         bytes: &[u8],
         out: &mut [u8],
     ) -> Result<usize> {
-        let EncodeOptions {
-            rule,
-            level,
-            choice,
-            checksums,
-            ..
-        } = self.options;
-        let method = match self
-            .method
-            .take()
-            .filter(|method| method.element() == element)
-        {
+        let EncodeOptions { rule, level, choice, checksums, .. } = self.options;
+        let method = match self.method.take().filter(|method| method.element() == element) {
             Some(method) => method,
             None => Method::new(&self.set, element, &self.tensor, rule, level, choice),
         };
@@ -206,10 +181,7 @@ impl Encoder {
         }
         let available = out.len();
         let Some((check, body)) = out.split_at_mut_checked(CHECKSUM_BYTES) else {
-            return Err(Error::OutputTooSmall {
-                needed: CHECKSUM_BYTES,
-                available,
-            });
+            return Err(Error::OutputTooSmall { needed: CHECKSUM_BYTES, available });
         };
         let length = self.blocks.encode(&self.set, method, bytes, body)?;
         check.copy_from_slice(&crc32c(&body[..length]).to_le_bytes());
@@ -233,10 +205,7 @@ impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self {
-            set,
-            blocks: BlockDecoder::new(),
-        }
+        Self { set, blocks: BlockDecoder::new() }
     }
 
     /// A decoder that holds the built-in books.
@@ -326,21 +295,13 @@ impl Decoder {
         out: &mut [u8],
     ) -> Result<()> {
         if !out.len().is_multiple_of(element.unit_bytes()) {
-            return Err(Error::PartialElement {
-                element,
-                bytes: out.len(),
-            });
+            return Err(Error::PartialElement { element, bytes: out.len() });
         }
         let limit = 1u64 << block::BLOCK_LOG2.end();
         if out.len() as u64 > limit {
-            return Err(Error::TooLarge {
-                what: "a block",
-                found: out.len() as u64,
-                limit,
-            });
+            return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
         }
-        self.blocks
-            .decode(&self.set, element, verified(checksums, block)?, out)
+        self.blocks.decode(&self.set, element, verified(checksums, block)?, out)
     }
 
     pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
@@ -349,10 +310,7 @@ impl Decoder {
             return Ok(());
         }
         let wanted: String = short.iter().map(|byte| format!("{byte:02x}")).collect();
-        Err(Error::SetMismatch {
-            wanted: wanted + "…",
-            held,
-        })
+        Err(Error::SetMismatch { wanted: wanted + "…", held })
     }
 }
 
@@ -373,10 +331,6 @@ fn verified(checksums: bool, block: &[u8]) -> Result<&[u8]> {
     if stored == computed {
         Ok(body)
     } else {
-        Err(Error::Checksum {
-            what: "a block",
-            stored,
-            computed,
-        })
+        Err(Error::Checksum { what: "a block", stored, computed })
     }
 }

@@ -146,11 +146,7 @@ impl Error {
         offset: usize,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Malformed {
-            what,
-            offset,
-            detail: detail.into(),
-        }
+        Self::Malformed { what, offset, detail: detail.into() }
     }
 
     pub(crate) fn codebook(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -158,9 +154,6 @@ impl Error {
     }
 
     pub(crate) fn in_block(self, index: u64) -> Self {
-        Self::InBlock {
-            index,
-            source: Box::new(self),
-        }
+        Self::InBlock { index, source: Box::new(self) }
     }
 }

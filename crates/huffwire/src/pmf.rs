@@ -94,9 +94,7 @@ impl Pmf {
     pub fn from_weights(weights: &[f64]) -> Option<Self> {
         let total: f64 = weights.iter().sum();
         let valid = weights.iter().all(|&w| w >= 0.0) && total.is_finite() && total > 0.0;
-        valid.then(|| Self {
-            p: weights.iter().map(|w| w / total).collect(),
-        })
+        valid.then(|| Self { p: weights.iter().map(|w| w / total).collect() })
     }
 
     /// The mean of several PMFs over the same symbols, each counting alike whatever the size of the
@@ -121,13 +119,7 @@ impl Pmf {
     #[must_use]
     pub fn smoothed(&self, epsilon: f64) -> Self {
         let uniform = epsilon / self.p.len() as f64;
-        Self {
-            p: self
-                .p
-                .iter()
-                .map(|p| p * (1.0 - epsilon) + uniform)
-                .collect(),
-        }
+        Self { p: self.p.iter().map(|p| p * (1.0 - epsilon) + uniform).collect() }
     }
 
     /// The probabilities, indexed by symbol.
@@ -145,12 +137,7 @@ impl Pmf {
     /// ```
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        -self
-            .p
-            .iter()
-            .filter(|&&p| p > 0.0)
-            .map(|p| p * p.log2())
-            .sum::<f64>()
+        -self.p.iter().filter(|&&p| p > 0.0).map(|p| p * p.log2()).sum::<f64>()
     }
 
     /// Kullback-Leibler divergence `D(self || model)`, in bits: what an ideal code for `model`
@@ -172,21 +159,13 @@ impl Pmf {
     #[must_use]
     pub fn huffman_bits(&self) -> f64 {
         let lengths = build::huffman_lengths(&self.p);
-        self.p
-            .iter()
-            .zip(lengths)
-            .map(|(p, length)| p * f64::from(length))
-            .sum()
+        self.p.iter().zip(lengths).map(|(p, length)| p * f64::from(length)).sum()
     }
 
     /// Mean code length under the given code lengths, in bits per symbol.
     #[must_use]
     pub fn code_bits(&self, lengths: &[u8]) -> f64 {
-        self.p
-            .iter()
-            .zip(lengths)
-            .map(|(p, &length)| p * f64::from(length))
-            .sum()
+        self.p.iter().zip(lengths).map(|(p, &length)| p * f64::from(length)).sum()
     }
 }
 
@@ -200,11 +179,7 @@ impl Pmf {
 /// ```
 #[must_use]
 pub fn saving_percent(raw: f64, coded: f64) -> f64 {
-    if raw == 0.0 {
-        0.0
-    } else {
-        100.0 * (1.0 - coded / raw)
-    }
+    if raw == 0.0 { 0.0 } else { 100.0 * (1.0 - coded / raw) }
 }
 
 #[cfg(test)]
@@ -226,10 +201,7 @@ mod tests {
     fn entropy_is_below_huffman_which_is_within_one_bit() {
         let pmf = Pmf::from_weights(&[0.5, 0.2, 0.15, 0.1, 0.05, 0.0]).unwrap();
         let (entropy, huffman) = (pmf.entropy(), pmf.huffman_bits());
-        assert!(
-            entropy <= huffman && huffman < entropy + 1.0,
-            "{entropy} {huffman}"
-        );
+        assert!(entropy <= huffman && huffman < entropy + 1.0, "{entropy} {huffman}");
         assert!((huffman - 1.95).abs() < 1e-12, "{huffman}");
     }
 

@@ -8,6 +8,8 @@
 //! cargo test --release -p huffwire --test figures -- --nocapture --test-threads 1
 //! ```
 
+#![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
+
 mod tensors;
 
 use std::sync::Arc;
@@ -53,15 +55,9 @@ fn measure(set: &Arc<CodebookSet>, options: EncodeOptions, tensors: &[Tensor]) -
     let mut decoder = Decoder::new(Arc::clone(set));
     for tensor in tensors {
         encoder.set_tensor(&tensor.name);
-        let message = encoder
-            .encode_to_vec(tensor.element, &tensor.bytes)
-            .unwrap();
+        let message = encoder.encode_to_vec(tensor.element, &tensor.bytes).unwrap();
         let (_, restored) = decoder.decode_to_vec(&message).unwrap();
-        assert!(
-            restored == tensor.bytes,
-            "{} does not come back",
-            tensor.name
-        );
+        assert!(restored == tensor.bytes, "{} does not come back", tensor.name);
         let ideal = profile(tensor, options.rule).ideal();
         sizes.raw += tensor.bytes.len() as f64;
         sizes.coded += message.len() as f64;
@@ -80,9 +76,7 @@ fn profile(tensor: &Tensor, rule: SymbolRule) -> Profile {
 fn calibrated(tensors: &[Tensor], rule: SymbolRule, options: &Options) -> Arc<CodebookSet> {
     let mut collector = Collector::new(rule);
     for tensor in tensors {
-        collector
-            .push(&kind_of(&tensor.name), profile(tensor, rule))
-            .unwrap();
+        collector.push(&kind_of(&tensor.name), profile(tensor, rule)).unwrap();
     }
     Arc::new(collector.build(options).unwrap().set)
 }
@@ -96,11 +90,8 @@ fn builtin_books_without_calibration() {
         (Batch::activations(200), 30.2, 57.0, 85.0),
     ] {
         for (percent, promise) in [(0, dense), (50, half), (90, tenth)] {
-            let tensors: Vec<Tensor> = batch
-                .tensors
-                .iter()
-                .map(|t| zero_at_random(t, percent))
-                .collect();
+            let tensors: Vec<Tensor> =
+                batch.tensors.iter().map(|t| zero_at_random(t, percent)).collect();
             let sizes = measure(&set, EncodeOptions::default(), &tensors);
             println!(
                 "built-in, {} with {percent} % zeros: {:.2} % saved (Huffman per tensor {:.2})",
@@ -108,12 +99,7 @@ fn builtin_books_without_calibration() {
                 sizes.saving(),
                 sizes.huffman_saving()
             );
-            assert!(
-                sizes.saving() >= promise,
-                "{}: {:.3}",
-                batch.name,
-                sizes.saving()
-            );
+            assert!(sizes.saving() >= promise, "{}: {:.3}", batch.name, sizes.saving());
         }
     }
 }
@@ -127,10 +113,7 @@ fn books_calibrated_on_the_earlier_batch() {
         (Batch::activations(100), Batch::activations(200), 0.35),
     ] {
         let set = calibrated(&before.tensors, SymbolRule::Exponent, &Options::default());
-        let options = EncodeOptions {
-            choice: Choice::Named,
-            ..EncodeOptions::default()
-        };
+        let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
         let sizes = measure(&set, options, &after.tensors);
         let behind = sizes.huffman_saving() - sizes.saving();
         println!(
@@ -143,10 +126,7 @@ fn books_calibrated_on_the_earlier_batch() {
         all.coded += sizes.coded;
         all.shannon += sizes.shannon;
     }
-    println!(
-        "calibrated, overall: {:.2} % over Shannon",
-        all.over_shannon()
-    );
+    println!("calibrated, overall: {:.2} % over Shannon", all.over_shannon());
     assert!(all.over_shannon() <= 1.0);
 }
 
@@ -159,11 +139,7 @@ fn bytes_as_symbols_as_in_the_paper() {
     ] {
         let set = calibrated(&before.tensors, SymbolRule::Bytes, &Options::default());
         let rule = SymbolRule::Bytes;
-        let options = EncodeOptions {
-            rule,
-            choice: Choice::Named,
-            ..EncodeOptions::default()
-        };
+        let options = EncodeOptions { rule, choice: Choice::Named, ..EncodeOptions::default() };
         let sizes = measure(&set, options, &after.tensors);
         println!(
             "bytes, {}: {:.2} % saved, {:.3} % over Huffman per shard",
@@ -180,35 +156,14 @@ fn bytes_as_symbols_as_in_the_paper() {
 #[test]
 fn e4m3_with_short_and_long_codes() {
     for (before, after, long, short, builtin) in [
-        (
-            Batch::weights(100),
-            Batch::weights(200),
-            0.5,
-            1.5,
-            Some(15.0),
-        ),
-        (
-            Batch::gradients(100),
-            Batch::gradients(200),
-            1.5,
-            2.5,
-            Some(15.0),
-        ),
-        (
-            Batch::activations(100),
-            Batch::activations(200),
-            0.5,
-            1.5,
-            None,
-        ),
+        (Batch::weights(100), Batch::weights(200), 0.5, 1.5, Some(15.0)),
+        (Batch::gradients(100), Batch::gradients(200), 1.5, 2.5, Some(15.0)),
+        (Batch::activations(100), Batch::activations(200), 0.5, 1.5, None),
     ] {
         let e4m3 = |batch: &Batch| batch.tensors.iter().map(to_e4m3).collect::<Vec<_>>();
         let (earlier, later) = (e4m3(&before), e4m3(&after));
         for (limit, promise) in [(CodeLimit::Long, long), (CodeLimit::Short, short)] {
-            let options = Options {
-                codes: Some(limit),
-                ..Options::default()
-            };
+            let options = Options { codes: Some(limit), ..Options::default() };
             let set = calibrated(&earlier, SymbolRule::Exponent, &options);
             let sizes = measure(&set, EncodeOptions::default(), &later);
             println!(
@@ -220,11 +175,7 @@ fn e4m3_with_short_and_long_codes() {
             assert!(sizes.over_huffman() <= promise, "{}", after.name);
         }
         let sizes = measure(&CodebookSet::builtin(), EncodeOptions::default(), &later);
-        println!(
-            "e4m3 built-in, {}: {:.2} % saved",
-            after.name,
-            sizes.saving()
-        );
+        println!("e4m3 built-in, {}: {:.2} % saved", after.name, sizes.saving());
         if let Some(promise) = builtin {
             assert!(sizes.saving() >= promise, "{}", after.name);
         }
@@ -238,9 +189,6 @@ fn growth_is_bounded_on_noise() {
         let bytes = &noise[..noise.len() / 24 * 24];
         let message = Encoder::builtin().encode_to_vec(element, bytes).unwrap();
         let units = bytes.len() / element.unit_bytes();
-        assert!(
-            message.len() <= huffwire::message::bound(element, units, 17),
-            "{element}"
-        );
+        assert!(message.len() <= huffwire::message::bound(element, units, 17), "{element}");
     }
 }

@@ -36,23 +36,11 @@ impl Cluster {
 
 impl Shard {
     pub(super) fn new(pmf: &Pmf, centred: bool) -> Self {
-        let mut shard = Self {
-            p: pmf.probabilities().to_vec(),
-            centred,
-            cluster: 0,
-        };
+        let mut shard = Self { p: pmf.probabilities().to_vec(), centred, cluster: 0 };
         if centred {
             let mass: f64 = shard.p[..ZERO].iter().sum();
-            let moment: f64 = shard.p[..ZERO]
-                .iter()
-                .enumerate()
-                .map(|(e, p)| e as f64 * p)
-                .sum();
-            let mean = if mass > 0.0 {
-                (moment / mass).round() as usize
-            } else {
-                CENTRE
-            };
+            let moment: f64 = shard.p[..ZERO].iter().enumerate().map(|(e, p)| e as f64 * p).sum();
+            let mean = if mass > 0.0 { (moment / mass).round() as usize } else { CENTRE };
             shard.shift(CENTRE as isize - mean as isize);
         }
         shard
@@ -75,11 +63,7 @@ impl Shard {
                 symbol if self.centred => (symbol as isize + by).rem_euclid(ZERO as isize) as usize,
                 symbol => symbol,
             };
-            if p > 0.0 {
-                -p * q[at].max(f64::MIN_POSITIVE).log2()
-            } else {
-                0.0
-            }
+            if p > 0.0 { -p * q[at].max(f64::MIN_POSITIVE).log2() } else { 0.0 }
         };
         self.p.iter().enumerate().map(term).sum()
     }
@@ -88,9 +72,7 @@ impl Shard {
         let shifts = if self.centred { -2..=2 } else { 0..=0 };
         let costs = shifts.map(|by| (self.cross_entropy(average, by), by));
         // 0 first among equals: shards must not wander.
-        costs
-            .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.abs().cmp(&b.1.abs())))
-            .unwrap_or_default()
+        costs.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.abs().cmp(&b.1.abs()))).unwrap_or_default()
     }
 
     /// Bits per symbol that a book spends on this shard, at the base that suits it best.
@@ -135,10 +117,7 @@ pub(super) fn clusters(shards: &mut [Shard], count: usize, smoothing: f64) -> Ve
     for _ in 0..ROUNDS {
         let mut moved = false;
         for shard in shards.iter_mut() {
-            let fits = clusters
-                .iter()
-                .enumerate()
-                .map(|(i, c)| (shard.best_shift(&c.average), i));
+            let fits = clusters.iter().enumerate().map(|(i, c)| (shard.best_shift(&c.average), i));
             let best = fits.min_by(|a, b| a.0.0.total_cmp(&b.0.0));
             let Some(((_, by), cluster)) = best else {
                 continue;
@@ -160,21 +139,14 @@ fn averages(shards: &mut [Shard], count: usize, smoothing: f64) -> Vec<Cluster> 
     let mut clusters = Vec::with_capacity(count);
     for cluster in 0..count {
         let members = || shards.iter().filter(|shard| shard.cluster == cluster);
-        let pmfs: Vec<Pmf> = members()
-            .filter_map(|shard| Pmf::from_weights(&shard.p))
-            .collect();
+        let pmfs: Vec<Pmf> = members().filter_map(|shard| Pmf::from_weights(&shard.p)).collect();
         let Some(average) = Pmf::average(&pmfs) else {
             continue;
         };
         let centred = members().any(|shard| shard.centred);
         let number = clusters.len();
-        clusters.push(Cluster {
-            average: smoothed(&average, centred, smoothing),
-        });
-        shards
-            .iter_mut()
-            .filter(|s| s.cluster == cluster)
-            .for_each(|s| s.cluster = number);
+        clusters.push(Cluster { average: smoothed(&average, centred, smoothing) });
+        shards.iter_mut().filter(|s| s.cluster == cluster).for_each(|s| s.cluster = number);
     }
     clusters
 }
@@ -187,10 +159,7 @@ fn smoothed(average: &Pmf, centred: bool, smoothing: f64) -> Pmf {
     let (exponents, zero) = (&p[..ZERO], p[ZERO]);
     let zero = if zero < RARE_ZEROS { 0.0 } else { zero };
     let uniform = smoothing / ZERO as f64;
-    let mut weights: Vec<f64> = exponents
-        .iter()
-        .map(|p| p * (1.0 - smoothing) + uniform)
-        .collect();
+    let mut weights: Vec<f64> = exponents.iter().map(|p| p * (1.0 - smoothing) + uniform).collect();
     weights.push(zero);
     Pmf::from_weights(&weights).unwrap_or_else(|| average.clone())
 }

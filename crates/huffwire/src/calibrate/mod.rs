@@ -117,7 +117,7 @@ pub struct Calibration {
 ///
 /// let mut collector = Collector::new(SymbolRule::Exponent);
 /// for layer in 0..3 {
-///     let weights: Vec<u8> = (1..5000u16).flat_map(|i| (i * i).to_le_bytes()).collect();
+///     let weights: Vec<u8> = (1..5000u16).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
 ///     let mut shard = Profile::new(ElementType::Bf16, SymbolRule::Exponent);
 ///     shard.add(&weights)?;
 ///     collector.push(&kind_of(&format!("layers.{layer}.weight")), shard)?;
@@ -136,10 +136,7 @@ impl Collector {
     /// A collector for shards profiled under `rule`.
     #[must_use]
     pub const fn new(rule: SymbolRule) -> Self {
-        Self {
-            rule,
-            shards: BTreeMap::new(),
-        }
+        Self { rule, shards: BTreeMap::new() }
     }
 
     /// Adds a shard of a kind; an empty one changes nothing.
@@ -149,15 +146,10 @@ impl Collector {
     pub fn push(&mut self, kind: &str, shard: Profile) -> Result<()> {
         let expected: Vec<Layout> = shard.element().layouts(self.rule).collect();
         if shard.layouts().any(|layout| !expected.contains(&layout)) {
-            return Err(Error::InvalidOption(
-                "a shard profiled under another symbol rule".into(),
-            ));
+            return Err(Error::InvalidOption("a shard profiled under another symbol rule".into()));
         }
         if shard.units() > 0 {
-            self.shards
-                .entry((kind.to_owned(), shard.element()))
-                .or_default()
-                .push(shard);
+            self.shards.entry((kind.to_owned(), shard.element())).or_default().push(shard);
         }
         Ok(())
     }
@@ -175,9 +167,7 @@ impl Collector {
     /// would hold more than 192 books.
     pub fn build(&self, options: &Options) -> Result<Calibration> {
         if options.books_per_kind == Some(0) {
-            return Err(Error::InvalidOption(
-                "books_per_kind must be at least 1".into(),
-            ));
+            return Err(Error::InvalidOption("books_per_kind must be at least 1".into()));
         }
         if !(0.0..1.0).contains(&options.smoothing) {
             return Err(Error::InvalidOption("smoothing must lie in 0..1".into()));
@@ -221,10 +211,7 @@ impl Collector {
         if options.builtin {
             builder.include(&CodebookSet::builtin())?;
         }
-        Ok(Calibration {
-            set: builder.build(),
-            kinds,
-        })
+        Ok(Calibration { set: builder.build(), kinds })
     }
 }
 
@@ -250,9 +237,7 @@ fn best_layout(
     for layout in layouts.filter(|&l| shards.iter().all(|shard| shard.layouts().any(|m| m == l))) {
         let planes = element.planes(layout);
         let residue = planes.iter().filter(|plane| plane.role == Role::Residue);
-        let residue_bits: f64 = residue
-            .map(|plane| f64::from(plane.width * plane.per_unit))
-            .sum();
+        let residue_bits: f64 = residue.map(|plane| f64::from(plane.width * plane.per_unit)).sum();
         let mut cost = residue_bits;
         let mut made = Vec::new();
         for (index, plane) in planes.iter().enumerate() {
@@ -279,24 +264,16 @@ fn make_plane(
     other_bits: f64,
     options: &Options,
 ) -> Result<Option<MadePlane>> {
-    let pmfs: Vec<_> = shards
-        .iter()
-        .filter_map(|shard| shard.pmf(layout, index))
-        .collect();
+    let pmfs: Vec<_> = shards.iter().filter_map(|shard| shard.pmf(layout, index)).collect();
     if pmfs.is_empty() {
         return Ok(None);
     }
     let count = pmfs.len() as f64;
     let shannon_bits = pmfs.iter().map(|pmf| pmf.entropy()).sum::<f64>() / count;
     let huffman_bits = pmfs.iter().map(|pmf| pmf.huffman_bits()).sum::<f64>() / count;
-    let mut aligned: Vec<Shard> = pmfs
-        .iter()
-        .map(|pmf| Shard::new(pmf, plane.centred))
-        .collect();
+    let mut aligned: Vec<Shard> = pmfs.iter().map(|pmf| Shard::new(pmf, plane.centred)).collect();
     let scale_shows = matches!(layout, Layout::Magnitude | Layout::Values);
-    let books = options
-        .books_per_kind
-        .unwrap_or(if scale_shows { SMALL_FLOAT_BOOKS } else { 1 });
+    let books = options.books_per_kind.unwrap_or(if scale_shows { SMALL_FLOAT_BOOKS } else { 1 });
     let clusters = average::clusters(&mut aligned, books, options.smoothing);
     let mean_kl_bits = average::mean_kl(&aligned, &clusters);
     let build_all = |limit| -> Result<(Vec<Built>, f64)> {
@@ -354,10 +331,7 @@ mod tests {
         };
         let value = |u: f64, v: f64, w: f64| ((u + v + w) * f64::from(octave).exp2()) as f32;
         let values: Vec<f32> = (0..20_000).map(|_| value(next(), next(), next())).collect();
-        values
-            .iter()
-            .flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes())
-            .collect()
+        values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect()
     }
 
     fn collect(rule: SymbolRule, shards: impl IntoIterator<Item = Vec<u8>>) -> Collector {
@@ -373,12 +347,8 @@ mod tests {
     #[test]
     fn scale_does_not_matter_to_exponents() {
         let shards = (0..6).map(|i| shard(-9 + 3 * i, 7 + i as u32));
-        let calibration = collect(SymbolRule::Exponent, shards)
-            .build(&Options::default())
-            .unwrap();
-        let [report] = &calibration.kinds[..] else {
-            panic!("one plane")
-        };
+        let calibration = collect(SymbolRule::Exponent, shards).build(&Options::default()).unwrap();
+        let [report] = &calibration.kinds[..] else { panic!("one plane") };
         // Smoothing and the noise of 20 000 values make most of it.
         assert!(report.mean_kl_bits < 0.003, "{report:?}");
         assert!(report.book_bits < 1.02 * report.huffman_bits, "{report:?}");
@@ -399,15 +369,9 @@ mod tests {
         }
         let collector = collect(SymbolRule::Exponent, shards);
         let bits = |books_per_kind| {
-            let options = Options {
-                books_per_kind: Some(books_per_kind),
-                ..Options::default()
-            };
+            let options = Options { books_per_kind: Some(books_per_kind), ..Options::default() };
             let calibration = collector.build(&options).unwrap();
-            (
-                calibration.kinds[0].books.len(),
-                calibration.kinds[0].book_bits,
-            )
+            (calibration.kinds[0].books.len(), calibration.kinds[0].book_bits)
         };
         let ((one, shared), (two, own)) = (bits(1), bits(2));
         assert_eq!((one, two), (1, 2));
@@ -417,9 +381,7 @@ mod tests {
     #[test]
     fn long_codes_are_picked_where_they_pay() {
         let shards = [shard(0, 1), shard(0, 2)];
-        let calibration = collect(SymbolRule::Bytes, shards)
-            .build(&Options::default())
-            .unwrap();
+        let calibration = collect(SymbolRule::Bytes, shards).build(&Options::default()).unwrap();
         assert_eq!(calibration.set.books()[0].limit(), CodeLimit::Long);
     }
 
@@ -427,26 +389,12 @@ mod tests {
     fn options_and_shards_are_checked() {
         let collector = collect(SymbolRule::Exponent, [shard(0, 1)]);
         assert!(
-            collector
-                .build(&Options {
-                    books_per_kind: Some(0),
-                    ..Options::default()
-                })
-                .is_err()
+            collector.build(&Options { books_per_kind: Some(0), ..Options::default() }).is_err()
         );
-        assert!(
-            collector
-                .build(&Options {
-                    smoothing: 1.0,
-                    ..Options::default()
-                })
-                .is_err()
-        );
+        assert!(collector.build(&Options { smoothing: 1.0, ..Options::default() }).is_err());
         let other = Profile::new(ElementType::Bf16, SymbolRule::Bytes);
         assert!(collector.clone().push("x", other).is_err());
-        let none = Collector::new(SymbolRule::Exponent)
-            .build(&Options::default())
-            .unwrap();
+        let none = Collector::new(SymbolRule::Exponent).build(&Options::default()).unwrap();
         assert_eq!(none.set.id(), CodebookSet::builtin().id());
     }
 }

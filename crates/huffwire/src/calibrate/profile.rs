@@ -1,9 +1,9 @@
 //! The profile of a tensor: histograms of all its planes, under every layout of a symbol rule.
 
-use crate::choose::{Counts, chunks};
+use crate::choose::Counts;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::planes::{Layout, Plane, Role, SymbolRule};
+use crate::planes::{Layout, MAX_PLANES, Plane, Role, SymbolRule, find_zeros};
 use crate::pmf::Pmf;
 
 /// Index of the exact zero in the histogram of an exponent plane.
@@ -16,6 +16,7 @@ pub struct Profile {
     layouts: Vec<LayoutProfile>,
     units: u64,
     scratch: Vec<Vec<u8>>,
+    nonzero: Vec<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,19 +50,11 @@ impl Profile {
             .layouts(rule)
             .map(|layout| {
                 let planes = vec![vec![0; ZERO + 1]; element.planes(layout).len()];
-                LayoutProfile {
-                    layout,
-                    fits: true,
-                    planes,
-                }
+                LayoutProfile { layout, fits: true, planes }
             })
             .collect();
-        Self {
-            element,
-            layouts,
-            units: 0,
-            scratch: vec![Vec::new(); crate::planes::MAX_PLANES],
-        }
+        let scratch = vec![Vec::new(); MAX_PLANES];
+        Self { element, layouts, units: 0, scratch, nonzero: Vec::new() }
     }
 
     /// Counts whole units on top of what was counted before.
@@ -71,10 +64,7 @@ impl Profile {
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
         let unit_bytes = self.element.unit_bytes();
         if !bytes.len().is_multiple_of(unit_bytes) {
-            return Err(Error::PartialElement {
-                element: self.element,
-                bytes: bytes.len(),
-            });
+            return Err(Error::PartialElement { element: self.element, bytes: bytes.len() });
         }
         self.units += (bytes.len() / unit_bytes) as u64;
         // Pieces of a few hundred KiB keep the planes in the cache.
@@ -98,10 +88,12 @@ impl Profile {
                 if plane.role == Role::Residue {
                     continue;
                 }
-                let symbols = &self.scratch[index];
-                let rest = &self.scratch[index + 1..scheme.planes.len()];
-                let is_zero = |i: usize| plane.centred && rest.iter().all(|p| p[i] == 0);
-                let counts = Counts::of(symbols, chunks(symbols.len(), false), is_zero);
+                if plane.centred {
+                    find_zeros(&self.scratch[..scheme.planes.len()], &mut self.nonzero);
+                } else {
+                    self.nonzero.clear();
+                }
+                let counts = Counts::of(&self.scratch[index], &self.nonzero);
                 counts.add_to(&mut profile.planes[index]);
             }
         }
@@ -135,10 +127,7 @@ impl Profile {
 
     /// The layouts that all bytes fit.
     pub fn layouts(&self) -> impl Iterator<Item = Layout> + '_ {
-        self.layouts
-            .iter()
-            .filter(|profile| profile.fits)
-            .map(|profile| profile.layout)
+        self.layouts.iter().filter(|profile| profile.fits).map(|profile| profile.layout)
     }
 
     /// PMF of a plane: `2^width` symbols, or for an exponent plane 257, the last of them the exact
@@ -146,29 +135,16 @@ impl Profile {
     #[must_use]
     pub fn pmf(&self, layout: Layout, plane: usize) -> Option<Pmf> {
         let spec = self.element.planes(layout).get(plane)?;
-        let profile = self
-            .layouts
-            .iter()
-            .find(|profile| profile.layout == layout)?;
-        let size = if spec.centred {
-            ZERO + 1
-        } else {
-            1 << spec.width
-        };
-        let weights: Vec<f64> = profile.planes[plane][..size]
-            .iter()
-            .map(|&c| c as f64)
-            .collect();
+        let profile = self.layouts.iter().find(|profile| profile.layout == layout)?;
+        let size = if spec.centred { ZERO + 1 } else { 1 << spec.width };
+        let weights: Vec<f64> = profile.planes[plane][..size].iter().map(|&c| c as f64).collect();
         Pmf::from_weights(&weights)
     }
 
     /// Bytes of a layout when each symbol plane costs `bits_per_symbol(pmf)`.
     fn bytes(&self, profile: &LayoutProfile, bits_per_symbol: impl Fn(&Pmf) -> f64) -> f64 {
         let planes = self.element.planes(profile.layout);
-        let zeros = profile
-            .planes
-            .first()
-            .map_or(0, |histogram| histogram[ZERO]);
+        let zeros = profile.planes.first().map_or(0, |histogram| histogram[ZERO]);
         let bits = |(index, plane): (usize, &Plane)| {
             let symbols = self.units * u64::from(plane.per_unit);
             match plane.role {
@@ -188,9 +164,7 @@ impl Profile {
         let raw_bytes = self.units * self.element.unit_bytes() as u64;
         let best = |bits_per_symbol: fn(&Pmf) -> f64| {
             let fitting = self.layouts.iter().filter(|profile| profile.fits);
-            fitting
-                .map(|p| self.bytes(p, bits_per_symbol))
-                .fold(raw_bytes as f64, f64::min)
+            fitting.map(|p| self.bytes(p, bits_per_symbol)).fold(raw_bytes as f64, f64::min)
         };
         Ideal {
             raw_bytes,
@@ -212,17 +186,14 @@ mod tests {
         profile.add(&bytes).unwrap();
         let pmf = profile.pmf(Layout::Exponent, 0).unwrap();
         assert_eq!(pmf.probabilities()[ZERO], 0.5);
-        assert_eq!(
-            (pmf.probabilities()[127], pmf.probabilities()[0]),
-            (0.25, 0.25)
-        );
+        assert_eq!((pmf.probabilities()[127], pmf.probabilities()[0]), (0.25, 0.25));
         let ideal = profile.ideal();
         assert_eq!((ideal.shannon_bytes, ideal.huffman_bytes), (2.75, 2.75));
     }
 
     #[test]
     fn merging_profiles_is_profiling_the_whole() {
-        let bytes: Vec<u8> = (0..4096u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..4096u32).map(|i| ((i * i) >> 3) as u8).collect();
         let profile = |bytes: &[u8]| {
             let mut profile = Profile::new(ElementType::E4m3, SymbolRule::Exponent);
             profile.add(bytes).unwrap();

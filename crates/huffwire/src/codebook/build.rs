@@ -201,11 +201,7 @@ impl Built {
     /// What the limits of the book cost against unrestricted Huffman, in percent of its bits.
     #[must_use]
     pub fn overhead_percent(&self) -> f64 {
-        if self.huffman_bits > 0.0 {
-            100.0 * (self.bits / self.huffman_bits - 1.0)
-        } else {
-            0.0
-        }
+        if self.huffman_bits > 0.0 { 100.0 * (self.bits / self.huffman_bits - 1.0) } else { 0.0 }
     }
 }
 
@@ -217,10 +213,7 @@ pub fn plain(pmf: &Pmf, width: u8, limit: CodeLimit, effort: Effort) -> Result<B
     let p = pmf.probabilities();
     let alphabet = Alphabet::Plain { width };
     if !(1..=8).contains(&width) || p.len() != alphabet.symbols() {
-        return Err(Error::codebook(format!(
-            "a PMF of {} symbols for {width} bits",
-            p.len()
-        )));
+        return Err(Error::codebook(format!("a PMF of {} symbols for {width} bits", p.len())));
     }
     let code = best_code(p, 0.0, false, limit, effort);
     let code = code.ok_or_else(|| Error::codebook("no code fits the limit"))?;
@@ -229,12 +222,7 @@ pub fn plain(pmf: &Pmf, width: u8, limit: CodeLimit, effort: Effort) -> Result<B
         direct[symbol] = length;
     }
     let lengths = Lengths::new(alphabet, limit, &direct, code.escape, 0)?;
-    Ok(Built {
-        lengths,
-        bits: code.bits,
-        huffman_bits: pmf.huffman_bits(),
-        base: 0,
-    })
+    Ok(Built { lengths, bits: code.bits, huffman_bits: pmf.huffman_bits(), base: 0 })
 }
 
 /// Builds the best book for exponents relative to a centre.
@@ -250,15 +238,10 @@ pub fn centred(pmf: &Pmf, limit: CodeLimit, effort: Effort) -> Result<Built> {
         return Err(Error::codebook("an empty PMF"));
     };
     if exponents.len() != 256 {
-        return Err(Error::codebook(format!(
-            "a PMF of {} symbols instead of 257",
-            p.len()
-        )));
+        return Err(Error::codebook(format!("a PMF of {} symbols instead of 257", p.len())));
     }
     let start = best_window(exponents);
-    let window: Vec<f64> = (0..WINDOW)
-        .map(|slot| exponents[(start + slot) % 256])
-        .collect();
+    let window: Vec<f64> = (0..WINDOW).map(|slot| exponents[(start + slot) % 256]).collect();
     let outside = (1.0 - zero - window.iter().sum::<f64>()).max(0.0);
     let mut weights = window;
     if zero > 0.0 {
@@ -271,38 +254,19 @@ pub fn centred(pmf: &Pmf, limit: CodeLimit, effort: Effort) -> Result<Built> {
         by_slot[if index == WINDOW { ZERO_SLOT } else { index }] = length;
     }
     let direct = &by_slot[..ESCAPE_SLOT];
-    let lengths = Lengths::new(
-        Alphabet::Centred,
-        limit,
-        direct,
-        code.escape,
-        by_slot[ZERO_SLOT],
-    )?;
+    let lengths = Lengths::new(Alphabet::Centred, limit, direct, code.escape, by_slot[ZERO_SLOT])?;
     let huffman_bits = pmf.huffman_bits();
-    Ok(Built {
-        lengths,
-        bits: code.bits,
-        huffman_bits,
-        base: start as u8,
-    })
+    Ok(Built { lengths, bits: code.bits, huffman_bits, base: start as u8 })
 }
 
 /// Start of the window of 62 neighbouring exponents (modulo 256) with the most mass; among equals
 /// the one that has the mode nearest to its middle.
 fn best_window(exponents: &[f64]) -> usize {
-    let mode = (0..256)
-        .max_by(|&a, &b| exponents[a].total_cmp(&exponents[b]))
-        .unwrap_or(0);
-    let mass = |start: usize| {
-        (0..WINDOW)
-            .map(|slot| exponents[(start + slot) % 256])
-            .sum::<f64>()
-    };
+    let mode = (0..256).max_by(|&a, &b| exponents[a].total_cmp(&exponents[b])).unwrap_or(0);
+    let mass = |start: usize| (0..WINDOW).map(|slot| exponents[(start + slot) % 256]).sum::<f64>();
     // From the middle outwards; a rival must win by more than rounding noise.
     let middle = mode + 256 - WINDOW / 2;
-    let starts = (0..WINDOW / 2)
-        .flat_map(|d| [middle - d, middle + d])
-        .map(|start| start % 256);
+    let starts = (0..WINDOW / 2).flat_map(|d| [middle - d, middle + d]).map(|start| start % 256);
     let mut best = (middle % 256, mass(middle));
     for start in starts {
         let candidate = mass(start);
@@ -364,11 +328,7 @@ fn best_code(
             package_merge(&sorted, limit.bits()).map(|l| l.into_iter().rev().collect())
         };
         let Some(lengths) = lengths else { continue };
-        let mut code = Code {
-            direct: Vec::with_capacity(k),
-            escape: 0,
-            bits: 0.0,
-        };
+        let mut code = Code { direct: Vec::with_capacity(k), escape: 0, bits: 0.0 };
         for (&(index, weight), &length) in items.iter().zip(&lengths) {
             code.bits += weight * f64::from(length);
             match index {
@@ -398,12 +358,7 @@ fn direct_counts(
         return (1..=all).collect();
     }
     let total: f64 = weights.iter().sum();
-    let at_least = |p: f64| {
-        heaviest_first
-            .iter()
-            .filter(|&&i| weights[i] >= p * total)
-            .count()
-    };
+    let at_least = |p: f64| heaviest_first.iter().filter(|&&i| weights[i] >= p * total).count();
     let smallest = 0.5f64.powi(i32::from(limit.bits()));
     let mut counts = vec![all, at_least(smallest), at_least(smallest / 4.0)];
     counts.retain(|&k| k > 0);
@@ -416,25 +371,15 @@ mod tests {
     use super::*;
 
     fn kraft(lengths: &[u8]) -> f64 {
-        lengths
-            .iter()
-            .filter(|&&l| l > 0)
-            .map(|&l| 0.5f64.powi(i32::from(l)))
-            .sum()
+        lengths.iter().filter(|&&l| l > 0).map(|&l| 0.5f64.powi(i32::from(l))).sum()
     }
 
     fn cost(weights: &[f64], lengths: &[u8]) -> f64 {
-        weights
-            .iter()
-            .zip(lengths)
-            .map(|(w, &l)| w * f64::from(l))
-            .sum()
+        weights.iter().zip(lengths).map(|(w, &l)| w * f64::from(l)).sum()
     }
 
     fn weights(n: usize, skew: f64) -> Vec<f64> {
-        (0..n)
-            .map(|i| skew.powi(i as i32) + 0.001 * ((i * 7919) % 13) as f64)
-            .collect()
+        (0..n).map(|i| skew.powi(i as i32) + 0.001 * ((i * 7919) % 13) as f64).collect()
     }
 
     /// The cheapest non-decreasing sequence of lengths with Kraft sum 1, by trying them all.
@@ -515,11 +460,7 @@ mod tests {
         w[9] = 0.5;
         let pmf = Pmf::from_weights(&w).unwrap();
         let short = plain(&pmf, 8, CodeLimit::Short, Effort::Exhaustive).unwrap();
-        assert!(
-            short.lengths.escape() > 0 && short.bits < 1.6,
-            "{}",
-            short.bits
-        );
+        assert!(short.lengths.escape() > 0 && short.bits < 1.6, "{}", short.bits);
         let quick = plain(&pmf, 8, CodeLimit::Short, Effort::Quick).unwrap();
         assert!(quick.bits <= short.bits + 0.1);
     }
@@ -536,11 +477,7 @@ mod tests {
             let built = centred(&pmf, CodeLimit::Short, Effort::Exhaustive).unwrap();
             assert!(built.lengths.is_narrow() && built.lengths.zero() > 0);
             assert!(built.bits < built.huffman_bits * 1.02, "{built:?}");
-            assert_eq!(
-                built.lengths.origin(),
-                31,
-                "the mode sits in the middle of the window"
-            );
+            assert_eq!(built.lengths.origin(), 31, "the mode sits in the middle of the window");
         }
     }
 }

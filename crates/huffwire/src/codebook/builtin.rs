@@ -21,14 +21,7 @@ pub(super) struct Shape {
 }
 
 pub(super) const fn centred(first: usize, direct: &[u8], escape: u8, zero: u8) -> Lengths {
-    Lengths::constant(
-        Alphabet::Centred,
-        CodeLimit::Short,
-        first,
-        direct,
-        escape,
-        zero,
-    )
+    Lengths::constant(Alphabet::Centred, CodeLimit::Short, first, direct, escape, zero)
 }
 
 pub(super) const fn plain(
@@ -41,23 +34,18 @@ pub(super) const fn plain(
     Lengths::constant(Alphabet::Plain { width }, limit, first, direct, escape, 0)
 }
 
+/// Books, the element types they are for (`None`: any), and the layout whose first plane they code.
+type Group = (&'static [Shape], &'static [Option<ElementType>], Layout);
+
 /// What each group of books is for.
-const GROUPS: &[(&[Shape], &[Option<ElementType>], Layout)] = &[
+const GROUPS: &[Group] = &[
     // Exponents look alike in all floats: no element type.
     (data::EXPONENTS, &[None], Layout::Exponent),
     (data::SCALES, &[Some(ElementType::E8m0)], Layout::Exponent),
     (data::E4M3, &[Some(ElementType::E4m3)], Layout::Magnitude),
     (data::E5M2, &[Some(ElementType::E5m2)], Layout::Magnitude),
-    (
-        data::E3M2,
-        &[Some(ElementType::E3m2), Some(ElementType::E3m2Packed)],
-        Layout::Magnitude,
-    ),
-    (
-        data::E2M3,
-        &[Some(ElementType::E2m3), Some(ElementType::E2m3Packed)],
-        Layout::Magnitude,
-    ),
+    (data::E3M2, &[Some(ElementType::E3m2), Some(ElementType::E3m2Packed)], Layout::Magnitude),
+    (data::E2M3, &[Some(ElementType::E2m3), Some(ElementType::E2m3Packed)], Layout::Magnitude),
     (data::E2M1, &[Some(ElementType::E2m1)], Layout::Bytes),
     (data::I8, &[Some(ElementType::I8)], Layout::Bytes),
 ];
@@ -78,21 +66,13 @@ fn add_group(
     elements: &[Option<ElementType>],
     layout: Layout,
 ) -> Result<()> {
-    let mut books: Vec<u8> = shapes
-        .iter()
-        .map(|shape| builder.add(shape.lengths))
-        .collect::<Result<_>>()?;
+    let mut books: Vec<u8> =
+        shapes.iter().map(|shape| builder.add(shape.lengths)).collect::<Result<_>>()?;
     books.sort_unstable();
     books.dedup();
     for &element in elements {
         let books = books.clone();
-        builder.bind(Binding {
-            pattern: "*".into(),
-            element,
-            layout,
-            plane: 0,
-            books,
-        })?;
+        builder.bind(Binding { pattern: "*".into(), element, layout, plane: 0, books })?;
     }
     Ok(())
 }
@@ -108,9 +88,7 @@ impl CodebookSet {
     #[must_use]
     pub fn builtin_about(lengths: &Lengths) -> Option<&'static str> {
         let mut shapes = GROUPS.iter().flat_map(|group| group.0);
-        shapes
-            .find(|shape| shape.lengths == *lengths)
-            .map(|shape| shape.about)
+        shapes.find(|shape| shape.lengths == *lengths).map(|shape| shape.about)
     }
 }
 
@@ -135,19 +113,10 @@ mod tests {
     #[test]
     fn floats_of_all_sizes_have_books_and_they_are_narrow() {
         let set = CodebookSet::builtin();
-        for element in [
-            ElementType::Bf16,
-            ElementType::F16,
-            ElementType::F32,
-            ElementType::E8m0,
-        ] {
+        for element in [ElementType::Bf16, ElementType::F16, ElementType::F32, ElementType::E8m0] {
             let books: Vec<u8> = set.candidates(None, element, Layout::Exponent, 0).collect();
             assert!(!books.is_empty());
-            assert!(
-                books
-                    .iter()
-                    .all(|&n| set.book(n).unwrap().lengths().is_narrow())
-            );
+            assert!(books.iter().all(|&n| set.book(n).unwrap().lengths().is_narrow()));
         }
     }
 }

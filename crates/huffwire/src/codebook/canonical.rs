@@ -11,7 +11,7 @@ use super::lengths::{CodeLimit, Lengths};
 pub struct Codebook {
     lengths: Lengths,
     encode: [u16; 256],
-    decode: Vec<u16>,
+    decode: Vec<u32>,
     prices: [u8; 256],
 }
 
@@ -19,12 +19,7 @@ impl Codebook {
     /// Derives the codes.
     #[must_use]
     pub fn new(lengths: Lengths) -> Self {
-        let mut book = Self {
-            lengths,
-            encode: [0; 256],
-            decode: Vec::new(),
-            prices: [0; 256],
-        };
+        let mut book = Self { lengths, encode: [0; 256], decode: Vec::new(), prices: [0; 256] };
         book.rebuild(lengths);
         book
     }
@@ -47,8 +42,7 @@ impl Codebook {
                 let code = (self.decode.len() >> (limit - length)) as u16;
                 self.encode[usize::from(slot)] = u16::from(length) << 12 | code;
                 let windows = self.decode.len() + (1 << (limit - length));
-                self.decode
-                    .resize(windows, u16::from(length) << 8 | u16::from(slot));
+                self.decode.resize(windows, 1 << (8 + length) | u32::from(slot));
             }
         }
         for (slot, price) in (0..=last).zip(&mut self.prices) {
@@ -77,10 +71,10 @@ impl Codebook {
         &self.encode
     }
 
-    /// By the next 8 (short) or 12 (long) bits of the stream: code length in bits 8..16, slot in
-    /// bits 0..8.
+    /// By the next 8 (short) or 12 (long) bits of the stream: the slot in bits 0..8, above them 2 to
+    /// the power of the code's length, the factor that shifts the code out of a window.
     #[must_use]
-    pub fn decode_table(&self) -> &[u16] {
+    pub fn decode_table(&self) -> &[u32] {
         &self.decode
     }
 
@@ -95,11 +89,7 @@ impl Codebook {
     pub fn code_string(&self, slot: u8) -> String {
         let entry = self.encode[usize::from(slot)];
         let (length, code) = (usize::from(entry >> 12), entry & 0xfff);
-        if length == 0 {
-            String::new()
-        } else {
-            format!("{code:0length$b}")
-        }
+        if length == 0 { String::new() } else { format!("{code:0length$b}") }
     }
 
     /// Whether the lane coder uses 16-bit (short) or 32-bit (long) words for this book.
@@ -117,11 +107,9 @@ mod tests {
     fn book() -> Codebook {
         let alphabet = Alphabet::Plain { width: 3 };
         let direct = [2, 1, 0, 0, 4, 0, 5, 0];
-        Codebook::new(
-            Lengths::new(alphabet, CodeLimit::Short, &direct, 3, 0).unwrap_or_else(|_| {
-                Lengths::new(alphabet, CodeLimit::Short, &[2, 1, 0, 0, 4, 0, 4, 0], 3, 0).unwrap()
-            }),
-        )
+        Codebook::new(Lengths::new(alphabet, CodeLimit::Short, &direct, 3, 0).unwrap_or_else(
+            |_| Lengths::new(alphabet, CodeLimit::Short, &[2, 1, 0, 0, 4, 0, 4, 0], 3, 0).unwrap(),
+        ))
     }
 
     #[test]
@@ -129,11 +117,7 @@ mod tests {
         let book = book();
         assert_eq!(book.code_string(1), "0");
         assert_eq!(book.code_string(0), "10");
-        assert_eq!(
-            book.code_string(2),
-            "110",
-            "the escape sits in the first slot without a code"
-        );
+        assert_eq!(book.code_string(2), "110", "the escape sits in the first slot without a code");
         assert_eq!(book.code_string(7), "110");
         assert_eq!(book.code_string(4), "1110");
         assert_eq!(book.code_string(6), "1111");
@@ -148,7 +132,7 @@ mod tests {
             let (length, code) = (entry >> 12, entry & 0xfff);
             for rest in 0..1 << (8 - length) {
                 let window = usize::from(code << (8 - length) | rest);
-                assert_eq!(book.decode_table()[window], length << 8 | u16::from(slot));
+                assert_eq!(book.decode_table()[window], 1 << (8 + length) | u32::from(slot));
             }
         }
     }

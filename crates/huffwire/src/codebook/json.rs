@@ -88,18 +88,11 @@ impl CodebookSet {
         let set: JsonSet =
             serde_json::from_str(json).map_err(|error| Error::codebook(error.to_string()))?;
         if set.format != FORMAT {
-            return Err(Error::codebook(format!(
-                "the format is {:?}, not {FORMAT:?}",
-                set.format
-            )));
+            return Err(Error::codebook(format!("the format is {:?}, not {FORMAT:?}", set.format)));
         }
         if set.version != VERSION {
             let (found, supported) = (set.version, VERSION);
-            return Err(Error::UnknownVersion {
-                what: "a codebook set",
-                found,
-                supported,
-            });
+            return Err(Error::UnknownVersion { what: "a codebook set", found, supported });
         }
         let mut builder = SetBuilder::new(&set.name);
         for (number, book) in set.codebooks.iter().enumerate() {
@@ -110,17 +103,11 @@ impl CodebookSet {
             }
         }
         for binding in set.bindings {
-            let element = binding
-                .element
-                .map(|name| name.parse::<ElementType>())
-                .transpose();
+            let element = binding.element.map(|name| name.parse::<ElementType>()).transpose();
             builder.bind(Binding {
                 pattern: binding.pattern,
                 element: element.map_err(|error| Error::codebook(error.to_string()))?,
-                layout: binding
-                    .layout
-                    .parse()
-                    .map_err(|error: String| Error::codebook(error))?,
+                layout: binding.layout.parse().map_err(|error: String| Error::codebook(error))?,
                 plane: binding.plane,
                 books: binding.codebooks,
             })?;
@@ -134,11 +121,7 @@ impl CodebookSet {
 fn to_json(book: &Codebook) -> JsonBook {
     let lengths = book.lengths();
     let word = |slot: usize| book.code_string(slot as u8);
-    let direct = lengths
-        .direct_lengths()
-        .iter()
-        .enumerate()
-        .filter(|(_, length)| **length > 0);
+    let direct = lengths.direct_lengths().iter().enumerate().filter(|(_, length)| **length > 0);
     JsonBook {
         id: Some(lengths.id().to_string()),
         alphabet: match lengths.alphabet() {
@@ -185,15 +168,10 @@ fn from_json(json: &JsonBook) -> Result<Lengths> {
     let lengths = Lengths::new(alphabet, limit, &direct, escape, zero)?;
     let book = Codebook::new(lengths);
     let special = [
-        (
-            lengths.escape_slot().unwrap_or(ESCAPE_SLOT as u8),
-            json.escape.as_ref(),
-        ),
+        (lengths.escape_slot().unwrap_or(ESCAPE_SLOT as u8), json.escape.as_ref()),
         (ZERO_SLOT as u8, json.zero.as_ref()),
     ];
-    let special = special
-        .iter()
-        .filter_map(|(slot, word)| Some((slot, (*word)?)));
+    let special = special.iter().filter_map(|(slot, word)| Some((slot, (*word)?)));
     for (&slot, word) in json.codes.iter().chain(special) {
         let canonical = book.code_string(slot);
         if *word != canonical {
@@ -202,11 +180,7 @@ fn from_json(json: &JsonBook) -> Result<Lengths> {
             )));
         }
     }
-    check_id(
-        "the codebook",
-        json.id.as_deref(),
-        &lengths.id().to_string(),
-    )?;
+    check_id("the codebook", json.id.as_deref(), &lengths.id().to_string())?;
     Ok(lengths)
 }
 

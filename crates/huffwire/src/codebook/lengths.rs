@@ -116,18 +116,11 @@ impl Lengths {
                 by_slot[ZERO_SLOT] = zero;
             }
             Alphabet::Plain { .. } if zero != 0 => {
-                return Err(Error::codebook(
-                    "a plain alphabet has no zero symbol of its own",
-                ));
+                return Err(Error::codebook("a plain alphabet has no zero symbol of its own"));
             }
             Alphabet::Plain { .. } => {}
         }
-        let lengths = Self {
-            alphabet,
-            limit,
-            by_slot,
-            escape,
-        };
+        let lengths = Self { alphabet, limit, by_slot, escape };
         match lengths.defect() {
             None => Ok(lengths),
             Some(defect) => Err(Error::codebook(defect)),
@@ -155,12 +148,7 @@ impl Lengths {
             by_slot[ESCAPE_SLOT] = escape;
             by_slot[ZERO_SLOT] = zero;
         }
-        let lengths = Self {
-            alphabet,
-            limit,
-            by_slot,
-            escape,
-        };
+        let lengths = Self { alphabet, limit, by_slot, escape };
         match lengths.defect() {
             None => lengths,
             Some(_) => panic!("a built-in codebook is no valid code"),
@@ -169,14 +157,7 @@ impl Lengths {
 
     /// Some valid lengths, for tables that are going to be rebuilt.
     pub(crate) const fn placeholder() -> Self {
-        Self::constant(
-            Alphabet::Plain { width: 1 },
-            CodeLimit::Short,
-            0,
-            &[1, 1],
-            0,
-            0,
-        )
+        Self::constant(Alphabet::Plain { width: 1 }, CodeLimit::Short, 0, &[1, 1], 0, 0)
     }
 
     /// What is wrong with these lengths, if anything.
@@ -244,10 +225,7 @@ impl Lengths {
     /// vector registers decode it. Every centred short book is; all others are *wide*.
     #[must_use]
     pub const fn is_narrow(&self) -> bool {
-        matches!(
-            (self.alphabet, self.limit),
-            (Alphabet::Centred, CodeLimit::Short)
-        )
+        matches!((self.alphabet, self.limit), (Alphabet::Centred, CodeLimit::Short))
     }
 
     /// Code length of an ordinary symbol's slot; 0 when it takes the escape.
@@ -297,11 +275,9 @@ impl Lengths {
         match self.alphabet {
             _ if self.escape == 0 => None,
             Alphabet::Centred => Some(ESCAPE_SLOT as u8),
-            Alphabet::Plain { .. } => self
-                .direct_lengths()
-                .iter()
-                .position(|&l| l == 0)
-                .map(|slot| slot as u8),
+            Alphabet::Plain { .. } => {
+                self.direct_lengths().iter().position(|&l| l == 0).map(|slot| slot as u8)
+            }
         }
     }
 
@@ -370,12 +346,8 @@ impl Lengths {
     /// serialization is accepted, so equal books have equal bytes.
     pub fn read(bytes: &[u8]) -> Result<(Self, usize)> {
         const WHAT: &str = "a codebook";
-        let truncated = |needed| Error::Truncated {
-            what: WHAT,
-            offset: 0,
-            needed,
-            available: bytes.len(),
-        };
+        let truncated =
+            |needed| Error::Truncated { what: WHAT, offset: 0, needed, available: bytes.len() };
         let &[kind, first, last, ref rest @ ..] = bytes else {
             return Err(truncated(3));
         };
@@ -402,11 +374,7 @@ impl Lengths {
             direct[first + index] = nibble(index);
         }
         if direct[first] == 0 || direct[last] == 0 {
-            return Err(Error::malformed(
-                WHAT,
-                1,
-                "a range that begins or ends without a code",
-            ));
+            return Err(Error::malformed(WHAT, 1, "a range that begins or ends without a code"));
         }
         if count % 2 == 1 && nibbles[size - 1] >> 4 != 0 {
             return Err(Error::malformed(WHAT, 2 + size, "padding that is not zero"));
@@ -422,13 +390,7 @@ mod tests {
     use super::*;
 
     fn plain(direct: &[u8], escape: u8) -> Result<Lengths> {
-        Lengths::new(
-            Alphabet::Plain { width: 2 },
-            CodeLimit::Short,
-            direct,
-            escape,
-            0,
-        )
+        Lengths::new(Alphabet::Plain { width: 2 }, CodeLimit::Short, direct, escape, 0)
     }
 
     #[test]
@@ -437,14 +399,8 @@ mod tests {
         assert!(plain(&[1, 2, 3, 4], 0).is_err());
         assert!(plain(&[1, 1, 2, 2], 0).is_err());
         assert!(plain(&[1, 2, 0, 0], 2).is_ok());
-        assert!(
-            plain(&[1, 1, 0, 0], 0).is_err(),
-            "uncoded symbols without an escape"
-        );
-        assert!(
-            plain(&[1, 2, 3, 4], 4).is_err(),
-            "an escape nobody can need"
-        );
+        assert!(plain(&[1, 1, 0, 0], 0).is_err(), "uncoded symbols without an escape");
+        assert!(plain(&[1, 2, 3, 4], 4).is_err(), "an escape nobody can need");
         assert!(plain(&[9, 2, 1, 3], 0).is_err());
     }
 

@@ -47,10 +47,7 @@ impl SetId {
 }
 
 fn hash(domain: &[u8], content: &[u8]) -> [u8; 8] {
-    let digest = Sha256::new()
-        .chain_update(domain)
-        .chain_update(content)
-        .finalize();
+    let digest = Sha256::new().chain_update(domain).chain_update(content).finalize();
     let mut id = [0; 8];
     id.copy_from_slice(&digest[..8]);
     id

@@ -95,9 +95,7 @@ impl CodebookSet {
     /// [`Error::UnknownCodebook`] when the set has none.
     pub fn book(&self, number: u8) -> Result<&Codebook> {
         let held = self.books.len();
-        self.books
-            .get(usize::from(number))
-            .ok_or(Error::UnknownCodebook { number, held })
+        self.books.get(usize::from(number)).ok_or(Error::UnknownCodebook { number, held })
     }
 
     /// What the books are for.
@@ -157,11 +155,7 @@ impl CodebookSet {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, bytes);
         if reader.take(MAGIC.len())? != MAGIC {
-            return Err(Error::malformed(
-                WHAT,
-                0,
-                "it does not begin as a codebook set does",
-            ));
+            return Err(Error::malformed(WHAT, 0, "it does not begin as a codebook set does"));
         }
         let version = reader.u8()?;
         if version != VERSION {
@@ -175,11 +169,7 @@ impl CodebookSet {
         let stored = u32::from_le_bytes(Reader::new(WHAT, &bytes[body..]).array()?);
         let computed = crc32c(&bytes[..body]);
         if stored != computed {
-            return Err(Error::Checksum {
-                what: WHAT,
-                stored,
-                computed,
-            });
+            return Err(Error::Checksum { what: WHAT, stored, computed });
         }
         let mut reader = Reader::new(WHAT, &bytes[..body]);
         reader.take(MAGIC.len() + 1)?;
@@ -208,13 +198,7 @@ impl CodebookSet {
             let plane = reader.u8()?;
             let count = usize::from(reader.u8()?);
             let books = reader.take(count)?.to_vec();
-            builder.bind(Binding {
-                pattern,
-                element,
-                layout,
-                plane,
-                books,
-            })?;
+            builder.bind(Binding { pattern, element, layout, plane, books })?;
         }
         reader.finish()?;
         Ok(builder.build())
@@ -240,20 +224,13 @@ impl SetBuilder {
     /// An empty set of that name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            books: Vec::new(),
-            bindings: Vec::new(),
-        }
+        Self { name: name.to_owned(), books: Vec::new(), bindings: Vec::new() }
     }
 
     /// The number of a book with this content, if the set has it already.
     #[must_use]
     pub fn number_of(&self, lengths: &Lengths) -> Option<u8> {
-        self.books
-            .iter()
-            .position(|book| book.lengths() == lengths)
-            .map(|number| number as u8)
+        self.books.iter().position(|book| book.lengths() == lengths).map(|number| number as u8)
     }
 
     /// Adds a book and returns its number; a book that is there already keeps its number.
@@ -267,11 +244,7 @@ impl SetBuilder {
         let number = self.books.len();
         if number == MAX_BOOKS {
             let (found, limit) = (number as u64 + 1, MAX_BOOKS as u64);
-            return Err(Error::TooLarge {
-                what: "a codebook set",
-                found,
-                limit,
-            });
+            return Err(Error::TooLarge { what: "a codebook set", found, limit });
         }
         self.books.push(Codebook::new(lengths));
         Ok(number as u8)
@@ -292,9 +265,7 @@ impl SetBuilder {
     /// beyond the last, or a book of another alphabet than the plane's.
     pub fn bind(&mut self, binding: Binding) -> Result<()> {
         if binding.books.is_empty() || usize::from(binding.plane) >= MAX_PLANES {
-            return Err(Error::codebook(
-                "a binding without a book or without a plane",
-            ));
+            return Err(Error::codebook("a binding without a book or without a plane"));
         }
         for &number in &binding.books {
             let held = self.books.len();
@@ -324,21 +295,11 @@ impl SetBuilder {
     /// # Errors
     /// As [`SetBuilder::add`] and [`SetBuilder::bind`].
     pub fn include(&mut self, other: &CodebookSet) -> Result<()> {
-        let numbers: Vec<u8> = other
-            .books
-            .iter()
-            .map(|book| self.add(*book.lengths()))
-            .collect::<Result<_>>()?;
+        let numbers: Vec<u8> =
+            other.books.iter().map(|book| self.add(*book.lengths())).collect::<Result<_>>()?;
         for binding in &other.bindings {
-            let books = binding
-                .books
-                .iter()
-                .map(|&n| numbers[usize::from(n)])
-                .collect();
-            self.bind(Binding {
-                books,
-                ..binding.clone()
-            })?;
+            let books = binding.books.iter().map(|&n| numbers[usize::from(n)]).collect();
+            self.bind(Binding { books, ..binding.clone() })?;
         }
         Ok(())
     }
@@ -349,12 +310,7 @@ impl SetBuilder {
         let mut content = Vec::new();
         write_books(&mut content, &self.books);
         let id = SetId::of(&content);
-        CodebookSet {
-            name: self.name,
-            books: self.books,
-            bindings: self.bindings,
-            id,
-        }
+        CodebookSet { name: self.name, books: self.books, bindings: self.bindings, id }
     }
 }
 
@@ -369,14 +325,7 @@ mod tests {
     }
 
     fn bytes_book() -> Lengths {
-        Lengths::new(
-            Alphabet::Plain { width: 8 },
-            CodeLimit::Short,
-            &[8; 256],
-            0,
-            0,
-        )
-        .unwrap()
+        Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Short, &[8; 256], 0, 0).unwrap()
     }
 
     fn set() -> CodebookSet {
@@ -392,22 +341,8 @@ mod tests {
         };
         builder.bind(binding.clone()).unwrap();
         let other = builder.add(lengths()).unwrap();
-        assert!(
-            builder
-                .bind(Binding {
-                    books: vec![other],
-                    ..binding.clone()
-                })
-                .is_err()
-        );
-        assert!(
-            builder
-                .bind(Binding {
-                    books: vec![9],
-                    ..binding
-                })
-                .is_err()
-        );
+        assert!(builder.bind(Binding { books: vec![other], ..binding.clone() }).is_err());
+        assert!(builder.bind(Binding { books: vec![9], ..binding }).is_err());
         builder.build()
     }
 
@@ -448,8 +383,7 @@ mod tests {
     fn candidates_follow_names_and_planes() {
         let set = set();
         let candidates = |tensor, layout| {
-            set.candidates(tensor, ElementType::Bf16, layout, 0)
-                .collect::<Vec<_>>()
+            set.candidates(tensor, ElementType::Bf16, layout, 0).collect::<Vec<_>>()
         };
         assert_eq!(candidates(None, Layout::Bytes), [0]);
         assert_eq!(candidates(Some("model.3.weight"), Layout::Bytes), [0]);

@@ -2,14 +2,14 @@
 
 use crate::choose::{self, Choice, Coding, Counts, Level, Plan, Source, Wish};
 use crate::codebook::{
-    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_BYTES, WINDOW, ZERO_SLOT,
+    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_BYTES, ZERO_SLOT,
 };
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
 use crate::lanes;
 use crate::planes::pack::{pack, packed_bytes, unpack};
-use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule};
+use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
 
 const WHAT: &str = "a block";
 
@@ -62,26 +62,18 @@ impl Method {
         let tensor = (choice == Choice::Named).then_some(tensor);
         let books = |layout| {
             std::array::from_fn(|plane| {
-                set.candidates(tensor, element, layout, plane as u8)
-                    .collect()
+                set.candidates(tensor, element, layout, plane as u8).collect()
             })
         };
-        let mut schemes: Vec<_> = element
-            .layouts(rule)
-            .map(|layout| (layout, books(layout)))
-            .collect();
+        let mut schemes: Vec<_> =
+            element.layouts(rule).map(|layout| (layout, books(layout))).collect();
         // Of several layouts, those without a book would have to make one: not at this level,
         // unless none has any.
         let has_book = |books: &[Vec<u8>; MAX_PLANES]| books.iter().any(|plane| !plane.is_empty());
         if level == Level::Fast && schemes.iter().any(|(_, books)| has_book(books)) {
             schemes.retain(|(_, books)| has_book(books));
         }
-        Self {
-            element,
-            level,
-            choice,
-            schemes,
-        }
+        Self { element, level, choice, schemes }
     }
 
     pub(crate) const fn element(&self) -> ElementType {
@@ -96,6 +88,9 @@ type Plans = [Option<Plan>; MAX_PLANES];
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
     planes: Vec<Vec<u8>>,
+    /// 0 for each element that is an exact zero; empty when the block has none, or none that is
+    /// coded apart.
+    nonzero: Vec<u8>,
     slots: Vec<u8>,
     escapes: Vec<u8>,
     embedded: Vec<Codebook>,
@@ -105,6 +100,7 @@ impl BlockEncoder {
     pub(crate) fn new() -> Self {
         Self {
             planes: vec![Vec::new(); MAX_PLANES],
+            nonzero: Vec::new(),
             slots: Vec::new(),
             escapes: Vec::new(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
@@ -164,8 +160,12 @@ impl BlockEncoder {
         candidates: &[Vec<u8>; MAX_PLANES],
     ) -> Plans {
         let mut plans = Plans::default();
-        self.slots.clear();
         let count = scheme.planes.len();
+        if scheme.planes[0].centred {
+            find_zeros(&self.planes[..count], &mut self.nonzero);
+        } else {
+            self.nonzero.clear();
+        }
         let residue_bits = scheme.planes.iter().filter(|p| p.role == Role::Residue);
         let residue_bits: u64 = residue_bits.map(|p| u64::from(p.width)).sum();
         for (index, plane) in scheme.planes.iter().enumerate() {
@@ -174,12 +174,10 @@ impl BlockEncoder {
                 plans[index] = Some(plan_residue(plane, symbols));
                 continue;
             }
-            let (centred, rest) = (plane.centred, &self.planes[index + 1..count]);
-            let is_zero = |i: usize| centred && rest.iter().all(|plane| plane[i] == 0);
-            let count_in =
-                |sample| Counts::of(symbols, choose::chunks(symbols.len(), sample), is_zero);
-            let counts = count_in(false);
-            let sample = (method.choice == Choice::Sample).then(|| count_in(true));
+            let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
+            let counts = Counts::of(symbols, nonzero);
+            let sample =
+                (method.choice == Choice::Sample).then(|| Counts::of_sample(symbols, nonzero));
             let wish = Wish {
                 plane,
                 symbols: symbols.len(),
@@ -191,8 +189,12 @@ impl BlockEncoder {
             let choosing = sample.as_ref().unwrap_or(&counts);
             let plan = wish.plan(&counts, choosing, &mut self.embedded[index]);
             plans[index] = Some(plan);
-            if self.zeros_apart(set, plane, &plan, index) && counts.zeros() > 0 {
-                self.compact(count);
+            if plane.centred && !self.nonzero.is_empty() {
+                if self.zeros_apart(set, &plan, index) {
+                    self.compact(count);
+                } else {
+                    self.nonzero.clear();
+                }
             }
         }
         plans
@@ -210,28 +212,19 @@ impl BlockEncoder {
         }
     }
 
-    fn zeros_apart(&self, set: &CodebookSet, plane: &Plane, plan: &Plan, index: usize) -> bool {
-        let Coding::Coded { source, .. } = plan.coding else {
-            return false;
-        };
-        let book = self.book(set, source, index);
-        plane.centred && book.is_some_and(|book| book.lengths().zero() > 0)
+    fn zeros_apart(&self, set: &CodebookSet, plan: &Plan, index: usize) -> bool {
+        let Coding::Coded { source, .. } = plan.coding else { return false };
+        self.book(set, source, index).is_some_and(|book| book.lengths().zero() > 0)
     }
 
-    /// Takes the residue of exact zeros out of the residue planes, and marks the zeros in `slots`.
+    /// Takes the residue of exact zeros out of the residue planes.
     fn compact(&mut self, count: usize) {
-        let (exponents, residue) = self.planes[..count].split_at_mut(1);
-        self.slots.clear();
-        self.slots
-            .extend(exponents[0].iter().enumerate().map(|(i, &exponent)| {
-                let zero = exponent == 0 && residue.iter().all(|plane| plane[i] == 0);
-                if zero { ZERO_SLOT as u8 } else { 0 }
-            }));
-        for plane in residue {
+        for plane in &mut self.planes[1..count] {
             let mut kept = 0;
-            for (i, &slot) in self.slots.iter().enumerate() {
+            for (i, &nonzero) in self.nonzero.iter().enumerate() {
+                // Without a branch: zeros come as they like.
                 plane[kept] = plane[i];
-                kept += usize::from(slot == 0);
+                kept += usize::from(nonzero != 0);
             }
             plane.truncate(kept);
         }
@@ -305,46 +298,36 @@ impl BlockEncoder {
         head: &mut [u8],
         payload: &mut [u8],
     ) -> Result<usize> {
-        let mut zeros = 0;
         let book = match source {
             Source::Resident(number) => set.book(number)?,
             Source::Embedded => &self.embedded[index],
         };
         let lengths = book.lengths();
         let symbols = &self.planes[index];
-        self.escapes.clear();
+        let mut zeros = 0u32;
         let slots: &[u8] = if plane.centred {
-            let marked = lengths.zero() > 0 && self.slots.len() == symbols.len();
-            if marked {
-                for (slot, &symbol) in self.slots.iter_mut().zip(symbols) {
-                    let inside = symbol.wrapping_sub(base).min(ESCAPE_SLOT as u8);
-                    zeros += u32::from(*slot != 0);
-                    *slot = if *slot == 0 { inside } else { *slot };
-                }
-            } else {
-                self.slots.clear();
-                let inside = |symbol: &u8| symbol.wrapping_sub(base).min(ESCAPE_SLOT as u8);
-                self.slots.extend(symbols.iter().map(inside));
+            to_slots(symbols, base, &mut self.slots);
+            for (slot, &nonzero) in self.slots.iter_mut().zip(&self.nonzero) {
+                *slot = if nonzero == 0 { ZERO_SLOT as u8 } else { *slot };
+                zeros += u32::from(nonzero == 0);
             }
             &self.slots
         } else {
             symbols
         };
+        self.escapes.clear();
         if plan.escapes > 0 {
-            let coded = |slot: u8| lengths.direct(slot) > 0 || usize::from(slot) == ZERO_SLOT;
-            let escaped = |slot: u8| {
-                if plane.centred {
-                    !coded(slot)
-                } else {
-                    lengths.direct(slot) == 0
-                }
-            };
+            // By slot, whether the symbol takes the escape.
+            let mut escapes = [false; 256];
+            for (slot, escapes) in (0..=u8::MAX).zip(&mut escapes) {
+                *escapes = lengths.direct(slot) == 0;
+            }
+            if plane.centred {
+                escapes[ZERO_SLOT] = false;
+            }
             let pairs = slots.iter().zip(symbols);
-            self.escapes.extend(
-                pairs
-                    .filter(|(slot, _)| escaped(**slot))
-                    .map(|(_, &raw)| raw),
-            );
+            let escaped = pairs.filter(|(slot, _)| escapes[usize::from(**slot)]);
+            self.escapes.extend(escaped.map(|(_, &symbol)| symbol));
         }
         let states_bytes = lanes::states_bytes(book.limit());
         let (states, stream) = payload.split_at_mut(states_bytes);
@@ -377,11 +360,15 @@ impl BlockEncoder {
     }
 }
 
+/// Exponents to the slots of a centred book.
+fn to_slots(exponents: &[u8], base: u8, slots: &mut Vec<u8>) {
+    slots.clear();
+    slots.extend(exponents.iter().map(|e| e.wrapping_sub(base).min(ESCAPE_SLOT as u8)));
+}
+
 /// Residue at the fast level: raw, unless it is all the same.
 fn plan_residue(plane: &Plane, symbols: &[u8]) -> Plan {
-    let constant = symbols
-        .split_first()
-        .filter(|(first, rest)| rest.iter().all(|s| s == *first));
+    let constant = symbols.split_first().filter(|(first, rest)| rest.iter().all(|s| s == *first));
     match constant {
         Some((&symbol, _)) => Plan::constant(symbol),
         None => Plan::raw(symbols.len(), plane.width),
@@ -405,20 +392,16 @@ impl Fields<'_> {
 enum PlaneHeader {
     Raw,
     Constant(u8),
-    Coded {
-        source: Source,
-        base: u8,
-        zeros: usize,
-        stream: usize,
-        escapes: usize,
-    },
+    Coded { source: Source, base: u8, zeros: usize, stream: usize, escapes: usize },
 }
 
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockDecoder {
     planes: Vec<Vec<u8>>,
+    /// Slots of the exponents: they tell where the exact zeros are.
     slots: Vec<u8>,
+    compacted: Vec<u8>,
     embedded: Vec<Codebook>,
 }
 
@@ -427,6 +410,7 @@ impl BlockDecoder {
         Self {
             planes: vec![Vec::new(); MAX_PLANES],
             slots: Vec::new(),
+            compacted: Vec::new(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
         }
     }
@@ -450,11 +434,7 @@ impl BlockDecoder {
         }
         let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
         let scheme = scheme.ok_or_else(|| {
-            Error::malformed(
-                WHAT,
-                0,
-                format!("layout {number}, which {element} does not have"),
-            )
+            Error::malformed(WHAT, 0, format!("layout {number}, which {element} does not have"))
         })?;
         let units = out.len() / element.unit_bytes();
         let mut headers = [PlaneHeader::Raw; MAX_PLANES];
@@ -473,12 +453,7 @@ impl BlockDecoder {
             let size = match headers[index] {
                 PlaneHeader::Raw => packed_bytes(symbols, plane.width),
                 PlaneHeader::Constant(_) => 0,
-                PlaneHeader::Coded {
-                    source,
-                    stream,
-                    escapes,
-                    ..
-                } => {
+                PlaneHeader::Coded { source, stream, escapes, .. } => {
                     let limit = self.book(set, source, index)?.limit();
                     lanes::states_bytes(limit) + stream + escapes
                 }
@@ -490,11 +465,8 @@ impl BlockDecoder {
             let symbols = symbols_of(plane, index, units, zeros);
             self.decode_plane(set, plane, index, symbols, headers[index], payloads[index])?;
             if index > 0 && zeros > 0 {
-                let marks = self
-                    .slots
-                    .iter()
-                    .map(|&slot| usize::from(slot) == ZERO_SLOT);
-                spread(&mut self.planes[index], units, marks);
+                std::mem::swap(&mut self.planes[index], &mut self.compacted);
+                spread(&mut self.compacted, &self.slots, &mut self.planes[index]);
             }
         }
         scheme.merge(&self.planes, out);
@@ -543,35 +515,18 @@ impl BlockDecoder {
         if lengths.alphabet() != plane.alphabet() {
             return Err(reader.malformed("a codebook of another alphabet than the plane's"));
         }
-        let base = if lengths.alphabet() == Alphabet::Centred {
-            reader.u8()?
-        } else {
-            0
-        };
-        let zeros = if lengths.zero() > 0 {
-            reader.u32()? as usize
-        } else {
-            0
-        };
+        let base = if lengths.alphabet() == Alphabet::Centred { reader.u8()? } else { 0 };
+        let zeros = if lengths.zero() > 0 { reader.u32()? as usize } else { 0 };
         let stream = reader.u32()? as usize;
-        let escapes = if lengths.escape() > 0 {
-            reader.u32()? as usize
-        } else {
-            0
-        };
+        let escapes = if lengths.escape() > 0 { reader.u32()? as usize } else { 0 };
         if zeros > units {
             return Err(reader.malformed("more zeros than elements"));
         }
-        if stream % (lanes::states_bytes(lengths.limit()) / 2 / lanes::LANES) != 0 {
+        let word_bytes = lanes::states_bytes(lengths.limit()) / 2 / lanes::LANES;
+        if !stream.is_multiple_of(word_bytes) {
             return Err(reader.malformed("a stream that is no whole number of words"));
         }
-        Ok(PlaneHeader::Coded {
-            source,
-            base,
-            zeros,
-            stream,
-            escapes,
-        })
+        Ok(PlaneHeader::Coded { source, base, zeros, stream, escapes })
     }
 
     fn decode_plane(
@@ -596,13 +551,7 @@ impl BlockDecoder {
                 symbols.clear();
                 symbols.resize(count, symbol);
             }
-            PlaneHeader::Coded {
-                source,
-                base,
-                zeros,
-                stream,
-                escapes,
-            } => {
+            PlaneHeader::Coded { source, base, zeros, stream, escapes } => {
                 let book = match source {
                     Source::Resident(number) => set.book(number)?,
                     Source::Embedded => &self.embedded[index],
@@ -622,7 +571,7 @@ impl BlockDecoder {
                     }
                 }
                 debug_assert_eq!(escaped.len(), escapes);
-                if plane.width < 8 && symbols.iter().any(|&s| s >> plane.width != 0) {
+                if plane.width < 8 && symbols.iter().fold(0, |all, s| all | s) >> plane.width != 0 {
                     return Err(Error::malformed(WHAT, 0, "a symbol outside the alphabet"));
                 }
             }
@@ -640,6 +589,10 @@ const fn symbols_of(plane: &Plane, index: usize, units: usize, zeros: usize) -> 
     }
 }
 
+/// Slots handled at a time: few enough that a byte can count them, so that the compiler makes vectors
+/// of it.
+const SLOT_CHUNK: usize = 128;
+
 const WRONG_COUNT: &str = "the decoded symbols do not match the counts in the header";
 
 /// Slots of a centred book back to exponents.
@@ -650,32 +603,27 @@ fn from_slots(
     escaped: &[u8],
     exponents: &mut [u8],
 ) -> Result<()> {
-    if zeros == 0 && escaped.is_empty() {
+    let (mut zeros_seen, mut escapes_seen) = (0, 0);
+    let chunks = exponents.chunks_mut(SLOT_CHUNK).zip(slots.chunks(SLOT_CHUNK));
+    for (exponents, slots) in chunks {
+        let (mut zeros, mut escapes) = (0u8, 0u8);
         for (exponent, &slot) in exponents.iter_mut().zip(slots) {
-            *exponent = base.wrapping_add(slot);
+            let zero = usize::from(slot) == ZERO_SLOT;
+            zeros += u8::from(zero);
+            escapes += u8::from(usize::from(slot) == ESCAPE_SLOT);
+            *exponent = if zero { 0 } else { base.wrapping_add(slot) };
         }
-        let special = slots.iter().any(|&slot| usize::from(slot) >= WINDOW);
-        return if special {
-            Err(Error::malformed(WHAT, 0, WRONG_COUNT))
-        } else {
-            Ok(())
-        };
-    }
-    let (mut escaped, mut zeros_seen, mut missing) = (escaped.iter(), 0, false);
-    for (exponent, &slot) in exponents.iter_mut().zip(slots) {
-        *exponent = match usize::from(slot) {
-            ZERO_SLOT => {
-                zeros_seen += 1;
-                0
+        zeros_seen += usize::from(zeros);
+        if escapes > 0 {
+            let positions = exponents.iter_mut().zip(slots);
+            let positions = positions.filter(|(_, slot)| usize::from(**slot) == ESCAPE_SLOT);
+            for ((exponent, _), &raw) in positions.zip(escaped.get(escapes_seen..).unwrap_or(&[])) {
+                *exponent = raw;
             }
-            ESCAPE_SLOT => escaped.next().copied().unwrap_or_else(|| {
-                missing = true;
-                0
-            }),
-            _ => base.wrapping_add(slot),
-        };
+            escapes_seen += usize::from(escapes);
+        }
     }
-    if missing || escaped.next().is_some() || zeros_seen != zeros {
+    if escapes_seen != escaped.len() || zeros_seen != zeros {
         return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
     }
     Ok(())
@@ -683,35 +631,32 @@ fn from_slots(
 
 /// Puts raw symbols where the decoder saw the escape.
 fn fill_escapes(symbols: &mut [u8], escape: u8, escaped: &[u8]) -> Result<()> {
-    let mut escaped = escaped.iter();
-    for symbol in symbols.iter_mut().filter(|symbol| **symbol == escape) {
-        *symbol = *escaped
-            .next()
-            .ok_or_else(|| Error::malformed(WHAT, 0, WRONG_COUNT))?;
+    let mut seen = 0;
+    for symbols in symbols.chunks_mut(SLOT_CHUNK) {
+        let here: u8 = symbols.iter().map(|&symbol| u8::from(symbol == escape)).sum();
+        if here > 0 {
+            let positions = symbols.iter_mut().filter(|symbol| **symbol == escape);
+            for (symbol, &raw) in positions.zip(escaped.get(seen..).unwrap_or(&[])) {
+                *symbol = raw;
+            }
+            seen += usize::from(here);
+        }
     }
-    match escaped.next() {
-        Some(_) => Err(Error::malformed(WHAT, 0, WRONG_COUNT)),
-        None => Ok(()),
-    }
+    if seen == escaped.len() { Ok(()) } else { Err(Error::malformed(WHAT, 0, WRONG_COUNT)) }
 }
 
-/// Spreads the residue of non-zero elements over all elements; zeros get 0. From the back, so that
-/// nothing is overwritten before it was moved.
-fn spread(
-    plane: &mut Vec<u8>,
-    units: usize,
-    marks: impl DoubleEndedIterator<Item = bool> + ExactSizeIterator,
-) {
-    let mut kept = plane.len();
-    plane.resize(units, 0);
-    for (unit, zero) in marks.enumerate().rev() {
-        plane[unit] = if zero {
-            0
-        } else {
-            kept -= 1;
-            plane[kept]
-        };
-    }
+/// Spreads the residue of non-zero elements over all elements; zeros get 0.
+fn spread(compacted: &mut Vec<u8>, slots: &[u8], plane: &mut Vec<u8>) {
+    // After the last residue one more is looked at (and not used).
+    compacted.push(0);
+    let mut taken = 0;
+    plane.clear();
+    plane.extend(slots.iter().map(|&slot| {
+        let zero = usize::from(slot) == ZERO_SLOT;
+        let residue = compacted.get(taken).copied().unwrap_or(0);
+        taken += usize::from(!zero);
+        if zero { 0 } else { residue }
+    }));
 }
 
 /// What a block consists of, for people: the layout and how each plane is stored.
@@ -755,10 +700,7 @@ impl BlockInfo {
         let mut reader = Reader::new(WHAT, block);
         let number = reader.u8()?;
         if number == VERBATIM {
-            return Ok(Self {
-                layout: None,
-                planes: Vec::new(),
-            });
+            return Ok(Self { layout: None, planes: Vec::new() });
         }
         let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
         let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
@@ -766,27 +708,17 @@ impl BlockInfo {
         let units = bytes / element.unit_bytes();
         let mut planes = Vec::new();
         for (index, plane) in scheme.planes.iter().enumerate() {
-            planes.push(
-                match decoder.read_header(set, plane, index, units, &mut reader)? {
-                    PlaneHeader::Raw => PlaneInfo::Raw,
-                    PlaneHeader::Constant(symbol) => PlaneInfo::Constant(symbol),
-                    PlaneHeader::Coded {
-                        source: Source::Resident(book),
-                        base,
-                        ..
-                    } => PlaneInfo::Resident { book, base },
-                    PlaneHeader::Coded {
-                        source: Source::Embedded,
-                        ..
-                    } => PlaneInfo::Embedded {
-                        limit: decoder.embedded[index].limit(),
-                    },
-                },
-            );
+            planes.push(match decoder.read_header(set, plane, index, units, &mut reader)? {
+                PlaneHeader::Raw => PlaneInfo::Raw,
+                PlaneHeader::Constant(symbol) => PlaneInfo::Constant(symbol),
+                PlaneHeader::Coded { source: Source::Resident(book), base, .. } => {
+                    PlaneInfo::Resident { book, base }
+                }
+                PlaneHeader::Coded { source: Source::Embedded, .. } => {
+                    PlaneInfo::Embedded { limit: decoder.embedded[index].limit() }
+                }
+            });
         }
-        Ok(Self {
-            layout: Some(scheme.layout),
-            planes,
-        })
+        Ok(Self { layout: Some(scheme.layout), planes })
     }
 }

@@ -96,12 +96,7 @@ impl Item {
         self.blocks.iter().enumerate().map(move |(index, &coded)| {
             let raw_offset = index as u64 * size as u64;
             let raw_bytes = (self.raw_bytes - raw_offset).min(size as u64) as usize;
-            let block = BlockRef {
-                offset,
-                coded_bytes: coded as usize,
-                raw_offset,
-                raw_bytes,
-            };
+            let block = BlockRef { offset, coded_bytes: coded as usize, raw_offset, raw_bytes };
             offset += u64::from(coded);
             block
         })
@@ -159,27 +154,15 @@ pub fn read_header(bytes: &[u8]) -> Result<bool> {
     let version = reader.u16()?;
     if version != VERSION {
         let (found, supported) = (version.into(), VERSION.into());
-        return Err(Error::UnknownVersion {
-            what: "a huffwire file",
-            found,
-            supported,
-        });
+        return Err(Error::UnknownVersion { what: "a huffwire file", found, supported });
     }
     let flags = reader.u16()?;
     let (stored, computed) = (reader.u32()?, crc32c(&bytes[..HEADER_BYTES - 4]));
     if stored != computed {
-        return Err(Error::Checksum {
-            what: HEADER,
-            stored,
-            computed,
-        });
+        return Err(Error::Checksum { what: HEADER, stored, computed });
     }
     if flags & !CHECKSUMS != 0 {
-        return Err(Error::malformed(
-            HEADER,
-            10,
-            "flags that this version does not know",
-        ));
+        return Err(Error::malformed(HEADER, 10, "flags that this version does not know"));
     }
     Ok(flags & CHECKSUMS != 0)
 }
@@ -209,11 +192,7 @@ pub fn read_trailer(trailer: &[u8], file_bytes: u64) -> Result<(Range<u64>, u32)
     let end = offset.checked_add(length);
     let expected = file_bytes.checked_sub(TRAILER_BYTES as u64);
     if end.is_none() || end != expected || offset < HEADER_BYTES as u64 {
-        return Err(Error::malformed(
-            TRAILER,
-            0,
-            "it points to a directory that cannot be there",
-        ));
+        return Err(Error::malformed(TRAILER, 0, "it points to a directory that cannot be there"));
     }
     Ok((offset..offset + length, check))
 }
@@ -229,11 +208,7 @@ impl Directory {
         let checksums = read_header(header)?;
         let computed = crc32c(bytes);
         if check != computed {
-            return Err(Error::Checksum {
-                what: DIRECTORY,
-                stored: check,
-                computed,
-            });
+            return Err(Error::Checksum { what: DIRECTORY, stored: check, computed });
         }
         let mut reader = Reader::new(DIRECTORY, bytes);
         let block_log2 = reader.u8()?;
@@ -245,10 +220,7 @@ impl Directory {
             0 => None,
             size => Some(Arc::new(CodebookSet::from_bytes(reader.take(size)?)?)),
         };
-        if embedded
-            .as_ref()
-            .is_some_and(|embedded| embedded.id() != set)
-        {
+        if embedded.as_ref().is_some_and(|embedded| embedded.id() != set) {
             return Err(reader.malformed("the embedded codebook set is not the one named"));
         }
         let mut sources = Vec::new();
@@ -270,13 +242,7 @@ impl Directory {
         if next_block != offset {
             return Err(reader.malformed("the blocks do not fill the space before the directory"));
         }
-        Ok(Self {
-            checksums,
-            block_log2,
-            set,
-            embedded,
-            sources,
-        })
+        Ok(Self { checksums, block_log2, set, embedded, sources })
     }
 
     /// All items of all sources.
@@ -287,11 +253,7 @@ impl Directory {
     /// The tensor of that name.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&Item> {
-        self.items().find(|item| {
-            item.tensor
-                .as_ref()
-                .is_some_and(|tensor| tensor.name == name)
-        })
+        self.items().find(|item| item.tensor.as_ref().is_some_and(|tensor| tensor.name == name))
     }
 
     /// Size of all original files.
@@ -338,14 +300,7 @@ fn read_item(
         blocks.push(coded as u32);
         left -= raw;
     }
-    Ok(Item {
-        tensor,
-        element,
-        raw_bytes,
-        block_log2,
-        offset,
-        blocks,
-    })
+    Ok(Item { tensor, element, raw_bytes, block_log2, offset, blocks })
 }
 
 /// Whether a name can be joined to a folder without leaving it.
@@ -370,17 +325,9 @@ impl Writer {
     #[must_use]
     pub fn new(set: &Arc<CodebookSet>, embed: bool, checksums: bool, block_log2: u8) -> Self {
         let embedded = embed.then(|| Arc::clone(set));
-        let directory = Directory {
-            checksums,
-            block_log2,
-            set: set.id(),
-            embedded,
-            sources: Vec::new(),
-        };
-        Self {
-            directory,
-            offset: HEADER_BYTES as u64,
-        }
+        let directory =
+            Directory { checksums, block_log2, set: set.id(), embedded, sources: Vec::new() };
+        Self { directory, offset: HEADER_BYTES as u64 }
     }
 
     /// The first bytes of the file.
@@ -398,10 +345,7 @@ impl Writer {
             let detail = format!("{name:?} is no plain file name");
             return Err(Error::malformed("a source", 0, detail));
         }
-        self.directory.sources.push(Source {
-            name: name.to_owned(),
-            items: Vec::new(),
-        });
+        self.directory.sources.push(Source { name: name.to_owned(), items: Vec::new() });
         Ok(())
     }
 
@@ -414,14 +358,7 @@ impl Writer {
         let source = self.directory.sources.last_mut();
         let source = source.ok_or(Error::InvalidOption("an item outside a source".into()))?;
         let blocks = Vec::new();
-        source.items.push(Item {
-            tensor,
-            element,
-            raw_bytes: 0,
-            block_log2,
-            offset,
-            blocks,
-        });
+        source.items.push(Item { tensor, element, raw_bytes: 0, block_log2, offset, blocks });
         Ok(())
     }
 
@@ -431,18 +368,12 @@ impl Writer {
     /// [`Error::InvalidOption`] before the first item, or when the previous block of the item was
     /// not a full one.
     pub fn push_block(&mut self, raw_bytes: usize, coded_bytes: usize) -> Result<()> {
-        let item = self
-            .directory
-            .sources
-            .last_mut()
-            .and_then(|source| source.items.last_mut());
+        let item = self.directory.sources.last_mut().and_then(|source| source.items.last_mut());
         let item = item.ok_or(Error::InvalidOption("a block outside an item".into()))?;
         let size = Item::block_bytes(item.element, item.block_log2) as u64;
         let fits = raw_bytes > 0 && raw_bytes as u64 <= size;
         if !fits || !item.raw_bytes.is_multiple_of(size) {
-            return Err(Error::InvalidOption(
-                "only the last block of an item may be short".into(),
-            ));
+            return Err(Error::InvalidOption("only the last block of an item may be short".into()));
         }
         item.raw_bytes += raw_bytes as u64;
         item.blocks.push(coded_bytes as u32);
@@ -462,11 +393,7 @@ impl Writer {
         let directory = &self.directory;
         let mut out = vec![directory.block_log2];
         out.extend_from_slice(&directory.set.0);
-        let embedded = directory
-            .embedded
-            .as_ref()
-            .map(|set| set.to_bytes())
-            .unwrap_or_default();
+        let embedded = directory.embedded.as_ref().map(|set| set.to_bytes()).unwrap_or_default();
         put_varint(&mut out, embedded.len() as u64);
         out.extend_from_slice(&embedded);
         put_varint(&mut out, directory.sources.len() as u64);

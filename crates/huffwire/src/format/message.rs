@@ -45,11 +45,7 @@ impl Header {
         let limit = isize::MAX as u64;
         match usize::try_from(bytes) {
             Ok(size) if bytes <= limit => Ok(size),
-            _ => Err(Error::TooLarge {
-                what: "a tensor",
-                found: bytes,
-                limit,
-            }),
+            _ => Err(Error::TooLarge { what: "a tensor", found: bytes, limit }),
         }
     }
 
@@ -60,60 +56,27 @@ impl Header {
     pub fn read(message: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, message);
         let bytes: [u8; HEADER_BYTES] = reader.array()?;
-        let &[
-            magic,
-            kind,
-            element,
-            block_log2,
-            s0,
-            s1,
-            s2,
-            s3,
-            u0,
-            u1,
-            u2,
-            u3,
-            ref check @ ..,
-        ] = &bytes;
+        let &[magic, kind, element, block_log2, s0, s1, s2, s3, u0, u1, u2, u3, ref check @ ..] =
+            &bytes;
         if magic != MAGIC {
-            return Err(Error::malformed(
-                WHAT,
-                0,
-                "it does not begin as a message does",
-            ));
+            return Err(Error::malformed(WHAT, 0, "it does not begin as a message does"));
         }
         if kind >> 4 != VERSION {
             let (found, supported) = (u32::from(kind >> 4), u32::from(VERSION));
-            return Err(Error::UnknownVersion {
-                what: WHAT,
-                found,
-                supported,
-            });
+            return Err(Error::UnknownVersion { what: WHAT, found, supported });
         }
         let stored = u32::from_le_bytes(*check);
         let computed = crc32c(&bytes[..HEADER_BYTES - FIELD_BYTES]);
         if stored != computed {
-            return Err(Error::Checksum {
-                what: "the header of a message",
-                stored,
-                computed,
-            });
+            return Err(Error::Checksum { what: "the header of a message", stored, computed });
         }
         if kind & 15 & !CHECKSUMS != 0 {
-            return Err(Error::malformed(
-                WHAT,
-                1,
-                "flags that this version does not know",
-            ));
+            return Err(Error::malformed(WHAT, 1, "flags that this version does not know"));
         }
         let element = ElementType::from_number(element)
             .ok_or_else(|| Error::malformed(WHAT, 2, "an unknown element type"))?;
         if !block::BLOCK_LOG2.contains(&block_log2) {
-            return Err(Error::malformed(
-                WHAT,
-                3,
-                "a block size outside 1 KiB to 1 MiB",
-            ));
+            return Err(Error::malformed(WHAT, 3, "a block size outside 1 KiB to 1 MiB"));
         }
         Ok(Self {
             element,
@@ -126,7 +89,8 @@ impl Header {
 
     fn write(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        let kind = VERSION << 4 | u8::from(self.checksums) * CHECKSUMS;
+        let flags = if self.checksums { CHECKSUMS } else { 0 };
+        let kind = VERSION << 4 | flags;
         bytes[..4].copy_from_slice(&[MAGIC, kind, self.element.number(), self.block_log2]);
         bytes[4..8].copy_from_slice(&self.set);
         bytes[8..12].copy_from_slice(&self.units.to_le_bytes());
@@ -161,27 +125,17 @@ pub(crate) fn encode(
 ) -> Result<usize> {
     let unit_bytes = element.unit_bytes();
     if !bytes.len().is_multiple_of(unit_bytes) {
-        return Err(Error::PartialElement {
-            element,
-            bytes: bytes.len(),
-        });
+        return Err(Error::PartialElement { element, bytes: bytes.len() });
     }
     let units = bytes.len() / unit_bytes;
     let Ok(count) = u32::try_from(units) else {
         let (found, limit) = (units as u64, u64::from(u32::MAX));
-        return Err(Error::TooLarge {
-            what: "a message (in units)",
-            found,
-            limit,
-        });
+        return Err(Error::TooLarge { what: "a message (in units)", found, limit });
     };
     let options = *encoder.options();
     let needed = capacity(element, units, options.block_log2);
     if out.len() < needed {
-        return Err(Error::OutputTooSmall {
-            needed,
-            available: out.len(),
-        });
+        return Err(Error::OutputTooSmall { needed, available: out.len() });
     }
     let header = Header {
         element,
@@ -219,10 +173,7 @@ pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> R
     decoder.expect_set(header.set)?;
     let needed = header.raw_bytes()?;
     if out.len() != needed {
-        return Err(Error::OutputLength {
-            needed,
-            available: out.len(),
-        });
+        return Err(Error::OutputLength { needed, available: out.len() });
     }
     let mut reader = Reader::new(WHAT, message);
     reader.take(HEADER_BYTES)?;

@@ -13,11 +13,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// `what` names the structure in errors; offsets count from the start of `bytes`.
     pub(crate) const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
-        Self {
-            what,
-            bytes,
-            offset: 0,
-        }
+        Self { what, bytes, offset: 0 }
     }
 
     pub(crate) const fn remaining(&self) -> usize {
@@ -86,11 +82,7 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(Error::malformed(
-            self.what,
-            start,
-            "a variable-length number that is not canonical",
-        ))
+        Err(Error::malformed(self.what, start, "a variable-length number that is not canonical"))
     }
 
     /// A varint that is a length or count in memory.

@@ -97,9 +97,7 @@ pub fn encode(
     }
     let needed = states_bytes(book.limit());
     let available = states.len();
-    let states = states
-        .get_mut(..needed)
-        .ok_or(Error::OutputTooSmall { needed, available })?;
+    let states = states.get_mut(..needed).ok_or(Error::OutputTooSmall { needed, available })?;
     match book.limit() {
         CodeLimit::Short => portable::encode::<portable::Short>(book, slots, states, stream),
         CodeLimit::Long => portable::encode::<portable::Long>(book, slots, states, stream),
@@ -145,10 +143,7 @@ mod tests {
         let mut states = vec![0; states_bytes(book.limit())];
         let mut stream = vec![0; stream_capacity(book.limit(), bits)];
         let length = encode(book, slots, &mut states, &mut stream).unwrap();
-        assert!(
-            length as u64 <= bits / 8,
-            "never longer than the code words"
-        );
+        assert!(length as u64 <= bits / 8, "never longer than the code words");
         stream.truncate(length);
         let mut decoded = vec![0; slots.len()];
         decode(book, &states, &stream, &mut decoded).unwrap();
@@ -222,11 +217,7 @@ mod tests {
         let (states, stream) = round_trip(&book, &slots);
         assert!(stream.is_empty(), "five bits fit the window of lane 0");
         let state = u16::from_le_bytes([states[0], states[1]]);
-        assert_eq!(
-            state,
-            1 << 13 | 0b0_10_11 << 8,
-            "sentinel, then the codes in decoding order"
-        );
+        assert_eq!(state, 1 << 13 | 0b0_10_11 << 8, "sentinel, then the codes in decoding order");
         let state = u16::from_le_bytes([states[2], states[3]]);
         assert_eq!(state, 1 << 12 | 0b11_11 << 8);
     }
@@ -236,15 +227,9 @@ mod tests {
         let book = book(CodeLimit::Short, 0.5);
         let mut states = [0, 1].repeat(LANES);
         assert_eq!(decode(&book, &states, &[], &mut []), Ok(()));
-        assert!(
-            decode(&book, &states, &[7], &mut []).is_err(),
-            "a word nobody takes"
-        );
+        assert!(decode(&book, &states, &[7], &mut []).is_err(), "a word nobody takes");
         states[0] = 1;
-        assert!(
-            decode(&book, &states, &[], &mut []).is_err(),
-            "bits nobody takes"
-        );
+        assert!(decode(&book, &states, &[], &mut []).is_err(), "bits nobody takes");
         states[1] = 0;
         assert!(decode(&book, &states, &[], &mut []).is_err(), "no sentinel");
     }

@@ -2,7 +2,9 @@
 //!
 //! Written so that the compiler sees what cannot go wrong: a whole group of words is read from or
 //! written to a fixed-size array, so no access needs a bounds check, and whether a lane takes a word
-//! is arithmetic instead of a branch that no predictor could learn.
+//! is arithmetic instead of a branch that no predictor could learn. Shifts by a variable distance are
+//! slow on older processors, so shifting by a code's length is multiplying by a power of two that
+//! comes with the code.
 
 use super::LANES;
 use crate::codebook::Codebook;
@@ -16,16 +18,20 @@ pub trait Word {
     const BITS: u32;
     /// Bytes of a refill word.
     const BYTES: usize = Self::BITS as usize / 8;
-    /// Bits that index the decode table.
-    const TABLE_BITS: u32;
+    /// The decode table, of a size that the compiler knows.
+    type Table;
     /// The words one step can move: one per lane.
-    type Group: AsRef<[u8]> + AsMut<[u8]>;
-    /// The last group of `stream[..end]`, in an array of its own.
+    type Group: AsRef<[u8]>;
+    /// The decode table of a book; `None` when the book is not of this word size.
+    fn table(book: &Codebook) -> Option<&Self::Table>;
+    /// The entry for a window that lies at the top of 32 bits.
+    fn lookup(table: &Self::Table, window: u32) -> u32;
+    /// The last group of `stream[..end]`, zeros in front where the stream is shorter.
     fn last_group(stream: &[u8], end: usize) -> Self::Group;
     /// Word `index` of a group.
     fn get(group: &Self::Group, index: usize) -> u32;
     /// Sets word `index` of a group.
-    fn put(group: &mut Self::Group, index: usize, word: u32);
+    fn put(group: &mut Self::Group, index: usize, word: u64);
 }
 
 /// Codes of at most 8 bits: 16-bit states, refilled by bytes.
@@ -38,8 +44,17 @@ pub struct Long;
 
 impl Word for Short {
     const BITS: u32 = 8;
-    const TABLE_BITS: u32 = 8;
+    type Table = [u32; 1 << 8];
     type Group = [u8; LANES];
+
+    fn table(book: &Codebook) -> Option<&Self::Table> {
+        book.decode_table().try_into().ok()
+    }
+
+    #[inline]
+    fn lookup(table: &Self::Table, window: u32) -> u32 {
+        table[(window >> 24) as usize]
+    }
 
     #[inline]
     fn last_group(stream: &[u8], end: usize) -> Self::Group {
@@ -52,15 +67,24 @@ impl Word for Short {
     }
 
     #[inline]
-    fn put(group: &mut Self::Group, index: usize, word: u32) {
+    fn put(group: &mut Self::Group, index: usize, word: u64) {
         group[index % LANES] = word as u8;
     }
 }
 
 impl Word for Long {
     const BITS: u32 = 16;
-    const TABLE_BITS: u32 = 12;
+    type Table = [u32; 1 << 12];
     type Group = [u8; 2 * LANES];
+
+    fn table(book: &Codebook) -> Option<&Self::Table> {
+        book.decode_table().try_into().ok()
+    }
+
+    #[inline]
+    fn lookup(table: &Self::Table, window: u32) -> u32 {
+        table[(window >> 20) as usize]
+    }
 
     #[inline]
     fn last_group(stream: &[u8], end: usize) -> Self::Group {
@@ -74,13 +98,12 @@ impl Word for Long {
     }
 
     #[inline]
-    fn put(group: &mut Self::Group, index: usize, word: u32) {
+    fn put(group: &mut Self::Group, index: usize, word: u64) {
         let at = 2 * (index % LANES);
         [group[at], group[at + 1]] = (word as u16).to_le_bytes();
     }
 }
 
-/// The `N` bytes before `end`, zeros in front where the stream is shorter.
 #[inline]
 fn last_bytes<const N: usize>(stream: &[u8], end: usize) -> [u8; N] {
     let mut bytes = [0; N];
@@ -92,35 +115,46 @@ fn last_bytes<const N: usize>(stream: &[u8], end: usize) -> [u8; N] {
 }
 
 /// See [`super::encode`], which checked its arguments.
+///
+/// A lane with value `v` and `n` bits is the number `q << 32 | v`, `q = 2^(n - w)`. A code of `len`
+/// bits becomes the factor `2^len << 32 | code << w`: then
+///
+/// ```text
+/// y = q * factor + v = (q << len) << 32 | v + (code << n)
+/// ```
+///
+/// is the lane after the code was put on top, if no word has to be emitted first. One has to be when
+/// `n + len >= 2w`, which is `q << len >= 2^w`, which is `y >= 2^(32 + w)` (`v` may reach into `q`'s
+/// bits by then, but is less than `q << len + w`, too little to matter). The low `w` bits of `y` are
+/// those of `v`, for `code << n` has none there; so the word to emit is the low end of `y`, and
+/// the lane after emitting it is `y >> w`: shifting before or after adding the code is the same.
 pub(super) fn encode<W: Word>(
     book: &Codebook,
     slots: &[u8],
     states: &mut [u8],
     stream: &mut [u8],
 ) -> Result<usize> {
-    let table = book.encode_table();
-    // A lane is `1 << n | v`: the sentinel makes "n + len >= 2w" a comparison with a power of two.
-    let mut lanes = [1u32 << W::BITS; LANES];
+    let factors: [u64; 256] = book.encode_table().map(|entry| {
+        let (length, code) = (entry >> 12, u64::from(entry & 0xfff));
+        1 << (32 + length) | code << W::BITS
+    });
+    let mut lanes = [1u64 << 32; LANES];
     let mut end = 0;
     let mut step = |slots: &[u8]| -> Result<()> {
         let available = stream.len();
         let room = stream.get_mut(end..end + LANES * W::BYTES);
-        let room = room.ok_or(Error::OutputTooSmall {
-            needed: end + LANES * W::BYTES,
-            available,
-        })?;
+        let room =
+            room.ok_or(Error::OutputTooSmall { needed: end + LANES * W::BYTES, available })?;
         let mut group = W::last_group(&[], 0);
         let mut words = 0;
         for (lane, &slot) in lanes.iter_mut().zip(slots) {
-            let entry = u32::from(table[usize::from(slot)]);
-            let (length, code) = (entry >> 12, entry & 0xfff);
-            let full = *lane >> (2 * W::BITS - length) != 0;
-            // Always written, counted only when full: the next word overwrites it otherwise.
-            W::put(&mut group, words, *lane);
-            words += usize::from(full);
-            *lane >>= if full { W::BITS } else { 0 };
-            // Takes the sentinel out at n, puts code and sentinel in at n and n + length.
-            *lane += ((1 << length | code) - 1) << lane.ilog2();
+            let (q, v) = (*lane >> 32, *lane & 0xffff_ffff);
+            let y = q * factors[usize::from(slot)] + v;
+            // Always written, counted only when due: the next word overwrites it otherwise.
+            W::put(&mut group, words, y);
+            let emit = y >> (32 + W::BITS) != 0;
+            *lane = if emit { y >> W::BITS } else { y };
+            words += usize::from(emit);
         }
         room.copy_from_slice(group.as_ref());
         end += words * W::BYTES;
@@ -134,23 +168,32 @@ pub(super) fn encode<W: Word>(
         step(slots)?;
     }
     for (bytes, lane) in states.chunks_exact_mut(2 * W::BYTES).zip(lanes) {
-        bytes.copy_from_slice(&lane.to_le_bytes()[..2 * W::BYTES]);
+        // q = 2^(n - w) becomes the sentinel 2^n.
+        let state = (lane >> 32) << W::BITS | lane & 0xffff_ffff;
+        bytes.copy_from_slice(&state.to_le_bytes()[..2 * W::BYTES]);
     }
     Ok(end)
 }
 
 /// See [`super::decode`], which checked its arguments.
+///
+/// A lane is its window at the top of 32 bits with a sentinel bit below: `v << (32 - n) | s`,
+/// `s = 1 << (31 - n)`, all zeros below. Dropping a code is one multiplication, which moves the
+/// sentinel along; "fewer than `w` bits left" is "the low `32 - w` bits are 0"; and a word `b` goes
+/// where the sentinel was, with a new sentinel below it: `+ (2b + 1) * (s >> w) - s`.
 pub(super) fn decode<W: Word>(
     book: &Codebook,
     states: &[u8],
     stream: &[u8],
     slots: &mut [u8],
 ) -> Result<()> {
-    let table = book.decode_table();
-    // Windows are kept at the top of 32 bits, so that the next code is always in the same place.
-    let mut windows = [0u32; LANES];
-    let mut counts = [0u32; LANES];
-    for (index, bytes) in states.chunks_exact(2 * W::BYTES).enumerate() {
+    let Some(table) = W::table(book) else {
+        return Err(Error::codebook("a codebook of the other code limit"));
+    };
+    let mut lanes = [0u32; LANES];
+    for (index, (lane, bytes)) in
+        lanes.iter_mut().zip(states.chunks_exact(2 * W::BYTES)).enumerate()
+    {
         let mut word = [0; 4];
         word[..bytes.len()].copy_from_slice(bytes);
         let state = u32::from_le_bytes(word);
@@ -159,8 +202,7 @@ pub(super) fn decode<W: Word>(
             return Err(Error::malformed(WHAT, index * bytes.len(), detail));
         }
         let n = state.ilog2();
-        windows[index] = (state ^ 1 << n) << (32 - n);
-        counts[index] = n;
+        *lane = (state ^ 1 << n) << (32 - n) | 1 << (31 - n);
     }
     let mut end = stream.len();
     let mut step = |slots: &mut [u8]| -> Result<()> {
@@ -168,24 +210,21 @@ pub(super) fn decode<W: Word>(
         let available = end.min(LANES * W::BYTES) / W::BYTES;
         let mut words = 0;
         // Lanes in descending order pop the stack word by word: the group need not be counted first.
-        for ((slot, window), n) in slots.iter_mut().zip(&mut windows).zip(&mut counts).rev() {
-            let entry = u32::from(table[(*window >> (32 - W::TABLE_BITS)) as usize]);
+        for (slot, lane) in slots.iter_mut().zip(&mut lanes).rev() {
+            let entry = W::lookup(table, *lane);
             *slot = entry as u8;
-            let length = entry >> 8;
-            *window <<= length;
-            *n -= length;
-            let empty = *n < W::BITS;
-            let word = W::get(&group, LANES - 1 - words) << (32 - W::BITS) >> (*n % 32);
-            *window |= if empty { word } else { 0 };
-            *n += if empty { W::BITS } else { 0 };
+            let window = lane.wrapping_mul(entry >> 8);
+            let sentinel = window & window.wrapping_neg();
+            let word = W::get(&group, LANES - 1 - words);
+            let refilled = window
+                .wrapping_add((2 * word + 1).wrapping_mul(sentinel >> W::BITS))
+                .wrapping_sub(sentinel);
+            let empty = window << W::BITS == 0;
+            *lane = if empty { refilled } else { window };
             words += usize::from(empty);
         }
         if words > available {
-            return Err(Error::malformed(
-                WHAT,
-                0,
-                "the lanes want more words than the stream has",
-            ));
+            return Err(Error::malformed(WHAT, 0, "the lanes want more words than the stream has"));
         }
         end -= words * W::BYTES;
         Ok(())
@@ -197,13 +236,8 @@ pub(super) fn decode<W: Word>(
     if !partial.is_empty() {
         step(partial)?;
     }
-    let at_start = windows == [0; LANES] && counts == [W::BITS; LANES];
-    if end != 0 || !at_start {
-        return Err(Error::malformed(
-            WHAT,
-            0,
-            "the lanes do not end where an encoder begins",
-        ));
+    if end != 0 || lanes != [1 << (31 - W::BITS); LANES] {
+        return Err(Error::malformed(WHAT, 0, "the lanes do not end where an encoder begins"));
     }
     Ok(())
 }

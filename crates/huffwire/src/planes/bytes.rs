@@ -51,11 +51,5 @@ pub(super) const WORDS_OF_4: &[Scheme] = &[QUADS, POSITIONS_OF_4];
 pub(super) const WORDS_OF_8: &[Scheme] = &[bytes::<8>(), positions::<8>()];
 
 /// e8m0: a scale is an exponent without sign and mantissa.
-pub(super) const SCALES: &[Scheme] = &[
-    Scheme {
-        layout: Layout::Exponent,
-        planes: &[Plane::exponents()],
-        ..BYTES
-    },
-    BYTES,
-];
+pub(super) const SCALES: &[Scheme] =
+    &[Scheme { layout: Layout::Exponent, planes: &[Plane::exponents()], ..BYTES }, BYTES];

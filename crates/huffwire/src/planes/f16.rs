@@ -6,10 +6,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
         layout: Layout::Exponent,
         planes: &[
-            Plane {
-                width: 5,
-                ..Plane::exponents()
-            },
+            Plane { width: 5, ..Plane::exponents() },
             Plane::residue(8, 1),
             Plane::residue(3, 1),
         ],

@@ -42,13 +42,8 @@ pub enum Layout {
 }
 
 impl Layout {
-    const ALL: [Self; 5] = [
-        Self::Exponent,
-        Self::Magnitude,
-        Self::Values,
-        Self::Bytes,
-        Self::Positions,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Exponent, Self::Magnitude, Self::Values, Self::Bytes, Self::Positions];
 
     /// The number that stands for this layout in the format.
     #[must_use]
@@ -59,9 +54,7 @@ impl Layout {
     /// The layout with this number in the format, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|layout| layout.number() == number)
+        Self::ALL.into_iter().find(|layout| layout.number() == number)
     }
 
     /// The layout's name.
@@ -129,40 +122,21 @@ pub struct Plane {
 
 impl Plane {
     const fn exponents() -> Self {
-        Self {
-            width: 8,
-            per_unit: 1,
-            role: Role::Symbols,
-            centred: true,
-        }
+        Self { width: 8, per_unit: 1, role: Role::Symbols, centred: true }
     }
 
     const fn symbols(width: u8, per_unit: u8) -> Self {
-        Self {
-            width,
-            per_unit,
-            role: Role::Symbols,
-            centred: false,
-        }
+        Self { width, per_unit, role: Role::Symbols, centred: false }
     }
 
     const fn residue(width: u8, per_unit: u8) -> Self {
-        Self {
-            width,
-            per_unit,
-            role: Role::Residue,
-            centred: false,
-        }
+        Self { width, per_unit, role: Role::Residue, centred: false }
     }
 
     /// The alphabet of the codebooks for this plane.
     #[must_use]
     pub const fn alphabet(&self) -> Alphabet {
-        if self.centred {
-            Alphabet::Centred
-        } else {
-            Alphabet::Plain { width: self.width }
-        }
+        if self.centred { Alphabet::Centred } else { Alphabet::Plain { width: self.width } }
     }
 }
 
@@ -193,6 +167,23 @@ impl Scheme {
     }
 }
 
+/// Finds exact zeros, elements with exponent and all residue 0: `nonzero` is 0 for them, and empty
+/// when there are none.
+pub(crate) fn find_zeros(planes: &[Vec<u8>], nonzero: &mut Vec<u8>) {
+    nonzero.clear();
+    let Some((exponents, residue)) = planes.split_first() else { return };
+    if !exponents.contains(&0) {
+        return;
+    }
+    nonzero.extend_from_slice(exponents);
+    for plane in residue {
+        nonzero.iter_mut().zip(plane).for_each(|(all, &bits)| *all |= bits);
+    }
+    if !nonzero.contains(&0) {
+        nonzero.clear();
+    }
+}
+
 impl ElementType {
     fn schemes(self) -> &'static [Scheme] {
         match self {
@@ -218,19 +209,16 @@ impl ElementType {
     /// cheapest is chosen block by block.
     pub fn layouts(self, rule: SymbolRule) -> impl Iterator<Item = Layout> {
         let has_positions = self.scheme(Layout::Positions).is_some();
-        self.schemes()
-            .iter()
-            .map(|scheme| scheme.layout)
-            .filter(move |&layout| match rule {
-                SymbolRule::Bytes => layout == Layout::Bytes,
-                SymbolRule::Planes if has_positions => layout == Layout::Positions,
-                SymbolRule::Planes => layout == Layout::Bytes,
-                SymbolRule::Exponent => match self {
-                    Self::Bf16 | Self::F16 | Self::F32 | Self::E8m0 => layout == Layout::Exponent,
-                    Self::Word16 | Self::Word32 | Self::Word64 => layout == Layout::Positions,
-                    _ => true,
-                },
-            })
+        self.schemes().iter().map(|scheme| scheme.layout).filter(move |&layout| match rule {
+            SymbolRule::Bytes => layout == Layout::Bytes,
+            SymbolRule::Planes if has_positions => layout == Layout::Positions,
+            SymbolRule::Planes => layout == Layout::Bytes,
+            SymbolRule::Exponent => match self {
+                Self::Bf16 | Self::F16 | Self::F32 | Self::E8m0 => layout == Layout::Exponent,
+                Self::Word16 | Self::Word32 | Self::Word64 => layout == Layout::Positions,
+                _ => true,
+            },
+        })
     }
 
     /// The planes of a layout; none when the type does not have that layout.
@@ -301,18 +289,11 @@ mod tests {
                 assert!(element.layouts(rule).count() > 0, "{element}");
             }
             for scheme in element.schemes() {
-                let bits: usize = scheme
-                    .planes
-                    .iter()
-                    .map(|p| usize::from(p.width * p.per_unit))
-                    .sum();
+                let bits: usize =
+                    scheme.planes.iter().map(|p| usize::from(p.width * p.per_unit)).sum();
                 let unpacked = matches!(element, ElementType::E3m2 | ElementType::E2m3)
                     && scheme.layout != Layout::Bytes;
-                let unit_bits = if unpacked {
-                    6
-                } else {
-                    8 * element.unit_bytes()
-                };
+                let unit_bits = if unpacked { 6 } else { 8 * element.unit_bytes() };
                 assert_eq!(bits, unit_bits, "{element} {}", scheme.layout);
             }
         }

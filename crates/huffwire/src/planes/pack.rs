@@ -5,41 +5,71 @@ pub(crate) const fn packed_bytes(count: usize, width: u8) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Packs symbols below `2^width` into exactly [`packed_bytes`] bytes.
-///
-/// Eight symbols of `width` bits fill `width` bytes, so whole groups of eight need no carry.
-pub(crate) fn pack(symbols: &[u8], width: u8, out: &mut [u8]) {
-    if width == 8 {
-        out.copy_from_slice(symbols);
-        return;
-    }
-    for (symbols, out) in symbols.chunks(8).zip(out.chunks_mut(width.into())) {
-        let mut bits = 0u64;
-        for (index, &symbol) in symbols.iter().enumerate() {
-            bits |= u64::from(symbol) << (index * usize::from(width));
+/// Calls a function with the width as a constant: loops over a fixed number of bits become vectors.
+macro_rules! with_constant_width {
+    ($function:ident, $width:expr, $($argument:expr),*) => {
+        match $width {
+            1 => $function::<1>($($argument),*),
+            2 => $function::<2>($($argument),*),
+            3 => $function::<3>($($argument),*),
+            4 => $function::<4>($($argument),*),
+            5 => $function::<5>($($argument),*),
+            6 => $function::<6>($($argument),*),
+            7 => $function::<7>($($argument),*),
+            _ => $function::<8>($($argument),*),
         }
-        out.copy_from_slice(&bits.to_le_bytes()[..out.len()]);
-    }
+    };
+}
+
+/// Packs symbols below `2^width` into exactly [`packed_bytes`] bytes.
+pub(crate) fn pack(symbols: &[u8], width: u8, out: &mut [u8]) {
+    with_constant_width!(pack_groups, width, symbols, out);
 }
 
 /// Unpacks [`packed_bytes`] bytes; `false` when a padding bit is set.
 pub(crate) fn unpack(packed: &[u8], width: u8, symbols: &mut [u8]) -> bool {
-    if width == 8 {
+    with_constant_width!(unpack_groups, width, packed, symbols)
+}
+
+/// Eight symbols of `W` bits fill `W` bytes, so groups of eight need no carry.
+fn pack_groups<const W: usize>(symbols: &[u8], out: &mut [u8]) {
+    if W == 8 {
+        out.copy_from_slice(symbols);
+        return;
+    }
+    let combine = |symbols: &[u8]| {
+        let bits = symbols.iter().enumerate().map(|(i, &symbol)| u64::from(symbol) << (i * W));
+        bits.sum::<u64>().to_le_bytes()
+    };
+    let (groups, rest) = symbols.as_chunks::<8>();
+    let (packed, last) = out.split_at_mut(groups.len() * W);
+    for (group, packed) in groups.iter().zip(packed.as_chunks_mut::<W>().0) {
+        packed.copy_from_slice(&combine(group)[..W]);
+    }
+    let last_bytes = last.len();
+    last.copy_from_slice(&combine(rest)[..last_bytes]);
+}
+
+fn unpack_groups<const W: usize>(packed: &[u8], symbols: &mut [u8]) -> bool {
+    if W == 8 {
         symbols.copy_from_slice(packed);
         return true;
     }
-    let mut padding = 0;
-    for (symbols, packed) in symbols.chunks_mut(8).zip(packed.chunks(width.into())) {
+    let bits_of = |packed: &[u8]| {
         let mut bytes = [0; 8];
         bytes[..packed.len()].copy_from_slice(packed);
-        let mut bits = u64::from_le_bytes(bytes);
-        for symbol in symbols {
-            *symbol = (bits & ((1 << width) - 1)) as u8;
-            bits >>= width;
-        }
-        padding = bits;
+        u64::from_le_bytes(bytes)
+    };
+    let symbol_at = |bits: u64, i: usize| (bits >> (i * W)) as u8 & (0xff >> (8 - W));
+    let (groups, rest) = symbols.as_chunks_mut::<8>();
+    let (packed, last) = packed.split_at(groups.len() * W);
+    for (group, packed) in groups.iter_mut().zip(packed.as_chunks::<W>().0) {
+        let bits = bits_of(packed);
+        *group = std::array::from_fn(|i| symbol_at(bits, i));
     }
-    padding == 0
+    let bits = bits_of(last);
+    rest.iter_mut().enumerate().for_each(|(i, symbol)| *symbol = symbol_at(bits, i));
+    bits >> (rest.len() * W) == 0
 }
 
 #[cfg(test)]
@@ -50,9 +80,8 @@ mod tests {
     fn unpack_inverts_pack_at_every_width_and_count() {
         for width in 1..=8u8 {
             for count in 0..40 {
-                let symbols: Vec<u8> = (0..count)
-                    .map(|i| (i * 37 + 11) as u8 & (0xff >> (8 - width)))
-                    .collect();
+                let symbols: Vec<u8> =
+                    (0..count).map(|i| (i * 37 + 11) as u8 & (0xff >> (8 - width))).collect();
                 let mut packed = vec![0; packed_bytes(count, width)];
                 pack(&symbols, width, &mut packed);
                 let mut unpacked = vec![0xee; count];

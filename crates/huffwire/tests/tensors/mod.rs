@@ -132,14 +132,8 @@ pub(crate) fn zero_at_random(tensor: &Tensor, percent: u64) -> Tensor {
 pub(crate) fn to_e4m3(tensor: &Tensor) -> Tensor {
     let largest = bf16_values(tensor).fold(0.0f32, |largest, v| largest.max(v.abs()));
     let scale = 448.0 / largest;
-    let bytes = bf16_values(tensor)
-        .map(|value| round_to_e4m3(value * scale))
-        .collect();
-    Tensor {
-        name: tensor.name.clone(),
-        element: ElementType::E4m3,
-        bytes,
-    }
+    let bytes = bf16_values(tensor).map(|value| round_to_e4m3(value * scale)).collect();
+    Tensor { name: tensor.name.clone(), element: ElementType::E4m3, bytes }
 }
 
 fn round_to_e4m3(value: f32) -> u8 {
