@@ -308,7 +308,7 @@ impl Wish<'_> {
             }
         };
         embedded.rebuild(built.lengths);
-        let mut bytes = [0; crate::codebook::MAX_BYTES];
+        let mut bytes = [0; crate::codebook::MAX_LENGTHS_BYTES];
         let book_bytes = built.lengths.write_to(&mut bytes);
         Some(self.coded(embedded, Source::Embedded, built.base, counts, book_bytes))
     }

@@ -238,19 +238,14 @@ impl Decoder {
 
     /// Decodes a message into a vector of its own.
     ///
-    /// Nothing is allocated on the word of a short message alone: a message holds at least one byte
-    /// per block, and a block at most 1 MiB.
+    /// Memory grows with what was decoded, not with what the header claims. A message of constant
+    /// blocks still is a lot of data in few bytes: look at [`message::Header::raw_bytes`] first when
+    /// the sender is not trusted.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn decode_to_vec(&mut self, message: &[u8]) -> Result<(message::Header, Vec<u8>)> {
-        let header = message::Header::read(message)?;
-        self.expect_set(header.set)?;
-        let raw_bytes = header.raw_bytes()?;
-        message::check_blocks(&header, message)?;
-        let mut out = vec![0; raw_bytes];
-        let header = self.decode(message, &mut out)?;
-        Ok((header, out))
+        message::decode_to_vec(self, message)
     }
 
     /// Decodes a block made by [`Encoder::encode_block`] into `out`, which must have exactly the

@@ -1,4 +1,51 @@
-//! Lossless compression of machine-learning tensors, with Huffman codebooks fixed in advance.
+//! Lossless compression of machine-learning tensors at the speed of a wire, with Huffman codebooks that
+//! both ends hold before the data exist.
+//!
+//! Huffman coding in three stages (count symbols, build a codebook, send codebook and data) is too slow
+//! for links between accelerators. Tensors of one kind look alike across layers, shards and batches, so
+//! a codebook made from the average of earlier ones is nearly as good as one made for the tensor at
+//! hand (*Single-Stage Huffman Encoder for ML Compression*, arXiv 2601.10673). A message then carries a
+//! codebook number and code words, nothing else.
+//!
+//! huffwire codes the *exponents* of floating-point values, relative to a base that each block chooses,
+//! so a book does not care about the scale of a tensor. A built-in set of such books needs no
+//! calibration: about a third of a bf16 tensor is saved, and not a bit of it is lost.
+//!
+//! ```
+//! use huffwire::{Decoder, ElementType, Encoder};
+//!
+//! // A tensor in bf16, as bytes.
+//! let tensor: Vec<u8> = (1..10_000u32)
+//!     .flat_map(|i| (((i as f32).sqrt().sin() * 0.02).to_bits() >> 16).to_le_bytes()[..2].to_vec())
+//!     .collect();
+//!
+//! let message = Encoder::builtin().encode_to_vec(ElementType::Bf16, &tensor)?;
+//! assert!(message.len() < tensor.len() * 3 / 4);
+//!
+//! let (header, restored) = Decoder::builtin().decode_to_vec(&message)?;
+//! assert_eq!(header.element, ElementType::Bf16);
+//! assert_eq!(restored, tensor);
+//! # Ok::<(), huffwire::Error>(())
+//! ```
+//!
+//! # The way through the crate
+//!
+//! tensor → [`ElementType`] → symbol [`planes`] → [`codebook`] → [`lanes`] → block → [`message`] or
+//! [`mod@file`].
+//!
+//! * [`Encoder`] and [`Decoder`] are what most callers need. Both can be reused, and then allocate
+//!   nothing per message.
+//! * [`CodebookSet`] is what both ends must share: built in, read from bytes or JSON, or made by
+//!   [`calibrate`] from tensors of earlier batches.
+//! * [`pmf`] has the measures behind it: entropy, KL divergence, compressibility.
+//!
+//! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, starts no
+//! threads, and has no `unsafe` code.
+//!
+//! # Features
+//!
+//! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
+#![forbid(unsafe_code)]
 
 pub mod calibrate;
 pub mod choose;

@@ -4,7 +4,7 @@
 //! * [`huffman_lengths`], no limit (Huffman 1952, in its two-queue form): the baseline of reports;
 //! * [`limited_lengths`], a limit on the length: package-merge (Larmore and Hirschberg, "A fast
 //!   algorithm for optimal length-limited Huffman codes", 1990);
-//! * [`narrow_lengths`], a limit of 8 bits *and* at most a quarter of the code space under codes of
+//! * `narrow_lengths`, a limit of 8 bits *and* at most a quarter of the code space under codes of
 //!   over 6 bits: dynamic programming over (length, symbols placed, code space used).
 //!
 //! Which symbols get a code of their own and which share the escape is decided by cost: some

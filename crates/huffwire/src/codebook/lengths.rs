@@ -67,7 +67,7 @@ impl CodeLimit {
 pub const ESCAPE_RAW_BITS: u64 = 8;
 
 /// Largest size of [`Lengths::write`]'s output.
-pub const MAX_BYTES: usize = 3 + (256 + 2) / 2;
+pub const MAX_LENGTHS_BYTES: usize = 3 + (256 + 2) / 2;
 
 /// The lengths of a complete canonical prefix code: the whole content of a codebook.
 ///
@@ -300,20 +300,20 @@ impl Lengths {
     /// that they hold the same book.
     #[must_use]
     pub fn id(&self) -> CodebookId {
-        let mut bytes = Vec::with_capacity(MAX_BYTES);
+        let mut bytes = Vec::with_capacity(MAX_LENGTHS_BYTES);
         self.write(&mut bytes);
         CodebookId::of(&bytes)
     }
 
-    /// Appends the serialized form: at most [`MAX_BYTES`] bytes, see `docs/format.md`.
+    /// Appends the serialized form: at most [`MAX_LENGTHS_BYTES`] bytes, see `docs/format.md`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut buffer = [0; MAX_BYTES];
+        let mut buffer = [0; MAX_LENGTHS_BYTES];
         let length = self.write_to(&mut buffer);
         out.extend_from_slice(&buffer[..length]);
     }
 
     /// Writes the serialized form to the start of `out` and returns its length.
-    pub(crate) fn write_to(&self, out: &mut [u8; MAX_BYTES]) -> usize {
+    pub(crate) fn write_to(&self, out: &mut [u8; MAX_LENGTHS_BYTES]) -> usize {
         let width = match self.alphabet {
             Alphabet::Centred => 0,
             Alphabet::Plain { width } => width,

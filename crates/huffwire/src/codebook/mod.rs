@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 pub use canonical::Codebook;
 pub use lengths::{
-    Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, MAX_BYTES, WINDOW, ZERO_SLOT,
+    Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, WINDOW,
+    ZERO_SLOT,
 };
 pub use set::{Binding, CodebookSet, SetBuilder};
 

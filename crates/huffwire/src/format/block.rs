@@ -2,7 +2,7 @@
 
 use crate::choose::{self, Choice, Coding, Counts, Level, Plan, Source, Wish};
 use crate::codebook::{
-    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_BYTES, ZERO_SLOT,
+    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, ZERO_SLOT,
 };
 use crate::element::ElementType;
 use crate::error::{Error, Result};
@@ -248,7 +248,7 @@ impl BlockEncoder {
                 Some(Coding::Coded { source, .. }) => {
                     let book = self.book(set, source, index);
                     let book = book.ok_or(Error::UnknownCodebook { number: 0, held: 0 })?;
-                    let mut bytes = [0; MAX_BYTES];
+                    let mut bytes = [0; MAX_LENGTHS_BYTES];
                     let book_bytes = match source {
                         Source::Embedded => book.lengths().write_to(&mut bytes),
                         Source::Resident(_) => 0,
@@ -340,7 +340,7 @@ impl BlockEncoder {
         match source {
             Source::Resident(number) => fields.put(&[number]),
             Source::Embedded => {
-                let mut bytes = [0; MAX_BYTES];
+                let mut bytes = [0; MAX_LENGTHS_BYTES];
                 let size = lengths.write_to(&mut bytes);
                 fields.put(&[EMBEDDED]);
                 fields.put(&bytes[..size]);

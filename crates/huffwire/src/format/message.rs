@@ -5,6 +5,7 @@
 
 use super::block;
 use super::checksum::crc32c;
+use super::file::Item;
 use super::reader::Reader;
 use crate::codec::{Decoder, Encoder};
 use crate::element::ElementType;
@@ -146,7 +147,7 @@ pub(crate) fn encode(
     };
     out[..HEADER_BYTES].copy_from_slice(&header.write());
     let mut at = HEADER_BYTES;
-    let block_bytes = block::units_per_block(element, options.block_log2) * unit_bytes;
+    let block_bytes = Item::block_bytes(element, options.block_log2);
     for bytes in bytes.chunks(block_bytes) {
         let (length_field, rest) = out[at..].split_at_mut(FIELD_BYTES);
         let length = encoder.block_into(element, bytes, rest)?;
@@ -156,16 +157,33 @@ pub(crate) fn encode(
     Ok(at)
 }
 
-/// Walks over the blocks without decoding them: whether the message is as long as it says.
-pub(crate) fn check_blocks(header: &Header, message: &[u8]) -> Result<()> {
-    let per_block = block::units_per_block(header.element, header.block_log2) as u64;
-    let mut reader = Reader::new(WHAT, message);
-    reader.take(HEADER_BYTES)?;
-    for _ in 0..u64::from(header.units).div_ceil(per_block) {
-        let length = reader.u32()? as usize;
-        reader.take(length)?;
+/// The blocks of a message, one after the other: bytes of elements, and the coded block. Ends with
+/// an error when the message is longer than its blocks.
+#[derive(Debug)]
+struct Blocks<'a> {
+    reader: Reader<'a>,
+    left: usize,
+    block_bytes: usize,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(header: &Header, message: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(WHAT, message);
+        reader.take(HEADER_BYTES)?;
+        let block_bytes = Item::block_bytes(header.element, header.block_log2);
+        Ok(Self { reader, left: header.raw_bytes()?, block_bytes })
     }
-    reader.finish()
+
+    fn next_block(&mut self) -> Result<Option<(usize, &'a [u8])>> {
+        if self.left == 0 {
+            return self.reader.finish().map(|()| None);
+        }
+        let raw_bytes = self.left.min(self.block_bytes);
+        let length = self.reader.u32()? as usize;
+        let block = self.reader.take(length)?;
+        self.left -= raw_bytes;
+        Ok(Some((raw_bytes, block)))
+    }
 }
 
 pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> Result<Header> {
@@ -175,18 +193,38 @@ pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> R
     if out.len() != needed {
         return Err(Error::OutputLength { needed, available: out.len() });
     }
-    let mut reader = Reader::new(WHAT, message);
-    reader.take(HEADER_BYTES)?;
-    let unit_bytes = header.element.unit_bytes();
-    let block_bytes = block::units_per_block(header.element, header.block_log2) * unit_bytes;
-    for (index, out) in out.chunks_mut(block_bytes).enumerate() {
-        let mut one = || {
-            let length = reader.u32()? as usize;
-            let block = reader.take(length)?;
-            decoder.block_from(header.element, header.checksums, block, out)
-        };
-        one().map_err(|error| error.in_block(index as u64))?;
+    let mut blocks = Blocks::new(&header, message)?;
+    let mut rest = out;
+    let mut index = 0;
+    while let Some((raw_bytes, block)) = blocks.next_block()? {
+        let (place, after) = std::mem::take(&mut rest).split_at_mut(raw_bytes);
+        rest = after;
+        let decoded = decoder.block_from(header.element, header.checksums, block, place);
+        decoded.map_err(|error| error.in_block(index))?;
+        index += 1;
     }
-    reader.finish()?;
     Ok(header)
+}
+
+pub(crate) fn decode_to_vec(decoder: &mut Decoder, message: &[u8]) -> Result<(Header, Vec<u8>)> {
+    let header = Header::read(message)?;
+    decoder.expect_set(header.set)?;
+    let mut blocks = Blocks::new(&header, message)?;
+    let mut out = Vec::new();
+    let mut index = 0;
+    while let Some((raw_bytes, block)) = blocks.next_block()? {
+        // Grows with what was decoded, never with what is claimed.
+        let start = out.len();
+        out.try_reserve(raw_bytes).map_err(|_| Error::TooLarge {
+            what: "a tensor for the memory there is",
+            found: (start + raw_bytes) as u64,
+            limit: start as u64,
+        })?;
+        out.resize(start + raw_bytes, 0);
+        let place = &mut out[start..];
+        let decoded = decoder.block_from(header.element, header.checksums, block, place);
+        decoded.map_err(|error| error.in_block(index))?;
+        index += 1;
+    }
+    Ok((header, out))
 }

@@ -51,9 +51,9 @@
 //! registers; "the lanes that need a word take the next ones in order" is one expand instruction,
 //! its reverse one compress. A GPU warp does the same with a ballot and a population count. Nothing
 //! depends on the number of threads or the width of the registers: every implementation reads and
-//! writes the same bytes, and [`portable`] is the one that defines them.
+//! writes the same bytes, and the one in portable safe Rust (`portable.rs`) defines them.
 
-pub mod portable;
+mod portable;
 
 use crate::codebook::{CodeLimit, Codebook};
 use crate::error::{Error, Result};

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const WHAT: &str = "a coded plane";
 
 /// The word size of a code limit: everything in which short and long codes differ.
-pub trait Word {
+pub(super) trait Word {
     /// Bits of a refill word; a lane holds at least this many and fewer than twice as many.
     const BITS: u32;
     /// Bytes of a refill word.
@@ -36,11 +36,11 @@ pub trait Word {
 
 /// Codes of at most 8 bits: 16-bit states, refilled by bytes.
 #[derive(Debug)]
-pub struct Short;
+pub(super) struct Short;
 
 /// Codes of at most 12 bits: 32-bit states, refilled by 16-bit words.
 #[derive(Debug)]
-pub struct Long;
+pub(super) struct Long;
 
 impl Word for Short {
     const BITS: u32 = 8;
