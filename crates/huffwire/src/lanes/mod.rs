@@ -9,10 +9,10 @@
 //! 1. the top 8 (short) or 12 (long) bits of each window index the decode table, which tells the
 //!    slot and the length of its code;
 //! 2. each lane drops that many bits;
-//! 3. each lane left with `n < w` takes the next word of the shared stream, in the order of lanes,
-//!    puts it below its bits, and has `n + w`.
+//! 3. each lane left with `n < w`, in ascending order of lanes, takes the next word of the shared
+//!    stream, puts it below its bits, and has `n + w`.
 //!
-//! The encoder runs the film backwards: last step first. A lane holds `v`, its `n` unread bits as a
+//! The encoder runs the film backwards: last step first, last lane first. A lane holds `v`, its `n` unread bits as a
 //! number, the bit to be read next on top. To encode a code of `len` bits:
 //!
 //! 1. if `n + len >= 2w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
@@ -25,10 +25,10 @@
 //! (8 of 8, 12 of 16), so `n + len` lies in `w + 1 ..= 3w - 1`, and exactly one of the two choices
 //! puts `n'` in `w ..= 2w - 1`: "emit" when `n + len >= 2w`, "do not" otherwise. The decoder at `n'`
 //! drops `len` bits and has `n' - len`, which is `n - w < w` if the encoder emitted and `n >= w` if
-//! it did not. So "fewer than `w` bits left" holds exactly when a word was emitted at this place,
-//! and that word is, by induction backwards from the end, the one on top of the stream: the shared
-//! stream is a stack. Within a step the encoder pushes in ascending lanes a group of words, which
-//! the decoder pops as a group and deals in ascending lanes.
+//! it did not. So "fewer than `w` bits left" holds exactly when a word was emitted at this place. The
+//! shared stream is a stack: the encoder goes through steps, and lanes within a step, in descending
+//! order and pushes, the decoder goes through both in ascending order and pops, so what it finds on
+//! top is, by induction from the end, the word that was emitted at this place.
 //!
 //! Lanes beyond the end of a partial last step neither code nor refill in it, on both sides.
 //!
@@ -39,10 +39,11 @@
 //! * The encoder's last states are the decoder's first. They are stored in lane order as
 //!   little-endian words of `2w` bits, `v` with a sentinel bit above it (`1 << n | v`), so that one
 //!   word tells both; a word below `1 << w` has no sentinel in its place and is an error.
-//! * The stream is stored in the order of emission. The *decoder reads it from its end to its
-//!   start*, group by group. So the encoder writes forwards into its final place without knowing
-//!   the length beforehand, and nothing has to be moved; the decoder, who knows the length, does not
-//!   mind the direction. Emitted bits number `Σ len - Σ (n_end - w)`, hence a stream is never longer
+//! * The stack is stored bottom first, in the order of emission: the *decoder reads it from its end to
+//!   its start*. So the encoder writes forwards into its final place without knowing the length
+//!   beforehand, and nothing has to be moved; the decoder, who knows the length, does not mind the
+//!   direction. Since the words of a step lie in descending lanes, a vector decoder can load and
+//!   reverse the next 64 words before it knows how many of them the step takes. Emitted bits number `Σ len - Σ (n_end - w)`, hence a stream is never longer
 //!   than the code words it stands for.
 //!
 //! # Why lanes
@@ -220,6 +221,20 @@ mod tests {
         assert_eq!(state, 1 << 13 | 0b0_10_11 << 8, "sentinel, then the codes in decoding order");
         let state = u16::from_le_bytes([states[2], states[3]]);
         assert_eq!(state, 1 << 12 | 0b11_11 << 8);
+    }
+
+    #[test]
+    fn the_stream_is_a_stack_over_steps_and_lanes() {
+        // Codes of 8 bits: every lane emits in every step what it took in the step after.
+        let alphabet = crate::codebook::Alphabet::Plain { width: 8 };
+        let lengths = crate::codebook::Lengths::new(alphabet, CodeLimit::Short, &[8; 256], 0, 0);
+        let slots: Vec<u8> = (1..=192).collect();
+        let (states, stream) = round_trip(&Codebook::new(lengths.unwrap()), &slots);
+        let descending = slots[64..].iter().rev().copied();
+        let expected: Vec<u8> = [0; LANES].into_iter().chain(descending).collect();
+        assert_eq!(stream, expected);
+        let first: Vec<u8> = slots[..64].iter().flat_map(|&slot| [slot, 1]).collect();
+        assert_eq!(states, first);
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub(super) fn encode<W: Word>(
             room.ok_or(Error::OutputTooSmall { needed: end + LANES * W::BYTES, available })?;
         let mut group = W::last_group(&[], 0);
         let mut words = 0;
-        for (lane, &slot) in lanes.iter_mut().zip(slots) {
+        for (lane, &slot) in lanes.iter_mut().zip(slots).rev() {
             let (q, v) = (*lane >> 32, *lane & 0xffff_ffff);
             let y = q * factors[usize::from(slot)] + v;
             // Always written, counted only when due: the next word overwrites it otherwise.
@@ -209,8 +209,7 @@ pub(super) fn decode<W: Word>(
         let group = W::last_group(stream, end);
         let available = end.min(LANES * W::BYTES) / W::BYTES;
         let mut words = 0;
-        // Lanes in descending order pop the stack word by word: the group need not be counted first.
-        for (slot, lane) in slots.iter_mut().zip(&mut lanes).rev() {
+        for (slot, lane) in slots.iter_mut().zip(&mut lanes) {
             let entry = W::lookup(table, *lane);
             *slot = entry as u8;
             let window = lane.wrapping_mul(entry >> 8);
