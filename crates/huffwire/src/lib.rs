@@ -65,3 +65,8 @@ pub use element::{ElementType, UnknownElementType};
 pub use error::{Error, Result};
 pub use format::{file, message};
 pub use planes::{Layout, SymbolRule};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
