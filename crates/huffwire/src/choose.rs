@@ -151,24 +151,36 @@ pub(crate) struct Plan {
     pub(crate) code_bits: u64,
     /// Symbols that take the escape.
     pub(crate) escapes: u64,
-    /// Bytes of everything stored for this plane, an upper bound; residue saved by coding zeros
-    /// apart is taken off.
-    cost: i64,
+    /// Bytes of everything stored for this plane, an upper bound.
+    stored: usize,
+    /// Bits of residue that this plan makes unnecessary, because it codes zeros apart.
+    saved_bits: u64,
 }
 
 impl Plan {
     pub(crate) const fn constant(symbol: u8) -> Self {
-        Self { coding: Coding::Constant(symbol), code_bits: 0, escapes: 0, cost: 2 }
+        Self {
+            coding: Coding::Constant(symbol),
+            code_bits: 0,
+            escapes: 0,
+            stored: 2,
+            saved_bits: 0,
+        }
     }
 
     pub(crate) const fn raw(symbols: usize, width: u8) -> Self {
-        let cost = 1 + packed_bytes(symbols, width) as i64;
-        Self { coding: Coding::Raw, code_bits: 0, escapes: 0, cost }
+        let stored = 1 + packed_bytes(symbols, width);
+        Self { coding: Coding::Raw, code_bits: 0, escapes: 0, stored, saved_bits: 0 }
     }
 
-    /// Bytes this plan is worth; may be negative, because zeros that are coded apart save residue.
-    pub(crate) const fn cost(&self) -> i64 {
-        self.cost
+    /// Bytes of everything stored for this plane, an upper bound.
+    pub(crate) const fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// What plans for one plane are compared by: bits stored, less those saved in other planes.
+    const fn merit(&self) -> i64 {
+        8 * self.stored as i64 - self.saved_bits as i64
     }
 }
 
@@ -197,7 +209,7 @@ impl Wish<'_> {
         let embed = self.level == Level::Max
             || (self.candidates.is_empty() && self.plane.role == Role::Symbols);
         let made = if embed { self.make_book(counts, embedded) } else { None };
-        [raw].into_iter().chain(resident).chain(made).min_by_key(|plan| plan.cost).unwrap_or(raw)
+        [raw].into_iter().chain(resident).chain(made).min_by_key(Plan::merit).unwrap_or(raw)
     }
 
     fn best_resident(&self, counts: &Counts, choosing: &Counts) -> Option<Plan> {
@@ -276,12 +288,12 @@ impl Wish<'_> {
         let zeros = u64::from(counts.zeros);
         let unsaved = if apart { 0 } else { zeros * self.residue_bits };
         let code_bits = self.price(book, base, counts) - unsaved - escaped * ESCAPE_RAW_BITS;
-        let saved = if apart { zeros * self.residue_bits } else { 0 };
+        let saved_bits = if apart { zeros * self.residue_bits } else { 0 };
         let header = coded_header_bytes(lengths, book_bytes);
         let stored =
             header + lanes::states_bytes(book.limit()) + (code_bits / 8 + escaped) as usize;
-        let cost = stored as i64 - (saved / 8) as i64;
-        Plan { coding: Coding::Coded { source, base }, code_bits, escapes: escaped, cost }
+        let coding = Coding::Coded { source, base };
+        Plan { coding, code_bits, escapes: escaped, stored, saved_bits }
     }
 
     /// Makes the best book for the counts and prices it, its own bytes included.

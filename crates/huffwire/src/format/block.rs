@@ -26,9 +26,15 @@ pub(crate) const BLOCK_LOG2: std::ops::RangeInclusive<u8> = 10..=20;
 /// Room that an encoder needs beyond the bytes of a block: whole groups of words are stored.
 const SLACK: usize = 4 * lanes::LANES;
 
-/// Whole units per block of `2^block_log2` bytes.
+/// Whole units per block of `2^block_log2` bytes; a `block_log2` outside its range counts as the end of
+/// the range that is nearer.
 pub(crate) const fn units_per_block(element: ElementType, block_log2: u8) -> usize {
-    (1 << block_log2) / element.unit_bytes()
+    let log2 = match block_log2 {
+        ..10 => 10,
+        10..=20 => block_log2,
+        21.. => 20,
+    };
+    (1 << log2) / element.unit_bytes()
 }
 
 /// The longest that [`BlockEncoder::encode`] can return for so many bytes.
@@ -120,7 +126,7 @@ impl BlockEncoder {
         if available < needed {
             return Err(Error::OutputTooSmall { needed, available });
         }
-        let mut best: Option<(i64, usize, Plans)> = None;
+        let mut best: Option<(usize, usize, Plans)> = None;
         let mut planned = None;
         for (index, (layout, candidates)) in method.schemes.iter().enumerate() {
             let Some(scheme) = method.element.scheme(*layout) else {
@@ -131,12 +137,12 @@ impl BlockEncoder {
             }
             planned = Some(index);
             let plans = self.plan(set, method, scheme, candidates);
-            let cost = 1 + plans.iter().flatten().map(Plan::cost).sum::<i64>();
+            let cost = 1 + plans.iter().flatten().map(Plan::stored).sum::<usize>();
             if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
                 best = Some((cost, index, plans));
             }
         }
-        let verbatim_cost = bound(bytes.len()) as i64;
+        let verbatim_cost = bound(bytes.len());
         if let Some((_, index, mut plans)) = best.filter(|(cost, ..)| *cost < verbatim_cost) {
             let (layout, candidates) = &method.schemes[index];
             if let Some(scheme) = method.element.scheme(*layout) {
@@ -455,7 +461,7 @@ impl BlockDecoder {
                 PlaneHeader::Constant(_) => 0,
                 PlaneHeader::Coded { source, stream, escapes, .. } => {
                     let limit = self.book(set, source, index)?.limit();
-                    lanes::states_bytes(limit) + stream + escapes
+                    lanes::states_bytes(limit).saturating_add(stream).saturating_add(escapes)
                 }
             };
             payloads[index] = reader.take(size)?;
