@@ -6,7 +6,7 @@
 
 use crate::codebook::build::{self, Effort};
 use crate::codebook::{
-    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, WINDOW,
+    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
 };
 use crate::lanes;
 use crate::planes::pack::packed_bytes;
@@ -46,6 +46,9 @@ const SAMPLE: usize = 4096;
 pub(crate) struct Counts {
     /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane.
     by_symbol: [u32; 256],
+    /// The symbols that occur, ascending: tens of books are priced on them.
+    present: [u8; 256],
+    distinct: usize,
     /// Exact zeros in an exponent plane.
     zeros: u32,
 }
@@ -69,25 +72,35 @@ impl Counts {
         for (symbol, count) in by_symbol.iter_mut().enumerate() {
             *count = tables.iter().map(|table| table[symbol]).sum();
         }
-        let zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
+        Self::new(by_symbol, nonzero.iter().map(|&n| u32::from(n == 0)).sum())
+    }
+
+    /// From counts that still include the zeros.
+    fn new(mut by_symbol: [u32; 256], zeros: u32) -> Self {
         by_symbol[0] -= zeros;
-        Self { by_symbol, zeros }
+        let (mut present, mut distinct) = ([0; 256], 0);
+        for (symbol, &count) in (0..=u8::MAX).zip(&by_symbol) {
+            if count > 0 {
+                present[distinct] = symbol;
+                distinct += 1;
+            }
+        }
+        Self { by_symbol, present, distinct, zeros }
     }
 
     /// Counts a sample: runs of 64 symbols, evenly spread.
     pub(crate) fn of_sample(symbols: &[u8], nonzero: &[u8]) -> Self {
         let stride = symbols.len().div_ceil(SAMPLE).max(1) * lanes::LANES;
-        let mut total = Self { by_symbol: [0; 256], zeros: 0 };
+        let (mut by_symbol, mut zeros) = ([0; 256], 0);
         for start in (0..symbols.len()).step_by(stride) {
             let run = start..symbols.len().min(start + lanes::LANES);
             for symbol in &symbols[run.clone()] {
-                total.by_symbol[usize::from(*symbol)] += 1;
+                by_symbol[usize::from(*symbol)] += 1;
             }
             let nonzero = nonzero.get(run).unwrap_or(&[]);
-            total.zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
+            zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
         }
-        total.by_symbol[0] -= total.zeros;
-        total
+        Self::new(by_symbol, zeros)
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -99,8 +112,8 @@ impl Counts {
     }
 
     fn present(&self) -> impl Iterator<Item = (u8, u64)> {
-        let counts = self.by_symbol.iter().enumerate();
-        counts.filter(|(_, c)| **c > 0).map(|(s, &c)| (s as u8, u64::from(c)))
+        let symbols = self.present[..self.distinct].iter();
+        symbols.map(|&symbol| (symbol, u64::from(self.by_symbol[usize::from(symbol)])))
     }
 
     fn total(&self) -> u64 {
@@ -247,14 +260,7 @@ impl Wish<'_> {
     /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
         let prices = book.prices();
-        let escape = u64::from(book.lengths().escape()) + ESCAPE_RAW_BITS;
-        let one = |symbol: u8| match self.plane.alphabet() {
-            Alphabet::Centred => match usize::from(symbol.wrapping_sub(base)) {
-                slot if slot < WINDOW => u64::from(prices[slot]),
-                _ => escape,
-            },
-            Alphabet::Plain { .. } => u64::from(prices[usize::from(symbol)]),
-        };
+        let one = |symbol: u8| u64::from(prices[usize::from(symbol.wrapping_sub(base))]);
         let coded: u64 = counts.present().map(|(symbol, count)| count * one(symbol)).sum();
         let zero = match book.lengths().zero() {
             0 => one(0) + self.residue_bits,
