@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use huffwire::file::{BlockRef, Item, TensorInfo};
-use huffwire::{CodebookSet, Decoder};
+use huffwire::{CodebookSet, Decoder, INSPECT_BYTES};
 use serde::Serialize;
 
 use super::codebooks;
@@ -16,11 +16,6 @@ use crate::pipeline::Workers;
 use crate::progress;
 use crate::report::{Stream, Table, percent, printable, saving, shape, size};
 use crate::usage::Usage;
-
-/// The checksum in front of a block, if the file has checksums.
-const CHECKSUM_BYTES: usize = 4;
-/// No header of a block is longer: 8 planes, each with a codebook in it.
-const BLOCK_HEADER_BYTES: usize = 2048;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -156,11 +151,10 @@ fn usages(args: &InspectArgs, container: &Container, set: &Arc<CodebookSet>) -> 
     let read = |job: &Job<'_>, slot: &mut Option<_>| {
         // Only the header of a block is read: checksums cannot be checked, which is what `verify`
         // is for.
-        let skip = if directory.checksums { CHECKSUM_BYTES.min(job.block.coded_bytes) } else { 0 };
-        let length = (job.block.coded_bytes - skip).min(BLOCK_HEADER_BYTES);
-        let start = job.block.offset + skip as u64;
-        let header = container.file.read(start..start + length as u64)?;
-        let info = decoder.inspect_block(job.item.element, false, &header, job.block.raw_bytes);
+        let length = job.block.coded_bytes.min(INSPECT_BYTES) as u64;
+        let header = container.file.read(job.block.offset..job.block.offset + length)?;
+        let (element, raw_bytes) = (job.item.element, job.block.raw_bytes);
+        let info = decoder.inspect_block(element, directory.checksums, &header, raw_bytes);
         *slot = Some(info.with_context(|| {
             let what = Container::describe(job.item);
             let label = container.file.label();

@@ -23,6 +23,9 @@ const RAW: u8 = 0xff;
 /// Smallest and largest block, as powers of two of the bytes of elements it holds.
 pub(crate) const BLOCK_LOG2: std::ops::RangeInclusive<u8> = 10..=20;
 
+/// No header of a block is longer: a layout, and for each plane a codebook and its fields.
+pub(crate) const MAX_HEADER_BYTES: usize = 1 + MAX_PLANES * (MAX_LENGTHS_BYTES + 16);
+
 /// Room that an encoder needs beyond the bytes of a block: whole groups of words are stored.
 const SLACK: usize = 4 * lanes::LANES;
 
