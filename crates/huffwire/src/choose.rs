@@ -153,17 +153,25 @@ pub(crate) enum Source {
 pub(crate) enum Coding {
     Raw,
     Constant(u8),
-    Coded { source: Source, base: u8 },
+    Coded(Coded),
+}
+
+/// Coding with a book, and what the counts say will come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Coded {
+    pub(crate) source: Source,
+    /// The exponent of slot 0 of a centred book.
+    pub(crate) base: u8,
+    /// Bits of the code words; an upper bound on the stream.
+    pub(crate) code_bits: u64,
+    /// Symbols that take the escape.
+    pub(crate) escapes: u64,
 }
 
 /// A decision about a plane, with its consequences.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) coding: Coding,
-    /// Bits of the code words; an upper bound on the stream.
-    pub(crate) code_bits: u64,
-    /// Symbols that take the escape.
-    pub(crate) escapes: u64,
     /// Bytes of everything stored for this plane, an upper bound.
     stored: usize,
     /// Bits of residue that this plan makes unnecessary, because it codes zeros apart.
@@ -172,18 +180,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) const fn constant(symbol: u8) -> Self {
-        Self {
-            coding: Coding::Constant(symbol),
-            code_bits: 0,
-            escapes: 0,
-            stored: 2,
-            saved_bits: 0,
-        }
+        Self { coding: Coding::Constant(symbol), stored: 2, saved_bits: 0 }
     }
 
     pub(crate) const fn raw(symbols: usize, width: u8) -> Self {
-        let stored = 1 + packed_bytes(symbols, width);
-        Self { coding: Coding::Raw, code_bits: 0, escapes: 0, stored, saved_bits: 0 }
+        Self { coding: Coding::Raw, stored: 1 + packed_bytes(symbols, width), saved_bits: 0 }
     }
 
     /// Bytes of everything stored for this plane, an upper bound.
@@ -298,8 +299,8 @@ impl Wish<'_> {
         let header = coded_header_bytes(lengths, book_bytes);
         let stored =
             header + lanes::states_bytes(book.limit()) + (code_bits / 8 + escaped) as usize;
-        let coding = Coding::Coded { source, base };
-        Plan { coding, code_bits, escapes: escaped, stored, saved_bits }
+        let coding = Coding::Coded(Coded { source, base, code_bits, escapes: escaped });
+        Plan { coding, stored, saved_bits }
     }
 
     /// Makes the best book for the counts and prices it, its own bytes included.
