@@ -31,11 +31,16 @@ pub enum Choice {
     /// The cheapest of all books that fit the plane, priced on the whole block.
     #[default]
     Cheapest,
-    /// The same, but chosen by a sample of at most 4096 symbols spread over the block.
+    /// The same, but chosen by a sample of at most 4096 symbols spread over the block. The bound on
+    /// growth needs the exact price of the chosen book all the same, so where that means counting
+    /// the block, as in the portable coder, this saves no time; it is there for coders that can sum
+    /// lengths faster than they can count.
     Sample,
-    /// Only the books bound to the tensor's name: one book per tensor kind, as in paper A. The
-    /// cheapest where several are bound.
+    /// Only the books of the first binding that matches the tensor's name: one book per tensor kind, as
+    /// in paper A. The cheapest where several are bound.
     Named,
+    /// This book of the set, for every plane of its alphabet.
+    Fixed(u8),
 }
 
 /// Symbols looked at by [`Choice::Sample`], in runs of 64 spread evenly.

@@ -1,5 +1,6 @@
 //! Encoder and decoder: what a user holds on to. Both own their scratch memory, so that coding a
-//! message allocates nothing once the first one of its kind went through.
+//! message allocates nothing once the first one of its element type and size went through, unless a
+//! codebook is made from the data (at [`Level::Max`], or where the set has none for a plane).
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::format::checksum::crc32c;
 use crate::format::message;
 use crate::planes::SymbolRule;
 
-/// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type.
+/// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
+/// NaNs. In integers and the 4- and 6-bit floats only the error tells.
 pub const POISON: u8 = 0xff;
 
 const CHECKSUM_BYTES: usize = 4;
@@ -68,7 +70,8 @@ pub struct Encoder {
     set: Arc<CodebookSet>,
     options: EncodeOptions,
     tensor: String,
-    method: Option<Method>,
+    /// One for each element type that was encoded, for the current tensor.
+    methods: Vec<Method>,
     blocks: BlockEncoder,
 }
 
@@ -76,13 +79,17 @@ impl Encoder {
     /// An encoder with the books of `set`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a block size outside 1 KiB to 1 MiB.
+    /// [`Error::InvalidOption`] for a block size outside 1 KiB to 1 MiB, [`Error::UnknownCodebook`] for
+    /// [`Choice::Fixed`] with a number that the set does not have.
     pub fn new(set: Arc<CodebookSet>, options: EncodeOptions) -> Result<Self> {
         if !block::BLOCK_LOG2.contains(&options.block_log2) {
             return Err(Error::InvalidOption("block_log2 must lie in 10..=20".into()));
         }
+        if let Choice::Fixed(number) = options.choice {
+            set.book(number)?;
+        }
         let (tensor, blocks) = (String::new(), BlockEncoder::new());
-        Ok(Self { set, options, tensor, method: None, blocks })
+        Ok(Self { set, options, tensor, methods: Vec::new(), blocks })
     }
 
     /// An encoder with the built-in books and default options.
@@ -92,7 +99,7 @@ impl Encoder {
             set: CodebookSet::builtin(),
             options: EncodeOptions::default(),
             tensor: String::new(),
-            method: None,
+            methods: Vec::new(),
             blocks: BlockEncoder::new(),
         }
     }
@@ -114,9 +121,15 @@ impl Encoder {
         if self.tensor != name {
             name.clone_into(&mut self.tensor);
             if self.options.choice == Choice::Named {
-                self.method = None;
+                self.methods.clear();
             }
         }
+    }
+
+    /// The size of the buffer that [`Encoder::encode`] wants for `units` units, whatever their values.
+    #[must_use]
+    pub const fn capacity(&self, element: ElementType, units: usize) -> usize {
+        message::capacity(element, units, self.options.block_log2)
     }
 
     /// Encodes `bytes`, whole units of `element`, as one message into `out`; returns its length, at
@@ -124,7 +137,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::PartialElement`], [`Error::TooLarge`] (over 2³² - 1 units), or
-    /// [`Error::OutputTooSmall`] when `out` is shorter than [`message::capacity`].
+    /// [`Error::OutputTooSmall`] when `out` is shorter than [`Encoder::capacity`].
     pub fn encode(&mut self, element: ElementType, bytes: &[u8], out: &mut [u8]) -> Result<usize> {
         message::encode(self, element, bytes, out)
     }
@@ -135,7 +148,7 @@ impl Encoder {
     /// As [`Encoder::encode`].
     pub fn encode_to_vec(&mut self, element: ElementType, bytes: &[u8]) -> Result<Vec<u8>> {
         let units = bytes.len() / element.unit_bytes();
-        let mut out = vec![0; message::capacity(element, units, self.options.block_log2)];
+        let mut out = vec![0; self.capacity(element, units)];
         let length = self.encode(element, bytes, &mut out)?;
         out.truncate(length);
         Ok(out)
@@ -175,11 +188,13 @@ impl Encoder {
         out: &mut [u8],
     ) -> Result<usize> {
         let EncodeOptions { rule, level, choice, checksums, .. } = self.options;
-        let method = match self.method.take().filter(|method| method.element() == element) {
-            Some(method) => method,
-            None => Method::new(&self.set, element, &self.tensor, rule, level, choice),
-        };
-        let method = self.method.insert(method);
+        let known = self.methods.iter().position(|method| method.element() == element);
+        let index = known.unwrap_or_else(|| {
+            let tensor = &self.tensor;
+            self.methods.push(Method::new(&self.set, element, tensor, rule, level, choice));
+            self.methods.len() - 1
+        });
+        let method = &self.methods[index];
         if !checksums {
             return self.blocks.encode(&self.set, method, bytes, out);
         }
@@ -228,7 +243,7 @@ impl Decoder {
     /// [`message::Header::raw_bytes`] tells.
     ///
     /// Checksums are verified before anything is decoded. After an error every byte of `out` is
-    /// [`POISON`]: a NaN in every float type, nothing that could be taken for data.
+    /// [`POISON`], a NaN in every float type that has NaNs: never part of what the message held.
     ///
     /// # Errors
     /// A typed error for everything that is not a whole message coded with this decoder's set.
@@ -334,4 +349,46 @@ fn split_checksum(block: &[u8]) -> Result<(u32, &[u8])> {
     let truncated = Error::Truncated { what, offset: 0, needed, available };
     let (stored, body) = block.split_first_chunk().ok_or(truncated)?;
     Ok((u32::from_le_bytes(*stored), body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::PlaneInfo;
+
+    fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneInfo> {
+        let options = EncodeOptions { choice, ..EncodeOptions::default() };
+        let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+        let mut block = Vec::new();
+        encoder.encode_block(ElementType::Bf16, tensor, &mut block).unwrap();
+        let mut restored = vec![0; tensor.len()];
+        let mut decoder = Decoder::builtin();
+        decoder.decode_block(ElementType::Bf16, true, &block, &mut restored).unwrap();
+        assert!(restored == tensor);
+        let start = &block[..block.len().min(INSPECT_BYTES)];
+        decoder.inspect_block(ElementType::Bf16, true, start, tensor.len()).unwrap().planes
+    }
+
+    #[test]
+    fn a_fixed_book_codes_every_plane_of_its_alphabet() {
+        let values = (1..20_000u16).map(|i| 0x3c00 + (i.leading_zeros() as u16) * 128 + i % 128);
+        let tensor: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
+        for number in [0, 5, 14] {
+            let planes = books_of(Choice::Fixed(number), &tensor);
+            assert!(matches!(planes[0], PlaneInfo::Resident { book, .. } if book == number));
+            assert_eq!(planes[1], PlaneInfo::Raw);
+        }
+        let cheapest = books_of(Choice::Cheapest, &tensor);
+        assert!(matches!(cheapest[0], PlaneInfo::Resident { .. }));
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let builtin = CodebookSet::builtin;
+        let with = |choice, block_log2| EncodeOptions { choice, block_log2, ..Default::default() };
+        assert!(Encoder::new(builtin(), with(Choice::Fixed(191), 17)).is_err());
+        assert!(Encoder::new(builtin(), with(Choice::Cheapest, 9)).is_err());
+        assert!(Encoder::new(builtin(), with(Choice::Cheapest, 21)).is_err());
+        assert!(Encoder::new(builtin(), with(Choice::Cheapest, 20)).is_ok());
+    }
 }

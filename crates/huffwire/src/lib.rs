@@ -9,7 +9,8 @@
 //!
 //! huffwire codes the *exponents* of floating-point values, relative to a base that each block chooses,
 //! so a book does not care about the scale of a tensor. A built-in set of such books needs no
-//! calibration: about a third of a bf16 tensor is saved, and not a bit of it is lost.
+//! calibration: about a third of a bf16 tensor is saved, and not a bit of it is lost. Only where a set has
+//! no book for a plane (integers, say), or at [`Level::Max`], a block carries a book made for it.
 //!
 //! ```
 //! use huffwire::{Decoder, ElementType, Encoder};
@@ -34,7 +35,7 @@
 //! [`mod@file`].
 //!
 //! * [`Encoder`] and [`Decoder`] are what most callers need. Both can be reused, and then allocate
-//!   nothing per message.
+//!   nothing per message (books made from the data excepted).
 //! * [`CodebookSet`] is what both ends must share: built in, read from bytes or JSON, or made by
 //!   [`calibrate`] from tensors of earlier batches.
 //! * [`pmf`] has the measures behind it: entropy, KL divergence, compressibility.

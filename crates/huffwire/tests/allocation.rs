@@ -201,3 +201,30 @@ fn decoding_again_and_again_holds_no_more_than_once() {
     let (_, peak) = peak_of(|| encoder.encode(ElementType::Bf16, &tensor, &mut coded).unwrap());
     assert_eq!(peak, 0, "a second message of the same kind allocates");
 }
+
+#[test]
+fn element_types_may_alternate_without_allocating() {
+    let floats = [
+        ElementType::Bf16,
+        ElementType::F16,
+        ElementType::F32,
+        ElementType::E4m3,
+        ElementType::E2m3Packed,
+        ElementType::E8m0,
+    ];
+    let tensor: Vec<u8> =
+        (0..3 << 16).map(|i: u32| (i.wrapping_mul(i) >> 7) as u8 & 0x3f).collect();
+    let (mut encoder, mut decoder) = (Encoder::builtin(), Decoder::builtin());
+    let mut coded = vec![0; 2 * tensor.len()];
+    let mut out = vec![0; tensor.len()];
+    let mut round = || {
+        for element in floats {
+            let length = encoder.encode(element, &tensor, &mut coded).unwrap();
+            decoder.decode(&coded[..length], &mut out).unwrap();
+            assert!(out == tensor, "{element}");
+        }
+    };
+    round();
+    let ((), peak) = peak_of(round);
+    assert_eq!(peak, 0, "a second round allocates");
+}

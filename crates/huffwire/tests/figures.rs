@@ -16,7 +16,10 @@ use std::sync::Arc;
 
 use huffwire::calibrate::{Collector, Options, Profile, kind_of};
 use huffwire::codebook::CodeLimit;
-use huffwire::{Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, SymbolRule};
+use huffwire::codebook::build::{Effort, limited_lengths, plain};
+use huffwire::{
+    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Layout, SymbolRule,
+};
 use tensors::{Batch, Tensor, to_e4m3, zero_at_random};
 
 /// Sizes of several tensors together, in bytes.
@@ -94,10 +97,11 @@ fn builtin_books_without_calibration() {
                 batch.tensors.iter().map(|t| zero_at_random(t, percent)).collect();
             let sizes = measure(&set, EncodeOptions::default(), &tensors);
             println!(
-                "built-in, {} with {percent} % zeros: {:.2} % saved (Huffman per tensor {:.2})",
+                "built-in, {} with {percent} % zeros: {:.2} % saved (Huffman per tensor {:.2}, Shannon {:.2})",
                 batch.name,
                 sizes.saving(),
-                sizes.huffman_saving()
+                sizes.huffman_saving(),
+                100.0 * (1.0 - sizes.shannon / sizes.raw)
             );
             assert!(sizes.saving() >= promise, "{}: {:.3}", batch.name, sizes.saving());
         }
@@ -112,7 +116,8 @@ fn books_calibrated_on_the_earlier_batch() {
         (Batch::gradients(100), Batch::gradients(200), 0.3),
         (Batch::activations(100), Batch::activations(200), 0.35),
     ] {
-        let set = calibrated(&before.tensors, SymbolRule::Exponent, &Options::default());
+        let options = Options { builtin: false, ..Options::default() };
+        let set = calibrated(&before.tensors, SymbolRule::Exponent, &options);
         let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
         let sizes = measure(&set, options, &after.tensors);
         let behind = sizes.huffman_saving() - sizes.saving();
@@ -137,7 +142,8 @@ fn bytes_as_symbols_as_in_the_paper() {
         (Batch::activations(100), Batch::activations(200), Some(0.5)),
         (Batch::gradients(100), Batch::gradients(200), None),
     ] {
-        let set = calibrated(&before.tensors, SymbolRule::Bytes, &Options::default());
+        let options = Options { builtin: false, ..Options::default() };
+        let set = calibrated(&before.tensors, SymbolRule::Bytes, &options);
         let rule = SymbolRule::Bytes;
         let options = EncodeOptions { rule, choice: Choice::Named, ..EncodeOptions::default() };
         let sizes = measure(&set, options, &after.tensors);
@@ -162,6 +168,12 @@ fn e4m3_with_short_and_long_codes() {
     ] {
         let e4m3 = |batch: &Batch| batch.tensors.iter().map(to_e4m3).collect::<Vec<_>>();
         let (earlier, later) = (e4m3(&before), e4m3(&after));
+        let one =
+            Options { codes: Some(CodeLimit::Long), books_per_kind: Some(1), ..Options::default() };
+        let set = calibrated(&earlier, SymbolRule::Exponent, &one);
+        let sizes = measure(&set, EncodeOptions::default(), &later);
+        let over = sizes.over_huffman();
+        println!("e4m3 Long, one book per kind, {}: {over:.3} % over Huffman", after.name);
         for (limit, promise) in [(CodeLimit::Long, long), (CodeLimit::Short, short)] {
             let options = Options { codes: Some(limit), ..Options::default() };
             let set = calibrated(&earlier, SymbolRule::Exponent, &options);
@@ -181,6 +193,43 @@ fn e4m3_with_short_and_long_codes() {
             let promise = if after.real { promise } else { promise - 0.5 };
             assert!(sizes.saving() >= promise, "{}", after.name);
         }
+    }
+}
+
+#[test]
+fn limits_cost_little_with_an_escape() {
+    for batch in [Batch::weights(200), Batch::gradients(200), Batch::activations(200)] {
+        let mut bits = [0.0; 7];
+        for tensor in batch.tensors.iter().map(to_e4m3) {
+            let pmf = profile(&tensor, SymbolRule::Exponent).pmf(Layout::Magnitude, 0).unwrap();
+            // Every symbol codable, as a book that is kept must be.
+            let all = pmf.smoothed(1e-6);
+            let limited = |limit| {
+                let lengths = limited_lengths(all.probabilities(), limit).unwrap();
+                all.probabilities().iter().zip(lengths).map(|(p, l)| p * f64::from(l)).sum::<f64>()
+            };
+            let escaped = |limit| plain(&all, 7, limit, Effort::Exhaustive).unwrap().bits;
+            let costs = [
+                pmf.huffman_bits(),
+                limited(8),
+                limited(10),
+                limited(11),
+                limited(12),
+                escaped(CodeLimit::Short),
+                escaped(CodeLimit::Long),
+            ];
+            for (sum, cost) in bits.iter_mut().zip(costs) {
+                *sum += cost * tensor.bytes.len() as f64;
+            }
+        }
+        let over = bits.map(|sum| 100.0 * (sum / bits[0] - 1.0));
+        let [_, eight, ten, eleven, twelve, short, long] = over;
+        println!(
+            "e4m3 magnitudes, {}, % over Huffman: limit 8 {eight:.2}, 10 {ten:.2}, 11 {eleven:.2}, \
+             12 {twelve:.2}; with an escape 8 {short:.2}, 12 {long:.2}",
+            batch.name
+        );
+        assert!(short < eight / 3.0 && short < 1.5 && long < 0.1, "{over:?}");
     }
 }
 

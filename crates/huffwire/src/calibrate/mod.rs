@@ -58,7 +58,8 @@ pub struct Options {
     pub books_per_kind: Option<usize>,
     /// Share of the mass that is spread evenly, so that the unforeseen stays affordable.
     pub smoothing: f64,
-    /// Whether the built-in books are put into the set too, for tensors of other kinds.
+    /// Whether the built-in books that fit the element types seen are put into the set too, behind the
+    /// new ones, for tensors of other kinds.
     pub builtin: bool,
 }
 
@@ -163,7 +164,7 @@ impl Collector {
     /// Makes the codebooks.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for options outside their range, [`Error::TooLarge`] when the set
+    /// [`Error::InvalidOption`] for options outside their range, [`Error::InvalidCodebook`] when the set
     /// would hold more than 192 books.
     pub fn build(&self, options: &Options) -> Result<Calibration> {
         if options.books_per_kind == Some(0) {
@@ -209,7 +210,11 @@ impl Collector {
             }
         }
         if options.builtin {
-            builder.include(&CodebookSet::builtin())?;
+            // Only what can serve the types that were seen: a set has room for 192 books.
+            let seen = |element| self.shards.keys().any(|(_, shard)| *shard == element);
+            builder.include(&CodebookSet::builtin(), |binding| {
+                self.shards.is_empty() || binding.element.is_none_or(seen)
+            })?;
         }
         Ok(Calibration { set: builder.build(), kinds })
     }

@@ -15,7 +15,12 @@ pub struct Profile {
     element: ElementType,
     layouts: Vec<LayoutProfile>,
     units: u64,
-    scratch: Vec<Vec<u8>>,
+}
+
+/// Memory for taking a piece of a tensor apart.
+#[derive(Default)]
+struct Scratch {
+    planes: [Vec<u8>; MAX_PLANES],
     nonzero: Vec<u8>,
 }
 
@@ -24,7 +29,8 @@ struct LayoutProfile {
     layout: Layout,
     /// Whether all bytes so far fit the layout.
     fits: bool,
-    /// One histogram for each plane; index 256 counts exact zeros, which are in no other.
+    /// One histogram for each plane, empty for residue; index 256 counts exact zeros, which are in no
+    /// other.
     planes: Vec<Vec<u64>>,
 }
 
@@ -49,12 +55,15 @@ impl Profile {
         let layouts = element
             .layouts(rule)
             .map(|layout| {
-                let planes = vec![vec![0; ZERO + 1]; element.planes(layout).len()];
+                let empty = |plane: &Plane| match plane.role {
+                    Role::Symbols => vec![0; ZERO + 1],
+                    Role::Residue => Vec::new(),
+                };
+                let planes = element.planes(layout).iter().map(empty).collect();
                 LayoutProfile { layout, fits: true, planes }
             })
             .collect();
-        let scratch = vec![Vec::new(); MAX_PLANES];
-        Self { element, layouts, units: 0, scratch, nonzero: Vec::new() }
+        Self { element, layouts, units: 0 }
     }
 
     /// Counts whole units on top of what was counted before.
@@ -67,20 +76,23 @@ impl Profile {
             return Err(Error::PartialElement { element: self.element, bytes: bytes.len() });
         }
         self.units += (bytes.len() / unit_bytes) as u64;
+        // Not kept in the profile: there may be one for each of thousands of tensors.
+        let mut scratch = Scratch::default();
         // Pieces of a few hundred KiB keep the planes in the cache.
         for piece in bytes.chunks((1 << 18) / unit_bytes * unit_bytes) {
-            self.add_piece(piece);
+            self.add_piece(piece, &mut scratch);
         }
         Ok(())
     }
 
-    fn add_piece(&mut self, piece: &[u8]) {
+    fn add_piece(&mut self, piece: &[u8], scratch: &mut Scratch) {
+        let Scratch { planes, nonzero } = scratch;
         let unit_bytes = self.element.unit_bytes();
         for profile in &mut self.layouts {
             let Some(scheme) = self.element.scheme(profile.layout) else {
                 continue;
             };
-            if !profile.fits || !scheme.split(unit_bytes, piece, &mut self.scratch) {
+            if !profile.fits || !scheme.split(unit_bytes, piece, planes) {
                 profile.fits = false;
                 continue;
             }
@@ -89,11 +101,11 @@ impl Profile {
                     continue;
                 }
                 if plane.centred {
-                    find_zeros(&self.scratch[..scheme.planes.len()], &mut self.nonzero);
+                    find_zeros(&planes[..scheme.planes.len()], nonzero);
                 } else {
-                    self.nonzero.clear();
+                    nonzero.clear();
                 }
-                let counts = Counts::of(&self.scratch[index], &self.nonzero);
+                let counts = Counts::of(&planes[index], nonzero);
                 counts.add_to(&mut profile.planes[index]);
             }
         }
@@ -137,14 +149,16 @@ impl Profile {
         let spec = self.element.planes(layout).get(plane)?;
         let profile = self.layouts.iter().find(|profile| profile.layout == layout)?;
         let size = if spec.centred { ZERO + 1 } else { 1 << spec.width };
-        let weights: Vec<f64> = profile.planes[plane][..size].iter().map(|&c| c as f64).collect();
+        let weights: Vec<f64> =
+            profile.planes[plane].get(..size)?.iter().map(|&c| c as f64).collect();
         Pmf::from_weights(&weights)
     }
 
     /// Bytes of a layout when each symbol plane costs `bits_per_symbol(pmf)`.
     fn bytes(&self, profile: &LayoutProfile, bits_per_symbol: impl Fn(&Pmf) -> f64) -> f64 {
         let planes = self.element.planes(profile.layout);
-        let zeros = profile.planes.first().map_or(0, |histogram| histogram[ZERO]);
+        let zeros =
+            profile.planes.first().and_then(|counts| counts.get(ZERO)).copied().unwrap_or(0);
         let bits = |(index, plane): (usize, &Plane)| {
             let symbols = self.units * u64::from(plane.per_unit);
             match plane.role {

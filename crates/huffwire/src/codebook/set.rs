@@ -104,8 +104,8 @@ impl CodebookSet {
         &self.bindings
     }
 
-    /// Numbers of the books that can code a plane, each once: those bound to the tensor's name, or
-    /// all that fit the plane when `tensor` is `None`.
+    /// Numbers of the books that can code a plane, each once: those of the first binding that matches
+    /// the tensor's name, or of all bindings when `tensor` is `None`.
     pub fn candidates<'a>(
         &'a self,
         tensor: Option<&'a str>,
@@ -114,14 +114,14 @@ impl CodebookSet {
         plane: u8,
     ) -> impl Iterator<Item = u8> + 'a {
         let mut seen = [false; 256];
-        self.bindings
-            .iter()
-            .filter(move |binding| {
-                binding.layout == layout
-                    && binding.plane == plane
-                    && binding.element.is_none_or(|e| e == element)
-                    && tensor.is_none_or(|name| binding.matches(name))
-            })
+        let bindings = self.bindings.iter().filter(move |binding| {
+            binding.layout == layout
+                && binding.plane == plane
+                && binding.element.is_none_or(|e| e == element)
+                && tensor.is_none_or(|name| binding.matches(name))
+        });
+        bindings
+            .take(if tensor.is_some() { 1 } else { usize::MAX })
             .flat_map(|binding| &binding.books)
             .copied()
             .filter(move |&book| !std::mem::replace(&mut seen[usize::from(book)], true))
@@ -236,15 +236,17 @@ impl SetBuilder {
     /// Adds a book and returns its number; a book that is there already keeps its number.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when the set is full.
+    /// [`Error::InvalidCodebook`] when the set is full.
     pub fn add(&mut self, lengths: Lengths) -> Result<u8> {
         if let Some(number) = self.number_of(&lengths) {
             return Ok(number);
         }
         let number = self.books.len();
         if number == MAX_BOOKS {
-            let (found, limit) = (number as u64 + 1, MAX_BOOKS as u64);
-            return Err(Error::TooLarge { what: "a codebook set", found, limit });
+            return Err(Error::codebook(format!(
+                "a set holds at most {MAX_BOOKS} codebooks: make fewer for each kind, group tensors \
+                 into fewer kinds, or leave out the built-in ones"
+            )));
         }
         self.books.push(Codebook::new(lengths));
         Ok(number as u8)
@@ -293,15 +295,19 @@ impl SetBuilder {
         Ok(())
     }
 
-    /// Adds all books and bindings of another set, whose numbers may change.
+    /// Adds the bindings of another set that `wanted` picks, behind those that are there, with their
+    /// books, whose numbers may change.
     ///
     /// # Errors
     /// As [`SetBuilder::add`] and [`SetBuilder::bind`].
-    pub fn include(&mut self, other: &CodebookSet) -> Result<()> {
-        let numbers: Vec<u8> =
-            other.books.iter().map(|book| self.add(*book.lengths())).collect::<Result<_>>()?;
-        for binding in &other.bindings {
-            let books = binding.books.iter().map(|&n| numbers[usize::from(n)]).collect();
+    pub fn include(
+        &mut self,
+        other: &CodebookSet,
+        wanted: impl Fn(&Binding) -> bool,
+    ) -> Result<()> {
+        for binding in other.bindings.iter().filter(|binding| wanted(binding)) {
+            let book = |&number: &u8| self.add(*other.book(number)?.lengths());
+            let books = binding.books.iter().map(book).collect::<Result<_>>()?;
             self.bind(Binding { books, ..binding.clone() })?;
         }
         Ok(())
@@ -390,6 +396,17 @@ mod tests {
         };
         assert_eq!(candidates(None, Layout::Bytes), [0]);
         assert_eq!(candidates(Some("model.3.weight"), Layout::Bytes), [0]);
+        let mut builder = SetBuilder::new("more");
+        builder.include(&set, |_| true).unwrap();
+        let flat = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Long, &[8; 256], 0, 0);
+        let books = vec![builder.add(flat.unwrap()).unwrap()];
+        let (pattern, element, layout) = ("*".to_owned(), None, Layout::Bytes);
+        builder.bind(Binding { pattern, element, layout, plane: 0, books }).unwrap();
+        let more = builder.build();
+        let of = |tensor| more.candidates(tensor, ElementType::Bf16, Layout::Bytes, 0).collect();
+        let (all, first, other): (Vec<u8>, Vec<u8>, Vec<u8>) =
+            (of(None), of(Some("model.3.weight")), of(Some("x")));
+        assert_eq!((all, first, other), (vec![0, 1], vec![0], vec![1]), "the first match wins");
         assert!(candidates(Some("model.3.bias"), Layout::Bytes).is_empty());
         assert!(candidates(None, Layout::Exponent).is_empty());
     }
@@ -398,8 +415,12 @@ mod tests {
     fn the_id_is_that_of_the_books() {
         let set = set();
         let mut renamed = SetBuilder::new("other name");
-        renamed.include(&set).unwrap();
+        renamed.add(bytes_book()).unwrap();
+        renamed.add(lengths()).unwrap();
         assert_eq!(renamed.build().id(), set.id());
+        let mut included = SetBuilder::new("included");
+        included.include(&set, |_| true).unwrap();
+        assert_eq!(included.build().books().len(), 1, "only what is bound");
         let mut swapped = SetBuilder::new("test");
         swapped.add(lengths()).unwrap();
         swapped.add(bytes_book()).unwrap();

@@ -6,6 +6,7 @@
 //! points to it. So a writer never has to go back, and a reader finds every block from the
 //! directory alone.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -224,13 +225,14 @@ impl Directory {
             return Err(reader.malformed("the embedded codebook set is not the one named"));
         }
         let mut sources = Vec::new();
+        let mut names = HashSet::new();
         let mut next_block = HEADER_BYTES as u64;
         for _ in 0..reader.varint()? {
             let name = reader.string()?.to_owned();
             if !is_plain_name(&name) {
                 return Err(reader.malformed(format!("{name:?} is no plain file name")));
             }
-            if sources.iter().any(|source: &Source| source.name == name) {
+            if !names.insert(name.clone()) {
                 return Err(reader.malformed(format!("two original files named {name:?}")));
             }
             let mut items = Vec::new();
@@ -320,6 +322,7 @@ pub fn is_plain_name(name: &str) -> bool {
 #[derive(Debug)]
 pub struct Writer {
     directory: Directory,
+    names: HashSet<String>,
     offset: u64,
 }
 
@@ -340,7 +343,7 @@ impl Writer {
         let embedded = embed.then(|| Arc::clone(set));
         let directory =
             Directory { checksums, block_log2, set: set.id(), embedded, sources: Vec::new() };
-        Ok(Self { directory, offset: HEADER_BYTES as u64 })
+        Ok(Self { directory, names: HashSet::new(), offset: HEADER_BYTES as u64 })
     }
 
     /// The first bytes of the file.
@@ -358,7 +361,7 @@ impl Writer {
             let detail = format!("{name:?} is no plain file name");
             return Err(Error::malformed("a source", 0, detail));
         }
-        if self.directory.sources.iter().any(|source| source.name == name) {
+        if !self.names.insert(name.to_owned()) {
             let detail = format!("two original files named {name:?}");
             return Err(Error::malformed("a source", 0, detail));
         }

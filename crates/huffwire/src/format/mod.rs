@@ -1,7 +1,7 @@
 //! The byte format: blocks, messages for links, files for disks. Normative text: `docs/format.md`.
 //!
-//! This is the only place that parses bytes from outside. Every length is checked before it is
-//! believed, and nothing is handed out after an error.
+//! Bytes from outside are parsed here (and codebooks in `codebook`, with the same reader). Every length
+//! is checked before it is believed, and nothing is handed out after an error.
 
 pub(crate) mod block;
 pub(crate) mod checksum;

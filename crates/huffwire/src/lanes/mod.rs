@@ -12,8 +12,8 @@
 //! 3. each lane left with `n < w`, in ascending order of lanes, takes the next word of the shared
 //!    stream, puts it below its bits, and has `n + w`.
 //!
-//! The encoder runs the film backwards: last step first, last lane first. A lane holds `v`, its `n` unread bits as a
-//! number, the bit to be read next on top. To encode a code of `len` bits:
+//! The encoder runs the film backwards: last step first, last lane first. A lane holds `v`, its `n` unread
+//! bits as a number, the bit to be read next on top. To encode a code of `len` bits:
 //!
 //! 1. if `n + len >= 2w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
 //! 2. `v |= code << n`, `n += len`.

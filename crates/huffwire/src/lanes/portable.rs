@@ -125,7 +125,7 @@ fn last_bytes<const N: usize>(stream: &[u8], end: usize) -> [u8; N] {
 ///
 /// is the lane after the code was put on top, if no word has to be emitted first. One has to be when
 /// `n + len >= 2w`, which is `q << len >= 2^w`, which is `y >= 2^(32 + w)` (`v` may reach into `q`'s
-/// bits by then, but is less than `q << len + w`, too little to matter). The low `w` bits of `y` are
+/// bits by then, but is less than `q << (len + w)`, too little to matter). The low `w` bits of `y` are
 /// those of `v`, for `code << n` has none there; so the word to emit is the low end of `y`, and
 /// the lane after emitting it is `y >> w`: shifting before or after adding the code is the same.
 pub(super) fn encode<W: Word>(

@@ -27,10 +27,17 @@ impl Method {
         level: Level,
         choice: Choice,
     ) -> Self {
+        let fits = |number: u8, layout, plane: usize| {
+            let book = set.book(number).map(|book| book.lengths().alphabet()).ok();
+            book.is_some() && element.planes(layout).get(plane).map(Plane::alphabet) == book
+        };
         let tensor = (choice == Choice::Named).then_some(tensor);
         let books = |layout| {
-            std::array::from_fn(|plane| {
-                set.candidates(tensor, element, layout, plane as u8).collect()
+            std::array::from_fn(|plane| match choice {
+                Choice::Fixed(number) => {
+                    [number].into_iter().filter(|&number| fits(number, layout, plane)).collect()
+                }
+                _ => set.candidates(tensor, element, layout, plane as u8).collect(),
             })
         };
         let mut schemes: Vec<_> =
