@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use huffwire::codebook::CodeLimit;
-use huffwire::{Choice, ElementType, EncodeOptions, Level, SymbolRule};
+use huffwire::{Choice, CodebookSet, ElementType, EncodeOptions, Level, SymbolRule};
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
 ///
@@ -24,7 +25,17 @@ Examples:
   huffwire demo                                   what this is about, in 20 seconds
   huffwire compress model.safetensors             writes model.safetensors.hw
   huffwire decompress model.safetensors.hw        writes model.safetensors
-  huffwire decompress m.hw --tensor lm_head.weight --as npy -o head.npy"
+  huffwire decompress m.hw --tensor lm_head.weight --as npy -o head.npy
+
+Input from a pipe is first copied to a temporary file, in the folder that TMPDIR names or else in
+/tmp: there must be room for it.
+
+Exit codes:
+    0  done
+    1  an error: input, codebooks or output are not as they must be; for verify: damage
+    2  the command line cannot be understood
+  130  interrupted (Ctrl-C, or asked to end); no partial output is left behind
+  141  whoever read the output has closed it"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -55,9 +66,9 @@ pub(crate) enum Command {
 /// Flags of every command that works for a while.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
-    /// Threads to use [default: one for each core]. The output does not depend on it.
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    /// Threads to use, 1 to 1024 [default: one for each core]. The output does not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
     /// Report as one JSON object, on standard output unless the data goes there.
     #[arg(long)]
     pub(crate) json: bool,
@@ -110,6 +121,9 @@ pub(crate) struct CoderArgs {
     /// How the codebook of a block is chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) choose: Choose,
+    /// Use this one codebook of the set wherever it fits (`huffwire codebooks list` numbers them).
+    #[arg(long, value_name = "NUMBER", conflicts_with = "choose")]
+    pub(crate) book: Option<u32>,
     /// Bytes of elements in a block: a power of two from 1K to 1M. Larger blocks save a little
     /// more, smaller ones are quicker to reach.
     #[arg(long, value_name = "SIZE", default_value = "128K")]
@@ -120,21 +134,32 @@ pub(crate) struct CoderArgs {
 }
 
 impl CoderArgs {
-    pub(crate) fn options(&self) -> EncodeOptions {
-        EncodeOptions {
+    /// The options for encoding with this set.
+    pub(crate) fn options(&self, set: &CodebookSet) -> Result<EncodeOptions> {
+        let fixed = |number: u32| match u8::try_from(number) {
+            Ok(known) if set.book(known).is_ok() => Ok(Choice::Fixed(known)),
+            _ => {
+                let held = set.books().len();
+                bail!(
+                    "--book {number}: there is no such codebook: the set holds {held}, counted from 0"
+                )
+            }
+        };
+        let choice = match self.choose {
+            Choose::Cheapest => Choice::Cheapest,
+            Choose::Sample => Choice::Sample,
+            Choose::Named => Choice::Named,
+        };
+        Ok(EncodeOptions {
             rule: self.symbols.into(),
             level: match self.level {
                 LevelArg::Fast => Level::Fast,
                 LevelArg::Max => Level::Max,
             },
-            choice: match self.choose {
-                Choose::Cheapest => Choice::Cheapest,
-                Choose::Sample => Choice::Sample,
-                Choose::Named => Choice::Named,
-            },
+            choice: self.book.map_or(Ok(choice), fixed)?,
             checksums: !self.no_checksums,
             block_log2: self.block_size.log2,
-        }
+        })
     }
 }
 
@@ -162,7 +187,7 @@ Examples:
   huffwire compress model.safetensors --codebooks books.hwb --json
   ssh host cat m.safetensors | huffwire compress - -o m.safetensors.hw")]
 pub(crate) struct CompressArgs {
-    /// File to compress, or - for standard input.
+    /// File to compress, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -193,20 +218,24 @@ Examples:
   huffwire decompress m.hw --tensor lm_head.weight -o head.bin
   huffwire decompress m.hw --tensor lm_head.weight --range 0..1000 -o - | xxd")]
 pub(crate) struct DecompressArgs {
-    /// The .hw file, or - for standard input.
+    /// The .hw file, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     /// Output file, or - for standard output; a folder for a sharded model.
     /// [default: IN without .hw; the folder of IN; for --tensor standard output]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
-    /// Overwrite output that exists.
+    /// Overwrite output that exists. The files of a sharded model replace the old ones one after
+    /// the other when all are complete: should one fail even then, those before it are the new
+    /// ones already. Without --force either all of them appear or none.
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Only this tensor, as raw little-endian bytes.
     #[arg(long, value_name = "NAME")]
     pub(crate) tensor: Option<String>,
     /// Only these elements of the tensor, counted from 0, B not included; A or B may be missing.
+    /// Only their blocks are read, unless IN comes from a pipe: that is first copied to a temporary
+    /// file in TMPDIR.
     #[arg(long, value_name = "A..B", requires = "tensor")]
     pub(crate) range: Option<ElementRange>,
     /// What to write a tensor as.
@@ -221,7 +250,7 @@ pub(crate) struct DecompressArgs {
 /// Show what is in a .hw file or a codebook file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A .hw file, or a codebook file; - for standard input.
+    /// A .hw file, or a codebook file; - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -235,7 +264,7 @@ pub(crate) struct InspectArgs {
 /// Exits with 0 when everything decodes and all checksums agree, else with 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The .hw file, or - for standard input.
+    /// The .hw file, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -281,7 +310,7 @@ pub(crate) struct CalibrateArgs {
     /// Share of the probability that is spread evenly over all symbols [default: 0.001].
     #[arg(long, value_name = "SHARE")]
     pub(crate) smoothing: Option<f64>,
-    /// Leave the built-in codebooks out, which serve tensors of other kinds.
+    /// Leave out the built-in codebooks for the types seen, which serve tensors of other kinds.
     #[arg(long)]
     pub(crate) no_builtin: bool,
     /// A name for the set, for people [default: calibrated].
@@ -321,9 +350,9 @@ pub(crate) enum CodebooksCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Make a codebook file from JSON.
+    /// Make a codebook file from JSON (or check and copy one).
     Import {
-        /// JSON as written by export, or - for standard input.
+        /// JSON as written by export, or - for standard input (copied to TMPDIR first).
         #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
         input: PathBuf,
         /// Codebook file to write, or - for standard output.

@@ -1,14 +1,13 @@
 //! A .hw file that was opened: its directory, and the codebooks to decode it with.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use huffwire::CodebookSet;
 use huffwire::file::{self, Directory, HEADER_BYTES, Item, TRAILER_BYTES};
 
-use crate::books;
-use crate::input_file::InputFile;
+use crate::books::{self, Books};
+use crate::input_file::{InputFile, Origin};
 
 /// 100 TB of tensors have a directory of this size.
 const MAX_DIRECTORY_BYTES: u64 = 1 << 32;
@@ -49,20 +48,20 @@ impl Container {
             bail!("{}: a directory of {size} bytes is larger than any can be", file.label());
         }
         let offset = range.start;
-        let directory = Directory::read(&header, &file.read(range)?, offset, check);
+        let bytes = file.read_unproven(range).context("the directory cannot be read")?;
+        let directory = Directory::read(&header, &bytes, offset, check);
         Ok(Self { directory: directory.with_context(context)?, file })
     }
 
     /// The codebooks to decode with: embedded ones, else the built-in ones or those in the file
-    /// `given`, whichever the data name.
-    pub(crate) fn set(&self, given: Option<&Path>) -> Result<Arc<CodebookSet>> {
-        if let Some(set) = &self.directory.embedded {
-            return Ok(Arc::clone(set));
-        }
+    /// `given`, whichever the data name. Only in the last case that file is read.
+    pub(crate) fn books(&self, given: Option<&Path>) -> Result<Books> {
         let wanted = self.directory.set;
         let builtin = CodebookSet::builtin();
-        if builtin.id() == wanted {
-            return Ok(builtin);
+        let at_hand = self.directory.embedded.clone();
+        let at_hand = at_hand.or_else(|| (builtin.id() == wanted).then(|| builtin.clone()));
+        if let Some(set) = at_hand {
+            return Ok(Books { set, origin: given.map(Origin::of) });
         }
         let label = self.file.label();
         let Some(path) = given else {
@@ -73,16 +72,16 @@ impl Container {
                 builtin.id()
             );
         };
-        let set = books::load(path)?;
-        if set.id() != wanted {
+        let books = books::load(path)?;
+        let found = books.set.id();
+        if found != wanted {
             bail!(
-                "{label}: the data were coded with codebook set {wanted}, but {} holds {}; pass \
-                 the file it was compressed with as --codebooks FILE",
-                path.display(),
-                set.id()
+                "{label}: the data were coded with codebook set {wanted}, but {} holds {found}; \
+                 pass the file it was compressed with as --codebooks FILE",
+                path.display()
             );
         }
-        Ok(set)
+        Ok(books)
     }
 
     /// What messages call an item.

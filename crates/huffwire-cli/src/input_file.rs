@@ -7,13 +7,46 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+/// The environment variable that says where temporary files go.
+const TEMPORARY: &str = if cfg!(windows) { "TMP" } else { "TMPDIR" };
+
+/// Bytes of something of unproven size that are read at a time.
+const CHUNK: u64 = 1 << 20;
+
 /// A file that is read at offsets. The size is that of the moment of opening.
 #[derive(Debug)]
 pub(crate) struct InputFile {
     file: File,
     bytes: u64,
+    origin: Origin,
+}
+
+/// Where an input comes from: what output is held against, lest it destroys an input.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
     label: String,
     identity: Option<Identity>,
+}
+
+impl Origin {
+    /// What a path on the command line names as an input, without opening it.
+    pub(crate) fn of(path: &Path) -> Self {
+        if is_dash(path) {
+            let identity = Identity::of_stream(&io::stdin());
+            return Self { label: "standard input".to_owned(), identity };
+        }
+        Self { label: path.display().to_string(), identity: Identity::of(path) }
+    }
+
+    /// How messages call the input.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether this is the file that `other` names.
+    pub(crate) fn is(&self, other: &Identity) -> bool {
+        self.identity.as_ref() == Some(other)
+    }
 }
 
 /// Which file it is, whatever path led there.
@@ -58,35 +91,46 @@ impl InputFile {
     /// Opens a file, or standard input for `-`. What cannot be read at offsets (a pipe) is first
     /// copied to a temporary file that has no name.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let origin = Origin::of(path);
         if is_dash(path) {
-            let stdin = io::stdin();
-            let identity = Identity::of_stream(&stdin);
-            return Self::spool(stdin.lock(), "standard input".to_owned(), identity);
+            return Self::spool(io::stdin().lock(), origin);
         }
-        let label = path.display().to_string();
+        let label = &origin.label;
         let file = File::open(path).with_context(|| format!("{label}: cannot be opened"))?;
         let metadata = file.metadata().with_context(|| label.clone())?;
         if metadata.is_dir() {
             bail!("{label}: this is a folder; give a file in it");
         }
-        let identity = Identity::of(path);
         if !metadata.is_file() {
-            return Self::spool(file, label, identity);
+            return Self::spool(file, origin);
         }
-        Ok(Self { file, bytes: metadata.len(), label, identity })
+        Ok(Self { file, bytes: metadata.len(), origin })
     }
 
-    fn spool(mut from: impl Read, label: String, identity: Option<Identity>) -> Result<Self> {
-        let context = || format!("{label}: cannot be copied to a temporary file");
+    fn spool(mut from: impl Read, origin: Origin) -> Result<Self> {
+        let context = || {
+            let folder = std::env::temp_dir();
+            format!(
+                "{}: cannot be copied to a temporary file in {}, where input from a pipe is kept \
+                 meanwhile; the variable {TEMPORARY} names another folder",
+                origin.label,
+                folder.display()
+            )
+        };
         let mut file = tempfile::tempfile().with_context(context)?;
         let bytes = io::copy(&mut from, &mut file).with_context(context)?;
         file.rewind().with_context(context)?;
-        Ok(Self { file, bytes, label, identity })
+        Ok(Self { file, bytes, origin })
     }
 
     /// How messages call this file.
     pub(crate) fn label(&self) -> &str {
-        &self.label
+        &self.origin.label
+    }
+
+    /// Where it comes from.
+    pub(crate) const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Size in bytes.
@@ -94,15 +138,10 @@ impl InputFile {
         self.bytes
     }
 
-    /// Whether this is the file that `other` names.
-    pub(crate) fn is(&self, other: &Identity) -> bool {
-        self.identity.as_ref() == Some(other)
-    }
-
     /// Fills `buffer` with what lies at `offset`.
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         read_exact_at(&self.file, buffer, offset).with_context(|| {
-            let (label, length) = (&self.label, buffer.len());
+            let (label, length) = (self.label(), buffer.len());
             format!("{label}: {length} bytes at offset {offset} cannot be read")
         })
     }
@@ -111,6 +150,26 @@ impl InputFile {
     pub(crate) fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(range.end - range.start)?];
         self.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a range whose size nobody has vouched for. Memory grows as they arrive, and
+    /// having too little of it is an error like any other.
+    pub(crate) fn read_unproven(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let size = range.end - range.start;
+        let mut bytes = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let chunk = (range.end - at).min(CHUNK) as usize;
+            let reserved = bytes.try_reserve(chunk);
+            reserved.with_context(|| {
+                format!("{}: there is no memory for {size} bytes", self.label())
+            })?;
+            let filled = bytes.len();
+            bytes.resize(filled + chunk, 0);
+            self.read_exact_at(&mut bytes[filled..], at)?;
+            at += chunk as u64;
+        }
         Ok(bytes)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
-use crate::input_file::{Identity, InputFile, is_dash};
+use crate::input_file::{Identity, Origin, is_dash};
 use crate::interrupt;
 
 /// Blocks of a tensor are larger than this; it gathers the many small writes around them.
@@ -20,6 +20,7 @@ pub(crate) struct Output {
     writer: BufWriter<Sink>,
     label: String,
     force: bool,
+    written: u64,
 }
 
 #[derive(Debug)]
@@ -50,8 +51,8 @@ impl Output {
     /// Prepares to write to `path`, or to standard output for `-`.
     ///
     /// Refuses, before any work is done: a terminal (the output is binary), a file that exists
-    /// (unless `force`), and a file that is one of the `inputs`.
-    pub(crate) fn create(path: &Path, force: bool, inputs: &[&InputFile]) -> Result<Self> {
+    /// (unless `force`), and a file that is one of the `inputs`, codebook files among them.
+    pub(crate) fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Self> {
         if is_dash(path) {
             return Self::stdout(inputs);
         }
@@ -69,18 +70,21 @@ impl Output {
             Ok(_) if !force => bail!("{label}: already exists; pass --force to overwrite it"),
             _ => Sink::File { temporary: temporary_beside(&target)?, target },
         };
-        Ok(Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force })
+        Ok(Self::new(sink, label, force))
     }
 
-    fn stdout(inputs: &[&InputFile]) -> Result<Self> {
+    fn stdout(inputs: &[&Origin]) -> Result<Self> {
         let stdout = io::stdout();
         if stdout.is_terminal() {
             bail!("standard output is a terminal and the output is binary; pass -o FILE");
         }
         let label = "standard output".to_owned();
         refuse_inputs(&label, Identity::of_stream(&stdout), inputs)?;
-        let sink = Sink::Stream(stdout_file()?);
-        Ok(Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force: false })
+        Ok(Self::new(Sink::Stream(stdout_file()?), label, false))
+    }
+
+    fn new(sink: Sink, label: String, force: bool) -> Self {
+        Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force, written: 0 }
     }
 
     /// How messages call this output.
@@ -91,7 +95,14 @@ impl Output {
     /// Appends bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let context = || format!("{}: cannot be written", self.label);
-        self.writer.write_all(bytes).with_context(context)
+        self.writer.write_all(bytes).with_context(context)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
     }
 
     /// Brings everything to the disk; what remains to be done cannot fail for want of space.
@@ -107,7 +118,7 @@ impl Output {
 
     /// Completes the output and lets it appear under its name.
     pub(crate) fn finish(self) -> Result<()> {
-        self.complete()?.publish()
+        self.complete()?.publish().map(drop)
     }
 }
 
@@ -120,20 +131,41 @@ pub(crate) struct Complete {
 }
 
 impl Complete {
-    /// Lets the file appear under its name.
-    pub(crate) fn publish(self) -> Result<()> {
-        let Sink::File { temporary, target } = self.sink else { return Ok(()) };
+    /// Lets several files appear. When one of them cannot, those that already did are taken away
+    /// again, unless they may have replaced something (`force`): that is gone, and taking the new
+    /// file away too would leave nothing at all.
+    pub(crate) fn publish_all(all: Vec<Self>) -> Result<()> {
+        let mut published = Vec::new();
+        for complete in all {
+            match complete.publish() {
+                Ok(target) => published.extend(target),
+                Err(error) => {
+                    for target in published {
+                        // The error that led here is the one to report.
+                        let _ = fs::remove_file(target);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the file appear under its name, which it returns if nothing can have been replaced.
+    fn publish(self) -> Result<Option<PathBuf>> {
+        let Sink::File { temporary, target } = self.sink else { return Ok(None) };
         let persisted = if self.force {
             temporary.persist(&target)
         } else {
             temporary.persist_noclobber(&target)
         };
         let context = || format!("{}: the finished file cannot get this name", self.label);
-        persisted.map(drop).map_err(|failed| failed.error).with_context(context)
+        persisted.map_err(|failed| failed.error).with_context(context)?;
+        Ok((!self.force).then_some(target))
     }
 }
 
-fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&InputFile]) -> Result<()> {
+fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&Origin]) -> Result<()> {
     if let Some(output) = output
         && let Some(input) = inputs.iter().find(|input| input.is(&output))
     {
@@ -169,4 +201,42 @@ fn stdout_file() -> Result<File> {
 fn stdout_file() -> Result<File> {
     use std::os::windows::io::AsHandle;
     Ok(File::from(io::stdout().as_handle().try_clone_to_owned()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(path: &Path, force: bool) -> Complete {
+        let mut output = Output::create(path, force, &[]).unwrap();
+        output.write(b"new").unwrap();
+        assert_eq!(output.written(), 3);
+        output.complete().unwrap()
+    }
+
+    #[test]
+    fn several_files_appear_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let both = vec![complete(&first, false), complete(&second, false)];
+        // Somebody else was quicker.
+        fs::write(&second, b"theirs").unwrap();
+        let error = Complete::publish_all(both).unwrap_err();
+        assert!(error.to_string().contains("second"), "{error}");
+        assert_eq!(fs::read(&second).unwrap(), b"theirs");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "the first was taken away again");
+    }
+
+    #[test]
+    fn what_was_forced_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        fs::write(&first, b"old").unwrap();
+        let both = vec![complete(&first, true), complete(&second, true)];
+        // A file cannot take the place of a folder.
+        fs::create_dir(&second).unwrap();
+        assert!(Complete::publish_all(both).is_err());
+        assert_eq!(fs::read(&first).unwrap(), b"new", "the old one is gone in any case");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no litter");
+    }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use huffwire::calibrate::Profile;
+use huffwire::calibrate::{Ideal, Profile};
 use huffwire::file::{Directory, Item, Writer};
 use huffwire::format::BlockInfo;
 use huffwire::{CodebookSet, Decoder, EncodeOptions, Encoder};
@@ -41,8 +41,8 @@ pub(crate) struct Packed {
 /// What is known of an item beyond its size.
 #[derive(Debug, Default)]
 pub(crate) struct Analysis {
-    /// Histograms; `None` for an empty item.
-    pub(crate) profile: Option<Profile>,
+    /// What perfect codes would make of it; `None` for an empty item.
+    pub(crate) ideal: Option<Ideal>,
     /// The codebooks of its blocks.
     pub(crate) usage: Usage,
 }
@@ -83,7 +83,7 @@ impl Packing {
         };
         let mut writer = Writer::new(&self.set, self.embed, checksums, block_log2)?;
         let mut pieces = Announcer::new(originals);
-        let mut analyses = Vec::new();
+        let mut analyses = Analyses::default();
         output.write(&writer.header())?;
         let mut bytes = writer.header().len() as u64;
         workers.run(1 << block_log2, jobs(originals, block_log2), encode, |job, block| {
@@ -92,14 +92,13 @@ impl Packing {
             output.write(&block.coded)?;
             bytes += block.coded.len() as u64;
             if self.analyse {
-                analyses.resize_with(job.index + 1, Analysis::default);
-                analyses[job.index].add(block);
+                analyses.add(job, block);
             }
             progress(block.raw.len() as u64);
             Ok(())
         })?;
         pieces.announce(&mut writer, usize::MAX)?;
-        analyses.resize_with(pieces.announced, Analysis::default);
+        let analyses = analyses.finish(pieces.announced);
         let end = writer.finish();
         output.write(&end)?;
         bytes += end.len() as u64;
@@ -131,15 +130,36 @@ impl Packing {
     }
 }
 
-impl Analysis {
-    fn add(&mut self, block: &mut Block) {
-        if let Some(info) = &block.info {
-            self.usage.add(info);
+/// The analyses of items whose blocks arrive in order.
+///
+/// Histograms take kilobytes and a model has thousands of tensors: only those of the current item
+/// are kept.
+#[derive(Debug, Default)]
+struct Analyses {
+    items: Vec<Analysis>,
+    current: Option<Profile>,
+}
+
+impl Analyses {
+    fn add(&mut self, job: &Job<'_>, block: &mut Block) {
+        self.items.resize_with(job.index + 1, Analysis::default);
+        let item = &mut self.items[job.index];
+        if let Some(info) = block.info.take() {
+            item.usage.add(&info);
         }
-        match (&mut self.profile, block.profile.take()) {
+        match (&mut self.current, block.profile.take()) {
             (Some(profile), Some(more)) => profile.merge(&more),
             (none, more) => *none = more,
         }
+        if job.range.end == job.piece.range.end {
+            item.ideal = self.current.take().map(|profile| profile.ideal());
+        }
+    }
+
+    /// The analyses of all items, of which there are so many.
+    fn finish(mut self, items: usize) -> Vec<Analysis> {
+        self.items.resize_with(items, Analysis::default);
+        self.items
     }
 }
 
@@ -183,5 +203,45 @@ impl<'a> Announcer<'a> {
             self.announced += 1;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input_file::InputFile;
+    use huffwire::{ElementType, SymbolRule};
+
+    /// Thousands of tensors leave behind what is reported of them, and no histogram.
+    #[test]
+    fn analyses_do_not_keep_histograms() {
+        const TENSORS: u64 = 2000;
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let piece = |n: u64| Piece {
+            tensor: None,
+            element: ElementType::Bf16,
+            range: 65536 * n..65536 * (n + 1),
+        };
+        let original = Original {
+            name: "x".to_owned(),
+            file: InputFile::open(&path).unwrap(),
+            pieces: (0..TENSORS).map(piece).collect(),
+        };
+        let mut profile = Profile::new(ElementType::Bf16, SymbolRule::Exponent);
+        profile.add(&[0; 2048]).unwrap();
+        let mut analyses = Analyses::default();
+        let mut blocks = 0;
+        for job in jobs(std::slice::from_ref(&original), 15) {
+            let mut block = Block { profile: Some(profile.clone()), ..Block::default() };
+            analyses.add(&job, &mut block);
+            blocks += 1;
+            let last = job.range.end == job.piece.range.end;
+            assert_eq!(analyses.current.is_none(), last, "only within a tensor");
+            assert!(block.profile.is_none(), "nor does the block keep it, which is used again");
+        }
+        assert_eq!(blocks, 2 * TENSORS);
+        let analyses = analyses.finish(TENSORS as usize);
+        assert!(analyses.iter().all(|a| a.ideal.is_some_and(|ideal| ideal.raw_bytes == 4096)));
+        assert!(size_of::<Analysis>() <= 256, "{} bytes a tensor", size_of::<Analysis>());
     }
 }

@@ -4,7 +4,6 @@
 //! so at most two batches exist at a time, and what comes out does not depend on the number of
 //! threads.
 
-use std::num::NonZeroUsize;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -23,8 +22,8 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// As many threads as asked for, or one for each core.
-    pub(crate) fn new(threads: Option<NonZeroUsize>) -> Result<Self> {
-        let threads = threads.map_or(0, NonZeroUsize::get);
+    pub(crate) fn new(threads: Option<u16>) -> Result<Self> {
+        let threads = threads.map_or(0, usize::from);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         Ok(Self { pool: pool.context("the threads cannot be started; pass a smaller --threads")? })
     }
@@ -83,7 +82,8 @@ impl Workers {
             }
         };
         thread::scope(|scope| {
-            let producer = scope.spawn(produce);
+            let producer = thread::Builder::new().spawn_scoped(scope, produce);
+            let producer = producer.context("a thread cannot be started")?;
             let consumed = finished.into_iter().try_for_each(|batch| {
                 batch.into_iter().try_for_each(|(job, mut slot)| {
                     consume(&job, &mut slot)?;
@@ -116,7 +116,7 @@ mod tests {
     use anyhow::ensure;
 
     fn workers() -> Workers {
-        Workers::new(NonZeroUsize::new(3)).unwrap()
+        Workers::new(Some(3)).unwrap()
     }
 
     #[test]

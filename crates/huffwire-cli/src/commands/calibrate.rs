@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::{CalibrateArgs, Kinds};
 use crate::input::{self, Original, Piece};
-use crate::input_file::{InputFile, is_dash};
+use crate::input_file::{Origin, is_dash};
 use crate::output::Output;
 use crate::pipeline::Workers;
 use crate::progress;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
     for path in &args.inputs {
         originals.extend(input::open(path, &args.raw)?);
     }
-    let inputs: Vec<&InputFile> = originals.iter().map(|original| &original.file).collect();
+    let inputs: Vec<&Origin> = originals.iter().map(|original| original.file.origin()).collect();
     let mut output = Output::create(&args.output, args.force, &inputs)?;
     let mut collector = Collector::new(rule);
     collect(&originals, rule, args, &workers, &mut collector)?;

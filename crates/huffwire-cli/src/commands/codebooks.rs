@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use huffwire::codebook::{Alphabet, ZERO_SLOT};
 use huffwire::{Codebook, CodebookSet};
 use serde::Serialize;
 
 use crate::args::CodebooksCommand;
-use crate::books;
-use crate::input_file::{InputFile, is_dash};
+use crate::books::{self, Books};
+use crate::input_file::{InputFile, Origin, is_dash};
 use crate::output::Output;
 use crate::report::{Stream, Table, printable};
 
@@ -17,32 +17,30 @@ use crate::report::{Stream, Table, printable};
 pub(crate) fn run(command: &CodebooksCommand) -> Result<()> {
     match command {
         CodebooksCommand::List { file, json } => {
-            let set = books::load_or_builtin(file.as_deref())?;
+            let set = books::load_or_builtin(file.as_deref())?.set;
             if *json { Stream::Stdout.print_json(&Set::of(&set)) } else { list(&set) }
         }
         CodebooksCommand::Show { what, json } => show(what, *json),
         CodebooksCommand::Export { file, output } => {
-            let set = books::load_or_builtin(file.as_deref())?;
+            let Books { set, origin } = books::load_or_builtin(file.as_deref())?;
             let json = set.to_json() + "\n";
             match &output.output {
                 // Text may go to a terminal, other than what `Output` is for.
                 None => Stream::Stdout.print(&json),
                 Some(path) if is_dash(path) => Stream::Stdout.print(&json),
-                Some(path) => write(path, output.force, json.as_bytes(), &[]),
+                Some(path) => write(path, output.force, json.as_bytes(), origin.as_ref()),
             }
         }
         CodebooksCommand::Import { input, output, force } => {
             let file = InputFile::open(input)?;
-            let bytes = file.read(0..file.bytes())?;
-            let json = String::from_utf8(bytes).context(file.label().to_owned())?;
-            let set = books::parse_json(&json, file.label())?;
-            write(output, *force, &set.to_bytes(), &[&file])
+            let set = books::read(&file)?;
+            write(output, *force, &set.to_bytes(), Some(file.origin()))
         }
     }
 }
 
-fn write(path: &Path, force: bool, bytes: &[u8], inputs: &[&InputFile]) -> Result<()> {
-    let mut output = Output::create(path, force, inputs)?;
+fn write(path: &Path, force: bool, bytes: &[u8], input: Option<&Origin>) -> Result<()> {
+    let mut output = Output::create(path, force, input.as_slice())?;
     output.write(bytes)?;
     output.finish()
 }
@@ -199,6 +197,12 @@ struct Shown {
     codes: Vec<Code>,
 }
 
+/// What `show --json` prints.
+#[derive(Debug, Serialize)]
+struct AllShown {
+    codebooks: Vec<Shown>,
+}
+
 fn show(what: &[PathBuf], json: bool) -> Result<()> {
     let as_number = |path: &Path| path.to_str().and_then(|text| text.parse::<u8>().ok());
     let (file, number) = match what {
@@ -213,7 +217,7 @@ fn show(what: &[PathBuf], json: bool) -> Result<()> {
             None => bail!("{}: this is no number of a codebook", number.display()),
         },
     };
-    let set = books::load_or_builtin(file.map(PathBuf::as_path))?;
+    let set = books::load_or_builtin(file.map(PathBuf::as_path))?.set;
     let numbers = match number {
         Some(number) => vec![number],
         None => (0..set.books().len() as u8).collect(),
@@ -227,7 +231,7 @@ fn show(what: &[PathBuf], json: bool) -> Result<()> {
         all.push(Shown { book: Book::of(number.into(), book), codes: codes(book) });
     }
     if json {
-        return Stream::Stdout.print_json(&all);
+        return Stream::Stdout.print_json(&AllShown { codebooks: all });
     }
     Stream::Stdout.print(&all.iter().map(text).collect::<Vec<_>>().join("\n"))
 }

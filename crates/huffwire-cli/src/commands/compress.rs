@@ -10,9 +10,9 @@ use huffwire::{CodebookSet, Level, SymbolRule};
 use serde::Serialize;
 
 use crate::args::CompressArgs;
-use crate::books;
+use crate::books::{self, Books};
 use crate::input::{self, Original};
-use crate::input_file::{InputFile, is_dash};
+use crate::input_file::{Origin, is_dash};
 use crate::output::Output;
 use crate::pack::{Analysis, Packed, Packing};
 use crate::pipeline::Workers;
@@ -64,17 +64,19 @@ struct TensorReport<'a> {
 pub(crate) fn run(args: &CompressArgs) -> Result<()> {
     let started = Instant::now();
     let workers = Workers::new(args.common.threads)?;
-    let set = books::load_or_builtin(args.codebooks.codebooks.as_deref())?;
+    let Books { set, origin } = books::load_or_builtin(args.codebooks.codebooks.as_deref())?;
+    let options = args.coder.options(&set)?;
     let builtin = set.id() == CodebookSet::builtin().id();
     let packing = Packing {
         set,
         embed: !builtin && !args.reference_codebooks,
-        options: args.coder.options(),
+        options,
         analyse: args.common.json || args.verbose,
     };
     let originals = input::open(&args.input, &args.raw)?;
     let target = target(args);
-    let inputs: Vec<&InputFile> = originals.iter().map(|original| &original.file).collect();
+    let files = originals.iter().map(|original| original.file.origin());
+    let inputs: Vec<&Origin> = files.chain(&origin).collect();
     let mut output = Output::create(&target, args.output.force, &inputs)?;
     let total = originals.iter().map(|original| original.file.bytes()).sum();
     let bar = progress::bytes(total, args.common.quiet);
@@ -130,7 +132,7 @@ fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a>
             continue;
         };
         let analysis = packed.analyses.get(index).unwrap_or(&none);
-        let ideal = analysis.profile.as_ref().map(|profile| profile.ideal());
+        let ideal = analysis.ideal;
         let ideal_saving = |bytes: Option<f64>| {
             bytes.map_or(0.0, |bytes| huffwire::pmf::saving_percent(raw as f64, bytes))
         };

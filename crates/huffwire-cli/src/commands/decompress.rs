@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,10 +13,11 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::args::{DecompressArgs, ElementRange, TensorFormat};
+use crate::books::Books;
 use crate::container::Container;
 use crate::input::npy_header;
-use crate::input_file::is_dash;
-use crate::output::Output;
+use crate::input_file::{Origin, is_dash};
+use crate::output::{Complete, Output};
 use crate::pipeline::Workers;
 use crate::progress;
 use crate::report::{Stream, printable, size};
@@ -26,8 +28,10 @@ use crate::unpack::{self, Job};
 struct Report {
     /// Size of the .hw file.
     coded_bytes: u64,
-    /// Bytes written.
+    /// Bytes of the original files, or of the elements of a tensor.
     raw_bytes: u64,
+    /// Bytes written: with the header that `--as npy` puts before the elements.
+    written_bytes: u64,
     outputs: Vec<String>,
     seconds: f64,
 }
@@ -45,9 +49,10 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
     let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
-        let Restored { raw_bytes, outputs } = restored;
+        let Restored { raw_bytes, written_bytes, outputs } = restored;
         let coded_bytes = container.file.bytes();
-        return stream.print_json(&Report { coded_bytes, raw_bytes, outputs, seconds });
+        let report = Report { coded_bytes, raw_bytes, written_bytes, outputs, seconds };
+        return stream.print_json(&report);
     }
     if args.common.quiet || to_stdout {
         return Ok(());
@@ -65,20 +70,22 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
 /// What was written where.
 struct Restored {
     raw_bytes: u64,
+    written_bytes: u64,
     outputs: Vec<String>,
 }
 
 /// Restores all original files; none of them appears unless all are complete.
 fn whole(args: &DecompressArgs, container: &Container, workers: &Workers) -> Result<Restored> {
-    let set = container.set(args.codebooks.codebooks.as_deref())?;
+    let Books { set, origin } = container.books(args.codebooks.codebooks.as_deref())?;
+    let inputs: Vec<&Origin> = iter::once(container.file.origin()).chain(&origin).collect();
     let sources = &container.directory.sources;
     let targets = Targets::of(args, container)?;
     let mut outputs = Vec::new();
     for path in &targets.files {
-        outputs.push(Output::create(path, args.force, &[&container.file])?);
+        outputs.push(Output::create(path, args.force, &inputs)?);
     }
     let bar = progress::bytes(container.directory.raw_bytes(), args.common.quiet);
-    let mut complete = Vec::new();
+    let (mut complete, mut written_bytes) = (Vec::new(), 0);
     for (source, mut output) in sources.iter().zip(outputs) {
         let jobs = source.items.iter().flat_map(unpack::jobs);
         unpack::decode(container, &set, workers, jobs, |_, bytes| {
@@ -86,13 +93,14 @@ fn whole(args: &DecompressArgs, container: &Container, workers: &Workers) -> Res
             bar.inc(bytes.len() as u64);
             output.write(bytes)
         })?;
+        written_bytes += output.written();
         complete.push(output.complete()?);
     }
     bar.finish_and_clear();
-    complete.into_iter().try_for_each(|output| output.publish())?;
+    Complete::publish_all(complete)?;
     targets.keep_folder();
     let outputs = targets.files.iter().map(|path| path.display().to_string()).collect();
-    Ok(Restored { raw_bytes: container.directory.raw_bytes(), outputs })
+    Ok(Restored { raw_bytes: container.directory.raw_bytes(), written_bytes, outputs })
 }
 
 /// Where each original file goes.
@@ -171,9 +179,10 @@ fn tensor(
         bail!("{label}: there is no tensor {name:?}{}", similar(container, name));
     };
     let slice = Slice::of(item, args.range).with_context(|| format!("{label}: {name:?}"))?;
-    let set = container.set(args.codebooks.codebooks.as_deref())?;
+    let Books { set, origin } = container.books(args.codebooks.codebooks.as_deref())?;
+    let inputs: Vec<&Origin> = iter::once(container.file.origin()).chain(&origin).collect();
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("-"));
-    let mut output = Output::create(&path, args.force, &[&container.file])?;
+    let mut output = Output::create(&path, args.force, &inputs)?;
     let bytes = slice.bytes.end - slice.bytes.start;
     let bar = progress::bytes(bytes, args.common.quiet);
     if args.format == TensorFormat::Npy {
@@ -184,14 +193,16 @@ fn tensor(
             }
             None => {
                 let dtype = item.tensor.as_ref().map_or("", |tensor| &tensor.dtype);
-                output.write(&npy_header(item.element, dtype, &slice.shape, bytes))?;
+                let header = npy_header(item.element, dtype, &slice.shape, bytes);
+                output.write(&header.with_context(|| format!("{label}: {name:?}"))?)?;
             }
         }
     }
     write_slice(container, &set, workers, item, &slice.bytes, &mut output, &bar)?;
     bar.finish_and_clear();
+    let written_bytes = output.written();
     output.finish()?;
-    Ok(Restored { raw_bytes: bytes, outputs: vec![path.display().to_string()] })
+    Ok(Restored { raw_bytes: bytes, written_bytes, outputs: vec![path.display().to_string()] })
 }
 
 /// The header that an array had in the `.npy` file it comes from: only there it is told whether the

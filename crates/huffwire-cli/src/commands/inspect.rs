@@ -66,6 +66,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let set = books::read(&file)?;
     if args.common.json {
         Stream::Stdout.print_json(&codebooks::Set::of(&set))
+    } else if args.common.quiet {
+        Ok(())
     } else {
         Stream::Stdout.print(&codebooks::listing(&set))
     }
@@ -76,8 +78,8 @@ fn container(args: &InspectArgs, container: &Container) -> Result<()> {
     let given = args.codebooks.codebooks.as_deref();
     // Without the codebooks everything but their use can still be told.
     let set = match given {
-        Some(path) => Some(container.set(Some(path))?),
-        None => container.set(None).ok(),
+        Some(path) => Some(container.books(Some(path))?.set),
+        None => container.books(None).ok().map(|books| books.set),
     };
     let usages = match &set {
         Some(set) => usages(args, container, set)?,
@@ -106,6 +108,9 @@ fn container(args: &InspectArgs, container: &Container) -> Result<()> {
     };
     if args.common.json {
         Stream::Stdout.print_json(&report)
+    } else if args.common.quiet {
+        // Whether it can be read, the exit code tells.
+        Ok(())
     } else {
         Stream::Stdout.print(&text(container.file.label(), &report, set.as_deref()))
     }

@@ -43,12 +43,40 @@ struct Damage {
     error: String,
 }
 
+/// What `--json` prints when it does not even come to blocks.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    ok: bool,
+    error: String,
+}
+
 /// Decodes everything and reports. The exit code tells whether all is well.
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let ok = match check(args) {
+        Ok((report, container)) => {
+            if args.common.json {
+                Stream::Stdout.print_json(&report)?;
+            } else {
+                print(&report, &container, args.common.quiet)?;
+            }
+            report.ok
+        }
+        // Who reads the JSON should not have to read messages too.
+        Err(error) if args.common.json => {
+            let error = failure::message(&error);
+            Stream::Stdout.print_json(&Unreadable { ok: false, error })?;
+            false
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(args: &VerifyArgs) -> Result<(Report, Container)> {
     let started = Instant::now();
     let workers = Workers::new(args.common.threads)?;
     let container = Container::open(&args.input)?;
-    let set = container.set(args.codebooks.codebooks.as_deref())?;
+    let set = container.books(args.codebooks.codebooks.as_deref())?.set;
     let directory = &container.directory;
     let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
     let (mut blocks, mut damaged_blocks, mut damaged) = (0, 0, Vec::new());
@@ -80,12 +108,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         damaged,
         seconds: started.elapsed().as_secs_f64(),
     };
-    if args.common.json {
-        Stream::Stdout.print_json(&report)?;
-    } else {
-        print(&report, &container, args.common.quiet)?;
-    }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((report, container))
 }
 
 fn print(report: &Report, container: &Container, quiet: bool) -> Result<()> {

@@ -5,8 +5,8 @@
 //! these on a later batch.
 
 mod measure;
+mod report;
 mod shards;
-mod text;
 mod train;
 
 use std::time::Instant;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         rows.extend(measure::measure(SymbolRule::Bytes, &before, &now)?);
         Ok(rows)
     })?;
-    let report = text::Report {
+    let report = report::Report {
         calibrated_at_step: earlier.step,
         coded_at_step: later.step,
         loss: later.loss,

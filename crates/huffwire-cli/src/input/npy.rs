@@ -1,5 +1,6 @@
 //! `.npy`: a header in the syntax of a Python dictionary, then one array.
 
+use anyhow::bail;
 use huffwire::ElementType;
 use huffwire::file::TensorInfo;
 
@@ -42,8 +43,7 @@ pub(super) fn open(file: InputFile, name: String) -> anyhow::Result<Original> {
         // Structures and pickled objects: the size of an element is not known here.
         None => ElementType::U8,
         Some((element, size)) => {
-            let announced =
-                header.shape.iter().try_fold(size, |product, &d| product.checked_mul(d));
+            let announced = bytes_of(size, &header.shape);
             if announced != Some(found) {
                 let announced = announced.unwrap_or(u64::MAX);
                 return Err(InputError::NpySize { path: path(), announced, found }.into());
@@ -103,8 +103,56 @@ fn parse(text: &str) -> Option<Header> {
 }
 
 /// The header of an array of that type in C order, to be put in front of its bytes.
-pub(crate) fn header(element: ElementType, dtype: &str, shape: &[u64], bytes: u64) -> Vec<u8> {
-    let (descr, shape) = match element {
+pub(crate) fn header(
+    element: ElementType,
+    dtype: &str,
+    shape: &[u64],
+    bytes: u64,
+) -> anyhow::Result<Vec<u8>> {
+    let (descr, shape) = described(element, dtype, shape, bytes);
+    let size = self::dtype(descr).map_or(1, |(_, size)| size);
+    if bytes_of(size, &shape) != Some(bytes) {
+        bail!(
+            "its {bytes} bytes are not what a .npy array of type {descr} and its {} dimensions \
+             has; pass --as raw",
+            shape.len()
+        );
+    }
+    let dimensions: String = shape.iter().map(|d| format!("{d}, ")).collect();
+    let dictionary =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dimensions}), }}");
+    // The array is to begin at a multiple of 64 bytes, and the header to end in a line break.
+    let padded = |before: usize| (before + dictionary.len() + 1).next_multiple_of(64) - before;
+    let mut out = MAGIC.to_vec();
+    // Version 1.0 is what every reader knows, but its length has 16 bits only.
+    let length = match u16::try_from(padded(10)) {
+        Ok(length) => {
+            out.extend_from_slice(&[1, 0]);
+            out.extend_from_slice(&length.to_le_bytes());
+            usize::from(length)
+        }
+        Err(_) => {
+            let length = padded(12);
+            out.extend_from_slice(&[2, 0]);
+            out.extend_from_slice(&u32::try_from(length)?.to_le_bytes());
+            length
+        }
+    };
+    // Not by a width in the format, which must be below 65536.
+    out.extend_from_slice(dictionary.as_bytes());
+    out.resize(out.len() + length - 1 - dictionary.len(), b' ');
+    out.push(b'\n');
+    Ok(out)
+}
+
+/// How NumPy calls the type, and the shape in elements of that type.
+fn described<'a>(
+    element: ElementType,
+    dtype: &'a str,
+    shape: &[u64],
+    bytes: u64,
+) -> (&'a str, Vec<u64>) {
+    match element {
         _ if is_descr(dtype) => (dtype, shape.to_vec()),
         ElementType::Bf16 => ("<V2", shape.to_vec()),
         ElementType::F16 => ("<f2", shape.to_vec()),
@@ -121,20 +169,15 @@ pub(crate) fn header(element: ElementType, dtype: &str, shape: &[u64], bytes: u6
             "u64" | "uint64" | "word64" => ("<u8", shape.to_vec()),
             "bool" => ("|b1", shape.to_vec()),
             // Small floats: NumPy has no such type, so their bytes.
-            _ if shape.iter().product::<u64>() == bytes => ("|u1", shape.to_vec()),
+            _ if bytes_of(1, shape) == Some(bytes) => ("|u1", shape.to_vec()),
             _ => ("|u1", vec![bytes]),
         },
-    };
-    let dimensions: String = shape.iter().map(|d| format!("{d}, ")).collect();
-    let dictionary =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dimensions}), }}");
-    // The array is to begin at a multiple of 64 bytes, and the header to end in a line break.
-    let length = (10 + dictionary.len() + 1).next_multiple_of(64) - 10;
-    let mut out = MAGIC.to_vec();
-    out.extend_from_slice(&[1, 0]);
-    out.extend_from_slice(&(length as u16).to_le_bytes());
-    out.extend_from_slice(format!("{dictionary:<width$}\n", width = length - 1).as_bytes());
-    out
+    }
+}
+
+/// Bytes of an array of that shape whose elements have `size` bytes.
+fn bytes_of(size: u64, shape: &[u64]) -> Option<u64> {
+    shape.iter().try_fold(size, |product, &d| product.checked_mul(d))
 }
 
 fn is_descr(name: &str) -> bool {
@@ -176,10 +219,42 @@ mod tests {
 
     #[test]
     fn a_header_that_we_write_is_one_that_we_read() {
-        let bytes = header(ElementType::F32, "F32", &[2, 3], 24);
+        let bytes = header(ElementType::F32, "F32", &[2, 3], 24).unwrap();
         assert_eq!(bytes.len() % 64, 0);
         let text = String::from_utf8_lossy(&bytes[10..]).into_owned();
         let expected = Header { descr: "<f4".to_owned(), shape: vec![2, 3] };
         assert_eq!(parse(&text), Some(expected));
+    }
+
+    #[test]
+    fn a_header_beyond_64_kib_is_of_version_2() {
+        for (dimensions, version) in [(21_000, 1), (30_000, 2)] {
+            let shape = vec![1; dimensions];
+            let bytes = header(ElementType::F32, "F32", &shape, 4).unwrap();
+            assert_eq!(bytes[6], version, "{dimensions}");
+            let (from, length) = match version {
+                1 => (10, u16::from_le_bytes([bytes[8], bytes[9]]).into()),
+                _ => (12, u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]])),
+            };
+            assert_eq!(from + length as usize, bytes.len());
+            assert_eq!(bytes.len() % 64, 0);
+            let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
+            assert_eq!(parse(&text).map(|header| header.shape), Some(shape));
+        }
+    }
+
+    #[test]
+    fn a_shape_that_does_not_give_the_size_is_refused() {
+        for (element, dtype, shape, bytes) in [
+            (ElementType::F32, "F32", &[2, 3][..], 25),
+            (ElementType::Bf16, "BF16", &[1 << 40, 1 << 40], 8),
+            (ElementType::Word64, "<f8", &[0], 8),
+        ] {
+            let error = header(element, dtype, shape, bytes).unwrap_err().to_string();
+            assert!(error.contains("--as raw"), "{error}");
+        }
+        // What NumPy has no type for is bytes, whatever the shape.
+        let bytes = header(ElementType::E2m1, "F4", &[1 << 40, 1 << 40], 8).unwrap();
+        assert!(String::from_utf8_lossy(&bytes).contains("(8, )"));
     }
 }

@@ -112,6 +112,8 @@ fn usage_errors() {
         &["nonsense"],
         &["compress", "m.safetensors", "--block-size", "3K"],
         &["compress", "m.safetensors", "--threads", "0"],
+        &["compress", "m.safetensors", "--threads", "1025"],
+        &["compress", "m.safetensors", "--threads", "-1"],
         &["compress", "m.safetensors", "--reference-codebooks"],
         &["decompress", "m.hw", "--range", "1..2"],
         &["decompress", "m.hw", "--tensor", "x", "--range", "abc"],
@@ -119,8 +121,26 @@ fn usage_errors() {
     ] {
         assert_eq!(folder.run(args).code, Some(2), "{args:?}");
     }
+    let threads = folder.run(&["compress", "m.safetensors", "--threads", "100000"]);
+    assert_eq!(threads.code, Some(2));
+    for mention in ["100000", "--threads", "1..=1024"] {
+        assert!(threads.stderr.contains(mention), "{}", threads.stderr);
+    }
     folder.fails(&["compress", "absent.safetensors"], &["absent.safetensors"]);
     folder.fails(&["compress", "."], &["folder"]);
     folder.fails(&["decompress", "absent.hw"], &["absent.hw"]);
     folder.fails(&["calibrate", "m.safetensors", "-o", "b"], &["no tensor"]);
+}
+
+/// Input from a pipe is kept in a temporary file, for which there must be a place.
+#[cfg(unix)]
+#[test]
+fn no_room_for_piped_input() {
+    let folder = Folder::new();
+    let run = folder.run_in(&[("TMPDIR", "/nowhere/at/all")], &["verify", "-"], b"HUFFWIRE");
+    run.failed(&["verify", "-"], &["standard input", "/nowhere/at/all", "TMPDIR"]);
+    for command in ["compress", "decompress", "verify", "inspect"] {
+        let help = String::from_utf8(folder.ok(&[command, "--help"])).unwrap();
+        assert!(help.contains("TMPDIR"), "{help}");
+    }
 }

@@ -108,7 +108,8 @@ fn list_and_show() {
     folder.ok(&["codebooks", "show", "books.hwb", "0"]);
     folder.ok(&["codebooks", "show"]);
     let shown: serde_json::Value = folder.json(&["codebooks", "show", "books.hwb", "0", "--json"]);
-    let codes = shown[0]["codes"].as_array().unwrap();
+    assert_eq!(shown["codebooks"].as_array().unwrap().len(), 1);
+    let codes = shown["codebooks"][0]["codes"].as_array().unwrap();
     // A complete code: the Kraft sum is 1.
     let kraft: f64 = codes.iter().map(|c| 0.5f64.powi(c["bits"].as_i64().unwrap() as i32)).sum();
     assert_eq!(kraft, 1.0);
@@ -130,4 +131,39 @@ fn damaged_codebooks_are_refused() {
     }
     folder.write("damaged", &books[..books.len() / 2]);
     folder.fails(&["compress", "1.safetensors", "--codebooks", "damaged"], &["damaged"]);
+}
+
+#[test]
+fn one_book_for_everything() {
+    let folder = folder();
+    let report = folder.json(&["compress", "1.safetensors", "--book", "3", "--json"]);
+    let used = report["tensors"][0]["codebook"].as_str().unwrap();
+    assert!(used.starts_with("#3 "), "{used}");
+    assert!(
+        folder.ok(&["decompress", "1.safetensors.hw", "-o", "-"]) == folder.read("1.safetensors")
+    );
+    folder.ok(&["calibrate", "1.safetensors", "-o", "own", "--no-builtin", "--kinds", "one"]);
+    let own = ["compress", "2.safetensors", "--codebooks", "own", "--book"];
+    folder.ok(&[&own[..], &["0"]].concat());
+    for unknown in ["1", "255", "256", "4000000000"] {
+        let args = [&own[..], &[unknown, "--force"]].concat();
+        folder.fails(&args, &["--book", unknown, "the set holds 1,"]);
+    }
+    let both = folder.run(&["compress", "1.safetensors", "--book", "3", "--choose", "named"]);
+    assert_eq!(both.code, Some(2), "{}", both.stderr);
+}
+
+#[test]
+fn what_is_too_large_is_no_codebook_file() {
+    let folder = Folder::new();
+    let file = std::fs::File::create(folder.path("big")).unwrap();
+    file.set_len((1 << 26) + 1).unwrap();
+    folder.write("m.safetensors", &safetensors(&[]));
+    for args in [
+        &["codebooks", "import", "big", "-o", "out"][..],
+        &["codebooks", "list", "big"],
+        &["compress", "m.safetensors", "--codebooks", "big"],
+    ] {
+        folder.fails(args, &["big", "67108865 bytes"]);
+    }
 }

@@ -48,9 +48,15 @@ impl Folder {
 
     /// Runs the program in the folder with something on standard input.
     pub(crate) fn run_with(&self, args: &[&str], stdin: &[u8]) -> Run {
+        self.run_in(&[], args, stdin)
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn run_in(&self, variables: &[(&str, &str)], args: &[&str], stdin: &[u8]) -> Run {
         use std::io::Write;
         let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
             .args(args)
+            .envs(variables.iter().copied())
             .current_dir(self.0.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

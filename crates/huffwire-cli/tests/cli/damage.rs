@@ -150,3 +150,64 @@ fn without_checksums_damage_is_never_a_panic() {
         assert!(!run.stderr.contains("panicked"), "byte {byte}: {}", run.stderr);
     }
 }
+
+#[test]
+fn verify_prints_json_whatever_is_wrong() {
+    let folder = small();
+    let whole = folder.read(HW);
+    folder.ok(&["decompress", HW]);
+    folder.ok(&["calibrate", "m.safetensors", "-o", "b", "--no-builtin"]);
+    let mut compress = vec!["compress", "m.safetensors", "--codebooks", "b"];
+    compress.extend(["--reference-codebooks", "-o", "reference.hw"]);
+    folder.ok(&compress);
+    let flipped = |at: usize| {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        damaged
+    };
+    let end = whole.len();
+    for (bytes, mention) in [
+        (flipped(9), "version"),
+        (flipped(12), "header"),
+        (flipped(end - 2), "trailer"),
+        (flipped(end - 30), "directory"),
+        (whole[..end / 2].to_vec(), "cut"),
+        (Vec::new(), "header"),
+        (folder.read("reference.hw"), "--codebooks FILE"),
+    ] {
+        folder.write(HW, &bytes);
+        let run = folder.run(&["verify", HW, "--json"]);
+        assert_eq!(run.code, Some(1), "{mention}");
+        assert_eq!(run.stderr, "", "{mention}");
+        let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert_eq!(report["ok"], false, "{mention}");
+        let error = report["error"].as_str().unwrap();
+        assert!(error.contains(HW) && error.contains(mention), "{mention}: {error}");
+    }
+    let run = folder.run(&["verify", "absent.hw", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((run.code, &report["ok"]), (Some(1), &false.into()));
+}
+
+/// A file can be made to look as large as one likes; memory cannot.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_huge_directory_is_an_error() {
+    use std::io::{Seek, SeekFrom, Write};
+    const LENGTH: u64 = 1 << 32;
+    let folder = small();
+    let header = folder.read(HW)[..file::HEADER_BYTES].to_vec();
+    let trailer = [&16u64.to_le_bytes()[..], &LENGTH.to_le_bytes(), &[0; 4], b"HWDE"].concat();
+    let mut huge = std::fs::File::create(folder.path(HW)).unwrap();
+    huge.write_all(&header).unwrap();
+    huge.seek(SeekFrom::Start(16 + LENGTH)).unwrap();
+    huge.write_all(&trailer).unwrap();
+    let script = r#"ulimit -v 1000000; exec "$0" verify m.safetensors.hw --threads 1"#;
+    let output = std::process::Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
+        .current_dir(folder.path(""))
+        .output()
+        .unwrap();
+    let mentions = [HW, "directory", "4294967296 bytes"];
+    crate::common::Run::from(output).failed(&["ulimit"], &mentions);
+}

@@ -43,6 +43,52 @@ fn input_is_never_output() {
     }
 }
 
+/// Codebooks go in as well as tensors do.
+#[test]
+fn codebook_files_are_inputs_too() {
+    let folder = folder();
+    let same = ["b", "same file"];
+    folder.ok(&["calibrate", IN, "-o", "b"]);
+    folder.fails(&["codebooks", "export", "b", "-o", "b", "--force"], &same);
+    folder.fails(&["codebooks", "import", "b", "-o", "./b", "--force"], &same);
+    folder.fails(&["compress", IN, "--codebooks", "b", "-o", "b", "--force"], &same);
+    let mut decompress = vec!["decompress", HW, "--codebooks", "b", "-o", "b", "--force"];
+    for reference in [false, true] {
+        // Embedded codebooks make those in the file superfluous; they are lost all the same.
+        let mut compress = vec!["compress", IN, "--codebooks", "b", "--force"];
+        compress.extend(reference.then_some("--reference-codebooks"));
+        folder.ok(&compress);
+        folder.fails(&decompress, &same);
+        folder.fails(&[&decompress[..], &["--tensor", "w"]].concat(), &same);
+    }
+    folder.ok(&["codebooks", "export", "b", "-o", "b.json"]);
+    folder.fails(&["codebooks", "import", "b.json", "-o", "b.json", "--force"], &["same file"]);
+    // Those embedded in a .hw file.
+    folder.ok(&["compress", IN, "--codebooks", "b", "--force"]);
+    folder.fails(&["compress", IN, "--codebooks", HW, "--force"], &[HW, "same file"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("b", folder.path("soft")).unwrap();
+        decompress[5] = "soft";
+        folder.fails(&decompress, &["soft", "same file"]);
+    }
+}
+
+/// All shards of a model are inputs of calibrate and compress.
+#[test]
+fn shards_are_inputs_too() {
+    let folder = Folder::new();
+    let index = br#"{"weight_map": {"a": "1.safetensors"}}"#;
+    folder.write("m.safetensors.index.json", index);
+    folder.write("1.safetensors", &safetensors(&[("a", "BF16", &[500], &bf16(500, 1))]));
+    for output in ["1.safetensors", "m.safetensors.index.json"] {
+        for command in ["calibrate", "compress"] {
+            let args = [command, "m.safetensors.index.json", "-o", output, "--force"];
+            folder.fails(&args, &[output, "same file"]);
+        }
+    }
+}
+
 #[test]
 fn a_place_where_nothing_can_be_made() {
     let folder = folder();

@@ -97,3 +97,53 @@ fn completions_for_shells() {
         assert!(script.contains("huffwire") && script.contains("decompress"));
     }
 }
+
+#[test]
+fn decompress_tells_what_it_wrote() {
+    let folder = folder();
+    folder.ok(&["compress", "m.safetensors"]);
+    let hw = "m.safetensors.hw";
+    let whole = folder.json(&["decompress", hw, "-o", "back", "--json"]);
+    let raw = folder.read("back").len();
+    assert_eq!(whole["raw_bytes"], raw);
+    assert_eq!(whole["written_bytes"], raw);
+    let mut args = vec!["decompress", hw, "--tensor", "zeros", "-o", "z", "--json"];
+    let plain = folder.json(&args);
+    assert_eq!((&plain["raw_bytes"], &plain["written_bytes"]), (&1200.into(), &1200.into()));
+    args.extend(["--as", "npy", "--force"]);
+    let array = folder.json(&args);
+    let written = folder.read("z").len();
+    assert!(written > 1200);
+    assert_eq!((&array["raw_bytes"], &array["written_bytes"]), (&1200.into(), &written.into()));
+}
+
+#[test]
+fn quiet_is_quiet() {
+    let folder = folder();
+    folder.ok(&["compress", "m.safetensors", "-q"]);
+    folder.ok(&["calibrate", "m.safetensors", "-o", "b", "-q"]);
+    let hw = "m.safetensors.hw";
+    for args in [
+        &["inspect", hw, "-q"][..],
+        &["inspect", "b", "-q"],
+        &["verify", hw, "-q"],
+        &["decompress", hw, "-o", "x", "-q"],
+    ] {
+        let run = folder.run(args);
+        let said = (run.code, &run.stdout[..], &run.stderr[..]);
+        assert_eq!(said, (Some(0), &b""[..], ""), "{args:?}");
+    }
+    assert!(folder.json(&["inspect", hw, "-q", "--json"]).is_object());
+    folder.write("damaged", &folder.read(hw)[..100]);
+    folder.fails(&["inspect", "damaged", "-q"], &["damaged"]);
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    let help = String::from_utf8(Folder::new().ok(&["--help"])).unwrap();
+    let (_, codes) = help.split_once("Exit codes:").unwrap();
+    for code in ["0  ", "1  ", "2  ", "130  ", "141  "] {
+        let listed = codes.lines().any(|line| line.trim_start().starts_with(code));
+        assert!(listed, "{code}: {help}");
+    }
+}

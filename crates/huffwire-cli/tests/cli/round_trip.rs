@@ -251,3 +251,17 @@ fn the_number_of_threads_does_not_show() {
         assert!(back == folder.read("m.safetensors"));
     }
 }
+
+/// More dimensions than NumPy could use, in a header longer than its first version allows.
+#[test]
+fn a_header_of_npy_longer_than_64_kib() {
+    let folder = Folder::new();
+    let shape = vec![1; 30_000];
+    folder.write("m.safetensors", &safetensors(&[("w", "F32", &shape, &[1, 2, 3, 4])]));
+    folder.ok(&["compress", "m.safetensors"]);
+    let hw = "m.safetensors.hw";
+    folder.ok(&["decompress", hw, "--tensor", "w", "--as", "npy", "-o", "w.npy"]);
+    assert!(folder.read("w.npy").starts_with(b"\x93NUMPY\x02\x00"));
+    folder.ok(&["compress", "w.npy"]);
+    assert_eq!(folder.ok(&["decompress", "w.npy.hw", "--tensor", "w.npy"]), [1, 2, 3, 4]);
+}
