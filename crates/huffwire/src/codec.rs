@@ -11,6 +11,7 @@ use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
 use crate::format::checksum::crc32c;
 use crate::format::message;
 use crate::planes::SymbolRule;
+use crate::platform::Platform;
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type.
 pub const POISON: u8 = 0xff;
@@ -77,7 +78,7 @@ impl Encoder {
         if !block::BLOCK_LOG2.contains(&options.block_log2) {
             return Err(Error::InvalidOption("block_log2 must lie in 10..=20".into()));
         }
-        let (tensor, blocks) = (String::new(), BlockEncoder::new());
+        let (tensor, blocks) = (String::new(), BlockEncoder::new(Platform::detect()));
         Ok(Self { set, options, tensor, method: None, blocks })
     }
 
@@ -89,8 +90,15 @@ impl Encoder {
             options: EncodeOptions::default(),
             tensor: String::new(),
             method: None,
-            blocks: BlockEncoder::new(),
+            blocks: BlockEncoder::new(Platform::detect()),
         }
+    }
+
+    /// The same encoder on a platform other than [`Platform::detect`]'s. The messages are the same.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.blocks = BlockEncoder::new(platform);
+        self
     }
 
     /// The set in use.
@@ -205,13 +213,20 @@ impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self { set, blocks: BlockDecoder::new() }
+        Self { set, blocks: BlockDecoder::new(Platform::detect()) }
     }
 
     /// A decoder that holds the built-in books.
     #[must_use]
     pub fn builtin() -> Self {
         Self::new(CodebookSet::builtin())
+    }
+
+    /// The same decoder on a platform other than [`Platform::detect`]'s.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.blocks = BlockDecoder::new(platform);
+        self
     }
 
     /// The set in use.

@@ -10,6 +10,7 @@ use crate::format::reader::Reader;
 use crate::lanes;
 use crate::planes::pack::{pack, packed_bytes, unpack};
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
+use crate::platform::Platform;
 
 const WHAT: &str = "a block";
 
@@ -87,6 +88,7 @@ type Plans = [Option<Plan>; MAX_PLANES];
 /// Encodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
+    platform: Platform,
     planes: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
     /// coded apart.
@@ -97,8 +99,9 @@ pub(crate) struct BlockEncoder {
 }
 
 impl BlockEncoder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(platform: Platform) -> Self {
         Self {
+            platform,
             planes: vec![Vec::new(); MAX_PLANES],
             nonzero: Vec::new(),
             slots: Vec::new(),
@@ -331,7 +334,7 @@ impl BlockEncoder {
         }
         let states_bytes = lanes::states_bytes(book.limit());
         let (states, stream) = payload.split_at_mut(states_bytes);
-        let stream_bytes = lanes::encode(book, slots, states, stream)?;
+        let stream_bytes = lanes::encode_on(self.platform, book, slots, states, stream)?;
         debug_assert!(stream_bytes as u64 <= plan.code_bits / 8);
         let after = &mut stream[stream_bytes..stream_bytes + self.escapes.len()];
         after.copy_from_slice(&self.escapes);
@@ -398,6 +401,7 @@ enum PlaneHeader {
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockDecoder {
+    platform: Platform,
     planes: Vec<Vec<u8>>,
     /// Slots of the exponents: they tell where the exact zeros are.
     slots: Vec<u8>,
@@ -406,8 +410,9 @@ pub(crate) struct BlockDecoder {
 }
 
 impl BlockDecoder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(platform: Platform) -> Self {
         Self {
+            platform,
             planes: vec![Vec::new(); MAX_PLANES],
             slots: Vec::new(),
             compacted: Vec::new(),
@@ -562,10 +567,10 @@ impl BlockDecoder {
                 symbols.resize(count, 0);
                 if plane.centred {
                     self.slots.resize(count, 0);
-                    lanes::decode(book, states, stream, &mut self.slots)?;
+                    lanes::decode_on(self.platform, book, states, stream, &mut self.slots)?;
                     from_slots(&self.slots, base, zeros, escaped, symbols)?;
                 } else {
-                    lanes::decode(book, states, stream, symbols)?;
+                    lanes::decode_on(self.platform, book, states, stream, symbols)?;
                     if let Some(escape) = book.lengths().escape_slot() {
                         fill_escapes(symbols, escape, escaped)?;
                     }
@@ -704,7 +709,7 @@ impl BlockInfo {
         }
         let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
         let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
-        let mut decoder = BlockDecoder::new();
+        let mut decoder = BlockDecoder::new(Platform::Portable);
         let units = bytes / element.unit_bytes();
         let mut planes = Vec::new();
         for (index, plane) in scheme.planes.iter().enumerate() {
