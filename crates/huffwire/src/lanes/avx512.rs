@@ -30,7 +30,7 @@
 //! `vpermb` looks up 64 bytes in a table of 64, `vpermi2b` in one of 128, at three times the cost. All
 //! books with at most 64 slots encode with `vpermb`. A book whose codes of over 6 bits all lie in the top
 //! quarter of the code space, as narrow ones do by definition, decodes with two: one on the top six bits
-//! of a window, one on its low six bits for windows from 0xc0 on.
+//! of a window, and one with corrections on the low six bits of windows from 0xc0 on.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;
@@ -233,8 +233,9 @@ struct DecodeTables {
 }
 
 impl DecodeTables {
-    /// Four quarters, or (not `WIDE`) a table by the upper six bits, and one by the lower six bits of
-    /// windows from 0xc0 on.
+    /// Four quarters, or (not `WIDE`) a table by the upper six bits of a window, and one, by the lower
+    /// six bits of windows from 0xc0 on, with what has to be added. It adds nothing at 0xc0 itself, so
+    /// that is where smaller windows are sent: no comparison, no mask to wait for.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new<const WIDE: bool>(table: &[u32; 256]) -> Self {
@@ -245,7 +246,7 @@ impl DecodeTables {
             let narrow = |table: &[u8; 256]| {
                 std::array::from_fn(|i| match i {
                     0..64 => table[4 * i],
-                    64..128 => table[192 + (i - 64)],
+                    64..128 => table[192 + (i - 64)].wrapping_sub(table[192 + (i - 64) / 4 * 4]),
                     _ => 0,
                 })
             };
@@ -262,11 +263,10 @@ impl DecodeTables {
             (look_up::<true>(&self.slots, windows), look_up::<true>(&self.lengths, windows))
         } else {
             let upper_six = _mm512_srli_epi16::<2>(windows);
-            let long = _mm512_cmpge_epu8_mask(windows, _mm512_set1_epi8(0xc0_u8 as i8));
+            let beyond = _mm512_max_epu8(windows, _mm512_set1_epi8(0xc0_u8 as i8));
             let look_up = |table: &[__m512i; 4]| {
-                let short_codes = _mm512_permutexvar_epi8(upper_six, table[0]);
-                let long_codes = _mm512_permutexvar_epi8(windows, table[1]);
-                _mm512_mask_blend_epi8(long, short_codes, long_codes)
+                let entry = _mm512_permutexvar_epi8(upper_six, table[0]);
+                _mm512_add_epi8(entry, _mm512_permutexvar_epi8(beyond, table[1]))
             };
             (look_up(&self.slots), look_up(&self.lengths))
         }
@@ -309,14 +309,15 @@ impl<'a> DecoderLanes<'a> {
         Ok(Self { low, high, bits, words: next_words(stream), stream })
     }
 
-    /// One step of the active lanes: their slots.
+    /// One step of the active lanes: their slots, and the number of words taken, for
+    /// [`DecoderLanes::advance`].
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn step<const WIDE: bool>(
         &mut self,
         tables: &DecodeTables,
         active: __mmask64,
-    ) -> Result<__m512i> {
+    ) -> (__m512i, usize) {
         let lower_half = _mm512_set1_epi16(0x00ff);
         let even = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(
             self.low,
@@ -328,9 +329,11 @@ impl<'a> DecoderLanes<'a> {
             lower_half,
             self.high,
         );
-        let windows = _mm512_mask_blend_epi8(
-            ODD,
+        // Not a blend: the compiler would merge it into the second multishift, which would then wait
+        // for the first.
+        let windows = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(
             _mm512_multishift_epi64_epi8(self.bits, even),
+            lower_half,
             _mm512_multishift_epi64_epi8(self.bits, odd),
         );
         let (slots, lengths) = tables.look_up::<WIDE>(windows);
@@ -340,10 +343,19 @@ impl<'a> DecoderLanes<'a> {
         self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
         self.low = _mm512_mask_expand_epi8(self.low, need, self.words);
         self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(left, _mm512_set1_epi8(7), starts());
-        let end = self.stream.len().checked_sub(need.count_ones() as usize);
-        self.stream = end.and_then(|end| self.stream.get(..end)).ok_or_else(out_of_words)?;
+        (slots, need.count_ones() as usize)
+    }
+
+    /// Takes words off the stream.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn advance(&mut self, words: usize) -> Result<()> {
+        if words > self.stream.len() {
+            return Err(out_of_words());
+        }
+        self.stream = &self.stream[..self.stream.len() - words];
         self.words = next_words(self.stream);
-        Ok(slots)
+        Ok(())
     }
 
     /// Whether the lanes ended where every encoder begins.
@@ -397,13 +409,27 @@ fn decode_with<const WIDE: bool>(
     let states = states.first_chunk().ok_or_else(out_of_words)?;
     let mut lanes = DecoderLanes::new(states, stream)?;
     let (whole, partial) = slots.as_chunks_mut::<LANES>();
-    for slots in whole {
-        store(slots, lanes.step::<WIDE>(&tables, ALL)?);
+    let mut whole = whole.iter_mut();
+    // With two groups in the stream a step can neither run out of words nor leave less than a group:
+    // a loop without a call or an error, which keeps everything in registers.
+    while lanes.stream.len() >= 2 * LANES
+        && let Some(place) = whole.next()
+    {
+        let (slots, words) = lanes.step::<WIDE>(&tables, ALL);
+        store(place, slots);
+        lanes.advance(words)?;
+    }
+    for place in whole {
+        let (slots, words) = lanes.step::<WIDE>(&tables, ALL);
+        store(place, slots);
+        lanes.advance(words)?;
     }
     if !partial.is_empty() {
+        let (slots, words) = lanes.step::<WIDE>(&tables, !(ALL << partial.len()));
         let mut padded = [0; LANES];
-        store(&mut padded, lanes.step::<WIDE>(&tables, !(ALL << partial.len()))?);
+        store(&mut padded, slots);
         partial.copy_from_slice(&padded[..partial.len()]);
+        lanes.advance(words)?;
     }
     lanes.finish()
 }
