@@ -4,6 +4,7 @@
 //! counted, escapes with their raw bits. No code is written before its price is known, so a block
 //! never grows beyond its raw form and a small header.
 
+use crate::bytes;
 use crate::codebook::build::{self, Effort};
 use crate::codebook::{
     Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, WINDOW,
@@ -11,6 +12,7 @@ use crate::codebook::{
 use crate::lanes;
 use crate::planes::pack::packed_bytes;
 use crate::planes::{Plane, Role};
+use crate::platform::Platform;
 use crate::pmf::Pmf;
 
 /// How much work goes into the size.
@@ -44,8 +46,9 @@ const SAMPLE: usize = 4096;
 /// What was counted in a plane.
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
-    /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane.
-    by_symbol: [u32; 256],
+    /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane. The
+    /// first ones are repeated at the end: every window of a centred book is a slice.
+    cyclic: [u32; 256 + WINDOW],
     /// Exact zeros in an exponent plane.
     zeros: u32,
 }
@@ -53,58 +56,60 @@ pub(crate) struct Counts {
 impl Counts {
     /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
     /// none.
-    pub(crate) fn of(symbols: &[u8], nonzero: &[u8]) -> Self {
-        // Four tables: neighbours that are equal would wait for each other's store.
-        let mut tables = [[0u32; 256]; 4];
-        let (quads, rest) = symbols.as_chunks::<4>();
-        for quad in quads {
-            for (table, &symbol) in tables.iter_mut().zip(quad) {
-                table[usize::from(symbol)] += 1;
-            }
-        }
-        for &symbol in rest {
-            tables[0][usize::from(symbol)] += 1;
-        }
-        let mut by_symbol = [0; 256];
-        for (symbol, count) in by_symbol.iter_mut().enumerate() {
-            *count = tables.iter().map(|table| table[symbol]).sum();
-        }
-        let zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
+    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8]) -> Self {
+        let mut by_symbol = bytes::histogram(platform, symbols);
+        let zeros = platform.run(|| nonzero.iter().map(|&n| u32::from(n == 0)).sum());
         by_symbol[0] -= zeros;
-        Self { by_symbol, zeros }
+        Self::new(&by_symbol, zeros)
+    }
+
+    fn new(by_symbol: &[u32; 256], zeros: u32) -> Self {
+        let mut cyclic = [0; 256 + WINDOW];
+        cyclic[..256].copy_from_slice(by_symbol);
+        cyclic[256..].copy_from_slice(&by_symbol[..WINDOW]);
+        Self { cyclic, zeros }
+    }
+
+    fn by_symbol(&self) -> &[u32] {
+        &self.cyclic[..256]
     }
 
     /// Counts a sample: runs of 64 symbols, evenly spread.
     pub(crate) fn of_sample(symbols: &[u8], nonzero: &[u8]) -> Self {
         let stride = symbols.len().div_ceil(SAMPLE).max(1) * lanes::LANES;
-        let mut total = Self { by_symbol: [0; 256], zeros: 0 };
+        let (mut by_symbol, mut zeros) = ([0; 256], 0);
         for start in (0..symbols.len()).step_by(stride) {
             let run = start..symbols.len().min(start + lanes::LANES);
             for symbol in &symbols[run.clone()] {
-                total.by_symbol[usize::from(*symbol)] += 1;
+                by_symbol[usize::from(*symbol)] += 1;
             }
             let nonzero = nonzero.get(run).unwrap_or(&[]);
-            total.zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
+            zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
         }
-        total.by_symbol[0] -= total.zeros;
-        total
+        by_symbol[0] -= zeros;
+        Self::new(&by_symbol, zeros)
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
     pub(crate) fn add_to(&self, histogram: &mut [u64]) {
-        let counts = self.by_symbol.iter().chain([&self.zeros]);
+        let counts = self.by_symbol().iter().chain([&self.zeros]);
         for (total, &count) in histogram.iter_mut().zip(counts) {
             *total += u64::from(count);
         }
     }
 
     fn present(&self) -> impl Iterator<Item = (u8, u64)> {
-        let counts = self.by_symbol.iter().enumerate();
+        let counts = self.by_symbol().iter().enumerate();
         counts.filter(|(_, c)| **c > 0).map(|(s, &c)| (s as u8, u64::from(c)))
     }
 
+    /// Symbols that are not exact zeros.
+    fn ordinary(&self) -> u64 {
+        self.by_symbol().iter().map(|&c| u64::from(c)).sum()
+    }
+
     fn total(&self) -> u64 {
-        self.by_symbol.iter().map(|&c| u64::from(c)).sum::<u64>() + u64::from(self.zeros)
+        self.ordinary() + u64::from(self.zeros)
     }
 
     /// The one symbol that everything is, if so.
@@ -174,6 +179,7 @@ impl Plan {
 
 /// What a plan depends on beside the counts.
 pub(crate) struct Wish<'a> {
+    pub(crate) platform: Platform,
     pub(crate) plane: &'a Plane,
     /// Symbols in the plane.
     pub(crate) symbols: usize,
@@ -236,16 +242,24 @@ impl Wish<'_> {
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
         let prices = book.prices();
         let escape = u64::from(book.lengths().escape()) + ESCAPE_RAW_BITS;
-        let one = |symbol: u8| match self.plane.alphabet() {
-            Alphabet::Centred => match usize::from(symbol.wrapping_sub(base)) {
-                slot if slot < WINDOW => u64::from(prices[slot]),
-                _ => escape,
-            },
-            Alphabet::Plain { .. } => u64::from(prices[usize::from(symbol)]),
+        let (coded, zero_price) = match self.plane.alphabet() {
+            Alphabet::Centred => {
+                let window = &counts.cyclic[usize::from(base)..][..WINDOW];
+                let (coded, inside) = self.platform.run(|| weigh(window, &prices[..WINDOW]));
+                let zero_price = match usize::from(0u8.wrapping_sub(base)) {
+                    slot if slot < WINDOW => u64::from(prices[slot]),
+                    _ => escape,
+                };
+                let outside = counts.ordinary() - u64::from(inside);
+                (u64::from(coded) + outside * escape, zero_price)
+            }
+            Alphabet::Plain { .. } => {
+                let (coded, _) = self.platform.run(|| weigh(counts.by_symbol(), prices));
+                (u64::from(coded), u64::from(prices[0]))
+            }
         };
-        let coded: u64 = counts.present().map(|(symbol, count)| count * one(symbol)).sum();
         let zero = match book.lengths().zero() {
-            0 => one(0) + self.residue_bits,
+            0 => zero_price + self.residue_bits,
             length => u64::from(length),
         };
         coded + u64::from(counts.zeros) * zero
@@ -290,7 +304,7 @@ impl Wish<'_> {
         let total = counts.total();
         // 16-bit states are worth more than long codes when there are few symbols.
         let limit = if total < 8192 { CodeLimit::Short } else { CodeLimit::Long };
-        let mut weights: Vec<f64> = counts.by_symbol.iter().map(|&c| f64::from(c)).collect();
+        let mut weights: Vec<f64> = counts.by_symbol().iter().map(|&c| f64::from(c)).collect();
         let built = match alphabet {
             Alphabet::Centred => {
                 weights.push(f64::from(counts.zeros));
@@ -312,6 +326,16 @@ impl Wish<'_> {
         let book_bytes = built.lengths.write_to(&mut bytes);
         Some(self.coded(embedded, Source::Embedded, built.base, counts, book_bytes))
     }
+}
+
+/// Sum of the counts times their prices, and sum of the counts. A block holds at most 2²⁰ symbols of at
+/// most 20 bits, so that 32 bits hold both.
+#[inline(always)]
+fn weigh(counts: &[u32], prices: &[u8]) -> (u32, u32) {
+    let pairs = counts.iter().zip(prices);
+    pairs.fold((0, 0), |(cost, total), (&count, &price)| {
+        (cost + count * u32::from(price), total + count)
+    })
 }
 
 /// Bytes of a coded plane's header: mode, embedded book, base, zeros, stream length, escapes.

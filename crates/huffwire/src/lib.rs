@@ -47,6 +47,7 @@
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
 #![deny(unsafe_code)]
 
+mod bytes;
 pub mod calibrate;
 pub mod choose;
 pub mod codebook;

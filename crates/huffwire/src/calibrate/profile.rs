@@ -4,6 +4,7 @@ use crate::choose::Counts;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, SymbolRule, find_zeros};
+use crate::platform::Platform;
 use crate::pmf::Pmf;
 
 /// Index of the exact zero in the histogram of an exponent plane.
@@ -75,12 +76,13 @@ impl Profile {
     }
 
     fn add_piece(&mut self, piece: &[u8]) {
+        let platform = Platform::detect();
         let unit_bytes = self.element.unit_bytes();
         for profile in &mut self.layouts {
             let Some(scheme) = self.element.scheme(profile.layout) else {
                 continue;
             };
-            if !profile.fits || !scheme.split(unit_bytes, piece, &mut self.scratch) {
+            if !profile.fits || !scheme.split(platform, unit_bytes, piece, &mut self.scratch) {
                 profile.fits = false;
                 continue;
             }
@@ -89,11 +91,11 @@ impl Profile {
                     continue;
                 }
                 if plane.centred {
-                    find_zeros(&self.scratch[..scheme.planes.len()], &mut self.nonzero);
+                    find_zeros(platform, &self.scratch[..scheme.planes.len()], &mut self.nonzero);
                 } else {
                     self.nonzero.clear();
                 }
-                let counts = Counts::of(&self.scratch[index], &self.nonzero);
+                let counts = Counts::of(platform, &self.scratch[index], &self.nonzero);
                 counts.add_to(&mut profile.planes[index]);
             }
         }

@@ -1,5 +1,6 @@
 //! A block: the unit of random access and of parallel work. See `docs/format.md`, "Block".
 
+use crate::bytes;
 use crate::choose::{self, Choice, Coding, Counts, Level, Plan, Source, Wish};
 use crate::codebook::{
     Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, ZERO_SLOT,
@@ -129,7 +130,7 @@ impl BlockEncoder {
             let Some(scheme) = method.element.scheme(*layout) else {
                 continue;
             };
-            if !scheme.split(method.element.unit_bytes(), bytes, &mut self.planes) {
+            if !scheme.split(self.platform, method.element.unit_bytes(), bytes, &mut self.planes) {
                 continue;
             }
             planned = Some(index);
@@ -144,7 +145,12 @@ impl BlockEncoder {
             let (layout, candidates) = &method.schemes[index];
             if let Some(scheme) = method.element.scheme(*layout) {
                 if planned != Some(index) {
-                    scheme.split(method.element.unit_bytes(), bytes, &mut self.planes);
+                    scheme.split(
+                        self.platform,
+                        method.element.unit_bytes(),
+                        bytes,
+                        &mut self.planes,
+                    );
                     plans = self.plan(set, method, scheme, candidates);
                 }
                 return self.write(set, scheme, &plans, out);
@@ -165,7 +171,7 @@ impl BlockEncoder {
         let mut plans = Plans::default();
         let count = scheme.planes.len();
         if scheme.planes[0].centred {
-            find_zeros(&self.planes[..count], &mut self.nonzero);
+            find_zeros(self.platform, &self.planes[..count], &mut self.nonzero);
         } else {
             self.nonzero.clear();
         }
@@ -178,10 +184,11 @@ impl BlockEncoder {
                 continue;
             }
             let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
-            let counts = Counts::of(symbols, nonzero);
+            let counts = Counts::of(self.platform, symbols, nonzero);
             let sample =
                 (method.choice == Choice::Sample).then(|| Counts::of_sample(symbols, nonzero));
             let wish = Wish {
+                platform: self.platform,
                 plane,
                 symbols: symbols.len(),
                 residue_bits,
@@ -223,13 +230,7 @@ impl BlockEncoder {
     /// Takes the residue of exact zeros out of the residue planes.
     fn compact(&mut self, count: usize) {
         for plane in &mut self.planes[1..count] {
-            let mut kept = 0;
-            for (i, &nonzero) in self.nonzero.iter().enumerate() {
-                // Without a branch: zeros come as they like.
-                plane[kept] = plane[i];
-                kept += usize::from(nonzero != 0);
-            }
-            plane.truncate(kept);
+            bytes::compact(self.platform, &self.nonzero, plane);
         }
     }
 
@@ -309,12 +310,10 @@ impl BlockEncoder {
         let symbols = &self.planes[index];
         let mut zeros = 0u32;
         let slots: &[u8] = if plane.centred {
-            to_slots(symbols, base, &mut self.slots);
-            for (slot, &nonzero) in self.slots.iter_mut().zip(&self.nonzero) {
-                *slot = if nonzero == 0 { ZERO_SLOT as u8 } else { *slot };
-                zeros += u32::from(nonzero == 0);
-            }
-            &self.slots
+            self.slots.resize(symbols.len(), 0);
+            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
+            zeros = self.platform.run(|| to_slots(symbols, nonzero, base, slots));
+            slots
         } else {
             symbols
         };
@@ -328,9 +327,7 @@ impl BlockEncoder {
             if plane.centred {
                 escapes[ZERO_SLOT] = false;
             }
-            let pairs = slots.iter().zip(symbols);
-            let escaped = pairs.filter(|(slot, _)| escapes[usize::from(**slot)]);
-            self.escapes.extend(escaped.map(|(_, &symbol)| symbol));
+            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.escapes);
         }
         let states_bytes = lanes::states_bytes(book.limit());
         let (states, stream) = payload.split_at_mut(states_bytes);
@@ -363,10 +360,23 @@ impl BlockEncoder {
     }
 }
 
-/// Exponents to the slots of a centred book.
-fn to_slots(exponents: &[u8], base: u8, slots: &mut Vec<u8>) {
-    slots.clear();
-    slots.extend(exponents.iter().map(|e| e.wrapping_sub(base).min(ESCAPE_SLOT as u8)));
+/// Exponents to the slots of a centred book; returns the number of exact zeros. `nonzero` is 0 for them,
+/// and empty when there are none.
+#[inline(always)]
+fn to_slots(exponents: &[u8], nonzero: &[u8], base: u8, slots: &mut [u8]) -> u32 {
+    for (slot, exponent) in slots.iter_mut().zip(exponents) {
+        *slot = exponent.wrapping_sub(base).min(ESCAPE_SLOT as u8);
+    }
+    let mut zeros = 0;
+    for (slots, nonzero) in slots.chunks_mut(SLOT_CHUNK).zip(nonzero.chunks(SLOT_CHUNK)) {
+        let mut here = 0u8;
+        for (slot, &nonzero) in slots.iter_mut().zip(nonzero) {
+            *slot = if nonzero == 0 { ZERO_SLOT as u8 } else { *slot };
+            here += u8::from(nonzero == 0);
+        }
+        zeros += u32::from(here);
+    }
+    zeros
 }
 
 /// Residue at the fast level: raw, unless it is all the same.
@@ -405,6 +415,7 @@ pub(crate) struct BlockDecoder {
     planes: Vec<Vec<u8>>,
     /// Slots of the exponents: they tell where the exact zeros are.
     slots: Vec<u8>,
+    residue_slots: Vec<u8>,
     compacted: Vec<u8>,
     embedded: Vec<Codebook>,
 }
@@ -415,6 +426,7 @@ impl BlockDecoder {
             platform,
             planes: vec![Vec::new(); MAX_PLANES],
             slots: Vec::new(),
+            residue_slots: Vec::new(),
             compacted: Vec::new(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
         }
@@ -470,11 +482,22 @@ impl BlockDecoder {
             let symbols = symbols_of(plane, index, units, zeros);
             self.decode_plane(set, plane, index, symbols, headers[index], payloads[index])?;
             if index > 0 && zeros > 0 {
-                std::mem::swap(&mut self.planes[index], &mut self.compacted);
-                spread(&mut self.compacted, &self.slots, &mut self.planes[index]);
+                // Residue of non-zero elements spreads over all of them; zeros get 0.
+                let residue = &mut self.planes[index];
+                std::mem::swap(residue, &mut self.compacted);
+                residue.clear();
+                residue.resize(self.slots.len(), 0);
+                bytes::deal(
+                    self.platform,
+                    ZERO_SLOT as u8,
+                    true,
+                    &self.slots,
+                    &self.compacted,
+                    residue,
+                );
             }
         }
-        scheme.merge(&self.planes, out);
+        scheme.merge(self.platform, &self.planes, out);
         Ok(())
     }
 
@@ -565,18 +588,25 @@ impl BlockDecoder {
                 let (states, payload) = payload.split_at(lanes::states_bytes(book.limit()));
                 let (stream, escaped) = payload.split_at(stream);
                 symbols.resize(count, 0);
-                if plane.centred {
-                    self.slots.resize(count, 0);
-                    lanes::decode_on(self.platform, book, states, stream, &mut self.slots)?;
-                    from_slots(&self.slots, base, zeros, escaped, symbols)?;
+                // Those of plane 0 are kept: they tell where zeros are.
+                let slots = if index == 0 { &mut self.slots } else { &mut self.residue_slots };
+                slots.resize(count, 0);
+                lanes::decode_on(self.platform, book, states, stream, slots)?;
+                let zeros_seen = if plane.centred {
+                    self.platform.run(|| from_slots(slots, base, symbols))
                 } else {
-                    lanes::decode_on(self.platform, book, states, stream, symbols)?;
-                    if let Some(escape) = book.lengths().escape_slot() {
-                        fill_escapes(symbols, escape, escaped)?;
-                    }
+                    symbols.copy_from_slice(slots);
+                    0
+                };
+                let escapes_seen = book.lengths().escape_slot().map_or(0, |escape| {
+                    bytes::deal(self.platform, escape, false, slots, escaped, symbols)
+                });
+                if zeros_seen != zeros || escapes_seen != escaped.len() {
+                    return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
                 }
                 debug_assert_eq!(escaped.len(), escapes);
-                if plane.width < 8 && symbols.iter().fold(0, |all, s| all | s) >> plane.width != 0 {
+                let all = || symbols.iter().fold(0, |all, symbol| all | symbol);
+                if plane.width < 8 && self.platform.run(all) >> plane.width != 0 {
                     return Err(Error::malformed(WHAT, 0, "a symbol outside the alphabet"));
                 }
             }
@@ -600,68 +630,21 @@ const SLOT_CHUNK: usize = 128;
 
 const WRONG_COUNT: &str = "the decoded symbols do not match the counts in the header";
 
-/// Slots of a centred book back to exponents.
-fn from_slots(
-    slots: &[u8],
-    base: u8,
-    zeros: usize,
-    escaped: &[u8],
-    exponents: &mut [u8],
-) -> Result<()> {
-    let (mut zeros_seen, mut escapes_seen) = (0, 0);
+/// Slots of a centred book back to exponents, but for escapes; returns the number of exact zeros.
+#[inline(always)]
+fn from_slots(slots: &[u8], base: u8, exponents: &mut [u8]) -> usize {
+    let mut zeros = 0;
     let chunks = exponents.chunks_mut(SLOT_CHUNK).zip(slots.chunks(SLOT_CHUNK));
     for (exponents, slots) in chunks {
-        let (mut zeros, mut escapes) = (0u8, 0u8);
+        let mut here = 0u8;
         for (exponent, &slot) in exponents.iter_mut().zip(slots) {
             let zero = usize::from(slot) == ZERO_SLOT;
-            zeros += u8::from(zero);
-            escapes += u8::from(usize::from(slot) == ESCAPE_SLOT);
+            here += u8::from(zero);
             *exponent = if zero { 0 } else { base.wrapping_add(slot) };
         }
-        zeros_seen += usize::from(zeros);
-        if escapes > 0 {
-            let positions = exponents.iter_mut().zip(slots);
-            let positions = positions.filter(|(_, slot)| usize::from(**slot) == ESCAPE_SLOT);
-            for ((exponent, _), &raw) in positions.zip(escaped.get(escapes_seen..).unwrap_or(&[])) {
-                *exponent = raw;
-            }
-            escapes_seen += usize::from(escapes);
-        }
+        zeros += usize::from(here);
     }
-    if escapes_seen != escaped.len() || zeros_seen != zeros {
-        return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
-    }
-    Ok(())
-}
-
-/// Puts raw symbols where the decoder saw the escape.
-fn fill_escapes(symbols: &mut [u8], escape: u8, escaped: &[u8]) -> Result<()> {
-    let mut seen = 0;
-    for symbols in symbols.chunks_mut(SLOT_CHUNK) {
-        let here: u8 = symbols.iter().map(|&symbol| u8::from(symbol == escape)).sum();
-        if here > 0 {
-            let positions = symbols.iter_mut().filter(|symbol| **symbol == escape);
-            for (symbol, &raw) in positions.zip(escaped.get(seen..).unwrap_or(&[])) {
-                *symbol = raw;
-            }
-            seen += usize::from(here);
-        }
-    }
-    if seen == escaped.len() { Ok(()) } else { Err(Error::malformed(WHAT, 0, WRONG_COUNT)) }
-}
-
-/// Spreads the residue of non-zero elements over all elements; zeros get 0.
-fn spread(compacted: &mut Vec<u8>, slots: &[u8], plane: &mut Vec<u8>) {
-    // After the last residue one more is looked at (and not used).
-    compacted.push(0);
-    let mut taken = 0;
-    plane.clear();
-    plane.extend(slots.iter().map(|&slot| {
-        let zero = usize::from(slot) == ZERO_SLOT;
-        let residue = compacted.get(taken).copied().unwrap_or(0);
-        taken += usize::from(!zero);
-        if zero { 0 } else { residue }
-    }));
+    zeros
 }
 
 /// What a block consists of, for people: the layout and how each plane is stored.

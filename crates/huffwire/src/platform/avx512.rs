@@ -23,6 +23,18 @@ impl Avx512 {
             && is_x86_feature_detected!("popcnt");
         all.then_some(Self(()))
     }
+
+    /// Runs a function as compiled for these instructions. What it calls has to be inlined
+    /// (`#[inline(always)]`) to gain from it.
+    #[inline(always)]
+    pub(crate) fn run<R>(self, function: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+        fn compiled<R>(function: impl FnOnce() -> R) -> R {
+            function()
+        }
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { compiled(function) }
+    }
 }
 
 /// The vector of 64 bytes in memory.

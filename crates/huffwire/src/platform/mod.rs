@@ -74,6 +74,17 @@ impl Platform {
         }
     }
 
+    /// Runs a function as compiled for this platform: loops in safe Rust become vectors of its width.
+    /// What the function calls has to be inlined (`#[inline(always)]`) to gain from it.
+    #[inline(always)]
+    pub(crate) fn run<R>(self, function: impl FnOnce() -> R) -> R {
+        match self {
+            Self::Portable => function(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(proof) => proof.run(function),
+        }
+    }
+
     /// The platform's name: `portable`, `avx512`.
     #[must_use]
     pub const fn name(self) -> &'static str {
