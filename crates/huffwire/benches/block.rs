@@ -3,7 +3,7 @@
 //! The values are normal, at scales mixed over half an octave: the exponents of weights and gradients.
 //! A block of 128 KiB stays in the L2 cache.
 
-#![allow(clippy::expect_used)] // A benchmark that cannot run says so with a panic.
+#![allow(clippy::expect_used)] // A benchmark that cannot be set up should stop.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

@@ -7,7 +7,7 @@
 use crate::bytes;
 use crate::codebook::build::{self, Effort};
 use crate::codebook::{
-    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, WINDOW,
+    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
 };
 use crate::lanes;
 use crate::planes::pack::packed_bytes;
@@ -46,9 +46,11 @@ const SAMPLE: usize = 4096;
 /// What was counted in a plane.
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
-    /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane. The
-    /// first ones are repeated at the end: every window of a centred book is a slice.
-    cyclic: [u32; 256 + WINDOW],
+    /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane.
+    by_symbol: [u32; 256],
+    /// The symbols that occur, ascending: tens of books are priced on them.
+    present: [u8; 256],
+    distinct: usize,
     /// Exact zeros in an exponent plane.
     zeros: u32,
 }
@@ -57,21 +59,21 @@ impl Counts {
     /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
     /// none.
     pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8]) -> Self {
-        let mut by_symbol = bytes::histogram(platform, symbols);
         let zeros = platform.run(|| nonzero.iter().map(|&n| u32::from(n == 0)).sum());
+        Self::new(bytes::histogram(platform, symbols), zeros)
+    }
+
+    /// From counts that still include the zeros.
+    fn new(mut by_symbol: [u32; 256], zeros: u32) -> Self {
         by_symbol[0] -= zeros;
-        Self::new(&by_symbol, zeros)
-    }
-
-    fn new(by_symbol: &[u32; 256], zeros: u32) -> Self {
-        let mut cyclic = [0; 256 + WINDOW];
-        cyclic[..256].copy_from_slice(by_symbol);
-        cyclic[256..].copy_from_slice(&by_symbol[..WINDOW]);
-        Self { cyclic, zeros }
-    }
-
-    fn by_symbol(&self) -> &[u32] {
-        &self.cyclic[..256]
+        let (mut present, mut distinct) = ([0; 256], 0);
+        for (symbol, &count) in (0..=u8::MAX).zip(&by_symbol) {
+            if count > 0 {
+                present[distinct] = symbol;
+                distinct += 1;
+            }
+        }
+        Self { by_symbol, present, distinct, zeros }
     }
 
     /// Counts a sample: runs of 64 symbols, evenly spread.
@@ -86,30 +88,24 @@ impl Counts {
             let nonzero = nonzero.get(run).unwrap_or(&[]);
             zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
         }
-        by_symbol[0] -= zeros;
-        Self::new(&by_symbol, zeros)
+        Self::new(by_symbol, zeros)
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
     pub(crate) fn add_to(&self, histogram: &mut [u64]) {
-        let counts = self.by_symbol().iter().chain([&self.zeros]);
+        let counts = self.by_symbol.iter().chain([&self.zeros]);
         for (total, &count) in histogram.iter_mut().zip(counts) {
             *total += u64::from(count);
         }
     }
 
     fn present(&self) -> impl Iterator<Item = (u8, u64)> {
-        let counts = self.by_symbol().iter().enumerate();
-        counts.filter(|(_, c)| **c > 0).map(|(s, &c)| (s as u8, u64::from(c)))
-    }
-
-    /// Symbols that are not exact zeros.
-    fn ordinary(&self) -> u64 {
-        self.by_symbol().iter().map(|&c| u64::from(c)).sum()
+        let symbols = self.present[..self.distinct].iter();
+        symbols.map(|&symbol| (symbol, u64::from(self.by_symbol[usize::from(symbol)])))
     }
 
     fn total(&self) -> u64 {
-        self.ordinary() + u64::from(self.zeros)
+        self.by_symbol.iter().map(|&c| u64::from(c)).sum::<u64>() + u64::from(self.zeros)
     }
 
     /// The one symbol that everything is, if so.
@@ -145,41 +141,53 @@ pub(crate) enum Source {
 pub(crate) enum Coding {
     Raw,
     Constant(u8),
-    Coded { source: Source, base: u8 },
+    Coded(Coded),
+}
+
+/// Coding with a book, and what the counts say will come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Coded {
+    pub(crate) source: Source,
+    /// The exponent of slot 0 of a centred book.
+    pub(crate) base: u8,
+    /// Bits of the code words; an upper bound on the stream.
+    pub(crate) code_bits: u64,
+    /// Symbols that take the escape.
+    pub(crate) escapes: u64,
 }
 
 /// A decision about a plane, with its consequences.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) coding: Coding,
-    /// Bits of the code words; an upper bound on the stream.
-    pub(crate) code_bits: u64,
-    /// Symbols that take the escape.
-    pub(crate) escapes: u64,
-    /// Bytes of everything stored for this plane, an upper bound; residue saved by coding zeros
-    /// apart is taken off.
-    cost: i64,
+    /// Bytes of everything stored for this plane, an upper bound.
+    stored: usize,
+    /// Bits of residue that this plan makes unnecessary, because it codes zeros apart.
+    saved_bits: u64,
 }
 
 impl Plan {
     pub(crate) const fn constant(symbol: u8) -> Self {
-        Self { coding: Coding::Constant(symbol), code_bits: 0, escapes: 0, cost: 2 }
+        Self { coding: Coding::Constant(symbol), stored: 2, saved_bits: 0 }
     }
 
     pub(crate) const fn raw(symbols: usize, width: u8) -> Self {
-        let cost = 1 + packed_bytes(symbols, width) as i64;
-        Self { coding: Coding::Raw, code_bits: 0, escapes: 0, cost }
+        Self { coding: Coding::Raw, stored: 1 + packed_bytes(symbols, width), saved_bits: 0 }
     }
 
-    /// Bytes this plan is worth; may be negative, because zeros that are coded apart save residue.
-    pub(crate) const fn cost(&self) -> i64 {
-        self.cost
+    /// Bytes of everything stored for this plane, an upper bound.
+    pub(crate) const fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// What plans for one plane are compared by: bits stored, less those saved in other planes.
+    const fn merit(&self) -> i64 {
+        8 * self.stored as i64 - self.saved_bits as i64
     }
 }
 
 /// What a plan depends on beside the counts.
 pub(crate) struct Wish<'a> {
-    pub(crate) platform: Platform,
     pub(crate) plane: &'a Plane,
     /// Symbols in the plane.
     pub(crate) symbols: usize,
@@ -203,7 +211,7 @@ impl Wish<'_> {
         let embed = self.level == Level::Max
             || (self.candidates.is_empty() && self.plane.role == Role::Symbols);
         let made = if embed { self.make_book(counts, embedded) } else { None };
-        [raw].into_iter().chain(resident).chain(made).min_by_key(|plan| plan.cost).unwrap_or(raw)
+        [raw].into_iter().chain(resident).chain(made).min_by_key(Plan::merit).unwrap_or(raw)
     }
 
     fn best_resident(&self, counts: &Counts, choosing: &Counts) -> Option<Plan> {
@@ -241,25 +249,10 @@ impl Wish<'_> {
     /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
         let prices = book.prices();
-        let escape = u64::from(book.lengths().escape()) + ESCAPE_RAW_BITS;
-        let (coded, zero_price) = match self.plane.alphabet() {
-            Alphabet::Centred => {
-                let window = &counts.cyclic[usize::from(base)..][..WINDOW];
-                let (coded, inside) = self.platform.run(|| weigh(window, &prices[..WINDOW]));
-                let zero_price = match usize::from(0u8.wrapping_sub(base)) {
-                    slot if slot < WINDOW => u64::from(prices[slot]),
-                    _ => escape,
-                };
-                let outside = counts.ordinary() - u64::from(inside);
-                (u64::from(coded) + outside * escape, zero_price)
-            }
-            Alphabet::Plain { .. } => {
-                let (coded, _) = self.platform.run(|| weigh(counts.by_symbol(), prices));
-                (u64::from(coded), u64::from(prices[0]))
-            }
-        };
+        let one = |symbol: u8| u64::from(prices[usize::from(symbol.wrapping_sub(base))]);
+        let coded: u64 = counts.present().map(|(symbol, count)| count * one(symbol)).sum();
         let zero = match book.lengths().zero() {
-            0 => zero_price + self.residue_bits,
+            0 => one(0) + self.residue_bits,
             length => u64::from(length),
         };
         coded + u64::from(counts.zeros) * zero
@@ -290,12 +283,12 @@ impl Wish<'_> {
         let zeros = u64::from(counts.zeros);
         let unsaved = if apart { 0 } else { zeros * self.residue_bits };
         let code_bits = self.price(book, base, counts) - unsaved - escaped * ESCAPE_RAW_BITS;
-        let saved = if apart { zeros * self.residue_bits } else { 0 };
+        let saved_bits = if apart { zeros * self.residue_bits } else { 0 };
         let header = coded_header_bytes(lengths, book_bytes);
         let stored =
             header + lanes::states_bytes(book.limit()) + (code_bits / 8 + escaped) as usize;
-        let cost = stored as i64 - (saved / 8) as i64;
-        Plan { coding: Coding::Coded { source, base }, code_bits, escapes: escaped, cost }
+        let coding = Coding::Coded(Coded { source, base, code_bits, escapes: escaped });
+        Plan { coding, stored, saved_bits }
     }
 
     /// Makes the best book for the counts and prices it, its own bytes included.
@@ -304,7 +297,7 @@ impl Wish<'_> {
         let total = counts.total();
         // 16-bit states are worth more than long codes when there are few symbols.
         let limit = if total < 8192 { CodeLimit::Short } else { CodeLimit::Long };
-        let mut weights: Vec<f64> = counts.by_symbol().iter().map(|&c| f64::from(c)).collect();
+        let mut weights: Vec<f64> = counts.by_symbol.iter().map(|&c| f64::from(c)).collect();
         let built = match alphabet {
             Alphabet::Centred => {
                 weights.push(f64::from(counts.zeros));
@@ -326,16 +319,6 @@ impl Wish<'_> {
         let book_bytes = built.lengths.write_to(&mut bytes);
         Some(self.coded(embedded, Source::Embedded, built.base, counts, book_bytes))
     }
-}
-
-/// Sum of the counts times their prices, and sum of the counts. A block holds at most 2²⁰ symbols of at
-/// most 20 bits, so that 32 bits hold both.
-#[inline(always)]
-fn weigh(counts: &[u32], prices: &[u8]) -> (u32, u32) {
-    let pairs = counts.iter().zip(prices);
-    pairs.fold((0, 0), |(cost, total), (&count, &price)| {
-        (cost + count * u32::from(price), total + count)
-    })
 }
 
 /// Bytes of a coded plane's header: mode, embedded book, base, zeros, stream length, escapes.

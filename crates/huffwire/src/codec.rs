@@ -18,6 +18,10 @@ pub const POISON: u8 = 0xff;
 
 const CHECKSUM_BYTES: usize = 4;
 
+/// Bytes at the start of a block that hold everything [`Decoder::inspect_block`] looks at, whatever the
+/// block: checksum, layout, and the headers of up to 8 planes with a codebook in each.
+pub const INSPECT_BYTES: usize = CHECKSUM_BYTES + block::MAX_HEADER_BYTES;
+
 /// How to encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodeOptions {
@@ -283,7 +287,8 @@ impl Decoder {
     }
 
     /// What a block made by [`Encoder::encode_block`] says of itself; `bytes` is the size of its
-    /// elements.
+    /// elements. Only the first [`INSPECT_BYTES`] of the block are needed, so its checksum is not
+    /// verified.
     ///
     /// # Errors
     /// A typed error when the block's header cannot be read.
@@ -294,7 +299,8 @@ impl Decoder {
         block: &[u8],
         bytes: usize,
     ) -> Result<BlockInfo> {
-        BlockInfo::read(&self.set, element, verified(checksums, block)?, bytes)
+        let body = if checksums { split_checksum(block)?.1 } else { block };
+        BlockInfo::read(&self.set, element, body, bytes)
     }
 
     pub(crate) fn block_from(
@@ -329,18 +335,18 @@ fn verified(checksums: bool, block: &[u8]) -> Result<&[u8]> {
     if !checksums {
         return Ok(block);
     }
-    let Some((stored, body)) = block.split_first_chunk() else {
-        return Err(Error::Truncated {
-            what: "a block",
-            offset: 0,
-            needed: CHECKSUM_BYTES,
-            available: block.len(),
-        });
-    };
-    let (stored, computed) = (u32::from_le_bytes(*stored), crc32c(body));
+    let (stored, body) = split_checksum(block)?;
+    let computed = crc32c(body);
     if stored == computed {
         Ok(body)
     } else {
         Err(Error::Checksum { what: "a block", stored, computed })
     }
+}
+
+fn split_checksum(block: &[u8]) -> Result<(u32, &[u8])> {
+    let (what, needed, available) = ("a block", CHECKSUM_BYTES, block.len());
+    let truncated = Error::Truncated { what, offset: 0, needed, available };
+    let (stored, body) = block.split_first_chunk().ok_or(truncated)?;
+    Ok((u32::from_le_bytes(*stored), body))
 }

@@ -62,7 +62,7 @@ pub mod pmf;
 
 pub use choose::{Choice, Level};
 pub use codebook::{Codebook, CodebookId, CodebookSet, SetId};
-pub use codec::{Decoder, EncodeOptions, Encoder, POISON};
+pub use codec::{Decoder, EncodeOptions, Encoder, INSPECT_BYTES, POISON};
 pub use element::{ElementType, UnknownElementType};
 pub use error::{Error, Result};
 pub use format::{file, message};

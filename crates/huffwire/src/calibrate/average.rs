@@ -1,8 +1,7 @@
 //! Averaging the PMFs of shards, and finding groups of shards that deserve a book of their own.
 
 use super::profile::ZERO;
-use crate::codebook::build::Built;
-use crate::codebook::{Alphabet, WINDOW};
+use crate::codebook::Codebook;
 use crate::pmf::Pmf;
 
 /// Where the mean exponent of a shard is put before averaging.
@@ -75,31 +74,13 @@ impl Shard {
         costs.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.abs().cmp(&b.1.abs()))).unwrap_or_default()
     }
 
-    /// Bits per symbol that a book spends on this shard, at the base that suits it best.
-    pub(super) fn bits(&self, built: &Built, centred: bool) -> f64 {
-        let lengths = &built.lengths;
-        if !centred {
-            let bits = |(symbol, p): (usize, &f64)| p * lengths.bits(symbol as u8) as f64;
-            return self.p.iter().enumerate().map(bits).sum();
-        }
-        debug_assert_eq!(lengths.alphabet(), Alphabet::Centred);
-        let outside = lengths.bits(WINDOW as u8) as f64;
-        let zero = match lengths.zero() {
-            0 => outside,
-            length => f64::from(length),
-        };
-        let at_base = |base: u8| {
-            let bits = |(symbol, p): (usize, &f64)| match symbol {
-                ZERO => p * zero,
-                symbol => match (symbol as u8).wrapping_sub(base) {
-                    slot if usize::from(slot) < WINDOW => p * lengths.bits(slot) as f64,
-                    _ => p * outside,
-                },
-            };
-            self.p.iter().enumerate().map(bits).sum::<f64>()
-        };
-        let bases = (-2..=2).map(|shift| built.base.wrapping_add_signed(shift));
-        bases.map(at_base).fold(f64::INFINITY, f64::min)
+    /// Bits per symbol that a book spends on this shard, at the base nearest to `base` that suits it
+    /// best.
+    pub(super) fn bits(&self, book: &Codebook, base: u8) -> f64 {
+        let Some(pmf) = Pmf::from_weights(&self.p) else { return 0.0 };
+        let shifts = if self.centred { -2..=2 } else { 0..=0 };
+        let at = |shift| pmf.codebook_bits(book, base.wrapping_add_signed(shift));
+        shifts.map(at).fold(f64::INFINITY, f64::min)
     }
 }
 

@@ -14,7 +14,7 @@ use average::{Cluster, Shard};
 pub use profile::{Ideal, Profile};
 
 use crate::codebook::build::{self, Built, Effort};
-use crate::codebook::{Binding, CodeLimit, CodebookSet, SetBuilder};
+use crate::codebook::{Binding, CodeLimit, Codebook, CodebookSet, SetBuilder};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::planes::{Layout, Plane, Role, SymbolRule};
@@ -281,8 +281,10 @@ fn make_plane(
             .iter()
             .map(|cluster| build_book(cluster, plane, limit))
             .collect::<Result<_>>()?;
+        let tables: Vec<(Codebook, u8)> =
+            books.iter().map(|built| (Codebook::new(built.lengths), built.base)).collect();
         let bits = aligned.iter().map(|shard| {
-            let bits = books.iter().map(|built| shard.bits(built, plane.centred));
+            let bits = tables.iter().map(|(book, base)| shard.bits(book, *base));
             bits.fold(f64::INFINITY, f64::min)
         });
         let mean = bits.sum::<f64>() / count;

@@ -244,6 +244,10 @@ pub fn centred(pmf: &Pmf, limit: CodeLimit, effort: Effort) -> Result<Built> {
     let window: Vec<f64> = (0..WINDOW).map(|slot| exponents[(start + slot) % 256]).collect();
     let outside = (1.0 - zero - window.iter().sum::<f64>()).max(0.0);
     let mut weights = window;
+    if outside + zero >= 1.0 {
+        // Zeros and nothing else: some exponent must have a code all the same.
+        weights[WINDOW / 2] = f64::MIN_POSITIVE;
+    }
     if zero > 0.0 {
         weights.push(zero);
     }
@@ -302,7 +306,10 @@ fn best_code(
     // compaction of the raw plane, which the code lengths do not show.
     let zero = weights.len() > WINDOW && centred;
     let mut best: Option<Code> = None;
+    // Next to the zero there must be an exponent, or there would be nothing to write down.
+    let least = if zero { 2 } else { 1 };
     for k in direct_counts(&heaviest_first, weights, limit, effort) {
+        let k = k.max(least).min(all);
         let mut chosen: Vec<usize> = heaviest_first[..k].to_vec();
         if zero && !chosen.contains(&WINDOW) {
             chosen.pop();

@@ -45,7 +45,7 @@ impl Codebook {
                 self.decode.resize(windows, 1 << (8 + length) | u32::from(slot));
             }
         }
-        for (slot, price) in (0..=last).zip(&mut self.prices) {
+        for (slot, price) in (0..=u8::MAX).zip(&mut self.prices) {
             *price = lengths.bits(slot) as u8;
         }
         if let Some(escape_slot) = escape_slot {
@@ -78,7 +78,8 @@ impl Codebook {
         &self.decode
     }
 
-    /// By slot of an ordinary symbol: the bits it costs, escape and raw symbol included.
+    /// By slot: the bits that an ordinary symbol costs, escape and raw symbol included. In a centred book
+    /// slots from 62 on stand for exponents outside the window.
     #[must_use]
     pub const fn prices(&self) -> &[u8; 256] {
         &self.prices

@@ -166,6 +166,7 @@ impl Lengths {
         let unit = 1u32 << limit;
         let (mut kraft, mut beyond_six, mut uncoded) = (0u32, 0u32, 0usize);
         let slots = self.alphabet.slots();
+        let mut direct = false;
         let mut slot = 0;
         while slot < slots {
             let length = self.by_slot[slot];
@@ -175,6 +176,7 @@ impl Lengths {
             if length == 0 {
                 uncoded += 1;
             } else {
+                direct |= slot < self.alphabet.symbols();
                 kraft += unit >> length;
                 if length > 6 {
                     beyond_six += unit >> length;
@@ -196,6 +198,8 @@ impl Lengths {
             }
         } else if self.escape == 0 {
             return Some("a centred codebook needs an escape");
+        } else if !direct {
+            return Some("a centred codebook without a code for any exponent");
         }
         if kraft != unit {
             return Some("the code is not complete: its Kraft sum is not 1");

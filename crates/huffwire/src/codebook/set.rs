@@ -261,13 +261,16 @@ impl SetBuilder {
     /// Says what books are for.
     ///
     /// # Errors
-    /// [`Error::InvalidCodebook`] when the binding names no book, a book that is not there, a plane
-    /// beyond the last, or a book of another alphabet than the plane's.
+    /// [`Error::InvalidCodebook`] when the binding names no book, one twice, one that is not there, a
+    /// plane beyond the last, or a book of another alphabet than the plane's.
     pub fn bind(&mut self, binding: Binding) -> Result<()> {
         if binding.books.is_empty() || usize::from(binding.plane) >= MAX_PLANES {
             return Err(Error::codebook("a binding without a book or without a plane"));
         }
-        for &number in &binding.books {
+        for (index, &number) in binding.books.iter().enumerate() {
+            if binding.books[..index].contains(&number) {
+                return Err(Error::codebook(format!("codebook {number} is bound twice")));
+            }
             let held = self.books.len();
             let book = self.books.get(usize::from(number));
             let book = book.ok_or(Error::UnknownCodebook { number, held })?;

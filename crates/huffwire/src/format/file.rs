@@ -230,6 +230,9 @@ impl Directory {
             if !is_plain_name(&name) {
                 return Err(reader.malformed(format!("{name:?} is no plain file name")));
             }
+            if sources.iter().any(|source: &Source| source.name == name) {
+                return Err(reader.malformed(format!("two original files named {name:?}")));
+            }
             let mut items = Vec::new();
             for _ in 0..reader.varint()? {
                 let item = read_item(&mut reader, block_log2, checksums, next_block)?;
@@ -322,12 +325,22 @@ pub struct Writer {
 
 impl Writer {
     /// A file whose blocks are coded with `set`, which is embedded if `embed` says so.
-    #[must_use]
-    pub fn new(set: &Arc<CodebookSet>, embed: bool, checksums: bool, block_log2: u8) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a block size outside 1 KiB to 1 MiB.
+    pub fn new(
+        set: &Arc<CodebookSet>,
+        embed: bool,
+        checksums: bool,
+        block_log2: u8,
+    ) -> Result<Self> {
+        if !block::BLOCK_LOG2.contains(&block_log2) {
+            return Err(Error::InvalidOption("block_log2 must lie in 10..=20".into()));
+        }
         let embedded = embed.then(|| Arc::clone(set));
         let directory =
             Directory { checksums, block_log2, set: set.id(), embedded, sources: Vec::new() };
-        Self { directory, offset: HEADER_BYTES as u64 }
+        Ok(Self { directory, offset: HEADER_BYTES as u64 })
     }
 
     /// The first bytes of the file.
@@ -339,10 +352,14 @@ impl Writer {
     /// Begins an original file.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the name is not a plain file name.
+    /// [`Error::Malformed`] when the name is not a plain file name, or taken.
     pub fn begin_source(&mut self, name: &str) -> Result<()> {
         if !is_plain_name(name) {
             let detail = format!("{name:?} is no plain file name");
+            return Err(Error::malformed("a source", 0, detail));
+        }
+        if self.directory.sources.iter().any(|source| source.name == name) {
+            let detail = format!("two original files named {name:?}");
             return Err(Error::malformed("a source", 0, detail));
         }
         self.directory.sources.push(Source { name: name.to_owned(), items: Vec::new() });
@@ -365,15 +382,25 @@ impl Writer {
     /// Announces the next block of the current item.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] before the first item, or when the previous block of the item was
-    /// not a full one.
+    /// [`Error::InvalidOption`] before the first item, for sizes that no reader would accept, or when
+    /// the previous block of the item was not a full one.
     pub fn push_block(&mut self, raw_bytes: usize, coded_bytes: usize) -> Result<()> {
         let item = self.directory.sources.last_mut().and_then(|source| source.items.last_mut());
         let item = item.ok_or(Error::InvalidOption("a block outside an item".into()))?;
         let size = Item::block_bytes(item.element, item.block_log2) as u64;
-        let fits = raw_bytes > 0 && raw_bytes as u64 <= size;
-        if !fits || !item.raw_bytes.is_multiple_of(size) {
+        let whole = raw_bytes.is_multiple_of(item.element.unit_bytes());
+        if raw_bytes == 0 || raw_bytes as u64 > size || !whole {
+            return Err(Error::InvalidOption(
+                "a block holds whole units, and no more than fit".into(),
+            ));
+        }
+        if !item.raw_bytes.is_multiple_of(size) {
             return Err(Error::InvalidOption("only the last block of an item may be short".into()));
+        }
+        if coded_bytes == 0 || coded_bytes > block_bound(raw_bytes, self.directory.checksums) {
+            return Err(Error::InvalidOption(
+                "a coded block of a size that blocks never have".into(),
+            ));
         }
         item.raw_bytes += raw_bytes as u64;
         item.blocks.push(coded_bytes as u32);

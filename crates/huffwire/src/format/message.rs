@@ -7,7 +7,7 @@ use super::block;
 use super::checksum::crc32c;
 use super::file::Item;
 use super::reader::Reader;
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, block_bound};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 
@@ -164,6 +164,7 @@ struct Blocks<'a> {
     reader: Reader<'a>,
     left: usize,
     block_bytes: usize,
+    checksums: bool,
 }
 
 impl<'a> Blocks<'a> {
@@ -171,7 +172,8 @@ impl<'a> Blocks<'a> {
         let mut reader = Reader::new(WHAT, message);
         reader.take(HEADER_BYTES)?;
         let block_bytes = Item::block_bytes(header.element, header.block_log2);
-        Ok(Self { reader, left: header.raw_bytes()?, block_bytes })
+        let (left, checksums) = (header.raw_bytes()?, header.checksums);
+        Ok(Self { reader, left, block_bytes, checksums })
     }
 
     fn next_block(&mut self) -> Result<Option<(usize, &'a [u8])>> {
@@ -180,6 +182,9 @@ impl<'a> Blocks<'a> {
         }
         let raw_bytes = self.left.min(self.block_bytes);
         let length = self.reader.u32()? as usize;
+        if length > block_bound(raw_bytes, self.checksums) {
+            return Err(self.reader.malformed("a block larger than blocks can be"));
+        }
         let block = self.reader.take(length)?;
         self.left -= raw_bytes;
         Ok(Some((raw_bytes, block)))

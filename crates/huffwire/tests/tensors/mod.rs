@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use huffwire::ElementType;
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 /// A tensor in memory.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub(crate) struct Tensor {
 pub(crate) struct Batch {
     pub(crate) name: String,
     pub(crate) tensors: Vec<Tensor>,
+    /// Whether these come from training.
+    pub(crate) real: bool,
 }
 
 impl Batch {
@@ -39,22 +42,18 @@ impl Batch {
             PathBuf::from,
         );
         let path = folder.join(&name).with_extension("safetensors");
-        let tensors = match std::fs::read(&path) {
-            Ok(file) => SafeTensors::deserialize(&file)
-                .unwrap()
-                .iter()
-                .map(|(name, view)| Tensor {
-                    name: name.to_owned(),
-                    element: ElementType::Bf16,
-                    bytes: view.data().to_vec(),
-                })
-                .collect(),
-            Err(_) => {
-                println!("no {}: {name} is generated", path.display());
-                generated(kind, step, spread)
-            }
+        let Ok(file) = std::fs::read(&path) else {
+            println!("no {}: {name} is generated", path.display());
+            let tensors = generated(kind, step, spread);
+            return Self { name, tensors, real: false };
         };
-        Self { name, tensors }
+        let tensor = |(name, view): (&str, TensorView<'_>)| Tensor {
+            name: name.to_owned(),
+            element: ElementType::Bf16,
+            bytes: view.data().to_vec(),
+        };
+        let tensors = SafeTensors::deserialize(&file).unwrap().iter().map(tensor).collect();
+        Self { name, tensors, real: true }
     }
 }
 

@@ -1,0 +1,531 @@
+//! The command line. The doc comments here are the help texts.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use huffwire::codebook::CodeLimit;
+use huffwire::{Choice, ElementType, EncodeOptions, Level, SymbolRule};
+
+/// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
+///
+/// Every bit of the input comes back: NaN payloads, negative zeros, file headers. A bf16 model
+/// shrinks by about a third.
+#[derive(Debug, Parser)]
+#[command(
+    name = "huffwire",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  huffwire demo                                   what this is about, in 20 seconds
+  huffwire compress model.safetensors             writes model.safetensors.hw
+  huffwire decompress model.safetensors.hw        writes model.safetensors
+  huffwire decompress m.hw --tensor lm_head.weight --as npy -o head.npy"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a little network and show what fixed codebooks make of its tensors.
+    Demo(DemoArgs),
+    /// Compress a tensor file, or a sharded model, into one .hw file.
+    Compress(CompressArgs),
+    /// Restore the original files from a .hw file, or take one tensor out of it.
+    Decompress(DecompressArgs),
+    /// Show what is in a .hw file or a codebook file.
+    Inspect(InspectArgs),
+    /// Decode all of a .hw file and report every damaged block.
+    Verify(VerifyArgs),
+    /// Make codebooks from tensors of the kind that is to be compressed.
+    Calibrate(CalibrateArgs),
+    /// List, show, export and import codebooks.
+    #[command(subcommand)]
+    Codebooks(CodebooksCommand),
+    /// Print the completion script for a shell.
+    Completions(CompletionsArgs),
+}
+
+/// Flags of every command that works for a while.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Threads to use [default: one for each core]. The output does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Report as one JSON object, on standard output unless the data goes there.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but errors (and JSON, where asked for).
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Where the output goes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Output file, or - for standard output.
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite output that exists.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+/// Which codebooks to use instead of the built-in ones.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CodebooksArg {
+    /// Codebooks to use instead of the built-in ones: a file made by `huffwire calibrate`, its JSON
+    /// export, or a .hw file that embeds them.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) codebooks: Option<PathBuf>,
+}
+
+/// What a raw file consists of.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RawArgs {
+    /// Take the input as a raw file of elements of this type: bf16, f16, f32, f64, e4m3, e5m2, i8,
+    /// u8, int64, ...
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) dtype: Option<Dtype>,
+    /// Shape of a raw file [default: one dimension].
+    #[arg(long, value_name = "D,D,...", value_delimiter = ',', requires = "dtype")]
+    pub(crate) shape: Option<Vec<u64>>,
+}
+
+/// How to encode.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CoderArgs {
+    /// What the symbols of the Huffman code are.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) symbols: Symbols,
+    /// How much work goes into the size.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) level: LevelArg,
+    /// How the codebook of a block is chosen.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) choose: Choose,
+    /// Bytes of elements in a block: a power of two from 1K to 1M. Larger blocks save a little
+    /// more, smaller ones are quicker to reach.
+    #[arg(long, value_name = "SIZE", default_value = "128K")]
+    pub(crate) block_size: BlockSize,
+    /// Store no checksums: 4 bytes a block less, and damage may go unnoticed.
+    #[arg(long)]
+    pub(crate) no_checksums: bool,
+}
+
+impl CoderArgs {
+    pub(crate) fn options(&self) -> EncodeOptions {
+        EncodeOptions {
+            rule: self.symbols.into(),
+            level: match self.level {
+                LevelArg::Fast => Level::Fast,
+                LevelArg::Max => Level::Max,
+            },
+            choice: match self.choose {
+                Choose::Cheapest => Choice::Cheapest,
+                Choose::Sample => Choice::Sample,
+                Choose::Named => Choice::Named,
+            },
+            checksums: !self.no_checksums,
+            block_log2: self.block_size.log2,
+        }
+    }
+}
+
+/// Train a little network and show what fixed codebooks make of its tensors.
+///
+/// Needs no input. Books are made from one batch of training and used on a later one; the table
+/// compares them with what Shannon allows, with a Huffman code made for each shard, and with the
+/// built-in books.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Compress a tensor file, or a sharded model, into one .hw file.
+///
+/// Reads .safetensors, .npy, raw files (--dtype), and sharded models by their
+/// model.safetensors.index.json, with all shards that it names.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire compress model.safetensors
+  huffwire compress model.safetensors.index.json -o model.hw
+  huffwire compress gradients.bin --dtype bf16 --shape 4096,4096
+  huffwire compress model.safetensors --codebooks books.hwb --json
+  ssh host cat m.safetensors | huffwire compress - -o m.safetensors.hw")]
+pub(crate) struct CompressArgs {
+    /// File to compress, or - for standard input.
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) raw: RawArgs,
+    #[command(flatten)]
+    pub(crate) coder: CoderArgs,
+    #[command(flatten)]
+    pub(crate) codebooks: CodebooksArg,
+    /// Do not embed the codebooks of --codebooks, only name them: decompress then needs the same
+    /// --codebooks. Built-in ones are never embedded.
+    #[arg(long, requires = "codebooks")]
+    pub(crate) reference_codebooks: bool,
+    /// Print a line for each tensor, with what Shannon and Huffman codes would save (costs time).
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Restore the original files from a .hw file, or take one tensor out of it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire decompress model.safetensors.hw
+  huffwire decompress sharded-model.hw -o folder
+  huffwire decompress m.hw --tensor lm_head.weight -o head.bin
+  huffwire decompress m.hw --tensor lm_head.weight --range 0..1000 -o - | xxd")]
+pub(crate) struct DecompressArgs {
+    /// The .hw file, or - for standard input.
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    /// Output file, or - for standard output; a folder for a sharded model.
+    /// [default: IN without .hw; the folder of IN; for --tensor standard output]
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite output that exists.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Only this tensor, as raw little-endian bytes.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tensor: Option<String>,
+    /// Only these elements of the tensor, counted from 0, B not included; A or B may be missing.
+    #[arg(long, value_name = "A..B", requires = "tensor")]
+    pub(crate) range: Option<ElementRange>,
+    /// What to write a tensor as.
+    #[arg(long = "as", value_enum, default_value_t, requires = "tensor")]
+    pub(crate) format: TensorFormat,
+    #[command(flatten)]
+    pub(crate) codebooks: CodebooksArg,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Show what is in a .hw file or a codebook file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// A .hw file, or a codebook file; - for standard input.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) codebooks: CodebooksArg,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Decode all of a .hw file and report every damaged block.
+///
+/// Exits with 0 when everything decodes and all checksums agree, else with 1.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The .hw file, or - for standard input.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) codebooks: CodebooksArg,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Make codebooks from tensors of the kind that is to be compressed.
+///
+/// Every tensor counts as one shard. The distributions of all shards of a kind are averaged, each
+/// counting alike, and the average makes the codebook.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire calibrate step-1000.safetensors step-2000.safetensors -o books.hwb
+  huffwire compress step-3000.safetensors --codebooks books.hwb --choose named")]
+pub(crate) struct CalibrateArgs {
+    /// Files to learn from, as for compress.
+    #[arg(value_name = "IN", required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// The codebook file to write, or - for standard output.
+    #[arg(short, long, value_name = "BOOKS", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+    /// Overwrite output that exists.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) raw: RawArgs,
+    /// What the symbols of the Huffman code are.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) symbols: Symbols,
+    /// Which tensors share a codebook.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) kinds: Kinds,
+    /// Codebooks made for each kind, from groups of similar shards [default: 1, up to 4 for 8-bit
+    /// and smaller floats].
+    #[arg(long, value_name = "N")]
+    pub(crate) books_per_kind: Option<NonZeroUsize>,
+    /// The longest codes.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) codes: Codes,
+    /// Share of the probability that is spread evenly over all symbols [default: 0.001].
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) smoothing: Option<f64>,
+    /// Leave the built-in codebooks out, which serve tensors of other kinds.
+    #[arg(long)]
+    pub(crate) no_builtin: bool,
+    /// A name for the set, for people [default: calibrated].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CodebooksCommand {
+    /// List the codebooks of a file, or the built-in ones.
+    List {
+        /// Codebook file, its JSON export, or a .hw file that embeds codebooks.
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the codes of one codebook or of all: length and code of every symbol.
+    Show {
+        /// Codebook file and number of a book, both optional: `show`, `show 3`, `show books.hwb`,
+        /// `show books.hwb 3`.
+        #[arg(value_name = "[FILE] [NUMBER]", num_args = 0..=2, value_hint = ValueHint::FilePath)]
+        what: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write codebooks as JSON, to be read and edited.
+    Export {
+        /// Codebook file [default: the built-in codebooks].
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// JSON file to write [default: standard output].
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Make a codebook file from JSON.
+    Import {
+        /// JSON as written by export, or - for standard input.
+        #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+        input: PathBuf,
+        /// Codebook file to write, or - for standard output.
+        #[arg(short, long, value_name = "BOOKS", value_hint = ValueHint::FilePath)]
+        output: PathBuf,
+        /// Overwrite output that exists.
+        #[arg(short, long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  huffwire completions bash > ~/.local/share/bash-completion/completions/huffwire")]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Symbols {
+    /// What suits the type: exponents of floats, whole small floats, bytes of integers.
+    #[default]
+    Exponent,
+    /// Every byte, one codebook for all of them (arXiv 2601.10673).
+    Bytes,
+    /// Every byte, a codebook for each byte position of an element.
+    Planes,
+}
+
+impl From<Symbols> for SymbolRule {
+    fn from(symbols: Symbols) -> Self {
+        match symbols {
+            Symbols::Exponent => Self::Exponent,
+            Symbols::Bytes => Self::Bytes,
+            Symbols::Planes => Self::Planes,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LevelArg {
+    /// Only what is worth coding, with codebooks at hand.
+    #[default]
+    Fast,
+    /// Everything that gains, also with codebooks made for a block and stored in it.
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Choose {
+    /// Price all codebooks on the whole block, take the cheapest.
+    #[default]
+    Cheapest,
+    /// The same on a sample of the block.
+    Sample,
+    /// Only codebooks made for tensors of that name (see calibrate).
+    Named,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum TensorFormat {
+    /// Little-endian bytes and nothing else.
+    #[default]
+    Raw,
+    /// NumPy's .npy; bf16 as 2-byte void, smaller floats as bytes.
+    Npy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Kinds {
+    /// Tensors whose names differ only in numbers: the layers of a network.
+    #[default]
+    Names,
+    /// All tensors of an element type.
+    One,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Codes {
+    /// Up to 8 bits, rare symbols by an escape: fastest.
+    Short,
+    /// Up to 12 bits.
+    Long,
+    /// Long codes only where they save a noticeable share.
+    #[default]
+    Auto,
+}
+
+impl Codes {
+    pub(crate) const fn limit(self) -> Option<CodeLimit> {
+        match self {
+            Self::Short => Some(CodeLimit::Short),
+            Self::Long => Some(CodeLimit::Long),
+            Self::Auto => None,
+        }
+    }
+}
+
+/// An element type with the name that the user knows it by.
+#[derive(Debug, Clone)]
+pub(crate) struct Dtype {
+    pub(crate) name: String,
+    pub(crate) element: ElementType,
+}
+
+impl FromStr for Dtype {
+    type Err = huffwire::UnknownElementType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(Self { name: name.to_owned(), element: name.parse()? })
+    }
+}
+
+/// Bytes of elements in a block, as a power of two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockSize {
+    pub(crate) log2: u8,
+}
+
+impl FromStr for BlockSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let upper = text.trim().to_ascii_uppercase();
+        let digits = upper.trim_end_matches('B').trim_end_matches('I');
+        let (digits, unit) = match digits.strip_suffix('K') {
+            Some(digits) => (digits, 1 << 10),
+            None => digits.strip_suffix('M').map_or((digits, 1), |digits| (digits, 1 << 20)),
+        };
+        let bytes: Option<u64> = digits.parse().ok().and_then(|n: u64| n.checked_mul(unit));
+        match bytes {
+            Some(bytes @ 0x400..=0x10_0000) if bytes.is_power_of_two() => {
+                Ok(Self { log2: bytes.ilog2() as u8 })
+            }
+            _ => Err("a power of two from 1K to 1M is needed, such as 64K".to_owned()),
+        }
+    }
+}
+
+/// A range of elements; what is missing means from the first, or to the last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ElementRange {
+    start: Option<u64>,
+    end: Option<u64>,
+}
+
+impl ElementRange {
+    /// The range within a tensor of so many elements; `None` when it reaches outside.
+    pub(crate) fn within(self, elements: u64) -> Option<Range<u64>> {
+        let range = self.start.unwrap_or(0)..self.end.unwrap_or(elements);
+        (range.start <= range.end && range.end <= elements).then_some(range)
+    }
+}
+
+impl FromStr for ElementRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bound = |digits: &str| match digits.trim() {
+            "" => Ok(None),
+            digits => digits.parse().map(Some).map_err(|_| format!("{digits:?} is no number")),
+        };
+        let (start, end) = text.split_once("..").ok_or("a range looks like 100..200")?;
+        Ok(Self { start: bound(start)?, end: bound(end)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn block_sizes() {
+        let log2 = |text: &str| text.parse::<BlockSize>().ok().map(|size| size.log2);
+        assert_eq!(log2("128K"), Some(17));
+        assert_eq!(log2("64KiB"), Some(16));
+        assert_eq!(log2("1m"), Some(20));
+        assert_eq!(log2("1024"), Some(10));
+        for text in ["", "K", "512", "2M", "100K", "-1K", "99999999999999999999M"] {
+            assert_eq!(log2(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let within = |text: &str| text.parse::<ElementRange>().unwrap().within(10);
+        assert_eq!(within("2..5"), Some(2..5));
+        assert_eq!(within("..5"), Some(0..5));
+        assert_eq!(within("5.."), Some(5..10));
+        assert_eq!(within("10..10"), Some(10..10));
+        assert_eq!(within("5..11"), None);
+        assert_eq!(within("6..5"), None);
+        assert!("5".parse::<ElementRange>().is_err());
+        assert!("a..b".parse::<ElementRange>().is_err());
+    }
+}

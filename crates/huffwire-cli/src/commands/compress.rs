@@ -1,0 +1,231 @@
+//! `huffwire compress`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use huffwire::{CodebookSet, Level, SymbolRule};
+use serde::Serialize;
+
+use crate::args::CompressArgs;
+use crate::books;
+use crate::input::{self, Original};
+use crate::input_file::{InputFile, is_dash};
+use crate::output::Output;
+use crate::pack::{Analysis, Packed, Packing};
+use crate::pipeline::Workers;
+use crate::progress;
+use crate::report::{Stream, Table, percent, printable, saving, size};
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    raw_bytes: u64,
+    /// The whole .hw file.
+    coded_bytes: u64,
+    saving_percent: f64,
+    tensors: Vec<TensorReport<'a>>,
+    /// Bytes of the originals that are no tensor, such as their headers.
+    other_raw_bytes: u64,
+    other_coded_bytes: u64,
+    /// File header, directory and trailer.
+    container_bytes: u64,
+    codebook_set: String,
+    codebook_set_embedded: bool,
+    symbols: &'static str,
+    level: &'static str,
+    seconds: f64,
+}
+
+/// One tensor.
+#[derive(Debug, Serialize)]
+struct TensorReport<'a> {
+    name: &'a str,
+    source: &'a str,
+    dtype: &'a str,
+    /// The type that it was coded as.
+    element: &'static str,
+    shape: &'a [u64],
+    raw_bytes: u64,
+    coded_bytes: u64,
+    /// The codebooks of its blocks.
+    codebook: String,
+    layout: String,
+    /// Saved at the entropy of the tensor's own distribution.
+    shannon_saving_percent: f64,
+    /// Saved by a Huffman code made for this very tensor, its codebook not counted.
+    huffman_saving_percent: f64,
+    saving_percent: f64,
+}
+
+/// Compresses a file.
+pub(crate) fn run(args: &CompressArgs) -> Result<()> {
+    let started = Instant::now();
+    let workers = Workers::new(args.common.threads)?;
+    let set = books::load_or_builtin(args.codebooks.codebooks.as_deref())?;
+    let builtin = set.id() == CodebookSet::builtin().id();
+    let packing = Packing {
+        set,
+        embed: !builtin && !args.reference_codebooks,
+        options: args.coder.options(),
+        analyse: args.common.json || args.verbose,
+    };
+    let originals = input::open(&args.input, &args.raw)?;
+    let target = target(args);
+    let inputs: Vec<&InputFile> = originals.iter().map(|original| &original.file).collect();
+    let mut output = Output::create(&target, args.output.force, &inputs)?;
+    let total = originals.iter().map(|original| original.file.bytes()).sum();
+    let bar = progress::bytes(total, args.common.quiet);
+    let packed = packing.pack(&workers, &originals, &mut output, |bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    let label = output.label().to_owned();
+    output.finish()?;
+
+    let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
+    let seconds = started.elapsed().as_secs_f64();
+    if args.common.json {
+        stream.print_json(&report(&packing, &packed, seconds))
+    } else if args.common.quiet {
+        Ok(())
+    } else {
+        let report = report(&packing, &packed, seconds);
+        let mut text = if args.verbose { table(&report) } else { String::new() };
+        text.push_str(&summary(&report, &originals, &label));
+        stream.print(&text)
+    }
+}
+
+/// The file to write: as the user said, else the input's name with `.hw`.
+fn target(args: &CompressArgs) -> PathBuf {
+    let with_suffix = |path: &Path| {
+        let mut name = OsString::from(path.as_os_str());
+        name.push(".hw");
+        PathBuf::from(name)
+    };
+    match &args.output.output {
+        Some(folder) if folder.is_dir() && !is_dash(&args.input) => {
+            let name = args.input.file_name().map(Path::new);
+            name.map_or_else(|| folder.clone(), |name| folder.join(with_suffix(name)))
+        }
+        Some(path) => path.clone(),
+        None if is_dash(&args.input) => PathBuf::from("-"),
+        None => with_suffix(&args.input),
+    }
+}
+
+fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a> {
+    let directory = &packed.directory;
+    let none = Analysis::default();
+    let sources = directory.sources.iter();
+    let items = sources.flat_map(|source| source.items.iter().map(move |item| (source, item)));
+    let mut tensors = Vec::new();
+    let (mut other_raw_bytes, mut other_coded_bytes) = (0, 0);
+    for (index, (source, item)) in items.enumerate() {
+        let (raw, coded) = (item.raw_bytes, item.coded_bytes());
+        let Some(tensor) = &item.tensor else {
+            other_raw_bytes += raw;
+            other_coded_bytes += coded;
+            continue;
+        };
+        let analysis = packed.analyses.get(index).unwrap_or(&none);
+        let ideal = analysis.profile.as_ref().map(|profile| profile.ideal());
+        let ideal_saving = |bytes: Option<f64>| {
+            bytes.map_or(0.0, |bytes| huffwire::pmf::saving_percent(raw as f64, bytes))
+        };
+        tensors.push(TensorReport {
+            name: &tensor.name,
+            source: &source.name,
+            dtype: &tensor.dtype,
+            element: item.element.name(),
+            shape: &tensor.shape,
+            raw_bytes: raw,
+            coded_bytes: coded,
+            codebook: analysis.usage.codebooks(&packing.set),
+            layout: analysis.usage.layouts(),
+            shannon_saving_percent: ideal_saving(ideal.map(|ideal| ideal.shannon_bytes)),
+            huffman_saving_percent: ideal_saving(ideal.map(|ideal| ideal.huffman_bytes)),
+            saving_percent: saving(raw, coded),
+        });
+    }
+    let (raw_bytes, coded_bytes) = (directory.raw_bytes(), packed.bytes);
+    let blocks: u64 = directory.items().map(huffwire::file::Item::coded_bytes).sum();
+    Report {
+        raw_bytes,
+        coded_bytes,
+        saving_percent: saving(raw_bytes, coded_bytes),
+        tensors,
+        other_raw_bytes,
+        other_coded_bytes,
+        container_bytes: coded_bytes - blocks,
+        codebook_set: directory.set.to_string(),
+        codebook_set_embedded: directory.embedded.is_some(),
+        symbols: match packing.options.rule {
+            SymbolRule::Exponent => "exponent",
+            SymbolRule::Bytes => "bytes",
+            SymbolRule::Planes => "planes",
+        },
+        level: match packing.options.level {
+            Level::Fast => "fast",
+            Level::Max => "max",
+        },
+        seconds,
+    }
+}
+
+fn table(report: &Report<'_>) -> String {
+    let headings = ["tensor", "dtype", "size", "coded", "saved", "Huffman", "Shannon", "codebooks"];
+    let mut table = Table::new(headings).flush_left(1).flush_left(7);
+    for tensor in &report.tensors {
+        table.row([
+            printable(tensor.name),
+            printable(tensor.dtype),
+            size(tensor.raw_bytes),
+            size(tensor.coded_bytes),
+            percent(tensor.saving_percent),
+            percent(tensor.huffman_saving_percent),
+            percent(tensor.shannon_saving_percent),
+            tensor.codebook.clone(),
+        ]);
+    }
+    format!("{table}\n")
+}
+
+/// A line about the whole, and one for each type if there are several.
+fn summary(report: &Report<'_>, originals: &[Original], label: &str) -> String {
+    let mut types: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+    for tensor in &report.tensors {
+        let (count, raw, coded) = types.entry(tensor.dtype).or_default();
+        *count += 1;
+        *raw += tensor.raw_bytes;
+        *coded += tensor.coded_bytes;
+    }
+    let from = match originals {
+        [one] => one.file.label().to_owned(),
+        [index, ..] => format!("{} and its shards", index.file.label()),
+        [] => String::new(),
+    };
+    let mut text = format!(
+        "{} -> {}: {} -> {}, saved {}, {}/s\n",
+        printable(&from),
+        printable(label),
+        size(report.raw_bytes),
+        size(report.coded_bytes),
+        percent(report.saving_percent),
+        size((report.raw_bytes as f64 / report.seconds.max(1e-9)) as u64),
+    );
+    if types.len() > 1 {
+        for (dtype, (count, raw, coded)) in types {
+            let tensors = if count == 1 { "tensor" } else { "tensors" };
+            text.push_str(&format!(
+                "  {:<8} {count} {tensors}, {} -> {}, saved {}\n",
+                printable(dtype),
+                size(raw),
+                size(coded),
+                percent(saving(raw, coded)),
+            ));
+        }
+    }
+    text
+}

@@ -1,0 +1,50 @@
+//! How a failure reaches the user: one line, and an exit code.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+/// What a shell reports for a program that a closed pipe ended.
+const CLOSED_PIPE: u8 = 128 + 13;
+
+/// Prints the error and returns the exit code that goes with it. Says nothing when whoever read the
+/// output has closed it: they know.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let closed = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(closed) {
+        return ExitCode::from(CLOSED_PIPE);
+    }
+    // Nobody is left to hear that standard error is closed too.
+    let _ = writeln!(io::stderr(), "error: {}", message(error));
+    ExitCode::FAILURE
+}
+
+/// The causes, outermost first. Some errors repeat their cause in their own message, which is not
+/// printed twice.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.ends_with(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow!("checksum").context("block 3: checksum").context("x.hw");
+        assert_eq!(message(&error), "x.hw: block 3: checksum");
+    }
+}

@@ -1,0 +1,36 @@
+//! The `huffwire` program: compresses tensor files without losing a bit, and shows with what.
+//!
+//! Each command is a file in `commands`. What they share goes from left to right:
+//!
+//! ```text
+//! input (which bytes are which tensor) -> pipeline (blocks in parallel) -> output (all or nothing)
+//! ```
+
+mod args;
+mod books;
+mod commands;
+mod container;
+mod demo;
+mod failure;
+mod input;
+mod input_file;
+mod interrupt;
+mod output;
+mod pack;
+mod pipeline;
+mod progress;
+mod report;
+mod unpack;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    interrupt::remove_partial_files();
+    match commands::run(&args::Args::parse()) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}

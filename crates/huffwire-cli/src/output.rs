@@ -1,0 +1,172 @@
+//! Output that appears under its name only when it is complete.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
+
+use crate::input_file::{Identity, InputFile, is_dash};
+use crate::interrupt;
+
+/// Blocks of a tensor are larger than this; it gathers the many small writes around them.
+const BUFFER: usize = 1 << 16;
+
+/// A destination that was found fit to be written to. Dropped before [`Output::finish`] it leaves
+/// no trace, unless it is a stream.
+#[derive(Debug)]
+pub(crate) struct Output {
+    writer: BufWriter<Sink>,
+    label: String,
+    force: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// Standard output, a device, a pipe: written as it comes.
+    Stream(File),
+    /// A file beside the final one, which takes its place in the end.
+    File { temporary: NamedTempFile, target: PathBuf },
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stream(file) => file.write(bytes),
+            Self::File { temporary, .. } => temporary.as_file_mut().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stream(file) => file.flush(),
+            Self::File { temporary, .. } => temporary.as_file_mut().flush(),
+        }
+    }
+}
+
+impl Output {
+    /// Prepares to write to `path`, or to standard output for `-`.
+    ///
+    /// Refuses, before any work is done: a terminal (the output is binary), a file that exists
+    /// (unless `force`), and a file that is one of the `inputs`.
+    pub(crate) fn create(path: &Path, force: bool, inputs: &[&InputFile]) -> Result<Self> {
+        if is_dash(path) {
+            return Self::stdout(inputs);
+        }
+        let label = path.display().to_string();
+        refuse_inputs(&label, Identity::of(path), inputs)?;
+        // A link stays a link: what it points to is replaced.
+        let link = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
+        let target = link.unwrap_or_else(|| path.to_owned());
+        let sink = match fs::symlink_metadata(&target) {
+            Ok(metadata) if metadata.is_dir() => bail!("{label}: this is a folder"),
+            Ok(metadata) if !metadata.is_file() && !metadata.is_symlink() => {
+                let file = OpenOptions::new().write(true).open(&target);
+                Sink::Stream(file.with_context(|| format!("{label}: cannot be written to"))?)
+            }
+            Ok(_) if !force => bail!("{label}: already exists; pass --force to overwrite it"),
+            _ => Sink::File { temporary: temporary_beside(&target)?, target },
+        };
+        Ok(Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force })
+    }
+
+    fn stdout(inputs: &[&InputFile]) -> Result<Self> {
+        let stdout = io::stdout();
+        if stdout.is_terminal() {
+            bail!("standard output is a terminal and the output is binary; pass -o FILE");
+        }
+        let label = "standard output".to_owned();
+        refuse_inputs(&label, Identity::of_stream(&stdout), inputs)?;
+        let sink = Sink::Stream(stdout_file()?);
+        Ok(Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force: false })
+    }
+
+    /// How messages call this output.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Appends bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let context = || format!("{}: cannot be written", self.label);
+        self.writer.write_all(bytes).with_context(context)
+    }
+
+    /// Brings everything to the disk; what remains to be done cannot fail for want of space.
+    pub(crate) fn complete(mut self) -> Result<Complete> {
+        let context = format!("{}: cannot be written", self.label);
+        self.writer.flush().with_context(|| context.clone())?;
+        let (sink, _) = self.writer.into_parts();
+        if let Sink::File { temporary, .. } = &sink {
+            temporary.as_file().sync_all().context(context)?;
+        }
+        Ok(Complete { sink, label: self.label, force: self.force })
+    }
+
+    /// Completes the output and lets it appear under its name.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.complete()?.publish()
+    }
+}
+
+/// Output that is on the disk but has not got its name yet: several can appear together.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    sink: Sink,
+    label: String,
+    force: bool,
+}
+
+impl Complete {
+    /// Lets the file appear under its name.
+    pub(crate) fn publish(self) -> Result<()> {
+        let Sink::File { temporary, target } = self.sink else { return Ok(()) };
+        let persisted = if self.force {
+            temporary.persist(&target)
+        } else {
+            temporary.persist_noclobber(&target)
+        };
+        let context = || format!("{}: the finished file cannot get this name", self.label);
+        persisted.map(drop).map_err(|failed| failed.error).with_context(context)
+    }
+}
+
+fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&InputFile]) -> Result<()> {
+    if let Some(output) = output
+        && let Some(input) = inputs.iter().find(|input| input.is(&output))
+    {
+        bail!("{label}: input and output are the same file ({}); pass another -o", input.label());
+    }
+    Ok(())
+}
+
+fn temporary_beside(target: &Path) -> Result<NamedTempFile> {
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".huffwire-").suffix(".partial");
+    // Private by default; the finished file is to have the mode of any file that a program makes.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let context = || format!("{}: no file can be made in {}", target.display(), folder.display());
+    let temporary = builder.tempfile_in(folder).with_context(context)?;
+    interrupt::partial(temporary.path());
+    Ok(temporary)
+}
+
+/// Standard output without the line buffer in front of it.
+#[cfg(unix)]
+fn stdout_file() -> Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+#[cfg(windows)]
+fn stdout_file() -> Result<File> {
+    use std::os::windows::io::AsHandle;
+    Ok(File::from(io::stdout().as_handle().try_clone_to_owned()?))
+}

@@ -1,0 +1,29 @@
+//! Progress on standard error, when that is a terminal and the user wants to see it.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+/// A bar over `total` bytes, with speed and remaining time.
+pub(crate) fn bytes(total: u64, quiet: bool) -> ProgressBar {
+    let bar = bar(total, quiet);
+    with_template(bar, "{bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+}
+
+/// A bar over `total` steps.
+pub(crate) fn steps(total: u64, quiet: bool) -> ProgressBar {
+    with_template(bar(total, quiet), "{bar:32} step {pos}/{len}  {msg}  {eta} left")
+}
+
+fn bar(total: u64, quiet: bool) -> ProgressBar {
+    // `stderr()` hides the bar by itself when standard error is no terminal.
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    // An error drops the bar, and its message should not stand behind half a bar.
+    ProgressBar::with_draw_target(Some(total), target).with_finish(ProgressFinish::AndClear)
+}
+
+fn with_template(bar: ProgressBar, template: &str) -> ProgressBar {
+    // A template that cannot be parsed would be a mistake here; the default bar will do.
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar
+}

@@ -1,0 +1,141 @@
+//! Text for people and JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// Where a report goes: to standard error when the data go to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    /// Prints text that ends in a line break.
+    pub(crate) fn print(self, text: &str) -> Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(text.as_bytes())?;
+                out.flush()?;
+            }
+            Self::Stderr => io::stderr().lock().write_all(text.as_bytes())?,
+        }
+        Ok(())
+    }
+
+    /// Prints one JSON object.
+    pub(crate) fn print_json(self, value: &impl Serialize) -> Result<()> {
+        self.print(&(serde_json::to_string_pretty(value)? + "\n"))
+    }
+}
+
+/// A size: `17.7 MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {}", units[unit])
+}
+
+/// A percentage: `32.71 %`.
+pub(crate) fn percent(value: f64) -> String {
+    format!("{value:.2} %")
+}
+
+/// The saving in percent when `coded` bytes stand for `raw`.
+pub(crate) fn saving(raw: u64, coded: u64) -> f64 {
+    huffwire::pmf::saving_percent(raw as f64, coded as f64)
+}
+
+/// Dimensions: `[2, 3]`.
+pub(crate) fn shape(shape: &[u64]) -> String {
+    let dimensions: Vec<String> = shape.iter().map(u64::to_string).collect();
+    format!("[{}]", dimensions.join(", "))
+}
+
+/// A name from a file, made safe for a terminal.
+pub(crate) fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Columns of text, the first flush left, the others flush right.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+    left: Vec<usize>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
+        Self { rows: vec![headings.map(str::to_owned).to_vec()], left: vec![0] }
+    }
+
+    /// Sets another column flush left.
+    pub(crate) fn flush_left(mut self, column: usize) -> Self {
+        self.left.push(column);
+        self
+    }
+
+    /// Adds a row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.to_vec());
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let gap = if column > 0 { "  " } else { "" };
+                if self.left.contains(&column) {
+                    write!(line, "{gap}{cell:<width$}")?;
+                } else {
+                    write!(line, "{gap}{cell:>width$}")?;
+                }
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(999), "999 B");
+        assert_eq!(size(17_699_992), "17.7 MB");
+        assert_eq!(size(999_999), "1.00 MB");
+        assert_eq!(size(u64::MAX), "18447 PB");
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let mut table = Table::new(["name", "n"]);
+        table.row(["a".to_owned(), "10".to_owned()]);
+        table.row(["long name".to_owned(), "7".to_owned()]);
+        assert_eq!(table.to_string(), "name        n\na          10\nlong name   7\n");
+    }
+}

@@ -1,0 +1,152 @@
+//! Damaged .hw files: all damage is found, the message says where, and nothing is written.
+
+use huffwire::file::{self, Directory};
+use huffwire::{CodebookSet, Decoder};
+
+use crate::common::{Folder, bf16, noise, safetensors};
+
+const HW: &str = "m.safetensors.hw";
+
+/// A folder with a small .hw file of several blocks: coded, constant, verbatim, empty.
+fn small() -> Folder {
+    let folder = Folder::new();
+    let (a, b) = (bf16(1500, 1), noise(40, 2));
+    folder.write(
+        "m.safetensors",
+        &safetensors(&[
+            ("alpha", "BF16", &[1500], &a),
+            ("beta", "U8", &[40], &b),
+            ("gamma", "F32", &[8], &[0; 32]),
+            ("delta", "F32", &[0], &[]),
+        ]),
+    );
+    folder.ok(&["compress", "m.safetensors", "--block-size", "1K"]);
+    std::fs::remove_file(folder.path("m.safetensors")).unwrap();
+    folder
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let folder = small();
+    let whole = folder.read(HW);
+    for cut in (0..whole.len()).step_by(37).chain([1, 7, 8, 15, 16, 17, whole.len() - 1]) {
+        folder.write(HW, &whole[..cut]);
+        folder.fails(&["decompress", HW], &[HW]);
+        assert_eq!(folder.run(&["verify", HW]).code, Some(1), "cut at {cut}");
+    }
+    folder.write(HW, &[&whole[..], b"x"].concat());
+    folder.fails(&["decompress", HW], &[HW]);
+}
+
+/// What the program does to read a file, without a process for it.
+fn decodes(bytes: &[u8]) -> huffwire::Result<()> {
+    let trailer = &bytes[bytes.len() - file::TRAILER_BYTES..];
+    let (range, check) = file::read_trailer(trailer, bytes.len() as u64)?;
+    let directory = &bytes[range.start as usize..range.end as usize];
+    let directory = Directory::read(&bytes[..file::HEADER_BYTES], directory, range.start, check)?;
+    let set = CodebookSet::builtin();
+    if directory.set != set.id() {
+        return Err(huffwire::Error::InvalidOption("another set".into()));
+    }
+    let mut decoder = Decoder::new(set);
+    for item in directory.items() {
+        for block in item.blocks() {
+            let coded = &bytes[block.offset as usize..][..block.coded_bytes];
+            let mut raw = vec![0; block.raw_bytes];
+            decoder.decode_block(item.element, directory.checksums, coded, &mut raw)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn any_flipped_bit_is_found() {
+    let folder = small();
+    let whole = folder.read(HW);
+    decodes(&whole).unwrap();
+    for bit in 0..8 * whole.len() {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(decodes(&damaged).is_err(), "bit {bit}");
+    }
+}
+
+/// A process for every bit would take minutes: every seventh byte, each time another bit of it.
+#[test]
+fn the_program_says_so_and_writes_nothing() {
+    let folder = small();
+    let whole = folder.read(HW);
+    for byte in (0..whole.len()).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 1 << (byte % 8);
+        folder.write(HW, &damaged);
+        let run = folder.run(&["decompress", HW, "--threads", "1"]);
+        run.failed(&["byte", &byte.to_string()], &[HW]);
+        assert!(!folder.path("m.safetensors").exists(), "byte {byte}");
+    }
+    assert_eq!(folder.snapshot().len(), 1, "no litter");
+    folder.write(HW, &whole);
+    folder.ok(&["decompress", HW]);
+}
+
+#[test]
+fn verify_names_every_damaged_block() {
+    let folder = small();
+    let mut damaged = folder.read(HW);
+    let inspected = folder.json(&["inspect", HW, "--json"]);
+    let items = inspected["sources"][0]["items"].as_array().unwrap();
+    let coded = |item: &serde_json::Value| item["coded_bytes"].as_u64().unwrap() as usize;
+    let (header, alpha) = (coded(&items[0]), coded(&items[1]));
+    // The last bytes of the last block of alpha, and the first of beta.
+    damaged[16 + header + alpha - 1] ^= 1;
+    damaged[16 + header + alpha] ^= 1;
+    folder.write(HW, &damaged);
+    let run = folder.run(&["verify", HW]);
+    assert_eq!(run.code, Some(1));
+    for mention in ["\"alpha\": block 2", "\"beta\": block 0", "2 of "] {
+        assert!(run.stderr.contains(mention), "{mention}: {}", run.stderr);
+    }
+    let run = folder.run(&["verify", HW, "--json"]);
+    assert_eq!(run.code, Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["damaged_blocks"], 2);
+    assert_eq!(report["damaged"][0]["tensor"], "alpha");
+    assert_eq!(report["damaged"][0]["block"], 2);
+    // What is not damaged can still be had.
+    assert_eq!(folder.ok(&["decompress", HW, "--tensor", "gamma"]), [0; 32]);
+    let alpha = ["decompress", HW, "--tensor", "alpha"];
+    folder.fails(&[&alpha[..], &["-o", "alpha.bin"]].concat(), &["\"alpha\"", "block 2", "offset"]);
+    assert_eq!(folder.ok(&[&alpha[..], &["--range", "0..1024"]].concat()), bf16(1500, 1)[..2048]);
+}
+
+#[test]
+fn other_versions_and_other_files_are_refused() {
+    let folder = small();
+    let mut newer = folder.read(HW);
+    newer[8] = 9;
+    folder.write(HW, &newer);
+    folder.fails(&["decompress", HW], &[HW, "version 9", "newer huffwire"]);
+    for content in [&b""[..], b"HUFFWIRE", b"\x89PNG\r\n", &noise(500, 1)] {
+        folder.write(HW, content);
+        for command in ["decompress", "verify", "inspect"] {
+            folder.fails(&[command, HW], &[HW]);
+        }
+    }
+}
+
+#[test]
+fn without_checksums_damage_is_never_a_panic() {
+    let folder = Folder::new();
+    folder.write("m.safetensors", &safetensors(&[("a", "BF16", &[600], &bf16(600, 1))]));
+    folder.ok(&["compress", "m.safetensors", "--no-checksums", "--block-size", "1K"]);
+    let whole = folder.read(HW);
+    for byte in (16..whole.len()).step_by(5) {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 0x41;
+        folder.write(HW, &damaged);
+        let run = folder.run(&["verify", HW, "--threads", "1"]);
+        assert!(matches!(run.code, Some(0 | 1)), "byte {byte}: {}", run.stderr);
+        assert!(!run.stderr.contains("panicked"), "byte {byte}: {}", run.stderr);
+    }
+}

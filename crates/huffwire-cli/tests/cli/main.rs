@@ -1,0 +1,12 @@
+//! Tests that run the built program. One binary, because linking takes longer than testing.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says that something does not hold")]
+
+mod bad_input;
+mod codebooks;
+mod common;
+mod damage;
+mod demo;
+mod output;
+mod reports;
+mod round_trip;

@@ -1,0 +1,189 @@
+//! Output is all or nothing, never in the place of something else, and never over its own input.
+
+use std::fs;
+
+use crate::common::{Folder, bf16, noise, safetensors};
+
+const IN: &str = "m.safetensors";
+const HW: &str = "m.safetensors.hw";
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write(IN, &safetensors(&[("w", "BF16", &[200_000], &bf16(200_000, 1))]));
+    folder
+}
+
+#[test]
+fn existing_output_needs_force() {
+    let folder = folder();
+    folder.write(HW, b"precious");
+    folder.fails(&["compress", IN], &[HW, "already exists", "--force"]);
+    folder.ok(&["compress", IN, "--force"]);
+    folder.fails(&["decompress", HW], &[IN, "already exists", "--force"]);
+    folder.ok(&["decompress", HW, "--force"]);
+    folder.write("b", b"precious");
+    folder.fails(&["calibrate", IN, "-o", "b"], &["b: already exists"]);
+    folder.fails(&["codebooks", "export", "-o", "b"], &["b: already exists"]);
+}
+
+#[test]
+fn input_is_never_output() {
+    let folder = folder();
+    folder.fails(&["compress", IN, "-o", IN, "--force"], &[IN, "same file"]);
+    folder.fails(&["compress", IN, "-o", "./m.safetensors", "--force"], &["same file"]);
+    folder.fails(&["calibrate", IN, "-o", IN, "--force"], &["same file"]);
+    folder.ok(&["compress", IN]);
+    folder.fails(&["decompress", HW, "-o", HW, "--force"], &["same file"]);
+    #[cfg(unix)]
+    {
+        fs::hard_link(folder.path(IN), folder.path("hard")).unwrap();
+        std::os::unix::fs::symlink(IN, folder.path("soft")).unwrap();
+        folder.fails(&["compress", IN, "-o", "hard", "--force"], &["hard", "same file"]);
+        folder.fails(&["compress", IN, "-o", "soft", "--force"], &["soft", "same file"]);
+    }
+}
+
+#[test]
+fn a_place_where_nothing_can_be_made() {
+    let folder = folder();
+    folder.write("file", b"");
+    folder.fails(&["compress", IN, "-o", "file/x.hw"], &["file/x.hw"]);
+    folder.fails(&["compress", IN, "-o", "absent/x.hw"], &["absent"]);
+    folder.ok(&["compress", IN]);
+    folder.fails(&["decompress", HW, "-o", "absent/x"], &["absent"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let locked = folder.path("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    // Permissions do not bind root.
+    if fs::write(folder.path("locked/probe"), b"").is_err() {
+        folder.fails(&["compress", IN, "-o", "locked/x.hw"], &["locked"]);
+    }
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let folder = folder();
+    folder.fails(&["compress", IN, "-o", "/dev/full"], &["/dev/full", "No space left"]);
+    folder.ok(&["compress", IN]);
+    folder.fails(&["decompress", HW, "-o", "/dev/full"], &["/dev/full", "No space left"]);
+    folder.fails(&["codebooks", "export", "-o", "/dev/full"], &["/dev/full", "No space left"]);
+    let before = folder.snapshot();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_huffwire"))
+        .args(["decompress", HW, "-o", "-"])
+        .current_dir(folder.path(""))
+        .stdout(full)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(folder.snapshot() == before);
+}
+
+/// A limit on the size of files stands in for a disk that fills up while a file is written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_leaves_no_partial_file() {
+    let folder = folder();
+    let before = folder.snapshot();
+    let script = r#"trap '' XFSZ; ulimit -f 64; exec "$0" compress m.safetensors -o x.hw"#;
+    let output = std::process::Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
+        .current_dir(folder.path(""))
+        .output()
+        .unwrap();
+    crate::common::Run::from(output).failed(&["ulimit"], &["x.hw", "cannot be written"]);
+    assert!(folder.snapshot() == before);
+}
+
+#[test]
+fn none_of_several_files_appears_before_all_are_complete() {
+    let folder = Folder::new();
+    let index = br#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    folder.write("m.safetensors.index.json", index);
+    folder.write("1.safetensors", &safetensors(&[("a", "U8", &[100], &noise(100, 1))]));
+    folder.write("2.safetensors", &safetensors(&[("b", "U8", &[100], &noise(100, 2))]));
+    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
+    // Damage in the last block, which belongs to the second shard.
+    let inspected = folder.json(&["inspect", "m.hw", "--json"]);
+    let sources = inspected["sources"].as_array().unwrap();
+    let coded: u64 = sources.iter().map(|s| s["coded_bytes"].as_u64().unwrap()).sum();
+    let mut damaged = folder.read("m.hw");
+    damaged[16 + coded as usize - 1] ^= 1;
+    folder.write("m.hw", &damaged);
+    folder.fails(&["decompress", "m.hw", "-o", "new"], &["m.hw", "\"b\"", "block 0"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn modes_and_links_are_those_of_any_program() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    folder.write("ordinary", b"");
+    folder.ok(&["compress", IN]);
+    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode();
+    assert_eq!(mode(HW), mode("ordinary"));
+    // Through a symbolic link its target is replaced.
+    std::os::unix::fs::symlink("ordinary", folder.path("link")).unwrap();
+    folder.ok(&["compress", IN, "-o", "link", "--force"]);
+    assert!(folder.path("link").is_symlink());
+    assert!(folder.read("ordinary") == folder.read(HW));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_drama() {
+    let folder = folder();
+    let script =
+        r#""$0" compress m.safetensors -o - | head -c 100 > /dev/null; exit ${PIPESTATUS[0]}"#;
+    let output = std::process::Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
+        .current_dir(folder.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_leaves_no_partial_file() {
+    use std::process::Command;
+    let folder = Folder::new();
+    folder.write("big.bin", &bf16(20_000_000, 1));
+    let before = folder.snapshot();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+        .args(["compress", "big.bin", "--dtype", "bf16", "--level", "max", "--threads", "1"])
+        .current_dir(folder.path(""))
+        .spawn()
+        .unwrap();
+    let files = || fs::read_dir(folder.path("")).unwrap().count();
+    while files() == before.len() {
+        assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(folder.snapshot() == before);
+}
+
+/// With data on standard output, a report must go elsewhere.
+#[test]
+fn reports_do_not_mix_with_data() {
+    let folder = folder();
+    let run = folder.run(&["compress", IN, "-o", "-", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(report["coded_bytes"].as_u64(), Some(run.stdout.len() as u64));
+    folder.ok(&["compress", IN]);
+    assert!(folder.read(HW) == run.stdout);
+    assert_eq!(folder.ok(&["compress", IN, "--force", "--quiet"]), b"");
+}

@@ -1,0 +1,57 @@
+//! A block: the unit of random access and of parallel work. See `docs/format.md`, "Block".
+
+mod decode;
+mod encode;
+mod inspect;
+
+pub(crate) use decode::BlockDecoder;
+pub(crate) use encode::{BlockEncoder, Method};
+pub use inspect::{BlockInfo, PlaneInfo};
+
+use crate::codebook::MAX_LENGTHS_BYTES;
+use crate::element::ElementType;
+use crate::lanes;
+use crate::planes::MAX_PLANES;
+
+const WHAT: &str = "a block";
+
+/// First byte of a block that holds the elements as they are.
+const VERBATIM: u8 = 0;
+/// Modes of a plane; lower numbers are numbers of resident books.
+const EMBEDDED: u8 = 0xfd;
+const CONSTANT: u8 = 0xfe;
+const RAW: u8 = 0xff;
+
+/// Smallest and largest block, as powers of two of the bytes of elements it holds.
+pub(crate) const BLOCK_LOG2: std::ops::RangeInclusive<u8> = 10..=20;
+
+/// No header of a block is longer: a layout, and for each plane a codebook and its fields.
+pub(crate) const MAX_HEADER_BYTES: usize = 1 + MAX_PLANES * (MAX_LENGTHS_BYTES + 16);
+
+/// Room that an encoder needs beyond the bytes of a block: whole groups of words are stored.
+const SLACK: usize = 4 * lanes::LANES;
+
+/// Slots handled at a time: few enough that a byte can count them, so that the compiler makes vectors
+/// of it.
+const SLOT_CHUNK: usize = 128;
+
+/// Whole units per block of `2^block_log2` bytes; a `block_log2` outside its range counts as the end of
+/// the range that is nearer.
+pub(crate) const fn units_per_block(element: ElementType, block_log2: u8) -> usize {
+    let log2 = match block_log2 {
+        ..10 => 10,
+        10..=20 => block_log2,
+        21.. => 20,
+    };
+    (1 << log2) / element.unit_bytes()
+}
+
+/// The longest that [`BlockEncoder::encode`] can return for so many bytes.
+pub(crate) const fn bound(bytes: usize) -> usize {
+    1 + bytes
+}
+
+/// The buffer that [`BlockEncoder::encode`] needs for so many bytes.
+pub(crate) const fn capacity(bytes: usize) -> usize {
+    bound(bytes) + SLACK
+}

@@ -1,0 +1,203 @@
+//! Memory while reading hostile input: what a header claims is never allocated on its word.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
+// The one unsafe thing in the tests: an allocator that counts.
+#![allow(unsafe_code)]
+
+mod forge;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use forge::{crc32c, mend_message, small_set};
+use huffwire::file::{self, Directory, Writer};
+use huffwire::{CodebookSet, Decoder, ElementType, EncodeOptions, Encoder};
+
+/// What reading may cost at most, whatever the input says.
+const LIMIT: usize = 3 << 20;
+
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(freed: usize, allocated: usize) {
+    // A thread that is ending has no counters left, and nothing to measure either.
+    let _ = LIVE.try_with(|live| {
+        live.set(live.get().saturating_sub(freed) + allocated);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
+    });
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came; counting touches no memory
+// that was asked for.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(0, layout.size());
+        // SAFETY: the caller keeps the contract of this very function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(0, layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(layout.size(), size);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(layout.size(), 0);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most memory that `work` held at once on this thread, beyond what was there before.
+fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    // The built-in set is made once and then kept.
+    let _ = CodebookSet::builtin();
+    let before = LIVE.get();
+    PEAK.set(before);
+    let value = work();
+    (value, PEAK.get() - before)
+}
+
+#[track_caller]
+fn refused_cheaply<T, E: std::fmt::Debug>(work: impl FnOnce() -> Result<T, E>) {
+    let (result, peak) = peak_of(work);
+    assert!(result.is_err(), "hostile input was accepted");
+    assert!(peak <= LIMIT, "{peak} bytes for {:?}", result.err());
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn forged_message(element: ElementType, units: u32, block_log2: u8, body: &[u8]) -> Vec<u8> {
+    let mut encoder = Encoder::new(
+        CodebookSet::builtin(),
+        EncodeOptions { checksums: false, block_log2, ..EncodeOptions::default() },
+    )
+    .unwrap();
+    let mut message = encoder.encode_to_vec(element, &[]).unwrap();
+    message[8..12].copy_from_slice(&units.to_le_bytes());
+    message.extend_from_slice(body);
+    mend_message(&mut message);
+    message
+}
+
+#[test]
+fn the_counter_counts() {
+    let (_, peak) = peak_of(|| vec![1u8; 5 << 20]);
+    assert!((5 << 20..6 << 20).contains(&peak), "{peak}");
+    refused_cheaply(|| Err::<(), _>(vec![1u8; 1 << 20]));
+}
+
+#[test]
+fn a_message_that_claims_gigabytes_costs_nothing() {
+    for element in ElementType::all() {
+        for units in [1 << 20, u32::MAX / 3, u32::MAX - 1, u32::MAX] {
+            for block_log2 in [10, 20] {
+                for body in [&[][..], &[0; 40], &[255; 40]] {
+                    let message = forged_message(element, units, block_log2, body);
+                    refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_of_empty_blocks_costs_nothing() {
+    let blocks = 64;
+    let body = vec![0; 4 * blocks];
+    let message = forged_message(ElementType::U8, (blocks << 20) as u32, 20, &body);
+    refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
+}
+
+#[test]
+fn a_block_that_claims_gigabytes_costs_nothing_beyond_its_own_size() {
+    // Every field behind the layout and the book is a lie.
+    for book in [0, 1, 5, 20, 0xfd] {
+        for layout in 1..=5 {
+            let mut block = vec![layout, book, 0];
+            block.extend_from_slice(&[0xff; 60]);
+            for element in ElementType::all() {
+                let mut out = [0; 1000 * 24];
+                let mut decoder = Decoder::builtin();
+                refused_cheaply(|| decoder.decode_block(element, false, &block, &mut out));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_claims_gigabytes_costs_nothing() {
+    let header = Writer::new(&CodebookSet::builtin(), false, true, 20).unwrap().header();
+    let start = [vec![20], CodebookSet::builtin().id().0.to_vec()].concat();
+    for lie in [1 << 32, i64::MAX as u64, u64::MAX] {
+        let lie = varint(lie);
+        let item = [&[0, 1, 1, b'x', 1, 0, ElementType::U8.number()], &lie[..]].concat();
+        for rest in [
+            lie.clone(),                                       // The embedded set.
+            [&[0], &lie[..]].concat(),                         // Sources.
+            [&[0, 1], &lie[..]].concat(),                      // A name.
+            [&[0, 1, 1, b'x'], &lie[..]].concat(),             // Items.
+            [&[0, 1, 1, b'x', 1, 1], &lie[..]].concat(),       // A tensor's name.
+            [&[0, 1, 1, b'x', 1, 1, 0, 0], &lie[..]].concat(), // Dimensions.
+            item.clone(),                                      // Bytes.
+            [item, vec![1; 1000]].concat(),                    // Bytes in a few tiny blocks.
+        ] {
+            let bytes = [&start[..], &rest].concat();
+            let check = crc32c(&bytes);
+            refused_cheaply(|| Directory::read(&header, &bytes, 16, check));
+        }
+    }
+    refused_cheaply(|| file::read_trailer(&[0xff; file::TRAILER_BYTES], u64::MAX));
+}
+
+#[test]
+fn a_codebook_set_that_claims_gigabytes_costs_nothing() {
+    let good = small_set().to_bytes();
+    let good = &good[..good.len() - 4];
+    for at in 9..good.len() {
+        let mut bytes = good.to_vec();
+        bytes.splice(at..=at, varint(u64::MAX));
+        let check = crc32c(&bytes);
+        bytes.extend_from_slice(&check.to_le_bytes());
+        let (_, peak) = peak_of(|| CodebookSet::from_bytes(&bytes));
+        assert!(peak <= LIMIT, "{peak} bytes for a lie at {at}");
+    }
+}
+
+#[test]
+fn decoding_again_and_again_holds_no_more_than_once() {
+    let tensor: Vec<u8> = (0..1 << 20).map(|i: u32| (i.wrapping_mul(i) >> 7) as u8).collect();
+    let mut encoder = Encoder::builtin();
+    let message = encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let mut out = vec![0; tensor.len()];
+    let mut decoder = Decoder::builtin();
+    decoder.decode(&message, &mut out).unwrap();
+    let (_, peak) = peak_of(|| decoder.decode(&message, &mut out).unwrap());
+    assert_eq!(peak, 0, "a second message of the same kind allocates");
+    let mut coded = vec![0; huffwire::message::capacity(ElementType::Bf16, out.len() / 2, 17)];
+    encoder.encode(ElementType::Bf16, &tensor, &mut coded).unwrap();
+    let (_, peak) = peak_of(|| encoder.encode(ElementType::Bf16, &tensor, &mut coded).unwrap());
+    assert_eq!(peak, 0, "a second message of the same kind allocates");
+}

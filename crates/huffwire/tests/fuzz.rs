@@ -1,0 +1,395 @@
+//! The fuzz bodies on every `cargo test`: over the committed seeds, over damaged seeds, and over a
+//! few thousand generated inputs. `cargo xtask fuzz` runs the same bodies for as long as one likes.
+//!
+//! The seeds in `fuzz/seeds` are small valid inputs, made by [`made_here`]. To write them anew:
+//!
+//! ```text
+//! HUFFWIRE_REGENERATE_SEEDS=1 cargo test -p huffwire --test fuzz seeds_are_small
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
+
+mod fuzz_bodies;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fuzz_bodies::forge::{crc32c, small_set};
+use huffwire::file::{self, TensorInfo, Writer};
+use huffwire::{CodebookSet, ElementType, EncodeOptions, Encoder, Level};
+
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 4] = [
+    ("codebook", fuzz_bodies::codebook),
+    ("file", fuzz_bodies::file),
+    ("message", fuzz_bodies::message),
+    ("round_trip", fuzz_bodies::round_trip),
+];
+
+/// A generator of numbers (splitmix64), the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
+
+/// Values whose exponents have a peak, as those of tensors have; `zeros` of 256 are 0.
+fn tensor(element: ElementType, units: usize, zeros: u64) -> Vec<u8> {
+    let mut random = Random(units as u64);
+    let mut bytes = Vec::new();
+    for _ in 0..units {
+        let bits = random.next();
+        let zero = random.next() % 256 < zeros;
+        let exponent = 124 - u64::from(random.next().trailing_zeros());
+        let value = match element {
+            _ if zero => 0,
+            ElementType::Bf16 => bits & 0x807f | exponent << 7,
+            ElementType::F16 => bits & 0x83ff | (exponent - 110) << 10,
+            ElementType::F32 => bits & 0x807f_ffff | exponent << 23,
+            ElementType::E3m2 | ElementType::E2m3 => bits & 0x27 | (exponent & 3) << 3,
+            _ => bits >> (bits & 31),
+        };
+        bytes.extend_from_slice(&value.to_le_bytes()[..element.unit_bytes()]);
+    }
+    bytes
+}
+
+/// Small valid inputs of a target.
+fn made_here(target: &str) -> Vec<(String, Vec<u8>)> {
+    match target {
+        "codebook" => codebook_seeds(),
+        "file" => file_seeds(),
+        "message" => message_seeds(),
+        _ => recipes(),
+    }
+}
+
+fn codebook_seeds() -> Vec<(String, Vec<u8>)> {
+    let small = small_set();
+    let bytes = small.to_bytes();
+    let mut seeds = vec![
+        ("small-set".to_owned(), bytes.clone()),
+        // The body adds the checksum to this one.
+        ("small-set-unchecked".to_owned(), bytes[..bytes.len() - 4].to_vec()),
+        // And changes the version of a set by this one.
+        ("change".to_owned(), vec![8, 0, 2]),
+    ];
+    #[cfg(feature = "json")]
+    {
+        seeds.push(("small-set.json".to_owned(), small.to_json().into_bytes()));
+        let empty = r#"{"format":"huffwire codebook set","version":1,"name":"n","codebooks":[{"alphabet":"plain","width":1,"limit":"short","codes":{"0":"0","1":"1"}}],"bindings":[]}"#;
+        seeds.push(("tiny-set.json".to_owned(), empty.into()));
+    }
+    let builtin = CodebookSet::builtin();
+    for (number, book) in builtin.books().iter().enumerate().step_by(5) {
+        let mut lengths = Vec::new();
+        book.lengths().write(&mut lengths);
+        seeds.push((format!("book-{number}"), lengths));
+    }
+    seeds
+}
+
+fn file_seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for (name, embed, checksums, elements) in [
+        ("empty", false, true, &[][..]),
+        ("bytes", false, true, &[ElementType::U8]),
+        ("unchecked", false, false, &[ElementType::Bf16]),
+        ("embedded", true, true, &[ElementType::Bf16, ElementType::U8]),
+        ("several", false, false, &[ElementType::F32, ElementType::E4m3, ElementType::Word64]),
+    ] {
+        seeds.push((name.to_owned(), small_file(embed, checksums, elements)));
+    }
+    // A directory alone, as the body wants it: checksums, offset, the bytes.
+    let file = small_file(true, true, &[ElementType::Bf16]);
+    let trailer = &file[file.len() - file::TRAILER_BYTES..];
+    let (range, _) = file::read_trailer(trailer, file.len() as u64).unwrap();
+    let mut alone = vec![1, range.start as u8, (range.start >> 8) as u8];
+    alone.extend_from_slice(&file[range.start as usize..range.end as usize]);
+    seeds.push(("directory".to_owned(), alone));
+    // Recipes: options, shape, items (element, mode, size, literal), where to change, changes.
+    for (number, (embed, sources, items)) in
+        [(1, 1, 1), (1, 2, 3), (0, 3, 2), (0, 1, 1)].into_iter().enumerate()
+    {
+        let shape = embed | sources << 1 | items << 3;
+        let mut recipe = vec![32 * (number as u8 % 2), 0, shape];
+        for element in [0, 12, 3, 15, 9, 1] {
+            recipe.extend_from_slice(&[element, 4 << 3 | 5, 0x80, 1, 125, 3, 9, 200]);
+        }
+        recipe.extend_from_slice(&[number as u8, 20, 0, 7]);
+        seeds.push((format!("recipe-{number}"), recipe));
+    }
+    seeds
+}
+
+fn small_file(embed: bool, checksums: bool, elements: &[ElementType]) -> Vec<u8> {
+    let set = small_set();
+    let options = EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() };
+    let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
+    let mut writer = Writer::new(&set, embed, checksums, 10).unwrap();
+    let mut bytes = writer.header().to_vec();
+    writer.begin_source("model.safetensors").unwrap();
+    for &element in elements {
+        let raw = tensor(element, 128, 100);
+        let info = TensorInfo {
+            name: format!("layers.0.{element}"),
+            dtype: element.to_string(),
+            shape: vec![4, 32],
+        };
+        let info = (element != ElementType::U8).then_some(info);
+        writer.begin_item(info, element).unwrap();
+        for block in raw.chunks(1024) {
+            let coded = encoder.encode_block(element, block, &mut bytes).unwrap();
+            writer.push_block(block.len(), coded).unwrap();
+        }
+    }
+    bytes.extend_from_slice(&writer.finish());
+    bytes
+}
+
+fn message_seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for element in ElementType::all() {
+        for (level, zeros, checksums) in [(Level::Fast, 128, true), (Level::Max, 0, false)] {
+            let options =
+                EncodeOptions { level, checksums, block_log2: 10, ..EncodeOptions::default() };
+            let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+            let raw = tensor(element, 500, zeros);
+            let message = encoder.encode_to_vec(element, &raw).unwrap();
+            if message.len() < 2048 {
+                let level = format!("{level:?}").to_lowercase();
+                seeds.push((format!("{element}-{level}"), message));
+            }
+        }
+        // A block alone: element, size, the block.
+        let options =
+            EncodeOptions { checksums: false, block_log2: 10, ..EncodeOptions::default() };
+        let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+        let raw = tensor(element, 200, 60);
+        let raw = &raw[..raw.len().min(1024 / element.unit_bytes() * element.unit_bytes())];
+        let (low, high) = (raw.len() as u8, (raw.len() >> 8) as u8);
+        let mut alone = vec![element.number() - 1, low, high];
+        encoder.encode_block(element, raw, &mut alone).unwrap();
+        seeds.push((format!("block-{element}"), alone));
+    }
+    seeds
+}
+
+/// Element, options, tensor (mode, size, literal), set, tensor: what `round_trip` reads, and what
+/// the others read where they take recipes.
+fn recipes() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for (number, element) in ElementType::all().enumerate() {
+        for mode in [number as u8 & 7, (number as u8 + 3) & 7] {
+            let options = (number * 7) as u8 ^ mode << 2;
+            let mut recipe = vec![element.number() - 1, options, number as u8 % 3];
+            for mode in [mode, mode ^ 5] {
+                recipe.extend_from_slice(&[8 << 3 | mode, (37 * number) as u8, mode * 5]);
+                recipe.extend_from_slice(&[120, 1, 200, 3, number as u8, 64, 255, 0]);
+                recipe.push(mode * 31); // Which set, the first time; the start of nothing, the second.
+            }
+            seeds.push((format!("{element}-{mode}"), recipe));
+        }
+    }
+    seeds
+}
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target)
+}
+
+/// Whether this is the crate as it was published, which has no fuzz targets.
+fn is_packaged() -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml.orig").exists()
+}
+
+/// The committed seeds of a target, smallest first.
+fn committed(target: &str) -> Vec<Vec<u8>> {
+    let folder = folder(target);
+    if is_packaged() {
+        return made_here(target).into_iter().map(|seed| seed.1).collect();
+    }
+    let entries = std::fs::read_dir(&folder);
+    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut seeds: Vec<Vec<u8>> =
+        entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    seeds.sort_by_key(Vec::len);
+    seeds
+}
+
+/// Runs a body; when it panics, says on what.
+fn run(target: &str, body: Body, input: &[u8]) {
+    let outcome = std::panic::catch_unwind(|| body(input));
+    if outcome.is_err() {
+        panic!("fuzz target {target} fails on {input:02x?}");
+    }
+}
+
+fn body_of(target: &str) -> Body {
+    let found = TARGETS.iter().find(|(name, _)| *name == target);
+    found.unwrap().1
+}
+
+fn write_seeds(target: &str) {
+    let folder = folder(target);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in made_here(target) {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn seeds_are_small_and_every_target_has_some() {
+    if std::env::var_os("HUFFWIRE_REGENERATE_SEEDS").is_some() {
+        TARGETS.iter().for_each(|(target, _)| write_seeds(target));
+    }
+    let mut total = 0;
+    for (target, _) in TARGETS {
+        let seeds = committed(target);
+        assert!(seeds.len() >= 10, "{target} has {} seeds", seeds.len());
+        for seed in &seeds {
+            assert!(seed.len() <= 2048, "{target}: a seed of {} bytes", seed.len());
+            total += seed.len();
+        }
+    }
+    assert!(total <= 150_000, "{total} bytes of seeds");
+}
+
+#[test]
+fn seeds_pass() {
+    for (target, body) in TARGETS {
+        for seed in committed(target) {
+            run(target, body, &seed);
+        }
+    }
+}
+
+#[test]
+fn seeds_made_today_pass() {
+    for (target, body) in TARGETS {
+        for (_, seed) in made_here(target) {
+            run(target, body, &seed);
+        }
+    }
+}
+
+#[test]
+fn any_target_passes_on_the_seeds_of_any_other() {
+    for (target, body) in TARGETS {
+        for (other, _) in TARGETS {
+            for seed in committed(other).iter().step_by(3) {
+                run(target, body, seed);
+            }
+        }
+    }
+}
+
+/// Cuts and flips of seeds, so many that a target takes about a second.
+fn damaged_seeds_pass(target: &str, budget: usize) {
+    let body = body_of(target);
+    let seeds = committed(target);
+    let mut left = budget;
+    for seed in &seeds {
+        let share = (left / 2).max(200);
+        let bits = 8 * seed.len();
+        for cut in (0..seed.len()).step_by(seed.len().div_ceil(share)) {
+            run(target, body, &seed[..cut]);
+        }
+        for bit in (0..bits).step_by(bits.div_ceil(share)) {
+            let mut flipped = seed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            run(target, body, &flipped);
+        }
+        left = left.saturating_sub(seed.len().min(share) + bits.min(share));
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// Inputs that begin as a seed does, with bytes changed, doubled and dropped; and noise.
+fn generated_inputs_pass(target: &str, cases: usize) {
+    let body = body_of(target);
+    let seeds = committed(target);
+    let mut random = Random(crc32c(target.as_bytes()).into());
+    for case in 0..cases {
+        let mut input = if case % 4 == 0 {
+            (0..random.below(400)).map(|_| random.next() as u8).collect()
+        } else {
+            seeds[random.below(seeds.len())].clone()
+        };
+        for _ in 0..random.below(6) {
+            if input.is_empty() {
+                break;
+            }
+            let at = random.below(input.len());
+            match random.below(4) {
+                0 => input[at] = random.next() as u8,
+                1 => input[at] ^= 1 << random.below(8),
+                2 => {
+                    let end = (at + random.below(9)).min(input.len());
+                    input.drain(at..end);
+                }
+                _ => {
+                    let end = (at + random.below(9)).min(input.len());
+                    let piece = input[at..end].to_vec();
+                    let to = random.below(input.len());
+                    input.splice(to..to, piece);
+                }
+            }
+        }
+        run(target, body, &input);
+    }
+}
+
+#[test]
+fn damaged_codebook_seeds_pass() {
+    damaged_seeds_pass("codebook", 2500);
+}
+
+#[test]
+fn damaged_file_seeds_pass() {
+    damaged_seeds_pass("file", 2500);
+}
+
+#[test]
+fn damaged_message_seeds_pass() {
+    damaged_seeds_pass("message", 2500);
+}
+
+#[test]
+fn damaged_round_trip_seeds_pass() {
+    damaged_seeds_pass("round_trip", 1200);
+}
+
+#[test]
+fn generated_codebook_inputs_pass() {
+    generated_inputs_pass("codebook", 2500);
+}
+
+#[test]
+fn generated_file_inputs_pass() {
+    generated_inputs_pass("file", 2500);
+}
+
+#[test]
+fn generated_message_inputs_pass() {
+    generated_inputs_pass("message", 2500);
+}
+
+#[test]
+fn generated_round_trip_inputs_pass() {
+    generated_inputs_pass("round_trip", 1200);
+}

@@ -1,0 +1,371 @@
+//! Golden bytes: what format version 1 looks like, kept for ever in `golden/v1`.
+//!
+//! Every file there must decode to what it decoded to on the day it was made: that is the promise of
+//! the format. Besides, encoding the same input must still make the same bytes. An encoder may learn
+//! to choose better, but only knowingly: then write the files anew and look at what changed.
+//!
+//! ```text
+//! HUFFWIRE_REGENERATE_GOLDEN=1 cargo test -p huffwire --test golden
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
+
+mod forge;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use forge::small_set;
+use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
+use huffwire::{
+    CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule, message,
+};
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
+}
+
+/// A golden file. `today` are the bytes that the library makes of the same input now.
+#[track_caller]
+fn golden(name: &str, today: &[u8]) -> Vec<u8> {
+    // Several tests use the same file, which only one of them may be writing.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let path = path(name);
+    if std::env::var_os("HUFFWIRE_REGENERATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, today).unwrap();
+    }
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[track_caller]
+fn same_as_today(name: &str, golden: &[u8], today: &[u8]) {
+    assert!(
+        golden == today,
+        "the library no longer makes the bytes of {name} ({} then, {} now). Old data still decode \
+         if the other assertions hold; if the change is meant, run\n  \
+         HUFFWIRE_REGENERATE_GOLDEN=1 cargo test -p huffwire --test golden",
+        golden.len(),
+        today.len()
+    );
+}
+
+/// A generator of numbers (splitmix64): integers only, the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
+
+/// What the values are like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Values {
+    /// Exponents with a peak, random signs and mantissas.
+    Dense,
+    /// The same, half of them +0.
+    Zeros,
+    /// Dense, and now and then any bits at all.
+    Escapes,
+    Constant,
+    Noise,
+}
+
+/// Bits of a value, and of its exponent and mantissa; the rest have none, and their upper bits
+/// take the part.
+fn bits_of(element: ElementType) -> (u32, u32, u32) {
+    match element {
+        ElementType::Bf16 => (16, 8, 7),
+        ElementType::F16 => (16, 5, 10),
+        ElementType::F32 => (32, 8, 23),
+        ElementType::E4m3 => (8, 4, 3),
+        ElementType::E5m2 => (8, 5, 2),
+        ElementType::E3m2 => (6, 3, 2),
+        ElementType::E2m3 => (6, 2, 3),
+        ElementType::E8m0 => (8, 8, 0),
+        other => (8 * other.unit_bytes() as u32, 4, 8 * other.unit_bytes() as u32 - 5),
+    }
+}
+
+fn tensor(element: ElementType, values: Values, units: usize) -> Vec<u8> {
+    let (all, exponent_bits, mantissa_bits) = bits_of(element);
+    let top = (1u64 << exponent_bits) - 1;
+    let mut random = Random(u64::from(element.number()));
+    let mut bytes = Vec::new();
+    for _ in 0..units {
+        let noise = random.next();
+        let below = u64::from(random.next().trailing_zeros());
+        let exponent = (top / 2 + 1).saturating_sub(below);
+        let mantissa = noise & ((1 << mantissa_bits) - 1);
+        // An e8m0 scale has no sign.
+        let sign = if all > exponent_bits + mantissa_bits { noise >> 63 << (all - 1) } else { 0 };
+        let dense = sign | exponent << mantissa_bits | mantissa;
+        let rare = random.next();
+        let value = match values {
+            Values::Zeros if rare & 1 == 0 => 0,
+            Values::Escapes if rare.is_multiple_of(40) => noise & (u64::MAX >> (64 - all)),
+            Values::Dense | Values::Zeros | Values::Escapes => dense,
+            Values::Constant => 5 << (mantissa_bits / 2),
+            Values::Noise => noise & (u64::MAX >> (64 - all)),
+        };
+        bytes.extend_from_slice(&value.to_le_bytes()[..element.unit_bytes()]);
+    }
+    bytes
+}
+
+struct Case {
+    name: String,
+    element: ElementType,
+    tensor: Vec<u8>,
+    options: EncodeOptions,
+    /// What must occur among the planes of its blocks, as `inspect_block` tells it.
+    shows: &'static str,
+}
+
+fn cases() -> Vec<Case> {
+    use ElementType::{Bf16, E4m3, F32, U8, Word64};
+    let small = EncodeOptions { block_log2: 10, ..EncodeOptions::default() };
+    let max = EncodeOptions { level: Level::Max, block_log2: 12, ..EncodeOptions::default() };
+    let bare = EncodeOptions { checksums: false, ..small };
+    let by_bytes = EncodeOptions { rule: SymbolRule::Bytes, ..max };
+    let by_planes = EncodeOptions { rule: SymbolRule::Planes, ..max };
+    let one_block = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let case = |name: &str, element: ElementType, values, units, options, shows| Case {
+        name: format!("{element}-{name}.message"),
+        element,
+        tensor: tensor(element, values, units),
+        options,
+        shows,
+    };
+    let mut cases = Vec::new();
+    for element in ElementType::all() {
+        let units = 1300 / element.unit_bytes();
+        cases.push(case("dense", element, Values::Dense, units, small, ""));
+        cases.push(case("zeros", element, Values::Zeros, units, max, ""));
+    }
+    cases.extend([
+        case("escapes", Bf16, Values::Escapes, 1200, small, "Resident"),
+        case("escapes", F32, Values::Escapes, 500, bare, "Resident"),
+        case("escapes", E4m3, Values::Escapes, 900, small, "Resident"),
+        case("constant", Bf16, Values::Constant, 700, small, "Constant"),
+        case("constant", Word64, Values::Constant, 300, small, "Constant"),
+        case("verbatim", Bf16, Values::Noise, 600, small, "layout: None"),
+        case("verbatim", U8, Values::Noise, 600, bare, "layout: None"),
+        case("unchecked", Bf16, Values::Zeros, 700, bare, "Resident"),
+        case("embedded-short", U8, Values::Dense, 3000, max, "Embedded { limit: Short }"),
+        case("embedded-long", U8, Values::Dense, 9000, one_block, "Embedded { limit: Long }"),
+        case("embedded-short", Bf16, Values::Zeros, 3000, one_block, "Embedded { limit: Short }"),
+        case("embedded-long", Bf16, Values::Escapes, 9000, one_block, "Embedded { limit: Long }"),
+        case("by-bytes", Bf16, Values::Dense, 1500, by_bytes, "Bytes"),
+        case("by-planes", F32, Values::Zeros, 1500, by_planes, "Positions"),
+        case("empty", Bf16, Values::Dense, 0, small, ""),
+        case("single", F32, Values::Dense, 1, small, ""),
+    ]);
+    cases
+}
+
+/// The built-in set of the day when the golden messages were made.
+fn builtin() -> Arc<CodebookSet> {
+    let bytes = golden("builtin.codebooks", &CodebookSet::builtin().to_bytes());
+    Arc::new(CodebookSet::from_bytes(&bytes).unwrap())
+}
+
+/// How the blocks of a message are stored, for people.
+fn described(case: &Case, message: &[u8], decoder: &Decoder) -> String {
+    let size = Item::block_bytes(case.element, case.options.block_log2);
+    let mut rest = &message[message::HEADER_BYTES..];
+    let mut text = String::new();
+    for raw in case.tensor.chunks(size) {
+        let (length, behind) = rest.split_first_chunk().unwrap();
+        let (block, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+        let info = decoder.inspect_block(case.element, case.options.checksums, block, raw.len());
+        text += &format!("{:?}\n", info.unwrap());
+        rest = behind;
+    }
+    text
+}
+
+#[test]
+fn every_golden_message_decodes_to_its_tensor_and_is_still_made_the_same() {
+    let set = builtin();
+    let mut decoder = Decoder::new(Arc::clone(&set));
+    let mut changed = Vec::new();
+    for case in cases() {
+        let mut encoder = Encoder::new(Arc::clone(&set), case.options).unwrap();
+        let today = encoder.encode_to_vec(case.element, &case.tensor).unwrap();
+        let message = golden(&case.name, &today);
+        let (header, decoded) = decoder.decode_to_vec(&message).unwrap();
+        assert!(decoded == case.tensor, "{} decodes to something else", case.name);
+        assert_eq!(header.element, case.element);
+        assert_eq!(header.checksums, case.options.checksums);
+        let text = described(&case, &message, &decoder);
+        assert!(text.contains(case.shows), "{} shows no {}: {text}", case.name, case.shows);
+        if message != today {
+            changed.push((case.name, message, today));
+        }
+    }
+    // Old data come first: only when all of them decode does it matter what is made today.
+    for (name, message, today) in changed {
+        same_as_today(&name, &message, &today);
+    }
+}
+
+#[test]
+fn no_golden_message_is_left_out() {
+    let known: Vec<String> = cases().into_iter().map(|case| case.name).collect();
+    builtin();
+    for entry in std::fs::read_dir(path("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_case = !name.ends_with(".message") || known.contains(&name);
+        assert!(is_case, "nothing tests {name}");
+    }
+}
+
+#[test]
+fn the_builtin_set_is_the_golden_one() {
+    let today = CodebookSet::builtin();
+    assert_eq!(builtin().id(), today.id());
+    same_as_today("builtin.codebooks", &builtin().to_bytes(), &today.to_bytes());
+}
+
+#[test]
+fn a_golden_codebook_set_is_read_and_still_written_the_same() {
+    let today = small_set().to_bytes();
+    let bytes = golden("small.codebooks", &today);
+    let set = CodebookSet::from_bytes(&bytes).unwrap();
+    assert_eq!(set, *small_set());
+    assert_eq!(set.id().to_string(), "cebf2da1bb1c0ec0");
+    same_as_today("small.codebooks", &bytes, &today);
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_golden_set_in_json_is_read_and_still_written_the_same() {
+    let today = small_set().to_json();
+    let bytes = golden("small.codebooks.json", today.as_bytes());
+    let json = std::str::from_utf8(&bytes).unwrap();
+    assert_eq!(CodebookSet::from_json(json).unwrap(), *small_set());
+    same_as_today("small.codebooks.json", &bytes, today.as_bytes());
+}
+
+/// Name (of those that are tensors), element type, bytes.
+fn items() -> Vec<(Option<&'static str>, ElementType, Vec<u8>)> {
+    vec![
+        (None, ElementType::U8, br#"{"a header of":"safetensors"}"#.to_vec()),
+        (Some("dense"), ElementType::Bf16, tensor(ElementType::Bf16, Values::Dense, 1400)),
+        (Some("empty"), ElementType::F32, Vec::new()),
+        (Some("zeros"), ElementType::F32, tensor(ElementType::F32, Values::Zeros, 700)),
+        (Some("noise"), ElementType::Word64, tensor(ElementType::Word64, Values::Noise, 150)),
+    ]
+}
+
+/// A file of two sources that holds the items twice, coded with a set that it embeds.
+fn write_file() -> Vec<u8> {
+    let set = small_set();
+    let options = EncodeOptions { block_log2: 10, ..EncodeOptions::default() };
+    let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
+    let mut writer = Writer::new(&set, true, true, 10).unwrap();
+    let mut bytes = writer.header().to_vec();
+    for source in ["a.safetensors", "b.safetensors"] {
+        writer.begin_source(source).unwrap();
+        for (name, element, raw) in items() {
+            let info = name.map(|name| TensorInfo {
+                name: format!("{source}/{name}"),
+                dtype: element.name().to_uppercase(),
+                shape: vec![raw.len() as u64 / element.unit_bytes() as u64, 1],
+            });
+            writer.begin_item(info, element).unwrap();
+            for block in raw.chunks(Item::block_bytes(element, 10)) {
+                let coded = encoder.encode_block(element, block, &mut bytes).unwrap();
+                writer.push_block(block.len(), coded).unwrap();
+            }
+        }
+    }
+    bytes.extend_from_slice(&writer.finish());
+    bytes
+}
+
+fn open(bytes: &[u8]) -> Directory {
+    let trailer = &bytes[bytes.len() - file::TRAILER_BYTES..];
+    let (range, check) = file::read_trailer(trailer, bytes.len() as u64).unwrap();
+    let directory = &bytes[range.start as usize..range.end as usize];
+    Directory::read(&bytes[..file::HEADER_BYTES], directory, range.start, check).unwrap()
+}
+
+/// The bytes of an item in a range, decoded from as few blocks as hold them.
+fn read(bytes: &[u8], directory: &Directory, item: &Item, range: std::ops::Range<u64>) -> Vec<u8> {
+    let mut decoder = Decoder::new(Arc::clone(directory.embedded.as_ref().unwrap()));
+    let mut found = Vec::new();
+    let mut first = None;
+    for block in item.blocks_of(range.clone()) {
+        let coded = &bytes[block.offset as usize..][..block.coded_bytes];
+        let mut raw = vec![0; block.raw_bytes];
+        decoder.decode_block(item.element, directory.checksums, coded, &mut raw).unwrap();
+        found.extend_from_slice(&raw);
+        first.get_or_insert(block.raw_offset);
+    }
+    let start = (range.start - first.unwrap_or(range.start)) as usize;
+    found[start..][..(range.end - range.start) as usize].to_vec()
+}
+
+#[test]
+fn a_golden_file_is_read_and_still_written_the_same() {
+    let today = write_file();
+    let bytes = golden("model.huffwire", &today);
+    let directory = open(&bytes);
+    assert_eq!(directory.embedded.as_deref(), Some(&*small_set()));
+    assert_eq!((directory.checksums, directory.block_log2), (true, 10));
+    let names: Vec<&str> = directory.sources.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["a.safetensors", "b.safetensors"]);
+    for source in &directory.sources {
+        assert_eq!(source.items.len(), items().len());
+        for (item, (name, element, raw)) in source.items.iter().zip(items()) {
+            let full = name.map(|name| format!("{}/{name}", source.name));
+            assert_eq!(item.tensor.as_ref().map(|tensor| &tensor.name), full.as_ref());
+            assert_eq!((item.element, item.raw_bytes), (element, raw.len() as u64));
+            assert!(read(&bytes, &directory, item, 0..raw.len() as u64) == raw, "{full:?}");
+        }
+    }
+    same_as_today("model.huffwire", &bytes, &today);
+}
+
+#[test]
+fn any_range_of_a_tensor_in_the_golden_file_is_read_from_the_blocks_that_hold_it() {
+    let bytes = golden("model.huffwire", &write_file());
+    let directory = open(&bytes);
+    let item = directory.tensor("b.safetensors/dense").unwrap();
+    let raw = &items()[1].2;
+    let size = raw.len() as u64;
+    assert_eq!(item.blocks().count(), 3);
+    for (range, blocks) in [
+        (0..1, 1),
+        (1023..1024, 1),
+        (1023..1025, 2),
+        (1024..2048, 1),
+        (1000..2100, 3),
+        (size - 1..size, 1),
+        (0..size, 3),
+        (size..size + 1, 0),
+    ] {
+        assert_eq!(item.blocks_of(range.clone()).count(), blocks, "{range:?}");
+        if blocks > 0 {
+            let expected = &raw[range.start as usize..range.end as usize];
+            assert!(read(&bytes, &directory, item, range) == expected);
+        }
+    }
+    assert!(directory.tensor("dense").is_none());
+}
+
+#[test]
+fn golden_files_are_small() {
+    builtin();
+    let files = std::fs::read_dir(path("")).unwrap();
+    let total: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(total < 300_000, "{total} bytes");
+}

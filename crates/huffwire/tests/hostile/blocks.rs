@@ -1,0 +1,283 @@
+//! Blocks without checksums: every field of their headers, and what lies behind it.
+
+use super::*;
+
+const UNITS: u16 = 500;
+/// Where the fields of the sample block lie: layout, book, base, zeros, length of the stream,
+/// escapes, and the mode of the residue.
+const BOOK: usize = 1;
+const ZEROS: usize = 3;
+const STREAM: usize = 7;
+const ESCAPES: usize = 11;
+const RESIDUE: usize = 15;
+
+/// A block with zeros apart and escapes, coded with a resident book.
+fn sample() -> Vec<u8> {
+    let mut block = Vec::new();
+    encoder(false).encode_block(ElementType::Bf16, &tensor(UNITS), &mut block).unwrap();
+    assert_eq!(block[0], Layout::Exponent.number());
+    let set = CodebookSet::builtin();
+    let book = set.book(block[BOOK]).expect("a resident book");
+    assert!(book.lengths().zero() > 0 && book.lengths().escape() > 0);
+    assert!(field(&block, ZEROS) > 100 && field(&block, ESCAPES) > 10);
+    assert_eq!(block[RESIDUE], 0xff, "the residue is raw");
+    block
+}
+
+fn field(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(block[at..at + 4].try_into().unwrap())
+}
+
+fn decode_to(element: ElementType, block: &[u8], size: usize) -> Result<Vec<u8>> {
+    let mut out = vec![0x11; size];
+    let decoded = Decoder::builtin().decode_block(element, false, block, &mut out);
+    if decoded.is_err() {
+        assert!(out.iter().all(|&byte| byte == POISON));
+    }
+    decoded.map(|()| out)
+}
+
+#[track_caller]
+fn error(element: ElementType, block: &[u8], size: usize) -> Error {
+    decode_to(element, block, size).expect_err("this block must be refused")
+}
+
+#[track_caller]
+fn sample_error(block: &[u8]) -> Error {
+    error(ElementType::Bf16, block, 2 * usize::from(UNITS))
+}
+
+#[test]
+fn cut_anywhere_is_an_error() {
+    let block = sample();
+    assert_eq!(decode_to(ElementType::Bf16, &block, 2 * usize::from(UNITS)), Ok(tensor(UNITS)));
+    for cut in 0..block.len() {
+        let error = sample_error(&block[..cut]);
+        assert!(matches!(error, Error::Truncated { what: "a block", .. }), "{cut}: {error}");
+    }
+}
+
+#[test]
+fn cut_and_flipped_blocks_fail_their_checksum() {
+    let mut block = Vec::new();
+    encoder(true).encode_block(ElementType::Bf16, &tensor(UNITS), &mut block).unwrap();
+    let mut out = vec![0; 2 * usize::from(UNITS)];
+    let mut decode = |block: &[u8]| {
+        out.fill(0x11);
+        let result = Decoder::builtin().decode_block(ElementType::Bf16, true, block, &mut out);
+        assert!(result.is_ok() || out.iter().all(|&byte| byte == POISON));
+        result
+    };
+    assert_eq!(decode(&block), Ok(()));
+    for cut in 4..block.len() {
+        assert!(matches!(decode(&block[..cut]), Err(Error::Checksum { .. })));
+    }
+    for cut in 0..4 {
+        assert!(matches!(decode(&block[..cut]), Err(Error::Truncated { needed: 4, .. })));
+    }
+    for bit in 0..8 * block.len() {
+        let result = decode(&flipped(&block, bit));
+        assert!(matches!(result, Err(Error::Checksum { .. })));
+    }
+}
+
+#[test]
+fn flipped_bits_of_every_element_type_never_panic() {
+    for element in ElementType::all() {
+        let tensor = &tensor(252)[..504 / element.unit_bytes() * element.unit_bytes()];
+        let mut block = Vec::new();
+        encoder(false).encode_block(element, tensor, &mut block).unwrap();
+        assert_eq!(decode_to(element, &block, tensor.len()), Ok(tensor.to_vec()));
+        for bit in 0..8 * block.len() {
+            let _ = decode_to(element, &flipped(&block, bit), tensor.len());
+        }
+    }
+}
+
+#[test]
+fn layouts_that_the_type_does_not_have_are_refused() {
+    let block = sample();
+    for layout in [2, 3, 6, 7, 255] {
+        let error = sample_error(&with(&block, 0, &[layout]));
+        malformed(&error, 0, &["a block", &format!("layout {layout}"), "bf16"]);
+    }
+}
+
+#[test]
+fn books_that_the_set_does_not_have_are_refused() {
+    let held = CodebookSet::builtin().books().len();
+    for number in [held as u8, 191, 192, 0xfc] {
+        let error = sample_error(&with(&sample(), BOOK, &[number]));
+        assert_eq!(error, Error::UnknownCodebook { number, held });
+        says(&error, &[&number.to_string(), "the data is damaged"]);
+    }
+}
+
+#[test]
+fn a_book_of_another_alphabet_is_refused() {
+    let set = CodebookSet::builtin();
+    let plain = set.candidates(None, ElementType::I8, Layout::Bytes, 0).next();
+    let error = sample_error(&with(&sample(), BOOK, &[plain.unwrap()]));
+    malformed(&error, 2, &["a codebook of another alphabet than the plane's"]);
+}
+
+#[test]
+fn lying_counts_are_refused() {
+    let block = sample();
+    for at in [ZEROS, STREAM, ESCAPES] {
+        let truth = field(&block, at);
+        for lie in [0, truth - 1, truth + 1, 1000, 1 << 20, u32::MAX / 2, u32::MAX - 1, u32::MAX] {
+            let error = sample_error(&with(&block, at, &lie.to_le_bytes()));
+            let known = matches!(error, Error::Malformed { .. } | Error::Truncated { .. });
+            assert!(known, "{lie} at {at}: {error}");
+            says(&error, &["a block"]);
+        }
+    }
+}
+
+#[test]
+fn more_zeros_than_elements_are_refused() {
+    let lie = u32::from(UNITS) + 1;
+    let error = sample_error(&with(&sample(), ZEROS, &lie.to_le_bytes()));
+    malformed(&error, RESIDUE, &["more zeros than elements"]);
+}
+
+#[test]
+fn a_stream_longer_than_the_block_is_refused() {
+    for lie in [u32::MAX, u32::MAX - 1] {
+        let error = sample_error(&with(&sample(), STREAM, &lie.to_le_bytes()));
+        let Error::Truncated { needed, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(needed > lie as usize);
+    }
+}
+
+#[test]
+fn counts_that_move_bytes_between_stream_and_escapes_are_refused() {
+    // The sum is right, so only the decoder itself can tell.
+    let block = sample();
+    for step in [-1i32, 1, 5] {
+        let stream = field(&block, STREAM).wrapping_add_signed(step);
+        let escapes = field(&block, ESCAPES).wrapping_add_signed(-step);
+        let forged = with(&block, STREAM, &stream.to_le_bytes());
+        let error = sample_error(&with(&forged, ESCAPES, &escapes.to_le_bytes()));
+        assert!(matches!(error, Error::Malformed { .. }), "{error}");
+    }
+}
+
+#[test]
+fn bytes_behind_the_last_plane_are_refused() {
+    let mut block = sample();
+    let end = block.len();
+    block.push(0);
+    malformed(&sample_error(&block), end, &["a block", "1 bytes too many"]);
+    let verbatim = [0; 10];
+    let error = error(ElementType::U8, &verbatim, 8);
+    malformed(&error, 9, &["1 bytes too many"]);
+}
+
+#[test]
+fn a_constant_outside_the_alphabet_is_refused() {
+    // Exponents of f16 have 5 bits; its residue planes have 8 and 3.
+    let f16 = |exponent, low, high| [1, 0xfe, exponent, 0xfe, low, 0xfe, high];
+    assert!(decode_to(ElementType::F16, &f16(31, 255, 7), 20).is_ok());
+    for (block, at) in [(f16(32, 0, 0), 3), (f16(255, 0, 0), 3), (f16(0, 0, 8), 7)] {
+        let error = error(ElementType::F16, &block, 20);
+        malformed(&error, at, &["a constant outside the alphabet"]);
+    }
+}
+
+#[test]
+fn raw_planes_with_padding_bits_are_refused() {
+    // One e4m3 value: its magnitude is constant, its sign is one bit of a byte.
+    assert_eq!(decode_to(ElementType::E4m3, &[2, 0xfe, 5, 0xff, 1], 1), Ok(vec![0x85]));
+    let error = error(ElementType::E4m3, &[2, 0xfe, 5, 0xff, 2], 1);
+    malformed(&error, 0, &["padding bits that are not zero"]);
+}
+
+#[test]
+fn embedded_books_that_are_no_codes_are_refused() {
+    let lengths = |bytes: &[u8]| {
+        let mut block = vec![Layout::Bytes.number(), 0xfd];
+        block.extend_from_slice(bytes);
+        block.extend_from_slice(&[0; 300]);
+        error(ElementType::U8, &block, 8)
+    };
+    says(&lengths(&[0x90, 0, 1]), &["a codebook", "symbols of more than 8 bits"]);
+    says(&lengths(&[0x82, 0, 1]), &["an unknown code limit"]);
+    says(&lengths(&[0x80, 2, 1]), &["symbols outside the alphabet"]);
+    says(&lengths(&[0x80, 0, 1, 0x02]), &["begins or ends without a code"]);
+    says(&lengths(&[0x80, 0, 1, 0x12, 0x01]), &["Kraft sum"]);
+    says(&lengths(&[0x80, 0, 1, 0x9f, 0x01]), &["longer than the limit"]);
+    says(&lengths(&[0x80, 0, 0, 0x11, 0x10]), &["padding"]);
+    says(&lengths(&[0x10, 0, 1, 0x11, 0x00]), &["another alphabet"]);
+}
+
+#[test]
+fn a_lane_state_without_its_sentinel_is_refused() {
+    let block = sample();
+    let states =
+        block.len() - 128 - field(&block, STREAM) as usize - field(&block, ESCAPES) as usize;
+    for lane in [0, 31, 63] {
+        let error = sample_error(&with(&block, states + 2 * lane + 1, &[0]));
+        malformed(&error, 2 * lane, &["a lane state without its sentinel bit"]);
+    }
+}
+
+#[test]
+fn a_stream_of_half_words_is_refused() {
+    // A long book: its stream consists of 16-bit words.
+    let set = small_set();
+    let mut block = Vec::new();
+    let mut encoder = Encoder::new(Arc::clone(&set), options(false)).unwrap();
+    let tensor: Vec<u8> = (0..1000).map(|i| (i % 23 % 4) as u8).collect();
+    encoder.encode_block(ElementType::U8, &tensor, &mut block).unwrap();
+    assert_eq!(block[..2], [Layout::Bytes.number(), 1]);
+    let stream = field(&block, 2);
+    let mut decoder = Decoder::new(set);
+    let mut out = vec![0; 1000];
+    assert_eq!(decoder.decode_block(ElementType::U8, false, &block, &mut out), Ok(()));
+    for lie in [stream - 1, stream + 1, u32::MAX] {
+        let block = with(&block, 2, &lie.to_le_bytes());
+        let decoded = decoder.decode_block(ElementType::U8, false, &block, &mut out);
+        malformed(&decoded.unwrap_err(), 10, &["no whole number of words"]);
+    }
+}
+
+#[test]
+fn buffers_of_a_wrong_size_are_refused() {
+    let block = sample();
+    let size = 2 * usize::from(UNITS);
+    for wrong in [0, 2, size - 2, size + 2, 2 * size, 1 << 20] {
+        error(ElementType::Bf16, &block, wrong);
+    }
+    let (element, bytes) = (ElementType::Bf16, size - 1);
+    let partial = Error::PartialElement { element, bytes };
+    assert_eq!(error(element, &block, bytes), partial);
+    let (what, found, limit) = ("a block", (1 << 20) + 2, 1 << 20);
+    let large = Error::TooLarge { what, found, limit };
+    assert_eq!(error(element, &block, found as usize), large);
+}
+
+#[test]
+fn an_empty_block_is_refused() {
+    let error = error(ElementType::U8, &[], 0);
+    says(&error, &["a block ends early: 1 bytes are needed at offset 0"]);
+}
+
+#[test]
+fn looking_into_a_block_refuses_what_decoding_its_header_refuses() {
+    let decoder = Decoder::builtin();
+    let look = |block: &[u8]| {
+        decoder.inspect_block(ElementType::Bf16, false, block, 2 * usize::from(UNITS))
+    };
+    let block = sample();
+    assert!(look(&block).is_ok());
+    for cut in 0..=RESIDUE {
+        assert!(look(&block[..cut]).is_err(), "{cut}");
+    }
+    assert!(look(&with(&block, 0, &[9])).is_err());
+    assert!(look(&with(&block, BOOK, &[0xfc])).is_err());
+    assert!(look(&with(&block, ZEROS, &[255; 4])).is_err());
+}
