@@ -7,30 +7,31 @@ pub(crate) const fn packed_bytes(count: usize, width: u8) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Calls a function with the width as a constant: loops over a fixed number of bits become vectors.
+/// Runs a function on a platform with the width as a constant: loops over a fixed number of bits become
+/// vectors.
 macro_rules! with_constant_width {
-    ($function:ident, $width:expr, $($argument:expr),*) => {
+    ($platform:expr, $function:ident, $width:expr, $($argument:expr),*) => {
         match $width {
-            1 => $function::<1>($($argument),*),
-            2 => $function::<2>($($argument),*),
-            3 => $function::<3>($($argument),*),
-            4 => $function::<4>($($argument),*),
-            5 => $function::<5>($($argument),*),
-            6 => $function::<6>($($argument),*),
-            7 => $function::<7>($($argument),*),
-            _ => $function::<8>($($argument),*),
+            1 => $platform.run(|| $function::<1>($($argument),*)),
+            2 => $platform.run(|| $function::<2>($($argument),*)),
+            3 => $platform.run(|| $function::<3>($($argument),*)),
+            4 => $platform.run(|| $function::<4>($($argument),*)),
+            5 => $platform.run(|| $function::<5>($($argument),*)),
+            6 => $platform.run(|| $function::<6>($($argument),*)),
+            7 => $platform.run(|| $function::<7>($($argument),*)),
+            _ => $platform.run(|| $function::<8>($($argument),*)),
         }
     };
 }
 
 /// Packs symbols below `2^width` into exactly [`packed_bytes`] bytes.
 pub(crate) fn pack(platform: Platform, symbols: &[u8], width: u8, out: &mut [u8]) {
-    platform.run(|| with_constant_width!(pack_groups, width, symbols, out));
+    with_constant_width!(platform, pack_groups, width, symbols, out);
 }
 
 /// Unpacks [`packed_bytes`] bytes; `false` when a padding bit is set.
 pub(crate) fn unpack(platform: Platform, packed: &[u8], width: u8, symbols: &mut [u8]) -> bool {
-    platform.run(|| with_constant_width!(unpack_groups, width, packed, symbols))
+    with_constant_width!(platform, unpack_groups, width, packed, symbols)
 }
 
 /// Eight symbols of `W` bits fill `W` bytes, so groups of eight need no carry.
