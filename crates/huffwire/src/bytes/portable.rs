@@ -20,9 +20,14 @@ pub(super) fn histogram(bytes: &[u8]) -> [u32; 256] {
 }
 
 pub(super) fn pick(chosen: &[bool; 256], keys: &[u8], values: &[u8], out: &mut Vec<u8>) {
-    let pairs = keys.iter().zip(values);
-    let picked = pairs.filter(|(key, _)| chosen[usize::from(**key)]);
-    out.extend(picked.map(|(_, &value)| value));
+    for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        // Most chunks have nothing to pick: finding that out takes no branches.
+        if keys.iter().fold(false, |any, &key| any | chosen[usize::from(key)]) {
+            let pairs = keys.iter().zip(values);
+            let picked = pairs.filter(|(key, _)| chosen[usize::from(**key)]);
+            out.extend(picked.map(|(_, &value)| value));
+        }
+    }
 }
 
 pub(super) fn compact(keys: &[u8], values: &mut Vec<u8>) {
