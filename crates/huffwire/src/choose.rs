@@ -4,6 +4,7 @@
 //! counted, escapes with their raw bits. No code is written before its price is known, so a block
 //! never grows beyond its raw form and a small header.
 
+use crate::bytes;
 use crate::codebook::build::{self, Effort};
 use crate::codebook::{
     Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
@@ -11,6 +12,7 @@ use crate::codebook::{
 use crate::lanes;
 use crate::planes::pack::packed_bytes;
 use crate::planes::{Plane, Role};
+use crate::platform::Platform;
 use crate::pmf::Pmf;
 
 /// How much work goes into the size.
@@ -61,23 +63,9 @@ pub(crate) struct Counts {
 impl Counts {
     /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
     /// none.
-    pub(crate) fn of(symbols: &[u8], nonzero: &[u8]) -> Self {
-        // Four tables: neighbours that are equal would wait for each other's store.
-        let mut tables = [[0u32; 256]; 4];
-        let (quads, rest) = symbols.as_chunks::<4>();
-        for quad in quads {
-            for (table, &symbol) in tables.iter_mut().zip(quad) {
-                table[usize::from(symbol)] += 1;
-            }
-        }
-        for &symbol in rest {
-            tables[0][usize::from(symbol)] += 1;
-        }
-        let mut by_symbol = [0; 256];
-        for (symbol, count) in by_symbol.iter_mut().enumerate() {
-            *count = tables.iter().map(|table| table[symbol]).sum();
-        }
-        Self::new(by_symbol, nonzero.iter().map(|&n| u32::from(n == 0)).sum())
+    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8]) -> Self {
+        let zeros = platform.run(|| nonzero.iter().map(|&n| u32::from(n == 0)).sum());
+        Self::new(bytes::histogram(platform, symbols), zeros)
     }
 
     /// From counts that still include the zeros.

@@ -12,6 +12,7 @@ use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
 use crate::format::checksum::crc32c;
 use crate::format::message;
 use crate::planes::SymbolRule;
+use crate::platform::Platform;
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
 /// NaNs. In integers and the 4- and 6-bit floats only the error tells.
@@ -88,7 +89,7 @@ impl Encoder {
         if let Choice::Fixed(number) = options.choice {
             set.book(number)?;
         }
-        let (tensor, blocks) = (String::new(), BlockEncoder::new());
+        let (tensor, blocks) = (String::new(), BlockEncoder::new(Platform::detect()));
         Ok(Self { set, options, tensor, methods: Vec::new(), blocks })
     }
 
@@ -100,8 +101,15 @@ impl Encoder {
             options: EncodeOptions::default(),
             tensor: String::new(),
             methods: Vec::new(),
-            blocks: BlockEncoder::new(),
+            blocks: BlockEncoder::new(Platform::detect()),
         }
+    }
+
+    /// The same encoder on a platform other than [`Platform::detect`]'s. The messages are the same.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.blocks = BlockEncoder::new(platform);
+        self
     }
 
     /// The set in use.
@@ -224,13 +232,20 @@ impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self { set, blocks: BlockDecoder::new() }
+        Self { set, blocks: BlockDecoder::new(Platform::detect()) }
     }
 
     /// A decoder that holds the built-in books.
     #[must_use]
     pub fn builtin() -> Self {
         Self::new(CodebookSet::builtin())
+    }
+
+    /// The same decoder on a platform other than [`Platform::detect`]'s.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.blocks = BlockDecoder::new(platform);
+        self
     }
 
     /// The set in use.

@@ -41,13 +41,14 @@
 //! * [`pmf`] has the measures behind it: entropy, KL divergence, compressibility.
 //!
 //! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, starts no
-//! threads, and has no `unsafe` code.
+//! threads, and has `unsafe` code only where a file is about an instruction set ([`Platform`]).
 //!
 //! # Features
 //!
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod bytes;
 pub mod calibrate;
 pub mod choose;
 pub mod codebook;
@@ -57,6 +58,7 @@ mod error;
 pub mod format;
 pub mod lanes;
 pub mod planes;
+mod platform;
 pub mod pmf;
 
 pub use choose::{Choice, Level};
@@ -66,6 +68,9 @@ pub use element::{ElementType, UnknownElementType};
 pub use error::{Error, Result};
 pub use format::{file, message};
 pub use planes::{Layout, SymbolRule};
+#[cfg(target_arch = "x86_64")]
+pub use platform::Avx512;
+pub use platform::Platform;
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

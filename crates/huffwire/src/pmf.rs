@@ -4,7 +4,9 @@
 //! code, a Huffman code built from the data comes within a fraction of a bit of it, and a fixed code
 //! costs the KL divergence on top. All sizes are in bits per symbol.
 
+use crate::bytes;
 use crate::codebook::{Codebook, build};
+use crate::platform::Platform;
 
 /// How often each of 256 byte symbols occurred.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,22 +37,10 @@ impl Histogram {
 
     /// Counts every byte of `symbols` on top of what was counted before.
     pub fn add(&mut self, symbols: &[u8]) {
-        // Four tables: a run of one symbol would otherwise wait for its own store each time.
-        let mut tables = [[0u32; 256]; 4];
         for piece in symbols.chunks(1 << 24) {
-            let mut quads = piece.chunks_exact(4);
-            for quad in &mut quads {
-                for (table, &symbol) in tables.iter_mut().zip(quad) {
-                    table[usize::from(symbol)] += 1;
-                }
-            }
-            for &symbol in quads.remainder() {
-                tables[0][usize::from(symbol)] += 1;
-            }
-            for table in &mut tables {
-                for (count, part) in self.counts.iter_mut().zip(table) {
-                    *count += u64::from(std::mem::take(part));
-                }
+            let counts = bytes::histogram(Platform::detect(), piece);
+            for (count, part) in self.counts.iter_mut().zip(counts) {
+                *count += u64::from(part);
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::choose::Counts;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, SymbolRule, find_zeros};
+use crate::platform::Platform;
 use crate::pmf::Pmf;
 
 /// Index of the exact zero in the histogram of an exponent plane.
@@ -87,12 +88,13 @@ impl Profile {
 
     fn add_piece(&mut self, piece: &[u8], scratch: &mut Scratch) {
         let Scratch { planes, nonzero } = scratch;
+        let platform = Platform::detect();
         let unit_bytes = self.element.unit_bytes();
         for profile in &mut self.layouts {
             let Some(scheme) = self.element.scheme(profile.layout) else {
                 continue;
             };
-            if !profile.fits || !scheme.split(unit_bytes, piece, planes) {
+            if !profile.fits || !scheme.split(platform, unit_bytes, piece, planes) {
                 profile.fits = false;
                 continue;
             }
@@ -101,11 +103,11 @@ impl Profile {
                     continue;
                 }
                 if plane.centred {
-                    find_zeros(&planes[..scheme.planes.len()], nonzero);
+                    find_zeros(platform, &planes[..scheme.planes.len()], nonzero);
                 } else {
                     nonzero.clear();
                 }
-                let counts = Counts::of(&planes[index], nonzero);
+                let counts = Counts::of(platform, &planes[index], nonzero);
                 counts.add_to(&mut profile.planes[index]);
             }
         }

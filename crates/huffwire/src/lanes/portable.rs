@@ -6,11 +6,9 @@
 //! slow on older processors, so shifting by a code's length is multiplying by a power of two that
 //! comes with the code.
 
-use super::LANES;
+use super::{LANES, no_room, no_sentinel, out_of_words, outside_alphabet, wrong_end};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
-
-const WHAT: &str = "a coded plane";
 
 /// The word size of a code limit: everything in which short and long codes differ.
 pub(super) trait Word {
@@ -134,6 +132,10 @@ pub(super) fn encode<W: Word>(
     states: &mut [u8],
     stream: &mut [u8],
 ) -> Result<usize> {
+    let last = (book.lengths().alphabet().slots() - 1) as u8;
+    if slots.iter().fold(0, |highest, &slot| highest.max(slot)) > last {
+        return Err(outside_alphabet());
+    }
     let factors: [u64; 256] = book.encode_table().map(|entry| {
         let (length, code) = (entry >> 12, u64::from(entry & 0xfff));
         1 << (32 + length) | code << W::BITS
@@ -143,8 +145,7 @@ pub(super) fn encode<W: Word>(
     let mut step = |slots: &[u8]| -> Result<()> {
         let available = stream.len();
         let room = stream.get_mut(end..end + LANES * W::BYTES);
-        let room =
-            room.ok_or(Error::OutputTooSmall { needed: end + LANES * W::BYTES, available })?;
+        let room = room.ok_or_else(|| no_room(end + LANES * W::BYTES, available))?;
         let mut group = W::last_group(&[], 0);
         let mut words = 0;
         for (lane, &slot) in lanes.iter_mut().zip(slots).rev() {
@@ -198,8 +199,7 @@ pub(super) fn decode<W: Word>(
         word[..bytes.len()].copy_from_slice(bytes);
         let state = u32::from_le_bytes(word);
         if state >> W::BITS == 0 {
-            let detail = "a lane state without its sentinel bit";
-            return Err(Error::malformed(WHAT, index * bytes.len(), detail));
+            return Err(no_sentinel(index * bytes.len()));
         }
         let n = state.ilog2();
         *lane = (state ^ 1 << n) << (32 - n) | 1 << (31 - n);
@@ -223,7 +223,7 @@ pub(super) fn decode<W: Word>(
             words += usize::from(empty);
         }
         if words > available {
-            return Err(Error::malformed(WHAT, 0, "the lanes want more words than the stream has"));
+            return Err(out_of_words());
         }
         end -= words * W::BYTES;
         Ok(())
@@ -236,7 +236,7 @@ pub(super) fn decode<W: Word>(
         step(partial)?;
     }
     if end != 0 || lanes != [1 << (31 - W::BITS); LANES] {
-        return Err(Error::malformed(WHAT, 0, "the lanes do not end where an encoder begins"));
+        return Err(wrong_end());
     }
     Ok(())
 }

@@ -6,13 +6,14 @@ pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
         layout: Layout::Exponent,
         planes: &[Plane::exponents(), Plane::residue(8, 1)],
-        split,
-        merge,
+        split: |platform, bytes, planes| platform.run(|| split(bytes, planes)),
+        merge: |platform, planes, bytes| platform.run(|| merge(planes, bytes)),
     },
     bytes::PAIRS,
     bytes::POSITIONS_OF_2,
 ];
 
+#[inline(always)]
 fn split(bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
     let [exponents, residue] = planes else {
         return false;
@@ -26,6 +27,7 @@ fn split(bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
     true
 }
 
+#[inline(always)]
 fn merge(planes: &[Vec<u8>], bytes: &mut [u8]) {
     let [exponents, residue] = planes else { return };
     let values = bytes.as_chunks_mut::<2>().0;

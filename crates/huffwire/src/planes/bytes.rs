@@ -7,11 +7,11 @@ const fn bytes<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Bytes,
         planes: const { &[Plane::symbols(8, N as u8)] },
-        split: |bytes, planes| {
+        split: |_, bytes, planes| {
             planes[0].copy_from_slice(bytes);
             true
         },
-        merge: |planes, bytes| bytes.copy_from_slice(&planes[0]),
+        merge: |_, planes, bytes| bytes.copy_from_slice(&planes[0]),
     }
 }
 
@@ -20,21 +20,29 @@ const fn positions<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Positions,
         planes: const { &[Plane::symbols(8, 1); N] },
-        split: |bytes, planes| {
-            for (position, plane) in planes.iter_mut().enumerate() {
-                for (unit, symbol) in bytes.as_chunks::<N>().0.iter().zip(plane) {
-                    *symbol = unit[position];
-                }
-            }
+        split: |platform, bytes, planes| {
+            platform.run(|| split::<N>(bytes, planes));
             true
         },
-        merge: |planes, bytes| {
-            for (position, plane) in planes.iter().enumerate() {
-                for (unit, &symbol) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(plane) {
-                    unit[position] = symbol;
-                }
-            }
-        },
+        merge: |platform, planes, bytes| platform.run(|| merge::<N>(planes, bytes)),
+    }
+}
+
+#[inline(always)]
+fn split<const N: usize>(bytes: &[u8], planes: &mut [Vec<u8>]) {
+    for (position, plane) in planes.iter_mut().enumerate().take(N) {
+        for (unit, symbol) in bytes.as_chunks::<N>().0.iter().zip(plane) {
+            *symbol = unit[position];
+        }
+    }
+}
+
+#[inline(always)]
+fn merge<const N: usize>(planes: &[Vec<u8>], bytes: &mut [u8]) {
+    for (position, plane) in planes.iter().enumerate().take(N) {
+        for (unit, &symbol) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(plane) {
+            unit[position] = symbol;
+        }
     }
 }
 

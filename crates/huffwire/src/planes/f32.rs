@@ -11,13 +11,14 @@ pub(super) const SCHEMES: &[Scheme] = &[
             Plane::residue(8, 1),
             Plane::residue(8, 1),
         ],
-        split,
-        merge,
+        split: |platform, bytes, planes| platform.run(|| split(bytes, planes)),
+        merge: |platform, planes, bytes| platform.run(|| merge(planes, bytes)),
     },
     bytes::QUADS,
     bytes::POSITIONS_OF_4,
 ];
 
+#[inline(always)]
 fn split(bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
     let [exponents, low, middle, high] = planes else {
         return false;
@@ -34,6 +35,7 @@ fn split(bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
     true
 }
 
+#[inline(always)]
 fn merge(planes: &[Vec<u8>], bytes: &mut [u8]) {
     let [exponents, low, middle, high] = planes else {
         return;

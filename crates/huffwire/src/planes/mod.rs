@@ -19,6 +19,7 @@ use std::str::FromStr;
 
 use crate::codebook::Alphabet;
 use crate::element::ElementType;
+use crate::platform::Platform;
 
 /// The most planes a layout has.
 pub const MAX_PLANES: usize = 8;
@@ -146,42 +147,53 @@ pub(crate) struct Scheme {
     pub(crate) planes: &'static [Plane],
     /// Fills the planes from whole units; `false` when these bytes do not fit the layout (a bit is
     /// set that the type does not have), and the planes are then undefined.
-    split: fn(&[u8], &mut [Vec<u8>]) -> bool,
+    split: fn(Platform, &[u8], &mut [Vec<u8>]) -> bool,
     /// The inverse.
-    merge: fn(&[Vec<u8>], &mut [u8]),
+    merge: fn(Platform, &[Vec<u8>], &mut [u8]),
 }
 
 impl Scheme {
     /// Splits whole units into planes, whose vectors are resized to hold one symbol a byte.
-    pub(crate) fn split(&self, unit_bytes: usize, bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
+    pub(crate) fn split(
+        &self,
+        platform: Platform,
+        unit_bytes: usize,
+        bytes: &[u8],
+        planes: &mut [Vec<u8>],
+    ) -> bool {
         let units = bytes.len() / unit_bytes;
         for (plane, buffer) in self.planes.iter().zip(planes.iter_mut()) {
             buffer.resize(units * usize::from(plane.per_unit), 0);
         }
-        (self.split)(bytes, &mut planes[..self.planes.len()])
+        (self.split)(platform, bytes, &mut planes[..self.planes.len()])
     }
 
     /// Puts elements together from planes as [`Scheme::split`] leaves them.
-    pub(crate) fn merge(&self, planes: &[Vec<u8>], bytes: &mut [u8]) {
-        (self.merge)(&planes[..self.planes.len()], bytes);
+    pub(crate) fn merge(&self, platform: Platform, planes: &[Vec<u8>], bytes: &mut [u8]) {
+        (self.merge)(platform, &planes[..self.planes.len()], bytes);
     }
 }
 
 /// Finds exact zeros, elements with exponent and all residue 0: `nonzero` is 0 for them, and empty
 /// when there are none.
-pub(crate) fn find_zeros(planes: &[Vec<u8>], nonzero: &mut Vec<u8>) {
+pub(crate) fn find_zeros(platform: Platform, planes: &[Vec<u8>], nonzero: &mut Vec<u8>) {
     nonzero.clear();
     let Some((exponents, residue)) = planes.split_first() else { return };
-    if !exponents.contains(&0) {
+    if !has_zero(platform, exponents) {
         return;
     }
     nonzero.extend_from_slice(exponents);
     for plane in residue {
-        nonzero.iter_mut().zip(plane).for_each(|(all, &bits)| *all |= bits);
+        platform.run(|| nonzero.iter_mut().zip(plane).for_each(|(all, &bits)| *all |= bits));
     }
-    if !nonzero.contains(&0) {
+    if !has_zero(platform, nonzero) {
         nonzero.clear();
     }
+}
+
+fn has_zero(platform: Platform, bytes: &[u8]) -> bool {
+    // To the end, not to the first: that makes a vector loop, and most planes have none.
+    platform.run(|| bytes.iter().fold(u8::MAX, |lowest, &byte| lowest.min(byte))) == 0
 }
 
 impl ElementType {
@@ -243,7 +255,8 @@ impl ElementType {
         let scheme = self.scheme(layout)?;
         let mut planes = vec![Vec::new(); scheme.planes.len()];
         let whole = bytes.len().is_multiple_of(self.unit_bytes());
-        (whole && scheme.split(self.unit_bytes(), bytes, &mut planes)).then_some(planes)
+        (whole && scheme.split(Platform::detect(), self.unit_bytes(), bytes, &mut planes))
+            .then_some(planes)
     }
 }
 
@@ -265,19 +278,25 @@ mod tests {
             for scheme in element.schemes() {
                 let mut input = bytes[..usable].to_vec();
                 let mut planes = vec![Vec::new(); MAX_PLANES];
-                if !scheme.split(element.unit_bytes(), &input, &mut planes) {
+                let unit = element.unit_bytes();
+                if !scheme.split(Platform::Portable, unit, &input, &mut planes) {
                     assert!(matches!(element, ElementType::E3m2 | ElementType::E2m3));
                     input.iter_mut().for_each(|byte| *byte &= 0x3f);
-                    assert!(scheme.split(element.unit_bytes(), &input, &mut planes));
+                    assert!(scheme.split(Platform::Portable, unit, &input, &mut planes));
                 }
                 for (plane, buffer) in scheme.planes.iter().zip(&planes) {
                     let units = usable / element.unit_bytes();
                     assert_eq!(buffer.len(), units * usize::from(plane.per_unit));
                     assert!(buffer.iter().all(|&s| u32::from(s) < 1 << plane.width));
                 }
-                let mut merged = vec![0xaa; usable];
-                scheme.merge(&planes, &mut merged);
-                assert!(merged == input, "{element} {}", scheme.layout);
+                for platform in Platform::available() {
+                    let mut same = vec![Vec::new(); MAX_PLANES];
+                    assert!(scheme.split(platform, unit, &input, &mut same));
+                    assert!(same == planes, "{element} {} {platform}", scheme.layout);
+                    let mut merged = vec![0xaa; usable];
+                    scheme.merge(platform, &planes, &mut merged);
+                    assert!(merged == input, "{element} {} {platform}", scheme.layout);
+                }
             }
         }
     }

@@ -1,37 +1,41 @@
 //! Raw planes: symbols of 1 to 8 bits packed without gaps, lowest bits first.
 
+use crate::platform::Platform;
+
 /// Bytes of `count` packed symbols of `width` bits.
 pub(crate) const fn packed_bytes(count: usize, width: u8) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Calls a function with the width as a constant: loops over a fixed number of bits become vectors.
+/// Runs a function on a platform with the width as a constant: loops over a fixed number of bits become
+/// vectors.
 macro_rules! with_constant_width {
-    ($function:ident, $width:expr, $($argument:expr),*) => {
+    ($platform:expr, $function:ident, $width:expr, $($argument:expr),*) => {
         match $width {
-            1 => $function::<1>($($argument),*),
-            2 => $function::<2>($($argument),*),
-            3 => $function::<3>($($argument),*),
-            4 => $function::<4>($($argument),*),
-            5 => $function::<5>($($argument),*),
-            6 => $function::<6>($($argument),*),
-            7 => $function::<7>($($argument),*),
-            _ => $function::<8>($($argument),*),
+            1 => $platform.run(|| $function::<1>($($argument),*)),
+            2 => $platform.run(|| $function::<2>($($argument),*)),
+            3 => $platform.run(|| $function::<3>($($argument),*)),
+            4 => $platform.run(|| $function::<4>($($argument),*)),
+            5 => $platform.run(|| $function::<5>($($argument),*)),
+            6 => $platform.run(|| $function::<6>($($argument),*)),
+            7 => $platform.run(|| $function::<7>($($argument),*)),
+            _ => $platform.run(|| $function::<8>($($argument),*)),
         }
     };
 }
 
 /// Packs symbols below `2^width` into exactly [`packed_bytes`] bytes.
-pub(crate) fn pack(symbols: &[u8], width: u8, out: &mut [u8]) {
-    with_constant_width!(pack_groups, width, symbols, out);
+pub(crate) fn pack(platform: Platform, symbols: &[u8], width: u8, out: &mut [u8]) {
+    with_constant_width!(platform, pack_groups, width, symbols, out);
 }
 
 /// Unpacks [`packed_bytes`] bytes; `false` when a padding bit is set.
-pub(crate) fn unpack(packed: &[u8], width: u8, symbols: &mut [u8]) -> bool {
-    with_constant_width!(unpack_groups, width, packed, symbols)
+pub(crate) fn unpack(platform: Platform, packed: &[u8], width: u8, symbols: &mut [u8]) -> bool {
+    with_constant_width!(platform, unpack_groups, width, packed, symbols)
 }
 
 /// Eight symbols of `W` bits fill `W` bytes, so groups of eight need no carry.
+#[inline(always)]
 fn pack_groups<const W: usize>(symbols: &[u8], out: &mut [u8]) {
     if W == 8 {
         out.copy_from_slice(symbols);
@@ -50,6 +54,7 @@ fn pack_groups<const W: usize>(symbols: &[u8], out: &mut [u8]) {
     last.copy_from_slice(&combine(rest)[..last_bytes]);
 }
 
+#[inline(always)]
 fn unpack_groups<const W: usize>(packed: &[u8], symbols: &mut [u8]) -> bool {
     if W == 8 {
         symbols.copy_from_slice(packed);
@@ -79,21 +84,23 @@ mod tests {
     #[test]
     fn unpack_inverts_pack_at_every_width_and_count() {
         for width in 1..=8u8 {
-            for count in 0..40 {
+            for count in 0..140 {
                 let symbols: Vec<u8> =
                     (0..count).map(|i| (i * 37 + 11) as u8 & (0xff >> (8 - width))).collect();
-                let mut packed = vec![0; packed_bytes(count, width)];
-                pack(&symbols, width, &mut packed);
-                let mut unpacked = vec![0xee; count];
-                assert!(unpack(&packed, width, &mut unpacked));
-                assert_eq!(symbols, unpacked);
+                for platform in Platform::available() {
+                    let mut packed = vec![0; packed_bytes(count, width)];
+                    pack(platform, &symbols, width, &mut packed);
+                    let mut unpacked = vec![0xee; count];
+                    assert!(unpack(platform, &packed, width, &mut unpacked));
+                    assert_eq!(symbols, unpacked);
+                }
             }
         }
     }
 
     #[test]
     fn padding_bits_must_be_zero() {
-        assert!(unpack(&[0b0000_0101], 3, &mut [0]));
-        assert!(!unpack(&[0b1000_0101], 3, &mut [0]));
+        assert!(unpack(Platform::Portable, &[0b0000_0101], 3, &mut [0]));
+        assert!(!unpack(Platform::Portable, &[0b1000_0101], 3, &mut [0]));
     }
 }

@@ -10,8 +10,8 @@ pub(super) const EIGHT_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
         planes: &[Plane::symbols(7, 1), Plane::residue(1, 1)],
-        split: |bytes, planes| split_signs(bytes, 7, planes),
-        merge: |planes, bytes| merge_signs(planes, 7, bytes),
+        split: |platform, bytes, planes| platform.run(|| split_signs(bytes, 7, planes)),
+        merge: |platform, planes, bytes| platform.run(|| merge_signs(planes, 7, bytes)),
     },
     bytes::BYTES,
 ];
@@ -20,14 +20,16 @@ pub(super) const SIX_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
         planes: &[Plane::symbols(5, 1), Plane::residue(1, 1)],
-        split: |bytes, planes| fits_six_bits(bytes) && split_signs(bytes, 5, planes),
-        merge: |planes, bytes| merge_signs(planes, 5, bytes),
+        split: |platform, bytes, planes| {
+            platform.run(|| fits_six_bits(bytes) && split_signs(bytes, 5, planes))
+        },
+        merge: |platform, planes, bytes| platform.run(|| merge_signs(planes, 5, bytes)),
     },
     Scheme {
         layout: Layout::Values,
         planes: &[Plane::symbols(6, 1)],
-        split: |bytes, planes| fits_six_bits(bytes) && copy_to(bytes, planes),
-        merge: |planes, bytes| bytes.copy_from_slice(&planes[0]),
+        split: |_, bytes, planes| fits_six_bits(bytes) && copy_to(bytes, planes),
+        merge: |_, planes, bytes| bytes.copy_from_slice(&planes[0]),
     },
     bytes::BYTES,
 ];
@@ -36,7 +38,7 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
         planes: &[Plane::symbols(5, 4), Plane::residue(1, 4)],
-        split: |bytes, planes| {
+        split: |_, bytes, planes| {
             let [magnitudes, signs] = planes else {
                 return false;
             };
@@ -49,7 +51,7 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
             }
             true
         },
-        merge: |planes, bytes| {
+        merge: |_, planes, bytes| {
             let [magnitudes, signs] = planes else { return };
             let packed = bytes.as_chunks_mut().0.iter_mut();
             let magnitudes = magnitudes.as_chunks::<4>().0;
@@ -62,14 +64,14 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
     Scheme {
         layout: Layout::Values,
         planes: &[Plane::symbols(6, 4)],
-        split: |bytes, planes| {
+        split: |_, bytes, planes| {
             let values = planes[0].as_chunks_mut().0;
             for (packed, values) in bytes.as_chunks().0.iter().zip(values) {
                 *values = unpack(packed);
             }
             true
         },
-        merge: |planes, bytes| {
+        merge: |_, planes, bytes| {
             let values = planes[0].as_chunks().0;
             for (packed, values) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
                 *packed = pack(values);
@@ -79,6 +81,7 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
     bytes::TRIPLES,
 ];
 
+#[inline(always)]
 fn split_signs(bytes: &[u8], sign_at: u32, planes: &mut [Vec<u8>]) -> bool {
     let [magnitudes, signs] = planes else {
         return false;
@@ -90,6 +93,7 @@ fn split_signs(bytes: &[u8], sign_at: u32, planes: &mut [Vec<u8>]) -> bool {
     true
 }
 
+#[inline(always)]
 fn merge_signs(planes: &[Vec<u8>], sign_at: u32, bytes: &mut [u8]) {
     let [magnitudes, signs] = planes else { return };
     for ((byte, &magnitude), &sign) in bytes.iter_mut().zip(magnitudes).zip(signs) {
@@ -97,6 +101,7 @@ fn merge_signs(planes: &[Vec<u8>], sign_at: u32, bytes: &mut [u8]) {
     }
 }
 
+#[inline(always)]
 fn fits_six_bits(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |all, byte| all | byte) < 0x40
 }

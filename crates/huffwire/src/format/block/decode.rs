@@ -1,14 +1,16 @@
 //! A block to elements: the place where hostile bytes meet the coder.
 
-use super::{CONSTANT, EMBEDDED, RAW, VERBATIM, WHAT};
+use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, WHAT};
+use crate::bytes;
 use crate::choose::Source;
-use crate::codebook::{Alphabet, Codebook, CodebookSet, ESCAPE_SLOT, Lengths, ZERO_SLOT};
+use crate::codebook::{Alphabet, Codebook, CodebookSet, Lengths, ZERO_SLOT};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
 use crate::lanes;
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{Layout, MAX_PLANES, Plane};
+use crate::platform::Platform;
 
 /// Header of one plane, as read.
 #[derive(Debug, Clone, Copy)]
@@ -21,18 +23,22 @@ pub(super) enum PlaneHeader {
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockDecoder {
+    platform: Platform,
     planes: Vec<Vec<u8>>,
     /// Slots of the exponents: they tell where the exact zeros are.
     slots: Vec<u8>,
+    residue_slots: Vec<u8>,
     compacted: Vec<u8>,
     embedded: Vec<Codebook>,
 }
 
 impl BlockDecoder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(platform: Platform) -> Self {
         Self {
+            platform,
             planes: vec![Vec::new(); MAX_PLANES],
             slots: Vec::new(),
+            residue_slots: Vec::new(),
             compacted: Vec::new(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
         }
@@ -88,11 +94,15 @@ impl BlockDecoder {
             let symbols = symbols_of(plane, index, units, zeros);
             self.decode_plane(set, plane, index, symbols, headers[index], payloads[index])?;
             if index > 0 && zeros > 0 {
-                std::mem::swap(&mut self.planes[index], &mut self.compacted);
-                spread(&mut self.compacted, &self.slots, &mut self.planes[index]);
+                // Residue of non-zero elements spreads over all of them; zeros get 0.
+                let (residue, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
+                std::mem::swap(residue, &mut self.compacted);
+                residue.clear();
+                residue.resize(self.slots.len(), 0);
+                bytes::deal(self.platform, zero, true, &self.slots, &self.compacted, residue);
             }
         }
-        scheme.merge(&self.planes, out);
+        scheme.merge(self.platform, &self.planes, out);
         Ok(())
     }
 
@@ -165,7 +175,7 @@ impl BlockDecoder {
             PlaneHeader::Raw => {
                 let symbols = &mut self.planes[index];
                 symbols.resize(count, 0);
-                if !unpack(payload, plane.width, symbols) {
+                if !unpack(self.platform, payload, plane.width, symbols) {
                     return Err(Error::malformed(WHAT, 0, "padding bits that are not zero"));
                 }
             }
@@ -183,18 +193,25 @@ impl BlockDecoder {
                 let (states, payload) = payload.split_at(lanes::states_bytes(book.limit()));
                 let (stream, escaped) = payload.split_at(stream);
                 symbols.resize(count, 0);
-                if plane.centred {
-                    self.slots.resize(count, 0);
-                    lanes::decode(book, states, stream, &mut self.slots)?;
-                    from_slots(&self.slots, base, zeros, escaped, symbols)?;
+                // Those of plane 0 are kept: they tell where zeros are.
+                let slots = if index == 0 { &mut self.slots } else { &mut self.residue_slots };
+                slots.resize(count, 0);
+                lanes::decode_on(self.platform, book, states, stream, slots)?;
+                let zeros_seen = if plane.centred {
+                    self.platform.run(|| from_slots(slots, base, symbols))
                 } else {
-                    lanes::decode(book, states, stream, symbols)?;
-                    if let Some(escape) = book.lengths().escape_slot() {
-                        fill_escapes(symbols, escape, escaped)?;
-                    }
+                    symbols.copy_from_slice(slots);
+                    0
+                };
+                let escapes_seen = book.lengths().escape_slot().map_or(0, |escape| {
+                    bytes::deal(self.platform, escape, false, slots, escaped, symbols)
+                });
+                if zeros_seen != zeros || escapes_seen != escaped.len() {
+                    return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
                 }
                 debug_assert_eq!(escaped.len(), escapes);
-                if plane.width < 8 && symbols.iter().fold(0, |all, s| all | s) >> plane.width != 0 {
+                let all = || symbols.iter().fold(0, |all, symbol| all | symbol);
+                if plane.width < 8 && self.platform.run(all) >> plane.width != 0 {
                     return Err(Error::malformed(WHAT, 0, "a symbol outside the alphabet"));
                 }
             }
@@ -212,72 +229,21 @@ const fn symbols_of(plane: &Plane, index: usize, units: usize, zeros: usize) -> 
     }
 }
 
-/// Slots handled at a time: few enough that a byte can count them, so that the compiler makes vectors
-/// of it.
-const SLOT_CHUNK: usize = 128;
-
 const WRONG_COUNT: &str = "the decoded symbols do not match the counts in the header";
 
-/// Slots of a centred book back to exponents.
-fn from_slots(
-    slots: &[u8],
-    base: u8,
-    zeros: usize,
-    escaped: &[u8],
-    exponents: &mut [u8],
-) -> Result<()> {
-    let (mut zeros_seen, mut escapes_seen) = (0, 0);
+/// Slots of a centred book back to exponents, but for escapes; returns the number of exact zeros.
+#[inline(always)]
+fn from_slots(slots: &[u8], base: u8, exponents: &mut [u8]) -> usize {
+    let mut zeros = 0;
     let chunks = exponents.chunks_mut(SLOT_CHUNK).zip(slots.chunks(SLOT_CHUNK));
     for (exponents, slots) in chunks {
-        let (mut zeros, mut escapes) = (0u8, 0u8);
+        let mut here = 0u8;
         for (exponent, &slot) in exponents.iter_mut().zip(slots) {
             let zero = usize::from(slot) == ZERO_SLOT;
-            zeros += u8::from(zero);
-            escapes += u8::from(usize::from(slot) == ESCAPE_SLOT);
+            here += u8::from(zero);
             *exponent = if zero { 0 } else { base.wrapping_add(slot) };
         }
-        zeros_seen += usize::from(zeros);
-        if escapes > 0 {
-            let positions = exponents.iter_mut().zip(slots);
-            let positions = positions.filter(|(_, slot)| usize::from(**slot) == ESCAPE_SLOT);
-            for ((exponent, _), &raw) in positions.zip(escaped.get(escapes_seen..).unwrap_or(&[])) {
-                *exponent = raw;
-            }
-            escapes_seen += usize::from(escapes);
-        }
+        zeros += usize::from(here);
     }
-    if escapes_seen != escaped.len() || zeros_seen != zeros {
-        return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
-    }
-    Ok(())
-}
-
-/// Puts raw symbols where the decoder saw the escape.
-fn fill_escapes(symbols: &mut [u8], escape: u8, escaped: &[u8]) -> Result<()> {
-    let mut seen = 0;
-    for symbols in symbols.chunks_mut(SLOT_CHUNK) {
-        let here: u8 = symbols.iter().map(|&symbol| u8::from(symbol == escape)).sum();
-        if here > 0 {
-            let positions = symbols.iter_mut().filter(|symbol| **symbol == escape);
-            for (symbol, &raw) in positions.zip(escaped.get(seen..).unwrap_or(&[])) {
-                *symbol = raw;
-            }
-            seen += usize::from(here);
-        }
-    }
-    if seen == escaped.len() { Ok(()) } else { Err(Error::malformed(WHAT, 0, WRONG_COUNT)) }
-}
-
-/// Spreads the residue of non-zero elements over all elements; zeros get 0.
-fn spread(compacted: &mut Vec<u8>, slots: &[u8], plane: &mut Vec<u8>) {
-    // After the last residue one more is looked at (and not used).
-    compacted.push(0);
-    let mut taken = 0;
-    plane.clear();
-    plane.extend(slots.iter().map(|&slot| {
-        let zero = usize::from(slot) == ZERO_SLOT;
-        let residue = compacted.get(taken).copied().unwrap_or(0);
-        taken += usize::from(!zero);
-        if zero { 0 } else { residue }
-    }));
+    zeros
 }

@@ -1,6 +1,7 @@
 //! Elements to a block: split, choose, write.
 
-use super::{CONSTANT, EMBEDDED, RAW, VERBATIM, bound, capacity};
+use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, bound, capacity};
+use crate::bytes;
 use crate::choose::{self, Choice, Coded, Coding, Counts, Level, Plan, Source, Wish};
 use crate::codebook::{Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::element::ElementType;
@@ -8,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::lanes;
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
+use crate::platform::Platform;
 
 /// What the sender decided once for a tensor: its symbols, its books, and how to choose.
 #[derive(Debug, Clone)]
@@ -62,6 +64,7 @@ type Plans = [Option<Plan>; MAX_PLANES];
 /// Encodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
+    platform: Platform,
     planes: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
     /// coded apart.
@@ -72,8 +75,9 @@ pub(crate) struct BlockEncoder {
 }
 
 impl BlockEncoder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(platform: Platform) -> Self {
         Self {
+            platform,
             planes: vec![Vec::new(); MAX_PLANES],
             nonzero: Vec::new(),
             slots: Vec::new(),
@@ -101,7 +105,7 @@ impl BlockEncoder {
             let Some(scheme) = method.element.scheme(*layout) else {
                 continue;
             };
-            if !scheme.split(method.element.unit_bytes(), bytes, &mut self.planes) {
+            if !scheme.split(self.platform, method.element.unit_bytes(), bytes, &mut self.planes) {
                 continue;
             }
             planned = Some(index);
@@ -116,7 +120,12 @@ impl BlockEncoder {
             let (layout, candidates) = &method.schemes[index];
             if let Some(scheme) = method.element.scheme(*layout) {
                 if planned != Some(index) {
-                    scheme.split(method.element.unit_bytes(), bytes, &mut self.planes);
+                    scheme.split(
+                        self.platform,
+                        method.element.unit_bytes(),
+                        bytes,
+                        &mut self.planes,
+                    );
                     plans = self.plan(set, method, scheme, candidates);
                 }
                 return self.write(set, scheme, &plans, out);
@@ -137,7 +146,7 @@ impl BlockEncoder {
         let mut plans = Plans::default();
         let count = scheme.planes.len();
         if scheme.planes[0].centred {
-            find_zeros(&self.planes[..count], &mut self.nonzero);
+            find_zeros(self.platform, &self.planes[..count], &mut self.nonzero);
         } else {
             self.nonzero.clear();
         }
@@ -150,7 +159,7 @@ impl BlockEncoder {
                 continue;
             }
             let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
-            let counts = Counts::of(symbols, nonzero);
+            let counts = Counts::of(self.platform, symbols, nonzero);
             let sample =
                 (method.choice == Choice::Sample).then(|| Counts::of_sample(symbols, nonzero));
             let wish = Wish {
@@ -195,13 +204,7 @@ impl BlockEncoder {
     /// Takes the residue of exact zeros out of the residue planes.
     fn compact(&mut self, count: usize) {
         for plane in &mut self.planes[1..count] {
-            let mut kept = 0;
-            for (i, &nonzero) in self.nonzero.iter().enumerate() {
-                // Without a branch: zeros come as they like.
-                plane[kept] = plane[i];
-                kept += usize::from(nonzero != 0);
-            }
-            plane.truncate(kept);
+            bytes::compact(self.platform, &self.nonzero, plane);
         }
     }
 
@@ -243,7 +246,7 @@ impl BlockEncoder {
                     out[header] = RAW;
                     let symbols = &self.planes[index];
                     let size = packed_bytes(symbols.len(), plane.width);
-                    pack(symbols, plane.width, &mut out[at..at + size]);
+                    pack(self.platform, symbols, plane.width, &mut out[at..at + size]);
                     at += size;
                 }
                 Some(Coding::Constant(symbol)) => {
@@ -277,12 +280,10 @@ impl BlockEncoder {
         let symbols = &self.planes[index];
         let mut zeros = 0u32;
         let slots: &[u8] = if plane.centred {
-            to_slots(symbols, coded.base, &mut self.slots);
-            for (slot, &nonzero) in self.slots.iter_mut().zip(&self.nonzero) {
-                *slot = if nonzero == 0 { ZERO_SLOT as u8 } else { *slot };
-                zeros += u32::from(nonzero == 0);
-            }
-            &self.slots
+            self.slots.resize(symbols.len(), 0);
+            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
+            zeros = self.platform.run(|| to_slots(symbols, nonzero, coded.base, slots));
+            slots
         } else {
             symbols
         };
@@ -296,13 +297,11 @@ impl BlockEncoder {
             if plane.centred {
                 escapes[ZERO_SLOT] = false;
             }
-            let pairs = slots.iter().zip(symbols);
-            let escaped = pairs.filter(|(slot, _)| escapes[usize::from(**slot)]);
-            self.escapes.extend(escaped.map(|(_, &symbol)| symbol));
+            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.escapes);
         }
         let states_bytes = lanes::states_bytes(book.limit());
         let (states, stream) = payload.split_at_mut(states_bytes);
-        let stream_bytes = lanes::encode(book, slots, states, stream)?;
+        let stream_bytes = lanes::encode_on(self.platform, book, slots, states, stream)?;
         debug_assert!(stream_bytes as u64 <= coded.code_bits / 8);
         let after = &mut stream[stream_bytes..stream_bytes + self.escapes.len()];
         after.copy_from_slice(&self.escapes);
@@ -331,10 +330,23 @@ impl BlockEncoder {
     }
 }
 
-/// Exponents to the slots of a centred book.
-fn to_slots(exponents: &[u8], base: u8, slots: &mut Vec<u8>) {
-    slots.clear();
-    slots.extend(exponents.iter().map(|e| e.wrapping_sub(base).min(ESCAPE_SLOT as u8)));
+/// Exponents to the slots of a centred book; returns the number of exact zeros. `nonzero` is 0 for them,
+/// and empty when there are none.
+#[inline(always)]
+fn to_slots(exponents: &[u8], nonzero: &[u8], base: u8, slots: &mut [u8]) -> u32 {
+    for (slot, exponent) in slots.iter_mut().zip(exponents) {
+        *slot = exponent.wrapping_sub(base).min(ESCAPE_SLOT as u8);
+    }
+    let mut zeros = 0;
+    for (slots, nonzero) in slots.chunks_mut(SLOT_CHUNK).zip(nonzero.chunks(SLOT_CHUNK)) {
+        let mut here = 0u8;
+        for (slot, &nonzero) in slots.iter_mut().zip(nonzero) {
+            *slot = if nonzero == 0 { ZERO_SLOT as u8 } else { *slot };
+            here += u8::from(nonzero == 0);
+        }
+        zeros += u32::from(here);
+    }
+    zeros
 }
 
 /// Residue at the fast level: raw, unless it is all the same.

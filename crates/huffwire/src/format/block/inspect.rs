@@ -8,6 +8,7 @@ use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
 use crate::planes::Layout;
+use crate::platform::Platform;
 
 /// What a block consists of, for people: the layout and how each plane is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl BlockInfo {
         }
         let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
         let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
-        let mut decoder = BlockDecoder::new();
+        let mut decoder = BlockDecoder::new(Platform::Portable);
         let units = bytes / element.unit_bytes();
         let mut planes = Vec::new();
         for (index, plane) in scheme.planes.iter().enumerate() {

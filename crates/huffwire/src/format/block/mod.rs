@@ -31,6 +31,10 @@ pub(crate) const MAX_HEADER_BYTES: usize = 1 + MAX_PLANES * (MAX_LENGTHS_BYTES +
 /// Room that an encoder needs beyond the bytes of a block: whole groups of words are stored.
 const SLACK: usize = 4 * lanes::LANES;
 
+/// Slots handled at a time: few enough that a byte can count them, so that the compiler makes vectors
+/// of it.
+const SLOT_CHUNK: usize = 128;
+
 /// Whole units per block of `2^block_log2` bytes; a `block_log2` outside its range counts as the end of
 /// the range that is nearer.
 pub(crate) const fn units_per_block(element: ElementType, block_log2: u8) -> usize {

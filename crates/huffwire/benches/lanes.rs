@@ -1,0 +1,71 @@
+//! Speed of the lane coder alone, on every platform. `cargo bench -p huffwire --bench lanes`.
+//!
+//! 64 Ki symbols, the exponents of a bf16 block of 128 KiB, drawn as the book expects them.
+
+#![allow(clippy::expect_used)] // A benchmark that cannot run says so with a panic.
+
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+use huffwire::codebook::{CodeLimit, Codebook};
+use huffwire::{CodebookSet, Platform, lanes};
+
+fn main() {
+    divan::main();
+}
+
+const SYMBOLS: usize = 64 << 10;
+
+/// Kinds of books: narrow (two tables of 64 entries), wide (256 entries), long codes.
+const KINDS: [&str; 3] = ["narrow", "wide", "long"];
+
+fn cases() -> impl Iterator<Item = (&'static str, Platform)> {
+    KINDS.into_iter().flat_map(|kind| Platform::available().map(move |platform| (kind, platform)))
+}
+
+fn book(kind: &str) -> Codebook {
+    let set = CodebookSet::builtin();
+    let fits = |book: &&Codebook| match kind {
+        "narrow" => book.lengths().is_narrow(),
+        "wide" => book.limit() == CodeLimit::Short && book.lengths().alphabet().slots() > 64,
+        _ => book.limit() == CodeLimit::Long,
+    };
+    set.books().iter().find(fits).expect("the built-in set has all kinds").clone()
+}
+
+fn slots(book: &Codebook) -> Vec<u8> {
+    let table = book.decode_table();
+    let mut state = 88_172_645_463_325_252_u64;
+    let draw = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        table[(state >> 30) as usize % table.len()] as u8
+    };
+    (0..SYMBOLS).map(draw).collect()
+}
+
+#[divan::bench(args = cases())]
+fn encode(bencher: Bencher<'_, '_>, (kind, platform): (&str, Platform)) {
+    let book = book(kind);
+    let slots = slots(&book);
+    let mut states = vec![0; lanes::states_bytes(book.limit())];
+    let mut stream = vec![0; lanes::stream_capacity(book.limit(), 12 * SYMBOLS as u64)];
+    bencher.counter(BytesCount::new(SYMBOLS)).bench_local(|| {
+        lanes::encode_on(platform, &book, black_box(&slots), &mut states, &mut stream)
+    });
+}
+
+#[divan::bench(args = cases())]
+fn decode(bencher: Bencher<'_, '_>, (kind, platform): (&str, Platform)) {
+    let book = book(kind);
+    let slots = slots(&book);
+    let mut states = vec![0; lanes::states_bytes(book.limit())];
+    let mut stream = vec![0; lanes::stream_capacity(book.limit(), 12 * SYMBOLS as u64)];
+    let length = lanes::encode_on(platform, &book, &slots, &mut states, &mut stream);
+    stream.truncate(length.expect("slots of the book"));
+    let mut decoded = vec![0; SYMBOLS];
+    bencher.counter(BytesCount::new(SYMBOLS)).bench_local(|| {
+        lanes::decode_on(platform, &book, &states, black_box(&stream), &mut decoded)
+    });
+    assert!(decoded == slots);
+}

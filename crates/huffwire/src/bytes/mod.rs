@@ -1,0 +1,133 @@
+//! Kernels over bytes that know nothing of tensors: counting, picking out, dealing back.
+//!
+//! Each has a portable version, which defines it, and one for each instruction set that does better.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use crate::platform::Platform;
+
+/// Calls a kernel on a platform.
+macro_rules! dispatch {
+    ($platform:ident, $kernel:ident($($argument:expr),*)) => {
+        match $platform {
+            Platform::Portable => portable::$kernel($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Platform::Avx512(proof) => avx512::$kernel(proof, $($argument),*),
+        }
+    };
+}
+
+/// How often each byte occurs; at most 2³² - 1 bytes.
+pub(crate) fn histogram(platform: Platform, bytes: &[u8]) -> [u32; 256] {
+    dispatch!(platform, histogram(bytes))
+}
+
+/// Appends to `out` the values whose keys are `chosen`.
+pub(crate) fn pick(
+    platform: Platform,
+    chosen: &[bool; 256],
+    keys: &[u8],
+    values: &[u8],
+    out: &mut Vec<u8>,
+) {
+    dispatch!(platform, pick(chosen, keys, values, out));
+}
+
+/// Keeps the values whose keys are not 0, moved together.
+pub(crate) fn compact(platform: Platform, keys: &[u8], values: &mut Vec<u8>) {
+    dispatch!(platform, compact(keys, values));
+}
+
+/// Puts the next of `values` wherever `key` (or, if `other`, anything else) is found in `keys`; returns
+/// how many were due. Where values have run out, and elsewhere, `out` stays as it is.
+pub(crate) fn deal(
+    platform: Platform,
+    key: u8,
+    other: bool,
+    keys: &[u8],
+    values: &[u8],
+    out: &mut [u8],
+) -> usize {
+    dispatch!(platform, deal(key, other, keys, values, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes of the kinds that kernels treat differently: all alike, few values, any.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        (0usize..9000, any::<u64>(), 0u32..9, any::<u8>()).prop_map(|(count, seed, bits, low)| {
+            let mut state = seed | 1;
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                low.wrapping_add((state >> 32 & ((1 << bits) - 1)) as u8)
+            };
+            (0..count).map(|_| next()).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn all_platforms_count_alike(bytes in bytes(), from in 0usize..70) {
+            let bytes = &bytes[from.min(bytes.len())..];
+            for platform in Platform::available() {
+                prop_assert!(histogram(platform, bytes) == portable::histogram(bytes));
+            }
+        }
+
+        #[test]
+        fn all_platforms_pick_alike(values in bytes(), keys in bytes(), seed in any::<u64>()) {
+            let count = values.len().min(keys.len());
+            let keys = &keys[..count];
+            let mix = |i: usize| seed.wrapping_mul(i as u64 | 1) >> 40;
+            let chosen: [bool; 256] = std::array::from_fn(|i| mix(i) & seed & 1 == 1);
+            let pairs = keys.iter().zip(&values);
+            let expected = pairs.filter(|(key, _)| chosen[usize::from(**key)]);
+            let expected: Vec<u8> = [7].into_iter().chain(expected.map(|(_, v)| *v)).collect();
+            for platform in Platform::available() {
+                let mut out = vec![7];
+                pick(platform, &chosen, keys, &values[..count], &mut out);
+                prop_assert!(out == expected);
+            }
+        }
+
+        #[test]
+        fn all_platforms_compact_and_deal_alike(
+            values in bytes(),
+            keys in bytes(),
+            fewer in 0usize..100,
+        ) {
+            let count = values.len().min(keys.len());
+            let (keys, values) = (&keys[..count], &values[..count]);
+            let kept = keys.iter().zip(values).filter(|(key, _)| **key != 0);
+            let kept: Vec<u8> = kept.map(|(_, v)| *v).collect();
+            for platform in Platform::available() {
+                let mut compacted = values.to_vec();
+                compact(platform, keys, &mut compacted);
+                prop_assert!(compacted == kept);
+
+                let mut dealt = vec![0; count];
+                prop_assert_eq!(deal(platform, 0, true, keys, &kept, &mut dealt), kept.len());
+                let both = keys.iter().zip(values).zip(&dealt);
+                let mut right = both.map(|((key, v), d)| *d == if *key == 0 { 0 } else { *v });
+                prop_assert!(right.all(|right| right));
+
+                // Too few values, and the other way round.
+                let short = &kept[..kept.len().saturating_sub(fewer)];
+                for other in [false, true] {
+                    let (mut dealt, mut expected) = (values.to_vec(), values.to_vec());
+                    let due = portable::deal(0, other, keys, short, &mut expected);
+                    prop_assert_eq!(deal(platform, 0, other, keys, short, &mut dealt), due);
+                    prop_assert!(dealt == expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! AVX-512: the proof that the processor has it, and moves between memory and vectors.
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::{__m512i, _mm512_loadu_si512, _mm512_storeu_si512};
+
+/// Proof that this processor has AVX-512 F, BW, VL, VBMI and VBMI2, BMI2 and POPCNT.
+///
+/// VBMI2 is what makes the difference: one instruction deals a stream's bytes to 64 lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The proof, if this processor can give it.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        // The first two come with the others, in every processor if not in every emulation.
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vbmi2")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt");
+        all.then_some(Self(()))
+    }
+
+    /// Runs a function as compiled for these instructions. What it calls has to be inlined
+    /// (`#[inline(always)]`) to gain from it.
+    #[inline(always)]
+    pub(crate) fn run<R>(self, function: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+        fn compiled<R>(function: impl FnOnce() -> R) -> R {
+            function()
+        }
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { compiled(function) }
+    }
+}
+
+/// The vector of 64 bytes in memory.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn load(bytes: &[u8; 64]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes, and the instruction needs no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+/// Puts a vector in memory.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn store(bytes: &mut [u8; 64], vector: __m512i) {
+    // SAFETY: the exclusive reference covers the 64 bytes, and the instruction needs no alignment.
+    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
+}

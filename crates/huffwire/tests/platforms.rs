@@ -1,0 +1,107 @@
+//! Every platform of this machine writes the same messages and reads them alike, errors included.
+
+#![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
+
+use huffwire::{
+    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, Platform, SymbolRule,
+};
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn normal(&mut self) -> f32 {
+        (0..12).map(|_| (self.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0
+    }
+}
+
+/// Bytes that look like a tensor of the type, more or less: bell-shaped, a share of exact zeros,
+/// some outliers, and for six-bit types no bit that they do not have.
+fn tensor(element: ElementType, units: usize, zeros: u64, random: &mut Random) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < units * element.unit_bytes() {
+        let scale = if random.next() >> 32 & 255 == 0 { 1e30 } else { 0.02 };
+        let value = if (random.next() >> 32) % 100 < zeros { 0.0 } else { random.normal() * scale };
+        match element {
+            ElementType::Bf16 => bytes.extend(((value.to_bits() >> 16) as u16).to_le_bytes()),
+            ElementType::F32 => bytes.extend(value.to_le_bytes()),
+            ElementType::E3m2 | ElementType::E2m3 => bytes.push((value * 800.0) as u8 & 0x3f),
+            ElementType::E2m1 | ElementType::E4m3 | ElementType::I8 => {
+                bytes.push((value * 800.0) as i8 as u8);
+            }
+            _ => bytes.extend(((value * 3e4) as i32).to_le_bytes()),
+        }
+    }
+    bytes.truncate(units * element.unit_bytes());
+    bytes
+}
+
+fn options() -> impl Iterator<Item = EncodeOptions> {
+    let rules = [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes];
+    rules.into_iter().flat_map(|rule| {
+        [Level::Fast, Level::Max].into_iter().flat_map(move |level| {
+            [Choice::Cheapest, Choice::Sample].map(|choice| EncodeOptions {
+                rule,
+                level,
+                choice,
+                block_log2: 14,
+                ..EncodeOptions::default()
+            })
+        })
+    })
+}
+
+#[test]
+fn messages_are_the_same_and_are_read_alike() {
+    let mut random = Random(88_172_645_463_325_252);
+    for element in ElementType::all() {
+        for (options, zeros) in options().zip([0, 1, 50, 97].into_iter().cycle()) {
+            let units = 9_000 + (random.next() >> 32) as usize % 3_000;
+            let tensor = tensor(element, units, zeros, &mut random);
+            let mut messages = Platform::available().map(|platform| {
+                let encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+                encoder.with_platform(platform).encode_to_vec(element, &tensor).unwrap()
+            });
+            let message = messages.next().unwrap();
+            assert!(messages.all(|other| other == message), "{element} {options:?}");
+            for platform in Platform::available() {
+                let mut decoder = Decoder::builtin().with_platform(platform);
+                let (_, restored) = decoder.decode_to_vec(&message).unwrap();
+                assert!(restored == tensor, "{element} {options:?} {platform}");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_without_checksums_is_read_alike() {
+    let mut random = Random(362_436_069);
+    let options = EncodeOptions { checksums: false, level: Level::Max, ..EncodeOptions::default() };
+    for element in ElementType::all() {
+        let tensor = tensor(element, 3_000, 20, &mut random);
+        let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+        let mut block = Vec::new();
+        encoder.encode_block(element, &tensor, &mut block).unwrap();
+        for _ in 0..200 {
+            let mut damaged = block.clone();
+            let bit = (random.next() >> 16) as usize % (8 * block.len());
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if random.next() >> 32 & 3 == 0 {
+                damaged.truncate((random.next() >> 16) as usize % block.len());
+            }
+            let mut results = Platform::available().map(|platform| {
+                let mut out = vec![0; tensor.len()];
+                let mut decoder = Decoder::builtin().with_platform(platform);
+                (decoder.decode_block(element, false, &damaged, &mut out), out)
+            });
+            let first = results.next().unwrap();
+            assert!(results.all(|other| other == first), "{element}, bit {bit}");
+        }
+    }
+}
