@@ -30,6 +30,8 @@ Examples:
 Input from a pipe is first copied to a temporary file, in the folder that TMPDIR names or else in
 /tmp: there must be room for it.
 
+HUFFWIRE_PLATFORM=portable keeps to instructions that every processor has; the bytes are the same.
+
 Exit codes:
     0  done
     1  an error: input, codebooks or output are not as they must be; for verify: damage

@@ -25,11 +25,16 @@ mod usage;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use huffwire::Platform;
 
 fn main() -> ExitCode {
     interrupt::remove_partial_files();
-    match commands::run(&args::Args::parse()) {
+    let args = args::Args::parse();
+    // The library takes a wrong HUFFWIRE_PLATFORM for "portable"; whoever sets one wants to know.
+    let platform = Platform::from_environment().context("HUFFWIRE_PLATFORM");
+    match platform.and_then(|_| commands::run(&args)) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }

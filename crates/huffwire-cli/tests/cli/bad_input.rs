@@ -104,6 +104,19 @@ fn raw_files_need_a_type_that_fits() {
 }
 
 #[test]
+fn a_platform_that_this_machine_lacks_is_told() {
+    let folder = Folder::new();
+    folder.write("m.safetensors", &safetensors(&[]));
+    let run =
+        folder.run_in(&[("HUFFWIRE_PLATFORM", "abacus")], &["compress", "m.safetensors"], &[]);
+    assert_eq!(run.code, Some(1));
+    for mention in ["HUFFWIRE_PLATFORM", "abacus", "portable"] {
+        assert!(run.stderr.contains(mention), "{}", run.stderr);
+    }
+    assert!(!folder.path("m.safetensors.hw").exists());
+}
+
+#[test]
 fn usage_errors() {
     let folder = Folder::new();
     folder.write("m.safetensors", &safetensors(&[]));
