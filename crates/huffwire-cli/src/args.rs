@@ -123,7 +123,8 @@ pub(crate) struct CoderArgs {
     /// How the codebook of a block is chosen.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) choose: Choose,
-    /// Use this one codebook of the set wherever it fits (`huffwire codebooks list` numbers them).
+    /// Use this one codebook of the set wherever it fits (`huffwire codebooks list` numbers them), and
+    /// none elsewhere, unless at level max.
     #[arg(long, value_name = "NUMBER", conflicts_with = "choose")]
     pub(crate) book: Option<u32>,
     /// Bytes of elements in a block: a power of two from 1K to 1M. Larger blocks save a little

@@ -10,8 +10,8 @@ use crate::codebook::{
     Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
 };
 use crate::lanes;
+use crate::planes::Plane;
 use crate::planes::pack::packed_bytes;
-use crate::planes::{Plane, Role};
 use crate::platform::Platform;
 use crate::pmf::Pmf;
 
@@ -41,7 +41,8 @@ pub enum Choice {
     /// Only the books of the first binding that matches the tensor's name: one book per tensor kind, as
     /// in paper A. The cheapest where several are bound.
     Named,
-    /// This book of the set, for every plane of its alphabet.
+    /// This book of the set, for every plane of its alphabet; other planes stay raw at
+    /// [`Level::Fast`].
     Fixed(u8),
 }
 
@@ -200,7 +201,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) residue_bits: u64,
     pub(crate) set: &'a CodebookSet,
     pub(crate) candidates: &'a [u8],
-    pub(crate) level: Level,
+    /// Whether a book may be made from the counts and embedded.
+    pub(crate) embed: bool,
 }
 
 impl Wish<'_> {
@@ -213,9 +215,7 @@ impl Wish<'_> {
         }
         let raw = Plan::raw(self.symbols, self.plane.width);
         let resident = self.best_resident(counts, choosing);
-        let embed = self.level == Level::Max
-            || (self.candidates.is_empty() && self.plane.role == Role::Symbols);
-        let made = if embed { self.make_book(counts, embedded) } else { None };
+        let made = if self.embed { self.make_book(counts, embedded) } else { None };
         [raw].into_iter().chain(resident).chain(made).min_by_key(Plan::merit).unwrap_or(raw)
     }
 

@@ -393,6 +393,11 @@ mod tests {
             assert!(matches!(planes[0], PlaneInfo::Resident { book, .. } if book == number));
             assert_eq!(planes[1], PlaneInfo::Raw);
         }
+        let bytes_book = CodebookSet::builtin().books().len() as u8 - 1;
+        assert!(
+            books_of(Choice::Fixed(bytes_book), &tensor).is_empty(),
+            "verbatim: it fits no plane"
+        );
         let cheapest = books_of(Choice::Cheapest, &tensor);
         assert!(matches!(cheapest[0], PlaneInfo::Resident { .. }));
     }

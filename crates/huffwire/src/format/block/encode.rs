@@ -56,6 +56,12 @@ impl Method {
     pub(crate) const fn element(&self) -> ElementType {
         self.element
     }
+
+    /// Whether a plane may have a book of its own: at the fast level only where there would be none.
+    fn embeds(&self, plane: &Plane, candidates: &[u8]) -> bool {
+        let bookless = candidates.is_empty() && plane.role == Role::Symbols;
+        self.level == Level::Max || (bookless && !matches!(self.choice, Choice::Fixed(_)))
+    }
 }
 
 /// How each plane of a block is stored.
@@ -168,7 +174,7 @@ impl BlockEncoder {
                 residue_bits,
                 set,
                 candidates: &candidates[index],
-                level: method.level,
+                embed: method.embeds(plane, &candidates[index]),
             };
             let choosing = sample.as_ref().unwrap_or(&counts);
             let plan = wish.plan(&counts, choosing, &mut self.embedded[index]);
