@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod fuzz_bodies;
+mod random;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use fuzz_bodies::forge::{crc32c, small_set};
 use huffwire::file::{self, TensorInfo, Writer};
 use huffwire::{CodebookSet, ElementType, EncodeOptions, Encoder, Level};
+use random::Random;
 
 type Body = fn(&[u8]);
 
@@ -27,18 +29,7 @@ const TARGETS: [(&str, Body); 4] = [
     ("round_trip", fuzz_bodies::round_trip),
 ];
 
-/// A generator of numbers (splitmix64), the same on every machine.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
     fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }

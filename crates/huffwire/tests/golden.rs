@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
+mod random;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
 use huffwire::{
     CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule, message,
 };
+use random::Random;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
@@ -49,19 +51,6 @@ fn same_as_today(name: &str, golden: &[u8], today: &[u8]) {
         golden.len(),
         today.len()
     );
-}
-
-/// A generator of numbers (splitmix64): integers only, the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
 }
 
 /// What the values are like.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
+mod random;
 
 use std::sync::Arc;
 
@@ -13,24 +14,11 @@ use huffwire::{
     Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule, message,
 };
 use proptest::prelude::*;
+use random::Random;
 
 const RULES: [SymbolRule; 3] = [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes];
 const LEVELS: [Level; 2] = [Level::Fast, Level::Max];
 const CHOICES: [Choice; 3] = [Choice::Cheapest, Choice::Sample, Choice::Named];
-
-/// A generator of numbers (splitmix64), the same on every machine.
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-}
 
 /// Bits of an element's value: (all, exponent, mantissa). Types without an exponent are treated as
 /// if their upper bits were one.
