@@ -57,7 +57,7 @@ fn encode(bencher: Bencher<'_, '_>, (kind, name): (&str, &str)) {
     let mut states = vec![0; lanes::states_bytes(book.limit())];
     let mut stream = vec![0; lanes::stream_capacity(book.limit(), 12 * SYMBOLS as u64)];
     bencher.counter(BytesCount::new(SYMBOLS)).bench_local(|| {
-        lanes::encode_on(platform, &book, black_box(&slots), &mut states, &mut stream)
+        lanes::encode_on(platform, &book, black_box(&slots), &[0; 128], &mut states, &mut stream)
     });
 }
 
@@ -67,7 +67,7 @@ fn decode(bencher: Bencher<'_, '_>, (kind, name): (&str, &str)) {
     let slots = slots(&book);
     let mut states = vec![0; lanes::states_bytes(book.limit())];
     let mut stream = vec![0; lanes::stream_capacity(book.limit(), 12 * SYMBOLS as u64)];
-    let length = lanes::encode_on(platform, &book, &slots, &mut states, &mut stream);
+    let length = lanes::encode_on(platform, &book, &slots, &[0; 128], &mut states, &mut stream);
     stream.truncate(length.expect("slots of the book"));
     let mut decoded = vec![0; SYMBOLS];
     bencher.counter(BytesCount::new(SYMBOLS)).bench_local(|| {

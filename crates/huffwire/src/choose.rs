@@ -30,24 +30,51 @@ pub enum Level {
 /// Which resident books are considered for a block, and on what evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
-    /// The cheapest of all books that fit the plane, priced on the whole block.
+    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 16, but at least
+    /// 1024 and at most 4096, in runs of 64 spread evenly over the block. [`Level::Max`], which pays for every
+    /// byte saved, looks at the whole block instead.
     #[default]
-    Cheapest,
-    /// The same, but chosen by a sample of at most 4096 symbols spread over the block. The bound on
-    /// growth needs the exact price of the chosen book all the same, so where that means counting
-    /// the block, as in the portable coder, this saves no time; it is there for coders that can sum
-    /// lengths faster than they can count.
     Sample,
+    /// The same, priced on the whole block.
+    Cheapest,
     /// Only the books of the first binding that matches the tensor's name: one book per tensor kind, as
-    /// in paper A. The cheapest where several are bound.
+    /// in paper A. The cheapest where several are bound, by a sample.
     Named,
     /// This book of the set, for every plane of its alphabet; other planes stay raw at
     /// [`Level::Fast`].
     Fixed(u8),
 }
 
-/// Symbols looked at by [`Choice::Sample`], in runs of 64 spread evenly.
-const SAMPLE: usize = 4096;
+/// Units in a run of a sample.
+const RUN: usize = 64;
+
+/// How many runs of a block of so many units are looked at.
+const fn sample_runs(units: usize) -> usize {
+    let sample = units / 16;
+    let sample = if sample < 1024 { 1024 } else { sample };
+    if sample > 4096 { 4096 / RUN } else { sample / RUN }
+}
+
+/// Draws the sample of a block: runs of 64 units, spread evenly. `None` when that were the block, or nearly.
+pub(crate) fn draw_sample<'a>(
+    bytes: &[u8],
+    unit_bytes: usize,
+    sample: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    let runs = bytes.len() / unit_bytes / RUN;
+    let wanted = sample_runs(bytes.len() / unit_bytes);
+    if runs < 2 * wanted {
+        return None;
+    }
+    let run_bytes = RUN * unit_bytes;
+    sample.clear();
+    for index in 0..wanted {
+        // In the middle of the stretch that it stands for.
+        let start = (2 * index + 1) * runs / (2 * wanted) * run_bytes;
+        sample.extend_from_slice(&bytes[start..start + run_bytes]);
+    }
+    Some(sample)
+}
 
 /// What was counted in a plane.
 #[derive(Debug, Clone)]
@@ -57,6 +84,9 @@ pub(crate) struct Counts {
     /// The symbols that occur, ascending: tens of books are priced on them.
     present: [u8; 256],
     distinct: usize,
+    total: u64,
+    /// The counts once more, going round: whatever the base, its slots lie side by side.
+    around: [u32; 256 + 64],
     /// Exact zeros in an exponent plane.
     zeros: u32,
 }
@@ -79,22 +109,32 @@ impl Counts {
                 distinct += 1;
             }
         }
-        Self { by_symbol, present, distinct, zeros }
+        let total = by_symbol.iter().map(|&count| u64::from(count)).sum::<u64>() + u64::from(zeros);
+        let around = std::array::from_fn(|i| by_symbol[i % 256]);
+        Self { by_symbol, present, distinct, total, around, zeros }
     }
 
-    /// Counts a sample: runs of 64 symbols, evenly spread.
-    pub(crate) fn of_sample(symbols: &[u8], nonzero: &[u8]) -> Self {
-        let stride = symbols.len().div_ceil(SAMPLE).max(1) * lanes::LANES;
-        let (mut by_symbol, mut zeros) = ([0; 256], 0);
-        for start in (0..symbols.len()).step_by(stride) {
-            let run = start..symbols.len().min(start + lanes::LANES);
-            for symbol in &symbols[run.clone()] {
-                by_symbol[usize::from(*symbol)] += 1;
-            }
-            let nonzero = nonzero.get(run).unwrap_or(&[]);
-            zeros += nonzero.iter().map(|&n| u32::from(n == 0)).sum::<u32>();
+    /// The same for a block of which this was a sample: `factor` times as much of everything.
+    pub(crate) fn times(mut self, factor: u32) -> Self {
+        let counts = self.by_symbol.iter_mut().chain(&mut self.around).chain([&mut self.zeros]);
+        counts.for_each(|count| *count *= factor);
+        self.total *= u64::from(factor);
+        self
+    }
+
+    /// Bits that a centred book spends on all but the exact zeros. The same sum as over the symbols that
+    /// occur, but a loop without a lookup: tens of books and bases are priced for every block.
+    #[inline(always)]
+    fn price_around(&self, base: u8, prices: &[u8; 256]) -> u64 {
+        let (mut inside, mut coded) = (0, 0);
+        let slots = &self.around[usize::from(base)..][..64];
+        for (&count, &price) in slots.iter().zip(prices) {
+            inside += count;
+            coded += count * u32::from(price);
         }
-        Self::new(by_symbol, zeros)
+        let outside = self.total - u64::from(self.zeros) - u64::from(inside);
+        // All slots from 62 on cost what the escape does.
+        u64::from(coded) + outside * u64::from(prices[255])
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -108,10 +148,6 @@ impl Counts {
     fn present(&self) -> impl Iterator<Item = (u8, u64)> {
         let symbols = self.present[..self.distinct].iter();
         symbols.map(|&symbol| (symbol, u64::from(self.by_symbol[usize::from(symbol)])))
-    }
-
-    fn total(&self) -> u64 {
-        self.by_symbol.iter().map(|&c| u64::from(c)).sum::<u64>() + u64::from(self.zeros)
     }
 
     /// The one symbol that everything is, if so.
@@ -166,7 +202,7 @@ pub(crate) struct Coded {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) coding: Coding,
-    /// Bytes of everything stored for this plane, an upper bound.
+    /// Bytes of everything stored for this plane, an upper bound (if the counts were the whole plane's).
     stored: usize,
     /// Bits of residue that this plan makes unnecessary, because it codes zeros apart.
     saved_bits: u64,
@@ -181,7 +217,7 @@ impl Plan {
         Self { coding: Coding::Raw, stored: 1 + packed_bytes(symbols, width), saved_bits: 0 }
     }
 
-    /// Bytes of everything stored for this plane, an upper bound.
+    /// Bytes of everything stored for this plane, an upper bound (if the counts were the whole plane's).
     pub(crate) const fn stored(&self) -> usize {
         self.stored
     }
@@ -194,6 +230,7 @@ impl Plan {
 
 /// What a plan depends on beside the counts.
 pub(crate) struct Wish<'a> {
+    pub(crate) platform: Platform,
     pub(crate) plane: &'a Plane,
     /// Symbols in the plane.
     pub(crate) symbols: usize,
@@ -203,25 +240,26 @@ pub(crate) struct Wish<'a> {
     pub(crate) candidates: &'a [u8],
     /// Whether a book may be made from the counts and embedded.
     pub(crate) embed: bool,
+    /// Bytes of other planes that the lanes of this one carry, if it is coded.
+    pub(crate) lent: usize,
 }
 
 impl Wish<'_> {
-    /// The best way to store a plane with these counts; `choosing` are the counts on which books
-    /// are compared (the same, or those of a sample). A book made for the occasion lands in
+    /// The best way to store a plane with these counts. A book made for the occasion lands in
     /// `embedded`.
-    pub(crate) fn plan(&self, counts: &Counts, choosing: &Counts, embedded: &mut Codebook) -> Plan {
+    pub(crate) fn plan(&self, counts: &Counts, embedded: &mut Codebook) -> Plan {
         if let Some(symbol) = counts.constant() {
             return Plan::constant(symbol);
         }
         let raw = Plan::raw(self.symbols, self.plane.width);
-        let resident = self.best_resident(counts, choosing);
+        let resident = self.best_resident(counts);
         let made = if self.embed { self.make_book(counts, embedded) } else { None };
         [raw].into_iter().chain(resident).chain(made).min_by_key(Plan::merit).unwrap_or(raw)
     }
 
-    fn best_resident(&self, counts: &Counts, choosing: &Counts) -> Option<Plan> {
+    fn best_resident(&self, counts: &Counts) -> Option<Plan> {
         let alphabet = self.plane.alphabet();
-        let centre = choosing.centre();
+        let centre = counts.centre();
         let mut best: Option<(u64, u8, u8)> = None;
         for &number in self.candidates {
             let Ok(book) = self.set.book(number) else {
@@ -240,7 +278,7 @@ impl Wish<'_> {
                     }
                     Alphabet::Plain { .. } => 0,
                 };
-                let price = self.price(book, base, choosing);
+                let price = self.price(book, base, counts);
                 if best.is_none_or(|(lowest, ..)| price < lowest) {
                     best = Some((price, number, base));
                 }
@@ -254,10 +292,15 @@ impl Wish<'_> {
     /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
         let prices = book.prices();
-        let one = |symbol: u8| u64::from(prices[usize::from(symbol.wrapping_sub(base))]);
-        let coded: u64 = counts.present().map(|(symbol, count)| count * one(symbol)).sum();
+        let coded = match book.lengths().alphabet() {
+            Alphabet::Centred => self.platform.run(|| counts.price_around(base, prices)),
+            Alphabet::Plain { .. } => {
+                let one = |symbol: u8| u64::from(prices[usize::from(symbol)]);
+                counts.present().map(|(symbol, count)| count * one(symbol)).sum()
+            }
+        };
         let zero = match book.lengths().zero() {
-            0 => one(0) + self.residue_bits,
+            0 => u64::from(prices[usize::from(0u8.wrapping_sub(base))]) + self.residue_bits,
             length => u64::from(length),
         };
         coded + u64::from(counts.zeros) * zero
@@ -290,8 +333,8 @@ impl Wish<'_> {
         let code_bits = self.price(book, base, counts) - unsaved - escaped * ESCAPE_RAW_BITS;
         let saved_bits = if apart { zeros * self.residue_bits } else { 0 };
         let header = coded_header_bytes(lengths, book_bytes);
-        let stored =
-            header + lanes::states_bytes(book.limit()) + (code_bits / 8 + escaped) as usize;
+        let states = lanes::states_bytes(book.limit()) - self.lent;
+        let stored = header + states + (code_bits / 8 + escaped) as usize;
         let coding = Coding::Coded(Coded { source, base, code_bits, escapes: escaped });
         Plan { coding, stored, saved_bits }
     }
@@ -299,7 +342,7 @@ impl Wish<'_> {
     /// Makes the best book for the counts and prices it, its own bytes included.
     fn make_book(&self, counts: &Counts, embedded: &mut Codebook) -> Option<Plan> {
         let alphabet = self.plane.alphabet();
-        let total = counts.total();
+        let total = counts.total;
         // 16-bit states are worth more than long codes when there are few symbols.
         let limit = if total < 8192 { CodeLimit::Short } else { CodeLimit::Long };
         let mut weights: Vec<f64> = counts.by_symbol.iter().map(|&c| f64::from(c)).collect();

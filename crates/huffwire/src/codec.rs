@@ -335,6 +335,27 @@ impl Decoder {
         self.blocks.decode(&self.set, element, verified(checksums, block)?, out)
     }
 
+    /// Two blocks of a message at a time, of which the first is number `index`.
+    pub(crate) fn two_blocks_from(
+        &mut self,
+        element: ElementType,
+        checksums: bool,
+        [first, second]: [&[u8]; 2],
+        outs: [&mut [u8]; 2],
+        index: u64,
+    ) -> Result<()> {
+        let first = verified(checksums, first).map_err(|error| error.in_block(index))?;
+        let second = verified(checksums, second);
+        let Ok(second) = second else {
+            let [out, _] = outs;
+            let decoded = self.blocks.decode(&self.set, element, first, out);
+            decoded.map_err(|error| error.in_block(index))?;
+            return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
+        };
+        let decoded = self.blocks.decode_two(&self.set, element, [first, second], outs);
+        decoded.map_err(|(which, error)| error.in_block(index + which as u64))
+    }
+
     pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
         let held = self.set.id();
         if held.short() == short {

@@ -53,6 +53,7 @@ pub mod calibrate;
 pub mod choose;
 pub mod codebook;
 mod codec;
+mod deal;
 mod element;
 mod error;
 pub mod format;

@@ -220,3 +220,30 @@ fn deal_with(key: u8, other: bool, keys: &[u8], values: &[u8], out: &mut [u8]) -
     let left = values.get(due..).unwrap_or(&[]);
     due + super::portable::deal(key, other, last_keys, left, last)
 }
+
+pub(super) fn replace(_proof: Avx512, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+    // SAFETY: the proof says that the processor has the instructions.
+    unsafe { replace_with(key, values, bytes) }
+}
+
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn replace_with(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+    let wanted = _mm512_set1_epi8(key as i8);
+    let (groups, last) = bytes.as_chunks_mut::<64>();
+    let mut due = 0;
+    for place in groups {
+        let group = load(place);
+        let here = _mm512_cmpeq_epi8_mask(group, wanted);
+        if here == 0 {
+            continue;
+        }
+        let left = values.get(due..).unwrap_or(&[]);
+        if let Some(values) = left.first_chunk() {
+            store(place, _mm512_mask_expand_epi8(group, here, load(values)));
+        } else {
+            super::portable::replace(key, left, place);
+        }
+        due += here.count_ones() as usize;
+    }
+    due + super::portable::replace(key, values.get(due..).unwrap_or(&[]), last)
+}

@@ -53,6 +53,12 @@ pub(crate) fn deal(
     dispatch!(platform, deal(key, other, keys, values, out))
 }
 
+/// Puts the next of `values` wherever `key` is found in `bytes`; returns how many were due. Where values
+/// have run out, the key stays.
+pub(crate) fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+    dispatch!(platform, replace(key, values, bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +125,14 @@ mod tests {
                 let mut right = both.map(|((key, v), d)| *d == if *key == 0 { 0 } else { *v });
                 prop_assert!(right.all(|right| right));
 
-                // Too few values, and the other way round.
+                // Too few values, in place, and the other way round.
+                let key = keys.first().copied().unwrap_or(0);
+                let mut expected = keys.to_vec();
+                let due = portable::deal(key, false, keys, values, &mut expected);
+                let mut replaced = keys.to_vec();
+                prop_assert_eq!(replace(platform, key, values, &mut replaced), due);
+                prop_assert!(replaced == expected);
+
                 let short = &kept[..kept.len().saturating_sub(fewer)];
                 for other in [false, true] {
                     let (mut dealt, mut expected) = (values.to_vec(), values.to_vec());

@@ -54,3 +54,18 @@ pub(super) fn deal(key: u8, other: bool, keys: &[u8], values: &[u8], out: &mut [
     }
     due
 }
+
+pub(super) fn replace(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+    let mut due = 0;
+    for bytes in bytes.chunks_mut(CHUNK) {
+        let here: u8 = bytes.iter().map(|&byte| u8::from(byte == key)).sum();
+        if here > 0 {
+            let places = bytes.iter_mut().filter(|byte| **byte == key);
+            for (place, &value) in places.zip(values.get(due..).unwrap_or(&[])) {
+                *place = value;
+            }
+            due += usize::from(here);
+        }
+    }
+    due
+}

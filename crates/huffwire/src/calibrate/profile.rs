@@ -94,7 +94,7 @@ impl Profile {
             let Some(scheme) = self.element.scheme(profile.layout) else {
                 continue;
             };
-            if !profile.fits || !scheme.split(platform, unit_bytes, piece, planes) {
+            if !profile.fits || !scheme.split_to_vecs(platform, unit_bytes, piece, planes) {
                 profile.fits = false;
                 continue;
             }

@@ -201,12 +201,27 @@ pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> R
     let mut blocks = Blocks::new(&header, message)?;
     let mut rest = out;
     let mut index = 0;
+    // Two at a time: what the decoder of one block waits for, that of the other has time to do.
     while let Some((raw_bytes, block)) = blocks.next_block()? {
         let (place, after) = std::mem::take(&mut rest).split_at_mut(raw_bytes);
         rest = after;
-        let decoded = decoder.block_from(header.element, header.checksums, block, place);
-        decoded.map_err(|error| error.in_block(index))?;
-        index += 1;
+        let second = blocks.next_block();
+        let Ok(Some((raw_bytes, second))) = second else {
+            let decoded = decoder.block_from(header.element, header.checksums, block, place);
+            decoded.map_err(|error| error.in_block(index))?;
+            second?;
+            break;
+        };
+        let (second_place, after) = std::mem::take(&mut rest).split_at_mut(raw_bytes);
+        rest = after;
+        decoder.two_blocks_from(
+            header.element,
+            header.checksums,
+            [block, second],
+            [place, second_place],
+            index,
+        )?;
+        index += 2;
     }
     Ok(header)
 }

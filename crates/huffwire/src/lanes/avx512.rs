@@ -2,27 +2,29 @@
 //!
 //! # Bits of a lane
 //!
-//! A lane has 8 to 15 unread bits. Only `d = n - 8` is kept, and it costs next to nothing: adding a code
+//! A lane has 16 to 23 unread bits. Only `d = n - 16` is kept, and it costs next to nothing: adding a code
 //! of `len` bits, or dropping one, is `d ± len`, bit 3 of the result tells whether a byte moves, and its
 //! low three bits are the new `d`, moved byte or not.
 //!
-//! The 16-bit windows of 64 lanes fill two registers, one for the lanes at even bytes of a 64-byte
+//! A lane is a *window* of 8 to 15 bits and a byte in *reserve* below it. The windows of 64 lanes are 16-bit
+//! words in two registers, one for the lanes at even bytes of a 64-byte
 //! vector, one for those at odd bytes: then going from bytes to words takes shifts and bitwise
 //! selections, not the shuffles that keep port 5 of Intel's processors busy.
 //!
 //! # Encoder
 //!
 //! A window holds its bits on top, the next to be read at the low end of them. A funnel shift to the
-//! right by `len` lets the code in from above and drops at the bottom what was emitted: code and
+//! right by `len` lets the code in from above and drops at the bottom what went to the reserve: code and
 //! count may carry garbage in their upper bits, since the funnel shift uses only the lower ones. The
-//! byte to emit lies `d` bits below the top. Bytes of the vector stand for lanes in *descending* order,
-//! so that "compress" writes the words of a step as the format has them.
+//! byte that goes to the reserve lies `d` bits below the top; the one that was there is emitted. Bytes of
+//! the vector stand for lanes in *descending* order, so that "compress" writes the words of a step as the
+//! format has them.
 //!
 //! # Decoder
 //!
 //! A window holds its bits at the bottom, and above them bits that were used already: dropping a code
-//! changes nothing but `d`. To take a byte is to move all up by a byte, which planes of low and
-//! high bytes do under a mask ("expand" for the low, a blend for the high). "Multishift" takes
+//! changes nothing but `d`. To take a byte is to move all up by a byte, which planes of high, low and
+//! reserve bytes do under a mask; the reserve gets its byte by "expand". "Multishift" takes
 //! 8 bits of 64 from any bit on, for eight lanes at once: there are the indices for the tables.
 //!
 //! # Tables
@@ -30,12 +32,15 @@
 //! `vpermb` looks up 64 bytes in a table of 64, `vpermi2b` in one of 128, at three times the cost. All
 //! books with at most 64 slots encode with `vpermb`. A book whose codes of over 6 bits all lie in the top
 //! quarter of the code space, as narrow ones do by definition, decodes with two: one on the top six bits
-//! of a window, and one with corrections on the low six bits of windows from 0xc0 on.
+//! of a window, and one with corrections on the low six bits of windows from 0xc0 on. The length of
+//! a code is looked up by its slot, where there are at most 64 slots: one `vpermb` instead of two.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;
 
-use super::{LANES, no_room, no_sentinel, out_of_words, outside_alphabet, wrong_end};
+use super::{
+    Escapes, INITIAL_BYTES, LANES, SlotMap, no_room, no_sentinel, out_of_words, wrong_end,
+};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
 use crate::platform::Avx512;
@@ -49,44 +54,8 @@ const ALL: __mmask64 = !0;
 const A_AND_B_OR_C: i32 = 0xea;
 /// `vpternlogd`: bits of `a` where `b` is set, of `c` elsewhere.
 const A_IF_B_ELSE_C: i32 = 0xe2;
-
-/// See [`super::encode`], which checked its arguments.
-pub(super) fn encode(
-    _proof: Avx512,
-    book: &Codebook,
-    slots: &[u8],
-    states: &mut [u8],
-    stream: &mut [u8],
-) -> Result<usize> {
-    if book.lengths().alphabet().slots() <= 64 {
-        // SAFETY: the proof says that the processor has the instructions.
-        unsafe { encode_with::<false>(book, slots, states, stream) }
-    } else {
-        // SAFETY: as above.
-        unsafe { encode_with::<true>(book, slots, states, stream) }
-    }
-}
-
-/// See [`super::decode`], which checked its arguments.
-pub(super) fn decode(
-    _proof: Avx512,
-    book: &Codebook,
-    states: &[u8],
-    stream: &[u8],
-    slots: &mut [u8],
-) -> Result<()> {
-    let Ok(table) = <&[u32; 256]>::try_from(book.decode_table()) else {
-        return Err(Error::codebook("a codebook of the other code limit"));
-    };
-    // Codes are sorted by length: if this one has at most 6 bits, so have all below it.
-    if table[0xbf] >> 8 <= 1 << 6 {
-        // SAFETY: the proof says that the processor has the instructions.
-        unsafe { decode_with::<false>(table, states, stream, slots) }
-    } else {
-        // SAFETY: as above.
-        unsafe { decode_with::<true>(table, states, stream, slots) }
-    }
-}
+/// In a table of code lengths: this slot takes the escape, and the symbol has to be kept.
+const KEEP: u8 = 0x80;
 
 /// The bytes of a table of 64 or (`WIDE`) 256 entries at the places in `index`, of which the lower six
 /// or all bits count.
@@ -116,27 +85,164 @@ fn descending() -> __m512i {
     load(&std::array::from_fn(|i| (63 - i) as u8))
 }
 
+/// Encodes pieces of a plane, the last one first; see [`super::Encoder`].
+#[derive(Debug)]
+pub(super) struct Encoder {
+    proof: Avx512,
+    /// Whether the slots need tables of more than 64 entries.
+    wide: bool,
+    map: SlotMap,
+    /// By slot.
+    codes: [u8; 256],
+    lengths: [u8; 256],
+    /// Between pieces: what [`EncoderLanes`] holds.
+    lanes: [[u8; 64]; 4],
+}
+
+impl Encoder {
+    pub(super) fn new(
+        proof: Avx512,
+        book: &Codebook,
+        map: SlotMap,
+        initial: &[u8; INITIAL_BYTES],
+        keep_escapes: bool,
+    ) -> Self {
+        let mut lengths = book.encode_table().map(|entry| (entry >> 12) as u8);
+        if keep_escapes && book.lengths().escape() > 0 {
+            let escapes = SlotMap { base: 0, ..map }.escapes(book.lengths());
+            for (length, escapes) in lengths.iter_mut().zip(escapes) {
+                *length |= if escapes { KEEP } else { 0 };
+            }
+        }
+        let mut encoder = Self {
+            proof,
+            wide: book.lengths().alphabet().slots() > 64,
+            map,
+            codes: book.encode_table().map(|entry| entry as u8),
+            lengths,
+            lanes: [[0; 64]; 4],
+        };
+        // SAFETY: the proof says that the processor has the instructions.
+        encoder.lanes = unsafe { EncoderLanes::new(initial) };
+        encoder
+    }
+
+    pub(super) fn push(
+        &mut self,
+        symbols: &[u8],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        if self.wide {
+            // SAFETY: the proof says that the processor has the instructions.
+            unsafe { self.push_with::<true>(symbols, stream, end, escapes) }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.push_with::<false>(symbols, stream, end, escapes) }
+        }
+    }
+
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn push_with<const WIDE: bool>(
+        &mut self,
+        symbols: &[u8],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let (codes, lengths) = (load_table(&self.codes), load_table(&self.lengths));
+        let (base, last) =
+            (_mm512_set1_epi8(self.map.base as i8), _mm512_set1_epi8(self.map.last as i8));
+        let reverse = descending();
+        let mut lanes = EncoderLanes::load(&self.lanes);
+        let mut step = |symbols: &[u8; 64], active: __mmask64| {
+            let slots = _mm512_min_epu8(_mm512_sub_epi8(load(symbols), base), last);
+            let slots = _mm512_permutexvar_epi8(reverse, slots);
+            let lengths = look_up::<WIDE>(&lengths, slots);
+            let keep = _mm512_movepi8_mask(lengths) & active;
+            if keep != 0 {
+                keep_symbols(keep, symbols, escapes);
+            }
+            let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
+            let Some(room) = room else { return Err(no_room(*end + LANES, stream.len())) };
+            *end += lanes.step(look_up::<WIDE>(&codes, slots), lengths, active, room);
+            Ok(())
+        };
+        let (whole, partial) = symbols.as_chunks::<LANES>();
+        if !partial.is_empty() {
+            let mut padded = [0; LANES];
+            padded[..partial.len()].copy_from_slice(partial);
+            step(&padded, ALL << (LANES - partial.len()))?;
+        }
+        for symbols in whole.iter().rev() {
+            step(symbols, ALL)?;
+        }
+        self.lanes = lanes.store();
+        Ok(())
+    }
+
+    pub(super) fn finish(&self, states: &mut [u8]) {
+        let _ = self.proof;
+        if let Some(states) = states.first_chunk_mut() {
+            // SAFETY: the proof says that the processor has the instructions.
+            unsafe { EncoderLanes::load(&self.lanes).finish(states) }
+        }
+    }
+}
+
+/// Few symbols take the escape: a vector in ten has one.
+#[cold]
+#[inline(never)]
+fn keep_symbols(mut keep: u64, symbols: &[u8; 64], escapes: &mut Escapes) {
+    while keep != 0 {
+        // Bytes stand for lanes in descending order.
+        escapes.push_front(symbols[63 - keep.trailing_zeros() as usize]);
+        keep &= keep - 1;
+    }
+}
+
 /// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `63 - i`; word `j` of `even`
 /// and `odd` for the lanes of bytes `2j` and `2j + 1`.
 struct EncoderLanes {
     even: __m512i,
     odd: __m512i,
-    /// Bits above 8, and in even bytes 8 more: what an even window has to be rotated by to bring the
-    /// byte that is due to the lower half.
+    reserve: __m512i,
+    /// Bits above 16, and in even bytes 8 more: what an even window has to be rotated by to bring the
+    /// byte that goes to the reserve to the lower half.
     bits: __m512i,
-    /// Bytes in the stream.
-    end: usize,
 }
 
 impl EncoderLanes {
-    #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new() -> Self {
-        let zero = _mm512_setzero_si512();
-        Self { even: zero, odd: zero, bits: _mm512_set1_epi16(0x0008), end: 0 }
+    fn new(initial: &[u8; INITIAL_BYTES]) -> [[u8; 64]; 4] {
+        let (halves, _) = initial.as_chunks::<64>();
+        let reserve = _mm512_permutexvar_epi8(descending(), load(&halves[0]));
+        let windows = _mm512_permutexvar_epi8(descending(), load(&halves[1]));
+        let even = _mm512_slli_epi16::<8>(windows);
+        let odd = _mm512_and_si512(windows, _mm512_set1_epi16(0xff00_u16 as i16));
+        Self { even, odd, reserve, bits: _mm512_set1_epi16(0x0008) }.store()
     }
 
-    /// One step: the codes of the active lanes.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn load(lanes: &[[u8; 64]; 4]) -> Self {
+        let [even, odd, reserve, bits] = lanes;
+        Self { even: load(even), odd: load(odd), reserve: load(reserve), bits: load(bits) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn store(&self) -> [[u8; 64]; 4] {
+        let mut lanes = [[0; 64]; 4];
+        for (bytes, vector) in lanes.iter_mut().zip([self.even, self.odd, self.reserve, self.bits])
+        {
+            store(bytes, vector);
+        }
+        lanes
+    }
+
+    /// One step: the codes of the active lanes. Returns the number of bytes emitted.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn step(
@@ -144,105 +250,81 @@ impl EncoderLanes {
         codes: __m512i,
         lengths: __m512i,
         active: __mmask64,
-        stream: &mut [u8],
-    ) -> Result<()> {
-        let available = stream.len();
-        let room = stream.get_mut(self.end..).and_then(<[u8]>::first_chunk_mut);
-        let room = room.ok_or_else(|| no_room(self.end + LANES, available))?;
+        room: &mut [u8; 64],
+    ) -> usize {
         let lengths = _mm512_maskz_mov_epi8(active, lengths);
         let sum = _mm512_add_epi8(self.bits, lengths);
         let emit = _mm512_test_epi8_mask(sum, _mm512_set1_epi16(0x0810));
+        store(room, _mm512_maskz_compress_epi8(emit, self.reserve));
         let odd_bits = _mm512_srli_epi16::<8>(self.bits);
         let due = _mm512_mask_blend_epi8(
             ODD,
             _mm512_shldv_epi16(self.even, self.even, self.bits),
             _mm512_shldv_epi16(self.odd, self.odd, odd_bits),
         );
-        store(room, _mm512_maskz_compress_epi8(emit, due));
-        self.end += emit.count_ones() as usize;
+        self.reserve = _mm512_mask_mov_epi8(self.reserve, emit, due);
         self.even = _mm512_shrdv_epi16(self.even, codes, lengths);
         let (codes, lengths) = (_mm512_srli_epi16::<8>(codes), _mm512_srli_epi16::<8>(lengths));
         self.odd = _mm512_shrdv_epi16(self.odd, codes, lengths);
         let (low, bias) = (_mm512_set1_epi8(7), _mm512_set1_epi16(0x0008));
         self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(sum, low, bias);
-        Ok(())
+        emit.count_ones() as usize
     }
 
     /// Writes the lane states.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn finish(&self, states: &mut [u8]) {
-        let (mut even, mut odd, mut bits) = ([0; 64], [0; 64], [0; 64]);
-        store(&mut even, self.even);
-        store(&mut odd, self.odd);
-        store(&mut bits, self.bits);
-        let windows = even.as_chunks::<2>().0.iter().zip(odd.as_chunks::<2>().0);
-        let windows = windows.zip(bits.as_chunks::<2>().0);
-        let states = states.as_chunks_mut::<4>().0.iter_mut().rev();
-        for (state, ((even, odd), [even_bits, odd_bits])) in states.zip(windows) {
-            // From n bits on top to n bits at the bottom and a sentinel above them.
-            let state_of = |window: &[u8; 2], bits: u8| {
-                u32::from(u16::from_le_bytes(*window)) >> (8 - bits) | 1 << (8 + bits)
-            };
-            let pair = state_of(odd, *odd_bits) | state_of(even, even_bits & 7) << 16;
-            *state = pair.to_le_bytes();
+    fn finish(&self, states: &mut [u8; 3 * LANES]) {
+        // From 8 + d bits on top to 8 + d bits at the bottom and a sentinel above them, let in from
+        // above as the code 1.
+        let bits = _mm512_and_si512(self.bits, _mm512_set1_epi8(7));
+        let (one, eight) = (_mm512_set1_epi16(1), _mm512_set1_epi16(8));
+        let even_bits = _mm512_and_si512(bits, _mm512_set1_epi16(7));
+        let odd_bits = _mm512_srli_epi16::<8>(bits);
+        let even = _mm512_shrdv_epi16(self.even, one, _mm512_sub_epi16(eight, even_bits));
+        let odd = _mm512_shrdv_epi16(self.odd, one, _mm512_sub_epi16(eight, odd_bits));
+        let middle = _mm512_mask_blend_epi8(ODD, even, _mm512_slli_epi16::<8>(odd));
+        let high = _mm512_mask_blend_epi8(ODD, _mm512_srli_epi16::<8>(even), odd);
+        let (places, _) = states.as_chunks_mut::<64>();
+        for (place, bytes) in places.iter_mut().zip([self.reserve, middle, high]) {
+            store(place, _mm512_permutexvar_epi8(descending(), bytes));
         }
     }
 }
 
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn encode_with<const WIDE: bool>(
-    book: &Codebook,
-    slots: &[u8],
-    states: &mut [u8],
-    stream: &mut [u8],
-) -> Result<usize> {
-    let codes = load_table(&book.encode_table().map(|entry| entry as u8));
-    let lengths = load_table(&book.encode_table().map(|entry| (entry >> 12) as u8));
-    let reverse = descending();
-    let mut lanes = EncoderLanes::new();
-    let mut highest = _mm512_setzero_si512();
-    let (whole, partial) = slots.as_chunks::<LANES>();
-    if !partial.is_empty() {
-        let mut padded = [0; LANES];
-        padded[..partial.len()].copy_from_slice(partial);
-        let slots = load(&padded);
-        highest = _mm512_max_epu8(highest, slots);
-        let slots = _mm512_permutexvar_epi8(reverse, slots);
-        let (codes, lengths) = (look_up::<WIDE>(&codes, slots), look_up::<WIDE>(&lengths, slots));
-        lanes.step(codes, lengths, ALL << (LANES - partial.len()), stream)?;
-    }
-    for slots in whole.iter().rev() {
-        let slots = load(slots);
-        highest = _mm512_max_epu8(highest, slots);
-        let slots = _mm512_permutexvar_epi8(reverse, slots);
-        let (codes, lengths) = (look_up::<WIDE>(&codes, slots), look_up::<WIDE>(&lengths, slots));
-        lanes.step(codes, lengths, ALL, stream)?;
-    }
-    let last = _mm512_set1_epi8((book.lengths().alphabet().slots() - 1) as i8);
-    if _mm512_cmpgt_epu8_mask(highest, last) != 0 {
-        return Err(outside_alphabet());
-    }
-    lanes.finish(states);
-    Ok(lanes.end)
+/// How a book is decoded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    /// Tables of 64 entries for symbols and, by symbol, for lengths.
+    Narrow,
+    /// Tables of 64 entries, though there are more slots.
+    Short,
+    /// Tables of 256 entries.
+    Wide,
 }
 
-/// The tables of a decoder by the next 8 bits of a window.
-struct DecodeTables {
-    slots: [__m512i; 4],
-    lengths: [__m512i; 4],
+/// Decodes pieces of a plane, the first one first; see [`super::Decoder`].
+#[derive(Debug)]
+pub(super) struct Decoder<'a> {
+    proof: Avx512,
+    kind: Kind,
+    tables: Tables,
+    /// Between pieces: what [`DecoderLanes`] holds, but for the stream.
+    lanes: [[u8; 64]; 4],
+    stream: &'a [u8],
 }
 
-impl DecodeTables {
-    /// Four quarters, or (not `WIDE`) a table by the upper six bits of a window, and one, by the lower
-    /// six bits of windows from 0xc0 on, with what has to be added. It adds nothing at 0xc0 itself, so
-    /// that is where smaller windows are sent: no comparison, no mask to wait for.
-    #[inline]
-    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new<const WIDE: bool>(table: &[u32; 256]) -> Self {
-        let mut slots = table.map(|entry| entry as u8);
-        // The exponent of a power of two, by a conversion that the compiler can make vectors of.
-        let mut lengths = table.map(|entry| (((entry >> 8) as f32).to_bits() >> 23) as u8 - 127);
-        if !WIDE {
+/// Symbols and lengths: by windows as [`DecodeTables`] has them, or ([`Kind::Narrow`]) lengths by symbols.
+#[derive(Debug)]
+struct Tables {
+    symbols: [u8; 256],
+    lengths: [u8; 256],
+}
+
+impl Tables {
+    fn new(table: &[u32; 256], base: u8, kind: Kind, book: &Codebook) -> Self {
+        let mut symbols = table.map(|entry| (entry as u8).wrapping_add(base));
+        let mut lengths = table.map(|entry| (entry >> 8).trailing_zeros() as u8);
+        if kind != Kind::Wide {
             let narrow = |table: &[u8; 256]| {
                 std::array::from_fn(|i| match i {
                     0..64 => table[4 * i],
@@ -250,35 +332,214 @@ impl DecodeTables {
                     _ => 0,
                 })
             };
-            (slots, lengths) = (narrow(&slots), narrow(&lengths));
+            (symbols, lengths) = (narrow(&symbols), narrow(&lengths));
         }
-        Self { slots: load_table(&slots), lengths: load_table(&lengths) }
+        if kind == Kind::Narrow {
+            let codes = book.encode_table();
+            lengths = std::array::from_fn(|i| {
+                (codes[usize::from((i as u8).wrapping_sub(base) & 63)] >> 12) as u8
+            });
+        }
+        Self { symbols, lengths }
+    }
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(
+        proof: Avx512,
+        book: &Codebook,
+        base: u8,
+        states: &[u8],
+        stream: &'a [u8],
+    ) -> Result<Self> {
+        let Ok(table) = <&[u32; 256]>::try_from(book.decode_table()) else {
+            return Err(Error::codebook("a codebook of the other code limit"));
+        };
+        // Codes are sorted by length: if this one has at most 6 bits, so have all below it.
+        let kind = match table[0xbf] >> 8 <= 1 << 6 {
+            true if book.lengths().alphabet().slots() <= 64 => Kind::Narrow,
+            true => Kind::Short,
+            false => Kind::Wide,
+        };
+        let states = states.first_chunk().ok_or_else(out_of_words)?;
+        // SAFETY: the proof says that the processor has the instructions.
+        let lanes = unsafe { DecoderLanes::new(states) }?;
+        Ok(Self { proof, kind, tables: Tables::new(table, base, kind, book), lanes, stream })
     }
 
-    /// Slots and lengths of the codes that windows begin with.
+    pub(super) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
+        let _ = self.proof;
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            match self.kind {
+                Kind::Narrow => self.pull_with::<NARROW>(symbols),
+                Kind::Short => self.pull_with::<SHORT>(symbols),
+                Kind::Wide => self.pull_with::<WIDE>(symbols),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn pull_with<const KIND: u8>(&mut self, symbols: &mut [u8]) -> Result<()> {
+        let tables = DecodeTables::new(&self.tables);
+        let mut lanes = DecoderLanes::load(&self.lanes, self.stream);
+        let (whole, partial) = symbols.as_chunks_mut::<LANES>();
+        let mut whole = whole.iter_mut();
+        // With two groups in the stream a step can neither run out of words nor leave less than a group:
+        // a loop without a call or an error, which keeps everything in registers.
+        while lanes.stream.len() >= 2 * LANES
+            && let Some(place) = whole.next()
+        {
+            let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
+            store(place, symbols);
+            lanes.advance(words)?;
+        }
+        for place in whole {
+            let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
+            store(place, symbols);
+            lanes.advance(words)?;
+        }
+        if !partial.is_empty() {
+            let (symbols, words) = lanes.step::<KIND>(&tables, !(ALL << partial.len()));
+            let mut padded = [0; LANES];
+            store(&mut padded, symbols);
+            partial.copy_from_slice(&padded[..partial.len()]);
+            lanes.advance(words)?;
+        }
+        self.lanes = lanes.store();
+        self.stream = lanes.stream;
+        Ok(())
+    }
+
+    /// Two planes side by side: the steps of one wait for each other less than half of the time.
+    pub(super) fn pull_two(
+        first: &mut Self,
+        first_symbols: &mut [u8],
+        second: &mut Self,
+        second_symbols: &mut [u8],
+    ) -> [Result<()>; 2] {
+        let mut done = 0;
+        if first.kind == second.kind {
+            // SAFETY: the proof says that the processor has the instructions.
+            done = unsafe {
+                match first.kind {
+                    Kind::Narrow => {
+                        Self::pull_both::<NARROW>(first, first_symbols, second, second_symbols)
+                    }
+                    Kind::Short => {
+                        Self::pull_both::<SHORT>(first, first_symbols, second, second_symbols)
+                    }
+                    Kind::Wide => {
+                        Self::pull_both::<WIDE>(first, first_symbols, second, second_symbols)
+                    }
+                }
+            };
+        }
+        [first.pull(&mut first_symbols[done..]), second.pull(&mut second_symbols[done..])]
+    }
+
+    /// As many steps as both have words for without looking; returns the number of symbols decoded.
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn pull_both<const KIND: u8>(
+        first: &mut Self,
+        first_symbols: &mut [u8],
+        second: &mut Self,
+        second_symbols: &mut [u8],
+    ) -> usize {
+        let first_tables = DecodeTables::new(&first.tables);
+        let second_tables = DecodeTables::new(&second.tables);
+        let mut a = DecoderLanes::load(&first.lanes, first.stream);
+        let mut b = DecoderLanes::load(&second.lanes, second.stream);
+        let (first_places, _) = first_symbols.as_chunks_mut::<LANES>();
+        let (second_places, _) = second_symbols.as_chunks_mut::<LANES>();
+        let mut done = 0;
+        for (first_place, second_place) in first_places.iter_mut().zip(second_places) {
+            if a.stream.len() < 2 * LANES || b.stream.len() < 2 * LANES {
+                break;
+            }
+            let (symbols, a_words) = a.step::<KIND>(&first_tables, ALL);
+            store(first_place, symbols);
+            let (symbols, b_words) = b.step::<KIND>(&second_tables, ALL);
+            store(second_place, symbols);
+            // Never an error with so many left.
+            if a.advance(a_words).is_err() || b.advance(b_words).is_err() {
+                break;
+            }
+            done += LANES;
+        }
+        (first.lanes, first.stream) = (a.store(), a.stream);
+        (second.lanes, second.stream) = (b.store(), b.stream);
+        done
+    }
+
+    pub(super) fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
+        let [_, low, reserve, bits] = &self.lanes;
+        // SAFETY: the proof says that the processor has the instructions.
+        let starts = unsafe {
+            let mut bytes = [0; 64];
+            store(&mut bytes, starts());
+            bytes
+        };
+        if *bits != starts || !self.stream.is_empty() {
+            return Err(wrong_end());
+        }
+        let mut initial = [0; INITIAL_BYTES];
+        initial[..LANES].copy_from_slice(reserve);
+        initial[LANES..].copy_from_slice(low);
+        Ok(initial)
+    }
+}
+
+/// [`Kind`] as a constant for the compiler.
+const NARROW: u8 = 0;
+const SHORT: u8 = 1;
+const WIDE: u8 = 2;
+
+/// Tables by window.
+struct DecodeTables {
+    symbols: [__m512i; 4],
+    lengths: [__m512i; 4],
+}
+
+impl DecodeTables {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn look_up<const WIDE: bool>(&self, windows: __m512i) -> (__m512i, __m512i) {
-        if WIDE {
-            (look_up::<true>(&self.slots, windows), look_up::<true>(&self.lengths, windows))
+    fn new(tables: &Tables) -> Self {
+        Self { symbols: load_table(&tables.symbols), lengths: load_table(&tables.lengths) }
+    }
+
+    /// Symbols and lengths of the codes that windows begin with.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn look_up<const KIND: u8>(&self, windows: __m512i) -> (__m512i, __m512i) {
+        if KIND == WIDE {
+            return (
+                look_up::<true>(&self.symbols, windows),
+                look_up::<true>(&self.lengths, windows),
+            );
+        }
+        let upper_six = _mm512_srli_epi16::<2>(windows);
+        let beyond = _mm512_max_epu8(windows, _mm512_set1_epi8(0xc0_u8 as i8));
+        let look_up = |table: &[__m512i; 4]| {
+            let entry = _mm512_permutexvar_epi8(upper_six, table[0]);
+            _mm512_add_epi8(entry, _mm512_permutexvar_epi8(beyond, table[1]))
+        };
+        let symbols = look_up(&self.symbols);
+        if KIND == NARROW {
+            (symbols, _mm512_permutexvar_epi8(symbols, self.lengths[0]))
         } else {
-            let upper_six = _mm512_srli_epi16::<2>(windows);
-            let beyond = _mm512_max_epu8(windows, _mm512_set1_epi8(0xc0_u8 as i8));
-            let look_up = |table: &[__m512i; 4]| {
-                let entry = _mm512_permutexvar_epi8(upper_six, table[0]);
-                _mm512_add_epi8(entry, _mm512_permutexvar_epi8(beyond, table[1]))
-            };
-            (look_up(&self.slots), look_up(&self.lengths))
+            (symbols, look_up(&self.lengths))
         }
     }
 }
 
 /// All lanes of a decoder; byte `i` of a vector stands for lane `i`.
 struct DecoderLanes<'a> {
-    /// Low and high bytes of the windows.
-    low: __m512i,
+    /// High and low bytes of the windows, and the bytes in reserve.
     high: __m512i,
-    /// Bits above 8, and 0, 0, 16, 16, 32, 32, 48, 48 and so on: where the next 8 bits begin in
+    low: __m512i,
+    reserve: __m512i,
+    /// Bits above 16, and 0, 0, 16, 16, 32, 32, 48, 48 and so on: where the next 8 bits begin in
     /// the 64 bits that hold a lane and its neighbours but one.
     bits: __m512i,
     /// The next words, first one first.
@@ -287,33 +548,47 @@ struct DecoderLanes<'a> {
 }
 
 impl<'a> DecoderLanes<'a> {
-    #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(states: &[u8; 2 * LANES], stream: &'a [u8]) -> Result<Self> {
-        let (halves, _) = states.as_chunks::<64>();
-        let (first, second) = (load(&halves[0]), load(&halves[1]));
-        let evens = load(&std::array::from_fn(|i| 2 * i as u8));
-        let odds = load(&std::array::from_fn(|i| 2 * i as u8 + 1));
-        let low = _mm512_permutex2var_epi8(first, evens, second);
-        let high = _mm512_permutex2var_epi8(first, odds, second);
+    fn new(states: &[u8; 3 * LANES]) -> Result<[[u8; 64]; 4]> {
+        let (places, _) = states.as_chunks::<64>();
+        let [reserve, low, high] = [0, 1, 2].map(|place| load(&places[place]));
         let without = _mm512_testn_epi8_mask(high, high);
         if without != 0 {
-            return Err(no_sentinel(2 * without.trailing_zeros() as usize));
+            return Err(no_sentinel(without.trailing_zeros() as usize));
         }
-        // The sentinel is the top bit of the high byte: its place is the number of bits above 8.
+        // The sentinel is the top bit of the high byte: its place is the number of bits above 16.
         let mut bits = starts();
         for place in 1..8 {
             let beyond = _mm512_cmpge_epu8_mask(high, _mm512_set1_epi8((1 << place) as u8 as i8));
             bits = _mm512_mask_add_epi8(bits, beyond, bits, _mm512_set1_epi8(1));
         }
-        Ok(Self { low, high, bits, words: next_words(stream), stream })
+        Ok(Self { high, low, reserve, bits, words: bits, stream: &[] }.store())
     }
 
-    /// One step of the active lanes: their slots, and the number of words taken, for
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn load(lanes: &[[u8; 64]; 4], stream: &'a [u8]) -> Self {
+        let [high, low, reserve, bits] = lanes;
+        let (high, low, reserve, bits) = (load(high), load(low), load(reserve), load(bits));
+        Self { high, low, reserve, bits, words: next_words(stream), stream }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn store(&self) -> [[u8; 64]; 4] {
+        let mut lanes = [[0; 64]; 4];
+        for (bytes, vector) in lanes.iter_mut().zip([self.high, self.low, self.reserve, self.bits])
+        {
+            store(bytes, vector);
+        }
+        lanes
+    }
+
+    /// One step of the active lanes: their symbols, and the number of words taken, for
     /// [`DecoderLanes::advance`].
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn step<const WIDE: bool>(
+    fn step<const KIND: u8>(
         &mut self,
         tables: &DecodeTables,
         active: __mmask64,
@@ -336,14 +611,15 @@ impl<'a> DecoderLanes<'a> {
             lower_half,
             _mm512_multishift_epi64_epi8(self.bits, odd),
         );
-        let (slots, lengths) = tables.look_up::<WIDE>(windows);
+        let (symbols, lengths) = tables.look_up::<KIND>(windows);
         let left = _mm512_sub_epi8(self.bits, _mm512_maskz_mov_epi8(active, lengths));
         // A borrow shows in bit 3.
         let need = _mm512_test_epi8_mask(left, _mm512_set1_epi8(8));
         self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
-        self.low = _mm512_mask_expand_epi8(self.low, need, self.words);
+        self.low = _mm512_mask_mov_epi8(self.low, need, self.reserve);
+        self.reserve = _mm512_mask_expand_epi8(self.reserve, need, self.words);
         self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(left, _mm512_set1_epi8(7), starts());
-        (slots, need.count_ones() as usize)
+        (symbols, need.count_ones() as usize)
     }
 
     /// Takes words off the stream.
@@ -357,21 +633,9 @@ impl<'a> DecoderLanes<'a> {
         self.words = next_words(self.stream);
         Ok(())
     }
-
-    /// Whether the lanes ended where every encoder begins.
-    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn finish(&self) -> Result<()> {
-        let bits = _mm512_xor_si512(self.bits, starts());
-        let left = _mm512_or_si512(self.low, bits);
-        if self.stream.is_empty() && _mm512_test_epi8_mask(left, left) == 0 {
-            Ok(())
-        } else {
-            Err(wrong_end())
-        }
-    }
 }
 
-/// Where the 16 bits of each lane begin in the 64 bits around them.
+/// Where the 16 bits of each lane's window begin in the 64 bits around them.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn starts() -> __m512i {
@@ -396,40 +660,4 @@ fn few_words(stream: &[u8]) -> __m512i {
     let mut words = [0; 64];
     words[64 - stream.len()..].copy_from_slice(stream);
     _mm512_permutexvar_epi8(descending(), load(&words))
-}
-
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn decode_with<const WIDE: bool>(
-    table: &[u32; 256],
-    states: &[u8],
-    stream: &[u8],
-    slots: &mut [u8],
-) -> Result<()> {
-    let tables = DecodeTables::new::<WIDE>(table);
-    let states = states.first_chunk().ok_or_else(out_of_words)?;
-    let mut lanes = DecoderLanes::new(states, stream)?;
-    let (whole, partial) = slots.as_chunks_mut::<LANES>();
-    let mut whole = whole.iter_mut();
-    // With two groups in the stream a step can neither run out of words nor leave less than a group:
-    // a loop without a call or an error, which keeps everything in registers.
-    while lanes.stream.len() >= 2 * LANES
-        && let Some(place) = whole.next()
-    {
-        let (slots, words) = lanes.step::<WIDE>(&tables, ALL);
-        store(place, slots);
-        lanes.advance(words)?;
-    }
-    for place in whole {
-        let (slots, words) = lanes.step::<WIDE>(&tables, ALL);
-        store(place, slots);
-        lanes.advance(words)?;
-    }
-    if !partial.is_empty() {
-        let (slots, words) = lanes.step::<WIDE>(&tables, !(ALL << partial.len()));
-        let mut padded = [0; LANES];
-        store(&mut padded, slots);
-        partial.copy_from_slice(&padded[..partial.len()]);
-        lanes.advance(words)?;
-    }
-    lanes.finish()
 }

@@ -4,47 +4,59 @@
 //!
 //! A plane's slots (symbols mapped to table indices) are dealt to 64 lanes: slot `i` belongs to lane
 //! `i mod 64` at step `i div 64`. A lane of the decoder holds a *window* of `n` unread bits. With
-//! words of `w` bits (8 for short codes, 16 for long ones) `w <= n < 2w` between steps. One step:
+//! words of `w` bits (8 for short codes, 16 for long ones) `16 <= n < 16 + w` between steps. One step:
 //!
 //! 1. the top 8 (short) or 12 (long) bits of each window index the decode table, which tells the
 //!    slot and the length of its code;
 //! 2. each lane drops that many bits;
-//! 3. each lane left with `n < w`, in ascending order of lanes, takes the next word of the shared
+//! 3. each lane left with `n < 16`, in ascending order of lanes, takes the next word of the shared
 //!    stream, puts it below its bits, and has `n + w`.
 //!
 //! The encoder runs the film backwards: last step first, last lane first. A lane holds `v`, its `n` unread
 //! bits as a number, the bit to be read next on top. To encode a code of `len` bits:
 //!
-//! 1. if `n + len >= 2w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
+//! 1. if `n + len >= 16 + w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
 //! 2. `v |= code << n`, `n += len`.
 //!
 //! # Why the decoder takes exactly the words the encoder gave
 //!
 //! Look at one lane and one symbol. The encoder goes from `n` to `n'`, the decoder from `n'` back to
 //! `n`. The encoder emits or not, so `n' = n + len - w` or `n' = n + len`. Codes have 1 to `w` bits
-//! (8 of 8, 12 of 16), so `n + len` lies in `w + 1 ..= 3w - 1`, and exactly one of the two choices
-//! puts `n'` in `w ..= 2w - 1`: "emit" when `n + len >= 2w`, "do not" otherwise. The decoder at `n'`
-//! drops `len` bits and has `n' - len`, which is `n - w < w` if the encoder emitted and `n >= w` if
-//! it did not. So "fewer than `w` bits left" holds exactly when a word was emitted at this place. The
+//! (8 of 8, 12 of 16), so `n + len` lies in `17 ..= 15 + 2w`, and exactly one of the two choices
+//! puts `n'` in `16 ..= 15 + w`: "emit" when `n + len >= 16 + w`, "do not" otherwise. The decoder at `n'`
+//! drops `len` bits and has `n' - len`, which is `n - w < 16` if the encoder emitted and `n >= 16` if
+//! it did not. So "fewer than 16 bits left" holds exactly when a word was emitted at this place. The
 //! shared stream is a stack: the encoder goes through steps, and lanes within a step, in descending
 //! order and pushes, the decoder goes through both in ascending order and pops, so what it finds on
 //! top is, by induction from the end, the word that was emitted at this place.
 //!
 //! Lanes beyond the end of a partial last step neither code nor refill in it, on both sides.
 //!
+//! # Why 16 bits, when codes have 8
+//!
+//! A window of 8 bits would do for a table of 256 entries. But then the byte that a lane takes may be looked at in
+//! the very next step, and the processor can do nothing before it has been dealt: that was half
+//! of the 29 cycles of a step. With 8 bits in reserve the byte is not looked at before the step after, and
+//! dealing it happens beside the next lookup. The reserve costs nothing, see below.
+//!
 //! # What is stored
 //!
-//! * The encoder starts with `v = 0`, `n = w` in every lane, which is where the decoder must end: a
+//! * The encoder starts with `n = 16` in every lane, which is where the decoder must end: a
 //!   cheap test that the stream was read as it was written. It is no checksum.
-//! * The encoder's last states are the decoder's first. They are stored in lane order as
-//!   little-endian words of `2w` bits, `v` with a sentinel bit above it (`1 << n | v`), so that one
-//!   word tells both; a word below `1 << w` has no sentinel in its place and is an error.
+//! * These first 16 bits of 64 lanes are free: whatever they are, the decoder has them in its hands
+//!   at the end. They carry 128 bytes of the block's payload that would otherwise lie in front of the plane
+//!   (see `format::block`). So a coded plane costs the 64 sentinels and what rounding takes, some 40 bytes.
+//! * The encoder's last states are the decoder's first. They are stored as words of `16 + w` bits, `v` with
+//!   a sentinel bit above it (`1 << n | v`), so that one word tells both; a word below `1 << 16` has no
+//!   sentinel in its place and is an error. The 24-bit words of short codes are stored by place: the lowest
+//!   bytes of all lanes, the middle ones, the highest ones; the 32-bit words of long codes one after the
+//!   other.
 //! * The stack is stored bottom first, in the order of emission: the *decoder reads it from its end to
 //!   its start*. So the encoder writes forwards into its final place without knowing the length
 //!   beforehand, and nothing has to be moved; the decoder, who knows the length, does not mind the
 //!   direction. Since the words of a step lie in descending lanes, a vector decoder can load and
-//!   reverse the next 64 words before it knows how many of them the step takes. Emitted bits number `Σ len - Σ (n_end - w)`, hence a stream is never longer
-//!   than the code words it stands for.
+//!   reverse the next 64 words before it knows how many of them the step takes. Emitted bits number
+//!   `Σ len - Σ (n_end - 16)`, hence a stream is never longer than the code words it stands for.
 //!
 //! # Why lanes
 //!
@@ -58,19 +70,33 @@
 mod avx512;
 mod portable;
 
-use crate::codebook::{CodeLimit, Codebook};
+use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_SLOT, Lengths, ZERO_SLOT};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 
 /// Lanes of the coder.
 pub const LANES: usize = 64;
 
-/// Bytes of the stored lane states: 64 words of 16 (short codes) or 32 bits (long codes).
+/// Bytes that the lanes carry along: two for each.
+pub const INITIAL_BYTES: usize = 2 * LANES;
+
+/// A lane has at least so many unread bits between two steps.
+const FLOOR: u32 = 16;
+
+/// Bytes of the stored lane states: 64 words of 24 (short codes) or 32 bits (long codes).
 #[must_use]
 pub const fn states_bytes(limit: CodeLimit) -> usize {
     match limit {
-        CodeLimit::Short => 2 * LANES,
+        CodeLimit::Short => 3 * LANES,
         CodeLimit::Long => 4 * LANES,
+    }
+}
+
+/// Bytes of a word of the shared stream.
+pub(crate) const fn word_bytes(limit: CodeLimit) -> usize {
+    match limit {
+        CodeLimit::Short => 1,
+        CodeLimit::Long => 2,
     }
 }
 
@@ -78,13 +104,245 @@ pub const fn states_bytes(limit: CodeLimit) -> usize {
 /// longest possible stream, and room for one more group of words, since whole groups are stored.
 #[must_use]
 pub const fn stream_capacity(limit: CodeLimit, bits: u64) -> usize {
-    (bits / 8) as usize + states_bytes(limit) / 2
+    (bits / 8) as usize + LANES * word_bytes(limit)
+}
+
+/// How symbols become slots: `min(symbol - base, last)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotMap {
+    base: u8,
+    last: u8,
+}
+
+impl SlotMap {
+    /// Symbols that are slots.
+    pub(crate) const IDENTITY: Self = Self { base: 0, last: u8::MAX };
+
+    /// For the symbols of an alphabet. Exact zeros are no symbols of their own here: whoever codes them
+    /// apart maps symbols to slots himself.
+    pub(crate) const fn new(alphabet: Alphabet, base: u8) -> Self {
+        match alphabet {
+            Alphabet::Centred => Self { base, last: ESCAPE_SLOT as u8 },
+            Alphabet::Plain { .. } => Self::IDENTITY,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn slot(self, symbol: u8) -> u8 {
+        let slot = symbol.wrapping_sub(self.base);
+        if slot < self.last { slot } else { self.last }
+    }
+
+    /// By symbol, whether it takes the escape.
+    fn escapes(self, lengths: &Lengths) -> [bool; 256] {
+        std::array::from_fn(|symbol| {
+            let slot = self.slot(symbol as u8);
+            let zero = lengths.alphabet() == Alphabet::Centred && usize::from(slot) == ZERO_SLOT;
+            lengths.direct(slot) == 0 && !zero
+        })
+    }
+}
+
+/// Symbols that took the escape, collected from the last one to the first.
+#[derive(Debug, Default)]
+pub(crate) struct Escapes {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Escapes {
+    /// Forgets all; makes room for `most`.
+    pub(crate) fn clear(&mut self, most: usize) {
+        if self.bytes.len() < most {
+            self.bytes.resize(most, 0);
+        }
+        self.start = self.bytes.len();
+    }
+
+    #[inline]
+    fn push_front(&mut self, symbol: u8) {
+        // There never are more than `clear` made room for.
+        if let Some(start) = self.start.checked_sub(1) {
+            self.start = start;
+            self.bytes[start] = symbol;
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+/// A plane on its way into lanes, piece by piece, **the last piece first**.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    kernel: EncoderKernel,
+    /// Bytes in the stream.
+    end: usize,
+}
+
+#[derive(Debug)]
+enum EncoderKernel {
+    Short(portable::Encoder<portable::Short>),
+    Long(portable::Encoder<portable::Long>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Encoder),
+}
+
+impl Encoder {
+    /// Lanes that carry `initial`; `keep_escapes` says whether [`Encoder::push`] collects what
+    /// takes the escape.
+    pub(crate) fn new(
+        platform: Platform,
+        book: &Codebook,
+        map: SlotMap,
+        initial: &[u8; INITIAL_BYTES],
+        keep_escapes: bool,
+    ) -> Self {
+        let kernel = match (platform, book.limit()) {
+            #[cfg(target_arch = "x86_64")]
+            (Platform::Avx512(proof), CodeLimit::Short) => EncoderKernel::Avx512(
+                avx512::Encoder::new(proof, book, map, initial, keep_escapes),
+            ),
+            (_, CodeLimit::Short) => {
+                EncoderKernel::Short(portable::Encoder::new(book, map, initial, keep_escapes))
+            }
+            (_, CodeLimit::Long) => {
+                EncoderKernel::Long(portable::Encoder::new(book, map, initial, keep_escapes))
+            }
+        };
+        Self { kernel, end: 0 }
+    }
+
+    /// Encodes a piece, which goes before those pushed so far. All pieces but the first one pushed, the
+    /// plane's last, must be whole steps.
+    ///
+    /// `stream` is the same slice in all calls; it needs [`stream_capacity`].
+    ///
+    /// # Errors
+    /// [`Error::OutputTooSmall`] when it does not have it.
+    pub(crate) fn push(
+        &mut self,
+        symbols: &[u8],
+        stream: &mut [u8],
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let end = &mut self.end;
+        match &mut self.kernel {
+            EncoderKernel::Short(kernel) => kernel.push(symbols, stream, end, escapes),
+            EncoderKernel::Long(kernel) => kernel.push(symbols, stream, end, escapes),
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx512(kernel) => kernel.push(symbols, stream, end, escapes),
+        }
+    }
+
+    /// Writes the [`states_bytes`]; returns the length of the stream in bytes.
+    pub(crate) fn finish(&self, states: &mut [u8]) -> usize {
+        match &self.kernel {
+            EncoderKernel::Short(kernel) => kernel.finish(states),
+            EncoderKernel::Long(kernel) => kernel.finish(states),
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx512(kernel) => kernel.finish(states),
+        }
+        self.end
+    }
+}
+
+/// A plane on its way out of the lanes, piece by piece, the first piece first.
+#[derive(Debug)]
+pub(crate) struct Decoder<'a> {
+    kernel: DecoderKernel<'a>,
+}
+
+#[derive(Debug)]
+enum DecoderKernel<'a> {
+    Short(portable::Decoder<'a, portable::Short>),
+    Long(portable::Decoder<'a, portable::Long>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Decoder<'a>),
+}
+
+impl<'a> Decoder<'a> {
+    /// Lanes as [`Encoder::finish`] left them. Symbols are slots plus `base`.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] for states of the wrong size, [`Error::Malformed`] for one without a
+    /// sentinel.
+    pub(crate) fn new(
+        platform: Platform,
+        book: &'a Codebook,
+        base: u8,
+        states: &[u8],
+        stream: &'a [u8],
+    ) -> Result<Self> {
+        let (needed, available) = (states_bytes(book.limit()), states.len());
+        if available != needed {
+            return Err(Error::Truncated { what: "lane states", offset: 0, needed, available });
+        }
+        let kernel = match (platform, book.limit()) {
+            #[cfg(target_arch = "x86_64")]
+            (Platform::Avx512(proof), CodeLimit::Short) => {
+                DecoderKernel::Avx512(avx512::Decoder::new(proof, book, base, states, stream)?)
+            }
+            (_, CodeLimit::Short) => {
+                DecoderKernel::Short(portable::Decoder::new(book, base, states, stream)?)
+            }
+            (_, CodeLimit::Long) => {
+                DecoderKernel::Long(portable::Decoder::new(book, base, states, stream)?)
+            }
+        };
+        Ok(Self { kernel })
+    }
+
+    /// Decodes the next piece. All pieces but the last one must be whole steps.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the stream ends too early. The contents of `symbols` are undefined then.
+    pub(crate) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
+        match &mut self.kernel {
+            DecoderKernel::Short(kernel) => kernel.pull(symbols),
+            DecoderKernel::Long(kernel) => kernel.pull(symbols),
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx512(kernel) => kernel.pull(symbols),
+        }
+    }
+
+    /// [`Decoder::pull`] for two planes at a time, which a processor can do side by side; for the errors the
+    /// first plane goes before the second.
+    pub(crate) fn pull_two(
+        first: &mut Self,
+        first_symbols: &mut [u8],
+        second: &mut Self,
+        second_symbols: &mut [u8],
+    ) -> [Result<()>; 2] {
+        #[cfg(target_arch = "x86_64")]
+        if let (DecoderKernel::Avx512(first), DecoderKernel::Avx512(second)) =
+            (&mut first.kernel, &mut second.kernel)
+        {
+            return avx512::Decoder::pull_two(first, first_symbols, second, second_symbols);
+        }
+        [first.pull(first_symbols), second.pull(second_symbols)]
+    }
+
+    /// Checks the end; returns what the lanes carried.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the lanes do not end where every encoder begins.
+    pub(crate) fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
+        match &self.kernel {
+            DecoderKernel::Short(kernel) => kernel.finish(),
+            DecoderKernel::Long(kernel) => kernel.finish(),
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx512(kernel) => kernel.finish(),
+        }
+    }
 }
 
 /// Encodes `slots` with the codes of `book`; returns the length of the stream in bytes.
 ///
-/// `states` takes [`states_bytes`] bytes. `stream` needs [`stream_capacity`] bytes; what lies beyond
-/// the returned length is left undefined. Uses [`Platform::detect`].
+/// `initial` are bytes that [`decode`] gives back. `states` takes [`states_bytes`] bytes. `stream` needs
+/// [`stream_capacity`] bytes; what lies beyond the returned length is left undefined. Uses
+/// [`Platform::detect`].
 ///
 /// # Errors
 /// [`Error::OutputTooSmall`] when `states` or `stream` is too short, [`Error::InvalidCodebook`] when
@@ -92,10 +350,11 @@ pub const fn stream_capacity(limit: CodeLimit, bits: u64) -> usize {
 pub fn encode(
     book: &Codebook,
     slots: &[u8],
+    initial: &[u8; INITIAL_BYTES],
     states: &mut [u8],
     stream: &mut [u8],
 ) -> Result<usize> {
-    encode_on(Platform::detect(), book, slots, states, stream)
+    encode_on(Platform::detect(), book, slots, initial, states, stream)
 }
 
 /// [`encode`] on a platform of the caller's choice.
@@ -106,29 +365,35 @@ pub fn encode_on(
     platform: Platform,
     book: &Codebook,
     slots: &[u8],
+    initial: &[u8; INITIAL_BYTES],
     states: &mut [u8],
     stream: &mut [u8],
 ) -> Result<usize> {
     let needed = states_bytes(book.limit());
     let available = states.len();
     let states = states.get_mut(..needed).ok_or(Error::OutputTooSmall { needed, available })?;
-    match (platform, book.limit()) {
-        #[cfg(target_arch = "x86_64")]
-        (Platform::Avx512(proof), CodeLimit::Short) => {
-            avx512::encode(proof, book, slots, states, stream)
-        }
-        (_, CodeLimit::Short) => portable::encode::<portable::Short>(book, slots, states, stream),
-        (_, CodeLimit::Long) => portable::encode::<portable::Long>(book, slots, states, stream),
+    let last = (book.lengths().alphabet().slots() - 1) as u8;
+    let highest = platform.run(|| slots.iter().fold(0, |highest, &slot| slot.max(highest)));
+    if highest > last {
+        return Err(Error::codebook("a symbol outside the codebook's alphabet"));
     }
+    let mut encoder = Encoder::new(platform, book, SlotMap::IDENTITY, initial, false);
+    encoder.push(slots, stream, &mut Escapes::default())?;
+    Ok(encoder.finish(states))
 }
 
-/// Decodes `slots.len()` slots; `states` and `stream` must be exactly what [`encode`] made. Uses
-/// [`Platform::detect`].
+/// Decodes `slots.len()` slots; `states` and `stream` must be exactly what [`encode`] made. Returns its
+/// `initial`. Uses [`Platform::detect`].
 ///
 /// # Errors
 /// [`Error::Malformed`] when a state has no sentinel, the stream ends too early, or the lanes do not
 /// end where every encoder begins. The contents of `slots` are undefined after an error.
-pub fn decode(book: &Codebook, states: &[u8], stream: &[u8], slots: &mut [u8]) -> Result<()> {
+pub fn decode(
+    book: &Codebook,
+    states: &[u8],
+    stream: &[u8],
+    slots: &mut [u8],
+) -> Result<[u8; INITIAL_BYTES]> {
     decode_on(Platform::detect(), book, states, stream, slots)
 }
 
@@ -142,19 +407,10 @@ pub fn decode_on(
     states: &[u8],
     stream: &[u8],
     slots: &mut [u8],
-) -> Result<()> {
-    let (needed, available) = (states_bytes(book.limit()), states.len());
-    if available != needed {
-        return Err(Error::Truncated { what: "lane states", offset: 0, needed, available });
-    }
-    match (platform, book.limit()) {
-        #[cfg(target_arch = "x86_64")]
-        (Platform::Avx512(proof), CodeLimit::Short) => {
-            avx512::decode(proof, book, states, stream, slots)
-        }
-        (_, CodeLimit::Short) => portable::decode::<portable::Short>(book, states, stream, slots),
-        (_, CodeLimit::Long) => portable::decode::<portable::Long>(book, states, stream, slots),
-    }
+) -> Result<[u8; INITIAL_BYTES]> {
+    let mut decoder = Decoder::new(platform, book, 0, states, stream)?;
+    decoder.pull(slots)?;
+    decoder.finish()
 }
 
 // The errors of all implementations: platforms must not differ in what they report either.
@@ -162,18 +418,13 @@ pub fn decode_on(
 const WHAT: &str = "a coded plane";
 
 #[cold]
-fn outside_alphabet() -> Error {
-    Error::codebook("a symbol outside the codebook's alphabet")
-}
-
-#[cold]
 const fn no_room(needed: usize, available: usize) -> Error {
     Error::OutputTooSmall { needed, available }
 }
 
 #[cold]
-fn no_sentinel(offset: usize) -> Error {
-    Error::malformed(WHAT, offset, "a lane state without its sentinel bit")
+fn no_sentinel(lane: usize) -> Error {
+    Error::malformed(WHAT, 0, format!("the state of lane {lane} lacks its sentinel bit"))
 }
 
 #[cold]
@@ -216,6 +467,17 @@ mod tests {
         books
     });
 
+    /// Something that no lane has by chance.
+    const INITIAL: [u8; INITIAL_BYTES] = {
+        let mut bytes = [0; INITIAL_BYTES];
+        let mut i = 0;
+        while i < bytes.len() {
+            bytes[i] = (i * i + 3 * i + 7) as u8;
+            i += 1;
+        }
+        bytes
+    };
+
     /// What a platform makes of slots: states and stream, or the error.
     fn encoded(
         platform: Platform,
@@ -225,16 +487,21 @@ mod tests {
     ) -> Result<(Vec<u8>, Vec<u8>)> {
         let mut states = vec![0; states_bytes(book.limit())];
         let mut stream = vec![0; room];
-        let length = encode_on(platform, book, slots, &mut states, &mut stream)?;
+        let length = encode_on(platform, book, slots, &INITIAL, &mut states, &mut stream)?;
         stream.truncate(length);
         Ok((states, stream))
     }
 
     /// Decodes on every platform; all must agree, on errors too.
-    fn decoded(book: &Codebook, states: &[u8], stream: &[u8], count: usize) -> Result<Vec<u8>> {
+    fn decoded(
+        book: &Codebook,
+        states: &[u8],
+        stream: &[u8],
+        count: usize,
+    ) -> Result<(Vec<u8>, [u8; INITIAL_BYTES])> {
         let mut results = Platform::available().map(|platform| {
             let mut slots = vec![0xee; count];
-            decode_on(platform, book, states, stream, &mut slots).map(|()| slots)
+            decode_on(platform, book, states, stream, &mut slots).map(|initial| (slots, initial))
         });
         let first = results.next().unwrap();
         assert!(results.all(|result| result == first), "platforms decode differently");
@@ -253,7 +520,8 @@ mod tests {
             assert!(result.1 == stream, "platforms write different streams");
         }
         assert!(stream.len() as u64 <= bits / 8, "never longer than the code words");
-        let decoded = decoded(book, &states, &stream, slots.len()).unwrap();
+        let (decoded, initial) = decoded(book, &states, &stream, slots.len()).unwrap();
+        assert_eq!(initial, INITIAL);
         let escape = book.lengths().escape_slot();
         let zero = (book.lengths().zero() > 0).then_some(crate::codebook::ZERO_SLOT as u8);
         for (&out, &slot) in decoded.iter().zip(slots) {
@@ -333,7 +601,9 @@ mod tests {
             let mut states = states[..states_bytes(book.limit())].to_vec();
             if sane {
                 // Every lane with a sentinel, so that more than the first step is reached.
-                states.iter_mut().skip(1).step_by(2).for_each(|byte| *byte |= 1);
+                let short = book.limit() == CodeLimit::Short;
+                let (from, step) = if short { (2 * LANES, 1) } else { (3, 4) };
+                states.iter_mut().skip(from).step_by(step).for_each(|byte| *byte |= 1);
             }
             let _ = decoded(book, &states, &stream, count);
         }
@@ -350,9 +620,14 @@ mod tests {
         }
     }
 
+    /// The state of a lane of short codes.
+    fn state(states: &[u8], lane: usize) -> u32 {
+        [0, 1, 2].iter().map(|place| u32::from(states[place * LANES + lane]) << (8 * place)).sum()
+    }
+
     #[test]
     fn the_stream_is_what_the_essay_says() {
-        // One lane, codes 0, 10, 11: v = 0, n = 8. The encoder pushes `11`, then `10`, then `0`.
+        // One lane, codes 0, 10, 11, n = 16. The encoder puts `11` on top, then `10`, then `0`.
         let lengths = crate::codebook::Lengths::new(
             crate::codebook::Alphabet::Plain { width: 2 },
             CodeLimit::Short,
@@ -365,37 +640,35 @@ mod tests {
         (slots[0], slots[64]) = (0, 1);
         let (states, stream) = round_trip(&book, &slots);
         assert!(stream.is_empty(), "five bits fit the window of lane 0");
-        let state = u16::from_le_bytes([states[0], states[1]]);
-        assert_eq!(state, 1 << 13 | 0b0_10_11 << 8, "sentinel, then the codes in decoding order");
-        let state = u16::from_le_bytes([states[2], states[3]]);
-        assert_eq!(state, 1 << 12 | 0b11_11 << 8);
+        let initial = |lane: usize| u32::from(INITIAL[lane]) | u32::from(INITIAL[LANES + lane]) << 8;
+        let first = 1 << 21 | 0b0_10_11 << 16 | initial(0);
+        assert_eq!(state(&states, 0), first, "sentinel, then the codes in decoding order");
+        assert_eq!(state(&states, 1), 1 << 20 | 0b11_11 << 16 | initial(1));
     }
 
     #[test]
     fn the_stream_is_a_stack_over_steps_and_lanes() {
-        // Codes of 8 bits: every lane emits in every step what it took in the step after.
+        // Codes of 8 bits: every lane emits in every step what it takes two steps later.
         let alphabet = crate::codebook::Alphabet::Plain { width: 8 };
         let lengths = crate::codebook::Lengths::new(alphabet, CodeLimit::Short, &[8; 256], 0, 0);
         let slots: Vec<u8> = (1..=192).collect();
         let (states, stream) = round_trip(&Codebook::new(lengths.unwrap()), &slots);
-        let descending = slots[64..].iter().rev().copied();
-        let expected: Vec<u8> = [0; LANES].into_iter().chain(descending).collect();
-        assert_eq!(stream, expected);
-        let first: Vec<u8> = slots[..64].iter().flat_map(|&slot| [slot, 1]).collect();
-        assert_eq!(states, first);
+        let (low, high) = INITIAL.split_at(LANES);
+        let pushed = low.iter().rev().chain(high.iter().rev()).chain(slots[128..].iter().rev());
+        assert!(stream.iter().eq(pushed));
+        let places = slots[64..128].iter().chain(&slots[..64]).chain(&[1; LANES]);
+        assert!(states.iter().eq(places));
     }
 
     #[test]
     fn a_state_without_sentinel_and_a_wrong_end_are_errors() {
         let book = book(CodeLimit::Short, 0.5);
-        let mut states = [0, 1].repeat(LANES);
-        assert_eq!(decoded(&book, &states, &[], 0), Ok(vec![]));
+        let mut states = [[7; 2 * LANES].as_slice(), &[1; LANES]].concat();
+        assert_eq!(decoded(&book, &states, &[], 0), Ok((vec![], [7; INITIAL_BYTES])));
         assert_eq!(decoded(&book, &states, &[7], 0), Err(wrong_end()), "a word nobody takes");
-        states[0] = 1;
-        assert_eq!(decoded(&book, &states, &[], 0), Err(wrong_end()), "bits nobody takes");
-        (states[0], states[1]) = (0, 2);
+        states[2 * LANES + 5] = 2;
         assert_eq!(decoded(&book, &states, &[], 0), Err(wrong_end()), "a bit nobody takes");
-        states[7] = 0;
+        states[2 * LANES + 6] = 0;
         assert_eq!(decoded(&book, &states, &[], 0), Err(no_sentinel(6)));
     }
 
@@ -412,12 +685,91 @@ mod tests {
         for platform in Platform::available() {
             let encode = |slots: &[u8], states: usize, room: usize| {
                 let (mut states, mut stream) = (vec![0; states], vec![0; room]);
-                encode_on(platform, &book, slots, &mut states, &mut stream)
+                encode_on(platform, &book, slots, &INITIAL, &mut states, &mut stream)
             };
-            assert_eq!(encode(&[2], 128, 64), Err(outside_alphabet()));
-            assert_eq!(encode(&[1], 127, 64), Err(no_room(128, 127)));
-            assert_eq!(encode(&[1; 2000], 128, 64), Err(no_room(64 + 16, 64)));
-            assert_eq!(encode(&[1; 64], 128, 64), Ok(0));
+            assert!(matches!(encode(&[2], 192, 64), Err(Error::InvalidCodebook { .. })));
+            assert_eq!(encode(&[1], 191, 64), Err(no_room(192, 191)));
+            assert_eq!(encode(&[1; 2000], 192, 64), Err(no_room(64 + 16, 64)));
+            assert_eq!(encode(&[1; 64], 192, 64), Ok(0));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Piece by piece, symbols instead of slots, escapes kept, two planes at a time: as in one go.
+        #[test]
+        fn pieces_are_as_good_as_the_whole(
+            symbols in proptest::collection::vec(any::<u8>(), 0..3000),
+            others in proptest::collection::vec(any::<u8>(), 0..3000),
+            narrow in 0u8..9,
+            base in any::<u8>(),
+            book in any::<prop::sample::Index>(),
+            piece in 1usize..9,
+        ) {
+            let book = book.get(&BOOKS);
+            let alphabet = book.lengths().alphabet();
+            let map = SlotMap::new(alphabet, base);
+            let base = map.base;
+            let likely = |symbol: &u8| match alphabet {
+                Alphabet::Centred => (symbol >> narrow.min(7)).wrapping_add(base).wrapping_add(27),
+                Alphabet::Plain { width } => symbol >> narrow.min(7) & (0xff >> (8 - width)),
+            };
+            let planes = [&symbols, &others].map(|p| p.iter().map(likely).collect::<Vec<u8>>());
+            let size = 64 * piece;
+            for platform in Platform::available() {
+                let mut coded = Vec::new();
+                for plane in &planes {
+                    let slots: Vec<u8> = plane.iter().map(|&symbol| map.slot(symbol)).collect();
+                    let room = stream_capacity(book.limit(), 12 * slots.len() as u64);
+                    let (states, stream) = encoded(platform, book, &slots, room).unwrap();
+                    let (mut other_states, mut other) = (states.clone(), vec![0; room]);
+                    let mut escapes = Escapes::default();
+                    escapes.clear(plane.len());
+                    let mut encoder = Encoder::new(platform, book, map, &INITIAL, true);
+                    for piece in plane.chunks(size).rev() {
+                        encoder.push(piece, &mut other, &mut escapes).unwrap();
+                    }
+                    let length = encoder.finish(&mut other_states);
+                    prop_assert!(states == other_states && stream == other[..length]);
+                    let table = map.escapes(book.lengths());
+                    let escaped = plane.iter().copied().filter(|s| table[usize::from(*s)]);
+                    prop_assert!(escaped.eq(escapes.as_slice().iter().copied()));
+                    coded.push((states, stream));
+                }
+                let new = |(states, stream)| Decoder::new(platform, book, base, states, stream);
+                let mut alone = vec![0; planes[0].len()];
+                let (states, stream) = &coded[0];
+                let mut decoder = new((states, stream)).unwrap();
+                for piece in alone.chunks_mut(size) {
+                    decoder.pull(piece).unwrap();
+                }
+                prop_assert_eq!(decoder.finish(), Ok(INITIAL));
+
+                let mut both = planes.clone().map(|plane| vec![0; plane.len()]);
+                let [mut a, mut b] = [0, 1].map(|i| new((&coded[i].0, &coded[i].1)).unwrap());
+                let [first, second] = &mut both;
+                let whole = first.len().min(second.len()) / size * size;
+                let (first, first_rest) = first.split_at_mut(whole);
+                let (second, second_rest) = second.split_at_mut(whole);
+                for (first, second) in first.chunks_mut(size).zip(second.chunks_mut(size)) {
+                    let results = Decoder::pull_two(&mut a, first, &mut b, second);
+                    prop_assert!(results.iter().all(Result::is_ok));
+                }
+                let results = Decoder::pull_two(&mut a, first_rest, &mut b, second_rest);
+                prop_assert!(results.iter().all(Result::is_ok));
+                prop_assert_eq!([a.finish(), b.finish()], [Ok(INITIAL), Ok(INITIAL)]);
+                prop_assert!(both[0] == alone);
+
+                for (plane, decoded) in planes.iter().zip(&both) {
+                    let escape = book.lengths().escape_slot().map(|slot| slot.wrapping_add(base));
+                    let table = map.escapes(book.lengths());
+                    let expected = plane.iter().map(|&symbol| match table[usize::from(symbol)] {
+                        true => escape.unwrap(),
+                        false => symbol,
+                    });
+                    prop_assert!(expected.eq(decoded.iter().copied()));
+                }
+            }
         }
     }
 

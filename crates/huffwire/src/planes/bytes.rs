@@ -11,7 +11,7 @@ const fn bytes<const N: usize>() -> Scheme {
             planes[0].copy_from_slice(bytes);
             true
         },
-        merge: |_, planes, bytes| bytes.copy_from_slice(&planes[0]),
+        merge: |_, planes, bytes| bytes.copy_from_slice(planes[0]),
     }
 }
 
@@ -29,18 +29,18 @@ const fn positions<const N: usize>() -> Scheme {
 }
 
 #[inline(always)]
-fn split<const N: usize>(bytes: &[u8], planes: &mut [Vec<u8>]) {
+fn split<const N: usize>(bytes: &[u8], planes: &mut [&mut [u8]]) {
     for (position, plane) in planes.iter_mut().enumerate().take(N) {
-        for (unit, symbol) in bytes.as_chunks::<N>().0.iter().zip(plane) {
+        for (unit, symbol) in bytes.as_chunks::<N>().0.iter().zip(plane.iter_mut()) {
             *symbol = unit[position];
         }
     }
 }
 
 #[inline(always)]
-fn merge<const N: usize>(planes: &[Vec<u8>], bytes: &mut [u8]) {
+fn merge<const N: usize>(planes: &[&[u8]], bytes: &mut [u8]) {
     for (position, plane) in planes.iter().enumerate().take(N) {
-        for (unit, &symbol) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(plane) {
+        for (unit, &symbol) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(plane.iter()) {
             unit[position] = symbol;
         }
     }

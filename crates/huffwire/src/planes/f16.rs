@@ -1,6 +1,8 @@
-//! IEEE binary16: 5 exponent bits; the low mantissa byte; sign and the two top mantissa bits.
+//! IEEE binary16: 5 exponent bits; the lower mantissa bits and the sign; the three top mantissa bits.
 
 use super::{Layout, Plane, Scheme, bytes};
+use crate::deal;
+use crate::platform::Platform;
 
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
@@ -10,37 +12,37 @@ pub(super) const SCHEMES: &[Scheme] = &[
             Plane::residue(8, 1),
             Plane::residue(3, 1),
         ],
-        split: |platform, bytes, planes| platform.run(|| split(bytes, planes)),
-        merge: |platform, planes, bytes| platform.run(|| merge(planes, bytes)),
+        split,
+        merge,
     },
     bytes::PAIRS,
     bytes::POSITIONS_OF_2,
 ];
 
-#[inline(always)]
-fn split(bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
-    let [exponents, low, high] = planes else {
-        return false;
-    };
-    let values = bytes.as_chunks::<2>().0;
-    for (((value, exponent), low), high) in values.iter().zip(exponents).zip(low).zip(high) {
-        let value = u16::from_le_bytes(*value);
-        *exponent = (value >> 10 & 0x1f) as u8;
-        *low = value as u8;
-        *high = (value >> 13 & 4 | value >> 8 & 3) as u8;
-    }
+fn split(platform: Platform, bytes: &[u8], planes: &mut [&mut [u8]]) -> bool {
+    let [exponents, low, high] = planes else { return false };
+    deal::split16(platform, bytes, low, exponents);
+    platform.run(|| {
+        for (exponent, high) in exponents.iter_mut().zip(high.iter_mut()) {
+            (*exponent, *high) = (*exponent >> 3, *exponent & 7);
+        }
+    });
     true
 }
 
-#[inline(always)]
-fn merge(planes: &[Vec<u8>], bytes: &mut [u8]) {
-    let [exponents, low, high] = planes else {
-        return;
-    };
-    let values = bytes.as_chunks_mut::<2>().0;
-    for (((value, &exponent), &low), &high) in values.iter_mut().zip(exponents).zip(low).zip(high) {
-        let high = u16::from(high);
-        let bits = (high & 4) << 13 | u16::from(exponent) << 10 | (high & 3) << 8 | u16::from(low);
-        *value = bits.to_le_bytes();
+fn merge(platform: Platform, planes: &[&[u8]], bytes: &mut [u8]) {
+    let [exponents, low, high] = planes else { return };
+    // The upper byte of each word takes form in pieces that stay in the L1 cache.
+    let mut upper = [0; 2048];
+    let pieces = bytes.chunks_mut(2 * upper.len()).zip(low.chunks(upper.len()));
+    let parts = exponents.chunks(upper.len()).zip(high.chunks(upper.len()));
+    for ((words, low), (exponents, high)) in pieces.zip(parts) {
+        let upper = &mut upper[..low.len()];
+        platform.run(|| {
+            for ((upper, &exponent), &high) in upper.iter_mut().zip(exponents).zip(high) {
+                *upper = exponent << 3 | high & 7;
+            }
+        });
+        deal::merge16(platform, low, upper, words);
     }
 }

@@ -5,6 +5,8 @@
 //! are close to noise and usually kept as they are (*residue*: signs and mantissas). Each file of
 //! this module knows one family of element types and lists its layouts; nothing else in the crate
 //! knows how a bf16 is put together.
+//!
+//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see [`crate::deal`].
 
 mod bf16;
 mod bytes;
@@ -142,19 +144,31 @@ impl Plane {
 }
 
 /// A layout of one element type, with the functions that carry it out.
+#[derive(Debug)]
 pub(crate) struct Scheme {
     pub(crate) layout: Layout,
     pub(crate) planes: &'static [Plane],
     /// Fills the planes from whole units; `false` when these bytes do not fit the layout (a bit is
     /// set that the type does not have), and the planes are then undefined.
-    split: fn(Platform, &[u8], &mut [Vec<u8>]) -> bool,
+    split: fn(Platform, &[u8], &mut [&mut [u8]]) -> bool,
     /// The inverse.
-    merge: fn(Platform, &[Vec<u8>], &mut [u8]),
+    merge: fn(Platform, &[&[u8]], &mut [u8]),
 }
 
 impl Scheme {
-    /// Splits whole units into planes, whose vectors are resized to hold one symbol a byte.
+    /// Splits whole units into planes of one symbol a byte, which must have the right sizes. Any number
+    /// of whole groups of 64 units can be split by itself, and what is left at the end.
     pub(crate) fn split(
+        &self,
+        platform: Platform,
+        bytes: &[u8],
+        planes: &mut [&mut [u8]],
+    ) -> bool {
+        (self.split)(platform, bytes, planes)
+    }
+
+    /// [`Scheme::split`] into vectors, which are resized.
+    pub(crate) fn split_to_vecs(
         &self,
         platform: Platform,
         unit_bytes: usize,
@@ -162,15 +176,26 @@ impl Scheme {
         planes: &mut [Vec<u8>],
     ) -> bool {
         let units = bytes.len() / unit_bytes;
-        for (plane, buffer) in self.planes.iter().zip(planes.iter_mut()) {
-            buffer.resize(units * usize::from(plane.per_unit), 0);
+        let mut slices: [&mut [u8]; MAX_PLANES] = Default::default();
+        for ((plane, vec), slice) in self.planes.iter().zip(planes).zip(&mut slices) {
+            vec.resize(units * usize::from(plane.per_unit), 0);
+            *slice = vec;
         }
-        (self.split)(platform, bytes, &mut planes[..self.planes.len()])
+        (self.split)(platform, bytes, &mut slices[..self.planes.len()])
     }
 
     /// Puts elements together from planes as [`Scheme::split`] leaves them.
-    pub(crate) fn merge(&self, platform: Platform, planes: &[Vec<u8>], bytes: &mut [u8]) {
-        (self.merge)(platform, &planes[..self.planes.len()], bytes);
+    pub(crate) fn merge(&self, platform: Platform, planes: &[&[u8]], bytes: &mut [u8]) {
+        (self.merge)(platform, planes, bytes);
+    }
+
+    /// [`Scheme::merge`] from vectors.
+    pub(crate) fn merge_vecs(&self, platform: Platform, planes: &[Vec<u8>], bytes: &mut [u8]) {
+        let mut slices: [&[u8]; MAX_PLANES] = Default::default();
+        for (vec, slice) in planes.iter().zip(&mut slices) {
+            *slice = vec;
+        }
+        (self.merge)(platform, &slices[..self.planes.len()], bytes);
     }
 }
 
@@ -239,23 +264,25 @@ impl ElementType {
         self.scheme(layout).map_or(&[], |scheme| scheme.planes)
     }
 
-    /// Splits whole units into the planes of a layout, one symbol a byte.
+    /// Splits whole units into the planes of a layout, one symbol a byte, in the order in which the
+    /// format codes them: in groups of 64, which the floats of 16 and 32 bits deal out (`docs/format.md`,
+    /// section 3).
     ///
     /// `None` when the type lacks the layout, the bytes are no whole units, or they set bits that
     /// the layout has no place for (the two spare bits of an unpacked 6-bit type).
     ///
     /// ```
     /// # use huffwire::{ElementType, Layout};
-    /// // 1.0 and -2.0 in bf16: exponents 127 and 128; sign above mantissa.
-    /// let planes = ElementType::Bf16.split(Layout::Exponent, &[0x80, 0x3f, 0x00, 0xc0]).unwrap();
-    /// assert_eq!(planes, [[127, 128], [0x00, 0x80]]);
+    /// // 1.0 and -2.5 in bf16: exponents 127 and 128; mantissa above sign.
+    /// let planes = ElementType::Bf16.split(Layout::Exponent, &[0x80, 0x3f, 0x20, 0xc0]).unwrap();
+    /// assert_eq!(planes, [[127, 128], [0x00, 0x41]]);
     /// ```
     #[must_use]
     pub fn split(self, layout: Layout, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
         let scheme = self.scheme(layout)?;
         let mut planes = vec![Vec::new(); scheme.planes.len()];
         let whole = bytes.len().is_multiple_of(self.unit_bytes());
-        (whole && scheme.split(Platform::detect(), self.unit_bytes(), bytes, &mut planes))
+        (whole && scheme.split_to_vecs(Platform::detect(), self.unit_bytes(), bytes, &mut planes))
             .then_some(planes)
     }
 }
@@ -279,10 +306,10 @@ mod tests {
                 let mut input = bytes[..usable].to_vec();
                 let mut planes = vec![Vec::new(); MAX_PLANES];
                 let unit = element.unit_bytes();
-                if !scheme.split(Platform::Portable, unit, &input, &mut planes) {
+                if !scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes) {
                     assert!(matches!(element, ElementType::E3m2 | ElementType::E2m3));
                     input.iter_mut().for_each(|byte| *byte &= 0x3f);
-                    assert!(scheme.split(Platform::Portable, unit, &input, &mut planes));
+                    assert!(scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes));
                 }
                 for (plane, buffer) in scheme.planes.iter().zip(&planes) {
                     let units = usable / element.unit_bytes();
@@ -291,10 +318,10 @@ mod tests {
                 }
                 for platform in Platform::available() {
                     let mut same = vec![Vec::new(); MAX_PLANES];
-                    assert!(scheme.split(platform, unit, &input, &mut same));
+                    assert!(scheme.split_to_vecs(platform, unit, &input, &mut same));
                     assert!(same == planes, "{element} {} {platform}", scheme.layout);
                     let mut merged = vec![0xaa; usable];
-                    scheme.merge(platform, &planes, &mut merged);
+                    scheme.merge_vecs(platform, &planes[..scheme.planes.len()], &mut merged);
                     assert!(merged == input, "{element} {} {platform}", scheme.layout);
                 }
             }

@@ -29,7 +29,7 @@ pub(super) const SIX_BITS: &[Scheme] = &[
         layout: Layout::Values,
         planes: &[Plane::symbols(6, 1)],
         split: |_, bytes, planes| fits_six_bits(bytes) && copy_to(bytes, planes),
-        merge: |_, planes, bytes| bytes.copy_from_slice(&planes[0]),
+        merge: |_, planes, bytes| bytes.copy_from_slice(planes[0]),
     },
     bytes::BYTES,
 ];
@@ -82,11 +82,13 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
 ];
 
 #[inline(always)]
-fn split_signs(bytes: &[u8], sign_at: u32, planes: &mut [Vec<u8>]) -> bool {
+fn split_signs(bytes: &[u8], sign_at: u32, planes: &mut [&mut [u8]]) -> bool {
     let [magnitudes, signs] = planes else {
         return false;
     };
-    for ((&byte, magnitude), sign) in bytes.iter().zip(magnitudes).zip(signs) {
+    for ((&byte, magnitude), sign) in
+        bytes.iter().zip(magnitudes.iter_mut()).zip(signs.iter_mut())
+    {
         *magnitude = byte & ((1 << sign_at) - 1);
         *sign = byte >> sign_at;
     }
@@ -94,9 +96,9 @@ fn split_signs(bytes: &[u8], sign_at: u32, planes: &mut [Vec<u8>]) -> bool {
 }
 
 #[inline(always)]
-fn merge_signs(planes: &[Vec<u8>], sign_at: u32, bytes: &mut [u8]) {
+fn merge_signs(planes: &[&[u8]], sign_at: u32, bytes: &mut [u8]) {
     let [magnitudes, signs] = planes else { return };
-    for ((byte, &magnitude), &sign) in bytes.iter_mut().zip(magnitudes).zip(signs) {
+    for ((byte, &magnitude), &sign) in bytes.iter_mut().zip(*magnitudes).zip(*signs) {
         *byte = sign << sign_at | magnitude;
     }
 }
@@ -106,7 +108,7 @@ fn fits_six_bits(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |all, byte| all | byte) < 0x40
 }
 
-fn copy_to(bytes: &[u8], planes: &mut [Vec<u8>]) -> bool {
+fn copy_to(bytes: &[u8], planes: &mut [&mut [u8]]) -> bool {
     planes[0].copy_from_slice(bytes);
     true
 }

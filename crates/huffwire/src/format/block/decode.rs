@@ -1,5 +1,6 @@
 //! A block to elements: the place where hostile bytes meet the coder.
 
+use super::read::Scratch;
 use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, WHAT};
 use crate::bytes;
 use crate::choose::Source;
@@ -7,9 +8,9 @@ use crate::codebook::{Alphabet, Codebook, CodebookSet, Lengths, ZERO_SLOT};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
-use crate::lanes;
+use crate::lanes::{self, INITIAL_BYTES};
 use crate::planes::pack::{packed_bytes, unpack};
-use crate::planes::{Layout, MAX_PLANES, Plane};
+use crate::planes::{Layout, MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
 
 /// Header of one plane, as read.
@@ -23,13 +24,27 @@ pub(super) enum PlaneHeader {
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockDecoder {
-    platform: Platform,
+    pub(super) platform: Platform,
     planes: Vec<Vec<u8>>,
     /// Slots of the exponents: they tell where the exact zeros are.
     slots: Vec<u8>,
     residue_slots: Vec<u8>,
     compacted: Vec<u8>,
+    payload: Vec<u8>,
     embedded: Vec<Codebook>,
+    pub(super) scratch: Scratch,
+}
+
+/// A block whose header was read and whose payload has the right size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parsed<'a> {
+    pub(super) scheme: &'static Scheme,
+    pub(super) unit_bytes: usize,
+    pub(super) units: usize,
+    pub(super) headers: [PlaneHeader; MAX_PLANES],
+    pub(super) payload: &'a [u8],
+    /// By plane: how many bytes of the payload its lanes carry.
+    pub(super) lent: [usize; MAX_PLANES],
 }
 
 impl BlockDecoder {
@@ -40,7 +55,9 @@ impl BlockDecoder {
             slots: Vec::new(),
             residue_slots: Vec::new(),
             compacted: Vec::new(),
+            payload: Vec::new(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
+            scratch: Scratch::default(),
         }
     }
 
@@ -53,56 +70,110 @@ impl BlockDecoder {
         block: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let mut reader = Reader::new(WHAT, block);
-        let number = reader.u8()?;
-        if number == VERBATIM {
-            let bytes = reader.take(out.len())?;
-            reader.finish()?;
-            out.copy_from_slice(bytes);
+        if let Some(verbatim) = verbatim(block, out.len())? {
+            out.copy_from_slice(verbatim);
             return Ok(());
         }
+        let parsed = self.parse(set, element, block, out.len())?;
+        match parsed.one_pass(set) {
+            Some(pass) => self.decode_in_one_pass(pass, out),
+            None => self.decode_whole(set, &parsed, out),
+        }
+    }
+
+    /// Decodes two blocks side by side, if both can be decoded in one pass; else one after the other. An
+    /// error tells which block it is about.
+    pub(crate) fn decode_two(
+        &mut self,
+        set: &CodebookSet,
+        element: ElementType,
+        blocks: [&[u8]; 2],
+        [first, second]: [&mut [u8]; 2],
+    ) -> std::result::Result<(), (usize, Error)> {
+        if first.len() == second.len()
+            && let (Ok(None), Ok(None)) =
+                (verbatim(blocks[0], first.len()), verbatim(blocks[1], second.len()))
+            && let Ok(a) = self.parse(set, element, blocks[0], first.len())
+            && let Some(a) = a.one_pass(set)
+            && let Ok(b) = self.parse(set, element, blocks[1], second.len())
+            && let Some(b) = b.one_pass(set)
+        {
+            return self.decode_two_in_one_pass([a, b], [first, second]);
+        }
+        self.decode(set, element, blocks[0], first).map_err(|error| (0, error))?;
+        self.decode(set, element, blocks[1], second).map_err(|error| (1, error))
+    }
+
+    /// Reads the headers; finds out where the payload of each plane is.
+    fn parse<'a>(
+        &mut self,
+        set: &CodebookSet,
+        element: ElementType,
+        block: &'a [u8],
+        bytes: usize,
+    ) -> Result<Parsed<'a>> {
+        let mut reader = Reader::new(WHAT, block);
+        let number = reader.u8()?;
         let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
         let scheme = scheme.ok_or_else(|| {
             Error::malformed(WHAT, 0, format!("layout {number}, which {element} does not have"))
         })?;
-        let units = out.len() / element.unit_bytes();
+        let unit_bytes = element.unit_bytes();
+        let units = bytes / unit_bytes;
         let mut headers = [PlaneHeader::Raw; MAX_PLANES];
         for (index, plane) in scheme.planes.iter().enumerate() {
             headers[index] = self.read_header(set, plane, index, units, &mut reader)?;
         }
-        let zeros = match headers[0] {
-            PlaneHeader::Coded { zeros, .. } => zeros,
-            _ => 0,
-        };
-        // Payloads lie in reverse order of the planes, exponents (who know where zeros are) last;
-        // they are decoded in the order of the planes, so first find out where each begins.
-        let mut payloads: [&[u8]; MAX_PLANES] = [&[]; MAX_PLANES];
+        let mut parsed =
+            Parsed { scheme, unit_bytes, units, headers, payload: &[], lent: [0; MAX_PLANES] };
+        // The last plane's payload comes first, and each coded plane takes away from what lies
+        // before its own.
+        let mut stacked = 0usize;
         for (index, plane) in scheme.planes.iter().enumerate().rev() {
-            let symbols = symbols_of(plane, index, units, zeros);
             let size = match headers[index] {
-                PlaneHeader::Raw => packed_bytes(symbols, plane.width),
+                PlaneHeader::Raw => packed_bytes(parsed.symbols(plane, index), plane.width),
                 PlaneHeader::Constant(_) => 0,
                 PlaneHeader::Coded { source, stream, escapes, .. } => {
+                    parsed.lent[index] = stacked.min(INITIAL_BYTES);
+                    stacked -= parsed.lent[index];
                     let limit = self.book(set, source, index)?.limit();
                     lanes::states_bytes(limit).saturating_add(stream).saturating_add(escapes)
                 }
             };
-            payloads[index] = reader.take(size)?;
+            stacked = stacked.saturating_add(size);
         }
+        parsed.payload = reader.take(stacked)?;
         reader.finish()?;
-        for (index, plane) in scheme.planes.iter().enumerate() {
-            let symbols = symbols_of(plane, index, units, zeros);
-            self.decode_plane(set, plane, index, symbols, headers[index], payloads[index])?;
-            if index > 0 && zeros > 0 {
-                // Residue of non-zero elements spreads over all of them; zeros get 0.
-                let (residue, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
-                std::mem::swap(residue, &mut self.compacted);
-                residue.clear();
-                residue.resize(self.slots.len(), 0);
-                bytes::deal(self.platform, zero, true, &self.slots, &self.compacted, residue);
+        Ok(parsed)
+    }
+
+    fn decode_whole(
+        &mut self,
+        set: &CodebookSet,
+        parsed: &Parsed<'_>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let mut stack = Stack { stored: parsed.payload, returned: [0; INITIAL_BYTES], left: 0 };
+        let mut payload = std::mem::take(&mut self.payload);
+        let planes = parsed.scheme.planes;
+        let mut decode = || {
+            for (index, plane) in planes.iter().enumerate() {
+                self.decode_plane(set, parsed, plane, index, &mut stack, &mut payload)?;
+                if index > 0 && parsed.zeros() > 0 {
+                    // Residue of non-zero elements spreads over all of them; zeros get 0.
+                    let (residue, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
+                    std::mem::swap(residue, &mut self.compacted);
+                    residue.clear();
+                    residue.resize(self.slots.len(), 0);
+                    bytes::deal(self.platform, zero, true, &self.slots, &self.compacted, residue);
+                }
             }
-        }
-        scheme.merge(self.platform, &self.planes, out);
+            Ok(())
+        };
+        let result = decode();
+        self.payload = payload;
+        result?;
+        parsed.scheme.merge_vecs(self.platform, &self.planes[..planes.len()], out);
         Ok(())
     }
 
@@ -155,28 +226,30 @@ impl BlockDecoder {
         if zeros > units {
             return Err(reader.malformed("more zeros than elements"));
         }
-        let word_bytes = lanes::states_bytes(lengths.limit()) / 2 / lanes::LANES;
-        if !stream.is_multiple_of(word_bytes) {
+        if !stream.is_multiple_of(lanes::word_bytes(lengths.limit())) {
             return Err(reader.malformed("a stream that is no whole number of words"));
         }
         Ok(PlaneHeader::Coded { source, base, zeros, stream, escapes })
     }
 
+    /// Decodes the plane on top of the stack.
     fn decode_plane(
         &mut self,
         set: &CodebookSet,
+        parsed: &Parsed<'_>,
         plane: &Plane,
         index: usize,
-        count: usize,
-        header: PlaneHeader,
-        payload: &[u8],
+        stack: &mut Stack<'_>,
+        scratch: &mut Vec<u8>,
     ) -> Result<()> {
-        match header {
+        let count = parsed.symbols(plane, index);
+        match parsed.headers[index] {
             PlaneHeader::Raw => {
+                let payload = stack.take(packed_bytes(count, plane.width), scratch);
                 let symbols = &mut self.planes[index];
                 symbols.resize(count, 0);
                 if !unpack(self.platform, payload, plane.width, symbols) {
-                    return Err(Error::malformed(WHAT, 0, "padding bits that are not zero"));
+                    return Err(padding());
                 }
             }
             PlaneHeader::Constant(symbol) => {
@@ -189,14 +262,17 @@ impl BlockDecoder {
                     Source::Resident(number) => set.book(number)?,
                     Source::Embedded => &self.embedded[index],
                 };
+                let states_bytes = lanes::states_bytes(book.limit());
+                let payload = stack.take(states_bytes + stream + escapes, scratch);
                 let symbols = &mut self.planes[index];
-                let (states, payload) = payload.split_at(lanes::states_bytes(book.limit()));
+                let (states, payload) = payload.split_at(states_bytes);
                 let (stream, escaped) = payload.split_at(stream);
                 symbols.resize(count, 0);
                 // Those of plane 0 are kept: they tell where zeros are.
                 let slots = if index == 0 { &mut self.slots } else { &mut self.residue_slots };
                 slots.resize(count, 0);
-                lanes::decode_on(self.platform, book, states, stream, slots)?;
+                let initial = lanes::decode_on(self.platform, book, states, stream, slots)?;
+                stack.put_back(&initial, parsed.lent[index])?;
                 let zeros_seen = if plane.centred {
                     self.platform.run(|| from_slots(slots, base, symbols))
                 } else {
@@ -207,12 +283,10 @@ impl BlockDecoder {
                     bytes::deal(self.platform, escape, false, slots, escaped, symbols)
                 });
                 if zeros_seen != zeros || escapes_seen != escaped.len() {
-                    return Err(Error::malformed(WHAT, 0, WRONG_COUNT));
+                    return Err(wrong_count());
                 }
-                debug_assert_eq!(escaped.len(), escapes);
-                let all = || symbols.iter().fold(0, |all, symbol| all | symbol);
-                if plane.width < 8 && self.platform.run(all) >> plane.width != 0 {
-                    return Err(Error::malformed(WHAT, 0, "a symbol outside the alphabet"));
+                if plane.width < 8 && any_beyond(self.platform, symbols, plane.width) {
+                    return Err(outside_alphabet());
                 }
             }
         }
@@ -220,16 +294,96 @@ impl BlockDecoder {
     }
 }
 
-/// Symbols stored for a plane: exact zeros that are coded apart have no residue.
-const fn symbols_of(plane: &Plane, index: usize, units: usize, zeros: usize) -> usize {
-    if index > 0 {
-        units * plane.per_unit as usize - zeros
-    } else {
-        units * plane.per_unit as usize
+impl Parsed<'_> {
+    /// Exact zeros that are coded apart.
+    fn zeros(&self) -> usize {
+        match self.headers[0] {
+            PlaneHeader::Coded { zeros, .. } => zeros,
+            _ => 0,
+        }
+    }
+
+    /// Symbols stored for a plane: exact zeros that are coded apart have no residue.
+    fn symbols(&self, plane: &Plane, index: usize) -> usize {
+        let all = self.units * usize::from(plane.per_unit);
+        if index > 0 { all - self.zeros() } else { all }
     }
 }
 
-const WRONG_COUNT: &str = "the decoded symbols do not match the counts in the header";
+/// The payload of a block as a stack of bytes: planes are taken off its end, and a coded one puts
+/// back what its lanes carried. Sizes were checked when the block was parsed.
+struct Stack<'a> {
+    stored: &'a [u8],
+    /// What was put back last, and how much of that is left.
+    returned: [u8; INITIAL_BYTES],
+    left: usize,
+}
+
+impl<'a> Stack<'a> {
+    /// The last `size` bytes, put together in `scratch` where they do not lie together.
+    fn take<'s>(&mut self, size: usize, scratch: &'s mut Vec<u8>) -> &'s [u8]
+    where
+        'a: 's,
+    {
+        let from_returned = size.min(self.left);
+        let (rest, stored) = self.stored.split_at(self.stored.len() - (size - from_returned));
+        self.stored = rest;
+        if self.left == 0 {
+            return stored;
+        }
+        scratch.clear();
+        scratch.extend_from_slice(stored);
+        scratch.extend_from_slice(&self.returned[self.left - from_returned..self.left]);
+        self.left -= from_returned;
+        scratch
+    }
+
+    /// Puts back what lanes carried, of which the stack had lent so much. (A coded plane is larger than what
+    /// can be left, so nothing is.)
+    fn put_back(&mut self, initial: &[u8; INITIAL_BYTES], lent: usize) -> Result<()> {
+        if initial[lent..].iter().any(|&byte| byte != 0) {
+            return Err(not_lent());
+        }
+        (self.returned, self.left) = (*initial, lent);
+        Ok(())
+    }
+}
+
+/// The elements of a block that holds them as they are.
+fn verbatim(block: &[u8], bytes: usize) -> Result<Option<&[u8]>> {
+    let mut reader = Reader::new(WHAT, block);
+    if reader.u8()? != VERBATIM {
+        return Ok(None);
+    }
+    let elements = reader.take(bytes)?;
+    reader.finish()?;
+    Ok(Some(elements))
+}
+
+/// Whether a symbol has more than `width` bits.
+pub(super) fn any_beyond(platform: Platform, symbols: &[u8], width: u8) -> bool {
+    platform.run(|| symbols.iter().fold(0, |all, symbol| all | symbol)) >> width != 0
+}
+
+#[cold]
+pub(super) fn wrong_count() -> Error {
+    Error::malformed(WHAT, 0, "the decoded symbols do not match the counts in the header")
+}
+
+#[cold]
+pub(super) fn not_lent() -> Error {
+    Error::malformed(WHAT, 0, "the lanes carry more than there was to carry")
+}
+
+#[cold]
+pub(super) fn outside_alphabet() -> Error {
+    Error::malformed(WHAT, 0, "a symbol outside the alphabet")
+}
+
+#[cold]
+pub(super) fn padding() -> Error {
+    Error::malformed(WHAT, 0, "padding bits that are not zero")
+}
 
 /// Slots of a centred book back to exponents, but for escapes; returns the number of exact zeros.
 #[inline(always)]

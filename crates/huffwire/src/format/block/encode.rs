@@ -1,13 +1,13 @@
-//! Elements to a block: split, choose, write.
+//! Elements to a block: draw a sample, split it, choose; then write.
 
-use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, bound, capacity};
+use super::{VERBATIM, bound, capacity};
 use crate::bytes;
-use crate::choose::{self, Choice, Coded, Coding, Counts, Level, Plan, Source, Wish};
-use crate::codebook::{Codebook, CodebookSet, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, ZERO_SLOT};
+use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample};
+use crate::codebook::{Codebook, CodebookSet, Lengths};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::lanes;
-use crate::planes::pack::{pack, packed_bytes};
+use crate::lanes::{Escapes, INITIAL_BYTES};
+use crate::planes::pack::packed_bytes;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
 use crate::platform::Platform;
 
@@ -57,6 +57,11 @@ impl Method {
         self.element
     }
 
+    /// Whether a sample of a block is enough to choose by.
+    fn samples(&self) -> bool {
+        self.level == Level::Fast && self.choice != Choice::Cheapest
+    }
+
     /// Whether a plane may have a book of its own: at the fast level only where there would be none.
     fn embeds(&self, plane: &Plane, candidates: &[u8]) -> bool {
         let bookless = candidates.is_empty() && plane.role == Role::Symbols;
@@ -65,19 +70,22 @@ impl Method {
 }
 
 /// How each plane of a block is stored.
-type Plans = [Option<Plan>; MAX_PLANES];
+pub(super) type Plans = [Option<Plan>; MAX_PLANES];
 
 /// Encodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
-    platform: Platform,
-    planes: Vec<Vec<u8>>,
+    pub(super) platform: Platform,
+    /// Planes of the whole block, of a sample, or of a piece.
+    pub(super) planes: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
     /// coded apart.
-    nonzero: Vec<u8>,
-    slots: Vec<u8>,
-    escapes: Vec<u8>,
-    embedded: Vec<Codebook>,
+    pub(super) nonzero: Vec<u8>,
+    pub(super) slots: Vec<u8>,
+    pub(super) picked: Vec<u8>,
+    pub(super) escapes: Escapes,
+    pub(super) embedded: Vec<Codebook>,
+    sample: Vec<u8>,
 }
 
 impl BlockEncoder {
@@ -87,8 +95,10 @@ impl BlockEncoder {
             planes: vec![Vec::new(); MAX_PLANES],
             nonzero: Vec::new(),
             slots: Vec::new(),
-            escapes: Vec::new(),
+            picked: Vec::new(),
+            escapes: Escapes::default(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
+            sample: Vec::new(),
         }
     }
 
@@ -105,50 +115,104 @@ impl BlockEncoder {
         if available < needed {
             return Err(Error::OutputTooSmall { needed, available });
         }
-        let mut best: Option<(usize, usize, Plans)> = None;
-        let mut planned = None;
-        for (index, (layout, candidates)) in method.schemes.iter().enumerate() {
-            let Some(scheme) = method.element.scheme(*layout) else {
-                continue;
-            };
-            if !scheme.split(self.platform, method.element.unit_bytes(), bytes, &mut self.planes) {
-                continue;
-            }
-            planned = Some(index);
-            let plans = self.plan(set, method, scheme, candidates);
-            let cost = 1 + plans.iter().flatten().map(Plan::stored).sum::<usize>();
-            if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
-                best = Some((cost, index, plans));
-            }
-        }
-        let verbatim_cost = bound(bytes.len());
-        if let Some((_, index, mut plans)) = best.filter(|(cost, ..)| *cost < verbatim_cost) {
-            let (layout, candidates) = &method.schemes[index];
-            if let Some(scheme) = method.element.scheme(*layout) {
-                if planned != Some(index) {
-                    scheme.split(
-                        self.platform,
-                        method.element.unit_bytes(),
-                        bytes,
-                        &mut self.planes,
-                    );
-                    plans = self.plan(set, method, scheme, candidates);
-                }
-                return self.write(set, scheme, &plans, out);
-            }
+        match self.encode_layout(set, method, bytes, out) {
+            Ok(Some(length)) if length < bound(bytes.len()) => return Ok(length),
+            // What was chosen by a sample may turn out to be a bad choice, or not to fit at all.
+            Ok(_) | Err(Error::OutputTooSmall { .. }) => {}
+            Err(error) => return Err(error),
         }
         out[0] = VERBATIM;
         out[1..=bytes.len()].copy_from_slice(bytes);
         Ok(bound(bytes.len()))
     }
 
-    fn plan(
+    /// Encodes with the layout that costs least; `None` when that is none.
+    fn encode_layout(
+        &mut self,
+        set: &CodebookSet,
+        method: &Method,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Result<Option<usize>> {
+        if method.samples() {
+            let mut sample = std::mem::take(&mut self.sample);
+            let drawn = draw_sample(bytes, method.element.unit_bytes(), &mut sample);
+            let best = drawn.map(|drawn| self.best(set, method, drawn, bytes.len()));
+            self.sample = sample;
+            match best {
+                Some(None) => return Ok(None),
+                Some(Some((scheme, plans, _))) => {
+                    if let Some(coded) = self.one_pass(set, scheme, &plans) {
+                        let scheme = (scheme, method.element.unit_bytes());
+                        let written = self.write_in_one_pass(set, scheme, &coded, bytes, out)?;
+                        if written.is_some() {
+                            return Ok(written);
+                        }
+                    }
+                }
+                None => {}
+            }
+        }
+        let Some((scheme, mut plans, planned)) = self.best(set, method, bytes, bytes.len()) else {
+            return Ok(None);
+        };
+        if let Some(coded) = self.one_pass(set, scheme, &plans) {
+            let scheme = (scheme, method.element.unit_bytes());
+            return self.write_in_one_pass(set, scheme, &coded, bytes, out);
+        }
+        if !planned && let Some(again) = self.plans_of(set, method, scheme, bytes, bytes.len()) {
+            plans = again;
+        }
+        self.write_whole(set, scheme, &plans, out).map(Some)
+    }
+
+    /// The cheapest layout of a block of `all` bytes by the evidence of some of them, or of all; `None`
+    /// when none is cheaper than no layout. The planes of the evidence are left in `self.planes` if this was
+    /// the last layout tried, which the third value tells.
+    fn best(
+        &mut self,
+        set: &CodebookSet,
+        method: &Method,
+        evidence: &[u8],
+        all: usize,
+    ) -> Option<(&'static Scheme, Plans, bool)> {
+        let mut best: Option<(usize, usize, &'static Scheme, Plans)> = None;
+        let mut last = None;
+        for (index, (layout, _)) in method.schemes.iter().enumerate() {
+            let Some(scheme) = method.element.scheme(*layout) else {
+                continue;
+            };
+            let Some(plans) = self.plans_of(set, method, scheme, evidence, all) else {
+                continue;
+            };
+            last = Some(index);
+            let cost = 1 + plans.iter().flatten().map(Plan::stored).sum::<usize>();
+            if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
+                best = Some((cost, index, scheme, plans));
+            }
+        }
+        let (_, index, scheme, plans) = best.filter(|(cost, ..)| *cost < bound(all))?;
+        Some((scheme, plans, last == Some(index)))
+    }
+
+    /// Splits the evidence and plans each plane of a block of `all` bytes; `None` when the layout does not
+    /// fit.
+    fn plans_of(
         &mut self,
         set: &CodebookSet,
         method: &Method,
         scheme: &Scheme,
-        candidates: &[Vec<u8>; MAX_PLANES],
-    ) -> Plans {
+        evidence: &[u8],
+        all: usize,
+    ) -> Option<Plans> {
+        let unit_bytes = method.element.unit_bytes();
+        if !scheme.split_to_vecs(self.platform, unit_bytes, evidence, &mut self.planes) {
+            return None;
+        }
+        let candidates = method.schemes.iter().find(|(layout, _)| *layout == scheme.layout);
+        let (_, candidates) = candidates?;
+        let units = all / unit_bytes;
+        let factor = (all / evidence.len().max(1)).max(1) as u32;
         let mut plans = Plans::default();
         let count = scheme.planes.len();
         if scheme.planes[0].centred {
@@ -160,24 +224,26 @@ impl BlockEncoder {
         let residue_bits: u64 = residue_bits.map(|p| u64::from(p.width)).sum();
         for (index, plane) in scheme.planes.iter().enumerate() {
             let symbols = &self.planes[index];
+            let total = units * usize::from(plane.per_unit);
             if plane.role == Role::Residue && method.level == Level::Fast {
-                plans[index] = Some(plan_residue(plane, symbols));
+                plans[index] = Some(plan_residue(plane, symbols, total));
                 continue;
             }
             let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
-            let counts = Counts::of(self.platform, symbols, nonzero);
-            let sample =
-                (method.choice == Choice::Sample).then(|| Counts::of_sample(symbols, nonzero));
+            let counts = Counts::of(self.platform, symbols, nonzero).times(factor);
+            let later = scheme.planes[index + 1..].iter();
+            let later = later.map(|p| packed_bytes(units * usize::from(p.per_unit), p.width));
             let wish = Wish {
+                platform: self.platform,
                 plane,
-                symbols: symbols.len(),
+                symbols: total,
                 residue_bits,
                 set,
                 candidates: &candidates[index],
                 embed: method.embeds(plane, &candidates[index]),
+                lent: later.sum::<usize>().min(INITIAL_BYTES),
             };
-            let choosing = sample.as_ref().unwrap_or(&counts);
-            let plan = wish.plan(&counts, choosing, &mut self.embedded[index]);
+            let plan = wish.plan(&counts, &mut self.embedded[index]);
             plans[index] = Some(plan);
             if plane.centred && !self.nonzero.is_empty() {
                 if self.zeros_apart(set, &plan, index) {
@@ -187,24 +253,24 @@ impl BlockEncoder {
                 }
             }
         }
-        plans
+        Some(plans)
     }
 
-    fn book<'a>(
+    pub(super) fn book<'a>(
         &'a self,
         set: &'a CodebookSet,
         source: Source,
         plane: usize,
-    ) -> Option<&'a Codebook> {
+    ) -> Result<&'a Codebook> {
         match source {
-            Source::Resident(number) => set.book(number).ok(),
-            Source::Embedded => self.embedded.get(plane),
+            Source::Resident(number) => set.book(number),
+            Source::Embedded => Ok(&self.embedded[plane]),
         }
     }
 
     fn zeros_apart(&self, set: &CodebookSet, plan: &Plan, index: usize) -> bool {
         let Coding::Coded(Coded { source, .. }) = plan.coding else { return false };
-        self.book(set, source, index).is_some_and(|book| book.lengths().zero() > 0)
+        self.book(set, source, index).is_ok_and(|book| book.lengths().zero() > 0)
     }
 
     /// Takes the residue of exact zeros out of the residue planes.
@@ -214,164 +280,23 @@ impl BlockEncoder {
         }
     }
 
-    /// Writes header and payload; the plans were made for what is in `planes`.
-    fn write(
-        &mut self,
-        set: &CodebookSet,
-        scheme: &Scheme,
-        plans: &Plans,
-        out: &mut [u8],
-    ) -> Result<usize> {
-        let count = scheme.planes.len();
-        // Where each plane's header goes: sizes do not depend on the payload.
-        let mut header_at = [1; MAX_PLANES + 1];
-        for (index, plan) in plans[..count].iter().enumerate() {
-            let size = match plan.map(|plan| plan.coding) {
-                None | Some(Coding::Raw) => 1,
-                Some(Coding::Constant(_)) => 2,
-                Some(Coding::Coded(Coded { source, .. })) => {
-                    let book = self.book(set, source, index);
-                    let book = book.ok_or(Error::UnknownCodebook { number: 0, held: 0 })?;
-                    let mut bytes = [0; MAX_LENGTHS_BYTES];
-                    let book_bytes = match source {
-                        Source::Embedded => book.lengths().write_to(&mut bytes),
-                        Source::Resident(_) => 0,
-                    };
-                    choose::coded_header_bytes(book.lengths(), book_bytes)
-                }
-            };
-            header_at[index + 1] = header_at[index] + size;
-        }
-        out[0] = scheme.layout.number();
-        let mut at = header_at[count];
-        for index in (0..count).rev() {
-            let header = header_at[index];
-            let plane = &scheme.planes[index];
-            match plans[index].map(|plan| plan.coding) {
-                None | Some(Coding::Raw) => {
-                    out[header] = RAW;
-                    let symbols = &self.planes[index];
-                    let size = packed_bytes(symbols.len(), plane.width);
-                    pack(self.platform, symbols, plane.width, &mut out[at..at + size]);
-                    at += size;
-                }
-                Some(Coding::Constant(symbol)) => {
-                    out[header..header + 2].copy_from_slice(&[CONSTANT, symbol]);
-                }
-                Some(Coding::Coded(coded)) => {
-                    let (head, payload) = out.split_at_mut(at);
-                    let head = &mut head[header..header_at[index + 1]];
-                    at += self.write_coded(set, plane, index, &coded, head, payload)?;
-                }
-            }
-        }
-        Ok(at)
+    /// The coded plane of a block that can be written in one pass: one in which only the first plane is coded,
+    /// with a resident book, the others are raw, and no zeros are coded apart.
+    fn one_pass(&self, set: &CodebookSet, scheme: &Scheme, plans: &Plans) -> Option<Coded> {
+        let (first, others) = plans[..scheme.planes.len()].split_first()?;
+        let Some(Plan { coding: Coding::Coded(coded), .. }) = first else { return None };
+        let raw = |plan: &Option<Plan>| plan.is_none_or(|plan| plan.coding == Coding::Raw);
+        let apart = !self.nonzero.is_empty() && self.zeros_apart(set, first.as_ref()?, 0);
+        let resident = matches!(coded.source, Source::Resident(_));
+        (resident && !apart && others.iter().all(raw)).then_some(*coded)
     }
-
-    /// Writes the header and the payload of a coded plane; returns the length of the payload.
-    fn write_coded(
-        &mut self,
-        set: &CodebookSet,
-        plane: &Plane,
-        index: usize,
-        coded: &Coded,
-        head: &mut [u8],
-        payload: &mut [u8],
-    ) -> Result<usize> {
-        let book = match coded.source {
-            Source::Resident(number) => set.book(number)?,
-            Source::Embedded => &self.embedded[index],
-        };
-        let lengths = book.lengths();
-        let symbols = &self.planes[index];
-        let mut zeros = 0u32;
-        let slots: &[u8] = if plane.centred {
-            self.slots.resize(symbols.len(), 0);
-            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
-            zeros = self.platform.run(|| to_slots(symbols, nonzero, coded.base, slots));
-            slots
-        } else {
-            symbols
-        };
-        self.escapes.clear();
-        if coded.escapes > 0 {
-            // By slot, whether the symbol takes the escape.
-            let mut escapes = [false; 256];
-            for (slot, escapes) in (0..=u8::MAX).zip(&mut escapes) {
-                *escapes = lengths.direct(slot) == 0;
-            }
-            if plane.centred {
-                escapes[ZERO_SLOT] = false;
-            }
-            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.escapes);
-        }
-        let states_bytes = lanes::states_bytes(book.limit());
-        let (states, stream) = payload.split_at_mut(states_bytes);
-        let stream_bytes = lanes::encode_on(self.platform, book, slots, states, stream)?;
-        debug_assert!(stream_bytes as u64 <= coded.code_bits / 8);
-        let after = &mut stream[stream_bytes..stream_bytes + self.escapes.len()];
-        after.copy_from_slice(&self.escapes);
-
-        let mut fields = Fields { head, at: 0 };
-        match coded.source {
-            Source::Resident(number) => fields.put(&[number]),
-            Source::Embedded => {
-                let mut bytes = [0; MAX_LENGTHS_BYTES];
-                let size = lengths.write_to(&mut bytes);
-                fields.put(&[EMBEDDED]);
-                fields.put(&bytes[..size]);
-            }
-        }
-        if plane.centred {
-            fields.put(&[coded.base]);
-        }
-        if lengths.zero() > 0 {
-            fields.put(&zeros.to_le_bytes());
-        }
-        fields.put(&(stream_bytes as u32).to_le_bytes());
-        if lengths.escape() > 0 {
-            fields.put(&(self.escapes.len() as u32).to_le_bytes());
-        }
-        Ok(states_bytes + stream_bytes + self.escapes.len())
-    }
-}
-
-/// Exponents to the slots of a centred book; returns the number of exact zeros. `nonzero` is 0 for them,
-/// and empty when there are none.
-#[inline(always)]
-fn to_slots(exponents: &[u8], nonzero: &[u8], base: u8, slots: &mut [u8]) -> u32 {
-    for (slot, exponent) in slots.iter_mut().zip(exponents) {
-        *slot = exponent.wrapping_sub(base).min(ESCAPE_SLOT as u8);
-    }
-    let mut zeros = 0;
-    for (slots, nonzero) in slots.chunks_mut(SLOT_CHUNK).zip(nonzero.chunks(SLOT_CHUNK)) {
-        let mut here = 0u8;
-        for (slot, &nonzero) in slots.iter_mut().zip(nonzero) {
-            *slot = if nonzero == 0 { ZERO_SLOT as u8 } else { *slot };
-            here += u8::from(nonzero == 0);
-        }
-        zeros += u32::from(here);
-    }
-    zeros
 }
 
 /// Residue at the fast level: raw, unless it is all the same.
-fn plan_residue(plane: &Plane, symbols: &[u8]) -> Plan {
+fn plan_residue(plane: &Plane, symbols: &[u8], total: usize) -> Plan {
     let constant = symbols.split_first().filter(|(first, rest)| rest.iter().all(|s| s == *first));
     match constant {
         Some((&symbol, _)) => Plan::constant(symbol),
-        None => Plan::raw(symbols.len(), plane.width),
-    }
-}
-
-struct Fields<'a> {
-    head: &'a mut [u8],
-    at: usize,
-}
-
-impl Fields<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.head[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+        None => Plan::raw(total, plane.width),
     }
 }

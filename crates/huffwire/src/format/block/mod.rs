@@ -3,6 +3,8 @@
 mod decode;
 mod encode;
 mod inspect;
+mod read;
+mod write;
 
 pub(crate) use decode::BlockDecoder;
 pub(crate) use encode::{BlockEncoder, Method};
@@ -30,6 +32,11 @@ pub(crate) const MAX_HEADER_BYTES: usize = 1 + MAX_PLANES * (MAX_LENGTHS_BYTES +
 
 /// Room that an encoder needs beyond the bytes of a block: whole groups of words are stored.
 const SLACK: usize = 4 * lanes::LANES;
+
+/// Units that are split, coded or merged at a time, where a block is done in one pass: few enough for
+/// elements and planes to stay in the L1 cache, many enough for the change between the two to take no
+/// time. A multiple of 64, so that pieces are whole steps and whole bytes of packed planes.
+const PIECE: usize = 8192;
 
 /// Slots handled at a time: few enough that a byte can count them, so that the compiler makes vectors
 /// of it.

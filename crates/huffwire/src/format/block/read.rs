@@ -1,0 +1,223 @@
+//! Reading a block in one pass: the counterpart of [`super::write`].
+//!
+//! Piece by piece symbols come out of the lanes, take their escapes, and are merged with the residue where it
+//! lies. Two blocks can be on their way at the same time: what the lanes of one wait for, those of
+//! the other have time to do.
+
+use super::decode::{
+    BlockDecoder, Parsed, PlaneHeader, any_beyond, not_lent, outside_alphabet, padding, wrong_count,
+};
+use super::write::pieces;
+use crate::bytes;
+use crate::choose::Source;
+use crate::codebook::{Codebook, CodebookSet, ZERO_SLOT};
+use crate::error::{Error, Result};
+use crate::lanes::{self, INITIAL_BYTES};
+use crate::planes::pack::{packed_bytes, unpack};
+use crate::planes::{MAX_PLANES, Plane, Scheme};
+use crate::platform::Platform;
+
+/// A block that can be decoded in one pass.
+pub(super) struct OnePass<'a> {
+    scheme: &'static Scheme,
+    unit_bytes: usize,
+    units: usize,
+    book: &'a Codebook,
+    base: u8,
+    states: &'a [u8],
+    stream: &'a [u8],
+    escapes: &'a [u8],
+    /// By plane: its payload, but for what the lanes carry.
+    raw: [&'a [u8]; MAX_PLANES],
+    /// What the lanes carry: the end of plane 1.
+    lent: usize,
+}
+
+impl<'a> Parsed<'a> {
+    /// Whether a block can be decoded in one pass, and how: when only the first plane is coded, with a resident book, no
+    /// zeros are coded apart, and the lanes carry nothing, or a part of plane 1 alone.
+    pub(super) fn one_pass<'b>(&self, set: &'b CodebookSet) -> Option<OnePass<'b>>
+    where
+        'a: 'b,
+    {
+        let PlaneHeader::Coded { source, base, zeros: 0, stream, escapes } = self.headers[0] else {
+            return None;
+        };
+        let Source::Resident(number) = source else { return None };
+        let book = set.book(number).ok()?;
+        let states = lanes::states_bytes(book.limit());
+        let size = states.checked_add(stream)?.checked_add(escapes)?;
+        let (mut rest, coded) = self.payload.split_at_checked(self.payload.len().checked_sub(size)?)?;
+        let (states, coded) = coded.split_at_checked(states)?;
+        let (stream, escapes) = coded.split_at_checked(stream)?;
+        let mut raw: [&[u8]; MAX_PLANES] = [&[]; MAX_PLANES];
+        let lent = self.lent[0];
+        for (index, plane) in self.scheme.planes.iter().enumerate().skip(1) {
+            let PlaneHeader::Raw = self.headers[index] else { return None };
+            let size = packed_bytes(self.units * usize::from(plane.per_unit), plane.width);
+            let stored = if index == 1 { size.checked_sub(lent)? } else { size };
+            (rest, raw[index]) = rest.split_at_checked(rest.len().checked_sub(stored)?)?;
+        }
+        let (scheme, unit_bytes, units) = (self.scheme, self.unit_bytes, self.units);
+        Some(OnePass { scheme, unit_bytes, units, book, base, states, stream, escapes, raw, lent })
+    }
+}
+
+/// A block on its way out.
+struct Progress<'a> {
+    pass: OnePass<'a>,
+    lanes: lanes::Decoder<'a>,
+    /// Escapes not yet dealt.
+    escapes: &'a [u8],
+}
+
+impl<'a> Progress<'a> {
+    fn begin(platform: Platform, pass: OnePass<'a>) -> Result<Self> {
+        let lanes =
+            lanes::Decoder::new(platform, pass.book, pass.base, pass.states, pass.stream)?;
+        let escapes = pass.escapes;
+        Ok(Self { pass, lanes, escapes })
+    }
+
+    /// Symbols of the lanes to those of the plane: deals escapes, checks what there must not be.
+    fn complete(&mut self, platform: Platform, symbols: &mut [u8]) -> Result<()> {
+        let (lengths, plane) = (self.pass.book.lengths(), self.plane());
+        let symbol_of = |slot: u8| slot.wrapping_add(self.pass.base);
+        if lengths.zero() > 0 {
+            let zero = symbol_of(ZERO_SLOT as u8);
+            if platform.run(|| symbols.iter().fold(false, |any, &symbol| any | (symbol == zero))) {
+                return Err(wrong_count());
+            }
+        }
+        if let Some(escape) = lengths.escape_slot() {
+            let due = bytes::replace(platform, symbol_of(escape), self.escapes, symbols);
+            self.escapes = self.escapes.get(due..).ok_or_else(wrong_count)?;
+        }
+        if plane.width < 8 && any_beyond(platform, symbols, plane.width) {
+            return Err(outside_alphabet());
+        }
+        Ok(())
+    }
+
+    const fn plane(&self) -> &'static Plane {
+        &self.pass.scheme.planes[0]
+    }
+
+    /// Checks the end; returns what the lanes carried.
+    fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
+        let initial = self.lanes.finish()?;
+        if !self.escapes.is_empty() {
+            return Err(wrong_count());
+        }
+        if initial[self.pass.lent..].iter().any(|&byte| byte != 0) {
+            return Err(not_lent());
+        }
+        Ok(initial)
+    }
+
+    /// Puts the elements `from..to` together. For the last piece `initial` is what the lanes carried.
+    fn merge(
+        &self,
+        platform: Platform,
+        (from, to): (usize, usize),
+        symbols: &[u8],
+        initial: Option<&[u8; INITIAL_BYTES]>,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let pass = &self.pass;
+        let planes = pass.scheme.planes;
+        let mut slices: [&[u8]; MAX_PLANES] = [&[]; MAX_PLANES];
+        slices[0] = symbols;
+        let Scratch { joined, unpacked, .. } = scratch;
+        if let Some(initial) = initial {
+            // The end of plane 1 is not stored in its place.
+            let width = planes.get(1).map_or(0, |plane| plane.width);
+            let per_unit = planes.get(1).map_or(0, |plane| usize::from(plane.per_unit));
+            joined.clear();
+            joined.extend_from_slice(&pass.raw[1][packed_bytes(from * per_unit, width)..]);
+            joined.extend_from_slice(&initial[..pass.lent]);
+        }
+        for (index, (plane, unpacked)) in planes.iter().zip(unpacked).enumerate().skip(1) {
+            let per_unit = usize::from(plane.per_unit);
+            let place = |unit: usize| packed_bytes(unit * per_unit, plane.width);
+            let packed = match initial {
+                Some(_) if index == 1 => joined,
+                _ => &pass.raw[index][place(from)..place(to)],
+            };
+            if plane.width == 8 {
+                slices[index] = packed;
+                continue;
+            }
+            unpacked.resize((to - from) * per_unit, 0);
+            if !unpack(platform, packed, plane.width, unpacked) {
+                return Err(padding());
+            }
+            slices[index] = unpacked;
+        }
+        let bytes = &mut out[from * pass.unit_bytes..to * pass.unit_bytes];
+        pass.scheme.merge(platform, &slices[..planes.len()], bytes);
+        Ok(())
+    }
+}
+
+/// Memory for pieces.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    symbols: [Vec<u8>; 2],
+    unpacked: [Vec<u8>; MAX_PLANES],
+    joined: Vec<u8>,
+}
+
+impl BlockDecoder {
+    pub(super) fn decode_in_one_pass(&mut self, pass: OnePass<'_>, out: &mut [u8]) -> Result<()> {
+        let platform = self.platform;
+        let scratch = &mut self.scratch;
+        let mut block = Progress::begin(platform, pass)?;
+        let units = block.pass.units;
+        for (from, to) in pieces(units) {
+            let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
+            symbols.resize((to - from) * usize::from(block.plane().per_unit), 0);
+            block.lanes.pull(&mut symbols)?;
+            block.complete(platform, &mut symbols)?;
+            let initial = if to == units { Some(block.finish()?) } else { None };
+            block.merge(platform, (from, to), &symbols, initial.as_ref(), scratch, out)?;
+            scratch.symbols = [symbols, other];
+        }
+        Ok(())
+    }
+
+    /// Two blocks with the same number of units.
+    pub(super) fn decode_two_in_one_pass(
+        &mut self,
+        [first, second]: [OnePass<'_>; 2],
+        outs: [&mut [u8]; 2],
+    ) -> std::result::Result<(), (usize, Error)> {
+        let platform = self.platform;
+        let scratch = &mut self.scratch;
+        let mut first = Progress::begin(platform, first).map_err(|error| (0, error))?;
+        let mut second = Progress::begin(platform, second).map_err(|error| (1, error))?;
+        let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
+        let [first_out, second_out] = outs;
+        for (from, to) in pieces(units) {
+            let mut symbols = std::mem::take(&mut scratch.symbols);
+            symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
+            let [a, b] = &mut symbols;
+            let [a, b] = lanes::Decoder::pull_two(&mut first.lanes, a, &mut second.lanes, b);
+            let outs = [&mut *first_out, &mut *second_out];
+            let blocks = [(&mut first, a), (&mut second, b)].into_iter().zip(outs);
+            for (index, ((block, pulled), out)) in blocks.enumerate() {
+                let symbols = &mut symbols[index];
+                let finish = || {
+                    pulled?;
+                    block.complete(platform, symbols)?;
+                    let initial = if to == units { Some(block.finish()?) } else { None };
+                    block.merge(platform, (from, to), symbols, initial.as_ref(), scratch, out)
+                };
+                finish().map_err(|error| (index, error))?;
+            }
+            scratch.symbols = symbols;
+        }
+        Ok(())
+    }
+}
