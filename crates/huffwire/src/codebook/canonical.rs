@@ -13,13 +13,25 @@ pub struct Codebook {
     encode: [u16; 256],
     decode: Vec<u32>,
     prices: [u8; 256],
+    /// The price of the last slot, and by slot how much less it costs.
+    escaped: i16,
+    savings: [i16; 256],
+    origin: u8,
 }
 
 impl Codebook {
     /// Derives the codes.
     #[must_use]
     pub fn new(lengths: Lengths) -> Self {
-        let mut book = Self { lengths, encode: [0; 256], decode: Vec::new(), prices: [0; 256] };
+        let mut book = Self {
+            lengths,
+            encode: [0; 256],
+            decode: Vec::new(),
+            prices: [0; 256],
+            escaped: 0,
+            savings: [0; 256],
+            origin: 0,
+        };
         book.rebuild(lengths);
         book
     }
@@ -48,6 +60,9 @@ impl Codebook {
         for (slot, price) in (0..=u8::MAX).zip(&mut self.prices) {
             *price = lengths.bits(slot) as u8;
         }
+        self.escaped = i16::from(self.prices[255]);
+        self.savings = self.prices.map(|price| self.escaped - i16::from(price));
+        self.origin = lengths.origin();
         if let Some(escape_slot) = escape_slot {
             let escape = self.encode[usize::from(escape_slot)];
             for slot in 0..=last {
@@ -83,6 +98,17 @@ impl Codebook {
     #[must_use]
     pub const fn prices(&self) -> &[u8; 256] {
         &self.prices
+    }
+
+    /// The price of the last slot, which in a centred book is that of every symbol outside the window; and
+    /// by slot how many bits less it costs.
+    pub(crate) const fn savings(&self) -> (i16, &[i16; 256]) {
+        (self.escaped, &self.savings)
+    }
+
+    /// [`Lengths::origin`].
+    pub(crate) const fn origin(&self) -> u8 {
+        self.origin
     }
 
     /// The code of a slot as a string of 0 and 1, for people.

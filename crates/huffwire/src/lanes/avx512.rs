@@ -42,6 +42,7 @@ use super::{
     Escapes, INITIAL_BYTES, LANES, SlotMap, no_room, no_sentinel, out_of_words, wrong_end,
 };
 use crate::codebook::Codebook;
+use crate::deal::avx512 as deal;
 use crate::error::{Error, Result};
 use crate::platform::Avx512;
 use crate::platform::avx512::{load, store};
@@ -134,50 +135,104 @@ impl Encoder {
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        if self.wide {
-            // SAFETY: the proof says that the processor has the instructions.
-            unsafe { self.push_with::<true>(symbols, stream, end, escapes) }
-        } else {
-            // SAFETY: as above.
-            unsafe { self.push_with::<false>(symbols, stream, end, escapes) }
+        let (whole, partial) = symbols.split_at(symbols.len() / LANES * LANES);
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            if self.wide {
+                self.push_partial::<true>(partial, stream, end, escapes)?;
+                self.push_whole::<true, false>(whole, &mut [], stream, end, escapes)
+            } else {
+                self.push_partial::<false>(partial, stream, end, escapes)?;
+                self.push_whole::<false, false>(whole, &mut [], stream, end, escapes)
+            }
         }
     }
 
+    /// See [`super::Encoder::push_words`].
+    pub(super) fn push_words(
+        &mut self,
+        words: &[u8],
+        low: &mut [u8],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            if self.wide {
+                self.push_whole::<true, true>(words, low, stream, end, escapes)
+            } else {
+                self.push_whole::<false, true>(words, low, stream, end, escapes)
+            }
+        }
+    }
+
+    /// Symbols that do not make a step, if there are any.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn push_with<const WIDE: bool>(
+    fn push_partial<const WIDE: bool>(
         &mut self,
         symbols: &[u8],
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        let (codes, lengths) = (load_table(&self.codes), load_table(&self.lengths));
-        let (base, last) =
-            (_mm512_set1_epi8(self.map.base as i8), _mm512_set1_epi8(self.map.last as i8));
-        let reverse = descending();
+        if symbols.is_empty() {
+            return Ok(());
+        }
+        let mut padded = [0; LANES];
+        padded[..symbols.len()].copy_from_slice(symbols);
+        let active = ALL << (LANES - symbols.len());
+        let tables = EncodeTables::new(self);
         let mut lanes = EncoderLanes::load(&self.lanes);
-        let mut step = |symbols: &[u8; 64], active: __mmask64| {
-            let slots = _mm512_min_epu8(_mm512_sub_epi8(load(symbols), base), last);
-            let slots = _mm512_permutexvar_epi8(reverse, slots);
-            let lengths = look_up::<WIDE>(&lengths, slots);
-            let keep = _mm512_movepi8_mask(lengths) & active;
+        let (codes, lengths) = tables.look_up::<WIDE>(load(&padded));
+        let keep = _mm512_movepi8_mask(lengths) & active;
+        keep_symbols(keep, &padded, escapes);
+        let available = stream.len();
+        let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
+        let room = room.ok_or_else(|| no_room(*end + LANES, available))?;
+        *end += lanes.step(codes, _mm512_maskz_mov_epi8(active, lengths), room);
+        self.lanes = lanes.store();
+        Ok(())
+    }
+
+    /// Whole steps: symbols, or (`WORDS`) 16-bit words to be dealt, whose high bytes are the symbols and
+    /// whose low bytes go to `low`.
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn push_whole<const WIDE: bool, const WORDS: bool>(
+        &mut self,
+        input: &[u8],
+        low: &mut [u8],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let tables = EncodeTables::new(self);
+        let mut lanes = EncoderLanes::load(&self.lanes);
+        let mut at = *end;
+        let vectors = input.as_chunks::<64>().0;
+        let low = low.as_chunks_mut::<64>().0;
+        let steps = if WORDS { low.len().min(vectors.len() / 2) } else { vectors.len() };
+        for step in (0..steps).rev() {
+            let symbols = if WORDS {
+                let [a, b] = [&vectors[2 * step], &vectors[2 * step + 1]];
+                let (dealt_low, dealt_high) = deal::split_group(load(a), load(b));
+                store(&mut low[step], dealt_low);
+                dealt_high
+            } else {
+                load(&vectors[step])
+            };
+            let (codes, lengths) = tables.look_up::<WIDE>(symbols);
+            let keep = _mm512_movepi8_mask(lengths);
             if keep != 0 {
-                keep_symbols(keep, symbols, escapes);
+                let mut bytes = [0; 64];
+                store(&mut bytes, symbols);
+                keep_symbols(keep, &bytes, escapes);
             }
-            let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
-            let Some(room) = room else { return Err(no_room(*end + LANES, stream.len())) };
-            *end += lanes.step(look_up::<WIDE>(&codes, slots), lengths, active, room);
-            Ok(())
-        };
-        let (whole, partial) = symbols.as_chunks::<LANES>();
-        if !partial.is_empty() {
-            let mut padded = [0; LANES];
-            padded[..partial.len()].copy_from_slice(partial);
-            step(&padded, ALL << (LANES - partial.len()))?;
+            let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+            let Some(room) = room else { return Err(no_room(at + LANES, stream.len())) };
+            at += lanes.step(codes, lengths, room);
         }
-        for symbols in whole.iter().rev() {
-            step(symbols, ALL)?;
-        }
+        *end = at;
         self.lanes = lanes.store();
         Ok(())
     }
@@ -188,6 +243,38 @@ impl Encoder {
             // SAFETY: the proof says that the processor has the instructions.
             unsafe { EncoderLanes::load(&self.lanes).finish(states) }
         }
+    }
+}
+
+/// What symbols are looked up with.
+struct EncodeTables {
+    base: __m512i,
+    last: __m512i,
+    reverse: __m512i,
+    codes: [__m512i; 4],
+    lengths: [__m512i; 4],
+}
+
+impl EncodeTables {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(encoder: &Encoder) -> Self {
+        Self {
+            base: _mm512_set1_epi8(encoder.map.base as i8),
+            last: _mm512_set1_epi8(encoder.map.last as i8),
+            reverse: descending(),
+            codes: load_table(&encoder.codes),
+            lengths: load_table(&encoder.lengths),
+        }
+    }
+
+    /// Codes and lengths of symbols, in descending order.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn look_up<const WIDE: bool>(&self, symbols: __m512i) -> (__m512i, __m512i) {
+        let slots = _mm512_min_epu8(_mm512_sub_epi8(symbols, self.base), self.last);
+        let slots = _mm512_permutexvar_epi8(self.reverse, slots);
+        (look_up::<WIDE>(&self.codes, slots), look_up::<WIDE>(&self.lengths, slots))
     }
 }
 
@@ -242,24 +329,18 @@ impl EncoderLanes {
         lanes
     }
 
-    /// One step: the codes of the active lanes. Returns the number of bytes emitted.
+    /// One step; lanes whose length is 0 take no part. Returns the number of bytes emitted.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn step(
-        &mut self,
-        codes: __m512i,
-        lengths: __m512i,
-        active: __mmask64,
-        room: &mut [u8; 64],
-    ) -> usize {
-        let lengths = _mm512_maskz_mov_epi8(active, lengths);
+    fn step(&mut self, codes: __m512i, lengths: __m512i, room: &mut [u8; 64]) -> usize {
         let sum = _mm512_add_epi8(self.bits, lengths);
         let emit = _mm512_test_epi8_mask(sum, _mm512_set1_epi16(0x0810));
         store(room, _mm512_maskz_compress_epi8(emit, self.reserve));
         let odd_bits = _mm512_srli_epi16::<8>(self.bits);
-        let due = _mm512_mask_blend_epi8(
-            ODD,
+        // Not a blend, whose mask would have to go through port 5.
+        let due = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(
             _mm512_shldv_epi16(self.even, self.even, self.bits),
+            _mm512_set1_epi16(0x00ff),
             _mm512_shldv_epi16(self.odd, self.odd, odd_bits),
         );
         self.reserve = _mm512_mask_mov_epi8(self.reserve, emit, due);

@@ -173,6 +173,15 @@ impl Escapes {
     }
 }
 
+/// Whether a platform's coders can deal words on their way, which saves a pass over them.
+pub(crate) const fn fuses(platform: Platform, limit: CodeLimit) -> bool {
+    match (platform, limit) {
+        #[cfg(target_arch = "x86_64")]
+        (Platform::Avx512(_), CodeLimit::Short) => true,
+        _ => false,
+    }
+}
+
 /// A plane on its way into lanes, piece by piece, **the last piece first**.
 #[derive(Debug)]
 pub(crate) struct Encoder {
@@ -233,6 +242,27 @@ impl Encoder {
             EncoderKernel::Long(kernel) => kernel.push(symbols, stream, end, escapes),
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => kernel.push(symbols, stream, end, escapes),
+        }
+    }
+
+    /// Deals whole groups of 64 words of 16 bits (see [`crate::deal`]): encodes the high bytes, puts the low
+    /// ones to `low`. Only where it [`fuses`].
+    ///
+    /// # Errors
+    /// As [`Encoder::push`].
+    pub(crate) fn push_words(
+        &mut self,
+        words: &[u8],
+        low: &mut [u8],
+        stream: &mut [u8],
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        match &mut self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx512(kernel) => {
+                kernel.push_words(words, low, stream, &mut self.end, escapes)
+            }
+            _ => Err(not_fused()),
         }
     }
 
@@ -416,6 +446,12 @@ pub fn decode_on(
 // The errors of all implementations: platforms must not differ in what they report either.
 
 const WHAT: &str = "a coded plane";
+
+/// Nobody asks a coder to deal words without asking [`fuses`] first.
+#[cold]
+const fn not_fused() -> Error {
+    Error::InvalidOption(std::borrow::Cow::Borrowed("this platform does not deal words on its way"))
+}
 
 #[cold]
 const fn no_room(needed: usize, available: usize) -> Error {

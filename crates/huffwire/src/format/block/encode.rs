@@ -76,8 +76,10 @@ pub(super) type Plans = [Option<Plan>; MAX_PLANES];
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
     pub(super) platform: Platform,
-    /// Planes of the whole block, of a sample, or of a piece.
+    /// Planes of the whole block, or of a sample.
     pub(super) planes: Vec<Vec<u8>>,
+    /// Planes of a piece.
+    pub(super) pieces: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
     /// coded apart.
     pub(super) nonzero: Vec<u8>,
@@ -93,6 +95,7 @@ impl BlockEncoder {
         Self {
             platform,
             planes: vec![Vec::new(); MAX_PLANES],
+            pieces: vec![Vec::new(); MAX_PLANES],
             nonzero: Vec::new(),
             slots: Vec::new(),
             picked: Vec::new(),

@@ -175,7 +175,7 @@ impl BlockDecoder {
         let scratch = &mut self.scratch;
         let mut block = Progress::begin(platform, pass)?;
         let units = block.pass.units;
-        for (from, to) in pieces(units) {
+        for (from, to) in pieces(units, false) {
             let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
             symbols.resize((to - from) * usize::from(block.plane().per_unit), 0);
             block.lanes.pull(&mut symbols)?;
@@ -199,7 +199,7 @@ impl BlockDecoder {
         let mut second = Progress::begin(platform, second).map_err(|error| (1, error))?;
         let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
         let [first_out, second_out] = outs;
-        for (from, to) in pieces(units) {
+        for (from, to) in pieces(units, false) {
             let mut symbols = std::mem::take(&mut scratch.symbols);
             symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
             let [a, b] = &mut symbols;

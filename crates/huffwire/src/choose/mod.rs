@@ -4,7 +4,12 @@
 //! counted, escapes with their raw bits. No code is written before its price is known, so a block
 //! never grows beyond its raw form and a small header.
 
-use crate::bytes;
+mod counts;
+mod sample;
+
+pub(crate) use counts::Counts;
+pub(crate) use sample::draw_sample;
+
 use crate::codebook::build::{self, Effort};
 use crate::codebook::{
     Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
@@ -43,132 +48,6 @@ pub enum Choice {
     /// This book of the set, for every plane of its alphabet; other planes stay raw at
     /// [`Level::Fast`].
     Fixed(u8),
-}
-
-/// Units in a run of a sample.
-const RUN: usize = 64;
-
-/// How many runs of a block of so many units are looked at.
-const fn sample_runs(units: usize) -> usize {
-    let sample = units / 16;
-    let sample = if sample < 1024 { 1024 } else { sample };
-    if sample > 4096 { 4096 / RUN } else { sample / RUN }
-}
-
-/// Draws the sample of a block: runs of 64 units, spread evenly. `None` when that were the block, or nearly.
-pub(crate) fn draw_sample<'a>(
-    bytes: &[u8],
-    unit_bytes: usize,
-    sample: &'a mut Vec<u8>,
-) -> Option<&'a [u8]> {
-    let runs = bytes.len() / unit_bytes / RUN;
-    let wanted = sample_runs(bytes.len() / unit_bytes);
-    if runs < 2 * wanted {
-        return None;
-    }
-    let run_bytes = RUN * unit_bytes;
-    sample.clear();
-    for index in 0..wanted {
-        // In the middle of the stretch that it stands for.
-        let start = (2 * index + 1) * runs / (2 * wanted) * run_bytes;
-        sample.extend_from_slice(&bytes[start..start + run_bytes]);
-    }
-    Some(sample)
-}
-
-/// What was counted in a plane.
-#[derive(Debug, Clone)]
-pub(crate) struct Counts {
-    /// Occurrences per symbol; elements that are exact zeros are left out of an exponent plane.
-    by_symbol: [u32; 256],
-    /// The symbols that occur, ascending: tens of books are priced on them.
-    present: [u8; 256],
-    distinct: usize,
-    total: u64,
-    /// The counts once more, going round: whatever the base, its slots lie side by side.
-    around: [u32; 256 + 64],
-    /// Exact zeros in an exponent plane.
-    zeros: u32,
-}
-
-impl Counts {
-    /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
-    /// none.
-    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8]) -> Self {
-        let zeros = platform.run(|| nonzero.iter().map(|&n| u32::from(n == 0)).sum());
-        Self::new(bytes::histogram(platform, symbols), zeros)
-    }
-
-    /// From counts that still include the zeros.
-    fn new(mut by_symbol: [u32; 256], zeros: u32) -> Self {
-        by_symbol[0] -= zeros;
-        let (mut present, mut distinct) = ([0; 256], 0);
-        for (symbol, &count) in (0..=u8::MAX).zip(&by_symbol) {
-            if count > 0 {
-                present[distinct] = symbol;
-                distinct += 1;
-            }
-        }
-        let total = by_symbol.iter().map(|&count| u64::from(count)).sum::<u64>() + u64::from(zeros);
-        let around = std::array::from_fn(|i| by_symbol[i % 256]);
-        Self { by_symbol, present, distinct, total, around, zeros }
-    }
-
-    /// The same for a block of which this was a sample: `factor` times as much of everything.
-    pub(crate) fn times(mut self, factor: u32) -> Self {
-        let counts = self.by_symbol.iter_mut().chain(&mut self.around).chain([&mut self.zeros]);
-        counts.for_each(|count| *count *= factor);
-        self.total *= u64::from(factor);
-        self
-    }
-
-    /// Bits that a centred book spends on all but the exact zeros. The same sum as over the symbols that
-    /// occur, but a loop without a lookup: tens of books and bases are priced for every block.
-    #[inline(always)]
-    fn price_around(&self, base: u8, prices: &[u8; 256]) -> u64 {
-        let (mut inside, mut coded) = (0, 0);
-        let slots = &self.around[usize::from(base)..][..64];
-        for (&count, &price) in slots.iter().zip(prices) {
-            inside += count;
-            coded += count * u32::from(price);
-        }
-        let outside = self.total - u64::from(self.zeros) - u64::from(inside);
-        // All slots from 62 on cost what the escape does.
-        u64::from(coded) + outside * u64::from(prices[255])
-    }
-
-    /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
-    pub(crate) fn add_to(&self, histogram: &mut [u64]) {
-        let counts = self.by_symbol.iter().chain([&self.zeros]);
-        for (total, &count) in histogram.iter_mut().zip(counts) {
-            *total += u64::from(count);
-        }
-    }
-
-    fn present(&self) -> impl Iterator<Item = (u8, u64)> {
-        let symbols = self.present[..self.distinct].iter();
-        symbols.map(|&symbol| (symbol, u64::from(self.by_symbol[usize::from(symbol)])))
-    }
-
-    /// The one symbol that everything is, if so.
-    fn constant(&self) -> Option<u8> {
-        let zero = (self.zeros > 0).then_some(0);
-        let mut distinct = self.present().map(|(symbol, _)| symbol).filter(|s| Some(*s) != zero);
-        match (zero, distinct.next(), distinct.next()) {
-            (Some(only), None, _) | (None, Some(only), None) => Some(only),
-            _ => None,
-        }
-    }
-
-    /// Mean of the symbols that are not exact zeros, rounded: the block's centre.
-    fn centre(&self) -> u8 {
-        let (mut mass, mut moment) = (0, 0);
-        for (symbol, count) in self.present() {
-            mass += count;
-            moment += count * u64::from(symbol);
-        }
-        (2 * moment + mass).checked_div(2 * mass).unwrap_or(0) as u8
-    }
 }
 
 /// Where the codebook of a coded plane comes from.
@@ -258,6 +137,14 @@ impl Wish<'_> {
     }
 
     fn best_resident(&self, counts: &Counts) -> Option<Plan> {
+        let (number, base) = self.platform.run(|| self.cheapest(counts))?;
+        let book = self.set.book(number).ok()?;
+        Some(self.coded(book, Source::Resident(number), base, counts, 0))
+    }
+
+    /// The resident book that costs least, and with which base.
+    #[inline(always)]
+    fn cheapest(&self, counts: &Counts) -> Option<(u8, u8)> {
         let alphabet = self.plane.alphabet();
         let centre = counts.centre();
         let mut best: Option<(u64, u8, u8)> = None;
@@ -274,7 +161,7 @@ impl Wish<'_> {
             for shift in shifts {
                 let base = match alphabet {
                     Alphabet::Centred => {
-                        centre.wrapping_sub(book.lengths().origin()).wrapping_add_signed(shift)
+                        centre.wrapping_sub(book.origin()).wrapping_add_signed(shift)
                     }
                     Alphabet::Plain { .. } => 0,
                 };
@@ -284,26 +171,18 @@ impl Wish<'_> {
                 }
             }
         }
-        let (_, number, base) = best?;
-        let book = self.set.book(number).ok()?;
-        Some(self.coded(book, Source::Resident(number), base, counts, 0))
+        best.map(|(_, number, base)| (number, base))
     }
 
     /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
+    #[inline(always)]
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
-        let prices = book.prices();
-        let coded = match book.lengths().alphabet() {
-            Alphabet::Centred => self.platform.run(|| counts.price_around(base, prices)),
-            Alphabet::Plain { .. } => {
-                let one = |symbol: u8| u64::from(prices[usize::from(symbol)]);
-                counts.present().map(|(symbol, count)| count * one(symbol)).sum()
-            }
-        };
+        let zeros = u64::from(counts.zeros());
         let zero = match book.lengths().zero() {
-            0 => u64::from(prices[usize::from(0u8.wrapping_sub(base))]) + self.residue_bits,
+            0 => u64::from(book.prices()[usize::from(0u8.wrapping_sub(base))]) + self.residue_bits,
             length => u64::from(length),
         };
-        coded + u64::from(counts.zeros) * zero
+        counts.price(book, base) + zeros * zero
     }
 
     /// The plan of coding with a book.
@@ -317,18 +196,11 @@ impl Wish<'_> {
     ) -> Plan {
         let lengths = book.lengths();
         let apart = lengths.zero() > 0;
-        let escapes = |symbol: u8| match lengths.alphabet() {
-            Alphabet::Centred => {
-                let slot = symbol.wrapping_sub(base);
-                usize::from(slot) >= ESCAPE_SLOT || lengths.direct(slot) == 0
-            }
-            Alphabet::Plain { .. } => lengths.direct(symbol) == 0,
-        };
-        let mut escaped: u64 = counts.present().filter(|(s, _)| escapes(*s)).map(|(_, c)| c).sum();
-        if !apart && counts.zeros > 0 && escapes(0) {
-            escaped += u64::from(counts.zeros);
+        let zeros = u64::from(counts.zeros());
+        let mut escaped = counts.escaped(book, base);
+        if !apart && zeros > 0 && escapes(lengths, base, 0) {
+            escaped += zeros;
         }
-        let zeros = u64::from(counts.zeros);
         let unsaved = if apart { 0 } else { zeros * self.residue_bits };
         let code_bits = self.price(book, base, counts) - unsaved - escaped * ESCAPE_RAW_BITS;
         let saved_bits = if apart { zeros * self.residue_bits } else { 0 };
@@ -342,13 +214,13 @@ impl Wish<'_> {
     /// Makes the best book for the counts and prices it, its own bytes included.
     fn make_book(&self, counts: &Counts, embedded: &mut Codebook) -> Option<Plan> {
         let alphabet = self.plane.alphabet();
-        let total = counts.total;
+        let total = counts.total();
         // 16-bit states are worth more than long codes when there are few symbols.
         let limit = if total < 8192 { CodeLimit::Short } else { CodeLimit::Long };
-        let mut weights: Vec<f64> = counts.by_symbol.iter().map(|&c| f64::from(c)).collect();
+        let mut weights: Vec<f64> = counts.by_symbol().iter().map(|&c| f64::from(c)).collect();
         let built = match alphabet {
             Alphabet::Centred => {
-                weights.push(f64::from(counts.zeros));
+                weights.push(f64::from(counts.zeros()));
                 build::centred(&Pmf::from_weights(&weights)?, limit, Effort::Quick).ok()?
             }
             Alphabet::Plain { width } => {
@@ -366,6 +238,17 @@ impl Wish<'_> {
         let mut bytes = [0; crate::codebook::MAX_LENGTHS_BYTES];
         let book_bytes = built.lengths.write_to(&mut bytes);
         Some(self.coded(embedded, Source::Embedded, built.base, counts, book_bytes))
+    }
+}
+
+/// Whether an ordinary symbol takes the escape.
+fn escapes(lengths: &Lengths, base: u8, symbol: u8) -> bool {
+    match lengths.alphabet() {
+        Alphabet::Centred => {
+            let slot = symbol.wrapping_sub(base);
+            usize::from(slot) >= ESCAPE_SLOT || lengths.direct(slot) == 0
+        }
+        Alphabet::Plain { .. } => lengths.direct(symbol) == 0,
     }
 }
 
