@@ -39,12 +39,14 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Escapes, INITIAL_BYTES, LANES, SlotMap, no_room, no_sentinel, out_of_words, wrong_end,
+    Escaped, Escapes, INITIAL_BYTES, LANES, Marks, SlotMap, Words, no_room, no_sentinel, out_of_words,
+    wrong_end,
 };
 use crate::codebook::Codebook;
 use crate::deal::avx512 as deal;
 use crate::error::{Error, Result};
 use crate::platform::Avx512;
+use crate::platform::Platform;
 use crate::platform::avx512::{load, store};
 
 /// Bytes at odd places, as the mask of a vector.
@@ -425,6 +427,22 @@ impl Tables {
     }
 }
 
+/// Calls a method compiled for the kind of the decoder's book.
+macro_rules! dispatch {
+    ($decoder:expr, $method:ident::<_ $(, $words:literal)?>($($argument:expr),*)) => {{
+        let decoder = &mut *$decoder;
+        let _ = decoder.proof;
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            match decoder.kind {
+                Kind::Narrow => decoder.$method::<NARROW $(, $words)?>($($argument),*),
+                Kind::Short => decoder.$method::<SHORT $(, $words)?>($($argument),*),
+                Kind::Wide => decoder.$method::<WIDE $(, $words)?>($($argument),*),
+            }
+        }
+    }};
+}
+
 impl<'a> Decoder<'a> {
     pub(super) fn new(
         proof: Avx512,
@@ -449,42 +467,76 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
-        let _ = self.proof;
-        // SAFETY: the proof says that the processor has the instructions.
-        unsafe {
-            match self.kind {
-                Kind::Narrow => self.pull_with::<NARROW>(symbols),
-                Kind::Short => self.pull_with::<SHORT>(symbols),
-                Kind::Wide => self.pull_with::<WIDE>(symbols),
-            }
-        }
+        let none = &mut Escaped { marks: None, left: &[], wrong: false };
+        let (whole, partial) = symbols.split_at_mut(symbols.len() / LANES * LANES);
+        dispatch!(self, pull_whole::<_, false>(none, &[], whole))?;
+        dispatch!(self, pull_partial::<_>(partial))
     }
 
+    /// See [`super::Decoder::pull_words`].
+    pub(super) fn pull_words(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        words: Words<'_>,
+    ) -> Result<()> {
+        dispatch!(self, pull_whole::<_, true>(escaped, words.low, words.words))
+    }
+
+    /// Two planes side by side: the steps of one wait for each other less than half of the time.
+    pub(super) fn pull_two(
+        [first, second]: [&mut Self; 2],
+        [first_symbols, second_symbols]: [&mut [u8]; 2],
+    ) -> [Result<()>; 2] {
+        let mut done = 0;
+        if first.kind == second.kind {
+            let none = Escaped { marks: None, left: &[], wrong: false };
+            let escaped = [&mut none.clone(), &mut none.clone()];
+            let outs = [&mut *first_symbols, &mut *second_symbols];
+            done = dispatch!(first, pull_both::<_, false>(second, escaped, [&[], &[]], outs));
+        }
+        [first.pull(&mut first_symbols[done..]), second.pull(&mut second_symbols[done..])]
+    }
+
+    /// See [`super::Decoder::pull_words_of_two`].
+    pub(super) fn pull_words_of_two(
+        [first, second]: [&mut Self; 2],
+        [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
+        [a, b]: [Words<'_>; 2],
+    ) -> [Result<()>; 2] {
+        let mut done = 0;
+        if first.kind == second.kind {
+            let escaped = [&mut *first_escaped, &mut *second_escaped];
+            let outs = [&mut *a.words, &mut *b.words];
+            done = dispatch!(first, pull_both::<_, true>(second, escaped, [a.low, b.low], outs));
+        }
+        let [a, b] = [a, b].map(|Words { low, words }| Words {
+            low: &low[done..],
+            words: &mut words[2 * done..],
+        });
+        [first.pull_words(first_escaped, a), second.pull_words(second_escaped, b)]
+    }
+
+    /// Whole steps: symbols, or (`WORDS`) 16-bit words of which these symbols are the high bytes.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_with<const KIND: u8>(&mut self, symbols: &mut [u8]) -> Result<()> {
+    fn pull_whole<const KIND: u8, const WORDS: bool>(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        low: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
         let tables = DecodeTables::new(&self.tables);
         let mut lanes = DecoderLanes::load(&self.lanes, self.stream);
-        let (whole, partial) = symbols.as_chunks_mut::<LANES>();
-        let mut whole = whole.iter_mut();
+        let mut sink = Sink::<WORDS>::new(escaped, low, out);
         // With two groups in the stream a step can neither run out of words nor leave less than a group:
         // a loop without a call or an error, which keeps everything in registers.
-        while lanes.stream.len() >= 2 * LANES
-            && let Some(place) = whole.next()
-        {
+        while lanes.stream.len() >= 2 * LANES && sink.left() {
             let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
-            store(place, symbols);
+            sink.put(symbols);
             lanes.advance(words)?;
         }
-        for place in whole {
+        while sink.left() {
             let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
-            store(place, symbols);
-            lanes.advance(words)?;
-        }
-        if !partial.is_empty() {
-            let (symbols, words) = lanes.step::<KIND>(&tables, !(ALL << partial.len()));
-            let mut padded = [0; LANES];
-            store(&mut padded, symbols);
-            partial.copy_from_slice(&padded[..partial.len()]);
+            sink.put(symbols);
             lanes.advance(words)?;
         }
         self.lanes = lanes.store();
@@ -492,63 +544,56 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Two planes side by side: the steps of one wait for each other less than half of the time.
-    pub(super) fn pull_two(
-        first: &mut Self,
-        first_symbols: &mut [u8],
-        second: &mut Self,
-        second_symbols: &mut [u8],
-    ) -> [Result<()>; 2] {
-        let mut done = 0;
-        if first.kind == second.kind {
-            // SAFETY: the proof says that the processor has the instructions.
-            done = unsafe {
-                match first.kind {
-                    Kind::Narrow => {
-                        Self::pull_both::<NARROW>(first, first_symbols, second, second_symbols)
-                    }
-                    Kind::Short => {
-                        Self::pull_both::<SHORT>(first, first_symbols, second, second_symbols)
-                    }
-                    Kind::Wide => {
-                        Self::pull_both::<WIDE>(first, first_symbols, second, second_symbols)
-                    }
-                }
-            };
+    /// Symbols that do not make a step, if there are any.
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn pull_partial<const KIND: u8>(&mut self, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
         }
-        [first.pull(&mut first_symbols[done..]), second.pull(&mut second_symbols[done..])]
+        let tables = DecodeTables::new(&self.tables);
+        let mut lanes = DecoderLanes::load(&self.lanes, self.stream);
+        let (symbols, words) = lanes.step::<KIND>(&tables, !(ALL << out.len()));
+        let mut padded = [0; LANES];
+        store(&mut padded, symbols);
+        out.copy_from_slice(&padded[..out.len()]);
+        lanes.advance(words)?;
+        self.lanes = lanes.store();
+        self.stream = lanes.stream;
+        Ok(())
     }
 
     /// As many steps as both have words for without looking; returns the number of symbols decoded.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_both<const KIND: u8>(
-        first: &mut Self,
-        first_symbols: &mut [u8],
+    fn pull_both<const KIND: u8, const WORDS: bool>(
+        &mut self,
         second: &mut Self,
-        second_symbols: &mut [u8],
+        [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
+        [first_low, second_low]: [&[u8]; 2],
+        [first_out, second_out]: [&mut [u8]; 2],
     ) -> usize {
-        let first_tables = DecodeTables::new(&first.tables);
+        let first_tables = DecodeTables::new(&self.tables);
         let second_tables = DecodeTables::new(&second.tables);
-        let mut a = DecoderLanes::load(&first.lanes, first.stream);
+        let mut a = DecoderLanes::load(&self.lanes, self.stream);
         let mut b = DecoderLanes::load(&second.lanes, second.stream);
-        let (first_places, _) = first_symbols.as_chunks_mut::<LANES>();
-        let (second_places, _) = second_symbols.as_chunks_mut::<LANES>();
+        let mut first_sink = Sink::<WORDS>::new(first_escaped, first_low, first_out);
+        let mut second_sink = Sink::<WORDS>::new(second_escaped, second_low, second_out);
         let mut done = 0;
-        for (first_place, second_place) in first_places.iter_mut().zip(second_places) {
-            if a.stream.len() < 2 * LANES || b.stream.len() < 2 * LANES {
-                break;
-            }
+        while a.stream.len() >= 2 * LANES
+            && b.stream.len() >= 2 * LANES
+            && first_sink.left()
+            && second_sink.left()
+        {
             let (symbols, a_words) = a.step::<KIND>(&first_tables, ALL);
-            store(first_place, symbols);
+            first_sink.put(symbols);
             let (symbols, b_words) = b.step::<KIND>(&second_tables, ALL);
-            store(second_place, symbols);
+            second_sink.put(symbols);
             // Never an error with so many left.
             if a.advance(a_words).is_err() || b.advance(b_words).is_err() {
                 break;
             }
             done += LANES;
         }
-        (first.lanes, first.stream) = (a.store(), a.stream);
+        (self.lanes, self.stream) = (a.store(), a.stream);
         (second.lanes, second.stream) = (b.store(), b.stream);
         done
     }
@@ -569,6 +614,80 @@ impl<'a> Decoder<'a> {
         initial[LANES..].copy_from_slice(low);
         Ok(initial)
     }
+}
+
+/// Where the symbols of whole steps go.
+struct Sink<'a, 'e, const WORDS: bool> {
+    escaped: &'a mut Escaped<'e>,
+    /// The symbol of the escape, and how far beyond it that of the zero lies.
+    escape: __m512i,
+    span: __m512i,
+    marked: bool,
+    low: std::slice::Iter<'a, [u8; 64]>,
+    out: std::slice::IterMut<'a, [u8; 64]>,
+    pairs: std::slice::IterMut<'a, [[u8; 64]; 2]>,
+}
+
+impl<'a, 'e, const WORDS: bool> Sink<'a, 'e, WORDS> {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
+        let marks = escaped.marks.unwrap_or(Marks { escape: 0, zero: 0 });
+        let span = marks.zero.wrapping_sub(marks.escape);
+        let vectors = out.as_chunks_mut::<64>().0;
+        let (out, pairs) = if WORDS {
+            (Default::default(), vectors.as_chunks_mut::<2>().0.iter_mut())
+        } else {
+            (vectors.iter_mut(), Default::default())
+        };
+        Self {
+            escape: _mm512_set1_epi8(marks.escape as i8),
+            span: _mm512_set1_epi8(span as i8),
+            marked: escaped.marks.is_some(),
+            escaped,
+            low: low.as_chunks().0.iter(),
+            out,
+            pairs,
+        }
+    }
+
+    /// Whether there is room for another step.
+    #[inline(always)]
+    fn left(&self) -> bool {
+        if WORDS { self.pairs.len() > 0 } else { self.out.len() > 0 }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn put(&mut self, symbols: __m512i) {
+        if !WORDS {
+            if let Some(place) = self.out.next() {
+                store(place, symbols);
+            }
+            return;
+        }
+        let Some(([a, b], low)) = self.pairs.next().zip(self.low.next()) else { return };
+        let beyond = _mm512_sub_epi8(symbols, self.escape);
+        let marked = _mm512_cmple_epu8_mask(beyond, self.span);
+        let mut bytes = [0; 64];
+        let symbols = if marked != 0 && self.marked {
+            store(&mut bytes, symbols);
+            replace_marks(self.escaped, &mut bytes);
+            load(&bytes)
+        } else {
+            symbols
+        };
+        let (first, second) = deal::merge_group(load(low), symbols);
+        store(a, first);
+        store(b, second);
+    }
+}
+
+/// One step in ten has an escape.
+#[cold]
+#[inline(never)]
+fn replace_marks(escaped: &mut Escaped<'_>, symbols: &mut [u8; 64]) {
+    escaped.complete(Platform::Portable, symbols);
 }
 
 /// [`Kind`] as a constant for the compiler.

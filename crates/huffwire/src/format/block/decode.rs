@@ -98,7 +98,11 @@ impl BlockDecoder {
             && let Ok(b) = self.parse(set, element, blocks[1], second.len())
             && let Some(b) = b.one_pass(set)
         {
-            return self.decode_two_in_one_pass([a, b], [first, second]);
+            // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
+            // blocks are decoded one after the other.
+            if self.decode_two_in_one_pass([a, b], [&mut *first, &mut *second]).is_ok() {
+                return Ok(());
+            }
         }
         self.decode(set, element, blocks[0], first).map_err(|error| (0, error))?;
         self.decode(set, element, blocks[1], second).map_err(|error| (1, error))
@@ -283,7 +287,7 @@ impl BlockDecoder {
                     bytes::deal(self.platform, escape, false, slots, escaped, symbols)
                 });
                 if zeros_seen != zeros || escapes_seen != escaped.len() {
-                    return Err(wrong_count());
+                    return Err(lanes::wrong_count());
                 }
                 if plane.width < 8 && any_beyond(self.platform, symbols, plane.width) {
                     return Err(outside_alphabet());
@@ -363,11 +367,6 @@ fn verbatim(block: &[u8], bytes: usize) -> Result<Option<&[u8]>> {
 /// Whether a symbol has more than `width` bits.
 pub(super) fn any_beyond(platform: Platform, symbols: &[u8], width: u8) -> bool {
     platform.run(|| symbols.iter().fold(0, |all, symbol| all | symbol)) >> width != 0
-}
-
-#[cold]
-pub(super) fn wrong_count() -> Error {
-    Error::malformed(WHAT, 0, "the decoded symbols do not match the counts in the header")
 }
 
 #[cold]
