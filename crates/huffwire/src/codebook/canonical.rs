@@ -1,13 +1,14 @@
 //! Canonical codes, and the tables that coders look symbols up in.
 
 use super::lengths::{CodeLimit, Lengths};
+use super::tables::Tables;
 
 /// A codebook ready for use: its content and the tables derived from it.
 ///
 /// Codes are canonical: sorted by length, then by slot, consecutive numbers, first code all zeros
 /// (the escape sorts by its slot, [`Lengths::escape_slot`]). So long codes have the largest values,
 /// which lets a narrow book find every code of over 6 bits in the top quarter of the code space.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Codebook {
     lengths: Lengths,
     encode: [u16; 256],
@@ -17,7 +18,18 @@ pub struct Codebook {
     escaped: i16,
     savings: [i16; 256],
     origin: u8,
+    /// Of short codes.
+    tables: Option<Box<Tables>>,
 }
+
+/// Everything follows from the lengths.
+impl PartialEq for Codebook {
+    fn eq(&self, other: &Self) -> bool {
+        self.lengths == other.lengths
+    }
+}
+
+impl Eq for Codebook {}
 
 impl Codebook {
     /// Derives the codes.
@@ -31,6 +43,7 @@ impl Codebook {
             escaped: 0,
             savings: [0; 256],
             origin: 0,
+            tables: None,
         };
         book.rebuild(lengths);
         book
@@ -71,6 +84,23 @@ impl Codebook {
                 }
             }
         }
+        self.make_tables();
+    }
+
+    fn make_tables(&mut self) {
+        let Ok(decode) = self.decode.as_slice().try_into() else {
+            return;
+        };
+        let tables = Tables::new(&self.lengths, &self.encode, decode);
+        match &mut self.tables {
+            Some(place) => **place = tables,
+            none => *none = Some(Box::new(tables)),
+        }
+    }
+
+    /// What vector coders look up short codes in; `None` for long codes.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        self.tables.as_deref().filter(|_| self.limit() == CodeLimit::Short)
     }
 
     /// The content.

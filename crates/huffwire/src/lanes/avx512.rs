@@ -16,9 +16,8 @@
 //! A window holds its bits on top, the next to be read at the low end of them. A funnel shift to the
 //! right by `len` lets the code in from above and drops at the bottom what went to the reserve: code and
 //! count may carry garbage in their upper bits, since the funnel shift uses only the lower ones. The
-//! byte that goes to the reserve lies `d` bits below the top; the one that was there is emitted. Bytes of
-//! the vector stand for lanes in *descending* order, so that "compress" writes the words of a step as the
-//! format has them.
+//! byte that goes to the reserve lies `d` bits below the top; the one that was there is emitted: "compress"
+//! writes the words of a step in the order of lanes, as the format has them.
 //!
 //! # Decoder
 //!
@@ -39,15 +38,14 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Escaped, Escapes, INITIAL_BYTES, LANES, Marks, SlotMap, Words, no_room, no_sentinel, out_of_words,
-    wrong_end,
+    Escaped, Escapes, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room, no_sentinel,
+    out_of_words, wrong_end,
 };
-use crate::codebook::Codebook;
+use crate::codebook::{Codebook, MARK, Tables};
 use crate::deal::avx512 as deal;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::platform::Avx512;
-use crate::platform::Platform;
-use crate::platform::avx512::{load, store};
+use crate::platform::avx512::{load, load_some, store};
 
 /// Bytes at odd places, as the mask of a vector.
 const ODD: __mmask64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -57,8 +55,6 @@ const ALL: __mmask64 = !0;
 const A_AND_B_OR_C: i32 = 0xea;
 /// `vpternlogd`: bits of `a` where `b` is set, of `c` elsewhere.
 const A_IF_B_ELSE_C: i32 = 0xe2;
-/// In a table of code lengths: this slot takes the escape, and the symbol has to be kept.
-const KEEP: u8 = 0x80;
 
 /// The bytes of a table of 64 or (`WIDE`) 256 entries at the places in `index`, of which the lower six
 /// or all bits count.
@@ -81,53 +77,32 @@ fn load_table(bytes: &[u8; 256]) -> [__m512i; 4] {
     [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
 }
 
-/// 63, 62, ..., 0.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn descending() -> __m512i {
-    load(&std::array::from_fn(|i| (63 - i) as u8))
-}
-
 /// Encodes pieces of a plane, the last one first; see [`super::Encoder`].
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(super) struct Encoder<'b> {
     proof: Avx512,
+    tables: &'b Tables,
     /// Whether the slots need tables of more than 64 entries.
     wide: bool,
     map: SlotMap,
-    /// By slot.
-    codes: [u8; 256],
-    lengths: [u8; 256],
+    keep_escapes: bool,
     /// Between pieces: what [`EncoderLanes`] holds.
     lanes: [[u8; 64]; 4],
 }
 
-impl Encoder {
+impl<'b> Encoder<'b> {
     pub(super) fn new(
         proof: Avx512,
         book: &Codebook,
+        tables: &'b Tables,
         map: SlotMap,
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
     ) -> Self {
-        let mut lengths = book.encode_table().map(|entry| (entry >> 12) as u8);
-        if keep_escapes && book.lengths().escape() > 0 {
-            let escapes = SlotMap { base: 0, ..map }.escapes(book.lengths());
-            for (length, escapes) in lengths.iter_mut().zip(escapes) {
-                *length |= if escapes { KEEP } else { 0 };
-            }
-        }
-        let mut encoder = Self {
-            proof,
-            wide: book.lengths().alphabet().slots() > 64,
-            map,
-            codes: book.encode_table().map(|entry| entry as u8),
-            lengths,
-            lanes: [[0; 64]; 4],
-        };
+        let wide = book.lengths().alphabet().slots() > 64;
         // SAFETY: the proof says that the processor has the instructions.
-        encoder.lanes = unsafe { EncoderLanes::new(initial) };
-        encoder
+        let lanes = unsafe { EncoderLanes::new(initial) };
+        Self { proof, tables, wide, map, keep_escapes, lanes }
     }
 
     pub(super) fn push(
@@ -183,7 +158,7 @@ impl Encoder {
         }
         let mut padded = [0; LANES];
         padded[..symbols.len()].copy_from_slice(symbols);
-        let active = ALL << (LANES - symbols.len());
+        let active = !(ALL << symbols.len());
         let tables = EncodeTables::new(self);
         let mut lanes = EncoderLanes::load(&self.lanes);
         let (codes, lengths) = tables.look_up::<WIDE>(load(&padded));
@@ -252,7 +227,6 @@ impl Encoder {
 struct EncodeTables {
     base: __m512i,
     last: __m512i,
-    reverse: __m512i,
     codes: [__m512i; 4],
     lengths: [__m512i; 4],
 }
@@ -260,22 +234,25 @@ struct EncodeTables {
 impl EncodeTables {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(encoder: &Encoder) -> Self {
+    fn new(encoder: &Encoder<'_>) -> Self {
+        let mut lengths = load_table(&encoder.tables.lengths);
+        if !encoder.keep_escapes {
+            let unmarked = _mm512_set1_epi8(!MARK as i8);
+            lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
+        }
         Self {
             base: _mm512_set1_epi8(encoder.map.base as i8),
             last: _mm512_set1_epi8(encoder.map.last as i8),
-            reverse: descending(),
-            codes: load_table(&encoder.codes),
-            lengths: load_table(&encoder.lengths),
+            codes: load_table(&encoder.tables.codes),
+            lengths,
         }
     }
 
-    /// Codes and lengths of symbols, in descending order.
+    /// Codes and lengths of symbols.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn look_up<const WIDE: bool>(&self, symbols: __m512i) -> (__m512i, __m512i) {
         let slots = _mm512_min_epu8(_mm512_sub_epi8(symbols, self.base), self.last);
-        let slots = _mm512_permutexvar_epi8(self.reverse, slots);
         (look_up::<WIDE>(&self.codes, slots), look_up::<WIDE>(&self.lengths, slots))
     }
 }
@@ -285,14 +262,15 @@ impl EncodeTables {
 #[inline(never)]
 fn keep_symbols(mut keep: u64, symbols: &[u8; 64], escapes: &mut Escapes) {
     while keep != 0 {
-        // Bytes stand for lanes in descending order.
-        escapes.push_front(symbols[63 - keep.trailing_zeros() as usize]);
-        keep &= keep - 1;
+        // The last one first.
+        let lane = 63 - keep.leading_zeros();
+        escapes.push_front(symbols[lane as usize]);
+        keep ^= 1 << lane;
     }
 }
 
-/// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `63 - i`; word `j` of `even`
-/// and `odd` for the lanes of bytes `2j` and `2j + 1`.
+/// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `i`; word `j` of `even` and `odd`
+/// for the lanes `2j` and `2j + 1`.
 struct EncoderLanes {
     even: __m512i,
     odd: __m512i,
@@ -306,8 +284,7 @@ impl EncoderLanes {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(initial: &[u8; INITIAL_BYTES]) -> [[u8; 64]; 4] {
         let (halves, _) = initial.as_chunks::<64>();
-        let reserve = _mm512_permutexvar_epi8(descending(), load(&halves[0]));
-        let windows = _mm512_permutexvar_epi8(descending(), load(&halves[1]));
+        let (reserve, windows) = (load(&halves[0]), load(&halves[1]));
         let even = _mm512_slli_epi16::<8>(windows);
         let odd = _mm512_and_si512(windows, _mm512_set1_epi16(0xff00_u16 as i16));
         Self { even, odd, reserve, bits: _mm512_set1_epi16(0x0008) }.store()
@@ -369,7 +346,7 @@ impl EncoderLanes {
         let high = _mm512_mask_blend_epi8(ODD, _mm512_srli_epi16::<8>(even), odd);
         let (places, _) = states.as_chunks_mut::<64>();
         for (place, bytes) in places.iter_mut().zip([self.reserve, middle, high]) {
-            store(place, _mm512_permutexvar_epi8(descending(), bytes));
+            store(place, bytes);
         }
     }
 }
@@ -390,41 +367,15 @@ enum Kind {
 pub(super) struct Decoder<'a> {
     proof: Avx512,
     kind: Kind,
-    tables: Tables,
+    tables: &'a Tables,
+    base: u8,
+    /// Whether escapes and zeros are of interest.
+    marks: bool,
     /// Between pieces: what [`DecoderLanes`] holds, but for the stream.
     lanes: [[u8; 64]; 4],
     stream: &'a [u8],
-}
-
-/// Symbols and lengths: by windows as [`DecodeTables`] has them, or ([`Kind::Narrow`]) lengths by symbols.
-#[derive(Debug)]
-struct Tables {
-    symbols: [u8; 256],
-    lengths: [u8; 256],
-}
-
-impl Tables {
-    fn new(table: &[u32; 256], base: u8, kind: Kind, book: &Codebook) -> Self {
-        let mut symbols = table.map(|entry| (entry as u8).wrapping_add(base));
-        let mut lengths = table.map(|entry| (entry >> 8).trailing_zeros() as u8);
-        if kind != Kind::Wide {
-            let narrow = |table: &[u8; 256]| {
-                std::array::from_fn(|i| match i {
-                    0..64 => table[4 * i],
-                    64..128 => table[192 + (i - 64)].wrapping_sub(table[192 + (i - 64) / 4 * 4]),
-                    _ => 0,
-                })
-            };
-            (symbols, lengths) = (narrow(&symbols), narrow(&lengths));
-        }
-        if kind == Kind::Narrow {
-            let codes = book.encode_table();
-            lengths = std::array::from_fn(|i| {
-                (codes[usize::from((i as u8).wrapping_sub(base) & 63)] >> 12) as u8
-            });
-        }
-        Self { symbols, lengths }
-    }
+    /// Words not yet taken lie before this.
+    end: usize,
 }
 
 /// Calls a method compiled for the kind of the decoder's book.
@@ -447,23 +398,24 @@ impl<'a> Decoder<'a> {
     pub(super) fn new(
         proof: Avx512,
         book: &Codebook,
-        base: u8,
+        tables: &'a Tables,
+        reading: Reading<'_>,
         states: &[u8],
         stream: &'a [u8],
     ) -> Result<Self> {
-        let Ok(table) = <&[u32; 256]>::try_from(book.decode_table()) else {
-            return Err(Error::codebook("a codebook of the other code limit"));
-        };
-        // Codes are sorted by length: if this one has at most 6 bits, so have all below it.
-        let kind = match table[0xbf] >> 8 <= 1 << 6 {
+        let kind = match tables.halved {
             true if book.lengths().alphabet().slots() <= 64 => Kind::Narrow,
             true => Kind::Short,
             false => Kind::Wide,
         };
+        let (base, marks) = match reading {
+            Reading::Slots => (0, false),
+            Reading::Symbols { base, .. } => (base, true),
+        };
         let states = states.first_chunk().ok_or_else(out_of_words)?;
         // SAFETY: the proof says that the processor has the instructions.
         let lanes = unsafe { DecoderLanes::new(states) }?;
-        Ok(Self { proof, kind, tables: Tables::new(table, base, kind, book), lanes, stream })
+        Ok(Self { proof, kind, tables, base, marks, lanes, stream, end: stream.len() })
     }
 
     pub(super) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
@@ -524,23 +476,15 @@ impl<'a> Decoder<'a> {
         low: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let tables = DecodeTables::new(&self.tables);
-        let mut lanes = DecoderLanes::load(&self.lanes, self.stream);
+        let tables = DecodeTables::new::<KIND>(self);
+        let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
         let mut sink = Sink::<WORDS>::new(escaped, low, out);
-        // With two groups in the stream a step can neither run out of words nor leave less than a group:
-        // a loop without a call or an error, which keeps everything in registers.
-        while lanes.stream.len() >= 2 * LANES && sink.left() {
-            let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
-            sink.put(symbols);
-            lanes.advance(words)?;
-        }
         while sink.left() {
-            let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
-            sink.put(symbols);
-            lanes.advance(words)?;
+            let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
+            sink.put(symbols, lengths);
+            lanes.advance(lengths)?;
         }
-        self.lanes = lanes.store();
-        self.stream = lanes.stream;
+        (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
     }
 
@@ -550,15 +494,14 @@ impl<'a> Decoder<'a> {
         if out.is_empty() {
             return Ok(());
         }
-        let tables = DecodeTables::new(&self.tables);
-        let mut lanes = DecoderLanes::load(&self.lanes, self.stream);
-        let (symbols, words) = lanes.step::<KIND>(&tables, !(ALL << out.len()));
+        let tables = DecodeTables::new::<KIND>(self);
+        let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
+        let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
         let mut padded = [0; LANES];
         store(&mut padded, symbols);
         out.copy_from_slice(&padded[..out.len()]);
-        lanes.advance(words)?;
-        self.lanes = lanes.store();
-        self.stream = lanes.stream;
+        lanes.advance(_mm512_maskz_mov_epi8(!(ALL << out.len()), lengths))?;
+        (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
     }
 
@@ -571,30 +514,26 @@ impl<'a> Decoder<'a> {
         [first_low, second_low]: [&[u8]; 2],
         [first_out, second_out]: [&mut [u8]; 2],
     ) -> usize {
-        let first_tables = DecodeTables::new(&self.tables);
-        let second_tables = DecodeTables::new(&second.tables);
-        let mut a = DecoderLanes::load(&self.lanes, self.stream);
-        let mut b = DecoderLanes::load(&second.lanes, second.stream);
+        let first_tables = DecodeTables::new::<KIND>(self);
+        let second_tables = DecodeTables::new::<KIND>(second);
+        let mut a = DecoderLanes::load(&self.lanes, self.stream, self.end);
+        let mut b = DecoderLanes::load(&second.lanes, second.stream, second.end);
         let mut first_sink = Sink::<WORDS>::new(first_escaped, first_low, first_out);
         let mut second_sink = Sink::<WORDS>::new(second_escaped, second_low, second_out);
         let mut done = 0;
-        while a.stream.len() >= 2 * LANES
-            && b.stream.len() >= 2 * LANES
-            && first_sink.left()
-            && second_sink.left()
-        {
-            let (symbols, a_words) = a.step::<KIND>(&first_tables, ALL);
-            first_sink.put(symbols);
-            let (symbols, b_words) = b.step::<KIND>(&second_tables, ALL);
-            second_sink.put(symbols);
-            // Never an error with so many left.
-            if a.advance(a_words).is_err() || b.advance(b_words).is_err() {
+        // With a group in the stream a step cannot run out of words.
+        while a.end >= LANES && b.end >= LANES && first_sink.left() && second_sink.left() {
+            let (symbols, a_lengths) = a.look_up::<KIND>(&first_tables);
+            first_sink.put(symbols, a_lengths);
+            let (symbols, b_lengths) = b.look_up::<KIND>(&second_tables);
+            second_sink.put(symbols, b_lengths);
+            if a.advance(a_lengths).is_err() || b.advance(b_lengths).is_err() {
                 break;
             }
             done += LANES;
         }
-        (self.lanes, self.stream) = (a.store(), a.stream);
-        (second.lanes, second.stream) = (b.store(), b.stream);
+        (self.lanes, self.end) = (a.store(), a.end);
+        (second.lanes, second.end) = (b.store(), b.end);
         done
     }
 
@@ -606,7 +545,7 @@ impl<'a> Decoder<'a> {
             store(&mut bytes, starts());
             bytes
         };
-        if *bits != starts || !self.stream.is_empty() {
+        if *bits != starts || self.end > 0 {
             return Err(wrong_end());
         }
         let mut initial = [0; INITIAL_BYTES];
@@ -619,36 +558,21 @@ impl<'a> Decoder<'a> {
 /// Where the symbols of whole steps go.
 struct Sink<'a, 'e, const WORDS: bool> {
     escaped: &'a mut Escaped<'e>,
-    /// The symbol of the escape, and how far beyond it that of the zero lies.
-    escape: __m512i,
-    span: __m512i,
-    marked: bool,
     low: std::slice::Iter<'a, [u8; 64]>,
     out: std::slice::IterMut<'a, [u8; 64]>,
     pairs: std::slice::IterMut<'a, [[u8; 64]; 2]>,
 }
 
 impl<'a, 'e, const WORDS: bool> Sink<'a, 'e, WORDS> {
-    #[inline]
-    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    #[inline(always)]
     fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
-        let marks = escaped.marks.unwrap_or(Marks { escape: 0, zero: 0 });
-        let span = marks.zero.wrapping_sub(marks.escape);
         let vectors = out.as_chunks_mut::<64>().0;
         let (out, pairs) = if WORDS {
             (Default::default(), vectors.as_chunks_mut::<2>().0.iter_mut())
         } else {
             (vectors.iter_mut(), Default::default())
         };
-        Self {
-            escape: _mm512_set1_epi8(marks.escape as i8),
-            span: _mm512_set1_epi8(span as i8),
-            marked: escaped.marks.is_some(),
-            escaped,
-            low: low.as_chunks().0.iter(),
-            out,
-            pairs,
-        }
+        Self { escaped, low: low.as_chunks().0.iter(), out, pairs }
     }
 
     /// Whether there is room for another step.
@@ -659,7 +583,7 @@ impl<'a, 'e, const WORDS: bool> Sink<'a, 'e, WORDS> {
 
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn put(&mut self, symbols: __m512i) {
+    fn put(&mut self, mut symbols: __m512i, lengths: __m512i) {
         if !WORDS {
             if let Some(place) = self.out.next() {
                 store(place, symbols);
@@ -667,27 +591,33 @@ impl<'a, 'e, const WORDS: bool> Sink<'a, 'e, WORDS> {
             return;
         }
         let Some(([a, b], low)) = self.pairs.next().zip(self.low.next()) else { return };
-        let beyond = _mm512_sub_epi8(symbols, self.escape);
-        let marked = _mm512_cmple_epu8_mask(beyond, self.span);
-        let mut bytes = [0; 64];
-        let symbols = if marked != 0 && self.marked {
-            store(&mut bytes, symbols);
-            replace_marks(self.escaped, &mut bytes);
-            load(&bytes)
-        } else {
-            symbols
-        };
+        let marked = _mm512_movepi8_mask(lengths);
+        if marked != 0 {
+            rarely();
+            symbols = replace_marked(self.escaped, symbols, marked);
+        }
         let (first, second) = deal::merge_group(load(low), symbols);
         store(a, first);
         store(b, second);
     }
 }
 
-/// One step in ten has an escape.
+/// Tells the compiler that a branch is taken rarely.
 #[cold]
-#[inline(never)]
-fn replace_marks(escaped: &mut Escaped<'_>, symbols: &mut [u8; 64]) {
-    escaped.complete(Platform::Portable, symbols);
+const fn rarely() {}
+
+/// One step in ten has an escape.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn replace_marked(escaped: &mut Escaped<'_>, symbols: __m512i, marked: __mmask64) -> __m512i {
+    let Some(Marks { escape, .. }) = escaped.marks else { return symbols };
+    let due = _mm512_mask_cmpeq_epi8_mask(marked, symbols, _mm512_set1_epi8(escape as i8));
+    let left = escaped.left;
+    let count = due.count_ones() as usize;
+    // What is marked and no escape is a zero, of which there must not be any.
+    escaped.wrong |= due != marked || count > left.len();
+    escaped.left = left.get(count..).unwrap_or(&[]);
+    _mm512_mask_expand_epi8(symbols, due, load_some(left))
 }
 
 /// [`Kind`] as a constant for the compiler.
@@ -704,8 +634,31 @@ struct DecodeTables {
 impl DecodeTables {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(tables: &Tables) -> Self {
-        Self { symbols: load_table(&tables.symbols), lengths: load_table(&tables.lengths) }
+    fn new<const KIND: u8>(decoder: &Decoder<'_>) -> Self {
+        let tables = decoder.tables;
+        let base = _mm512_set1_epi8(decoder.base as i8);
+        let mut symbols = load_table(&tables.window_slots);
+        symbols[0] = _mm512_add_epi8(symbols[0], base);
+        if KIND == WIDE {
+            // Not so in halved tables, where the others are what has to be added.
+            for quarter in &mut symbols[1..] {
+                *quarter = _mm512_add_epi8(*quarter, base);
+            }
+        }
+        let mut lengths = load_table(&tables.window_lengths);
+        if KIND == NARROW {
+            // By symbol, of which the lower six bits are enough.
+            let slots = _mm512_sub_epi8(load(&std::array::from_fn(|i| i as u8)), base);
+            lengths[0] = _mm512_permutexvar_epi8(slots, load_table(&tables.lengths)[0]);
+        }
+        if !decoder.marks {
+            let unmarked = _mm512_set1_epi8(!MARK as i8);
+            lengths[0] = _mm512_and_si512(lengths[0], unmarked);
+            if KIND == WIDE {
+                lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
+            }
+        }
+        Self { symbols, lengths }
     }
 
     /// Symbols and lengths of the codes that windows begin with.
@@ -742,9 +695,9 @@ struct DecoderLanes<'a> {
     /// Bits above 16, and 0, 0, 16, 16, 32, 32, 48, 48 and so on: where the next 8 bits begin in
     /// the 64 bits that hold a lane and its neighbours but one.
     bits: __m512i,
-    /// The next words, first one first.
-    words: __m512i,
     stream: &'a [u8],
+    /// Words not yet taken lie before this.
+    end: usize,
 }
 
 impl<'a> DecoderLanes<'a> {
@@ -762,15 +715,15 @@ impl<'a> DecoderLanes<'a> {
             let beyond = _mm512_cmpge_epu8_mask(high, _mm512_set1_epi8((1 << place) as u8 as i8));
             bits = _mm512_mask_add_epi8(bits, beyond, bits, _mm512_set1_epi8(1));
         }
-        Ok(Self { high, low, reserve, bits, words: bits, stream: &[] }.store())
+        Ok(Self { high, low, reserve, bits, stream: &[], end: 0 }.store())
     }
 
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn load(lanes: &[[u8; 64]; 4], stream: &'a [u8]) -> Self {
+    fn load(lanes: &[[u8; 64]; 4], stream: &'a [u8], end: usize) -> Self {
         let [high, low, reserve, bits] = lanes;
         let (high, low, reserve, bits) = (load(high), load(low), load(reserve), load(bits));
-        Self { high, low, reserve, bits, words: next_words(stream), stream }
+        Self { high, low, reserve, bits, stream, end }
     }
 
     #[inline]
@@ -784,15 +737,10 @@ impl<'a> DecoderLanes<'a> {
         lanes
     }
 
-    /// One step of the active lanes: their symbols, and the number of words taken, for
-    /// [`DecoderLanes::advance`].
+    /// The symbols that are next, and the lengths of their codes, for [`DecoderLanes::advance`].
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn step<const KIND: u8>(
-        &mut self,
-        tables: &DecodeTables,
-        active: __mmask64,
-    ) -> (__m512i, usize) {
+    fn look_up<const KIND: u8>(&self, tables: &DecodeTables) -> (__m512i, __m512i) {
         let lower_half = _mm512_set1_epi16(0x00ff);
         let even = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(
             self.low,
@@ -811,26 +759,30 @@ impl<'a> DecoderLanes<'a> {
             lower_half,
             _mm512_multishift_epi64_epi8(self.bits, odd),
         );
-        let (symbols, lengths) = tables.look_up::<KIND>(windows);
-        let left = _mm512_sub_epi8(self.bits, _mm512_maskz_mov_epi8(active, lengths));
-        // A borrow shows in bit 3.
-        let need = _mm512_test_epi8_mask(left, _mm512_set1_epi8(8));
-        self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
-        self.low = _mm512_mask_mov_epi8(self.low, need, self.reserve);
-        self.reserve = _mm512_mask_expand_epi8(self.reserve, need, self.words);
-        self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(left, _mm512_set1_epi8(7), starts());
-        (symbols, need.count_ones() as usize)
+        tables.look_up::<KIND>(windows)
     }
 
-    /// Takes words off the stream.
+    /// Drops codes, and takes words where too few bits are left. A length of 0 leaves a lane as it is.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn advance(&mut self, words: usize) -> Result<()> {
-        if words > self.stream.len() {
+    fn advance(&mut self, lengths: __m512i) -> Result<()> {
+        let left = _mm512_sub_epi8(self.bits, lengths);
+        // A borrow shows in bit 3; marks do not reach it.
+        let need = _mm512_test_epi8_mask(left, _mm512_set1_epi8(8));
+        let Some(end) = self.end.checked_sub(need.count_ones() as usize) else {
             return Err(out_of_words());
-        }
-        self.stream = &self.stream[..self.stream.len() - words];
-        self.words = next_words(self.stream);
+        };
+        self.end = end;
+        // Loaded as late as this, the words have a whole step to be dealt before anybody looks at them.
+        let from = &self.stream[end.min(self.stream.len())..];
+        let words = match from.first_chunk() {
+            Some(words) => load(words),
+            None => load_some(from),
+        };
+        self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
+        self.low = _mm512_mask_mov_epi8(self.low, need, self.reserve);
+        self.reserve = _mm512_mask_expand_epi8(self.reserve, need, words);
+        self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(left, _mm512_set1_epi8(7), starts());
         Ok(())
     }
 }
@@ -840,24 +792,4 @@ impl<'a> DecoderLanes<'a> {
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn starts() -> __m512i {
     _mm512_set1_epi64(0x3030_2020_1010_0000)
-}
-
-/// The last 64 bytes of a stream in reverse order; what lies before its start is undefined.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn next_words(stream: &[u8]) -> __m512i {
-    match stream.last_chunk() {
-        Some(words) => _mm512_permutexvar_epi8(descending(), load(words)),
-        None => few_words(stream),
-    }
-}
-
-/// The same for a stream of fewer than 64 bytes.
-#[cold]
-#[inline(never)]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn few_words(stream: &[u8]) -> __m512i {
-    let mut words = [0; 64];
-    words[64 - stream.len()..].copy_from_slice(stream);
-    _mm512_permutexvar_epi8(descending(), load(&words))
 }

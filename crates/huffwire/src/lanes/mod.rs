@@ -9,10 +9,10 @@
 //! 1. the top 8 (short) or 12 (long) bits of each window index the decode table, which tells the
 //!    slot and the length of its code;
 //! 2. each lane drops that many bits;
-//! 3. each lane left with `n < 16`, in ascending order of lanes, takes the next word of the shared
+//! 3. each lane left with `n < 16`, in descending order of lanes, takes the next word of the shared
 //!    stream, puts it below its bits, and has `n + w`.
 //!
-//! The encoder runs the film backwards: last step first, last lane first. A lane holds `v`, its `n` unread
+//! The encoder runs the film backwards: last step first, and in each the first lane first. A lane holds `v`, its `n` unread
 //! bits as a number, the bit to be read next on top. To encode a code of `len` bits:
 //!
 //! 1. if `n + len >= 16 + w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
@@ -26,8 +26,8 @@
 //! puts `n'` in `16 ..= 15 + w`: "emit" when `n + len >= 16 + w`, "do not" otherwise. The decoder at `n'`
 //! drops `len` bits and has `n' - len`, which is `n - w < 16` if the encoder emitted and `n >= 16` if
 //! it did not. So "fewer than 16 bits left" holds exactly when a word was emitted at this place. The
-//! shared stream is a stack: the encoder goes through steps, and lanes within a step, in descending
-//! order and pushes, the decoder goes through both in ascending order and pops, so what it finds on
+//! shared stream is a stack: the encoder goes through the steps in descending order, the lanes of each in
+//! ascending order, and pushes; the decoder goes the other way in both and pops, so what it finds on
 //! top is, by induction from the end, the word that was emitted at this place.
 //!
 //! Lanes beyond the end of a partial last step neither code nor refill in it, on both sides.
@@ -54,9 +54,8 @@
 //! * The stack is stored bottom first, in the order of emission: the *decoder reads it from its end to
 //!   its start*. So the encoder writes forwards into its final place without knowing the length
 //!   beforehand, and nothing has to be moved; the decoder, who knows the length, does not mind the
-//!   direction. Since the words of a step lie in descending lanes, a vector decoder can load and
-//!   reverse the next 64 words before it knows how many of them the step takes. Emitted bits number
-//!   `Σ len - Σ (n_end - 16)`, hence a stream is never longer than the code words it stands for.
+//!   direction. The words of a step lie in the order of lanes, as "compress" writes and "expand" reads
+//!   them. Emitted bits number `Σ len - Σ (n_end - 16)`, hence a stream is never longer than the code words it stands for.
 //!
 //! # Why lanes
 //!
@@ -185,39 +184,39 @@ pub(crate) const fn fuses(platform: Platform, limit: CodeLimit) -> bool {
 
 /// A plane on its way into lanes, piece by piece, **the last piece first**.
 #[derive(Debug)]
-pub(crate) struct Encoder {
-    kernel: EncoderKernel,
+pub(crate) struct Encoder<'b> {
+    kernel: EncoderKernel<'b>,
     /// Bytes in the stream.
     end: usize,
 }
 
 #[derive(Debug)]
-enum EncoderKernel {
+enum EncoderKernel<'b> {
     Short(portable::Encoder<portable::Short>),
     Long(portable::Encoder<portable::Long>),
     #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Encoder),
+    Avx512(avx512::Encoder<'b>),
 }
 
-impl Encoder {
+impl<'b> Encoder<'b> {
     /// Lanes that carry `initial`; `keep_escapes` says whether [`Encoder::push`] collects what
     /// takes the escape.
     pub(crate) fn new(
         platform: Platform,
-        book: &Codebook,
+        book: &'b Codebook,
         map: SlotMap,
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
     ) -> Self {
-        let kernel = match (platform, book.limit()) {
+        let kernel = match (platform, book.tables()) {
             #[cfg(target_arch = "x86_64")]
-            (Platform::Avx512(proof), CodeLimit::Short) => EncoderKernel::Avx512(
-                avx512::Encoder::new(proof, book, map, initial, keep_escapes),
+            (Platform::Avx512(proof), Some(tables)) => EncoderKernel::Avx512(
+                avx512::Encoder::new(proof, book, tables, map, initial, keep_escapes),
             ),
-            (_, CodeLimit::Short) => {
+            (_, Some(_)) => {
                 EncoderKernel::Short(portable::Encoder::new(book, map, initial, keep_escapes))
             }
-            (_, CodeLimit::Long) => {
+            (_, None) => {
                 EncoderKernel::Long(portable::Encoder::new(book, map, initial, keep_escapes))
             }
         };
@@ -381,15 +380,16 @@ impl<'a> Decoder<'a> {
             Reading::Slots => 0,
             Reading::Symbols { base, .. } => base,
         };
-        let kernel = match (platform, book.limit()) {
+        let kernel = match (platform, book.tables()) {
             #[cfg(target_arch = "x86_64")]
-            (Platform::Avx512(proof), CodeLimit::Short) => {
-                DecoderKernel::Avx512(avx512::Decoder::new(proof, book, base, states, stream)?)
+            (Platform::Avx512(proof), Some(tables)) => {
+                let kernel = avx512::Decoder::new(proof, book, tables, reading, states, stream);
+                DecoderKernel::Avx512(kernel?)
             }
-            (_, CodeLimit::Short) => {
+            (_, Some(_)) => {
                 DecoderKernel::Short(portable::Decoder::new(book, base, states, stream)?)
             }
-            (_, CodeLimit::Long) => {
+            (_, None) => {
                 DecoderKernel::Long(portable::Decoder::new(book, base, states, stream)?)
             }
         };
@@ -805,7 +805,7 @@ mod tests {
         let slots: Vec<u8> = (1..=192).collect();
         let (states, stream) = round_trip(&Codebook::new(lengths.unwrap()), &slots);
         let (low, high) = INITIAL.split_at(LANES);
-        let pushed = low.iter().rev().chain(high.iter().rev()).chain(slots[128..].iter().rev());
+        let pushed = low.iter().chain(high).chain(&slots[128..]);
         assert!(stream.iter().eq(pushed));
         let places = slots[64..128].iter().chain(&slots[..64]).chain(&[1; LANES]);
         assert!(states.iter().eq(places));

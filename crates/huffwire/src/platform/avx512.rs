@@ -1,7 +1,9 @@
 //! AVX-512: the proof that the processor has it, and moves between memory and vectors.
 #![allow(unsafe_code)]
 
-use core::arch::x86_64::{__m512i, _mm512_loadu_si512, _mm512_storeu_si512};
+use core::arch::x86_64::{
+    __m512i, _bzhi_u64, _mm512_loadu_si512, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
+};
 
 /// Proof that this processor has AVX-512 F, BW, VL, VBMI and VBMI2, BMI2 and POPCNT.
 ///
@@ -43,6 +45,16 @@ impl Avx512 {
 pub(crate) fn load(bytes: &[u8; 64]) -> __m512i {
     // SAFETY: the reference covers the 64 bytes, and the instruction needs no alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+/// The first 64 bytes, or as many as there are and zeros after them.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn load_some(bytes: &[u8]) -> __m512i {
+    let mask = _bzhi_u64(!0, bytes.len().min(64) as u32);
+    // SAFETY: a masked load does not touch what its mask leaves out, and the mask has as many bits as
+    // there are bytes.
+    unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
 }
 
 /// Puts a vector in memory.
