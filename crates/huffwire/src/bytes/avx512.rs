@@ -12,6 +12,8 @@ const CARRY: i32 = 0xe8;
 
 /// Vectors counted at a time: few enough to stay in the L1 cache.
 const PIECE: usize = 64;
+/// Vectors whose flags are added up before they are counted; pieces are multiples.
+const SIXTEEN: usize = 16;
 
 /// Counts by *positional population counts*. A table lookup turns each byte into a flag for one of
 /// eight values; full adders, bit by bit, add up the flags of 16 vectors in 15 steps; what comes out is
@@ -27,26 +29,44 @@ fn histogram_with(bytes: &[u8]) -> [u32; 256] {
     let (vectors, rest) = bytes.as_chunks::<64>();
     let (pieces, few) = vectors.as_chunks::<PIECE>();
     for piece in pieces {
-        let mut groups = groups_in(piece);
-        while groups != 0 {
-            let group = groups.trailing_zeros() as usize;
-            groups &= groups - 1;
-            let counts = &mut counts[8 * group..];
-            if let Some(counts) = counts.first_chunk_mut() {
-                count_group(piece, 8 * group as u8, counts);
-            }
-        }
+        count_piece(piece, &mut counts);
     }
-    for &byte in few.as_flattened().iter().chain(rest) {
-        counts[usize::from(byte)] += 1;
+    let (small_pieces, few) = few.as_chunks::<SIXTEEN>();
+    for piece in small_pieces {
+        count_piece(piece, &mut counts);
+    }
+    // What is left is filled up with something that is in it anyway, and that is taken off again.
+    let left = 64 * few.len() + rest.len();
+    if let Some(&filler) = bytes.last()
+        && left > 0
+    {
+        let mut piece = [[filler; 64]; SIXTEEN];
+        piece.as_flattened_mut()[..left].copy_from_slice(&bytes[bytes.len() - left..]);
+        count_piece(&piece, &mut counts);
+        counts[usize::from(filler)] -= (64 * SIXTEEN - left) as u32;
     }
     counts
+}
+
+/// Counts the groups that occur in a piece.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn count_piece(piece: &[[u8; 64]], counts: &mut [u32; 256]) {
+    let mut groups = groups_in(piece);
+    while groups != 0 {
+        let group = groups.trailing_zeros() as usize;
+        groups &= groups - 1;
+        let counts = &mut counts[8 * group..];
+        if let Some(counts) = counts.first_chunk_mut() {
+            count_group(piece, 8 * group as u8, counts);
+        }
+    }
 }
 
 /// Which groups of eight values occur, by bits.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn groups_in(piece: &[[u8; 64]; PIECE]) -> u32 {
+fn groups_in(piece: &[[u8; 64]]) -> u32 {
     // Bits of a byte beyond the group number are garbage, of which an index takes one: so the tables
     // hold everything twice.
     let flag = |quarter: usize| {
@@ -92,7 +112,7 @@ fn count_bits(flags: __m512i, weight: u32, counts: &mut [u32; 8]) {
 /// Counts the values `first` to `first + 7`.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn count_group(piece: &[[u8; 64]; PIECE], first: u8, counts: &mut [u32; 8]) {
+fn count_group(piece: &[[u8; 64]], first: u8, counts: &mut [u32; 8]) {
     let table = load(&std::array::from_fn(|i| if i < 8 { 1 << i } else { 0 }));
     let first = _mm512_set1_epi8(first as i8);
     let flags = |bytes: &[u8; 64]| {
@@ -101,7 +121,7 @@ fn count_group(piece: &[[u8; 64]; PIECE], first: u8, counts: &mut [u32; 8]) {
     };
     let zero = _mm512_setzero_si512();
     let (mut ones, mut twos, mut fours, mut eights) = (zero, zero, zero, zero);
-    for sixteen in piece.as_chunks::<16>().0 {
+    for sixteen in piece.as_chunks::<SIXTEEN>().0 {
         let [a, b] = [0, 8].map(|at| {
             let [a, b] = [at, at + 4].map(|at| {
                 let a = add(&mut ones, flags(&sixteen[at]), flags(&sixteen[at + 1]));

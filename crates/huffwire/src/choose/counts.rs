@@ -97,22 +97,35 @@ impl Counts {
     #[inline(always)]
     pub(crate) fn price(&self, book: &Codebook, base: u8) -> u64 {
         let (outside, savings) = book.savings();
-        let slots = book.lengths().alphabet().slots();
         let from = usize::from(base);
-        let saved: i64 = match &self.small {
-            Some(counts) => {
-                let counts = &counts[from..from + slots];
-                let products = counts.iter().zip(savings).map(|(&c, &s)| i32::from(c) * i32::from(s));
-                i64::from(products.sum::<i32>())
-            }
-            None => {
-                let counts = &self.by_symbol[from..from + slots];
-                let products = counts.iter().zip(savings).map(|(&c, &s)| c as i32 * i32::from(s));
-                products.map(i64::from).sum()
-            }
+        // The slots beyond an alphabet save nothing that was counted.
+        let saved = match book.lengths().alphabet() {
+            Alphabet::Centred => self.saved::<SLOTS>(from, savings),
+            Alphabet::Plain { .. } => self.saved::<256>(0, savings),
         };
         let bits = i64::from(self.nonzero) * i64::from(outside) - saved;
         bits.unsigned_abs() * u64::from(self.factor)
+    }
+
+    /// What the counts of `N` symbols save. Arrays and plain loops, of which the compiler makes a few
+    /// multiply-adds of vectors.
+    #[inline(always)]
+    fn saved<const N: usize>(&self, from: usize, savings: &[i16; 256]) -> i64 {
+        let Some(savings) = savings.first_chunk::<N>() else { return 0 };
+        if let Some(counts) = &self.small {
+            let Some(counts) = counts[from..].first_chunk::<N>() else { return 0 };
+            let mut saved = 0i32;
+            for i in 0..N {
+                saved += i32::from(counts[i]) * i32::from(savings[i]);
+            }
+            return i64::from(saved);
+        }
+        let Some(counts) = self.by_symbol[from..].first_chunk::<N>() else { return 0 };
+        let mut saved = 0;
+        for i in 0..N {
+            saved += i64::from(counts[i] as i32 * i32::from(savings[i]));
+        }
+        saved
     }
 
     /// How many symbols take the escape, exact zeros left out.

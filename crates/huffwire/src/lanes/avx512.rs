@@ -45,7 +45,7 @@ use crate::codebook::{Codebook, MARK, Tables};
 use crate::deal::avx512 as deal;
 use crate::error::Result;
 use crate::platform::Avx512;
-use crate::platform::avx512::{load, load_some, store};
+use crate::platform::avx512::{load, load_some, store, store_some};
 
 /// Bytes at odd places, as the mask of a vector.
 const ODD: __mmask64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -163,7 +163,7 @@ impl<'b> Encoder<'b> {
         let mut lanes = EncoderLanes::load(&self.lanes);
         let (codes, lengths) = tables.look_up::<WIDE>(load(&padded));
         let keep = _mm512_movepi8_mask(lengths) & active;
-        keep_symbols(keep, &padded, escapes);
+        keep_symbols(keep, load(&padded), escapes);
         let available = stream.len();
         let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
         let room = room.ok_or_else(|| no_room(*end + LANES, available))?;
@@ -192,7 +192,7 @@ impl<'b> Encoder<'b> {
         for step in (0..steps).rev() {
             let symbols = if WORDS {
                 let [a, b] = [&vectors[2 * step], &vectors[2 * step + 1]];
-                let (dealt_low, dealt_high) = deal::split_group(load(a), load(b));
+                let (dealt_low, dealt_high) = tables.split(load(a), load(b));
                 store(&mut low[step], dealt_low);
                 dealt_high
             } else {
@@ -201,9 +201,8 @@ impl<'b> Encoder<'b> {
             let (codes, lengths) = tables.look_up::<WIDE>(symbols);
             let keep = _mm512_movepi8_mask(lengths);
             if keep != 0 {
-                let mut bytes = [0; 64];
-                store(&mut bytes, symbols);
-                keep_symbols(keep, &bytes, escapes);
+                rarely();
+                keep_symbols(keep, symbols, escapes);
             }
             let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
             let Some(room) = room else { return Err(no_room(at + LANES, stream.len())) };
@@ -225,6 +224,8 @@ impl<'b> Encoder<'b> {
 
 /// What symbols are looked up with.
 struct EncodeTables {
+    /// Swaps the bytes of words.
+    swap: __m512i,
     base: __m512i,
     last: __m512i,
     codes: [__m512i; 4],
@@ -240,12 +241,29 @@ impl EncodeTables {
             let unmarked = _mm512_set1_epi8(!MARK as i8);
             lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
         }
+        // The compiler would make shifts of it, of which port 0 has more than enough.
+        let swap = std::hint::black_box(load(&std::array::from_fn(|i| i as u8 ^ 1)));
         Self {
+            swap,
             base: _mm512_set1_epi8(encoder.map.base as i8),
             last: _mm512_set1_epi8(encoder.map.last as i8),
             codes: load_table(&encoder.tables.codes),
             lengths,
         }
+    }
+
+    /// Low and high bytes of a group of 16-bit words, as [`deal`] has them.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn split(&self, a: __m512i, b: __m512i) -> (__m512i, __m512i) {
+        let lower = _mm512_set1_epi16(0x00ff);
+        let (a, b) = (_mm512_shldi_epi16::<1>(a, a), _mm512_shldi_epi16::<1>(b, b));
+        let a_swapped = _mm512_shuffle_epi8(a, self.swap);
+        let b_swapped = _mm512_shuffle_epi8(b, self.swap);
+        (
+            _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a, lower, b_swapped),
+            _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a_swapped, lower, b),
+        )
     }
 
     /// Codes and lengths of symbols.
@@ -257,16 +275,12 @@ impl EncodeTables {
     }
 }
 
-/// Few symbols take the escape: a vector in ten has one.
-#[cold]
-#[inline(never)]
-fn keep_symbols(mut keep: u64, symbols: &[u8; 64], escapes: &mut Escapes) {
-    while keep != 0 {
-        // The last one first.
-        let lane = 63 - keep.leading_zeros();
-        escapes.push_front(symbols[lane as usize]);
-        keep ^= 1 << lane;
-    }
+/// Puts the symbols that take the escape before those of later steps.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn keep_symbols(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
+    let place = escapes.front(keep.count_ones() as usize);
+    store_some(place, _mm512_maskz_compress_epi8(keep, symbols));
 }
 
 /// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `i`; word `j` of `even` and `odd`
@@ -482,7 +496,7 @@ impl<'a> Decoder<'a> {
         while sink.left() {
             let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
             sink.put(symbols, lengths);
-            lanes.advance(lengths)?;
+            lanes.advance(&tables, lengths)?;
         }
         (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
@@ -500,7 +514,8 @@ impl<'a> Decoder<'a> {
         let mut padded = [0; LANES];
         store(&mut padded, symbols);
         out.copy_from_slice(&padded[..out.len()]);
-        lanes.advance(_mm512_maskz_mov_epi8(!(ALL << out.len()), lengths))?;
+        let lengths = _mm512_maskz_mov_epi8(!(ALL << out.len()), lengths);
+        lanes.advance(&tables, lengths)?;
         (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
     }
@@ -527,7 +542,9 @@ impl<'a> Decoder<'a> {
             first_sink.put(symbols, a_lengths);
             let (symbols, b_lengths) = b.look_up::<KIND>(&second_tables);
             second_sink.put(symbols, b_lengths);
-            if a.advance(a_lengths).is_err() || b.advance(b_lengths).is_err() {
+            if a.advance(&first_tables, a_lengths).is_err()
+                || b.advance(&second_tables, b_lengths).is_err()
+            {
                 break;
             }
             done += LANES;
@@ -629,6 +646,8 @@ const WIDE: u8 = 2;
 struct DecodeTables {
     symbols: [__m512i; 4],
     lengths: [__m512i; 4],
+    /// Bit 3 of every byte.
+    borrow: __m512i,
 }
 
 impl DecodeTables {
@@ -658,7 +677,9 @@ impl DecodeTables {
                 lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
             }
         }
-        Self { symbols, lengths }
+        // Were it known to the compiler, it would test for it in two instructions.
+        let borrow = std::hint::black_box(_mm512_set1_epi8(8));
+        Self { symbols, lengths, borrow }
     }
 
     /// Symbols and lengths of the codes that windows begin with.
@@ -765,10 +786,10 @@ impl<'a> DecoderLanes<'a> {
     /// Drops codes, and takes words where too few bits are left. A length of 0 leaves a lane as it is.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn advance(&mut self, lengths: __m512i) -> Result<()> {
+    fn advance(&mut self, tables: &DecodeTables, lengths: __m512i) -> Result<()> {
         let left = _mm512_sub_epi8(self.bits, lengths);
         // A borrow shows in bit 3; marks do not reach it.
-        let need = _mm512_test_epi8_mask(left, _mm512_set1_epi8(8));
+        let need = _mm512_test_epi8_mask(left, tables.borrow);
         let Some(end) = self.end.checked_sub(need.count_ones() as usize) else {
             return Err(out_of_words());
         };

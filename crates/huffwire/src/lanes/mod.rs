@@ -159,13 +159,13 @@ impl Escapes {
         self.start = self.bytes.len();
     }
 
+    /// Room for so many in front of those there are.
     #[inline]
-    fn push_front(&mut self, symbol: u8) {
+    fn front(&mut self, count: usize) -> &mut [u8] {
         // There never are more than `clear` made room for.
-        if let Some(start) = self.start.checked_sub(1) {
-            self.start = start;
-            self.bytes[start] = symbol;
-        }
+        let end = self.start;
+        self.start = end.saturating_sub(count);
+        &mut self.bytes[self.start..end]
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {

@@ -203,7 +203,7 @@ impl<W: Word> Encoder<W> {
                 // Most runs have none, which takes less time to find out than to pick them.
                 if run.iter().fold(false, |any, &symbol| any | chosen[usize::from(symbol)]) {
                     let chosen = run.iter().rev().filter(|symbol| chosen[usize::from(**symbol)]);
-                    chosen.for_each(|&symbol| escapes.push_front(symbol));
+                    chosen.for_each(|&symbol| escapes.front(1).fill(symbol));
                 }
             }
         }

@@ -2,7 +2,8 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m512i, _bzhi_u64, _mm512_loadu_si512, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
+    __m512i, _bzhi_u64, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8,
+    _mm512_storeu_si512,
 };
 
 /// Proof that this processor has AVX-512 F, BW, VL, VBMI and VBMI2, BMI2 and POPCNT.
@@ -63,4 +64,14 @@ pub(crate) fn load_some(bytes: &[u8]) -> __m512i {
 pub(crate) fn store(bytes: &mut [u8; 64], vector: __m512i) {
     // SAFETY: the exclusive reference covers the 64 bytes, and the instruction needs no alignment.
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
+}
+
+/// Puts the first bytes of a vector in memory: 64, or as many as there is room for.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn store_some(bytes: &mut [u8], vector: __m512i) {
+    let mask = _bzhi_u64(!0, bytes.len().min(64) as u32);
+    // SAFETY: a masked store does not touch what its mask leaves out, and the mask has as many bits as
+    // there are bytes.
+    unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask, vector) }
 }
