@@ -107,6 +107,9 @@ impl Plan {
     }
 }
 
+/// Books whose price is looked at with neighbouring bases, too.
+const FINALISTS: usize = 3;
+
 /// What a plan depends on beside the counts.
 pub(crate) struct Wish<'a> {
     pub(crate) platform: Platform,
@@ -143,11 +146,15 @@ impl Wish<'_> {
     }
 
     /// The resident book that costs least, and with which base.
+    ///
+    /// The mean is a good centre, its neighbours are sometimes better ones: where exactly the shape of the
+    /// distribution falls between two powers of two decides. They are tried with the books that fit
+    /// best where the mean is: a third of the time, for 0.02 points on the worst of the tensors measured.
     #[inline(always)]
     fn cheapest(&self, counts: &Counts) -> Option<(u8, u8)> {
         let alphabet = self.plane.alphabet();
         let centre = counts.centre();
-        let mut best: Option<(u64, u8, u8)> = None;
+        let mut best = [(u64::MAX, 0, 0); FINALISTS];
         for &number in self.candidates {
             let Ok(book) = self.set.book(number) else {
                 continue;
@@ -155,23 +162,32 @@ impl Wish<'_> {
             if book.lengths().alphabet() != alphabet {
                 continue;
             }
-            // The mean is a good centre, its neighbours are sometimes better ones: where exactly
-            // the shape of the distribution falls between two powers of two decides.
-            let shifts = if alphabet == Alphabet::Centred { -1..=1 } else { 0..=0 };
-            for shift in shifts {
-                let base = match alphabet {
-                    Alphabet::Centred => {
-                        centre.wrapping_sub(book.origin()).wrapping_add_signed(shift)
-                    }
-                    Alphabet::Plain { .. } => 0,
-                };
-                let price = self.price(book, base, counts);
-                if best.is_none_or(|(lowest, ..)| price < lowest) {
-                    best = Some((price, number, base));
+            let base = match alphabet {
+                Alphabet::Centred => centre.wrapping_sub(book.origin()),
+                Alphabet::Plain { .. } => 0,
+            };
+            let mut candidate = (self.price(book, base, counts), number, base);
+            for place in &mut best {
+                if candidate.0 < place.0 {
+                    std::mem::swap(place, &mut candidate);
                 }
             }
         }
-        best.map(|(_, number, base)| (number, base))
+        let mut winner = best[0];
+        if alphabet == Alphabet::Centred {
+            for (_, number, base) in best.into_iter().filter(|(price, ..)| *price < u64::MAX) {
+                let Ok(book) = self.set.book(number) else {
+                    continue;
+                };
+                for base in [base.wrapping_sub(1), base.wrapping_add(1)] {
+                    let price = self.price(book, base, counts);
+                    if price < winner.0 {
+                        winner = (price, number, base);
+                    }
+                }
+            }
+        }
+        (winner.0 < u64::MAX).then_some((winner.1, winner.2))
     }
 
     /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
