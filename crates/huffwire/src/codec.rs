@@ -12,6 +12,7 @@ use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
 use crate::format::checksum::crc32c;
 use crate::format::message;
 use crate::format::runs::EncodeScratch;
+use crate::lanes::Flow;
 use crate::planes::SymbolRule;
 use crate::platform::Platform;
 use crate::threads::{Team, Threads};
@@ -199,7 +200,7 @@ impl Encoder {
         let start = out.len();
         out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
         let (encoding, scratch) = self.encoding(element);
-        let length = encoding.encode(scratch.team.own(), bytes, &mut out[start..])?;
+        let length = encoding.encode(scratch.team.own(), bytes, Flow::Cached, &mut out[start..])?;
         out.truncate(start + length);
         Ok(length)
     }
@@ -213,7 +214,7 @@ impl Encoder {
             self.methods.push(Method::new(&self.set, element, tensor, rule, level, choice));
             self.methods.len() - 1
         });
-        (Encoding { set: &self.set, method: &self.methods[index], checksums }, &mut self.scratch)
+        (Encoding { set: &self.set, method: &self.methods[index], checksums, large: false }, &mut self.scratch)
     }
 }
 
@@ -223,24 +224,47 @@ pub(crate) struct Encoding<'a> {
     set: &'a CodebookSet,
     method: &'a Method,
     checksums: bool,
+    /// Whether the tensor is larger than caches are.
+    large: bool,
 }
 
-impl Encoding<'_> {
+/// Tensors of so many bytes come from memory and go there.
+const LARGE: usize = 48 << 20;
+
+impl<'a> Encoding<'a> {
+    /// The same for a tensor of so many bytes.
+    pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
+        self.large = bytes >= LARGE;
+        self
+    }
+
+    /// How to go about a block that `ahead` follows, and that is not needed again soon if it is `final`ly in
+    /// its place.
+    pub(crate) const fn flow<'b>(&self, ahead: &'b [u8], in_place: bool) -> Flow<'b> {
+        match (self.large, in_place && !self.checksums) {
+            (false, _) => Flow::Cached,
+            // The checksum is going to read what was written.
+            (true, false) => Flow::Fetching { ahead },
+            (true, true) => Flow::Streaming { ahead },
+        }
+    }
+
     /// Encodes one block, checksum (if any) in front; returns its length.
     pub(crate) fn encode(
         &self,
         encoder: &mut BlockEncoder,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
         if !self.checksums {
-            return encoder.encode(self.set, self.method, bytes, out);
+            return encoder.encode(self.set, self.method, bytes, flow, out);
         }
         let available = out.len();
         let Some((check, body)) = out.split_at_mut_checked(CHECKSUM_BYTES) else {
             return Err(Error::OutputTooSmall { needed: CHECKSUM_BYTES, available });
         };
-        let length = encoder.encode(self.set, self.method, bytes, body)?;
+        let length = encoder.encode(self.set, self.method, bytes, flow, body)?;
         check.copy_from_slice(&crc32c(&body[..length]).to_le_bytes());
         Ok(CHECKSUM_BYTES + length)
     }

@@ -21,12 +21,28 @@ pub(crate) fn draw_sample<'a>(
     if runs < 2 * wanted {
         return None;
     }
-    let run_bytes = RUN * unit_bytes;
-    sample.clear();
-    for index in 0..wanted {
-        // In the middle of the stretch that it stands for.
-        let start = (2 * index + 1) * runs / (2 * wanted) * run_bytes;
-        sample.extend_from_slice(&bytes[start..start + run_bytes]);
+    let size = RUN * unit_bytes;
+    sample.resize(wanted * size, 0);
+    // In the middle of the stretch that it stands for.
+    let start = |index| (2 * index + 1) * runs / (2 * wanted) * size;
+    match unit_bytes {
+        1 => draw::<RUN>(bytes, start, sample),
+        2 => draw::<{ 2 * RUN }>(bytes, start, sample),
+        4 => draw::<{ 4 * RUN }>(bytes, start, sample),
+        _ => {
+            for (index, run) in sample.chunks_exact_mut(size).enumerate() {
+                run.copy_from_slice(&bytes[start(index)..start(index) + size]);
+            }
+        }
     }
     Some(sample)
+}
+
+/// Copies runs of `N` bytes: a constant, since to call a function for so few takes longer than they do.
+fn draw<const N: usize>(bytes: &[u8], start: impl Fn(usize) -> usize, sample: &mut [u8]) {
+    for (index, run) in sample.as_chunks_mut::<N>().0.iter_mut().enumerate() {
+        if let Some(bytes) = bytes[start(index)..].first_chunk() {
+            *run = *bytes;
+        }
+    }
 }

@@ -149,6 +149,7 @@ pub(crate) fn encode(
     out[..HEADER_BYTES].copy_from_slice(&header.write());
     let block_bytes = Item::block_bytes(element, options.block_log2);
     let (encoding, scratch) = encoder.encoding(element);
+    let encoding = encoding.of_size(bytes.len());
     let length = runs::encode(encoding, scratch, block_bytes, bytes, &mut out[HEADER_BYTES..])?;
     Ok(HEADER_BYTES + length)
 }
@@ -158,18 +159,22 @@ pub(super) const fn blocks_capacity(blocks: usize, block_bytes: usize) -> usize 
     blocks * (2 * FIELD_BYTES + block::capacity(block_bytes))
 }
 
-/// Encodes consecutive blocks, all of a message or a run of them; returns their length.
+/// Encodes consecutive blocks, all of a message or a run of them; returns their length. `in_place` says that `out` is
+/// where they stay.
 pub(super) fn encode_blocks(
     encoding: Encoding<'_>,
     encoder: &mut BlockEncoder,
     block_bytes: usize,
     bytes: &[u8],
+    in_place: bool,
     out: &mut [u8],
 ) -> Result<usize> {
     let mut at = 0;
-    for bytes in bytes.chunks(block_bytes) {
+    let mut blocks = bytes.chunks(block_bytes).peekable();
+    while let Some(bytes) = blocks.next() {
         let (length_field, rest) = out[at..].split_at_mut(FIELD_BYTES);
-        let length = encoding.encode(encoder, bytes, rest)?;
+        let flow = encoding.flow(blocks.peek().unwrap_or(&&[][..]), in_place);
+        let length = encoding.encode(encoder, bytes, flow, rest)?;
         length_field.copy_from_slice(&(length as u32).to_le_bytes());
         at += FIELD_BYTES + length;
     }

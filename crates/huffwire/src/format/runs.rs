@@ -74,7 +74,7 @@ pub(super) fn encode(
     let EncodeScratch { team, buffers } = scratch;
     let Some(Shares { threads, run_bytes }) = Shares::new(team.size(), block_bytes, bytes.len())
     else {
-        return encode_blocks(encoding, team.own(), block_bytes, bytes, out);
+        return encode_blocks(encoding, team.own(), block_bytes, bytes, true, out);
     };
     buffers.resize_with(buffers.len().max(BUFFERS_PER_THREAD * threads), Vec::new);
     let room = blocks_capacity(run_bytes / block_bytes, block_bytes);
@@ -82,6 +82,7 @@ pub(super) fn encode(
     team.work(threads, |encoder| {
         let _guard = StopOnPanic(&assembly);
         while let Some(mut run) = assembly.take() {
+            let in_place = matches!(run.target, Target::Message(_));
             let out = match &mut run.target {
                 Target::Message(out) => out,
                 Target::Buffer(buffer) => {
@@ -90,7 +91,7 @@ pub(super) fn encode(
                     &mut buffer[..]
                 }
             };
-            match encode_blocks(encoding, encoder, block_bytes, run.bytes, out) {
+            match encode_blocks(encoding, encoder, block_bytes, run.bytes, in_place, out) {
                 Ok(length) => assembly.put(run, length),
                 Err(error) => assembly.fail(run.index, error),
             }

@@ -38,14 +38,16 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Escaped, Escapes, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room, no_sentinel,
+    Escaped, Escapes, Flow, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room, no_sentinel,
     out_of_words, wrong_end,
 };
 use crate::codebook::{Codebook, MARK, Tables};
 use crate::deal::avx512 as deal;
 use crate::error::Result;
 use crate::platform::Avx512;
-use crate::platform::avx512::{load, load_some, store, store_some};
+use crate::platform::avx512::{
+    Line, fence, fetch, fetch_to_write, lines, load, load_some, store, store_some, stream,
+};
 
 /// Bytes at odd places, as the mask of a vector.
 const ODD: __mmask64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -117,31 +119,57 @@ impl<'b> Encoder<'b> {
         unsafe {
             if self.wide {
                 self.push_partial::<true>(partial, stream, end, escapes)?;
-                self.push_whole::<true, false>(whole, &mut [], stream, end, escapes)
+                self.push_whole::<true, SYMBOLS>(whole, &mut [], &[], stream, end, escapes)
             } else {
                 self.push_partial::<false>(partial, stream, end, escapes)?;
-                self.push_whole::<false, false>(whole, &mut [], stream, end, escapes)
+                self.push_whole::<false, SYMBOLS>(whole, &mut [], &[], stream, end, escapes)
             }
         }
     }
 
     /// See [`super::Encoder::push_words`].
-    pub(super) fn push_words(
+    pub(super) fn push_words<'a>(
         &mut self,
-        words: &[u8],
+        words: &'a [u8],
         low: &mut [u8],
+        flow: Flow<'a>,
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
+        // All that is fetched should be there.
+        let or_words = |ahead: &'a [u8]| if ahead.len() < words.len() { words } else { ahead };
+        let ahead = match flow {
+            Flow::Cached => &[],
+            Flow::Fetching { ahead } | Flow::Streaming { ahead } => or_words(ahead),
+        };
         // SAFETY: the proof says that the processor has the instructions.
-        unsafe {
-            if self.wide {
-                self.push_whole::<true, true>(words, low, stream, end, escapes)
-            } else {
-                self.push_whole::<false, true>(words, low, stream, end, escapes)
+        let pushed = unsafe {
+            match (flow, self.wide) {
+                (Flow::Cached, false) => {
+                    self.push_whole::<false, WORDS>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Cached, true) => {
+                    self.push_whole::<true, WORDS>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Fetching { .. }, false) => {
+                    self.push_whole::<false, FETCHED>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Fetching { .. }, true) => {
+                    self.push_whole::<true, FETCHED>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Streaming { .. }, false) => {
+                    self.push_whole::<false, STREAMED>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Streaming { .. }, true) => {
+                    self.push_whole::<true, STREAMED>(words, low, ahead, stream, end, escapes)
+                }
             }
+        };
+        if let Flow::Streaming { .. } = flow {
+            fence();
         }
+        pushed
     }
 
     /// Symbols that do not make a step, if there are any.
@@ -172,13 +200,14 @@ impl<'b> Encoder<'b> {
         Ok(())
     }
 
-    /// Whole steps: symbols, or (`WORDS`) 16-bit words to be dealt, whose high bytes are the symbols and
-    /// whose low bytes go to `low`.
+    /// Whole steps: [`SYMBOLS`]; or 16-bit [`WORDS`] to be dealt, whose high bytes are the symbols and
+    /// whose low bytes go to `low`, perhaps with others [`FETCHED`] meanwhile, or [`STREAMED`] besides.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn push_whole<const WIDE: bool, const WORDS: bool>(
+    fn push_whole<const WIDE: bool, const INPUT: u8>(
         &mut self,
         input: &[u8],
         low: &mut [u8],
+        ahead: &[u8],
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
@@ -187,16 +216,22 @@ impl<'b> Encoder<'b> {
         let mut lanes = EncoderLanes::load(&self.lanes);
         let mut at = *end;
         let vectors = input.as_chunks::<64>().0;
-        let low = low.as_chunks_mut::<64>().0;
-        let steps = if WORDS { low.len().min(vectors.len() / 2) } else { vectors.len() };
+        let steps = if INPUT == SYMBOLS { vectors.len() } else { low.len().min(input.len() / 2) / 64 };
+        let mut places = match INPUT {
+            STREAMED => LowBytes::past_caches(&mut low[..64 * steps]),
+            _ => LowBytes::Cached(low.as_chunks_mut().0),
+        };
         for step in (0..steps).rev() {
-            let symbols = if WORDS {
-                let [a, b] = [&vectors[2 * step], &vectors[2 * step + 1]];
-                let (dealt_low, dealt_high) = tables.split(load(a), load(b));
-                store(&mut low[step], dealt_low);
-                dealt_high
-            } else {
+            let symbols = if INPUT == SYMBOLS {
                 load(&vectors[step])
+            } else {
+                let (low, high) = tables.split(load(&vectors[2 * step]), load(&vectors[2 * step + 1]));
+                if INPUT >= FETCHED {
+                    // Forwards: memory answers faster then.
+                    fetch(ahead, 128 * (steps - 1 - step));
+                }
+                places.put(step, low);
+                high
             };
             let (codes, lengths) = tables.look_up::<WIDE>(symbols);
             let keep = _mm512_movepi8_mask(lengths);
@@ -204,10 +239,14 @@ impl<'b> Encoder<'b> {
                 rarely();
                 keep_symbols(keep, symbols, escapes);
             }
+            if INPUT >= FETCHED {
+                fetch_to_write(stream, at + AHEAD);
+            }
             let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
             let Some(room) = room else { return Err(no_room(at + LANES, stream.len())) };
             at += lanes.step(codes, lengths, room);
         }
+        places.finish();
         *end = at;
         self.lanes = lanes.store();
         Ok(())
@@ -220,6 +259,81 @@ impl<'b> Encoder<'b> {
             unsafe { EncoderLanes::load(&self.lanes).finish(states) }
         }
     }
+}
+
+/// What [`Encoder::push_whole`] is given, as a constant for the compiler.
+const SYMBOLS: u8 = 0;
+const WORDS: u8 = 1;
+const FETCHED: u8 = 2;
+const STREAMED: u8 = 3;
+
+/// How far ahead room for the stream is fetched: some fifty steps.
+const AHEAD: usize = 1024;
+
+/// Where the low bytes of words go, from the last step to the first.
+enum LowBytes<'a> {
+    Cached(&'a mut [[u8; 64]]),
+    /// Line by line, if lines are where steps are.
+    Lines(&'a mut [Line]),
+    /// Line by line, each one made of two steps; `later` is the later one of the next.
+    Between { head: &'a mut [u8], lines: &'a mut [Line], tail: &'a mut [u8], later: Option<__m512i> },
+}
+
+impl<'a> LowBytes<'a> {
+    /// For whole steps.
+    fn past_caches(low: &'a mut [u8]) -> Self {
+        match lines(low) {
+            (head, lines, tail) if !head.is_empty() && !tail.is_empty() => {
+                Self::Between { head, lines, tail, later: None }
+            }
+            (_, lines, _) => Self::Lines(lines),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn put(&mut self, step: usize, low: __m512i) {
+        match self {
+            Self::Cached(places) => {
+                if let Some(place) = places.get_mut(step) {
+                    store(place, low);
+                }
+            }
+            Self::Lines(lines) => {
+                if let Some(line) = lines.get_mut(step) {
+                    stream(line, low);
+                }
+            }
+            Self::Between { head, lines, tail, later } => {
+                let across = across(head.len());
+                match later.replace(low) {
+                    Some(later) => {
+                        if let Some(line) = lines.get_mut(step) {
+                            stream(line, _mm512_permutex2var_epi8(low, across, later));
+                        }
+                    }
+                    None => store_some(tail, _mm512_permutexvar_epi8(across, low)),
+                }
+            }
+        }
+    }
+
+    /// After the first step.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn finish(self) {
+        if let Self::Between { head, later: Some(first), .. } = self {
+            store_some(head, first);
+        }
+    }
+}
+
+/// The 64 bytes of two vectors that begin with byte `from` of the first one.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn across(from: usize) -> __m512i {
+    let places = load(&std::array::from_fn(|i| i as u8));
+    _mm512_add_epi8(places, _mm512_set1_epi8(from as i8))
 }
 
 /// What symbols are looked up with.

@@ -173,6 +173,25 @@ impl Escapes {
     }
 }
 
+/// How elements and residue flow between memory and processor.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Flow<'a> {
+    /// Through the caches, where they are, or from where they will soon be read.
+    #[default]
+    Cached,
+    /// From memory: there is more than caches hold. `ahead` is what will be read next, to be fetched
+    /// meanwhile.
+    Fetching {
+        /// The next block.
+        ahead: &'a [u8],
+    },
+    /// The same, and what is written goes past the caches.
+    Streaming {
+        /// The next block.
+        ahead: &'a [u8],
+    },
+}
+
 /// Whether a platform's coders can deal words on their way, which saves a pass over them.
 pub(crate) const fn fuses(platform: Platform, limit: CodeLimit) -> bool {
     match (platform, limit) {
@@ -254,13 +273,14 @@ impl<'b> Encoder<'b> {
         &mut self,
         words: &[u8],
         low: &mut [u8],
+        flow: Flow<'_>,
         stream: &mut [u8],
         escapes: &mut Escapes,
     ) -> Result<()> {
         match &mut self.kernel {
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => {
-                kernel.push_words(words, low, stream, &mut self.end, escapes)
+                kernel.push_words(words, low, flow, stream, &mut self.end, escapes)
             }
             _ => Err(not_fused()),
         }
@@ -967,7 +987,14 @@ mod tests {
                         if fused {
                             dealt.fill(0);
                             let stream = &mut stream;
-                            encoder.push_words(&words, &mut dealt, stream, &mut escapes).unwrap();
+                            let ahead = &words[..];
+                            let flow = match base % 3 {
+                                0 => Flow::Cached,
+                                1 => Flow::Fetching { ahead },
+                                _ => Flow::Streaming { ahead },
+                            };
+                            let dealt = &mut dealt;
+                            encoder.push_words(&words, dealt, flow, stream, &mut escapes).unwrap();
                         } else {
                             encoder.push(&high, &mut stream, &mut escapes).unwrap();
                         }

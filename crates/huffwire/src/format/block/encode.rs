@@ -6,7 +6,7 @@ use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, dr
 use crate::codebook::{Codebook, CodebookSet, Lengths};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::lanes::{Escapes, INITIAL_BYTES};
+use crate::lanes::{Escapes, Flow, INITIAL_BYTES};
 use crate::planes::pack::packed_bytes;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
 use crate::platform::Platform;
@@ -112,13 +112,14 @@ impl BlockEncoder {
         set: &CodebookSet,
         method: &Method,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
         let (needed, available) = (capacity(bytes.len()), out.len());
         if available < needed {
             return Err(Error::OutputTooSmall { needed, available });
         }
-        match self.encode_layout(set, method, bytes, out) {
+        match self.encode_layout(set, method, bytes, flow, out) {
             Ok(Some(length)) if length < bound(bytes.len()) => return Ok(length),
             // What was chosen by a sample may turn out to be a bad choice, or not to fit at all.
             Ok(_) | Err(Error::OutputTooSmall { .. }) => {}
@@ -135,6 +136,7 @@ impl BlockEncoder {
         set: &CodebookSet,
         method: &Method,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         if method.samples() {
@@ -147,7 +149,7 @@ impl BlockEncoder {
                 Some(Some((scheme, plans, _))) => {
                     if let Some(coded) = self.one_pass(set, scheme, &plans) {
                         let scheme = (scheme, method.element.unit_bytes());
-                        let written = self.write_in_one_pass(set, scheme, &coded, bytes, out)?;
+                        let written = self.write_in_one_pass(set, scheme, &coded, bytes, flow, out)?;
                         if written.is_some() {
                             return Ok(written);
                         }
@@ -161,7 +163,7 @@ impl BlockEncoder {
         };
         if let Some(coded) = self.one_pass(set, scheme, &plans) {
             let scheme = (scheme, method.element.unit_bytes());
-            return self.write_in_one_pass(set, scheme, &coded, bytes, out);
+            return self.write_in_one_pass(set, scheme, &coded, bytes, flow, out);
         }
         if !planned && let Some(again) = self.plans_of(set, method, scheme, bytes, bytes.len()) {
             plans = again;

@@ -11,7 +11,7 @@ use crate::bytes;
 use crate::choose::{self, Coded, Coding, Source};
 use crate::codebook::{Alphabet, Codebook, CodebookSet, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::error::{Error, Result};
-use crate::lanes::{self, INITIAL_BYTES, SlotMap};
+use crate::lanes::{self, Flow, INITIAL_BYTES, SlotMap};
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 
@@ -129,6 +129,7 @@ impl BlockEncoder {
         (scheme, unit_bytes): (&Scheme, usize),
         coded: &Coded,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         let Source::Resident(number) = coded.source else {
@@ -170,7 +171,7 @@ impl BlockEncoder {
             if let Some(encoder) = encoder.as_mut().filter(|_| fused) {
                 let words = &bytes[from * unit_bytes..to * unit_bytes];
                 let low = &mut head[raw_at[0] + from..raw_at[0] + to];
-                encoder.push_words(words, low, stream, &mut self.escapes)?;
+                encoder.push_words(words, low, flow, stream, &mut self.escapes)?;
                 continue;
             }
             let mut slices: [&mut [u8]; MAX_PLANES] = Default::default();
