@@ -391,7 +391,7 @@ impl Decoder {
         element: ElementType,
         checksums: bool,
     ) -> (Decoding<'_>, &mut Team<BlockDecoder>) {
-        (Decoding { set: &self.set, element, checksums }, &mut self.team)
+        (Decoding { set: &self.set, element, checksums, large: false }, &mut self.team)
     }
 
     pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
@@ -410,9 +410,17 @@ pub(crate) struct Decoding<'a> {
     set: &'a CodebookSet,
     element: ElementType,
     checksums: bool,
+    /// Whether the tensor is larger than caches are.
+    large: bool,
 }
 
 impl Decoding<'_> {
+    /// The same for a tensor of so many bytes.
+    pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
+        self.large = bytes >= LARGE;
+        self
+    }
+
     /// Decodes one block, checksum (if any) in front.
     pub(crate) fn decode(
         &self,
@@ -428,7 +436,8 @@ impl Decoding<'_> {
         if out.len() as u64 > limit {
             return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
         }
-        decoder.decode(self.set, element, verified(self.checksums, block)?, out)
+        let block = verified(self.checksums, block)?;
+        decoder.decode(self.set, element, block, self.large, out)
     }
 
     /// Decodes two blocks of a message at a time, of which the first is number `index`.
@@ -443,11 +452,12 @@ impl Decoding<'_> {
         let second = verified(self.checksums, second);
         let Ok(second) = second else {
             let [out, _] = outs;
-            let decoded = decoder.decode(self.set, self.element, first, out);
+            let decoded = decoder.decode(self.set, self.element, first, self.large, out);
             decoded.map_err(|error| error.in_block(index))?;
             return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
         };
-        let decoded = decoder.decode_two(self.set, self.element, [first, second], outs);
+        let blocks = [first, second];
+        let decoded = decoder.decode_two(self.set, self.element, blocks, self.large, outs);
         decoded.map_err(|(which, error)| error.in_block(index + which as u64))
     }
 }

@@ -263,6 +263,7 @@ pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> R
     }
     let mut blocks = Blocks::new(&header, message)?;
     let (decoding, team) = decoder.decoding(header.element, header.checksums);
+    let decoding = decoding.of_size(needed);
     runs::decode(decoding, team, &mut blocks, out)?;
     blocks.finish()?;
     Ok(header)

@@ -508,15 +508,15 @@ pub(super) struct Decoder<'a> {
 
 /// Calls a method compiled for the kind of the decoder's book.
 macro_rules! dispatch {
-    ($decoder:expr, $method:ident::<_ $(, $words:literal)?>($($argument:expr),*)) => {{
+    ($decoder:expr, $method:ident::<_ $(, $output:ident)?>($($argument:expr),*)) => {{
         let decoder = &mut *$decoder;
         let _ = decoder.proof;
         // SAFETY: the proof says that the processor has the instructions.
         unsafe {
             match decoder.kind {
-                Kind::Narrow => decoder.$method::<NARROW $(, $words)?>($($argument),*),
-                Kind::Short => decoder.$method::<SHORT $(, $words)?>($($argument),*),
-                Kind::Wide => decoder.$method::<WIDE $(, $words)?>($($argument),*),
+                Kind::Narrow => decoder.$method::<NARROW $(, $output)?>($($argument),*),
+                Kind::Short => decoder.$method::<SHORT $(, $output)?>($($argument),*),
+                Kind::Wide => decoder.$method::<WIDE $(, $output)?>($($argument),*),
             }
         }
     }};
@@ -549,7 +549,7 @@ impl<'a> Decoder<'a> {
     pub(super) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
         let none = &mut Escaped { marks: None, left: &[], wrong: false };
         let (whole, partial) = symbols.split_at_mut(symbols.len() / LANES * LANES);
-        dispatch!(self, pull_whole::<_, false>(none, &[], whole))?;
+        dispatch!(self, pull_whole::<_, SYMBOLS>(none, &[], whole))?;
         dispatch!(self, pull_partial::<_>(partial))
     }
 
@@ -559,7 +559,11 @@ impl<'a> Decoder<'a> {
         escaped: &mut Escaped<'_>,
         words: Words<'_>,
     ) -> Result<()> {
-        dispatch!(self, pull_whole::<_, true>(escaped, words.low, words.words))
+        if words.streaming {
+            dispatch!(self, pull_whole::<_, STREAMED>(escaped, words.low, words.words))
+        } else {
+            dispatch!(self, pull_whole::<_, WORDS>(escaped, words.low, words.words))
+        }
     }
 
     /// Two planes side by side: the steps of one wait for each other less than half of the time.
@@ -572,7 +576,7 @@ impl<'a> Decoder<'a> {
             let none = Escaped { marks: None, left: &[], wrong: false };
             let escaped = [&mut none.clone(), &mut none.clone()];
             let outs = [&mut *first_symbols, &mut *second_symbols];
-            done = dispatch!(first, pull_both::<_, false>(second, escaped, [&[], &[]], outs));
+            done = dispatch!(first, pull_both::<_, SYMBOLS>(second, escaped, [&[], &[]], outs));
         }
         [first.pull(&mut first_symbols[done..]), second.pull(&mut second_symbols[done..])]
     }
@@ -587,18 +591,25 @@ impl<'a> Decoder<'a> {
         if first.kind == second.kind {
             let escaped = [&mut *first_escaped, &mut *second_escaped];
             let outs = [&mut *a.words, &mut *b.words];
-            done = dispatch!(first, pull_both::<_, true>(second, escaped, [a.low, b.low], outs));
+            let low = [a.low, b.low];
+            done = if a.streaming && b.streaming {
+                dispatch!(first, pull_both::<_, STREAMED>(second, escaped, low, outs))
+            } else {
+                dispatch!(first, pull_both::<_, WORDS>(second, escaped, low, outs))
+            };
         }
-        let [a, b] = [a, b].map(|Words { low, words }| Words {
+        let [a, b] = [a, b].map(|Words { low, words, streaming }| Words {
             low: &low[done..],
             words: &mut words[2 * done..],
+            streaming,
         });
         [first.pull_words(first_escaped, a), second.pull_words(second_escaped, b)]
     }
 
-    /// Whole steps: symbols, or (`WORDS`) 16-bit words of which these symbols are the high bytes.
+    /// Whole steps: [`SYMBOLS`], or 16-bit [`WORDS`] of which these symbols are the high bytes, perhaps
+    /// [`STREAMED`].
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_whole<const KIND: u8, const WORDS: bool>(
+    fn pull_whole<const KIND: u8, const OUTPUT: u8>(
         &mut self,
         escaped: &mut Escaped<'_>,
         low: &[u8],
@@ -606,12 +617,13 @@ impl<'a> Decoder<'a> {
     ) -> Result<()> {
         let tables = DecodeTables::new::<KIND>(self);
         let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
-        let mut sink = Sink::<WORDS>::new(escaped, low, out);
+        let mut sink = Sink::<OUTPUT>::new(escaped, low, out);
         while sink.left() {
             let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
             sink.put(symbols, lengths);
             lanes.advance(&tables, lengths)?;
         }
+        sink.finish();
         (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
     }
@@ -636,7 +648,7 @@ impl<'a> Decoder<'a> {
 
     /// As many steps as both have words for without looking; returns the number of symbols decoded.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_both<const KIND: u8, const WORDS: bool>(
+    fn pull_both<const KIND: u8, const OUTPUT: u8>(
         &mut self,
         second: &mut Self,
         [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
@@ -647,8 +659,8 @@ impl<'a> Decoder<'a> {
         let second_tables = DecodeTables::new::<KIND>(second);
         let mut a = DecoderLanes::load(&self.lanes, self.stream, self.end);
         let mut b = DecoderLanes::load(&second.lanes, second.stream, second.end);
-        let mut first_sink = Sink::<WORDS>::new(first_escaped, first_low, first_out);
-        let mut second_sink = Sink::<WORDS>::new(second_escaped, second_low, second_out);
+        let mut first_sink = Sink::<OUTPUT>::new(first_escaped, first_low, first_out);
+        let mut second_sink = Sink::<OUTPUT>::new(second_escaped, second_low, second_out);
         let mut done = 0;
         // With a group in the stream a step cannot run out of words.
         while a.end >= LANES && b.end >= LANES && first_sink.left() && second_sink.left() {
@@ -663,6 +675,8 @@ impl<'a> Decoder<'a> {
             }
             done += LANES;
         }
+        first_sink.finish();
+        second_sink.finish();
         (self.lanes, self.end) = (a.store(), a.end);
         (second.lanes, second.end) = (b.store(), b.end);
         done
@@ -687,49 +701,127 @@ impl<'a> Decoder<'a> {
 }
 
 /// Where the symbols of whole steps go.
-struct Sink<'a, 'e, const WORDS: bool> {
+struct Sink<'a, 'e, const OUTPUT: u8> {
     escaped: &'a mut Escaped<'e>,
     low: std::slice::Iter<'a, [u8; 64]>,
     out: std::slice::IterMut<'a, [u8; 64]>,
     pairs: std::slice::IterMut<'a, [[u8; 64]; 2]>,
+    lines: Lines<'a>,
 }
 
-impl<'a, 'e, const WORDS: bool> Sink<'a, 'e, WORDS> {
-    #[inline(always)]
+impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
-        let vectors = out.as_chunks_mut::<64>().0;
-        let (out, pairs) = if WORDS {
-            (Default::default(), vectors.as_chunks_mut::<2>().0.iter_mut())
-        } else {
-            (vectors.iter_mut(), Default::default())
-        };
-        Self { escaped, low: low.as_chunks().0.iter(), out, pairs }
+        let low = low.as_chunks().0.iter();
+        let (mut places, mut pairs) = (Default::default(), Default::default());
+        let mut lines = Lines::new(&mut []);
+        match OUTPUT {
+            SYMBOLS => places = out.as_chunks_mut::<64>().0.iter_mut(),
+            WORDS => pairs = out.as_chunks_mut::<64>().0.as_chunks_mut::<2>().0.iter_mut(),
+            _ => lines = Lines::new(out),
+        }
+        Self { escaped, low, out: places, pairs, lines }
     }
 
     /// Whether there is room for another step.
     #[inline(always)]
     fn left(&self) -> bool {
-        if WORDS { self.pairs.len() > 0 } else { self.out.len() > 0 }
+        match OUTPUT {
+            SYMBOLS => self.out.len() > 0,
+            WORDS => self.pairs.len() > 0,
+            _ => self.low.len() > 0,
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn put(&mut self, mut symbols: __m512i, lengths: __m512i) {
-        if !WORDS {
+        if OUTPUT == SYMBOLS {
             if let Some(place) = self.out.next() {
                 store(place, symbols);
             }
             return;
         }
-        let Some(([a, b], low)) = self.pairs.next().zip(self.low.next()) else { return };
         let marked = _mm512_movepi8_mask(lengths);
         if marked != 0 {
             rarely();
             symbols = replace_marked(self.escaped, symbols, marked);
         }
+        let Some(low) = self.low.next() else { return };
         let (first, second) = deal::merge_group(load(low), symbols);
-        store(a, first);
-        store(b, second);
+        if OUTPUT == STREAMED {
+            self.lines.put(first);
+            self.lines.put(second);
+        } else if let Some([a, b]) = self.pairs.next() {
+            store(a, first);
+            store(b, second);
+        }
+    }
+
+    /// After the last step.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn finish(self) {
+        if OUTPUT == STREAMED {
+            self.lines.finish();
+            fence();
+        }
+    }
+}
+
+/// Vectors on their way past the caches, line by line, each one made of two vectors where lines are not
+/// where vectors are.
+struct Lines<'a> {
+    head: &'a mut [u8],
+    lines: std::slice::IterMut<'a, Line>,
+    tail: &'a mut [u8],
+    /// The 64 bytes of the last vector and the next one that make the next line.
+    across: __m512i,
+    last: __m512i,
+    begun: bool,
+}
+
+impl<'a> Lines<'a> {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(out: &'a mut [u8]) -> Self {
+        let (head, lines, tail) = lines(out);
+        let across = across(head.len());
+        let last = _mm512_setzero_si512();
+        Self { head, lines: lines.iter_mut(), tail, across, last, begun: false }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn put(&mut self, vector: __m512i) {
+        if self.head.is_empty() {
+            if let Some(line) = self.lines.next() {
+                stream(line, vector);
+            }
+            return;
+        }
+        if !self.begun {
+            store_some(self.head, vector);
+        } else if let Some(line) = self.lines.next() {
+            stream(line, _mm512_permutex2var_epi8(self.last, self.across, vector));
+        }
+        (self.begun, self.last) = (true, vector);
+    }
+
+    /// The end of the last vector, if the lines before were filled.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn finish(self) {
+        if !self.begun {
+            return;
+        }
+        let end = _mm512_permutexvar_epi8(self.across, self.last);
+        match self.lines.into_slice() {
+            [] => store_some(self.tail, end),
+            // Not all was decoded; what comes next is going to be written over the rest of this line.
+            [next, ..] => store_some(next.start(64 - self.head.len()), end),
+        }
     }
 }
 

@@ -377,6 +377,8 @@ enum DecoderKernel<'a> {
 pub(crate) struct Words<'a> {
     pub(crate) low: &'a [u8],
     pub(crate) words: &'a mut [u8],
+    /// Whether the words go past the caches, since there are more than these can hold.
+    pub(crate) streaming: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -1015,7 +1017,8 @@ mod tests {
                 for (index, ((.., low), words)) in planes.iter().enumerate() {
                     let mut decoder = decoder(index);
                     let mut merged = vec![0; words.len()];
-                    let words_of = Words { low, words: &mut merged };
+                    let streaming = likely & 1 == 0;
+                    let words_of = Words { low, words: &mut merged, streaming };
                     prop_assert_eq!(decoder.pull_words(words_of), Ok(()));
                     prop_assert_eq!(decoder.finish(), Ok(INITIAL));
                     prop_assert!(merged == *words);
@@ -1024,7 +1027,8 @@ mod tests {
                 let mut merged = [0, 1].map(|index| vec![0; planes[index].1.len()]);
                 let [first, second] = &mut merged;
                 let pair = [(&planes[0].0.3, first), (&planes[1].0.3, second)];
-                let pair = pair.map(|(low, words)| Words { low, words });
+                let streaming = likely & 2 == 0;
+                let pair = pair.map(|(low, words)| Words { low, words, streaming });
                 let results = Decoder::pull_words_of_two([&mut a, &mut b], pair);
                 prop_assert!(results.iter().all(Result::is_ok));
                 prop_assert_eq!([a.finish(), b.finish()], [Ok(INITIAL), Ok(INITIAL)]);

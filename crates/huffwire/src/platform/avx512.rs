@@ -81,6 +81,13 @@ pub(crate) fn store_some(bytes: &mut [u8], vector: __m512i) {
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 
+impl Line {
+    /// The first bytes, at most 64.
+    pub(crate) fn start(&mut self, count: usize) -> &mut [u8] {
+        &mut self.0[..count.min(64)]
+    }
+}
+
 /// The cache lines that lie in a slice as wholes, and what lies before and after them.
 pub(crate) fn lines(bytes: &mut [u8]) -> (&mut [u8], &mut [Line], &mut [u8]) {
     // SAFETY: any bytes make a line.

@@ -67,14 +67,15 @@ struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
     fused: bool,
+    streaming: bool,
 }
 
 impl<'a> Progress<'a> {
-    fn begin(platform: Platform, pass: OnePass<'a>) -> Result<Self> {
+    fn begin(platform: Platform, pass: OnePass<'a>, streaming: bool) -> Result<Self> {
         let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
         let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
         let fused = pass.scheme.halves && lanes::fuses(platform, pass.book.limit());
-        Ok(Self { pass, lanes, fused })
+        Ok(Self { pass, lanes, fused, streaming })
     }
 
     /// The elements `from..to`, for a coder that merges on its way.
@@ -82,7 +83,8 @@ impl<'a> Progress<'a> {
     where
         'a: 'b,
     {
-        Words { low: &self.pass.raw[1][from..to], words: &mut out[2 * from..2 * to] }
+        let (low, words) = (&self.pass.raw[1][from..to], &mut out[2 * from..2 * to]);
+        Words { low, words, streaming: self.streaming }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -170,10 +172,15 @@ pub(super) struct Scratch {
 }
 
 impl BlockDecoder {
-    pub(super) fn decode_in_one_pass(&mut self, pass: OnePass<'_>, out: &mut [u8]) -> Result<()> {
+    pub(super) fn decode_in_one_pass(
+        &mut self,
+        pass: OnePass<'_>,
+        streaming: bool,
+        out: &mut [u8],
+    ) -> Result<()> {
         let platform = self.platform;
         let scratch = &mut self.scratch;
-        let mut block = Progress::begin(platform, pass)?;
+        let mut block = Progress::begin(platform, pass, streaming)?;
         let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
         for (from, to) in pieces(units, block.fused) {
             if block.fused && to < units {
@@ -194,12 +201,13 @@ impl BlockDecoder {
     pub(super) fn decode_two_in_one_pass(
         &mut self,
         [first, second]: [OnePass<'_>; 2],
+        streaming: bool,
         [first_out, second_out]: [&mut [u8]; 2],
     ) -> Result<()> {
         let platform = self.platform;
         let scratch = &mut self.scratch;
-        let mut first = Progress::begin(platform, first)?;
-        let mut second = Progress::begin(platform, second)?;
+        let mut first = Progress::begin(platform, first, streaming)?;
+        let mut second = Progress::begin(platform, second, streaming)?;
         let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
         let fused = first.fused && second.fused;
         let both = |[first, second]: [Result<()>; 2]| first.and(second);
