@@ -36,7 +36,7 @@ pub enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
     /// The cheapest of all books that fit the plane, priced on a sample: one unit in 16, but at least
-    /// 1024 and at most 4096, in runs of 64 spread evenly over the block. [`Level::Max`], which pays for every
+    /// 1024 and at most 2048, in runs of 64 spread evenly over the block. [`Level::Max`], which pays for every
     /// byte saved, looks at the whole block instead.
     #[default]
     Sample,

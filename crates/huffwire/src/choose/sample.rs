@@ -7,7 +7,7 @@ const RUN: usize = 64;
 const fn sample_runs(units: usize) -> usize {
     let sample = units / 16;
     let sample = if sample < 1024 { 1024 } else { sample };
-    if sample > 4096 { 4096 / RUN } else { sample / RUN }
+    if sample > 2048 { 2048 / RUN } else { sample / RUN }
 }
 
 /// Draws the sample of a block: runs of 64 units, spread evenly. `None` when that were the block, or nearly.
