@@ -12,6 +12,9 @@ const CARRY: i32 = 0xe8;
 
 /// Vectors counted at a time: few enough to stay in the L1 cache.
 const PIECE: usize = 64;
+/// So many groups of eight values take about as long as counting one by one.
+const FEW_GROUPS: u32 = 10;
+
 /// Vectors whose flags are added up before they are counted; pieces are multiples.
 const SIXTEEN: usize = 16;
 
@@ -53,6 +56,13 @@ fn histogram_with(bytes: &[u8]) -> [u32; 256] {
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn count_piece(piece: &[[u8; 64]], counts: &mut [u32; 256]) {
     let mut groups = groups_in(piece);
+    if groups.count_ones() > FEW_GROUPS {
+        // Many values: no two neighbours are likely to wait for the same counter.
+        for (total, count) in counts.iter_mut().zip(super::portable::histogram(piece.as_flattened())) {
+            *total += count;
+        }
+        return;
+    }
     while groups != 0 {
         let group = groups.trailing_zeros() as usize;
         groups &= groups - 1;
@@ -266,4 +276,34 @@ fn replace_with(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
         due += here.count_ones() as usize;
     }
     due + super::portable::replace(key, values.get(due..).unwrap_or(&[]), last)
+}
+
+pub(super) fn pack_bits(_proof: Avx512, symbols: &[u8], out: &mut [u8]) {
+    // SAFETY: the proof says that the processor has the instructions.
+    unsafe { pack_bits_with(symbols, out) }
+}
+
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn pack_bits_with(symbols: &[u8], out: &mut [u8]) {
+    let (vectors, last) = symbols.as_chunks::<64>();
+    let (words, last_out) = out.split_at_mut(out.len().min(8 * vectors.len()));
+    for (word, vector) in words.as_chunks_mut().0.iter_mut().zip(vectors) {
+        *word = _mm512_test_epi8_mask(load(vector), _mm512_set1_epi8(1)).to_le_bytes();
+    }
+    super::portable::pack_bits(last, last_out);
+}
+
+pub(super) fn unpack_bits(_proof: Avx512, packed: &[u8], symbols: &mut [u8]) {
+    // SAFETY: the proof says that the processor has the instructions.
+    unsafe { unpack_bits_with(packed, symbols) }
+}
+
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn unpack_bits_with(packed: &[u8], symbols: &mut [u8]) {
+    let (vectors, last) = symbols.as_chunks_mut::<64>();
+    let (words, last_packed) = packed.split_at(packed.len().min(8 * vectors.len()));
+    for (vector, word) in vectors.iter_mut().zip(words.as_chunks().0) {
+        store(vector, _mm512_maskz_set1_epi8(u64::from_le_bytes(*word), 1));
+    }
+    super::portable::unpack_bits(last_packed, last);
 }
