@@ -107,6 +107,23 @@ impl Plan {
     }
 }
 
+/// Whether a plane is so close to noise, by a sample of it, that a book made for it could not pay for
+/// itself: then the rest need not be counted.
+pub(crate) fn is_noise(platform: Platform, symbols: &[u8], width: u8) -> bool {
+    let mut sample = Vec::new();
+    let Some(sample) = draw_sample(symbols, 1, &mut sample) else { return false };
+    let counts = Counts::of(platform, sample, &[]);
+    let weights = std::array::from_fn::<_, 256, _>(|i| f64::from(counts.by_symbol()[i]));
+    let Some(pmf) = Pmf::from_weights(&weights) else { return false };
+    // Few symbols look less random than many of the same kind (Miller and Madow's correction).
+    let (distinct, total) = (1u32 << width, sample.len() as f64);
+    let bias = f64::from(distinct - 1) / (2.0 * total * std::f64::consts::LN_2);
+    f64::from(width) - pmf.entropy() - bias < NOISE_BITS
+}
+
+/// Bits per symbol that a book of 256 codes needs to save, in a block of 128 KiB, to pay for itself.
+const NOISE_BITS: f64 = 0.02;
+
 /// Books whose price is looked at with neighbouring bases, too.
 const FINALISTS: usize = 3;
 

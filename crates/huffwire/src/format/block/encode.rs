@@ -2,7 +2,7 @@
 
 use super::{VERBATIM, bound, capacity};
 use crate::bytes;
-use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample};
+use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample, is_noise};
 use crate::codebook::{Codebook, CodebookSet, Lengths};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
@@ -230,7 +230,9 @@ impl BlockEncoder {
         for (index, plane) in scheme.planes.iter().enumerate() {
             let symbols = &self.planes[index];
             let total = units * usize::from(plane.per_unit);
-            if plane.role == Role::Residue && method.level == Level::Fast {
+            if plane.role == Role::Residue
+                && (method.level == Level::Fast || is_noise(self.platform, symbols, plane.width))
+            {
                 plans[index] = Some(plan_residue(plane, symbols, total));
                 continue;
             }
