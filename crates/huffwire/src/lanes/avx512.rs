@@ -618,9 +618,9 @@ impl<'a> Decoder<'a> {
         let tables = DecodeTables::new::<KIND>(self);
         let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
         let mut sink = Sink::<OUTPUT>::new(escaped, low, out);
-        while sink.left() {
+        for step in 0..sink.steps() {
             let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
-            sink.put(symbols, lengths);
+            sink.put(step, symbols, lengths);
             lanes.advance(&tables, lengths)?;
         }
         sink.finish();
@@ -662,12 +662,18 @@ impl<'a> Decoder<'a> {
         let mut first_sink = Sink::<OUTPUT>::new(first_escaped, first_low, first_out);
         let mut second_sink = Sink::<OUTPUT>::new(second_escaped, second_low, second_out);
         let mut done = 0;
-        // With a group in the stream a step cannot run out of words.
-        while a.end >= LANES && b.end >= LANES && first_sink.left() && second_sink.left() {
+        let steps = first_sink.steps().min(second_sink.steps());
+        first_sink.cut(steps);
+        second_sink.cut(steps);
+        for step in 0..steps {
+            // With a group in the stream a step cannot run out of words.
+            if a.end < LANES || b.end < LANES {
+                break;
+            }
             let (symbols, a_lengths) = a.look_up::<KIND>(&first_tables);
-            first_sink.put(symbols, a_lengths);
+            first_sink.put(step, symbols, a_lengths);
             let (symbols, b_lengths) = b.look_up::<KIND>(&second_tables);
-            second_sink.put(symbols, b_lengths);
+            second_sink.put(step, symbols, b_lengths);
             if a.advance(&first_tables, a_lengths).is_err()
                 || b.advance(&second_tables, b_lengths).is_err()
             {
@@ -703,9 +709,9 @@ impl<'a> Decoder<'a> {
 /// Where the symbols of whole steps go.
 struct Sink<'a, 'e, const OUTPUT: u8> {
     escaped: &'a mut Escaped<'e>,
-    low: std::slice::Iter<'a, [u8; 64]>,
-    out: std::slice::IterMut<'a, [u8; 64]>,
-    pairs: std::slice::IterMut<'a, [[u8; 64]; 2]>,
+    low: &'a [[u8; 64]],
+    out: &'a mut [[u8; 64]],
+    pairs: &'a mut [[[u8; 64]; 2]],
     lines: Lines<'a>,
 }
 
@@ -713,32 +719,46 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
-        let low = low.as_chunks().0.iter();
-        let (mut places, mut pairs) = (Default::default(), Default::default());
-        let mut lines = Lines::new(&mut []);
+        let low = low.as_chunks().0;
+        let mut sink = Self { escaped, low, out: &mut [], pairs: &mut [], lines: Lines::new(&mut []) };
         match OUTPUT {
-            SYMBOLS => places = out.as_chunks_mut::<64>().0.iter_mut(),
-            WORDS => pairs = out.as_chunks_mut::<64>().0.as_chunks_mut::<2>().0.iter_mut(),
-            _ => lines = Lines::new(out),
+            SYMBOLS => sink.out = out.as_chunks_mut().0,
+            WORDS => sink.pairs = out.as_chunks_mut().0.as_chunks_mut().0,
+            _ => sink.lines = Lines::new(out),
         }
-        Self { escaped, low, out: places, pairs, lines }
+        let steps = sink.steps();
+        sink.cut(steps);
+        sink
     }
 
-    /// Whether there is room for another step.
+    /// Whole steps that there is room for.
     #[inline(always)]
-    fn left(&self) -> bool {
+    fn steps(&self) -> usize {
         match OUTPUT {
-            SYMBOLS => self.out.len() > 0,
-            WORDS => self.pairs.len() > 0,
-            _ => self.low.len() > 0,
+            SYMBOLS => self.out.len(),
+            WORDS => self.low.len().min(self.pairs.len()),
+            _ => self.low.len(),
+        }
+    }
+
+    /// Leaves no more than so many steps, so that the compiler sees that no access is out of bounds.
+    #[inline(always)]
+    fn cut(&mut self, steps: usize) {
+        match OUTPUT {
+            SYMBOLS => self.out = &mut std::mem::take(&mut self.out)[..steps],
+            WORDS => self.pairs = &mut std::mem::take(&mut self.pairs)[..steps],
+            _ => {}
+        }
+        if OUTPUT != SYMBOLS {
+            self.low = &self.low[..steps];
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn put(&mut self, mut symbols: __m512i, lengths: __m512i) {
+    fn put(&mut self, step: usize, mut symbols: __m512i, lengths: __m512i) {
         if OUTPUT == SYMBOLS {
-            if let Some(place) = self.out.next() {
+            if let Some(place) = self.out.get_mut(step) {
                 store(place, symbols);
             }
             return;
@@ -748,12 +768,12 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
             rarely();
             symbols = replace_marked(self.escaped, symbols, marked);
         }
-        let Some(low) = self.low.next() else { return };
+        let Some(low) = self.low.get(step) else { return };
         let (first, second) = deal::merge_group(load(low), symbols);
         if OUTPUT == STREAMED {
             self.lines.put(first);
             self.lines.put(second);
-        } else if let Some([a, b]) = self.pairs.next() {
+        } else if let Some([a, b]) = self.pairs.get_mut(step) {
             store(a, first);
             store(b, second);
         }
@@ -1001,10 +1021,9 @@ impl<'a> DecoderLanes<'a> {
         };
         self.end = end;
         // Loaded as late as this, the words have a whole step to be dealt before anybody looks at them.
-        let from = &self.stream[end.min(self.stream.len())..];
-        let words = match from.first_chunk() {
+        let words = match self.stream.get(end..end + LANES).and_then(<[u8]>::first_chunk) {
             Some(words) => load(words),
-            None => load_some(from),
+            None => load_some(self.stream.get(end..).unwrap_or(&[])),
         };
         self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
         self.low = _mm512_mask_mov_epi8(self.low, need, self.reserve);
