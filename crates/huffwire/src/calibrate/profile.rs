@@ -107,7 +107,7 @@ impl Profile {
                 } else {
                     nonzero.clear();
                 }
-                let counts = Counts::of(platform, &planes[index], nonzero);
+                let counts = Counts::of(platform, &planes[index], nonzero, 1);
                 counts.add_to(&mut profile.planes[index]);
             }
         }

@@ -23,28 +23,26 @@ pub(crate) struct Counts {
     nonzero: u32,
     /// How many symbols each one counted stands for.
     factor: u32,
+    /// Occurrences of the commonest symbol.
+    most: u32,
 }
 
 impl Counts {
-    /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
-    /// none.
-    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8]) -> Self {
+    /// Counts symbols, of which each one stands for `factor` where they are a sample. `nonzero` is 0 where the
+    /// whole element is an exact zero; empty when there is none.
+    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8], factor: u32) -> Self {
         let mut histogram = bytes::histogram(platform, symbols);
         platform.run(|| {
             let zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
             histogram[0] -= zeros;
+            let most = histogram.iter().fold(0, |most, &count| count.max(most));
             let mut by_symbol = [0; 256 + SLOTS];
             by_symbol[..256].copy_from_slice(&histogram);
             by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
             let small = (symbols.len() <= i16::MAX as usize).then(|| by_symbol.map(|c| c as i16));
-            Self { by_symbol, small, zeros, nonzero: symbols.len() as u32 - zeros, factor: 1 }
+            let nonzero = symbols.len() as u32 - zeros;
+            Self { by_symbol, small, zeros, nonzero, factor, most }
         })
-    }
-
-    /// The same for a plane of which this was a sample: `factor` times as much of everything.
-    pub(crate) const fn times(mut self, factor: u32) -> Self {
-        self.factor = factor;
-        self
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -72,11 +70,11 @@ impl Counts {
 
     /// The one symbol that everything is, if so.
     pub(crate) fn constant(&self) -> Option<u8> {
-        let most = self.by_symbol().iter().fold(0, |most, &count| most.max(count));
-        if most != self.nonzero {
+        if self.most != self.nonzero {
             return None;
         }
-        let symbol = self.by_symbol().iter().position(|&count| count == most && most > 0);
+        let only = |&count: &u32| count == self.most && count > 0;
+        let symbol = self.by_symbol().iter().position(only);
         let symbol = symbol.map_or(0, |symbol| symbol as u8);
         (self.zeros == 0 || symbol == 0).then_some(symbol)
     }

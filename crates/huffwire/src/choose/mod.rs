@@ -112,7 +112,7 @@ impl Plan {
 pub(crate) fn is_noise(platform: Platform, symbols: &[u8], width: u8) -> bool {
     let mut sample = Vec::new();
     let Some(sample) = draw_sample(symbols, 1, &mut sample) else { return false };
-    let counts = Counts::of(platform, sample, &[]);
+    let counts = Counts::of(platform, sample, &[], 1);
     let weights = std::array::from_fn::<_, 256, _>(|i| f64::from(counts.by_symbol()[i]));
     let Some(pmf) = Pmf::from_weights(&weights) else { return false };
     // Few symbols look less random than many of the same kind (Miller and Madow's correction).
@@ -171,7 +171,10 @@ impl Wish<'_> {
     fn cheapest(&self, counts: &Counts) -> Option<(u8, u8)> {
         let alphabet = self.plane.alphabet();
         let centre = counts.centre();
-        let mut best = [(u64::MAX, 0, 0); FINALISTS];
+        // Price, number and base as one number: the best ones are found without a branch.
+        let packed = |price: u64, number: u8, base: u8| price << 16 | u64::from(number) << 8 | u64::from(base);
+        let unpacked = |packed: u64| ((packed >> 8) as u8, packed as u8);
+        let mut best = [u64::MAX; FINALISTS];
         for &number in self.candidates {
             let Ok(book) = self.set.book(number) else {
                 continue;
@@ -179,32 +182,28 @@ impl Wish<'_> {
             if book.lengths().alphabet() != alphabet {
                 continue;
             }
-            let base = match alphabet {
+            let base: u8 = match alphabet {
                 Alphabet::Centred => centre.wrapping_sub(book.origin()),
                 Alphabet::Plain { .. } => 0,
             };
-            let mut candidate = (self.price(book, base, counts), number, base);
+            let mut candidate = packed(self.price(book, base, counts), number, base);
             for place in &mut best {
-                if candidate.0 < place.0 {
-                    std::mem::swap(place, &mut candidate);
-                }
+                (*place, candidate) = (candidate.min(*place), candidate.max(*place));
             }
         }
         let mut winner = best[0];
         if alphabet == Alphabet::Centred {
-            for (_, number, base) in best.into_iter().filter(|(price, ..)| *price < u64::MAX) {
+            for finalist in best.into_iter().filter(|packed| *packed < u64::MAX) {
+                let (number, base) = unpacked(finalist);
                 let Ok(book) = self.set.book(number) else {
                     continue;
                 };
                 for base in [base.wrapping_sub(1), base.wrapping_add(1)] {
-                    let price = self.price(book, base, counts);
-                    if price < winner.0 {
-                        winner = (price, number, base);
-                    }
+                    winner = winner.min(packed(self.price(book, base, counts), number, base));
                 }
             }
         }
-        (winner.0 < u64::MAX).then_some((winner.1, winner.2))
+        (winner < u64::MAX).then(|| unpacked(winner))
     }
 
     /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.

@@ -95,7 +95,7 @@ impl CodebookSet {
     /// [`Error::UnknownCodebook`] when the set has none.
     pub fn book(&self, number: u8) -> Result<&Codebook> {
         let held = self.books.len();
-        self.books.get(usize::from(number)).ok_or(Error::UnknownCodebook { number, held })
+        self.books.get(usize::from(number)).ok_or_else(|| Error::UnknownCodebook { number, held })
     }
 
     /// What the books are for.

@@ -237,7 +237,7 @@ impl BlockEncoder {
                 continue;
             }
             let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
-            let counts = Counts::of(self.platform, symbols, nonzero).times(factor);
+            let counts = Counts::of(self.platform, symbols, nonzero, factor);
             let later = scheme.planes[index + 1..].iter();
             let later = later.map(|p| packed_bytes(units * usize::from(p.per_unit), p.width));
             let wish = Wish {

@@ -158,8 +158,9 @@ impl BlockEncoder {
         let states_bytes = lanes::states_bytes(book.limit());
         let stream_at = states_at + states_bytes;
         let available = out.len();
-        let too_small = Error::OutputTooSmall { needed: stream_at, available };
-        let (head, stream) = out.split_at_mut_checked(stream_at).ok_or(too_small)?;
+        let Some((head, stream)) = out.split_at_mut_checked(stream_at) else {
+            return Err(Error::OutputTooSmall { needed: stream_at, available });
+        };
 
         let per_unit = usize::from(plane.per_unit);
         self.escapes.clear(units * per_unit);
