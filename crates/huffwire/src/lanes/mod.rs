@@ -367,8 +367,8 @@ pub(crate) struct Decoder<'a> {
 
 #[derive(Debug)]
 enum DecoderKernel<'a> {
-    Short(portable::Decoder<'a, portable::Short>),
-    Long(portable::Decoder<'a, portable::Long>),
+    Short(portable::ShortDecoder<'a>),
+    Long(portable::LongDecoder<'a>),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Decoder<'a>),
 }
@@ -409,10 +409,10 @@ impl<'a> Decoder<'a> {
                 DecoderKernel::Avx512(kernel?)
             }
             (_, Some(_)) => {
-                DecoderKernel::Short(portable::Decoder::new(book, base, states, stream)?)
+                DecoderKernel::Short(portable::ShortDecoder::new(book, base, states, stream)?)
             }
             (_, None) => {
-                DecoderKernel::Long(portable::Decoder::new(book, base, states, stream)?)
+                DecoderKernel::Long(portable::LongDecoder::new(book, base, states, stream)?)
             }
         };
         Ok(Self { platform, kernel, escaped: Escaped::new(book, reading) })
