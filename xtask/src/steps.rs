@@ -55,7 +55,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Step> {
 
 /// The instruction sets that the library has kernels for, as the values of
 /// `HUFFWIRE_PLATFORM`. A new one adds its name here, and `unit` tests it too.
-const PLATFORMS: &[&str] = &["portable", "avx512"];
+const PLATFORMS: &[&str] = &["portable", "avx2", "avx512"];
 
 /// Processors other than this one for which the library must compile.
 const OTHER_TARGETS: &[&str] = &["aarch64-unknown-linux-gnu"];

@@ -72,9 +72,9 @@ pub use element::{ElementType, UnknownElementType};
 pub use error::{Error, Result};
 pub use format::{file, message};
 pub use planes::{Layout, SymbolRule};
-#[cfg(target_arch = "x86_64")]
-pub use platform::Avx512;
 pub use platform::Platform;
+#[cfg(target_arch = "x86_64")]
+pub use platform::{Avx2, Avx512};
 pub use threads::Threads;
 
 /// The examples of the README are tests.

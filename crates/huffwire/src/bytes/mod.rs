@@ -3,6 +3,8 @@
 //! Each has a portable version, which defines it, and one for each instruction set that does better.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
@@ -13,6 +15,8 @@ macro_rules! dispatch {
     ($platform:ident, $kernel:ident($($argument:expr),*)) => {
         match $platform {
             Platform::Portable => portable::$kernel($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Platform::Avx2(proof) => avx2::$kernel(proof, $($argument),*),
             #[cfg(target_arch = "x86_64")]
             Platform::Avx512(proof) => avx512::$kernel(proof, $($argument),*),
         }

@@ -18,6 +18,8 @@
 //! exponent to the top.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod portable;
 
@@ -32,6 +34,8 @@ pub(crate) const GROUP: usize = 64;
 pub(crate) fn split16(platform: Platform, words: &[u8], low: &mut [u8], high: &mut [u8]) {
     match platform {
         #[cfg(target_arch = "x86_64")]
+        Platform::Avx2(proof) => avx2::split16(proof, words, low, high),
+        #[cfg(target_arch = "x86_64")]
         Platform::Avx512(proof) => avx512::split16(proof, words, low, high),
         _ => platform.run(|| portable::split16(words, low, high)),
     }
@@ -40,6 +44,8 @@ pub(crate) fn split16(platform: Platform, words: &[u8], low: &mut [u8], high: &m
 /// The inverse of [`split16`].
 pub(crate) fn merge16(platform: Platform, low: &[u8], high: &[u8], words: &mut [u8]) {
     match platform {
+        #[cfg(target_arch = "x86_64")]
+        Platform::Avx2(proof) => avx2::merge16(proof, low, high, words),
         #[cfg(target_arch = "x86_64")]
         Platform::Avx512(proof) => avx512::merge16(proof, low, high, words),
         _ => platform.run(|| portable::merge16(low, high, words)),
@@ -52,6 +58,8 @@ pub(crate) fn merge16(platform: Platform, low: &[u8], high: &[u8], words: &mut [
 pub(crate) fn split32(platform: Platform, words: &[u8], bytes: [&mut [u8]; 4]) {
     match platform {
         #[cfg(target_arch = "x86_64")]
+        Platform::Avx2(proof) => avx2::split32(proof, words, bytes),
+        #[cfg(target_arch = "x86_64")]
         Platform::Avx512(proof) => avx512::split32(proof, words, bytes),
         _ => platform.run(|| portable::split32(words, bytes)),
     }
@@ -60,6 +68,8 @@ pub(crate) fn split32(platform: Platform, words: &[u8], bytes: [&mut [u8]; 4]) {
 /// The inverse of [`split32`].
 pub(crate) fn merge32(platform: Platform, bytes: [&[u8]; 4], words: &mut [u8]) {
     match platform {
+        #[cfg(target_arch = "x86_64")]
+        Platform::Avx2(proof) => avx2::merge32(proof, bytes, words),
         #[cfg(target_arch = "x86_64")]
         Platform::Avx512(proof) => avx512::merge32(proof, bytes, words),
         _ => platform.run(|| portable::merge32(bytes, words)),

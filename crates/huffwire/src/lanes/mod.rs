@@ -66,6 +66,8 @@
 //! writes the same bytes, and the one in portable safe Rust (`portable.rs`) defines them.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
@@ -214,6 +216,8 @@ enum EncoderKernel<'b> {
     Short(portable::Encoder<portable::Short>),
     Long(portable::Encoder<portable::Long>),
     #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Encoder),
+    #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Encoder<'b>),
 }
 
@@ -227,18 +231,28 @@ impl<'b> Encoder<'b> {
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
     ) -> Self {
-        let kernel = match (platform, book.tables()) {
-            #[cfg(target_arch = "x86_64")]
-            (Platform::Avx512(proof), Some(tables)) => EncoderKernel::Avx512(
-                avx512::Encoder::new(proof, book, tables, map, initial, keep_escapes),
-            ),
-            (_, Some(_)) => {
-                EncoderKernel::Short(portable::Encoder::new(book, map, initial, keep_escapes))
-            }
-            (_, None) => {
-                EncoderKernel::Long(portable::Encoder::new(book, map, initial, keep_escapes))
-            }
-        };
+        let kernel =
+            match (platform, book.tables()) {
+                #[cfg(target_arch = "x86_64")]
+                (Platform::Avx2(proof), Some(tables)) => EncoderKernel::Avx2(avx2::Encoder::new(
+                    proof,
+                    tables,
+                    book,
+                    map,
+                    initial,
+                    keep_escapes,
+                )),
+                #[cfg(target_arch = "x86_64")]
+                (Platform::Avx512(proof), Some(tables)) => EncoderKernel::Avx512(
+                    avx512::Encoder::new(proof, book, tables, map, initial, keep_escapes),
+                ),
+                (_, Some(_)) => {
+                    EncoderKernel::Short(portable::Encoder::new(book, map, initial, keep_escapes))
+                }
+                (_, None) => {
+                    EncoderKernel::Long(portable::Encoder::new(book, map, initial, keep_escapes))
+                }
+            };
         Self { kernel, end: 0 }
     }
 
@@ -259,6 +273,8 @@ impl<'b> Encoder<'b> {
         match &mut self.kernel {
             EncoderKernel::Short(kernel) => kernel.push(symbols, stream, end, escapes),
             EncoderKernel::Long(kernel) => kernel.push(symbols, stream, end, escapes),
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx2(kernel) => kernel.push(symbols, stream, end, escapes),
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => kernel.push(symbols, stream, end, escapes),
         }
@@ -291,6 +307,8 @@ impl<'b> Encoder<'b> {
         match &self.kernel {
             EncoderKernel::Short(kernel) => kernel.finish(states),
             EncoderKernel::Long(kernel) => kernel.finish(states),
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx2(kernel) => kernel.finish(states),
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => kernel.finish(states),
         }
@@ -366,9 +384,15 @@ pub(crate) struct Decoder<'a> {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are two at most, and a block allocates nothing"
+)]
 enum DecoderKernel<'a> {
-    Short(portable::Decoder<'a, portable::Short>),
-    Long(portable::Decoder<'a, portable::Long>),
+    Short(portable::ShortDecoder<'a>),
+    Long(portable::LongDecoder<'a>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Decoder<'a>),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Decoder<'a>),
 }
@@ -404,15 +428,19 @@ impl<'a> Decoder<'a> {
         };
         let kernel = match (platform, book.tables()) {
             #[cfg(target_arch = "x86_64")]
+            (Platform::Avx2(proof), Some(_)) => {
+                DecoderKernel::Avx2(avx2::Decoder::new(proof, book, base, states, stream)?)
+            }
+            #[cfg(target_arch = "x86_64")]
             (Platform::Avx512(proof), Some(tables)) => {
                 let kernel = avx512::Decoder::new(proof, book, tables, reading, states, stream);
                 DecoderKernel::Avx512(kernel?)
             }
             (_, Some(_)) => {
-                DecoderKernel::Short(portable::Decoder::new(book, base, states, stream)?)
+                DecoderKernel::Short(portable::ShortDecoder::new(book, base, states, stream)?)
             }
             (_, None) => {
-                DecoderKernel::Long(portable::Decoder::new(book, base, states, stream)?)
+                DecoderKernel::Long(portable::LongDecoder::new(book, base, states, stream)?)
             }
         };
         Ok(Self { platform, kernel, escaped: Escaped::new(book, reading) })
@@ -426,6 +454,8 @@ impl<'a> Decoder<'a> {
         match &mut self.kernel {
             DecoderKernel::Short(kernel) => kernel.pull(symbols),
             DecoderKernel::Long(kernel) => kernel.pull(symbols),
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx2(kernel) => kernel.pull(symbols),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.pull(symbols),
         }?;
@@ -491,6 +521,8 @@ impl<'a> Decoder<'a> {
         let initial = match &self.kernel {
             DecoderKernel::Short(kernel) => kernel.finish(),
             DecoderKernel::Long(kernel) => kernel.finish(),
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx2(kernel) => kernel.finish(),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.finish(),
         }?;
@@ -813,7 +845,8 @@ mod tests {
         (slots[0], slots[64]) = (0, 1);
         let (states, stream) = round_trip(&book, &slots);
         assert!(stream.is_empty(), "five bits fit the window of lane 0");
-        let initial = |lane: usize| u32::from(INITIAL[lane]) | u32::from(INITIAL[LANES + lane]) << 8;
+        let initial =
+            |lane: usize| u32::from(INITIAL[lane]) | u32::from(INITIAL[LANES + lane]) << 8;
         let first = 1 << 21 | 0b0_10_11 << 16 | initial(0);
         assert_eq!(state(&states, 0), first, "sentinel, then the codes in decoding order");
         assert_eq!(state(&states, 1), 1 << 20 | 0b11_11 << 16 | initial(1));

@@ -4,12 +4,16 @@
 //! differs. Code that a platform has no kernel for runs as on [`Platform::Portable`].
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 
@@ -36,6 +40,9 @@ const VARIABLE: &str = "HUFFWIRE_PLATFORM";
 pub enum Platform {
     /// Whatever the program was compiled for: safe Rust that defines the bytes.
     Portable,
+    /// AVX2 with BMI2 (Intel since Haswell, AMD since Zen).
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
     /// AVX-512 with VBMI2 (Intel since Ice Lake, AMD since Zen 4).
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
@@ -46,7 +53,9 @@ impl Platform {
     pub fn available() -> impl Iterator<Item = Self> {
         let portable = std::iter::once(Self::Portable);
         #[cfg(target_arch = "x86_64")]
-        let portable = portable.chain(Avx512::detect().map(Self::Avx512));
+        let portable = portable
+            .chain(Avx2::detect().map(Self::Avx2))
+            .chain(Avx512::detect().map(Self::Avx512));
         portable
     }
 
@@ -81,15 +90,19 @@ impl Platform {
         match self {
             Self::Portable => function(),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2(proof) => proof.run(function),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(proof) => proof.run(function),
         }
     }
 
-    /// The platform's name: `portable`, `avx512`.
+    /// The platform's name: `portable`, `avx2`, `avx512`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
         }
