@@ -2,6 +2,7 @@
 
 mod builtin;
 mod fuzz;
+mod kernels;
 mod shell;
 mod steps;
 mod suite;

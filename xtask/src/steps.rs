@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::builtin;
 use crate::fuzz;
+use crate::kernels;
 use crate::shell::{cargo, output, program, run};
 
 /// One thing that must hold of the repository.
@@ -36,6 +37,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "books",
         about: "the built-in codebooks are what their program makes",
         run: builtin::check,
+    },
+    Step {
+        name: "kernels",
+        about: "the hot kernels are inlined and gather nothing",
+        run: kernels::check,
     },
     Step { name: "targets", about: "the library compiles for other processors", run: targets },
     Step {

@@ -214,7 +214,10 @@ impl Encoder {
             self.methods.push(Method::new(&self.set, element, tensor, rule, level, choice));
             self.methods.len() - 1
         });
-        (Encoding { set: &self.set, method: &self.methods[index], checksums, large: false }, &mut self.scratch)
+        (
+            Encoding { set: &self.set, method: &self.methods[index], checksums, large: false },
+            &mut self.scratch,
+        )
     }
 }
 

@@ -58,7 +58,9 @@ fn count_piece(piece: &[[u8; 64]], counts: &mut [u32; 256]) {
     let mut groups = groups_in(piece);
     if groups.count_ones() > FEW_GROUPS {
         // Many values: no two neighbours are likely to wait for the same counter.
-        for (total, count) in counts.iter_mut().zip(super::portable::histogram(piece.as_flattened())) {
+        for (total, count) in
+            counts.iter_mut().zip(super::portable::histogram(piece.as_flattened()))
+        {
             *total += count;
         }
         return;

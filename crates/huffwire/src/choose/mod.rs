@@ -172,7 +172,9 @@ impl Wish<'_> {
         let alphabet = self.plane.alphabet();
         let centre = counts.centre();
         // Price, number and base as one number: the best ones are found without a branch.
-        let packed = |price: u64, number: u8, base: u8| price << 16 | u64::from(number) << 8 | u64::from(base);
+        let packed = |price: u64, number: u8, base: u8| {
+            price << 16 | u64::from(number) << 8 | u64::from(base)
+        };
         let unpacked = |packed: u64| ((packed >> 8) as u8, packed as u8);
         let mut best = [u64::MAX; FINALISTS];
         for &number in self.candidates {

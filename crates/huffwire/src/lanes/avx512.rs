@@ -38,8 +38,8 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Escaped, Escapes, Flow, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room, no_sentinel,
-    out_of_words, wrong_end,
+    Escaped, Escapes, Flow, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room,
+    no_sentinel, out_of_words, wrong_end,
 };
 use crate::codebook::{Codebook, MARK, Tables};
 use crate::deal::avx512 as deal;
@@ -216,7 +216,8 @@ impl<'b> Encoder<'b> {
         let mut lanes = EncoderLanes::load(&self.lanes);
         let mut at = *end;
         let vectors = input.as_chunks::<64>().0;
-        let steps = if INPUT == SYMBOLS { vectors.len() } else { low.len().min(input.len() / 2) / 64 };
+        let steps =
+            if INPUT == SYMBOLS { vectors.len() } else { low.len().min(input.len() / 2) / 64 };
         let mut places = match INPUT {
             STREAMED => LowBytes::past_caches(&mut low[..64 * steps]),
             _ => LowBytes::Cached(low.as_chunks_mut().0),
@@ -225,7 +226,8 @@ impl<'b> Encoder<'b> {
             let symbols = if INPUT == SYMBOLS {
                 load(&vectors[step])
             } else {
-                let (low, high) = tables.split(load(&vectors[2 * step]), load(&vectors[2 * step + 1]));
+                let (low, high) =
+                    tables.split(load(&vectors[2 * step]), load(&vectors[2 * step + 1]));
                 if INPUT >= FETCHED {
                     // Forwards: memory answers faster then.
                     fetch(ahead, 128 * (steps - 1 - step));
@@ -276,7 +278,12 @@ enum LowBytes<'a> {
     /// Line by line, if lines are where steps are.
     Lines(&'a mut [Line]),
     /// Line by line, each one made of two steps; `later` is the later one of the next.
-    Between { head: &'a mut [u8], lines: &'a mut [Line], tail: &'a mut [u8], later: Option<__m512i> },
+    Between {
+        head: &'a mut [u8],
+        lines: &'a mut [Line],
+        tail: &'a mut [u8],
+        later: Option<__m512i>,
+    },
 }
 
 impl<'a> LowBytes<'a> {
@@ -554,11 +561,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// See [`super::Decoder::pull_words`].
-    pub(super) fn pull_words(
-        &mut self,
-        escaped: &mut Escaped<'_>,
-        words: Words<'_>,
-    ) -> Result<()> {
+    pub(super) fn pull_words(&mut self, escaped: &mut Escaped<'_>, words: Words<'_>) -> Result<()> {
         if words.streaming {
             dispatch!(self, pull_whole::<_, STREAMED>(escaped, words.low, words.words))
         } else {
@@ -720,7 +723,8 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
         let low = low.as_chunks().0;
-        let mut sink = Self { escaped, low, out: &mut [], pairs: &mut [], lines: Lines::new(&mut []) };
+        let mut sink =
+            Self { escaped, low, out: &mut [], pairs: &mut [], lines: Lines::new(&mut []) };
         match OUTPUT {
             SYMBOLS => sink.out = out.as_chunks_mut().0,
             WORDS => sink.pairs = out.as_chunks_mut().0.as_chunks_mut().0,

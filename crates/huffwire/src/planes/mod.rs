@@ -161,12 +161,7 @@ pub(crate) struct Scheme {
 impl Scheme {
     /// Splits whole units into planes of one symbol a byte, which must have the right sizes. Any number
     /// of whole groups of 64 units can be split by itself, and what is left at the end.
-    pub(crate) fn split(
-        &self,
-        platform: Platform,
-        bytes: &[u8],
-        planes: &mut [&mut [u8]],
-    ) -> bool {
+    pub(crate) fn split(&self, platform: Platform, bytes: &[u8], planes: &mut [&mut [u8]]) -> bool {
         (self.split)(platform, bytes, planes)
     }
 

@@ -91,8 +91,7 @@ fn split_signs(bytes: &[u8], sign_at: u32, planes: &mut [&mut [u8]]) -> bool {
     let [magnitudes, signs] = planes else {
         return false;
     };
-    for ((&byte, magnitude), sign) in
-        bytes.iter().zip(magnitudes.iter_mut()).zip(signs.iter_mut())
+    for ((&byte, magnitude), sign) in bytes.iter().zip(magnitudes.iter_mut()).zip(signs.iter_mut())
     {
         *magnitude = byte & ((1 << sign_at) - 1);
         *sign = byte >> sign_at;

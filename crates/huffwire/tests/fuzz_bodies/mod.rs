@@ -417,7 +417,8 @@ fn check_book(book: &Codebook) {
     let mut states = vec![0; lanes::states_bytes(book.limit())];
     let bits = slots.len() as u64 * u64::from(book.limit().bits());
     let mut stream = vec![0; lanes::stream_capacity(book.limit(), bits)];
-    let used = lanes::encode(book, &slots, &[7; 128], &mut states, &mut stream).expect("slots of the book");
+    let used = lanes::encode(book, &slots, &[7; 128], &mut states, &mut stream)
+        .expect("slots of the book");
     let mut decoded = vec![0; slots.len()];
     lanes::decode(book, &states, &stream[..used], &mut decoded).expect("what was just encoded");
     for (&decoded, &slot) in decoded.iter().zip(&slots) {

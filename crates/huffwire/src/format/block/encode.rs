@@ -2,7 +2,9 @@
 
 use super::{VERBATIM, bound, capacity};
 use crate::bytes;
-use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample, is_noise};
+use crate::choose::{
+    Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample, is_noise,
+};
 use crate::codebook::{Codebook, CodebookSet, Lengths};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
@@ -149,7 +151,8 @@ impl BlockEncoder {
                 Some(Some((scheme, plans, _))) => {
                     if let Some(coded) = self.one_pass(set, scheme, &plans) {
                         let scheme = (scheme, method.element.unit_bytes());
-                        let written = self.write_in_one_pass(set, scheme, &coded, bytes, flow, out)?;
+                        let written =
+                            self.write_in_one_pass(set, scheme, &coded, bytes, flow, out)?;
                         if written.is_some() {
                             return Ok(written);
                         }

@@ -46,7 +46,8 @@ impl<'a> Parsed<'a> {
         let book = set.book(number).ok()?;
         let states = lanes::states_bytes(book.limit());
         let size = states.checked_add(stream)?.checked_add(escapes)?;
-        let (mut rest, coded) = self.payload.split_at_checked(self.payload.len().checked_sub(size)?)?;
+        let (mut rest, coded) =
+            self.payload.split_at_checked(self.payload.len().checked_sub(size)?)?;
         let (states, coded) = coded.split_at_checked(states)?;
         let (stream, escapes) = coded.split_at_checked(stream)?;
         let mut raw: [&[u8]; MAX_PLANES] = [&[]; MAX_PLANES];
@@ -213,7 +214,8 @@ impl BlockDecoder {
         let both = |[first, second]: [Result<()>; 2]| first.and(second);
         for (from, to) in pieces(units, fused) {
             if fused && to < units {
-                let words = [first.words((from, to), first_out), second.words((from, to), second_out)];
+                let words =
+                    [first.words((from, to), first_out), second.words((from, to), second_out)];
                 let coders = [&mut first.lanes, &mut second.lanes];
                 both(lanes::Decoder::pull_words_of_two(coders, words))?;
                 continue;

@@ -193,7 +193,8 @@ impl BlockEncoder {
                     to_pack[index] = place;
                 }
             }
-            for (index, (plane, symbols)) in scheme.planes.iter().zip(&mut self.pieces).enumerate() {
+            for (index, (plane, symbols)) in scheme.planes.iter().zip(&mut self.pieces).enumerate()
+            {
                 if index == 0 || plane.width < 8 {
                     symbols.resize(count * usize::from(plane.per_unit), 0);
                     slices[index] = symbols;
