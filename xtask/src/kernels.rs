@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{cargo, run};
+use crate::shell::{ROOT, cargo, run};
 use crate::steps::Outcome;
 
 /// Functions with the loops that take the time, by what their symbols contain.
@@ -28,7 +28,7 @@ pub(crate) fn check() -> Result<Outcome> {
         return Ok(Outcome::NotChecked("the kernels are for x86-64".to_owned()));
     }
     // Apart, so that the folder has this assembly alone; removed first, since names change.
-    let target = Path::new("target/kernels");
+    let target = &Path::new(ROOT).join("target/kernels");
     if target.join("release/deps").exists() {
         for file in assembly(target)? {
             fs::remove_file(file)?;
