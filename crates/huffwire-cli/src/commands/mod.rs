@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod bench;
 mod calibrate;
 mod codebooks;
 mod completions;
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Verify(args) => return verify::run(args),
         Command::Calibrate(args) => calibrate::run(args)?,
         Command::Codebooks(args) => codebooks::run(args)?,
+        Command::Bench(args) => bench::run(args)?,
         Command::Completions(args) => completions::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that something does not hold")]
 
 mod bad_input;
+mod bench;
 mod codebooks;
 mod common;
 mod damage;
