@@ -216,6 +216,43 @@ fn no_golden_message_is_left_out() {
     }
 }
 
+/// The bytes at the start of each line, in hexadecimal; two spaces part them from what is said of them.
+fn bytes_of(listing: &str) -> Vec<u8> {
+    let byte = |word: &str| u8::from_str_radix(word, 16).ok();
+    let start = |line: &str| line.trim_start().split("  ").next().unwrap().to_owned();
+    let lines = listing.lines().map(start);
+    lines.flat_map(|line| line.split(' ').map_while(byte).collect::<Vec<u8>>()).collect()
+}
+
+#[test]
+fn the_worked_example_of_the_specification_is_what_the_library_makes() {
+    let specification = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
+    // A packaged crate does not have it.
+    let Ok(text) = std::fs::read_to_string(specification) else { return };
+    let (_, section) = text.split_once("\n## 10. ").unwrap();
+    let (section, _) = section.split_once("\n## 11. ").unwrap();
+    let mut listings = section.split("```").skip(1).step_by(2);
+    let set = bytes_of(listings.next().unwrap());
+    let set = Arc::new(CodebookSet::from_bytes(&set).unwrap());
+    assert!(section.contains(&set.id().to_string()));
+    let message = bytes_of(listings.next().unwrap());
+
+    let mut tensor = [0u16; 200];
+    for row in section.lines().filter(|line| line.contains("| 0x")) {
+        let mut fields = row.split('|').skip(2).map(str::trim);
+        let number: usize = fields.next().unwrap().parse().unwrap();
+        let bits = fields.next().unwrap().trim_start_matches("0x");
+        tensor[number] = u16::from_str_radix(bits, 16).unwrap();
+    }
+    assert_eq!(tensor.iter().filter(|&&value| value != 0).count(), 9);
+    let tensor: Vec<u8> = tensor.into_iter().flat_map(u16::to_le_bytes).collect();
+    let (_, decoded) = Decoder::new(Arc::clone(&set)).decode_to_vec(&message).unwrap();
+    assert_eq!(decoded, tensor);
+    let mut encoder = Encoder::new(set, EncodeOptions::default()).unwrap();
+    assert_eq!(encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap(), message);
+    assert!(section.contains(&format!("{} bytes instead of {}", message.len(), tensor.len())));
+}
+
 #[test]
 fn the_builtin_set_is_the_golden_one() {
     let today = CodebookSet::builtin();

@@ -352,6 +352,38 @@ fn max_is_never_longer_than_fast() {
     }
 }
 
+/// The exponents gain little here: it is the residue that a third of the values does without.
+#[test]
+fn zeros_pay_by_the_residue_that_they_save() {
+    let set = CodebookSet::builtin();
+    for (element, exponents, mantissa_bits) in
+        [(ElementType::Bf16, 30, 7), (ElementType::F16, 30, 10), (ElementType::F32, 30, 23)]
+    {
+        // Less than a sample, and enough for one.
+        for units in [500, 20_000] {
+            let mut random = Random(17);
+            let value = |_| match random.next() {
+                noise if noise.is_multiple_of(3) => 0,
+                noise => {
+                    let exponent = (noise >> 40) % exponents + 1;
+                    exponent << mantissa_bits | noise >> 8 & ((1 << mantissa_bits) - 1)
+                }
+            };
+            let values = (0..units).map(value).map(|value| value.to_le_bytes());
+            let unit = element.unit_bytes();
+            let tensor: Vec<u8> = values.flat_map(|bytes| bytes.into_iter().take(unit)).collect();
+            for level in LEVELS {
+                let options = EncodeOptions { level, ..EncodeOptions::default() };
+                let length = check(&mut encoder(&set, options), element, &tensor).len();
+                assert!(
+                    length < tensor.len() / 50 * 49,
+                    "{element} {level:?}: {length} for {units}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_used_encoder_makes_the_same_bytes_as_a_fresh_one() {
     let set = CodebookSet::builtin();

@@ -230,9 +230,11 @@ impl BlockEncoder {
         }
         let residue_bits = scheme.planes.iter().filter(|p| p.role == Role::Residue);
         let residue_bits: u64 = residue_bits.map(|p| u64::from(p.width)).sum();
+        // Units without residue: exact zeros that plane 0 codes apart.
+        let mut apart = 0;
         for (index, plane) in scheme.planes.iter().enumerate() {
             let symbols = &self.planes[index];
-            let total = units * usize::from(plane.per_unit);
+            let total = units * usize::from(plane.per_unit) - apart;
             if plane.role == Role::Residue
                 && (method.level == Level::Fast || is_noise(self.platform, symbols, plane.width))
             {
@@ -257,6 +259,7 @@ impl BlockEncoder {
             plans[index] = Some(plan);
             if plane.centred && !self.nonzero.is_empty() {
                 if self.zeros_apart(set, &plan, index) {
+                    apart = counts.zeros() as usize;
                     self.compact(count);
                 } else {
                     self.nonzero.clear();
