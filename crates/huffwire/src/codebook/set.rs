@@ -95,7 +95,10 @@ impl CodebookSet {
     /// [`Error::UnknownCodebook`] when the set has none.
     pub fn book(&self, number: u8) -> Result<&Codebook> {
         let held = self.books.len();
-        self.books.get(usize::from(number)).ok_or_else(|| Error::UnknownCodebook { number, held })
+        match self.books.get(usize::from(number)) {
+            Some(book) => Ok(book),
+            None => Err(Error::UnknownCodebook { number, held }),
+        }
     }
 
     /// What the books are for.

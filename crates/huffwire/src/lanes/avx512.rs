@@ -103,7 +103,7 @@ impl<'b> Encoder<'b> {
     ) -> Self {
         let wide = book.lengths().alphabet().slots() > 64;
         // SAFETY: the proof says that the processor has the instructions.
-        let lanes = unsafe { EncoderLanes::new(initial) };
+        let lanes = unsafe { EncoderLanes::begin(initial) };
         Self { proof, tables, wide, map, keep_escapes, lanes }
     }
 
@@ -417,7 +417,7 @@ struct EncoderLanes {
 
 impl EncoderLanes {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(initial: &[u8; INITIAL_BYTES]) -> [[u8; 64]; 4] {
+    fn begin(initial: &[u8; INITIAL_BYTES]) -> [[u8; 64]; 4] {
         let (halves, _) = initial.as_chunks::<64>();
         let (reserve, windows) = (load(&halves[0]), load(&halves[1]));
         let even = _mm512_slli_epi16::<8>(windows);
@@ -549,7 +549,7 @@ impl<'a> Decoder<'a> {
         };
         let states = states.first_chunk().ok_or_else(out_of_words)?;
         // SAFETY: the proof says that the processor has the instructions.
-        let lanes = unsafe { DecoderLanes::new(states) }?;
+        let lanes = unsafe { DecoderLanes::begin(states) }?;
         Ok(Self { proof, kind, tables, base, marks, lanes, stream, end: stream.len() })
     }
 
@@ -953,7 +953,7 @@ struct DecoderLanes<'a> {
 
 impl<'a> DecoderLanes<'a> {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(states: &[u8; 3 * LANES]) -> Result<[[u8; 64]; 4]> {
+    fn begin(states: &[u8; 3 * LANES]) -> Result<[[u8; 64]; 4]> {
         let (places, _) = states.as_chunks::<64>();
         let [reserve, low, high] = [0, 1, 2].map(|place| load(&places[place]));
         let without = _mm512_testn_epi8_mask(high, high);
