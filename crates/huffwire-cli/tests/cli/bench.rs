@@ -108,7 +108,7 @@ fn sizes_are_honoured() {
     let with = |more: &[&str]| bench(&folder, &[&fast[..], more].concat());
     let whole = with(&[]);
     assert_eq!((&whole["working_set_bytes"], &whole["messages"]), (&100_000.into(), &3.into()));
-    // 80 % are bf16: 80 000 bytes of 100 000, that is, twice each tensor less 80 000 at 2:1.
+    // 160 000 bytes of bf16 are each tensor twice, and so are 40 000 of integers.
     let larger = with(&["--working-set", "200000"]);
     assert_eq!((&larger["working_set_bytes"], &larger["messages"]), (&200_000.into(), &6.into()));
     let smaller = with(&["--working-set", "10000"]);
@@ -118,7 +118,7 @@ fn sizes_are_honoured() {
     assert_eq!((&cut["working_set_bytes"], &cut["messages"]), (&100_000.into(), &4.into()));
     // Half an element is no element.
     let odd = with(&["--message", "1001", "--working-set", "10001"]);
-    assert_eq!((&odd["working_set_bytes"], &odd["messages"]), (&10_000.into(), &10.into()));
+    assert_eq!((&odd["working_set_bytes"], &odd["messages"]), (&10_001.into(), &10.into()));
     // A checksum for each block of each message.
     let coded = |report: &Value| variants(report, "coded_bytes")[0].as_u64().unwrap();
     let checked = with(&["--checksums"]);
@@ -158,7 +158,8 @@ fn what_cannot_be_measured_is_refused() {
     folder.write("empty.safetensors", &safetensors(&[]));
     folder.fails(&["bench", "absent.safetensors"], &["absent.safetensors"]);
     folder.fails(&["bench", "empty.safetensors"], &["no tensor"]);
-    folder.fails(&["bench", IN, "--working-set", "1"], &["--working-set"]);
+    folder.write("x.bin", &bf16(100, 4));
+    folder.fails(&["bench", "x.bin", "--dtype", "bf16", "--working-set", "1"], &["--working-set"]);
     folder.fails(&["bench", IN, "--message", "1"], &["--message 1", "bf16", "2 bytes"]);
     folder.fails(&["bench", IN, "--working-set", "17000000000G"], &["memory"]);
     for (option, value, mention) in [

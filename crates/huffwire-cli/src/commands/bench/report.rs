@@ -136,10 +136,10 @@ impl fmt::Display for Report {
             "platform",
             "threads",
             "encode GB/s",
-            "",
+            "spread",
             "x",
             "decode GB/s",
-            "",
+            "spread",
             "x",
             "saved",
         ];

@@ -3,6 +3,7 @@
 //! All of it is there, and touched, before the clock runs. Candidates share it: each decodes right after
 //! it encoded, so nothing has to outlive its turn, and in the cache there is room for all three buffers.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut, Range};
 
@@ -124,11 +125,14 @@ fn shares(sources: &[Source<'_>], total: Option<usize>) -> Result<Vec<usize>> {
         Ok(whole(source, usize::try_from(share)?))
     };
     let mut shares = sources.iter().map(share).collect::<Result<Vec<usize>>>()?;
-    // The largest takes what rounding left over.
-    let largest = (0..sources.len()).max_by_key(|&index| sources[index].bytes);
-    if let Some(largest) = largest {
-        let others: usize = shares.iter().sum::<usize>() - shares[largest];
-        shares[largest] = whole(&sources[largest], total - others);
+    // What rounding left over goes to the largest that has elements so small.
+    let mut left = total - shares.iter().sum::<usize>();
+    let mut by_size: Vec<usize> = (0..sources.len()).collect();
+    by_size.sort_by_key(|&index| Reverse(sources[index].bytes));
+    for index in by_size {
+        let more = whole(&sources[index], left);
+        shares[index] += more;
+        left -= more;
     }
     Ok(shares)
 }
@@ -238,6 +242,8 @@ mod tests {
         assert_eq!(shares(&sources, None).unwrap(), [30, 16]);
         assert_eq!(shares(&sources, Some(1000)).unwrap(), [656, 344]);
         assert_eq!(shares(&sources, Some(1)).unwrap(), [0, 0]);
+        let sources = [source(ElementType::Bf16, 80), source(ElementType::U8, 20)];
+        assert_eq!(shares(&sources, Some(65_536)).unwrap(), [52_428, 13_108]);
         assert!(shares(&[], Some(1)).unwrap().is_empty());
     }
 
