@@ -1006,7 +1006,7 @@ mod tests {
                     let last = (book.lengths().alphabet().symbols() - 1) as u8;
                     // Mostly in the window, now and then anything.
                     let high: Vec<u8> = high
-                        .map(|&b| if b < 250 { base.wrapping_add(b % likely & last) } else { b & last })
+                        .map(|&b| if b < 250 { base.wrapping_add((b % likely) & last) } else { b & last })
                         .collect();
                     let low = &bytes[64 * groups..128 * groups];
                     let mut words = vec![0; 128 * groups];
