@@ -215,7 +215,7 @@ impl Encoder {
             self.methods.len() - 1
         });
         (
-            Encoding { set: &self.set, method: &self.methods[index], checksums, large: false },
+            Encoding { set: &self.set, method: &self.methods[index], checksums, bytes: 0 },
             &mut self.scratch,
         )
     }
@@ -227,28 +227,30 @@ pub(crate) struct Encoding<'a> {
     set: &'a CodebookSet,
     method: &'a Method,
     checksums: bool,
-    /// Whether the tensor is larger than caches are.
-    large: bool,
+    /// Bytes of elements in the tensor.
+    bytes: usize,
 }
 
-/// Tensors of so many bytes come from memory and go there.
+/// Tensors of so many bytes are larger than caches: they come from memory and go there.
 const LARGE: usize = 48 << 20;
+
+/// Tensors of so many bytes are likely to come from memory: few programs have just written so much.
+const UNCACHED: usize = 1 << 20;
 
 impl<'a> Encoding<'a> {
     /// The same for a tensor of so many bytes.
     pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
-        self.large = bytes >= LARGE;
+        self.bytes = bytes;
         self
     }
 
-    /// How to go about a block that `ahead` follows, and that is not needed again soon if it is `final`ly in
-    /// its place.
+    /// How to go about a block that `ahead` follows; `in_place` says that it stays where it is written.
     pub(crate) const fn flow<'b>(&self, ahead: &'b [u8], in_place: bool) -> Flow<'b> {
-        match (self.large, in_place && !self.checksums) {
-            (false, _) => Flow::Cached,
-            // The checksum is going to read what was written.
-            (true, false) => Flow::Fetching { ahead },
-            (true, true) => Flow::Streaming { ahead },
+        match self.bytes {
+            // With checksums what was written is read once more.
+            LARGE.. if in_place && !self.checksums => Flow::Streaming { ahead },
+            UNCACHED.. => Flow::Fetching { ahead },
+            _ => Flow::Cached,
         }
     }
 
