@@ -217,10 +217,11 @@ fn embedded_books_that_are_no_codes_are_refused() {
 #[test]
 fn a_lane_state_without_its_sentinel_is_refused() {
     let block = sample();
-    // Three bytes for each of 64 lanes, the highest ones last.
-    let behind = field(&block, STREAM) as usize + field(&block, ESCAPES) as usize;
-    let highest = block.len() - behind - 64;
+    let payload = field(&block, STREAM) as usize + field(&block, ESCAPES) as usize;
+    // The highest bytes of the 64 states.
+    let highest = block.len() - payload - 64;
     for lane in [0, 31, 63] {
+        assert_ne!(block[highest + lane], 0);
         let error = sample_error(&with(&block, highest + lane, &[0]));
         malformed(&error, 0, &[&format!("the state of lane {lane} lacks its sentinel bit")]);
     }

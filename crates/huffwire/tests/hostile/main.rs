@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod blocks;
+mod carried;
 mod codebook_sets;
 mod encoding;
 mod files;

@@ -1,0 +1,227 @@
+//! Most blocks are written and read in one pass, the others plane by plane: both ways tell the same of the same
+//! bytes, alone and two at a time, on every platform.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
+
+mod random;
+
+use huffwire::format::PlaneInfo;
+use huffwire::{
+    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, INSPECT_BYTES, Platform,
+    Result, SymbolRule, message,
+};
+use proptest::prelude::*;
+use random::Random;
+
+/// Types whose blocks can be coded in one pass: with residue of every shape, and without any.
+const TYPES: [ElementType; 8] = [
+    ElementType::Bf16,
+    ElementType::F16,
+    ElementType::F32,
+    ElementType::E8m0,
+    ElementType::E4m3,
+    ElementType::E2m3,
+    ElementType::E3m2Packed,
+    ElementType::I8,
+];
+
+/// Values with a peak, some of them far off; no exact zeros unless asked for.
+fn tensor(element: ElementType, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let (exponent_bits, mantissa_bits) = match element {
+        ElementType::Bf16 => (8, 7),
+        ElementType::F16 => (5, 10),
+        ElementType::F32 => (8, 23),
+        ElementType::E8m0 => (8, 0),
+        ElementType::E4m3 => (4, 3),
+        ElementType::E2m3 | ElementType::E3m2Packed => (3, 2),
+        _ => (5, 3),
+    };
+    let mut value = || {
+        let noise = random.next();
+        let below = u64::from(random.next().trailing_zeros());
+        let middle = 1u64 << (exponent_bits - 1);
+        let exponent = match random.next() % 1000 < outliers {
+            true => noise >> 50 & ((1 << exponent_bits) - 1),
+            false => middle.saturating_sub(below).max(1),
+        };
+        let sign = if mantissa_bits == 0 { 0 } else { noise >> 63 };
+        let mantissa = noise >> 9 & ((1 << mantissa_bits) - 1);
+        (sign << exponent_bits | exponent) << mantissa_bits | mantissa
+    };
+    let mut tensor = Vec::new();
+    for _ in 0..units {
+        let unit = match element {
+            ElementType::E3m2Packed => (0..4).fold(0, |all, _| all << 6 | value() & 0x3f),
+            ElementType::I8 => (value() as i8 >> 3) as u64,
+            _ => value(),
+        };
+        tensor.extend_from_slice(&unit.to_le_bytes()[..element.unit_bytes()]);
+    }
+    tensor
+}
+
+/// The same block with its first codebook embedded, which is decoded plane by plane. `None` if that is not how the
+/// block is coded.
+fn with_embedded_book(element: ElementType, block: &[u8], size: usize) -> Option<Vec<u8>> {
+    let set = CodebookSet::builtin();
+    let start = &block[..block.len().min(INSPECT_BYTES)];
+    let info = Decoder::builtin().inspect_block(element, false, start, size).unwrap();
+    let Some((PlaneInfo::Resident { book, .. }, others)) = info.planes.split_first() else {
+        return None;
+    };
+    let raw = others.iter().all(|plane| *plane == PlaneInfo::Raw);
+    (raw && set.book(*book).unwrap().lengths().zero() == 0).then(|| {
+        let mut embedded = vec![block[0], 0xfd];
+        set.book(*book).unwrap().lengths().write(&mut embedded);
+        embedded.extend_from_slice(&block[2..]);
+        embedded
+    })
+}
+
+fn decode(platform: Platform, element: ElementType, block: &[u8], size: usize) -> Result<Vec<u8>> {
+    let mut out = vec![0; size];
+    let mut decoder = Decoder::builtin().with_platform(platform);
+    decoder.decode_block(element, false, block, &mut out).map(|()| out)
+}
+
+fn options(log2: u8, choice: Choice) -> EncodeOptions {
+    EncodeOptions {
+        checksums: false,
+        block_log2: log2,
+        choice,
+        rule: SymbolRule::Exponent,
+        ..EncodeOptions::default()
+    }
+}
+
+/// Decodes a tensor's blocks in every way there is. Returns how many were coded in one pass.
+#[track_caller]
+fn check(element: ElementType, tensor: &[u8], options: EncodeOptions) -> usize {
+    let new = || Encoder::new(CodebookSet::builtin(), options).unwrap();
+    let message = new().encode_to_vec(element, tensor).unwrap();
+    let block_bytes = (1 << options.block_log2) / element.unit_bytes() * element.unit_bytes();
+    let mut blocks = Vec::new();
+    let mut in_one_pass = 0;
+    for elements in tensor.chunks(block_bytes) {
+        let mut block = Vec::new();
+        new().encode_block(element, elements, &mut block).unwrap();
+        for platform in Platform::available() {
+            let mut same = Vec::new();
+            let mut encoder = new().with_platform(platform);
+            encoder.encode_block(element, elements, &mut same).unwrap();
+            assert!(same == block, "{element} {platform}");
+            let decoded = decode(platform, element, &block, elements.len());
+            assert!(
+                decoded.as_deref() == Ok(elements),
+                "{element} {platform}: {:?}",
+                decoded.err()
+            );
+            if let Some(embedded) = with_embedded_book(element, &block, elements.len()) {
+                let decoded = decode(platform, element, &embedded, elements.len());
+                assert!(decoded.as_deref() == Ok(elements), "{element} {platform}, plane by plane");
+            }
+        }
+        in_one_pass += usize::from(with_embedded_book(element, &block, elements.len()).is_some());
+        blocks.extend_from_slice(&(block.len() as u32).to_le_bytes());
+        blocks.extend_from_slice(&block);
+    }
+    assert!(message[message::HEADER_BYTES..] == blocks);
+    for platform in Platform::available() {
+        let mut decoder = Decoder::builtin().with_platform(platform);
+        let mut out = vec![0; tensor.len()];
+        decoder.decode(&message, &mut out).unwrap();
+        assert!(out == tensor, "{element} {platform}");
+        assert!(decoder.decode_to_vec(&message).unwrap().1 == tensor, "{element} {platform}");
+    }
+    in_one_pass
+}
+
+#[test]
+fn sizes_around_groups_pieces_and_blocks() {
+    let mut seed = 0;
+    for element in TYPES {
+        let mut in_one_pass = 0;
+        for around in [64, 128, 192, 1024, 8192, 16384, 3 * 8192] {
+            for units in [around - 64, around - 1, around, around + 1, around + 63] {
+                seed += 1;
+                let tensor = tensor(element, units, seed % 3 * 10, seed);
+                in_one_pass += check(element, &tensor, options(17, Choice::Sample));
+            }
+        }
+        assert!(in_one_pass > 12, "{element}: {in_one_pass} blocks in one pass");
+    }
+}
+
+#[test]
+fn two_blocks_side_by_side_and_what_is_left() {
+    for element in TYPES {
+        let mut in_one_pass = 0;
+        for (blocks, rest) in [(1, 1), (2, 0), (2, 300), (3, 0), (3, 5000), (4, 64)] {
+            let units = blocks * (1 << 14) / element.unit_bytes() + rest;
+            let tensor = tensor(element, units, 5, units as u64);
+            in_one_pass += check(element, &tensor, options(14, Choice::Sample));
+        }
+        assert!(in_one_pass > 10, "{element}: {in_one_pass} blocks in one pass");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn any_number_of_units(
+        element in prop::sample::select(&TYPES[..]),
+        units in prop_oneof![0..700usize, 8000..8400usize, 16200..16700usize],
+        outliers in 0..30u64,
+        log2 in 10..=17u8,
+        choice in prop::sample::select(&[Choice::Sample, Choice::Cheapest][..]),
+        seed in any::<u64>(),
+    ) {
+        check(element, &tensor(element, units, outliers, seed), options(log2, choice));
+    }
+
+    /// Damage is noticed in both ways or in none, and then both make the same of it. (Not of the header, which
+    /// differs.)
+    #[test]
+    fn damage_means_the_same_in_one_pass_and_plane_by_plane(
+        element in prop::sample::select(&TYPES[..]),
+        units in prop_oneof![1..700usize, 8000..8400usize, 16200..16500usize],
+        outliers in 0..30u64,
+        places in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..8u8), 1..3),
+        seed in any::<u64>(),
+    ) {
+        let tensor = tensor(element, units, outliers, seed);
+        let mut block = Vec::new();
+        let mut encoder =
+            Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
+        encoder.encode_block(element, &tensor, &mut block).unwrap();
+        let Some(embedded) = with_embedded_book(element, &block, tensor.len()) else {
+            return Ok(());
+        };
+        let header = 16;
+        prop_assume!(block.len() > header + 1);
+        let mut damaged = block.clone();
+        for (place, near_the_lanes, bit) in places {
+            // Among the states and words, or anywhere.
+            let last = if near_the_lanes { 600 } else { block.len() };
+            let last = last.min(block.len() - header);
+            let at = block.len() - 1 - place.index(last);
+            damaged[at] ^= 1 << bit;
+        }
+        let mut changed = embedded.clone();
+        let tail = block.len() - header;
+        let end = changed.len();
+        changed[end - tail..].copy_from_slice(&damaged[header..]);
+        let expected = decode(Platform::Portable, element, &damaged, tensor.len());
+        for platform in Platform::available() {
+            let in_one_pass = decode(platform, element, &damaged, tensor.len());
+            prop_assert_eq!(&in_one_pass, &expected);
+            let plane_by_plane = decode(platform, element, &changed, tensor.len());
+            prop_assert_eq!(plane_by_plane.is_ok(), expected.is_ok());
+            if plane_by_plane.is_ok() {
+                prop_assert_eq!(plane_by_plane, in_one_pass);
+            }
+        }
+    }
+}
