@@ -99,6 +99,8 @@ def draw_bars(report: Report, title: str, rows: Sequence[tuple[str, float, float
     axes.set_yticks(list(places), [f"{row[0]}  (saves {row[3]:.1f} %)" for row in rows])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    # Bars of a logarithmic axis start anywhere; in all figures at the same place.
+    axes.set_xlim(left=0.05)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("GB/s of tensors, one thread, logarithmic")

@@ -56,6 +56,12 @@ class Statistics(unittest.TestCase):
         self.assertEqual((other["size_to_zipnn"], other["encode_to_zipnn"], other["decode_to_zipnn"]), (0.5, 10.0, 4.0))
         self.assertEqual(other["saving_percent"], 75.0)
 
+    def test_ratios_of_the_fastest_rounds(self) -> None:
+        candidates = {"ZipNN": measured([0.25, 0.25, 1.0], [1.0], 200), "other": measured([3.0, 1.0, 1.0], [2.0], 100)}
+        by_median = peers.summary(candidates, 400)[1]["encode_to_zipnn"]
+        by_fastest = peers.summary(candidates, 400, fastest=True)[1]["encode_to_zipnn"]
+        self.assertEqual((by_median, by_fastest), (4.0, 3.0))
+
     def test_without_zipnn_there_are_no_ratios(self) -> None:
         (row,) = peers.summary({"other": measured([5.0], [4.0], 100)}, 400)
         self.assertNotIn("size_to_zipnn", row)
