@@ -39,6 +39,24 @@ fn left32(words: __m256i) -> __m256i {
     _mm256_or_si256(_mm256_add_epi32(words, words), _mm256_srli_epi32::<31>(words))
 }
 
+/// Low and high bytes of a part of a group: 16 words of its first half, and those 32 words later. (The lane coder splits
+/// and merges on its way.)
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(crate) fn split_half(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
+    let (a, b) = (left16(a), left16(b));
+    (bytes_of(a, _mm256_slli_epi16::<8>(b)), bytes_of(_mm256_srli_epi16::<8>(a), b))
+}
+
+/// The inverse of [`split_half`].
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(crate) fn merge_half(low: __m256i, high: __m256i) -> (__m256i, __m256i) {
+    let a = bytes_of(low, _mm256_slli_epi16::<8>(high));
+    let b = bytes_of(_mm256_srli_epi16::<8>(low), high);
+    (right16(a), right16(b))
+}
+
 pub(super) fn split16(_proof: Avx2, words: &[u8], low: &mut [u8], high: &mut [u8]) {
     let dealt = groups(2, words, &[low, high]) * GROUP;
     // SAFETY: the proof says that the processor has the instructions.
@@ -53,9 +71,9 @@ fn split16_groups(words: &[u8], low: &mut [u8], high: &mut [u8]) {
     let high = high.as_chunks_mut::<32>().0.as_chunks_mut::<2>().0;
     for ((words, low), high) in words.zip(low).zip(high) {
         for half in 0..2 {
-            let (a, b) = (left16(load(&words[half])), left16(load(&words[2 + half])));
-            store(&mut low[half], bytes_of(a, _mm256_slli_epi16::<8>(b)));
-            store(&mut high[half], bytes_of(_mm256_srli_epi16::<8>(a), b));
+            let (dealt_low, dealt_high) = split_half(load(&words[half]), load(&words[2 + half]));
+            store(&mut low[half], dealt_low);
+            store(&mut high[half], dealt_high);
         }
     }
 }
@@ -74,11 +92,9 @@ fn merge16_groups(low: &[u8], high: &[u8], words: &mut [u8]) {
     let high = high.as_chunks::<32>().0.as_chunks::<2>().0;
     for ((words, low), high) in words.zip(low).zip(high) {
         for half in 0..2 {
-            let (low, high) = (load(&low[half]), load(&high[half]));
-            let first = bytes_of(low, _mm256_slli_epi16::<8>(high));
-            let second = bytes_of(_mm256_srli_epi16::<8>(low), high);
-            store(&mut words[half], right16(first));
-            store(&mut words[2 + half], right16(second));
+            let (first, second) = merge_half(load(&low[half]), load(&high[half]));
+            store(&mut words[half], first);
+            store(&mut words[2 + half], second);
         }
     }
 }

@@ -198,7 +198,7 @@ pub(crate) enum Flow<'a> {
 pub(crate) const fn fuses(platform: Platform, limit: CodeLimit) -> bool {
     match (platform, limit) {
         #[cfg(target_arch = "x86_64")]
-        (Platform::Avx512(_), CodeLimit::Short) => true,
+        (Platform::Avx2(_) | Platform::Avx512(_), CodeLimit::Short) => true,
         _ => false,
     }
 }
@@ -294,6 +294,10 @@ impl<'b> Encoder<'b> {
         escapes: &mut Escapes,
     ) -> Result<()> {
         match &mut self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx2(kernel) => {
+                kernel.push_words(words, low, flow, stream, &mut self.end, escapes)
+            }
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => {
                 kernel.push_words(words, low, flow, stream, &mut self.end, escapes)
@@ -489,6 +493,8 @@ impl<'a> Decoder<'a> {
     pub(crate) fn pull_words(&mut self, words: Words<'_>) -> Result<()> {
         match &mut self.kernel {
             #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx2(kernel) => kernel.pull_words(&mut self.escaped, words),
+            #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.pull_words(&mut self.escaped, words),
             _ => Err(not_fused()),
         }
@@ -508,7 +514,7 @@ impl<'a> Decoder<'a> {
                     [first_words, second_words],
                 )
             }
-            _ => [Err(not_fused()), Err(not_fused())],
+            _ => [first.pull_words(first_words), second.pull_words(second_words)],
         }
     }
 

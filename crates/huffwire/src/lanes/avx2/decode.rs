@@ -6,15 +6,20 @@
 //! product with `2^(8 - d)`.
 
 use core::arch::x86_64::*;
+use std::ops::Range;
 
 use super::deal::deal_apart;
 use super::tables::{Loaded, Shape, Tables, twice};
 use super::{Bytes, HALF};
 use crate::codebook::Codebook;
+use crate::deal::avx2::merge_half;
 use crate::error::{Error, Result};
-use crate::lanes::{INITIAL_BYTES, LANES, no_sentinel, out_of_words, wrong_end};
+use crate::lanes::{
+    Escaped, INITIAL_BYTES, LANES, Marks, Words, no_sentinel, out_of_words, wrong_end,
+};
 use crate::platform::Avx2;
-use crate::platform::avx2::{load, store};
+use crate::platform::avx2::{load, store, stream, streams_to};
+use crate::platform::avx512::fence;
 
 /// Words that must be there for a step: those that the step before needs are dealt in it.
 const AHEAD: usize = 2 * LANES;
@@ -31,6 +36,18 @@ pub(in crate::lanes) struct Decoder<'a> {
     reserve: Bytes,
     bits: Bytes,
     stream: &'a [u8],
+}
+
+/// Calls a method compiled for the shape of the decoder's tables.
+macro_rules! dispatch {
+    ($decoder:ident, $method:ident($($argument:expr),*)) => {{
+        let _ = $decoder.proof;
+        match $decoder.tables.shape() {
+            Shape::Short => $decoder.$method::<{ Shape::Short as u8 }>($($argument),*),
+            Shape::Medium => $decoder.$method::<{ Shape::Medium as u8 }>($($argument),*),
+            _ => $decoder.$method::<{ Shape::All as u8 }>($($argument),*),
+        }
+    }};
 }
 
 impl<'a> Decoder<'a> {
@@ -66,49 +83,148 @@ impl<'a> Decoder<'a> {
     }
 
     pub(in crate::lanes) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
-        let _ = self.proof;
+        let (whole, partial) = symbols.as_chunks_mut();
         // SAFETY: the proof says that the processor has the instructions.
         unsafe {
-            match self.tables.shape() {
-                Shape::Short => self.pull_with::<{ Shape::Short as u8 }>(symbols),
-                Shape::Medium => self.pull_with::<{ Shape::Medium as u8 }>(symbols),
-                _ => self.pull_with::<{ Shape::All as u8 }>(symbols),
+            dispatch!(self, pull_symbols(whole))?;
+            dispatch!(self, pull_partial(partial))
+        }
+    }
+
+    /// See [`crate::lanes::Decoder::pull_words`].
+    pub(in crate::lanes) fn pull_words(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        words: Words<'_>,
+    ) -> Result<()> {
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            if words.streaming && streams_to(words.words) {
+                let pulled = dispatch!(self, pull_past_caches(escaped, words));
+                fence();
+                pulled
+            } else {
+                dispatch!(self, pull_cached(escaped, words))
             }
         }
     }
 
+    /// Whole steps.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn pull_with<const SHAPE: u8>(&mut self, symbols: &mut [u8]) -> Result<()> {
-        let (mut whole, partial) = symbols.as_chunks_mut::<LANES>();
-        let all = [[0xff; HALF]; 2];
-        let done = self.steps::<SHAPE, false>(whole, &all, self.stream);
-        self.stream = &self.stream[..done.left];
-        whole = &mut whole[done.steps..];
-        if !whole.is_empty() {
-            self.last_steps::<SHAPE, false>(whole, &all)?;
+    fn pull_symbols<const SHAPE: u8>(&mut self, symbols: &mut [[u8; LANES]]) -> Result<()> {
+        self.all_steps::<SHAPE>(symbols.len(), |step, [lower, upper]| {
+            let (places, _) = symbols[step].as_chunks_mut();
+            store(&mut places[0], lower);
+            store(&mut places[1], upper);
+        })
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn pull_cached<const SHAPE: u8>(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        words: Words<'_>,
+    ) -> Result<()> {
+        self.pull_merged::<SHAPE>(escaped, words, |place, vector| store(place, vector))
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn pull_past_caches<const SHAPE: u8>(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        words: Words<'_>,
+    ) -> Result<()> {
+        self.pull_merged::<SHAPE>(escaped, words, |place, vector| stream(place, vector))
+    }
+
+    /// Whole steps, merged with the low bytes of words.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn pull_merged<const SHAPE: u8>(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        words: Words<'_>,
+        store: impl Fn(&mut [u8; HALF], __m256i),
+    ) -> Result<()> {
+        let low = words.low.as_chunks::<HALF>().0.as_chunks::<2>().0;
+        let places = words.words.as_chunks_mut::<HALF>().0.as_chunks_mut::<4>().0;
+        let (escape, zero) = match escaped.marks {
+            Some(Marks { escape, zero }) => (escape, zero),
+            None => (0, 0),
+        };
+        let escape = _mm256_set1_epi8(escape as i8);
+        let zero = _mm256_set1_epi8(zero as i8);
+        let count = low.len().min(places.len());
+        let (low, places) = (&low[..count], &mut places[..count]);
+        self.all_steps::<SHAPE>(count, |step, mut symbols| {
+            if escaped.marks.is_some() {
+                let marked = |symbols| {
+                    let escape = _mm256_cmpeq_epi8(symbols, escape);
+                    _mm256_or_si256(escape, _mm256_cmpeq_epi8(symbols, zero))
+                };
+                let any = _mm256_or_si256(marked(symbols[0]), marked(symbols[1]));
+                if _mm256_movemask_epi8(any) != 0 {
+                    symbols = replace_marked(escaped, symbols);
+                }
+            }
+            let (low, place) = (&low[step], &mut places[step]);
+            let (a, b) = merge_half(load(&low[0]), symbols[0]);
+            store(&mut place[0], a);
+            store(&mut place[2], b);
+            let (a, b) = merge_half(load(&low[1]), symbols[1]);
+            store(&mut place[1], a);
+            store(&mut place[3], b);
+        })
+    }
+
+    /// Symbols that do not make a step, if there are any.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn pull_partial<const SHAPE: u8>(&mut self, symbols: &mut [u8]) -> Result<()> {
+        if symbols.is_empty() {
+            return Ok(());
         }
-        if !partial.is_empty() {
-            let mut active = [[0; HALF]; 2];
-            active.as_flattened_mut()[..partial.len()].fill(0xff);
-            let mut padded = [0; LANES];
-            self.last_steps::<SHAPE, true>(std::slice::from_mut(&mut padded), &active)?;
-            partial.copy_from_slice(&padded[..partial.len()]);
+        let mut active = [[0; HALF]; 2];
+        active.as_flattened_mut()[..symbols.len()].fill(0xff);
+        let mut padded = [[0; HALF]; 2];
+        self.last_steps::<SHAPE, true>(0..1, &active, &mut |_, [lower, upper]| {
+            store(&mut padded[0], lower);
+            store(&mut padded[1], upper);
+        })?;
+        symbols.copy_from_slice(&padded.as_flattened()[..symbols.len()]);
+        Ok(())
+    }
+
+    /// So many steps, whose symbols go to `put`.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn all_steps<const SHAPE: u8>(
+        &mut self,
+        count: usize,
+        mut put: impl FnMut(usize, [__m256i; 2]),
+    ) -> Result<()> {
+        let all = [[0xff; HALF]; 2];
+        let done = self.steps::<SHAPE, false>(0..count, &all, self.stream, &mut put);
+        self.stream = &self.stream[..done.left];
+        if done.steps < count {
+            self.last_steps::<SHAPE, false>(done.steps..count, &all, &mut put)?;
         }
         Ok(())
     }
 
     /// Steps that have few words left, or of which not all lanes are active; in that case, a single one.
+    #[cold]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn last_steps<const SHAPE: u8, const PARTIAL: bool>(
         &mut self,
-        places: &mut [[u8; LANES]],
+        steps: Range<usize>,
         active: &Bytes,
+        put: &mut impl FnMut(usize, [__m256i; 2]),
     ) -> Result<()> {
         // Zeros before the first word, to be read in advance, but not to be taken.
         let mut words = [0; 2 * AHEAD];
         let there = self.stream.len().min(AHEAD);
         words[2 * AHEAD - there..].copy_from_slice(&self.stream[self.stream.len() - there..]);
-        let done = self.steps::<SHAPE, PARTIAL>(places, active, &words);
+        let done = self.steps::<SHAPE, PARTIAL>(steps, active, &words, put);
         let taken = 2 * AHEAD - done.left;
         let left = self.stream.len().checked_sub(taken).ok_or_else(out_of_words)?;
         self.stream = &self.stream[..left];
@@ -116,13 +232,14 @@ impl<'a> Decoder<'a> {
     }
 
     /// Steps, as long as there are [`AHEAD`] words.
-    #[inline(never)]
+    #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn steps<const SHAPE: u8, const PARTIAL: bool>(
         &mut self,
-        places: &mut [[u8; LANES]],
+        steps: Range<usize>,
         active: &Bytes,
         stream: &[u8],
+        put: &mut impl FnMut(usize, [__m256i; 2]),
     ) -> Done {
         let tables = Loaded::new::<SHAPE>(&self.tables);
         let [mut lower, mut upper] = [0, 1].map(|half| Half {
@@ -133,15 +250,13 @@ impl<'a> Decoder<'a> {
             needy: 0,
         });
         let mut left = stream.len();
-        let mut steps = 0;
-        for place in places {
+        let mut done = steps.start;
+        for step in steps {
             let Some((_, words)) = stream[..left].split_last_chunk::<AHEAD>() else { break };
             let [_, words] = words.as_chunks::<LANES>().0 else { break };
-            let (places, _) = place.as_chunks_mut::<HALF>();
-            let (symbols, lower_lengths) = tables.look_up::<SHAPE>(lower.windows());
-            store(&mut places[0], symbols);
-            let (symbols, upper_lengths) = tables.look_up::<SHAPE>(upper.windows());
-            store(&mut places[1], symbols);
+            let (lower_symbols, lower_lengths) = tables.look_up::<SHAPE>(lower.windows());
+            let (upper_symbols, upper_lengths) = tables.look_up::<SHAPE>(upper.windows());
+            put(step, [lower_symbols, upper_symbols]);
             left -= take(&mut lower, &mut upper, words);
             if PARTIAL {
                 lower.drop(_mm256_and_si256(lower_lengths, load(&active[0])));
@@ -150,7 +265,7 @@ impl<'a> Decoder<'a> {
                 lower.drop(lower_lengths);
                 upper.drop(upper_lengths);
             }
-            steps += 1;
+            done = step + 1;
         }
         if let Some(words) = stream[..left].last_chunk() {
             left -= take(&mut lower, &mut upper, words);
@@ -161,7 +276,7 @@ impl<'a> Decoder<'a> {
             store(&mut self.reserve[half], lanes.reserve);
             store(&mut self.bits[half], lanes.bits);
         }
-        Done { steps, left }
+        Done { steps: done, left }
     }
 
     pub(in crate::lanes) fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
@@ -175,7 +290,37 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// What was done: so many steps, and so many words are left.
+/// One step in ten has an escape.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn replace_marked(escaped: &mut Escaped<'_>, symbols: [__m256i; 2]) -> [__m256i; 2] {
+    let Some(Marks { escape, zero }) = escaped.marks else { return symbols };
+    let mut bytes = [[0; HALF]; 2];
+    store(&mut bytes[0], symbols[0]);
+    store(&mut bytes[1], symbols[1]);
+    let places = |symbol: u8| {
+        let wanted = _mm256_set1_epi8(symbol as i8);
+        let [lower, upper] = symbols.map(|symbols| _mm256_cmpeq_epi8(symbols, wanted));
+        let [lower, upper] = [lower, upper].map(|mask| _mm256_movemask_epi8(mask) as u32);
+        u64::from(upper) << HALF | u64::from(lower)
+    };
+    escaped.wrong |= zero != escape && places(zero) != 0;
+    let mut due = places(escape);
+    while due != 0 {
+        match escaped.left.split_first() {
+            Some((&value, left)) => {
+                bytes.as_flattened_mut()[due.trailing_zeros() as usize % LANES] = value;
+                escaped.left = left;
+            }
+            None => escaped.wrong = true,
+        }
+        due &= due - 1;
+    }
+    [load(&bytes[0]), load(&bytes[1])]
+}
+
+/// What was done: steps before this one, and so many words are left.
 struct Done {
     steps: usize,
     left: usize,

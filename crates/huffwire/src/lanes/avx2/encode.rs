@@ -14,10 +14,12 @@ use super::deal::put_together;
 use super::tables::{Loaded, Shape, Tables, twice};
 use super::{Bytes, HALF};
 use crate::codebook::{Codebook, MARK, Tables as BookTables};
+use crate::deal::avx2::split_half;
 use crate::error::Result;
-use crate::lanes::{Escapes, INITIAL_BYTES, LANES, SlotMap, no_room};
+use crate::lanes::{Escapes, Flow, INITIAL_BYTES, LANES, SlotMap, no_room};
 use crate::platform::Avx2;
 use crate::platform::avx2::{load, store};
+use crate::platform::avx512::{fetch, fetch_to_write};
 
 /// In a table of code lengths: this slot takes the escape, and the symbol has to be kept.
 const KEEP: u8 = 0x40;
@@ -34,6 +36,18 @@ pub(in crate::lanes) struct Encoder {
     odd: Bytes,
     reserve: Bytes,
     bits: Bytes,
+}
+
+/// Calls a method compiled for the shape of the encoder's tables.
+macro_rules! dispatch {
+    ($encoder:ident, $method:ident($($argument:expr),*)) => {{
+        let _ = $encoder.proof;
+        match $encoder.tables.shape() {
+            Shape::Below64 => $encoder.$method::<{ Shape::Below64 as u8 }>($($argument),*),
+            Shape::Below128 => $encoder.$method::<{ Shape::Below128 as u8 }>($($argument),*),
+            _ => $encoder.$method::<{ Shape::All as u8 }>($($argument),*),
+        }
+    }};
 }
 
 impl Encoder {
@@ -81,91 +95,155 @@ impl Encoder {
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        let _ = self.proof;
+        let (whole, partial) = symbols.as_chunks();
         // SAFETY: the proof says that the processor has the instructions.
         unsafe {
-            match self.tables.shape() {
-                Shape::Below64 => {
-                    self.push_with::<{ Shape::Below64 as u8 }>(symbols, stream, end, escapes)
-                }
-                Shape::Below128 => {
-                    self.push_with::<{ Shape::Below128 as u8 }>(symbols, stream, end, escapes)
-                }
-                _ => self.push_with::<{ Shape::All as u8 }>(symbols, stream, end, escapes),
-            }
+            dispatch!(self, push_partial(partial, stream, end, escapes))?;
+            dispatch!(self, push_symbols(whole, stream, end, escapes))
         }
     }
 
+    /// See [`crate::lanes::Encoder::push_words`].
+    pub(in crate::lanes) fn push_words(
+        &mut self,
+        words: &[u8],
+        low: &mut [u8],
+        flow: Flow<'_>,
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe { dispatch!(self, push_dealt(words, low, flow, stream, end, escapes)) }
+    }
+
+    /// Symbols that do not make a step, if there are any.
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn push_with<const SHAPE: u8>(
+    fn push_partial<const SHAPE: u8>(
         &mut self,
         symbols: &[u8],
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        let mut batch = Batch {
-            codes: [[[0; HALF]; 2]; BATCH],
-            lengths: [[[0; HALF]; 2]; BATCH],
-            bytes: [[0; LANES]; BATCH],
-            emit: [[0; 2]; BATCH],
-        };
-        let (whole, partial) = symbols.as_chunks::<LANES>();
-        if !partial.is_empty() {
-            let mut padded = [0; LANES];
-            padded[..partial.len()].copy_from_slice(partial);
-            self.look_up::<SHAPE>(&[padded], &mut batch, &mut |_, _| {});
-            let mut active = [[0xff; HALF]; 2];
-            active.as_flattened_mut()[partial.len()..].fill(0);
-            batch.lengths[0].as_flattened_mut()[partial.len()..].fill(0);
-            let keep = flags(&batch.lengths[0]);
-            keep_symbols(keep, &padded, escapes);
-            for (half, active) in active.iter().enumerate() {
-                let before = self.half(half);
-                self.step_half(half, 1, &mut batch);
-                let mut after = self.half(half);
-                after.freeze(&before, load(active));
-                self.put_half(half, &after);
-            }
-            batch.write(1, stream, end)?;
+        if symbols.is_empty() {
+            return Ok(());
         }
-        for symbols in whole.rchunks(BATCH) {
-            let count = symbols.len();
-            let mut keep = |lengths: &Bytes, symbols: &[u8; LANES]| {
-                keep_symbols(flags(lengths), symbols, escapes);
+        let mut batch = Batch::new();
+        let mut padded = [[0; HALF]; 2];
+        padded.as_flattened_mut()[..symbols.len()].copy_from_slice(symbols);
+        let vectors = [load(&padded[0]), load(&padded[1])];
+        self.look_up::<SHAPE>(1, &mut batch, |_| vectors, |_, _| {});
+        let mut active = [[0xff; HALF]; 2];
+        active.as_flattened_mut()[symbols.len()..].fill(0);
+        batch.lengths[0].as_flattened_mut()[symbols.len()..].fill(0);
+        keep_symbols(&batch.lengths[0], vectors, escapes);
+        for (half, active) in active.iter().enumerate() {
+            let before = self.half(half);
+            self.step_half(half, 1, &mut batch);
+            let mut after = self.half(half);
+            after.freeze(&before, load(active));
+            self.put_half(half, &after);
+        }
+        batch.write(1, stream, end)
+    }
+
+    /// Whole steps.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn push_symbols<const SHAPE: u8>(
+        &mut self,
+        symbols: &[[u8; LANES]],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let mut batch = Batch::new();
+        for symbols in symbols.rchunks(BATCH) {
+            let vectors = |step: usize| {
+                let (halves, _) = symbols[step].as_chunks();
+                [load(&halves[0]), load(&halves[1])]
             };
-            self.look_up::<SHAPE>(symbols, &mut batch, &mut keep);
-            self.step_half(0, count, &mut batch);
-            self.step_half(1, count, &mut batch);
-            batch.write(count, stream, end)?;
+            self.look_up::<SHAPE>(symbols.len(), &mut batch, vectors, |lengths, symbols| {
+                keep_symbols(lengths, symbols, escapes);
+            });
+            self.step_half(0, symbols.len(), &mut batch);
+            self.step_half(1, symbols.len(), &mut batch);
+            batch.write(symbols.len(), stream, end)?;
         }
         Ok(())
     }
 
-    /// Looks up the codes of some steps, the last one first; calls `keep` with the lengths and the symbols of steps
-    /// that have symbols to keep.
+    /// Whole steps of words, of which the high bytes are the symbols.
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn push_dealt<const SHAPE: u8>(
+        &mut self,
+        words: &[u8],
+        low: &mut [u8],
+        flow: Flow<'_>,
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let mut batch = Batch::new();
+        // What comes next is fetched forwards: memory answers faster then.
+        let (ahead, mut fetched) = match flow {
+            Flow::Cached => (None, 0),
+            Flow::Fetching { ahead } | Flow::Streaming { ahead } => (Some(ahead), 0),
+        };
+        let groups = words.as_chunks::<HALF>().0.as_chunks::<4>().0;
+        let places = low.as_chunks_mut::<HALF>().0.as_chunks_mut::<2>().0;
+        let count = groups.len().min(places.len());
+        let groups = groups[..count].rchunks(BATCH);
+        for (groups, places) in groups.zip(places[..count].rchunks_mut(BATCH)) {
+            let vectors = |step: usize| {
+                let (group, place): (&[_; 4], &mut [_; 2]) = (&groups[step], &mut places[step]);
+                if let Some(ahead) = ahead {
+                    fetch(ahead, fetched);
+                    fetched += 2 * LANES;
+                    fetch_to_write(stream, *end + AHEAD + LANES / 2 * step);
+                }
+                let (lower, lower_symbols) = split_half(load(&group[0]), load(&group[2]));
+                let (upper, upper_symbols) = split_half(load(&group[1]), load(&group[3]));
+                store(&mut place[0], lower);
+                store(&mut place[1], upper);
+                [lower_symbols, upper_symbols]
+            };
+            self.look_up::<SHAPE>(groups.len(), &mut batch, vectors, |lengths, symbols| {
+                keep_symbols(lengths, symbols, escapes);
+            });
+            self.step_half(0, groups.len(), &mut batch);
+            self.step_half(1, groups.len(), &mut batch);
+            batch.write(groups.len(), stream, end)?;
+        }
+        Ok(())
+    }
+
+    /// Looks up the codes of some steps, the last one first, and those of their symbols in `vectors`; calls `keep` with
+    /// the lengths and the symbols of steps that have symbols to keep.
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn look_up<const SHAPE: u8>(
         &self,
-        symbols: &[[u8; LANES]],
+        count: usize,
         batch: &mut Batch,
-        keep: &mut impl FnMut(&Bytes, &[u8; LANES]),
+        mut vectors: impl FnMut(usize) -> [__m256i; 2],
+        mut keep: impl FnMut(&Bytes, [__m256i; 2]),
     ) {
         let tables = Loaded::new::<SHAPE>(&self.tables);
         let base = _mm256_set1_epi8(self.map.base as i8);
         let last = _mm256_set1_epi8(self.map.last as i8);
         let places = batch.codes.iter_mut().zip(&mut batch.lengths);
-        for (symbols, (codes, lengths)) in symbols.iter().rev().zip(places) {
-            let (halves, _) = symbols.as_chunks::<HALF>();
-            let mut any = _mm256_setzero_si256();
-            for half in 0..2 {
-                let slots = _mm256_min_epu8(_mm256_sub_epi8(load(&halves[half]), base), last);
-                let (half_codes, half_lengths) = tables.look_up::<SHAPE>(slots);
-                store(&mut codes[half], half_codes);
-                store(&mut lengths[half], half_lengths);
-                any = _mm256_or_si256(any, half_lengths);
-            }
+        for (step, (codes, lengths)) in (0..count).rev().zip(places) {
+            let symbols = vectors(step);
+            let [lower, upper] = symbols;
+            let slots = |symbols| _mm256_min_epu8(_mm256_sub_epi8(symbols, base), last);
+            let (lower_codes, lower_lengths) = tables.look_up::<SHAPE>(slots(lower));
+            let (upper_codes, upper_lengths) = tables.look_up::<SHAPE>(slots(upper));
+            store(&mut codes[0], lower_codes);
+            store(&mut codes[1], upper_codes);
+            store(&mut lengths[0], lower_lengths);
+            store(&mut lengths[1], upper_lengths);
+            let any = _mm256_or_si256(lower_lengths, upper_lengths);
             if _mm256_testz_si256(any, _mm256_set1_epi8(KEEP as i8)) == 0 {
                 keep(lengths, symbols);
             }
@@ -223,6 +301,9 @@ impl Encoder {
     }
 }
 
+/// How far ahead room for the stream is fetched: some fifty steps.
+const AHEAD: usize = 1024;
+
 /// Steps that are done at a time.
 const BATCH: usize = 16;
 
@@ -238,6 +319,15 @@ struct Batch {
 }
 
 impl Batch {
+    const fn new() -> Self {
+        Self {
+            codes: [[[0; HALF]; 2]; BATCH],
+            lengths: [[[0; HALF]; 2]; BATCH],
+            bytes: [[0; LANES]; BATCH],
+            emit: [[0; 2]; BATCH],
+        }
+    }
+
     /// Puts what the lanes emit into the stream.
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -266,9 +356,14 @@ fn flags(lengths: &Bytes) -> u64 {
 /// Few symbols take the escape: a vector in ten has one.
 #[cold]
 #[inline(never)]
-fn keep_symbols(mut keep: u64, symbols: &[u8; LANES], escapes: &mut Escapes) {
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn keep_symbols(lengths: &Bytes, symbols: [__m256i; 2], escapes: &mut Escapes) {
+    let mut bytes = [[0; HALF]; 2];
+    store(&mut bytes[0], symbols[0]);
+    store(&mut bytes[1], symbols[1]);
+    let mut keep = flags(lengths);
     for place in escapes.front(keep.count_ones() as usize) {
-        *place = symbols[keep.trailing_zeros() as usize % LANES];
+        *place = bytes.as_flattened()[keep.trailing_zeros() as usize % LANES];
         keep &= keep.wrapping_sub(1);
     }
 }
