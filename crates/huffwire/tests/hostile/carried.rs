@@ -312,7 +312,8 @@ fn message_of(blocks: &[Vec<u8>], units: usize) -> Vec<u8> {
 #[test]
 fn an_error_names_its_block_whichever_of_two_it_is_in() {
     // Pairs of equal blocks, and a last one that is shorter: alone, or beside a whole one.
-    let changes: [(&str, fn(&mut Forged)); 4] = [
+    type Change = (&'static str, fn(&mut Forged));
+    let changes: [Change; 4] = [
         (COUNTS, |forged| forged.slots[1000] = ZERO),
         (COUNTS, |forged| *forged.slots.last_mut().unwrap() = ESCAPE),
         (COUNTS, |forged| forged.escapes.push(1)),
