@@ -6,7 +6,9 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use huffwire::codebook::build::{Effort, plain};
 use huffwire::codebook::{CodeLimit, Codebook};
+use huffwire::pmf::Pmf;
 use huffwire::{CodebookSet, Platform, lanes};
 
 fn main() {
@@ -15,8 +17,9 @@ fn main() {
 
 const SYMBOLS: usize = 64 << 10;
 
-/// Kinds of books: narrow (two tables of 64 entries decode it), wide (a table of 256 does), long codes.
-const KINDS: [&str; 3] = ["narrow", "wide", "long"];
+/// Kinds of books: narrow (two tables of 64 entries decode it), wide (a table of 256 does); long codes as
+/// exponents have them and as mantissas have them.
+const KINDS: [&str; 4] = ["narrow", "wide", "long, peaked", "long, wide"];
 
 fn cases() -> impl Iterator<Item = (&'static str, &'static str)> {
     let platforms = || Platform::available().map(Platform::name);
@@ -27,13 +30,27 @@ fn platform(name: &str) -> Platform {
     name.parse().expect("it is one of those that are available")
 }
 
+/// The book of long codes for 256 symbols of these weights.
+fn long(weight: impl Fn(i32) -> f64) -> Codebook {
+    let pmf = Pmf::from_weights(&(0..256).map(weight).collect::<Vec<_>>()).expect("weights");
+    let built = plain(&pmf, 8, CodeLimit::Long, Effort::Quick).expect("a long code fits");
+    Codebook::new(built.lengths)
+}
+
 fn book(kind: &str) -> Codebook {
+    match kind {
+        // Halving upwards and downwards, as exponents do.
+        "long, peaked" => return long(|i| 0.5_f64.powi(i32::abs(i - 120).min(30))),
+        // Falling by half an octave, twice, as mantissas with signs do.
+        "long, wide" => return long(|i| 0.5_f64.powf(f64::from(i % 128) / 128.0)),
+        _ => {}
+    }
     let set = CodebookSet::builtin();
     let fits = |book: &&Codebook| match kind {
         "narrow" => book.lengths().is_narrow(),
         // Codes of over 6 bits below the top quarter: no shortcut.
         "wide" => book.limit() == CodeLimit::Short && book.decode_table()[0xbf] >> 8 > 1 << 6,
-        _ => book.limit() == CodeLimit::Long,
+        _ => false,
     };
     set.books().iter().find(fits).expect("the built-in set has all kinds").clone()
 }

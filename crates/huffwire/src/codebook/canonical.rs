@@ -1,6 +1,7 @@
 //! Canonical codes, and the tables that coders look symbols up in.
 
 use super::lengths::{CodeLimit, Lengths};
+use super::long_tables::LongTables;
 use super::tables::Tables;
 
 /// A codebook ready for use: its content and the tables derived from it.
@@ -20,6 +21,8 @@ pub struct Codebook {
     origin: u8,
     /// Of short codes.
     tables: Option<Box<Tables>>,
+    /// Of long codes.
+    long_tables: Option<Box<LongTables>>,
 }
 
 /// Everything follows from the lengths.
@@ -44,6 +47,7 @@ impl Codebook {
             savings: [0; 256],
             origin: 0,
             tables: None,
+            long_tables: None,
         };
         book.rebuild(lengths);
         book
@@ -61,14 +65,29 @@ impl Codebook {
         self.encode = [0; 256];
         self.decode.clear();
         let last = (lengths.alphabet().slots() - 1) as u8;
-        for length in 1..=limit {
-            for slot in (0..=last).filter(|&slot| length_of(slot) == length) {
-                // A code of `length` bits owns every window that begins with it.
-                let code = (self.decode.len() >> (limit - length)) as u16;
-                self.encode[usize::from(slot)] = u16::from(length) << 12 | code;
-                let windows = self.decode.len() + (1 << (limit - length));
-                self.decode.resize(windows, 1 << (8 + length) | u32::from(slot));
-            }
+        // Slots by length, those of the same length as they are.
+        let mut ends = [0; 13];
+        for slot in 0..=last {
+            ends[usize::from(length_of(slot))] += 1;
+        }
+        let without = std::mem::take(&mut ends[0]);
+        for length in 1..ends.len() {
+            ends[length] += ends[length - 1];
+        }
+        let mut order = [0; 256];
+        let order = &mut order[..usize::from(last) + 1 - without];
+        for slot in (0..=last).rev().filter(|&slot| length_of(slot) > 0) {
+            let end = &mut ends[usize::from(length_of(slot))];
+            *end -= 1;
+            order[*end] = slot;
+        }
+        for &slot in &*order {
+            // A code of `length` bits owns every window that begins with it.
+            let length = length_of(slot);
+            let code = (self.decode.len() >> (limit - length)) as u16;
+            self.encode[usize::from(slot)] = u16::from(length) << 12 | code;
+            let windows = self.decode.len() + (1 << (limit - length));
+            self.decode.resize(windows, 1 << (8 + length) | u32::from(slot));
         }
         for (slot, price) in (0..=u8::MAX).zip(&mut self.prices) {
             *price = lengths.bits(slot) as u8;
@@ -84,11 +103,16 @@ impl Codebook {
                 }
             }
         }
-        self.make_tables();
+        self.make_tables(order);
     }
 
-    fn make_tables(&mut self) {
+    fn make_tables(&mut self, order: &[u8]) {
         let Ok(decode) = self.decode.as_slice().try_into() else {
+            let tables = LongTables::new(&self.lengths, &self.encode, order);
+            match &mut self.long_tables {
+                Some(place) => **place = tables,
+                none => *none = Some(Box::new(tables)),
+            }
             return;
         };
         let tables = Tables::new(&self.lengths, &self.encode, decode);
@@ -101,6 +125,11 @@ impl Codebook {
     /// What vector coders look up short codes in; `None` for long codes.
     pub(crate) fn tables(&self) -> Option<&Tables> {
         self.tables.as_deref().filter(|_| self.limit() == CodeLimit::Short)
+    }
+
+    /// What vector coders look up long codes in; `None` for short codes.
+    pub(crate) fn long_tables(&self) -> Option<&LongTables> {
+        self.long_tables.as_deref().filter(|_| self.limit() == CodeLimit::Long)
     }
 
     /// The content.

@@ -7,6 +7,7 @@ mod canonical;
 #[cfg(feature = "json")]
 mod json;
 mod lengths;
+mod long_tables;
 mod set;
 mod tables;
 
@@ -19,6 +20,7 @@ pub use lengths::{
     Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, WINDOW,
     ZERO_SLOT,
 };
+pub(crate) use long_tables::{LongTables, MOST_BOUNDS};
 pub(crate) use tables::{MARK, Tables};
 
 pub use set::{Binding, CodebookSet, SetBuilder};

@@ -69,6 +69,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_long;
 mod portable;
 
 use crate::bytes;
@@ -219,6 +221,8 @@ enum EncoderKernel<'b> {
     Avx2(avx2::Encoder),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Encoder<'b>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Long(avx512_long::Encoder<'b>),
 }
 
 impl<'b> Encoder<'b> {
@@ -232,24 +236,23 @@ impl<'b> Encoder<'b> {
         keep_escapes: bool,
     ) -> Self {
         let kernel =
-            match (platform, book.tables()) {
+            match (platform, book.tables(), book.long_tables()) {
                 #[cfg(target_arch = "x86_64")]
-                (Platform::Avx2(proof), Some(tables)) => EncoderKernel::Avx2(avx2::Encoder::new(
-                    proof,
-                    tables,
-                    book,
-                    map,
-                    initial,
-                    keep_escapes,
-                )),
+                (Platform::Avx2(proof), Some(tables), _) => EncoderKernel::Avx2(
+                    avx2::Encoder::new(proof, tables, book, map, initial, keep_escapes),
+                ),
                 #[cfg(target_arch = "x86_64")]
-                (Platform::Avx512(proof), Some(tables)) => EncoderKernel::Avx512(
+                (Platform::Avx512(proof), Some(tables), _) => EncoderKernel::Avx512(
                     avx512::Encoder::new(proof, book, tables, map, initial, keep_escapes),
                 ),
-                (_, Some(_)) => {
+                #[cfg(target_arch = "x86_64")]
+                (Platform::Avx512(proof), _, Some(tables)) => EncoderKernel::Avx512Long(
+                    avx512_long::Encoder::new(proof, book, tables, map, initial, keep_escapes),
+                ),
+                (_, Some(_), _) => {
                     EncoderKernel::Short(portable::Encoder::new(book, map, initial, keep_escapes))
                 }
-                (_, None) => {
+                (_, None, _) => {
                     EncoderKernel::Long(portable::Encoder::new(book, map, initial, keep_escapes))
                 }
             };
@@ -277,6 +280,8 @@ impl<'b> Encoder<'b> {
             EncoderKernel::Avx2(kernel) => kernel.push(symbols, stream, end, escapes),
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => kernel.push(symbols, stream, end, escapes),
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx512Long(kernel) => kernel.push(symbols, stream, end, escapes),
         }
     }
 
@@ -315,6 +320,8 @@ impl<'b> Encoder<'b> {
             EncoderKernel::Avx2(kernel) => kernel.finish(states),
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => kernel.finish(states),
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx512Long(kernel) => kernel.finish(states),
         }
         self.end
     }
@@ -399,6 +406,8 @@ enum DecoderKernel<'a> {
     Avx2(avx2::Decoder<'a>),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Decoder<'a>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Long(avx512_long::Decoder<'a>),
 }
 
 /// 16-bit words to be put together: low bytes as [`crate::deal`] has them, and where the words go.
@@ -430,20 +439,24 @@ impl<'a> Decoder<'a> {
             Reading::Slots => 0,
             Reading::Symbols { base, .. } => base,
         };
-        let kernel = match (platform, book.tables()) {
+        let kernel = match (platform, book.tables(), book.long_tables()) {
             #[cfg(target_arch = "x86_64")]
-            (Platform::Avx2(proof), Some(_)) => {
+            (Platform::Avx2(proof), Some(_), _) => {
                 DecoderKernel::Avx2(avx2::Decoder::new(proof, book, base, states, stream)?)
             }
             #[cfg(target_arch = "x86_64")]
-            (Platform::Avx512(proof), Some(tables)) => {
+            (Platform::Avx512(proof), Some(tables), _) => {
                 let kernel = avx512::Decoder::new(proof, book, tables, reading, states, stream);
                 DecoderKernel::Avx512(kernel?)
             }
-            (_, Some(_)) => {
+            #[cfg(target_arch = "x86_64")]
+            (Platform::Avx512(proof), _, Some(tables)) => DecoderKernel::Avx512Long(
+                avx512_long::Decoder::new(proof, tables, base, states, stream)?,
+            ),
+            (_, Some(_), _) => {
                 DecoderKernel::Short(portable::ShortDecoder::new(book, base, states, stream)?)
             }
-            (_, None) => {
+            (_, None, _) => {
                 DecoderKernel::Long(portable::LongDecoder::new(book, base, states, stream)?)
             }
         };
@@ -462,6 +475,8 @@ impl<'a> Decoder<'a> {
             DecoderKernel::Avx2(kernel) => kernel.pull(symbols),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.pull(symbols),
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx512Long(kernel) => kernel.pull(symbols),
         }?;
         self.escaped.complete(self.platform, symbols);
         Ok(())
@@ -472,17 +487,21 @@ impl<'a> Decoder<'a> {
         [first, second]: [&mut Self; 2],
         [first_symbols, second_symbols]: [&mut [u8]; 2],
     ) -> [Result<()>; 2] {
-        #[cfg(target_arch = "x86_64")]
-        if let (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) =
-            (&mut first.kernel, &mut second.kernel)
-        {
-            let outs = [&mut *first_symbols, &mut *second_symbols];
-            let results = avx512::Decoder::pull_two([a, b], outs);
-            first.escaped.complete(first.platform, first_symbols);
-            second.escaped.complete(second.platform, second_symbols);
-            return results;
-        }
-        [first.pull(first_symbols), second.pull(second_symbols)]
+        let outs = [&mut *first_symbols, &mut *second_symbols];
+        let results = match (&mut first.kernel, &mut second.kernel) {
+            #[cfg(target_arch = "x86_64")]
+            (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) => {
+                avx512::Decoder::pull_two([a, b], outs)
+            }
+            #[cfg(target_arch = "x86_64")]
+            (DecoderKernel::Avx512Long(a), DecoderKernel::Avx512Long(b)) => {
+                avx512_long::Decoder::pull_two([a, b], outs)
+            }
+            _ => return [first.pull(first_symbols), second.pull(second_symbols)],
+        };
+        first.escaped.complete(first.platform, first_symbols);
+        second.escaped.complete(second.platform, second_symbols);
+        results
     }
 
     /// Decodes the high bytes of whole groups of 64 words and puts them together with the low ones. Only where it
@@ -531,6 +550,8 @@ impl<'a> Decoder<'a> {
             DecoderKernel::Avx2(kernel) => kernel.finish(),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.finish(),
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx512Long(kernel) => kernel.finish(),
         }?;
         self.escaped.finish()?;
         Ok(initial)

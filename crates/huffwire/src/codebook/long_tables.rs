@@ -1,0 +1,138 @@
+//! Tables of a codebook of long codes as vector coders want them: bytes, 64 to a register.
+
+use super::lengths::Lengths;
+use super::tables::MARK;
+
+/// Windows of 12 bits that one register of bytes cannot tell apart.
+const BUCKET: usize = 64;
+
+/// Boundaries between code lengths that can lie within a bucket, not at the start of it: those after lengths
+/// 7 to 11. (A code of 6 bits fills a bucket.)
+pub(crate) const MOST_BOUNDS: usize = 5;
+
+/// Made with the book. "Shifts" are the lengths of codes, taken from 0: modulo 16 what brings a code on top
+/// of 16 bits to the bottom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LongTables {
+    /// By slot: lower bytes of the codes; upper bytes, with the lengths in their upper halves.
+    pub(crate) codes: [[u8; 256]; 2],
+    /// What `codes` has for slots that take the escape.
+    pub(crate) escape: Option<[u8; 2]>,
+    /// The first of 63 slots beyond which there is nothing but the escape, if there is one (0 for at most 64
+    /// slots). Then from it on: lower and upper bytes of the codes, and lengths with [`MARK`]; the last
+    /// entry is for all slots beyond.
+    pub(crate) window: Option<u8>,
+    pub(crate) in_window: [[u8; 64]; 3],
+
+    /// Slots in the order of their codes: a slot's index here is its rank.
+    pub(crate) slots: [u8; 256],
+    /// By the lower six bits of a shift: what to add to a code of this length, in its lower byte, to have its rank.
+    pub(crate) offsets: [u8; 64],
+    /// By bucket: the shift for its first window.
+    pub(crate) shifts: [u8; 64],
+    /// By bucket: the lower bytes of windows beyond which codes are longer by one bit more. 255: none.
+    pub(crate) bounds: [[u8; 64]; MOST_BOUNDS],
+    /// How many of them any bucket has at most.
+    pub(crate) most_bounds: usize,
+    /// Whether there are at most 64 codes, and those of over 6 bits lie in the last two buckets. Then:
+    pub(crate) peaked: bool,
+    /// By bucket: the rank of its first window's code.
+    pub(crate) ranks: [u8; 64],
+    /// For each window of the last two buckets: what has to be added to that.
+    pub(crate) tail: [u8; 2 * BUCKET],
+    /// By rank.
+    pub(crate) shifts_by_rank: [u8; 64],
+}
+
+impl LongTables {
+    /// From the codes by slot, and all slots with a code in the order of their codes.
+    pub(crate) fn new(lengths: &Lengths, encode: &[u16; 256], order: &[u8]) -> Self {
+        let escape = lengths.escape_slot().map(|slot| encode[usize::from(slot)].to_le_bytes());
+        let codes = [0, 1].map(|half| encode.map(|entry| entry.to_le_bytes()[half]));
+        let mut tables = Self {
+            codes,
+            escape,
+            window: None,
+            in_window: [[0; 64]; 3],
+            slots: [0; 256],
+            offsets: [0; 64],
+            shifts: [0; 64],
+            bounds: [[u8::MAX; 64]; MOST_BOUNDS],
+            most_bounds: 0,
+            peaked: false,
+            ranks: [0; 64],
+            tail: [0; 2 * BUCKET],
+            shifts_by_rank: [0; 64],
+        };
+        tables.find_window(lengths, encode);
+        tables.rank(encode, order);
+        tables
+    }
+
+    fn find_window(&mut self, lengths: &Lengths, encode: &[u16; 256]) {
+        let direct = |slot: &u8| lengths.direct(*slot) > 0;
+        self.window = if lengths.alphabet().slots() <= 64 {
+            Some(0)
+        } else {
+            let first = (0..=u8::MAX).find(direct).unwrap_or(0);
+            let last = (0..=u8::MAX).rfind(direct).unwrap_or(u8::MAX);
+            (self.escape.is_some() && last - first < 63).then_some(first)
+        };
+        let Some(first) = self.window else { return };
+        let [low, high, marked] = &mut self.in_window;
+        for index in 0..64 {
+            // The window may reach beyond the last slot: then what lies there takes the escape too.
+            let slot = first.checked_add(index as u8).filter(|_| first == 0 || index < 63);
+            let entry = match (slot, self.escape) {
+                (None, Some(escape)) => u16::from_le_bytes(escape),
+                _ => encode[usize::from(slot.unwrap_or(0))],
+            };
+            [low[index], high[index]] = entry.to_le_bytes();
+            let mark = if slot.is_some_and(|slot| direct(&slot)) { 0 } else { MARK };
+            marked[index] = (entry >> 12) as u8 | mark;
+        }
+    }
+
+    fn rank(&mut self, encode: &[u16; 256], order: &[u8]) {
+        let (mut window, mut last) = (0, 0);
+        let mut bounds = [0; 64];
+        // Where codes of over 6 bits begin.
+        let mut long = 4096;
+        for (rank, &slot) in order.iter().enumerate() {
+            let length = usize::from(encode[usize::from(slot)] >> 12);
+            let shift = (length as u8).wrapping_neg();
+            if length != last {
+                let code = (window >> (12 - length)) as u8;
+                self.offsets[usize::from(shift % 64)] = (rank as u8).wrapping_sub(code);
+                if window % BUCKET != 0 {
+                    let (bucket, bounds) = (window / BUCKET, &mut bounds[window / BUCKET]);
+                    for bound in self.bounds.iter_mut().skip(*bounds).take(length - last) {
+                        bound[bucket] = (window - 1) as u8;
+                    }
+                    *bounds += length - last;
+                }
+                if last <= 6 && length > 6 {
+                    long = window;
+                }
+                last = length;
+            }
+            let next = window + (1 << (12 - length));
+            let buckets = window.div_ceil(BUCKET)..next.div_ceil(BUCKET);
+            self.shifts[buckets.clone()].fill(shift);
+            if rank < 64 {
+                self.ranks[buckets].fill(rank as u8);
+                self.shifts_by_rank[rank] = shift;
+                self.tail[window.saturating_sub(62 * BUCKET).min(2 * BUCKET)..].fill(rank as u8);
+            }
+            self.slots[rank] = slot;
+            window = next;
+        }
+        for (half, tail) in self.tail.as_chunks_mut::<BUCKET>().0.iter_mut().enumerate() {
+            for rank in tail {
+                *rank = rank.wrapping_sub(self.ranks[62 + half]);
+            }
+        }
+        self.most_bounds = bounds.into_iter().max().unwrap_or(0);
+        self.peaked = order.len() <= 64 && long >= 62 * BUCKET;
+    }
+}
