@@ -495,11 +495,11 @@ impl From<LevelArg> for Level {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Choose {
-    /// Price all codebooks on the whole block, take the cheapest.
+    /// Price all codebooks on a sample of the block, take the cheapest.
     #[default]
-    Cheapest,
-    /// The same on a sample of the block.
     Sample,
+    /// The same on the whole block.
+    Cheapest,
     /// Only codebooks made for tensors of that name (see calibrate).
     Named,
 }
