@@ -45,6 +45,7 @@
 //!
 //! # Features
 //!
+//! * `gradient` (default): the module `gradient`, quantized gradients and coders of their states.
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
 #![deny(unsafe_code)]
 
@@ -57,6 +58,8 @@ mod deal;
 mod element;
 mod error;
 pub mod format;
+#[cfg(feature = "gradient")]
+pub mod gradient;
 pub mod lanes;
 pub mod planes;
 mod platform;
