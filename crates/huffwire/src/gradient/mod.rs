@@ -10,13 +10,38 @@
 //!
 //! ```text
 //! gradient -> quantize -> states + scales
+//!                           |
+//!                         encode -> bytes
 //! ```
 //!
 //! * [`quantize`]: [`Qsgd`](quantize::Qsgd), [`TernGrad`](quantize::TernGrad),
 //!   [`Natural`](quantize::Natural), [`Sign`](quantize::Sign), [`Sparsify`](quantize::Sparsify),
 //!   [`Linear`](quantize::Linear).
 //! * [`ErrorFeedback`]: what quantization took away goes into the next step.
+//! * [`encode`]: the encoders, behind one trait.
+//!
+//! ```
+//! use huffwire::gradient::encode::{self, Bitmap, StateEncoder};
+//! use huffwire::gradient::quantize::{Qsgd, Quantizer};
+//!
+//! let gradient: Vec<f32> = (0..100_000).map(|i| (i as f32 * 0.37).sin().powi(9)).collect();
+//!
+//! let quantizer = Quantizer::Qsgd(Qsgd { levels: 4, bucket: 512, ..Qsgd::default() });
+//! let quantized = quantizer.quantize(&gradient, 1)?;
+//!
+//! let mut bytes = Vec::new();
+//! Bitmap::default().encode(quantized.states.view(), &mut bytes)?;
+//! assert!(bytes.len() < gradient.len() / 8);
+//!
+//! let mut states = vec![0i8; encode::count(&bytes)?];
+//! Bitmap::default().decode(&bytes, (&mut states[..]).into())?;
+//! assert_eq!(quantized.states, states.into());
+//! let near = quantized.dequantize()?;
+//! assert_eq!(near.len(), gradient.len());
+//! # Ok::<(), huffwire::Error>(())
+//! ```
 
+pub mod encode;
 mod feedback;
 pub mod quantize;
 mod random;

@@ -1,6 +1,19 @@
-//! Gradients for tests.
+//! States for tests.
 
 use huffwire::gradient::Random;
+
+/// States of QSGD's kind: so many percent zeros, other states the rarer the higher, up to `levels`.
+pub(crate) fn qsgd_like(count: usize, zeros: f64, levels: u32, seed: u64) -> Vec<i8> {
+    let random = Random::new(seed);
+    let state = |i: u64| {
+        if random.uniform(3 * i) * 100.0 < zeros {
+            return 0;
+        }
+        let level = 1 + (random.bits(3 * i + 1) | 1 << (levels - 1)).trailing_zeros() as i8;
+        if random.bits(3 * i + 2) & 1 == 0 { level } else { -level }
+    };
+    (0..count as u64).map(state).collect()
+}
 
 /// A gradient: values of both signs whose magnitudes differ a lot.
 pub(crate) fn gradient(count: usize, seed: u64) -> Vec<f32> {
