@@ -11,8 +11,11 @@ use crate::error::{Error, Result};
 use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
 use crate::format::checksum::crc32c;
 use crate::format::message;
+use crate::format::runs::EncodeScratch;
+use crate::lanes::Flow;
 use crate::planes::SymbolRule;
 use crate::platform::Platform;
+use crate::threads::{Team, Threads};
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
 /// NaNs. In integers and the 4- and 6-bit floats only the error tells.
@@ -73,7 +76,7 @@ pub struct Encoder {
     tensor: String,
     /// One for each element type that was encoded, for the current tensor.
     methods: Vec<Method>,
-    blocks: BlockEncoder,
+    scratch: EncodeScratch,
 }
 
 impl Encoder {
@@ -89,8 +92,8 @@ impl Encoder {
         if let Choice::Fixed(number) = options.choice {
             set.book(number)?;
         }
-        let (tensor, blocks) = (String::new(), BlockEncoder::new(Platform::detect()));
-        Ok(Self { set, options, tensor, methods: Vec::new(), blocks })
+        let scratch = EncodeScratch::new(Platform::detect());
+        Ok(Self { set, options, tensor: String::new(), methods: Vec::new(), scratch })
     }
 
     /// An encoder with the built-in books and default options.
@@ -101,15 +104,27 @@ impl Encoder {
             options: EncodeOptions::default(),
             tensor: String::new(),
             methods: Vec::new(),
-            blocks: BlockEncoder::new(Platform::detect()),
+            scratch: EncodeScratch::new(Platform::detect()),
         }
     }
 
     /// The same encoder on a platform other than [`Platform::detect`]'s. The messages are the same.
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
-        self.blocks = BlockEncoder::new(platform);
+        self.scratch.team.set_platform(platform);
         self
+    }
+
+    /// The same encoder with other threads for its messages than [`Threads::One`]. The messages are the same.
+    #[must_use]
+    pub fn with_threads(mut self, threads: Threads) -> Self {
+        self.set_threads(threads);
+        self
+    }
+
+    /// Changes which threads the next messages are encoded on.
+    pub fn set_threads(&mut self, threads: Threads) {
+        self.scratch.team.set_threads(threads);
     }
 
     /// The set in use.
@@ -184,17 +199,14 @@ impl Encoder {
         }
         let start = out.len();
         out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
-        let length = self.block_into(element, bytes, &mut out[start..])?;
+        let (encoding, scratch) = self.encoding(element);
+        let length = encoding.encode(scratch.team.own(), bytes, Flow::Cached, &mut out[start..])?;
         out.truncate(start + length);
         Ok(length)
     }
 
-    pub(crate) fn block_into(
-        &mut self,
-        element: ElementType,
-        bytes: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize> {
+    /// What all threads share while they encode, and what each of them works with.
+    pub(crate) fn encoding(&mut self, element: ElementType) -> (Encoding<'_>, &mut EncodeScratch) {
         let EncodeOptions { rule, level, choice, checksums, .. } = self.options;
         let known = self.methods.iter().position(|method| method.element() == element);
         let index = known.unwrap_or_else(|| {
@@ -202,15 +214,57 @@ impl Encoder {
             self.methods.push(Method::new(&self.set, element, tensor, rule, level, choice));
             self.methods.len() - 1
         });
-        let method = &self.methods[index];
-        if !checksums {
-            return self.blocks.encode(&self.set, method, bytes, out);
+        (Encoding { set: &self.set, method: &self.methods[index], checksums, large: false }, &mut self.scratch)
+    }
+}
+
+/// How the blocks of a tensor are encoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoding<'a> {
+    set: &'a CodebookSet,
+    method: &'a Method,
+    checksums: bool,
+    /// Whether the tensor is larger than caches are.
+    large: bool,
+}
+
+/// Tensors of so many bytes come from memory and go there.
+const LARGE: usize = 48 << 20;
+
+impl<'a> Encoding<'a> {
+    /// The same for a tensor of so many bytes.
+    pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
+        self.large = bytes >= LARGE;
+        self
+    }
+
+    /// How to go about a block that `ahead` follows, and that is not needed again soon if it is `final`ly in
+    /// its place.
+    pub(crate) const fn flow<'b>(&self, ahead: &'b [u8], in_place: bool) -> Flow<'b> {
+        match (self.large, in_place && !self.checksums) {
+            (false, _) => Flow::Cached,
+            // The checksum is going to read what was written.
+            (true, false) => Flow::Fetching { ahead },
+            (true, true) => Flow::Streaming { ahead },
+        }
+    }
+
+    /// Encodes one block, checksum (if any) in front; returns its length.
+    pub(crate) fn encode(
+        &self,
+        encoder: &mut BlockEncoder,
+        bytes: &[u8],
+        flow: Flow<'_>,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        if !self.checksums {
+            return encoder.encode(self.set, self.method, bytes, flow, out);
         }
         let available = out.len();
         let Some((check, body)) = out.split_at_mut_checked(CHECKSUM_BYTES) else {
             return Err(Error::OutputTooSmall { needed: CHECKSUM_BYTES, available });
         };
-        let length = self.blocks.encode(&self.set, method, bytes, body)?;
+        let length = encoder.encode(self.set, self.method, bytes, flow, body)?;
         check.copy_from_slice(&crc32c(&body[..length]).to_le_bytes());
         Ok(CHECKSUM_BYTES + length)
     }
@@ -225,14 +279,14 @@ pub(crate) const fn block_bound(bytes: usize, checksums: bool) -> usize {
 #[derive(Debug)]
 pub struct Decoder {
     set: Arc<CodebookSet>,
-    blocks: BlockDecoder,
+    team: Team<BlockDecoder>,
 }
 
 impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self { set, blocks: BlockDecoder::new(Platform::detect()) }
+        Self { set, team: Team::new(BlockDecoder::new, Platform::detect()) }
     }
 
     /// A decoder that holds the built-in books.
@@ -244,8 +298,20 @@ impl Decoder {
     /// The same decoder on a platform other than [`Platform::detect`]'s.
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
-        self.blocks = BlockDecoder::new(platform);
+        self.team.set_platform(platform);
         self
+    }
+
+    /// The same decoder with other threads for its messages than [`Threads::One`].
+    #[must_use]
+    pub fn with_threads(mut self, threads: Threads) -> Self {
+        self.set_threads(threads);
+        self
+    }
+
+    /// Changes which threads the next messages are decoded on.
+    pub fn set_threads(&mut self, threads: Threads) {
+        self.team.set_threads(threads);
     }
 
     /// The set in use.
@@ -294,7 +360,8 @@ impl Decoder {
         block: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let result = self.block_from(element, checksums, block, out);
+        let (decoding, team) = self.decoding(element, checksums);
+        let result = decoding.decode(team.own(), block, out);
         if result.is_err() {
             out.fill(POISON);
         }
@@ -318,42 +385,13 @@ impl Decoder {
         BlockInfo::read(&self.set, element, body, bytes)
     }
 
-    pub(crate) fn block_from(
+    /// What all threads share while they decode, and what each of them works with.
+    pub(crate) fn decoding(
         &mut self,
         element: ElementType,
         checksums: bool,
-        block: &[u8],
-        out: &mut [u8],
-    ) -> Result<()> {
-        if !out.len().is_multiple_of(element.unit_bytes()) {
-            return Err(Error::PartialElement { element, bytes: out.len() });
-        }
-        let limit = 1u64 << block::BLOCK_LOG2.end();
-        if out.len() as u64 > limit {
-            return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
-        }
-        self.blocks.decode(&self.set, element, verified(checksums, block)?, out)
-    }
-
-    /// Two blocks of a message at a time, of which the first is number `index`.
-    pub(crate) fn two_blocks_from(
-        &mut self,
-        element: ElementType,
-        checksums: bool,
-        [first, second]: [&[u8]; 2],
-        outs: [&mut [u8]; 2],
-        index: u64,
-    ) -> Result<()> {
-        let first = verified(checksums, first).map_err(|error| error.in_block(index))?;
-        let second = verified(checksums, second);
-        let Ok(second) = second else {
-            let [out, _] = outs;
-            let decoded = self.blocks.decode(&self.set, element, first, out);
-            decoded.map_err(|error| error.in_block(index))?;
-            return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
-        };
-        let decoded = self.blocks.decode_two(&self.set, element, [first, second], outs);
-        decoded.map_err(|(which, error)| error.in_block(index + which as u64))
+    ) -> (Decoding<'_>, &mut Team<BlockDecoder>) {
+        (Decoding { set: &self.set, element, checksums, large: false }, &mut self.team)
     }
 
     pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
@@ -363,6 +401,64 @@ impl Decoder {
         }
         let wanted: String = short.iter().map(|byte| format!("{byte:02x}")).collect();
         Err(Error::SetMismatch { wanted: wanted + "…", held })
+    }
+}
+
+/// How the blocks of a tensor were encoded, as far as it must be known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoding<'a> {
+    set: &'a CodebookSet,
+    element: ElementType,
+    checksums: bool,
+    /// Whether the tensor is larger than caches are.
+    large: bool,
+}
+
+impl Decoding<'_> {
+    /// The same for a tensor of so many bytes.
+    pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
+        self.large = bytes >= LARGE;
+        self
+    }
+
+    /// Decodes one block, checksum (if any) in front.
+    pub(crate) fn decode(
+        &self,
+        decoder: &mut BlockDecoder,
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let element = self.element;
+        if !out.len().is_multiple_of(element.unit_bytes()) {
+            return Err(Error::PartialElement { element, bytes: out.len() });
+        }
+        let limit = 1u64 << block::BLOCK_LOG2.end();
+        if out.len() as u64 > limit {
+            return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
+        }
+        let block = verified(self.checksums, block)?;
+        decoder.decode(self.set, element, block, self.large, out)
+    }
+
+    /// Decodes two blocks of a message at a time, of which the first is number `index`.
+    pub(crate) fn decode_two(
+        &self,
+        decoder: &mut BlockDecoder,
+        [first, second]: [&[u8]; 2],
+        outs: [&mut [u8]; 2],
+        index: u64,
+    ) -> Result<()> {
+        let first = verified(self.checksums, first).map_err(|error| error.in_block(index))?;
+        let second = verified(self.checksums, second);
+        let Ok(second) = second else {
+            let [out, _] = outs;
+            let decoded = decoder.decode(self.set, self.element, first, self.large, out);
+            decoded.map_err(|error| error.in_block(index))?;
+            return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
+        };
+        let blocks = [first, second];
+        let decoded = decoder.decode_two(self.set, self.element, blocks, self.large, outs);
+        decoded.map_err(|(which, error)| error.in_block(index + which as u64))
     }
 }
 

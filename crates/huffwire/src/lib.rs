@@ -40,13 +40,15 @@
 //!   [`calibrate`] from tensors of earlier batches.
 //! * [`pmf`] has the measures behind it: entropy, KL divergence, compressibility.
 //!
-//! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, starts no
-//! threads, and has `unsafe` code only where a file is about an instruction set ([`Platform`]).
+//! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, uses no
+//! threads but those it is given ([`Threads`]), and has `unsafe` code only where a file is about an instruction
+//! set ([`Platform`]).
 //!
 //! # Features
 //!
 //! * `gradient` (default): the module `gradient`, quantized gradients and coders of their states.
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
+//! * `rayon` (default): messages on several threads, `Threads::Current` and `Threads::Pool`.
 #![deny(unsafe_code)]
 
 mod bytes;
@@ -64,6 +66,7 @@ pub mod lanes;
 pub mod planes;
 mod platform;
 pub mod pmf;
+mod threads;
 
 pub use choose::{Choice, Level};
 pub use codebook::{Codebook, CodebookId, CodebookSet, SetId};
@@ -75,6 +78,7 @@ pub use planes::{Layout, SymbolRule};
 #[cfg(target_arch = "x86_64")]
 pub use platform::Avx512;
 pub use platform::Platform;
+pub use threads::Threads;
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -12,6 +12,11 @@ const CARRY: i32 = 0xe8;
 
 /// Vectors counted at a time: few enough to stay in the L1 cache.
 const PIECE: usize = 64;
+/// So many groups of eight values take about as long as counting one by one.
+const FEW_GROUPS: u32 = 10;
+
+/// Vectors whose flags are added up before they are counted; pieces are multiples.
+const SIXTEEN: usize = 16;
 
 /// Counts by *positional population counts*. A table lookup turns each byte into a flag for one of
 /// eight values; full adders, bit by bit, add up the flags of 16 vectors in 15 steps; what comes out is
@@ -27,26 +32,51 @@ fn histogram_with(bytes: &[u8]) -> [u32; 256] {
     let (vectors, rest) = bytes.as_chunks::<64>();
     let (pieces, few) = vectors.as_chunks::<PIECE>();
     for piece in pieces {
-        let mut groups = groups_in(piece);
-        while groups != 0 {
-            let group = groups.trailing_zeros() as usize;
-            groups &= groups - 1;
-            let counts = &mut counts[8 * group..];
-            if let Some(counts) = counts.first_chunk_mut() {
-                count_group(piece, 8 * group as u8, counts);
-            }
-        }
+        count_piece(piece, &mut counts);
     }
-    for &byte in few.as_flattened().iter().chain(rest) {
-        counts[usize::from(byte)] += 1;
+    let (small_pieces, few) = few.as_chunks::<SIXTEEN>();
+    for piece in small_pieces {
+        count_piece(piece, &mut counts);
+    }
+    // What is left is filled up with something that is in it anyway, and that is taken off again.
+    let left = 64 * few.len() + rest.len();
+    if let Some(&filler) = bytes.last()
+        && left > 0
+    {
+        let mut piece = [[filler; 64]; SIXTEEN];
+        piece.as_flattened_mut()[..left].copy_from_slice(&bytes[bytes.len() - left..]);
+        count_piece(&piece, &mut counts);
+        counts[usize::from(filler)] -= (64 * SIXTEEN - left) as u32;
     }
     counts
+}
+
+/// Counts the groups that occur in a piece.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn count_piece(piece: &[[u8; 64]], counts: &mut [u32; 256]) {
+    let mut groups = groups_in(piece);
+    if groups.count_ones() > FEW_GROUPS {
+        // Many values: no two neighbours are likely to wait for the same counter.
+        for (total, count) in counts.iter_mut().zip(super::portable::histogram(piece.as_flattened())) {
+            *total += count;
+        }
+        return;
+    }
+    while groups != 0 {
+        let group = groups.trailing_zeros() as usize;
+        groups &= groups - 1;
+        let counts = &mut counts[8 * group..];
+        if let Some(counts) = counts.first_chunk_mut() {
+            count_group(piece, 8 * group as u8, counts);
+        }
+    }
 }
 
 /// Which groups of eight values occur, by bits.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn groups_in(piece: &[[u8; 64]; PIECE]) -> u32 {
+fn groups_in(piece: &[[u8; 64]]) -> u32 {
     // Bits of a byte beyond the group number are garbage, of which an index takes one: so the tables
     // hold everything twice.
     let flag = |quarter: usize| {
@@ -92,7 +122,7 @@ fn count_bits(flags: __m512i, weight: u32, counts: &mut [u32; 8]) {
 /// Counts the values `first` to `first + 7`.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn count_group(piece: &[[u8; 64]; PIECE], first: u8, counts: &mut [u32; 8]) {
+fn count_group(piece: &[[u8; 64]], first: u8, counts: &mut [u32; 8]) {
     let table = load(&std::array::from_fn(|i| if i < 8 { 1 << i } else { 0 }));
     let first = _mm512_set1_epi8(first as i8);
     let flags = |bytes: &[u8; 64]| {
@@ -101,7 +131,7 @@ fn count_group(piece: &[[u8; 64]; PIECE], first: u8, counts: &mut [u32; 8]) {
     };
     let zero = _mm512_setzero_si512();
     let (mut ones, mut twos, mut fours, mut eights) = (zero, zero, zero, zero);
-    for sixteen in piece.as_chunks::<16>().0 {
+    for sixteen in piece.as_chunks::<SIXTEEN>().0 {
         let [a, b] = [0, 8].map(|at| {
             let [a, b] = [at, at + 4].map(|at| {
                 let a = add(&mut ones, flags(&sixteen[at]), flags(&sixteen[at + 1]));
@@ -246,4 +276,34 @@ fn replace_with(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
         due += here.count_ones() as usize;
     }
     due + super::portable::replace(key, values.get(due..).unwrap_or(&[]), last)
+}
+
+pub(super) fn pack_bits(_proof: Avx512, symbols: &[u8], out: &mut [u8]) {
+    // SAFETY: the proof says that the processor has the instructions.
+    unsafe { pack_bits_with(symbols, out) }
+}
+
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn pack_bits_with(symbols: &[u8], out: &mut [u8]) {
+    let (vectors, last) = symbols.as_chunks::<64>();
+    let (words, last_out) = out.split_at_mut(out.len().min(8 * vectors.len()));
+    for (word, vector) in words.as_chunks_mut().0.iter_mut().zip(vectors) {
+        *word = _mm512_test_epi8_mask(load(vector), _mm512_set1_epi8(1)).to_le_bytes();
+    }
+    super::portable::pack_bits(last, last_out);
+}
+
+pub(super) fn unpack_bits(_proof: Avx512, packed: &[u8], symbols: &mut [u8]) {
+    // SAFETY: the proof says that the processor has the instructions.
+    unsafe { unpack_bits_with(packed, symbols) }
+}
+
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn unpack_bits_with(packed: &[u8], symbols: &mut [u8]) {
+    let (vectors, last) = symbols.as_chunks_mut::<64>();
+    let (words, last_packed) = packed.split_at(packed.len().min(8 * vectors.len()));
+    for (vector, word) in vectors.iter_mut().zip(words.as_chunks().0) {
+        store(vector, _mm512_maskz_set1_epi8(u64::from_le_bytes(*word), 1));
+    }
+    super::portable::unpack_bits(last_packed, last);
 }

@@ -59,6 +59,16 @@ pub(crate) fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u
     dispatch!(platform, replace(key, values, bytes))
 }
 
+/// Packs symbols of one bit, low bits first; what is left of the last byte is 0.
+pub(crate) fn pack_bits(platform: Platform, symbols: &[u8], out: &mut [u8]) {
+    dispatch!(platform, pack_bits(symbols, out));
+}
+
+/// The inverse of [`pack_bits`].
+pub(crate) fn unpack_bits(platform: Platform, packed: &[u8], symbols: &mut [u8]) {
+    dispatch!(platform, unpack_bits(packed, symbols));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

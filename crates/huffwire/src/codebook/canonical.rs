@@ -1,25 +1,50 @@
 //! Canonical codes, and the tables that coders look symbols up in.
 
 use super::lengths::{CodeLimit, Lengths};
+use super::tables::Tables;
 
 /// A codebook ready for use: its content and the tables derived from it.
 ///
 /// Codes are canonical: sorted by length, then by slot, consecutive numbers, first code all zeros
 /// (the escape sorts by its slot, [`Lengths::escape_slot`]). So long codes have the largest values,
 /// which lets a narrow book find every code of over 6 bits in the top quarter of the code space.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Codebook {
     lengths: Lengths,
     encode: [u16; 256],
     decode: Vec<u32>,
     prices: [u8; 256],
+    /// The price of the last slot, and by slot how much less it costs.
+    escaped: i16,
+    savings: [i16; 256],
+    origin: u8,
+    /// Of short codes.
+    tables: Option<Box<Tables>>,
 }
+
+/// Everything follows from the lengths.
+impl PartialEq for Codebook {
+    fn eq(&self, other: &Self) -> bool {
+        self.lengths == other.lengths
+    }
+}
+
+impl Eq for Codebook {}
 
 impl Codebook {
     /// Derives the codes.
     #[must_use]
     pub fn new(lengths: Lengths) -> Self {
-        let mut book = Self { lengths, encode: [0; 256], decode: Vec::new(), prices: [0; 256] };
+        let mut book = Self {
+            lengths,
+            encode: [0; 256],
+            decode: Vec::new(),
+            prices: [0; 256],
+            escaped: 0,
+            savings: [0; 256],
+            origin: 0,
+            tables: None,
+        };
         book.rebuild(lengths);
         book
     }
@@ -48,6 +73,9 @@ impl Codebook {
         for (slot, price) in (0..=u8::MAX).zip(&mut self.prices) {
             *price = lengths.bits(slot) as u8;
         }
+        self.escaped = i16::from(self.prices[255]);
+        self.savings = self.prices.map(|price| self.escaped - i16::from(price));
+        self.origin = lengths.origin();
         if let Some(escape_slot) = escape_slot {
             let escape = self.encode[usize::from(escape_slot)];
             for slot in 0..=last {
@@ -56,6 +84,23 @@ impl Codebook {
                 }
             }
         }
+        self.make_tables();
+    }
+
+    fn make_tables(&mut self) {
+        let Ok(decode) = self.decode.as_slice().try_into() else {
+            return;
+        };
+        let tables = Tables::new(&self.lengths, &self.encode, decode);
+        match &mut self.tables {
+            Some(place) => **place = tables,
+            none => *none = Some(Box::new(tables)),
+        }
+    }
+
+    /// What vector coders look up short codes in; `None` for long codes.
+    pub(crate) fn tables(&self) -> Option<&Tables> {
+        self.tables.as_deref().filter(|_| self.limit() == CodeLimit::Short)
     }
 
     /// The content.
@@ -83,6 +128,17 @@ impl Codebook {
     #[must_use]
     pub const fn prices(&self) -> &[u8; 256] {
         &self.prices
+    }
+
+    /// The price of the last slot, which in a centred book is that of every symbol outside the window; and
+    /// by slot how many bits less it costs.
+    pub(crate) const fn savings(&self) -> (i16, &[i16; 256]) {
+        (self.escaped, &self.savings)
+    }
+
+    /// [`Lengths::origin`].
+    pub(crate) const fn origin(&self) -> u8 {
+        self.origin
     }
 
     /// The code of a slot as a string of 0 and 1, for people.

@@ -8,6 +8,7 @@ mod canonical;
 mod json;
 mod lengths;
 mod set;
+mod tables;
 
 use std::fmt;
 
@@ -18,6 +19,8 @@ pub use lengths::{
     Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, WINDOW,
     ZERO_SLOT,
 };
+pub(crate) use tables::{MARK, Tables};
+
 pub use set::{Binding, CodebookSet, SetBuilder};
 
 /// Identity of a codebook: a hash of its content.

@@ -24,18 +24,39 @@ pub(super) fn split16(_proof: Avx512, words: &[u8], low: &mut [u8], high: &mut [
     portable::split16(&words[2 * dealt..], &mut low[dealt..], &mut high[dealt..]);
 }
 
+/// Low and high bytes of a group of 16-bit words. (The lane coder splits and merges on its way.)
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn split_group(a: __m512i, b: __m512i) -> (__m512i, __m512i) {
+    let lower = _mm512_set1_epi16(0x00ff);
+    let (a, b) = (_mm512_shldi_epi16::<1>(a, a), _mm512_shldi_epi16::<1>(b, b));
+    let (a_high, b_low) = (_mm512_srli_epi16::<8>(a), _mm512_slli_epi16::<8>(b));
+    (
+        _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a, lower, b_low),
+        _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a_high, lower, b),
+    )
+}
+
+/// The inverse of [`split_group`].
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn merge_group(low: __m512i, high: __m512i) -> (__m512i, __m512i) {
+    let lower = _mm512_set1_epi16(0x00ff);
+    let (a_high, b_low) = (_mm512_slli_epi16::<8>(high), _mm512_srli_epi16::<8>(low));
+    let a = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(low, lower, a_high);
+    let b = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(b_low, lower, high);
+    (_mm512_shldi_epi16::<15>(a, a), _mm512_shldi_epi16::<15>(b, b))
+}
+
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn split16_groups(words: &[u8], low: &mut [u8], high: &mut [u8]) {
-    let lower = _mm512_set1_epi16(0x00ff);
     let words = words.as_chunks::<64>().0.as_chunks::<2>().0.iter();
     let low = low.as_chunks_mut::<64>().0;
     let high = high.as_chunks_mut::<64>().0;
     for (([a, b], low), high) in words.zip(low).zip(high) {
-        let (a, b) = (load(a), load(b));
-        let (a, b) = (_mm512_shldi_epi16::<1>(a, a), _mm512_shldi_epi16::<1>(b, b));
-        let (a_high, b_low) = (_mm512_srli_epi16::<8>(a), _mm512_slli_epi16::<8>(b));
-        store(low, _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a, lower, b_low));
-        store(high, _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a_high, lower, b));
+        let (dealt_low, dealt_high) = split_group(load(a), load(b));
+        store(low, dealt_low);
+        store(high, dealt_high);
     }
 }
 
@@ -49,17 +70,13 @@ pub(super) fn merge16(_proof: Avx512, low: &[u8], high: &[u8], words: &mut [u8])
 
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn merge16_groups(low: &[u8], high: &[u8], words: &mut [u8]) {
-    let lower = _mm512_set1_epi16(0x00ff);
     let words = words.as_chunks_mut::<64>().0.as_chunks_mut::<2>().0.iter_mut();
     let low = low.as_chunks::<64>().0;
     let high = high.as_chunks::<64>().0;
     for (([a, b], low), high) in words.zip(low).zip(high) {
-        let (low, high) = (load(low), load(high));
-        let (a_high, b_low) = (_mm512_slli_epi16::<8>(high), _mm512_srli_epi16::<8>(low));
-        let first = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(low, lower, a_high);
-        let second = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(b_low, lower, high);
-        store(a, _mm512_shldi_epi16::<15>(first, first));
-        store(b, _mm512_shldi_epi16::<15>(second, second));
+        let (first, second) = merge_group(load(low), load(high));
+        store(a, first);
+        store(b, second);
     }
 }
 

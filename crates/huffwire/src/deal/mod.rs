@@ -18,7 +18,7 @@
 //! exponent to the top.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 mod portable;
 
 use crate::platform::Platform;

@@ -3,11 +3,12 @@
 //! A message is a header of 16 bytes and blocks. It does not carry codebooks: the receiver holds the
 //! same [`CodebookSet`](crate::CodebookSet), which the header proves by 32 bits of its id.
 
-use super::block;
+use super::block::{self, BlockDecoder, BlockEncoder};
 use super::checksum::crc32c;
 use super::file::Item;
 use super::reader::Reader;
-use crate::codec::{Decoder, Encoder, block_bound};
+use super::runs;
+use crate::codec::{Decoder, Decoding, Encoder, Encoding, block_bound};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 
@@ -146,22 +147,47 @@ pub(crate) fn encode(
         block_log2: options.block_log2,
     };
     out[..HEADER_BYTES].copy_from_slice(&header.write());
-    let mut at = HEADER_BYTES;
     let block_bytes = Item::block_bytes(element, options.block_log2);
-    for bytes in bytes.chunks(block_bytes) {
+    let (encoding, scratch) = encoder.encoding(element);
+    let encoding = encoding.of_size(bytes.len());
+    let length = runs::encode(encoding, scratch, block_bytes, bytes, &mut out[HEADER_BYTES..])?;
+    Ok(HEADER_BYTES + length)
+}
+
+/// The buffer that [`encode_blocks`] needs for so many whole blocks.
+pub(super) const fn blocks_capacity(blocks: usize, block_bytes: usize) -> usize {
+    blocks * (2 * FIELD_BYTES + block::capacity(block_bytes))
+}
+
+/// Encodes consecutive blocks, all of a message or a run of them; returns their length. `in_place` says that `out` is
+/// where they stay.
+pub(super) fn encode_blocks(
+    encoding: Encoding<'_>,
+    encoder: &mut BlockEncoder,
+    block_bytes: usize,
+    bytes: &[u8],
+    in_place: bool,
+    out: &mut [u8],
+) -> Result<usize> {
+    let mut at = 0;
+    let mut blocks = bytes.chunks(block_bytes).peekable();
+    while let Some(bytes) = blocks.next() {
         let (length_field, rest) = out[at..].split_at_mut(FIELD_BYTES);
-        let length = encoder.block_into(element, bytes, rest)?;
+        let flow = encoding.flow(blocks.peek().unwrap_or(&&[][..]), in_place);
+        let length = encoding.encode(encoder, bytes, flow, rest)?;
         length_field.copy_from_slice(&(length as u32).to_le_bytes());
         at += FIELD_BYTES + length;
     }
     Ok(at)
 }
 
-/// The blocks of a message, one after the other: bytes of elements, and the coded block. Ends with
-/// an error when the message is longer than its blocks.
-#[derive(Debug)]
-struct Blocks<'a> {
+/// Consecutive blocks of a message, all or a run of them: bytes of elements, and the coded block.
+#[derive(Debug, Clone)]
+pub(super) struct Blocks<'a> {
     reader: Reader<'a>,
+    /// The next block's number in the message.
+    index: u64,
+    /// Bytes of elements.
     left: usize,
     block_bytes: usize,
     checksums: bool,
@@ -173,12 +199,27 @@ impl<'a> Blocks<'a> {
         reader.take(HEADER_BYTES)?;
         let block_bytes = Item::block_bytes(header.element, header.block_log2);
         let (left, checksums) = (header.raw_bytes()?, header.checksums);
-        Ok(Self { reader, left, block_bytes, checksums })
+        Ok(Self { reader, index: 0, left, block_bytes, checksums })
+    }
+
+    /// Bytes of elements in these blocks.
+    pub(super) const fn raw_bytes(&self) -> usize {
+        self.left
+    }
+
+    /// Bytes of elements in each block but the last.
+    pub(super) const fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// The number of the first block in the message.
+    pub(super) const fn index(&self) -> u64 {
+        self.index
     }
 
     fn next_block(&mut self) -> Result<Option<(usize, &'a [u8])>> {
         if self.left == 0 {
-            return self.reader.finish().map(|()| None);
+            return Ok(None);
         }
         let raw_bytes = self.left.min(self.block_bytes);
         let length = self.reader.u32()? as usize;
@@ -187,7 +228,29 @@ impl<'a> Blocks<'a> {
         }
         let block = self.reader.take(length)?;
         self.left -= raw_bytes;
+        self.index += 1;
         Ok(Some((raw_bytes, block)))
+    }
+
+    /// Takes out the next blocks, up to `count`. A block that cannot be read is the last one: whoever
+    /// reads the run meets the error in its place.
+    pub(super) fn take_run(&mut self, count: usize) -> Self {
+        let mut run = self.clone();
+        for _ in 0..count {
+            let before = self.left;
+            if self.next_block().is_err() {
+                run.left -= before - before.min(self.block_bytes);
+                self.left = 0;
+                return run;
+            }
+        }
+        run.left -= self.left;
+        run
+    }
+
+    /// An error when the message is longer than its blocks, all of which were taken.
+    fn finish(&self) -> Result<()> {
+        self.reader.finish()
     }
 }
 
@@ -199,30 +262,10 @@ pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> R
         return Err(Error::OutputLength { needed, available: out.len() });
     }
     let mut blocks = Blocks::new(&header, message)?;
-    let mut rest = out;
-    let mut index = 0;
-    // Two at a time: what the decoder of one block waits for, that of the other has time to do.
-    while let Some((raw_bytes, block)) = blocks.next_block()? {
-        let (place, after) = std::mem::take(&mut rest).split_at_mut(raw_bytes);
-        rest = after;
-        let second = blocks.next_block();
-        let Ok(Some((raw_bytes, second))) = second else {
-            let decoded = decoder.block_from(header.element, header.checksums, block, place);
-            decoded.map_err(|error| error.in_block(index))?;
-            second?;
-            break;
-        };
-        let (second_place, after) = std::mem::take(&mut rest).split_at_mut(raw_bytes);
-        rest = after;
-        decoder.two_blocks_from(
-            header.element,
-            header.checksums,
-            [block, second],
-            [place, second_place],
-            index,
-        )?;
-        index += 2;
-    }
+    let (decoding, team) = decoder.decoding(header.element, header.checksums);
+    let decoding = decoding.of_size(needed);
+    runs::decode(decoding, team, &mut blocks, out)?;
+    blocks.finish()?;
     Ok(header)
 }
 
@@ -230,21 +273,57 @@ pub(crate) fn decode_to_vec(decoder: &mut Decoder, message: &[u8]) -> Result<(He
     let header = Header::read(message)?;
     decoder.expect_set(header.set)?;
     let mut blocks = Blocks::new(&header, message)?;
+    let (decoding, team) = decoder.decoding(header.element, header.checksums);
     let mut out = Vec::new();
-    let mut index = 0;
-    while let Some((raw_bytes, block)) = blocks.next_block()? {
+    while blocks.raw_bytes() > 0 {
         // Grows with what was decoded, never with what is claimed.
         let start = out.len();
-        out.try_reserve(raw_bytes).map_err(|_| Error::TooLarge {
+        let mut next = blocks.take_run(runs::at_a_time(team, blocks.block_bytes));
+        let end = start + next.raw_bytes();
+        out.try_reserve(end - start).map_err(|_| Error::TooLarge {
             what: "a tensor for the memory there is",
-            found: (start + raw_bytes) as u64,
+            found: end as u64,
             limit: start as u64,
         })?;
-        out.resize(start + raw_bytes, 0);
-        let place = &mut out[start..];
-        let decoded = decoder.block_from(header.element, header.checksums, block, place);
-        decoded.map_err(|error| error.in_block(index))?;
-        index += 1;
+        out.resize(end, 0);
+        runs::decode(decoding, team, &mut next, &mut out[start..])?;
     }
+    blocks.finish()?;
     Ok((header, out))
+}
+
+/// Decodes consecutive blocks, all of a message or a run of them, into `out`, which is as long as their
+/// elements.
+pub(super) fn decode_blocks(
+    decoding: Decoding<'_>,
+    decoder: &mut BlockDecoder,
+    blocks: &mut Blocks<'_>,
+    mut out: &mut [u8],
+) -> Result<()> {
+    // Two at a time: what the decoder of one block waits for, that of the other has time to do.
+    loop {
+        let index = blocks.index;
+        let Some((raw_bytes, first)) = blocks.next_block()? else {
+            return Ok(());
+        };
+        let first_out = take_front(&mut out, raw_bytes);
+        match blocks.next_block() {
+            Ok(Some((raw_bytes, second))) => {
+                let outs = [first_out, take_front(&mut out, raw_bytes)];
+                decoding.decode_two(decoder, [first, second], outs, index)?;
+            }
+            none => {
+                let decoded = decoding.decode(decoder, first, first_out);
+                decoded.map_err(|error| error.in_block(index))?;
+                none?;
+            }
+        }
+    }
+}
+
+/// Takes out the first bytes of a slice.
+pub(super) fn take_front<'a>(slice: &mut &'a mut [u8], count: usize) -> &'a mut [u8] {
+    let (front, rest) = std::mem::take(slice).split_at_mut(count);
+    *slice = rest;
+    front
 }

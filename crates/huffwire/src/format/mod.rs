@@ -8,5 +8,6 @@ pub(crate) mod checksum;
 pub mod file;
 pub mod message;
 pub(crate) mod reader;
+pub(crate) mod runs;
 
 pub use block::{BlockInfo, PlaneInfo};

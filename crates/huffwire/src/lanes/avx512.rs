@@ -16,9 +16,8 @@
 //! A window holds its bits on top, the next to be read at the low end of them. A funnel shift to the
 //! right by `len` lets the code in from above and drops at the bottom what went to the reserve: code and
 //! count may carry garbage in their upper bits, since the funnel shift uses only the lower ones. The
-//! byte that goes to the reserve lies `d` bits below the top; the one that was there is emitted. Bytes of
-//! the vector stand for lanes in *descending* order, so that "compress" writes the words of a step as the
-//! format has them.
+//! byte that goes to the reserve lies `d` bits below the top; the one that was there is emitted: "compress"
+//! writes the words of a step in the order of lanes, as the format has them.
 //!
 //! # Decoder
 //!
@@ -39,12 +38,16 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Escapes, INITIAL_BYTES, LANES, SlotMap, no_room, no_sentinel, out_of_words, wrong_end,
+    Escaped, Escapes, Flow, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room, no_sentinel,
+    out_of_words, wrong_end,
 };
-use crate::codebook::Codebook;
-use crate::error::{Error, Result};
+use crate::codebook::{Codebook, MARK, Tables};
+use crate::deal::avx512 as deal;
+use crate::error::Result;
 use crate::platform::Avx512;
-use crate::platform::avx512::{load, store};
+use crate::platform::avx512::{
+    Line, fence, fetch, fetch_to_write, lines, load, load_some, store, store_some, stream,
+};
 
 /// Bytes at odd places, as the mask of a vector.
 const ODD: __mmask64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -54,8 +57,6 @@ const ALL: __mmask64 = !0;
 const A_AND_B_OR_C: i32 = 0xea;
 /// `vpternlogd`: bits of `a` where `b` is set, of `c` elsewhere.
 const A_IF_B_ELSE_C: i32 = 0xe2;
-/// In a table of code lengths: this slot takes the escape, and the symbol has to be kept.
-const KEEP: u8 = 0x80;
 
 /// The bytes of a table of 64 or (`WIDE`) 256 entries at the places in `index`, of which the lower six
 /// or all bits count.
@@ -78,53 +79,32 @@ fn load_table(bytes: &[u8; 256]) -> [__m512i; 4] {
     [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
 }
 
-/// 63, 62, ..., 0.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn descending() -> __m512i {
-    load(&std::array::from_fn(|i| (63 - i) as u8))
-}
-
 /// Encodes pieces of a plane, the last one first; see [`super::Encoder`].
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(super) struct Encoder<'b> {
     proof: Avx512,
+    tables: &'b Tables,
     /// Whether the slots need tables of more than 64 entries.
     wide: bool,
     map: SlotMap,
-    /// By slot.
-    codes: [u8; 256],
-    lengths: [u8; 256],
+    keep_escapes: bool,
     /// Between pieces: what [`EncoderLanes`] holds.
     lanes: [[u8; 64]; 4],
 }
 
-impl Encoder {
+impl<'b> Encoder<'b> {
     pub(super) fn new(
         proof: Avx512,
         book: &Codebook,
+        tables: &'b Tables,
         map: SlotMap,
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
     ) -> Self {
-        let mut lengths = book.encode_table().map(|entry| (entry >> 12) as u8);
-        if keep_escapes && book.lengths().escape() > 0 {
-            let escapes = SlotMap { base: 0, ..map }.escapes(book.lengths());
-            for (length, escapes) in lengths.iter_mut().zip(escapes) {
-                *length |= if escapes { KEEP } else { 0 };
-            }
-        }
-        let mut encoder = Self {
-            proof,
-            wide: book.lengths().alphabet().slots() > 64,
-            map,
-            codes: book.encode_table().map(|entry| entry as u8),
-            lengths,
-            lanes: [[0; 64]; 4],
-        };
+        let wide = book.lengths().alphabet().slots() > 64;
         // SAFETY: the proof says that the processor has the instructions.
-        encoder.lanes = unsafe { EncoderLanes::new(initial) };
-        encoder
+        let lanes = unsafe { EncoderLanes::new(initial) };
+        Self { proof, tables, wide, map, keep_escapes, lanes }
     }
 
     pub(super) fn push(
@@ -134,50 +114,140 @@ impl Encoder {
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        if self.wide {
-            // SAFETY: the proof says that the processor has the instructions.
-            unsafe { self.push_with::<true>(symbols, stream, end, escapes) }
-        } else {
-            // SAFETY: as above.
-            unsafe { self.push_with::<false>(symbols, stream, end, escapes) }
+        let (whole, partial) = symbols.split_at(symbols.len() / LANES * LANES);
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            if self.wide {
+                self.push_partial::<true>(partial, stream, end, escapes)?;
+                self.push_whole::<true, SYMBOLS>(whole, &mut [], &[], stream, end, escapes)
+            } else {
+                self.push_partial::<false>(partial, stream, end, escapes)?;
+                self.push_whole::<false, SYMBOLS>(whole, &mut [], &[], stream, end, escapes)
+            }
         }
     }
 
+    /// See [`super::Encoder::push_words`].
+    pub(super) fn push_words<'a>(
+        &mut self,
+        words: &'a [u8],
+        low: &mut [u8],
+        flow: Flow<'a>,
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        // All that is fetched should be there.
+        let or_words = |ahead: &'a [u8]| if ahead.len() < words.len() { words } else { ahead };
+        let ahead = match flow {
+            Flow::Cached => &[],
+            Flow::Fetching { ahead } | Flow::Streaming { ahead } => or_words(ahead),
+        };
+        // SAFETY: the proof says that the processor has the instructions.
+        let pushed = unsafe {
+            match (flow, self.wide) {
+                (Flow::Cached, false) => {
+                    self.push_whole::<false, WORDS>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Cached, true) => {
+                    self.push_whole::<true, WORDS>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Fetching { .. }, false) => {
+                    self.push_whole::<false, FETCHED>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Fetching { .. }, true) => {
+                    self.push_whole::<true, FETCHED>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Streaming { .. }, false) => {
+                    self.push_whole::<false, STREAMED>(words, low, ahead, stream, end, escapes)
+                }
+                (Flow::Streaming { .. }, true) => {
+                    self.push_whole::<true, STREAMED>(words, low, ahead, stream, end, escapes)
+                }
+            }
+        };
+        if let Flow::Streaming { .. } = flow {
+            fence();
+        }
+        pushed
+    }
+
+    /// Symbols that do not make a step, if there are any.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn push_with<const WIDE: bool>(
+    fn push_partial<const WIDE: bool>(
         &mut self,
         symbols: &[u8],
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        let (codes, lengths) = (load_table(&self.codes), load_table(&self.lengths));
-        let (base, last) =
-            (_mm512_set1_epi8(self.map.base as i8), _mm512_set1_epi8(self.map.last as i8));
-        let reverse = descending();
+        if symbols.is_empty() {
+            return Ok(());
+        }
+        let mut padded = [0; LANES];
+        padded[..symbols.len()].copy_from_slice(symbols);
+        let active = !(ALL << symbols.len());
+        let tables = EncodeTables::new(self);
         let mut lanes = EncoderLanes::load(&self.lanes);
-        let mut step = |symbols: &[u8; 64], active: __mmask64| {
-            let slots = _mm512_min_epu8(_mm512_sub_epi8(load(symbols), base), last);
-            let slots = _mm512_permutexvar_epi8(reverse, slots);
-            let lengths = look_up::<WIDE>(&lengths, slots);
-            let keep = _mm512_movepi8_mask(lengths) & active;
+        let (codes, lengths) = tables.look_up::<WIDE>(load(&padded));
+        let keep = _mm512_movepi8_mask(lengths) & active;
+        keep_symbols(keep, load(&padded), escapes);
+        let available = stream.len();
+        let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
+        let room = room.ok_or_else(|| no_room(*end + LANES, available))?;
+        *end += lanes.step(codes, _mm512_maskz_mov_epi8(active, lengths), room);
+        self.lanes = lanes.store();
+        Ok(())
+    }
+
+    /// Whole steps: [`SYMBOLS`]; or 16-bit [`WORDS`] to be dealt, whose high bytes are the symbols and
+    /// whose low bytes go to `low`, perhaps with others [`FETCHED`] meanwhile, or [`STREAMED`] besides.
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn push_whole<const WIDE: bool, const INPUT: u8>(
+        &mut self,
+        input: &[u8],
+        low: &mut [u8],
+        ahead: &[u8],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let tables = EncodeTables::new(self);
+        let mut lanes = EncoderLanes::load(&self.lanes);
+        let mut at = *end;
+        let vectors = input.as_chunks::<64>().0;
+        let steps = if INPUT == SYMBOLS { vectors.len() } else { low.len().min(input.len() / 2) / 64 };
+        let mut places = match INPUT {
+            STREAMED => LowBytes::past_caches(&mut low[..64 * steps]),
+            _ => LowBytes::Cached(low.as_chunks_mut().0),
+        };
+        for step in (0..steps).rev() {
+            let symbols = if INPUT == SYMBOLS {
+                load(&vectors[step])
+            } else {
+                let (low, high) = tables.split(load(&vectors[2 * step]), load(&vectors[2 * step + 1]));
+                if INPUT >= FETCHED {
+                    // Forwards: memory answers faster then.
+                    fetch(ahead, 128 * (steps - 1 - step));
+                }
+                places.put(step, low);
+                high
+            };
+            let (codes, lengths) = tables.look_up::<WIDE>(symbols);
+            let keep = _mm512_movepi8_mask(lengths);
             if keep != 0 {
+                rarely();
                 keep_symbols(keep, symbols, escapes);
             }
-            let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
-            let Some(room) = room else { return Err(no_room(*end + LANES, stream.len())) };
-            *end += lanes.step(look_up::<WIDE>(&codes, slots), lengths, active, room);
-            Ok(())
-        };
-        let (whole, partial) = symbols.as_chunks::<LANES>();
-        if !partial.is_empty() {
-            let mut padded = [0; LANES];
-            padded[..partial.len()].copy_from_slice(partial);
-            step(&padded, ALL << (LANES - partial.len()))?;
+            if INPUT >= FETCHED {
+                fetch_to_write(stream, at + AHEAD);
+            }
+            let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+            let Some(room) = room else { return Err(no_room(at + LANES, stream.len())) };
+            at += lanes.step(codes, lengths, room);
         }
-        for symbols in whole.iter().rev() {
-            step(symbols, ALL)?;
-        }
+        places.finish();
+        *end = at;
         self.lanes = lanes.store();
         Ok(())
     }
@@ -191,19 +261,144 @@ impl Encoder {
     }
 }
 
-/// Few symbols take the escape: a vector in ten has one.
-#[cold]
-#[inline(never)]
-fn keep_symbols(mut keep: u64, symbols: &[u8; 64], escapes: &mut Escapes) {
-    while keep != 0 {
-        // Bytes stand for lanes in descending order.
-        escapes.push_front(symbols[63 - keep.trailing_zeros() as usize]);
-        keep &= keep - 1;
+/// What [`Encoder::push_whole`] is given, as a constant for the compiler.
+const SYMBOLS: u8 = 0;
+const WORDS: u8 = 1;
+const FETCHED: u8 = 2;
+const STREAMED: u8 = 3;
+
+/// How far ahead room for the stream is fetched: some fifty steps.
+const AHEAD: usize = 1024;
+
+/// Where the low bytes of words go, from the last step to the first.
+enum LowBytes<'a> {
+    Cached(&'a mut [[u8; 64]]),
+    /// Line by line, if lines are where steps are.
+    Lines(&'a mut [Line]),
+    /// Line by line, each one made of two steps; `later` is the later one of the next.
+    Between { head: &'a mut [u8], lines: &'a mut [Line], tail: &'a mut [u8], later: Option<__m512i> },
+}
+
+impl<'a> LowBytes<'a> {
+    /// For whole steps.
+    fn past_caches(low: &'a mut [u8]) -> Self {
+        match lines(low) {
+            (head, lines, tail) if !head.is_empty() && !tail.is_empty() => {
+                Self::Between { head, lines, tail, later: None }
+            }
+            (_, lines, _) => Self::Lines(lines),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn put(&mut self, step: usize, low: __m512i) {
+        match self {
+            Self::Cached(places) => {
+                if let Some(place) = places.get_mut(step) {
+                    store(place, low);
+                }
+            }
+            Self::Lines(lines) => {
+                if let Some(line) = lines.get_mut(step) {
+                    stream(line, low);
+                }
+            }
+            Self::Between { head, lines, tail, later } => {
+                let across = across(head.len());
+                match later.replace(low) {
+                    Some(later) => {
+                        if let Some(line) = lines.get_mut(step) {
+                            stream(line, _mm512_permutex2var_epi8(low, across, later));
+                        }
+                    }
+                    None => store_some(tail, _mm512_permutexvar_epi8(across, low)),
+                }
+            }
+        }
+    }
+
+    /// After the first step.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn finish(self) {
+        if let Self::Between { head, later: Some(first), .. } = self {
+            store_some(head, first);
+        }
     }
 }
 
-/// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `63 - i`; word `j` of `even`
-/// and `odd` for the lanes of bytes `2j` and `2j + 1`.
+/// The 64 bytes of two vectors that begin with byte `from` of the first one.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn across(from: usize) -> __m512i {
+    let places = load(&std::array::from_fn(|i| i as u8));
+    _mm512_add_epi8(places, _mm512_set1_epi8(from as i8))
+}
+
+/// What symbols are looked up with.
+struct EncodeTables {
+    /// Swaps the bytes of words.
+    swap: __m512i,
+    base: __m512i,
+    last: __m512i,
+    codes: [__m512i; 4],
+    lengths: [__m512i; 4],
+}
+
+impl EncodeTables {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(encoder: &Encoder<'_>) -> Self {
+        let mut lengths = load_table(&encoder.tables.lengths);
+        if !encoder.keep_escapes {
+            let unmarked = _mm512_set1_epi8(!MARK as i8);
+            lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
+        }
+        // The compiler would make shifts of it, of which port 0 has more than enough.
+        let swap = std::hint::black_box(load(&std::array::from_fn(|i| i as u8 ^ 1)));
+        Self {
+            swap,
+            base: _mm512_set1_epi8(encoder.map.base as i8),
+            last: _mm512_set1_epi8(encoder.map.last as i8),
+            codes: load_table(&encoder.tables.codes),
+            lengths,
+        }
+    }
+
+    /// Low and high bytes of a group of 16-bit words, as [`deal`] has them.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn split(&self, a: __m512i, b: __m512i) -> (__m512i, __m512i) {
+        let lower = _mm512_set1_epi16(0x00ff);
+        let (a, b) = (_mm512_shldi_epi16::<1>(a, a), _mm512_shldi_epi16::<1>(b, b));
+        let a_swapped = _mm512_shuffle_epi8(a, self.swap);
+        let b_swapped = _mm512_shuffle_epi8(b, self.swap);
+        (
+            _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a, lower, b_swapped),
+            _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(a_swapped, lower, b),
+        )
+    }
+
+    /// Codes and lengths of symbols.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn look_up<const WIDE: bool>(&self, symbols: __m512i) -> (__m512i, __m512i) {
+        let slots = _mm512_min_epu8(_mm512_sub_epi8(symbols, self.base), self.last);
+        (look_up::<WIDE>(&self.codes, slots), look_up::<WIDE>(&self.lengths, slots))
+    }
+}
+
+/// Puts the symbols that take the escape before those of later steps.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn keep_symbols(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
+    let place = escapes.front(keep.count_ones() as usize);
+    store_some(place, _mm512_maskz_compress_epi8(keep, symbols));
+}
+
+/// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `i`; word `j` of `even` and `odd`
+/// for the lanes `2j` and `2j + 1`.
 struct EncoderLanes {
     even: __m512i,
     odd: __m512i,
@@ -217,8 +412,7 @@ impl EncoderLanes {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(initial: &[u8; INITIAL_BYTES]) -> [[u8; 64]; 4] {
         let (halves, _) = initial.as_chunks::<64>();
-        let reserve = _mm512_permutexvar_epi8(descending(), load(&halves[0]));
-        let windows = _mm512_permutexvar_epi8(descending(), load(&halves[1]));
+        let (reserve, windows) = (load(&halves[0]), load(&halves[1]));
         let even = _mm512_slli_epi16::<8>(windows);
         let odd = _mm512_and_si512(windows, _mm512_set1_epi16(0xff00_u16 as i16));
         Self { even, odd, reserve, bits: _mm512_set1_epi16(0x0008) }.store()
@@ -242,24 +436,18 @@ impl EncoderLanes {
         lanes
     }
 
-    /// One step: the codes of the active lanes. Returns the number of bytes emitted.
+    /// One step; lanes whose length is 0 take no part. Returns the number of bytes emitted.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn step(
-        &mut self,
-        codes: __m512i,
-        lengths: __m512i,
-        active: __mmask64,
-        room: &mut [u8; 64],
-    ) -> usize {
-        let lengths = _mm512_maskz_mov_epi8(active, lengths);
+    fn step(&mut self, codes: __m512i, lengths: __m512i, room: &mut [u8; 64]) -> usize {
         let sum = _mm512_add_epi8(self.bits, lengths);
         let emit = _mm512_test_epi8_mask(sum, _mm512_set1_epi16(0x0810));
         store(room, _mm512_maskz_compress_epi8(emit, self.reserve));
         let odd_bits = _mm512_srli_epi16::<8>(self.bits);
-        let due = _mm512_mask_blend_epi8(
-            ODD,
+        // Not a blend, whose mask would have to go through port 5.
+        let due = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(
             _mm512_shldv_epi16(self.even, self.even, self.bits),
+            _mm512_set1_epi16(0x00ff),
             _mm512_shldv_epi16(self.odd, self.odd, odd_bits),
         );
         self.reserve = _mm512_mask_mov_epi8(self.reserve, emit, due);
@@ -286,7 +474,7 @@ impl EncoderLanes {
         let high = _mm512_mask_blend_epi8(ODD, _mm512_srli_epi16::<8>(even), odd);
         let (places, _) = states.as_chunks_mut::<64>();
         for (place, bytes) in places.iter_mut().zip([self.reserve, middle, high]) {
-            store(place, _mm512_permutexvar_epi8(descending(), bytes));
+            store(place, bytes);
         }
     }
 }
@@ -307,168 +495,196 @@ enum Kind {
 pub(super) struct Decoder<'a> {
     proof: Avx512,
     kind: Kind,
-    tables: Tables,
+    tables: &'a Tables,
+    base: u8,
+    /// Whether escapes and zeros are of interest.
+    marks: bool,
     /// Between pieces: what [`DecoderLanes`] holds, but for the stream.
     lanes: [[u8; 64]; 4],
     stream: &'a [u8],
+    /// Words not yet taken lie before this.
+    end: usize,
 }
 
-/// Symbols and lengths: by windows as [`DecodeTables`] has them, or ([`Kind::Narrow`]) lengths by symbols.
-#[derive(Debug)]
-struct Tables {
-    symbols: [u8; 256],
-    lengths: [u8; 256],
-}
-
-impl Tables {
-    fn new(table: &[u32; 256], base: u8, kind: Kind, book: &Codebook) -> Self {
-        let mut symbols = table.map(|entry| (entry as u8).wrapping_add(base));
-        let mut lengths = table.map(|entry| (entry >> 8).trailing_zeros() as u8);
-        if kind != Kind::Wide {
-            let narrow = |table: &[u8; 256]| {
-                std::array::from_fn(|i| match i {
-                    0..64 => table[4 * i],
-                    64..128 => table[192 + (i - 64)].wrapping_sub(table[192 + (i - 64) / 4 * 4]),
-                    _ => 0,
-                })
-            };
-            (symbols, lengths) = (narrow(&symbols), narrow(&lengths));
+/// Calls a method compiled for the kind of the decoder's book.
+macro_rules! dispatch {
+    ($decoder:expr, $method:ident::<_ $(, $output:ident)?>($($argument:expr),*)) => {{
+        let decoder = &mut *$decoder;
+        let _ = decoder.proof;
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            match decoder.kind {
+                Kind::Narrow => decoder.$method::<NARROW $(, $output)?>($($argument),*),
+                Kind::Short => decoder.$method::<SHORT $(, $output)?>($($argument),*),
+                Kind::Wide => decoder.$method::<WIDE $(, $output)?>($($argument),*),
+            }
         }
-        if kind == Kind::Narrow {
-            let codes = book.encode_table();
-            lengths = std::array::from_fn(|i| {
-                (codes[usize::from((i as u8).wrapping_sub(base) & 63)] >> 12) as u8
-            });
-        }
-        Self { symbols, lengths }
-    }
+    }};
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(
         proof: Avx512,
         book: &Codebook,
-        base: u8,
+        tables: &'a Tables,
+        reading: Reading<'_>,
         states: &[u8],
         stream: &'a [u8],
     ) -> Result<Self> {
-        let Ok(table) = <&[u32; 256]>::try_from(book.decode_table()) else {
-            return Err(Error::codebook("a codebook of the other code limit"));
-        };
-        // Codes are sorted by length: if this one has at most 6 bits, so have all below it.
-        let kind = match table[0xbf] >> 8 <= 1 << 6 {
+        let kind = match tables.halved {
             true if book.lengths().alphabet().slots() <= 64 => Kind::Narrow,
             true => Kind::Short,
             false => Kind::Wide,
         };
+        let (base, marks) = match reading {
+            Reading::Slots => (0, false),
+            Reading::Symbols { base, .. } => (base, true),
+        };
         let states = states.first_chunk().ok_or_else(out_of_words)?;
         // SAFETY: the proof says that the processor has the instructions.
         let lanes = unsafe { DecoderLanes::new(states) }?;
-        Ok(Self { proof, kind, tables: Tables::new(table, base, kind, book), lanes, stream })
+        Ok(Self { proof, kind, tables, base, marks, lanes, stream, end: stream.len() })
     }
 
     pub(super) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
-        let _ = self.proof;
-        // SAFETY: the proof says that the processor has the instructions.
-        unsafe {
-            match self.kind {
-                Kind::Narrow => self.pull_with::<NARROW>(symbols),
-                Kind::Short => self.pull_with::<SHORT>(symbols),
-                Kind::Wide => self.pull_with::<WIDE>(symbols),
-            }
-        }
+        let none = &mut Escaped { marks: None, left: &[], wrong: false };
+        let (whole, partial) = symbols.split_at_mut(symbols.len() / LANES * LANES);
+        dispatch!(self, pull_whole::<_, SYMBOLS>(none, &[], whole))?;
+        dispatch!(self, pull_partial::<_>(partial))
     }
 
-    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_with<const KIND: u8>(&mut self, symbols: &mut [u8]) -> Result<()> {
-        let tables = DecodeTables::new(&self.tables);
-        let mut lanes = DecoderLanes::load(&self.lanes, self.stream);
-        let (whole, partial) = symbols.as_chunks_mut::<LANES>();
-        let mut whole = whole.iter_mut();
-        // With two groups in the stream a step can neither run out of words nor leave less than a group:
-        // a loop without a call or an error, which keeps everything in registers.
-        while lanes.stream.len() >= 2 * LANES
-            && let Some(place) = whole.next()
-        {
-            let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
-            store(place, symbols);
-            lanes.advance(words)?;
+    /// See [`super::Decoder::pull_words`].
+    pub(super) fn pull_words(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        words: Words<'_>,
+    ) -> Result<()> {
+        if words.streaming {
+            dispatch!(self, pull_whole::<_, STREAMED>(escaped, words.low, words.words))
+        } else {
+            dispatch!(self, pull_whole::<_, WORDS>(escaped, words.low, words.words))
         }
-        for place in whole {
-            let (symbols, words) = lanes.step::<KIND>(&tables, ALL);
-            store(place, symbols);
-            lanes.advance(words)?;
-        }
-        if !partial.is_empty() {
-            let (symbols, words) = lanes.step::<KIND>(&tables, !(ALL << partial.len()));
-            let mut padded = [0; LANES];
-            store(&mut padded, symbols);
-            partial.copy_from_slice(&padded[..partial.len()]);
-            lanes.advance(words)?;
-        }
-        self.lanes = lanes.store();
-        self.stream = lanes.stream;
-        Ok(())
     }
 
     /// Two planes side by side: the steps of one wait for each other less than half of the time.
     pub(super) fn pull_two(
-        first: &mut Self,
-        first_symbols: &mut [u8],
-        second: &mut Self,
-        second_symbols: &mut [u8],
+        [first, second]: [&mut Self; 2],
+        [first_symbols, second_symbols]: [&mut [u8]; 2],
     ) -> [Result<()>; 2] {
         let mut done = 0;
         if first.kind == second.kind {
-            // SAFETY: the proof says that the processor has the instructions.
-            done = unsafe {
-                match first.kind {
-                    Kind::Narrow => {
-                        Self::pull_both::<NARROW>(first, first_symbols, second, second_symbols)
-                    }
-                    Kind::Short => {
-                        Self::pull_both::<SHORT>(first, first_symbols, second, second_symbols)
-                    }
-                    Kind::Wide => {
-                        Self::pull_both::<WIDE>(first, first_symbols, second, second_symbols)
-                    }
-                }
-            };
+            let none = Escaped { marks: None, left: &[], wrong: false };
+            let escaped = [&mut none.clone(), &mut none.clone()];
+            let outs = [&mut *first_symbols, &mut *second_symbols];
+            done = dispatch!(first, pull_both::<_, SYMBOLS>(second, escaped, [&[], &[]], outs));
         }
         [first.pull(&mut first_symbols[done..]), second.pull(&mut second_symbols[done..])]
     }
 
+    /// See [`super::Decoder::pull_words_of_two`].
+    pub(super) fn pull_words_of_two(
+        [first, second]: [&mut Self; 2],
+        [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
+        [a, b]: [Words<'_>; 2],
+    ) -> [Result<()>; 2] {
+        let mut done = 0;
+        if first.kind == second.kind {
+            let escaped = [&mut *first_escaped, &mut *second_escaped];
+            let outs = [&mut *a.words, &mut *b.words];
+            let low = [a.low, b.low];
+            done = if a.streaming && b.streaming {
+                dispatch!(first, pull_both::<_, STREAMED>(second, escaped, low, outs))
+            } else {
+                dispatch!(first, pull_both::<_, WORDS>(second, escaped, low, outs))
+            };
+        }
+        let [a, b] = [a, b].map(|Words { low, words, streaming }| Words {
+            low: &low[done..],
+            words: &mut words[2 * done..],
+            streaming,
+        });
+        [first.pull_words(first_escaped, a), second.pull_words(second_escaped, b)]
+    }
+
+    /// Whole steps: [`SYMBOLS`], or 16-bit [`WORDS`] of which these symbols are the high bytes, perhaps
+    /// [`STREAMED`].
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn pull_whole<const KIND: u8, const OUTPUT: u8>(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        low: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let tables = DecodeTables::new::<KIND>(self);
+        let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
+        let mut sink = Sink::<OUTPUT>::new(escaped, low, out);
+        for step in 0..sink.steps() {
+            let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
+            sink.put(step, symbols, lengths);
+            lanes.advance(&tables, lengths)?;
+        }
+        sink.finish();
+        (self.lanes, self.end) = (lanes.store(), lanes.end);
+        Ok(())
+    }
+
+    /// Symbols that do not make a step, if there are any.
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn pull_partial<const KIND: u8>(&mut self, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let tables = DecodeTables::new::<KIND>(self);
+        let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
+        let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
+        let mut padded = [0; LANES];
+        store(&mut padded, symbols);
+        out.copy_from_slice(&padded[..out.len()]);
+        let lengths = _mm512_maskz_mov_epi8(!(ALL << out.len()), lengths);
+        lanes.advance(&tables, lengths)?;
+        (self.lanes, self.end) = (lanes.store(), lanes.end);
+        Ok(())
+    }
+
     /// As many steps as both have words for without looking; returns the number of symbols decoded.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_both<const KIND: u8>(
-        first: &mut Self,
-        first_symbols: &mut [u8],
+    fn pull_both<const KIND: u8, const OUTPUT: u8>(
+        &mut self,
         second: &mut Self,
-        second_symbols: &mut [u8],
+        [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
+        [first_low, second_low]: [&[u8]; 2],
+        [first_out, second_out]: [&mut [u8]; 2],
     ) -> usize {
-        let first_tables = DecodeTables::new(&first.tables);
-        let second_tables = DecodeTables::new(&second.tables);
-        let mut a = DecoderLanes::load(&first.lanes, first.stream);
-        let mut b = DecoderLanes::load(&second.lanes, second.stream);
-        let (first_places, _) = first_symbols.as_chunks_mut::<LANES>();
-        let (second_places, _) = second_symbols.as_chunks_mut::<LANES>();
+        let first_tables = DecodeTables::new::<KIND>(self);
+        let second_tables = DecodeTables::new::<KIND>(second);
+        let mut a = DecoderLanes::load(&self.lanes, self.stream, self.end);
+        let mut b = DecoderLanes::load(&second.lanes, second.stream, second.end);
+        let mut first_sink = Sink::<OUTPUT>::new(first_escaped, first_low, first_out);
+        let mut second_sink = Sink::<OUTPUT>::new(second_escaped, second_low, second_out);
         let mut done = 0;
-        for (first_place, second_place) in first_places.iter_mut().zip(second_places) {
-            if a.stream.len() < 2 * LANES || b.stream.len() < 2 * LANES {
+        let steps = first_sink.steps().min(second_sink.steps());
+        first_sink.cut(steps);
+        second_sink.cut(steps);
+        for step in 0..steps {
+            // With a group in the stream a step cannot run out of words.
+            if a.end < LANES || b.end < LANES {
                 break;
             }
-            let (symbols, a_words) = a.step::<KIND>(&first_tables, ALL);
-            store(first_place, symbols);
-            let (symbols, b_words) = b.step::<KIND>(&second_tables, ALL);
-            store(second_place, symbols);
-            // Never an error with so many left.
-            if a.advance(a_words).is_err() || b.advance(b_words).is_err() {
+            let (symbols, a_lengths) = a.look_up::<KIND>(&first_tables);
+            first_sink.put(step, symbols, a_lengths);
+            let (symbols, b_lengths) = b.look_up::<KIND>(&second_tables);
+            second_sink.put(step, symbols, b_lengths);
+            if a.advance(&first_tables, a_lengths).is_err()
+                || b.advance(&second_tables, b_lengths).is_err()
+            {
                 break;
             }
             done += LANES;
         }
-        (first.lanes, first.stream) = (a.store(), a.stream);
-        (second.lanes, second.stream) = (b.store(), b.stream);
+        first_sink.finish();
+        second_sink.finish();
+        (self.lanes, self.end) = (a.store(), a.end);
+        (second.lanes, second.end) = (b.store(), b.end);
         done
     }
 
@@ -480,7 +696,7 @@ impl<'a> Decoder<'a> {
             store(&mut bytes, starts());
             bytes
         };
-        if *bits != starts || !self.stream.is_empty() {
+        if *bits != starts || self.end > 0 {
             return Err(wrong_end());
         }
         let mut initial = [0; INITIAL_BYTES];
@@ -488,6 +704,163 @@ impl<'a> Decoder<'a> {
         initial[LANES..].copy_from_slice(low);
         Ok(initial)
     }
+}
+
+/// Where the symbols of whole steps go.
+struct Sink<'a, 'e, const OUTPUT: u8> {
+    escaped: &'a mut Escaped<'e>,
+    low: &'a [[u8; 64]],
+    out: &'a mut [[u8; 64]],
+    pairs: &'a mut [[[u8; 64]; 2]],
+    lines: Lines<'a>,
+}
+
+impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
+        let low = low.as_chunks().0;
+        let mut sink = Self { escaped, low, out: &mut [], pairs: &mut [], lines: Lines::new(&mut []) };
+        match OUTPUT {
+            SYMBOLS => sink.out = out.as_chunks_mut().0,
+            WORDS => sink.pairs = out.as_chunks_mut().0.as_chunks_mut().0,
+            _ => sink.lines = Lines::new(out),
+        }
+        let steps = sink.steps();
+        sink.cut(steps);
+        sink
+    }
+
+    /// Whole steps that there is room for.
+    #[inline(always)]
+    fn steps(&self) -> usize {
+        match OUTPUT {
+            SYMBOLS => self.out.len(),
+            WORDS => self.low.len().min(self.pairs.len()),
+            _ => self.low.len(),
+        }
+    }
+
+    /// Leaves no more than so many steps, so that the compiler sees that no access is out of bounds.
+    #[inline(always)]
+    fn cut(&mut self, steps: usize) {
+        match OUTPUT {
+            SYMBOLS => self.out = &mut std::mem::take(&mut self.out)[..steps],
+            WORDS => self.pairs = &mut std::mem::take(&mut self.pairs)[..steps],
+            _ => {}
+        }
+        if OUTPUT != SYMBOLS {
+            self.low = &self.low[..steps];
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn put(&mut self, step: usize, mut symbols: __m512i, lengths: __m512i) {
+        if OUTPUT == SYMBOLS {
+            if let Some(place) = self.out.get_mut(step) {
+                store(place, symbols);
+            }
+            return;
+        }
+        let marked = _mm512_movepi8_mask(lengths);
+        if marked != 0 {
+            rarely();
+            symbols = replace_marked(self.escaped, symbols, marked);
+        }
+        let Some(low) = self.low.get(step) else { return };
+        let (first, second) = deal::merge_group(load(low), symbols);
+        if OUTPUT == STREAMED {
+            self.lines.put(first);
+            self.lines.put(second);
+        } else if let Some([a, b]) = self.pairs.get_mut(step) {
+            store(a, first);
+            store(b, second);
+        }
+    }
+
+    /// After the last step.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn finish(self) {
+        if OUTPUT == STREAMED {
+            self.lines.finish();
+            fence();
+        }
+    }
+}
+
+/// Vectors on their way past the caches, line by line, each one made of two vectors where lines are not
+/// where vectors are.
+struct Lines<'a> {
+    head: &'a mut [u8],
+    lines: std::slice::IterMut<'a, Line>,
+    tail: &'a mut [u8],
+    /// The 64 bytes of the last vector and the next one that make the next line.
+    across: __m512i,
+    last: __m512i,
+    begun: bool,
+}
+
+impl<'a> Lines<'a> {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(out: &'a mut [u8]) -> Self {
+        let (head, lines, tail) = lines(out);
+        let across = across(head.len());
+        let last = _mm512_setzero_si512();
+        Self { head, lines: lines.iter_mut(), tail, across, last, begun: false }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn put(&mut self, vector: __m512i) {
+        if self.head.is_empty() {
+            if let Some(line) = self.lines.next() {
+                stream(line, vector);
+            }
+            return;
+        }
+        if !self.begun {
+            store_some(self.head, vector);
+        } else if let Some(line) = self.lines.next() {
+            stream(line, _mm512_permutex2var_epi8(self.last, self.across, vector));
+        }
+        (self.begun, self.last) = (true, vector);
+    }
+
+    /// The end of the last vector, if the lines before were filled.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn finish(self) {
+        if !self.begun {
+            return;
+        }
+        let end = _mm512_permutexvar_epi8(self.across, self.last);
+        match self.lines.into_slice() {
+            [] => store_some(self.tail, end),
+            // Not all was decoded; what comes next is going to be written over the rest of this line.
+            [next, ..] => store_some(next.start(64 - self.head.len()), end),
+        }
+    }
+}
+
+/// Tells the compiler that a branch is taken rarely.
+#[cold]
+const fn rarely() {}
+
+/// One step in ten has an escape.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn replace_marked(escaped: &mut Escaped<'_>, symbols: __m512i, marked: __mmask64) -> __m512i {
+    let Some(Marks { escape, .. }) = escaped.marks else { return symbols };
+    let due = _mm512_mask_cmpeq_epi8_mask(marked, symbols, _mm512_set1_epi8(escape as i8));
+    let left = escaped.left;
+    let count = due.count_ones() as usize;
+    // What is marked and no escape is a zero, of which there must not be any.
+    escaped.wrong |= due != marked || count > left.len();
+    escaped.left = left.get(count..).unwrap_or(&[]);
+    _mm512_mask_expand_epi8(symbols, due, load_some(left))
 }
 
 /// [`Kind`] as a constant for the compiler.
@@ -499,13 +872,40 @@ const WIDE: u8 = 2;
 struct DecodeTables {
     symbols: [__m512i; 4],
     lengths: [__m512i; 4],
+    /// Bit 3 of every byte.
+    borrow: __m512i,
 }
 
 impl DecodeTables {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(tables: &Tables) -> Self {
-        Self { symbols: load_table(&tables.symbols), lengths: load_table(&tables.lengths) }
+    fn new<const KIND: u8>(decoder: &Decoder<'_>) -> Self {
+        let tables = decoder.tables;
+        let base = _mm512_set1_epi8(decoder.base as i8);
+        let mut symbols = load_table(&tables.window_slots);
+        symbols[0] = _mm512_add_epi8(symbols[0], base);
+        if KIND == WIDE {
+            // Not so in halved tables, where the others are what has to be added.
+            for quarter in &mut symbols[1..] {
+                *quarter = _mm512_add_epi8(*quarter, base);
+            }
+        }
+        let mut lengths = load_table(&tables.window_lengths);
+        if KIND == NARROW {
+            // By symbol, of which the lower six bits are enough.
+            let slots = _mm512_sub_epi8(load(&std::array::from_fn(|i| i as u8)), base);
+            lengths[0] = _mm512_permutexvar_epi8(slots, load_table(&tables.lengths)[0]);
+        }
+        if !decoder.marks {
+            let unmarked = _mm512_set1_epi8(!MARK as i8);
+            lengths[0] = _mm512_and_si512(lengths[0], unmarked);
+            if KIND == WIDE {
+                lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
+            }
+        }
+        // Were it known to the compiler, it would test for it in two instructions.
+        let borrow = std::hint::black_box(_mm512_set1_epi8(8));
+        Self { symbols, lengths, borrow }
     }
 
     /// Symbols and lengths of the codes that windows begin with.
@@ -542,9 +942,9 @@ struct DecoderLanes<'a> {
     /// Bits above 16, and 0, 0, 16, 16, 32, 32, 48, 48 and so on: where the next 8 bits begin in
     /// the 64 bits that hold a lane and its neighbours but one.
     bits: __m512i,
-    /// The next words, first one first.
-    words: __m512i,
     stream: &'a [u8],
+    /// Words not yet taken lie before this.
+    end: usize,
 }
 
 impl<'a> DecoderLanes<'a> {
@@ -562,15 +962,15 @@ impl<'a> DecoderLanes<'a> {
             let beyond = _mm512_cmpge_epu8_mask(high, _mm512_set1_epi8((1 << place) as u8 as i8));
             bits = _mm512_mask_add_epi8(bits, beyond, bits, _mm512_set1_epi8(1));
         }
-        Ok(Self { high, low, reserve, bits, words: bits, stream: &[] }.store())
+        Ok(Self { high, low, reserve, bits, stream: &[], end: 0 }.store())
     }
 
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn load(lanes: &[[u8; 64]; 4], stream: &'a [u8]) -> Self {
+    fn load(lanes: &[[u8; 64]; 4], stream: &'a [u8], end: usize) -> Self {
         let [high, low, reserve, bits] = lanes;
         let (high, low, reserve, bits) = (load(high), load(low), load(reserve), load(bits));
-        Self { high, low, reserve, bits, words: next_words(stream), stream }
+        Self { high, low, reserve, bits, stream, end }
     }
 
     #[inline]
@@ -584,15 +984,10 @@ impl<'a> DecoderLanes<'a> {
         lanes
     }
 
-    /// One step of the active lanes: their symbols, and the number of words taken, for
-    /// [`DecoderLanes::advance`].
+    /// The symbols that are next, and the lengths of their codes, for [`DecoderLanes::advance`].
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn step<const KIND: u8>(
-        &mut self,
-        tables: &DecodeTables,
-        active: __mmask64,
-    ) -> (__m512i, usize) {
+    fn look_up<const KIND: u8>(&self, tables: &DecodeTables) -> (__m512i, __m512i) {
         let lower_half = _mm512_set1_epi16(0x00ff);
         let even = _mm512_ternarylogic_epi32::<A_IF_B_ELSE_C>(
             self.low,
@@ -611,26 +1006,29 @@ impl<'a> DecoderLanes<'a> {
             lower_half,
             _mm512_multishift_epi64_epi8(self.bits, odd),
         );
-        let (symbols, lengths) = tables.look_up::<KIND>(windows);
-        let left = _mm512_sub_epi8(self.bits, _mm512_maskz_mov_epi8(active, lengths));
-        // A borrow shows in bit 3.
-        let need = _mm512_test_epi8_mask(left, _mm512_set1_epi8(8));
-        self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
-        self.low = _mm512_mask_mov_epi8(self.low, need, self.reserve);
-        self.reserve = _mm512_mask_expand_epi8(self.reserve, need, self.words);
-        self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(left, _mm512_set1_epi8(7), starts());
-        (symbols, need.count_ones() as usize)
+        tables.look_up::<KIND>(windows)
     }
 
-    /// Takes words off the stream.
+    /// Drops codes, and takes words where too few bits are left. A length of 0 leaves a lane as it is.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn advance(&mut self, words: usize) -> Result<()> {
-        if words > self.stream.len() {
+    fn advance(&mut self, tables: &DecodeTables, lengths: __m512i) -> Result<()> {
+        let left = _mm512_sub_epi8(self.bits, lengths);
+        // A borrow shows in bit 3; marks do not reach it.
+        let need = _mm512_test_epi8_mask(left, tables.borrow);
+        let Some(end) = self.end.checked_sub(need.count_ones() as usize) else {
             return Err(out_of_words());
-        }
-        self.stream = &self.stream[..self.stream.len() - words];
-        self.words = next_words(self.stream);
+        };
+        self.end = end;
+        // Loaded as late as this, the words have a whole step to be dealt before anybody looks at them.
+        let words = match self.stream.get(end..end + LANES).and_then(<[u8]>::first_chunk) {
+            Some(words) => load(words),
+            None => load_some(self.stream.get(end..).unwrap_or(&[])),
+        };
+        self.high = _mm512_mask_mov_epi8(self.high, need, self.low);
+        self.low = _mm512_mask_mov_epi8(self.low, need, self.reserve);
+        self.reserve = _mm512_mask_expand_epi8(self.reserve, need, words);
+        self.bits = _mm512_ternarylogic_epi32::<A_AND_B_OR_C>(left, _mm512_set1_epi8(7), starts());
         Ok(())
     }
 }
@@ -640,24 +1038,4 @@ impl<'a> DecoderLanes<'a> {
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn starts() -> __m512i {
     _mm512_set1_epi64(0x3030_2020_1010_0000)
-}
-
-/// The last 64 bytes of a stream in reverse order; what lies before its start is undefined.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn next_words(stream: &[u8]) -> __m512i {
-    match stream.last_chunk() {
-        Some(words) => _mm512_permutexvar_epi8(descending(), load(words)),
-        None => few_words(stream),
-    }
-}
-
-/// The same for a stream of fewer than 64 bytes.
-#[cold]
-#[inline(never)]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn few_words(stream: &[u8]) -> __m512i {
-    let mut words = [0; 64];
-    words[64 - stream.len()..].copy_from_slice(stream);
-    _mm512_permutexvar_epi8(descending(), load(&words))
 }

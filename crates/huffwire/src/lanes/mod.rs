@@ -9,10 +9,10 @@
 //! 1. the top 8 (short) or 12 (long) bits of each window index the decode table, which tells the
 //!    slot and the length of its code;
 //! 2. each lane drops that many bits;
-//! 3. each lane left with `n < 16`, in ascending order of lanes, takes the next word of the shared
+//! 3. each lane left with `n < 16`, in descending order of lanes, takes the next word of the shared
 //!    stream, puts it below its bits, and has `n + w`.
 //!
-//! The encoder runs the film backwards: last step first, last lane first. A lane holds `v`, its `n` unread
+//! The encoder runs the film backwards: last step first, and in each the first lane first. A lane holds `v`, its `n` unread
 //! bits as a number, the bit to be read next on top. To encode a code of `len` bits:
 //!
 //! 1. if `n + len >= 16 + w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
@@ -26,8 +26,8 @@
 //! puts `n'` in `16 ..= 15 + w`: "emit" when `n + len >= 16 + w`, "do not" otherwise. The decoder at `n'`
 //! drops `len` bits and has `n' - len`, which is `n - w < 16` if the encoder emitted and `n >= 16` if
 //! it did not. So "fewer than 16 bits left" holds exactly when a word was emitted at this place. The
-//! shared stream is a stack: the encoder goes through steps, and lanes within a step, in descending
-//! order and pushes, the decoder goes through both in ascending order and pops, so what it finds on
+//! shared stream is a stack: the encoder goes through the steps in descending order, the lanes of each in
+//! ascending order, and pushes; the decoder goes the other way in both and pops, so what it finds on
 //! top is, by induction from the end, the word that was emitted at this place.
 //!
 //! Lanes beyond the end of a partial last step neither code nor refill in it, on both sides.
@@ -54,9 +54,8 @@
 //! * The stack is stored bottom first, in the order of emission: the *decoder reads it from its end to
 //!   its start*. So the encoder writes forwards into its final place without knowing the length
 //!   beforehand, and nothing has to be moved; the decoder, who knows the length, does not mind the
-//!   direction. Since the words of a step lie in descending lanes, a vector decoder can load and
-//!   reverse the next 64 words before it knows how many of them the step takes. Emitted bits number
-//!   `Σ len - Σ (n_end - 16)`, hence a stream is never longer than the code words it stands for.
+//!   direction. The words of a step lie in the order of lanes, as "compress" writes and "expand" reads
+//!   them. Emitted bits number `Σ len - Σ (n_end - 16)`, hence a stream is never longer than the code words it stands for.
 //!
 //! # Why lanes
 //!
@@ -70,6 +69,7 @@
 mod avx512;
 mod portable;
 
+use crate::bytes;
 use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_SLOT, Lengths, ZERO_SLOT};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
@@ -159,13 +159,13 @@ impl Escapes {
         self.start = self.bytes.len();
     }
 
+    /// Room for so many in front of those there are.
     #[inline]
-    fn push_front(&mut self, symbol: u8) {
+    fn front(&mut self, count: usize) -> &mut [u8] {
         // There never are more than `clear` made room for.
-        if let Some(start) = self.start.checked_sub(1) {
-            self.start = start;
-            self.bytes[start] = symbol;
-        }
+        let end = self.start;
+        self.start = end.saturating_sub(count);
+        &mut self.bytes[self.start..end]
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -173,41 +173,69 @@ impl Escapes {
     }
 }
 
+/// How elements and residue flow between memory and processor.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Flow<'a> {
+    /// Through the caches, where they are, or from where they will soon be read.
+    #[default]
+    Cached,
+    /// From memory: there is more than caches hold. `ahead` is what will be read next, to be fetched
+    /// meanwhile.
+    Fetching {
+        /// The next block.
+        ahead: &'a [u8],
+    },
+    /// The same, and what is written goes past the caches.
+    Streaming {
+        /// The next block.
+        ahead: &'a [u8],
+    },
+}
+
+/// Whether a platform's coders can deal words on their way, which saves a pass over them.
+pub(crate) const fn fuses(platform: Platform, limit: CodeLimit) -> bool {
+    match (platform, limit) {
+        #[cfg(target_arch = "x86_64")]
+        (Platform::Avx512(_), CodeLimit::Short) => true,
+        _ => false,
+    }
+}
+
 /// A plane on its way into lanes, piece by piece, **the last piece first**.
 #[derive(Debug)]
-pub(crate) struct Encoder {
-    kernel: EncoderKernel,
+pub(crate) struct Encoder<'b> {
+    kernel: EncoderKernel<'b>,
     /// Bytes in the stream.
     end: usize,
 }
 
 #[derive(Debug)]
-enum EncoderKernel {
+enum EncoderKernel<'b> {
     Short(portable::Encoder<portable::Short>),
     Long(portable::Encoder<portable::Long>),
     #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Encoder),
+    Avx512(avx512::Encoder<'b>),
 }
 
-impl Encoder {
+impl<'b> Encoder<'b> {
     /// Lanes that carry `initial`; `keep_escapes` says whether [`Encoder::push`] collects what
     /// takes the escape.
     pub(crate) fn new(
         platform: Platform,
-        book: &Codebook,
+        book: &'b Codebook,
         map: SlotMap,
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
     ) -> Self {
-        let kernel = match (platform, book.limit()) {
+        let kernel = match (platform, book.tables()) {
             #[cfg(target_arch = "x86_64")]
-            (Platform::Avx512(proof), CodeLimit::Short) => EncoderKernel::Avx512(
-                avx512::Encoder::new(proof, book, map, initial, keep_escapes),
+            (Platform::Avx512(proof), Some(tables)) => EncoderKernel::Avx512(
+                avx512::Encoder::new(proof, book, tables, map, initial, keep_escapes),
             ),
-            (_, CodeLimit::Short) => {
+            (_, Some(_)) => {
                 EncoderKernel::Short(portable::Encoder::new(book, map, initial, keep_escapes))
             }
-            (_, CodeLimit::Long) => {
+            (_, None) => {
                 EncoderKernel::Long(portable::Encoder::new(book, map, initial, keep_escapes))
             }
         };
@@ -236,6 +264,28 @@ impl Encoder {
         }
     }
 
+    /// Deals whole groups of 64 words of 16 bits (see [`crate::deal`]): encodes the high bytes, puts the low
+    /// ones to `low`. Only where it [`fuses`].
+    ///
+    /// # Errors
+    /// As [`Encoder::push`].
+    pub(crate) fn push_words(
+        &mut self,
+        words: &[u8],
+        low: &mut [u8],
+        flow: Flow<'_>,
+        stream: &mut [u8],
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        match &mut self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            EncoderKernel::Avx512(kernel) => {
+                kernel.push_words(words, low, flow, stream, &mut self.end, escapes)
+            }
+            _ => Err(not_fused()),
+        }
+    }
+
     /// Writes the [`states_bytes`]; returns the length of the stream in bytes.
     pub(crate) fn finish(&self, states: &mut [u8]) -> usize {
         match &self.kernel {
@@ -248,10 +298,71 @@ impl Encoder {
     }
 }
 
+/// What a decoder makes of slots.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reading<'a> {
+    /// Nothing.
+    Slots,
+    /// Symbols: slots plus `base`; the next of `escapes` where the slot is the escape. There must be as many of
+    /// them, and no zeros.
+    Symbols { base: u8, escapes: &'a [u8] },
+}
+
+/// Symbols that stand for something else: escapes and, in a centred book, exact zeros.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    /// The symbol that the escape's slot becomes.
+    escape: u8,
+    /// The symbol that the zero's slot becomes; the same if there is no zero.
+    zero: u8,
+}
+
+/// What is left of the escapes, and whether anything was wrong with them.
+#[derive(Debug, Clone, Copy)]
+struct Escaped<'a> {
+    marks: Option<Marks>,
+    left: &'a [u8],
+    wrong: bool,
+}
+
+impl<'a> Escaped<'a> {
+    fn new(book: &Codebook, reading: Reading<'a>) -> Self {
+        let Reading::Symbols { base, escapes } = reading else {
+            return Self { marks: None, left: &[], wrong: false };
+        };
+        let lengths = book.lengths();
+        let marks = lengths.escape_slot().map(|slot| {
+            let escape = slot.wrapping_add(base);
+            // The zero's slot is the one after the escape's.
+            let zero = if lengths.zero() > 0 { escape.wrapping_add(1) } else { escape };
+            Marks { escape, zero }
+        });
+        Self { marks, left: escapes, wrong: false }
+    }
+
+    /// Puts escapes where they belong in decoded symbols.
+    fn complete(&mut self, platform: Platform, symbols: &mut [u8]) {
+        let Some(Marks { escape, zero }) = self.marks else { return };
+        if zero != escape {
+            let any = |symbols: &[u8]| symbols.iter().fold(false, |any, &s| any | (s == zero));
+            self.wrong |= platform.run(|| any(symbols));
+        }
+        let due = bytes::replace(platform, escape, self.left, symbols);
+        self.wrong |= due > self.left.len();
+        self.left = self.left.get(due..).unwrap_or(&[]);
+    }
+
+    fn finish(&self) -> Result<()> {
+        if self.wrong || !self.left.is_empty() { Err(wrong_count()) } else { Ok(()) }
+    }
+}
+
 /// A plane on its way out of the lanes, piece by piece, the first piece first.
 #[derive(Debug)]
 pub(crate) struct Decoder<'a> {
+    platform: Platform,
     kernel: DecoderKernel<'a>,
+    escaped: Escaped<'a>,
 }
 
 #[derive(Debug)]
@@ -262,8 +373,16 @@ enum DecoderKernel<'a> {
     Avx512(avx512::Decoder<'a>),
 }
 
+/// 16-bit words to be put together: low bytes as [`crate::deal`] has them, and where the words go.
+pub(crate) struct Words<'a> {
+    pub(crate) low: &'a [u8],
+    pub(crate) words: &'a mut [u8],
+    /// Whether the words go past the caches, since there are more than these can hold.
+    pub(crate) streaming: bool,
+}
+
 impl<'a> Decoder<'a> {
-    /// Lanes as [`Encoder::finish`] left them. Symbols are slots plus `base`.
+    /// Lanes as [`Encoder::finish`] left them.
     ///
     /// # Errors
     /// [`Error::Truncated`] for states of the wrong size, [`Error::Malformed`] for one without a
@@ -271,7 +390,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn new(
         platform: Platform,
         book: &'a Codebook,
-        base: u8,
+        reading: Reading<'a>,
         states: &[u8],
         stream: &'a [u8],
     ) -> Result<Self> {
@@ -279,19 +398,24 @@ impl<'a> Decoder<'a> {
         if available != needed {
             return Err(Error::Truncated { what: "lane states", offset: 0, needed, available });
         }
-        let kernel = match (platform, book.limit()) {
+        let base = match reading {
+            Reading::Slots => 0,
+            Reading::Symbols { base, .. } => base,
+        };
+        let kernel = match (platform, book.tables()) {
             #[cfg(target_arch = "x86_64")]
-            (Platform::Avx512(proof), CodeLimit::Short) => {
-                DecoderKernel::Avx512(avx512::Decoder::new(proof, book, base, states, stream)?)
+            (Platform::Avx512(proof), Some(tables)) => {
+                let kernel = avx512::Decoder::new(proof, book, tables, reading, states, stream);
+                DecoderKernel::Avx512(kernel?)
             }
-            (_, CodeLimit::Short) => {
+            (_, Some(_)) => {
                 DecoderKernel::Short(portable::Decoder::new(book, base, states, stream)?)
             }
-            (_, CodeLimit::Long) => {
+            (_, None) => {
                 DecoderKernel::Long(portable::Decoder::new(book, base, states, stream)?)
             }
         };
-        Ok(Self { kernel })
+        Ok(Self { platform, kernel, escaped: Escaped::new(book, reading) })
     }
 
     /// Decodes the next piece. All pieces but the last one must be whole steps.
@@ -304,37 +428,74 @@ impl<'a> Decoder<'a> {
             DecoderKernel::Long(kernel) => kernel.pull(symbols),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.pull(symbols),
+        }?;
+        self.escaped.complete(self.platform, symbols);
+        Ok(())
+    }
+
+    /// [`Decoder::pull`] for two planes at a time, which a processor can do side by side.
+    pub(crate) fn pull_two(
+        [first, second]: [&mut Self; 2],
+        [first_symbols, second_symbols]: [&mut [u8]; 2],
+    ) -> [Result<()>; 2] {
+        #[cfg(target_arch = "x86_64")]
+        if let (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) =
+            (&mut first.kernel, &mut second.kernel)
+        {
+            let outs = [&mut *first_symbols, &mut *second_symbols];
+            let results = avx512::Decoder::pull_two([a, b], outs);
+            first.escaped.complete(first.platform, first_symbols);
+            second.escaped.complete(second.platform, second_symbols);
+            return results;
+        }
+        [first.pull(first_symbols), second.pull(second_symbols)]
+    }
+
+    /// Decodes the high bytes of whole groups of 64 words and puts them together with the low ones. Only where it
+    /// [`fuses`].
+    ///
+    /// # Errors
+    /// As [`Decoder::pull`].
+    pub(crate) fn pull_words(&mut self, words: Words<'_>) -> Result<()> {
+        match &mut self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            DecoderKernel::Avx512(kernel) => kernel.pull_words(&mut self.escaped, words),
+            _ => Err(not_fused()),
         }
     }
 
-    /// [`Decoder::pull`] for two planes at a time, which a processor can do side by side; for the errors the
-    /// first plane goes before the second.
-    pub(crate) fn pull_two(
-        first: &mut Self,
-        first_symbols: &mut [u8],
-        second: &mut Self,
-        second_symbols: &mut [u8],
+    /// [`Decoder::pull_words`] for two planes at a time.
+    pub(crate) fn pull_words_of_two(
+        [first, second]: [&mut Self; 2],
+        [first_words, second_words]: [Words<'_>; 2],
     ) -> [Result<()>; 2] {
-        #[cfg(target_arch = "x86_64")]
-        if let (DecoderKernel::Avx512(first), DecoderKernel::Avx512(second)) =
-            (&mut first.kernel, &mut second.kernel)
-        {
-            return avx512::Decoder::pull_two(first, first_symbols, second, second_symbols);
+        match (&mut first.kernel, &mut second.kernel) {
+            #[cfg(target_arch = "x86_64")]
+            (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) => {
+                avx512::Decoder::pull_words_of_two(
+                    [a, b],
+                    [&mut first.escaped, &mut second.escaped],
+                    [first_words, second_words],
+                )
+            }
+            _ => [Err(not_fused()), Err(not_fused())],
         }
-        [first.pull(first_symbols), second.pull(second_symbols)]
     }
 
     /// Checks the end; returns what the lanes carried.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the lanes do not end where every encoder begins.
+    /// [`Error::Malformed`] when the lanes do not end where every encoder begins, or the escapes were too few
+    /// or too many, or there were zeros among the symbols.
     pub(crate) fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
-        match &self.kernel {
+        let initial = match &self.kernel {
             DecoderKernel::Short(kernel) => kernel.finish(),
             DecoderKernel::Long(kernel) => kernel.finish(),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512(kernel) => kernel.finish(),
-        }
+        }?;
+        self.escaped.finish()?;
+        Ok(initial)
     }
 }
 
@@ -408,7 +569,7 @@ pub fn decode_on(
     stream: &[u8],
     slots: &mut [u8],
 ) -> Result<[u8; INITIAL_BYTES]> {
-    let mut decoder = Decoder::new(platform, book, 0, states, stream)?;
+    let mut decoder = Decoder::new(platform, book, Reading::Slots, states, stream)?;
     decoder.pull(slots)?;
     decoder.finish()
 }
@@ -416,6 +577,12 @@ pub fn decode_on(
 // The errors of all implementations: platforms must not differ in what they report either.
 
 const WHAT: &str = "a coded plane";
+
+/// Nobody asks a coder to deal words without asking [`fuses`] first.
+#[cold]
+const fn not_fused() -> Error {
+    Error::InvalidOption(std::borrow::Cow::Borrowed("this platform does not deal words on its way"))
+}
 
 #[cold]
 const fn no_room(needed: usize, available: usize) -> Error {
@@ -433,6 +600,11 @@ fn out_of_words() -> Error {
 }
 
 #[cold]
+pub(crate) fn wrong_count() -> Error {
+    Error::malformed(WHAT, 0, "the decoded symbols do not match the counts in the header")
+}
+
+#[cold]
 fn wrong_end() -> Error {
     Error::malformed(WHAT, 0, "the lanes do not end where an encoder begins")
 }
@@ -442,6 +614,7 @@ mod tests {
     use super::*;
     use crate::codebook::CodebookSet;
     use crate::codebook::build::{Effort, plain};
+    use crate::deal;
     use crate::pmf::Pmf;
     use proptest::prelude::*;
     use std::sync::LazyLock;
@@ -654,7 +827,7 @@ mod tests {
         let slots: Vec<u8> = (1..=192).collect();
         let (states, stream) = round_trip(&Codebook::new(lengths.unwrap()), &slots);
         let (low, high) = INITIAL.split_at(LANES);
-        let pushed = low.iter().rev().chain(high.iter().rev()).chain(slots[128..].iter().rev());
+        let pushed = low.iter().chain(high).chain(&slots[128..]);
         assert!(stream.iter().eq(pushed));
         let places = slots[64..128].iter().chain(&slots[..64]).chain(&[1; LANES]);
         assert!(states.iter().eq(places));
@@ -734,41 +907,132 @@ mod tests {
                     let table = map.escapes(book.lengths());
                     let escaped = plane.iter().copied().filter(|s| table[usize::from(*s)]);
                     prop_assert!(escaped.eq(escapes.as_slice().iter().copied()));
-                    coded.push((states, stream));
+                    coded.push((states, stream, escapes));
                 }
-                let new = |(states, stream)| Decoder::new(platform, book, base, states, stream);
+                let new = |(states, stream), escapes| {
+                    let reading = Reading::Symbols { base, escapes };
+                    Decoder::new(platform, book, reading, states, stream)
+                };
                 let mut alone = vec![0; planes[0].len()];
-                let (states, stream) = &coded[0];
-                let mut decoder = new((states, stream)).unwrap();
+                let (states, stream, escapes) = &coded[0];
+                let mut decoder = new((states, stream), escapes.as_slice()).unwrap();
                 for piece in alone.chunks_mut(size) {
                     decoder.pull(piece).unwrap();
                 }
                 prop_assert_eq!(decoder.finish(), Ok(INITIAL));
 
                 let mut both = planes.clone().map(|plane| vec![0; plane.len()]);
-                let [mut a, mut b] = [0, 1].map(|i| new((&coded[i].0, &coded[i].1)).unwrap());
+                let [mut a, mut b] = [0, 1].map(|i| {
+                    let (states, stream, escapes) = &coded[i];
+                    new((states, stream), escapes.as_slice()).unwrap()
+                });
                 let [first, second] = &mut both;
                 let whole = first.len().min(second.len()) / size * size;
                 let (first, first_rest) = first.split_at_mut(whole);
                 let (second, second_rest) = second.split_at_mut(whole);
                 for (first, second) in first.chunks_mut(size).zip(second.chunks_mut(size)) {
-                    let results = Decoder::pull_two(&mut a, first, &mut b, second);
+                    let results = Decoder::pull_two([&mut a, &mut b], [first, second]);
                     prop_assert!(results.iter().all(Result::is_ok));
                 }
-                let results = Decoder::pull_two(&mut a, first_rest, &mut b, second_rest);
+                let results = Decoder::pull_two([&mut a, &mut b], [first_rest, second_rest]);
                 prop_assert!(results.iter().all(Result::is_ok));
                 prop_assert_eq!([a.finish(), b.finish()], [Ok(INITIAL), Ok(INITIAL)]);
                 prop_assert!(both[0] == alone);
 
-                for (plane, decoded) in planes.iter().zip(&both) {
-                    let escape = book.lengths().escape_slot().map(|slot| slot.wrapping_add(base));
-                    let table = map.escapes(book.lengths());
-                    let expected = plane.iter().map(|&symbol| match table[usize::from(symbol)] {
-                        true => escape.unwrap(),
-                        false => symbol,
-                    });
-                    prop_assert!(expected.eq(decoded.iter().copied()));
+                prop_assert!(both == planes);
+
+                // One escape too few, one too many.
+                let (states, stream, escapes) = &coded[0];
+                let more = [escapes.as_slice(), &[1]].concat();
+                let fewer = escapes.as_slice().split_last().map(|(_, fewer)| fewer);
+                for escapes in [Some(&more[..]), fewer].into_iter().flatten() {
+                    let mut decoder = new((states, stream), escapes).unwrap();
+                    prop_assert_eq!(decoder.pull(&mut alone), Ok(()));
+                    prop_assert_eq!(decoder.finish(), Err(wrong_count()));
                 }
+            }
+        }
+
+        /// Words that are dealt on the way: as if they were dealt first.
+        #[test]
+        fn words_are_dealt_on_the_way(
+            bytes in proptest::collection::vec(any::<u8>(), 0..6000),
+            others in proptest::collection::vec(any::<u8>(), 0..6000),
+            likely in 1u8..40,
+            base in any::<u8>(),
+            book in any::<prop::sample::Index>(),
+        ) {
+            let book = book.get(&BOOKS);
+            let map = SlotMap::new(book.lengths().alphabet(), base);
+            let base = map.base;
+            for platform in Platform::available().filter(|p| fuses(*p, book.limit())) {
+                let mut planes = Vec::new();
+                for bytes in [&bytes, &others] {
+                    let groups = bytes.len() / 128;
+                    let high = bytes.iter().take(64 * groups);
+                    let last = (book.lengths().alphabet().symbols() - 1) as u8;
+                    // Mostly in the window, now and then anything.
+                    let high: Vec<u8> = high
+                        .map(|&b| if b < 250 { base.wrapping_add(b % likely & last) } else { b & last })
+                        .collect();
+                    let low = &bytes[64 * groups..128 * groups];
+                    let mut words = vec![0; 128 * groups];
+                    deal::merge16(platform, low, &high, &mut words);
+
+                    let room = stream_capacity(book.limit(), 12 * high.len() as u64);
+                    let mut coded = Vec::new();
+                    for fused in [false, true] {
+                        let mut encoder = Encoder::new(platform, book, map, &INITIAL, true);
+                        let (mut stream, mut escapes) = (vec![0; room], Escapes::default());
+                        escapes.clear(high.len());
+                        let mut dealt = low.to_vec();
+                        if fused {
+                            dealt.fill(0);
+                            let stream = &mut stream;
+                            let ahead = &words[..];
+                            let flow = match base % 3 {
+                                0 => Flow::Cached,
+                                1 => Flow::Fetching { ahead },
+                                _ => Flow::Streaming { ahead },
+                            };
+                            let dealt = &mut dealt;
+                            encoder.push_words(&words, dealt, flow, stream, &mut escapes).unwrap();
+                        } else {
+                            encoder.push(&high, &mut stream, &mut escapes).unwrap();
+                        }
+                        let mut states = vec![0; states_bytes(book.limit())];
+                        let length = encoder.finish(&mut states);
+                        stream.truncate(length);
+                        let escapes = escapes.as_slice().to_vec();
+                        coded.push((states, stream, escapes, dealt));
+                    }
+                    prop_assert!(coded[0] == coded[1]);
+                    planes.push((coded.swap_remove(0), words));
+                }
+                let decoder = |index: usize| {
+                    let (states, stream, escapes, _) = &planes[index].0;
+                    let reading = Reading::Symbols { base, escapes };
+                    Decoder::new(platform, book, reading, states, stream).unwrap()
+                };
+                for (index, ((.., low), words)) in planes.iter().enumerate() {
+                    let mut decoder = decoder(index);
+                    let mut merged = vec![0; words.len()];
+                    let streaming = likely & 1 == 0;
+                    let words_of = Words { low, words: &mut merged, streaming };
+                    prop_assert_eq!(decoder.pull_words(words_of), Ok(()));
+                    prop_assert_eq!(decoder.finish(), Ok(INITIAL));
+                    prop_assert!(merged == *words);
+                }
+                let [mut a, mut b] = [decoder(0), decoder(1)];
+                let mut merged = [0, 1].map(|index| vec![0; planes[index].1.len()]);
+                let [first, second] = &mut merged;
+                let pair = [(&planes[0].0.3, first), (&planes[1].0.3, second)];
+                let streaming = likely & 2 == 0;
+                let pair = pair.map(|(low, words)| Words { low, words, streaming });
+                let results = Decoder::pull_words_of_two([&mut a, &mut b], pair);
+                prop_assert!(results.iter().all(Result::is_ok));
+                prop_assert_eq!([a.finish(), b.finish()], [Ok(INITIAL), Ok(INITIAL)]);
+                prop_assert!(merged.iter().eq(planes.iter().map(|plane| &plane.1)));
             }
         }
     }

@@ -203,7 +203,7 @@ impl<W: Word> Encoder<W> {
                 // Most runs have none, which takes less time to find out than to pick them.
                 if run.iter().fold(false, |any, &symbol| any | chosen[usize::from(symbol)]) {
                     let chosen = run.iter().rev().filter(|symbol| chosen[usize::from(**symbol)]);
-                    chosen.for_each(|&symbol| escapes.push_front(symbol));
+                    chosen.for_each(|&symbol| escapes.front(1).fill(symbol));
                 }
             }
         }
@@ -217,7 +217,7 @@ impl<W: Word> Encoder<W> {
         let room = room.ok_or_else(|| no_room(*end + LANES * W::BYTES, available))?;
         let mut group = W::last_group(&[], 0);
         let mut words = 0;
-        for (lane, &symbol) in self.lanes.iter_mut().zip(symbols).rev() {
+        for (lane, &symbol) in self.lanes.iter_mut().zip(symbols) {
             let (q, v) = (*lane >> 32, *lane & 0xffff_ffff);
             let y = q * self.factors[usize::from(symbol)] + v;
             // Always written, counted only when due: the next word overwrites it otherwise.
@@ -293,7 +293,7 @@ impl<'a, W: Word> Decoder<'a, W> {
         let group = W::last_group(self.stream, end);
         let available = end.min(LANES * W::BYTES) / W::BYTES;
         let mut words = 0;
-        for (symbol, lane) in symbols.iter_mut().zip(&mut self.lanes) {
+        for (symbol, lane) in symbols.iter_mut().zip(&mut self.lanes).rev() {
             let entry = W::lookup(self.table, *lane);
             *symbol = (entry as u8).wrapping_add(self.base);
             let window = lane.wrapping_mul(entry >> 8);

@@ -7,6 +7,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
         layout: Layout::Exponent,
         planes: &[Plane::exponents(), Plane::residue(8, 1)],
+        halves: true,
         split: |platform, bytes, planes| {
             let [exponents, residue] = planes else { return false };
             deal::split16(platform, bytes, residue, exponents);

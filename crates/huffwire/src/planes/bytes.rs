@@ -7,6 +7,7 @@ const fn bytes<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Bytes,
         planes: const { &[Plane::symbols(8, N as u8)] },
+        halves: false,
         split: |_, bytes, planes| {
             planes[0].copy_from_slice(bytes);
             true
@@ -20,6 +21,7 @@ const fn positions<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Positions,
         planes: const { &[Plane::symbols(8, 1); N] },
+        halves: false,
         split: |platform, bytes, planes| {
             platform.run(|| split::<N>(bytes, planes));
             true

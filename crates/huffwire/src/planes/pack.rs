@@ -1,5 +1,6 @@
 //! Raw planes: symbols of 1 to 8 bits packed without gaps, lowest bits first.
 
+use crate::bytes;
 use crate::platform::Platform;
 
 /// Bytes of `count` packed symbols of `width` bits.
@@ -12,8 +13,7 @@ pub(crate) const fn packed_bytes(count: usize, width: u8) -> usize {
 macro_rules! with_constant_width {
     ($platform:expr, $function:ident, $width:expr, $($argument:expr),*) => {
         match $width {
-            1 => $platform.run(|| $function::<1>($($argument),*)),
-            2 => $platform.run(|| $function::<2>($($argument),*)),
+                2 => $platform.run(|| $function::<2>($($argument),*)),
             3 => $platform.run(|| $function::<3>($($argument),*)),
             4 => $platform.run(|| $function::<4>($($argument),*)),
             5 => $platform.run(|| $function::<5>($($argument),*)),
@@ -26,11 +26,19 @@ macro_rules! with_constant_width {
 
 /// Packs symbols below `2^width` into exactly [`packed_bytes`] bytes.
 pub(crate) fn pack(platform: Platform, symbols: &[u8], width: u8, out: &mut [u8]) {
+    if width == 1 {
+        return bytes::pack_bits(platform, symbols, out);
+    }
     with_constant_width!(platform, pack_groups, width, symbols, out);
 }
 
 /// Unpacks [`packed_bytes`] bytes; `false` when a padding bit is set.
 pub(crate) fn unpack(platform: Platform, packed: &[u8], width: u8, symbols: &mut [u8]) -> bool {
+    if width == 1 {
+        bytes::unpack_bits(platform, packed, symbols);
+        let last = packed.last().map_or(0, |last| u32::from(*last));
+        return last >> (8 - (8 * packed.len() - symbols.len())) == 0;
+    }
     with_constant_width!(platform, unpack_groups, width, packed, symbols)
 }
 

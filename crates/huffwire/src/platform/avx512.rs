@@ -1,7 +1,10 @@
 //! AVX-512: the proof that the processor has it, and moves between memory and vectors.
 #![allow(unsafe_code)]
 
-use core::arch::x86_64::{__m512i, _mm512_loadu_si512, _mm512_storeu_si512};
+use core::arch::x86_64::{
+    __m512i, _MM_HINT_ET0, _MM_HINT_T1, _bzhi_u64, _mm_prefetch, _mm_sfence, _mm512_loadu_si512,
+    _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_storeu_si512, _mm512_stream_si512,
+};
 
 /// Proof that this processor has AVX-512 F, BW, VL, VBMI and VBMI2, BMI2 and POPCNT.
 ///
@@ -45,10 +48,82 @@ pub(crate) fn load(bytes: &[u8; 64]) -> __m512i {
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
 
+/// The first 64 bytes, or as many as there are and zeros after them.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn load_some(bytes: &[u8]) -> __m512i {
+    let mask = _bzhi_u64(!0, bytes.len().min(64) as u32);
+    // SAFETY: a masked load does not touch what its mask leaves out, and the mask has as many bits as
+    // there are bytes.
+    unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
+}
+
 /// Puts a vector in memory.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 pub(crate) fn store(bytes: &mut [u8; 64], vector: __m512i) {
     // SAFETY: the exclusive reference covers the 64 bytes, and the instruction needs no alignment.
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
+}
+
+/// Puts the first bytes of a vector in memory: 64, or as many as there is room for.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn store_some(bytes: &mut [u8], vector: __m512i) {
+    let mask = _bzhi_u64(!0, bytes.len().min(64) as u32);
+    // SAFETY: a masked store does not touch what its mask leaves out, and the mask has as many bits as
+    // there are bytes.
+    unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask, vector) }
+}
+
+/// A cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    /// The first bytes, at most 64.
+    pub(crate) fn start(&mut self, count: usize) -> &mut [u8] {
+        &mut self.0[..count.min(64)]
+    }
+}
+
+/// The cache lines that lie in a slice as wholes, and what lies before and after them.
+pub(crate) fn lines(bytes: &mut [u8]) -> (&mut [u8], &mut [Line], &mut [u8]) {
+    // SAFETY: any bytes make a line.
+    unsafe { bytes.align_to_mut() }
+}
+
+/// Puts a vector in memory past the caches, which keeps them for others, and saves reading what is going to be
+/// overwritten. [`fence`] has to follow before another thread may look.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn stream(line: &mut Line, vector: __m512i) {
+    // SAFETY: the exclusive reference covers the 64 bytes, and a line is aligned.
+    unsafe { _mm512_stream_si512(line.0.as_mut_ptr().cast(), vector) }
+}
+
+/// Orders the stores of [`stream`] before all later ones.
+pub(crate) fn fence() {
+    // SAFETY: every x86-64 processor has it.
+    unsafe { _mm_sfence() }
+}
+
+/// Asks for the 128 bytes at a place beyond the start of a slice to be brought to the L2 cache.
+#[inline(always)]
+pub(crate) fn fetch(bytes: &[u8], at: usize) {
+    let place: *const i8 = bytes.as_ptr().wrapping_add(at).cast();
+    // SAFETY: a prefetch of any address whatever is allowed, and changes nothing but the caches.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(place);
+        _mm_prefetch::<_MM_HINT_T1>(place.wrapping_add(64));
+    }
+}
+
+/// Asks for the cache line at a place beyond the start of a slice, to be written to.
+#[inline(always)]
+pub(crate) fn fetch_to_write(bytes: &mut [u8], at: usize) {
+    let place: *const i8 = bytes.as_mut_ptr().wrapping_add(at).cast();
+    // SAFETY: a prefetch of any address whatever is allowed, and changes nothing but the caches.
+    unsafe { _mm_prefetch::<_MM_HINT_ET0>(place) };
 }

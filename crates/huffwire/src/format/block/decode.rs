@@ -62,12 +62,14 @@ impl BlockDecoder {
     }
 
     /// Decodes a block of exactly `out.len()` bytes of elements, whole units, at most 1 MiB. The
-    /// contents of `out` are undefined after an error.
+    /// contents of `out` are undefined after an error. `streaming` says that they are part of more than caches
+    /// hold.
     pub(crate) fn decode(
         &mut self,
         set: &CodebookSet,
         element: ElementType,
         block: &[u8],
+        streaming: bool,
         out: &mut [u8],
     ) -> Result<()> {
         if let Some(verbatim) = verbatim(block, out.len())? {
@@ -76,7 +78,7 @@ impl BlockDecoder {
         }
         let parsed = self.parse(set, element, block, out.len())?;
         match parsed.one_pass(set) {
-            Some(pass) => self.decode_in_one_pass(pass, out),
+            Some(pass) => self.decode_in_one_pass(pass, streaming, out),
             None => self.decode_whole(set, &parsed, out),
         }
     }
@@ -88,6 +90,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         element: ElementType,
         blocks: [&[u8]; 2],
+        streaming: bool,
         [first, second]: [&mut [u8]; 2],
     ) -> std::result::Result<(), (usize, Error)> {
         if first.len() == second.len()
@@ -98,10 +101,15 @@ impl BlockDecoder {
             && let Ok(b) = self.parse(set, element, blocks[1], second.len())
             && let Some(b) = b.one_pass(set)
         {
-            return self.decode_two_in_one_pass([a, b], [first, second]);
+            // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
+            // blocks are decoded one after the other.
+            let outs = [&mut *first, &mut *second];
+            if self.decode_two_in_one_pass([a, b], streaming, outs).is_ok() {
+                return Ok(());
+            }
         }
-        self.decode(set, element, blocks[0], first).map_err(|error| (0, error))?;
-        self.decode(set, element, blocks[1], second).map_err(|error| (1, error))
+        self.decode(set, element, blocks[0], streaming, first).map_err(|error| (0, error))?;
+        self.decode(set, element, blocks[1], streaming, second).map_err(|error| (1, error))
     }
 
     /// Reads the headers; finds out where the payload of each plane is.
@@ -283,7 +291,7 @@ impl BlockDecoder {
                     bytes::deal(self.platform, escape, false, slots, escaped, symbols)
                 });
                 if zeros_seen != zeros || escapes_seen != escaped.len() {
-                    return Err(wrong_count());
+                    return Err(lanes::wrong_count());
                 }
                 if plane.width < 8 && any_beyond(self.platform, symbols, plane.width) {
                     return Err(outside_alphabet());
@@ -363,11 +371,6 @@ fn verbatim(block: &[u8], bytes: usize) -> Result<Option<&[u8]>> {
 /// Whether a symbol has more than `width` bits.
 pub(super) fn any_beyond(platform: Platform, symbols: &[u8], width: u8) -> bool {
     platform.run(|| symbols.iter().fold(0, |all, symbol| all | symbol)) >> width != 0
-}
-
-#[cold]
-pub(super) fn wrong_count() -> Error {
-    Error::malformed(WHAT, 0, "the decoded symbols do not match the counts in the header")
 }
 
 #[cold]

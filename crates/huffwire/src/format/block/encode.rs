@@ -2,11 +2,11 @@
 
 use super::{VERBATIM, bound, capacity};
 use crate::bytes;
-use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample};
+use crate::choose::{Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample, is_noise};
 use crate::codebook::{Codebook, CodebookSet, Lengths};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::lanes::{Escapes, INITIAL_BYTES};
+use crate::lanes::{Escapes, Flow, INITIAL_BYTES};
 use crate::planes::pack::packed_bytes;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
 use crate::platform::Platform;
@@ -76,8 +76,10 @@ pub(super) type Plans = [Option<Plan>; MAX_PLANES];
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
     pub(super) platform: Platform,
-    /// Planes of the whole block, of a sample, or of a piece.
+    /// Planes of the whole block, or of a sample.
     pub(super) planes: Vec<Vec<u8>>,
+    /// Planes of a piece.
+    pub(super) pieces: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
     /// coded apart.
     pub(super) nonzero: Vec<u8>,
@@ -93,6 +95,7 @@ impl BlockEncoder {
         Self {
             platform,
             planes: vec![Vec::new(); MAX_PLANES],
+            pieces: vec![Vec::new(); MAX_PLANES],
             nonzero: Vec::new(),
             slots: Vec::new(),
             picked: Vec::new(),
@@ -109,13 +112,14 @@ impl BlockEncoder {
         set: &CodebookSet,
         method: &Method,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
         let (needed, available) = (capacity(bytes.len()), out.len());
         if available < needed {
             return Err(Error::OutputTooSmall { needed, available });
         }
-        match self.encode_layout(set, method, bytes, out) {
+        match self.encode_layout(set, method, bytes, flow, out) {
             Ok(Some(length)) if length < bound(bytes.len()) => return Ok(length),
             // What was chosen by a sample may turn out to be a bad choice, or not to fit at all.
             Ok(_) | Err(Error::OutputTooSmall { .. }) => {}
@@ -132,6 +136,7 @@ impl BlockEncoder {
         set: &CodebookSet,
         method: &Method,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         if method.samples() {
@@ -144,7 +149,7 @@ impl BlockEncoder {
                 Some(Some((scheme, plans, _))) => {
                     if let Some(coded) = self.one_pass(set, scheme, &plans) {
                         let scheme = (scheme, method.element.unit_bytes());
-                        let written = self.write_in_one_pass(set, scheme, &coded, bytes, out)?;
+                        let written = self.write_in_one_pass(set, scheme, &coded, bytes, flow, out)?;
                         if written.is_some() {
                             return Ok(written);
                         }
@@ -158,7 +163,7 @@ impl BlockEncoder {
         };
         if let Some(coded) = self.one_pass(set, scheme, &plans) {
             let scheme = (scheme, method.element.unit_bytes());
-            return self.write_in_one_pass(set, scheme, &coded, bytes, out);
+            return self.write_in_one_pass(set, scheme, &coded, bytes, flow, out);
         }
         if !planned && let Some(again) = self.plans_of(set, method, scheme, bytes, bytes.len()) {
             plans = again;
@@ -225,7 +230,9 @@ impl BlockEncoder {
         for (index, plane) in scheme.planes.iter().enumerate() {
             let symbols = &self.planes[index];
             let total = units * usize::from(plane.per_unit);
-            if plane.role == Role::Residue && method.level == Level::Fast {
+            if plane.role == Role::Residue
+                && (method.level == Level::Fast || is_noise(self.platform, symbols, plane.width))
+            {
                 plans[index] = Some(plan_residue(plane, symbols, total));
                 continue;
             }

@@ -5,14 +5,13 @@
 //! the other have time to do.
 
 use super::decode::{
-    BlockDecoder, Parsed, PlaneHeader, any_beyond, not_lent, outside_alphabet, padding, wrong_count,
+    BlockDecoder, Parsed, PlaneHeader, any_beyond, not_lent, outside_alphabet, padding,
 };
 use super::write::pieces;
-use crate::bytes;
 use crate::choose::Source;
-use crate::codebook::{Codebook, CodebookSet, ZERO_SLOT};
-use crate::error::{Error, Result};
-use crate::lanes::{self, INITIAL_BYTES};
+use crate::codebook::{Codebook, CodebookSet};
+use crate::error::Result;
+use crate::lanes::{self, INITIAL_BYTES, Reading, Words};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
@@ -67,36 +66,25 @@ impl<'a> Parsed<'a> {
 struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
-    /// Escapes not yet dealt.
-    escapes: &'a [u8],
+    fused: bool,
+    streaming: bool,
 }
 
 impl<'a> Progress<'a> {
-    fn begin(platform: Platform, pass: OnePass<'a>) -> Result<Self> {
-        let lanes =
-            lanes::Decoder::new(platform, pass.book, pass.base, pass.states, pass.stream)?;
-        let escapes = pass.escapes;
-        Ok(Self { pass, lanes, escapes })
+    fn begin(platform: Platform, pass: OnePass<'a>, streaming: bool) -> Result<Self> {
+        let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
+        let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
+        let fused = pass.scheme.halves && lanes::fuses(platform, pass.book.limit());
+        Ok(Self { pass, lanes, fused, streaming })
     }
 
-    /// Symbols of the lanes to those of the plane: deals escapes, checks what there must not be.
-    fn complete(&mut self, platform: Platform, symbols: &mut [u8]) -> Result<()> {
-        let (lengths, plane) = (self.pass.book.lengths(), self.plane());
-        let symbol_of = |slot: u8| slot.wrapping_add(self.pass.base);
-        if lengths.zero() > 0 {
-            let zero = symbol_of(ZERO_SLOT as u8);
-            if platform.run(|| symbols.iter().fold(false, |any, &symbol| any | (symbol == zero))) {
-                return Err(wrong_count());
-            }
-        }
-        if let Some(escape) = lengths.escape_slot() {
-            let due = bytes::replace(platform, symbol_of(escape), self.escapes, symbols);
-            self.escapes = self.escapes.get(due..).ok_or_else(wrong_count)?;
-        }
-        if plane.width < 8 && any_beyond(platform, symbols, plane.width) {
-            return Err(outside_alphabet());
-        }
-        Ok(())
+    /// The elements `from..to`, for a coder that merges on its way.
+    fn words<'b>(&self, (from, to): (usize, usize), out: &'b mut [u8]) -> Words<'b>
+    where
+        'a: 'b,
+    {
+        let (low, words) = (&self.pass.raw[1][from..to], &mut out[2 * from..2 * to]);
+        Words { low, words, streaming: self.streaming }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -106,13 +94,27 @@ impl<'a> Progress<'a> {
     /// Checks the end; returns what the lanes carried.
     fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
         let initial = self.lanes.finish()?;
-        if !self.escapes.is_empty() {
-            return Err(wrong_count());
-        }
         if initial[self.pass.lent..].iter().any(|&byte| byte != 0) {
             return Err(not_lent());
         }
         Ok(initial)
+    }
+
+    /// The elements `from..to` from their decoded symbols.
+    fn put(
+        &self,
+        platform: Platform,
+        (from, to): (usize, usize),
+        symbols: &[u8],
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let width = self.plane().width;
+        if width < 8 && any_beyond(platform, symbols, width) {
+            return Err(outside_alphabet());
+        }
+        let initial = if to == self.pass.units { Some(self.finish()?) } else { None };
+        self.merge(platform, (from, to), symbols, initial.as_ref(), scratch, out)
     }
 
     /// Puts the elements `from..to` together. For the last piece `initial` is what the lanes carried.
@@ -170,52 +172,62 @@ pub(super) struct Scratch {
 }
 
 impl BlockDecoder {
-    pub(super) fn decode_in_one_pass(&mut self, pass: OnePass<'_>, out: &mut [u8]) -> Result<()> {
+    pub(super) fn decode_in_one_pass(
+        &mut self,
+        pass: OnePass<'_>,
+        streaming: bool,
+        out: &mut [u8],
+    ) -> Result<()> {
         let platform = self.platform;
         let scratch = &mut self.scratch;
-        let mut block = Progress::begin(platform, pass)?;
-        let units = block.pass.units;
-        for (from, to) in pieces(units) {
+        let mut block = Progress::begin(platform, pass, streaming)?;
+        let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
+        for (from, to) in pieces(units, block.fused) {
+            if block.fused && to < units {
+                let words = block.words((from, to), out);
+                block.lanes.pull_words(words)?;
+                continue;
+            }
             let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
-            symbols.resize((to - from) * usize::from(block.plane().per_unit), 0);
+            symbols.resize((to - from) * per_unit, 0);
             block.lanes.pull(&mut symbols)?;
-            block.complete(platform, &mut symbols)?;
-            let initial = if to == units { Some(block.finish()?) } else { None };
-            block.merge(platform, (from, to), &symbols, initial.as_ref(), scratch, out)?;
+            block.put(platform, (from, to), &symbols, scratch, out)?;
             scratch.symbols = [symbols, other];
         }
         Ok(())
     }
 
-    /// Two blocks with the same number of units.
+    /// Two blocks with the same number of units. The error may be that of either.
     pub(super) fn decode_two_in_one_pass(
         &mut self,
         [first, second]: [OnePass<'_>; 2],
-        outs: [&mut [u8]; 2],
-    ) -> std::result::Result<(), (usize, Error)> {
+        streaming: bool,
+        [first_out, second_out]: [&mut [u8]; 2],
+    ) -> Result<()> {
         let platform = self.platform;
         let scratch = &mut self.scratch;
-        let mut first = Progress::begin(platform, first).map_err(|error| (0, error))?;
-        let mut second = Progress::begin(platform, second).map_err(|error| (1, error))?;
+        let mut first = Progress::begin(platform, first, streaming)?;
+        let mut second = Progress::begin(platform, second, streaming)?;
         let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
-        let [first_out, second_out] = outs;
-        for (from, to) in pieces(units) {
+        let fused = first.fused && second.fused;
+        let both = |[first, second]: [Result<()>; 2]| first.and(second);
+        for (from, to) in pieces(units, fused) {
+            if fused && to < units {
+                let words = [first.words((from, to), first_out), second.words((from, to), second_out)];
+                let coders = [&mut first.lanes, &mut second.lanes];
+                both(lanes::Decoder::pull_words_of_two(coders, words))?;
+                continue;
+            }
             let mut symbols = std::mem::take(&mut scratch.symbols);
             symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
             let [a, b] = &mut symbols;
-            let [a, b] = lanes::Decoder::pull_two(&mut first.lanes, a, &mut second.lanes, b);
-            let outs = [&mut *first_out, &mut *second_out];
-            let blocks = [(&mut first, a), (&mut second, b)].into_iter().zip(outs);
-            for (index, ((block, pulled), out)) in blocks.enumerate() {
-                let symbols = &mut symbols[index];
-                let finish = || {
-                    pulled?;
-                    block.complete(platform, symbols)?;
-                    let initial = if to == units { Some(block.finish()?) } else { None };
-                    block.merge(platform, (from, to), symbols, initial.as_ref(), scratch, out)
-                };
-                finish().map_err(|error| (index, error))?;
-            }
+            both(lanes::Decoder::pull_two([&mut first.lanes, &mut second.lanes], [a, b]))?;
+            let [a, b] = &symbols;
+            let results = [
+                first.put(platform, (from, to), a, scratch, first_out),
+                second.put(platform, (from, to), b, scratch, second_out),
+            ];
+            both(results)?;
             scratch.symbols = symbols;
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::bytes;
 use crate::choose::{self, Coded, Coding, Source};
 use crate::codebook::{Alphabet, Codebook, CodebookSet, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::error::{Error, Result};
-use crate::lanes::{self, INITIAL_BYTES, SlotMap};
+use crate::lanes::{self, Flow, INITIAL_BYTES, SlotMap};
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 
@@ -129,6 +129,7 @@ impl BlockEncoder {
         (scheme, unit_bytes): (&Scheme, usize),
         coded: &Coded,
         bytes: &[u8],
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         let Source::Resident(number) = coded.source else {
@@ -163,9 +164,16 @@ impl BlockEncoder {
         let per_unit = usize::from(plane.per_unit);
         self.escapes.clear(units * per_unit);
         let map = SlotMap::new(plane.alphabet(), coded.base);
-        let mut encoder = None;
-        for (from, to) in pieces(units).rev() {
+        let mut encoder: Option<lanes::Encoder> = None;
+        let fused = scheme.halves && lanes::fuses(platform, book.limit());
+        for (from, to) in pieces(units, fused).rev() {
             let count = to - from;
+            if let Some(encoder) = encoder.as_mut().filter(|_| fused) {
+                let words = &bytes[from * unit_bytes..to * unit_bytes];
+                let low = &mut head[raw_at[0] + from..raw_at[0] + to];
+                encoder.push_words(words, low, flow, stream, &mut self.escapes)?;
+                continue;
+            }
             let mut slices: [&mut [u8]; MAX_PLANES] = Default::default();
             let mut to_pack: [&mut [u8]; MAX_PLANES] = Default::default();
             let mut rest = &mut *head;
@@ -184,7 +192,7 @@ impl BlockEncoder {
                     to_pack[index] = place;
                 }
             }
-            for (index, (plane, symbols)) in scheme.planes.iter().zip(&mut self.planes).enumerate() {
+            for (index, (plane, symbols)) in scheme.planes.iter().zip(&mut self.pieces).enumerate() {
                 if index == 0 || plane.width < 8 {
                     symbols.resize(count * usize::from(plane.per_unit), 0);
                     slices[index] = symbols;
@@ -203,7 +211,7 @@ impl BlockEncoder {
                 let (initial, _) = lend(&head[start..raw_end]);
                 lanes::Encoder::new(platform, book, map, &initial, true)
             });
-            encoder.push(&self.planes[0], stream, &mut self.escapes)?;
+            encoder.push(&self.pieces[0], stream, &mut self.escapes)?;
         }
         let stream_bytes = encoder.map_or(0, |encoder| encoder.finish(&mut head[states_at..]));
         let escapes = self.escapes.as_slice();
@@ -215,11 +223,16 @@ impl BlockEncoder {
 }
 
 /// The pieces of a block of so many units, as (from, to): [`PIECE`] units each, but for the last one, which has what
-/// is left besides. So whatever the lanes carry is made of the last piece alone.
-pub(super) fn pieces(units: usize) -> impl DoubleEndedIterator<Item = (usize, usize)> {
-    let count = (units / PIECE).max(1);
+/// is left besides. So whatever the lanes carry is made of the last piece alone. Where the lane coder splits and
+/// merges on its way, that piece is as small as can be, and all before it are one.
+pub(super) fn pieces(units: usize, fused: bool) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+    let all_but_last = units.saturating_sub(INITIAL_BYTES) / lanes::LANES * lanes::LANES;
+    let (size, count) = match fused {
+        true if all_but_last > 0 => (all_but_last, 2),
+        _ => (PIECE, (units / PIECE).max(1)),
+    };
     (0..count).map(move |index| {
-        (index * PIECE, if index + 1 == count { units } else { (index + 1) * PIECE })
+        (index * size, if index + 1 == count { units } else { (index + 1) * size })
     })
 }
 

@@ -1,0 +1,141 @@
+//! What was counted in a plane, and what a book would spend on it.
+
+use super::escapes;
+use crate::bytes;
+use crate::codebook::{Alphabet, Codebook};
+use crate::platform::Platform;
+
+/// Slots of a centred book.
+const SLOTS: usize = 64;
+
+/// Counts of the symbols of a plane, or of a sample of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
+    /// Occurrences per symbol, going round: whatever the base of a centred book, its slots lie side by side. Elements
+    /// that are exact zeros are left out of an exponent plane.
+    by_symbol: [u32; 256 + SLOTS],
+    /// The same in 16 bits, if that is enough: tens of books and bases are priced for every block, and
+    /// processors multiply and add 16 bits several times as fast.
+    small: Option<[i16; 256 + SLOTS]>,
+    /// Exact zeros in an exponent plane.
+    zeros: u32,
+    /// All but those.
+    nonzero: u32,
+    /// How many symbols each one counted stands for.
+    factor: u32,
+}
+
+impl Counts {
+    /// Counts symbols. `nonzero` is 0 where the whole element is an exact zero; empty when there is
+    /// none.
+    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8]) -> Self {
+        let mut histogram = bytes::histogram(platform, symbols);
+        platform.run(|| {
+            let zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
+            histogram[0] -= zeros;
+            let mut by_symbol = [0; 256 + SLOTS];
+            by_symbol[..256].copy_from_slice(&histogram);
+            by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
+            let small = (symbols.len() <= i16::MAX as usize).then(|| by_symbol.map(|c| c as i16));
+            Self { by_symbol, small, zeros, nonzero: symbols.len() as u32 - zeros, factor: 1 }
+        })
+    }
+
+    /// The same for a plane of which this was a sample: `factor` times as much of everything.
+    pub(crate) const fn times(mut self, factor: u32) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
+    pub(crate) fn add_to(&self, histogram: &mut [u64]) {
+        let counts = self.by_symbol().iter().chain([&self.zeros]);
+        for (total, &count) in histogram.iter_mut().zip(counts) {
+            *total += u64::from(count);
+        }
+    }
+
+    /// Occurrences per symbol, exact zeros left out; of the sample, if it was one.
+    pub(crate) fn by_symbol(&self) -> &[u32] {
+        &self.by_symbol[..256]
+    }
+
+    /// Exact zeros.
+    pub(crate) const fn zeros(&self) -> u32 {
+        self.zeros * self.factor
+    }
+
+    /// Symbols, exact zeros included.
+    pub(crate) fn total(&self) -> u64 {
+        u64::from(self.factor) * (u64::from(self.nonzero) + u64::from(self.zeros))
+    }
+
+    /// The one symbol that everything is, if so.
+    pub(crate) fn constant(&self) -> Option<u8> {
+        let most = self.by_symbol().iter().fold(0, |most, &count| most.max(count));
+        if most != self.nonzero {
+            return None;
+        }
+        let symbol = self.by_symbol().iter().position(|&count| count == most && most > 0);
+        let symbol = symbol.map_or(0, |symbol| symbol as u8);
+        (self.zeros == 0 || symbol == 0).then_some(symbol)
+    }
+
+    /// Mean of the symbols that are not exact zeros, rounded: the block's centre.
+    #[inline(always)]
+    pub(crate) fn centre(&self) -> u8 {
+        let products = self.by_symbol().iter().zip(0u32..).map(|(&count, symbol)| count * symbol);
+        let moment: u32 = products.sum();
+        let (mass, moment) = (u64::from(self.nonzero), u64::from(moment));
+        (2 * moment + mass).checked_div(2 * mass).unwrap_or(0) as u8
+    }
+
+    /// Bits that a book spends on all but the exact zeros, escaped symbols included.
+    ///
+    /// Everything costs what a symbol outside the window does, less what those inside save: a sum over
+    /// the slots of the book, without a lookup.
+    #[inline(always)]
+    pub(crate) fn price(&self, book: &Codebook, base: u8) -> u64 {
+        let (outside, savings) = book.savings();
+        let from = usize::from(base);
+        // The slots beyond an alphabet save nothing that was counted.
+        let saved = match book.lengths().alphabet() {
+            Alphabet::Centred => self.saved::<SLOTS>(from, savings),
+            Alphabet::Plain { .. } => self.saved::<256>(0, savings),
+        };
+        let bits = i64::from(self.nonzero) * i64::from(outside) - saved;
+        bits.unsigned_abs() * u64::from(self.factor)
+    }
+
+    /// What the counts of `N` symbols save. Arrays and plain loops, of which the compiler makes a few
+    /// multiply-adds of vectors.
+    #[inline(always)]
+    fn saved<const N: usize>(&self, from: usize, savings: &[i16; 256]) -> i64 {
+        let Some(savings) = savings.first_chunk::<N>() else { return 0 };
+        if let Some(counts) = &self.small {
+            let Some(counts) = counts[from..].first_chunk::<N>() else { return 0 };
+            let mut saved = 0i32;
+            for i in 0..N {
+                saved += i32::from(counts[i]) * i32::from(savings[i]);
+            }
+            return i64::from(saved);
+        }
+        let Some(counts) = self.by_symbol[from..].first_chunk::<N>() else { return 0 };
+        let mut saved = 0;
+        for i in 0..N {
+            saved += i64::from(counts[i] as i32 * i32::from(savings[i]));
+        }
+        saved
+    }
+
+    /// How many symbols take the escape, exact zeros left out.
+    pub(crate) fn escaped(&self, book: &Codebook, base: u8) -> u64 {
+        let (lengths, slots) = (book.lengths(), book.lengths().alphabet().slots());
+        let base = if lengths.alphabet() == Alphabet::Centred { base } else { 0 };
+        let from = usize::from(base);
+        let counts = self.by_symbol[from..from + slots].iter().zip(0u8..=u8::MAX);
+        let coded = counts.filter(|(_, slot)| !escapes(lengths, base, base.wrapping_add(*slot)));
+        let coded: u32 = coded.map(|(count, _)| count).sum();
+        u64::from(self.nonzero - coded) * u64::from(self.factor)
+    }
+}
