@@ -9,7 +9,8 @@ use super::{
 };
 use crate::error::Result;
 
-/// Looks at a sample of the states, takes the encoder that makes least of it, and says which one that is.
+/// Looks at a sample of the states, takes the encoder that should make least of them (to within a percent:
+/// then the faster one), and says which one that is.
 ///
 /// The stream is that of the chosen encoder, and a byte that tells which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +41,7 @@ enum Candidate {
     Elias(EliasCode),
 }
 
-/// Numbers in streams are places in this list. The fastest go first: among equals the first one wins.
+/// Numbers in streams are places in this list, the fastest go first.
 const fn candidates() -> [Candidate; 8] {
     [
         Candidate::Bitmap,
@@ -162,8 +163,10 @@ impl Auto {
 
 fn best(states: States<'_>) -> usize {
     let estimates = estimates(states);
-    let cheapest = |&a: &usize, &b: &usize| estimates[a].bytes.total_cmp(&estimates[b].bytes);
-    (0..estimates.len()).min_by(cheapest).unwrap_or(0)
+    let least = estimates.iter().fold(f64::INFINITY, |least, estimate| estimate.bytes.min(least));
+    // A percent, or a few bytes, more is as good: the first ones are faster.
+    let good = |estimate: &Estimate| estimate.bytes <= least * 1.01 + 16.0;
+    estimates.iter().position(good).unwrap_or(0)
 }
 
 /// A stream without its last byte, and who made it.

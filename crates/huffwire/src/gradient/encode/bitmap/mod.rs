@@ -414,7 +414,12 @@ impl Block {
         if !below.is_multiple_of(8) && last >> (below % 8) != 0 {
             return Err(malformed("a mask that goes beyond the last state"));
         }
-        Ok(platform.run(|| masks.iter().map(|mask| mask.count_ones() as usize).sum()))
+        let (words, rest) = masks.as_chunks::<8>();
+        Ok(platform.run(|| {
+            let words = words.iter().map(|word| u64::from_le_bytes(*word).count_ones() as usize);
+            let rest = rest.iter().map(|mask| mask.count_ones() as usize);
+            words.sum::<usize>() + rest.sum::<usize>()
+        }))
     }
 
     /// Gives states out.

@@ -85,12 +85,21 @@ pub(super) fn price(counts: &Histogram) -> f64 {
         },
         Some(pmf) if only_one(counts).is_none() => {
             let lanes = if total < LANES_FROM as f64 { 0.0 } else { 64.0 };
-            // Half a byte for each length of the codebook.
             let used = counts.counts().iter().rposition(|count| *count > 0).unwrap_or(0);
-            (total * pmf.huffman_bits() / 8.0 + used as f64 / 2.0 + lanes).min(total)
+            // Half a byte for each length of the codebook. An escape makes the rarest code a bit longer.
+            let rarest = counts.counts().iter().filter(|count| **count > 0).min();
+            let escape = if is_complete(counts) { 0 } else { rarest.copied().unwrap_or(0) };
+            let bits = total * pmf.huffman_bits() + escape as f64;
+            (bits / 8.0 + used as f64 / 2.0 + lanes).min(total)
         }
         _ => 2.0_f64.min(total),
     }
+}
+
+/// Whether every number of so many bits occurs, and no other.
+fn is_complete(counts: &Histogram) -> bool {
+    let used = counts.counts().iter().take_while(|count| **count > 0).count();
+    used > 1 && used.is_power_of_two() && counts.counts()[used..].iter().all(|count| *count == 0)
 }
 
 /// Bytes of a plane with this codebook, and of the codebook.
@@ -106,8 +115,7 @@ pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
     // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
     // rarest symbol, which may be dear where there are few.
     let used = counts.counts().iter().rposition(|count| *count > 0)? + 1;
-    let complete = used.is_power_of_two() && !counts.counts()[..used].contains(&0);
-    let width = if complete { used.ilog2().max(1) as u8 } else { 8 };
+    let width = if is_complete(counts) { used.ilog2() as u8 } else { 8 };
     let pmf = if width == 8 { pmf } else { Pmf::from_weights(&pmf.probabilities()[..used])? };
     let short = plain(&pmf, width, CodeLimit::Short, Effort::Quick).ok()?;
     // No limit gives more than none.
