@@ -129,6 +129,14 @@ pub enum Error {
     /// An option that makes no sense.
     #[error("invalid option: {0}")]
     InvalidOption(Cow<'static, str>),
+    /// A gradient that a quantizer has no states for.
+    #[error("the gradient cannot be quantized, see its element {index}: {detail}")]
+    Unquantizable {
+        /// The offending element, or the first one of the offending bucket.
+        index: usize,
+        /// What is wrong with it.
+        detail: Cow<'static, str>,
+    },
     /// An error inside one block of a message or file.
     #[error("block {index}: {source}")]
     InBlock {
@@ -151,6 +159,16 @@ impl Error {
 
     pub(crate) fn codebook(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::InvalidCodebook(detail.into())
+    }
+
+    #[cfg(feature = "gradient")]
+    pub(crate) fn option(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::InvalidOption(detail.into())
+    }
+
+    #[cfg(feature = "gradient")]
+    pub(crate) fn unquantizable(index: usize, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Unquantizable { index, detail: detail.into() }
     }
 
     pub(crate) fn in_block(self, index: u64) -> Self {

@@ -46,6 +46,7 @@
 //!
 //! # Features
 //!
+//! * `gradient` (default): the module `gradient`, quantized gradients and coders of their states.
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
 //! * `rayon` (default): messages on several threads, `Threads::Current` and `Threads::Pool`.
 #![deny(unsafe_code)]
@@ -59,6 +60,8 @@ mod deal;
 mod element;
 mod error;
 pub mod format;
+#[cfg(feature = "gradient")]
+pub mod gradient;
 pub mod lanes;
 pub mod planes;
 mod platform;

@@ -1,0 +1,196 @@
+//! The encoder that should be the smallest.
+
+use super::super::states::{StateBuf, States, StatesMut};
+use super::book::{Book, coded_bits};
+use super::symbols::{Counts, Symbol};
+use super::{
+    Alphabet, Bitmap, Elias, EliasCode, Huffman, MAX_RUNS, QsgdElias, QsgdScheme, Rlh, Runs, Sizes,
+    StateEncoder, bitmap, malformed, zigzag,
+};
+use crate::error::Result;
+
+/// Looks at a sample of the states, takes the encoder that should make least of them (to within a percent:
+/// then the faster one), and says which one that is.
+///
+/// The stream is that of the chosen encoder, and a byte that tells which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Auto;
+
+/// What an encoder would make of some states.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The encoder's [`name`](StateEncoder::name).
+    pub name: &'static str,
+    /// Bytes of the stream, codebook included.
+    pub bytes: f64,
+}
+
+/// States in a piece of the sample, in a row so that runs are seen.
+const PIECE: usize = 4096;
+/// Pieces of the sample.
+const PIECES: usize = 4;
+
+/// Who may be chosen.
+#[derive(Debug, Clone, Copy)]
+enum Candidate {
+    Bitmap,
+    Runs,
+    Huffman,
+    Rlh,
+    Qsgd,
+    Elias(EliasCode),
+}
+
+/// Numbers in streams are places in this list, the fastest go first.
+const fn candidates() -> [Candidate; 8] {
+    [
+        Candidate::Bitmap,
+        Candidate::Runs,
+        Candidate::Huffman,
+        Candidate::Rlh,
+        Candidate::Qsgd,
+        Candidate::Elias(EliasCode::Gamma),
+        Candidate::Elias(EliasCode::Delta),
+        Candidate::Elias(EliasCode::Omega),
+    ]
+}
+
+impl Candidate {
+    fn encoder(self) -> Box<dyn StateEncoder> {
+        match self {
+            Self::Bitmap => Box::new(Bitmap::default()),
+            Self::Runs => Box::new(Runs),
+            Self::Huffman => Box::new(Huffman),
+            Self::Rlh => Box::new(Rlh),
+            Self::Qsgd => Box::new(QsgdElias::new(QsgdScheme::Sparse)),
+            Self::Elias(code) => Box::new(Elias::new(code)),
+        }
+    }
+}
+
+/// What each encoder that [`Auto`] may choose would make of the states, from a sample of 16384 of them. No
+/// sample is encoded: prices follow from counts of its symbols.
+#[must_use]
+pub fn estimates(states: States<'_>) -> Vec<Estimate> {
+    let sample = sample(states);
+    let sample = sample.view();
+    let scale = states.len() as f64 / sample.len().max(1) as f64;
+    let single = Alphabet::States.count(sample);
+    let pairs = Alphabet::Pairs.count(sample).sorted();
+    let zeros = Alphabet::ZeroRuns(MAX_RUNS).count(sample).sorted();
+    let bytes_of = |bits: u64| bits as f64 / 8.0 * scale;
+    let huffman = |book: Book, counts: &Counts| {
+        let mut codebook = Vec::new();
+        book.write(&mut codebook);
+        // A codebook grows with what occurs, which is far slower than what there is.
+        let growth = 1.0 + scale.log2() / 4.0;
+        bytes_of(coded_bits(&book.codes(), counts)) + codebook.len() as f64 * growth
+    };
+    let of_pairs = |price: &dyn Fn(Symbol) -> u64| {
+        bytes_of(pairs.iter().map(|&(symbol, count)| count * price(symbol)).sum())
+    };
+    let elias = |code: EliasCode| {
+        let bits = |number: u32| code.bits(number.into());
+        of_pairs(&|symbol| bits(zigzag(symbol.state)) + bits(symbol.run - 1))
+    };
+    let varint = |number: u32| 8 * u64::from((32 - number.leading_zeros()).max(1).div_ceil(7));
+    let omega = |number: u32| EliasCode::Omega.bits(number.into());
+    // Each run is a gap before a level; levels without one have a gap of 0, of one bit.
+    let gaps = zeros.iter().map(|&(symbol, count)| match symbol.state {
+        0 => count * (omega(symbol.run) - 1),
+        state => count * (2 + omega(state.unsigned_abs() - 1)),
+    });
+    let rlh = Alphabet::Pairs.count(sample);
+    candidates()
+        .iter()
+        .map(|candidate| {
+            let bytes = match candidate {
+                Candidate::Bitmap => bitmap::estimate(sample, scale),
+                Candidate::Runs => {
+                    of_pairs(&|symbol| varint(zigzag(symbol.state)) + varint(symbol.run - 1))
+                }
+                Candidate::Huffman => {
+                    huffman(Book::counted(Alphabet::States, &single, false), &single)
+                }
+                Candidate::Rlh => huffman(Book::counted(Alphabet::Pairs, &rlh, false), &rlh),
+                Candidate::Qsgd => bytes_of(gaps.clone().sum()),
+                Candidate::Elias(code) => elias(*code),
+            };
+            Estimate { name: candidate.encoder().name(), bytes }
+        })
+        .collect()
+}
+
+/// All states if there are few, else pieces at equal distances.
+fn sample(states: States<'_>) -> StateBuf {
+    let all = states.len();
+    let starts: Vec<usize> = if all <= PIECE * PIECES {
+        vec![0]
+    } else {
+        (0..PIECES).map(|piece| piece * (all - PIECE) / (PIECES - 1)).collect()
+    };
+    let length = if starts.len() == 1 { all } else { PIECE };
+    let pieces = starts.iter().map(|&start| states.slice(start, start + length));
+    let mut sample = match states {
+        States::I8(_) => StateBuf::I8(Vec::new()),
+        States::I32(_) => StateBuf::I32(Vec::new()),
+    };
+    for piece in pieces {
+        match (&mut sample, piece) {
+            (StateBuf::I8(sample), States::I8(piece)) => sample.extend_from_slice(piece),
+            (StateBuf::I32(sample), States::I32(piece)) => sample.extend_from_slice(piece),
+            _ => {}
+        }
+    }
+    sample
+}
+
+impl Auto {
+    /// The encoder that [`Auto`] takes for these states.
+    #[must_use]
+    pub fn choose(states: States<'_>) -> &'static str {
+        candidates()[best(states)].encoder().name()
+    }
+
+    /// The encoder that made a stream of this one.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`](crate::Error::Malformed) for an encoder that is none.
+    pub fn chosen(stream: &[u8]) -> Result<&'static str> {
+        Ok(split(stream)?.1.name())
+    }
+}
+
+fn best(states: States<'_>) -> usize {
+    let estimates = estimates(states);
+    let least = estimates.iter().fold(f64::INFINITY, |least, estimate| estimate.bytes.min(least));
+    // A percent, or a few bytes, more is as good: the first ones are faster.
+    let good = |estimate: &Estimate| estimate.bytes <= least * 1.01 + 16.0;
+    estimates.iter().position(good).unwrap_or(0)
+}
+
+/// A stream without its last byte, and who made it.
+fn split(stream: &[u8]) -> Result<(&[u8], Box<dyn StateEncoder>)> {
+    let (&number, stream) = stream.split_last().ok_or_else(|| malformed("it is empty"))?;
+    let encoder = candidates().get(usize::from(number)).map(|candidate| candidate.encoder());
+    let encoder = encoder.ok_or_else(|| malformed(format!("an encoder of number {number}")))?;
+    Ok((stream, encoder))
+}
+
+impl StateEncoder for Auto {
+    fn name(&self) -> &'static str {
+        "auto"
+    }
+
+    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+        let index = best(states);
+        let sizes = candidates()[index].encoder().encode(states, out)?;
+        out.push(index as u8);
+        Ok(Sizes { total: sizes.total + 1, ..sizes })
+    }
+
+    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
+        let (stream, encoder) = split(stream)?;
+        encoder.decode(stream, states)
+    }
+}

@@ -1,0 +1,492 @@
+//! Planes of bytes to bytes and back: the lane coder, or what suits a plane better.
+//!
+//! ```text
+//! mode            0 raw, 1 constant, 2 one stream, 3 lanes; + 4: with a fixed codebook
+//! raw:            the bytes
+//! constant:       the byte
+//! codebook        (modes 2 and 3, unless it is fixed), as in `docs/format.md`
+//! one stream:     length, then bits, the highest of a byte first; an escape is followed by the byte
+//! lanes:          length of the stream, number of escapes (both variable-length), escapes,
+//!                 states of the lanes, stream
+//! ```
+//!
+//! What lanes carry along (see [`crate::lanes`]) are the first 128 bytes of the states of the next plane in
+//! lanes, which therefore are not there: it costs 64 bytes. The first one to be decoded has all of
+//! them, the last one carries zeros. So planes are encoded the last one first.
+
+use super::super::malformed;
+use crate::bytes;
+use crate::codebook::build::{Effort, plain};
+use crate::codebook::{Alphabet, CodeLimit, Codebook, Lengths};
+use crate::error::Result;
+use crate::format::reader::{Reader, put_varint};
+use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
+use crate::platform::Platform;
+use crate::pmf::{Histogram, Pmf};
+
+const RAW: u8 = 0;
+const CONSTANT: u8 = 1;
+const SINGLE: u8 = 2;
+const LANES: u8 = 3;
+const FIXED: u8 = 4;
+
+/// Bytes from which on lanes are worth what they cost.
+const LANES_FROM: usize = 1 << 13;
+
+/// Bytes below which limits and escapes count for so much that a plane is priced by its codebook.
+const EXACT_BELOW: f64 = 1024.0;
+
+/// What codes longer than 8 bits must save to be used: the lane coder has no vectors for them.
+const LONG_SAVES: f64 = 0.03;
+
+/// How a plane is going to be coded.
+#[derive(Debug)]
+pub(super) enum PlaneBook<'a> {
+    /// Nothing helps.
+    Raw,
+    /// All bytes are alike.
+    Constant(u8),
+    /// A codebook made from the plane.
+    Made(Box<Codebook>),
+    /// A codebook that both ends hold.
+    Fixed(&'a Codebook),
+}
+
+impl PlaneBook<'_> {
+    /// The best one for a plane with these counts.
+    pub(super) fn made(counts: &Histogram) -> Self {
+        let total = counts.total() as f64;
+        if let Some(value) = only_one(counts) {
+            return Self::Constant(value);
+        }
+        match made(counts) {
+            Some((lengths, bits)) if bytes_with(&lengths, bits, total) < total => {
+                Self::Made(Box::new(Codebook::new(lengths)))
+            }
+            _ => Self::Raw,
+        }
+    }
+}
+
+/// The only byte that occurs, if there is only one.
+fn only_one(counts: &Histogram) -> Option<u8> {
+    let mut values = (0..=255).zip(counts.counts()).filter(|(_, count)| **count > 0);
+    let (value, _) = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Bytes that a plane is going to take, roughly unless it is small: what decides on another split.
+pub(super) fn price(counts: &Histogram) -> f64 {
+    let total = counts.total() as f64;
+    match counts.pmf() {
+        Some(_) if only_one(counts).is_none() && total < EXACT_BELOW => match made(counts) {
+            Some((lengths, bits)) => bytes_with(&lengths, bits, total).min(total),
+            None => total,
+        },
+        Some(pmf) if only_one(counts).is_none() => {
+            let lanes = if total < LANES_FROM as f64 { 0.0 } else { 64.0 };
+            let used = counts.counts().iter().rposition(|count| *count > 0).unwrap_or(0);
+            // Half a byte for each length of the codebook. An escape makes the rarest code a bit longer.
+            let rarest = counts.counts().iter().filter(|count| **count > 0).min();
+            let escape = if is_complete(counts) { 0 } else { rarest.copied().unwrap_or(0) };
+            let bits = total * pmf.huffman_bits() + escape as f64;
+            (bits / 8.0 + used as f64 / 2.0 + lanes).min(total)
+        }
+        _ => 2.0_f64.min(total),
+    }
+}
+
+/// Whether every number of so many bits occurs, and no other.
+fn is_complete(counts: &Histogram) -> bool {
+    let used = counts.counts().iter().take_while(|count| **count > 0).count();
+    used > 1 && used.is_power_of_two() && counts.counts()[used..].iter().all(|count| *count == 0)
+}
+
+/// Bytes of a plane with this codebook, and of the codebook.
+fn bytes_with(lengths: &Lengths, bits: f64, total: f64) -> f64 {
+    let mut codebook = Vec::new();
+    lengths.write(&mut codebook);
+    total * bits / 8.0 + codebook.len() as f64
+}
+
+/// A codebook for these counts, and its bits per byte.
+pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
+    let pmf = counts.pmf()?;
+    // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
+    // rarest symbol, which may be dear where there are few.
+    let used = counts.counts().iter().rposition(|count| *count > 0)? + 1;
+    let width = if is_complete(counts) { used.ilog2() as u8 } else { 8 };
+    let pmf = if width == 8 { pmf } else { Pmf::from_weights(&pmf.probabilities()[..used])? };
+    let short = plain(&pmf, width, CodeLimit::Short, Effort::Quick).ok()?;
+    // No limit gives more than none.
+    if short.bits * (1.0 - LONG_SAVES) > short.huffman_bits
+        && let Ok(long) = plain(&pmf, width, CodeLimit::Long, Effort::Quick)
+        && long.bits < short.bits * (1.0 - LONG_SAVES)
+    {
+        return Some((long.lengths, long.bits));
+    }
+    Some((short.lengths, short.bits))
+}
+
+/// A coded plane: what is written before the states of its lanes, these, and what is written after.
+#[derive(Debug, Default)]
+struct Section {
+    before: Vec<u8>,
+    states: Vec<u8>,
+    /// Whether the first [`INITIAL_BYTES`] of the states travel in the lanes of another plane.
+    carried: bool,
+    after: Vec<u8>,
+}
+
+/// Coded planes and the heads of blocks, the last one first.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    platform: Platform,
+    sections: Vec<Section>,
+    codebook: usize,
+    stream: Vec<u8>,
+    escapes: Vec<u8>,
+}
+
+impl Blocks {
+    pub(super) const fn new(platform: Platform) -> Self {
+        Self {
+            platform,
+            sections: Vec::new(),
+            codebook: 0,
+            stream: Vec::new(),
+            escapes: Vec::new(),
+        }
+    }
+
+    /// Where something goes that stands before what was pushed so far.
+    pub(super) fn head(&mut self) -> &mut Vec<u8> {
+        self.sections.push(Section::default());
+        let last = self.sections.len() - 1;
+        &mut self.sections[last].before
+    }
+
+    /// Codes a plane, which goes before what was pushed so far.
+    pub(super) fn push(&mut self, plane: &[u8], book: &PlaneBook<'_>) -> Result<()> {
+        if plane.is_empty() {
+            return Ok(());
+        }
+        let mut section = Section::default();
+        let before = &mut section.before;
+        match book {
+            PlaneBook::Constant(value) => before.extend([CONSTANT, *value]),
+            PlaneBook::Raw => put_raw(plane, before),
+            PlaneBook::Made(book) => {
+                before.push(0);
+                book.lengths().write(before);
+                let codebook = before.len() - 1;
+                if self.put(plane, book, 0, &mut section)? {
+                    self.codebook += codebook;
+                }
+            }
+            PlaneBook::Fixed(book) if !covers(self.platform, book, plane) => {
+                return self.push(plane, &PlaneBook::made(&Histogram::of(plane)));
+            }
+            PlaneBook::Fixed(book) => {
+                before.push(0);
+                _ = self.put(plane, book, FIXED, &mut section)?;
+            }
+        }
+        self.sections.push(section);
+        Ok(())
+    }
+
+    /// Codes a plane with a codebook, or leaves it raw; returns which.
+    fn put(
+        &mut self,
+        plane: &[u8],
+        book: &Codebook,
+        fixed: u8,
+        section: &mut Section,
+    ) -> Result<bool> {
+        if plane.len() < LANES_FROM {
+            self.stream.clear();
+            put_single(plane, book, &mut self.stream);
+            if self.stream.len() < plane.len() {
+                section.before[0] = SINGLE | fixed;
+                put_varint(&mut section.before, self.stream.len() as u64);
+                section.before.extend_from_slice(&self.stream);
+                return Ok(true);
+            }
+            section.before.clear();
+            put_raw(plane, &mut section.before);
+            return Ok(false);
+        }
+        let lengths = book.lengths();
+        self.escapes.clear();
+        if lengths.escape() > 0 {
+            let chosen = std::array::from_fn(|byte| lengths.direct(byte as u8) == 0);
+            bytes::pick(self.platform, &chosen, plane, plane, &mut self.escapes);
+        }
+        let bits = u64::from(book.limit().bits()) * plane.len() as u64;
+        let capacity = stream_capacity(book.limit(), bits);
+        if self.stream.len() < capacity {
+            self.stream.resize(capacity, 0);
+        }
+        section.states.resize(states_bytes(book.limit()), 0);
+        // The plane that follows, if it is in lanes, gets its first states from this one.
+        let mut initial = [0; INITIAL_BYTES];
+        let next = self.sections.iter_mut().rev().find(|section| !section.states.is_empty());
+        if let Some(first) = next.as_ref().and_then(|next| next.states.first_chunk()) {
+            initial = *first;
+        }
+        let states = &mut section.states;
+        let length =
+            lanes::encode_on(self.platform, book, plane, &initial, states, &mut self.stream)?;
+        if length + self.escapes.len() >= plane.len() {
+            *section = Section::default();
+            put_raw(plane, &mut section.before);
+            return Ok(false);
+        }
+        if let Some(next) = next {
+            next.carried = true;
+        }
+        section.before[0] = LANES | fixed;
+        put_varint(&mut section.before, length as u64);
+        put_varint(&mut section.before, self.escapes.len() as u64);
+        section.before.extend_from_slice(&self.escapes);
+        section.after.extend_from_slice(&self.stream[..length]);
+        Ok(true)
+    }
+
+    /// Appends all to `out`; returns the bytes of codebooks.
+    pub(super) fn finish(self, out: &mut Vec<u8>) -> usize {
+        for section in self.sections.iter().rev() {
+            out.extend_from_slice(&section.before);
+            let carried = if section.carried { INITIAL_BYTES } else { 0 };
+            out.extend_from_slice(&section.states[carried..]);
+            out.extend_from_slice(&section.after);
+        }
+        self.codebook
+    }
+}
+
+/// Whether a book has a code, or an escape, for every byte of a plane.
+fn covers(platform: Platform, book: &Codebook, plane: &[u8]) -> bool {
+    let last = book.lengths().alphabet().slots() - 1;
+    let highest = || plane.iter().fold(0, |highest, &byte| byte.max(highest));
+    last == 255 || usize::from(platform.run(highest)) <= last
+}
+
+/// Codebooks of exponents have no business here.
+pub(super) fn check_alphabet(lengths: &Lengths) -> Result<()> {
+    match lengths.alphabet() {
+        Alphabet::Plain { .. } => Ok(()),
+        Alphabet::Centred => Err(malformed("a codebook of exponents for a plane of bytes")),
+    }
+}
+
+fn put_raw(plane: &[u8], out: &mut Vec<u8>) {
+    out.push(RAW);
+    out.extend_from_slice(plane);
+}
+
+/// Planes on their way out of bytes, the first one first.
+#[derive(Debug)]
+pub(super) struct Planes {
+    platform: Platform,
+    /// What the lanes carried that were decoded last.
+    carried: Option<[u8; INITIAL_BYTES]>,
+}
+
+impl Planes {
+    pub(super) const fn new(platform: Platform) -> Self {
+        Self { platform, carried: None }
+    }
+
+    /// Decodes the next plane.
+    pub(super) fn pull(
+        &mut self,
+        reader: &mut Reader<'_>,
+        fixed: Option<&Codebook>,
+        plane: &mut [u8],
+    ) -> Result<()> {
+        if plane.is_empty() {
+            return Ok(());
+        }
+        let mode = reader.u8()?;
+        let made;
+        let book = match (mode, fixed) {
+            (RAW, _) => {
+                plane.copy_from_slice(reader.take(plane.len())?);
+                return Ok(());
+            }
+            (CONSTANT, _) => {
+                plane.fill(reader.u8()?);
+                return Ok(());
+            }
+            (SINGLE | LANES, _) => {
+                let rest = reader.clone().rest();
+                let (lengths, taken) = Lengths::read(rest)?;
+                reader.take(taken)?;
+                check_alphabet(&lengths)?;
+                made = Codebook::new(lengths);
+                &made
+            }
+            (4..=7, Some(book)) if mode & !FIXED >= SINGLE => book,
+            _ => return Err(malformed(format!("a plane of mode {mode}"))),
+        };
+        if mode & !FIXED == SINGLE {
+            let length = reader.size()?;
+            return take_single(reader.take(length)?, book, plane);
+        }
+        let length = reader.size()?;
+        let count = reader.size()?;
+        let escapes = reader.take(count)?;
+        let mut states = [0; 256];
+        let states = &mut states[..states_bytes(book.limit())];
+        let carried = self.carried.take();
+        let own = match &carried {
+            Some(carried) => {
+                states[..INITIAL_BYTES].copy_from_slice(carried);
+                INITIAL_BYTES
+            }
+            None => 0,
+        };
+        let others = &mut states[own..];
+        others.copy_from_slice(reader.take(others.len())?);
+        let stream = reader.take(length)?;
+        self.carried = Some(lanes::decode_on(self.platform, book, states, stream, plane)?);
+        if let Some(escape) = book.lengths().escape_slot() {
+            let due = bytes::replace(self.platform, escape, escapes, plane);
+            if due != count {
+                return Err(malformed(format!("{count} escapes where {due} are due")));
+            }
+        } else if count > 0 {
+            return Err(malformed("escapes for a codebook without one"));
+        }
+        Ok(())
+    }
+
+    /// Checks what the last lanes carried.
+    pub(super) fn finish(&self) -> Result<()> {
+        match self.carried {
+            Some(carried) if carried != [0; INITIAL_BYTES] => {
+                Err(malformed("lanes that carry something no plane needs"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Codes in one stream, the first bit of a code in the highest bit of a byte.
+fn put_single(plane: &[u8], book: &Codebook, out: &mut Vec<u8>) {
+    let (table, lengths) = (book.encode_table(), book.lengths());
+    let (mut window, mut count) = (0u64, 0);
+    for &byte in plane {
+        let entry = table[usize::from(byte)];
+        let mut put = |bits: u64, length: u32| {
+            window = window << length | bits;
+            count += length;
+        };
+        put(u64::from(entry & 0xfff), u32::from(entry >> 12));
+        if lengths.direct(byte) == 0 {
+            put(u64::from(byte), 8);
+        }
+        while count >= 8 {
+            count -= 8;
+            out.push((window >> count) as u8);
+        }
+    }
+    if count > 0 {
+        out.push((window << (8 - count)) as u8);
+    }
+}
+
+fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
+    let limit = u32::from(book.limit().bits());
+    let table = book.decode_table();
+    let escape = book.lengths().escape_slot();
+    let mut bytes = bytes.iter();
+    let (mut window, mut count) = (0u64, 0u32);
+    let mut beyond = 0;
+    for place in plane {
+        while count < 24 {
+            let byte = bytes.next();
+            beyond += u32::from(byte.is_none());
+            window = window << 8 | u64::from(byte.copied().unwrap_or(0));
+            count += 8;
+        }
+        let entry = table[(window >> (count - limit)) as usize & (table.len() - 1)];
+        count -= (entry >> 8).ilog2();
+        *place = entry as u8;
+        if Some(entry as u8) == escape {
+            count -= 8;
+            *place = (window >> count) as u8;
+            if book.lengths().direct(*place) != 0 {
+                return Err(malformed("an escape for a byte that has a code"));
+            }
+        }
+        if 8 * beyond > count {
+            return Err(malformed("it ends before the last byte of a plane"));
+        }
+    }
+    let padding = count - 8 * beyond;
+    if bytes.len() > 0 || padding >= 8 || window & ((1 << count) - 1) != 0 {
+        return Err(malformed("bytes or bits too many in a plane"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradient::Random;
+
+    fn plane(count: usize, share: f64) -> Vec<u8> {
+        let random = Random::new(count as u64);
+        let byte = |i: usize| (-random.uniform(i as u64).ln() * share) as u8;
+        (0..count).map(byte).collect()
+    }
+
+    #[test]
+    fn planes_round_trip_in_every_mode() {
+        for share in [0.0, 0.3, 3.0, 50.0, 1e9] {
+            let planes = [0, 1, 9, 700, 9000, 20_000, 30_000].map(|count| plane(count, share));
+            for platform in Platform::available() {
+                let mut blocks = Blocks::new(platform);
+                for plane in planes.iter().rev() {
+                    blocks.push(plane, &PlaneBook::made(&Histogram::of(plane))).unwrap();
+                }
+                let mut bytes = Vec::new();
+                blocks.finish(&mut bytes);
+                let mut reader = Reader::new("a test", &bytes);
+                let mut decoder = Planes::new(platform);
+                for plane in &planes {
+                    let mut decoded = vec![0xee; plane.len()];
+                    decoder.pull(&mut reader, None, &mut decoded).unwrap();
+                    assert!(decoded == *plane, "{share}, {}", plane.len());
+                }
+                decoder.finish().unwrap();
+                reader.finish().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn fixed_books_code_what_they_never_saw() {
+        let (lengths, _) = made(&Histogram::of(&plane(5000, 2.0))).unwrap();
+        let book = Codebook::new(lengths);
+        for count in [300, 30_000] {
+            for share in [1.0, 4.0, 1e9] {
+                let plane = plane(count, share);
+                let mut blocks = Blocks::new(Platform::detect());
+                blocks.push(&plane, &PlaneBook::Fixed(&book)).unwrap();
+                let mut bytes = Vec::new();
+                assert_eq!(blocks.finish(&mut bytes), 0);
+                assert!(bytes.len() <= count + 1);
+                let mut decoded = vec![0; count];
+                let mut reader = Reader::new("a test", &bytes);
+                Planes::new(Platform::Portable)
+                    .pull(&mut reader, Some(&book), &mut decoded)
+                    .unwrap();
+                assert!(decoded == plane);
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Symbols: how states are cut into what codes are for.
+//!
+//! A symbol is a state and how often it is repeated. Alphabets differ in how far they follow a run: not at
+//! all, for zeros alone, or for every state. So one counter, one codebook and one coder serve them all.
+
+use std::collections::HashMap;
+
+use super::super::states::{State, States, with_states};
+use super::{malformed, zigzag};
+use crate::bytes;
+use crate::error::{Error, Result};
+use crate::platform::Platform;
+
+/// The longest run that an alphabet of zero runs may have symbols for.
+pub const MAX_RUNS: u32 = 1 << 16;
+
+/// What a symbol is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Alphabet {
+    /// A state.
+    States,
+    /// A state and how often it is repeated: the pairs of RLH.
+    Pairs,
+    /// A run of up to so many zeros (1 to [`MAX_RUNS`]), or another state: the symbols of SHS. A longer run
+    /// is several symbols.
+    ZeroRuns(u32),
+}
+
+/// A state and its number of repetitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Symbol {
+    pub(super) state: i32,
+    pub(super) run: u32,
+}
+
+impl Symbol {
+    /// The order in codebooks: small magnitudes first, then short runs.
+    pub(super) const fn key(self) -> (u32, u32) {
+        (zigzag(self.state), self.run)
+    }
+}
+
+impl Alphabet {
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            Self::ZeroRuns(runs) if !(1..=MAX_RUNS).contains(&runs) => Err(Error::option(format!(
+                "symbols for runs of up to {runs} zeros; 1 to {MAX_RUNS} make sense"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// As a number, for streams.
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::States => 0,
+            Self::Pairs => 1,
+            Self::ZeroRuns(runs) => 1 + runs,
+        }
+    }
+
+    pub(super) fn from_number(number: u32) -> Result<Self> {
+        let alphabet = match number {
+            0 => Self::States,
+            1 => Self::Pairs,
+            runs => Self::ZeroRuns(runs - 1),
+        };
+        alphabet.check().map_err(|_| malformed(format!("an alphabet of number {number}")))?;
+        Ok(alphabet)
+    }
+
+    /// How far a run of zeros is followed.
+    pub(super) const fn zero_cap(self) -> u32 {
+        match self {
+            Self::States => 1,
+            Self::Pairs => u32::MAX,
+            Self::ZeroRuns(runs) => runs,
+        }
+    }
+
+    /// How far a run of another state is followed.
+    pub(super) const fn other_cap(self) -> u32 {
+        match self {
+            Self::States | Self::ZeroRuns(_) => 1,
+            Self::Pairs => u32::MAX,
+        }
+    }
+
+    /// How far a run of this state is followed.
+    pub(super) const fn cap(self, state: i32) -> u32 {
+        if state == 0 { self.zero_cap() } else { self.other_cap() }
+    }
+
+    /// Cuts states into symbols.
+    ///
+    /// Where symbols begin is found for 64 states at once, as bits; then only bits are looked at. A loop
+    /// over runs would guess wrongly at the end of nearly each of them.
+    #[inline(always)]
+    pub(super) fn cut<S: State>(self, states: &[S], mut each: impl FnMut(Symbol)) {
+        if self == Self::States {
+            for &state in states {
+                each(Symbol { state: state.into(), run: 1 });
+            }
+            return;
+        }
+        let (zero_cap, other_cap) = (self.zero_cap() as usize, self.other_cap() as usize);
+        let mut up_to = |start: usize, end: usize| {
+            let state: i32 = states[start].into();
+            let mut run = end - start;
+            let cap = if state == 0 { zero_cap } else { other_cap };
+            while run > cap {
+                each(Symbol { state, run: cap as u32 });
+                run -= cap;
+            }
+            each(Symbol { state, run: run as u32 });
+        };
+        let Some(&first) = states.first() else { return };
+        let zero = S::default();
+        let mut start = 0;
+        let (mut last, mut carry) = (first, 0);
+        let mut base = 0;
+        while base < states.len() {
+            let rest = &states[base..];
+            let length = rest.len().min(64);
+            let mut padded;
+            let part = match rest.first_chunk() {
+                Some(part) => part,
+                None => {
+                    padded = [zero; 64];
+                    padded[..length].copy_from_slice(rest);
+                    &padded
+                }
+            };
+            let mut begins = if other_cap == 1 {
+                // At each state that is not 0, and behind it.
+                let others = S::others(part);
+                let begins = others | others << 1 | carry;
+                carry = others >> 63;
+                begins
+            } else {
+                let begins = S::changes(part, last);
+                last = part[63];
+                begins
+            };
+            if length < 64 {
+                begins &= (1 << length) - 1;
+            }
+            if base == 0 {
+                // The first one begins without being told.
+                begins &= !1;
+            }
+            while begins != 0 {
+                let at = base + begins.trailing_zeros() as usize;
+                begins &= begins - 1;
+                up_to(start, at);
+                start = at;
+            }
+            base += 64;
+        }
+        up_to(start, states.len());
+    }
+
+    /// Counts symbols.
+    pub(super) fn count(self, states: States<'_>) -> Counts {
+        let mut counts = Counts::default();
+        counts.add(self, states);
+        counts
+    }
+}
+
+/// Runs of zeros that have places of their own in tables.
+pub(super) const TABLE_ZEROS: usize = 1 << 10;
+/// Runs of other states, of a byte, that have places of their own in tables.
+pub(super) const TABLE_RUNS: usize = 8;
+/// Places of a table.
+pub(super) const TABLE: usize = TABLE_ZEROS + 256 * TABLE_RUNS;
+
+/// The place of a symbol in a table.
+#[inline(always)]
+pub(super) fn place(symbol: Symbol) -> Option<usize> {
+    let run = (symbol.run - 1) as usize;
+    if symbol.state == 0 {
+        (run < TABLE_ZEROS).then_some(run)
+    } else {
+        let state = i8::try_from(symbol.state).ok()?;
+        let place = TABLE_ZEROS + usize::from(state as u8) * TABLE_RUNS + run;
+        (run < TABLE_RUNS).then_some(place)
+    }
+}
+
+/// The symbol at a place of a table; the inverse of [`place`].
+fn symbol_at(place: usize) -> Symbol {
+    match place.checked_sub(TABLE_ZEROS) {
+        None => Symbol { state: 0, run: place as u32 + 1 },
+        Some(place) => Symbol {
+            state: ((place / TABLE_RUNS) as u8 as i8).into(),
+            run: (place % TABLE_RUNS) as u32 + 1,
+        },
+    }
+}
+
+/// How often each symbol occurred.
+#[derive(Debug, Clone)]
+pub(super) struct Counts {
+    table: Vec<u64>,
+    others: HashMap<Symbol, u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { table: vec![0; TABLE], others: HashMap::new() }
+    }
+}
+
+impl Counts {
+    /// Counts the symbols of states on top of what was counted before.
+    pub(super) fn add(&mut self, alphabet: Alphabet, states: States<'_>) {
+        if let (Alphabet::States, States::I8(states)) = (alphabet, states) {
+            for states in states.chunks(1 << 14) {
+                let bytes: Vec<u8> = states.iter().map(|&state| state as u8).collect();
+                let counts = bytes::histogram(Platform::detect(), &bytes);
+                for (byte, count) in (0..=u8::MAX).zip(counts) {
+                    let symbol = Symbol { state: (byte as i8).into(), run: 1 };
+                    self.add_many(symbol, count.into());
+                }
+            }
+            return;
+        }
+        with_states!(States, states, states => alphabet.cut(states, |symbol| self.add_one(symbol)));
+    }
+
+    #[inline]
+    pub(super) fn add_one(&mut self, symbol: Symbol) {
+        self.add_many(symbol, 1);
+    }
+
+    #[inline(always)]
+    fn add_many(&mut self, symbol: Symbol, count: u64) {
+        match place(symbol) {
+            Some(place) => self.table[place] += count,
+            None => *self.others.entry(symbol).or_default() += count,
+        }
+    }
+
+    /// Every symbol that occurred, and how often; in the order of [`Symbol::key`].
+    pub(super) fn sorted(&self) -> Vec<(Symbol, u64)> {
+        let table = self.table.iter().enumerate().map(|(place, count)| (symbol_at(place), *count));
+        let others = self.others.iter().map(|(symbol, count)| (*symbol, *count));
+        let mut symbols: Vec<_> = table.chain(others).filter(|(_, count)| *count > 0).collect();
+        symbols.sort_unstable_by_key(|(symbol, _)| symbol.key());
+        symbols
+    }
+
+    /// Bits that an ideal code for these very frequencies takes.
+    pub(super) fn entropy_bits(&self) -> f64 {
+        let all = || self.table.iter().chain(self.others.values()).filter(|count| **count > 0);
+        let total: u64 = all().sum();
+        let total = total as f64;
+        all().map(|&count| count as f64 * (total / count as f64).log2()).sum()
+    }
+}
+
+/// What an ideal order-0 code would take for some states, in bytes, codebooks not counted: Shannon's
+/// bound for each way of cutting states into symbols.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shannon {
+    /// Each state a symbol: the bound of [`Huffman`](super::Huffman) and [`Sh`](super::Sh).
+    pub states: f64,
+    /// Each state and its number of repetitions: the bound of [`Rlh`](super::Rlh) and, over the same
+    /// pairs, of [`Elias`](super::Elias).
+    pub pairs: f64,
+    /// Runs of up to 200 zeros and other states: the bound of [`Shs`](super::Shs).
+    pub zero_runs: f64,
+    /// Which of eight neighbours are 0, and every other state: the bound of a [`Bitmap`](super::Bitmap) of
+    /// depth 1.
+    pub bitmap: f64,
+}
+
+/// Shannon's bound for some states, symbols counted in full.
+#[must_use]
+pub fn shannon(states: States<'_>) -> Shannon {
+    let of = |alphabet: Alphabet| alphabet.count(states).entropy_bits() / 8.0;
+    let [masks, others] = with_states!(States, states, states => count_masks(states));
+    Shannon {
+        states: of(Alphabet::States),
+        pairs: of(Alphabet::Pairs),
+        zero_runs: of(Alphabet::ZeroRuns(super::DEFAULT_RUNS)),
+        bitmap: (masks.entropy_bits() + others.entropy_bits()) / 8.0,
+    }
+}
+
+/// Counts which of eight neighbours are 0, and the other states.
+fn count_masks<S: State>(states: &[S]) -> [Counts; 2] {
+    let [mut masks, mut others] = [Counts::default(), Counts::default()];
+    for eight in states.chunks(8) {
+        let mut mask = 0;
+        for (place, &state) in eight.iter().enumerate() {
+            let state: i32 = state.into();
+            if state != 0 {
+                mask |= 1 << place;
+                others.add_one(Symbol { state, run: 1 });
+            }
+        }
+        masks.add_one(Symbol { state: mask, run: 1 });
+    }
+    [masks, others]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(alphabet: Alphabet, states: &[i32]) -> Vec<(i32, u32)> {
+        let mut symbols = Vec::new();
+        alphabet.cut(states, |symbol| symbols.push((symbol.state, symbol.run)));
+        symbols
+    }
+
+    #[test]
+    fn states_are_cut_as_the_alphabet_says() {
+        let states = [0, 0, 0, 1, 1, -2, 0, 0, 0, 0, 0];
+        assert_eq!(cut(Alphabet::Pairs, &states), [(0, 3), (1, 2), (-2, 1), (0, 5)]);
+        let runs = [(0, 3), (1, 1), (1, 1), (-2, 1), (0, 4), (0, 1)];
+        assert_eq!(cut(Alphabet::ZeroRuns(4), &states), runs);
+        assert_eq!(cut(Alphabet::States, &states).len(), 11);
+    }
+
+    #[test]
+    fn places_and_symbols_are_inverse() {
+        for place in (0..TABLE_ZEROS).chain(TABLE_ZEROS + TABLE_RUNS..TABLE) {
+            assert_eq!(super::place(symbol_at(place)), Some(place));
+        }
+        assert_eq!(place(Symbol { state: 200, run: 1 }), None);
+        assert_eq!(place(Symbol { state: 1, run: 9 }), None);
+        assert_eq!(place(Symbol { state: 0, run: 5000 }), None);
+    }
+
+    #[test]
+    fn shannon_of_what_can_be_known_by_heart() {
+        let states: Vec<i8> = (0..8000).map(|i| (i % 2) as i8).collect();
+        let bound = shannon((&states[..]).into());
+        assert_eq!((bound.states, bound.pairs), (1000.0, 1000.0));
+        assert_eq!(bound.bitmap, 0.0);
+        assert_eq!(shannon((&[0i8; 0][..]).into()).states, 0.0);
+    }
+}

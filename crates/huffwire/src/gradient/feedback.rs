@@ -1,0 +1,94 @@
+//! Error feedback: what quantization took away from one step goes into the next.
+
+use super::quantize::{Quantized, Quantizer};
+use crate::error::{Error, Result};
+
+/// The memory of error feedback (Seide et al. 2014, "1-Bit Stochastic Gradient Descent"; Karimireddy et al.
+/// 2019, "Error Feedback Fixes SignSGD", algorithm 2): `p = g + e`, send `Q(p)`, keep `e = p - Q(p)`.
+///
+/// With it the biased quantizers converge too: over time everything is sent, only later.
+///
+/// ```
+/// use huffwire::gradient::ErrorFeedback;
+/// use huffwire::gradient::quantize::{Quantizer, Sign};
+///
+/// let mut memory = ErrorFeedback::new(3);
+/// let quantizer = Quantizer::Sign(Sign::default());
+/// let mut sent = [0.0; 3];
+/// for step in 0..2000 {
+///     let quantized = memory.quantize(&quantizer, &[0.5, -0.25, 0.125], step)?;
+///     for (sum, value) in sent.iter_mut().zip(quantized.dequantize()?) {
+///         *sum += f64::from(value) / 2000.0;
+///     }
+/// }
+/// let near = |a: f64, b: f64| (a - b).abs() < 1e-3;
+/// assert!(near(sent[0], 0.5) && near(sent[1], -0.25) && near(sent[2], 0.125));
+/// # Ok::<(), huffwire::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorFeedback {
+    residual: Vec<f32>,
+    decay: f32,
+}
+
+impl ErrorFeedback {
+    /// An empty memory for gradients of so many elements.
+    #[must_use]
+    pub fn new(elements: usize) -> Self {
+        Self { residual: vec![0.0; elements], decay: 1.0 }
+    }
+
+    /// A memory that forgets: the error counts `decay` times in the next step (1: nothing is forgotten).
+    #[must_use]
+    pub const fn with_decay(mut self, decay: f32) -> Self {
+        self.decay = decay;
+        self
+    }
+
+    /// What was taken away so far.
+    #[must_use]
+    pub fn residual(&self) -> &[f32] {
+        &self.residual
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.residual.fill(0.0);
+    }
+
+    /// Quantizes a gradient together with what earlier ones left, and remembers what this one leaves.
+    /// After an error the memory is what it was.
+    ///
+    /// # Errors
+    /// As [`Quantizer::quantize`]; [`Error::InvalidOption`] for a gradient of another size.
+    pub fn quantize(
+        &mut self,
+        quantizer: &Quantizer,
+        gradient: &[f32],
+        seed: u64,
+    ) -> Result<Quantized> {
+        let compensated = self.compensate(gradient)?;
+        let quantized = quantizer.quantize(&compensated, seed)?;
+        let sent = quantized.dequantize()?;
+        for ((left, whole), sent) in self.residual.iter_mut().zip(&compensated).zip(&sent) {
+            *left = whole - sent;
+        }
+        Ok(quantized)
+    }
+
+    /// The gradient and what earlier ones left.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a gradient of another size.
+    pub fn compensate(&self, gradient: &[f32]) -> Result<Vec<f32>> {
+        if gradient.len() != self.residual.len() {
+            return Err(Error::option(format!(
+                "a gradient of {} elements for a memory of {}",
+                gradient.len(),
+                self.residual.len()
+            )));
+        }
+        let pairs = gradient.iter().zip(&self.residual);
+        Ok(pairs.map(|(value, left)| value + self.decay * left).collect())
+    }
+}

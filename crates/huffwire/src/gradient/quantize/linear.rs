@@ -1,0 +1,58 @@
+//! 8-bit integers.
+
+use super::super::states::State;
+use super::{Parts, WHOLE, bad, buckets, check_bucket, largest, round_up};
+use crate::error::Result;
+
+/// The highest state.
+pub(super) const LEVELS: i32 = 127;
+
+/// Linear int8: `v` becomes the nearest multiple of `max |v| / 127`, ties to even. One scale for all,
+/// or one a channel. `|Q(v) - v| ≤ scale / 2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Linear {
+    /// Elements that share a scale: [`WHOLE`] for one scale a tensor, the number of elements of a channel
+    /// (they follow each other) for one a channel.
+    pub bucket: usize,
+}
+
+impl Default for Linear {
+    /// One scale.
+    fn default() -> Self {
+        Self { bucket: WHOLE }
+    }
+}
+
+impl Linear {
+    pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
+        check_bucket(self.bucket)?;
+        let mut states = Vec::with_capacity(gradient.len());
+        let mut scales = Vec::new();
+        for values in gradient.chunks(self.bucket) {
+            // Rounded up, so that no state exceeds the highest one.
+            let scale = round_up(f64::from(largest(values)) / f64::from(LEVELS), states.len())?;
+            let divisor = if scale > 0.0 { f64::from(scale) } else { 1.0 };
+            states.extend(
+                values.iter().map(|&value| (f64::from(value) / divisor).round_ties_even() as i32),
+            );
+            scales.push(scale);
+        }
+        Ok((states, scales))
+    }
+
+    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(states.len());
+        for (states, scale) in buckets(states, self.bucket, scales, 1)? {
+            for &state in states {
+                let state: i32 = state.into();
+                if !(-LEVELS..=LEVELS).contains(&state) {
+                    return Err(bad(values.len(), format!("state {state} of int8")));
+                }
+                let value = f64::from(scale[0]) * f64::from(state);
+                // The scale was rounded up, perhaps just beyond the range.
+                values.push((value as f32).clamp(f32::MIN, f32::MAX));
+            }
+        }
+        Ok(values)
+    }
+}

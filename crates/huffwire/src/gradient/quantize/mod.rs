@@ -1,0 +1,189 @@
+//! Quantizers of gradients: from floating-point values to states and scales, and back.
+//!
+//! All are as their papers have them, in a form that is the same on every machine: arithmetic is in
+//! double precision and in a fixed order, and stochastic rounding takes its random numbers from
+//! [`Random`](super::Random), by the seed of the call and the index of the element.
+//!
+//! # Bad input
+//!
+//! A value that is NaN or infinite, and a norm beyond the range of f32, are
+//! [`Error::Unquantizable`], with the index; a number of levels or a bucket that makes no sense is
+//! [`Error::InvalidOption`]. States and scales that no quantizer makes (they may come from a wire) are
+//! [`Error::Malformed`] when they are dequantized. Zero gradients, also of subnormal numbers, are fine.
+
+mod linear;
+mod natural;
+mod qsgd;
+mod sign;
+mod sparsify;
+mod terngrad;
+
+pub use linear::Linear;
+pub use natural::Natural;
+pub use qsgd::{MAX_LEVELS, Norm, Qsgd};
+pub use sign::{Sign, SignScale};
+pub use sparsify::{Keep, Sparsify};
+pub use terngrad::TernGrad;
+
+use super::states::{State, StateBuf, States, with_states};
+use crate::error::{Error, Result};
+
+/// The bucket that is a whole tensor.
+pub const WHOLE: usize = usize::MAX;
+
+/// A quantizer and its parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Quantizer {
+    /// Any number of levels, stochastic rounding.
+    Qsgd(Qsgd),
+    /// Three levels, stochastic.
+    TernGrad(TernGrad),
+    /// Powers of two, stochastic rounding.
+    Natural(Natural),
+    /// Signs alone.
+    Sign(Sign),
+    /// Few elements, exactly.
+    Sparsify(Sparsify),
+    /// 8 bits, rounded to nearest.
+    Linear(Linear),
+}
+
+/// A quantized gradient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantized {
+    /// The quantizer that made it.
+    pub quantizer: Quantizer,
+    /// A state for each element.
+    pub states: StateBuf,
+    /// What the quantizer needs to turn states into values: norms of buckets, or the values kept.
+    pub scales: Vec<f32>,
+}
+
+impl Quantizer {
+    /// The quantizer's name, without its parameters.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Qsgd(_) => "qsgd",
+            Self::TernGrad(_) => "terngrad",
+            Self::Natural(_) => "natural",
+            Self::Sign(_) => "sign",
+            Self::Sparsify(Sparsify { keep: Keep::Top, .. }) => "topk",
+            Self::Sparsify(Sparsify { keep: Keep::Random, .. }) => "randomk",
+            Self::Linear(_) => "int8",
+        }
+    }
+
+    /// Quantizes a gradient. `seed` decides where stochastic rounding goes; quantizers without it do
+    /// not care.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for parameters, [`Error::Unquantizable`] for values that make no sense.
+    pub fn quantize(&self, gradient: &[f32], seed: u64) -> Result<Quantized> {
+        if let Some(index) = gradient.iter().position(|value| !value.is_finite()) {
+            return Err(Error::unquantizable(index, format!("its value is {}", gradient[index])));
+        }
+        let random = super::Random::new(seed);
+        let (states, scales) = match self {
+            Self::Qsgd(quantizer) => quantizer.quantize(gradient, random)?,
+            Self::TernGrad(quantizer) => quantizer.quantize(gradient, random)?,
+            Self::Natural(quantizer) => quantizer.quantize(gradient, random)?,
+            Self::Sign(quantizer) => quantizer.quantize(gradient)?,
+            Self::Sparsify(quantizer) => quantizer.quantize(gradient, random)?,
+            Self::Linear(quantizer) => quantizer.quantize(gradient)?,
+        };
+        Ok(Quantized { quantizer: *self, states: StateBuf::new(states), scales })
+    }
+
+    /// The values that states and scales stand for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for parameters, [`Error::Malformed`] for a state, a scale or a number of
+    /// scales that this quantizer never makes.
+    pub fn dequantize(&self, states: States<'_>, scales: &[f32]) -> Result<Vec<f32>> {
+        if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
+            return Err(bad(index, format!("scale {index} is {}", scales[index])));
+        }
+        with_states!(States, states, states => match self {
+            Self::Qsgd(quantizer) => quantizer.dequantize(states, scales),
+            Self::TernGrad(quantizer) => quantizer.dequantize(states, scales),
+            Self::Natural(quantizer) => quantizer.dequantize(states, scales),
+            Self::Sign(quantizer) => quantizer.dequantize(states, scales),
+            Self::Sparsify(quantizer) => quantizer.dequantize(states, scales),
+            Self::Linear(quantizer) => quantizer.dequantize(states, scales),
+        })
+    }
+
+    /// The states that this quantizer can make, lowest and highest: what a sampling encoder takes for its
+    /// alphabet without looking at the tensor. Natural compression has more than it ever uses.
+    #[must_use]
+    pub fn alphabet(&self) -> (i32, i32) {
+        match self {
+            Self::Qsgd(quantizer) => {
+                let highest = i32::try_from(quantizer.levels).unwrap_or(i32::MAX);
+                (-highest, highest)
+            }
+            Self::TernGrad(_) | Self::Sign(_) => (-1, 1),
+            Self::Natural(_) => (-natural::STATES, natural::STATES),
+            Self::Sparsify(_) => (0, 1),
+            Self::Linear(_) => (-linear::LEVELS, linear::LEVELS),
+        }
+    }
+}
+
+impl Quantized {
+    /// The values it stands for.
+    ///
+    /// # Errors
+    /// As [`Quantizer::dequantize`].
+    pub fn dequantize(&self) -> Result<Vec<f32>> {
+        self.quantizer.dequantize(self.states.view(), &self.scales)
+    }
+}
+
+/// States before their width is known, and scales.
+type Parts = (Vec<i32>, Vec<f32>);
+
+#[cold]
+fn bad(offset: usize, detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::malformed("a quantized gradient", offset, detail)
+}
+
+fn check_bucket(bucket: usize) -> Result<()> {
+    if bucket == 0 {
+        return Err(Error::option("buckets of 0 elements; 1 or more are needed"));
+    }
+    Ok(())
+}
+
+/// Buckets of states, each with its own scales; `per_bucket` scales each.
+fn buckets<'a, S: State>(
+    states: &'a [S],
+    bucket: usize,
+    scales: &'a [f32],
+    per_bucket: usize,
+) -> Result<impl Iterator<Item = (&'a [S], &'a [f32])>> {
+    check_bucket(bucket)?;
+    let needed = states.len().div_ceil(bucket).saturating_mul(per_bucket);
+    if scales.len() != needed {
+        let found = scales.len();
+        return Err(bad(0, format!("{found} scales where the states need {needed}")));
+    }
+    Ok(states.chunks(bucket).zip(scales.chunks(per_bucket)))
+}
+
+/// The smallest f32 that is at least `value`.
+fn round_up(value: f64, index: usize) -> Result<f32> {
+    let rounded = value as f32;
+    let rounded = if f64::from(rounded) < value { rounded.next_up() } else { rounded };
+    if rounded.is_finite() {
+        Ok(rounded)
+    } else {
+        Err(Error::unquantizable(index, "the norm of its bucket exceeds the range of f32"))
+    }
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest, value| value.abs().max(largest))
+}

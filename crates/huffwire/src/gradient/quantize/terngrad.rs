@@ -1,0 +1,81 @@
+//! TernGrad: a sign or nothing.
+
+use super::super::states::State;
+use super::{Parts, WHOLE, bad, buckets, check_bucket, largest};
+use crate::error::{Error, Result};
+use crate::gradient::Random;
+
+/// TernGrad (Wen et al., NIPS 2017): a value becomes `s · sgn(g)` with the probability `|g| / s`, else 0;
+/// `s` is the largest magnitude (section 3.1). Before that, values beyond `c` standard deviations are
+/// clipped to them (section 3.3), since `s` would else be that of a few outliers.
+///
+/// `E[Q(g)]` is the clipped gradient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TernGrad {
+    /// Standard deviations to clip at, the paper's `c`; `None` to clip nothing.
+    pub clip: Option<f32>,
+    /// Elements that share a scale; [`WHOLE`] for all, one scale a layer, as in the paper.
+    pub bucket: usize,
+}
+
+impl Default for TernGrad {
+    /// The paper's `c = 2.5`, one scale.
+    fn default() -> Self {
+        Self { clip: Some(2.5), bucket: WHOLE }
+    }
+}
+
+impl TernGrad {
+    fn check(&self) -> Result<()> {
+        if self.clip.is_some_and(|clip| !(clip > 0.0 && clip.is_finite())) {
+            return Err(Error::option("TernGrad clips at a positive number of deviations"));
+        }
+        check_bucket(self.bucket)
+    }
+
+    pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
+        self.check()?;
+        let mut states = Vec::with_capacity(gradient.len());
+        let mut scales = Vec::new();
+        for values in gradient.chunks(self.bucket) {
+            let largest = largest(values);
+            let scale = match self.clip {
+                // Rounding to f32 cannot overflow: it is at most the largest value.
+                Some(clip) => (f64::from(clip) * deviation(values)).min(f64::from(largest)) as f32,
+                None => largest,
+            };
+            let start = states.len();
+            let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
+            states.extend(values.iter().enumerate().map(|(index, &value)| {
+                let probability = f64::from(value.abs()) * inverse;
+                let taken = random.uniform((start + index) as u64) < probability;
+                if value < 0.0 { -i32::from(taken) } else { i32::from(taken) }
+            }));
+            scales.push(scale);
+        }
+        Ok((states, scales))
+    }
+
+    pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+        self.check()?;
+        let mut values = Vec::with_capacity(states.len());
+        for (states, scale) in buckets(states, self.bucket, scales, 1)? {
+            for &state in states {
+                let state: i32 = state.into();
+                if !(-1..=1).contains(&state) {
+                    return Err(bad(values.len(), format!("state {state} of TernGrad")));
+                }
+                values.push(scale[0] * state as f32);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// The standard deviation of the values.
+fn deviation(values: &[f32]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+    let squares = values.iter().map(|&value| (f64::from(value) - mean).powi(2));
+    (squares.sum::<f64>() / count).sqrt()
+}

@@ -1,0 +1,52 @@
+//! Random numbers for stochastic rounding: the same on every machine.
+
+/// Random numbers by their index: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", OOPSLA 2014), whose n-th number is a hash of the seed and n.
+///
+/// So what an element is rounded to depends on the seed and its place alone, not on how a tensor was
+/// cut up. It passes the usual batteries of tests; it is not for cryptography.
+///
+/// ```
+/// use huffwire::gradient::Random;
+///
+/// let random = Random::new(1);
+/// assert_eq!(random.bits(0), 0x910a_2dec_8902_5cc1);
+/// assert!((0..1000).all(|i| (0.0..1.0).contains(&random.uniform(i))));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Random {
+    seed: u64,
+}
+
+impl Random {
+    /// The numbers of this seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// 64 random bits.
+    #[must_use]
+    #[inline]
+    pub const fn bits(self, index: u64) -> u64 {
+        let step = 0x9e37_79b9_7f4a_7c15_u64;
+        let z = self.seed.wrapping_add(step.wrapping_mul(index.wrapping_add(1)));
+        let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A multiple of 2⁻⁵³ in `[0, 1)`.
+    #[must_use]
+    #[inline]
+    pub const fn uniform(self, index: u64) -> f64 {
+        (self.bits(index) >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// A number below `limit`, which must not be 0; even to within 2⁻⁶⁴ × `limit`.
+    #[must_use]
+    #[inline]
+    pub const fn below(self, index: u64, limit: u64) -> u64 {
+        ((self.bits(index) as u128 * limit as u128) >> 64) as u64
+    }
+}

@@ -1,0 +1,65 @@
+//! Codebooks from earlier steps.
+
+use huffwire::gradient::States;
+use huffwire::gradient::encode::{
+    Alphabet, Bitmap, BitmapBooks, Fixed, Huffman, Keeper, Rlh, StateEncoder,
+};
+
+use crate::states::qsgd_like;
+
+fn size(encoder: &dyn StateEncoder, states: &[i8]) -> f64 {
+    encoder.encode(States::I8(states), &mut Vec::new()).unwrap().total as f64
+}
+
+#[test]
+fn a_book_of_earlier_steps_is_nearly_as_good_as_a_fresh_one() {
+    let steps: Vec<Vec<i8>> = (1..4).map(|seed| qsgd_like(200_000, 90.0, 4, seed)).collect();
+    let earlier = || steps.iter().map(|step| States::I8(step));
+    let now = qsgd_like(200_000, 90.0, 4, 9);
+    let pairs: [(Alphabet, Box<dyn StateEncoder>); 2] =
+        [(Alphabet::States, Box::new(Huffman)), (Alphabet::Pairs, Box::new(Rlh))];
+    for (alphabet, fresh) in pairs {
+        let book = Fixed::train(alphabet, earlier()).unwrap();
+        assert!(size(&book, &now) < size(&*fresh, &now) * 1.01);
+        assert!(book.drift(States::I8(&now)).regret() < 0.01);
+        assert!(book.drift(States::I8(&now)).regret() > -1e-9);
+    }
+    let books = BitmapBooks::train(earlier()).unwrap();
+    let held = BitmapBooks::from_bytes(&books.to_bytes()).unwrap();
+    assert_eq!((&held, held.id()), (&books, books.id()));
+    assert!(size(&Bitmap::with_books(held.into()), &now) < size(&Bitmap::default(), &now));
+}
+
+#[test]
+fn drift_is_what_it_says() {
+    let (before, mut after) = (qsgd_like(100_000, 95.0, 4, 1), qsgd_like(100_000, 60.0, 4, 2));
+    after.iter_mut().filter(|state| **state != 0).for_each(|state| *state += 2);
+    for alphabet in [Alphabet::States, Alphabet::Pairs, Alphabet::ZeroRuns(200)] {
+        let old = Fixed::train(alphabet, [States::I8(&before)]).unwrap();
+        let drift = old.drift(States::I8(&after));
+        // The bits are those that are written, 4 bytes of the id and 3 of the number apart.
+        let written = size(&old, &after) - 7.0;
+        assert!((drift.spent_bits as f64 / 8.0 - written).abs() <= 1.0, "{alphabet:?}");
+        assert!(drift.regret() > 0.01, "{alphabet:?}: {}", drift.regret());
+
+        let mut keeper = Keeper::new(old, 0.01, 3);
+        let looked_at = (0..9).filter(|_| keeper.observe(States::I8(&after)).is_some()).count();
+        assert_eq!((looked_at, keeper.is_due()), (3, true));
+        keeper.switch(keeper.fresh());
+        keeper.observe(States::I8(&after));
+        assert!(!keeper.is_due());
+    }
+}
+
+#[test]
+fn books_are_known_by_their_content() {
+    let states = qsgd_like(5000, 80.0, 4, 1);
+    let train = |states: &[i8]| Fixed::train(Alphabet::Pairs, [States::I8(states)]).unwrap();
+    let (a, b) = (train(&states), train(&states));
+    assert_eq!((a.id(), a.to_bytes()), (b.id(), b.to_bytes()));
+    assert_ne!(a.id(), train(&states[1000..]).id());
+    assert_eq!(Fixed::from_bytes(&a.to_bytes()).unwrap().id(), a.id());
+    let mut longer = a.to_bytes();
+    longer.push(0);
+    assert!(Fixed::from_bytes(&longer).is_err());
+}
