@@ -21,18 +21,18 @@ pub(super) fn split(
     values: &mut [u8],
 ) -> usize {
     match platform {
-        Platform::Portable => portable::split(bytes, masks, values),
         #[cfg(target_arch = "x86_64")]
         Platform::Avx512(proof) => avx512::split(proof, bytes, masks, values),
+        _ => portable::split(bytes, masks, values),
     }
 }
 
 /// The inverse: `values` has one for each bit that is 1, and [`SLACK`] bytes behind them.
 pub(super) fn join(platform: Platform, masks: &[u8], values: &[u8], bytes: &mut [u8]) {
     match platform {
-        Platform::Portable => portable::join(masks, values, bytes),
         #[cfg(target_arch = "x86_64")]
         Platform::Avx512(proof) => avx512::join(proof, masks, values, bytes),
+        _ => portable::join(masks, values, bytes),
     }
 }
 
