@@ -18,6 +18,12 @@ const KERNELS: &[&str] = &[
     "lanes6avx5127Decoder9pull_both",
     "deal6avx51214split16_groups",
     "deal6avx51214merge16_groups",
+    "lanes4avx26encode5Batch5write",
+    "lanes4avx26encode7Encoder7look_up",
+    "lanes4avx26encode7Encoder9step_half",
+    "lanes4avx26decode7Decoder5steps",
+    "deal4avx214split16_groups",
+    "deal4avx214merge16_groups",
 ];
 
 /// What a kernel may call: what ends it, and what one step in ten needs.
