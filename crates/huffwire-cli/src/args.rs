@@ -495,7 +495,7 @@ impl From<LevelArg> for Level {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Choose {
-    /// Price all codebooks on a sample of the block, take the cheapest.
+    /// Price all codebooks on a sample of the block, take the cheapest; at level max, on all of it.
     #[default]
     Sample,
     /// The same on the whole block.

@@ -60,7 +60,7 @@ pub(super) fn measure(rule: SymbolRule, before: &[Shard], now: &[Shard]) -> Resu
                 builtin_bytes: match rule {
                     SymbolRule::Exponent => {
                         let builtin = CodebookSet::builtin();
-                        Some(round_trip(&builtin, rule, Choice::Cheapest, shard)?)
+                        Some(round_trip(&builtin, rule, Choice::default(), shard)?)
                     }
                     _ => None,
                 },

@@ -47,12 +47,13 @@ fn safetensors_of_all_types_under_all_options() {
     let folder = Folder::new();
     let original = zoo();
     folder.write("m.safetensors", &original);
-    let variants: [&[&str]; 8] = [
+    let variants: [&[&str]; 9] = [
         &[],
         &["--level", "max"],
         &["--symbols", "bytes"],
         &["--symbols", "planes", "--level", "max"],
         &["--choose", "sample"],
+        &["--choose", "cheapest"],
         &["--choose", "named"],
         &["--block-size", "1K"],
         &["--block-size", "1M", "--no-checksums"],
