@@ -16,6 +16,9 @@ const KERNELS: &[&str] = &[
     "lanes6avx5127Encoder10push_whole",
     "lanes6avx5127Decoder10pull_whole",
     "lanes6avx5127Decoder9pull_both",
+    "lanes11avx512_long7Encoder9push_with",
+    "lanes11avx512_long7Decoder9pull_with",
+    "lanes11avx512_long7Decoder9pull_both",
     "deal6avx51214split16_groups",
     "deal6avx51214merge16_groups",
 ];
