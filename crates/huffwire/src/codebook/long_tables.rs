@@ -136,3 +136,101 @@ impl LongTables {
         self.peaked = order.len() <= 64 && long >= 62 * BUCKET;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Alphabet, CodeLimit, Codebook};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a decoder makes of a window: length and slot.
+    fn found(tables: &LongTables, window: usize) -> (u8, u8) {
+        let bucket = window / BUCKET;
+        let beyond = tables.bounds.iter().filter(|bound| window as u8 > bound[bucket]);
+        let shift = tables.shifts[bucket].wrapping_sub(beyond.count() as u8);
+        let length = shift.wrapping_neg();
+        let code = (window >> (12 - length)) as u8;
+        let rank = code.wrapping_add(tables.offsets[usize::from(shift % 64)]);
+        if tables.peaked {
+            let place = window.saturating_sub(62 * BUCKET);
+            let looked_up = tables.ranks[bucket].wrapping_add(tables.tail[place]);
+            assert_eq!(looked_up, rank);
+            assert_eq!(tables.shifts_by_rank[usize::from(rank)], shift);
+        }
+        (length, tables.slots[usize::from(rank)])
+    }
+
+    fn check(book: &Codebook) {
+        let tables = book.long_tables().unwrap();
+        for (window, entry) in book.decode_table().iter().enumerate() {
+            let length = (entry >> 8).trailing_zeros() as u8;
+            assert_eq!(found(tables, window), (length, *entry as u8));
+        }
+        for (slot, &entry) in book.encode_table().iter().enumerate() {
+            let halves = [tables.codes[0][slot], tables.codes[1][slot]];
+            assert_eq!(u16::from_le_bytes(halves), entry);
+            if let Some(first) = tables.window
+                && (slot < 64 || book.lengths().alphabet().slots() > 64)
+            {
+                let index = slot.wrapping_sub(usize::from(first)).min(63);
+                let [low, high, marked] = tables.in_window.map(|table| table[index]);
+                assert_eq!(u16::from_le_bytes([low, high]), entry);
+                let takes_escape = book.lengths().direct(slot as u8) == 0;
+                assert_eq!(marked, (entry >> 12) as u8 | if takes_escape { MARK } else { 0 });
+            }
+        }
+    }
+
+    /// A book with so many codes of each length, from symbol `first` on; the last one is the escape.
+    fn book(counts: [usize; 13], first: usize) -> Option<Codebook> {
+        let lengths = (0..=12u8).flat_map(|length| vec![length; counts[usize::from(length)]]);
+        let lengths: Vec<u8> = lengths.collect();
+        let (&escape, lengths) = lengths.split_last()?;
+        let mut direct = [0; 256];
+        direct.get_mut(first..first + lengths.len())?.copy_from_slice(lengths);
+        let alphabet = Alphabet::Plain { width: 8 };
+        Lengths::new(alphabet, CodeLimit::Long, &direct, escape, 0).ok().map(Codebook::new)
+    }
+
+    proptest! {
+        #[test]
+        fn every_window_is_found(
+            shares in proptest::collection::vec(0u32..=100, 12),
+            first in 0usize..200,
+        ) {
+            // Of the code space that is left, a share for each length; the longest take the rest.
+            let (mut counts, mut left) = ([0; 13], 4096);
+            let mut codes = 0;
+            for (length, share) in (1..12).zip(&shares) {
+                let width = 4096 >> length;
+                let most = (left / width * *share as usize / 100).min(250 - codes);
+                counts[length] = most;
+                codes += most;
+                left -= most * width;
+            }
+            counts[12] = left;
+            if let Some(book) = book(counts, first) {
+                check(&book);
+            }
+        }
+    }
+
+    #[test]
+    fn all_kinds_of_books() {
+        let peaked = book([0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2], 100).unwrap();
+        let tables = peaked.long_tables().unwrap();
+        assert!(tables.peaked && tables.window == Some(100));
+        check(&peaked);
+        // Five bounds in the last bucket but two.
+        let many = book([0, 0, 0, 0, 0, 0, 61, 1, 1, 1, 1, 1, 130], 0).unwrap();
+        let tables = many.long_tables().unwrap();
+        assert!(!tables.peaked && tables.window.is_none() && tables.most_bounds == MOST_BOUNDS);
+        check(&many);
+        // At most 63 codes, but long ones everywhere.
+        let flat = book([0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 3);
+        assert!(flat.is_none(), "no code");
+        let few = book([0, 1, 0, 0, 0, 0, 0, 63, 2, 0, 0, 0, 0], 3).unwrap();
+        assert!(!few.long_tables().unwrap().peaked);
+        check(&few);
+    }
+}

@@ -690,6 +690,7 @@ mod tests {
         for limit in [CodeLimit::Short, CodeLimit::Long] {
             books.extend([0.3, 0.5, 0.8, 0.97, 1.0].map(|skew| book(limit, skew)));
         }
+        books.extend([MANY_BOUNDS, TWO_BOUNDS].map(sorted));
         for width in [1, 3, 6, 7] {
             let weights: Vec<f64> = (1..=1 << width).map(f64::from).collect();
             let pmf = Pmf::from_weights(&weights).unwrap();
@@ -698,6 +699,21 @@ mod tests {
         }
         books
     });
+
+    /// How many codes of each length from 6 bits on: of those over 6 bits, some of five lengths, or of two, within
+    /// 64 windows, and not the last ones.
+    const MANY_BOUNDS: [usize; 7] = [61, 1, 1, 1, 1, 1, 130];
+    const TWO_BOUNDS: [usize; 7] = [61, 1, 1, 18, 0, 0, 0];
+
+    /// A book of these codes, the last one for the escape.
+    fn sorted(counts: [usize; 7]) -> Codebook {
+        let lengths = (6..).zip(counts).flat_map(|(length, count)| vec![length; count]);
+        let mut direct: Vec<u8> = lengths.collect();
+        let escape = direct.pop().unwrap();
+        direct.resize(256, 0);
+        let alphabet = Alphabet::Plain { width: 8 };
+        Codebook::new(Lengths::new(alphabet, CodeLimit::Long, &direct, escape, 0).unwrap())
+    }
 
     /// Something that no lane has by chance.
     const INITIAL: [u8; INITIAL_BYTES] = {
