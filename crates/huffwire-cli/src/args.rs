@@ -1,5 +1,7 @@
 //! The command line. The doc comments here are the help texts.
 
+mod quantize;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, ElementType, EncodeOptions, Level, Platform, SymbolRule};
+
+pub(crate) use quantize::QuantizeArgs;
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
 ///
@@ -61,6 +65,8 @@ pub(crate) enum Command {
     /// List, show, export and import codebooks.
     #[command(subcommand)]
     Codebooks(CodebooksCommand),
+    /// Quantize gradients (with loss), code the states, and compare what encoders make of them.
+    Quantize(QuantizeArgs),
     /// Measure speed and saving on tensors of yours, against memcpy, zstd and lz4.
     Bench(BenchArgs),
     /// Print the completion script for a shell.
@@ -541,6 +547,11 @@ impl Codes {
             Self::Auto => None,
         }
     }
+}
+
+/// How the command line calls a value.
+pub(crate) fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// An element type with the name that the user knows it by.

@@ -22,6 +22,7 @@ mod progress;
 mod report;
 mod unpack;
 mod usage;
+mod values;
 
 use std::process::ExitCode;
 

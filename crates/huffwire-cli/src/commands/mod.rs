@@ -7,6 +7,7 @@ mod completions;
 mod compress;
 mod decompress;
 mod inspect;
+mod quantize;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Verify(args) => return verify::run(args),
         Command::Calibrate(args) => calibrate::run(args)?,
         Command::Codebooks(args) => codebooks::run(args)?,
+        Command::Quantize(args) => quantize::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Completions(args) => completions::run(args)?,
     }
