@@ -126,6 +126,14 @@ impl Counts {
         saved
     }
 
+    /// Bits by which a book of so many codes looks better than it is, if it was made from these counts and they
+    /// are a sample: its lengths follow the accidents of the sample, to the sample's advantage and to the
+    /// disadvantage of all else, by `1 / (2 ln 2)` bits for each free parameter, twice.
+    pub(crate) fn flattery(&self, codes: usize) -> u64 {
+        let free = codes.saturating_sub(1) as f64;
+        (f64::from(self.factor - 1) * free / std::f64::consts::LN_2) as u64
+    }
+
     /// How many symbols take the escape, exact zeros left out.
     pub(crate) fn escaped(&self, book: &Codebook, base: u8) -> u64 {
         let (lengths, slots) = (book.lengths(), book.lengths().alphabet().slots());
