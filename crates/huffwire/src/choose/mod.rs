@@ -36,10 +36,10 @@ pub enum Level {
 /// Which resident books are considered for a block, and on what evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
-    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 16, but at least
-    /// 1024 and at most 2048, in runs of 64 spread evenly over the block. [`Level::Max`] looks at one in 8,
-    /// 4096 to 8192, and makes books for exponents from that; other planes that look as if they could be coded
-    /// it counts as a whole.
+    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 64, but at least
+    /// 1024, in runs of 64 spread evenly over the block. [`Level::Max`] looks at one in 8, 4096 to 8192, and
+    /// makes books for exponents from that; other planes that look as if they could be coded it counts on a
+    /// quarter.
     #[default]
     Sample,
     /// The same, priced on the whole block.
@@ -178,7 +178,10 @@ impl Wish<'_> {
     }
 
     fn best_resident(&self, counts: &Counts) -> Option<Plan> {
-        let (number, base) = self.platform.run(|| self.cheapest(counts))?;
+        let (number, base) = self.platform.run(
+            #[inline(always)]
+            || self.cheapest(counts),
+        )?;
         let book = self.set.book(number).ok()?;
         Some(self.coded(book, Source::Resident(number), base, counts, 0))
     }
