@@ -200,7 +200,7 @@ impl Wish<'_> {
             price << 16 | u64::from(number) << 8 | u64::from(base)
         };
         let unpacked = |packed: u64| ((packed >> 8) as u8, packed as u8);
-        let mut best = [u64::MAX; FINALISTS];
+        let [mut first, mut second, mut third] = [u64::MAX; FINALISTS];
         for &number in self.candidates {
             let Ok(book) = self.set.book(number) else {
                 continue;
@@ -212,12 +212,14 @@ impl Wish<'_> {
                 Alphabet::Centred => centre.wrapping_sub(book.origin()),
                 Alphabet::Plain { .. } => 0,
             };
-            let mut candidate = packed(self.price(book, base, counts), number, base);
-            for place in &mut best {
-                (*place, candidate) = (candidate.min(*place), candidate.max(*place));
-            }
+            let candidate = packed(self.price(book, base, counts), number, base);
+            // Without a branch, and not in memory.
+            third = third.min(candidate.max(second));
+            second = second.min(candidate.max(first));
+            first = first.min(candidate);
         }
-        let mut winner = best[0];
+        let best = [first, second, third];
+        let mut winner = first;
         if alphabet == Alphabet::Centred {
             for finalist in best.into_iter().filter(|packed| *packed < u64::MAX) {
                 let (number, base) = unpacked(finalist);
