@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, ElementType, EncodeOptions, Level, Platform, SymbolRule};
 
-pub(crate) use quantize::QuantizeArgs;
+pub(crate) use quantize::{DequantizeArgs, QuantizeArgs, ValueType};
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
 ///
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Codebooks(CodebooksCommand),
     /// Quantize gradients (with loss), code the states, and compare what encoders make of them.
     Quantize(QuantizeArgs),
+    /// Restore tensors from a file of quantized ones.
+    Dequantize(DequantizeArgs),
     /// Measure speed and saving on tensors of yours, against memcpy, zstd and lz4.
     Bench(BenchArgs),
     /// Print the completion script for a shell.
@@ -255,10 +257,10 @@ pub(crate) struct DecompressArgs {
     pub(crate) common: Common,
 }
 
-/// Show what is in a .hw file or a codebook file.
+/// Show what is in a .hw file, a .hwq file of quantized tensors, or a codebook file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A .hw file, or a codebook file; - for standard input (copied to TMPDIR first).
+    /// A .hw file, a .hwq file, or a codebook file; - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -267,12 +269,12 @@ pub(crate) struct InspectArgs {
     pub(crate) common: Common,
 }
 
-/// Decode all of a .hw file and report every damaged block.
+/// Decode all of a .hw file, or of a .hwq file of quantized tensors, and report every damaged block.
 ///
 /// Exits with 0 when everything decodes and all checksums agree, else with 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The .hw file, or - for standard input (copied to TMPDIR first).
+    /// The .hw or .hwq file, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -501,7 +503,7 @@ impl From<LevelArg> for Level {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Choose {
-    /// Price all codebooks on a sample of the block, take the cheapest; at level max, on all of it.
+    /// Price all codebooks on a sample of the block, take the cheapest; the sample is larger at level max.
     #[default]
     Sample,
     /// The same on the whole block.

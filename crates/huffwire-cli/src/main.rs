@@ -19,6 +19,7 @@ mod output;
 mod pack;
 mod pipeline;
 mod progress;
+mod quantized;
 mod report;
 mod unpack;
 mod usage;

@@ -1,26 +1,32 @@
-//! The command line of `quantize`.
+//! The command line of `quantize` and `dequantize`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::{ValueEnum, ValueHint};
+use huffwire::gradient::encode::EncoderKind;
 use huffwire::gradient::quantize::{
     Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
 };
 
-use super::RawArgs;
+use super::{OutputArgs, RawArgs};
 
-/// Quantize gradients, with loss, and tell what each encoder makes of the states, and how fast.
+/// Quantize gradients, with loss, and code the states without any: a .hwq file, or only a report.
 ///
 /// Reads what compress reads: .safetensors, .npy, raw files (--dtype), sharded models by their index.
 /// Tensors of f32 are quantized, those of bf16 and f16 are converted to f32 first, which changes no
-/// value. Tensors of any other type are left out. Every stream is decoded and compared.
+/// value. Tensors of any other type are kept as they are, without loss.
+///
+/// Without -o nothing is written: the report tells what a file would take, and what each encoder would
+/// have made of the states, and how fast. Every stream is decoded and compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  huffwire quantize gradients.safetensors --levels 4 --bucket 512
-  huffwire quantize gradients.safetensors --quantizer topk --keep 0.01 --json
+  huffwire quantize gradients.safetensors --levels 4 --bucket 512          only a report
+  huffwire quantize gradients.safetensors --levels 4 --bucket 512 --json   the same for programs
+  huffwire quantize gradients.safetensors --quantizer topk --keep 0.01 -o gradients.hwq
+  huffwire dequantize gradients.hwq -o restored.safetensors
 
 Speeds are those of one thread, elements a second in the median call; an element is a state, so f32
 gradients of 4 GB have 1 G elements. The seed decides where stochastic rounding goes: equal seeds,
@@ -30,15 +36,66 @@ pub(crate) struct QuantizeArgs {
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
     pub(crate) raw: RawArgs,
     #[command(flatten)]
     pub(crate) quantizer: QuantizerArgs,
-    /// Report as one JSON object.
+    /// What codes the states: auto, huffman, rlh, sh, shs, run-length, elias-gamma, elias-delta,
+    /// elias-omega, qsgd-elias, qsgd-elias-dense or bitmap. auto takes for each tensor the one that
+    /// should be the smallest.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) encoder: EncoderArg,
+    /// Measure every encoder; done without being asked where there is no -o, or with --json.
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Report as one JSON object, on standard output unless the data goes there.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print nothing but errors (and JSON, where asked for).
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// Restore the tensors of a .hwq file as safetensors.
+///
+/// Tensors that were quantized come back as the values that their states stand for, in the type that
+/// they had; those that were kept come back bit by bit. Also restored are names, shapes and the
+/// metadata of the safetensors file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire dequantize gradients.hwq                      writes gradients.safetensors
+  huffwire dequantize gradients.hwq --as f32 -o g.safetensors")]
+pub(crate) struct DequantizeArgs {
+    /// The .hwq file, or - for standard input (copied to TMPDIR first).
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    /// Output file, or - for standard output [default: IN with .safetensors in the place of .hwq].
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite output that exists.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// The type of tensors that were quantized.
+    #[arg(long = "as", value_enum, default_value_t)]
+    pub(crate) values: ValueType,
+    /// Report as one JSON object, on standard output unless the data goes there.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but errors (and JSON, where asked for).
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// What restored values are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ValueType {
+    /// What the tensor was; values are rounded to the nearest bf16 or f16, ties to even.
+    #[default]
+    Original,
+    /// f32: exactly what the states stand for.
+    F32,
 }
 
 /// The quantizer and its parameters.
@@ -161,6 +218,20 @@ impl QuantizerArgs {
         // An empty gradient is quantized by nothing but good parameters.
         quantizer.quantize(&[], 0)?;
         Ok(quantizer)
+    }
+}
+
+/// An encoder by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EncoderArg(pub(crate) EncoderKind);
+
+impl FromStr for EncoderArg {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known: Vec<&str> = EncoderKind::all().map(EncoderKind::name).collect();
+        let kind = EncoderKind::all().find(|kind| kind.name() == name);
+        kind.map(Self).ok_or_else(|| format!("known are {}", known.join(", ")))
     }
 }
 

@@ -6,6 +6,7 @@ mod codebooks;
 mod completions;
 mod compress;
 mod decompress;
+mod dequantize;
 mod inspect;
 mod quantize;
 mod verify;
@@ -28,6 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Calibrate(args) => calibrate::run(args)?,
         Command::Codebooks(args) => codebooks::run(args)?,
         Command::Quantize(args) => quantize::run(args)?,
+        Command::Dequantize(args) => dequantize::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Completions(args) => completions::run(args)?,
     }

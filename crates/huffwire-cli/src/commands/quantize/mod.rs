@@ -1,48 +1,66 @@
 //! `huffwire quantize`.
 
 mod compare;
-mod gradient;
 mod report;
+mod tensor;
+mod write;
 
 use anyhow::{Context, Result, bail};
 use huffwire::gradient::Random;
 
-use self::gradient::Gradient;
 use self::report::{Report, TensorReport};
+use self::tensor::Tensor;
+use self::write::Target;
 use crate::args::QuantizeArgs;
 use crate::input;
+use crate::input_file::is_dash;
 use crate::progress;
 use crate::report::Stream;
 
-/// Quantizes, and reports.
+/// Quantizes, writes where that is asked for, and reports.
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let quantizer = args.quantizer.quantizer()?;
     let originals = input::open(&args.input, &args.raw)?;
-    let gradients = gradient::all(&originals)?;
-    let bar = progress::bytes(gradients.iter().map(Gradient::bytes).sum(), args.quiet);
-    let mut tensors = Vec::new();
-    for (index, gradient) in gradients.iter().enumerate() {
-        let context = || gradient.label();
-        let values = gradient.read()?;
+    let tensors = tensor::all(&originals)?;
+    if !tensors.iter().any(Tensor::is_float) {
+        bail!("{}: there is no tensor of f32, bf16 or f16 in it", args.input.display());
+    }
+    let mut target = Target::new(&args.output, &originals)?;
+    let compare = args.compare || args.json || args.output.output.is_none();
+    let bar = progress::bytes(tensors.iter().map(Tensor::bytes).sum(), args.quiet);
+    let (mut reports, mut kept) = (Vec::new(), Vec::new());
+    for (index, tensor) in tensors.iter().enumerate() {
+        let context = || tensor.label();
+        if !tensor.is_float() {
+            kept.push(target.keep(tensor).with_context(context)?);
+            bar.inc(tensor.bytes());
+            continue;
+        }
+        let values = tensor.values()?;
         // Tensors of equal seeds would be rounded the same way at the same places.
         let seed = Random::new(args.quantizer.seed).bits(index as u64);
         let quantized = quantizer.quantize(&values, seed).with_context(context)?;
-        let mut report = TensorReport::new(gradient, &values, &quantized).with_context(context)?;
-        let (encoders, left_out) = compare::all(&quantized).with_context(context)?;
-        report.add_encoders(encoders, left_out);
-        tensors.push(report);
-        bar.inc(gradient.bytes());
+        let sizes = target.quantized(tensor, &quantized, args.encoder.0).with_context(context)?;
+        let report = TensorReport::new(tensor, &values, &quantized, sizes);
+        let mut report = report.with_context(context)?;
+        if compare {
+            let (encoders, left_out) = compare::all(&quantized).with_context(context)?;
+            report.add_encoders(encoders, left_out);
+        }
+        reports.push(report);
+        bar.inc(tensor.bytes());
     }
     bar.finish_and_clear();
-    if tensors.is_empty() {
-        bail!("{}: there is no tensor of f32, bf16 or f16 in it", args.input.display());
-    }
-    let report = Report::new(&quantizer, args.quantizer.seed, tensors);
+    let file_bytes = target.finish()?;
+    let parameters = (&quantizer, args.encoder.0, args.quantizer.seed);
+    let report = Report::new(parameters, file_bytes, reports, kept);
+    let to_stdout = args.output.output.as_deref().is_some_and(is_dash);
+    let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     if args.json {
-        Stream::Stdout.print_json(&report)
+        stream.print_json(&report)
     } else if args.quiet {
         Ok(())
     } else {
-        Stream::Stdout.print(&report.to_string())
+        stream.print(&report.to_string())
     }
 }

@@ -5,11 +5,12 @@ use std::fmt;
 
 use anyhow::Result;
 use huffwire::gradient::encode::{EncoderKind, shannon};
+use huffwire::gradient::message::MessageSizes;
 use huffwire::gradient::quantize::{Quantized, Quantizer};
 use serde::Serialize;
 
 use super::compare::{LeftOut, Measured};
-use super::gradient::Gradient;
+use super::tensor::Tensor;
 use crate::report::{Table, percent, printable, size};
 
 /// What `--json` prints.
@@ -18,10 +19,25 @@ pub(super) struct Report {
     quantizer: &'static str,
     /// The quantizer with its parameters, as the library prints it.
     parameters: String,
+    /// The encoder that was asked for.
+    encoder: &'static str,
     seed: u64,
     #[serde(flatten)]
     all: Figures,
+    /// The whole file, or what it would have.
+    file_bytes: u64,
     tensors: Vec<TensorReport>,
+    /// Tensors that are no floats.
+    kept: Vec<KeptReport>,
+}
+
+/// A tensor that is kept without loss.
+#[derive(Debug, Serialize)]
+pub(super) struct KeptReport {
+    pub(super) name: String,
+    pub(super) dtype: String,
+    pub(super) raw_bytes: u64,
+    pub(super) coded_bytes: u64,
 }
 
 /// A tensor.
@@ -43,6 +59,10 @@ struct Figures {
     /// Bytes of the tensor as it was.
     raw_bytes: u64,
     scales: u64,
+    /// The scales in the file.
+    scales_bytes: u64,
+    /// The tensor in the file: scales, states and all.
+    message_bytes: u64,
     /// `‖Q(v) - v‖ / ‖v‖`; 0 where that is 0 / 0.
     relative_error: f64,
     max_abs_error: f64,
@@ -97,16 +117,19 @@ struct LeftOutReport {
 impl TensorReport {
     /// All but the encoders.
     pub(super) fn new(
-        gradient: &Gradient<'_>,
+        tensor: &Tensor<'_>,
         values: &[f32],
         quantized: &Quantized,
+        sizes: MessageSizes,
     ) -> Result<Self> {
         let states = quantized.states.view();
         let shannon = shannon(states);
         let mut figures = Figures {
             elements: values.len() as u64,
-            raw_bytes: gradient.bytes(),
+            raw_bytes: tensor.bytes(),
             scales: quantized.scales.len() as u64,
+            scales_bytes: sizes.scales as u64,
+            message_bytes: sizes.total as u64,
             shannon_bytes: shannon.states,
             shannon_pairs_bytes: shannon.pairs,
             shannon_runs_bytes: shannon.zero_runs,
@@ -121,7 +144,7 @@ impl TensorReport {
             figures.max_abs_error = figures.max_abs_error.max(error.abs());
         }
         figures.conclude();
-        let info = gradient.info;
+        let info = tensor.info;
         Ok(Self {
             name: info.name.clone(),
             dtype: info.dtype.clone(),
@@ -167,6 +190,8 @@ impl Figures {
         self.elements += other.elements;
         self.raw_bytes += other.raw_bytes;
         self.scales += other.scales;
+        self.scales_bytes += other.scales_bytes;
+        self.message_bytes += other.message_bytes;
         self.max_abs_error = self.max_abs_error.max(other.max_abs_error);
         self.shannon_bytes += other.shannon_bytes;
         self.shannon_pairs_bytes += other.shannon_pairs_bytes;
@@ -220,7 +245,12 @@ impl Figures {
 }
 
 impl Report {
-    pub(super) fn new(quantizer: &Quantizer, seed: u64, tensors: Vec<TensorReport>) -> Self {
+    pub(super) fn new(
+        (quantizer, encoder, seed): (&Quantizer, EncoderKind, u64),
+        file_bytes: u64,
+        tensors: Vec<TensorReport>,
+        kept: Vec<KeptReport>,
+    ) -> Self {
         let mut all = Figures::default();
         for tensor in &tensors {
             all.add(&tensor.figures);
@@ -229,9 +259,12 @@ impl Report {
         Self {
             quantizer: quantizer.name(),
             parameters: format!("{quantizer:?}"),
+            encoder: encoder.name(),
             seed,
             all,
+            file_bytes,
             tensors,
+            kept,
         }
     }
 }
@@ -249,6 +282,13 @@ impl fmt::Display for Report {
             all.relative_error,
             all.max_abs_error,
         )?;
+        let kept: u64 = self.kept.iter().map(|kept| kept.raw_bytes).sum();
+        let (raw, coded) = (size(all.raw_bytes + kept), size(self.file_bytes));
+        writeln!(f, "{raw} -> {coded}, {} of them scales", size(all.scales_bytes))?;
+        if !self.kept.is_empty() {
+            let names: Vec<String> = self.kept.iter().map(|kept| printable(&kept.name)).collect();
+            writeln!(f, "kept without loss: {}", names.join(", "))?;
+        }
         if all.encoders.is_empty() {
             return Ok(());
         }

@@ -5,13 +5,12 @@
 //! the other have time to do.
 
 use super::decode::{
-    BlockDecoder, Parsed, PlaneHeader, any_beyond, not_lent, outside_alphabet, padding,
+    CodedHeader, Parsed, PlaneHeader, any_beyond, book, not_lent, outside_alphabet, padding,
 };
 use super::write::pieces;
-use crate::choose::Source;
 use crate::codebook::{Codebook, CodebookSet};
 use crate::error::Result;
-use crate::lanes::{self, INITIAL_BYTES, Reading, Words};
+use crate::lanes::{self, INITIAL_BYTES, Join, Reading, ToMerge};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
@@ -33,17 +32,22 @@ pub(super) struct OnePass<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Whether a block can be decoded in one pass, and how: when only the first plane is coded, with a resident book, no
-    /// zeros are coded apart, and the lanes carry nothing, or a part of plane 1 alone.
-    pub(super) fn one_pass<'b>(&self, set: &'b CodebookSet) -> Option<OnePass<'b>>
+    /// Whether a block can be decoded in one pass, and how: when only the first plane is coded, no zeros are
+    /// coded apart, and the lanes carry nothing, or a part of plane 1 alone.
+    pub(super) fn one_pass<'b>(
+        &self,
+        set: &'b CodebookSet,
+        embedded: &'b [Codebook],
+    ) -> Option<OnePass<'b>>
     where
         'a: 'b,
     {
-        let PlaneHeader::Coded { source, base, zeros: 0, stream, escapes } = self.headers[0] else {
+        let PlaneHeader::Coded(CodedHeader { source, base, zeros: 0, stream, escapes }) =
+            self.headers[0]
+        else {
             return None;
         };
-        let Source::Resident(number) = source else { return None };
-        let book = set.book(number).ok()?;
+        let book = book(set, embedded, source, 0).ok()?;
         let states = lanes::states_bytes(book.limit());
         let size = states.checked_add(stream)?.checked_add(escapes)?;
         let (mut rest, coded) =
@@ -67,25 +71,31 @@ impl<'a> Parsed<'a> {
 struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
-    fused: bool,
+    fused: Option<Join>,
     streaming: bool,
+    /// Whether a symbol outside the alphabet was seen.
+    beyond: bool,
 }
 
 impl<'a> Progress<'a> {
     fn begin(platform: Platform, pass: OnePass<'a>, streaming: bool) -> Result<Self> {
         let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
         let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
-        let fused = pass.scheme.halves && lanes::fuses(platform, pass.book.limit());
-        Ok(Self { pass, lanes, fused, streaming })
+        let fuses = |join: &Join| lanes::fuses(platform, pass.book.limit(), *join);
+        let fused = pass.scheme.join.filter(fuses);
+        Ok(Self { pass, lanes, fused, streaming, beyond: false })
     }
 
     /// The elements `from..to`, for a coder that merges on its way.
-    fn words<'b>(&self, (from, to): (usize, usize), out: &'b mut [u8]) -> Words<'b>
+    fn elements<'b>(&self, join: Join, (from, to): (usize, usize), out: &'b mut [u8]) -> ToMerge<'b>
     where
         'a: 'b,
     {
-        let (low, words) = (&self.pass.raw[1][from..to], &mut out[2 * from..2 * to]);
-        Words { low, words, streaming: self.streaming }
+        let pass = &self.pass;
+        let place = |unit: usize| packed_bytes(unit, pass.scheme.planes[1].width);
+        let other = &pass.raw[1][place(from)..place(to)];
+        let elements = &mut out[from * pass.unit_bytes..to * pass.unit_bytes];
+        ToMerge { join, other, elements, streaming: self.streaming }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -93,28 +103,32 @@ impl<'a> Progress<'a> {
     }
 
     /// Checks the end; returns what the lanes carried.
-    fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
+    fn finish(&self, platform: Platform) -> Result<[u8; INITIAL_BYTES]> {
         let initial = self.lanes.finish()?;
         if initial[self.pass.lent..].iter().any(|&byte| byte != 0) {
             return Err(not_lent());
+        }
+        // Of symbols that were merged on the way only those that took the escape can lie outside.
+        let width = self.plane().width;
+        if self.beyond || width < 8 && any_beyond(platform, self.pass.escapes, width) {
+            return Err(outside_alphabet());
         }
         Ok(initial)
     }
 
     /// The elements `from..to` from their decoded symbols.
     fn put(
-        &self,
+        &mut self,
         platform: Platform,
         (from, to): (usize, usize),
         symbols: &[u8],
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<()> {
+        // No error yet: which one comes first must not depend on the pieces, hence on the platform.
         let width = self.plane().width;
-        if width < 8 && any_beyond(platform, symbols, width) {
-            return Err(outside_alphabet());
-        }
-        let initial = if to == self.pass.units { Some(self.finish()?) } else { None };
+        self.beyond |= width < 8 && any_beyond(platform, symbols, width);
+        let initial = if to == self.pass.units { Some(self.finish(platform)?) } else { None };
         self.merge(platform, (from, to), symbols, initial.as_ref(), scratch, out)
     }
 
@@ -172,66 +186,65 @@ pub(super) struct Scratch {
     joined: Vec<u8>,
 }
 
-impl BlockDecoder {
-    pub(super) fn decode_in_one_pass(
-        &mut self,
-        pass: OnePass<'_>,
-        streaming: bool,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let platform = self.platform;
-        let scratch = &mut self.scratch;
-        let mut block = Progress::begin(platform, pass, streaming)?;
-        let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
-        for (from, to) in pieces(units, block.fused) {
-            if block.fused && to < units {
-                let words = block.words((from, to), out);
-                block.lanes.pull_words(words)?;
-                continue;
-            }
-            let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
-            symbols.resize((to - from) * per_unit, 0);
-            block.lanes.pull(&mut symbols)?;
-            block.put(platform, (from, to), &symbols, scratch, out)?;
-            scratch.symbols = [symbols, other];
+/// Decodes a block.
+pub(super) fn decode_in_one_pass(
+    platform: Platform,
+    pass: OnePass<'_>,
+    streaming: bool,
+    scratch: &mut Scratch,
+    out: &mut [u8],
+) -> Result<()> {
+    let mut block = Progress::begin(platform, pass, streaming)?;
+    let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
+    for (from, to) in pieces(units, block.fused) {
+        if let Some(join) = block.fused.filter(|_| to < units) {
+            let elements = block.elements(join, (from, to), out);
+            block.lanes.pull_merged(elements)?;
+            continue;
         }
-        Ok(())
+        let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
+        symbols.resize((to - from) * per_unit, 0);
+        block.lanes.pull(&mut symbols)?;
+        block.put(platform, (from, to), &symbols, scratch, out)?;
+        scratch.symbols = [symbols, other];
     }
+    Ok(())
+}
 
-    /// Two blocks with the same number of units. The error may be that of either.
-    pub(super) fn decode_two_in_one_pass(
-        &mut self,
-        [first, second]: [OnePass<'_>; 2],
-        streaming: bool,
-        [first_out, second_out]: [&mut [u8]; 2],
-    ) -> Result<()> {
-        let platform = self.platform;
-        let scratch = &mut self.scratch;
-        let mut first = Progress::begin(platform, first, streaming)?;
-        let mut second = Progress::begin(platform, second, streaming)?;
-        let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
-        let fused = first.fused && second.fused;
-        let both = |[first, second]: [Result<()>; 2]| first.and(second);
-        for (from, to) in pieces(units, fused) {
-            if fused && to < units {
-                let words =
-                    [first.words((from, to), first_out), second.words((from, to), second_out)];
-                let coders = [&mut first.lanes, &mut second.lanes];
-                both(lanes::Decoder::pull_words_of_two(coders, words))?;
-                continue;
-            }
-            let mut symbols = std::mem::take(&mut scratch.symbols);
-            symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
-            let [a, b] = &mut symbols;
-            both(lanes::Decoder::pull_two([&mut first.lanes, &mut second.lanes], [a, b]))?;
-            let [a, b] = &symbols;
-            let results = [
-                first.put(platform, (from, to), a, scratch, first_out),
-                second.put(platform, (from, to), b, scratch, second_out),
+/// Two blocks with the same number of units. The error may be that of either.
+pub(super) fn decode_two_in_one_pass(
+    platform: Platform,
+    [first, second]: [OnePass<'_>; 2],
+    streaming: bool,
+    scratch: &mut Scratch,
+    [first_out, second_out]: [&mut [u8]; 2],
+) -> Result<()> {
+    let mut first = Progress::begin(platform, first, streaming)?;
+    let mut second = Progress::begin(platform, second, streaming)?;
+    let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
+    let fused = first.fused.filter(|_| first.fused == second.fused);
+    let both = |[first, second]: [Result<()>; 2]| first.and(second);
+    for (from, to) in pieces(units, fused) {
+        if let Some(join) = fused.filter(|_| to < units) {
+            let elements = [
+                first.elements(join, (from, to), first_out),
+                second.elements(join, (from, to), second_out),
             ];
-            both(results)?;
-            scratch.symbols = symbols;
+            let coders = [&mut first.lanes, &mut second.lanes];
+            both(lanes::Decoder::pull_merged_of_two(coders, elements))?;
+            continue;
         }
-        Ok(())
+        let mut symbols = std::mem::take(&mut scratch.symbols);
+        symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
+        let [a, b] = &mut symbols;
+        both(lanes::Decoder::pull_two([&mut first.lanes, &mut second.lanes], [a, b]))?;
+        let [a, b] = &symbols;
+        let results = [
+            first.put(platform, (from, to), a, scratch, first_out),
+            second.put(platform, (from, to), b, scratch, second_out),
+        ];
+        both(results)?;
+        scratch.symbols = symbols;
     }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::bytes;
 use crate::choose::{self, Coded, Coding, Source};
 use crate::codebook::{Alphabet, Codebook, CodebookSet, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::error::{Error, Result};
-use crate::lanes::{self, Flow, INITIAL_BYTES, SlotMap};
+use crate::lanes::{self, Flow, INITIAL_BYTES, Join, SlotMap, ToSplit};
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 
@@ -85,43 +85,43 @@ impl BlockEncoder {
             Source::Resident(number) => set.book(number)?,
             Source::Embedded => &self.embedded[index],
         };
-        let lengths = book.lengths();
         let symbols = &self.planes[index];
-        let mut zeros = 0u32;
-        let slots: &[u8] = if plane.centred {
-            self.slots.resize(symbols.len(), 0);
-            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
-            zeros = self.platform.run(|| to_slots(symbols, nonzero, coded.base, slots));
-            slots
-        } else {
-            symbols
-        };
-        self.picked.clear();
-        if coded.escapes > 0 {
-            // By slot, whether the symbol takes the escape.
-            let mut escapes = [false; 256];
-            for (slot, escapes) in (0..=u8::MAX).zip(&mut escapes) {
-                *escapes = lengths.direct(slot) == 0;
-            }
-            if plane.centred {
-                escapes[ZERO_SLOT] = false;
-            }
-            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.picked);
-        }
         let states_bytes = lanes::states_bytes(book.limit());
         let available = payload.len();
         let (states, stream) = payload
             .split_at_mut_checked(states_bytes)
             .ok_or(Error::OutputTooSmall { needed: states_bytes, available })?;
-        let stream_bytes = lanes::encode_on(self.platform, book, slots, initial, states, stream)?;
-        debug_assert!(stream_bytes as u64 <= coded.code_bits / 8);
-        place(stream, stream_bytes, self.picked.len())?.copy_from_slice(&self.picked);
-        let counts = Counted { zeros, stream_bytes, escapes: self.picked.len() };
+        let (zeros, stream_bytes, escapes) = if plane.centred && !self.nonzero.is_empty() {
+            self.slots.resize(symbols.len(), 0);
+            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
+            let zeros = self.platform.run(
+                #[inline(always)]
+                || to_slots(symbols, nonzero, coded.base, slots),
+            );
+            self.picked.clear();
+            // By slot, whether the symbol takes the escape.
+            let mut escapes = [false; 256];
+            for (slot, escapes) in (0..=u8::MAX).zip(&mut escapes) {
+                *escapes = book.lengths().direct(slot) == 0;
+            }
+            escapes[ZERO_SLOT] = false;
+            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.picked);
+            let length = lanes::encode_on(self.platform, book, slots, initial, states, stream)?;
+            (zeros, length, self.picked.as_slice())
+        } else {
+            self.escapes.clear(symbols.len());
+            let map = SlotMap::new(plane.alphabet(), coded.base);
+            let mut encoder = lanes::Encoder::new(self.platform, book, map, initial, true);
+            encoder.push(symbols, stream, &mut self.escapes)?;
+            (0, encoder.finish(states), self.escapes.as_slice())
+        };
+        place(stream, stream_bytes, escapes.len())?.copy_from_slice(escapes);
+        let counts = Counted { zeros, stream_bytes, escapes: escapes.len() };
         write_header(head, book, coded, counts);
-        Ok(states_bytes + stream_bytes + self.picked.len())
+        Ok(states_bytes + stream_bytes + escapes.len())
     }
 
-    /// Writes a block whose first plane is coded as in `coded`, with a resident book and no zeros apart, and whose
+    /// Writes a block whose first plane is coded as in `coded`, with no zeros apart, and whose
     /// other planes are raw. `None` when the elements do not fit the layout, of which nobody looked at all yet.
     pub(super) fn write_in_one_pass(
         &mut self,
@@ -132,10 +132,10 @@ impl BlockEncoder {
         flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
-        let Source::Resident(number) = coded.source else {
-            return Err(Error::UnknownCodebook { number: 0, held: 0 });
+        let book = match coded.source {
+            Source::Resident(number) => set.book(number)?,
+            Source::Embedded => &self.embedded[0],
         };
-        let book = set.book(number)?;
         let platform = self.platform;
         let (plane, raw_planes) = (&scheme.planes[0], &scheme.planes[1..]);
         let units = bytes.len() / unit_bytes;
@@ -166,13 +166,17 @@ impl BlockEncoder {
         self.escapes.clear(units * per_unit);
         let map = SlotMap::new(plane.alphabet(), coded.base);
         let mut encoder: Option<lanes::Encoder> = None;
-        let fused = scheme.halves && lanes::fuses(platform, book.limit());
+        let fused = scheme.join.filter(|join| lanes::fuses(platform, book.limit(), *join));
         for (from, to) in pieces(units, fused).rev() {
             let count = to - from;
-            if let Some(encoder) = encoder.as_mut().filter(|_| fused) {
-                let words = &bytes[from * unit_bytes..to * unit_bytes];
-                let low = &mut head[raw_at[0] + from..raw_at[0] + to];
-                encoder.push_words(words, low, flow, stream, &mut self.escapes)?;
+            if let (Some(encoder), Some(join)) = (&mut encoder, fused) {
+                let elements = &bytes[from * unit_bytes..to * unit_bytes];
+                let place = |unit: usize| raw_at[0] + packed_bytes(unit, raw_planes[0].width);
+                let other = &mut head[place(from)..place(to)];
+                let elements = ToSplit { join, elements, other, flow };
+                if !encoder.push_split(elements, stream, &mut self.escapes)? {
+                    return Ok(None);
+                }
                 continue;
             }
             let mut slices: [&mut [u8]; MAX_PLANES] = Default::default();
@@ -227,11 +231,14 @@ impl BlockEncoder {
 /// The pieces of a block of so many units, as (from, to): [`PIECE`] units each, but for the last one, which has what
 /// is left besides. So whatever the lanes carry is made of the last piece alone. Where the lane coder splits and
 /// merges on its way, that piece is as small as can be, and all before it are one.
-pub(super) fn pieces(units: usize, fused: bool) -> impl DoubleEndedIterator<Item = (usize, usize)> {
-    let all_but_last = units.saturating_sub(INITIAL_BYTES) / lanes::LANES * lanes::LANES;
-    let (size, count) = match fused {
-        true if all_but_last > 0 => (all_but_last, 2),
-        _ => (PIECE, (units / PIECE).max(1)),
+pub(super) fn pieces(
+    units: usize,
+    fused: Option<Join>,
+) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+    let all_but_last = fused.map_or(0, |join| units.saturating_sub(join.carried()));
+    let (size, count) = match all_but_last / lanes::LANES * lanes::LANES {
+        0 => (PIECE, (units / PIECE).max(1)),
+        all_but_last => (all_but_last, 2),
     };
     (0..count).map(move |index| {
         (index * size, if index + 1 == count { units } else { (index + 1) * size })
