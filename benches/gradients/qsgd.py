@@ -1,6 +1,7 @@
-"""QSGD once more, in numpy: bit for bit what `huffwire quantize` computes, without coding anything.
+"""QSGD and natural compression once more, in numpy: the states that `huffwire quantize` makes, and nothing coded.
 
-So a training run with this and one through the program tell whether coding changes a loss.
+So a training run with this and one through the program tell whether coding changes a loss, and states can be
+looked at in ways that the program has no option for.
 """
 
 from __future__ import annotations
@@ -51,3 +52,57 @@ def dequantize(states: np.ndarray, scales: np.ndarray, levels: int, bucket: int)
     """The values that states stand for."""
     units = (scales.astype(np.float64) / levels).repeat(bucket)[: len(states)]
     return (units * states).astype(np.float32)
+
+
+def natural(values: np.ndarray, seed: int) -> np.ndarray:
+    """States of natural compression: 1 for the largest power of two, one more for each halving; 0 for 0."""
+    magnitudes = np.abs(values).astype(np.float64)
+    fractions, exponents = np.frexp(magnitudes)
+    fraction, exponent = np.frexp(magnitudes.max())
+    # `frexp` has fractions from 1/2 up; the exponent of the power of two at or below is one less.
+    top = int(exponent) - int(fraction == 0.5)
+    uniform = (random_bits(seed, np.arange(len(values))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    rounded = exponents - 1 + (uniform < 2 * fractions - 1)
+    states = np.where(magnitudes > 0, top - rounded + 1, 0)
+    return np.where(values < 0, -states, states)
+
+
+def pairs(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The state of each run and its length."""
+    starts = np.flatnonzero(np.diff(states, prepend=states[0] - 1))
+    return states[starts], np.diff(starts, append=len(states))
+
+
+def omega_bits(numbers: np.ndarray) -> int:
+    """Bits of Elias omega for numbers from 1 up."""
+    bits, numbers = len(numbers), numbers.astype(np.int64)
+    while True:
+        numbers = numbers[numbers > 1]
+        if not len(numbers):
+            return bits
+        # Exact below 2^53.
+        numbers = np.frexp(numbers.astype(np.float64))[1].astype(np.int64) - 1
+        bits += int((numbers + 1).sum())
+
+
+def zigzag(states: np.ndarray) -> np.ndarray:
+    """Numbers from 1 up for states, small magnitudes first: as huffwire's Elias codes have them."""
+    states = states.astype(np.int64)
+    return np.where(states >= 0, 2 * states, -2 * states - 1) + 1
+
+
+def from_lowest(states: np.ndarray) -> np.ndarray:
+    """Numbers from 1 up for states in their order: what an index into a table of levels is."""
+    return states.astype(np.int64) - int(states.min()) + 1
+
+
+def baselines(states: np.ndarray) -> dict[str, float]:
+    """Bytes of Elias omega with either numbering, over pairs and over single states."""
+    found = {}
+    values, lengths = pairs(states)
+    runs = omega_bits(lengths)
+    for name, numbering in (("", zigzag), (", by index", from_lowest)):
+        # Numbers of runs from those of all states: the lowest state is that of the tensor either way.
+        found[f"pairs{name}"] = (runs + omega_bits(numbering(values))) / 8
+        found[f"single{name}"] = omega_bits(numbering(states)) / 8
+    return found
