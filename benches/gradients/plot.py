@@ -59,19 +59,23 @@ def draw_sizes(rows: Rows, title: str, path: Path) -> None:
     axes.set_yticks(list(places), [name for name, _ in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.45)
-    axes.set_xlabel("size relative to Elias omega over pairs (dashed), codebooks included; marks beyond 1.45 are left out")
-    figure.suptitle(title, fontsize=9)
+    axes.set_xlabel("size relative to Elias omega over pairs (dashed), codebooks included")
+    figure.suptitle(f"{title}; larger than 1.45: not shown", fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     figure.set_layout_engine("constrained")
     shared.save(figure, path)
 
 
 def draw_speeds(report: Report, path: Path) -> None:
-    """Both directions, the fastest over all gradients."""
+    """Both directions, medians over all gradients."""
     import matplotlib.pyplot as plt
 
     table = evaluate.speed_table(report)
-    rows = [(row[0].partition(": ")[2], float(row[1]), float(row[2])) for row in table.rows if row[0].startswith(evaluate.STANDARD)]
+    rows = [
+        (row[0].partition(": ")[2], float(row[3]), float(row[4]))
+        for row in table.rows
+        if row[0].startswith(evaluate.STANDARD)
+    ]
     figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.42 * len(rows)))
     for offset, colour, name, column in ((-0.19, shared.ENCODE, "encode", 1), (0.19, shared.DECODE, "decode", 2)):
         values = [row[column] for row in rows]
@@ -80,7 +84,7 @@ def draw_speeds(report: Report, path: Path) -> None:
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("10^9 elements a second, one thread, the fastest gradient")
+    axes.set_xlabel("10^9 elements a second, one thread, median over gradients")
     axes.legend(fontsize=8)
     figure.suptitle(f"{evaluate.STANDARD}, {report['cpu']}", fontsize=9)
     figure.set_layout_engine("constrained")

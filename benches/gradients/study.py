@@ -35,8 +35,8 @@ ENVIRONMENT = peers.Environment(
 SEED = 1
 WORKERS = 2
 # Early, in the middle, before the last, the last; the one before it is for drift alone.
-FULL_STEPS, QUICK_STEPS = 100, 24
-FULL_CONVERGENCE, QUICK_CONVERGENCE = 120, 20
+FULL_STEPS, QUICK_STEPS = 300, 40
+FULL_CONVERGENCE, QUICK_CONVERGENCE = 200, 20
 # The networks that show convergence, and what they are trained on.
 CONVERGING = (("vgg", "images", "images"), ("lstm", "sequences", "synthetic"))
 QUICK_GRID = ("QSGD 1, all", evaluate.STANDARD, "QSGD 16, 512", "TernGrad", "natural", "top 1 %", "int8, 512")
