@@ -919,7 +919,13 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn put(&mut self, step: usize, mut symbols: __m512i, lengths: __m512i) {
         let marked = _mm512_movepi8_mask(lengths);
-        if self.often {
+        if matches!(OUTPUT, WORDS | STREAMED) {
+            // Exponents have few: a choice between two ways would cost more than it saves.
+            if marked != 0 {
+                rarely();
+                symbols = self.taking.replace::<OUTPUT>(symbols, marked);
+            }
+        } else if self.often {
             symbols = self.taking.replace::<OUTPUT>(symbols, marked);
         } else if marked != 0 {
             (self.taking, symbols) = replace_rarely::<OUTPUT>(self.taking, symbols, marked);
@@ -1022,6 +1028,10 @@ impl<'a> Lines<'a> {
         }
     }
 }
+
+/// Tells the compiler that a branch is taken rarely.
+#[cold]
+const fn rarely() {}
 
 /// Escapes on their way to the symbols that stand for them.
 #[derive(Clone, Copy)]
