@@ -36,10 +36,10 @@ pub enum Level {
 /// Which resident books are considered for a block, and on what evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
-    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 16, but at least
-    /// 1024 and at most 2048, in runs of 64 spread evenly over the block. [`Level::Max`] looks at one in 8,
-    /// 4096 to 8192, and makes books for exponents from that; other planes that look as if they could be coded
-    /// it counts as a whole.
+    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 64, but at least
+    /// 1024, in runs of 64 spread evenly over the block. [`Level::Max`] looks at one in 8, 4096 to 8192, and
+    /// makes books for exponents from that; other planes that look as if they could be coded it counts on a
+    /// quarter.
     #[default]
     Sample,
     /// The same, priced on the whole block.
@@ -178,7 +178,10 @@ impl Wish<'_> {
     }
 
     fn best_resident(&self, counts: &Counts) -> Option<Plan> {
-        let (number, base) = self.platform.run(|| self.cheapest(counts))?;
+        let (number, base) = self.platform.run(
+            #[inline(always)]
+            || self.cheapest(counts),
+        )?;
         let book = self.set.book(number).ok()?;
         Some(self.coded(book, Source::Resident(number), base, counts, 0))
     }
@@ -197,7 +200,7 @@ impl Wish<'_> {
             price << 16 | u64::from(number) << 8 | u64::from(base)
         };
         let unpacked = |packed: u64| ((packed >> 8) as u8, packed as u8);
-        let mut best = [u64::MAX; FINALISTS];
+        let [mut first, mut second, mut third] = [u64::MAX; FINALISTS];
         for &number in self.candidates {
             let Ok(book) = self.set.book(number) else {
                 continue;
@@ -209,12 +212,14 @@ impl Wish<'_> {
                 Alphabet::Centred => centre.wrapping_sub(book.origin()),
                 Alphabet::Plain { .. } => 0,
             };
-            let mut candidate = packed(self.price(book, base, counts), number, base);
-            for place in &mut best {
-                (*place, candidate) = (candidate.min(*place), candidate.max(*place));
-            }
+            let candidate = packed(self.price(book, base, counts), number, base);
+            // Without a branch, and not in memory.
+            third = third.min(candidate.max(second));
+            second = second.min(candidate.max(first));
+            first = first.min(candidate);
         }
-        let mut winner = best[0];
+        let best = [first, second, third];
+        let mut winner = first;
         if alphabet == Alphabet::Centred {
             for finalist in best.into_iter().filter(|packed| *packed < u64::MAX) {
                 let (number, base) = unpacked(finalist);

@@ -13,7 +13,7 @@ pub(crate) struct SampleSize {
 
 impl SampleSize {
     /// To choose a book by.
-    pub(crate) const CHOICE: Self = Self { one_in: 16, least: 1024, most: 2048 };
+    pub(crate) const CHOICE: Self = Self { one_in: 64, least: 1024, most: 8192 };
     /// To make a book from, of some 20 symbols: what such a book costs more than the best one is some 20
     /// bits for each time that the sample goes into the block.
     pub(crate) const MAKING: Self = Self { one_in: 8, least: 4096, most: 8192 };

@@ -349,7 +349,10 @@ impl Side {
                 let initial = lanes::decode_on(platform, book, states, stream, &mut self.slots)?;
                 stack.put_back(&initial, parsed.lent[index])?;
                 let slots = &self.slots;
-                let zeros_seen = platform.run(|| from_slots(slots, header.base, symbols));
+                let zeros_seen = platform.run(
+                    #[inline(always)]
+                    || from_slots(slots, header.base, symbols),
+                );
                 let escapes_seen = book.lengths().escape_slot().map_or(0, |escape| {
                     bytes::deal(platform, escape, false, slots, escaped, symbols)
                 });

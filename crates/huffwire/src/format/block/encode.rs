@@ -104,6 +104,7 @@ pub(crate) struct BlockEncoder {
     pub(super) escapes: Escapes,
     pub(super) embedded: Vec<Codebook>,
     sample: Vec<u8>,
+    counts: Counts,
 }
 
 impl BlockEncoder {
@@ -119,6 +120,7 @@ impl BlockEncoder {
             escapes: Escapes::default(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
             sample: Vec::new(),
+            counts: Counts::new(),
         }
     }
 
@@ -296,7 +298,8 @@ impl BlockEncoder {
             let drawn =
                 first.and_then(|_| draw_sample(symbols, 1, SampleSize::RESIDUE, &mut self.sample));
             let factor = drawn.map_or(factor, |drawn| (symbols.len() / drawn.len()) as u32);
-            let counts = Counts::of(self.platform, drawn.unwrap_or(symbols), nonzero, factor);
+            let counts = &mut self.counts;
+            counts.count(self.platform, drawn.unwrap_or(symbols), nonzero, factor);
             let later = scheme.planes[index + 1..].iter();
             let later = later.map(|p| packed_bytes(units * usize::from(p.per_unit), p.width));
             let wish = Wish {
@@ -309,11 +312,11 @@ impl BlockEncoder {
                 embed: method.embeds(plane, &candidates[index]),
                 lent: later.sum::<usize>().min(INITIAL_BYTES),
             };
-            let plan = wish.plan(&counts, &mut self.embedded[index]);
+            let plan = wish.plan(counts, &mut self.embedded[index]);
             plans[index] = Some(plan);
             if plane.centred && !self.nonzero.is_empty() {
                 if self.zeros_apart(set, &plan, index) {
-                    apart = counts.zeros() as usize;
+                    apart = self.counts.zeros() as usize;
                     self.compact(count);
                 } else {
                     self.nonzero.clear();

@@ -94,7 +94,10 @@ impl BlockEncoder {
         let (zeros, stream_bytes, escapes) = if plane.centred && !self.nonzero.is_empty() {
             self.slots.resize(symbols.len(), 0);
             let (slots, nonzero) = (&mut self.slots, &self.nonzero);
-            let zeros = self.platform.run(|| to_slots(symbols, nonzero, coded.base, slots));
+            let zeros = self.platform.run(
+                #[inline(always)]
+                || to_slots(symbols, nonzero, coded.base, slots),
+            );
             self.picked.clear();
             // By slot, whether the symbol takes the escape.
             let mut escapes = [false; 256];
