@@ -156,7 +156,10 @@ impl From<Vec<i32>> for StateBuf {
 }
 
 /// A width of states, for code that is the same for both.
-pub(super) trait State: Copy + PartialEq + Default + Into<i32> + 'static {
+pub(super) trait State: Copy + PartialEq + Default + From<i8> + Into<i32> + 'static {
+    /// Room for these, as room for states of some width.
+    fn view_mut(states: &mut [Self]) -> StatesMut<'_>;
+
     /// `None` for a state that needs more room.
     fn narrow(state: i32) -> Option<Self>;
 
@@ -174,6 +177,10 @@ pub(super) trait State: Copy + PartialEq + Default + Into<i32> + 'static {
 }
 
 impl State for i8 {
+    fn view_mut(states: &mut [Self]) -> StatesMut<'_> {
+        states.into()
+    }
+
     #[inline]
     fn narrow(state: i32) -> Option<Self> {
         Self::try_from(state).ok()
@@ -222,6 +229,10 @@ fn word_of(states: &[i8; 8]) -> u64 {
 }
 
 impl State for i32 {
+    fn view_mut(states: &mut [Self]) -> StatesMut<'_> {
+        states.into()
+    }
+
     #[inline]
     fn narrow(state: i32) -> Option<Self> {
         Some(state)
