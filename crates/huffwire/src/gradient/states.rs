@@ -102,7 +102,8 @@ impl StateBuf {
     /// A byte a state if that holds them, else four.
     #[must_use]
     pub fn new(states: Vec<i32>) -> Self {
-        if states.iter().all(|&state| i8::try_from(state).is_ok()) {
+        // Not `all`, which looks at one after the other.
+        if !states.iter().fold(false, |wide, &state| wide | (state != i32::from(state as i8))) {
             Self::I8(states.iter().map(|&state| state as i8).collect())
         } else {
             Self::I32(states)

@@ -24,6 +24,24 @@ impl Default for Linear {
 }
 
 impl Linear {
+    /// One scale for channels of so many elements each, which follow each other (as rows of a weight, or
+    /// filters of a convolution, whose first dimension is the channel).
+    ///
+    /// ```
+    /// use huffwire::gradient::quantize::{Linear, Quantizer};
+    ///
+    /// let quantized = Quantizer::Linear(Linear::per_channel(3))
+    ///     .quantize(&[1.27, -0.5, 0.25, 127.0, 64.0, -1.0], 0)?;
+    /// assert_eq!(quantized.states, vec![127i8, -50, 25, 127, 64, -1].into());
+    /// assert_eq!(quantized.scales.len(), 2);
+    /// # Ok::<(), huffwire::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn per_channel(elements: usize) -> Self {
+        Self { bucket: elements }
+    }
+
+    #[inline(always)]
     pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
         check_bucket(self.bucket)?;
         let mut states = Vec::with_capacity(gradient.len());
@@ -40,6 +58,7 @@ impl Linear {
         Ok((states, scales))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(states.len());
         for (states, scale) in buckets(states, self.bucket, scales, 1)? {

@@ -49,6 +49,7 @@ impl Qsgd {
         check_bucket(self.bucket)
     }
 
+    #[inline(always)]
     pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
         self.check()?;
         let levels = f64::from(self.levels);
@@ -77,6 +78,7 @@ impl Qsgd {
         Ok((states, scales))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         self.check()?;
         let mut values = Vec::with_capacity(states.len());

@@ -1,7 +1,8 @@
 //! Codebooks for bitmaps that both ends hold.
 
 use super::super::super::states::States;
-use super::made::{made, price};
+use super::super::drift::Drift;
+use super::made::{made, only_one, price};
 use super::plane::check_alphabet;
 use super::{BLOCK, Block, MAX_DEPTH};
 use crate::codebook::{Codebook, CodebookId, Lengths};
@@ -78,6 +79,35 @@ impl BitmapBooks {
             made.map(|(lengths, _)| lengths)
         });
         Ok(Self::new(books.collect::<Result<_>>()?))
+    }
+
+    /// What these codebooks cost for some states, beside ones made for them. It looks at all states; so at
+    /// every n-th tensor, as [`Keeper`](super::super::Keeper) does.
+    #[must_use]
+    pub fn drift(&self, states: States<'_>) -> Drift {
+        let fresh_bits = Self::train([states]).map_or(0, |fresh| fresh.bits(states));
+        Drift { spent_bits: self.bits(states), fresh_bits }
+    }
+
+    /// Bits of the planes of some states.
+    fn bits(&self, states: States<'_>) -> u64 {
+        let mut block = Block::default();
+        let mut bits = 0;
+        for start in (0..states.len()).step_by(BLOCK) {
+            block.take(Platform::detect(), states.slice(start, start + BLOCK), self.depth());
+            for (plane, book) in self.books.iter().enumerate() {
+                let counts = Histogram::of(block.plane(plane, self.depth()));
+                bits += match only_one(&counts) {
+                    // It is told.
+                    Some(_) => 8,
+                    None => {
+                        let prices = counts.counts().iter().zip(book.prices());
+                        prices.map(|(count, price)| count * u64::from(*price)).sum()
+                    }
+                };
+            }
+        }
+        bits
     }
 
     fn new(lengths: Vec<Lengths>) -> Self {
