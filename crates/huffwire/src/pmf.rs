@@ -148,8 +148,7 @@ impl Pmf {
     /// symbol costs 0 bits.
     #[must_use]
     pub fn huffman_bits(&self) -> f64 {
-        let lengths = build::huffman_lengths(&self.p);
-        self.p.iter().zip(lengths).map(|(p, length)| p * f64::from(length)).sum()
+        build::huffman_bits(&self.p)
     }
 
     /// Mean code length under a codebook, in bits per symbol, escapes included.

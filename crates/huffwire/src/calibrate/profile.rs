@@ -107,7 +107,8 @@ impl Profile {
                 } else {
                     nonzero.clear();
                 }
-                let counts = Counts::of(platform, &planes[index], nonzero, 1);
+                let mut counts = Counts::new();
+                counts.count(platform, &planes[index], nonzero, 1);
                 counts.add_to(&mut profile.planes[index]);
             }
         }

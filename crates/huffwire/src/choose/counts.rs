@@ -14,9 +14,11 @@ pub(crate) struct Counts {
     /// Occurrences per symbol, going round: whatever the base of a centred book, its slots lie side by side. Elements
     /// that are exact zeros are left out of an exponent plane.
     by_symbol: [u32; 256 + SLOTS],
-    /// The same in 16 bits, if that is enough: tens of books and bases are priced for every block, and
+    /// The same in 16 bits, for [`Counts::is_small`]: tens of books and bases are priced for every block, and
     /// processors multiply and add 16 bits several times as fast.
-    small: Option<[i16; 256 + SLOTS]>,
+    small: [i16; 256 + SLOTS],
+    /// Whether 16 bits are enough.
+    is_small: bool,
     /// Exact zeros in an exponent plane.
     zeros: u32,
     /// All but those.
@@ -28,21 +30,45 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts symbols, of which each one stands for `factor` where they are a sample. `nonzero` is 0 where the
-    /// whole element is an exact zero; empty when there is none.
-    pub(crate) fn of(platform: Platform, symbols: &[u8], nonzero: &[u8], factor: u32) -> Self {
+    /// Nothing counted.
+    pub(crate) const fn new() -> Self {
+        Self {
+            by_symbol: [0; 256 + SLOTS],
+            small: [0; 256 + SLOTS],
+            is_small: true,
+            zeros: 0,
+            nonzero: 0,
+            factor: 1,
+            most: 0,
+        }
+    }
+
+    /// Counts symbols, of which each one stands for `factor` where they are a sample, in place of what was counted
+    /// before. `nonzero` is 0 where the whole element is an exact zero; empty when there is none.
+    pub(crate) fn count(
+        &mut self,
+        platform: Platform,
+        symbols: &[u8],
+        nonzero: &[u8],
+        factor: u32,
+    ) {
         let mut histogram = bytes::histogram(platform, symbols);
-        platform.run(|| {
-            let zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
-            histogram[0] -= zeros;
-            let most = histogram.iter().fold(0, |most, &count| count.max(most));
-            let mut by_symbol = [0; 256 + SLOTS];
-            by_symbol[..256].copy_from_slice(&histogram);
-            by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
-            let small = (symbols.len() <= i16::MAX as usize).then(|| by_symbol.map(|c| c as i16));
-            let nonzero = symbols.len() as u32 - zeros;
-            Self { by_symbol, small, zeros, nonzero, factor, most }
-        })
+        platform.run(
+            #[inline(always)]
+            || {
+                self.zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
+                histogram[0] -= self.zeros;
+                self.most = histogram.iter().fold(0, |most, &count| count.max(most));
+                self.by_symbol[..256].copy_from_slice(&histogram);
+                self.by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
+                self.is_small = symbols.len() <= i16::MAX as usize;
+                for (small, &count) in self.small.iter_mut().zip(&self.by_symbol) {
+                    *small = count as i16;
+                }
+            },
+        );
+        self.nonzero = symbols.len() as u32 - self.zeros;
+        self.factor = factor;
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -110,8 +136,8 @@ impl Counts {
     #[inline(always)]
     fn saved<const N: usize>(&self, from: usize, savings: &[i16; 256]) -> i64 {
         let Some(savings) = savings.first_chunk::<N>() else { return 0 };
-        if let Some(counts) = &self.small {
-            let Some(counts) = counts[from..].first_chunk::<N>() else { return 0 };
+        if self.is_small {
+            let Some(counts) = self.small[from..].first_chunk::<N>() else { return 0 };
             let mut saved = 0i32;
             for i in 0..N {
                 saved += i32::from(counts[i]) * i32::from(savings[i]);
@@ -124,6 +150,14 @@ impl Counts {
             saved += i64::from(counts[i] as i32 * i32::from(savings[i]));
         }
         saved
+    }
+
+    /// Bits by which a book of so many codes looks better than it is, if it was made from these counts and they
+    /// are a sample: its lengths follow the accidents of the sample, to the sample's advantage and to the
+    /// disadvantage of all else, by `1 / (2 ln 2)` bits for each free parameter, twice.
+    pub(crate) fn flattery(&self, codes: usize) -> u64 {
+        let free = codes.saturating_sub(1) as f64;
+        (f64::from(self.factor - 1) * free / std::f64::consts::LN_2) as u64
     }
 
     /// How many symbols take the escape, exact zeros left out.

@@ -8,13 +8,14 @@ mod counts;
 mod sample;
 
 pub(crate) use counts::Counts;
-pub(crate) use sample::draw_sample;
+pub(crate) use sample::{SampleSize, draw_sample};
 
+use crate::bytes;
 use crate::codebook::build::{self, Effort};
 use crate::codebook::{
     Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
 };
-use crate::lanes;
+use crate::lanes::{self, LANES};
 use crate::planes::Plane;
 use crate::planes::pack::packed_bytes;
 use crate::platform::Platform;
@@ -35,9 +36,10 @@ pub enum Level {
 /// Which resident books are considered for a block, and on what evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
-    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 16, but at least
-    /// 1024 and at most 2048, in runs of 64 spread evenly over the block. [`Level::Max`], which pays for every
-    /// byte saved, looks at the whole block instead.
+    /// The cheapest of all books that fit the plane, priced on a sample: one unit in 64, but at least
+    /// 1024, in runs of 64 spread evenly over the block. [`Level::Max`] looks at one in 8, 4096 to 8192, and
+    /// makes books for exponents from that; other planes that look as if they could be coded it counts on a
+    /// quarter.
     #[default]
     Sample,
     /// The same, priced on the whole block.
@@ -96,6 +98,15 @@ impl Plan {
         Self { coding: Coding::Raw, stored: 1 + packed_bytes(symbols, width), saved_bits: 0 }
     }
 
+    pub(crate) const fn is_coded(&self) -> bool {
+        matches!(self.coding, Coding::Coded(_))
+    }
+
+    /// Whether it needs the book that was made for it.
+    pub(crate) const fn embeds(&self) -> bool {
+        matches!(self.coding, Coding::Coded(Coded { source: Source::Embedded, .. }))
+    }
+
     /// Bytes of everything stored for this plane, an upper bound (if the counts were the whole plane's).
     pub(crate) const fn stored(&self) -> usize {
         self.stored
@@ -109,20 +120,30 @@ impl Plan {
 
 /// Whether a plane is so close to noise, by a sample of it, that a book made for it could not pay for
 /// itself: then the rest need not be counted.
+///
+/// Two symbols drawn from a PMF `p` are the same with the probability `Σ p²`, of which the pairs in a sample
+/// give an unbiased estimate, however small the sample. For a PMF near the uniform one of `m` symbols the entropy
+/// lacks `(m Σ p² - 1) / (2 ln 2)` bits; for others this overstates what it lacks, which is much anyway.
 pub(crate) fn is_noise(platform: Platform, symbols: &[u8], width: u8) -> bool {
     let mut sample = Vec::new();
-    let Some(sample) = draw_sample(symbols, 1, &mut sample) else { return false };
-    let counts = Counts::of(platform, sample, &[], 1);
-    let weights = std::array::from_fn::<_, 256, _>(|i| f64::from(counts.by_symbol()[i]));
-    let Some(pmf) = Pmf::from_weights(&weights) else { return false };
-    // Few symbols look less random than many of the same kind (Miller and Madow's correction).
-    let (distinct, total) = (1u32 << width, sample.len() as f64);
-    let bias = f64::from(distinct - 1) / (2.0 * total * std::f64::consts::LN_2);
-    f64::from(width) - pmf.entropy() - bias < NOISE_BITS
+    let sample = draw_sample(symbols, 1, SampleSize::NOISE, &mut sample).unwrap_or(symbols);
+    let pairs = |count: u64| (count * count.saturating_sub(1)) as f64;
+    if sample.len() < 2 {
+        return false;
+    }
+    let histogram = bytes::histogram(platform, sample);
+    let same: f64 = histogram.iter().map(|&count| pairs(u64::from(count))).sum();
+    let same = same / pairs(sample.len() as u64);
+    let lacking = (f64::from(1u32 << width) * same - 1.0) / (2.0 * std::f64::consts::LN_2);
+    lacking < NOISE_BITS
 }
 
-/// Bits per symbol that a book of 256 codes needs to save, in a block of 128 KiB, to pay for itself.
-const NOISE_BITS: f64 = 0.02;
+/// What the entropy must lack at least. The mantissas of a smooth distribution lack 0.03 bits, of which codes of whole
+/// bits get nothing.
+const NOISE_BITS: f64 = 0.05;
+
+/// The share of a block that long codes must save where short ones would do: their kernels are slower.
+const LONG_GAIN: f64 = 0.004;
 
 /// Books whose price is looked at with neighbouring bases, too.
 const FINALISTS: usize = 3;
@@ -157,7 +178,10 @@ impl Wish<'_> {
     }
 
     fn best_resident(&self, counts: &Counts) -> Option<Plan> {
-        let (number, base) = self.platform.run(|| self.cheapest(counts))?;
+        let (number, base) = self.platform.run(
+            #[inline(always)]
+            || self.cheapest(counts),
+        )?;
         let book = self.set.book(number).ok()?;
         Some(self.coded(book, Source::Resident(number), base, counts, 0))
     }
@@ -176,7 +200,7 @@ impl Wish<'_> {
             price << 16 | u64::from(number) << 8 | u64::from(base)
         };
         let unpacked = |packed: u64| ((packed >> 8) as u8, packed as u8);
-        let mut best = [u64::MAX; FINALISTS];
+        let [mut first, mut second, mut third] = [u64::MAX; FINALISTS];
         for &number in self.candidates {
             let Ok(book) = self.set.book(number) else {
                 continue;
@@ -188,12 +212,14 @@ impl Wish<'_> {
                 Alphabet::Centred => centre.wrapping_sub(book.origin()),
                 Alphabet::Plain { .. } => 0,
             };
-            let mut candidate = packed(self.price(book, base, counts), number, base);
-            for place in &mut best {
-                (*place, candidate) = (candidate.min(*place), candidate.max(*place));
-            }
+            let candidate = packed(self.price(book, base, counts), number, base);
+            // Without a branch, and not in memory.
+            third = third.min(candidate.max(second));
+            second = second.min(candidate.max(first));
+            first = first.min(candidate);
         }
-        let mut winner = best[0];
+        let best = [first, second, third];
+        let mut winner = first;
         if alphabet == Alphabet::Centred {
             for finalist in best.into_iter().filter(|packed| *packed < u64::MAX) {
                 let (number, base) = unpacked(finalist);
@@ -247,31 +273,44 @@ impl Wish<'_> {
 
     /// Makes the best book for the counts and prices it, its own bytes included.
     fn make_book(&self, counts: &Counts, embedded: &mut Codebook) -> Option<Plan> {
-        let alphabet = self.plane.alphabet();
         let total = counts.total();
-        // 16-bit states are worth more than long codes when there are few symbols.
-        let limit = if total < 8192 { CodeLimit::Short } else { CodeLimit::Long };
-        let mut weights: Vec<f64> = counts.by_symbol().iter().map(|&c| f64::from(c)).collect();
-        let built = match alphabet {
-            Alphabet::Centred => {
-                weights.push(f64::from(counts.zeros()));
-                build::centred(&Pmf::from_weights(&weights)?, limit, Effort::Quick).ok()?
-            }
+        let mut weights = [0.0; 257];
+        for (weight, &count) in weights.iter_mut().zip(counts.by_symbol()) {
+            *weight = f64::from(count);
+        }
+        weights[256] = f64::from(counts.zeros());
+        let alphabet = self.plane.alphabet();
+        let pmf = match alphabet {
+            Alphabet::Centred => Pmf::from_weights(&weights)?,
             Alphabet::Plain { width } => {
-                weights.truncate(1 << width);
-                let pmf = Pmf::from_weights(&weights)?;
-                let gain = (f64::from(width) - pmf.entropy()) * total as f64 / 8.0;
+                let pmf = Pmf::from_weights(&weights[..1 << width])?;
                 // Not worth building when even Shannon would not pay for states and lengths.
-                if gain < (lanes::states_bytes(limit) + 64) as f64 {
+                let gain = (f64::from(width) - pmf.entropy()) * total as f64 / 8.0;
+                if gain < (lanes::states_bytes(CodeLimit::Short) - self.lent + 64) as f64 {
                     return None;
                 }
-                build::plain(&pmf, width, limit, Effort::Quick).ok()?
+                pmf
             }
         };
+        let build = |limit| match alphabet {
+            Alphabet::Centred => build::centred(&pmf, limit, Effort::Quick).ok(),
+            Alphabet::Plain { width } => build::plain(&pmf, width, limit, Effort::Quick).ok(),
+        };
+        let mut built = build(CodeLimit::Short)?;
+        let lost = built.bits - built.huffman_bits;
+        if lost > LONG_GAIN * (built.bits + self.residue_bits as f64)
+            && let Some(long) = build(CodeLimit::Long)
+            // The states of long codes are longer, too.
+            && (built.bits - long.bits) * total as f64 / 8.0 > LANES as f64
+        {
+            built = long;
+        }
         embedded.rebuild(built.lengths);
         let mut bytes = [0; crate::codebook::MAX_LENGTHS_BYTES];
         let book_bytes = built.lengths.write_to(&mut bytes);
-        Some(self.coded(embedded, Source::Embedded, built.base, counts, book_bytes))
+        let mut plan = self.coded(embedded, Source::Embedded, built.base, counts, book_bytes);
+        plan.stored += counts.flattery(built.lengths.codes()) as usize / 8;
+        Some(plan)
     }
 }
 

@@ -3,21 +3,42 @@
 /// Units in a run of a sample.
 const RUN: usize = 64;
 
-/// How many runs of a block of so many units are looked at.
-const fn sample_runs(units: usize) -> usize {
-    let sample = units / 16;
-    let sample = if sample < 1024 { 1024 } else { sample };
-    if sample > 2048 { 2048 / RUN } else { sample / RUN }
+/// How many units are looked at: one in so many, but no fewer and no more than so many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SampleSize {
+    one_in: usize,
+    least: usize,
+    most: usize,
+}
+
+impl SampleSize {
+    /// To choose a book by.
+    pub(crate) const CHOICE: Self = Self { one_in: 64, least: 1024, most: 8192 };
+    /// To make a book from, of some 20 symbols: what such a book costs more than the best one is some 20
+    /// bits for each time that the sample goes into the block.
+    pub(crate) const MAKING: Self = Self { one_in: 8, least: 4096, most: 8192 };
+    /// To make a book of up to 256 symbols from, which costs 180 bits for each time that the sample goes into the
+    /// block.
+    pub(crate) const RESIDUE: Self = Self { one_in: 4, least: 16384, most: 65536 };
+    /// To tell noise from what can be coded.
+    pub(super) const NOISE: Self = Self { one_in: 16, least: 4096, most: 4096 };
+
+    const fn runs(self, units: usize) -> usize {
+        let sample = units / self.one_in;
+        let sample = if sample < self.least { self.least } else { sample };
+        if sample > self.most { self.most / RUN } else { sample / RUN }
+    }
 }
 
 /// Draws the sample of a block: runs of 64 units, spread evenly. `None` when that were the block, or nearly.
 pub(crate) fn draw_sample<'a>(
     bytes: &[u8],
     unit_bytes: usize,
+    size: SampleSize,
     sample: &'a mut Vec<u8>,
 ) -> Option<&'a [u8]> {
     let runs = bytes.len() / unit_bytes / RUN;
-    let wanted = sample_runs(bytes.len() / unit_bytes);
+    let wanted = size.runs(bytes.len() / unit_bytes);
     if runs < 2 * wanted {
         return None;
     }

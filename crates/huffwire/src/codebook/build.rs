@@ -10,6 +10,9 @@
 //! Which symbols get a code of their own and which share the escape is decided by cost: some
 //! optimum gives codes to the k most probable symbols, so every k is priced.
 
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
 use super::lengths::{
     Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, WINDOW, ZERO_SLOT,
 };
@@ -66,11 +69,36 @@ pub fn limited_lengths(weights: &[f64], limit: u8) -> Option<Vec<u8>> {
     Some(lengths)
 }
 
+/// Bits per symbol of an unrestricted Huffman code times the sum of the weights: every inner node of its tree adds
+/// its weight.
+#[must_use]
+pub fn huffman_bits(weights: &[f64]) -> f64 {
+    let positive = weights.iter().filter(|&&weight| weight > 0.0);
+    let mut leaves: Vec<u64> = positive.map(|weight| weight.to_bits()).collect();
+    // Positive numbers are in the order of their bits.
+    leaves.sort_unstable();
+    let mut leaves = leaves.into_iter().map(f64::from_bits).peekable();
+    let mut inner = VecDeque::with_capacity(leaves.len());
+    let mut bits = 0.0;
+    loop {
+        let mut lightest = || match (leaves.peek(), inner.front()) {
+            (Some(leaf), Some(node)) if leaf > node => inner.pop_front(),
+            (None, _) => inner.pop_front(),
+            _ => leaves.next(),
+        };
+        let (Some(a), Some(b)) = (lightest(), lightest()) else { return bits };
+        bits += a + b;
+        inner.push_back(a + b);
+    }
+}
+
 /// Symbols of positive weight, lightest first; ties by symbol, so that the result is unique.
 fn ascending(weights: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..weights.len()).filter(|&s| weights[s] > 0.0).collect();
-    order.sort_by(|&a, &b| weights[a].total_cmp(&weights[b]).then(b.cmp(&a)));
-    order
+    let weights = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
+    // Positive numbers are in the order of their bits.
+    let mut order: Vec<_> = weights.map(|(s, weight)| (weight.to_bits(), Reverse(s))).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, Reverse(symbol))| symbol).collect()
 }
 
 /// Package-merge over weights in ascending order.
@@ -78,38 +106,40 @@ fn ascending(weights: &[f64]) -> Vec<usize> {
 /// Level by level, from the longest codes to the shortest, pairs of neighbours of the last list
 /// become packages and are merged with the leaves. The first `2n - 2` items of the final list are
 /// the optimum; a symbol's length is the number of lists in which its leaf is among those taken.
-/// Only "leaf or package" needs remembering, because both are taken in order.
+/// Only "leaf or package" needs remembering, because both are taken in order: by leaf, how many packages
+/// lie before it.
 fn package_merge(sorted: &[f64], limit: u8) -> Option<Vec<u8>> {
     let n = sorted.len();
     if n < 2 || n > 1 << limit {
         return None;
     }
-    let mut levels: Vec<Vec<bool>> = Vec::with_capacity(usize::from(limit));
-    let mut list: Vec<f64> = Vec::new();
-    for _ in 0..limit {
-        let packages: Vec<f64> = list.chunks_exact(2).map(|pair| pair[0] + pair[1]).collect();
-        let mut merged = Vec::with_capacity(n + packages.len());
-        let mut is_leaf = Vec::with_capacity(n + packages.len());
-        let (mut leaf, mut package) = (0, 0);
-        while leaf < n || package < packages.len() {
-            let take_leaf =
-                package == packages.len() || (leaf < n && sorted[leaf] <= packages[package]);
-            is_leaf.push(take_leaf);
-            if take_leaf {
-                merged.push(sorted[leaf]);
-                leaf += 1;
-            } else {
-                merged.push(packages[package]);
+    let mut places: Vec<u16> = vec![0; n * usize::from(limit)];
+    let mut list: Vec<f64> = Vec::with_capacity(2 * n);
+    let mut packages: Vec<f64> = Vec::with_capacity(n + 1);
+    for places in places.chunks_exact_mut(n) {
+        packages.clear();
+        packages.extend(list.as_chunks::<2>().0.iter().map(|[a, b]| a + b));
+        // What ends the packages, so that no leaf has to ask whether there is one.
+        packages.push(f64::INFINITY);
+        list.clear();
+        let mut package = 0;
+        for (&leaf, place) in sorted.iter().zip(places) {
+            while packages[package] < leaf {
+                list.push(packages[package]);
                 package += 1;
             }
+            *place = package as u16;
+            list.push(leaf);
         }
-        list = merged;
-        levels.push(is_leaf);
+        list.extend_from_slice(&packages[package..packages.len() - 1]);
     }
     let mut lengths = vec![0; n];
     let mut taken = 2 * n - 2;
-    for is_leaf in levels.iter().rev() {
-        let leaves = is_leaf[..taken].iter().filter(|&&leaf| leaf).count();
+    for places in places.chunks_exact(n).rev() {
+        // Leaf `i` lies behind `i` leaves and so many packages.
+        let places = places.iter().enumerate();
+        let leaves = places.take_while(|(leaf, package)| leaf + usize::from(**package) < taken);
+        let leaves = leaves.count();
         for length in &mut lengths[..leaves] {
             *length += 1;
         }
@@ -126,12 +156,22 @@ fn package_merge(sorted: &[f64], limit: u8) -> Option<Vec<u8>> {
 /// sequence: place the symbols in order, and price every (length, symbols placed, space used in
 /// 256ths). The rule then is a condition on one transition: on leaving length 6, at least 192/256
 /// must be in use.
+///
+/// That is a quarter of a million steps, which are not needed where the best of all codes of at most 8 bits
+/// happens to keep the rule: nothing that keeps it can be better.
 fn narrow_lengths(descending: &[f64]) -> Option<Vec<u8>> {
     const LIMIT: usize = 8;
     const SPACE: usize = 1 << LIMIT;
     let n = descending.len();
     if !(2..=64).contains(&n) {
         return None;
+    }
+    let ascending: Vec<f64> = descending.iter().rev().copied().collect();
+    let mut lengths = package_merge(&ascending, LIMIT as u8)?;
+    lengths.reverse();
+    let long = lengths.iter().filter(|&&length| length > 6);
+    if long.map(|length| SPACE >> length).sum::<usize>() <= SPACE / 4 {
+        return Some(lengths);
     }
     let state = |placed: usize, used: usize| placed * (SPACE + 1) + used;
     let mut cost = vec![f64::INFINITY; (n + 1) * (SPACE + 1)];
@@ -179,7 +219,7 @@ fn narrow_lengths(descending: &[f64]) -> Option<Vec<u8>> {
 pub enum Effort {
     /// Price every number of escaped symbols: for books that are kept.
     Exhaustive,
-    /// Price a handful: for books made while a block waits.
+    /// One number, by a rule of thumb: for books made while a block waits.
     Quick,
 }
 
@@ -267,11 +307,17 @@ pub fn centred(pmf: &Pmf, limit: CodeLimit, effort: Effort) -> Result<Built> {
 /// the one that has the mode nearest to its middle.
 fn best_window(exponents: &[f64]) -> usize {
     let mode = (0..256).max_by(|&a, &b| exponents[a].total_cmp(&exponents[b])).unwrap_or(0);
-    let mass = |start: usize| (0..WINDOW).map(|slot| exponents[(start + slot) % 256]).sum::<f64>();
+    // Masses before an exponent, going round once more: a window is the difference of two.
+    let mut before = [0.0; 256 + WINDOW + 1];
+    for i in 0..256 + WINDOW {
+        before[i + 1] = before[i] + exponents[i % 256];
+    }
+    let mass = |start: usize| before[start + WINDOW] - before[start];
     // From the middle outwards; a rival must win by more than rounding noise.
-    let middle = mode + 256 - WINDOW / 2;
-    let starts = (0..WINDOW / 2).flat_map(|d| [middle - d, middle + d]).map(|start| start % 256);
-    let mut best = (middle % 256, mass(middle));
+    let middle = (mode + 256 - WINDOW / 2) % 256;
+    let starts =
+        (0..WINDOW / 2).flat_map(|d| [middle + 256 - d, middle + d]).map(|start| start % 256);
+    let mut best = (middle, mass(middle));
     for start in starts {
         let candidate = mass(start);
         if candidate > best.1 + 1e-9 {
@@ -312,6 +358,7 @@ fn best_code(
         let k = k.max(least).min(all);
         let mut chosen: Vec<usize> = heaviest_first[..k].to_vec();
         if zero && !chosen.contains(&WINDOW) {
+            // Lighter than all before it, hence still in order.
             chosen.pop();
             chosen.push(WINDOW);
         }
@@ -324,9 +371,9 @@ fn best_code(
         if needs_escape {
             // An escape that was never seen must still have a code; the smallest weight gets it
             // one of the longest.
-            items.push((None, escaped.max(f64::MIN_POSITIVE)));
+            let escaped = escaped.max(f64::MIN_POSITIVE);
+            items.insert(items.partition_point(|item| item.1 > escaped), (None, escaped));
         }
-        items.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let descending: Vec<f64> = items.iter().map(|item| item.1).collect();
         let lengths = if narrow {
             narrow_lengths(&descending)
@@ -364,13 +411,12 @@ fn direct_counts(
     if effort == Effort::Exhaustive {
         return (1..=all).collect();
     }
+    // A code of its own costs a symbol of probability `p` at most `limit` bits, and all others the code space
+    // `2^-limit`, worth `2^-limit / ln 2` bits; by the escape it costs some `limit + 8` bits. They are
+    // equal near `p = 2^-limit / 5`.
     let total: f64 = weights.iter().sum();
-    let at_least = |p: f64| heaviest_first.iter().filter(|&&i| weights[i] >= p * total).count();
-    let smallest = 0.5f64.powi(i32::from(limit.bits()));
-    let mut counts = vec![all, at_least(smallest), at_least(smallest / 4.0)];
-    counts.retain(|&k| k > 0);
-    counts.dedup();
-    counts
+    let least = total * 0.5f64.powi(i32::from(limit.bits()) + 2);
+    vec![heaviest_first.iter().filter(|&&i| weights[i] >= least).count().max(1).min(all)]
 }
 
 #[cfg(test)]
@@ -414,6 +460,7 @@ mod tests {
             let limited = limited_lengths(&w, 30).unwrap();
             let free = huffman_lengths(&w);
             assert!((cost(&w, &limited) - cost(&w, &free)).abs() < 1e-9, "{n}");
+            assert!((huffman_bits(&w) - cost(&w, &free)).abs() < 1e-9, "{n}");
             assert_eq!(kraft(&limited), 1.0);
         }
     }

@@ -182,9 +182,9 @@ pub(super) const E3M2: &[Shape] = &[
     Shape { about: "headroom 0.5, tau 0.8", lengths: plain(5, CodeLimit::Short, 0, &[8,8,8,8,8,8,8,8,8,7,8,7,7,6,6,6,6,5,6,6,5,5,5,5,4,4,4,4,4,4,4,2], 0) },
     // headroom 1, tau 0.1: 4.395 bits, 0.04 % over unrestricted Huffman.
     Shape { about: "headroom 1, tau 0.1", lengths: plain(5, CodeLimit::Short, 0, &[8,8,8,8,8,8,8,8,8,7,8,7,7,6,6,6,6,5,5,5,5,4,4,4,4,3,4,4,4,4,4,4], 0) },
-    // headroom 1, tau 0.8: 4.418 bits, -0.00 % over unrestricted Huffman.
+    // headroom 1, tau 0.8: 4.418 bits, 0.00 % over unrestricted Huffman.
     Shape { about: "headroom 1, tau 0.8", lengths: plain(5, CodeLimit::Short, 0, &[8,8,8,8,8,8,8,8,7,7,7,7,6,6,6,6,5,5,5,5,5,4,4,4,4,4,4,4,4,4,5,3], 0) },
-    // headroom 1.5, tau 0.1: 4.473 bits, -0.00 % over unrestricted Huffman.
+    // headroom 1.5, tau 0.1: 4.473 bits, 0.00 % over unrestricted Huffman.
     Shape { about: "headroom 1.5, tau 0.1", lengths: plain(5, CodeLimit::Short, 0, &[8,8,8,8,8,8,8,8,7,6,7,7,6,6,6,6,5,5,5,5,4,4,4,4,3,3,4,4,4,5,6,7], 0) },
     // headroom 1.5, tau 0.8: 4.612 bits, 0.00 % over unrestricted Huffman.
     Shape { about: "headroom 1.5, tau 0.8", lengths: plain(5, CodeLimit::Short, 0, &[8,7,7,7,7,7,8,7,7,6,6,6,6,5,6,6,5,5,5,5,4,4,4,4,4,4,4,5,4,4,5,4], 0) },
@@ -219,7 +219,7 @@ pub(super) const E2M3: &[Shape] = &[
     Shape { about: "headroom 1.5, tau 0.8", lengths: plain(5, CodeLimit::Short, 0, &[6,4,4,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,5,6,5,5,5,6,6,6,6,4], 0) },
     // headroom 2, tau 0.1: 4.726 bits, 0.25 % over unrestricted Huffman.
     Shape { about: "headroom 2, tau 0.1", lengths: plain(5, CodeLimit::Short, 0, &[5,4,4,4,4,4,4,5,4,5,5,5,5,5,5,5,5,4,5,5,5,6,6,6,6,7,7,8,8,8], 8) },
-    // headroom 2, tau 0.8: 4.828 bits, 0.00 % over unrestricted Huffman.
+    // headroom 2, tau 0.8: 4.828 bits, -0.00 % over unrestricted Huffman.
     Shape { about: "headroom 2, tau 0.8", lengths: plain(5, CodeLimit::Short, 0, &[5,4,4,4,4,4,4,4,5,5,5,5,5,5,5,6,5,5,5,5,5,6,6,6,6,6,6,7,7,7,7,6], 0) },
     // headroom 2.5, tau 0.1: 4.404 bits, 0.14 % over unrestricted Huffman.
     Shape { about: "headroom 2.5, tau 0.1", lengths: plain(5, CodeLimit::Short, 0, &[5,4,4,4,4,4,4,4,4,4,4,4,5,5,5,5,5,5,5,6,6,7,7,8,8,8], 8) },

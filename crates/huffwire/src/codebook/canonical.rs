@@ -1,6 +1,6 @@
 //! Canonical codes, and the tables that coders look symbols up in.
 
-use super::lengths::{CodeLimit, Lengths};
+use super::lengths::{CodeLimit, ESCAPE_RAW_BITS, Lengths};
 use super::long_tables::LongTables;
 use super::tables::Tables;
 
@@ -55,55 +55,55 @@ impl Codebook {
 
     /// Makes this the codebook of other lengths, in the memory it already has.
     pub(crate) fn rebuild(&mut self, lengths: Lengths) {
-        let limit = lengths.limit().bits();
-        let escape_slot = lengths.escape_slot();
-        let length_of = |slot: u8| match lengths.by_slot[usize::from(slot)] {
-            _ if Some(slot) == escape_slot => lengths.escape(),
-            length => length,
-        };
         self.lengths = lengths;
-        self.encode = [0; 256];
-        self.decode.clear();
-        let last = (lengths.alphabet().slots() - 1) as u8;
-        // Slots by length, those of the same length as they are.
-        let mut ends = [0; 13];
-        for slot in 0..=last {
-            ends[usize::from(length_of(slot))] += 1;
+        let slots = lengths.alphabet().slots();
+        let escape_slot = lengths.escape_slot().map(usize::from);
+        // The length of the code that a slot has, the escape's included.
+        let mut by_slot = lengths.by_slot;
+        if let Some(slot) = escape_slot {
+            by_slot[slot] = lengths.escape();
         }
-        let without = std::mem::take(&mut ends[0]);
-        for length in 1..ends.len() {
-            ends[length] += ends[length - 1];
-        }
-        let mut order = [0; 256];
-        let order = &mut order[..usize::from(last) + 1 - without];
-        for slot in (0..=last).rev().filter(|&slot| length_of(slot) > 0) {
-            let end = &mut ends[usize::from(length_of(slot))];
-            *end -= 1;
-            order[*end] = slot;
-        }
-        for &slot in &*order {
-            // A code of `length` bits owns every window that begins with it.
-            let length = length_of(slot);
-            let code = (self.decode.len() >> (limit - length)) as u16;
-            self.encode[usize::from(slot)] = u16::from(length) << 12 | code;
-            let windows = self.decode.len() + (1 << (limit - length));
-            self.decode.resize(windows, 1 << (8 + length) | u32::from(slot));
-        }
-        for (slot, price) in (0..=u8::MAX).zip(&mut self.prices) {
-            *price = lengths.bits(slot) as u8;
-        }
-        self.escaped = i16::from(self.prices[255]);
-        self.savings = self.prices.map(|price| self.escaped - i16::from(price));
-        self.origin = lengths.origin();
-        if let Some(escape_slot) = escape_slot {
-            let escape = self.encode[usize::from(escape_slot)];
-            for slot in 0..=last {
-                if self.encode[usize::from(slot)] == 0 {
-                    self.encode[usize::from(slot)] = escape;
-                }
+        let (order, codes) = in_order(&by_slot);
+        self.fill(&by_slot, &order[..codes]);
+        if let Some(slot) = escape_slot {
+            let escape = self.encode[slot];
+            for entry in &mut self.encode[..slots] {
+                *entry = if *entry == 0 { escape } else { *entry };
             }
         }
-        self.make_tables(order);
+
+        let through_escape = lengths.escape() + ESCAPE_RAW_BITS as u8;
+        let symbols = lengths.alphabet().symbols();
+        self.prices = [through_escape; 256];
+        for (price, &length) in self.prices.iter_mut().zip(&lengths.by_slot[..symbols]) {
+            *price = if length > 0 { length } else { through_escape };
+        }
+        self.escaped = i16::from(self.prices[255]);
+        let escaped = self.escaped;
+        self.savings = self.prices.map(|price| escaped - i16::from(price));
+        self.origin = lengths.origin();
+        self.make_tables(&order[..codes]);
+    }
+
+    /// Fills the tables from slots in the order of their codes: a code of `length` bits owns every window that
+    /// begins with it.
+    fn fill(&mut self, by_slot: &[u8; 256], order: &[u8]) {
+        let limit = self.lengths.limit().bits();
+        self.encode = [0; 256];
+        self.decode.resize(1 << limit, 0);
+        let mut windows = 0;
+        for &slot in order {
+            let length = by_slot[usize::from(slot)];
+            let code = (windows >> (limit - length)) as u16;
+            self.encode[usize::from(slot)] = u16::from(length) << 12 | code;
+            let end = windows + (1 << (limit - length));
+            let entry = 1 << (8 + length) | u32::from(slot);
+            // A complete code fills the table, and not more.
+            for window in &mut self.decode[windows..end] {
+                *window = entry;
+            }
+            windows = end;
+        }
     }
 
     fn make_tables(&mut self, order: &[u8]) {
@@ -183,6 +183,28 @@ impl Codebook {
     pub const fn limit(&self) -> CodeLimit {
         self.lengths.limit()
     }
+}
+
+/// Slots with a code in canonical order, by length, then by slot; and how many there are. Those without lie behind
+/// them.
+fn in_order(by_slot: &[u8; 256]) -> ([u8; 256], usize) {
+    let mut places = [0usize; 16];
+    for &length in by_slot {
+        places[usize::from(length % 16)] += 1;
+    }
+    let codes = 256 - places[0];
+    let mut next = 0;
+    for place in &mut places[1..] {
+        next += std::mem::replace(place, next);
+    }
+    places[0] = codes;
+    let mut order = [0; 256];
+    for (slot, &length) in (0..=u8::MAX).zip(by_slot) {
+        let place = &mut places[usize::from(length % 16)];
+        order[*place] = slot;
+        *place += 1;
+    }
+    (order, codes)
 }
 
 #[cfg(test)]

@@ -248,6 +248,13 @@ impl Lengths {
         &self.by_slot[..self.alphabet.symbols()]
     }
 
+    /// How many codes there are.
+    pub(crate) fn codes(&self) -> usize {
+        let in_slots = self.by_slot.iter().filter(|&&length| length > 0).count();
+        // Elsewhere the escape has a slot among the others.
+        in_slots + usize::from(self.escape > 0 && self.alphabet != Alphabet::Centred)
+    }
+
     /// Length of the escape code; 0 when there is none.
     #[must_use]
     pub const fn escape(&self) -> u8 {

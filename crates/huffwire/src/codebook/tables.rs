@@ -26,14 +26,15 @@ impl Tables {
     /// From the tables of a book: codes by slot, slots and lengths by window.
     pub(crate) fn new(lengths: &Lengths, encode: &[u16; 256], decode: &[u32; 256]) -> Self {
         // The slots of escape and zero are no ordinary ones, and neither are those that take the escape.
-        let mark = |slot: u8| if lengths.direct(slot) == 0 { MARK } else { 0 };
-        let mut by_slot = [0; 256];
-        for ((slot, length), entry) in (0..=u8::MAX).zip(&mut by_slot).zip(encode) {
-            *length = (entry >> 12) as u8 | mark(slot);
+        let mut by_slot = [MARK; 256];
+        for (marked, &length) in by_slot.iter_mut().zip(lengths.direct_lengths()) {
+            *marked = if length == 0 { MARK } else { 0 };
+        }
+        for (marked, entry) in by_slot.iter_mut().zip(encode) {
+            *marked |= (entry >> 12) as u8;
         }
         let mut window_slots = decode.map(|entry| entry as u8);
-        let mut window_lengths =
-            decode.map(|entry| (entry >> 8).trailing_zeros() as u8 | mark(entry as u8));
+        let mut window_lengths = window_slots.map(|slot| by_slot[usize::from(slot)]);
         // Codes are sorted by length: if this one has at most 6 bits, so have all below it.
         let halved = decode[0xbf] >> 8 <= 1 << 6;
         if halved {

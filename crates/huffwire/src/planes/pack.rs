@@ -13,13 +13,13 @@ pub(crate) const fn packed_bytes(count: usize, width: u8) -> usize {
 macro_rules! with_constant_width {
     ($platform:expr, $function:ident, $width:expr, $($argument:expr),*) => {
         match $width {
-                2 => $platform.run(|| $function::<2>($($argument),*)),
-            3 => $platform.run(|| $function::<3>($($argument),*)),
-            4 => $platform.run(|| $function::<4>($($argument),*)),
-            5 => $platform.run(|| $function::<5>($($argument),*)),
-            6 => $platform.run(|| $function::<6>($($argument),*)),
-            7 => $platform.run(|| $function::<7>($($argument),*)),
-            _ => $platform.run(|| $function::<8>($($argument),*)),
+                2 => $platform.run(#[inline(always)] || $function::<2>($($argument),*)),
+            3 => $platform.run(#[inline(always)] || $function::<3>($($argument),*)),
+            4 => $platform.run(#[inline(always)] || $function::<4>($($argument),*)),
+            5 => $platform.run(#[inline(always)] || $function::<5>($($argument),*)),
+            6 => $platform.run(#[inline(always)] || $function::<6>($($argument),*)),
+            7 => $platform.run(#[inline(always)] || $function::<7>($($argument),*)),
+            _ => $platform.run(#[inline(always)] || $function::<8>($($argument),*)),
         }
     };
 }

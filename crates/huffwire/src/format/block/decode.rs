@@ -1,6 +1,6 @@
 //! A block to elements: the place where hostile bytes meet the coder.
 
-use super::read::Scratch;
+use super::read::{Scratch, decode_in_one_pass, decode_two_in_one_pass};
 use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, WHAT};
 use crate::bytes;
 use crate::choose::Source;
@@ -8,7 +8,7 @@ use crate::codebook::{Alphabet, Codebook, CodebookSet, Lengths, ZERO_SLOT};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
-use crate::lanes::{self, INITIAL_BYTES};
+use crate::lanes::{self, INITIAL_BYTES, Reading};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{Layout, MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
@@ -18,21 +18,37 @@ use crate::platform::Platform;
 pub(super) enum PlaneHeader {
     Raw,
     Constant(u8),
-    Coded { source: Source, base: u8, zeros: usize, stream: usize, escapes: usize },
+    Coded(CodedHeader),
+}
+
+/// Header of a coded plane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CodedHeader {
+    pub(super) source: Source,
+    pub(super) base: u8,
+    pub(super) zeros: usize,
+    pub(super) stream: usize,
+    pub(super) escapes: usize,
 }
 
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockDecoder {
-    pub(super) platform: Platform,
+    platform: Platform,
+    /// Of two blocks that are decoded side by side.
+    sides: [Side; 2],
+    scratch: Scratch,
+}
+
+/// The memory for a block.
+#[derive(Debug)]
+pub(super) struct Side {
     planes: Vec<Vec<u8>>,
     /// Slots of the exponents: they tell where the exact zeros are.
     slots: Vec<u8>,
-    residue_slots: Vec<u8>,
     compacted: Vec<u8>,
     payload: Vec<u8>,
-    embedded: Vec<Codebook>,
-    pub(super) scratch: Scratch,
+    pub(super) embedded: Vec<Codebook>,
 }
 
 /// A block whose header was read and whose payload has the right size.
@@ -49,16 +65,7 @@ pub(super) struct Parsed<'a> {
 
 impl BlockDecoder {
     pub(crate) fn new(platform: Platform) -> Self {
-        Self {
-            platform,
-            planes: vec![Vec::new(); MAX_PLANES],
-            slots: Vec::new(),
-            residue_slots: Vec::new(),
-            compacted: Vec::new(),
-            payload: Vec::new(),
-            embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
-            scratch: Scratch::default(),
-        }
+        Self { platform, sides: [Side::new(), Side::new()], scratch: Scratch::default() }
     }
 
     /// Decodes a block of exactly `out.len()` bytes of elements, whole units, at most 1 MiB. The
@@ -76,15 +83,16 @@ impl BlockDecoder {
             out.copy_from_slice(verbatim);
             return Ok(());
         }
-        let parsed = self.parse(set, element, block, out.len())?;
-        match parsed.one_pass(set) {
-            Some(pass) => self.decode_in_one_pass(pass, streaming, out),
-            None => self.decode_whole(set, &parsed, out),
+        let Self { platform, sides: [side, _], scratch } = self;
+        let parsed = side.parse(set, element, block, out.len())?;
+        match parsed.one_pass(set, &side.embedded) {
+            Some(pass) => decode_in_one_pass(*platform, pass, streaming, scratch, out),
+            None => side.decode_whole(*platform, set, &parsed, out),
         }
     }
 
-    /// Decodes two blocks side by side, if both can be decoded in one pass; else one after the other. An
-    /// error tells which block it is about.
+    /// Decodes two blocks, side by side if they are alike; else one after the other. An error tells which
+    /// block it is about.
     pub(crate) fn decode_two(
         &mut self,
         set: &CodebookSet,
@@ -93,23 +101,56 @@ impl BlockDecoder {
         streaming: bool,
         [first, second]: [&mut [u8]; 2],
     ) -> std::result::Result<(), (usize, Error)> {
-        if first.len() == second.len()
-            && let (Ok(None), Ok(None)) =
-                (verbatim(blocks[0], first.len()), verbatim(blocks[1], second.len()))
-            && let Ok(a) = self.parse(set, element, blocks[0], first.len())
-            && let Some(a) = a.one_pass(set)
-            && let Ok(b) = self.parse(set, element, blocks[1], second.len())
-            && let Some(b) = b.one_pass(set)
-        {
-            // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
-            // blocks are decoded one after the other.
-            let outs = [&mut *first, &mut *second];
-            if self.decode_two_in_one_pass([a, b], streaming, outs).is_ok() {
-                return Ok(());
-            }
+        // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
+        // blocks are decoded one after the other.
+        let outs = [&mut *first, &mut *second];
+        if let Some(Ok(())) = self.decode_side_by_side(set, element, blocks, streaming, outs) {
+            return Ok(());
         }
         self.decode(set, element, blocks[0], streaming, first).map_err(|error| (0, error))?;
         self.decode(set, element, blocks[1], streaming, second).map_err(|error| (1, error))
+    }
+
+    /// `None` when the blocks are not alike, or something is wrong with a header.
+    fn decode_side_by_side(
+        &mut self,
+        set: &CodebookSet,
+        element: ElementType,
+        blocks: [&[u8]; 2],
+        streaming: bool,
+        outs: [&mut [u8]; 2],
+    ) -> Option<Result<()>> {
+        let size = outs[0].len();
+        let alike = size == outs[1].len()
+            && blocks.iter().all(|block| matches!(verbatim(block, size), Ok(None)));
+        if !alike {
+            return None;
+        }
+        let Self { platform, sides: [a, b], scratch } = self;
+        let parsed_a = a.parse(set, element, blocks[0], size).ok()?;
+        let parsed_b = b.parse(set, element, blocks[1], size).ok()?;
+        let passes = (parsed_a.one_pass(set, &a.embedded), parsed_b.one_pass(set, &b.embedded));
+        Some(match passes {
+            (Some(a), Some(b)) => {
+                decode_two_in_one_pass(*platform, [a, b], streaming, scratch, outs)
+            }
+            (None, None) => {
+                Side::decode_two_whole(*platform, set, [a, b], [&parsed_a, &parsed_b], outs)
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Side {
+    pub(super) fn new() -> Self {
+        Self {
+            planes: vec![Vec::new(); MAX_PLANES],
+            slots: Vec::new(),
+            compacted: Vec::new(),
+            payload: Vec::new(),
+            embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
+        }
     }
 
     /// Reads the headers; finds out where the payload of each plane is.
@@ -141,10 +182,10 @@ impl BlockDecoder {
             let size = match headers[index] {
                 PlaneHeader::Raw => packed_bytes(parsed.symbols(plane, index), plane.width),
                 PlaneHeader::Constant(_) => 0,
-                PlaneHeader::Coded { source, stream, escapes, .. } => {
+                PlaneHeader::Coded(CodedHeader { source, stream, escapes, .. }) => {
                     parsed.lent[index] = stacked.min(INITIAL_BYTES);
                     stacked -= parsed.lent[index];
-                    let limit = self.book(set, source, index)?.limit();
+                    let limit = book(set, &self.embedded, source, index)?.limit();
                     lanes::states_bytes(limit).saturating_add(stream).saturating_add(escapes)
                 }
             };
@@ -157,44 +198,70 @@ impl BlockDecoder {
 
     fn decode_whole(
         &mut self,
+        platform: Platform,
         set: &CodebookSet,
         parsed: &Parsed<'_>,
         out: &mut [u8],
     ) -> Result<()> {
-        let mut stack = Stack { stored: parsed.payload, returned: [0; INITIAL_BYTES], left: 0 };
-        let mut payload = std::mem::take(&mut self.payload);
+        let mut stack = Stack::new(parsed);
         let planes = parsed.scheme.planes;
-        let mut decode = || {
-            for (index, plane) in planes.iter().enumerate() {
-                self.decode_plane(set, parsed, plane, index, &mut stack, &mut payload)?;
-                if index > 0 && parsed.zeros() > 0 {
-                    // Residue of non-zero elements spreads over all of them; zeros get 0.
-                    let (residue, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
-                    std::mem::swap(residue, &mut self.compacted);
-                    residue.clear();
-                    residue.resize(self.slots.len(), 0);
-                    bytes::deal(self.platform, zero, true, &self.slots, &self.compacted, residue);
-                }
+        for index in 0..planes.len() {
+            self.decode_plane(platform, set, parsed, index, &mut stack)?;
+            if index > 0 && parsed.zeros() > 0 {
+                // Residue of non-zero elements spreads over all of them; zeros get 0.
+                let (residue, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
+                std::mem::swap(residue, &mut self.compacted);
+                residue.clear();
+                residue.resize(self.slots.len(), 0);
+                bytes::deal(platform, zero, true, &self.slots, &self.compacted, residue);
             }
-            Ok(())
-        };
-        let result = decode();
-        self.payload = payload;
-        result?;
-        parsed.scheme.merge_vecs(self.platform, &self.planes[..planes.len()], out);
+        }
+        parsed.scheme.merge_vecs(platform, &self.planes[..planes.len()], out);
         Ok(())
     }
 
-    pub(super) fn book<'a>(
-        &'a self,
-        set: &'a CodebookSet,
-        source: Source,
-        plane: usize,
-    ) -> Result<&'a Codebook> {
-        match source {
-            Source::Resident(number) => set.book(number),
-            Source::Embedded => Ok(&self.embedded[plane]),
+    /// Two blocks of the same size. The error may be that of either.
+    fn decode_two_whole(
+        platform: Platform,
+        set: &CodebookSet,
+        [a, b]: [&mut Self; 2],
+        [parsed_a, parsed_b]: [&Parsed<'_>; 2],
+        [out_a, out_b]: [&mut [u8]; 2],
+    ) -> Result<()> {
+        if parsed_a.scheme.layout != parsed_b.scheme.layout
+            || parsed_a.zeros() > 0
+            || parsed_b.zeros() > 0
+        {
+            a.decode_whole(platform, set, parsed_a, out_a)?;
+            return b.decode_whole(platform, set, parsed_b, out_b);
         }
+        let (mut stack_a, mut stack_b) = (Stack::new(parsed_a), Stack::new(parsed_b));
+        let planes = parsed_a.scheme.planes;
+        for (index, plane) in planes.iter().enumerate() {
+            let headers = (&parsed_a.headers[index], &parsed_b.headers[index]);
+            let (PlaneHeader::Coded(header_a), PlaneHeader::Coded(header_b)) = headers else {
+                a.decode_plane(platform, set, parsed_a, index, &mut stack_a)?;
+                b.decode_plane(platform, set, parsed_b, index, &mut stack_b)?;
+                continue;
+            };
+            let book_a = book(set, &a.embedded, header_a.source, index)?;
+            let book_b = book(set, &b.embedded, header_b.source, index)?;
+            let mut lanes_a = header_a.open(platform, book_a, &mut stack_a, &mut a.payload)?;
+            let mut lanes_b = header_b.open(platform, book_b, &mut stack_b, &mut b.payload)?;
+            let (to_a, to_b) = (&mut a.planes[index], &mut b.planes[index]);
+            to_a.resize(parsed_a.symbols(plane, index), 0);
+            to_b.resize(parsed_b.symbols(plane, index), 0);
+            let [pulled_a, pulled_b] =
+                lanes::Decoder::pull_two([&mut lanes_a, &mut lanes_b], [to_a, to_b]);
+            pulled_a.and(pulled_b)?;
+            stack_a.put_back(&lanes_a.finish()?, parsed_a.lent[index])?;
+            stack_b.put_back(&lanes_b.finish()?, parsed_b.lent[index])?;
+            check_width(platform, plane, to_a)?;
+            check_width(platform, plane, to_b)?;
+        }
+        parsed_a.scheme.merge_vecs(platform, &a.planes[..planes.len()], out_a);
+        parsed_b.scheme.merge_vecs(platform, &b.planes[..planes.len()], out_b);
+        Ok(())
     }
 
     pub(super) fn read_header(
@@ -223,7 +290,7 @@ impl BlockDecoder {
             }
             number => Source::Resident(number),
         };
-        let lengths = *self.book(set, source, index)?.lengths();
+        let lengths = *book(set, &self.embedded, source, index)?.lengths();
         if lengths.alphabet() != plane.alphabet() {
             return Err(reader.malformed("a codebook of another alphabet than the plane's"));
         }
@@ -237,68 +304,113 @@ impl BlockDecoder {
         if !stream.is_multiple_of(lanes::word_bytes(lengths.limit())) {
             return Err(reader.malformed("a stream that is no whole number of words"));
         }
-        Ok(PlaneHeader::Coded { source, base, zeros, stream, escapes })
+        Ok(PlaneHeader::Coded(CodedHeader { source, base, zeros, stream, escapes }))
     }
 
     /// Decodes the plane on top of the stack.
     fn decode_plane(
         &mut self,
+        platform: Platform,
         set: &CodebookSet,
         parsed: &Parsed<'_>,
-        plane: &Plane,
         index: usize,
         stack: &mut Stack<'_>,
-        scratch: &mut Vec<u8>,
     ) -> Result<()> {
+        let plane = &parsed.scheme.planes[index];
         let count = parsed.symbols(plane, index);
-        match parsed.headers[index] {
+        let symbols = &mut self.planes[index];
+        match &parsed.headers[index] {
             PlaneHeader::Raw => {
-                let payload = stack.take(packed_bytes(count, plane.width), scratch);
-                let symbols = &mut self.planes[index];
+                let payload = stack.take(packed_bytes(count, plane.width), &mut self.payload);
                 symbols.resize(count, 0);
-                if !unpack(self.platform, payload, plane.width, symbols) {
+                if !unpack(platform, payload, plane.width, symbols) {
                     return Err(padding());
                 }
+                Ok(())
             }
             PlaneHeader::Constant(symbol) => {
-                let symbols = &mut self.planes[index];
                 symbols.clear();
-                symbols.resize(count, symbol);
+                symbols.resize(count, *symbol);
+                Ok(())
             }
-            PlaneHeader::Coded { source, base, zeros, stream, escapes } => {
-                let book = match source {
-                    Source::Resident(number) => set.book(number)?,
-                    Source::Embedded => &self.embedded[index],
-                };
-                let states_bytes = lanes::states_bytes(book.limit());
-                let payload = stack.take(states_bytes + stream + escapes, scratch);
-                let symbols = &mut self.planes[index];
-                let (states, payload) = payload.split_at(states_bytes);
-                let (stream, escaped) = payload.split_at(stream);
+            PlaneHeader::Coded(header) if header.zeros == 0 => {
+                let book = book(set, &self.embedded, header.source, index)?;
+                let mut lanes = header.open(platform, book, stack, &mut self.payload)?;
                 symbols.resize(count, 0);
-                // Those of plane 0 are kept: they tell where zeros are.
-                let slots = if index == 0 { &mut self.slots } else { &mut self.residue_slots };
-                slots.resize(count, 0);
-                let initial = lanes::decode_on(self.platform, book, states, stream, slots)?;
+                lanes.pull(symbols)?;
+                stack.put_back(&lanes.finish()?, parsed.lent[index])?;
+                check_width(platform, plane, symbols)
+            }
+            PlaneHeader::Coded(header) => {
+                let book = book(set, &self.embedded, header.source, index)?;
+                let (states, stream, escaped) = header.take(book, stack, &mut self.payload);
+                symbols.resize(count, 0);
+                self.slots.resize(count, 0);
+                let initial = lanes::decode_on(platform, book, states, stream, &mut self.slots)?;
                 stack.put_back(&initial, parsed.lent[index])?;
-                let zeros_seen = if plane.centred {
-                    self.platform.run(|| from_slots(slots, base, symbols))
-                } else {
-                    symbols.copy_from_slice(slots);
-                    0
-                };
+                let slots = &self.slots;
+                let zeros_seen = platform.run(
+                    #[inline(always)]
+                    || from_slots(slots, header.base, symbols),
+                );
                 let escapes_seen = book.lengths().escape_slot().map_or(0, |escape| {
-                    bytes::deal(self.platform, escape, false, slots, escaped, symbols)
+                    bytes::deal(platform, escape, false, slots, escaped, symbols)
                 });
-                if zeros_seen != zeros || escapes_seen != escaped.len() {
+                if zeros_seen != header.zeros || escapes_seen != escaped.len() {
                     return Err(lanes::wrong_count());
                 }
-                if plane.width < 8 && any_beyond(self.platform, symbols, plane.width) {
-                    return Err(outside_alphabet());
-                }
+                Ok(())
             }
         }
-        Ok(())
+    }
+}
+
+/// The book of a plane.
+pub(super) fn book<'a>(
+    set: &'a CodebookSet,
+    embedded: &'a [Codebook],
+    source: Source,
+    plane: usize,
+) -> Result<&'a Codebook> {
+    match source {
+        Source::Resident(number) => set.book(number),
+        Source::Embedded => Ok(&embedded[plane]),
+    }
+}
+
+fn check_width(platform: Platform, plane: &Plane, symbols: &[u8]) -> Result<()> {
+    if plane.width < 8 && any_beyond(platform, symbols, plane.width) {
+        return Err(outside_alphabet());
+    }
+    Ok(())
+}
+
+impl CodedHeader {
+    /// Takes what belongs to the plane off the stack: states, stream, escapes.
+    fn take<'s, 'a: 's>(
+        &self,
+        book: &Codebook,
+        stack: &mut Stack<'a>,
+        scratch: &'s mut Vec<u8>,
+    ) -> (&'s [u8], &'s [u8], &'s [u8]) {
+        let states = lanes::states_bytes(book.limit());
+        let payload = stack.take(states + self.stream + self.escapes, scratch);
+        let (states, payload) = payload.split_at(states);
+        let (stream, escapes) = payload.split_at(self.stream);
+        (states, stream, escapes)
+    }
+
+    /// The lanes of a plane without zeros apart.
+    fn open<'s, 'a: 's>(
+        &self,
+        platform: Platform,
+        book: &'s Codebook,
+        stack: &mut Stack<'a>,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<lanes::Decoder<'s>> {
+        let (states, stream, escapes) = self.take(book, stack, scratch);
+        let reading = Reading::Symbols { base: self.base, escapes };
+        lanes::Decoder::new(platform, book, reading, states, stream)
     }
 }
 
@@ -306,7 +418,7 @@ impl Parsed<'_> {
     /// Exact zeros that are coded apart.
     fn zeros(&self) -> usize {
         match self.headers[0] {
-            PlaneHeader::Coded { zeros, .. } => zeros,
+            PlaneHeader::Coded(header) => header.zeros,
             _ => 0,
         }
     }
@@ -328,6 +440,10 @@ struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
+    const fn new(parsed: &Parsed<'a>) -> Self {
+        Self { stored: parsed.payload, returned: [0; INITIAL_BYTES], left: 0 }
+    }
+
     /// The last `size` bytes, put together in `scratch` where they do not lie together.
     fn take<'s>(&mut self, size: usize, scratch: &'s mut Vec<u8>) -> &'s [u8]
     where

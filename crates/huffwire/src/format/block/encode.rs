@@ -3,7 +3,7 @@
 use super::{VERBATIM, bound, capacity};
 use crate::bytes;
 use crate::choose::{
-    Choice, Coded, Coding, Counts, Level, Plan, Source, Wish, draw_sample, is_noise,
+    Choice, Coded, Coding, Counts, Level, Plan, SampleSize, Source, Wish, draw_sample, is_noise,
 };
 use crate::codebook::{Codebook, CodebookSet, Lengths};
 use crate::element::ElementType;
@@ -59,9 +59,13 @@ impl Method {
         self.element
     }
 
-    /// Whether a sample of a block is enough to choose by.
-    fn samples(&self) -> bool {
-        self.level == Level::Fast && self.choice != Choice::Cheapest
+    /// What sample of a block is enough to choose by; `None` where the whole block has to be looked at.
+    fn sample(&self) -> Option<SampleSize> {
+        match (self.level, self.choice) {
+            (_, Choice::Cheapest) => None,
+            (Level::Fast, _) => Some(SampleSize::CHOICE),
+            (Level::Max, _) => Some(SampleSize::MAKING),
+        }
     }
 
     /// Whether a plane may have a book of its own: at the fast level only where there would be none.
@@ -74,12 +78,22 @@ impl Method {
 /// How each plane of a block is stored.
 pub(super) type Plans = [Option<Plan>; MAX_PLANES];
 
+/// A layout and its plans.
+struct Planned {
+    scheme: &'static Scheme,
+    plans: Plans,
+    /// Whether a plane looks as if it could be coded which is planned to be raw, as a sample is not enough.
+    promising: bool,
+}
+
 /// Encodes blocks; owns the scratch memory, so that a block costs no allocation.
 #[derive(Debug)]
 pub(crate) struct BlockEncoder {
     pub(super) platform: Platform,
-    /// Planes of the whole block, or of a sample.
+    /// Planes of the whole block; of a sample while that is looked at.
     pub(super) planes: Vec<Vec<u8>>,
+    /// Changes places with `planes` meanwhile: each keeps its size, and nothing is cleared in vain.
+    sample_planes: Vec<Vec<u8>>,
     /// Planes of a piece.
     pub(super) pieces: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
@@ -90,6 +104,7 @@ pub(crate) struct BlockEncoder {
     pub(super) escapes: Escapes,
     pub(super) embedded: Vec<Codebook>,
     sample: Vec<u8>,
+    counts: Counts,
 }
 
 impl BlockEncoder {
@@ -97,6 +112,7 @@ impl BlockEncoder {
         Self {
             platform,
             planes: vec![Vec::new(); MAX_PLANES],
+            sample_planes: vec![Vec::new(); MAX_PLANES],
             pieces: vec![Vec::new(); MAX_PLANES],
             nonzero: Vec::new(),
             slots: Vec::new(),
@@ -104,6 +120,7 @@ impl BlockEncoder {
             escapes: Escapes::default(),
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
             sample: Vec::new(),
+            counts: Counts::new(),
         }
     }
 
@@ -141,78 +158,103 @@ impl BlockEncoder {
         flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
-        if method.samples() {
+        let unit_bytes = method.element.unit_bytes();
+        if let Some(size) = method.sample() {
             let mut sample = std::mem::take(&mut self.sample);
-            let drawn = draw_sample(bytes, method.element.unit_bytes(), &mut sample);
+            let drawn = draw_sample(bytes, unit_bytes, size, &mut sample);
+            std::mem::swap(&mut self.planes, &mut self.sample_planes);
             let best = drawn.map(|drawn| self.best(set, method, drawn, bytes.len()));
+            std::mem::swap(&mut self.planes, &mut self.sample_planes);
             self.sample = sample;
             match best {
-                Some(None) => return Ok(None),
-                Some(Some((scheme, plans, _))) => {
-                    if let Some(coded) = self.one_pass(set, scheme, &plans) {
-                        let scheme = (scheme, method.element.unit_bytes());
-                        let written =
-                            self.write_in_one_pass(set, scheme, &coded, bytes, flow, out)?;
-                        if written.is_some() {
-                            return Ok(written);
-                        }
+                // At the highest level a sample may be too small to see a gain.
+                Some(None) if method.level == Level::Fast => return Ok(None),
+                Some(Some(best)) => {
+                    let written = self.write_by_sample(set, method, &best, bytes, flow, out)?;
+                    if written.is_some() {
+                        return Ok(written);
                     }
                 }
-                None => {}
+                _ => {}
             }
         }
-        let Some((scheme, mut plans, planned)) = self.best(set, method, bytes, bytes.len()) else {
+        let Some(Planned { scheme, plans, .. }) = self.best(set, method, bytes, bytes.len()) else {
             return Ok(None);
         };
         if let Some(coded) = self.one_pass(set, scheme, &plans) {
-            let scheme = (scheme, method.element.unit_bytes());
-            return self.write_in_one_pass(set, scheme, &coded, bytes, flow, out);
-        }
-        if !planned && let Some(again) = self.plans_of(set, method, scheme, bytes, bytes.len()) {
-            plans = again;
+            return self.write_in_one_pass(set, (scheme, unit_bytes), &coded, bytes, flow, out);
         }
         self.write_whole(set, scheme, &plans, out).map(Some)
     }
 
+    /// Writes what was planned by a sample, if that is enough to know.
+    fn write_by_sample(
+        &mut self,
+        set: &CodebookSet,
+        method: &Method,
+        &Planned { scheme, ref plans, promising }: &Planned,
+        bytes: &[u8],
+        flow: Flow<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<usize>> {
+        if let Some(coded) = self.one_pass(set, scheme, plans).filter(|_| !promising) {
+            let unit_bytes = method.element.unit_bytes();
+            return self.write_in_one_pass(set, (scheme, unit_bytes), &coded, bytes, flow, out);
+        }
+        // A sample is enough for the few symbols of exponents, not for those of other planes.
+        let exponents = plans[0].filter(|plan| scheme.planes[0].centred && plan.is_coded());
+        let zeros = !self.nonzero.is_empty();
+        if !promising || exponents.is_none() || zeros {
+            return Ok(None);
+        }
+        let planned = self.plans_of(set, method, scheme, bytes, bytes.len(), exponents);
+        planned.map(|planned| self.write_whole(set, scheme, &planned.plans, out)).transpose()
+    }
+
     /// The cheapest layout of a block of `all` bytes by the evidence of some of them, or of all; `None`
-    /// when none is cheaper than no layout. The planes of the evidence are left in `self.planes` if this was
-    /// the last layout tried, which the third value tells.
+    /// when none is cheaper than no layout. Leaves the books made for it in `self.embedded` and, if the
+    /// evidence is all there is, its planes in `self.planes`.
     fn best(
         &mut self,
         set: &CodebookSet,
         method: &Method,
         evidence: &[u8],
         all: usize,
-    ) -> Option<(&'static Scheme, Plans, bool)> {
-        let mut best: Option<(usize, usize, &'static Scheme, Plans)> = None;
+    ) -> Option<Planned> {
+        let mut best: Option<(usize, usize, Planned)> = None;
         let mut last = None;
         for (index, (layout, _)) in method.schemes.iter().enumerate() {
             let Some(scheme) = method.element.scheme(*layout) else {
                 continue;
             };
-            let Some(plans) = self.plans_of(set, method, scheme, evidence, all) else {
+            let Some(planned) = self.plans_of(set, method, scheme, evidence, all, None) else {
                 continue;
             };
             last = Some(index);
-            let cost = 1 + plans.iter().flatten().map(Plan::stored).sum::<usize>();
+            let cost = 1 + planned.plans.iter().flatten().map(Plan::stored).sum::<usize>();
             if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
-                best = Some((cost, index, scheme, plans));
+                best = Some((cost, index, planned));
             }
         }
-        let (_, index, scheme, plans) = best.filter(|(cost, ..)| *cost < bound(all))?;
-        Some((scheme, plans, last == Some(index)))
+        let (_, index, planned) = best.filter(|(cost, ..)| *cost < bound(all))?;
+        let left = evidence.len() == all || planned.plans.iter().flatten().any(Plan::embeds);
+        if left && last != Some(index) {
+            return self.plans_of(set, method, planned.scheme, evidence, all, None);
+        }
+        Some(planned)
     }
 
-    /// Splits the evidence and plans each plane of a block of `all` bytes; `None` when the layout does not
-    /// fit.
+    /// Splits the evidence and plans each plane of a block of `all` bytes, but for the first one if there is a
+    /// plan for it that sets no zeros apart; `None` when the layout does not fit.
     fn plans_of(
         &mut self,
         set: &CodebookSet,
         method: &Method,
-        scheme: &Scheme,
+        scheme: &'static Scheme,
         evidence: &[u8],
         all: usize,
-    ) -> Option<Plans> {
+        first: Option<Plan>,
+    ) -> Option<Planned> {
         let unit_bytes = method.element.unit_bytes();
         if !scheme.split_to_vecs(self.platform, unit_bytes, evidence, &mut self.planes) {
             return None;
@@ -222,8 +264,9 @@ impl BlockEncoder {
         let units = all / unit_bytes;
         let factor = (all / evidence.len().max(1)).max(1) as u32;
         let mut plans = Plans::default();
+        let mut promising = false;
         let count = scheme.planes.len();
-        if scheme.planes[0].centred {
+        if scheme.planes[0].centred && first.is_none() {
             find_zeros(self.platform, &self.planes[..count], &mut self.nonzero);
         } else {
             self.nonzero.clear();
@@ -233,16 +276,30 @@ impl BlockEncoder {
         // Units without residue: exact zeros that plane 0 codes apart.
         let mut apart = 0;
         for (index, plane) in scheme.planes.iter().enumerate() {
-            let symbols = &self.planes[index];
-            let total = units * usize::from(plane.per_unit) - apart;
-            if plane.role == Role::Residue
-                && (method.level == Level::Fast || is_noise(self.platform, symbols, plane.width))
-            {
-                plans[index] = Some(plan_residue(plane, symbols, total));
+            if index == 0 && first.is_some() {
+                plans[0] = first;
                 continue;
             }
+            let symbols = &self.planes[index];
+            let total = units * usize::from(plane.per_unit) - apart;
+            if plane.role == Role::Residue {
+                let raw =
+                    method.level == Level::Fast || is_noise(self.platform, symbols, plane.width);
+                // Few symbols may be known by a sample, but not those of a residue.
+                let sample = scheme.planes[0].centred && evidence.len() < all;
+                promising |= !raw;
+                if raw || sample {
+                    plans[index] = Some(plan_residue(plane, symbols, total));
+                    continue;
+                }
+            }
             let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
-            let counts = Counts::of(self.platform, symbols, nonzero, factor);
+            // Who plans the first plane by a sample does not count all of the others either.
+            let drawn =
+                first.and_then(|_| draw_sample(symbols, 1, SampleSize::RESIDUE, &mut self.sample));
+            let factor = drawn.map_or(factor, |drawn| (symbols.len() / drawn.len()) as u32);
+            let counts = &mut self.counts;
+            counts.count(self.platform, drawn.unwrap_or(symbols), nonzero, factor);
             let later = scheme.planes[index + 1..].iter();
             let later = later.map(|p| packed_bytes(units * usize::from(p.per_unit), p.width));
             let wish = Wish {
@@ -255,18 +312,18 @@ impl BlockEncoder {
                 embed: method.embeds(plane, &candidates[index]),
                 lent: later.sum::<usize>().min(INITIAL_BYTES),
             };
-            let plan = wish.plan(&counts, &mut self.embedded[index]);
+            let plan = wish.plan(counts, &mut self.embedded[index]);
             plans[index] = Some(plan);
             if plane.centred && !self.nonzero.is_empty() {
                 if self.zeros_apart(set, &plan, index) {
-                    apart = counts.zeros() as usize;
+                    apart = self.counts.zeros() as usize;
                     self.compact(count);
                 } else {
                     self.nonzero.clear();
                 }
             }
         }
-        Some(plans)
+        Some(Planned { scheme, plans, promising })
     }
 
     pub(super) fn book<'a>(
@@ -294,14 +351,13 @@ impl BlockEncoder {
     }
 
     /// The coded plane of a block that can be written in one pass: one in which only the first plane is coded,
-    /// with a resident book, the others are raw, and no zeros are coded apart.
+    /// the others are raw, and no zeros are coded apart.
     fn one_pass(&self, set: &CodebookSet, scheme: &Scheme, plans: &Plans) -> Option<Coded> {
         let (first, others) = plans[..scheme.planes.len()].split_first()?;
         let Some(Plan { coding: Coding::Coded(coded), .. }) = first else { return None };
         let raw = |plan: &Option<Plan>| plan.is_none_or(|plan| plan.coding == Coding::Raw);
         let apart = !self.nonzero.is_empty() && self.zeros_apart(set, first.as_ref()?, 0);
-        let resident = matches!(coded.source, Source::Resident(_));
-        (resident && !apart && others.iter().all(raw)).then_some(*coded)
+        (!apart && others.iter().all(raw)).then_some(*coded)
     }
 }
 

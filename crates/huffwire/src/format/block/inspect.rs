@@ -1,6 +1,6 @@
 //! What a block says of itself, for people.
 
-use super::decode::{BlockDecoder, PlaneHeader};
+use super::decode::{CodedHeader, PlaneHeader, Side, book};
 use super::{VERBATIM, WHAT};
 use crate::choose::Source;
 use crate::codebook::{CodeLimit, CodebookSet};
@@ -8,7 +8,6 @@ use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
 use crate::planes::Layout;
-use crate::platform::Platform;
 
 /// What a block consists of, for people: the layout and how each plane is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,18 +54,18 @@ impl BlockInfo {
         }
         let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
         let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
-        let mut decoder = BlockDecoder::new(Platform::Portable);
+        let mut side = Side::new();
         let units = bytes / element.unit_bytes();
         let mut planes = Vec::new();
         for (index, plane) in scheme.planes.iter().enumerate() {
-            planes.push(match decoder.read_header(set, plane, index, units, &mut reader)? {
+            planes.push(match side.read_header(set, plane, index, units, &mut reader)? {
                 PlaneHeader::Raw => PlaneInfo::Raw,
                 PlaneHeader::Constant(symbol) => PlaneInfo::Constant(symbol),
-                PlaneHeader::Coded { source: Source::Resident(book), base, .. } => {
-                    PlaneInfo::Resident { book, base }
-                }
-                PlaneHeader::Coded { source, .. } => {
-                    PlaneInfo::Embedded { limit: decoder.book(set, source, index)?.limit() }
+                PlaneHeader::Coded(CodedHeader {
+                    source: Source::Resident(book), base, ..
+                }) => PlaneInfo::Resident { book, base },
+                PlaneHeader::Coded(CodedHeader { source, .. }) => {
+                    PlaneInfo::Embedded { limit: book(set, &side.embedded, source, index)?.limit() }
                 }
             });
         }

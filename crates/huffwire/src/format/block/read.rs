@@ -5,10 +5,9 @@
 //! the other have time to do.
 
 use super::decode::{
-    BlockDecoder, Parsed, PlaneHeader, any_beyond, not_lent, outside_alphabet, padding,
+    CodedHeader, Parsed, PlaneHeader, any_beyond, book, not_lent, outside_alphabet, padding,
 };
 use super::write::pieces;
-use crate::choose::Source;
 use crate::codebook::{Codebook, CodebookSet};
 use crate::error::Result;
 use crate::lanes::{self, INITIAL_BYTES, Reading, Words};
@@ -33,17 +32,22 @@ pub(super) struct OnePass<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Whether a block can be decoded in one pass, and how: when only the first plane is coded, with a resident book, no
-    /// zeros are coded apart, and the lanes carry nothing, or a part of plane 1 alone.
-    pub(super) fn one_pass<'b>(&self, set: &'b CodebookSet) -> Option<OnePass<'b>>
+    /// Whether a block can be decoded in one pass, and how: when only the first plane is coded, no zeros are
+    /// coded apart, and the lanes carry nothing, or a part of plane 1 alone.
+    pub(super) fn one_pass<'b>(
+        &self,
+        set: &'b CodebookSet,
+        embedded: &'b [Codebook],
+    ) -> Option<OnePass<'b>>
     where
         'a: 'b,
     {
-        let PlaneHeader::Coded { source, base, zeros: 0, stream, escapes } = self.headers[0] else {
+        let PlaneHeader::Coded(CodedHeader { source, base, zeros: 0, stream, escapes }) =
+            self.headers[0]
+        else {
             return None;
         };
-        let Source::Resident(number) = source else { return None };
-        let book = set.book(number).ok()?;
+        let book = book(set, embedded, source, 0).ok()?;
         let states = lanes::states_bytes(book.limit());
         let size = states.checked_add(stream)?.checked_add(escapes)?;
         let (mut rest, coded) =
@@ -172,66 +176,62 @@ pub(super) struct Scratch {
     joined: Vec<u8>,
 }
 
-impl BlockDecoder {
-    pub(super) fn decode_in_one_pass(
-        &mut self,
-        pass: OnePass<'_>,
-        streaming: bool,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let platform = self.platform;
-        let scratch = &mut self.scratch;
-        let mut block = Progress::begin(platform, pass, streaming)?;
-        let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
-        for (from, to) in pieces(units, block.fused) {
-            if block.fused && to < units {
-                let words = block.words((from, to), out);
-                block.lanes.pull_words(words)?;
-                continue;
-            }
-            let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
-            symbols.resize((to - from) * per_unit, 0);
-            block.lanes.pull(&mut symbols)?;
-            block.put(platform, (from, to), &symbols, scratch, out)?;
-            scratch.symbols = [symbols, other];
+/// Decodes a block.
+pub(super) fn decode_in_one_pass(
+    platform: Platform,
+    pass: OnePass<'_>,
+    streaming: bool,
+    scratch: &mut Scratch,
+    out: &mut [u8],
+) -> Result<()> {
+    let mut block = Progress::begin(platform, pass, streaming)?;
+    let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
+    for (from, to) in pieces(units, block.fused) {
+        if block.fused && to < units {
+            let words = block.words((from, to), out);
+            block.lanes.pull_words(words)?;
+            continue;
         }
-        Ok(())
+        let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
+        symbols.resize((to - from) * per_unit, 0);
+        block.lanes.pull(&mut symbols)?;
+        block.put(platform, (from, to), &symbols, scratch, out)?;
+        scratch.symbols = [symbols, other];
     }
+    Ok(())
+}
 
-    /// Two blocks with the same number of units. The error may be that of either.
-    pub(super) fn decode_two_in_one_pass(
-        &mut self,
-        [first, second]: [OnePass<'_>; 2],
-        streaming: bool,
-        [first_out, second_out]: [&mut [u8]; 2],
-    ) -> Result<()> {
-        let platform = self.platform;
-        let scratch = &mut self.scratch;
-        let mut first = Progress::begin(platform, first, streaming)?;
-        let mut second = Progress::begin(platform, second, streaming)?;
-        let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
-        let fused = first.fused && second.fused;
-        let both = |[first, second]: [Result<()>; 2]| first.and(second);
-        for (from, to) in pieces(units, fused) {
-            if fused && to < units {
-                let words =
-                    [first.words((from, to), first_out), second.words((from, to), second_out)];
-                let coders = [&mut first.lanes, &mut second.lanes];
-                both(lanes::Decoder::pull_words_of_two(coders, words))?;
-                continue;
-            }
-            let mut symbols = std::mem::take(&mut scratch.symbols);
-            symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
-            let [a, b] = &mut symbols;
-            both(lanes::Decoder::pull_two([&mut first.lanes, &mut second.lanes], [a, b]))?;
-            let [a, b] = &symbols;
-            let results = [
-                first.put(platform, (from, to), a, scratch, first_out),
-                second.put(platform, (from, to), b, scratch, second_out),
-            ];
-            both(results)?;
-            scratch.symbols = symbols;
+/// Two blocks with the same number of units. The error may be that of either.
+pub(super) fn decode_two_in_one_pass(
+    platform: Platform,
+    [first, second]: [OnePass<'_>; 2],
+    streaming: bool,
+    scratch: &mut Scratch,
+    [first_out, second_out]: [&mut [u8]; 2],
+) -> Result<()> {
+    let mut first = Progress::begin(platform, first, streaming)?;
+    let mut second = Progress::begin(platform, second, streaming)?;
+    let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
+    let fused = first.fused && second.fused;
+    let both = |[first, second]: [Result<()>; 2]| first.and(second);
+    for (from, to) in pieces(units, fused) {
+        if fused && to < units {
+            let words = [first.words((from, to), first_out), second.words((from, to), second_out)];
+            let coders = [&mut first.lanes, &mut second.lanes];
+            both(lanes::Decoder::pull_words_of_two(coders, words))?;
+            continue;
         }
-        Ok(())
+        let mut symbols = std::mem::take(&mut scratch.symbols);
+        symbols.iter_mut().for_each(|symbols| symbols.resize((to - from) * per_unit, 0));
+        let [a, b] = &mut symbols;
+        both(lanes::Decoder::pull_two([&mut first.lanes, &mut second.lanes], [a, b]))?;
+        let [a, b] = &symbols;
+        let results = [
+            first.put(platform, (from, to), a, scratch, first_out),
+            second.put(platform, (from, to), b, scratch, second_out),
+        ];
+        both(results)?;
+        scratch.symbols = symbols;
     }
+    Ok(())
 }

@@ -85,43 +85,43 @@ impl BlockEncoder {
             Source::Resident(number) => set.book(number)?,
             Source::Embedded => &self.embedded[index],
         };
-        let lengths = book.lengths();
         let symbols = &self.planes[index];
-        let mut zeros = 0u32;
-        let slots: &[u8] = if plane.centred {
-            self.slots.resize(symbols.len(), 0);
-            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
-            zeros = self.platform.run(|| to_slots(symbols, nonzero, coded.base, slots));
-            slots
-        } else {
-            symbols
-        };
-        self.picked.clear();
-        if coded.escapes > 0 {
-            // By slot, whether the symbol takes the escape.
-            let mut escapes = [false; 256];
-            for (slot, escapes) in (0..=u8::MAX).zip(&mut escapes) {
-                *escapes = lengths.direct(slot) == 0;
-            }
-            if plane.centred {
-                escapes[ZERO_SLOT] = false;
-            }
-            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.picked);
-        }
         let states_bytes = lanes::states_bytes(book.limit());
         let available = payload.len();
         let (states, stream) = payload
             .split_at_mut_checked(states_bytes)
             .ok_or(Error::OutputTooSmall { needed: states_bytes, available })?;
-        let stream_bytes = lanes::encode_on(self.platform, book, slots, initial, states, stream)?;
-        debug_assert!(stream_bytes as u64 <= coded.code_bits / 8);
-        place(stream, stream_bytes, self.picked.len())?.copy_from_slice(&self.picked);
-        let counts = Counted { zeros, stream_bytes, escapes: self.picked.len() };
+        let (zeros, stream_bytes, escapes) = if plane.centred && !self.nonzero.is_empty() {
+            self.slots.resize(symbols.len(), 0);
+            let (slots, nonzero) = (&mut self.slots, &self.nonzero);
+            let zeros = self.platform.run(
+                #[inline(always)]
+                || to_slots(symbols, nonzero, coded.base, slots),
+            );
+            self.picked.clear();
+            // By slot, whether the symbol takes the escape.
+            let mut escapes = [false; 256];
+            for (slot, escapes) in (0..=u8::MAX).zip(&mut escapes) {
+                *escapes = book.lengths().direct(slot) == 0;
+            }
+            escapes[ZERO_SLOT] = false;
+            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.picked);
+            let length = lanes::encode_on(self.platform, book, slots, initial, states, stream)?;
+            (zeros, length, self.picked.as_slice())
+        } else {
+            self.escapes.clear(symbols.len());
+            let map = SlotMap::new(plane.alphabet(), coded.base);
+            let mut encoder = lanes::Encoder::new(self.platform, book, map, initial, true);
+            encoder.push(symbols, stream, &mut self.escapes)?;
+            (0, encoder.finish(states), self.escapes.as_slice())
+        };
+        place(stream, stream_bytes, escapes.len())?.copy_from_slice(escapes);
+        let counts = Counted { zeros, stream_bytes, escapes: escapes.len() };
         write_header(head, book, coded, counts);
-        Ok(states_bytes + stream_bytes + self.picked.len())
+        Ok(states_bytes + stream_bytes + escapes.len())
     }
 
-    /// Writes a block whose first plane is coded as in `coded`, with a resident book and no zeros apart, and whose
+    /// Writes a block whose first plane is coded as in `coded`, with no zeros apart, and whose
     /// other planes are raw. `None` when the elements do not fit the layout, of which nobody looked at all yet.
     pub(super) fn write_in_one_pass(
         &mut self,
@@ -132,10 +132,10 @@ impl BlockEncoder {
         flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
-        let Source::Resident(number) = coded.source else {
-            return Err(Error::UnknownCodebook { number: 0, held: 0 });
+        let book = match coded.source {
+            Source::Resident(number) => set.book(number)?,
+            Source::Embedded => &self.embedded[0],
         };
-        let book = set.book(number)?;
         let platform = self.platform;
         let (plane, raw_planes) = (&scheme.planes[0], &scheme.planes[1..]);
         let units = bytes.len() / unit_bytes;
