@@ -44,15 +44,17 @@ impl Linear {
     #[inline(always)]
     pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
         check_bucket(self.bucket)?;
-        let mut states = Vec::with_capacity(gradient.len());
+        let mut states = vec![0; gradient.len()];
         let mut scales = Vec::new();
-        for values in gradient.chunks(self.bucket) {
+        let buckets = gradient.chunks(self.bucket).zip(states.chunks_mut(self.bucket));
+        for (bucket, (values, states)) in buckets.enumerate() {
             // Rounded up, so that no state exceeds the highest one.
-            let scale = round_up(f64::from(largest(values)) / f64::from(LEVELS), states.len())?;
+            let start = bucket.saturating_mul(self.bucket);
+            let scale = round_up(f64::from(largest(values)) / f64::from(LEVELS), start)?;
             let divisor = if scale > 0.0 { f64::from(scale) } else { 1.0 };
-            states.extend(
-                values.iter().map(|&value| (f64::from(value) / divisor).round_ties_even() as i32),
-            );
+            for (state, &value) in states.iter_mut().zip(values) {
+                *state = (f64::from(value) / divisor).round_ties_even() as i32;
+            }
             scales.push(scale);
         }
         Ok((states, scales))

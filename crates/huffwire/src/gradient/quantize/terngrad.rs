@@ -37,9 +37,10 @@ impl TernGrad {
     #[inline(always)]
     pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
         self.check()?;
-        let mut states = Vec::with_capacity(gradient.len());
+        let mut states = vec![0; gradient.len()];
         let mut scales = Vec::new();
-        for values in gradient.chunks(self.bucket) {
+        let buckets = gradient.chunks(self.bucket).zip(states.chunks_mut(self.bucket));
+        for (bucket, (values, states)) in buckets.enumerate() {
             let largest = largest(values);
             let scale = match self.clip {
                 Some(clip) if values.iter().any(|value| *value != values[0]) => {
@@ -48,13 +49,13 @@ impl TernGrad {
                 }
                 _ => largest,
             };
-            let start = states.len();
+            let start = bucket.saturating_mul(self.bucket);
             let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-            states.extend(values.iter().enumerate().map(|(index, &value)| {
+            for ((index, &value), state) in values.iter().enumerate().zip(states) {
                 let probability = f64::from(value.abs()) * inverse;
-                let taken = random.uniform((start + index) as u64) < probability;
-                if value < 0.0 { -i32::from(taken) } else { i32::from(taken) }
-            }));
+                let taken = i32::from(random.uniform((start + index) as u64) < probability);
+                *state = if value < 0.0 { -taken } else { taken };
+            }
             scales.push(scale);
         }
         Ok((states, scales))

@@ -253,9 +253,18 @@ impl Bitmap {
             // From the masks of the last split down to the states.
             let mut due = (0..depth).fold(states.len(), |length, _| length.div_ceil(8));
             for plane in (1..=depth).rev() {
-                let room = block.room(plane, depth, due);
-                let book = books.map(|books| &books.books()[plane]);
-                planes.pull(&mut reader, book, room)?;
+                match planes.constant(&mut reader, due) {
+                    // Nothing but zeros, and nothing of the planes below.
+                    Some(0) if plane == depth => {
+                        due = 0;
+                        break;
+                    }
+                    Some(byte) => block.room(plane, depth, due).fill(byte),
+                    None => {
+                        let book = books.map(|books| &books.books()[plane]);
+                        planes.pull(&mut reader, book, block.room(plane, depth, due))?;
+                    }
+                }
                 due = block.join(self.platform, plane, depth, due)?;
             }
             let highest = match planes.constant(&mut reader, due) {
@@ -457,6 +466,7 @@ impl Block {
         due: usize,
     ) -> Result<usize> {
         let length = self.length(plane);
+        let mut others = None;
         if plane < depth {
             let (low, high) = self.levels.split_at_mut(plane + 1);
             let masks = &high[0][..length.div_ceil(8)];
@@ -465,6 +475,11 @@ impl Block {
                 return Err(zero_among_others());
             }
             split::join(platform, masks, kept, &mut low[plane][..length]);
+            // Masks that are not 0 are far fewer than all.
+            others =
+                Some(platform.run(|| {
+                    kept.iter().map(|less| less.wrapping_add(1).count_ones() as usize).sum()
+                }));
         }
         let masks = self.level(plane);
         let below = self.length(plane - 1);
@@ -472,6 +487,9 @@ impl Block {
         let last = masks.last().copied().unwrap_or(0);
         if !below.is_multiple_of(8) && last >> (below % 8) != 0 {
             return Err(malformed("a mask that goes beyond the last state"));
+        }
+        if let Some(others) = others {
+            return Ok(others);
         }
         let (words, rest) = masks.as_chunks::<8>();
         Ok(platform.run(|| {

@@ -8,6 +8,9 @@ use crate::gradient::states::{State, not_zero};
 /// Items that are looked at together for zeros: where most are, that is all that is done to them.
 const GROUP: usize = 256;
 
+/// Of 64 items, those that are taken whether they are there or not.
+const FIRST: usize = 2;
+
 pub(super) fn split(bytes: &[u8], masks: &mut [u8], values: &mut [u8]) -> usize {
     split_by(bytes, masks, values, others, |byte| byte)
 }
@@ -47,11 +50,16 @@ fn split_by<T: Copy + Default + PartialEq>(
             if let Some(values) = values.first_chunk_mut::<64>() {
                 *values = items.map(|item| number(item).wrapping_sub(1));
             }
-        } else if let Some(values) = values.get_mut(..count) {
-            for value in values {
-                *value = number(items[bits.trailing_zeros() as usize & 63]).wrapping_sub(1);
-                bits &= bits.wrapping_sub(1);
-            }
+            return;
+        }
+        // The first two come without a branch, which would be guessed wrongly where most are zeros.
+        for value in values.iter_mut().take(FIRST) {
+            *value = number(items[bits.trailing_zeros() as usize & 63]).wrapping_sub(1);
+            bits &= bits.wrapping_sub(1);
+        }
+        for value in values.get_mut(FIRST..count).unwrap_or(&mut []) {
+            *value = number(items[bits.trailing_zeros() as usize & 63]).wrapping_sub(1);
+            bits &= bits.wrapping_sub(1);
         }
     };
     let (groups, rest) = items.as_chunks::<GROUP>();
@@ -106,19 +114,30 @@ fn join_by<T: Copy + Default>(
         if bits == 0 {
             continue;
         }
-        let (values, after) = rest.split_at(rest.len().min(bits.count_ones() as usize));
-        rest = after;
-        if let Ok(values) = <&[u8; 64]>::try_from(values) {
-            for (place, value) in items.iter_mut().zip(values) {
-                *place = item(value.wrapping_add(1));
-            }
+        let count = bits.count_ones() as usize;
+        if let (true, Some(values), Ok(items)) =
+            (bits == u64::MAX, rest.first_chunk::<64>(), <&mut [T; 64]>::try_from(&mut *items))
+        {
+            *items = values.map(|value| item(value.wrapping_add(1)));
+            rest = &rest[64..];
             continue;
         }
-        for value in values {
+        if let (Some(values), Some(_)) = (rest.first_chunk::<FIRST>(), items.get(63)) {
+            // The first two without a branch, as above.
+            for value in values {
+                let place = &mut items[bits.trailing_zeros() as usize & 63];
+                *place = if bits == 0 { *place } else { item(value.wrapping_add(1)) };
+                bits &= bits.wrapping_sub(1);
+            }
+        }
+        let taken = count - bits.count_ones() as usize;
+        let end = rest.len().min(count);
+        for value in rest.get(taken..end).unwrap_or(&[]) {
             if let Some(place) = items.get_mut(bits.trailing_zeros() as usize) {
                 *place = item(value.wrapping_add(1));
             }
             bits &= bits.wrapping_sub(1);
         }
+        rest = &rest[end..];
     }
 }
