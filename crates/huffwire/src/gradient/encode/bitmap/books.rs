@@ -102,7 +102,9 @@ impl BitmapBooks {
                     Some(_) => 8,
                     None => {
                         let prices = counts.counts().iter().zip(book.prices());
-                        prices.map(|(count, price)| count * u64::from(*price)).sum()
+                        let coded = prices.map(|(count, price)| count * u64::from(*price)).sum();
+                        // It is left as it is where that takes less.
+                        (8 * counts.total()).min(coded)
                     }
                 };
             }
