@@ -495,7 +495,7 @@ impl From<LevelArg> for Level {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Choose {
-    /// Price all codebooks on a sample of the block, take the cheapest; at level max, on all of it.
+    /// Price all codebooks on a sample of the block, take the cheapest; the sample is larger at level max.
     #[default]
     Sample,
     /// The same on the whole block.

@@ -32,14 +32,20 @@
 //! books with at most 64 slots encode with `vpermb`. A book whose codes of over 6 bits all lie in the top
 //! quarter of the code space, as narrow ones do by definition, decodes with two: one on the top six bits
 //! of a window, and one with corrections on the low six bits of windows from 0xc0 on. The length of
-//! a code is looked up by its slot, where there are at most 64 slots: one `vpermb` instead of two.
+//! a code is looked up by its slot, where there are at most 64 slots: one `vpermb` instead of two; and in
+//! books decoded with 256 entries where there are at most 128, one `vpermi2b` instead of two and a blend.
+//!
+//! # Splitting and merging
+//!
+//! Words are dealt by shifts and selections. The signs of 64 bytes are one mask, which lies in memory as packed signs
+//! do.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;
 
 use super::{
-    Escaped, Escapes, Flow, INITIAL_BYTES, LANES, Marks, Reading, SlotMap, Words, no_room,
-    no_sentinel, out_of_words, wrong_end,
+    Escaped, Escapes, Flow, INITIAL_BYTES, Join, LANES, Marks, Reading, SlotMap, ToMerge, ToSplit,
+    no_room, no_sentinel, out_of_words, wrong_end,
 };
 use crate::codebook::{Codebook, MARK, Tables};
 use crate::deal::avx512 as deal;
@@ -58,12 +64,14 @@ const A_AND_B_OR_C: i32 = 0xea;
 /// `vpternlogd`: bits of `a` where `b` is set, of `c` elsewhere.
 const A_IF_B_ELSE_C: i32 = 0xe2;
 
-/// The bytes of a table of 64 or (`WIDE`) 256 entries at the places in `index`, of which the lower six
-/// or all bits count.
+/// The bytes of a table of 64, 128 or 256 entries at the places in `index`, of which the lower six, seven or all bits
+/// count.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn look_up<const WIDE: bool>(table: &[__m512i; 4], index: __m512i) -> __m512i {
-    if WIDE {
+fn look_up<const ENTRIES: usize>(table: &[__m512i; 4], index: __m512i) -> __m512i {
+    if ENTRIES == 128 {
+        _mm512_permutex2var_epi8(table[0], index, table[1])
+    } else if ENTRIES == 256 {
         let lower = _mm512_permutex2var_epi8(table[0], index, table[1]);
         let upper = _mm512_permutex2var_epi8(table[2], index, table[3]);
         _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), lower, upper)
@@ -79,13 +87,28 @@ fn load_table(bytes: &[u8; 256]) -> [__m512i; 4] {
     [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
 }
 
+/// Calls a method compiled for tables as large as the encoder's book needs.
+macro_rules! dispatch_entries {
+    ($encoder:expr, $method:ident::<_ $(, $input:ident)?>($($argument:expr),*)) => {{
+        let encoder = &mut *$encoder;
+        let _ = encoder.proof;
+        // SAFETY: the proof says that the processor has the instructions.
+        unsafe {
+            match encoder.slots {
+                ..=64 => encoder.$method::<64 $(, $input)?>($($argument),*),
+                ..=128 => encoder.$method::<128 $(, $input)?>($($argument),*),
+                _ => encoder.$method::<256 $(, $input)?>($($argument),*),
+            }
+        }
+    }};
+}
+
 /// Encodes pieces of a plane, the last one first; see [`super::Encoder`].
 #[derive(Debug)]
 pub(super) struct Encoder<'b> {
     proof: Avx512,
     tables: &'b Tables,
-    /// Whether the slots need tables of more than 64 entries.
-    wide: bool,
+    slots: usize,
     map: SlotMap,
     keep_escapes: bool,
     /// Between pieces: what [`EncoderLanes`] holds.
@@ -101,10 +124,10 @@ impl<'b> Encoder<'b> {
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
     ) -> Self {
-        let wide = book.lengths().alphabet().slots() > 64;
+        let slots = book.lengths().alphabet().slots();
         // SAFETY: the proof says that the processor has the instructions.
         let lanes = unsafe { EncoderLanes::begin(initial) };
-        Self { proof, tables, wide, map, keep_escapes, lanes }
+        Self { proof, tables, slots, map, keep_escapes, lanes }
     }
 
     pub(super) fn push(
@@ -114,67 +137,50 @@ impl<'b> Encoder<'b> {
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
-        let (whole, partial) = symbols.split_at(symbols.len() / LANES * LANES);
-        // SAFETY: the proof says that the processor has the instructions.
-        unsafe {
-            if self.wide {
-                self.push_partial::<true>(partial, stream, end, escapes)?;
-                self.push_whole::<true, SYMBOLS>(whole, &mut [], &[], stream, end, escapes)
-            } else {
-                self.push_partial::<false>(partial, stream, end, escapes)?;
-                self.push_whole::<false, SYMBOLS>(whole, &mut [], &[], stream, end, escapes)
-            }
-        }
+        let (elements, partial) = symbols.split_at(symbols.len() / LANES * LANES);
+        // Nothing is split.
+        let whole = ToSplit { join: Join::High, elements, other: &mut [], flow: Flow::Cached };
+        dispatch_entries!(self, push_partial::<_>(partial, stream, end, escapes))?;
+        dispatch_entries!(self, push_whole::<_, SYMBOLS>(whole, stream, end, escapes)).map(|_| ())
     }
 
-    /// See [`super::Encoder::push_words`].
-    pub(super) fn push_words<'a>(
+    /// See [`super::Encoder::push_split`].
+    pub(super) fn push_split(
         &mut self,
-        words: &'a [u8],
-        low: &mut [u8],
-        flow: Flow<'a>,
+        input: ToSplit<'_>,
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
-    ) -> Result<()> {
-        // All that is fetched should be there.
-        let or_words = |ahead: &'a [u8]| if ahead.len() < words.len() { words } else { ahead };
-        let ahead = match flow {
-            Flow::Cached => &[],
-            Flow::Fetching { ahead } | Flow::Streaming { ahead } => or_words(ahead),
-        };
-        // SAFETY: the proof says that the processor has the instructions.
-        let pushed = unsafe {
-            match (flow, self.wide) {
-                (Flow::Cached, false) => {
-                    self.push_whole::<false, WORDS>(words, low, ahead, stream, end, escapes)
-                }
-                (Flow::Cached, true) => {
-                    self.push_whole::<true, WORDS>(words, low, ahead, stream, end, escapes)
-                }
-                (Flow::Fetching { .. }, false) => {
-                    self.push_whole::<false, FETCHED>(words, low, ahead, stream, end, escapes)
-                }
-                (Flow::Fetching { .. }, true) => {
-                    self.push_whole::<true, FETCHED>(words, low, ahead, stream, end, escapes)
-                }
-                (Flow::Streaming { .. }, false) => {
-                    self.push_whole::<false, STREAMED>(words, low, ahead, stream, end, escapes)
-                }
-                (Flow::Streaming { .. }, true) => {
-                    self.push_whole::<true, STREAMED>(words, low, ahead, stream, end, escapes)
-                }
+    ) -> Result<bool> {
+        match (input.join, input.flow) {
+            (Join::High, Flow::Cached) => {
+                dispatch_entries!(self, push_whole::<_, WORDS>(input, stream, end, escapes))
             }
-        };
-        if let Flow::Streaming { .. } = flow {
-            fence();
+            (Join::High, Flow::Fetching { .. }) => {
+                dispatch_entries!(self, push_whole::<_, FETCHED>(input, stream, end, escapes))
+            }
+            (Join::High, Flow::Streaming { .. }) => {
+                let pushed =
+                    dispatch_entries!(self, push_whole::<_, STREAMED>(input, stream, end, escapes));
+                fence();
+                pushed
+            }
+            (Join::Signs { .. }, Flow::Cached) => {
+                dispatch_entries!(self, push_whole::<_, SIGNED>(input, stream, end, escapes))
+            }
+            // There is too little beside the stream to send it past the caches.
+            (Join::Signs { .. }, Flow::Fetching { .. } | Flow::Streaming { .. }) => {
+                dispatch_entries!(
+                    self,
+                    push_whole::<_, SIGNED_FETCHED>(input, stream, end, escapes)
+                )
+            }
         }
-        pushed
     }
 
     /// Symbols that do not make a step, if there are any.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn push_partial<const WIDE: bool>(
+    fn push_partial<const ENTRIES: usize>(
         &mut self,
         symbols: &[u8],
         stream: &mut [u8],
@@ -189,7 +195,7 @@ impl<'b> Encoder<'b> {
         let active = !(ALL << symbols.len());
         let tables = EncodeTables::new(self);
         let mut lanes = EncoderLanes::load(&self.lanes);
-        let (codes, lengths) = tables.look_up::<WIDE>(load(&padded));
+        let (codes, lengths) = tables.look_up::<ENTRIES>(load(&padded));
         let keep = _mm512_movepi8_mask(lengths) & active;
         keep_symbols(keep, load(&padded), escapes);
         let available = stream.len();
@@ -200,48 +206,79 @@ impl<'b> Encoder<'b> {
         Ok(())
     }
 
-    /// Whole steps: [`SYMBOLS`]; or 16-bit [`WORDS`] to be dealt, whose high bytes are the symbols and
-    /// whose low bytes go to `low`, perhaps with others [`FETCHED`] meanwhile, or [`STREAMED`] besides.
+    /// Whole steps: [`SYMBOLS`]; or what [`ToSplit`] is about, 16-bit [`WORDS`] or [`SIGNED`] bytes, perhaps with
+    /// others fetched meanwhile. `false` when a bit above a sign is set.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn push_whole<const WIDE: bool, const INPUT: u8>(
+    fn push_whole<const ENTRIES: usize, const INPUT: u8>(
         &mut self,
-        input: &[u8],
-        low: &mut [u8],
-        ahead: &[u8],
+        input: ToSplit<'_>,
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let ToSplit { join, elements, other, flow } = input;
+        let ahead = match flow {
+            Flow::Cached => &[],
+            // All that is fetched should be there.
+            Flow::Fetching { ahead } | Flow::Streaming { ahead } => {
+                if ahead.len() < elements.len() { elements } else { ahead }
+            }
+        };
         let tables = EncodeTables::new(self);
+        // Of so many symbols some always take the escape, and a branch is as often as not wrongly predicted.
+        let often = ENTRIES > 64 && self.keep_escapes;
+        let signs = SignBits::new(join);
+        let mut all = _mm512_setzero_si512();
         let mut lanes = EncoderLanes::load(&self.lanes);
         let mut at = *end;
-        let vectors = input.as_chunks::<64>().0;
-        let steps =
-            if INPUT == SYMBOLS { vectors.len() } else { low.len().min(input.len() / 2) / 64 };
+        let vectors = elements.as_chunks::<64>().0;
+        let (mut low, mut packed): (&mut [u8], &mut [[u8; 8]]) = (&mut [], &mut []);
+        let steps = match INPUT {
+            SYMBOLS => vectors.len(),
+            SIGNED | SIGNED_FETCHED => {
+                packed = other.as_chunks_mut().0;
+                packed.len().min(vectors.len())
+            }
+            _ => {
+                low = other;
+                low.len().min(elements.len() / 2) / 64
+            }
+        };
         let mut places = match INPUT {
             STREAMED => LowBytes::past_caches(&mut low[..64 * steps]),
             _ => LowBytes::Cached(low.as_chunks_mut().0),
         };
         for step in (0..steps).rev() {
-            let symbols = if INPUT == SYMBOLS {
-                load(&vectors[step])
-            } else {
-                let (low, high) =
-                    tables.split(load(&vectors[2 * step]), load(&vectors[2 * step + 1]));
-                if INPUT >= FETCHED {
+            let symbols = match INPUT {
+                SYMBOLS => load(&vectors[step]),
+                SIGNED | SIGNED_FETCHED => {
+                    let bytes = load(&vectors[step]);
                     // Forwards: memory answers faster then.
-                    fetch(ahead, 128 * (steps - 1 - step));
+                    if INPUT == SIGNED_FETCHED && step & 1 == 0 {
+                        fetch(ahead, 64 * (steps - 1 - step) / 128 * 128);
+                    }
+                    all = _mm512_or_si512(all, bytes);
+                    packed[step] = _mm512_test_epi8_mask(bytes, signs.sign).to_le_bytes();
+                    _mm512_and_si512(bytes, signs.below)
                 }
-                places.put(step, low);
-                high
+                _ => {
+                    let (low, high) =
+                        tables.split(load(&vectors[2 * step]), load(&vectors[2 * step + 1]));
+                    if INPUT != WORDS {
+                        fetch(ahead, 128 * (steps - 1 - step));
+                    }
+                    places.put(step, low);
+                    high
+                }
             };
-            let (codes, lengths) = tables.look_up::<WIDE>(symbols);
+            let (codes, lengths) = tables.look_up::<ENTRIES>(symbols);
             let keep = _mm512_movepi8_mask(lengths);
-            if keep != 0 {
-                rarely();
+            if often {
                 keep_symbols(keep, symbols, escapes);
+            } else if keep != 0 {
+                keep_symbols_rarely(keep, symbols, escapes);
             }
-            if INPUT >= FETCHED {
+            if matches!(INPUT, FETCHED | STREAMED | SIGNED_FETCHED) {
                 fetch_to_write(stream, at + AHEAD);
             }
             let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
@@ -251,7 +288,7 @@ impl<'b> Encoder<'b> {
         places.finish();
         *end = at;
         self.lanes = lanes.store();
-        Ok(())
+        Ok(_mm512_test_epi8_mask(all, signs.beyond) == 0)
     }
 
     pub(super) fn finish(&self, states: &mut [u8]) {
@@ -263,11 +300,41 @@ impl<'b> Encoder<'b> {
     }
 }
 
-/// What [`Encoder::push_whole`] is given, as a constant for the compiler.
+/// What [`Encoder::push_whole`] is given, or [`Decoder::pull_whole`] has to make, as a constant for the compiler.
 const SYMBOLS: u8 = 0;
 const WORDS: u8 = 1;
+/// Words, while others are fetched.
 const FETCHED: u8 = 2;
+/// The same, or words alone; and what is written goes past the caches.
 const STREAMED: u8 = 3;
+/// Bytes with a sign.
+const SIGNED: u8 = 4;
+const SIGNED_FETCHED: u8 = 5;
+const SIGNED_STREAMED: u8 = 6;
+
+/// Where the bits of bytes with a sign are.
+struct SignBits {
+    sign: __m512i,
+    below: __m512i,
+    beyond: __m512i,
+}
+
+impl SignBits {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(join: Join) -> Self {
+        let (sign, beyond) = match join {
+            Join::High => (0, 0),
+            Join::Signs { width } => {
+                let width = u32::from(width);
+                (1u8.wrapping_shl(width), 0xfe_u8.wrapping_shl(width))
+            }
+        };
+        let below = sign.wrapping_sub(1);
+        let [sign, below, beyond] = [sign, below, beyond].map(|byte| _mm512_set1_epi8(byte as i8));
+        Self { sign, below, beyond }
+    }
+}
 
 /// How far ahead room for the stream is fetched: some fifty steps.
 const AHEAD: usize = 1024;
@@ -390,9 +457,9 @@ impl EncodeTables {
     /// Codes and lengths of symbols.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn look_up<const WIDE: bool>(&self, symbols: __m512i) -> (__m512i, __m512i) {
+    fn look_up<const ENTRIES: usize>(&self, symbols: __m512i) -> (__m512i, __m512i) {
         let slots = _mm512_min_epu8(_mm512_sub_epi8(symbols, self.base), self.last);
-        (look_up::<WIDE>(&self.codes, slots), look_up::<WIDE>(&self.lengths, slots))
+        (look_up::<ENTRIES>(&self.codes, slots), look_up::<ENTRIES>(&self.lengths, slots))
     }
 }
 
@@ -402,6 +469,14 @@ impl EncodeTables {
 fn keep_symbols(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
     let place = escapes.front(keep.count_ones() as usize);
     store_some(place, _mm512_maskz_compress_epi8(keep, symbols));
+}
+
+/// The same where that is rare: the compiler keeps it out of the way.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn keep_symbols_rarely(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
+    keep_symbols(keep, symbols, escapes);
 }
 
 /// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `i`; word `j` of `even` and `odd`
@@ -493,6 +568,8 @@ enum Kind {
     Narrow,
     /// Tables of 64 entries, though there are more slots.
     Short,
+    /// Tables of 256 entries for symbols and, by symbol, of 128 for lengths.
+    Middle,
     /// Tables of 256 entries.
     Wide,
 }
@@ -523,6 +600,7 @@ macro_rules! dispatch {
             match decoder.kind {
                 Kind::Narrow => decoder.$method::<NARROW $(, $output)?>($($argument),*),
                 Kind::Short => decoder.$method::<SHORT $(, $output)?>($($argument),*),
+                Kind::Middle => decoder.$method::<MIDDLE $(, $output)?>($($argument),*),
                 Kind::Wide => decoder.$method::<WIDE $(, $output)?>($($argument),*),
             }
         }
@@ -538,10 +616,11 @@ impl<'a> Decoder<'a> {
         states: &[u8],
         stream: &'a [u8],
     ) -> Result<Self> {
-        let kind = match tables.halved {
-            true if book.lengths().alphabet().slots() <= 64 => Kind::Narrow,
-            true => Kind::Short,
-            false => Kind::Wide,
+        let kind = match (tables.halved, book.lengths().alphabet().slots()) {
+            (true, ..=64) => Kind::Narrow,
+            (true, _) => Kind::Short,
+            (false, ..=128) => Kind::Middle,
+            (false, _) => Kind::Wide,
         };
         let (base, marks) = match reading {
             Reading::Slots => (0, false),
@@ -553,74 +632,91 @@ impl<'a> Decoder<'a> {
         Ok(Self { proof, kind, tables, base, marks, lanes, stream, end: stream.len() })
     }
 
-    pub(super) fn pull(&mut self, symbols: &mut [u8]) -> Result<()> {
-        let none = &mut Escaped { marks: None, left: &[], wrong: false };
+    pub(super) fn pull(&mut self, escaped: &mut Escaped<'_>, symbols: &mut [u8]) -> Result<()> {
         let (whole, partial) = symbols.split_at_mut(symbols.len() / LANES * LANES);
-        dispatch!(self, pull_whole::<_, SYMBOLS>(none, &[], whole))?;
-        dispatch!(self, pull_partial::<_>(partial))
+        dispatch!(self, pull_whole::<_, SYMBOLS>(escaped, to_put(whole)))?;
+        dispatch!(self, pull_partial::<_>(escaped, partial))
     }
 
-    /// See [`super::Decoder::pull_words`].
-    pub(super) fn pull_words(&mut self, escaped: &mut Escaped<'_>, words: Words<'_>) -> Result<()> {
-        if words.streaming {
-            dispatch!(self, pull_whole::<_, STREAMED>(escaped, words.low, words.words))
-        } else {
-            dispatch!(self, pull_whole::<_, WORDS>(escaped, words.low, words.words))
+    /// See [`super::Decoder::pull_merged`].
+    pub(super) fn pull_merged(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        output: ToMerge<'_>,
+    ) -> Result<()> {
+        match (output.join, output.streaming) {
+            (Join::High, false) => dispatch!(self, pull_whole::<_, WORDS>(escaped, output)),
+            (Join::High, true) => dispatch!(self, pull_whole::<_, STREAMED>(escaped, output)),
+            (Join::Signs { .. }, false) => {
+                dispatch!(self, pull_whole::<_, SIGNED>(escaped, output))
+            }
+            (Join::Signs { .. }, true) => {
+                dispatch!(self, pull_whole::<_, SIGNED_STREAMED>(escaped, output))
+            }
         }
     }
 
     /// Two planes side by side: the steps of one wait for each other less than half of the time.
     pub(super) fn pull_two(
         [first, second]: [&mut Self; 2],
+        [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
         [first_symbols, second_symbols]: [&mut [u8]; 2],
     ) -> [Result<()>; 2] {
         let mut done = 0;
         if first.kind == second.kind {
-            let none = Escaped { marks: None, left: &[], wrong: false };
-            let escaped = [&mut none.clone(), &mut none.clone()];
-            let outs = [&mut *first_symbols, &mut *second_symbols];
-            done = dispatch!(first, pull_both::<_, SYMBOLS>(second, escaped, [&[], &[]], outs));
+            let escaped = [&mut *first_escaped, &mut *second_escaped];
+            let outs = [to_put(first_symbols), to_put(second_symbols)];
+            done = dispatch!(first, pull_both::<_, SYMBOLS>(second, escaped, outs));
         }
-        [first.pull(&mut first_symbols[done..]), second.pull(&mut second_symbols[done..])]
+        [
+            first.pull(first_escaped, &mut first_symbols[done..]),
+            second.pull(second_escaped, &mut second_symbols[done..]),
+        ]
     }
 
-    /// See [`super::Decoder::pull_words_of_two`].
-    pub(super) fn pull_words_of_two(
+    /// See [`super::Decoder::pull_merged_of_two`].
+    pub(super) fn pull_merged_of_two(
         [first, second]: [&mut Self; 2],
         [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
-        [a, b]: [Words<'_>; 2],
+        [mut a, mut b]: [ToMerge<'_>; 2],
     ) -> [Result<()>; 2] {
         let mut done = 0;
-        if first.kind == second.kind {
+        let ways = [&a, &b].map(|output| (output.join, output.streaming));
+        if first.kind == second.kind && ways[0] == ways[1] {
             let escaped = [&mut *first_escaped, &mut *second_escaped];
-            let outs = [&mut *a.words, &mut *b.words];
-            let low = [a.low, b.low];
-            done = if a.streaming && b.streaming {
-                dispatch!(first, pull_both::<_, STREAMED>(second, escaped, low, outs))
-            } else {
-                dispatch!(first, pull_both::<_, WORDS>(second, escaped, low, outs))
+            let outs = [a.reborrow(), b.reborrow()];
+            done = match ways[0] {
+                (Join::High, false) => {
+                    dispatch!(first, pull_both::<_, WORDS>(second, escaped, outs))
+                }
+                (Join::High, true) => {
+                    dispatch!(first, pull_both::<_, STREAMED>(second, escaped, outs))
+                }
+                (Join::Signs { .. }, false) => {
+                    dispatch!(first, pull_both::<_, SIGNED>(second, escaped, outs))
+                }
+                (Join::Signs { .. }, true) => {
+                    dispatch!(first, pull_both::<_, SIGNED_STREAMED>(second, escaped, outs))
+                }
             };
         }
-        let [a, b] = [a, b].map(|Words { low, words, streaming }| Words {
-            low: &low[done..],
-            words: &mut words[2 * done..],
-            streaming,
-        });
-        [first.pull_words(first_escaped, a), second.pull_words(second_escaped, b)]
+        [
+            first.pull_merged(first_escaped, a.after(done)),
+            second.pull_merged(second_escaped, b.after(done)),
+        ]
     }
 
-    /// Whole steps: [`SYMBOLS`], or 16-bit [`WORDS`] of which these symbols are the high bytes, perhaps
-    /// [`STREAMED`].
+    /// Whole steps: [`SYMBOLS`], or what [`ToMerge`] is about, 16-bit [`WORDS`] or [`SIGNED`] bytes, perhaps past
+    /// the caches.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn pull_whole<const KIND: u8, const OUTPUT: u8>(
         &mut self,
         escaped: &mut Escaped<'_>,
-        low: &[u8],
-        out: &mut [u8],
+        output: ToMerge<'_>,
     ) -> Result<()> {
         let tables = DecodeTables::new::<KIND>(self);
         let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
-        let mut sink = Sink::<OUTPUT>::new(escaped, low, out);
+        let mut sink = Sink::<OUTPUT>::new(escaped, output);
         for step in 0..sink.steps() {
             let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
             sink.put(step, symbols, lengths);
@@ -633,17 +729,19 @@ impl<'a> Decoder<'a> {
 
     /// Symbols that do not make a step, if there are any.
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn pull_partial<const KIND: u8>(&mut self, out: &mut [u8]) -> Result<()> {
+    fn pull_partial<const KIND: u8>(
+        &mut self,
+        escaped: &mut Escaped<'_>,
+        out: &mut [u8],
+    ) -> Result<()> {
         if out.is_empty() {
             return Ok(());
         }
         let tables = DecodeTables::new::<KIND>(self);
         let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
         let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
-        let mut padded = [0; LANES];
-        store(&mut padded, symbols);
-        out.copy_from_slice(&padded[..out.len()]);
         let lengths = _mm512_maskz_mov_epi8(!(ALL << out.len()), lengths);
+        store_some(out, replace_marked(escaped, symbols, _mm512_movepi8_mask(lengths)));
         lanes.advance(&tables, lengths)?;
         (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
@@ -655,15 +753,14 @@ impl<'a> Decoder<'a> {
         &mut self,
         second: &mut Self,
         [first_escaped, second_escaped]: [&mut Escaped<'_>; 2],
-        [first_low, second_low]: [&[u8]; 2],
-        [first_out, second_out]: [&mut [u8]; 2],
+        [first_output, second_output]: [ToMerge<'_>; 2],
     ) -> usize {
         let first_tables = DecodeTables::new::<KIND>(self);
         let second_tables = DecodeTables::new::<KIND>(second);
         let mut a = DecoderLanes::load(&self.lanes, self.stream, self.end);
         let mut b = DecoderLanes::load(&second.lanes, second.stream, second.end);
-        let mut first_sink = Sink::<OUTPUT>::new(first_escaped, first_low, first_out);
-        let mut second_sink = Sink::<OUTPUT>::new(second_escaped, second_low, second_out);
+        let mut first_sink = Sink::<OUTPUT>::new(first_escaped, first_output);
+        let mut second_sink = Sink::<OUTPUT>::new(second_escaped, second_output);
         let mut done = 0;
         let steps = first_sink.steps().min(second_sink.steps());
         first_sink.cut(steps);
@@ -709,10 +806,37 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// Symbols as they are, for a [`Sink`].
+const fn to_put(elements: &mut [u8]) -> ToMerge<'_> {
+    ToMerge { join: Join::High, other: &[], elements, streaming: false }
+}
+
+impl ToMerge<'_> {
+    const fn reborrow(&mut self) -> ToMerge<'_> {
+        let Self { join, other, elements, streaming } = self;
+        ToMerge { join: *join, other, elements, streaming: *streaming }
+    }
+
+    /// What follows so many symbols, whole steps.
+    fn after(self, symbols: usize) -> Self {
+        let Self { join, other, elements, streaming } = self;
+        let (other_from, elements_from) = match join {
+            Join::High => (symbols, 2 * symbols),
+            Join::Signs { .. } => (symbols / 8, symbols),
+        };
+        let (other, elements) = (&other[other_from..], &mut elements[elements_from..]);
+        Self { join, other, elements, streaming }
+    }
+}
+
 /// Where the symbols of whole steps go.
 struct Sink<'a, 'e, const OUTPUT: u8> {
     escaped: &'a mut Escaped<'e>,
+    /// Whether there are so many escapes that a branch would often be wrongly predicted.
+    often: bool,
     low: &'a [[u8; 64]],
+    signs: &'a [[u8; 8]],
+    sign: __m512i,
     out: &'a mut [[u8; 64]],
     pairs: &'a mut [[[u8; 64]; 2]],
     lines: Lines<'a>,
@@ -721,17 +845,26 @@ struct Sink<'a, 'e, const OUTPUT: u8> {
 impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn new(escaped: &'a mut Escaped<'e>, low: &'a [u8], out: &'a mut [u8]) -> Self {
-        let low = low.as_chunks().0;
-        let mut sink =
-            Self { escaped, low, out: &mut [], pairs: &mut [], lines: Lines::new(&mut []) };
+    fn new(escaped: &'a mut Escaped<'e>, output: ToMerge<'a>) -> Self {
+        let ToMerge { join, other, elements, .. } = output;
+        let mut sink = Self {
+            escaped,
+            often: false,
+            low: other.as_chunks().0,
+            signs: other.as_chunks().0,
+            sign: SignBits::new(join).sign,
+            out: &mut [],
+            pairs: &mut [],
+            lines: Lines::new(&mut []),
+        };
         match OUTPUT {
-            SYMBOLS => sink.out = out.as_chunks_mut().0,
-            WORDS => sink.pairs = out.as_chunks_mut().0.as_chunks_mut().0,
-            _ => sink.lines = Lines::new(out),
+            SYMBOLS | SIGNED => sink.out = elements.as_chunks_mut().0,
+            WORDS => sink.pairs = elements.as_chunks_mut().0.as_chunks_mut().0,
+            _ => sink.lines = Lines::new(elements),
         }
         let steps = sink.steps();
         sink.cut(steps);
+        sink.often = sink.escaped.left.len() > steps / 8;
         sink
     }
 
@@ -741,6 +874,8 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
         match OUTPUT {
             SYMBOLS => self.out.len(),
             WORDS => self.low.len().min(self.pairs.len()),
+            SIGNED => self.signs.len().min(self.out.len()),
+            SIGNED_STREAMED => self.signs.len(),
             _ => self.low.len(),
         }
     }
@@ -749,37 +884,54 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[inline(always)]
     fn cut(&mut self, steps: usize) {
         match OUTPUT {
-            SYMBOLS => self.out = &mut std::mem::take(&mut self.out)[..steps],
+            SYMBOLS | SIGNED => self.out = &mut std::mem::take(&mut self.out)[..steps],
             WORDS => self.pairs = &mut std::mem::take(&mut self.pairs)[..steps],
             _ => {}
         }
-        if OUTPUT != SYMBOLS {
-            self.low = &self.low[..steps];
+        match OUTPUT {
+            SYMBOLS => {}
+            SIGNED | SIGNED_STREAMED => self.signs = &self.signs[..steps],
+            _ => self.low = &self.low[..steps],
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn put(&mut self, step: usize, mut symbols: __m512i, lengths: __m512i) {
-        if OUTPUT == SYMBOLS {
-            if let Some(place) = self.out.get_mut(step) {
-                store(place, symbols);
-            }
-            return;
-        }
         let marked = _mm512_movepi8_mask(lengths);
-        if marked != 0 {
-            rarely();
+        // For words, of which few escape, the test took longer than it saved.
+        if self.often && matches!(OUTPUT, SIGNED | SIGNED_STREAMED) {
             symbols = replace_marked(self.escaped, symbols, marked);
+        } else if marked != 0 {
+            symbols = replace_marked_rarely(self.escaped, symbols, marked);
         }
-        let Some(low) = self.low.get(step) else { return };
-        let (first, second) = deal::merge_group(load(low), symbols);
-        if OUTPUT == STREAMED {
-            self.lines.put(first);
-            self.lines.put(second);
-        } else if let Some([a, b]) = self.pairs.get_mut(step) {
-            store(a, first);
-            store(b, second);
+        match OUTPUT {
+            SYMBOLS => {
+                if let Some(place) = self.out.get_mut(step) {
+                    store(place, symbols);
+                }
+            }
+            SIGNED | SIGNED_STREAMED => {
+                let Some(signs) = self.signs.get(step) else { return };
+                let signs = u64::from_le_bytes(*signs);
+                let bytes = _mm512_mask_add_epi8(symbols, signs, symbols, self.sign);
+                if OUTPUT == SIGNED_STREAMED {
+                    self.lines.put(bytes);
+                } else if let Some(place) = self.out.get_mut(step) {
+                    store(place, bytes);
+                }
+            }
+            _ => {
+                let Some(low) = self.low.get(step) else { return };
+                let (first, second) = deal::merge_group(load(low), symbols);
+                if OUTPUT == STREAMED {
+                    self.lines.put(first);
+                    self.lines.put(second);
+                } else if let Some([a, b]) = self.pairs.get_mut(step) {
+                    store(a, first);
+                    store(b, second);
+                }
+            }
         }
     }
 
@@ -787,7 +939,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn finish(self) {
-        if OUTPUT == STREAMED {
+        if matches!(OUTPUT, STREAMED | SIGNED_STREAMED) {
             self.lines.finish();
             fence();
         }
@@ -849,11 +1001,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Tells the compiler that a branch is taken rarely.
-#[cold]
-const fn rarely() {}
-
-/// One step in ten has an escape.
+/// Puts escapes in the place of what is marked.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn replace_marked(escaped: &mut Escaped<'_>, symbols: __m512i, marked: __mmask64) -> __m512i {
@@ -864,13 +1012,30 @@ fn replace_marked(escaped: &mut Escaped<'_>, symbols: __m512i, marked: __mmask64
     // What is marked and no escape is a zero, of which there must not be any.
     escaped.wrong |= due != marked || count > left.len();
     escaped.left = left.get(count..).unwrap_or(&[]);
-    _mm512_mask_expand_epi8(symbols, due, load_some(left))
+    let escapes = match left.first_chunk() {
+        Some(escapes) => load(escapes),
+        None => load_some(left),
+    };
+    _mm512_mask_expand_epi8(symbols, due, escapes)
+}
+
+/// The same where that is rare: the compiler keeps it out of the way.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn replace_marked_rarely(
+    escaped: &mut Escaped<'_>,
+    symbols: __m512i,
+    marked: __mmask64,
+) -> __m512i {
+    replace_marked(escaped, symbols, marked)
 }
 
 /// [`Kind`] as a constant for the compiler.
 const NARROW: u8 = 0;
 const SHORT: u8 = 1;
-const WIDE: u8 = 2;
+const MIDDLE: u8 = 2;
+const WIDE: u8 = 3;
 
 /// Tables by window.
 struct DecodeTables {
@@ -888,22 +1053,30 @@ impl DecodeTables {
         let base = _mm512_set1_epi8(decoder.base as i8);
         let mut symbols = load_table(&tables.window_slots);
         symbols[0] = _mm512_add_epi8(symbols[0], base);
-        if KIND == WIDE {
+        if KIND >= MIDDLE {
             // Not so in halved tables, where the others are what has to be added.
             for quarter in &mut symbols[1..] {
                 *quarter = _mm512_add_epi8(*quarter, base);
             }
         }
         let mut lengths = load_table(&tables.window_lengths);
+        let places = load(&std::array::from_fn(|i| i as u8));
+        let slots = _mm512_sub_epi8(places, base);
         if KIND == NARROW {
             // By symbol, of which the lower six bits are enough.
-            let slots = _mm512_sub_epi8(load(&std::array::from_fn(|i| i as u8)), base);
-            lengths[0] = _mm512_permutexvar_epi8(slots, load_table(&tables.lengths)[0]);
+            lengths[0] = look_up::<64>(&load_table(&tables.lengths), slots);
+        }
+        if KIND == MIDDLE {
+            // By symbol, of which the lower seven bits are enough.
+            let by_slot = load_table(&tables.lengths);
+            lengths[0] = look_up::<128>(&by_slot, slots);
+            let slots = _mm512_add_epi8(slots, _mm512_set1_epi8(64));
+            lengths[1] = look_up::<128>(&by_slot, slots);
         }
         if !decoder.marks {
             let unmarked = _mm512_set1_epi8(!MARK as i8);
             lengths[0] = _mm512_and_si512(lengths[0], unmarked);
-            if KIND == WIDE {
+            if KIND >= MIDDLE {
                 lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
             }
         }
@@ -918,9 +1091,13 @@ impl DecodeTables {
     fn look_up<const KIND: u8>(&self, windows: __m512i) -> (__m512i, __m512i) {
         if KIND == WIDE {
             return (
-                look_up::<true>(&self.symbols, windows),
-                look_up::<true>(&self.lengths, windows),
+                look_up::<256>(&self.symbols, windows),
+                look_up::<256>(&self.lengths, windows),
             );
+        }
+        if KIND == MIDDLE {
+            let symbols = look_up::<256>(&self.symbols, windows);
+            return (symbols, look_up::<128>(&self.lengths, symbols));
         }
         let upper_six = _mm512_srli_epi16::<2>(windows);
         let beyond = _mm512_max_epu8(windows, _mm512_set1_epi8(0xc0_u8 as i8));

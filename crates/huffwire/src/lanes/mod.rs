@@ -196,11 +196,52 @@ pub(crate) enum Flow<'a> {
     },
 }
 
-/// Whether a platform's coders can deal words on their way, which saves a pass over them.
-pub(crate) const fn fuses(platform: Platform, limit: CodeLimit) -> bool {
-    match (platform, limit) {
+/// How elements are made of symbols and of what another plane has for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// 16-bit words, dealt in groups of 64 (see [`crate::deal`]): symbols are the high bytes, the others the
+    /// low ones.
+    High,
+    /// Bytes: symbols are the magnitudes, of so many bits, the others the signs above them, packed lowest bit
+    /// first. What is above the sign is 0.
+    Signs { width: u8 },
+}
+
+impl Join {
+    /// Elements for which the other plane has as many bytes as the lanes carry.
+    pub(crate) const fn carried(self) -> usize {
+        match self {
+            Self::High => INITIAL_BYTES,
+            Self::Signs { .. } => 8 * INITIAL_BYTES,
+        }
+    }
+}
+
+/// Elements to be split: symbols go into lanes, the rest to another plane. Both are whole groups of 64.
+pub(crate) struct ToSplit<'a> {
+    pub(crate) join: Join,
+    pub(crate) elements: &'a [u8],
+    pub(crate) other: &'a mut [u8],
+    pub(crate) flow: Flow<'a>,
+}
+
+/// Elements to be put together from symbols that come out of lanes and from another plane. Both are whole groups
+/// of 64.
+pub(crate) struct ToMerge<'a> {
+    pub(crate) join: Join,
+    pub(crate) other: &'a [u8],
+    pub(crate) elements: &'a mut [u8],
+    /// Whether the elements go past the caches, since there are more than these can hold.
+    pub(crate) streaming: bool,
+}
+
+/// Whether a platform's coders can split and merge on their way, which saves a pass over the elements.
+pub(crate) const fn fuses(platform: Platform, limit: CodeLimit, join: Join) -> bool {
+    match (platform, limit, join) {
         #[cfg(target_arch = "x86_64")]
-        (Platform::Avx2(_) | Platform::Avx512(_), CodeLimit::Short) => true,
+        (Platform::Avx512(_), CodeLimit::Short, _) => true,
+        #[cfg(target_arch = "x86_64")]
+        (Platform::Avx2(_), CodeLimit::Short, Join::High) => true,
         _ => false,
     }
 }
@@ -285,27 +326,25 @@ impl<'b> Encoder<'b> {
         }
     }
 
-    /// Deals whole groups of 64 words of 16 bits (see [`crate::deal`]): encodes the high bytes, puts the low
-    /// ones to `low`. Only where it [`fuses`].
+    /// Splits elements on the way. Only where it [`fuses`]. `false` when a bit is set that has no place
+    /// in either plane.
     ///
     /// # Errors
     /// As [`Encoder::push`].
-    pub(crate) fn push_words(
+    pub(crate) fn push_split(
         &mut self,
-        words: &[u8],
-        low: &mut [u8],
-        flow: Flow<'_>,
+        elements: ToSplit<'_>,
         stream: &mut [u8],
         escapes: &mut Escapes,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match &mut self.kernel {
             #[cfg(target_arch = "x86_64")]
-            EncoderKernel::Avx2(kernel) => {
-                kernel.push_words(words, low, flow, stream, &mut self.end, escapes)
+            EncoderKernel::Avx2(kernel) if elements.join == Join::High => {
+                kernel.push_words(elements, stream, &mut self.end, escapes).map(|()| true)
             }
             #[cfg(target_arch = "x86_64")]
             EncoderKernel::Avx512(kernel) => {
-                kernel.push_words(words, low, flow, stream, &mut self.end, escapes)
+                kernel.push_split(elements, stream, &mut self.end, escapes)
             }
             _ => Err(not_fused()),
         }
@@ -410,14 +449,6 @@ enum DecoderKernel<'a> {
     Avx512Long(avx512_long::Decoder<'a>),
 }
 
-/// 16-bit words to be put together: low bytes as [`crate::deal`] has them, and where the words go.
-pub(crate) struct Words<'a> {
-    pub(crate) low: &'a [u8],
-    pub(crate) words: &'a mut [u8],
-    /// Whether the words go past the caches, since there are more than these can hold.
-    pub(crate) streaming: bool,
-}
-
 impl<'a> Decoder<'a> {
     /// Lanes as [`Encoder::finish`] left them.
     ///
@@ -474,7 +505,7 @@ impl<'a> Decoder<'a> {
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx2(kernel) => kernel.pull(symbols),
             #[cfg(target_arch = "x86_64")]
-            DecoderKernel::Avx512(kernel) => kernel.pull(symbols),
+            DecoderKernel::Avx512(kernel) => return kernel.pull(&mut self.escaped, symbols),
             #[cfg(target_arch = "x86_64")]
             DecoderKernel::Avx512Long(kernel) => kernel.pull(symbols),
         }?;
@@ -491,7 +522,8 @@ impl<'a> Decoder<'a> {
         let results = match (&mut first.kernel, &mut second.kernel) {
             #[cfg(target_arch = "x86_64")]
             (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) => {
-                avx512::Decoder::pull_two([a, b], outs)
+                let escaped = [&mut first.escaped, &mut second.escaped];
+                return avx512::Decoder::pull_two([a, b], escaped, outs);
             }
             #[cfg(target_arch = "x86_64")]
             (DecoderKernel::Avx512Long(a), DecoderKernel::Avx512Long(b)) => {
@@ -504,36 +536,37 @@ impl<'a> Decoder<'a> {
         results
     }
 
-    /// Decodes the high bytes of whole groups of 64 words and puts them together with the low ones. Only where it
-    /// [`fuses`].
+    /// Puts elements together on the way. Only where it [`fuses`].
     ///
     /// # Errors
     /// As [`Decoder::pull`].
-    pub(crate) fn pull_words(&mut self, words: Words<'_>) -> Result<()> {
+    pub(crate) fn pull_merged(&mut self, elements: ToMerge<'_>) -> Result<()> {
         match &mut self.kernel {
             #[cfg(target_arch = "x86_64")]
-            DecoderKernel::Avx2(kernel) => kernel.pull_words(&mut self.escaped, words),
+            DecoderKernel::Avx2(kernel) if elements.join == Join::High => {
+                kernel.pull_words(&mut self.escaped, elements)
+            }
             #[cfg(target_arch = "x86_64")]
-            DecoderKernel::Avx512(kernel) => kernel.pull_words(&mut self.escaped, words),
+            DecoderKernel::Avx512(kernel) => kernel.pull_merged(&mut self.escaped, elements),
             _ => Err(not_fused()),
         }
     }
 
-    /// [`Decoder::pull_words`] for two planes at a time.
-    pub(crate) fn pull_words_of_two(
+    /// [`Decoder::pull_merged`] for two planes at a time, which are joined in the same way.
+    pub(crate) fn pull_merged_of_two(
         [first, second]: [&mut Self; 2],
-        [first_words, second_words]: [Words<'_>; 2],
+        [first_elements, second_elements]: [ToMerge<'_>; 2],
     ) -> [Result<()>; 2] {
         match (&mut first.kernel, &mut second.kernel) {
             #[cfg(target_arch = "x86_64")]
             (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) => {
-                avx512::Decoder::pull_words_of_two(
+                avx512::Decoder::pull_merged_of_two(
                     [a, b],
                     [&mut first.escaped, &mut second.escaped],
-                    [first_words, second_words],
+                    [first_elements, second_elements],
                 )
             }
-            _ => [first.pull_words(first_words), second.pull_words(second_words)],
+            _ => [first.pull_merged(first_elements), second.pull_merged(second_elements)],
         }
     }
 
@@ -637,10 +670,12 @@ pub fn decode_on(
 
 const WHAT: &str = "a coded plane";
 
-/// Nobody asks a coder to deal words without asking [`fuses`] first.
+/// Nobody asks a coder to split or merge without asking [`fuses`] first.
 #[cold]
 const fn not_fused() -> Error {
-    Error::InvalidOption(std::borrow::Cow::Borrowed("this platform does not deal words on its way"))
+    Error::InvalidOption(std::borrow::Cow::Borrowed(
+        "this platform does not split and merge on its way",
+    ))
 }
 
 #[cold]
@@ -1029,86 +1064,209 @@ mod tests {
             }
         }
 
-        /// Words that are dealt on the way: as if they were dealt first.
+        /// Elements that are split and merged on the way: as if that were done before and after.
         #[test]
-        fn words_are_dealt_on_the_way(
+        fn elements_are_split_and_merged_on_the_way(
             bytes in proptest::collection::vec(any::<u8>(), 0..6000),
             others in proptest::collection::vec(any::<u8>(), 0..6000),
             likely in 1u8..40,
+            rarely in prop::sample::select(&[1u8, 6, 100][..]),
             base in any::<u8>(),
+            cut in 0usize..200,
             book in any::<prop::sample::Index>(),
         ) {
             let book = book.get(&BOOKS);
             let map = SlotMap::new(book.lengths().alphabet(), base);
-            let base = map.base;
-            for platform in Platform::available().filter(|p| fuses(*p, book.limit())) {
-                let mut planes = Vec::new();
-                for bytes in [&bytes, &others] {
-                    let groups = bytes.len() / 128;
-                    let high = bytes.iter().take(64 * groups);
-                    let last = (book.lengths().alphabet().symbols() - 1) as u8;
-                    // Mostly in the window, now and then anything.
-                    let high: Vec<u8> = high
-                        .map(|&b| if b < 250 { base.wrapping_add((b % likely) & last) } else { b & last })
-                        .collect();
-                    let low = &bytes[64 * groups..128 * groups];
-                    let mut words = vec![0; 128 * groups];
-                    deal::merge16(platform, low, &high, &mut words);
-
-                    let room = stream_capacity(book.limit(), 12 * high.len() as u64);
-                    let mut coded = Vec::new();
-                    for fused in [false, true] {
-                        let mut encoder = Encoder::new(platform, book, map, &INITIAL, true);
-                        let (mut stream, mut escapes) = (vec![0; room], Escapes::default());
-                        escapes.clear(high.len());
-                        let mut dealt = low.to_vec();
-                        if fused {
-                            dealt.fill(0);
-                            let stream = &mut stream;
-                            let ahead = &words[..];
-                            let flow = match base % 3 {
-                                0 => Flow::Cached,
-                                1 => Flow::Fetching { ahead },
-                                _ => Flow::Streaming { ahead },
-                            };
-                            let dealt = &mut dealt;
-                            encoder.push_words(&words, dealt, flow, stream, &mut escapes).unwrap();
-                        } else {
-                            encoder.push(&high, &mut stream, &mut escapes).unwrap();
-                        }
-                        let mut states = vec![0; states_bytes(book.limit())];
-                        let length = encoder.finish(&mut states);
-                        stream.truncate(length);
-                        let escapes = escapes.as_slice().to_vec();
-                        coded.push((states, stream, escapes, dealt));
-                    }
-                    prop_assert!(coded[0] == coded[1]);
-                    planes.push((coded.swap_remove(0), words));
-                }
-                let decoder = |index: usize| {
-                    let (states, stream, escapes, _) = &planes[index].0;
-                    let reading = Reading::Symbols { base, escapes };
-                    Decoder::new(platform, book, reading, states, stream).unwrap()
-                };
-                for (index, ((.., low), words)) in planes.iter().enumerate() {
-                    let mut decoder = decoder(index);
-                    let mut merged = vec![0; words.len()];
+            for platform in Platform::available() {
+                for join in joins(book).filter(|join| fuses(platform, book.limit(), *join)) {
                     let streaming = likely & 1 == 0;
-                    let words_of = Words { low, words: &mut merged, streaming };
-                    prop_assert_eq!(decoder.pull_words(words_of), Ok(()));
-                    prop_assert_eq!(decoder.finish(), Ok(INITIAL));
-                    prop_assert!(merged == *words);
+                    let case = Case { platform, book, map, join, streaming };
+                    let last = (book.lengths().alphabet().symbols() - 1) as u8;
+                    let planes = [&bytes, &others].map(|bytes| {
+                        let steps = bytes.len() / 128;
+                        let (symbols, other) = bytes.split_at(64 * steps);
+                        // Mostly in the window, now and then anything.
+                        let symbol = |&b: &u8| match b.checked_add(rarely) {
+                            Some(_) => map.base.wrapping_add((b % likely) & last),
+                            None => b.reverse_bits() & last,
+                        };
+                        let symbols = symbols.iter().map(symbol).collect();
+                        let other = other[..other_bytes(join, 64 * steps)].to_vec();
+                        case.split((symbols, other))
+                    });
+                    case.merge(&planes, cut);
                 }
-                let [mut a, mut b] = [decoder(0), decoder(1)];
-                let mut merged = [0, 1].map(|index| vec![0; planes[index].1.len()]);
-                let [first, second] = &mut merged;
-                let pair = [(&planes[0].0.3, first), (&planes[1].0.3, second)];
-                let streaming = likely & 2 == 0;
-                let pair = pair.map(|(low, words)| Words { low, words, streaming });
-                let results = Decoder::pull_words_of_two([&mut a, &mut b], pair);
-                prop_assert!(results.iter().all(Result::is_ok));
-                prop_assert_eq!([a.finish(), b.finish()], [Ok(INITIAL), Ok(INITIAL)]);
-                prop_assert!(merged.iter().eq(planes.iter().map(|plane| &plane.1)));
+            }
+        }
+    }
+
+    /// The ways in which a book's symbols can be a part of elements.
+    fn joins(book: &Codebook) -> impl Iterator<Item = Join> {
+        let signs = match book.lengths().alphabet() {
+            Alphabet::Plain { width } if width < 8 => Some(Join::Signs { width }),
+            _ => None,
+        };
+        signs.into_iter().chain([Join::High])
+    }
+
+    /// Bytes of the other plane.
+    fn other_bytes(join: Join, symbols: usize) -> usize {
+        if join == Join::High { symbols } else { symbols / 8 }
+    }
+
+    /// How elements are split and merged.
+    #[derive(Clone, Copy)]
+    struct Case<'a> {
+        platform: Platform,
+        book: &'a Codebook,
+        map: SlotMap,
+        join: Join,
+        streaming: bool,
+    }
+
+    /// Elements, and what they are coded as.
+    struct Split {
+        elements: Vec<u8>,
+        symbols: Vec<u8>,
+        other: Vec<u8>,
+        states: Vec<u8>,
+        stream: Vec<u8>,
+        escapes: Vec<u8>,
+    }
+
+    impl Case<'_> {
+        /// Encodes elements in both ways.
+        fn split(self, (symbols, other): (Vec<u8>, Vec<u8>)) -> Split {
+            let Self { platform, book, map, join, .. } = self;
+            let elements = match join {
+                Join::High => {
+                    let mut words = vec![0; 2 * symbols.len()];
+                    deal::merge16(platform, &other, &symbols, &mut words);
+                    words
+                }
+                Join::Signs { width } => {
+                    let sign = |i: usize| other[i / 8] >> (i % 8) & 1;
+                    symbols.iter().enumerate().map(|(i, s)| sign(i) << width | s).collect()
+                }
+            };
+            let room = stream_capacity(book.limit(), 12 * symbols.len() as u64);
+            let flows = [
+                None,
+                Some(Flow::Cached),
+                Some(Flow::Fetching { ahead: &elements }),
+                Some(Flow::Streaming { ahead: &[] }),
+            ];
+            let coded = flows.map(|flow| {
+                let mut encoder = Encoder::new(platform, book, map, &INITIAL, true);
+                let (mut stream, mut escapes) = (vec![0; room], Escapes::default());
+                escapes.clear(symbols.len());
+                let mut split = other.clone();
+                if let Some(flow) = flow {
+                    split.fill(0);
+                    let input = ToSplit { join, elements: &elements, other: &mut split, flow };
+                    let pushed = encoder.push_split(input, &mut stream, &mut escapes);
+                    assert_eq!(pushed, Ok(true));
+                } else {
+                    encoder.push(&symbols, &mut stream, &mut escapes).unwrap();
+                }
+                let mut states = vec![0; states_bytes(book.limit())];
+                let length = encoder.finish(&mut states);
+                stream.truncate(length);
+                (states, stream, escapes.as_slice().to_vec(), split)
+            });
+            assert!(coded.iter().all(|way| *way == coded[0]), "{join:?}");
+            let [(states, stream, escapes, other), ..] = coded;
+            Split { elements, symbols, other, states, stream, escapes }
+        }
+
+        fn open<'a>(
+            &'a self,
+            split: &'a Split,
+            stream: &'a [u8],
+            escapes: &'a [u8],
+        ) -> Decoder<'a> {
+            let reading = Reading::Symbols { base: self.map.base, escapes };
+            Decoder::new(self.platform, self.book, reading, &split.states, stream).unwrap()
+        }
+
+        fn output<'a>(self, split: &'a Split, elements: &'a mut [u8]) -> ToMerge<'a> {
+            let (join, streaming) = (self.join, self.streaming);
+            ToMerge { join, other: &split.other, elements, streaming }
+        }
+
+        /// Decodes elements alone and two at a time; also where `cut` words are missing, or an escape, or one is too
+        /// many.
+        fn merge(self, planes: &[Split; 2], cut: usize) {
+            let [whole, _] = planes;
+            let fewer = &whole.stream[..whole.stream.len().saturating_sub(cut)];
+            let more = [&whole.escapes[..], &[1]].concat();
+            let short = whole.escapes.split_last().map_or(&more[..], |(_, fewer)| fewer);
+            let all = (&whole.stream[..], &whole.escapes[..]);
+            let ways =
+                [all, (fewer, &whole.escapes), (&whole.stream, &more), (&whole.stream, short)];
+            for (stream, escapes) in ways {
+                let mut symbols = vec![0; whole.symbols.len()];
+                let mut apart = self.open(whole, stream, escapes);
+                let expected = apart.pull(&mut symbols).and_then(|()| apart.finish());
+                let intact = (stream, escapes) == all;
+                assert_eq!(
+                    expected == Ok(INITIAL),
+                    intact || whole.stream.is_empty() && escapes == all.1
+                );
+
+                let mut elements = vec![0; whole.elements.len()];
+                let mut alone = self.open(whole, stream, escapes);
+                let pulled = alone.pull_merged(self.output(whole, &mut elements));
+                assert_eq!(pulled.and_then(|()| alone.finish()), expected);
+                assert!(!intact || elements == whole.elements);
+
+                let mut merged = planes.each_ref().map(|split| vec![0; split.elements.len()]);
+                for order in [[0, 1], [1, 0]] {
+                    let mut coders = order.map(|index| match index {
+                        0 => self.open(whole, stream, escapes),
+                        _ => self.open(&planes[1], &planes[1].stream, &planes[1].escapes),
+                    });
+                    merged.iter_mut().for_each(|elements| elements.fill(0));
+                    let [first, second] = &mut merged;
+                    let (first, second) =
+                        if order == [0, 1] { (first, second) } else { (second, first) };
+                    let outs = [
+                        self.output(&planes[order[0]], first),
+                        self.output(&planes[order[1]], second),
+                    ];
+                    let [a, b] = &mut coders;
+                    let pulled = Decoder::pull_merged_of_two([a, b], outs);
+                    let mut results = pulled.into_iter().zip(&coders).zip(order);
+                    assert!(results.all(|((pulled, coder), index)| {
+                        let result = pulled.and_then(|()| coder.finish());
+                        if index == 0 { result == expected } else { result == Ok(INITIAL) }
+                    }));
+                    assert!(merged[1] == planes[1].elements);
+                    assert!(!intact || merged[0] == whole.elements);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_above_the_sign_are_noticed() {
+        for book in BOOKS.iter().filter(|book| book.limit() == CodeLimit::Short) {
+            let Some(join @ Join::Signs { width }) = joins(book).next() else { continue };
+            for platform in Platform::available().filter(|p| fuses(*p, CodeLimit::Short, join)) {
+                for (place, bit) in (0..256).zip((0..8).cycle()) {
+                    let mut elements = vec![0; 256];
+                    elements[place] = 1 << bit;
+                    let mut encoder =
+                        Encoder::new(platform, book, SlotMap::IDENTITY, &INITIAL, true);
+                    let (mut stream, mut signs) = ([0; 512], [0; 32]);
+                    let mut escapes = Escapes::default();
+                    escapes.clear(elements.len());
+                    let flow = Flow::Cached;
+                    let input = ToSplit { join, elements: &elements, other: &mut signs, flow };
+                    let fits = encoder.push_split(input, &mut stream, &mut escapes).unwrap();
+                    assert_eq!(fits, bit <= width);
+                    assert_eq!(signs[place / 8], u8::from(bit == width) << (place % 8));
+                }
             }
         }
     }

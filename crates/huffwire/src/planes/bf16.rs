@@ -2,12 +2,13 @@
 
 use super::{Layout, Plane, Scheme, bytes};
 use crate::deal;
+use crate::lanes::Join;
 
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
         layout: Layout::Exponent,
         planes: &[Plane::exponents(), Plane::residue(8, 1)],
-        halves: true,
+        join: Some(Join::High),
         split: |platform, bytes, planes| {
             let [exponents, residue] = planes else { return false };
             deal::split16(platform, bytes, residue, exponents);

@@ -7,7 +7,7 @@ const fn bytes<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Bytes,
         planes: const { &[Plane::symbols(8, N as u8)] },
-        halves: false,
+        join: None,
         split: |_, bytes, planes| {
             planes[0].copy_from_slice(bytes);
             true
@@ -21,7 +21,7 @@ const fn positions<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Positions,
         planes: const { &[Plane::symbols(8, 1); N] },
-        halves: false,
+        join: None,
         split: |platform, bytes, planes| {
             platform.run(|| split::<N>(bytes, planes));
             true

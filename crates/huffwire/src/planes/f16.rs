@@ -12,7 +12,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
             Plane::residue(8, 1),
             Plane::residue(3, 1),
         ],
-        halves: false,
+        join: None,
         split,
         merge,
     },

@@ -12,7 +12,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
             Plane::residue(8, 1),
             Plane::residue(8, 1),
         ],
-        halves: false,
+        join: None,
         split: |platform, bytes, planes| {
             let [exponents, low, middle, high] = planes else { return false };
             deal::split32(platform, bytes, [low, middle, high, exponents]);

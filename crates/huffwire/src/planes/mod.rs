@@ -21,6 +21,7 @@ use std::str::FromStr;
 
 use crate::codebook::Alphabet;
 use crate::element::ElementType;
+use crate::lanes::Join;
 use crate::platform::Platform;
 
 /// The most planes a layout has.
@@ -148,9 +149,9 @@ impl Plane {
 pub(crate) struct Scheme {
     pub(crate) layout: Layout,
     pub(crate) planes: &'static [Plane],
-    /// Whether the planes are nothing but the high and the low bytes of dealt 16-bit words, so that a lane
-    /// coder can split and merge on its way.
-    pub(crate) halves: bool,
+    /// How the planes make elements, if there are two, and in a way that a lane coder which codes the first
+    /// one can split and merge on its way.
+    pub(crate) join: Option<Join>,
     /// Fills the planes from whole units; `false` when these bytes do not fit the layout (a bit is
     /// set that the type does not have), and the planes are then undefined.
     split: fn(Platform, &[u8], &mut [&mut [u8]]) -> bool,

@@ -5,12 +5,13 @@
 //! as a symbol is cheaper.
 
 use super::{Layout, Plane, Scheme, bytes};
+use crate::lanes::Join;
 
 pub(super) const EIGHT_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
         planes: &[Plane::symbols(7, 1), Plane::residue(1, 1)],
-        halves: false,
+        join: Some(Join::Signs { width: 7 }),
         split: |platform, bytes, planes| platform.run(|| split_signs(bytes, 7, planes)),
         merge: |platform, planes, bytes| platform.run(|| merge_signs(planes, 7, bytes)),
     },
@@ -21,7 +22,7 @@ pub(super) const SIX_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
         planes: &[Plane::symbols(5, 1), Plane::residue(1, 1)],
-        halves: false,
+        join: Some(Join::Signs { width: 5 }),
         split: |platform, bytes, planes| {
             platform.run(|| fits_six_bits(bytes) && split_signs(bytes, 5, planes))
         },
@@ -30,7 +31,7 @@ pub(super) const SIX_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Values,
         planes: &[Plane::symbols(6, 1)],
-        halves: false,
+        join: None,
         split: |_, bytes, planes| fits_six_bits(bytes) && copy_to(bytes, planes),
         merge: |_, planes, bytes| bytes.copy_from_slice(planes[0]),
     },
@@ -41,7 +42,7 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
         planes: &[Plane::symbols(5, 4), Plane::residue(1, 4)],
-        halves: false,
+        join: None,
         split: |_, bytes, planes| {
             let [magnitudes, signs] = planes else {
                 return false;
@@ -68,7 +69,7 @@ pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
     Scheme {
         layout: Layout::Values,
         planes: &[Plane::symbols(6, 4)],
-        halves: false,
+        join: None,
         split: |_, bytes, planes| {
             let values = planes[0].as_chunks_mut().0;
             for (packed, values) in bytes.as_chunks().0.iter().zip(values) {

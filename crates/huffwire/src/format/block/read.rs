@@ -10,7 +10,7 @@ use super::decode::{
 use super::write::pieces;
 use crate::codebook::{Codebook, CodebookSet};
 use crate::error::Result;
-use crate::lanes::{self, INITIAL_BYTES, Reading, Words};
+use crate::lanes::{self, INITIAL_BYTES, Join, Reading, ToMerge};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
@@ -71,25 +71,31 @@ impl<'a> Parsed<'a> {
 struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
-    fused: bool,
+    fused: Option<Join>,
     streaming: bool,
+    /// Whether a symbol outside the alphabet was seen.
+    beyond: bool,
 }
 
 impl<'a> Progress<'a> {
     fn begin(platform: Platform, pass: OnePass<'a>, streaming: bool) -> Result<Self> {
         let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
         let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
-        let fused = pass.scheme.halves && lanes::fuses(platform, pass.book.limit());
-        Ok(Self { pass, lanes, fused, streaming })
+        let fuses = |join: &Join| lanes::fuses(platform, pass.book.limit(), *join);
+        let fused = pass.scheme.join.filter(fuses);
+        Ok(Self { pass, lanes, fused, streaming, beyond: false })
     }
 
     /// The elements `from..to`, for a coder that merges on its way.
-    fn words<'b>(&self, (from, to): (usize, usize), out: &'b mut [u8]) -> Words<'b>
+    fn elements<'b>(&self, join: Join, (from, to): (usize, usize), out: &'b mut [u8]) -> ToMerge<'b>
     where
         'a: 'b,
     {
-        let (low, words) = (&self.pass.raw[1][from..to], &mut out[2 * from..2 * to]);
-        Words { low, words, streaming: self.streaming }
+        let pass = &self.pass;
+        let place = |unit: usize| packed_bytes(unit, pass.scheme.planes[1].width);
+        let other = &pass.raw[1][place(from)..place(to)];
+        let elements = &mut out[from * pass.unit_bytes..to * pass.unit_bytes];
+        ToMerge { join, other, elements, streaming: self.streaming }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -97,28 +103,32 @@ impl<'a> Progress<'a> {
     }
 
     /// Checks the end; returns what the lanes carried.
-    fn finish(&self) -> Result<[u8; INITIAL_BYTES]> {
+    fn finish(&self, platform: Platform) -> Result<[u8; INITIAL_BYTES]> {
         let initial = self.lanes.finish()?;
         if initial[self.pass.lent..].iter().any(|&byte| byte != 0) {
             return Err(not_lent());
+        }
+        // Of symbols that were merged on the way only those that took the escape can lie outside.
+        let width = self.plane().width;
+        if self.beyond || width < 8 && any_beyond(platform, self.pass.escapes, width) {
+            return Err(outside_alphabet());
         }
         Ok(initial)
     }
 
     /// The elements `from..to` from their decoded symbols.
     fn put(
-        &self,
+        &mut self,
         platform: Platform,
         (from, to): (usize, usize),
         symbols: &[u8],
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<()> {
+        // No error yet: which one comes first must not depend on the pieces, hence on the platform.
         let width = self.plane().width;
-        if width < 8 && any_beyond(platform, symbols, width) {
-            return Err(outside_alphabet());
-        }
-        let initial = if to == self.pass.units { Some(self.finish()?) } else { None };
+        self.beyond |= width < 8 && any_beyond(platform, symbols, width);
+        let initial = if to == self.pass.units { Some(self.finish(platform)?) } else { None };
         self.merge(platform, (from, to), symbols, initial.as_ref(), scratch, out)
     }
 
@@ -187,9 +197,9 @@ pub(super) fn decode_in_one_pass(
     let mut block = Progress::begin(platform, pass, streaming)?;
     let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
     for (from, to) in pieces(units, block.fused) {
-        if block.fused && to < units {
-            let words = block.words((from, to), out);
-            block.lanes.pull_words(words)?;
+        if let Some(join) = block.fused.filter(|_| to < units) {
+            let elements = block.elements(join, (from, to), out);
+            block.lanes.pull_merged(elements)?;
             continue;
         }
         let [mut symbols, other] = std::mem::take(&mut scratch.symbols);
@@ -212,13 +222,16 @@ pub(super) fn decode_two_in_one_pass(
     let mut first = Progress::begin(platform, first, streaming)?;
     let mut second = Progress::begin(platform, second, streaming)?;
     let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
-    let fused = first.fused && second.fused;
+    let fused = first.fused.filter(|_| first.fused == second.fused);
     let both = |[first, second]: [Result<()>; 2]| first.and(second);
     for (from, to) in pieces(units, fused) {
-        if fused && to < units {
-            let words = [first.words((from, to), first_out), second.words((from, to), second_out)];
+        if let Some(join) = fused.filter(|_| to < units) {
+            let elements = [
+                first.elements(join, (from, to), first_out),
+                second.elements(join, (from, to), second_out),
+            ];
             let coders = [&mut first.lanes, &mut second.lanes];
-            both(lanes::Decoder::pull_words_of_two(coders, words))?;
+            both(lanes::Decoder::pull_merged_of_two(coders, elements))?;
             continue;
         }
         let mut symbols = std::mem::take(&mut scratch.symbols);

@@ -11,7 +11,7 @@ use crate::bytes;
 use crate::choose::{self, Coded, Coding, Source};
 use crate::codebook::{Alphabet, Codebook, CodebookSet, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::error::{Error, Result};
-use crate::lanes::{self, Flow, INITIAL_BYTES, SlotMap};
+use crate::lanes::{self, Flow, INITIAL_BYTES, Join, SlotMap, ToSplit};
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 
@@ -166,13 +166,17 @@ impl BlockEncoder {
         self.escapes.clear(units * per_unit);
         let map = SlotMap::new(plane.alphabet(), coded.base);
         let mut encoder: Option<lanes::Encoder> = None;
-        let fused = scheme.halves && lanes::fuses(platform, book.limit());
+        let fused = scheme.join.filter(|join| lanes::fuses(platform, book.limit(), *join));
         for (from, to) in pieces(units, fused).rev() {
             let count = to - from;
-            if let Some(encoder) = encoder.as_mut().filter(|_| fused) {
-                let words = &bytes[from * unit_bytes..to * unit_bytes];
-                let low = &mut head[raw_at[0] + from..raw_at[0] + to];
-                encoder.push_words(words, low, flow, stream, &mut self.escapes)?;
+            if let (Some(encoder), Some(join)) = (&mut encoder, fused) {
+                let elements = &bytes[from * unit_bytes..to * unit_bytes];
+                let place = |unit: usize| raw_at[0] + packed_bytes(unit, raw_planes[0].width);
+                let other = &mut head[place(from)..place(to)];
+                let elements = ToSplit { join, elements, other, flow };
+                if !encoder.push_split(elements, stream, &mut self.escapes)? {
+                    return Ok(None);
+                }
                 continue;
             }
             let mut slices: [&mut [u8]; MAX_PLANES] = Default::default();
@@ -227,11 +231,14 @@ impl BlockEncoder {
 /// The pieces of a block of so many units, as (from, to): [`PIECE`] units each, but for the last one, which has what
 /// is left besides. So whatever the lanes carry is made of the last piece alone. Where the lane coder splits and
 /// merges on its way, that piece is as small as can be, and all before it are one.
-pub(super) fn pieces(units: usize, fused: bool) -> impl DoubleEndedIterator<Item = (usize, usize)> {
-    let all_but_last = units.saturating_sub(INITIAL_BYTES) / lanes::LANES * lanes::LANES;
-    let (size, count) = match fused {
-        true if all_but_last > 0 => (all_but_last, 2),
-        _ => (PIECE, (units / PIECE).max(1)),
+pub(super) fn pieces(
+    units: usize,
+    fused: Option<Join>,
+) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+    let all_but_last = fused.map_or(0, |join| units.saturating_sub(join.carried()));
+    let (size, count) = match all_but_last / lanes::LANES * lanes::LANES {
+        0 => (PIECE, (units / PIECE).max(1)),
+        all_but_last => (all_but_last, 2),
     };
     (0..count).map(move |index| {
         (index * size, if index + 1 == count { units } else { (index + 1) * size })

@@ -15,7 +15,7 @@ use crate::codebook::Codebook;
 use crate::deal::avx2::merge_half;
 use crate::error::{Error, Result};
 use crate::lanes::{
-    Escaped, INITIAL_BYTES, LANES, Marks, Words, no_sentinel, out_of_words, wrong_end,
+    Escaped, INITIAL_BYTES, LANES, Marks, ToMerge, no_sentinel, out_of_words, wrong_end,
 };
 use crate::platform::Avx2;
 use crate::platform::avx2::{load, store, stream, streams_to};
@@ -91,15 +91,15 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// See [`crate::lanes::Decoder::pull_words`].
+    /// See [`crate::lanes::Decoder::pull_merged`]: words alone.
     pub(in crate::lanes) fn pull_words(
         &mut self,
         escaped: &mut Escaped<'_>,
-        words: Words<'_>,
+        words: ToMerge<'_>,
     ) -> Result<()> {
         // SAFETY: the proof says that the processor has the instructions.
         unsafe {
-            if words.streaming && streams_to(words.words) {
+            if words.streaming && streams_to(words.elements) {
                 let pulled = dispatch!(self, pull_past_caches(escaped, words));
                 fence();
                 pulled
@@ -123,7 +123,7 @@ impl<'a> Decoder<'a> {
     fn pull_cached<const SHAPE: u8>(
         &mut self,
         escaped: &mut Escaped<'_>,
-        words: Words<'_>,
+        words: ToMerge<'_>,
     ) -> Result<()> {
         self.pull_merged::<SHAPE>(escaped, words, |place, vector| store(place, vector))
     }
@@ -132,7 +132,7 @@ impl<'a> Decoder<'a> {
     fn pull_past_caches<const SHAPE: u8>(
         &mut self,
         escaped: &mut Escaped<'_>,
-        words: Words<'_>,
+        words: ToMerge<'_>,
     ) -> Result<()> {
         self.pull_merged::<SHAPE>(escaped, words, |place, vector| stream(place, vector))
     }
@@ -143,11 +143,11 @@ impl<'a> Decoder<'a> {
     fn pull_merged<const SHAPE: u8>(
         &mut self,
         escaped: &mut Escaped<'_>,
-        words: Words<'_>,
+        words: ToMerge<'_>,
         store: impl Fn(&mut [u8; HALF], __m256i),
     ) -> Result<()> {
-        let low = words.low.as_chunks::<HALF>().0.as_chunks::<2>().0;
-        let places = words.words.as_chunks_mut::<HALF>().0.as_chunks_mut::<4>().0;
+        let low = words.other.as_chunks::<HALF>().0.as_chunks::<2>().0;
+        let places = words.elements.as_chunks_mut::<HALF>().0.as_chunks_mut::<4>().0;
         let (escape, zero) = match escaped.marks {
             Some(Marks { escape, zero }) => (escape, zero),
             None => (0, 0),

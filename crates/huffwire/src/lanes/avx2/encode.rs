@@ -16,7 +16,7 @@ use super::{Bytes, HALF};
 use crate::codebook::{Codebook, MARK, Tables as BookTables};
 use crate::deal::avx2::split_half;
 use crate::error::Result;
-use crate::lanes::{Escapes, Flow, INITIAL_BYTES, LANES, SlotMap, no_room};
+use crate::lanes::{Escapes, Flow, INITIAL_BYTES, LANES, SlotMap, ToSplit, no_room};
 use crate::platform::Avx2;
 use crate::platform::avx2::{load, store};
 use crate::platform::avx512::{fetch, fetch_to_write};
@@ -103,18 +103,17 @@ impl Encoder {
         }
     }
 
-    /// See [`crate::lanes::Encoder::push_words`].
+    /// See [`crate::lanes::Encoder::push_split`]: words alone.
     pub(in crate::lanes) fn push_words(
         &mut self,
-        words: &[u8],
-        low: &mut [u8],
-        flow: Flow<'_>,
+        words: ToSplit<'_>,
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
     ) -> Result<()> {
+        let ToSplit { elements, other, flow, .. } = words;
         // SAFETY: the proof says that the processor has the instructions.
-        unsafe { dispatch!(self, push_dealt(words, low, flow, stream, end, escapes)) }
+        unsafe { dispatch!(self, push_dealt(elements, other, flow, stream, end, escapes)) }
     }
 
     /// Symbols that do not make a step, if there are any.
