@@ -923,12 +923,12 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
             // Exponents have few: a choice between two ways would cost more than it saves.
             if marked != 0 {
                 rarely();
-                symbols = self.taking.replace::<OUTPUT>(symbols, marked);
+                symbols = self.taking.replace_marked::<OUTPUT>(symbols, marked);
             }
         } else if self.often {
-            symbols = self.taking.replace::<OUTPUT>(symbols, marked);
+            symbols = self.taking.replace_marked::<OUTPUT>(symbols, marked);
         } else if marked != 0 {
-            (self.taking, symbols) = replace_rarely::<OUTPUT>(self.taking, symbols, marked);
+            (self.taking, symbols) = replace_marked_rarely::<OUTPUT>(self.taking, symbols, marked);
         }
         match OUTPUT {
             SYMBOLS => {
@@ -1048,7 +1048,7 @@ impl Taking<'_> {
     /// Puts escapes in the place of what is marked.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-    fn replace<const OUTPUT: u8>(&mut self, symbols: __m512i, marked: __mmask64) -> __m512i {
+    fn replace_marked<const OUTPUT: u8>(&mut self, symbols: __m512i, marked: __mmask64) -> __m512i {
         let due = match OUTPUT {
             // There are no other marks in plain alphabets.
             SIGNED | SIGNED_STREAMED => marked,
@@ -1069,17 +1069,17 @@ impl Taking<'_> {
     }
 }
 
-/// [`Taking::replace`] where that is rare, out of the way; by value, so that the compiler can keep the rest in
+/// [`Taking::replace_marked`] where that is rare, out of the way; by value, so that the compiler can keep the rest in
 /// registers.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn replace_rarely<const OUTPUT: u8>(
+fn replace_marked_rarely<const OUTPUT: u8>(
     mut taking: Taking<'_>,
     symbols: __m512i,
     marked: __mmask64,
 ) -> (Taking<'_>, __m512i) {
-    let symbols = taking.replace::<OUTPUT>(symbols, marked);
+    let symbols = taking.replace_marked::<OUTPUT>(symbols, marked);
     (taking, symbols)
 }
 
