@@ -1,5 +1,7 @@
 //! The command line. The doc comments here are the help texts.
 
+mod quantize;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, ElementType, EncodeOptions, Level, Platform, SymbolRule};
+
+pub(crate) use quantize::{DequantizeArgs, QuantizeArgs, ValueType};
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
 ///
@@ -61,6 +65,10 @@ pub(crate) enum Command {
     /// List, show, export and import codebooks.
     #[command(subcommand)]
     Codebooks(CodebooksCommand),
+    /// Quantize gradients (with loss), code the states, and compare what encoders make of them.
+    Quantize(QuantizeArgs),
+    /// Restore tensors from a file of quantized ones.
+    Dequantize(DequantizeArgs),
     /// Measure speed and saving on tensors of yours, against memcpy, zstd and lz4.
     Bench(BenchArgs),
     /// Print the completion script for a shell.
@@ -249,10 +257,10 @@ pub(crate) struct DecompressArgs {
     pub(crate) common: Common,
 }
 
-/// Show what is in a .hw file or a codebook file.
+/// Show what is in a .hw file, a .hwq file of quantized tensors, or a codebook file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A .hw file, or a codebook file; - for standard input (copied to TMPDIR first).
+    /// A .hw file, a .hwq file, or a codebook file; - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -261,12 +269,12 @@ pub(crate) struct InspectArgs {
     pub(crate) common: Common,
 }
 
-/// Decode all of a .hw file and report every damaged block.
+/// Decode all of a .hw file, or of a .hwq file of quantized tensors, and report every damaged block.
 ///
 /// Exits with 0 when everything decodes and all checksums agree, else with 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The .hw file, or - for standard input (copied to TMPDIR first).
+    /// The .hw or .hwq file, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -541,6 +549,11 @@ impl Codes {
             Self::Auto => None,
         }
     }
+}
+
+/// How the command line calls a value.
+pub(crate) fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// An element type with the name that the user knows it by.

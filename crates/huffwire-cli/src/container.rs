@@ -37,6 +37,12 @@ impl Container {
         let context = || file.label().to_owned();
         let bytes = file.bytes();
         let header = file.read(0..bytes.min(HEADER_BYTES as u64))?;
+        if huffwire::gradient::file::is_one(&header) {
+            bail!(
+                "{}: this file holds quantized tensors; huffwire dequantize restores them",
+                file.label()
+            );
+        }
         file::read_header(&header).with_context(context)?;
         let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
             bail!("{}: the file was cut after {bytes} bytes", file.label());

@@ -19,9 +19,11 @@ mod output;
 mod pack;
 mod pipeline;
 mod progress;
+mod quantized;
 mod report;
 mod unpack;
 mod usage;
+mod values;
 
 use std::process::ExitCode;
 

@@ -22,10 +22,12 @@ use random::Random;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 4] = [
+const TARGETS: [(&str, Body); 4 + cfg!(feature = "gradient") as usize] = [
     ("codebook", fuzz_bodies::codebook),
     ("file", fuzz_bodies::file),
     ("message", fuzz_bodies::message),
+    #[cfg(feature = "gradient")]
+    ("quantized", fuzz_bodies::quantized),
     ("round_trip", fuzz_bodies::round_trip),
 ];
 
@@ -62,6 +64,8 @@ fn made_here(target: &str) -> Vec<(String, Vec<u8>)> {
         "codebook" => codebook_seeds(),
         "file" => file_seeds(),
         "message" => message_seeds(),
+        #[cfg(feature = "gradient")]
+        "quantized" => quantized_seeds(),
         _ => recipes(),
     }
 }
@@ -174,6 +178,44 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
         encoder.encode_block(element, raw, &mut alone).unwrap();
         seeds.push((format!("block-{element}"), alone));
     }
+    seeds
+}
+
+/// A message for each encoder, recipes for each quantizer, streams alone, and a file.
+#[cfg(feature = "gradient")]
+fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
+    use huffwire::gradient::StateBuf;
+    use huffwire::gradient::encode::EncoderKind;
+    use huffwire::gradient::file::{Coding, Writer};
+    use huffwire::gradient::message::{self, Origin};
+    use huffwire::gradient::quantize::{Natural, Quantized, Quantizer};
+
+    let mut random = Random(3);
+    let states = (0..200).map(|_| (random.next().trailing_zeros() as i8 - 2).max(0)).collect();
+    let quantizer = Quantizer::Natural(Natural);
+    let quantized = Quantized { quantizer, states: StateBuf::I8(states), scales: vec![1.0] };
+    let mut seeds = Vec::new();
+    let mut file = Writer::new(vec![("format".to_owned(), "pt".to_owned())]).unwrap();
+    let mut file_bytes = file.header().to_vec();
+    for (number, kind) in EncoderKind::all().enumerate() {
+        let mut bytes = Vec::new();
+        let origin = Origin { element: ElementType::Bf16, shape: &[20, 10] };
+        message::encode(&quantized, origin, kind, &mut bytes).unwrap();
+        if number < 3 {
+            let name = format!("layers.{number}.weight");
+            file.push(&name, "BF16", &[20, 10], Coding::Quantized, bytes.len()).unwrap();
+            file_bytes.extend_from_slice(&bytes);
+        }
+        seeds.push((format!("message-{kind}"), bytes));
+        let mut stream = Vec::new();
+        kind.encoder((-4, 4)).encode(quantized.states.view(), &mut stream).unwrap();
+        seeds.push((format!("stream-{kind}"), stream));
+        // Quantizer, its parameters, encoder, seed, values (mode, size, literal), changes.
+        let recipe = [number as u8, 5, 30, 128, number as u8, 9, 8 << 3 | 5, 0x80, 2];
+        seeds.push((format!("recipe-{number}"), [&recipe[..], &[125; 8], &[30, 0, 7]].concat()));
+    }
+    file_bytes.extend_from_slice(&file.finish());
+    seeds.push(("file".to_owned(), file_bytes));
     seeds
 }
 
@@ -360,6 +402,12 @@ fn damaged_message_seeds_pass() {
     damaged_seeds_pass("message", 2500);
 }
 
+#[cfg(feature = "gradient")]
+#[test]
+fn damaged_quantized_seeds_pass() {
+    damaged_seeds_pass("quantized", 1200);
+}
+
 #[test]
 fn damaged_round_trip_seeds_pass() {
     damaged_seeds_pass("round_trip", 1200);
@@ -378,6 +426,12 @@ fn generated_file_inputs_pass() {
 #[test]
 fn generated_message_inputs_pass() {
     generated_inputs_pass("message", 2500);
+}
+
+#[cfg(feature = "gradient")]
+#[test]
+fn generated_quantized_inputs_pass() {
+    generated_inputs_pass("quantized", 1200);
 }
 
 #[test]

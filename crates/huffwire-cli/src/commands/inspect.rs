@@ -1,5 +1,7 @@
 //! `huffwire inspect`.
 
+mod quantized;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -14,6 +16,7 @@ use crate::container::Container;
 use crate::input_file::InputFile;
 use crate::pipeline::Workers;
 use crate::progress;
+use crate::quantized::QuantizedFile;
 use crate::report::{Stream, Table, percent, printable, saving, shape, size};
 use crate::usage::Usage;
 
@@ -60,6 +63,9 @@ struct ItemReport<'a> {
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let file = InputFile::open(&args.input)?;
     let start = file.read(0..file.bytes().min(8))?;
+    if huffwire::gradient::file::is_one(&start) {
+        return quantized::run(args, &QuantizedFile::read(file)?);
+    }
     if Container::is_one(&start) || !books::is_book_file(&start) {
         return container(args, &Container::read(file)?);
     }

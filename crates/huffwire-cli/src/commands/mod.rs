@@ -6,7 +6,9 @@ mod codebooks;
 mod completions;
 mod compress;
 mod decompress;
+mod dequantize;
 mod inspect;
+mod quantize;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Verify(args) => return verify::run(args),
         Command::Calibrate(args) => calibrate::run(args)?,
         Command::Codebooks(args) => codebooks::run(args)?,
+        Command::Quantize(args) => quantize::run(args)?,
+        Command::Dequantize(args) => dequantize::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Completions(args) => completions::run(args)?,
     }

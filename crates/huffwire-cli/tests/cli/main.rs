@@ -9,5 +9,6 @@ mod common;
 mod damage;
 mod demo;
 mod output;
+mod quantize;
 mod reports;
 mod round_trip;

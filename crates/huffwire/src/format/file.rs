@@ -12,24 +12,31 @@ use std::sync::Arc;
 
 use super::block;
 use super::checksum::crc32c;
+use super::frame::{self, Frame};
 use super::reader::{Reader, put_string, put_varint};
 use crate::codebook::{CodebookSet, SetId};
 use crate::codec::block_bound;
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 
-const HEADER: &str = "the header of a huffwire file";
-const TRAILER: &str = "the trailer of a huffwire file";
 const DIRECTORY: &str = "the directory of a huffwire file";
-const MAGIC: &[u8; 8] = b"HUFFWIRE";
-const END_MAGIC: &[u8; 4] = b"HWDE";
-const VERSION: u16 = 1;
 const CHECKSUMS: u16 = 1;
 
+static FRAME: Frame = Frame {
+    magic: b"HUFFWIRE",
+    end_magic: b"HWDE",
+    version: 1,
+    flags: CHECKSUMS,
+    file: "a huffwire file",
+    header: "the header of a huffwire file",
+    trailer: "the trailer of a huffwire file",
+    other: "is no huffwire file",
+};
+
 /// Bytes of the file header.
-pub const HEADER_BYTES: usize = 16;
+pub const HEADER_BYTES: usize = frame::HEADER_BYTES;
 /// Bytes of the trailer, the last of the file.
-pub const TRAILER_BYTES: usize = 24;
+pub const TRAILER_BYTES: usize = frame::TRAILER_BYTES;
 
 /// What the tensor was called where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,34 +155,7 @@ pub struct Directory {
 /// # Errors
 /// A typed error when the bytes are no header of a version this library reads.
 pub fn read_header(bytes: &[u8]) -> Result<bool> {
-    let mut reader = Reader::new(HEADER, bytes);
-    if reader.take(MAGIC.len())? != MAGIC {
-        return Err(Error::malformed(HEADER, 0, "this is no huffwire file"));
-    }
-    let version = reader.u16()?;
-    if version != VERSION {
-        let (found, supported) = (version.into(), VERSION.into());
-        return Err(Error::UnknownVersion { what: "a huffwire file", found, supported });
-    }
-    let flags = reader.u16()?;
-    let (stored, computed) = (reader.u32()?, crc32c(&bytes[..HEADER_BYTES - 4]));
-    if stored != computed {
-        return Err(Error::Checksum { what: HEADER, stored, computed });
-    }
-    if flags & !CHECKSUMS != 0 {
-        return Err(Error::malformed(HEADER, 10, "flags that this version does not know"));
-    }
-    Ok(flags & CHECKSUMS != 0)
-}
-
-fn write_header(checksums: bool) -> [u8; HEADER_BYTES] {
-    let mut bytes = [0; HEADER_BYTES];
-    bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[10..12].copy_from_slice(&(u16::from(checksums) * CHECKSUMS).to_le_bytes());
-    let check = crc32c(&bytes[..12]);
-    bytes[12..].copy_from_slice(&check.to_le_bytes());
-    bytes
+    Ok(FRAME.read_header(bytes)? & CHECKSUMS != 0)
 }
 
 /// Reads the trailer (the last [`TRAILER_BYTES`] bytes) of a file of `file_bytes` bytes; returns
@@ -184,18 +164,7 @@ fn write_header(checksums: bool) -> [u8; HEADER_BYTES] {
 /// # Errors
 /// A typed error when it is no trailer, or points outside the file.
 pub fn read_trailer(trailer: &[u8], file_bytes: u64) -> Result<(Range<u64>, u32)> {
-    let mut reader = Reader::new(TRAILER, trailer);
-    let (offset, length, check) = (reader.u64()?, reader.u64()?, reader.u32()?);
-    if &reader.array()? != END_MAGIC {
-        return Err(reader.malformed("the file was cut, or is no huffwire file"));
-    }
-    reader.finish()?;
-    let end = offset.checked_add(length);
-    let expected = file_bytes.checked_sub(TRAILER_BYTES as u64);
-    if end.is_none() || end != expected || offset < HEADER_BYTES as u64 {
-        return Err(Error::malformed(TRAILER, 0, "it points to a directory that cannot be there"));
-    }
-    Ok((offset..offset + length, check))
+    FRAME.read_trailer(trailer, file_bytes)
 }
 
 impl Directory {
@@ -349,7 +318,7 @@ impl Writer {
     /// The first bytes of the file.
     #[must_use]
     pub fn header(&self) -> [u8; HEADER_BYTES] {
-        write_header(self.directory.checksums)
+        FRAME.write_header(u16::from(self.directory.checksums) * CHECKSUMS)
     }
 
     /// Begins an original file.
@@ -434,11 +403,7 @@ impl Writer {
                 write_item(&mut out, item);
             }
         }
-        let (length, check) = (out.len() as u64, crc32c(&out));
-        out.extend_from_slice(&self.offset.to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&check.to_le_bytes());
-        out.extend_from_slice(END_MAGIC);
+        FRAME.write_trailer(&mut out, self.offset);
         out
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod block;
 pub(crate) mod checksum;
 pub mod file;
+pub(crate) mod frame;
 pub mod message;
 pub(crate) mod reader;
 pub(crate) mod runs;

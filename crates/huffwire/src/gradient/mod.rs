@@ -19,6 +19,8 @@
 //!   [`Linear`](quantize::Linear).
 //! * [`ErrorFeedback`]: what quantization took away goes into the next step.
 //! * [`encode`]: the encoders, behind one trait.
+//! * [`message`]: states, scales and all that is needed to turn them into values, as bytes; [`mod@file`]: many
+//!   of them.
 //!
 //! ```
 //! use huffwire::gradient::encode::{self, Bitmap, StateEncoder};
@@ -43,6 +45,9 @@
 
 pub mod encode;
 mod feedback;
+pub mod file;
+pub mod message;
+mod parameters;
 pub mod quantize;
 mod random;
 mod states;

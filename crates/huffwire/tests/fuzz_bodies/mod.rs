@@ -10,6 +10,8 @@
 
 #[path = "../forge/mod.rs"]
 pub mod forge;
+#[cfg(any(fuzzing, feature = "gradient"))]
+mod quantized;
 
 use std::sync::Arc;
 
@@ -18,6 +20,9 @@ use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::codebook::{Codebook, Lengths};
 use huffwire::file::{self, Directory, TensorInfo, Writer};
 use huffwire::message::{self, Header};
+#[cfg(any(fuzzing, feature = "gradient"))]
+pub use quantized::quantized;
+
 use huffwire::{
     Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, POISON, SymbolRule,
     lanes,

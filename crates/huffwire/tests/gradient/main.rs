@@ -6,6 +6,7 @@
 mod encoders;
 mod fixed;
 mod hostile;
+mod messages;
 mod quantizers;
 mod sizes;
 mod states;

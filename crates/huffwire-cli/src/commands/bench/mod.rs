@@ -16,9 +16,8 @@ use std::thread;
 
 use ::huffwire::{EncodeOptions, Platform, SymbolRule};
 use anyhow::Result;
-use clap::ValueEnum;
 
-use crate::args::{BenchArgs, PlatformArg};
+use crate::args::{BenchArgs, PlatformArg, name};
 use crate::books;
 use crate::input;
 use crate::progress;
@@ -79,11 +78,6 @@ fn candidates(args: &BenchArgs) -> Result<Vec<Candidate>> {
         }
     }
     Ok(candidates)
-}
-
-/// How the command line calls a value.
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn threads(args: &BenchArgs) -> Vec<u16> {

@@ -35,6 +35,7 @@ mod counted;
 mod drift;
 mod elias;
 mod fixed;
+mod kind;
 mod qsgd_elias;
 mod runs;
 mod sampled;
@@ -46,6 +47,7 @@ pub use counted::{Huffman, Rlh};
 pub use drift::{Drift, Keeper};
 pub use elias::{Elias, EliasCode};
 pub use fixed::Fixed;
+pub use kind::EncoderKind;
 pub use qsgd_elias::{QsgdElias, QsgdScheme};
 pub use runs::Runs;
 pub use sampled::{DEFAULT_RUNS, Sh, Shs};
@@ -95,19 +97,8 @@ pub fn count(stream: &[u8]) -> Result<usize> {
 /// Every encoder that needs to be told nothing but the lowest and highest state, for comparisons.
 #[must_use]
 pub fn all(lowest: i32, highest: i32) -> Vec<Box<dyn StateEncoder>> {
-    vec![
-        Box::new(Huffman),
-        Box::new(Rlh),
-        Box::new(Sh::new(lowest, highest)),
-        Box::new(Shs::new(lowest, highest)),
-        Box::new(Runs),
-        Box::new(Elias::new(EliasCode::Gamma)),
-        Box::new(Elias::new(EliasCode::Delta)),
-        Box::new(Elias::new(EliasCode::Omega)),
-        Box::new(QsgdElias::new(QsgdScheme::Sparse)),
-        Box::new(QsgdElias::new(QsgdScheme::Dense)),
-        Box::new(Bitmap::default()),
-    ]
+    let kinds = EncoderKind::all().filter(|kind| *kind != EncoderKind::Auto);
+    kinds.map(|kind| kind.encoder((lowest, highest))).collect()
 }
 
 /// Writes the start of a stream.

@@ -76,6 +76,35 @@ impl Quantizer {
         }
     }
 
+    /// Whether the parameters make sense.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when they do not.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Qsgd(quantizer) => quantizer.check(),
+            Self::TernGrad(quantizer) => quantizer.check(),
+            Self::Natural(_) => Ok(()),
+            Self::Sign(Sign { bucket, .. }) | Self::Linear(Linear { bucket }) => {
+                check_bucket(*bucket)
+            }
+            Self::Sparsify(quantizer) => quantizer.check(),
+        }
+    }
+
+    /// How many scales go with so many elements; `None` where that depends on the states.
+    pub(super) fn scales(&self, elements: usize) -> Option<usize> {
+        let buckets = |bucket: usize| elements.div_ceil(bucket.max(1));
+        match self {
+            Self::Qsgd(Qsgd { bucket, .. })
+            | Self::TernGrad(TernGrad { bucket, .. })
+            | Self::Linear(Linear { bucket }) => Some(buckets(*bucket)),
+            Self::Natural(_) => Some(1),
+            Self::Sign(sign) => Some(buckets(sign.bucket).saturating_mul(sign.per_bucket())),
+            Self::Sparsify(_) => None,
+        }
+    }
+
     /// Quantizes a gradient. `seed` decides where stochastic rounding goes; quantizers without it do
     /// not care.
     ///

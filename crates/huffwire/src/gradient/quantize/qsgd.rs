@@ -41,7 +41,7 @@ impl Default for Qsgd {
 }
 
 impl Qsgd {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if !(1..=MAX_LEVELS).contains(&self.levels) {
             let detail = format!("{} levels; QSGD takes 1 to {MAX_LEVELS}", self.levels);
             return Err(Error::option(detail));

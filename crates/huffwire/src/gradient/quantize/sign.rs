@@ -37,7 +37,7 @@ impl Default for Sign {
 }
 
 impl Sign {
-    const fn per_bucket(self) -> usize {
+    pub(super) const fn per_bucket(self) -> usize {
         match self.scale {
             SignScale::One | SignScale::Mean => 1,
             SignScale::Means => 2,

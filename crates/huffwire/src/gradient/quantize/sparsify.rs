@@ -31,7 +31,7 @@ pub struct Sparsify {
 }
 
 impl Sparsify {
-    fn check(self) -> Result<()> {
+    pub(super) fn check(self) -> Result<()> {
         if self.share > 0.0 && self.share <= 1.0 {
             return Ok(());
         }

@@ -27,7 +27,7 @@ impl Default for TernGrad {
 }
 
 impl TernGrad {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if self.clip.is_some_and(|clip| !(clip > 0.0 && clip.is_finite())) {
             return Err(Error::option("TernGrad clips at a positive number of deviations"));
         }

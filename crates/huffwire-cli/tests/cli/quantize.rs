@@ -1,0 +1,310 @@
+//! Quantized tensors: reports, files, and back; and what is refused.
+
+use serde_json::Value;
+
+use crate::common::{Folder, bf16, noise, npy, safetensors, with_header};
+
+const IN: &str = "g.safetensors";
+
+/// Values of both signs, most of them small.
+fn gradient(elements: usize) -> Vec<f32> {
+    let bytes = noise(4 * elements, 5);
+    let words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+    let value = |word: u32| (f64::from(word) / f64::from(u32::MAX) * 2.0 - 1.0).powi(7) as f32;
+    words.map(value).collect()
+}
+
+fn le_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A folder with 12 000 values of f32, 500 of bf16, and 40 bytes of integers.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let (first, second, integers) = (le_bytes(&gradient(12_000)), bf16(500, 2), noise(40, 3));
+    let file = safetensors(&[
+        ("a.weight", "F32", &[100, 120], &first),
+        ("a.bias", "BF16", &[500], &second),
+        ("steps", "I64", &[5], &integers),
+        ("empty", "F32", &[0, 3], &[]),
+    ]);
+    folder.write(IN, &file);
+    folder
+}
+
+fn number(report: &Value, field: &str) -> f64 {
+    assert!(report[field].is_number(), "{field} in {report}");
+    report[field].as_f64().unwrap()
+}
+
+fn encoders(report: &Value) -> &[Value] {
+    report["encoders"].as_array().unwrap()
+}
+
+const NAMES: [&str; 12] = [
+    "huffman",
+    "rlh",
+    "sh",
+    "shs",
+    "run-length",
+    "elias-gamma",
+    "elias-delta",
+    "elias-omega",
+    "qsgd-elias",
+    "qsgd-elias-dense",
+    "bitmap",
+    "auto",
+];
+
+/// The header and the tensors' bytes of a safetensors file.
+fn parts(file: &[u8]) -> (Value, &[u8]) {
+    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    (serde_json::from_slice(&file[8..8 + length]).unwrap(), &file[8 + length..])
+}
+
+#[test]
+fn the_report_holds_what_it_promises_and_nothing_is_written() {
+    let folder = folder();
+    let flags = ["quantize", IN, "--quantizer", "qsgd", "--levels", "4", "--bucket", "512"];
+    let report = folder.json(&[&flags[..], &["--json"]].concat());
+    assert_eq!(folder.snapshot().len(), 1, "only a report");
+    assert_eq!((&report["quantizer"], &report["encoder"]), (&"qsgd".into(), &"auto".into()));
+    assert_eq!(number(&report, "elements"), 12_500.0);
+    assert_eq!(number(&report, "raw_bytes"), 49_000.0);
+    let zeros = number(&report, "zeros_percent");
+    assert!(zeros > 50.0 && zeros < 100.0);
+    assert!(number(&report, "relative_error") > 0.0 && number(&report, "max_abs_error") > 0.0);
+    assert!(number(&report, "file_bytes") > number(&report, "message_bytes"));
+    let names: Vec<&str> = encoders(&report).iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert_eq!(names, NAMES);
+    let tensors = report["tensors"].as_array().unwrap();
+    let names: Vec<&str> = tensors.iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 3);
+    assert!(names.contains(&"a.weight") && names.contains(&"a.bias") && names.contains(&"empty"));
+    assert_eq!(report["kept"][0]["name"], "steps");
+    for field in [
+        "elements",
+        "scales",
+        "shannon_bytes",
+        "shannon_pairs_bytes",
+        "shannon_runs_bytes",
+        "shannon_bitmap_bytes",
+        "message_bytes",
+    ] {
+        let sum: f64 = tensors.iter().map(|tensor| number(tensor, field)).sum();
+        assert!((number(&report, field) - sum).abs() < 1e-6, "{field}");
+    }
+    for (index, encoder) in encoders(&report).iter().enumerate() {
+        for field in ["coded_bytes", "codebook_bytes"] {
+            let sum: f64 = tensors.iter().map(|t| number(&encoders(t)[index], field)).sum();
+            assert_eq!(number(encoder, field), sum, "{encoder}");
+        }
+        assert!(number(encoder, "encode_gelem_s") > 0.0, "{encoder}");
+        assert!(number(encoder, "decode_gelem_s") > 0.0, "{encoder}");
+        // Shannon's bound for its symbols.
+        let bound = match encoder["name"].as_str().unwrap() {
+            "huffman" | "sh" => "shannon_bytes",
+            "rlh" | "elias-omega" | "elias-gamma" | "elias-delta" => "shannon_pairs_bytes",
+            "shs" => "shannon_runs_bytes",
+            _ => continue,
+        };
+        assert!(number(encoder, "coded_bytes") > number(&report, bound), "{encoder}");
+    }
+}
+
+#[test]
+fn what_is_written_comes_back_and_equal_seeds_make_equal_bytes() {
+    let folder = folder();
+    for quantizer in ["qsgd", "terngrad", "natural", "sign", "topk", "randomk", "int8"] {
+        let flags = ["quantize", IN, "--quantizer", quantizer, "--seed", "7", "-q", "-f"];
+        folder.ok(&[&flags[..], &["-o", "g.hwq"]].concat());
+        folder.ok(&[&flags[..], &["-o", "again.hwq"]].concat());
+        assert!(folder.read("g.hwq") == folder.read("again.hwq"), "{quantizer}");
+        assert_eq!(folder.json(&["verify", "g.hwq", "--json"])["ok"], true);
+        folder.ok(&["dequantize", "g.hwq", "-f"]);
+        folder.ok(&["dequantize", "g.hwq", "--as", "f32", "-o", "wide.safetensors", "-f"]);
+    }
+    // The last one was int8: values are near.
+    let original = folder.read("g.safetensors");
+    let restored = folder.read("wide.safetensors");
+    let ((before, old), (after, new)) = (parts(&original), parts(&restored));
+    assert_eq!(before["__metadata__"], after["__metadata__"]);
+    assert_eq!(after["a.weight"]["shape"], before["a.weight"]["shape"]);
+    assert_eq!(
+        (&after["a.bias"]["dtype"], &after["steps"]["dtype"]),
+        (&"F32".into(), &"I64".into())
+    );
+    let range = |header: &Value, name: &str| {
+        let at = |index: usize| header[name]["data_offsets"][index].as_u64().unwrap() as usize;
+        at(0)..at(1)
+    };
+    assert_eq!(old[range(&before, "steps")], new[range(&after, "steps")], "kept without loss");
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+    };
+    let values = floats(&new[range(&after, "a.weight")]);
+    assert_eq!(values.len(), 12_000);
+    for (value, near) in gradient(12_000).iter().zip(&values) {
+        assert!((value - near).abs() <= 0.5 / 127.0 + 1e-6, "{value} and {near}");
+    }
+}
+
+#[test]
+fn types_come_back_and_the_input_is_not_overwritten() {
+    let folder = folder();
+    folder.ok(&["quantize", IN, "-o", "g.hwq"]);
+    folder.fails(&["dequantize", "g.hwq"], &["g.safetensors", "already exists", "--force"]);
+    let report = folder.json(&["dequantize", "g.hwq", "-o", "r.safetensors", "--json"]);
+    assert_eq!((&report["tensors"], &report["kept"]), (&4.into(), &1.into()));
+    let restored = folder.read("r.safetensors");
+    assert_eq!(report["written_bytes"], restored.len());
+    let (header, _) = parts(&restored);
+    assert_eq!(header["a.bias"]["dtype"], "BF16");
+    // What was restored can be quantized again, and be compressed.
+    folder.ok(&["quantize", "r.safetensors", "-o", "r.hwq"]);
+    folder.ok(&["compress", "r.safetensors"]);
+}
+
+#[test]
+fn files_are_inspected() {
+    let folder = folder();
+    folder.ok(&["quantize", IN, "--encoder", "rlh", "--levels", "4", "-o", "g.hwq"]);
+    let report = folder.json(&["inspect", "g.hwq", "--json"]);
+    let tensors = report["tensors"].as_array().unwrap();
+    let of = |name: &str| tensors.iter().find(|tensor| tensor["name"] == name).unwrap();
+    assert_eq!(
+        (&of("a.weight")["quantizer"], &of("a.weight")["encoder"]),
+        (&"qsgd".into(), &"rlh".into())
+    );
+    assert_eq!(of("steps")["quantizer"], Value::Null);
+    let text = String::from_utf8(folder.ok(&["inspect", "g.hwq"])).unwrap();
+    assert!(text.contains("levels: 4") && text.contains("without loss"), "{text}");
+}
+
+#[test]
+fn other_files_and_pipes_are_read_too() {
+    let folder = folder();
+    let values = le_bytes(&gradient(600));
+    folder.write("g.npy", &npy("<f4", "(20, 30)", &values));
+    folder.write("g.bin", &values);
+    folder.ok(&["quantize", "g.npy", "-o", "npy.hwq"]);
+    folder.ok(&["dequantize", "npy.hwq"]);
+    let restored = folder.read("npy.safetensors");
+    let (header, _) = parts(&restored);
+    assert_eq!(header["g.npy"]["shape"], serde_json::json!([20, 30]));
+    folder.ok(&["quantize", "g.bin", "--dtype", "f32", "-o", "bin.hwq"]);
+    let run = folder.run_with(&["quantize", "-", "-o", "-", "--json"], &folder.read(IN));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    serde_json::from_str::<Value>(&run.stderr).unwrap();
+    let piped = folder.run_with(&["dequantize", "-"], &run.stdout);
+    assert_eq!(piped.code, Some(0), "{}", piped.stderr);
+    folder.ok(&["quantize", IN, "-o", "g.hwq"]);
+    assert!(run.stdout == folder.read("g.hwq"));
+}
+
+#[test]
+fn gradients_that_cannot_be_quantized_are_refused() {
+    let folder = Folder::new();
+    for (value, says) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+        let mut values = gradient(100);
+        values[42] = value;
+        folder.write(IN, &safetensors(&[("w", "F32", &[100], &le_bytes(&values))]));
+        folder.fails(&["quantize", IN, "-o", "g.hwq"], &[IN, "\"w\"", "element 42", says]);
+        folder.fails(&["quantize", IN], &[IN, "\"w\"", "element 42", says]);
+    }
+    let huge = le_bytes(&[f32::MAX, f32::MAX]);
+    folder.write(IN, &safetensors(&[("w", "F32", &[2], &huge)]));
+    folder.fails(&["quantize", IN], &["\"w\"", "norm"]);
+    folder.fails(&["quantize", IN, "--quantizer", "natural"], &["\"w\"", "2^127"]);
+    // Random-k multiplies what it keeps, here beyond the range of f16.
+    let halves = [0x7bffu16.to_le_bytes(); 100].concat();
+    folder.write(IN, &safetensors(&[("w", "F16", &[100], &halves)]));
+    folder.ok(&["quantize", IN, "--quantizer", "randomk", "-o", "g.hwq"]);
+    folder.fails(&["dequantize", "g.hwq", "-o", "r.safetensors"], &["f16", "--as f32"]);
+    folder.ok(&["dequantize", "g.hwq", "-o", "r.safetensors", "--as", "f32"]);
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    let folder = folder();
+    folder.fails(&["quantize", IN, "--levels", "0"], &["levels"]);
+    folder.fails(&["quantize", IN, "--bucket", "0"], &["bucket"]);
+    folder.fails(&["quantize", IN, "--quantizer", "sign", "--levels", "4"], &["--levels", "qsgd"]);
+    folder.fails(&["quantize", IN, "--quantizer", "topk", "--keep", "0"], &["share"]);
+    folder.fails(&["quantize", IN, "--levels", "100000", "--encoder", "sh"], &["32768"]);
+    let run = folder.run(&["quantize", IN, "--encoder", "abacus"]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("bitmap") && run.stderr.contains("abacus"), "{}", run.stderr);
+    // Levels beyond what sampling encoders take: the others serve.
+    let report = folder.json(&["quantize", IN, "--levels", "100000", "--json"]);
+    assert_eq!(encoders(&report).len(), NAMES.len() - 2);
+    assert_eq!(report["left_out"][0]["name"], "sh");
+}
+
+#[test]
+fn output_and_input_are_guarded() {
+    let folder = folder();
+    folder.write("there.hwq", b"old");
+    folder.fails(&["quantize", IN, "-o", "there.hwq"], &["there.hwq", "--force"]);
+    folder.fails(&["quantize", IN, "-o", IN, "-f"], &["same file"]);
+    folder.ok(&["quantize", IN, "-o", "there.hwq", "--force"]);
+    folder.fails(&["dequantize", "there.hwq", "-o", "there.hwq", "-f"], &["same file"]);
+    folder.write("other.name", &folder.read("there.hwq"));
+    folder.fails(&["dequantize", "other.name"], &["-o"]);
+    folder.write("i.safetensors", &safetensors(&[("n", "I64", &[5], &noise(40, 1))]));
+    folder.fails(&["quantize", "i.safetensors"], &["f32, bf16 or f16"]);
+    let text = "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }\n";
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    folder.write("f.npy", &[&array, text.as_bytes(), &[0; 24]].concat());
+    folder.fails(&["quantize", "f.npy"], &["Fortran", "ascontiguousarray"]);
+}
+
+#[test]
+fn files_of_another_kind_are_told_apart() {
+    let folder = folder();
+    folder.ok(&["quantize", IN, "-o", "g.hwq"]);
+    folder.ok(&["compress", IN, "-o", "g.hw"]);
+    folder.fails(&["decompress", "g.hwq", "-o", "x"], &["huffwire dequantize"]);
+    folder.fails(&["dequantize", "g.hw", "-o", "x"], &["huffwire decompress"]);
+    folder.fails(&["dequantize", IN, "-o", "x"], &["no file of quantized tensors"]);
+    folder.write("empty.hwq", b"");
+    folder.fails(&["dequantize", "empty.hwq"], &["empty.hwq"]);
+}
+
+#[test]
+fn damage_is_found() {
+    let folder = folder();
+    folder.ok(&["quantize", IN, "-o", "g.hwq", "-q"]);
+    let file = folder.read("g.hwq");
+    let step = (file.len() / 40).max(1);
+    for cut in (0..file.len()).step_by(step).chain([file.len() - 1]) {
+        folder.write("cut.hwq", &file[..cut]);
+        folder.fails(&["dequantize", "cut.hwq", "-o", "x"], &["cut.hwq"]);
+    }
+    for at in (0..file.len()).step_by(step) {
+        let mut flipped = file.clone();
+        flipped[at] ^= 0x10;
+        folder.write("flipped.hwq", &flipped);
+        folder.fails(&["dequantize", "flipped.hwq", "-o", "x"], &["flipped.hwq"]);
+        let run = folder.run(&["verify", "flipped.hwq", "--json"]);
+        assert_eq!(run.code, Some(1));
+        let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert_eq!(report["ok"], false);
+    }
+    // Inside the first message.
+    let mut flipped = file.clone();
+    flipped[60] ^= 1;
+    folder.write("flipped.hwq", &flipped);
+    let run = folder.run(&["verify", "flipped.hwq", "--json"]);
+    let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((&report["damaged_blocks"], &report["blocks"]), (&1.into(), &4.into()));
+    assert!(report["damaged"][0]["error"].as_str().unwrap().contains("checksum"), "{report}");
+}
+
+#[test]
+fn a_header_without_a_tensor_is_no_gradient() {
+    let folder = Folder::new();
+    folder.write(IN, &with_header("{}", &[]));
+    folder.fails(&["quantize", IN], &["no tensor"]);
+}
