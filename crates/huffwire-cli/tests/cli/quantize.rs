@@ -33,7 +33,8 @@ fn folder() -> Folder {
 }
 
 fn number(report: &Value, field: &str) -> f64 {
-    report[field].as_f64().unwrap_or_else(|| panic!("{field} in {report}"))
+    assert!(report[field].is_number(), "{field} in {report}");
+    report[field].as_f64().unwrap()
 }
 
 fn encoders(report: &Value) -> &[Value] {

@@ -66,7 +66,7 @@ const ALL: [EncoderKind; 12] = [
 
 impl EncoderKind {
     /// Every kind, in the order of their numbers.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
         ALL.into_iter()
     }
 
