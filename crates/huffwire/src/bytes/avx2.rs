@@ -38,6 +38,13 @@ const fn patterns(together: bool) -> Patterns {
     patterns
 }
 
+/// Those of eight bytes that a mask chooses, moved together; 0 behind them.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(crate) fn together(mask: u32, bytes: &[u8; 8]) -> [u8; 8] {
+    _mm_cvtsi128_si64(moved(&TOGETHER, mask, bytes)).to_le_bytes()
+}
+
 /// Eight bytes as the pattern for a mask has them.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -50,7 +57,7 @@ fn moved(patterns: &Patterns, mask: u32, bytes: &[u8; 8]) -> __m128i {
 /// The next of `values` at the places in `mask`, 0 elsewhere.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn apart(mask: u32, values: &[u8; 32]) -> __m256i {
+pub(crate) fn apart(mask: u32, values: &[u8; 32]) -> __m256i {
     let mut at = 0;
     let mut eight = |mask: u32| {
         // Never `None`: `at` is at most 24.

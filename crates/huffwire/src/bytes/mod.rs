@@ -3,7 +3,7 @@
 //! Each has a portable version, which defines it, and one for each instruction set that does better.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;

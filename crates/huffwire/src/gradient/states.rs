@@ -102,7 +102,8 @@ impl StateBuf {
     /// A byte a state if that holds them, else four.
     #[must_use]
     pub fn new(states: Vec<i32>) -> Self {
-        if states.iter().all(|&state| i8::try_from(state).is_ok()) {
+        // Not `all`, which looks at one after the other.
+        if !states.iter().fold(false, |wide, &state| wide | (state != i32::from(state as i8))) {
             Self::I8(states.iter().map(|&state| state as i8).collect())
         } else {
             Self::I32(states)
@@ -156,7 +157,10 @@ impl From<Vec<i32>> for StateBuf {
 }
 
 /// A width of states, for code that is the same for both.
-pub(super) trait State: Copy + PartialEq + Default + Into<i32> + 'static {
+pub(super) trait State: Copy + PartialEq + Default + From<i8> + Into<i32> + 'static {
+    /// Room for these, as room for states of some width.
+    fn view_mut(states: &mut [Self]) -> StatesMut<'_>;
+
     /// `None` for a state that needs more room.
     fn narrow(state: i32) -> Option<Self>;
 
@@ -174,6 +178,10 @@ pub(super) trait State: Copy + PartialEq + Default + Into<i32> + 'static {
 }
 
 impl State for i8 {
+    fn view_mut(states: &mut [Self]) -> StatesMut<'_> {
+        states.into()
+    }
+
     #[inline]
     fn narrow(state: i32) -> Option<Self> {
         Self::try_from(state).ok()
@@ -222,6 +230,10 @@ fn word_of(states: &[i8; 8]) -> u64 {
 }
 
 impl State for i32 {
+    fn view_mut(states: &mut [Self]) -> StatesMut<'_> {
+        states.into()
+    }
+
     #[inline]
     fn narrow(state: i32) -> Option<Self> {
         Some(state)

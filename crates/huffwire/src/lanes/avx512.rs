@@ -44,7 +44,7 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Escaped, Escapes, Flow, INITIAL_BYTES, Join, LANES, Marks, Reading, SlotMap, ToMerge, ToSplit,
+    Escaped, Escapes, Flow, INITIAL_BYTES, Join, LANES, Reading, SlotMap, ToMerge, ToSplit,
     no_room, no_sentinel, out_of_words, wrong_end,
 };
 use crate::codebook::{Codebook, MARK, Tables};
@@ -279,7 +279,10 @@ impl<'b> Encoder<'b> {
                 keep_symbols_rarely(keep, symbols, escapes);
             }
             if matches!(INPUT, FETCHED | STREAMED | SIGNED_FETCHED) {
-                fetch_to_write(stream, at + AHEAD);
+                fetch_to_write(
+                    stream,
+                    at + if INPUT == SIGNED_FETCHED { 2 * AHEAD } else { AHEAD },
+                );
             }
             let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
             let Some(room) = room else { return Err(no_room(at + LANES, stream.len())) };
@@ -458,7 +461,11 @@ impl EncodeTables {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn look_up<const ENTRIES: usize>(&self, symbols: __m512i) -> (__m512i, __m512i) {
-        let slots = _mm512_min_epu8(_mm512_sub_epi8(symbols, self.base), self.last);
+        let slots = match ENTRIES {
+            // No centred alphabet has so many slots: these are the symbols.
+            128 => symbols,
+            _ => _mm512_min_epu8(_mm512_sub_epi8(symbols, self.base), self.last),
+        };
         (look_up::<ENTRIES>(&self.codes, slots), look_up::<ENTRIES>(&self.lengths, slots))
     }
 }
@@ -741,7 +748,11 @@ impl<'a> Decoder<'a> {
         let mut lanes = DecoderLanes::load(&self.lanes, self.stream, self.end);
         let (symbols, lengths) = lanes.look_up::<KIND>(&tables);
         let lengths = _mm512_maskz_mov_epi8(!(ALL << out.len()), lengths);
-        store_some(out, replace_marked(escaped, symbols, _mm512_movepi8_mask(lengths)));
+        let mut padded = [0; LANES];
+        let mut sink = Sink::<SYMBOLS>::new(escaped, to_put(&mut padded));
+        sink.put(0, symbols, lengths);
+        sink.finish();
+        out.copy_from_slice(&padded[..out.len()]);
         lanes.advance(&tables, lengths)?;
         (self.lanes, self.end) = (lanes.store(), lanes.end);
         Ok(())
@@ -832,6 +843,7 @@ impl ToMerge<'_> {
 /// Where the symbols of whole steps go.
 struct Sink<'a, 'e, const OUTPUT: u8> {
     escaped: &'a mut Escaped<'e>,
+    taking: Taking<'e>,
     /// Whether there are so many escapes that a branch would often be wrongly predicted.
     often: bool,
     low: &'a [[u8; 64]],
@@ -847,8 +859,16 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(escaped: &'a mut Escaped<'e>, output: ToMerge<'a>) -> Self {
         let ToMerge { join, other, elements, .. } = output;
+        let Escaped { marks, left, .. } = *escaped;
         let mut sink = Self {
             escaped,
+            taking: Taking {
+                // Without one nothing is ever marked.
+                escape: marks.map_or(0, |marks| marks.escape),
+                escapes: left,
+                taken: 0,
+                wrong: false,
+            },
             often: false,
             low: other.as_chunks().0,
             signs: other.as_chunks().0,
@@ -864,7 +884,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
         }
         let steps = sink.steps();
         sink.cut(steps);
-        sink.often = sink.escaped.left.len() > steps / 8;
+        sink.often = left.len() > steps / 8;
         sink
     }
 
@@ -899,10 +919,16 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn put(&mut self, step: usize, mut symbols: __m512i, lengths: __m512i) {
         let marked = _mm512_movepi8_mask(lengths);
-        if self.often {
-            symbols = replace_marked(self.escaped, symbols, marked);
+        if matches!(OUTPUT, WORDS | STREAMED) {
+            // Exponents have few: a choice between two ways would cost more than it saves.
+            if marked != 0 {
+                rarely();
+                symbols = self.taking.replace_marked::<OUTPUT>(symbols, marked);
+            }
+        } else if self.often {
+            symbols = self.taking.replace_marked::<OUTPUT>(symbols, marked);
         } else if marked != 0 {
-            symbols = replace_marked_rarely(self.escaped, symbols, marked);
+            (self.taking, symbols) = replace_marked_rarely::<OUTPUT>(self.taking, symbols, marked);
         }
         match OUTPUT {
             SYMBOLS => {
@@ -938,6 +964,9 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn finish(self) {
+        let Taking { escapes, taken, wrong, .. } = self.taking;
+        self.escaped.wrong |= wrong || taken > escapes.len();
+        self.escaped.left = escapes.get(taken..).unwrap_or(&[]);
         if matches!(OUTPUT, STREAMED | SIGNED_STREAMED) {
             self.lines.finish();
             fence();
@@ -1000,34 +1029,58 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Puts escapes in the place of what is marked.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn replace_marked(escaped: &mut Escaped<'_>, symbols: __m512i, marked: __mmask64) -> __m512i {
-    let Some(Marks { escape, .. }) = escaped.marks else { return symbols };
-    let due = _mm512_mask_cmpeq_epi8_mask(marked, symbols, _mm512_set1_epi8(escape as i8));
-    let left = escaped.left;
-    let count = due.count_ones() as usize;
-    // What is marked and no escape is a zero, of which there must not be any.
-    escaped.wrong |= due != marked || count > left.len();
-    escaped.left = left.get(count..).unwrap_or(&[]);
-    let escapes = match left.first_chunk() {
-        Some(escapes) => load(escapes),
-        None => load_some(left),
-    };
-    _mm512_mask_expand_epi8(symbols, due, escapes)
+/// Tells the compiler that a branch is taken rarely.
+#[cold]
+const fn rarely() {}
+
+/// Escapes on their way to the symbols that stand for them.
+#[derive(Clone, Copy)]
+struct Taking<'e> {
+    /// What the escape's slot becomes.
+    escape: u8,
+    escapes: &'e [u8],
+    /// So many of them were taken, perhaps more than there are.
+    taken: usize,
+    wrong: bool,
 }
 
-/// The same where that is rare: the compiler keeps it out of the way.
+impl Taking<'_> {
+    /// Puts escapes in the place of what is marked.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn replace_marked<const OUTPUT: u8>(&mut self, symbols: __m512i, marked: __mmask64) -> __m512i {
+        let due = match OUTPUT {
+            // There are no other marks in plain alphabets.
+            SIGNED | SIGNED_STREAMED => marked,
+            _ => {
+                let escape = _mm512_set1_epi8(self.escape as i8);
+                _mm512_mask_cmpeq_epi8_mask(marked, symbols, escape)
+            }
+        };
+        // What is marked and no escape is a zero, of which there must not be any.
+        self.wrong |= due != marked;
+        let from = self.taken;
+        self.taken += due.count_ones() as usize;
+        let escapes = match self.escapes.get(from..from + 64).and_then(<[u8]>::first_chunk) {
+            Some(escapes) => load(escapes),
+            None => load_some(self.escapes.get(from..).unwrap_or(&[])),
+        };
+        _mm512_mask_expand_epi8(symbols, due, escapes)
+    }
+}
+
+/// [`Taking::replace_marked`] where that is rare, out of the way; by value, so that the compiler can keep the rest in
+/// registers.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn replace_marked_rarely(
-    escaped: &mut Escaped<'_>,
+fn replace_marked_rarely<const OUTPUT: u8>(
+    mut taking: Taking<'_>,
     symbols: __m512i,
     marked: __mmask64,
-) -> __m512i {
-    replace_marked(escaped, symbols, marked)
+) -> (Taking<'_>, __m512i) {
+    let symbols = taking.replace_marked::<OUTPUT>(symbols, marked);
+    (taking, symbols)
 }
 
 /// [`Kind`] as a constant for the compiler.
@@ -1073,11 +1126,9 @@ impl DecodeTables {
             lengths[1] = look_up::<128>(&by_slot, slots);
         }
         if !decoder.marks {
+            // What has to be added in halved tables may be a mark too.
             let unmarked = _mm512_set1_epi8(!MARK as i8);
-            lengths[0] = _mm512_and_si512(lengths[0], unmarked);
-            if KIND >= MIDDLE {
-                lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
-            }
+            lengths = lengths.map(|quarter| _mm512_and_si512(quarter, unmarked));
         }
         // Were it known to the compiler, it would test for it in two instructions.
         let borrow = std::hint::black_box(_mm512_set1_epi8(8));

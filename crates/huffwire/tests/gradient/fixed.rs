@@ -1,5 +1,7 @@
 //! Codebooks from earlier steps.
 
+use std::sync::Arc;
+
 use huffwire::gradient::States;
 use huffwire::gradient::encode::{
     Alphabet, Bitmap, BitmapBooks, Fixed, Huffman, Keeper, Rlh, StateEncoder,
@@ -49,6 +51,38 @@ fn drift_is_what_it_says() {
         keeper.observe(States::I8(&after));
         assert!(!keeper.is_due());
     }
+}
+
+#[test]
+fn drift_of_bitmaps_is_what_it_says() {
+    let (before, after) = (qsgd_like(300_000, 95.0, 4, 1), qsgd_like(300_000, 60.0, 4, 2));
+    let books = BitmapBooks::train([States::I8(&before)]).unwrap();
+    let again = books.drift(States::I8(&qsgd_like(300_000, 95.0, 4, 3)));
+    assert!(again.regret().abs() < 0.02, "{}", again.regret());
+    let drift = books.drift(States::I8(&after));
+    let written = size(&Bitmap::with_books(books.into()), &after);
+    // Lanes of each of the planes cost some bytes.
+    assert!((written - drift.spent_bits as f64 / 8.0).abs() < 500.0);
+    assert!(drift.regret() > 0.05, "{}", drift.regret());
+    assert_eq!(
+        BitmapBooks::train([States::I8(&[0; 9])]).unwrap().drift(States::I8(&[])).regret(),
+        0.0
+    );
+}
+
+/// Nothing but zeros is what training sends at times; books of that must not be bad at what comes then.
+#[test]
+fn books_of_zeros_code_zeros_in_no_space_and_the_others_in_little() {
+    let books = Arc::new(BitmapBooks::train([States::I8(&[0; 100_000])]).unwrap());
+    let bitmap = Bitmap::with_books(books);
+    assert!(size(&bitmap, &[0; 1_000_000]) < 32.0);
+    let states = qsgd_like(1_000_000, 99.99, 4, 1);
+    assert!(size(&bitmap, &states) < 2000.0, "{}", size(&bitmap, &states));
+    // Nor must constant planes cost what a book of others takes for them.
+    let books = BitmapBooks::train([States::I8(&qsgd_like(100_000, 50.0, 4, 1))]).unwrap();
+    let bitmap = Bitmap::with_books(books.into());
+    assert!(size(&bitmap, &[0; 1_000_000]) < 32.0);
+    assert!(size(&bitmap, &[-3; 1_000_000]) < 32.0);
 }
 
 #[test]

@@ -112,6 +112,15 @@ fn terngrad_is_ternary_and_unbiased_up_to_clipping() {
     assert_unbiased(&average(quantizer, &values), &clipped, limit.into());
 }
 
+/// What is all alike has no outliers; clipped at 2.5 times no deviation, nothing would ever be sent.
+#[test]
+fn terngrad_sends_values_that_are_all_alike() {
+    for (values, bucket) in [(vec![0.5; 100], WHOLE), (gradient(20, 1), 1)] {
+        let quantizer = Quantizer::TernGrad(TernGrad { clip: Some(2.5), bucket });
+        assert_eq!(quantizer.quantize(&values, 3).unwrap().dequantize().unwrap(), values);
+    }
+}
+
 /// Theorem 1 of natural compression.
 #[test]
 fn natural_compression_is_unbiased_with_a_second_moment_of_nine_eighths() {
@@ -218,6 +227,47 @@ fn quantizers() -> Vec<Quantizer> {
         }
     }
     quantizers
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    /// Lemma 3.1 of QSGD for any values: over 300 draws the mean error may exceed the bound by some.
+    #[test]
+    fn qsgd_errs_within_its_bound_whatever_the_values(
+        values in proptest::collection::vec(-1f32..1.0, 1..40),
+        power in 1i32..6,
+        levels in 1u32..40,
+    ) {
+        let values: Vec<f32> = values.iter().map(|value| value.powi(power)).collect();
+        let quantizer = Quantizer::Qsgd(Qsgd { levels, bucket: WHOLE, norm: Norm::L2 });
+        let error = |seed| {
+            distance2(&quantizer.quantize(&values, seed).unwrap().dequantize().unwrap(), &values)
+        };
+        let mean = (0..300).map(error).sum::<f64>() / 300.0;
+        let (d, s) = (values.len() as f64, f64::from(levels));
+        let bound = (d / s.powi(2)).min(d.sqrt() / s) * norm2(&values);
+        prop_assert!(mean <= bound * 1.3 + 1e-12, "{mean} > {bound}");
+    }
+
+    /// Stich et al. 2018, definition 2.1 and lemma A.1: top-k is a contraction by 1 - k/d; and the mean
+    /// sign is one by 1 - ‖v‖₁² / (d ‖v‖₂²), at most 1 - 1/d (Karimireddy et al. 2019, lemma 8).
+    #[test]
+    fn biased_quantizers_are_contractions(
+        values in proptest::collection::vec(-1f32..1.0, 1..60),
+        power in 1i32..6,
+        share in 0.01f64..1.0,
+    ) {
+        let values: Vec<f32> = values.iter().map(|value| value.powi(power)).collect();
+        let d = values.len() as f64;
+        let top = Sparsify { keep: Keep::Top, share };
+        let error = distance2(&top.apply(&values, 0).unwrap(), &values);
+        let bound = (1.0 - top.kept(values.len()) as f64 / d) * norm2(&values);
+        prop_assert!(error <= bound * (1.0 + 1e-9), "top-k: {error} > {bound}");
+        let sign = Quantizer::Sign(Sign::default());
+        let error = distance2(&sign.quantize(&values, 0).unwrap().dequantize().unwrap(), &values);
+        let bound = (1.0 - 1.0 / d) * norm2(&values);
+        prop_assert!(error <= bound + 1e-6 * norm2(&values), "sign: {error} > {bound}");
+    }
 }
 
 proptest! {

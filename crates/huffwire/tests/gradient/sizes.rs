@@ -1,10 +1,10 @@
 //! What encoders promise of sizes.
 
-use huffwire::gradient::States;
 use huffwire::gradient::encode::{
     self, Auto, Bitmap, Elias, EliasCode, Huffman, QsgdElias, QsgdScheme, Rlh, Sh, Shs, Sizes,
     StateEncoder, estimates, shannon,
 };
+use huffwire::gradient::{Random, States};
 
 use crate::states::qsgd_like;
 
@@ -67,6 +67,29 @@ fn qsgd_codes_are_for_what_they_are_for() {
     // A zero is one bit, a 1 is "10" and "0" of ω and a sign: 100 = 3 bits for the number 2, 4 in all.
     assert_eq!(dense(&[0; 80]), 1 + 10);
     assert_eq!(dense(&[1; 80]), 1 + 40);
+}
+
+/// What was not drawn was not looked at: it may be anything, and the codebook is the same.
+#[test]
+fn sampling_encoders_look_at_a_thousand_draws() {
+    let seed = 5;
+    let states = qsgd_like(STATES, 80.0, LEVELS, 6);
+    let mut others = vec![3; STATES];
+    for draw in 0..1000 {
+        let index = Random::new(seed).below(draw, STATES as u64) as usize;
+        others[index] = states[index];
+    }
+    let encoders: [Box<dyn StateEncoder>; 2] =
+        [Box::new(Sh::new(-4, 4).with_seed(seed)), Box::new(Shs::new(-4, 4).with_seed(seed))];
+    for encoder in encoders {
+        let book = |states: &[i8]| {
+            let mut stream = Vec::new();
+            let sizes = encoder.encode(States::I8(states), &mut stream).unwrap();
+            // Three bytes tell how many states there are.
+            stream[3..3 + sizes.codebook].to_vec()
+        };
+        assert_eq!(book(&states), book(&others), "{}", encoder.name());
+    }
 }
 
 #[test]

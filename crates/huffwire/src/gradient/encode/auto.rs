@@ -66,6 +66,18 @@ impl Candidate {
             Self::Elias(code) => Box::new(Elias::new(code)),
         }
     }
+
+    fn run<R>(self, work: impl FnOnce(&dyn StateEncoder) -> R) -> R {
+        match self {
+            Self::Bitmap => BITMAP.with(|bitmap| work(bitmap)),
+            _ => work(&*self.encoder()),
+        }
+    }
+}
+
+thread_local! {
+    /// It keeps its memory for the next call: megabytes that are new take longer than the states in them.
+    static BITMAP: Bitmap = Bitmap::default();
 }
 
 /// What each encoder that [`Auto`] may choose would make of the states, from a sample of 16384 of them. No
@@ -76,7 +88,8 @@ pub fn estimates(states: States<'_>) -> Vec<Estimate> {
     let sample = sample.view();
     let scale = states.len() as f64 / sample.len().max(1) as f64;
     let single = Alphabet::States.count(sample);
-    let pairs = Alphabet::Pairs.count(sample).sorted();
+    let rlh = Alphabet::Pairs.count(sample);
+    let pairs = rlh.sorted();
     let zeros = Alphabet::ZeroRuns(MAX_RUNS).count(sample).sorted();
     let bytes_of = |bits: u64| bits as f64 / 8.0 * scale;
     let huffman = |book: Book, counts: &Counts| {
@@ -100,7 +113,6 @@ pub fn estimates(states: States<'_>) -> Vec<Estimate> {
         0 => count * (omega(symbol.run) - 1),
         state => count * (2 + omega(state.unsigned_abs() - 1)),
     });
-    let rlh = Alphabet::Pairs.count(sample);
     candidates()
         .iter()
         .map(|candidate| {
@@ -157,7 +169,7 @@ impl Auto {
     /// # Errors
     /// [`Error::Malformed`](crate::Error::Malformed) for an encoder that is none.
     pub fn chosen(stream: &[u8]) -> Result<&'static str> {
-        Ok(split(stream)?.1.name())
+        Ok(split(stream)?.1.encoder().name())
     }
 }
 
@@ -170,11 +182,10 @@ fn best(states: States<'_>) -> usize {
 }
 
 /// A stream without its last byte, and who made it.
-fn split(stream: &[u8]) -> Result<(&[u8], Box<dyn StateEncoder>)> {
+fn split(stream: &[u8]) -> Result<(&[u8], Candidate)> {
     let (&number, stream) = stream.split_last().ok_or_else(|| malformed("it is empty"))?;
-    let encoder = candidates().get(usize::from(number)).map(|candidate| candidate.encoder());
-    let encoder = encoder.ok_or_else(|| malformed(format!("an encoder of number {number}")))?;
-    Ok((stream, encoder))
+    let candidate = candidates().get(usize::from(number)).copied();
+    Ok((stream, candidate.ok_or_else(|| malformed(format!("an encoder of number {number}")))?))
 }
 
 impl StateEncoder for Auto {
@@ -184,13 +195,13 @@ impl StateEncoder for Auto {
 
     fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         let index = best(states);
-        let sizes = candidates()[index].encoder().encode(states, out)?;
+        let sizes = candidates()[index].run(|encoder| encoder.encode(states, out))?;
         out.push(index as u8);
         Ok(Sizes { total: sizes.total + 1, ..sizes })
     }
 
     fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
-        let (stream, encoder) = split(stream)?;
-        encoder.decode(stream, states)
+        let (stream, candidate) = split(stream)?;
+        candidate.run(|encoder| encoder.decode(stream, states))
     }
 }

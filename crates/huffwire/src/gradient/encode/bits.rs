@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
-    /// Fewer than 32 bits, the others 0.
+    /// Fewer than 64 bits, the others 0.
     waiting: u64,
     count: u32,
 }
@@ -17,16 +17,19 @@ impl<'a> BitWriter<'a> {
         Self { out, waiting: 0, count: 0 }
     }
 
-    /// Appends the low `count` bits of `bits`, at most 32; the others must be 0.
-    #[inline]
-    pub(super) fn put(&mut self, bits: u32, count: u32) {
-        self.waiting |= u64::from(bits) << self.count;
-        self.count += count;
-        if self.count >= 32 {
-            self.out.extend_from_slice(&(self.waiting as u32).to_le_bytes());
-            self.waiting >>= 32;
-            self.count -= 32;
+    /// Appends the low `count` bits of `bits`, at most 63; the others must be 0.
+    #[inline(always)]
+    pub(super) fn put(&mut self, bits: u64, count: u32) {
+        self.waiting |= bits << self.count;
+        let all = self.count + count;
+        if all < 64 {
+            self.count = all;
+            return;
         }
+        self.out.extend_from_slice(&self.waiting.to_le_bytes());
+        // There were some: `count` alone is less than 64.
+        self.waiting = bits >> (64 - self.count);
+        self.count = all - 64;
     }
 
     /// Appends a number in Elias γ of itself and 1.
@@ -35,7 +38,7 @@ impl<'a> BitWriter<'a> {
         let bits = number.ilog2();
         self.put(0, bits);
         self.put(1, 1);
-        self.put((number & !(1 << bits)) as u32, bits);
+        self.put(number & !(1 << bits), bits);
     }
 
     /// Fills up the last byte with zeros.
@@ -162,7 +165,7 @@ mod tests {
             let value = |i: u64| (random.bits(i) as u32, random.below(i + 1000, 33) as u32);
             for i in 0..count {
                 let (bits, length) = value(i);
-                writer.put((u64::from(bits) & ((1 << length) - 1)) as u32, length);
+                writer.put(u64::from(bits) & ((1 << length) - 1), length);
                 writer.put_gamma(bits >> (i % 32));
             }
             writer.put_gamma(u32::MAX);

@@ -4,9 +4,9 @@ use sha2::{Digest, Sha256};
 
 use super::super::states::{State, States, with_states};
 use super::bits::{BitReader, BitWriter};
-use super::code::{Coded, Codes, Decoder, MAX_CODES, is_complete, lengths};
-use super::symbols::{Alphabet, Counts, Symbol};
-use super::{malformed, too_long, too_wide, unzigzag, zigzag};
+use super::code::{Code, Codes, Decoder, MAX_CODES, is_complete, lengths, several};
+use super::symbols::{Alphabet, Counts, Symbol, gaps, pairs, zero_runs};
+use super::{malformed, too_long, unzigzag, zigzag};
 use crate::codebook::CodebookId;
 use crate::error::{Error, Result};
 
@@ -68,7 +68,7 @@ impl Book {
         let mut writer = BitWriter::new(out);
         writer.put_gamma(self.alphabet.number());
         writer.put_gamma(self.symbols.len() as u32);
-        writer.put(u32::from(self.has_escape()), 1);
+        writer.put(self.has_escape().into(), 1);
         let (mut state, mut run) = (0, 0);
         for symbol in &self.symbols {
             let number = zigzag(symbol.state);
@@ -164,25 +164,16 @@ impl Book {
     pub(super) fn decode<S: State>(&self, bytes: &[u8], states: &mut [S]) -> Result<()> {
         let decoder = Decoder::new(&self.symbols, &self.lengths);
         let mut reader = BitReader::new(bytes);
-        // Runs of zeros need only be skipped.
-        states.fill(S::default());
-        let mut at = 0;
-        while at < states.len() {
-            let symbol = match decoder.take(&mut reader)? {
-                Coded::Symbol(symbol) => symbol,
-                Coded::Escape => take_escaped(&mut reader)?,
-            };
-            let run = symbol.run as usize;
-            if run > states.len() - at {
-                return Err(too_long());
+        // A table of several symbols an entry is worth making where there are more than it has entries.
+        let quick = states.len() >= QUICK_FROM;
+        match self.alphabet {
+            Alphabet::States if quick => several::states(&decoder, &mut reader, states)?,
+            Alphabet::States => several::one_by_one(&decoder, &mut reader, states)?,
+            // Runs of zeros need only be skipped.
+            _ => {
+                states.fill(S::default());
+                several::runs(&decoder, &mut reader, states, quick)?;
             }
-            let state = S::narrow(symbol.state).ok_or_else(|| too_wide(symbol.state))?;
-            // Without looking at it: zeros come as they like.
-            states[at] = state;
-            if (run > 1) & (symbol.state != 0) {
-                states[at..at + run].fill(state);
-            }
-            at += run;
         }
         match reader.finish()? {
             [] => Ok(()),
@@ -191,18 +182,76 @@ impl Book {
     }
 }
 
+/// States from which on a table of several symbols an entry is made.
+const QUICK_FROM: usize = 1 << 13;
+
 /// Weight of an escape that was never seen: the lightest of all.
 pub(super) const UNSEEN: f64 = 1e-3;
 
 /// Writes the codes of states.
 pub(super) fn encode(alphabet: Alphabet, codes: &Codes, states: States<'_>, out: &mut Vec<u8>) {
+    with_states!(States, states, states => encode_states(alphabet, codes, states, out));
+}
+
+fn encode_states<S: State>(alphabet: Alphabet, codes: &Codes, states: &[S], out: &mut Vec<u8>) {
     let mut writer = BitWriter::new(out);
-    with_states!(States, states, states => alphabet.cut(states, |symbol| {
-        if !codes.put(symbol, &mut writer) {
-            put_escaped(symbol, &mut writer);
+    let put = |symbol: Symbol, writer: &mut BitWriter<'_>| {
+        if !codes.put(symbol, writer) {
+            put_escaped(symbol, writer);
         }
-    }));
+    };
+    match alphabet {
+        Alphabet::States => {
+            let table = codes.of_states();
+            let (triples, rest) = states.as_chunks::<3>();
+            for triple in triples {
+                let triple = triple.map(Into::into);
+                let are_put = triple.iter().all(|state| is_narrow(*state))
+                    && Code::put_all(triple.map(|state| table[byte(state)]), &mut writer);
+                if !are_put {
+                    let symbols = triple.map(|state| Symbol { state, run: 1 });
+                    symbols.into_iter().for_each(|symbol| put(symbol, &mut writer));
+                }
+            }
+            for &state in rest {
+                put(Symbol { state: state.into(), run: 1 }, &mut writer);
+            }
+        }
+        Alphabet::Pairs => pairs(states, |state, run| {
+            put(Symbol { state: state.into(), run }, &mut writer);
+        }),
+        Alphabet::ZeroRuns(most) => {
+            let (table, zeros) = (codes.of_states(), codes.of_zeros(most.min(MOST_IN_TABLE)));
+            let last = gaps(states, |gap, state| {
+                let state = state.into();
+                if is_narrow(state)
+                    && let Some(zeros) = zeros.get(gap)
+                    && Code::put_all([*zeros, table[byte(state)]], &mut writer)
+                {
+                    return;
+                }
+                zero_runs(gap, most, |run| put(Symbol { state: 0, run }, &mut writer));
+                put(Symbol { state, run: 1 }, &mut writer);
+            });
+            zero_runs(last, most, |run| put(Symbol { state: 0, run }, &mut writer));
+        }
+    }
     writer.finish();
+}
+
+/// Runs of zeros whose codes are looked up together with that of the state behind them.
+const MOST_IN_TABLE: u32 = 1 << 10;
+
+/// Whether a state is one of a byte.
+#[inline(always)]
+fn is_narrow(state: i32) -> bool {
+    i8::try_from(state).is_ok()
+}
+
+/// The byte of a state.
+#[inline(always)]
+const fn byte(state: i32) -> usize {
+    state as u8 as usize
 }
 
 /// What follows an escape.
@@ -213,7 +262,7 @@ fn put_escaped(symbol: Symbol, writer: &mut BitWriter<'_>) {
 }
 
 #[cold]
-fn take_escaped(reader: &mut BitReader<'_>) -> Result<Symbol> {
+pub(super) fn take_escaped(reader: &mut BitReader<'_>) -> Result<Symbol> {
     let state = unzigzag(reader.take_gamma()?);
     let run = reader.take_gamma()?.checked_add(1).ok_or_else(too_long)?;
     Ok(Symbol { state, run })

@@ -4,6 +4,8 @@
 //! thousands. Codes have at most [`MAX_BITS`]; they are written from their first bit on, so reversed in
 //! bytes whose lowest bit comes first.
 
+pub(super) mod several;
+
 use std::collections::HashMap;
 
 use super::bits::{BitReader, BitWriter};
@@ -116,8 +118,21 @@ impl Codes {
         let entry = self.entry(symbol);
         let found = entry != NONE;
         let entry = if found { entry } else { self.escape };
-        writer.put(entry & ((1 << LENGTH_AT) - 1), entry >> LENGTH_AT);
+        writer.put((entry & ((1 << LENGTH_AT) - 1)).into(), entry >> LENGTH_AT);
         found
+    }
+
+    /// The codes of states of a byte, by that byte.
+    pub(super) fn of_states(&self) -> [Code; 256] {
+        std::array::from_fn(|byte| {
+            Code(self.entry(Symbol { state: (byte as u8 as i8).into(), run: 1 }))
+        })
+    }
+
+    /// The codes of runs of up to so many zeros, by their length; that of none has no bits.
+    pub(super) fn of_zeros(&self, most: u32) -> Vec<Code> {
+        let runs = (1..=most).map(|run| Code(self.entry(Symbol { state: 0, run })));
+        std::iter::once(Code(0)).chain(runs).collect()
     }
 
     /// Bits of the code of a symbol; the escape's length, and `false`, for one without.
@@ -125,6 +140,27 @@ impl Codes {
         let entry = self.entry(symbol);
         let found = entry != NONE;
         (if found { entry } else { self.escape } >> LENGTH_AT, found)
+    }
+}
+
+/// The code of a symbol, if it has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code(u32);
+
+impl Code {
+    /// Writes codes of symbols that follow each other, three at most, if all have one; tells whether they do.
+    #[inline(always)]
+    pub(super) fn put_all<const N: usize>(codes: [Self; N], writer: &mut BitWriter<'_>) -> bool {
+        if codes.iter().fold(false, |any, code| any | (code.0 == NONE)) {
+            return false;
+        }
+        let (mut bits, mut count) = (0, 0);
+        for Self(entry) in codes {
+            bits |= u64::from(entry & ((1 << LENGTH_AT) - 1)) << count;
+            count += entry >> LENGTH_AT;
+        }
+        writer.put(bits, count);
+        true
     }
 }
 
@@ -185,6 +221,16 @@ impl<'a> Decoder<'a> {
         let mut order: Vec<u32> = (0..lengths.len() as u32).collect();
         order.sort_by_key(|&index| lengths[index as usize]);
         Self { symbols, table, order, first: first_codes(lengths), start }
+    }
+
+    /// The symbol that bits begin with and the length of its code, where that is at most as long as it says.
+    #[inline(always)]
+    fn first(&self, bits: usize, most: u32) -> Option<(Symbol, u32)> {
+        let entry = self.table[bits & ((1 << FIRST_BITS) - 1)];
+        let length = (entry >> BITS_AT) as u32;
+        let run = (entry >> RUN_AT) as u32 & (RUN_LIMIT - 1);
+        // Longer than any: also those that are special.
+        (length <= most).then_some((Symbol { state: entry as u32 as i32, run }, length))
     }
 
     /// Takes a code.

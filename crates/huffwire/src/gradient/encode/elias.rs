@@ -9,7 +9,7 @@ use dsi_bitstream::impls::{BufBitReader, BufBitWriter, MemWordReader, MemWordWri
 use dsi_bitstream::traits::{BitRead, BitSeek, BitWrite, LE};
 
 use super::super::states::{State, States, StatesMut, with_states};
-use super::symbols::Alphabet;
+use super::symbols::pairs;
 use super::{
     Sizes, StateEncoder, malformed, put_count, read_count, too_long, too_wide, unzigzag, zigzag,
 };
@@ -89,10 +89,7 @@ impl StateEncoder for Elias {
         put_count(out, states.len());
         with_code!(self.code, C => with_states!(States, states, states => {
             let mut bits = Bits::new();
-            Alphabet::Pairs.cut(states, |symbol| {
-                bits.put::<C>(zigzag(symbol.state).into());
-                bits.put::<C>((symbol.run - 1).into());
-            });
+            put_pairs::<C, _>(states, &mut bits);
             bits.finish(out)?;
         }));
         Ok(Sizes { total: out.len() - start, codebook: 0 })
@@ -105,6 +102,13 @@ impl StateEncoder for Elias {
             decode::<C, _>(&words, states)
         }))
     }
+}
+
+fn put_pairs<C: Code, S: State>(states: &[S], bits: &mut Bits) {
+    pairs(states, |state, run| {
+        bits.put::<C>(zigzag(state.into()).into());
+        bits.put::<C>((run - 1).into());
+    });
 }
 
 fn decode<C: Code, S: State>(words: &Words, states: &mut [S]) -> Result<()> {

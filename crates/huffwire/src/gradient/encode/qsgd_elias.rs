@@ -2,7 +2,7 @@
 
 use super::super::states::{State, States, StatesMut, with_states};
 use super::elias::{Bits, Code, Omega, Words, words};
-use super::symbols::{Alphabet, MAX_RUNS};
+use super::symbols::gaps;
 use super::{Sizes, StateEncoder, malformed, put_count, read_count, too_long, too_wide};
 use crate::error::Result;
 
@@ -61,19 +61,14 @@ impl StateEncoder for QsgdElias {
 }
 
 fn put_sparse<S: State>(states: &[S], bits: &mut Bits) {
-    let mut gap = 0;
-    Alphabet::ZeroRuns(MAX_RUNS).cut(states, |symbol| {
-        if symbol.state == 0 {
-            gap += u64::from(symbol.run);
-            return;
-        }
-        bits.put::<Omega>(gap);
-        bits.put_bit(symbol.state < 0);
-        bits.put::<Omega>((symbol.state.unsigned_abs() - 1).into());
-        gap = 0;
+    let last = gaps(states, |gap, state| {
+        let state: i32 = state.into();
+        bits.put::<Omega>(gap as u64);
+        bits.put_bit(state < 0);
+        bits.put::<Omega>((state.unsigned_abs() - 1).into());
     });
     // A last gap, to the end, makes it complete.
-    bits.put::<Omega>(gap);
+    bits.put::<Omega>(last as u64);
 }
 
 fn take_sparse<S: State>(words: &Words, states: &mut [S]) -> Result<()> {

@@ -13,7 +13,7 @@ pub struct Runs;
 
 impl StateEncoder for Runs {
     fn name(&self) -> &'static str {
-        "run-length"
+        "runs"
     }
 
     fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {

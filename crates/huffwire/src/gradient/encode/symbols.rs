@@ -69,95 +69,42 @@ impl Alphabet {
         Ok(alphabet)
     }
 
-    /// How far a run of zeros is followed.
-    pub(super) const fn zero_cap(self) -> u32 {
+    /// How far a run of this state is followed.
+    pub(super) const fn cap(self, state: i32) -> u32 {
         match self {
             Self::States => 1,
             Self::Pairs => u32::MAX,
-            Self::ZeroRuns(runs) => runs,
+            Self::ZeroRuns(runs) => {
+                if state == 0 {
+                    runs
+                } else {
+                    1
+                }
+            }
         }
-    }
-
-    /// How far a run of another state is followed.
-    pub(super) const fn other_cap(self) -> u32 {
-        match self {
-            Self::States | Self::ZeroRuns(_) => 1,
-            Self::Pairs => u32::MAX,
-        }
-    }
-
-    /// How far a run of this state is followed.
-    pub(super) const fn cap(self, state: i32) -> u32 {
-        if state == 0 { self.zero_cap() } else { self.other_cap() }
     }
 
     /// Cuts states into symbols.
-    ///
-    /// Where symbols begin is found for 64 states at once, as bits; then only bits are looked at. A loop
-    /// over runs would guess wrongly at the end of nearly each of them.
     #[inline(always)]
     pub(super) fn cut<S: State>(self, states: &[S], mut each: impl FnMut(Symbol)) {
-        if self == Self::States {
-            for &state in states {
-                each(Symbol { state: state.into(), run: 1 });
-            }
-            return;
-        }
-        let (zero_cap, other_cap) = (self.zero_cap() as usize, self.other_cap() as usize);
-        let mut up_to = |start: usize, end: usize| {
-            let state: i32 = states[start].into();
-            let mut run = end - start;
-            let cap = if state == 0 { zero_cap } else { other_cap };
-            while run > cap {
-                each(Symbol { state, run: cap as u32 });
-                run -= cap;
-            }
-            each(Symbol { state, run: run as u32 });
-        };
-        let Some(&first) = states.first() else { return };
-        let zero = S::default();
-        let mut start = 0;
-        let (mut last, mut carry) = (first, 0);
-        let mut base = 0;
-        while base < states.len() {
-            let rest = &states[base..];
-            let length = rest.len().min(64);
-            let mut padded;
-            let part = match rest.first_chunk() {
-                Some(part) => part,
-                None => {
-                    padded = [zero; 64];
-                    padded[..length].copy_from_slice(rest);
-                    &padded
+        match self {
+            Self::States => {
+                for &state in states {
+                    each(Symbol { state: state.into(), run: 1 });
                 }
-            };
-            let mut begins = if other_cap == 1 {
-                // At each state that is not 0, and behind it.
-                let others = S::others(part);
-                let begins = others | others << 1 | carry;
-                carry = others >> 63;
-                begins
-            } else {
-                let begins = S::changes(part, last);
-                last = part[63];
-                begins
-            };
-            if length < 64 {
-                begins &= (1 << length) - 1;
             }
-            if base == 0 {
-                // The first one begins without being told.
-                begins &= !1;
+            Self::Pairs => pairs(states, |state, run| each(Symbol { state: state.into(), run })),
+            Self::ZeroRuns(most) => {
+                let zeros = |gap: usize, each: &mut dyn FnMut(Symbol)| {
+                    zero_runs(gap, most, |run| each(Symbol { state: 0, run }));
+                };
+                let last = gaps(states, |gap, state| {
+                    zeros(gap, &mut each);
+                    each(Symbol { state: state.into(), run: 1 });
+                });
+                zeros(last, &mut each);
             }
-            while begins != 0 {
-                let at = base + begins.trailing_zeros() as usize;
-                begins &= begins - 1;
-                up_to(start, at);
-                start = at;
-            }
-            base += 64;
         }
-        up_to(start, states.len());
     }
 
     /// Counts symbols.
@@ -165,6 +112,86 @@ impl Alphabet {
         let mut counts = Counts::default();
         counts.add(self, states);
         counts
+    }
+}
+
+/// States that are cut into pairs at a time, so that a run is a number of 32 bits.
+const PIECE: usize = 1 << 31;
+
+/// Tells every state that differs from the one before, and how often it is repeated.
+///
+/// Where runs begin is found for 64 states at once, as bits; then only bits are looked at. A loop
+/// over runs would guess wrongly at the end of nearly each of them.
+#[inline(always)]
+pub(super) fn pairs<S: State>(states: &[S], mut each: impl FnMut(S, u32)) {
+    for states in states.chunks(PIECE) {
+        let mut start = 0;
+        let mut last = states[0];
+        let mut base = 0;
+        // Once more than there are states: something begins behind the last one.
+        while base <= states.len() {
+            let rest = &states[base..];
+            let mut padded;
+            let part = match rest.first_chunk() {
+                Some(part) => part,
+                None => {
+                    padded = [last; 64];
+                    padded[..rest.len()].copy_from_slice(rest);
+                    &padded
+                }
+            };
+            let mut begins = S::changes(part, last);
+            last = part[63];
+            if rest.len() < 64 {
+                begins = begins & ((1 << rest.len()) - 1) | 1 << rest.len();
+            }
+            while begins != 0 {
+                let at = base + begins.trailing_zeros() as usize;
+                begins &= begins - 1;
+                each(states[start], (at - start) as u32);
+                start = at;
+            }
+            base += 64;
+        }
+    }
+}
+
+/// Tells every state that is not 0, and how many zeros there are before it; returns how many there are
+/// behind the last one. In the way of [`pairs`].
+#[inline(always)]
+pub(super) fn gaps<S: State>(states: &[S], mut each: impl FnMut(usize, S)) -> usize {
+    let mut start = 0;
+    for base in (0..states.len()).step_by(64) {
+        let rest = &states[base..];
+        let mut padded;
+        let part = match rest.first_chunk() {
+            Some(part) => part,
+            None => {
+                padded = [S::default(); 64];
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            }
+        };
+        let mut others = S::others(part);
+        while others != 0 {
+            let place = others.trailing_zeros() as usize & 63;
+            others &= others - 1;
+            each(base + place - start, part[place]);
+            start = base + place + 1;
+        }
+    }
+    states.len() - start
+}
+
+/// Tells a run of zeros as runs of at most so many.
+#[inline(always)]
+pub(super) fn zero_runs(mut gap: usize, most: u32, mut each: impl FnMut(u32)) {
+    while gap > most as usize {
+        each(most);
+        gap -= most as usize;
+    }
+    if gap > 0 {
+        each(gap as u32);
     }
 }
 
@@ -179,13 +206,13 @@ pub(super) const TABLE: usize = TABLE_ZEROS + 256 * TABLE_RUNS;
 #[inline(always)]
 pub(super) fn place(symbol: Symbol) -> Option<usize> {
     let run = (symbol.run - 1) as usize;
-    if symbol.state == 0 {
-        (run < TABLE_ZEROS).then_some(run)
-    } else {
-        let state = i8::try_from(symbol.state).ok()?;
-        let place = TABLE_ZEROS + usize::from(state as u8) * TABLE_RUNS + run;
-        (run < TABLE_RUNS).then_some(place)
-    }
+    // Without a branch: zeros come as they like.
+    let is_zero = symbol.state == 0;
+    let start = TABLE_ZEROS + usize::from(symbol.state as u8) * TABLE_RUNS;
+    let start = if is_zero { 0 } else { start };
+    let most = if is_zero { TABLE_ZEROS } else { TABLE_RUNS };
+    let is_in = (run < most) & i8::try_from(symbol.state).is_ok();
+    is_in.then_some(start + run)
 }
 
 /// The symbol at a place of a table; the inverse of [`place`].
@@ -226,12 +253,30 @@ impl Counts {
             }
             return;
         }
-        with_states!(States, states, states => alphabet.cut(states, |symbol| self.add_one(symbol)));
+        with_states!(States, states, states => match alphabet {
+            Alphabet::States => states.iter().for_each(|&state| self.add_state(state, 1)),
+            Alphabet::Pairs => pairs(states, |state, run| self.add_state(state, run)),
+            Alphabet::ZeroRuns(most) => {
+                let zeros = |gap: usize, counts: &mut Self| {
+                    zero_runs(gap, most, |run| counts.add_one(Symbol { state: 0, run }));
+                };
+                let last = gaps(states, |gap, state| {
+                    zeros(gap, self);
+                    self.add_state(state, 1);
+                });
+                zeros(last, self);
+            }
+        });
     }
 
     #[inline]
     pub(super) fn add_one(&mut self, symbol: Symbol) {
         self.add_many(symbol, 1);
+    }
+
+    #[inline(always)]
+    fn add_state<S: State>(&mut self, state: S, run: u32) {
+        self.add_one(Symbol { state: state.into(), run });
     }
 
     #[inline(always)]

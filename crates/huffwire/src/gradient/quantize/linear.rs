@@ -24,22 +24,43 @@ impl Default for Linear {
 }
 
 impl Linear {
+    /// One scale for channels of so many elements each, which follow each other (as rows of a weight, or
+    /// filters of a convolution, whose first dimension is the channel).
+    ///
+    /// ```
+    /// use huffwire::gradient::quantize::{Linear, Quantizer};
+    ///
+    /// let quantized = Quantizer::Linear(Linear::per_channel(3))
+    ///     .quantize(&[1.27, -0.5, 0.25, 127.0, 64.0, -1.0], 0)?;
+    /// assert_eq!(quantized.states, vec![127i8, -50, 25, 127, 64, -1].into());
+    /// assert_eq!(quantized.scales.len(), 2);
+    /// # Ok::<(), huffwire::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn per_channel(elements: usize) -> Self {
+        Self { bucket: elements }
+    }
+
+    #[inline(always)]
     pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
         check_bucket(self.bucket)?;
-        let mut states = Vec::with_capacity(gradient.len());
+        let mut states = vec![0; gradient.len()];
         let mut scales = Vec::new();
-        for values in gradient.chunks(self.bucket) {
+        let buckets = gradient.chunks(self.bucket).zip(states.chunks_mut(self.bucket));
+        for (bucket, (values, states)) in buckets.enumerate() {
             // Rounded up, so that no state exceeds the highest one.
-            let scale = round_up(f64::from(largest(values)) / f64::from(LEVELS), states.len())?;
+            let start = bucket.saturating_mul(self.bucket);
+            let scale = round_up(f64::from(largest(values)) / f64::from(LEVELS), start)?;
             let divisor = if scale > 0.0 { f64::from(scale) } else { 1.0 };
-            states.extend(
-                values.iter().map(|&value| (f64::from(value) / divisor).round_ties_even() as i32),
-            );
+            for (state, &value) in states.iter_mut().zip(values) {
+                *state = (f64::from(value) / divisor).round_ties_even() as i32;
+            }
             scales.push(scale);
         }
         Ok((states, scales))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(states.len());
         for (states, scale) in buckets(states, self.bucket, scales, 1)? {

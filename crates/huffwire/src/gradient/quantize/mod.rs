@@ -29,6 +29,7 @@ use std::fmt;
 
 use super::states::{State, StateBuf, States, with_states};
 use crate::error::{Error, Result};
+use crate::platform::Platform;
 
 /// The bucket that is a whole tensor.
 pub const WHOLE: usize = usize::MAX;
@@ -112,18 +113,22 @@ impl Quantizer {
     /// # Errors
     /// [`Error::InvalidOption`] for parameters, [`Error::Unquantizable`] for values that make no sense.
     pub fn quantize(&self, gradient: &[f32], seed: u64) -> Result<Quantized> {
-        if let Some(index) = gradient.iter().position(|value| !value.is_finite()) {
+        // Whether there is one is found in no time, unlike where.
+        if gradient.iter().fold(false, |any, value| any | !value.is_finite())
+            && let Some(index) = gradient.iter().position(|value| !value.is_finite())
+        {
             return Err(Error::unquantizable(index, format!("its value is {}", gradient[index])));
         }
         let random = super::Random::new(seed);
-        let (states, scales) = match self {
-            Self::Qsgd(quantizer) => quantizer.quantize(gradient, random)?,
-            Self::TernGrad(quantizer) => quantizer.quantize(gradient, random)?,
-            Self::Natural(quantizer) => quantizer.quantize(gradient, random)?,
-            Self::Sign(quantizer) => quantizer.quantize(gradient)?,
-            Self::Sparsify(quantizer) => quantizer.quantize(gradient, random)?,
-            Self::Linear(quantizer) => quantizer.quantize(gradient)?,
-        };
+        // Rounding is one instruction where a platform has it, and always gives the same.
+        let (states, scales) = Platform::detect().run(|| match self {
+            Self::Qsgd(quantizer) => quantizer.quantize(gradient, random),
+            Self::TernGrad(quantizer) => quantizer.quantize(gradient, random),
+            Self::Natural(quantizer) => quantizer.quantize(gradient, random),
+            Self::Sign(quantizer) => quantizer.quantize(gradient),
+            Self::Sparsify(quantizer) => quantizer.quantize(gradient, random),
+            Self::Linear(quantizer) => quantizer.quantize(gradient),
+        })?;
         Ok(Quantized { quantizer: *self, states: StateBuf::new(states), scales })
     }
 
@@ -136,14 +141,14 @@ impl Quantizer {
         if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
             return Err(bad(index, format!("scale {index} is {}", scales[index])));
         }
-        with_states!(States, states, states => match self {
+        with_states!(States, states, states => Platform::detect().run(|| match self {
             Self::Qsgd(quantizer) => quantizer.dequantize(states, scales),
             Self::TernGrad(quantizer) => quantizer.dequantize(states, scales),
             Self::Natural(quantizer) => quantizer.dequantize(states, scales),
             Self::Sign(quantizer) => quantizer.dequantize(states, scales),
             Self::Sparsify(quantizer) => quantizer.dequantize(states, scales),
             Self::Linear(quantizer) => quantizer.dequantize(states, scales),
-        })
+        }))
     }
 
     /// The states that this quantizer can make, lowest and highest: what a sampling encoder takes for its
@@ -255,6 +260,7 @@ fn round_up(value: f64, index: usize) -> Result<f32> {
     }
 }
 
+#[inline(always)]
 fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |largest, value| value.abs().max(largest))
 }

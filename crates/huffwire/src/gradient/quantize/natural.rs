@@ -32,6 +32,7 @@ const fn power(exponent: i32) -> f64 {
 }
 
 impl Natural {
+    #[inline(always)]
     pub(super) fn quantize(self, gradient: &[f32], random: Random) -> Result<Parts> {
         let largest = super::largest(gradient);
         if largest == 0.0 {
@@ -59,6 +60,7 @@ impl Natural {
         Ok((states, vec![power(top) as f32]))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         let &[scale] = scales else {
             let found = scales.len();

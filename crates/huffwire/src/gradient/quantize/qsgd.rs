@@ -49,13 +49,15 @@ impl Qsgd {
         check_bucket(self.bucket)
     }
 
+    #[inline(always)]
     pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
         self.check()?;
         let levels = f64::from(self.levels);
-        let mut states = Vec::with_capacity(gradient.len());
+        let mut states = vec![0; gradient.len()];
         let mut scales = Vec::with_capacity(gradient.len().div_ceil(self.bucket));
-        for values in gradient.chunks(self.bucket) {
-            let start = states.len();
+        let buckets = gradient.chunks(self.bucket).zip(states.chunks_mut(self.bucket));
+        for (bucket, (values, states)) in buckets.enumerate() {
+            let start = bucket.saturating_mul(self.bucket);
             let scale = match self.norm {
                 Norm::L2 => {
                     let squares = values.iter().map(|&value| f64::from(value) * f64::from(value));
@@ -65,18 +67,20 @@ impl Qsgd {
                 Norm::Max => largest(values),
             };
             let factor = if scale > 0.0 { levels / f64::from(scale) } else { 0.0 };
-            states.extend(values.iter().enumerate().map(|(index, &value)| {
+            for ((index, &value), state) in values.iter().enumerate().zip(states) {
                 let position = f64::from(value.abs()) * factor;
-                let below = position.floor();
-                let up = random.uniform((start + index) as u64) < position - below;
-                let level = (below as i32 + i32::from(up)).min(self.levels as i32);
-                if value < 0.0 { -level } else { level }
-            }));
+                // As a number that is not negative is cut, it is rounded down.
+                let below = position as i32;
+                let up = random.uniform((start + index) as u64) < position - f64::from(below);
+                let level = (below + i32::from(up)).min(self.levels as i32);
+                *state = if value < 0.0 { -level } else { level };
+            }
             scales.push(scale);
         }
         Ok((states, scales))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         self.check()?;
         let mut values = Vec::with_capacity(states.len());

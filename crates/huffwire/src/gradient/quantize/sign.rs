@@ -44,6 +44,7 @@ impl Sign {
         }
     }
 
+    #[inline(always)]
     pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
         check_bucket(self.bucket)?;
         let mut scales = Vec::new();
@@ -68,6 +69,7 @@ impl Sign {
         Ok((states, scales))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(states.len());
         for (states, scales) in buckets(states, self.bucket, scales, self.per_bucket())? {

@@ -7,7 +7,8 @@ use crate::gradient::Random;
 
 /// TernGrad (Wen et al., NIPS 2017): a value becomes `s · sgn(g)` with the probability `|g| / s`, else 0;
 /// `s` is the largest magnitude (section 3.1). Before that, values beyond `c` standard deviations are
-/// clipped to them (section 3.3), since `s` would else be that of a few outliers.
+/// clipped to them (section 3.3), since `s` would else be that of a few outliers. Values that are all alike
+/// have no outliers, and are not clipped (to 0, as the formula would have it).
 ///
 /// `E[Q(g)]` is the clipped gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,29 +34,34 @@ impl TernGrad {
         check_bucket(self.bucket)
     }
 
+    #[inline(always)]
     pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
         self.check()?;
-        let mut states = Vec::with_capacity(gradient.len());
+        let mut states = vec![0; gradient.len()];
         let mut scales = Vec::new();
-        for values in gradient.chunks(self.bucket) {
+        let buckets = gradient.chunks(self.bucket).zip(states.chunks_mut(self.bucket));
+        for (bucket, (values, states)) in buckets.enumerate() {
             let largest = largest(values);
             let scale = match self.clip {
-                // Rounding to f32 cannot overflow: it is at most the largest value.
-                Some(clip) => (f64::from(clip) * deviation(values)).min(f64::from(largest)) as f32,
-                None => largest,
+                Some(clip) if values.iter().any(|value| *value != values[0]) => {
+                    // Rounding to f32 cannot overflow: it is at most the largest value.
+                    (f64::from(clip) * deviation(values)).min(f64::from(largest)) as f32
+                }
+                _ => largest,
             };
-            let start = states.len();
+            let start = bucket.saturating_mul(self.bucket);
             let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-            states.extend(values.iter().enumerate().map(|(index, &value)| {
+            for ((index, &value), state) in values.iter().enumerate().zip(states) {
                 let probability = f64::from(value.abs()) * inverse;
-                let taken = random.uniform((start + index) as u64) < probability;
-                if value < 0.0 { -i32::from(taken) } else { i32::from(taken) }
-            }));
+                let taken = i32::from(random.uniform((start + index) as u64) < probability);
+                *state = if value < 0.0 { -taken } else { taken };
+            }
             scales.push(scale);
         }
         Ok((states, scales))
     }
 
+    #[inline(always)]
     pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         self.check()?;
         let mut values = Vec::with_capacity(states.len());
@@ -73,6 +79,7 @@ impl TernGrad {
 }
 
 /// The standard deviation of the values.
+#[inline(always)]
 fn deviation(values: &[f32]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;

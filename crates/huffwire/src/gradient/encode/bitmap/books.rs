@@ -1,7 +1,9 @@
 //! Codebooks for bitmaps that both ends hold.
 
-use super::super::super::states::{States, with_states};
-use super::plane::{check_alphabet, made, price};
+use super::super::super::states::States;
+use super::super::drift::Drift;
+use super::made::{made, only_one, price};
+use super::plane::check_alphabet;
 use super::{BLOCK, Block, MAX_DEPTH};
 use crate::codebook::{Codebook, CodebookId, Lengths};
 use crate::error::{Error, Result};
@@ -48,22 +50,22 @@ impl BitmapBooks {
         for states in tensors {
             for start in (0..states.len()).step_by(BLOCK) {
                 let part = states.slice(start, start + BLOCK);
-                with_states!(States, part, part => block.fill(platform, part));
-                block.split(platform, MAX_DEPTH);
-                for (level, counts) in levels.iter_mut().enumerate() {
-                    counts.add(block.level(level));
+                block.take(platform, part, MAX_DEPTH);
+                for level in 0..MAX_DEPTH {
+                    let [of_kept, all] = block.counts(platform, level, 1);
+                    kept[level].merge(&of_kept);
+                    levels[level].merge(&all);
                 }
-                for (level, counts) in kept.iter_mut().enumerate() {
-                    counts.add(&block.kept[level][..block.kept_count[level]]);
-                }
+                levels[MAX_DEPTH].add(block.level(MAX_DEPTH));
             }
         }
         if levels[0].total() == 0 {
             return Err(Error::option("no states to make codebooks from"));
         }
-        // The same rule as for a block.
+        // The same rule as for a block; but where all was 0, what comes will nearly be.
         let pays = |level: &usize| {
-            price(&kept[*level]) + price(&levels[level + 1]) < price(&levels[*level])
+            let none = kept[*level].total() == 0;
+            none || price(&kept[*level]) + price(&levels[level + 1]) < price(&levels[*level])
         };
         let depth = (0..MAX_DEPTH).take_while(pays).count();
         let planes = kept[..depth].iter().chain([&levels[depth]]);
@@ -77,6 +79,37 @@ impl BitmapBooks {
             made.map(|(lengths, _)| lengths)
         });
         Ok(Self::new(books.collect::<Result<_>>()?))
+    }
+
+    /// What these codebooks cost for some states, beside ones made for them. It looks at all states; so at
+    /// every n-th tensor, as [`Keeper`](super::super::Keeper) does.
+    #[must_use]
+    pub fn drift(&self, states: States<'_>) -> Drift {
+        let fresh_bits = Self::train([states]).map_or(0, |fresh| fresh.bits(states));
+        Drift { spent_bits: self.bits(states), fresh_bits }
+    }
+
+    /// Bits of the planes of some states.
+    fn bits(&self, states: States<'_>) -> u64 {
+        let mut block = Block::default();
+        let mut bits = 0;
+        for start in (0..states.len()).step_by(BLOCK) {
+            block.take(Platform::detect(), states.slice(start, start + BLOCK), self.depth());
+            for (plane, book) in self.books.iter().enumerate() {
+                let counts = Histogram::of(block.plane(plane, self.depth()));
+                bits += match only_one(&counts) {
+                    // It is told.
+                    Some(_) => 8,
+                    None => {
+                        let prices = counts.counts().iter().zip(book.prices());
+                        let coded = prices.map(|(count, price)| count * u64::from(*price)).sum();
+                        // It is left as it is where that takes less.
+                        (8 * counts.total()).min(coded)
+                    }
+                };
+            }
+        }
+        bits
     }
 
     fn new(lengths: Vec<Lengths>) -> Self {

@@ -32,6 +32,7 @@
 //! How long a plane is follows from the planes before it. See `plane.rs` for their bytes.
 
 mod books;
+mod made;
 mod plane;
 mod split;
 
@@ -143,8 +144,7 @@ impl StateEncoder for Bitmap {
         // The last one first, as lanes want it.
         for index in (0..states.len().div_ceil(BLOCK)).rev() {
             let part = states.slice(index * BLOCK, (index + 1) * BLOCK);
-            with_states!(States, part, part => block.fill(self.platform, part));
-            self.encode_block(&mut block, &mut blocks)?;
+            self.encode_block(part, &mut block, &mut blocks)?;
         }
         let codebook = blocks.finish(out);
         self.keep(block);
@@ -184,11 +184,17 @@ impl Bitmap {
         }
     }
 
-    fn encode_block(&self, block: &mut Block, blocks: &mut Blocks) -> Result<()> {
+    fn encode_block(
+        &self,
+        states: States<'_>,
+        block: &mut Block,
+        blocks: &mut Blocks,
+    ) -> Result<()> {
         let platform = self.platform;
+        blocks.begin(states.len());
         let depth = match (&self.books, self.depth) {
             (Some(books), _) => {
-                block.split(platform, books.depth());
+                block.take(platform, states, books.depth());
                 for (plane, book) in books.books().iter().enumerate() {
                     blocks.push(block.plane(plane, books.depth()), &PlaneBook::Fixed(book))?;
                 }
@@ -196,7 +202,7 @@ impl Bitmap {
             }
             (None, Depth::Splits(splits)) => {
                 let depth = usize::from(splits);
-                block.split(platform, depth);
+                block.take(platform, states, depth);
                 for plane in 0..=depth {
                     let bytes = block.plane(plane, depth);
                     let book = PlaneBook::made(&Histogram::of(bytes));
@@ -205,7 +211,7 @@ impl Bitmap {
                 depth
             }
             (None, Depth::Auto) => {
-                let counts = block.counts(platform, 1);
+                let counts = block.take_as_pays(platform, states, 1);
                 let depth = counts.len() - 1;
                 for (plane, counts) in counts.iter().enumerate() {
                     blocks.push(block.plane(plane, depth), &PlaneBook::made(counts))?;
@@ -213,6 +219,7 @@ impl Bitmap {
                 depth
             }
         };
+        block.find_wide(platform, states, depth);
         let head = blocks.head();
         head.push(depth as u8);
         put_varint(head, block.wide.len() as u64);
@@ -245,13 +252,41 @@ impl Bitmap {
             block.reserve(depth);
             // From the masks of the last split down to the states.
             let mut due = (0..depth).fold(states.len(), |length, _| length.div_ceil(8));
-            for plane in (0..=depth).rev() {
-                let room = block.room(plane, depth, due);
-                let book = books.map(|books| &books.books()[plane]);
-                planes.pull(&mut reader, book, room)?;
+            for plane in (1..=depth).rev() {
+                match planes.constant(&mut reader, due) {
+                    // Nothing but zeros, and nothing of the planes below.
+                    Some(0) if plane == depth => {
+                        due = 0;
+                        break;
+                    }
+                    Some(byte) => block.room(plane, depth, due).fill(byte),
+                    None => {
+                        let book = books.map(|books| &books.books()[plane]);
+                        planes.pull(&mut reader, book, block.room(plane, depth, due))?;
+                    }
+                }
                 due = block.join(self.platform, plane, depth, due)?;
             }
-            block.empty(self.platform, states, wide, &mut wide_reader)?;
+            let highest = match planes.constant(&mut reader, due) {
+                Some(byte) if depth == 0 => {
+                    states.fill(S::from_zigzag(byte));
+                    byte
+                }
+                Some(byte) => {
+                    block.room(0, depth, due).fill(byte);
+                    block.give(self.platform, depth, due, states)?
+                }
+                None => {
+                    let book = books.map(|books| &books.books()[0]);
+                    planes.pull(&mut reader, book, block.room(0, depth, due))?;
+                    block.give(self.platform, depth, due, states)?
+                }
+            };
+            if highest == WIDE {
+                widen(states, wide, &mut wide_reader)?;
+            } else if wide > 0 {
+                return Err(too_few_wide());
+            }
         }
         self.keep(block);
         planes.finish()?;
@@ -262,11 +297,11 @@ impl Bitmap {
 /// Bytes of the stream of states of which these are a sample.
 pub(super) fn estimate(sample: States<'_>, scale: f64) -> f64 {
     let mut block = Block::default();
-    with_states!(States, sample, sample => block.fill(Platform::detect(), sample));
     // A block has a million states at most, and each has codebooks of its own.
     let blocks = (sample.len() as f64 * scale / BLOCK as f64).max(1.0);
-    let planes = block.counts(Platform::detect(), (scale / blocks).round().max(1.0) as u64);
-    blocks * (planes.iter().map(plane::price).sum::<f64>() + 2.0 * planes.len() as f64)
+    let planes =
+        block.take_as_pays(Platform::detect(), sample, (scale / blocks).round().max(1.0) as u64);
+    blocks * (planes.iter().map(made::price).sum::<f64>() + 2.0 * planes.len() as f64)
 }
 
 /// The planes of a block on their way to or from bytes.
@@ -311,28 +346,43 @@ impl Block {
         if plane == depth { self.level(plane) } else { &self.kept[plane][..self.kept_count[plane]] }
     }
 
-    /// Takes states in as bytes.
-    fn fill<S: State>(&mut self, platform: Platform, states: &[S]) {
-        self.count = states.len();
-        self.reserve(MAX_DEPTH);
-        self.wide.clear();
+    /// Takes states in as bytes, without a split.
+    fn take_whole(&mut self, platform: Platform, states: States<'_>) {
         let bytes = &mut self.levels[0][..states.len()];
-        let highest = platform.run(|| {
-            let mut highest = 0;
+        with_states!(States, states, states => platform.run(|| {
             for (byte, &state) in bytes.iter_mut().zip(states) {
-                let number = state.to_zigzag();
-                *byte = number;
-                highest = number.max(highest);
+                *byte = state.to_zigzag();
             }
-            highest
-        });
-        if highest == WIDE {
-            let numbers = states.iter().map(|&state| zigzag(state.into()));
-            self.wide.extend(numbers.filter_map(|number| number.checked_sub(WIDE.into())));
+        }));
+    }
+
+    /// Takes states in, split for the first time: level 1 and what level 0 keeps.
+    fn take_split(&mut self, platform: Platform, states: States<'_>) {
+        let masks = &mut self.levels[1][..states.len().div_ceil(8)];
+        self.kept_count[0] = split::split_states(platform, states, masks, &mut self.kept[0]);
+    }
+
+    /// Takes states in and splits so often.
+    fn take(&mut self, platform: Platform, states: States<'_>, depth: usize) {
+        self.count = states.len();
+        self.reserve(depth);
+        if depth == 0 {
+            return self.take_whole(platform, states);
+        }
+        self.take_split(platform, states);
+        (1..depth).for_each(|level| self.split_level(platform, level));
+    }
+
+    /// Remembers what states of byte 255 are beyond it.
+    fn find_wide(&mut self, platform: Platform, states: States<'_>, depth: usize) {
+        self.wide.clear();
+        let highest = highest(platform, self.plane(0, depth));
+        if highest == if depth == 0 { WIDE } else { WIDE - 1 } {
+            with_states!(States, states, states => self.wide.extend(beyond_a_byte(states)));
         }
     }
 
-    /// Splits a level.
+    /// Splits a level above the states.
     fn split_level(&mut self, platform: Platform, level: usize) {
         let length = self.length(level);
         let (low, high) = self.levels.split_at_mut(level + 1);
@@ -341,36 +391,58 @@ impl Block {
         self.kept_count[level] = split::split(platform, bytes, masks, &mut self.kept[level]);
     }
 
-    fn split(&mut self, platform: Platform, depth: usize) {
-        (0..depth).for_each(|level| self.split_level(platform, level));
+    /// Counts of what a level keeps, and of the level, from those; every byte counts `scale` times.
+    fn counts(&self, platform: Platform, level: usize, scale: u64) -> [Histogram; 2] {
+        let kept = &self.kept[level][..self.kept_count[level]];
+        // The kernel for vectors is quick where few values occur, which is not so with masks.
+        let quick = if level == 0 { platform } else { Platform::Portable };
+        let kept = scaled(bytes::histogram(quick, kept), scale);
+        let zeros = (self.length(level) - self.kept_count[level]) as u64 * scale;
+        let all = joined(&kept, zeros);
+        [kept, all]
     }
 
-    /// Splits as often as it pays; returns the counts of the planes. Every state counts `scale` times, as it
-    /// does when they are a sample.
-    fn counts(&mut self, platform: Platform, scale: u64) -> Vec<Histogram> {
-        let scaled = |counts: [u32; 256]| {
-            Histogram::from_counts(counts.map(|count| u64::from(count) * scale))
-        };
+    /// Takes states in and splits as often as it pays; returns the counts of the planes. Every state counts
+    /// `scale` times, as it does when they are a sample.
+    fn take_as_pays(
+        &mut self,
+        platform: Platform,
+        states: States<'_>,
+        scale: u64,
+    ) -> Vec<Histogram> {
+        self.count = states.len();
+        self.reserve(MAX_DEPTH);
+        self.take_split(platform, states);
         let mut planes = Vec::new();
-        let mut whole: Option<Histogram> = None;
-        for level in 0..MAX_DEPTH {
-            let length = self.length(level);
-            self.split_level(platform, level);
-            let kept = &self.kept[level][..self.kept_count[level]];
-            // The kernel for vectors is quick where few values occur, which is not so with masks.
-            let quick = if level == 0 { platform } else { Platform::Portable };
-            let kept = scaled(bytes::histogram(quick, kept));
-            let masks = scaled(bytes::histogram(Platform::Portable, self.level(level + 1)));
-            let zeros = (length - self.kept_count[level]) as u64 * scale;
-            let all = whole.take().unwrap_or_else(|| joined(&kept, zeros));
-            if plane::price(&kept) + plane::price(&masks) >= plane::price(&all) {
-                whole = Some(all);
+        // What is not 0 is moved together anyway, and the others need not be looked at again.
+        let [mut kept, mut all] = self.counts(platform, 0, scale);
+        let mut price = made::price(&all);
+        loop {
+            let level = planes.len();
+            let above = level + 1;
+            let [next_kept, masks] = if above < MAX_DEPTH {
+                self.split_level(platform, above);
+                self.counts(platform, above, scale)
+            } else {
+                let masks = scaled(bytes::histogram(Platform::Portable, self.level(above)), scale);
+                [Histogram::default(), masks]
+            };
+            let price_of_masks = made::price(&masks);
+            // Where all is 0, that is told by masks at the same price, and no bytes need be written.
+            let is_empty = level == 0 && kept.total() == 0;
+            if !is_empty && made::price(&kept) + price_of_masks >= price {
+                if level == 0 {
+                    self.take_whole(platform, states);
+                }
                 break;
             }
             planes.push(kept);
-            whole = Some(masks);
+            (kept, all, price) = (next_kept, masks, price_of_masks);
+            if above == MAX_DEPTH {
+                break;
+            }
         }
-        planes.extend(whole);
+        planes.push(all);
         planes
     }
 
@@ -384,7 +456,8 @@ impl Block {
         }
     }
 
-    /// Makes a level of its plane and the masks above; returns how many bytes the plane below has.
+    /// Makes a level above the states of its plane and the masks above; returns how many bytes the plane
+    /// below has.
     fn join(
         &mut self,
         platform: Platform,
@@ -393,19 +466,20 @@ impl Block {
         due: usize,
     ) -> Result<usize> {
         let length = self.length(plane);
+        let mut others = None;
         if plane < depth {
             let (low, high) = self.levels.split_at_mut(plane + 1);
             let masks = &high[0][..length.div_ceil(8)];
-            let kept = &self.kept[plane];
-            if platform.run(|| kept[..due].iter().fold(0, |highest, &byte| byte.max(highest)))
-                == u8::MAX
-            {
-                return Err(malformed("a 0 where the masks have none"));
+            let kept = &self.kept[plane][..due];
+            if highest(platform, kept) == u8::MAX {
+                return Err(zero_among_others());
             }
             split::join(platform, masks, kept, &mut low[plane][..length]);
-        }
-        if plane == 0 {
-            return Ok(0);
+            // Masks that are not 0 are far fewer than all.
+            others =
+                Some(platform.run(|| {
+                    kept.iter().map(|less| less.wrapping_add(1).count_ones() as usize).sum()
+                }));
         }
         let masks = self.level(plane);
         let below = self.length(plane - 1);
@@ -413,6 +487,9 @@ impl Block {
         let last = masks.last().copied().unwrap_or(0);
         if !below.is_multiple_of(8) && last >> (below % 8) != 0 {
             return Err(malformed("a mask that goes beyond the last state"));
+        }
+        if let Some(others) = others {
+            return Ok(others);
         }
         let (words, rest) = masks.as_chunks::<8>();
         Ok(platform.run(|| {
@@ -422,45 +499,73 @@ impl Block {
         }))
     }
 
-    /// Gives states out.
-    fn empty<S: State>(
+    /// Gives states out, -128 for what needs more than a byte; returns the highest byte of any.
+    fn give<S: State>(
         &self,
         platform: Platform,
+        depth: usize,
+        due: usize,
         states: &mut [S],
-        wide: usize,
-        reader: &mut Reader<'_>,
-    ) -> Result<()> {
-        let bytes = self.level(0);
-        let mut due = 0;
-        for (states, bytes) in states.chunks_mut(1 << 12).zip(bytes.chunks(1 << 12)) {
-            let highest = platform.run(|| {
-                let mut highest = 0;
+    ) -> Result<u8> {
+        if depth == 0 {
+            let bytes = self.level(0);
+            platform.run(|| {
                 for (state, &byte) in states.iter_mut().zip(bytes) {
                     *state = S::from_zigzag(byte);
-                    highest = byte.max(highest);
                 }
-                highest
             });
-            if highest < WIDE {
-                continue;
-            }
-            for (state, _) in states.iter_mut().zip(bytes).filter(|(_, byte)| **byte == WIDE) {
-                due += 1;
-                if due > wide {
-                    return Err(malformed("more states beyond a byte than it says"));
-                }
-                let more = u32::try_from(reader.varint()?).ok();
-                let number = more.and_then(|more| more.checked_add(WIDE.into()));
-                let number = number.ok_or_else(|| malformed("a state beyond 32 bits"))?;
-                let wide = unzigzag(number);
-                *state = S::narrow(wide).ok_or_else(|| too_wide(wide))?;
-            }
+            return Ok(highest(platform, bytes));
         }
-        if due < wide {
-            return Err(malformed("fewer states beyond a byte than it says"));
+        if due == 0 {
+            states.fill(S::default());
+            return Ok(0);
         }
-        Ok(())
+        let kept = &self.kept[0][..due];
+        let highest = highest(platform, kept).checked_add(1).ok_or_else(zero_among_others)?;
+        split::join_states(platform, self.level(1), kept, S::view_mut(states));
+        Ok(highest)
     }
+}
+
+/// By how much states that need more than a byte are beyond it.
+fn beyond_a_byte<S: State>(states: &[S]) -> impl Iterator<Item = u32> {
+    states.iter().filter_map(|&state| zigzag(state.into()).checked_sub(WIDE.into()))
+}
+
+/// Puts states that need more than a byte in their places.
+fn widen<S: State>(states: &mut [S], wide: usize, reader: &mut Reader<'_>) -> Result<()> {
+    let mut due = 0;
+    for state in states.iter_mut().filter(|state| **state == S::from_zigzag(WIDE)) {
+        due += 1;
+        if due > wide {
+            return Err(malformed("more states beyond a byte than it says"));
+        }
+        let more = u32::try_from(reader.varint()?).ok();
+        let number = more.and_then(|more| more.checked_add(WIDE.into()));
+        let number = number.ok_or_else(|| malformed("a state beyond 32 bits"))?;
+        let wide = unzigzag(number);
+        *state = S::narrow(wide).ok_or_else(|| too_wide(wide))?;
+    }
+    if due < wide { Err(too_few_wide()) } else { Ok(()) }
+}
+
+#[cold]
+fn too_few_wide() -> Error {
+    malformed("fewer states beyond a byte than it says")
+}
+
+#[cold]
+fn zero_among_others() -> Error {
+    malformed("a 0 where the masks have none")
+}
+
+/// The highest byte; 0 if there is none.
+fn highest(platform: Platform, bytes: &[u8]) -> u8 {
+    platform.run(|| bytes.iter().fold(0, |highest, &byte| byte.max(highest)))
+}
+
+fn scaled(counts: [u32; 256], scale: u64) -> Histogram {
+    Histogram::from_counts(counts.map(|count| u64::from(count) * scale))
 }
 
 /// Counts of what is left of a level, as those of the level itself.

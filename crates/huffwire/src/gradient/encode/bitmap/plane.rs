@@ -15,14 +15,14 @@
 //! them, the last one carries zeros. So planes are encoded the last one first.
 
 use super::super::malformed;
+use super::made::{bytes_with, made, only_one};
 use crate::bytes;
-use crate::codebook::build::{Effort, plain};
-use crate::codebook::{Alphabet, CodeLimit, Codebook, Lengths};
+use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
 use crate::format::reader::{Reader, put_varint};
 use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
 use crate::platform::Platform;
-use crate::pmf::{Histogram, Pmf};
+use crate::pmf::Histogram;
 
 const RAW: u8 = 0;
 const CONSTANT: u8 = 1;
@@ -31,13 +31,13 @@ const LANES: u8 = 3;
 const FIXED: u8 = 4;
 
 /// Bytes from which on lanes are worth what they cost.
-const LANES_FROM: usize = 1 << 13;
+pub(super) const LANES_FROM: usize = 1 << 13;
 
-/// Bytes below which limits and escapes count for so much that a plane is priced by its codebook.
-const EXACT_BELOW: f64 = 1024.0;
+/// Bytes from which on they are in a large block, whose bytes they do not add much to.
+const LANES_FROM_IN_LARGE: usize = 1 << 12;
 
-/// What codes longer than 8 bits must save to be used: the lane coder has no vectors for them.
-const LONG_SAVES: f64 = 0.03;
+/// States of a large block.
+const LARGE: usize = 1 << 18;
 
 /// How a plane is going to be coded.
 #[derive(Debug)]
@@ -68,66 +68,6 @@ impl PlaneBook<'_> {
     }
 }
 
-/// The only byte that occurs, if there is only one.
-fn only_one(counts: &Histogram) -> Option<u8> {
-    let mut values = (0..=255).zip(counts.counts()).filter(|(_, count)| **count > 0);
-    let (value, _) = values.next()?;
-    values.next().is_none().then_some(value)
-}
-
-/// Bytes that a plane is going to take, roughly unless it is small: what decides on another split.
-pub(super) fn price(counts: &Histogram) -> f64 {
-    let total = counts.total() as f64;
-    match counts.pmf() {
-        Some(_) if only_one(counts).is_none() && total < EXACT_BELOW => match made(counts) {
-            Some((lengths, bits)) => bytes_with(&lengths, bits, total).min(total),
-            None => total,
-        },
-        Some(pmf) if only_one(counts).is_none() => {
-            let lanes = if total < LANES_FROM as f64 { 0.0 } else { 64.0 };
-            let used = counts.counts().iter().rposition(|count| *count > 0).unwrap_or(0);
-            // Half a byte for each length of the codebook. An escape makes the rarest code a bit longer.
-            let rarest = counts.counts().iter().filter(|count| **count > 0).min();
-            let escape = if is_complete(counts) { 0 } else { rarest.copied().unwrap_or(0) };
-            let bits = total * pmf.huffman_bits() + escape as f64;
-            (bits / 8.0 + used as f64 / 2.0 + lanes).min(total)
-        }
-        _ => 2.0_f64.min(total),
-    }
-}
-
-/// Whether every number of so many bits occurs, and no other.
-fn is_complete(counts: &Histogram) -> bool {
-    let used = counts.counts().iter().take_while(|count| **count > 0).count();
-    used > 1 && used.is_power_of_two() && counts.counts()[used..].iter().all(|count| *count == 0)
-}
-
-/// Bytes of a plane with this codebook, and of the codebook.
-fn bytes_with(lengths: &Lengths, bits: f64, total: f64) -> f64 {
-    let mut codebook = Vec::new();
-    lengths.write(&mut codebook);
-    total * bits / 8.0 + codebook.len() as f64
-}
-
-/// A codebook for these counts, and its bits per byte.
-pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
-    let pmf = counts.pmf()?;
-    // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
-    // rarest symbol, which may be dear where there are few.
-    let used = counts.counts().iter().rposition(|count| *count > 0)? + 1;
-    let width = if is_complete(counts) { used.ilog2() as u8 } else { 8 };
-    let pmf = if width == 8 { pmf } else { Pmf::from_weights(&pmf.probabilities()[..used])? };
-    let short = plain(&pmf, width, CodeLimit::Short, Effort::Quick).ok()?;
-    // No limit gives more than none.
-    if short.bits * (1.0 - LONG_SAVES) > short.huffman_bits
-        && let Ok(long) = plain(&pmf, width, CodeLimit::Long, Effort::Quick)
-        && long.bits < short.bits * (1.0 - LONG_SAVES)
-    {
-        return Some((long.lengths, long.bits));
-    }
-    Some((short.lengths, short.bits))
-}
-
 /// A coded plane: what is written before the states of its lanes, these, and what is written after.
 #[derive(Debug, Default)]
 struct Section {
@@ -142,6 +82,7 @@ struct Section {
 #[derive(Debug)]
 pub(super) struct Blocks {
     platform: Platform,
+    lanes_from: usize,
     sections: Vec<Section>,
     codebook: usize,
     stream: Vec<u8>,
@@ -152,11 +93,17 @@ impl Blocks {
     pub(super) const fn new(platform: Platform) -> Self {
         Self {
             platform,
+            lanes_from: LANES_FROM,
             sections: Vec::new(),
             codebook: 0,
             stream: Vec::new(),
             escapes: Vec::new(),
         }
+    }
+
+    /// Tells how many states the planes that follow are of.
+    pub(super) const fn begin(&mut self, states: usize) {
+        self.lanes_from = if states < LARGE { LANES_FROM } else { LANES_FROM_IN_LARGE };
     }
 
     /// Where something goes that stands before what was pushed so far.
@@ -184,6 +131,10 @@ impl Blocks {
                     self.codebook += codebook;
                 }
             }
+            // No code takes less. It also is what a fixed one may be worst at.
+            PlaneBook::Fixed(_) if plane.iter().all(|byte| *byte == plane[0]) => {
+                before.extend([CONSTANT, plane[0]]);
+            }
             PlaneBook::Fixed(book) if !covers(self.platform, book, plane) => {
                 return self.push(plane, &PlaneBook::made(&Histogram::of(plane)));
             }
@@ -204,7 +155,7 @@ impl Blocks {
         fixed: u8,
         section: &mut Section,
     ) -> Result<bool> {
-        if plane.len() < LANES_FROM {
+        if plane.len() < self.lanes_from {
             self.stream.clear();
             put_single(plane, book, &mut self.stream);
             if self.stream.len() < plane.len() {
@@ -299,6 +250,17 @@ impl Planes {
         Self { platform, carried: None }
     }
 
+    /// The byte that all of the next plane is, if it is written so, which takes it.
+    pub(super) fn constant(&self, reader: &mut Reader<'_>, length: usize) -> Option<u8> {
+        match reader.clone().rest() {
+            [CONSTANT, byte, ..] if length > 0 => {
+                reader.take(2).ok()?;
+                Some(*byte)
+            }
+            _ => None,
+        }
+    }
+
     /// Decodes the next plane.
     pub(super) fn pull(
         &mut self,
@@ -376,41 +338,49 @@ impl Planes {
 
 /// Codes in one stream, the first bit of a code in the highest bit of a byte.
 fn put_single(plane: &[u8], book: &Codebook, out: &mut Vec<u8>) {
-    let (table, lengths) = (book.encode_table(), book.lengths());
+    let lengths = book.lengths();
+    // Codes, and behind those of escapes the byte.
+    let mut codes = [(0u64, 0u32); 256];
+    for ((byte, code), &entry) in (0u8..=255).zip(&mut codes).zip(book.encode_table()) {
+        *code = (u64::from(entry & 0xfff), u32::from(entry >> 12));
+        if lengths.direct(byte) == 0 {
+            *code = (code.0 << 8 | u64::from(byte), code.1 + 8);
+        }
+    }
     let (mut window, mut count) = (0u64, 0);
     for &byte in plane {
-        let entry = table[usize::from(byte)];
-        let mut put = |bits: u64, length: u32| {
-            window = window << length | bits;
-            count += length;
-        };
-        put(u64::from(entry & 0xfff), u32::from(entry >> 12));
-        if lengths.direct(byte) == 0 {
-            put(u64::from(byte), 8);
-        }
-        while count >= 8 {
-            count -= 8;
-            out.push((window >> count) as u8);
+        let (bits, length) = codes[usize::from(byte)];
+        window = window << length | bits;
+        count += length;
+        if count >= 32 {
+            count -= 32;
+            out.extend_from_slice(&((window >> count) as u32).to_be_bytes());
         }
     }
-    if count > 0 {
-        out.push((window << (8 - count)) as u8);
-    }
+    let last = (window << (32 - count)) as u32;
+    out.extend_from_slice(&last.to_be_bytes()[..count.div_ceil(8) as usize]);
 }
 
 fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
     let limit = u32::from(book.limit().bits());
     let table = book.decode_table();
     let escape = book.lengths().escape_slot();
-    let mut bytes = bytes.iter();
+    let mut bytes = bytes;
     let (mut window, mut count) = (0u64, 0u32);
     let mut beyond = 0;
     for place in plane {
-        while count < 24 {
-            let byte = bytes.next();
-            beyond += u32::from(byte.is_none());
-            window = window << 8 | u64::from(byte.copied().unwrap_or(0));
-            count += 8;
+        if count < 24 {
+            if let Some((four, rest)) = bytes.split_first_chunk() {
+                window = window << 32 | u64::from(u32::from_be_bytes(*four));
+                count += 32;
+                bytes = rest;
+            }
+            while count < 24 {
+                let byte = bytes.split_off_first();
+                beyond += u32::from(byte.is_none());
+                window = window << 8 | u64::from(byte.copied().unwrap_or(0));
+                count += 8;
+            }
         }
         let entry = table[(window >> (count - limit)) as usize & (table.len() - 1)];
         count -= (entry >> 8).ilog2();
@@ -427,7 +397,7 @@ fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
         }
     }
     let padding = count - 8 * beyond;
-    if bytes.len() > 0 || padding >= 8 || window & ((1 << count) - 1) != 0 {
+    if !bytes.is_empty() || padding >= 8 || window & ((1 << count) - 1) != 0 {
         return Err(malformed("bytes or bits too many in a plane"));
     }
     Ok(())

@@ -3,54 +3,221 @@
 
 use core::arch::x86_64::*;
 
+use crate::gradient::{States, StatesMut};
 use crate::platform::Avx512;
 use crate::platform::avx512::{load, store};
 
+/// Bytes that are looked at together for zeros: where most are, that is all that is done to them.
+const GROUP: usize = 256;
+
 pub(super) fn split(_proof: Avx512, bytes: &[u8], masks: &mut [u8], values: &mut [u8]) -> usize {
+    let (vectors, last) = bytes.split_at(bytes.len() / 64 * 64);
     // SAFETY: the proof says that the processor has the instructions.
-    unsafe { split_with(bytes, masks, values) }
+    let kept = unsafe { split_with::<false>(vectors, masks, values) };
+    kept + super::portable::split(last, &mut masks[vectors.len() / 8..], &mut values[kept..])
 }
 
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn split_with(bytes: &[u8], masks: &mut [u8], values: &mut [u8]) -> usize {
-    let (vectors, last) = bytes.as_chunks::<64>();
-    let mut kept = 0;
-    let mut done = 0;
-    for (vector, eight) in vectors.iter().zip(masks.as_chunks_mut::<8>().0) {
-        let vector = load(vector);
-        let mask = _mm512_test_epi8_mask(vector, vector);
-        // There is room for all, and then some.
-        let Some(to) = values.get_mut(kept..).and_then(<[u8]>::first_chunk_mut) else { break };
-        *eight = mask.to_le_bytes();
-        let less = _mm512_sub_epi8(vector, _mm512_set1_epi8(1));
-        store(to, _mm512_maskz_compress_epi8(mask, less));
-        kept += mask.count_ones() as usize;
-        done += 8;
+pub(super) fn split_states(
+    _proof: Avx512,
+    states: States<'_>,
+    masks: &mut [u8],
+    values: &mut [u8],
+) -> usize {
+    match states {
+        States::I8(states) => {
+            let (vectors, last) = states.split_at(states.len() / 64 * 64);
+            // SAFETY: what is an i8 is a u8 too, of the same size; the proof says that the processor has
+            // the instructions.
+            let kept = unsafe {
+                let bytes = core::slice::from_raw_parts(vectors.as_ptr().cast(), vectors.len());
+                split_with::<true>(bytes, masks, values)
+            };
+            let masks = &mut masks[vectors.len() / 8..];
+            kept + super::portable::split_states(last, masks, &mut values[kept..])
+        }
+        States::I32(states) => {
+            let (vectors, last) = states.split_at(states.len() / 64 * 64);
+            // SAFETY: the proof says that the processor has the instructions.
+            let kept = unsafe { split_wide(vectors, masks, values) };
+            let masks = &mut masks[vectors.len() / 8..];
+            kept + super::portable::split_states(last, masks, &mut values[kept..])
+        }
     }
-    let (masks, values) = (&mut masks[done..], values.get_mut(kept..).unwrap_or(&mut []));
-    kept + super::portable::split(last, masks, values)
+}
+
+/// Splits whole vectors, of bytes or of the numbers of states.
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn split_with<const STATES: bool>(bytes: &[u8], masks: &mut [u8], values: &mut [u8]) -> usize {
+    let mut kept = 0;
+    let put = |bytes: &[u8; 64], eight: &mut [u8; 8], kept: &mut usize, values: &mut [u8]| {
+        let mut vector = load(bytes);
+        let mask = _mm512_test_epi8_mask(vector, vector);
+        if STATES {
+            let negative = _mm512_movepi8_mask(vector);
+            let twice = _mm512_add_epi8(vector, vector);
+            vector = turned_over(twice, negative);
+        }
+        *eight = mask.to_le_bytes();
+        keep(mask, vector, kept, values);
+    };
+    let (groups, rest) = bytes.as_chunks::<GROUP>();
+    let (group_masks, rest_masks) = masks.split_at_mut(GROUP / 8 * groups.len());
+    for (group, masks) in groups.iter().zip(group_masks.as_chunks_mut::<{ GROUP / 8 }>().0) {
+        let vectors = group.as_chunks::<64>().0;
+        let any = vectors
+            .iter()
+            .fold(_mm512_setzero_si512(), |any, vector| _mm512_or_si512(any, load(vector)));
+        if _mm512_test_epi8_mask(any, any) == 0 {
+            *masks = [0; GROUP / 8];
+            continue;
+        }
+        for (vector, eight) in vectors.iter().zip(masks.as_chunks_mut::<8>().0) {
+            put(vector, eight, &mut kept, values);
+        }
+    }
+    for (vector, eight) in rest.as_chunks::<64>().0.iter().zip(rest_masks.as_chunks_mut::<8>().0) {
+        put(vector, eight, &mut kept, values);
+    }
+    kept
+}
+
+/// Puts the chosen numbers less 1 behind what was kept before.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn keep(mask: u64, numbers: __m512i, kept: &mut usize, values: &mut [u8]) {
+    // There is room for all, and then some.
+    if let Some(to) = values.get_mut(*kept..).and_then(<[u8]>::first_chunk_mut) {
+        let less = _mm512_sub_epi8(numbers, _mm512_set1_epi8(1));
+        store(to, _mm512_maskz_compress_epi8(mask, less));
+        *kept += mask.count_ones() as usize;
+    }
+}
+
+/// The bits of chosen bytes turned over.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn turned_over(vector: __m512i, mask: u64) -> __m512i {
+    // What is not x is -1 - x.
+    _mm512_mask_sub_epi8(vector, mask, _mm512_set1_epi8(-1), vector)
+}
+
+/// Splits whole vectors of wide states.
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn split_wide(states: &[i32], masks: &mut [u8], values: &mut [u8]) -> usize {
+    let mut kept = 0;
+    for (states, eight) in states.as_chunks::<64>().0.iter().zip(masks.as_chunks_mut::<8>().0) {
+        let [a, b, c, d] = [0, 16, 32, 48].map(|at| {
+            // SAFETY: 16 states of the 64 that the reference covers.
+            let states = unsafe { _mm512_loadu_si512(states.as_ptr().add(at).cast()) };
+            let twice = _mm512_slli_epi32::<1>(states);
+            _mm512_cvtusepi32_epi8(_mm512_xor_si512(twice, _mm512_srai_epi32::<31>(states)))
+        });
+        let low = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+        let numbers = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(low, c), d);
+        let mask = _mm512_test_epi8_mask(numbers, numbers);
+        *eight = mask.to_le_bytes();
+        keep(mask, numbers, &mut kept, values);
+    }
+    kept
 }
 
 pub(super) fn join(_proof: Avx512, masks: &[u8], values: &[u8], bytes: &mut [u8]) {
+    let (vectors, last) = bytes.split_at_mut(bytes.len() / 64 * 64);
     // SAFETY: the proof says that the processor has the instructions.
-    unsafe { join_with(masks, values, bytes) }
+    let rest = unsafe { join_with::<false>(masks, values, vectors) };
+    super::portable::join(masks.get(vectors.len() / 8..).unwrap_or(&[]), rest, last);
 }
 
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn join_with(masks: &[u8], values: &[u8], bytes: &mut [u8]) {
-    let (vectors, last) = bytes.as_chunks_mut::<64>();
-    let mut rest = values;
-    for (vector, eight) in vectors.iter_mut().zip(masks.as_chunks::<8>().0) {
-        let mask = u64::from_le_bytes(*eight);
-        match rest.first_chunk() {
-            Some(values) => {
-                let values = _mm512_add_epi8(load(values), _mm512_set1_epi8(1));
-                store(vector, _mm512_maskz_expand_epi8(mask, values));
-            }
-            None => super::portable::join(eight, rest, vector),
+pub(super) fn join_states(_proof: Avx512, masks: &[u8], values: &[u8], states: StatesMut<'_>) {
+    match states {
+        StatesMut::I8(states) => {
+            let (vectors, last) = states.split_at_mut(states.len() / 64 * 64);
+            // SAFETY: what is a u8 is an i8 too, of the same size; the proof says that the processor has
+            // the instructions.
+            let rest = unsafe {
+                let bytes =
+                    core::slice::from_raw_parts_mut(vectors.as_mut_ptr().cast(), vectors.len());
+                join_with::<true>(masks, values, bytes)
+            };
+            let masks = masks.get(vectors.len() / 8..).unwrap_or(&[]);
+            super::portable::join_states(masks, rest, last);
         }
-        rest = rest.get(mask.count_ones() as usize..).unwrap_or(&[]);
+        StatesMut::I32(states) => {
+            let (vectors, last) = states.split_at_mut(states.len() / 64 * 64);
+            // SAFETY: the proof says that the processor has the instructions.
+            let rest = unsafe { join_wide(masks, values, vectors) };
+            let masks = masks.get(vectors.len() / 8..).unwrap_or(&[]);
+            super::portable::join_states(masks, rest, last);
+        }
     }
-    let masks = masks.get(8 * vectors.len()..).unwrap_or(&[]);
-    super::portable::join(masks, rest, last);
+}
+
+/// The next values and 1 at the places that a mask chooses, 0 elsewhere.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn numbers(mask: u64, values: &mut &[u8]) -> __m512i {
+    let next = match values.first_chunk() {
+        Some(next) => load(next),
+        None => crate::platform::avx512::load_some(values),
+    };
+    *values = values.get(mask.count_ones() as usize..).unwrap_or(&[]);
+    _mm512_maskz_expand_epi8(mask, _mm512_add_epi8(next, _mm512_set1_epi8(1)))
+}
+
+/// Joins whole vectors, of bytes or of states from their numbers; returns the values that are left.
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn join_with<'a, const STATES: bool>(
+    masks: &[u8],
+    mut values: &'a [u8],
+    bytes: &mut [u8],
+) -> &'a [u8] {
+    let put = |bytes: &mut [u8; 64], eight: &[u8; 8], values: &mut &'a [u8]| {
+        let mut vector = numbers(u64::from_le_bytes(*eight), values);
+        if STATES {
+            let odd = _mm512_test_epi8_mask(vector, _mm512_set1_epi8(1));
+            let half = _mm512_and_si512(_mm512_srli_epi16::<1>(vector), _mm512_set1_epi8(0x7f));
+            vector = turned_over(half, odd);
+        }
+        store(bytes, vector);
+    };
+    let (groups, rest) = bytes.as_chunks_mut::<GROUP>();
+    let cut = masks.len().min(GROUP / 8 * groups.len());
+    let (group_masks, rest_masks) = masks.split_at(cut);
+    for (group, masks) in groups.iter_mut().zip(group_masks.as_chunks::<{ GROUP / 8 }>().0) {
+        if *masks == [0; GROUP / 8] {
+            *group = [0; GROUP];
+            continue;
+        }
+        for (vector, eight) in group.as_chunks_mut::<64>().0.iter_mut().zip(masks.as_chunks().0) {
+            put(vector, eight, &mut values);
+        }
+    }
+    for (vector, eight) in rest.as_chunks_mut::<64>().0.iter_mut().zip(rest_masks.as_chunks().0) {
+        put(vector, eight, &mut values);
+    }
+    values
+}
+
+/// Joins whole vectors of wide states; returns the values that are left.
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn join_wide<'a>(masks: &[u8], mut values: &'a [u8], states: &mut [i32]) -> &'a [u8] {
+    let one = _mm512_set1_epi32(1);
+    for (states, eight) in states.as_chunks_mut::<64>().0.iter_mut().zip(masks.as_chunks().0) {
+        let numbers = numbers(u64::from_le_bytes(*eight), &mut values);
+        let quarters = [
+            _mm512_castsi512_si128(numbers),
+            _mm512_extracti32x4_epi32::<1>(numbers),
+            _mm512_extracti32x4_epi32::<2>(numbers),
+            _mm512_extracti32x4_epi32::<3>(numbers),
+        ];
+        for (states, quarter) in states.as_chunks_mut::<16>().0.iter_mut().zip(quarters) {
+            let numbers = _mm512_cvtepu8_epi32(quarter);
+            let odd = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_and_si512(numbers, one));
+            let vector = _mm512_xor_si512(_mm512_srli_epi32::<1>(numbers), odd);
+            // SAFETY: the exclusive reference covers the 16 states, and the instruction needs no
+            // alignment.
+            unsafe { _mm512_storeu_si512(states.as_mut_ptr().cast(), vector) }
+        }
+    }
+    values
 }
