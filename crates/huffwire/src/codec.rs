@@ -442,27 +442,43 @@ impl Decoding<'_> {
             return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
         }
         let block = verified(self.checksums, block)?;
-        decoder.decode(self.set, element, block, self.large, out)
+        decoder.decode(self.set, element, block, self.flow(&[]), out)
     }
 
-    /// Decodes two blocks of a message at a time, of which the first is number `index`.
+    /// How to go about a block whose decoder may fetch `ahead`. Without checksums the processor sees by itself what
+    /// comes next; but a checksum is computed before its block is decoded, while nothing is written: then
+    /// nothing should have to be waited for.
+    const fn flow<'b>(&self, ahead: &'b [u8]) -> Flow<'b> {
+        match (self.large, self.checksums) {
+            (false, _) => Flow::Cached,
+            (true, false) => Flow::Streaming { ahead: &[] },
+            (true, true) => Flow::Streaming { ahead },
+        }
+    }
+
+    /// Decodes two blocks of a message at a time, of which the first is number `index`, and which `ahead` follows.
     pub(crate) fn decode_two(
         &self,
         decoder: &mut BlockDecoder,
         [first, second]: [&[u8]; 2],
         outs: [&mut [u8]; 2],
         index: u64,
+        ahead: &[u8],
     ) -> Result<()> {
         let first = verified(self.checksums, first).map_err(|error| error.in_block(index))?;
         let second = verified(self.checksums, second);
         let Ok(second) = second else {
             let [out, _] = outs;
-            let decoded = decoder.decode(self.set, self.element, first, self.large, out);
+            let decoded = decoder.decode(self.set, self.element, first, self.flow(&[]), out);
             decoded.map_err(|error| error.in_block(index))?;
             return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
         };
+        // The next two are about as long as these.
+        let (ahead_first, ahead_second) = ahead.split_at(first.len().min(ahead.len()));
+        let ahead_second = &ahead_second[..second.len().min(ahead_second.len())];
+        let flows = [self.flow(ahead_first), self.flow(ahead_second)];
         let blocks = [first, second];
-        let decoded = decoder.decode_two(self.set, self.element, blocks, self.large, outs);
+        let decoded = decoder.decode_two(self.set, self.element, blocks, flows, outs);
         decoded.map_err(|(which, error)| error.in_block(index + which as u64))
     }
 }

@@ -405,7 +405,7 @@ fn damaged_message_seeds_pass() {
 #[cfg(feature = "gradient")]
 #[test]
 fn damaged_quantized_seeds_pass() {
-    damaged_seeds_pass("quantized", 1200);
+    damaged_seeds_pass("quantized", 2500);
 }
 
 #[test]
@@ -431,7 +431,7 @@ fn generated_message_inputs_pass() {
 #[cfg(feature = "gradient")]
 #[test]
 fn generated_quantized_inputs_pass() {
-    generated_inputs_pass("quantized", 1200);
+    generated_inputs_pass("quantized", 2500);
 }
 
 #[test]

@@ -437,8 +437,8 @@ mod quantized {
         let pairs = (0..24).map(|i| (quantizers[i % 12], (i + i / 12 * 5) % 12));
         let kinds: Vec<EncoderKind> = EncoderKind::all().collect();
         let case = |(quantizer, kind): (Quantizer, usize)| {
-            let (kind, parameters) = (kinds[kind], format!("{quantizer:?}").len());
-            let name = format!("{kind}-{}-{parameters}.quantized", quantizer.name());
+            let kind = kinds[kind];
+            let name = format!("{kind}-{quantizer}.quantized").replace([' ', '='], "-");
             (name, quantizer.quantize(&values, 1).unwrap(), kind)
         };
         pairs.map(case).collect()

@@ -41,7 +41,7 @@ pub(crate) struct QuantizeArgs {
     pub(crate) raw: RawArgs,
     #[command(flatten)]
     pub(crate) quantizer: QuantizerArgs,
-    /// What codes the states: auto, huffman, rlh, sh, shs, run-length, elias-gamma, elias-delta,
+    /// What codes the states: auto, huffman, rlh, sh, shs, runs, elias-gamma, elias-delta,
     /// elias-omega, qsgd-elias, qsgd-elias-dense or bitmap. auto takes for each tensor the one that
     /// should be the smallest.
     #[arg(long, value_name = "NAME", default_value = "auto")]

@@ -46,7 +46,7 @@ const NAMES: [&str; 12] = [
     "rlh",
     "sh",
     "shs",
-    "run-length",
+    "runs",
     "elias-gamma",
     "elias-delta",
     "elias-omega",
@@ -121,7 +121,7 @@ fn what_is_written_comes_back_and_equal_seeds_make_equal_bytes() {
         folder.ok(&[&flags[..], &["-o", "again.hwq"]].concat());
         assert!(folder.read("g.hwq") == folder.read("again.hwq"), "{quantizer}");
         assert_eq!(folder.json(&["verify", "g.hwq", "--json"])["ok"], true);
-        folder.ok(&["dequantize", "g.hwq", "-f"]);
+        folder.ok(&["dequantize", "g.hwq", "-o", "same.safetensors", "-f"]);
         folder.ok(&["dequantize", "g.hwq", "--as", "f32", "-o", "wide.safetensors", "-f"]);
     }
     // The last one was int8: values are near.
@@ -178,7 +178,10 @@ fn files_are_inspected() {
     );
     assert_eq!(of("steps")["quantizer"], Value::Null);
     let text = String::from_utf8(folder.ok(&["inspect", "g.hwq"])).unwrap();
-    assert!(text.contains("levels: 4") && text.contains("without loss"), "{text}");
+    assert!(
+        text.contains("qsgd levels=4 norm=l2 bucket=512") && text.contains("without loss"),
+        "{text}"
+    );
 }
 
 #[test]

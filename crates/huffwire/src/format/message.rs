@@ -310,7 +310,8 @@ pub(super) fn decode_blocks(
         match blocks.next_block() {
             Ok(Some((raw_bytes, second))) => {
                 let outs = [first_out, take_front(&mut out, raw_bytes)];
-                decoding.decode_two(decoder, [first, second], outs, index)?;
+                let ahead = blocks.reader.clone().rest();
+                decoding.decode_two(decoder, [first, second], outs, index, ahead)?;
             }
             none => {
                 let decoded = decoding.decode(decoder, first, first_out);

@@ -651,7 +651,7 @@ impl<'a> Decoder<'a> {
         escaped: &mut Escaped<'_>,
         output: ToMerge<'_>,
     ) -> Result<()> {
-        match (output.join, output.streaming) {
+        match (output.join, output.flow.streams()) {
             (Join::High, false) => dispatch!(self, pull_whole::<_, WORDS>(escaped, output)),
             (Join::High, true) => dispatch!(self, pull_whole::<_, STREAMED>(escaped, output)),
             (Join::Signs { .. }, false) => {
@@ -688,7 +688,7 @@ impl<'a> Decoder<'a> {
         [mut a, mut b]: [ToMerge<'_>; 2],
     ) -> [Result<()>; 2] {
         let mut done = 0;
-        let ways = [&a, &b].map(|output| (output.join, output.streaming));
+        let ways = [&a, &b].map(|output| (output.join, output.flow.streams()));
         if first.kind == second.kind && ways[0] == ways[1] {
             let escaped = [&mut *first_escaped, &mut *second_escaped];
             let outs = [a.reborrow(), b.reborrow()];
@@ -819,24 +819,24 @@ impl<'a> Decoder<'a> {
 
 /// Symbols as they are, for a [`Sink`].
 const fn to_put(elements: &mut [u8]) -> ToMerge<'_> {
-    ToMerge { join: Join::High, other: &[], elements, streaming: false }
+    ToMerge { join: Join::High, other: &[], elements, flow: Flow::Cached }
 }
 
 impl ToMerge<'_> {
     const fn reborrow(&mut self) -> ToMerge<'_> {
-        let Self { join, other, elements, streaming } = self;
-        ToMerge { join: *join, other, elements, streaming: *streaming }
+        let Self { join, other, elements, flow } = self;
+        ToMerge { join: *join, other, elements, flow: *flow }
     }
 
     /// What follows so many symbols, whole steps.
     fn after(self, symbols: usize) -> Self {
-        let Self { join, other, elements, streaming } = self;
+        let Self { join, other, elements, flow } = self;
         let (other_from, elements_from) = match join {
             Join::High => (symbols, 2 * symbols),
             Join::Signs { .. } => (symbols / 8, symbols),
         };
         let (other, elements) = (&other[other_from..], &mut elements[elements_from..]);
-        Self { join, other, elements, streaming }
+        Self { join, other, elements, flow }
     }
 }
 
@@ -852,13 +852,15 @@ struct Sink<'a, 'e, const OUTPUT: u8> {
     out: &'a mut [[u8; 64]],
     pairs: &'a mut [[[u8; 64]; 2]],
     lines: Lines<'a>,
+    /// To be fetched.
+    ahead: &'a [u8],
 }
 
 impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn new(escaped: &'a mut Escaped<'e>, output: ToMerge<'a>) -> Self {
-        let ToMerge { join, other, elements, .. } = output;
+        let ToMerge { join, other, elements, flow } = output;
         let Escaped { marks, left, .. } = *escaped;
         let mut sink = Self {
             escaped,
@@ -876,6 +878,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
             out: &mut [],
             pairs: &mut [],
             lines: Lines::new(&mut []),
+            ahead: flow.ahead(),
         };
         match OUTPUT {
             SYMBOLS | SIGNED => sink.out = elements.as_chunks_mut().0,
@@ -941,6 +944,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
                 let signs = u64::from_le_bytes(*signs);
                 let bytes = _mm512_mask_add_epi8(symbols, signs, symbols, self.sign);
                 if OUTPUT == SIGNED_STREAMED {
+                    self.fetch(64 * step / 128 * 128);
                     self.lines.put(bytes);
                 } else if let Some(place) = self.out.get_mut(step) {
                     store(place, bytes);
@@ -950,6 +954,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
                 let Some(low) = self.low.get(step) else { return };
                 let (first, second) = deal::merge_group(load(low), symbols);
                 if OUTPUT == STREAMED {
+                    self.fetch(128 * step);
                     self.lines.put(first);
                     self.lines.put(second);
                 } else if let Some([a, b]) = self.pairs.get_mut(step) {
@@ -957,6 +962,13 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
                     store(b, second);
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&self, at: usize) {
+        if at < self.ahead.len() {
+            fetch(self.ahead, at);
         }
     }
 

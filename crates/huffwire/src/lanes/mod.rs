@@ -217,6 +217,21 @@ impl Join {
     }
 }
 
+impl<'a> Flow<'a> {
+    /// Whether what is written goes past the caches.
+    const fn streams(self) -> bool {
+        matches!(self, Self::Streaming { .. })
+    }
+
+    /// What is to be fetched.
+    const fn ahead(self) -> &'a [u8] {
+        match self {
+            Self::Cached => &[],
+            Self::Fetching { ahead } | Self::Streaming { ahead } => ahead,
+        }
+    }
+}
+
 /// Elements to be split: symbols go into lanes, the rest to another plane. Both are whole groups of 64.
 pub(crate) struct ToSplit<'a> {
     pub(crate) join: Join,
@@ -231,8 +246,8 @@ pub(crate) struct ToMerge<'a> {
     pub(crate) join: Join,
     pub(crate) other: &'a [u8],
     pub(crate) elements: &'a mut [u8],
-    /// Whether the elements go past the caches, since there are more than these can hold.
-    pub(crate) streaming: bool,
+    /// `ahead` of a streaming flow is fetched; empty where the processor knows by itself what comes next.
+    pub(crate) flow: Flow<'a>,
 }
 
 /// Whether a platform's coders can split and merge on their way, which saves a pass over the elements.
@@ -1079,8 +1094,12 @@ mod tests {
             let map = SlotMap::new(book.lengths().alphabet(), base);
             for platform in Platform::available() {
                 for join in joins(book).filter(|join| fuses(platform, book.limit(), *join)) {
-                    let streaming = likely & 1 == 0;
-                    let case = Case { platform, book, map, join, streaming };
+                    let flow = if likely & 1 == 0 {
+                        Flow::Streaming { ahead: &bytes[..bytes.len() / usize::from(likely)] }
+                    } else {
+                        Flow::Cached
+                    };
+                    let case = Case { platform, book, map, join, flow };
                     let last = (book.lengths().alphabet().symbols() - 1) as u8;
                     let planes = [&bytes, &others].map(|bytes| {
                         let steps = bytes.len() / 128;
@@ -1121,7 +1140,7 @@ mod tests {
         book: &'a Codebook,
         map: SlotMap,
         join: Join,
-        streaming: bool,
+        flow: Flow<'a>,
     }
 
     /// Elements, and what they are coded as.
@@ -1134,7 +1153,7 @@ mod tests {
         escapes: Vec<u8>,
     }
 
-    impl Case<'_> {
+    impl<'s> Case<'s> {
         /// Encodes elements in both ways.
         fn split(self, (symbols, other): (Vec<u8>, Vec<u8>)) -> Split {
             let Self { platform, book, map, join, .. } = self;
@@ -1189,9 +1208,11 @@ mod tests {
             Decoder::new(self.platform, self.book, reading, &split.states, stream).unwrap()
         }
 
-        fn output<'a>(self, split: &'a Split, elements: &'a mut [u8]) -> ToMerge<'a> {
-            let (join, streaming) = (self.join, self.streaming);
-            ToMerge { join, other: &split.other, elements, streaming }
+        fn output<'a>(self, split: &'a Split, elements: &'a mut [u8]) -> ToMerge<'a>
+        where
+            's: 'a,
+        {
+            ToMerge { join: self.join, other: &split.other, elements, flow: self.flow }
         }
 
         /// Decodes elements alone and two at a time; also where `cut` words are missing, or an escape, or one is too

@@ -72,7 +72,7 @@ impl<'a> TensorReport<'a> {
             shape: &entry.shape,
             coded_bytes: entry.range.end - entry.range.start,
             quantizer: header.as_ref().map(|header| header.quantizer.name()),
-            parameters: header.as_ref().map(|header| format!("{:?}", header.quantizer)),
+            parameters: header.as_ref().map(|header| header.quantizer.to_string()),
             encoder: header.as_ref().map(|header| header.encoder.name()),
             scales: header.as_ref().map(|header| header.scales),
         })

@@ -17,7 +17,7 @@ use crate::report::{Table, percent, printable, size};
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     quantizer: &'static str,
-    /// The quantizer with its parameters, as the library prints it.
+    /// The same with its parameters.
     parameters: String,
     /// The encoder that was asked for.
     encoder: &'static str,
@@ -258,7 +258,7 @@ impl Report {
         all.conclude();
         Self {
             quantizer: quantizer.name(),
-            parameters: format!("{quantizer:?}"),
+            parameters: quantizer.to_string(),
             encoder: encoder.name(),
             seed,
             all,
@@ -275,7 +275,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{}: {} tensors, {} elements, {} zeros, relative error {:.4}, largest error {:.3e}",
-            self.quantizer,
+            self.parameters,
             self.tensors.len(),
             all.elements,
             percent(all.zeros_percent),

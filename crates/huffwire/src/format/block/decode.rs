@@ -8,7 +8,7 @@ use crate::codebook::{Alphabet, Codebook, CodebookSet, Lengths, ZERO_SLOT};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
 use crate::format::reader::Reader;
-use crate::lanes::{self, INITIAL_BYTES, Reading};
+use crate::lanes::{self, Flow, INITIAL_BYTES, Reading};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{Layout, MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
@@ -69,14 +69,13 @@ impl BlockDecoder {
     }
 
     /// Decodes a block of exactly `out.len()` bytes of elements, whole units, at most 1 MiB. The
-    /// contents of `out` are undefined after an error. `streaming` says that they are part of more than caches
-    /// hold.
+    /// contents of `out` are undefined after an error.
     pub(crate) fn decode(
         &mut self,
         set: &CodebookSet,
         element: ElementType,
         block: &[u8],
-        streaming: bool,
+        flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<()> {
         if let Some(verbatim) = verbatim(block, out.len())? {
@@ -86,7 +85,7 @@ impl BlockDecoder {
         let Self { platform, sides: [side, _], scratch } = self;
         let parsed = side.parse(set, element, block, out.len())?;
         match parsed.one_pass(set, &side.embedded) {
-            Some(pass) => decode_in_one_pass(*platform, pass, streaming, scratch, out),
+            Some(pass) => decode_in_one_pass(*platform, pass, flow, scratch, out),
             None => side.decode_whole(*platform, set, &parsed, out),
         }
     }
@@ -98,17 +97,17 @@ impl BlockDecoder {
         set: &CodebookSet,
         element: ElementType,
         blocks: [&[u8]; 2],
-        streaming: bool,
+        flows: [Flow<'_>; 2],
         [first, second]: [&mut [u8]; 2],
     ) -> std::result::Result<(), (usize, Error)> {
         // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
         // blocks are decoded one after the other.
         let outs = [&mut *first, &mut *second];
-        if let Some(Ok(())) = self.decode_side_by_side(set, element, blocks, streaming, outs) {
+        if let Some(Ok(())) = self.decode_side_by_side(set, element, blocks, flows, outs) {
             return Ok(());
         }
-        self.decode(set, element, blocks[0], streaming, first).map_err(|error| (0, error))?;
-        self.decode(set, element, blocks[1], streaming, second).map_err(|error| (1, error))
+        self.decode(set, element, blocks[0], flows[0], first).map_err(|error| (0, error))?;
+        self.decode(set, element, blocks[1], flows[1], second).map_err(|error| (1, error))
     }
 
     /// `None` when the blocks are not alike, or something is wrong with a header.
@@ -117,7 +116,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         element: ElementType,
         blocks: [&[u8]; 2],
-        streaming: bool,
+        flows: [Flow<'_>; 2],
         outs: [&mut [u8]; 2],
     ) -> Option<Result<()>> {
         let size = outs[0].len();
@@ -131,9 +130,7 @@ impl BlockDecoder {
         let parsed_b = b.parse(set, element, blocks[1], size).ok()?;
         let passes = (parsed_a.one_pass(set, &a.embedded), parsed_b.one_pass(set, &b.embedded));
         Some(match passes {
-            (Some(a), Some(b)) => {
-                decode_two_in_one_pass(*platform, [a, b], streaming, scratch, outs)
-            }
+            (Some(a), Some(b)) => decode_two_in_one_pass(*platform, [a, b], flows, scratch, outs),
             (None, None) => {
                 Side::decode_two_whole(*platform, set, [a, b], [&parsed_a, &parsed_b], outs)
             }

@@ -10,7 +10,7 @@ use super::decode::{
 use super::write::pieces;
 use crate::codebook::{Codebook, CodebookSet};
 use crate::error::Result;
-use crate::lanes::{self, INITIAL_BYTES, Join, Reading, ToMerge};
+use crate::lanes::{self, Flow, INITIAL_BYTES, Join, Reading, ToMerge};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
@@ -72,18 +72,18 @@ struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
     fused: Option<Join>,
-    streaming: bool,
+    flow: Flow<'a>,
     /// Whether a symbol outside the alphabet was seen.
     beyond: bool,
 }
 
 impl<'a> Progress<'a> {
-    fn begin(platform: Platform, pass: OnePass<'a>, streaming: bool) -> Result<Self> {
+    fn begin(platform: Platform, pass: OnePass<'a>, flow: Flow<'a>) -> Result<Self> {
         let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
         let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
         let fuses = |join: &Join| lanes::fuses(platform, pass.book.limit(), *join);
         let fused = pass.scheme.join.filter(fuses);
-        Ok(Self { pass, lanes, fused, streaming, beyond: false })
+        Ok(Self { pass, lanes, fused, flow, beyond: false })
     }
 
     /// The elements `from..to`, for a coder that merges on its way.
@@ -95,7 +95,7 @@ impl<'a> Progress<'a> {
         let place = |unit: usize| packed_bytes(unit, pass.scheme.planes[1].width);
         let other = &pass.raw[1][place(from)..place(to)];
         let elements = &mut out[from * pass.unit_bytes..to * pass.unit_bytes];
-        ToMerge { join, other, elements, streaming: self.streaming }
+        ToMerge { join, other, elements, flow: self.flow }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -190,11 +190,11 @@ pub(super) struct Scratch {
 pub(super) fn decode_in_one_pass(
     platform: Platform,
     pass: OnePass<'_>,
-    streaming: bool,
+    flow: Flow<'_>,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) -> Result<()> {
-    let mut block = Progress::begin(platform, pass, streaming)?;
+    let mut block = Progress::begin(platform, pass, flow)?;
     let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
     for (from, to) in pieces(units, block.fused) {
         if let Some(join) = block.fused.filter(|_| to < units) {
@@ -215,12 +215,12 @@ pub(super) fn decode_in_one_pass(
 pub(super) fn decode_two_in_one_pass(
     platform: Platform,
     [first, second]: [OnePass<'_>; 2],
-    streaming: bool,
+    flows: [Flow<'_>; 2],
     scratch: &mut Scratch,
     [first_out, second_out]: [&mut [u8]; 2],
 ) -> Result<()> {
-    let mut first = Progress::begin(platform, first, streaming)?;
-    let mut second = Progress::begin(platform, second, streaming)?;
+    let mut first = Progress::begin(platform, first, flows[0])?;
+    let mut second = Progress::begin(platform, second, flows[1])?;
     let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
     let fused = first.fused.filter(|_| first.fused == second.fused);
     let both = |[first, second]: [Result<()>; 2]| first.and(second);

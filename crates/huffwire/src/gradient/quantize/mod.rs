@@ -25,6 +25,8 @@ pub use sign::{Sign, SignScale};
 pub use sparsify::{Keep, Sparsify};
 pub use terngrad::TernGrad;
 
+use std::fmt;
+
 use super::states::{State, StateBuf, States, with_states};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
@@ -162,6 +164,46 @@ impl Quantizer {
             Self::Natural(_) => (-natural::STATES, natural::STATES),
             Self::Sparsify(_) => (0, 1),
             Self::Linear(_) => (-linear::LEVELS, linear::LEVELS),
+        }
+    }
+}
+
+/// Name and parameters: `qsgd levels=4 norm=l2 bucket=512`, `terngrad clip=2.5 bucket=all`.
+impl fmt::Display for Quantizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        let bucket = match self {
+            Self::Qsgd(Qsgd { levels, bucket, norm }) => {
+                let norm = match norm {
+                    Norm::L2 => "l2",
+                    Norm::Max => "max",
+                };
+                write!(f, " levels={levels} norm={norm}")?;
+                *bucket
+            }
+            Self::TernGrad(TernGrad { clip, bucket }) => {
+                match clip {
+                    Some(clip) => write!(f, " clip={clip}")?,
+                    None => f.write_str(" clip=none")?,
+                }
+                *bucket
+            }
+            Self::Natural(_) => return Ok(()),
+            Self::Sign(Sign { scale, bucket }) => {
+                let scale = match scale {
+                    SignScale::One => "one",
+                    SignScale::Mean => "mean",
+                    SignScale::Means => "means",
+                };
+                write!(f, " scale={scale}")?;
+                *bucket
+            }
+            Self::Sparsify(Sparsify { share, .. }) => return write!(f, " keep={share}"),
+            Self::Linear(Linear { bucket }) => *bucket,
+        };
+        match bucket {
+            WHOLE => f.write_str(" bucket=all"),
+            bucket => write!(f, " bucket={bucket}"),
         }
     }
 }

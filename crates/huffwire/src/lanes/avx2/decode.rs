@@ -99,7 +99,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<()> {
         // SAFETY: the proof says that the processor has the instructions.
         unsafe {
-            if words.streaming && streams_to(words.elements) {
+            if words.flow.streams() && streams_to(words.elements) {
                 let pulled = dispatch!(self, pull_past_caches(escaped, words));
                 fence();
                 pulled
