@@ -35,6 +35,8 @@ SHOWN = ("rlh", "sh", "shs", "huffman", "bitmap", "auto")
 STANDARD = "QSGD 4, 512"
 # Of stochastic rounding.
 SEED = 1
+# Losses of single batches are noise; what is reported is the mean of so many.
+LAST = 10
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,22 @@ def over_shannon(record: Record, name: str) -> float:
 
 def where(record: Record) -> str:
     return f"{record['model']}, {record['data']}, step {record['step']}, {record['quantizer']}"
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """Means of the last so many."""
+    return [mean(losses[max(0, end - LAST) : end]) for end in range(1, len(losses) + 1)]
+
+
+def steps_behind(losses: Sequence[float], plain: Sequence[float]) -> int:
+    """How many steps earlier the plain run was as far as this one is in the end; 0 when it never was."""
+    reached = smooth(losses)[-1]
+    first = next((step for step, loss in enumerate(smooth(plain), 1) if loss <= reached), len(plain))
+    return max(0, len(losses) - first)
 
 
 def median(values: Iterable[float]) -> float:
@@ -372,10 +390,11 @@ def layout_table(report: Record) -> Table:
             for name in ("rlh", "shs", "bitmap", "auto"):
                 for layout in ("flat", "layers"):
                     one = both[layout]["encoders"][name]
-                    cells.append(f"{one['coded']}" + (f" ({100 * one['book'] / one['coded']:.0f} %)"))
+                    cells.append(f"{one['coded']} ({100 * one['book'] / one['coded']:.0f} %)")
             rows.append((f"{model}, {data}, step {step}", str(both["layers"]["tensors"]), *cells))
     names = tuple(f"{name} {layout}" for name in ("rlh", "shs", "bitmap", "auto") for layout in ("flat", "layers"))
-    return Table(f"Bytes (the books' share), {STANDARD}, as one tensor and as one for each parameter", ("gradient", "tensors", *names), rows)
+    title = f"Bytes (the books' share), {STANDARD}, as one tensor and as one for each parameter"
+    return Table(title, ("gradient", "tensors", *names), rows)
 
 
 def speed_table(report: Record) -> Table:
@@ -429,12 +448,15 @@ def convergence_table(report: Record) -> Table:
             (
                 f"{one['model']}, {one['data']}: {one['run']}",
                 f"{one['first_loss']:.3f}", "diverged" if one["diverged"] else f"{one['last_loss']:.4f}",
+                "-" if one["behind"] is None else str(one["behind"]),
                 f"{one['memory']:.2g}" if one["memory"] else "-",
                 f"{one['bits']:.2f}" if one.get("bits") else "-",
                 "-" if same is None else ("all equal" if same else "DIFFERENT"),
             )
         )
-    headings = ("run", "first loss", "last loss", "memory / gradient", "bits an element", "losses to the run without coding")
+    headings = (
+        "run", "first loss", "last loss", "steps behind", "memory / gradient", "bits an element", "losses to those not coded",
+    )
     return Table("Training with two workers", headings, rows)
 
 

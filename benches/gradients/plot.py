@@ -91,11 +91,6 @@ def draw_speeds(report: Report, path: Path) -> None:
     shared.save(figure, path)
 
 
-def smooth(losses: Sequence[float], width: int = 10) -> list[float]:
-    """Means of the last so many."""
-    return [study.mean(losses[max(0, end - width) : end]) for end in range(1, len(losses) + 1)]
-
-
 def draw_convergence(report: Report, path: Path) -> None:
     """A panel for each network. Where two runs are equal, the second is dashed over the first."""
     import matplotlib.pyplot as plt
@@ -104,12 +99,12 @@ def draw_convergence(report: Report, path: Path) -> None:
     for one in report["convergence"]:
         panels.setdefault(f"{one['model']}, {one['data']}", []).append(one)
     figure, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.6), squeeze=False)
-    palette = ("#222222", "#8fb8de", "#2a6fb0", "#3d8b5f", "#d9822b", "#b03a2e", "#8b3d7c")
+    palette = ("#222222", "#999999", "#8fb8de", "#2a6fb0", "#3d8b5f", "#8b3d7c", "#c39bd3", "#d9822b", "#b03a2e")
     for panel, (title, runs) in zip(axes[0], panels.items()):
         for colour, run in zip(palette, runs):
             coded = "identical_to" in run
             form = {"linestyle": "--" if coded else "-", "linewidth": 3 if "not coded" in run["run"] else 1.3}
-            panel.plot(range(1, len(run["losses"]) + 1), smooth(run["losses"]), color=colour, label=run["run"], **form)
+            panel.plot(range(1, len(run["losses"]) + 1), evaluate.smooth(run["losses"]), color=colour, label=run["run"], **form)
         panel.set_title(title, fontsize=9)
         panel.set_xlabel("step")
         panel.set_ylim(0, 1.15 * max(runs[0]["losses"]))

@@ -39,6 +39,7 @@ FULL_STEPS, QUICK_STEPS = 300, 40
 FULL_CONVERGENCE, QUICK_CONVERGENCE = 200, 20
 # The networks that show convergence, and what they are trained on.
 CONVERGING = (("vgg", "images", "images"), ("lstm", "sequences", "synthetic"))
+PLAIN, NOT_CODED = "fp32", "QSGD 4, 512, max, feedback, not coded"
 QUICK_GRID = ("QSGD 1, all", evaluate.STANDARD, "QSGD 16, 512", "TernGrad", "natural", "top 1 %", "int8, 512")
 
 
@@ -74,21 +75,15 @@ def train_all(arguments: argparse.Namespace, found: dict[Any, Any], folder: Path
         for model in models.IMAGE_MODELS if kind == "images" else models.SEQUENCE_MODELS:
             one = train.train(model, name, source, steps, set(dumped(steps)), folder, SEED)
             trainings.append(one)
-            last = mean(one.losses[-train.LAST :])
+            last = evaluate.mean(one.losses[-evaluate.LAST :])
             print(f"trained {model} on {name}: loss {one.losses[0]:.3f} to {last:.3f}, {one.seconds:.0f} s", flush=True)
     return trainings
 
 
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
-
-
 def describe(one: Any) -> dict[str, Any]:
-    from gradients import train
-
     return {
         "model": one.model, "data": one.data, "source": one.source, "parameters": one.parameters, "steps": len(one.losses),
-        "dumps": sorted(one.flat), "first_loss": one.losses[0], "last_loss": mean(one.losses[-train.LAST :]),
+        "dumps": sorted(one.flat), "first_loss": one.losses[0], "last_loss": evaluate.mean(one.losses[-evaluate.LAST :]),
         "seconds": one.seconds,
     }
 
@@ -276,26 +271,31 @@ def converge(program: Path, found: dict[Any, Any], steps: int, folder: Path) -> 
     for model, kind, where in CONVERGING:
         name, source = found[kind, where]
         coder = Program(program, folder, 4, 512, "max")
+        plain: train.Channel = lambda gradient, step, worker: gradient
         runs = (
-            ("fp32", lambda gradient, step, worker: gradient, False),
-            ("QSGD 4, 512, max, feedback, not coded", Uncoded(4, 512, "max"), True),
-            ("QSGD 4, 512, max, feedback, by huffwire", coder, True),
-            ("QSGD 4, 512, max, no feedback", Uncoded(4, 512, "max"), False),
-            ("QSGD 4, 512, no feedback", Uncoded(4, 512, "l2"), False),
-            ("QSGD 4, 512, feedback", Uncoded(4, 512, "l2"), True),
-            ("QSGD 16, 512, feedback", Uncoded(16, 512, "l2"), True),
+            (PLAIN, plain, False, SEED),
+            # Other starts and batches: how much chance decides.
+            ("fp32, another seed", plain, False, SEED + 1),
+            (NOT_CODED, Uncoded(4, 512, "max"), True, SEED),
+            ("QSGD 4, 512, max, feedback, by huffwire", coder, True, SEED),
+            ("QSGD 4, 512, max, no feedback", Uncoded(4, 512, "max"), False, SEED),
+            ("QSGD 16, 512, max, feedback", Uncoded(16, 512, "max"), True, SEED),
+            ("QSGD 16, 512, feedback", Uncoded(16, 512, "l2"), True, SEED),
+            ("QSGD 4, 512, no feedback", Uncoded(4, 512, "l2"), False, SEED),
+            ("QSGD 4, 512, feedback", Uncoded(4, 512, "l2"), True, SEED),
         )
         losses: dict[str, list[float]] = {}
-        for title, channel, feedback in runs:
-            run = train.train_distributed(model, source, steps, WORKERS, channel, feedback, SEED)
+        for title, channel, feedback, seed in runs:
+            run = train.train_distributed(model, source, steps, WORKERS, channel, feedback, seed)
             losses[title] = run.losses
             result = {
                 "model": model, "data": name, "run": title, "losses": run.losses, "seconds": run.seconds,
-                "first_loss": run.losses[0], "last_loss": mean(run.losses[-train.LAST :]),
+                "first_loss": run.losses[0], "last_loss": evaluate.mean(run.losses[-evaluate.LAST :]),
                 "memory": run.memory, "diverged": run.diverged,
+                "behind": None if run.diverged else evaluate.steps_behind(run.losses, losses[PLAIN]),
             }
             if channel is coder:
-                result["identical_to"] = run.losses == losses["QSGD 4, 512, max, feedback, not coded"]
+                result["identical_to"] = run.losses == losses[NOT_CODED]
                 result["bits"] = 8 * coder.bytes / coder.elements
                 result["messages"], result["different"] = coder.messages, coder.different
             results.append(result)

@@ -52,10 +52,14 @@ def whole_report() -> dict[str, Any]:
         "model": "resnet", "data": "digits", "step": 40, "quantizer": evaluate.STANDARD, "omega": 38821, "rlh": 29533,
         "pairs": 38817.5, "single": 45000.0, "pairs, by index": 60000.0, "single, by index": 200000.0,
     }
-    lost = {"model": "resnet", "data": "digits", "symbols": "states", "span": "one step", "from": 39, "to": 40, "loss_percent": 1.5}
+    lost = {
+        "model": "resnet", "data": "digits", "symbols": "states", "span": "one step", "from": 39, "to": 40,
+        "loss_percent": 1.5,
+    }
     run = {
         "model": "vgg", "data": "digits", "run": "QSGD", "losses": [2.0, 1.0], "first_loss": 2.0, "last_loss": 1.0,
-        "memory": 0.5, "diverged": None, "identical_to": True, "bits": 2.1, "messages": 4, "different": 0, "seconds": 1.0,
+        "memory": 0.5, "diverged": None, "behind": 3, "identical_to": True, "bits": 2.1, "messages": 4, "different": 0,
+        "seconds": 1.0,
     }
     return {
         "trainings": [training], "coded": [record(), record(layout="layers")], "baselines": [baseline], "drift": [lost],
@@ -131,6 +135,18 @@ class Drift(unittest.TestCase):
 
     def test_nothing_new_costs_nothing(self) -> None:
         self.assertEqual(evaluate.drift_percent({0: 1, 1: 1}, {0: 100}), 0.0)
+
+
+class Losses(unittest.TestCase):
+    def test_means_of_the_last(self) -> None:
+        self.assertEqual(evaluate.smooth([1.0, 3.0]), [1.0, 2.0])
+        self.assertEqual(evaluate.smooth([float(n) for n in range(20)])[-1], 14.5)
+
+    def test_steps_behind(self) -> None:
+        plain = [float(100 - step) for step in range(100)]
+        self.assertEqual(evaluate.steps_behind(plain, plain), 0)
+        self.assertEqual(evaluate.steps_behind([loss + 5 for loss in plain], plain), 5)
+        self.assertEqual(evaluate.steps_behind([loss - 5 for loss in plain], plain), 0)
 
 
 class Data(unittest.TestCase):

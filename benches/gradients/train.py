@@ -20,8 +20,6 @@ SEQUENCE = 32
 SEQUENCES = 16
 # The step sizes that the short runs here make progress with.
 RATES = {"resnet": 0.05, "vgg": 0.02, "alexnet": 0.005, "lstm": 3e-3, "transformer": 1e-3}
-# Losses of single batches are noise; what is reported is the mean of so many.
-LAST = 10
 
 
 @dataclass
