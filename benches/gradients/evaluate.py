@@ -10,6 +10,7 @@ import math
 import re
 import statistics
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterable, Sequence
@@ -317,11 +318,32 @@ def bound_table(report: Record) -> Table:
         rows.append(
             (
                 name, number(median(over)), number(max(over)), str(most["coded"] - most["book"]),
+                f"{sum(percent > 3 for percent in over)} of {len(over)}",
                 f"{median(books):.1f}", f"{max(books):.1f}",
             )
         )
-    headings = ("quantizer", "over %, median", "over %, most", "bytes there", "book %, median", "book %, most")
+    headings = ("quantizer", "over %, median", "over %, most", "bytes there", "over 3 %", "book %, median", "book %, most")
     return Table("RLH over Shannon's bound for pairs, the book apart; the book's share of the stream", headings, rows)
+
+
+def auto_table(report: Record) -> Table:
+    """What `auto` took, and what that cost beside the smallest of all encoders."""
+    rows = []
+    for name, group in by_quantizer(flat(report)).items():
+        taken = Counter(record["chosen"] for record in group)
+        cost = {}
+        for place, record in enumerate(group):
+            smallest = min(one["coded"] for other, one in record["encoders"].items() if other != "auto")
+            cost[place] = size(record, "auto") / smallest
+        most = max(cost, key=lambda place: cost[place])
+        rows.append(
+            (
+                name, ", ".join(f"{encoder} {times}" for encoder, times in taken.most_common()),
+                f"{median(cost.values()):.3f}", f"{cost[most]:.3f}", str(int(size(group[most], "auto"))),
+            )
+        )
+    headings = ("quantizer", "taken", "to the smallest, median", "most", "bytes there")
+    return Table("What auto took, and its size beside the smallest encoder's", headings, rows)
 
 
 def above_table(report: Record) -> Table:
@@ -464,7 +486,7 @@ def tables(report: Record) -> list[Table]:
     """All of them, as far as there is something to show."""
     makers = (
         trainings_table, headline_table, quantizer_table, model_table, step_table, bound_table, above_table, baseline_table,
-        layout_table, speed_table, drift_summary, drift_table, convergence_table,
+        auto_table, layout_table, speed_table, drift_summary, drift_table, convergence_table,
     )
     return [table for table in (make(report) for make in makers) if table.rows]
 

@@ -98,7 +98,7 @@ class Ratios(unittest.TestCase):
 class Tables(unittest.TestCase):
     def test_a_report_becomes_tables(self) -> None:
         tables = {table.title: table for table in evaluate.tables(whole_report())}
-        self.assertEqual(len(tables), 13)
+        self.assertEqual(len(tables), 14)
         text = "\n".join(table.markdown() for table in tables.values())
         self.assertIn("| rlh, QSGD and TernGrad | 5.1 | 1.31 | 1.66 | 1.33 |", text)
         self.assertIn("all equal", text)
