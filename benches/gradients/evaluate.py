@@ -160,13 +160,6 @@ def smooth(losses: Sequence[float]) -> list[float]:
     return [mean(losses[max(0, end - LAST) : end]) for end in range(1, len(losses) + 1)]
 
 
-def steps_behind(losses: Sequence[float], plain: Sequence[float]) -> int:
-    """How many steps earlier the plain run was as far as this one is in the end; 0 when it never was."""
-    reached = smooth(losses)[-1]
-    first = next((step for step, loss in enumerate(smooth(plain), 1) if loss <= reached), len(plain))
-    return max(0, len(losses) - first)
-
-
 def median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
@@ -470,15 +463,12 @@ def convergence_table(report: Record) -> Table:
             (
                 f"{one['model']}, {one['data']}: {one['run']}",
                 f"{one['first_loss']:.3f}", "diverged" if one["diverged"] else f"{one['last_loss']:.4f}",
-                "-" if one["behind"] is None else str(one["behind"]),
                 f"{one['memory']:.2g}" if one["memory"] else "-",
                 f"{one['bits']:.2f}" if one.get("bits") else "-",
                 "-" if same is None else ("all equal" if same else "DIFFERENT"),
             )
         )
-    headings = (
-        "run", "first loss", "last loss", "steps behind", "memory / gradient", "bits an element", "losses to those not coded",
-    )
+    headings = ("run", "first loss", "last loss", "memory / gradient", "bits an element", "losses to those not coded")
     return Table("Training with two workers", headings, rows)
 
 

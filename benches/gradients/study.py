@@ -39,7 +39,7 @@ FULL_STEPS, QUICK_STEPS = 300, 40
 FULL_CONVERGENCE, QUICK_CONVERGENCE = 200, 20
 # The networks that show convergence, and what they are trained on.
 CONVERGING = (("vgg", "images", "images"), ("lstm", "sequences", "synthetic"))
-PLAIN, NOT_CODED = "fp32", "QSGD 4, 512, max, feedback, not coded"
+NOT_CODED = "QSGD 4, 512, max, feedback, not coded"
 QUICK_GRID = ("QSGD 1, all", evaluate.STANDARD, "QSGD 16, 512", "TernGrad", "natural", "top 1 %", "int8, 512")
 
 
@@ -273,7 +273,7 @@ def converge(program: Path, found: dict[Any, Any], steps: int, folder: Path) -> 
         coder = Program(program, folder, 4, 512, "max")
         plain: train.Channel = lambda gradient, step, worker: gradient
         runs = (
-            (PLAIN, plain, False, SEED),
+            ("fp32", plain, False, SEED),
             # Other starts and batches: how much chance decides.
             ("fp32, another seed", plain, False, SEED + 1),
             (NOT_CODED, Uncoded(4, 512, "max"), True, SEED),
@@ -292,7 +292,6 @@ def converge(program: Path, found: dict[Any, Any], steps: int, folder: Path) -> 
                 "model": model, "data": name, "run": title, "losses": run.losses, "seconds": run.seconds,
                 "first_loss": run.losses[0], "last_loss": evaluate.mean(run.losses[-evaluate.LAST :]),
                 "memory": run.memory, "diverged": run.diverged,
-                "behind": None if run.diverged else evaluate.steps_behind(run.losses, losses[PLAIN]),
             }
             if channel is coder:
                 result["identical_to"] = run.losses == losses[NOT_CODED]

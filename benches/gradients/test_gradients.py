@@ -58,7 +58,7 @@ def whole_report() -> dict[str, Any]:
     }
     run = {
         "model": "vgg", "data": "digits", "run": "QSGD", "losses": [2.0, 1.0], "first_loss": 2.0, "last_loss": 1.0,
-        "memory": 0.5, "diverged": None, "behind": 3, "identical_to": True, "bits": 2.1, "messages": 4, "different": 0,
+        "memory": 0.5, "diverged": None, "identical_to": True, "bits": 2.1, "messages": 4, "different": 0,
         "seconds": 1.0,
     }
     return {
@@ -141,12 +141,6 @@ class Losses(unittest.TestCase):
     def test_means_of_the_last(self) -> None:
         self.assertEqual(evaluate.smooth([1.0, 3.0]), [1.0, 2.0])
         self.assertEqual(evaluate.smooth([float(n) for n in range(20)])[-1], 14.5)
-
-    def test_steps_behind(self) -> None:
-        plain = [float(100 - step) for step in range(100)]
-        self.assertEqual(evaluate.steps_behind(plain, plain), 0)
-        self.assertEqual(evaluate.steps_behind([loss + 5 for loss in plain], plain), 5)
-        self.assertEqual(evaluate.steps_behind([loss - 5 for loss in plain], plain), 0)
 
 
 class Data(unittest.TestCase):
