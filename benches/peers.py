@@ -23,10 +23,6 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = ROOT / ".venv" / "peers"
-# Without what they depend on: ZipNN wants PyTorch (hundreds of MB), which coding bytes never calls.
-PINNED_ALONE = ("zipnn==0.5.4",)
-PINNED = ("openzl==0.3.0", "numpy==2.4.6", "matplotlib==3.11.2")
 DATA_SETS = ("weights", "gradients", "activations")
 HUFFWIRE_ROUNDS = 3
 ZIPNN = "ZipNN"
@@ -37,6 +33,28 @@ UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 class Failure(Exception):
     """Something that the user can act on; its message is all that is printed."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment of the checkout, and the versions that are installed there."""
+
+    folder: Path
+    pinned: tuple[str, ...]
+    # Without what they depend on.
+    alone: tuple[str, ...] = ()
+    # Taken from an index that has a smaller build, where that index can be reached.
+    smaller: dict[str, str] = field(default_factory=dict)
+    # How long the first run takes, for the user who waits.
+    cost: str = "half a minute"
+
+
+ENVIRONMENT = Environment(
+    ROOT / ".venv" / "peers",
+    ("openzl==0.3.0", "numpy==2.4.6", "matplotlib==3.11.2"),
+    # ZipNN wants PyTorch (hundreds of MB), which coding bytes never calls.
+    alone=("zipnn==0.5.4",),
+)
 
 
 # --- statistics ---------------------------------------------------------------------------------------------
@@ -469,34 +487,39 @@ def memcpy_speeds(program: Path, file: Path) -> dict[str, float]:
 # --- the environment ----------------------------------------------------------------------------------------
 
 
-def ensure_environment(variables: dict[str, str] | None = None) -> None:
+def ensure_environment(variables: dict[str, str] | None = None, environment: Environment = ENVIRONMENT) -> None:
     """Makes the virtual environment if need be, and goes on in it: nothing is installed outside the checkout.
 
     Returns only in the environment, with these variables. A stamp tells a finished one from one whose installation broke off.
     """
-    wanted = "\n".join((*PINNED_ALONE, *PINNED))
-    stamp = ENVIRONMENT / "installed.txt"
+    folder = environment.folder
+    wanted = "\n".join((*environment.alone, *environment.pinned))
+    stamp = folder / "installed.txt"
     ready = stamp.is_file() and stamp.read_text() == wanted
     variables = variables or {}
-    inside = Path(sys.prefix).resolve() == ENVIRONMENT.resolve()
+    inside = Path(sys.prefix).resolve() == folder.resolve()
     if ready and inside and variables.items() <= os.environ.items():
         return
-    python = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin") / "python"
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not ready:
-        print(f"installing {wanted.replace(chr(10), ', ')} into {ENVIRONMENT}", file=sys.stderr)
-        install(str(python))
+        names = wanted.replace("\n", ", ")
+        print(f"installing {names} into {folder} ({environment.cost})", file=sys.stderr)
+        install(environment, str(python))
         stamp.write_text(wanted)
     os.execve(python, [str(python), *sys.argv], {**os.environ, **variables})
 
 
-def install(python: str) -> None:
+def install(environment: Environment, python: str) -> None:
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    steps = (
-        [sys.executable, "-m", "venv", str(ENVIRONMENT)],
-        [*pip, "--only-binary=:all:", *PINNED],
-        [*pip, "--no-deps", *PINNED_ALONE],
-    )
-    for step in steps:
+    binary = [*pip, "--only-binary=:all:"]
+    steps = [[sys.executable, "-m", "venv", str(environment.folder)], [*binary, *environment.pinned]]
+    if environment.alone:
+        steps.append([*pip, "--no-deps", *environment.alone])
+    for number, step in enumerate(steps):
+        if number == 1:
+            for package, index in environment.smaller.items():
+                # What fails here comes from PyPI in the next step.
+                subprocess.run([*binary, "--retries", "0", "--index-url", index, package], capture_output=True, check=False)
         if subprocess.run(step, check=False).returncode != 0:
             raise Failure(
                 f"`{' '.join(step)}` failed. The first run needs Python 3.11 or newer with its venv module, and "

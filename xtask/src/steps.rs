@@ -32,6 +32,7 @@ pub(crate) const ALL: &[Step] = &[
     Step { name: "fmt", about: "all code is formatted", run: fmt },
     Step { name: "clippy", about: "neither the compiler nor clippy has a warning", run: clippy },
     Step { name: "unit", about: "all tests pass, once for each instruction set", run: unit },
+    Step { name: "python", about: "the tests of the programs in benches/ pass", run: python },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
         name: "books",
@@ -97,6 +98,16 @@ fn unit() -> Result<Outcome> {
     } else {
         Outcome::NotChecked(format!("this processor lacks {}", missing.join(", ")))
     })
+}
+
+fn python() -> Result<Outcome> {
+    // What these programs themselves ask for; their tests need no packages.
+    let probe = ["-c", "import sys; print(sys.version_info >= (3, 11))"];
+    if !output(program("python3").args(probe)).is_ok_and(|new_enough| new_enough == "True") {
+        return Ok(Outcome::NotChecked("Python 3.11 or newer is not installed".to_owned()));
+    }
+    run(program("python3").args(["-m", "unittest", "discover", "--quiet", "benches"]))?;
+    Ok(Outcome::Passed)
 }
 
 fn doc() -> Result<Outcome> {

@@ -1,0 +1,1 @@
+"""The study of quantized gradients: see README.md beside this folder."""

@@ -1,0 +1,108 @@
+"""QSGD and natural compression once more, in numpy: the states that `huffwire quantize` makes, and nothing coded.
+
+So a training run with this and one through the program tell whether coding changes a loss, and states can be
+looked at in ways that the program has no option for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+GOLDEN = 0x9E3779B97F4A7C15
+MASK = (1 << 64) - 1
+
+
+def random_bits(seed: int, indices: np.ndarray) -> np.ndarray:
+    """SplitMix64 by index, as `huffwire::gradient::Random`."""
+    z = np.uint64(seed & MASK) + np.uint64(GOLDEN) * (indices.astype(np.uint64) + np.uint64(1))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def tensor_seed(seed: int, index: int = 0) -> int:
+    """The seed of a file's tensor: each has one of its own."""
+    return int(random_bits(seed, np.array([index]))[0])
+
+
+def quantize(values: np.ndarray, levels: int, bucket: int, norm: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """States, and the scale of each bucket."""
+    buckets = -(-len(values) // bucket)
+    padded = np.zeros(buckets * bucket)
+    padded[: len(values)] = values
+    if not np.isfinite(padded).all():
+        raise ValueError("a gradient that is not finite")
+    magnitudes = np.abs(padded).reshape(buckets, bucket)
+    if norm == "max":
+        scales = magnitudes.max(axis=1).astype(np.float32)
+    else:
+        # Added one after the other, as a loop does; `sum` would add pairs.
+        exact = np.sqrt(np.cumsum(magnitudes * magnitudes, axis=1)[:, -1])
+        scales = exact.astype(np.float32)
+        scales = np.where(scales < exact, np.nextafter(scales, np.float32(np.inf)), scales)
+    factors = np.divide(levels, scales, out=np.zeros(buckets), where=scales > 0, dtype=np.float64)
+    position = (magnitudes * factors[:, None]).ravel()[: len(values)]
+    below = np.floor(position)
+    uniform = (random_bits(seed, np.arange(len(values))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    level = np.minimum(below + (uniform < position - below), levels).astype(np.int32)
+    return np.where(values < 0, -level, level), scales
+
+
+def dequantize(states: np.ndarray, scales: np.ndarray, levels: int, bucket: int) -> np.ndarray:
+    """The values that states stand for."""
+    units = (scales.astype(np.float64) / levels).repeat(bucket)[: len(states)]
+    return (units * states).astype(np.float32)
+
+
+def natural(values: np.ndarray, seed: int) -> np.ndarray:
+    """States of natural compression: 1 for the largest power of two, one more for each halving; 0 for 0."""
+    magnitudes = np.abs(values).astype(np.float64)
+    fractions, exponents = np.frexp(magnitudes)
+    fraction, exponent = np.frexp(magnitudes.max())
+    # `frexp` has fractions from 1/2 up; the exponent of the power of two at or below is one less.
+    top = int(exponent) - int(fraction == 0.5)
+    uniform = (random_bits(seed, np.arange(len(values))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    rounded = exponents - 1 + (uniform < 2 * fractions - 1)
+    states = np.where(magnitudes > 0, top - rounded + 1, 0)
+    return np.where(values < 0, -states, states)
+
+
+def pairs(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The state of each run and its length."""
+    starts = np.flatnonzero(np.diff(states, prepend=states[0] - 1))
+    return states[starts], np.diff(starts, append=len(states))
+
+
+def omega_bits(numbers: np.ndarray) -> int:
+    """Bits of Elias omega for numbers from 1 up."""
+    bits, numbers = len(numbers), numbers.astype(np.int64)
+    while True:
+        numbers = numbers[numbers > 1]
+        if not len(numbers):
+            return bits
+        # Exact below 2^53.
+        numbers = np.frexp(numbers.astype(np.float64))[1].astype(np.int64) - 1
+        bits += int((numbers + 1).sum())
+
+
+def zigzag(states: np.ndarray) -> np.ndarray:
+    """Numbers from 1 up for states, small magnitudes first: as huffwire's Elias codes have them."""
+    states = states.astype(np.int64)
+    return np.where(states >= 0, 2 * states, -2 * states - 1) + 1
+
+
+def from_lowest(states: np.ndarray) -> np.ndarray:
+    """Numbers from 1 up for states in their order: what an index into a table of levels is."""
+    return states.astype(np.int64) - int(states.min()) + 1
+
+
+def baselines(states: np.ndarray) -> dict[str, float]:
+    """Bytes of Elias omega with either numbering, over pairs and over single states."""
+    found = {}
+    values, lengths = pairs(states)
+    runs = omega_bits(lengths)
+    for name, numbering in (("", zigzag), (", by index", from_lowest)):
+        # Numbers of runs from those of all states: the lowest state is that of the tensor either way.
+        found[f"pairs{name}"] = (runs + omega_bits(numbering(values))) / 8
+        found[f"single{name}"] = omega_bits(numbering(states)) / 8
+    return found
