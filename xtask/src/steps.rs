@@ -1,13 +1,13 @@
 //! The steps of `cargo xtask test`: what each of them checks, and how.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::builtin;
 use crate::fuzz;
 use crate::kernels;
-use crate::shell::{cargo, output, program, run};
+use crate::shell::{ROOT, cargo, output, program, run};
 
 /// One thing that must hold of the repository.
 pub(crate) struct Step {
@@ -101,14 +101,43 @@ fn unit() -> Result<Outcome> {
 }
 
 fn python() -> Result<Outcome> {
-    // What these programs themselves ask for; their tests need no packages.
+    // What these programs themselves ask for.
     let probe = ["-c", "import sys; print(sys.version_info >= (3, 11))"];
     if !output(program("python3").args(probe)).is_ok_and(|new_enough| new_enough == "True") {
         return Ok(Outcome::NotChecked("Python 3.11 or newer is not installed".to_owned()));
     }
-    run(program("python3").args(["-m", "unittest", "discover", "--quiet", "benches"]))?;
-    Ok(Outcome::Passed)
+    let test = ["-m", "unittest", "discover", "--quiet", "benches"];
+    match with_numpy() {
+        Ok(python) => {
+            run(program(python).args(test))?;
+            Ok(Outcome::Passed)
+        }
+        // Most tests need the standard library alone.
+        Err(error) => {
+            run(program("python3").args(test))?;
+            Ok(Outcome::NotChecked(format!("tests that need numpy: {error}")))
+        }
+    }
 }
+
+/// A Python in the checkout that has numpy; made when there is none.
+fn with_numpy() -> Result<PathBuf> {
+    let environment = Path::new(ROOT).join(".venv/tests");
+    let python = environment.join("bin/python");
+    let has_numpy = |python: &Path| {
+        output(program(python).args(["-c", "import numpy; print(numpy.__version__)"]))
+            .is_ok_and(|version| version == NUMPY)
+    };
+    if !(python.exists() && has_numpy(&python)) {
+        run(program("python3").args(["-m", "venv"]).arg(&environment))?;
+        let install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet"];
+        run(program(&python).args(install).arg(format!("numpy=={NUMPY}")))?;
+    }
+    Ok(python)
+}
+
+/// The version that the programs in benches/ install for themselves, too.
+const NUMPY: &str = "2.4.6";
 
 fn doc() -> Result<Outcome> {
     run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;

@@ -39,6 +39,7 @@ const fn patterns(together: bool) -> Patterns {
 }
 
 /// Those of eight bytes that a mask chooses, moved together; 0 behind them.
+#[cfg(feature = "gradient")]
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(crate) fn together(mask: u32, bytes: &[u8; 8]) -> [u8; 8] {

@@ -20,13 +20,13 @@ use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::codebook::{Codebook, Lengths};
 use huffwire::file::{self, Directory, TensorInfo, Writer};
 use huffwire::message::{self, Header};
-#[cfg(any(fuzzing, feature = "gradient"))]
-pub use quantized::quantized;
-
 use huffwire::{
     Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, POISON, SymbolRule,
     lanes,
 };
+#[cfg(any(fuzzing, feature = "gradient"))]
+#[allow(unused_imports, reason = "each fuzz target takes its own body")]
+pub use quantized::quantized;
 
 /// Messages that claim more are not decoded: the caller of the library decides what is too much.
 const LARGEST: usize = 4 << 20;
