@@ -271,8 +271,8 @@ pub(crate) struct Encoder<'b> {
 
 #[derive(Debug)]
 enum EncoderKernel<'b> {
-    Short(portable::Encoder<portable::Short>),
-    Long(portable::Encoder<portable::Long>),
+    Short(portable::Encoder<'b, portable::Short>),
+    Long(portable::Encoder<'b, portable::Long>),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Encoder),
     #[cfg(target_arch = "x86_64")]
@@ -346,6 +346,7 @@ impl<'b> Encoder<'b> {
     ///
     /// # Errors
     /// As [`Encoder::push`].
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "none fuses"))]
     pub(crate) fn push_split(
         &mut self,
         elements: ToSplit<'_>,
@@ -449,7 +450,7 @@ pub(crate) struct Decoder<'a> {
 }
 
 #[derive(Debug)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "there are two at most, and a block allocates nothing"
 )]
@@ -533,28 +534,29 @@ impl<'a> Decoder<'a> {
         [first, second]: [&mut Self; 2],
         [first_symbols, second_symbols]: [&mut [u8]; 2],
     ) -> [Result<()>; 2] {
-        let outs = [&mut *first_symbols, &mut *second_symbols];
-        let results = match (&mut first.kernel, &mut second.kernel) {
+        match (&mut first.kernel, &mut second.kernel) {
             #[cfg(target_arch = "x86_64")]
             (DecoderKernel::Avx512(a), DecoderKernel::Avx512(b)) => {
                 let escaped = [&mut first.escaped, &mut second.escaped];
-                return avx512::Decoder::pull_two([a, b], escaped, outs);
+                avx512::Decoder::pull_two([a, b], escaped, [first_symbols, second_symbols])
             }
             #[cfg(target_arch = "x86_64")]
             (DecoderKernel::Avx512Long(a), DecoderKernel::Avx512Long(b)) => {
-                avx512_long::Decoder::pull_two([a, b], outs)
+                let outs = [&mut *first_symbols, &mut *second_symbols];
+                let results = avx512_long::Decoder::pull_two([a, b], outs);
+                first.escaped.complete(first.platform, first_symbols);
+                second.escaped.complete(second.platform, second_symbols);
+                results
             }
-            _ => return [first.pull(first_symbols), second.pull(second_symbols)],
-        };
-        first.escaped.complete(first.platform, first_symbols);
-        second.escaped.complete(second.platform, second_symbols);
-        results
+            _ => [first.pull(first_symbols), second.pull(second_symbols)],
+        }
     }
 
     /// Puts elements together on the way. Only where it [`fuses`].
     ///
     /// # Errors
     /// As [`Decoder::pull`].
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "none fuses"))]
     pub(crate) fn pull_merged(&mut self, elements: ToMerge<'_>) -> Result<()> {
         match &mut self.kernel {
             #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,8 @@
 //! The encoder does one lane after the other. The decoder of short codes takes turns: arithmetic on all lanes, of which
 //! the compiler makes vectors; looking up, lane by lane; and dealing words, one after the other.
 
+use std::marker::PhantomData;
+
 use super::{
     Escapes, FLOOR, INITIAL_BYTES, LANES, SlotMap, no_room, no_sentinel, out_of_words, wrong_end,
 };
@@ -99,18 +101,19 @@ impl Word for Long {
 /// `y` are those of `v`, for `code << n` has none there; so the word to emit is the low end of `y`, and
 /// the lane after emitting it is `y >> w`: shifting before or after adding the code is the same.
 #[derive(Debug)]
-pub(super) struct Encoder<W> {
+pub(super) struct Encoder<'b, W> {
     lanes: [u64; LANES],
     /// By symbol.
     factors: [u64; 256],
     /// By symbol, whether it takes the escape and has to be kept.
     escapes: Option<[bool; 256]>,
-    word: std::marker::PhantomData<W>,
+    /// Others keep tables of the book.
+    made_from: PhantomData<(&'b Codebook, W)>,
 }
 
-impl<W: Word> Encoder<W> {
+impl<'b, W: Word> Encoder<'b, W> {
     pub(super) fn new(
-        book: &Codebook,
+        book: &'b Codebook,
         map: SlotMap,
         initial: &[u8; INITIAL_BYTES],
         keep_escapes: bool,
@@ -125,7 +128,7 @@ impl<W: Word> Encoder<W> {
             1 << 32 | u64::from(u16::from_le_bytes([low[lane], high[lane]]))
         });
         let escapes = keep_escapes.then(|| map.escapes(book.lengths()));
-        Self { lanes, factors, escapes, word: std::marker::PhantomData }
+        Self { lanes, factors, escapes, made_from: PhantomData }
     }
 
     pub(super) fn push(
