@@ -561,3 +561,32 @@ proptest! {
         prop_assert!(decoded == tensor, "a decoder that saw damage");
     }
 }
+
+/// A block is planned by samples of it, and what is rare need not be in any of them.
+#[test]
+fn what_no_sample_saw_comes_back() {
+    let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+    for element in [ElementType::Bf16, ElementType::F16, ElementType::F32] {
+        let (all, exponent, mantissa) = bits_of(element);
+        let unit = element.unit_bytes();
+        let mut random = Random(7);
+        // Exponents of many kinds, and no mantissa.
+        let elements = (0..(1 << 20) / unit).flat_map(|_| {
+            let exponent = (1u64 << (exponent - 2)) + u64::from(random.next().trailing_zeros() % 8);
+            (exponent << mantissa).to_le_bytes().into_iter().take(unit)
+        });
+        let mut bytes: Vec<u8> = elements.collect();
+        for place in (0..256).step_by(61) {
+            for bit in 0..all {
+                let at = 777 * 256 + place;
+                let byte = at * unit % (1 << 20) + bit as usize / 8;
+                bytes[byte] ^= 1 << (bit % 8);
+                let message = encoder.encode_to_vec(element, &bytes).unwrap();
+                let decoded = Decoder::builtin().decode_to_vec(&message).unwrap().1;
+                assert!(decoded == bytes, "{element}, bit {bit} of unit {at}");
+                bytes[byte] ^= 1 << (bit % 8);
+            }
+        }
+    }
+}

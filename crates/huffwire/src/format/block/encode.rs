@@ -300,6 +300,10 @@ impl BlockEncoder {
             let factor = drawn.map_or(factor, |drawn| (symbols.len() / drawn.len()) as u32);
             let counts = &mut self.counts;
             counts.count(self.platform, drawn.unwrap_or(symbols), nonzero, factor);
+            // What is rare need not be in the sample: only a whole plane is known to be constant.
+            if drawn.is_some() && counts.constant().is_some() {
+                counts.count(self.platform, symbols, nonzero, 1);
+            }
             let later = scheme.planes[index + 1..].iter();
             let later = later.map(|p| packed_bytes(units * usize::from(p.per_unit), p.width));
             let wish = Wish {
