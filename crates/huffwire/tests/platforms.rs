@@ -105,3 +105,32 @@ fn damage_without_checksums_is_read_alike() {
         }
     }
 }
+
+/// A block that no sample foresees: it does not fit what was chosen, neither its layout nor its room. Platforms
+/// notice one or the other first.
+#[test]
+fn what_was_chosen_wrongly_in_two_ways_is_the_same_everywhere() {
+    // The runs of 64 that a sample has, of a code without loss: 1 to 3 bits and, for 26 symbols, 8.
+    let counts = [(0, 4096), (1, 2048), (2, 1024), (3, 64), (4, 64), (5, 64)];
+    let rare = (6..32).map(|symbol| (symbol, 32));
+    let mut sampled = counts.into_iter().chain(rare).flat_map(|(symbol, n)| vec![symbol; n]);
+    let mut random = Random(88_172_645_463_325_252);
+    let mut sign = move || ((random.next() >> 32) as u8 & 1) << 5;
+    let mut tensor: Vec<u8> = (0..1 << 17)
+        .map(|i| match i / 64 % 16 {
+            8 => sampled.next().unwrap() | sign(),
+            _ => (6 + i % 26) as u8 | sign(),
+        })
+        .collect();
+    tensor[(1 << 17) - 5000] |= 0x40;
+    let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let mut messages = Platform::available().map(|platform| {
+        let encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+        encoder.with_platform(platform).encode_to_vec(ElementType::E3m2, &tensor).unwrap()
+    });
+    let first = messages.next().unwrap();
+    assert!(messages.all(|message| message == first));
+    assert!(first.len() < tensor.len() * 3 / 4, "what was chosen by a sample is not the last word");
+    let decoded = Decoder::builtin().decode_to_vec(&first).unwrap().1;
+    assert!(decoded == tensor);
+}

@@ -105,7 +105,8 @@ impl Header {
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for an element type that is no float of 16 or 32 bits, a shape that does not go
-/// with the states, parameters that make no sense, and as the encoder does.
+/// with the states, another number of scales than the quantizer makes, parameters that make no sense, and as the
+/// encoder does. Nothing is appended then.
 pub fn encode(
     quantized: &Quantized,
     origin: Origin<'_>,
@@ -123,6 +124,12 @@ pub fn encode(
         let detail = format!("dimensions {shape:?} for {} states", states.len());
         return Err(Error::option(detail));
     }
+    if !quantizer.takes(scales.len(), states.len()) {
+        let detail = format!("{} scales for {} states", scales.len(), states.len());
+        return Err(Error::option(detail));
+    }
+    let raw_scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
+    let coded_scales = code_scales(&raw_scales)?;
     let start = out.len();
     out.extend_from_slice(MAGIC);
     out.push(VERSION);
@@ -130,8 +137,6 @@ pub fn encode(
     parameters::write(quantizer, out);
     out.push(encoder.number());
     out.push(element.number());
-    let raw_scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
-    let coded_scales = code_scales(&raw_scales)?;
     let wide = matches!(quantized.states, StateBuf::I32(_));
     let flags = if wide { WIDE } else { 0 } | coded_scales.as_ref().map_or(0, |_| CODED_SCALES);
     out.push(flags);
@@ -153,7 +158,8 @@ pub fn encode(
     let mut stream = Vec::new();
     for from in (0..states.len()).step_by(PART) {
         stream.clear();
-        let part = coder.encode(states.slice(from, from + PART), &mut stream)?;
+        let part = coder.encode(states.slice(from, from + PART), &mut stream);
+        let part = part.inspect_err(|_| out.truncate(start))?;
         put_varint(out, stream.len() as u64);
         out.extend_from_slice(&stream);
         sizes.states.total += part.total;
@@ -253,11 +259,7 @@ impl<'a> Parsed<'a> {
         let elements = elements_of(&shape)
             .ok_or_else(|| reader.malformed("more elements than this machine can have"))?;
         let scales = reader.size()?;
-        let fits = match quantizer.scales(elements) {
-            Some(due) => scales == due,
-            None => scales <= elements,
-        };
-        if !fits {
+        if !quantizer.takes(scales, elements) {
             let detail = format!("{scales} scales for {elements} elements");
             return Err(reader.malformed(detail));
         }

@@ -114,14 +114,26 @@ fn what_cannot_be_a_message_is_refused() {
     let quantized = Quantizer::Linear(Linear::default()).quantize(&[1.0, 2.0], 0).unwrap();
     let refused = |quantized: &Quantized, element, shape: &[u64], encoder| {
         let origin = Origin { element, shape };
-        let error = message::encode(quantized, origin, encoder, &mut Vec::new()).unwrap_err();
+        let mut bytes = vec![7];
+        let error = message::encode(quantized, origin, encoder, &mut bytes).unwrap_err();
         assert!(matches!(error, Error::InvalidOption(_)), "{error}");
+        assert_eq!(bytes, [7], "nothing is appended");
     };
     refused(&quantized, ElementType::U8, &[2], EncoderKind::Auto);
     refused(&quantized, ElementType::F32, &[3], EncoderKind::Auto);
     refused(&quantized, ElementType::F32, &[u64::MAX, u64::MAX], EncoderKind::Auto);
     let quantizer = Quantizer::Qsgd(Qsgd { levels: 0, ..Qsgd::default() });
-    refused(&Quantized { quantizer, ..quantized }, ElementType::F32, &[2], EncoderKind::Auto);
+    refused(
+        &Quantized { quantizer, ..quantized.clone() },
+        ElementType::F32,
+        &[2],
+        EncoderKind::Auto,
+    );
+    let scales = vec![1.0; 2];
+    refused(&Quantized { scales, ..quantized }, ElementType::F32, &[2], EncoderKind::Auto);
+    let topk = Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.5 });
+    let topk = Quantized { scales: vec![1.0; 3], ..topk.quantize(&[1.0, 2.0], 0).unwrap() };
+    refused(&topk, ElementType::F32, &[2], EncoderKind::Auto);
     let many = Quantizer::Qsgd(Qsgd { levels: MAX_LEVELS, ..Qsgd::default() });
     let many = many.quantize(&[1.0], 0).unwrap();
     refused(&many, ElementType::F32, &[1], EncoderKind::Sh);

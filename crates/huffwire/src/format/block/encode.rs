@@ -199,7 +199,16 @@ impl BlockEncoder {
     ) -> Result<Option<usize>> {
         if let Some(coded) = self.one_pass(set, scheme, plans).filter(|_| !promising) {
             let unit_bytes = method.element.unit_bytes();
-            return self.write_in_one_pass(set, (scheme, unit_bytes), &coded, bytes, flow, out);
+            let written =
+                self.write_in_one_pass(set, (scheme, unit_bytes), &coded, bytes, flow, out);
+            // Whether elements that do not fit are noticed before the room ends depends on the pieces, hence on the
+            // platform.
+            if matches!(written, Err(Error::OutputTooSmall { .. }))
+                && !scheme.split_to_vecs(self.platform, unit_bytes, bytes, &mut self.planes)
+            {
+                return Ok(None);
+            }
+            return written;
         }
         // A sample is enough for the few symbols of exponents, not for those of other planes.
         let exponents = plans[0].filter(|plan| scheme.planes[0].centred && plan.is_coded());

@@ -116,10 +116,11 @@ fn decode<C: Code, S: State>(words: &Words, states: &mut [S]) -> Result<()> {
     let mut at = 0;
     while at < states.len() {
         let state = take_state::<C>(&mut reader)?;
-        let run = C::take(&mut reader)? as usize + 1;
-        if run > states.len() - at {
+        let more = C::take(&mut reader)?;
+        if more >= (states.len() - at) as u64 {
             return Err(too_long());
         }
+        let run = more as usize + 1;
         let state = S::narrow(state).ok_or_else(|| too_wide(state))?;
         states[at] = state;
         if run > 1 {

@@ -95,7 +95,7 @@ impl Quantizer {
     }
 
     /// How many scales go with so many elements; `None` where that depends on the states.
-    pub(super) fn scales(&self, elements: usize) -> Option<usize> {
+    fn scales(&self, elements: usize) -> Option<usize> {
         let buckets = |bucket: usize| elements.div_ceil(bucket.max(1));
         match self {
             Self::Qsgd(Qsgd { bucket, .. })
@@ -105,6 +105,11 @@ impl Quantizer {
             Self::Sign(sign) => Some(buckets(sign.bucket).saturating_mul(sign.per_bucket())),
             Self::Sparsify(_) => None,
         }
+    }
+
+    /// Whether so many scales may go with so many elements.
+    pub(super) fn takes(&self, scales: usize, elements: usize) -> bool {
+        self.scales(elements).map_or(scales <= elements, |due| scales == due)
     }
 
     /// Quantizes a gradient. `seed` decides where stochastic rounding goes; quantizers without it do
