@@ -590,3 +590,20 @@ fn what_no_sample_saw_comes_back() {
         }
     }
 }
+
+/// Of bytes a sample shows too little to make a book from.
+#[test]
+fn books_of_bytes_are_made_from_all_of_them() {
+    let mut random = Random(11);
+    let bytes: Vec<u8> =
+        (0..1 << 17).map(|_| (random.next() & random.next() & 0xff) as u8).collect();
+    for level in [Level::Fast, Level::Max] {
+        let sizes = [Choice::Sample, Choice::Cheapest].map(|choice| {
+            let options = EncodeOptions { level, choice, ..EncodeOptions::default() };
+            let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
+            encoder.encode_to_vec(ElementType::U8, &bytes).unwrap().len()
+        });
+        assert!(sizes[1] < bytes.len() * 9 / 10, "{sizes:?}: nothing to lose");
+        assert_eq!(sizes[0], sizes[1], "{level:?}");
+    }
+}

@@ -197,6 +197,11 @@ impl BlockEncoder {
         flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
+        // The few symbols of exponents are known by a sample that is large enough, bytes are not.
+        let makes = method.level == Level::Max && scheme.planes[0].centred;
+        if !makes && plans.iter().flatten().any(Plan::embeds) {
+            return Ok(None);
+        }
         if let Some(coded) = self.one_pass(set, scheme, plans).filter(|_| !promising) {
             let unit_bytes = method.element.unit_bytes();
             let written =
@@ -210,7 +215,6 @@ impl BlockEncoder {
             }
             return written;
         }
-        // A sample is enough for the few symbols of exponents, not for those of other planes.
         let exponents = plans[0].filter(|plan| scheme.planes[0].centred && plan.is_coded());
         let zeros = !self.nonzero.is_empty();
         if !promising || exponents.is_none() || zeros {
@@ -236,10 +240,11 @@ impl BlockEncoder {
             let Some(scheme) = method.element.scheme(*layout) else {
                 continue;
             };
+            // Whether it fits or not, the planes left are its own.
+            last = Some(index);
             let Some(planned) = self.plans_of(set, method, scheme, evidence, all, None) else {
                 continue;
             };
-            last = Some(index);
             let cost = 1 + planned.plans.iter().flatten().map(Plan::stored).sum::<usize>();
             if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
                 best = Some((cost, index, planned));
