@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use huffwire::codebook::CodeLimit;
-use huffwire::{Choice, CodebookSet, ElementType, EncodeOptions, Level, Platform, SymbolRule};
+use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
 
 pub(crate) use quantize::{DequantizeArgs, QuantizeArgs, ValueType};
 
@@ -115,7 +115,7 @@ pub(crate) struct RawArgs {
     /// Take the input as a raw file of elements of this type: bf16, f16, f32, f64, e4m3, e5m2, i8,
     /// u8, int64, ...
     #[arg(long, value_name = "TYPE")]
-    pub(crate) dtype: Option<Dtype>,
+    pub(crate) dtype: Option<NamedDtype>,
     /// Shape of a raw file [default: one dimension].
     #[arg(long, value_name = "D,D,...", value_delimiter = ',', requires = "dtype")]
     pub(crate) shape: Option<Vec<u64>>,
@@ -476,9 +476,9 @@ pub(crate) enum Symbols {
 impl From<Symbols> for SymbolRule {
     fn from(symbols: Symbols) -> Self {
         match symbols {
-            Symbols::Exponent => Self::Exponent,
+            Symbols::Exponent => Self::Auto,
             Symbols::Bytes => Self::Bytes,
-            Symbols::Planes => Self::Planes,
+            Symbols::Planes => Self::BytePlanes,
         }
     }
 }
@@ -544,8 +544,8 @@ pub(crate) enum Codes {
 impl Codes {
     pub(crate) const fn limit(self) -> Option<CodeLimit> {
         match self {
-            Self::Short => Some(CodeLimit::Short),
-            Self::Long => Some(CodeLimit::Long),
+            Self::Short => Some(CodeLimit::Bits8),
+            Self::Long => Some(CodeLimit::Bits12),
             Self::Auto => None,
         }
     }
@@ -558,13 +558,13 @@ pub(crate) fn name(value: impl ValueEnum) -> String {
 
 /// An element type with the name that the user knows it by.
 #[derive(Debug, Clone)]
-pub(crate) struct Dtype {
+pub(crate) struct NamedDtype {
     pub(crate) name: String,
-    pub(crate) element: ElementType,
+    pub(crate) element: Dtype,
 }
 
-impl FromStr for Dtype {
-    type Err = huffwire::UnknownElementType;
+impl FromStr for NamedDtype {
+    type Err = huffwire::UnknownDtype;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Ok(Self { name: name.to_owned(), element: name.parse()? })

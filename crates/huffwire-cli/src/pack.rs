@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use huffwire::BlockInfo;
 use huffwire::calibrate::{Ideal, Profile};
-use huffwire::file::{Directory, Item, Writer};
-use huffwire::format::BlockInfo;
+use huffwire::file::{Directory, Writer};
 use huffwire::{CodebookSet, Decoder, EncodeOptions, Encoder};
 
 use crate::input::{Original, Piece};
@@ -168,7 +168,7 @@ fn jobs(originals: &[Original], block_log2: u8) -> impl Iterator<Item = Job<'_>>
         .iter()
         .flat_map(|original| original.pieces.iter().map(move |piece| (original, piece)));
     pieces.enumerate().flat_map(move |(index, (original, piece))| {
-        let size = Item::block_bytes(piece.element, block_log2);
+        let size = huffwire::block::block_bytes(piece.element, block_log2);
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
@@ -210,7 +210,7 @@ impl<'a> Announcer<'a> {
 mod tests {
     use super::*;
     use crate::input_file::InputFile;
-    use huffwire::{ElementType, SymbolRule};
+    use huffwire::{Dtype, SymbolRule};
 
     /// Thousands of tensors leave behind what is reported of them, and no histogram.
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         let piece = |n: u64| Piece {
             tensor: None,
-            element: ElementType::Bf16,
+            element: Dtype::Bf16,
             range: 65536 * n..65536 * (n + 1),
         };
         let original = Original {
@@ -227,7 +227,7 @@ mod tests {
             file: InputFile::open(&path).unwrap(),
             pieces: (0..TENSORS).map(piece).collect(),
         };
-        let mut profile = Profile::new(ElementType::Bf16, SymbolRule::Exponent);
+        let mut profile = Profile::new(Dtype::Bf16, SymbolRule::Auto);
         profile.add(&[0; 2048]).unwrap();
         let mut analyses = Analyses::default();
         let mut blocks = 0;

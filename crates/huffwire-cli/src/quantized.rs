@@ -76,7 +76,7 @@ impl QuantizedFile {
         let bytes = self.file.read_unproven(entry.range.clone())?;
         let context = || self.describe(entry);
         let header = message::Header::read(&bytes).with_context(context)?;
-        let dtype = header.element.name();
+        let dtype = header.dtype.name();
         if header.shape != entry.shape || !entry.dtype.eq_ignore_ascii_case(dtype) {
             bail!("{}: it is not what the file's directory says it is", context());
         }

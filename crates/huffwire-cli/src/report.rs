@@ -56,7 +56,7 @@ pub(crate) fn percent(value: f64) -> String {
 
 /// The saving in percent when `coded` bytes stand for `raw`.
 pub(crate) fn saving(raw: u64, coded: u64) -> f64 {
-    huffwire::pmf::saving_percent(raw as f64, coded as f64)
+    huffwire::stats::saving_percent(raw as f64, coded as f64)
 }
 
 /// Dimensions: `[2, 3]`.

@@ -67,7 +67,7 @@ fn decode_block(
     container.file.read_exact_at(&mut slot.coded, block.offset)?;
     slot.raw.resize(block.raw_bytes, 0);
     let checksums = container.directory.checksums;
-    let result = decoder.decode_block(item.element, checksums, &slot.coded, &mut slot.raw);
+    let result = decoder.decode_block(item.dtype, checksums, &slot.coded, &mut slot.raw);
     result.with_context(|| {
         let what = Container::describe(item);
         format!("{}: {what}: block {index} at offset {}", container.file.label(), block.offset)

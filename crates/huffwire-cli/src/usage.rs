@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use huffwire::CodebookSet;
-use huffwire::format::{BlockInfo, PlaneInfo};
+use huffwire::{BlockInfo, PlaneInfo};
 
 /// What stands in for a codebook, by how many planes of how many blocks.
 #[derive(Debug, Clone, Default)]

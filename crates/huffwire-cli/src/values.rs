@@ -1,19 +1,19 @@
 //! Floating-point values of 16 and 32 bits, in both directions.
 
 use anyhow::{Result, bail};
-use huffwire::ElementType;
+use huffwire::Dtype;
 
 /// Whether values of this type have an exact f32.
-pub(crate) const fn is_float(element: ElementType) -> bool {
-    matches!(element, ElementType::F32 | ElementType::Bf16 | ElementType::F16)
+pub(crate) const fn is_float(element: Dtype) -> bool {
+    matches!(element, Dtype::F32 | Dtype::Bf16 | Dtype::F16)
 }
 
 /// The values of little-endian elements of a type of which [`is_float`] is true. Exact.
-pub(crate) fn read(element: ElementType, bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn read(element: Dtype, bytes: &[u8]) -> Vec<f32> {
     let words = || bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
     match element {
-        ElementType::Bf16 => words().map(|word| f32::from_bits(u32::from(word) << 16)).collect(),
-        ElementType::F16 => words().map(from_f16).collect(),
+        Dtype::Bf16 => words().map(|word| f32::from_bits(u32::from(word) << 16)).collect(),
+        Dtype::F16 => words().map(from_f16).collect(),
         _ => bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
     }
 }
@@ -21,12 +21,12 @@ pub(crate) fn read(element: ElementType, bytes: &[u8]) -> Vec<f32> {
 /// Appends values as little-endian elements, rounded to nearest, ties to even.
 ///
 /// An error for a value that is finite and has no finite element near it.
-pub(crate) fn write(element: ElementType, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn write(element: Dtype, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
     out.reserve(values.len().saturating_mul(element.unit_bytes()));
     for (index, &value) in values.iter().enumerate() {
         let word = match element {
-            ElementType::Bf16 => to_bf16(value),
-            ElementType::F16 => to_f16(value),
+            Dtype::Bf16 => to_bf16(value),
+            Dtype::F16 => to_f16(value),
             _ => {
                 out.extend_from_slice(&value.to_le_bytes());
                 continue;
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_value_of_16_bits_comes_back() {
-        for element in [ElementType::Bf16, ElementType::F16] {
+        for element in [Dtype::Bf16, Dtype::F16] {
             for word in 0..=u16::MAX {
                 let value = read(element, &word.to_le_bytes())[0];
                 let mut bytes = Vec::new();
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_lies_between_is_rounded_to_the_nearest() {
-        for element in [ElementType::Bf16, ElementType::F16] {
+        for element in [Dtype::Bf16, Dtype::F16] {
             for word in [0u16, 1, 2, 0x3ff, 0x400, 0x3c00, 0x3c01, 0x7bfe] {
                 let of = |word: u16| read(element, &word.to_le_bytes())[0];
                 let to = |value: f32| {

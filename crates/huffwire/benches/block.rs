@@ -7,7 +7,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use huffwire::{Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule};
+use huffwire::{Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule};
 
 fn main() {
     divan::main();
@@ -17,16 +17,16 @@ const BLOCK: usize = 128 << 10;
 
 /// What is coded: element type, symbol rule, level, percent of exact zeros.
 #[derive(Debug)]
-struct Case(ElementType, SymbolRule, Level, u64);
+struct Case(Dtype, SymbolRule, Level, u64);
 
 const CASES: &[Case] = &[
-    Case(ElementType::Bf16, SymbolRule::Exponent, Level::Fast, 0),
-    Case(ElementType::Bf16, SymbolRule::Exponent, Level::Fast, 50),
-    Case(ElementType::Bf16, SymbolRule::Exponent, Level::Fast, 90),
-    Case(ElementType::Bf16, SymbolRule::Exponent, Level::Max, 0),
-    Case(ElementType::Bf16, SymbolRule::Planes, Level::Fast, 0),
-    Case(ElementType::F32, SymbolRule::Exponent, Level::Fast, 0),
-    Case(ElementType::E4m3, SymbolRule::Exponent, Level::Fast, 0),
+    Case(Dtype::Bf16, SymbolRule::Auto, Level::Fast, 0),
+    Case(Dtype::Bf16, SymbolRule::Auto, Level::Fast, 50),
+    Case(Dtype::Bf16, SymbolRule::Auto, Level::Fast, 90),
+    Case(Dtype::Bf16, SymbolRule::Auto, Level::Max, 0),
+    Case(Dtype::Bf16, SymbolRule::BytePlanes, Level::Fast, 0),
+    Case(Dtype::F32, SymbolRule::Auto, Level::Fast, 0),
+    Case(Dtype::E4m3, SymbolRule::Auto, Level::Fast, 0),
 ];
 
 fn uniform(state: &mut u64) -> f64 {
@@ -50,8 +50,8 @@ fn block(case: &Case) -> Vec<u8> {
         }
     }
     match case.0 {
-        ElementType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ElementType::E4m3 => values
+        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::E4m3 => values
             .iter()
             .map(|v| {
                 // Sign, then exponent and mantissa rebiased, the way a scaled conversion would.

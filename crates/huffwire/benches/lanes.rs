@@ -6,9 +6,9 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use huffwire::codebook::build::{Effort, plain};
+use huffwire::codebook::fit::{Effort, plain};
 use huffwire::codebook::{CodeLimit, Codebook};
-use huffwire::pmf::Pmf;
+use huffwire::stats::Pmf;
 use huffwire::{CodebookSet, Platform, lanes};
 
 fn main() {
@@ -33,7 +33,7 @@ fn platform(name: &str) -> Platform {
 /// The book of long codes for 256 symbols of these weights.
 fn long(weight: impl Fn(i32) -> f64) -> Codebook {
     let pmf = Pmf::from_weights(&(0..256).map(weight).collect::<Vec<_>>()).expect("weights");
-    let built = plain(&pmf, 8, CodeLimit::Long, Effort::Quick).expect("a long code fits");
+    let built = plain(&pmf, 8, CodeLimit::Bits12, Effort::Quick).expect("a long code fits");
     Codebook::new(built.lengths)
 }
 
@@ -49,7 +49,7 @@ fn book(kind: &str) -> Codebook {
     let fits = |book: &&Codebook| match kind {
         "narrow" => book.lengths().is_narrow(),
         // Codes of over 6 bits below the top quarter: no shortcut.
-        "wide" => book.limit() == CodeLimit::Short && book.decode_table()[0xbf] >> 8 > 1 << 6,
+        "wide" => book.limit() == CodeLimit::Bits8 && book.decode_table()[0xbf] >> 8 > 1 << 6,
         _ => false,
     };
     set.books().iter().find(fits).expect("the built-in set has all kinds").clone()

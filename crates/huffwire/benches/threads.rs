@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use huffwire::{Decoder, ElementType, Encoder, Threads};
+use huffwire::{Decoder, Dtype, Encoder, Threads};
 
 fn main() {
     divan::main();
 }
 
-const ELEMENT: ElementType = ElementType::Bf16;
+const ELEMENT: Dtype = Dtype::Bf16;
 const MIB: usize = 1 << 20;
 
 /// Bytes of elements, and threads.

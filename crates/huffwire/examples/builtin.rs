@@ -14,9 +14,9 @@
 //! parameters, expressed as the distance from the largest value of the type to the standard
 //! deviation.
 
-use huffwire::codebook::build::{self, Effort};
+use huffwire::codebook::fit::{self, Effort};
 use huffwire::codebook::{Alphabet, CodeLimit};
-use huffwire::pmf::Pmf;
+use huffwire::stats::Pmf;
 
 /// Steps of the numerical integration per octave.
 const FINE: usize = 64;
@@ -106,7 +106,7 @@ fn exponents() -> Result<(), huffwire::Error> {
                 let Some(pmf) = exponent_pmf(&density, phase, zeros) else {
                     continue;
                 };
-                let built = build::centred(&pmf, CodeLimit::Short, Effort::Exhaustive)?;
+                let built = fit::centred(&pmf, CodeLimit::Bits8, Effort::Exhaustive)?;
                 entry(&format!("tau {tau}, phase {phase}, zeros {zeros}"), &built);
             }
         }
@@ -143,7 +143,7 @@ fn scales() -> Result<(), huffwire::Error> {
             let Some(pmf) = Pmf::from_weights(&weights) else {
                 continue;
             };
-            let built = build::centred(&pmf, CodeLimit::Short, Effort::Exhaustive)?;
+            let built = fit::centred(&pmf, CodeLimit::Bits8, Effort::Exhaustive)?;
             entry(&format!("tau {tau}, phase {phase}"), &built);
         }
     }
@@ -218,7 +218,7 @@ fn magnitudes(name: &str, about: &str, format: Small) -> Result<(), huffwire::Er
             continue;
         };
         let pmf = pmf.smoothed(0.002);
-        let built = build::plain(&pmf, width as u8, CodeLimit::Short, Effort::Exhaustive)?;
+        let built = fit::plain(&pmf, width as u8, CodeLimit::Bits8, Effort::Exhaustive)?;
         entry(&format!("headroom {headroom}, tau {tau}"), &built);
     }
     close();
@@ -236,7 +236,7 @@ fn pairs_of_e2m1() -> Result<(), huffwire::Error> {
             continue;
         };
         let pmf = pmf.smoothed(0.002);
-        let built = build::plain(&pmf, 8, CodeLimit::Short, Effort::Exhaustive)?;
+        let built = fit::plain(&pmf, 8, CodeLimit::Bits8, Effort::Exhaustive)?;
         entry(&format!("headroom {headroom}"), &built);
     }
     close();
@@ -259,7 +259,7 @@ fn integers() -> Result<(), huffwire::Error> {
             continue;
         };
         let pmf = pmf.smoothed(0.002);
-        let built = build::plain(&pmf, 8, CodeLimit::Long, Effort::Exhaustive)?;
+        let built = fit::plain(&pmf, 8, CodeLimit::Bits12, Effort::Exhaustive)?;
         entry(&format!("headroom {headroom}, tau {tau}"), &built);
     }
     close();
@@ -274,7 +274,7 @@ fn close() {
     println!("];");
 }
 
-fn entry(about: &str, built: &build::Built) {
+fn entry(about: &str, built: &fit::Fitted) {
     let direct = built.lengths.direct_lengths();
     let first = direct.iter().position(|&l| l > 0).unwrap_or(0);
     let last = direct.iter().rposition(|&l| l > 0).unwrap_or(0);

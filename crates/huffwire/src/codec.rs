@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
-use crate::choose::{Choice, Level};
-use crate::codebook::CodebookSet;
-use crate::element::ElementType;
+use crate::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
-use crate::format::checksum::crc32c;
-use crate::format::message;
-use crate::format::runs::EncodeScratch;
 use crate::lanes::Flow;
+use crate::message;
+use crate::message::batches::EncodeScratch;
+use crate::parallel::{Threads, Workers};
+use crate::plan::{Choice, Level};
 use crate::planes::SymbolRule;
 use crate::platform::Platform;
-use crate::threads::{Team, Threads};
+use crate::set::CodebookSet;
+use crate::wire::crc32c;
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
 /// NaNs. In integers and the 4- and 6-bit floats only the error tells.
@@ -57,11 +57,11 @@ impl Default for EncodeOptions {
 /// Turns tensors into messages and blocks with the books of a set.
 ///
 /// ```
-/// use huffwire::{Decoder, ElementType, Encoder};
+/// use huffwire::{Decoder, Dtype, Encoder};
 ///
 /// let tensor: Vec<u8> = (0..4096u32).flat_map(|i| ((i as f32).sin()).to_le_bytes()).collect();
 /// let mut encoder = Encoder::builtin();
-/// let message = encoder.encode_to_vec(ElementType::F32, &tensor)?;
+/// let message = encoder.encode_to_vec(Dtype::F32, &tensor)?;
 /// assert!(message.len() < tensor.len());
 ///
 /// let mut restored = vec![0; tensor.len()];
@@ -111,7 +111,7 @@ impl Encoder {
     /// The same encoder on a platform other than [`Platform::detect`]'s. The messages are the same.
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
-        self.scratch.team.set_platform(platform);
+        self.scratch.workers.set_platform(platform);
         self
     }
 
@@ -124,7 +124,7 @@ impl Encoder {
 
     /// Changes which threads the next messages are encoded on.
     pub fn set_threads(&mut self, threads: Threads) {
-        self.scratch.team.set_threads(threads);
+        self.scratch.workers.set_threads(threads);
     }
 
     /// The set in use.
@@ -151,8 +151,8 @@ impl Encoder {
 
     /// The size of the buffer that [`Encoder::encode`] wants for `units` units, whatever their values.
     #[must_use]
-    pub const fn capacity(&self, element: ElementType, units: usize) -> usize {
-        message::capacity(element, units, self.options.block_log2)
+    pub const fn capacity(&self, dtype: Dtype, units: usize) -> usize {
+        message::capacity(dtype, units, self.options.block_log2)
     }
 
     /// Encodes `bytes`, whole units of `element`, as one message into `out`; returns its length, at
@@ -161,18 +161,18 @@ impl Encoder {
     /// # Errors
     /// [`Error::PartialElement`], [`Error::TooLarge`] (over 2³² - 1 units), or
     /// [`Error::OutputTooSmall`] when `out` is shorter than [`Encoder::capacity`].
-    pub fn encode(&mut self, element: ElementType, bytes: &[u8], out: &mut [u8]) -> Result<usize> {
-        message::encode(self, element, bytes, out)
+    pub fn encode(&mut self, dtype: Dtype, bytes: &[u8], out: &mut [u8]) -> Result<usize> {
+        message::encode(self, dtype, bytes, out)
     }
 
     /// Encodes `bytes` as one message in a vector of its own.
     ///
     /// # Errors
     /// As [`Encoder::encode`].
-    pub fn encode_to_vec(&mut self, element: ElementType, bytes: &[u8]) -> Result<Vec<u8>> {
-        let units = bytes.len() / element.unit_bytes();
-        let mut out = vec![0; self.capacity(element, units)];
-        let length = self.encode(element, bytes, &mut out)?;
+    pub fn encode_to_vec(&mut self, dtype: Dtype, bytes: &[u8]) -> Result<Vec<u8>> {
+        let units = bytes.len() / dtype.unit_bytes();
+        let mut out = vec![0; self.capacity(dtype, units)];
+        let length = self.encode(dtype, bytes, &mut out)?;
         out.truncate(length);
         Ok(out)
     }
@@ -184,14 +184,9 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::PartialElement`], or [`Error::TooLarge`] for more than a block may hold.
-    pub fn encode_block(
-        &mut self,
-        element: ElementType,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<usize> {
-        if !bytes.len().is_multiple_of(element.unit_bytes()) {
-            return Err(Error::PartialElement { element, bytes: bytes.len() });
+    pub fn encode_block(&mut self, dtype: Dtype, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize> {
+        if !bytes.len().is_multiple_of(dtype.unit_bytes()) {
+            return Err(Error::PartialElement { dtype, bytes: bytes.len() });
         }
         let limit = 1u64 << self.options.block_log2;
         if bytes.len() as u64 > limit {
@@ -199,19 +194,20 @@ impl Encoder {
         }
         let start = out.len();
         out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
-        let (encoding, scratch) = self.encoding(element);
-        let length = encoding.encode(scratch.team.own(), bytes, Flow::Cached, &mut out[start..])?;
+        let (encoding, scratch) = self.encoding(dtype);
+        let length =
+            encoding.encode(scratch.workers.own(), bytes, Flow::Cached, &mut out[start..])?;
         out.truncate(start + length);
         Ok(length)
     }
 
     /// What all threads share while they encode, and what each of them works with.
-    pub(crate) fn encoding(&mut self, element: ElementType) -> (Encoding<'_>, &mut EncodeScratch) {
+    pub(crate) fn encoding(&mut self, dtype: Dtype) -> (Encoding<'_>, &mut EncodeScratch) {
         let EncodeOptions { rule, level, choice, checksums, .. } = self.options;
-        let known = self.methods.iter().position(|method| method.element() == element);
+        let known = self.methods.iter().position(|method| method.dtype() == dtype);
         let index = known.unwrap_or_else(|| {
             let tensor = &self.tensor;
-            self.methods.push(Method::new(&self.set, element, tensor, rule, level, choice));
+            self.methods.push(Method::new(&self.set, dtype, tensor, rule, level, choice));
             self.methods.len() - 1
         });
         (
@@ -275,23 +271,18 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// The longest that [`Encoder::encode_block`] can return for so many bytes.
-pub(crate) const fn block_bound(bytes: usize, checksums: bool) -> usize {
-    block::bound(bytes) + if checksums { CHECKSUM_BYTES } else { 0 }
-}
-
 /// Turns messages and blocks back into tensors.
 #[derive(Debug)]
 pub struct Decoder {
     set: Arc<CodebookSet>,
-    team: Team<BlockDecoder>,
+    workers: Workers<BlockDecoder>,
 }
 
 impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self { set, team: Team::new(BlockDecoder::new, Platform::detect()) }
+        Self { set, workers: Workers::new(BlockDecoder::new, Platform::detect()) }
     }
 
     /// A decoder that holds the built-in books.
@@ -303,7 +294,7 @@ impl Decoder {
     /// The same decoder on a platform other than [`Platform::detect`]'s.
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
-        self.team.set_platform(platform);
+        self.workers.set_platform(platform);
         self
     }
 
@@ -316,7 +307,7 @@ impl Decoder {
 
     /// Changes which threads the next messages are decoded on.
     pub fn set_threads(&mut self, threads: Threads) {
-        self.team.set_threads(threads);
+        self.workers.set_threads(threads);
     }
 
     /// The set in use.
@@ -360,13 +351,13 @@ impl Decoder {
     /// A typed error for everything that is not such a block.
     pub fn decode_block(
         &mut self,
-        element: ElementType,
+        dtype: Dtype,
         checksums: bool,
         block: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let (decoding, team) = self.decoding(element, checksums);
-        let result = decoding.decode(team.own(), block, out);
+        let (decoding, workers) = self.decoding(dtype, checksums);
+        let result = decoding.decode(workers.own(), block, out);
         if result.is_err() {
             out.fill(POISON);
         }
@@ -381,22 +372,22 @@ impl Decoder {
     /// A typed error when the block's header cannot be read.
     pub fn inspect_block(
         &self,
-        element: ElementType,
+        dtype: Dtype,
         checksums: bool,
         block: &[u8],
         bytes: usize,
     ) -> Result<BlockInfo> {
         let body = if checksums { split_checksum(block)?.1 } else { block };
-        BlockInfo::read(&self.set, element, body, bytes)
+        BlockInfo::read(&self.set, dtype, body, bytes)
     }
 
     /// What all threads share while they decode, and what each of them works with.
     pub(crate) fn decoding(
         &mut self,
-        element: ElementType,
+        dtype: Dtype,
         checksums: bool,
-    ) -> (Decoding<'_>, &mut Team<BlockDecoder>) {
-        (Decoding { set: &self.set, element, checksums, large: false }, &mut self.team)
+    ) -> (Decoding<'_>, &mut Workers<BlockDecoder>) {
+        (Decoding { set: &self.set, dtype, checksums, large: false }, &mut self.workers)
     }
 
     pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
@@ -413,7 +404,7 @@ impl Decoder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoding<'a> {
     set: &'a CodebookSet,
-    element: ElementType,
+    dtype: Dtype,
     checksums: bool,
     /// Whether the tensor is larger than caches are.
     large: bool,
@@ -433,16 +424,16 @@ impl Decoding<'_> {
         block: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let element = self.element;
-        if !out.len().is_multiple_of(element.unit_bytes()) {
-            return Err(Error::PartialElement { element, bytes: out.len() });
+        let dtype = self.dtype;
+        if !out.len().is_multiple_of(dtype.unit_bytes()) {
+            return Err(Error::PartialElement { dtype, bytes: out.len() });
         }
         let limit = 1u64 << block::BLOCK_LOG2.end();
         if out.len() as u64 > limit {
             return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
         }
         let block = verified(self.checksums, block)?;
-        decoder.decode(self.set, element, block, self.flow(&[]), out)
+        decoder.decode(self.set, dtype, block, self.flow(&[]), out)
     }
 
     /// How to go about a block whose decoder may fetch `ahead`. Without checksums the processor sees by itself what
@@ -469,7 +460,7 @@ impl Decoding<'_> {
         let second = verified(self.checksums, second);
         let Ok(second) = second else {
             let [out, _] = outs;
-            let decoded = decoder.decode(self.set, self.element, first, self.flow(&[]), out);
+            let decoded = decoder.decode(self.set, self.dtype, first, self.flow(&[]), out);
             decoded.map_err(|error| error.in_block(index))?;
             return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
         };
@@ -478,7 +469,7 @@ impl Decoding<'_> {
         let ahead_second = &ahead_second[..second.len().min(ahead_second.len())];
         let flows = [self.flow(ahead_first), self.flow(ahead_second)];
         let blocks = [first, second];
-        let decoded = decoder.decode_two(self.set, self.element, blocks, flows, outs);
+        let decoded = decoder.decode_two(self.set, self.dtype, blocks, flows, outs);
         decoded.map_err(|(which, error)| error.in_block(index + which as u64))
     }
 }
@@ -507,19 +498,19 @@ fn split_checksum(block: &[u8]) -> Result<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::PlaneInfo;
+    use crate::block::PlaneInfo;
 
     fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneInfo> {
         let options = EncodeOptions { choice, ..EncodeOptions::default() };
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let mut block = Vec::new();
-        encoder.encode_block(ElementType::Bf16, tensor, &mut block).unwrap();
+        encoder.encode_block(Dtype::Bf16, tensor, &mut block).unwrap();
         let mut restored = vec![0; tensor.len()];
         let mut decoder = Decoder::builtin();
-        decoder.decode_block(ElementType::Bf16, true, &block, &mut restored).unwrap();
+        decoder.decode_block(Dtype::Bf16, true, &block, &mut restored).unwrap();
         assert!(restored == tensor);
         let start = &block[..block.len().min(INSPECT_BYTES)];
-        decoder.inspect_block(ElementType::Bf16, true, start, tensor.len()).unwrap().planes
+        decoder.inspect_block(Dtype::Bf16, true, start, tensor.len()).unwrap().planes
     }
 
     #[test]

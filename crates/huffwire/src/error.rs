@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::codebook::SetId;
-use crate::element::ElementType;
+use crate::dtype::Dtype;
+use crate::ids::SetId;
 
 /// Shorthand for a result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,10 +106,10 @@ pub enum Error {
         available: usize,
     },
     /// The input is no whole number of elements.
-    #[error("{bytes} bytes are no whole number of {element} elements of {} bytes", element.unit_bytes())]
+    #[error("{bytes} bytes are no whole number of {dtype} elements of {} bytes", dtype.unit_bytes())]
     PartialElement {
         /// The element type the caller gave.
-        element: ElementType,
+        dtype: Dtype,
         /// The length of the input in bytes.
         bytes: usize,
     },

@@ -13,25 +13,25 @@
 //! no book for a plane (integers, say), or at [`Level::Max`], a block carries a book made for it.
 //!
 //! ```
-//! use huffwire::{Decoder, ElementType, Encoder};
+//! use huffwire::{Decoder, Dtype, Encoder};
 //!
 //! // A tensor in bf16, as bytes.
 //! let tensor: Vec<u8> = (1..10_000u32)
 //!     .flat_map(|i| (((i as f32).sqrt().sin() * 0.02).to_bits() >> 16).to_le_bytes()[..2].to_vec())
 //!     .collect();
 //!
-//! let message = Encoder::builtin().encode_to_vec(ElementType::Bf16, &tensor)?;
+//! let message = Encoder::builtin().encode_to_vec(Dtype::Bf16, &tensor)?;
 //! assert!(message.len() < tensor.len() * 3 / 4);
 //!
 //! let (header, restored) = Decoder::builtin().decode_to_vec(&message)?;
-//! assert_eq!(header.element, ElementType::Bf16);
+//! assert_eq!(header.dtype, Dtype::Bf16);
 //! assert_eq!(restored, tensor);
 //! # Ok::<(), huffwire::Error>(())
 //! ```
 //!
 //! # The way through the crate
 //!
-//! tensor → [`ElementType`] → symbol [`planes`] → [`codebook`] → [`lanes`] → block → [`message`] or
+//! tensor → [`Dtype`] → symbol [`planes`] → [`codebook`] → [`lanes`] → block → [`message`] or
 //! [`mod@file`].
 //!
 //! * [`Encoder`] and [`Decoder`] are what most callers need. Both can be reused, and then allocate
@@ -54,34 +54,42 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #![deny(unsafe_code)]
 
+pub mod block;
 mod bytes;
 pub mod calibrate;
-pub mod choose;
 pub mod codebook;
 mod codec;
 mod deal;
-mod element;
+mod dtype;
 mod error;
-pub mod format;
+pub mod file;
 #[cfg(feature = "gradient")]
 pub mod gradient;
+pub mod huffman;
+mod ids;
 pub mod lanes;
+pub mod message;
+mod parallel;
+pub mod plan;
 pub mod planes;
 mod platform;
-pub mod pmf;
-mod threads;
+mod set;
+pub mod stats;
+mod wire;
 
-pub use choose::{Choice, Level};
-pub use codebook::{Codebook, CodebookId, CodebookSet, SetId};
+pub use block::{BlockInfo, PlaneInfo};
+pub use codebook::Codebook;
 pub use codec::{Decoder, EncodeOptions, Encoder, INSPECT_BYTES, POISON};
-pub use element::{ElementType, UnknownElementType};
+pub use dtype::{Dtype, UnknownDtype};
 pub use error::{Error, Result};
-pub use format::{file, message};
+pub use ids::{CodebookId, SetId};
+pub use parallel::Threads;
+pub use plan::{Choice, Level};
 pub use planes::{Layout, SymbolRule};
 pub use platform::Platform;
 #[cfg(target_arch = "x86_64")]
 pub use platform::{Avx2, Avx512};
-pub use threads::Threads;
+pub use set::{Binding, CodebookSet, SetBuilder};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

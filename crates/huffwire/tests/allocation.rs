@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use forge::{crc32c, mend_message, small_set};
 use huffwire::file::{self, Directory, Writer};
-use huffwire::{CodebookSet, Decoder, ElementType, EncodeOptions, Encoder};
+use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder};
 
 /// What reading may cost at most, whatever the input says.
 const LIMIT: usize = 3 << 20;
@@ -89,13 +89,13 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-fn forged_message(element: ElementType, units: u32, block_log2: u8, body: &[u8]) -> Vec<u8> {
+fn forged_message(dtype: Dtype, units: u32, block_log2: u8, body: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder::new(
         CodebookSet::builtin(),
         EncodeOptions { checksums: false, block_log2, ..EncodeOptions::default() },
     )
     .unwrap();
-    let mut message = encoder.encode_to_vec(element, &[]).unwrap();
+    let mut message = encoder.encode_to_vec(dtype, &[]).unwrap();
     message[8..12].copy_from_slice(&units.to_le_bytes());
     message.extend_from_slice(body);
     mend_message(&mut message);
@@ -111,11 +111,11 @@ fn the_counter_counts() {
 
 #[test]
 fn a_message_that_claims_gigabytes_costs_nothing() {
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         for units in [1 << 20, u32::MAX / 3, u32::MAX - 1, u32::MAX] {
             for block_log2 in [10, 20] {
                 for body in [&[][..], &[0; 40], &[255; 40]] {
-                    let message = forged_message(element, units, block_log2, body);
+                    let message = forged_message(dtype, units, block_log2, body);
                     refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
                 }
             }
@@ -127,7 +127,7 @@ fn a_message_that_claims_gigabytes_costs_nothing() {
 fn a_message_of_empty_blocks_costs_nothing() {
     let blocks = 64;
     let body = vec![0; 4 * blocks];
-    let message = forged_message(ElementType::U8, (blocks << 20) as u32, 20, &body);
+    let message = forged_message(Dtype::U8, (blocks << 20) as u32, 20, &body);
     refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
 }
 
@@ -138,10 +138,10 @@ fn a_block_that_claims_gigabytes_costs_nothing_beyond_its_own_size() {
         for layout in 1..=5 {
             let mut block = vec![layout, book, 0];
             block.extend_from_slice(&[0xff; 60]);
-            for element in ElementType::all() {
+            for dtype in Dtype::all() {
                 let mut out = [0; 1000 * 24];
                 let mut decoder = Decoder::builtin();
-                refused_cheaply(|| decoder.decode_block(element, false, &block, &mut out));
+                refused_cheaply(|| decoder.decode_block(dtype, false, &block, &mut out));
             }
         }
     }
@@ -153,7 +153,7 @@ fn a_directory_that_claims_gigabytes_costs_nothing() {
     let start = [vec![20], CodebookSet::builtin().id().0.to_vec()].concat();
     for lie in [1 << 32, i64::MAX as u64, u64::MAX] {
         let lie = varint(lie);
-        let item = [&[0, 1, 1, b'x', 1, 0, ElementType::U8.number()], &lie[..]].concat();
+        let item = [&[0, 1, 1, b'x', 1, 0, Dtype::U8.number()], &lie[..]].concat();
         for rest in [
             lie.clone(),                                       // The embedded set.
             [&[0], &lie[..]].concat(),                         // Sources.
@@ -190,38 +190,31 @@ fn a_codebook_set_that_claims_gigabytes_costs_nothing() {
 fn decoding_again_and_again_holds_no_more_than_once() {
     let tensor: Vec<u8> = (0..1 << 20).map(|i: u32| (i.wrapping_mul(i) >> 7) as u8).collect();
     let mut encoder = Encoder::builtin();
-    let message = encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let message = encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     let mut out = vec![0; tensor.len()];
     let mut decoder = Decoder::builtin();
     decoder.decode(&message, &mut out).unwrap();
     let (_, peak) = peak_of(|| decoder.decode(&message, &mut out).unwrap());
     assert_eq!(peak, 0, "a second message of the same kind allocates");
-    let mut coded = vec![0; huffwire::message::capacity(ElementType::Bf16, out.len() / 2, 17)];
-    encoder.encode(ElementType::Bf16, &tensor, &mut coded).unwrap();
-    let (_, peak) = peak_of(|| encoder.encode(ElementType::Bf16, &tensor, &mut coded).unwrap());
+    let mut coded = vec![0; huffwire::message::capacity(Dtype::Bf16, out.len() / 2, 17)];
+    encoder.encode(Dtype::Bf16, &tensor, &mut coded).unwrap();
+    let (_, peak) = peak_of(|| encoder.encode(Dtype::Bf16, &tensor, &mut coded).unwrap());
     assert_eq!(peak, 0, "a second message of the same kind allocates");
 }
 
 #[test]
 fn element_types_may_alternate_without_allocating() {
-    let floats = [
-        ElementType::Bf16,
-        ElementType::F16,
-        ElementType::F32,
-        ElementType::E4m3,
-        ElementType::E2m3Packed,
-        ElementType::E8m0,
-    ];
+    let floats = [Dtype::Bf16, Dtype::F16, Dtype::F32, Dtype::E4m3, Dtype::E2m3Packed, Dtype::E8m0];
     let tensor: Vec<u8> =
         (0..3 << 16).map(|i: u32| (i.wrapping_mul(i) >> 7) as u8 & 0x3f).collect();
     let (mut encoder, mut decoder) = (Encoder::builtin(), Decoder::builtin());
     let mut coded = vec![0; 2 * tensor.len()];
     let mut out = vec![0; tensor.len()];
     let mut round = || {
-        for element in floats {
-            let length = encoder.encode(element, &tensor, &mut coded).unwrap();
+        for dtype in floats {
+            let length = encoder.encode(dtype, &tensor, &mut coded).unwrap();
             decoder.decode(&coded[..length], &mut out).unwrap();
-            assert!(out == tensor, "{element}");
+            assert!(out == tensor, "{dtype}");
         }
     };
     round();

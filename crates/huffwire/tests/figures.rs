@@ -16,10 +16,9 @@ use std::sync::Arc;
 
 use huffwire::calibrate::{Collector, Options, Profile, kind_of};
 use huffwire::codebook::CodeLimit;
-use huffwire::codebook::build::{Effort, limited_lengths, plain};
-use huffwire::{
-    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Layout, SymbolRule,
-};
+use huffwire::codebook::fit::{Effort, plain};
+use huffwire::huffman::limited_lengths;
+use huffwire::{Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Layout, SymbolRule};
 use tensors::{Batch, Tensor, to_e4m3, zero_at_random};
 
 /// Sizes of several tensors together, in bytes.
@@ -58,7 +57,7 @@ fn measure(set: &Arc<CodebookSet>, options: EncodeOptions, tensors: &[Tensor]) -
     let mut decoder = Decoder::new(Arc::clone(set));
     for tensor in tensors {
         encoder.set_tensor(&tensor.name);
-        let message = encoder.encode_to_vec(tensor.element, &tensor.bytes).unwrap();
+        let message = encoder.encode_to_vec(tensor.dtype, &tensor.bytes).unwrap();
         let (_, restored) = decoder.decode_to_vec(&message).unwrap();
         assert!(restored == tensor.bytes, "{} does not come back", tensor.name);
         let ideal = profile(tensor, options.rule).ideal();
@@ -71,7 +70,7 @@ fn measure(set: &Arc<CodebookSet>, options: EncodeOptions, tensors: &[Tensor]) -
 }
 
 fn profile(tensor: &Tensor, rule: SymbolRule) -> Profile {
-    let mut profile = Profile::new(tensor.element, rule);
+    let mut profile = Profile::new(tensor.dtype, rule);
     profile.add(&tensor.bytes).unwrap();
     profile
 }
@@ -117,7 +116,7 @@ fn books_calibrated_on_the_earlier_batch() {
         (Batch::activations(100), Batch::activations(200), 0.35),
     ] {
         let options = Options { builtin: false, ..Options::default() };
-        let set = calibrated(&before.tensors, SymbolRule::Exponent, &options);
+        let set = calibrated(&before.tensors, SymbolRule::Auto, &options);
         let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
         let sizes = measure(&set, options, &after.tensors);
         let behind = sizes.huffman_saving() - sizes.saving();
@@ -168,15 +167,18 @@ fn e4m3_with_short_and_long_codes() {
     ] {
         let e4m3 = |batch: &Batch| batch.tensors.iter().map(to_e4m3).collect::<Vec<_>>();
         let (earlier, later) = (e4m3(&before), e4m3(&after));
-        let one =
-            Options { codes: Some(CodeLimit::Long), books_per_kind: Some(1), ..Options::default() };
-        let set = calibrated(&earlier, SymbolRule::Exponent, &one);
+        let one = Options {
+            codes: Some(CodeLimit::Bits12),
+            books_per_kind: Some(1),
+            ..Options::default()
+        };
+        let set = calibrated(&earlier, SymbolRule::Auto, &one);
         let sizes = measure(&set, EncodeOptions::default(), &later);
         let over = sizes.over_huffman();
         println!("e4m3 Long, one book per kind, {}: {over:.3} % over Huffman", after.name);
-        for (limit, promise) in [(CodeLimit::Long, long), (CodeLimit::Short, short)] {
+        for (limit, promise) in [(CodeLimit::Bits12, long), (CodeLimit::Bits8, short)] {
             let options = Options { codes: Some(limit), ..Options::default() };
-            let set = calibrated(&earlier, SymbolRule::Exponent, &options);
+            let set = calibrated(&earlier, SymbolRule::Auto, &options);
             let sizes = measure(&set, EncodeOptions::default(), &later);
             println!(
                 "e4m3 {limit:?}, {}: {:.2} % saved, {:.3} % over Huffman per tensor",
@@ -201,7 +203,7 @@ fn limits_cost_little_with_an_escape() {
     for batch in [Batch::weights(200), Batch::gradients(200), Batch::activations(200)] {
         let mut bits = [0.0; 7];
         for tensor in batch.tensors.iter().map(to_e4m3) {
-            let pmf = profile(&tensor, SymbolRule::Exponent).pmf(Layout::Magnitude, 0).unwrap();
+            let pmf = profile(&tensor, SymbolRule::Auto).pmf(Layout::Magnitude, 0).unwrap();
             // Every symbol codable, as a book that is kept must be.
             let all = pmf.smoothed(1e-6);
             let limited = |limit| {
@@ -215,8 +217,8 @@ fn limits_cost_little_with_an_escape() {
                 limited(10),
                 limited(11),
                 limited(12),
-                escaped(CodeLimit::Short),
-                escaped(CodeLimit::Long),
+                escaped(CodeLimit::Bits8),
+                escaped(CodeLimit::Bits12),
             ];
             for (sum, cost) in bits.iter_mut().zip(costs) {
                 *sum += cost * tensor.bytes.len() as f64;
@@ -236,10 +238,10 @@ fn limits_cost_little_with_an_escape() {
 #[test]
 fn growth_is_bounded_on_noise() {
     let noise = tensors::noise(3 << 20);
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         let bytes = &noise[..noise.len() / 24 * 24];
-        let message = Encoder::builtin().encode_to_vec(element, bytes).unwrap();
-        let units = bytes.len() / element.unit_bytes();
-        assert!(message.len() <= huffwire::message::bound(element, units, 17), "{element}");
+        let message = Encoder::builtin().encode_to_vec(dtype, bytes).unwrap();
+        let units = bytes.len() / dtype.unit_bytes();
+        assert!(message.len() <= huffwire::message::bound(dtype, units, 17), "{dtype}");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use fuzz_bodies::forge::{crc32c, small_set};
 use huffwire::file::{self, TensorInfo, Writer};
-use huffwire::{CodebookSet, ElementType, EncodeOptions, Encoder, Level};
+use huffwire::{CodebookSet, Dtype, EncodeOptions, Encoder, Level};
 use random::Random;
 
 type Body = fn(&[u8]);
@@ -38,22 +38,22 @@ impl Random {
 }
 
 /// Values whose exponents have a peak, as those of tensors have; `zeros` of 256 are 0.
-fn tensor(element: ElementType, units: usize, zeros: u64) -> Vec<u8> {
+fn tensor(dtype: Dtype, units: usize, zeros: u64) -> Vec<u8> {
     let mut random = Random(units as u64);
     let mut bytes = Vec::new();
     for _ in 0..units {
         let bits = random.next();
         let zero = random.next() % 256 < zeros;
         let exponent = 124 - u64::from(random.next().trailing_zeros());
-        let value = match element {
+        let value = match dtype {
             _ if zero => 0,
-            ElementType::Bf16 => bits & 0x807f | exponent << 7,
-            ElementType::F16 => bits & 0x83ff | (exponent - 110) << 10,
-            ElementType::F32 => bits & 0x807f_ffff | exponent << 23,
-            ElementType::E3m2 | ElementType::E2m3 => bits & 0x27 | (exponent & 3) << 3,
+            Dtype::Bf16 => bits & 0x807f | exponent << 7,
+            Dtype::F16 => bits & 0x83ff | (exponent - 110) << 10,
+            Dtype::F32 => bits & 0x807f_ffff | exponent << 23,
+            Dtype::E3m2 | Dtype::E2m3 => bits & 0x27 | (exponent & 3) << 3,
             _ => bits >> (bits & 31),
         };
-        bytes.extend_from_slice(&value.to_le_bytes()[..element.unit_bytes()]);
+        bytes.extend_from_slice(&value.to_le_bytes()[..dtype.unit_bytes()]);
     }
     bytes
 }
@@ -99,15 +99,15 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (name, embed, checksums, elements) in [
         ("empty", false, true, &[][..]),
-        ("bytes", false, true, &[ElementType::U8]),
-        ("unchecked", false, false, &[ElementType::Bf16]),
-        ("embedded", true, true, &[ElementType::Bf16, ElementType::U8]),
-        ("several", false, false, &[ElementType::F32, ElementType::E4m3, ElementType::Word64]),
+        ("bytes", false, true, &[Dtype::U8]),
+        ("unchecked", false, false, &[Dtype::Bf16]),
+        ("embedded", true, true, &[Dtype::Bf16, Dtype::U8]),
+        ("several", false, false, &[Dtype::F32, Dtype::E4m3, Dtype::Word64]),
     ] {
         seeds.push((name.to_owned(), small_file(embed, checksums, elements)));
     }
     // A directory alone, as the body wants it: checksums, offset, the bytes.
-    let file = small_file(true, true, &[ElementType::Bf16]);
+    let file = small_file(true, true, &[Dtype::Bf16]);
     let trailer = &file[file.len() - file::TRAILER_BYTES..];
     let (range, _) = file::read_trailer(trailer, file.len() as u64).unwrap();
     let mut alone = vec![1, range.start as u8, (range.start >> 8) as u8];
@@ -119,8 +119,8 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
     {
         let shape = embed | sources << 1 | items << 3;
         let mut recipe = vec![32 * (number as u8 % 2), 0, shape];
-        for element in [0, 12, 3, 15, 9, 1] {
-            recipe.extend_from_slice(&[element, 4 << 3 | 5, 0x80, 1, 125, 3, 9, 200]);
+        for dtype in [0, 12, 3, 15, 9, 1] {
+            recipe.extend_from_slice(&[dtype, 4 << 3 | 5, 0x80, 1, 125, 3, 9, 200]);
         }
         recipe.extend_from_slice(&[number as u8, 20, 0, 7]);
         seeds.push((format!("recipe-{number}"), recipe));
@@ -128,24 +128,24 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-fn small_file(embed: bool, checksums: bool, elements: &[ElementType]) -> Vec<u8> {
+fn small_file(embed: bool, checksums: bool, elements: &[Dtype]) -> Vec<u8> {
     let set = small_set();
     let options = EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() };
     let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
     let mut writer = Writer::new(&set, embed, checksums, 10).unwrap();
     let mut bytes = writer.header().to_vec();
     writer.begin_source("model.safetensors").unwrap();
-    for &element in elements {
-        let raw = tensor(element, 128, 100);
+    for &dtype in elements {
+        let raw = tensor(dtype, 128, 100);
         let info = TensorInfo {
-            name: format!("layers.0.{element}"),
-            dtype: element.to_string(),
+            name: format!("layers.0.{dtype}"),
+            dtype: dtype.to_string(),
             shape: vec![4, 32],
         };
-        let info = (element != ElementType::U8).then_some(info);
-        writer.begin_item(info, element).unwrap();
+        let info = (dtype != Dtype::U8).then_some(info);
+        writer.begin_item(info, dtype).unwrap();
         for block in raw.chunks(1024) {
-            let coded = encoder.encode_block(element, block, &mut bytes).unwrap();
+            let coded = encoder.encode_block(dtype, block, &mut bytes).unwrap();
             writer.push_block(block.len(), coded).unwrap();
         }
     }
@@ -155,28 +155,28 @@ fn small_file(embed: bool, checksums: bool, elements: &[ElementType]) -> Vec<u8>
 
 fn message_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         for (level, zeros, checksums) in [(Level::Fast, 128, true), (Level::Max, 0, false)] {
             let options =
                 EncodeOptions { level, checksums, block_log2: 10, ..EncodeOptions::default() };
             let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-            let raw = tensor(element, 500, zeros);
-            let message = encoder.encode_to_vec(element, &raw).unwrap();
+            let raw = tensor(dtype, 500, zeros);
+            let message = encoder.encode_to_vec(dtype, &raw).unwrap();
             if message.len() < 2048 {
                 let level = format!("{level:?}").to_lowercase();
-                seeds.push((format!("{element}-{level}"), message));
+                seeds.push((format!("{dtype}-{level}"), message));
             }
         }
         // A block alone: element, size, the block.
         let options =
             EncodeOptions { checksums: false, block_log2: 10, ..EncodeOptions::default() };
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-        let raw = tensor(element, 200, 60);
-        let raw = &raw[..raw.len().min(1024 / element.unit_bytes() * element.unit_bytes())];
+        let raw = tensor(dtype, 200, 60);
+        let raw = &raw[..raw.len().min(1024 / dtype.unit_bytes() * dtype.unit_bytes())];
         let (low, high) = (raw.len() as u8, (raw.len() >> 8) as u8);
-        let mut alone = vec![element.number() - 1, low, high];
-        encoder.encode_block(element, raw, &mut alone).unwrap();
-        seeds.push((format!("block-{element}"), alone));
+        let mut alone = vec![dtype.number() - 1, low, high];
+        encoder.encode_block(dtype, raw, &mut alone).unwrap();
+        seeds.push((format!("block-{dtype}"), alone));
     }
     seeds
 }
@@ -199,7 +199,7 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
     let mut file_bytes = file.header().to_vec();
     for (number, kind) in EncoderKind::all().enumerate() {
         let mut bytes = Vec::new();
-        let origin = Origin { element: ElementType::Bf16, shape: &[20, 10] };
+        let origin = Origin { dtype: Dtype::Bf16, shape: &[20, 10] };
         message::encode(&quantized, origin, kind, &mut bytes).unwrap();
         if number < 3 {
             let name = format!("layers.{number}.weight");
@@ -223,16 +223,16 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
 /// the others read where they take recipes.
 fn recipes() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
-    for (number, element) in ElementType::all().enumerate() {
+    for (number, dtype) in Dtype::all().enumerate() {
         for mode in [number as u8 & 7, (number as u8 + 3) & 7] {
             let options = (number * 7) as u8 ^ mode << 2;
-            let mut recipe = vec![element.number() - 1, options, number as u8 % 3];
+            let mut recipe = vec![dtype.number() - 1, options, number as u8 % 3];
             for mode in [mode, mode ^ 5] {
                 recipe.extend_from_slice(&[8 << 3 | mode, (37 * number) as u8, mode * 5]);
                 recipe.extend_from_slice(&[120, 1, 200, 3, number as u8, 64, 255, 0]);
                 recipe.push(mode * 31); // Which set, the first time; the start of nothing, the second.
             }
-            seeds.push((format!("{element}-{mode}"), recipe));
+            seeds.push((format!("{dtype}-{mode}"), recipe));
         }
     }
     seeds

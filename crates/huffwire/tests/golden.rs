@@ -18,9 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use forge::small_set;
 use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
-use huffwire::{
-    CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule, message,
-};
+use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message};
 use random::Random;
 
 fn path(name: &str) -> PathBuf {
@@ -70,24 +68,24 @@ enum Values {
 
 /// Bits of a value, and of its exponent and mantissa; the rest have none, and their upper bits
 /// take the part.
-fn bits_of(element: ElementType) -> (u32, u32, u32) {
-    match element {
-        ElementType::Bf16 => (16, 8, 7),
-        ElementType::F16 => (16, 5, 10),
-        ElementType::F32 => (32, 8, 23),
-        ElementType::E4m3 => (8, 4, 3),
-        ElementType::E5m2 => (8, 5, 2),
-        ElementType::E3m2 => (6, 3, 2),
-        ElementType::E2m3 => (6, 2, 3),
-        ElementType::E8m0 => (8, 8, 0),
+fn bits_of(dtype: Dtype) -> (u32, u32, u32) {
+    match dtype {
+        Dtype::Bf16 => (16, 8, 7),
+        Dtype::F16 => (16, 5, 10),
+        Dtype::F32 => (32, 8, 23),
+        Dtype::E4m3 => (8, 4, 3),
+        Dtype::E5m2 => (8, 5, 2),
+        Dtype::E3m2 => (6, 3, 2),
+        Dtype::E2m3 => (6, 2, 3),
+        Dtype::E8m0 => (8, 8, 0),
         other => (8 * other.unit_bytes() as u32, 4, 8 * other.unit_bytes() as u32 - 5),
     }
 }
 
-fn tensor(element: ElementType, values: Values, units: usize) -> Vec<u8> {
-    let (all, exponent_bits, mantissa_bits) = bits_of(element);
+fn tensor(dtype: Dtype, values: Values, units: usize) -> Vec<u8> {
+    let (all, exponent_bits, mantissa_bits) = bits_of(dtype);
     let top = (1u64 << exponent_bits) - 1;
-    let mut random = Random(u64::from(element.number()));
+    let mut random = Random(u64::from(dtype.number()));
     let mut bytes = Vec::new();
     for _ in 0..units {
         let noise = random.next();
@@ -109,14 +107,14 @@ fn tensor(element: ElementType, values: Values, units: usize) -> Vec<u8> {
             Values::Constant => 5 << (mantissa_bits / 2),
             Values::Noise => noise & (u64::MAX >> (64 - all)),
         };
-        bytes.extend_from_slice(&value.to_le_bytes()[..element.unit_bytes()]);
+        bytes.extend_from_slice(&value.to_le_bytes()[..dtype.unit_bytes()]);
     }
     bytes
 }
 
 struct Case {
     name: String,
-    element: ElementType,
+    dtype: Dtype,
     tensor: Vec<u8>,
     options: EncodeOptions,
     /// What must occur among the planes of its blocks, as `inspect_block` tells it.
@@ -124,25 +122,25 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    use ElementType::{Bf16, E4m3, F32, U8, Word64};
+    use Dtype::{Bf16, E4m3, F32, U8, Word64};
     let small = EncodeOptions { block_log2: 10, ..EncodeOptions::default() };
     let max = EncodeOptions { level: Level::Max, block_log2: 12, ..EncodeOptions::default() };
     let bare = EncodeOptions { checksums: false, ..small };
     let by_bytes = EncodeOptions { rule: SymbolRule::Bytes, ..max };
-    let by_planes = EncodeOptions { rule: SymbolRule::Planes, ..max };
+    let by_planes = EncodeOptions { rule: SymbolRule::BytePlanes, ..max };
     let one_block = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
-    let case = |name: &str, element: ElementType, values, units, options, shows| Case {
-        name: format!("{element}-{name}.message"),
-        element,
-        tensor: tensor(element, values, units),
+    let case = |name: &str, dtype: Dtype, values, units, options, shows| Case {
+        name: format!("{dtype}-{name}.message"),
+        dtype,
+        tensor: tensor(dtype, values, units),
         options,
         shows,
     };
     let mut cases = Vec::new();
-    for element in ElementType::all() {
-        let units = 1300 / element.unit_bytes();
-        cases.push(case("dense", element, Values::Dense, units, small, ""));
-        cases.push(case("zeros", element, Values::Zeros, units, max, ""));
+    for dtype in Dtype::all() {
+        let units = 1300 / dtype.unit_bytes();
+        cases.push(case("dense", dtype, Values::Dense, units, small, ""));
+        cases.push(case("zeros", dtype, Values::Zeros, units, max, ""));
     }
     cases.extend([
         case("escapes", Bf16, Values::Escapes, 1200, small, "Resident"),
@@ -173,13 +171,13 @@ fn builtin() -> Arc<CodebookSet> {
 
 /// How the blocks of a message are stored, for people.
 fn described(case: &Case, message: &[u8], decoder: &Decoder) -> String {
-    let size = Item::block_bytes(case.element, case.options.block_log2);
+    let size = huffwire::block::block_bytes(case.dtype, case.options.block_log2);
     let mut rest = &message[message::HEADER_BYTES..];
     let mut text = String::new();
     for raw in case.tensor.chunks(size) {
         let (length, behind) = rest.split_first_chunk().unwrap();
         let (block, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
-        let info = decoder.inspect_block(case.element, case.options.checksums, block, raw.len());
+        let info = decoder.inspect_block(case.dtype, case.options.checksums, block, raw.len());
         text += &format!("{:?}\n", info.unwrap());
         rest = behind;
     }
@@ -193,11 +191,11 @@ fn every_golden_message_decodes_to_its_tensor_and_is_still_made_the_same() {
     let mut changed = Vec::new();
     for case in cases() {
         let mut encoder = Encoder::new(Arc::clone(&set), case.options).unwrap();
-        let today = encoder.encode_to_vec(case.element, &case.tensor).unwrap();
+        let today = encoder.encode_to_vec(case.dtype, &case.tensor).unwrap();
         let message = golden(&case.name, &today);
         let (header, decoded) = decoder.decode_to_vec(&message).unwrap();
         assert!(decoded == case.tensor, "{} decodes to something else", case.name);
-        assert_eq!(header.element, case.element);
+        assert_eq!(header.dtype, case.dtype);
         assert_eq!(header.checksums, case.options.checksums);
         let text = described(&case, &message, &decoder);
         assert!(text.contains(case.shows), "{} shows no {}: {text}", case.name, case.shows);
@@ -255,7 +253,7 @@ fn the_worked_example_of_the_specification_is_what_the_library_makes() {
     let (_, decoded) = Decoder::new(Arc::clone(&set)).decode_to_vec(&message).unwrap();
     assert_eq!(decoded, tensor);
     let mut encoder = Encoder::new(set, EncodeOptions::default()).unwrap();
-    assert_eq!(encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap(), message);
+    assert_eq!(encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap(), message);
     assert!(section.contains(&format!("{} bytes instead of {}", message.len(), tensor.len())));
 }
 
@@ -287,13 +285,13 @@ fn a_golden_set_in_json_is_read_and_still_written_the_same() {
 }
 
 /// Name (of those that are tensors), element type, bytes.
-fn items() -> Vec<(Option<&'static str>, ElementType, Vec<u8>)> {
+fn items() -> Vec<(Option<&'static str>, Dtype, Vec<u8>)> {
     vec![
-        (None, ElementType::U8, br#"{"a header of":"safetensors"}"#.to_vec()),
-        (Some("dense"), ElementType::Bf16, tensor(ElementType::Bf16, Values::Dense, 1400)),
-        (Some("empty"), ElementType::F32, Vec::new()),
-        (Some("zeros"), ElementType::F32, tensor(ElementType::F32, Values::Zeros, 700)),
-        (Some("noise"), ElementType::Word64, tensor(ElementType::Word64, Values::Noise, 150)),
+        (None, Dtype::U8, br#"{"a header of":"safetensors"}"#.to_vec()),
+        (Some("dense"), Dtype::Bf16, tensor(Dtype::Bf16, Values::Dense, 1400)),
+        (Some("empty"), Dtype::F32, Vec::new()),
+        (Some("zeros"), Dtype::F32, tensor(Dtype::F32, Values::Zeros, 700)),
+        (Some("noise"), Dtype::Word64, tensor(Dtype::Word64, Values::Noise, 150)),
     ]
 }
 
@@ -306,15 +304,15 @@ fn write_file() -> Vec<u8> {
     let mut bytes = writer.header().to_vec();
     for source in ["a.safetensors", "b.safetensors"] {
         writer.begin_source(source).unwrap();
-        for (name, element, raw) in items() {
+        for (name, dtype, raw) in items() {
             let info = name.map(|name| TensorInfo {
                 name: format!("{source}/{name}"),
-                dtype: element.name().to_uppercase(),
-                shape: vec![raw.len() as u64 / element.unit_bytes() as u64, 1],
+                dtype: dtype.name().to_uppercase(),
+                shape: vec![raw.len() as u64 / dtype.unit_bytes() as u64, 1],
             });
-            writer.begin_item(info, element).unwrap();
-            for block in raw.chunks(Item::block_bytes(element, 10)) {
-                let coded = encoder.encode_block(element, block, &mut bytes).unwrap();
+            writer.begin_item(info, dtype).unwrap();
+            for block in raw.chunks(huffwire::block::block_bytes(dtype, 10)) {
+                let coded = encoder.encode_block(dtype, block, &mut bytes).unwrap();
                 writer.push_block(block.len(), coded).unwrap();
             }
         }
@@ -338,7 +336,7 @@ fn read(bytes: &[u8], directory: &Directory, item: &Item, range: std::ops::Range
     for block in item.blocks_of(range.clone()) {
         let coded = &bytes[block.offset as usize..][..block.coded_bytes];
         let mut raw = vec![0; block.raw_bytes];
-        decoder.decode_block(item.element, directory.checksums, coded, &mut raw).unwrap();
+        decoder.decode_block(item.dtype, directory.checksums, coded, &mut raw).unwrap();
         found.extend_from_slice(&raw);
         first.get_or_insert(block.raw_offset);
     }
@@ -357,10 +355,10 @@ fn a_golden_file_is_read_and_still_written_the_same() {
     assert_eq!(names, ["a.safetensors", "b.safetensors"]);
     for source in &directory.sources {
         assert_eq!(source.items.len(), items().len());
-        for (item, (name, element, raw)) in source.items.iter().zip(items()) {
+        for (item, (name, dtype, raw)) in source.items.iter().zip(items()) {
             let full = name.map(|name| format!("{}/{name}", source.name));
             assert_eq!(item.tensor.as_ref().map(|tensor| &tensor.name), full.as_ref());
-            assert_eq!((item.element, item.raw_bytes), (element, raw.len() as u64));
+            assert_eq!((item.dtype, item.raw_bytes), (dtype, raw.len() as u64));
             assert!(read(&bytes, &directory, item, 0..raw.len() as u64) == raw, "{full:?}");
         }
     }
@@ -397,7 +395,7 @@ fn any_range_of_a_tensor_in_the_golden_file_is_read_from_the_blocks_that_hold_it
 /// Messages and a file of quantized gradients.
 #[cfg(feature = "gradient")]
 mod quantized {
-    use huffwire::ElementType;
+    use huffwire::Dtype;
     use huffwire::gradient::encode::EncoderKind;
     use huffwire::gradient::file::{self, Coding, Directory, Writer};
     use huffwire::gradient::message::{self, Origin};
@@ -430,7 +428,7 @@ mod quantized {
             Quantizer::Linear(Linear { bucket: WHOLE }),
             Quantizer::Linear(Linear { bucket: 30 }),
         ];
-        let bytes = tensor(ElementType::F32, Values::Dense, ELEMENTS);
+        let bytes = tensor(Dtype::F32, Values::Dense, ELEMENTS);
         let values = bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
         let values: Vec<f32> = values.collect();
         // Each encoder with two quantizers.
@@ -446,7 +444,7 @@ mod quantized {
 
     fn encode(quantized: &Quantized, kind: EncoderKind) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let origin = Origin { element: ElementType::Bf16, shape: &[30, ELEMENTS as u64 / 30] };
+        let origin = Origin { dtype: Dtype::Bf16, shape: &[30, ELEMENTS as u64 / 30] };
         message::encode(quantized, origin, kind, &mut bytes).unwrap();
         bytes
     }
@@ -458,7 +456,7 @@ mod quantized {
             let bytes = golden(&name, &today);
             let (header, decoded) = message::decode(&bytes).unwrap();
             assert!(decoded == quantized, "{name}");
-            assert_eq!((header.encoder, header.element), (kind, ElementType::Bf16));
+            assert_eq!((header.encoder, header.dtype), (kind, Dtype::Bf16));
             same_as_today(&name, &bytes, &today);
         }
     }
@@ -484,9 +482,9 @@ mod quantized {
             writer.push(name, "BF16", &[30, 30], Coding::Quantized, message.len()).unwrap();
             today.extend_from_slice(&message);
         }
-        let kept = tensor(ElementType::Word64, Values::Noise, 20);
+        let kept = tensor(Dtype::Word64, Values::Noise, 20);
         let mut encoder = huffwire::Encoder::builtin();
-        let message = encoder.encode_to_vec(ElementType::Word64, &kept).unwrap();
+        let message = encoder.encode_to_vec(Dtype::Word64, &kept).unwrap();
         writer.push("kept", "I64", &[20], Coding::Kept, message.len()).unwrap();
         today.extend_from_slice(&message);
         today.extend_from_slice(&writer.finish());

@@ -5,47 +5,47 @@
 
 mod random;
 
-use huffwire::format::PlaneInfo;
+use huffwire::PlaneInfo;
 use huffwire::{
-    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, INSPECT_BYTES, Platform,
-    Result, SymbolRule, message,
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES, Platform, Result,
+    SymbolRule, message,
 };
 use proptest::prelude::*;
 use random::Random;
 
 /// Types whose blocks can be coded in one pass: with residue of every shape, and without any.
-const TYPES: [ElementType; 10] = [
-    ElementType::Bf16,
-    ElementType::F16,
-    ElementType::F32,
-    ElementType::E8m0,
-    ElementType::E4m3,
-    ElementType::E5m2,
-    ElementType::E2m3,
-    ElementType::E3m2,
-    ElementType::E3m2Packed,
-    ElementType::I8,
+const TYPES: [Dtype; 10] = [
+    Dtype::Bf16,
+    Dtype::F16,
+    Dtype::F32,
+    Dtype::E8m0,
+    Dtype::E4m3,
+    Dtype::E5m2,
+    Dtype::E2m3,
+    Dtype::E3m2,
+    Dtype::E3m2Packed,
+    Dtype::I8,
 ];
 
 /// Values with a peak, some of them far off; no exact zeros unless asked for.
-fn tensor(element: ElementType, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
+fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
-    let (exponent_bits, mantissa_bits) = match element {
-        ElementType::Bf16 => (8, 7),
-        ElementType::F16 => (5, 10),
-        ElementType::F32 => (8, 23),
-        ElementType::E8m0 => (8, 0),
-        ElementType::E4m3 => (4, 3),
-        ElementType::E5m2 => (5, 2),
-        ElementType::E2m3 | ElementType::E3m2 | ElementType::E3m2Packed => (3, 2),
+    let (exponent_bits, mantissa_bits) = match dtype {
+        Dtype::Bf16 => (8, 7),
+        Dtype::F16 => (5, 10),
+        Dtype::F32 => (8, 23),
+        Dtype::E8m0 => (8, 0),
+        Dtype::E4m3 => (4, 3),
+        Dtype::E5m2 => (5, 2),
+        Dtype::E2m3 | Dtype::E3m2 | Dtype::E3m2Packed => (3, 2),
         _ => (5, 3),
     };
     let mut value = || {
         let noise = random.next();
         let below = u64::from(random.next().trailing_zeros());
-        let middle = match element {
+        let middle = match dtype {
             // Tensors in it are scaled, so that their largest values are near its own.
-            ElementType::E5m2 => 28,
+            Dtype::E5m2 => 28,
             _ => 1u64 << (exponent_bits - 1),
         };
         let exponent = match random.next() % 1000 < outliers {
@@ -58,22 +58,22 @@ fn tensor(element: ElementType, units: usize, outliers: u64, seed: u64) -> Vec<u
     };
     let mut tensor = Vec::new();
     for _ in 0..units {
-        let unit = match element {
-            ElementType::E3m2Packed => (0..4).fold(0, |all, _| all << 6 | value() & 0x3f),
-            ElementType::I8 => (value() as i8 >> 3) as u64,
+        let unit = match dtype {
+            Dtype::E3m2Packed => (0..4).fold(0, |all, _| all << 6 | value() & 0x3f),
+            Dtype::I8 => (value() as i8 >> 3) as u64,
             _ => value(),
         };
-        tensor.extend_from_slice(&unit.to_le_bytes()[..element.unit_bytes()]);
+        tensor.extend_from_slice(&unit.to_le_bytes()[..dtype.unit_bytes()]);
     }
     tensor
 }
 
 /// The same block with its first codebook embedded, which is decoded plane by plane. `None` if that is not how the
 /// block is coded.
-fn with_embedded_book(element: ElementType, block: &[u8], size: usize) -> Option<Vec<u8>> {
+fn with_embedded_book(dtype: Dtype, block: &[u8], size: usize) -> Option<Vec<u8>> {
     let set = CodebookSet::builtin();
     let start = &block[..block.len().min(INSPECT_BYTES)];
-    let info = Decoder::builtin().inspect_block(element, false, start, size).unwrap();
+    let info = Decoder::builtin().inspect_block(dtype, false, start, size).unwrap();
     let Some((PlaneInfo::Resident { book, .. }, others)) = info.planes.split_first() else {
         return None;
     };
@@ -86,10 +86,10 @@ fn with_embedded_book(element: ElementType, block: &[u8], size: usize) -> Option
     })
 }
 
-fn decode(platform: Platform, element: ElementType, block: &[u8], size: usize) -> Result<Vec<u8>> {
+fn decode(platform: Platform, dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; size];
     let mut decoder = Decoder::builtin().with_platform(platform);
-    decoder.decode_block(element, false, block, &mut out).map(|()| out)
+    decoder.decode_block(dtype, false, block, &mut out).map(|()| out)
 }
 
 fn options(log2: u8, choice: Choice) -> EncodeOptions {
@@ -97,39 +97,35 @@ fn options(log2: u8, choice: Choice) -> EncodeOptions {
         checksums: false,
         block_log2: log2,
         choice,
-        rule: SymbolRule::Exponent,
+        rule: SymbolRule::Auto,
         ..EncodeOptions::default()
     }
 }
 
 /// Decodes a tensor's blocks in every way there is. Returns how many were coded in one pass.
 #[track_caller]
-fn check(element: ElementType, tensor: &[u8], options: EncodeOptions) -> usize {
+fn check(dtype: Dtype, tensor: &[u8], options: EncodeOptions) -> usize {
     let new = || Encoder::new(CodebookSet::builtin(), options).unwrap();
-    let message = new().encode_to_vec(element, tensor).unwrap();
-    let block_bytes = (1 << options.block_log2) / element.unit_bytes() * element.unit_bytes();
+    let message = new().encode_to_vec(dtype, tensor).unwrap();
+    let block_bytes = (1 << options.block_log2) / dtype.unit_bytes() * dtype.unit_bytes();
     let mut blocks = Vec::new();
     let mut in_one_pass = 0;
     for elements in tensor.chunks(block_bytes) {
         let mut block = Vec::new();
-        new().encode_block(element, elements, &mut block).unwrap();
+        new().encode_block(dtype, elements, &mut block).unwrap();
         for platform in Platform::available() {
             let mut same = Vec::new();
             let mut encoder = new().with_platform(platform);
-            encoder.encode_block(element, elements, &mut same).unwrap();
-            assert!(same == block, "{element} {platform}");
-            let decoded = decode(platform, element, &block, elements.len());
-            assert!(
-                decoded.as_deref() == Ok(elements),
-                "{element} {platform}: {:?}",
-                decoded.err()
-            );
-            if let Some(embedded) = with_embedded_book(element, &block, elements.len()) {
-                let decoded = decode(platform, element, &embedded, elements.len());
-                assert!(decoded.as_deref() == Ok(elements), "{element} {platform}, plane by plane");
+            encoder.encode_block(dtype, elements, &mut same).unwrap();
+            assert!(same == block, "{dtype} {platform}");
+            let decoded = decode(platform, dtype, &block, elements.len());
+            assert!(decoded.as_deref() == Ok(elements), "{dtype} {platform}: {:?}", decoded.err());
+            if let Some(embedded) = with_embedded_book(dtype, &block, elements.len()) {
+                let decoded = decode(platform, dtype, &embedded, elements.len());
+                assert!(decoded.as_deref() == Ok(elements), "{dtype} {platform}, plane by plane");
             }
         }
-        in_one_pass += usize::from(with_embedded_book(element, &block, elements.len()).is_some());
+        in_one_pass += usize::from(with_embedded_book(dtype, &block, elements.len()).is_some());
         blocks.extend_from_slice(&(block.len() as u32).to_le_bytes());
         blocks.extend_from_slice(&block);
     }
@@ -138,8 +134,8 @@ fn check(element: ElementType, tensor: &[u8], options: EncodeOptions) -> usize {
         let mut decoder = Decoder::builtin().with_platform(platform);
         let mut out = vec![0; tensor.len()];
         decoder.decode(&message, &mut out).unwrap();
-        assert!(out == tensor, "{element} {platform}");
-        assert!(decoder.decode_to_vec(&message).unwrap().1 == tensor, "{element} {platform}");
+        assert!(out == tensor, "{dtype} {platform}");
+        assert!(decoder.decode_to_vec(&message).unwrap().1 == tensor, "{dtype} {platform}");
     }
     in_one_pass
 }
@@ -147,29 +143,29 @@ fn check(element: ElementType, tensor: &[u8], options: EncodeOptions) -> usize {
 #[test]
 fn sizes_around_groups_pieces_and_blocks() {
     let mut seed = 0;
-    for element in TYPES {
+    for dtype in TYPES {
         let mut in_one_pass = 0;
         for around in [64, 128, 192, 1024, 1088, 1152, 8192, 16384, 3 * 8192] {
             for units in [around - 64, around - 1, around, around + 1, around + 63] {
                 seed += 1;
-                let tensor = tensor(element, units, seed % 3 * 10, seed);
-                in_one_pass += check(element, &tensor, options(17, Choice::Sample));
+                let tensor = tensor(dtype, units, seed % 3 * 10, seed);
+                in_one_pass += check(dtype, &tensor, options(17, Choice::Sample));
             }
         }
-        assert!(in_one_pass > 12, "{element}: {in_one_pass} blocks in one pass");
+        assert!(in_one_pass > 12, "{dtype}: {in_one_pass} blocks in one pass");
     }
 }
 
 #[test]
 fn two_blocks_side_by_side_and_what_is_left() {
-    for element in TYPES {
+    for dtype in TYPES {
         let mut in_one_pass = 0;
         for (blocks, rest) in [(1, 1), (2, 0), (2, 300), (3, 0), (3, 5000), (4, 64)] {
-            let units = blocks * (1 << 14) / element.unit_bytes() + rest;
-            let tensor = tensor(element, units, 5, units as u64);
-            in_one_pass += check(element, &tensor, options(14, Choice::Sample));
+            let units = blocks * (1 << 14) / dtype.unit_bytes() + rest;
+            let tensor = tensor(dtype, units, 5, units as u64);
+            in_one_pass += check(dtype, &tensor, options(14, Choice::Sample));
         }
-        assert!(in_one_pass > 10, "{element}: {in_one_pass} blocks in one pass");
+        assert!(in_one_pass > 10, "{dtype}: {in_one_pass} blocks in one pass");
     }
 }
 
@@ -178,32 +174,32 @@ proptest! {
 
     #[test]
     fn any_number_of_units(
-        element in prop::sample::select(&TYPES[..]),
+        dtype in prop::sample::select(&TYPES[..]),
         units in prop_oneof![0..700usize, 8000..8400usize, 16200..16700usize],
         outliers in 0..30u64,
         log2 in 10..=17u8,
         choice in prop::sample::select(&[Choice::Sample, Choice::Cheapest][..]),
         seed in any::<u64>(),
     ) {
-        check(element, &tensor(element, units, outliers, seed), options(log2, choice));
+        check(dtype, &tensor(dtype, units, outliers, seed), options(log2, choice));
     }
 
     /// Damage is noticed in both ways or in none, and then both make the same of it. (Not of the header, which
     /// differs.)
     #[test]
     fn damage_means_the_same_in_one_pass_and_plane_by_plane(
-        element in prop::sample::select(&TYPES[..]),
+        dtype in prop::sample::select(&TYPES[..]),
         units in prop_oneof![1..700usize, 8000..8400usize, 16200..16500usize],
         outliers in 0..30u64,
         places in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..8u8), 1..3),
         seed in any::<u64>(),
     ) {
-        let tensor = tensor(element, units, outliers, seed);
+        let tensor = tensor(dtype, units, outliers, seed);
         let mut block = Vec::new();
         let mut encoder =
             Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
-        encoder.encode_block(element, &tensor, &mut block).unwrap();
-        let Some(embedded) = with_embedded_book(element, &block, tensor.len()) else {
+        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        let Some(embedded) = with_embedded_book(dtype, &block, tensor.len()) else {
             return Ok(());
         };
         let header = 16;
@@ -220,11 +216,11 @@ proptest! {
         let tail = block.len() - header;
         let end = changed.len();
         changed[end - tail..].copy_from_slice(&damaged[header..]);
-        let expected = decode(Platform::Portable, element, &damaged, tensor.len());
+        let expected = decode(Platform::Portable, dtype, &damaged, tensor.len());
         for platform in Platform::available() {
-            let in_one_pass = decode(platform, element, &damaged, tensor.len());
+            let in_one_pass = decode(platform, dtype, &damaged, tensor.len());
             prop_assert_eq!(&in_one_pass, &expected);
-            let plane_by_plane = decode(platform, element, &changed, tensor.len());
+            let plane_by_plane = decode(platform, dtype, &changed, tensor.len());
             prop_assert_eq!(plane_by_plane.is_ok(), expected.is_ok());
             if plane_by_plane.is_ok() {
                 prop_assert_eq!(plane_by_plane, in_one_pass);
@@ -237,19 +233,23 @@ proptest! {
 /// errors is told must not depend on it.
 #[test]
 fn errors_about_small_floats_are_the_same_everywhere() {
-    let types = [ElementType::E4m3, ElementType::E5m2, ElementType::E2m3, ElementType::E3m2];
+    let types = [Dtype::E4m3, Dtype::E5m2, Dtype::E2m3, Dtype::E3m2];
     let mut refused = 0;
-    for (element, seed) in types.into_iter().zip(1..).flat_map(|pair| [pair; 6]).zip(1..).map(
-        |((element, first), second): ((ElementType, u64), u64)| (element, 100 * first + second),
-    ) {
+    for (dtype, seed) in types
+        .into_iter()
+        .zip(1..)
+        .flat_map(|pair| [pair; 6])
+        .zip(1..)
+        .map(|((dtype, first), second): ((Dtype, u64), u64)| (dtype, 100 * first + second))
+    {
         // An odd number, so that there is padding.
         let units = 1024 + 64 * (seed as usize % 3) + 8195 * (seed as usize % 2) + 3;
-        let tensor = tensor(element, units, 300, seed);
+        let tensor = tensor(dtype, units, 300, seed);
         let mut block = Vec::new();
         let mut encoder =
             Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
-        encoder.encode_block(element, &tensor, &mut block).unwrap();
-        let Some(embedded) = with_embedded_book(element, &block, tensor.len()) else { continue };
+        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        let Some(embedded) = with_embedded_book(dtype, &block, tensor.len()) else { continue };
         // In turn: the last escape, an early one, the words, the signs.
         for (from_end, bits) in [(1, 0x80), (1, 0x20), (20, 0x80), (400, 0xff), (3000, 0xff)] {
             for other in [0, 1, 500, 1100] {
@@ -261,12 +261,12 @@ fn errors_about_small_floats_are_the_same_everywhere() {
                         block[last - 1 - other] ^= 0x40;
                     }
                 }
-                let expected = decode(Platform::Portable, element, &damaged[0], tensor.len());
+                let expected = decode(Platform::Portable, dtype, &damaged[0], tensor.len());
                 refused += usize::from(expected.is_err());
                 for platform in Platform::available() {
                     for block in &damaged {
-                        let decoded = decode(platform, element, block, tensor.len());
-                        assert_eq!(decoded, expected, "{element} {platform}");
+                        let decoded = decode(platform, dtype, block, tensor.len());
+                        assert_eq!(decoded, expected, "{dtype} {platform}");
                     }
                 }
             }

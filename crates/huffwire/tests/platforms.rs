@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
 
 use huffwire::{
-    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, Platform, SymbolRule,
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, Platform, SymbolRule,
 };
 
 struct Random(u64);
@@ -23,27 +23,27 @@ impl Random {
 
 /// Bytes that look like a tensor of the type, more or less: bell-shaped, a share of exact zeros,
 /// some outliers, and for six-bit types no bit that they do not have.
-fn tensor(element: ElementType, units: usize, zeros: u64, random: &mut Random) -> Vec<u8> {
+fn tensor(dtype: Dtype, units: usize, zeros: u64, random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while bytes.len() < units * element.unit_bytes() {
+    while bytes.len() < units * dtype.unit_bytes() {
         let scale = if random.next() >> 32 & 255 == 0 { 1e30 } else { 0.02 };
         let value = if (random.next() >> 32) % 100 < zeros { 0.0 } else { random.normal() * scale };
-        match element {
-            ElementType::Bf16 => bytes.extend(((value.to_bits() >> 16) as u16).to_le_bytes()),
-            ElementType::F32 => bytes.extend(value.to_le_bytes()),
-            ElementType::E3m2 | ElementType::E2m3 => bytes.push((value * 800.0) as u8 & 0x3f),
-            ElementType::E2m1 | ElementType::E4m3 | ElementType::I8 => {
+        match dtype {
+            Dtype::Bf16 => bytes.extend(((value.to_bits() >> 16) as u16).to_le_bytes()),
+            Dtype::F32 => bytes.extend(value.to_le_bytes()),
+            Dtype::E3m2 | Dtype::E2m3 => bytes.push((value * 800.0) as u8 & 0x3f),
+            Dtype::E2m1 | Dtype::E4m3 | Dtype::I8 => {
                 bytes.push((value * 800.0) as i8 as u8);
             }
             _ => bytes.extend(((value * 3e4) as i32).to_le_bytes()),
         }
     }
-    bytes.truncate(units * element.unit_bytes());
+    bytes.truncate(units * dtype.unit_bytes());
     bytes
 }
 
 fn options() -> impl Iterator<Item = EncodeOptions> {
-    let rules = [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes];
+    let rules = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
     rules.into_iter().flat_map(|rule| {
         [Level::Fast, Level::Max].into_iter().flat_map(move |level| {
             [Choice::Cheapest, Choice::Sample].map(|choice| EncodeOptions {
@@ -60,20 +60,20 @@ fn options() -> impl Iterator<Item = EncodeOptions> {
 #[test]
 fn messages_are_the_same_and_are_read_alike() {
     let mut random = Random(88_172_645_463_325_252);
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         for (options, zeros) in options().zip([0, 1, 50, 97].into_iter().cycle()) {
             let units = 9_000 + (random.next() >> 32) as usize % 3_000;
-            let tensor = tensor(element, units, zeros, &mut random);
+            let tensor = tensor(dtype, units, zeros, &mut random);
             let mut messages = Platform::available().map(|platform| {
                 let encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-                encoder.with_platform(platform).encode_to_vec(element, &tensor).unwrap()
+                encoder.with_platform(platform).encode_to_vec(dtype, &tensor).unwrap()
             });
             let message = messages.next().unwrap();
-            assert!(messages.all(|other| other == message), "{element} {options:?}");
+            assert!(messages.all(|other| other == message), "{dtype} {options:?}");
             for platform in Platform::available() {
                 let mut decoder = Decoder::builtin().with_platform(platform);
                 let (_, restored) = decoder.decode_to_vec(&message).unwrap();
-                assert!(restored == tensor, "{element} {options:?} {platform}");
+                assert!(restored == tensor, "{dtype} {options:?} {platform}");
             }
         }
     }
@@ -83,11 +83,11 @@ fn messages_are_the_same_and_are_read_alike() {
 fn damage_without_checksums_is_read_alike() {
     let mut random = Random(362_436_069);
     let options = EncodeOptions { checksums: false, level: Level::Max, ..EncodeOptions::default() };
-    for element in ElementType::all() {
-        let tensor = tensor(element, 3_000, 20, &mut random);
+    for dtype in Dtype::all() {
+        let tensor = tensor(dtype, 3_000, 20, &mut random);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let mut block = Vec::new();
-        encoder.encode_block(element, &tensor, &mut block).unwrap();
+        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
         for _ in 0..200 {
             let mut damaged = block.clone();
             let bit = (random.next() >> 16) as usize % (8 * block.len());
@@ -98,10 +98,10 @@ fn damage_without_checksums_is_read_alike() {
             let mut results = Platform::available().map(|platform| {
                 let mut out = vec![0; tensor.len()];
                 let mut decoder = Decoder::builtin().with_platform(platform);
-                (decoder.decode_block(element, false, &damaged, &mut out), out)
+                (decoder.decode_block(dtype, false, &damaged, &mut out), out)
             });
             let first = results.next().unwrap();
-            assert!(results.all(|other| other == first), "{element}, bit {bit}");
+            assert!(results.all(|other| other == first), "{dtype}, bit {bit}");
         }
     }
 }
@@ -126,7 +126,7 @@ fn what_was_chosen_wrongly_in_two_ways_is_the_same_everywhere() {
     let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
     let mut messages = Platform::available().map(|platform| {
         let encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-        encoder.with_platform(platform).encode_to_vec(ElementType::E3m2, &tensor).unwrap()
+        encoder.with_platform(platform).encode_to_vec(Dtype::E3m2, &tensor).unwrap()
     });
     let first = messages.next().unwrap();
     assert!(messages.all(|message| message == first));

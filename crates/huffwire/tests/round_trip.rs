@@ -11,27 +11,27 @@ use forge::small_set;
 use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::file::Item;
 use huffwire::{
-    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule, message,
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message,
 };
 use proptest::prelude::*;
 use random::Random;
 
-const RULES: [SymbolRule; 3] = [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes];
+const RULES: [SymbolRule; 3] = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
 const LEVELS: [Level; 2] = [Level::Fast, Level::Max];
 const CHOICES: [Choice; 3] = [Choice::Cheapest, Choice::Sample, Choice::Named];
 
 /// Bits of an element's value: (all, exponent, mantissa). Types without an exponent are treated as
 /// if their upper bits were one.
-fn bits_of(element: ElementType) -> (u32, u32, u32) {
-    match element {
-        ElementType::Bf16 => (16, 8, 7),
-        ElementType::F16 => (16, 5, 10),
-        ElementType::F32 => (32, 8, 23),
-        ElementType::E4m3 => (8, 4, 3),
-        ElementType::E5m2 => (8, 5, 2),
-        ElementType::E3m2 => (6, 3, 2),
-        ElementType::E2m3 => (6, 2, 3),
-        ElementType::E8m0 => (8, 8, 0),
+fn bits_of(dtype: Dtype) -> (u32, u32, u32) {
+    match dtype {
+        Dtype::Bf16 => (16, 8, 7),
+        Dtype::F16 => (16, 5, 10),
+        Dtype::F32 => (32, 8, 23),
+        Dtype::E4m3 => (8, 4, 3),
+        Dtype::E5m2 => (8, 5, 2),
+        Dtype::E3m2 => (6, 3, 2),
+        Dtype::E2m3 => (6, 2, 3),
+        Dtype::E8m0 => (8, 8, 0),
         other => {
             let all = 8 * other.unit_bytes() as u32;
             (all, 5, all - 6)
@@ -80,8 +80,8 @@ const ALL_VALUES: [Values; 13] = [
 ];
 
 impl Values {
-    fn one(self, element: ElementType, index: u64, random: &mut Random) -> u64 {
-        let (all, exponent_bits, mantissa_bits) = bits_of(element);
+    fn one(self, dtype: Dtype, index: u64, random: &mut Random) -> u64 {
+        let (all, exponent_bits, mantissa_bits) = bits_of(dtype);
         let top = (1u64 << exponent_bits) - 1;
         let noise = random.next();
         let make = |sign: u64, exponent: u64, mantissa: u64| {
@@ -104,18 +104,18 @@ impl Values {
             Self::Noise => noise & (u64::MAX >> (64 - all)),
             Self::Mixed => {
                 let kinds = ALL_VALUES.len() as u64 - 1;
-                ALL_VALUES[(index / 700 % kinds) as usize].one(element, index, random)
+                ALL_VALUES[(index / 700 % kinds) as usize].one(dtype, index, random)
             }
             _ => ordinary,
         }
     }
 
-    fn tensor(self, element: ElementType, units: usize, seed: u64) -> Vec<u8> {
+    fn tensor(self, dtype: Dtype, units: usize, seed: u64) -> Vec<u8> {
         let mut random = Random(seed);
-        let mut bytes = Vec::with_capacity(units * element.unit_bytes());
+        let mut bytes = Vec::with_capacity(units * dtype.unit_bytes());
         for index in 0..units as u64 {
-            let value = self.one(element, index, &mut random);
-            bytes.extend_from_slice(&value.to_le_bytes()[..element.unit_bytes()]);
+            let value = self.one(dtype, index, &mut random);
+            bytes.extend_from_slice(&value.to_le_bytes()[..dtype.unit_bytes()]);
         }
         bytes
     }
@@ -127,20 +127,20 @@ fn encoder(set: &Arc<CodebookSet>, options: EncodeOptions) -> Encoder {
 
 /// Encodes, checks that the tensor comes back and that the size is within the bound.
 #[track_caller]
-fn check(encoder: &mut Encoder, element: ElementType, tensor: &[u8]) -> Vec<u8> {
-    let message = encoder.encode_to_vec(element, tensor).unwrap();
-    let units = tensor.len() / element.unit_bytes();
+fn check(encoder: &mut Encoder, dtype: Dtype, tensor: &[u8]) -> Vec<u8> {
+    let message = encoder.encode_to_vec(dtype, tensor).unwrap();
+    let units = tensor.len() / dtype.unit_bytes();
     let options = *encoder.options();
-    assert!(message.len() <= message::bound(element, units, options.block_log2));
+    assert!(message.len() <= message::bound(dtype, units, options.block_log2));
     let set = Arc::new(encoder.set().clone());
     let (header, decoded) = Decoder::new(set).decode_to_vec(&message).unwrap();
-    assert_eq!((header.element, header.units as usize), (element, units));
-    assert!(decoded == tensor, "{element} {options:?} does not come back");
+    assert_eq!((header.dtype, header.units as usize), (dtype, units));
+    assert!(decoded == tensor, "{dtype} {options:?} does not come back");
     message
 }
 
-fn calibrated(element: ElementType, rule: SymbolRule, tensor: &[u8]) -> Arc<CodebookSet> {
-    let mut profile = Profile::new(element, rule);
+fn calibrated(dtype: Dtype, rule: SymbolRule, tensor: &[u8]) -> Arc<CodebookSet> {
+    let mut profile = Profile::new(dtype, rule);
     profile.add(tensor).unwrap();
     let mut collector = Collector::new(rule);
     collector.push("layers.*", profile).unwrap();
@@ -150,7 +150,7 @@ fn calibrated(element: ElementType, rule: SymbolRule, tensor: &[u8]) -> Arc<Code
 #[test]
 fn every_type_rule_level_and_choice_brings_every_distribution_back() {
     let set = CodebookSet::builtin();
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         for (round, rule) in RULES.into_iter().enumerate() {
             for level in LEVELS {
                 for choice in CHOICES {
@@ -164,8 +164,8 @@ fn every_type_rule_level_and_choice_brings_every_distribution_back() {
                     // One encoder for all: whatever a block leaves behind meets the next one.
                     let mut encoder = encoder(&set, options);
                     for (index, values) in ALL_VALUES.into_iter().enumerate() {
-                        let units = 4500 / element.unit_bytes() + 61 * round;
-                        check(&mut encoder, element, &values.tensor(element, units, index as u64));
+                        let units = 4500 / dtype.unit_bytes() + 61 * round;
+                        check(&mut encoder, dtype, &values.tensor(dtype, units, index as u64));
                     }
                 }
             }
@@ -176,8 +176,8 @@ fn every_type_rule_level_and_choice_brings_every_distribution_back() {
 #[test]
 fn every_distribution_comes_back_at_every_awkward_size() {
     let set = CodebookSet::builtin();
-    for element in ElementType::all() {
-        let block = Item::block_bytes(element, 10) / element.unit_bytes();
+    for dtype in Dtype::all() {
+        let block = huffwire::block::block_bytes(dtype, 10) / dtype.unit_bytes();
         for level in LEVELS {
             let options = EncodeOptions { level, block_log2: 10, ..EncodeOptions::default() };
             let mut encoder = encoder(&set, options);
@@ -200,7 +200,7 @@ fn every_distribution_comes_back_at_every_awkward_size() {
                     2 * block,
                     2 * block + 1,
                 ] {
-                    check(&mut encoder, element, &values.tensor(element, units, units as u64));
+                    check(&mut encoder, dtype, &values.tensor(dtype, units, units as u64));
                 }
             }
         }
@@ -214,9 +214,9 @@ fn single_elements_come_back_whatever_their_bits() {
         let options = EncodeOptions { level, ..EncodeOptions::default() };
         let mut encoder = encoder(&set, options);
         for pattern in (0..=u16::MAX).step_by(17) {
-            check(&mut encoder, ElementType::Bf16, &pattern.to_le_bytes());
-            check(&mut encoder, ElementType::F16, &pattern.to_le_bytes());
-            check(&mut encoder, ElementType::E5m2, &pattern.to_le_bytes()[..1]);
+            check(&mut encoder, Dtype::Bf16, &pattern.to_le_bytes());
+            check(&mut encoder, Dtype::F16, &pattern.to_le_bytes());
+            check(&mut encoder, Dtype::E5m2, &pattern.to_le_bytes()[..1]);
         }
     }
 }
@@ -225,11 +225,11 @@ fn single_elements_come_back_whatever_their_bits() {
 fn every_bit_pattern_of_the_16_bit_types_comes_back() {
     let tensor: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
     let set = CodebookSet::builtin();
-    for element in [ElementType::Bf16, ElementType::F16, ElementType::Word16] {
+    for dtype in [Dtype::Bf16, Dtype::F16, Dtype::Word16] {
         for level in LEVELS {
             for rule in RULES {
                 let options = EncodeOptions { rule, level, ..EncodeOptions::default() };
-                check(&mut encoder(&set, options), element, &tensor);
+                check(&mut encoder(&set, options), dtype, &tensor);
             }
         }
     }
@@ -238,43 +238,43 @@ fn every_bit_pattern_of_the_16_bit_types_comes_back() {
 #[test]
 fn unpacked_six_bit_types_keep_their_spare_bits() {
     let set = CodebookSet::builtin();
-    for element in [ElementType::E3m2, ElementType::E2m3] {
+    for dtype in [Dtype::E3m2, Dtype::E2m3] {
         let mut encoder = encoder(&set, EncodeOptions::default());
-        let clean = Values::Ordinary.tensor(element, 3000, 1);
-        check(&mut encoder, element, &clean);
+        let clean = Values::Ordinary.tensor(dtype, 3000, 1);
+        check(&mut encoder, dtype, &clean);
         for (at, bit) in [(0, 0x40), (1499, 0x80), (2999, 0xc0)] {
             let mut odd = clean.clone();
             odd[at] |= bit;
-            check(&mut encoder, element, &odd);
+            check(&mut encoder, dtype, &odd);
         }
-        check(&mut encoder, element, &clean);
+        check(&mut encoder, dtype, &clean);
     }
 }
 
 #[test]
 fn the_largest_blocks_come_back() {
     let set = CodebookSet::builtin();
-    for element in [ElementType::Bf16, ElementType::E4m3, ElementType::Word64] {
+    for dtype in [Dtype::Bf16, Dtype::E4m3, Dtype::Word64] {
         let options = EncodeOptions { block_log2: 20, ..EncodeOptions::default() };
-        let units = (1 << 20) / element.unit_bytes() + 1;
-        let tensor = Values::HalfZeros.tensor(element, units, 5);
-        check(&mut encoder(&set, options), element, &tensor);
+        let units = (1 << 20) / dtype.unit_bytes() + 1;
+        let tensor = Values::HalfZeros.tensor(dtype, units, 5);
+        check(&mut encoder(&set, options), dtype, &tensor);
     }
 }
 
 #[test]
 fn calibrated_sets_bring_back_what_they_were_not_made_for() {
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         for rule in RULES {
-            let units = 3000 / element.unit_bytes();
-            let set = calibrated(element, rule, &Values::Ordinary.tensor(element, units, 1));
+            let units = 3000 / dtype.unit_bytes();
+            let set = calibrated(dtype, rule, &Values::Ordinary.tensor(dtype, units, 1));
             for choice in CHOICES {
                 let options =
                     EncodeOptions { rule, choice, block_log2: 11, ..EncodeOptions::default() };
                 let mut encoder = encoder(&set, options);
                 encoder.set_tensor("layers.3");
                 for values in ALL_VALUES {
-                    check(&mut encoder, element, &values.tensor(element, units, 2));
+                    check(&mut encoder, dtype, &values.tensor(dtype, units, 2));
                 }
             }
         }
@@ -284,10 +284,10 @@ fn calibrated_sets_bring_back_what_they_were_not_made_for() {
 #[test]
 fn a_set_without_books_for_the_type_serves_too() {
     let set = small_set();
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         let mut encoder = encoder(&set, EncodeOptions::default());
         for values in ALL_VALUES {
-            check(&mut encoder, element, &values.tensor(element, 700, 3));
+            check(&mut encoder, dtype, &values.tensor(dtype, 700, 3));
         }
     }
 }
@@ -300,10 +300,10 @@ fn zeros_among_values_that_all_escape_come_back() {
     let mut encoder = encoder(&CodebookSet::builtin(), options);
     for units in [256, 1024, 4096, 16384] {
         for zeros in 1..8 {
-            let mut tensor = Values::Noise.tensor(ElementType::Bf16, units, 1);
+            let mut tensor = Values::Noise.tensor(Dtype::Bf16, units, 1);
             let zeros = units * zeros / 8;
             tensor[..2 * zeros].fill(0);
-            check(&mut encoder, ElementType::Bf16, &tensor);
+            check(&mut encoder, Dtype::Bf16, &tensor);
         }
     }
 }
@@ -313,22 +313,22 @@ fn a_block_alone_is_never_longer_than_verbatim_and_a_byte() {
     // Around the point where coding begins to pay: some zeros among noise.
     let set = CodebookSet::builtin();
     for level in LEVELS {
-        for element in [ElementType::Bf16, ElementType::F16, ElementType::F32, ElementType::E8m0] {
+        for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32, Dtype::E8m0] {
             let options = EncodeOptions { level, checksums: false, ..EncodeOptions::default() };
             let (mut encoder, mut decoder) = (encoder(&set, options), Decoder::builtin());
             for units in [100, 200, 400, 1000, 4000] {
                 for zeros in (0..units).step_by(units / 50) {
-                    let mut tensor = Values::Noise.tensor(element, units, zeros as u64);
-                    tensor[..zeros * element.unit_bytes()].fill(0);
+                    let mut tensor = Values::Noise.tensor(dtype, units, zeros as u64);
+                    tensor[..zeros * dtype.unit_bytes()].fill(0);
                     let mut block = Vec::new();
-                    encoder.encode_block(element, &tensor, &mut block).unwrap();
+                    encoder.encode_block(dtype, &tensor, &mut block).unwrap();
                     assert!(
                         block.len() <= 1 + tensor.len(),
-                        "{element} {level:?}: {zeros} zeros of {units}: {} bytes",
+                        "{dtype} {level:?}: {zeros} zeros of {units}: {} bytes",
                         block.len()
                     );
                     let mut out = vec![0; tensor.len()];
-                    decoder.decode_block(element, false, &block, &mut out).unwrap();
+                    decoder.decode_block(dtype, false, &block, &mut out).unwrap();
                     assert!(out == tensor);
                 }
             }
@@ -339,15 +339,15 @@ fn a_block_alone_is_never_longer_than_verbatim_and_a_byte() {
 #[test]
 fn max_is_never_longer_than_fast() {
     let set = CodebookSet::builtin();
-    for element in ElementType::all() {
+    for dtype in Dtype::all() {
         for values in ALL_VALUES {
-            let tensor = values.tensor(element, 6000, 9);
+            let tensor = values.tensor(dtype, 6000, 9);
             let [fast, max] = LEVELS.map(|level| {
                 let options = EncodeOptions { level, ..EncodeOptions::default() };
-                check(&mut encoder(&set, options), element, &tensor).len()
+                check(&mut encoder(&set, options), dtype, &tensor).len()
             });
             // Plans are priced before the coder knows how many bits the lanes keep to themselves.
-            assert!(max <= fast + 128, "{element} {values:?}: {max} over {fast}");
+            assert!(max <= fast + 128, "{dtype} {values:?}: {max} over {fast}");
         }
     }
 }
@@ -356,8 +356,8 @@ fn max_is_never_longer_than_fast() {
 #[test]
 fn zeros_pay_by_the_residue_that_they_save() {
     let set = CodebookSet::builtin();
-    for (element, exponents, mantissa_bits) in
-        [(ElementType::Bf16, 30, 7), (ElementType::F16, 30, 10), (ElementType::F32, 30, 23)]
+    for (dtype, exponents, mantissa_bits) in
+        [(Dtype::Bf16, 30, 7), (Dtype::F16, 30, 10), (Dtype::F32, 30, 23)]
     {
         // Less than a sample, and enough for one.
         for units in [500, 20_000] {
@@ -370,15 +370,12 @@ fn zeros_pay_by_the_residue_that_they_save() {
                 }
             };
             let values = (0..units).map(value).map(|value| value.to_le_bytes());
-            let unit = element.unit_bytes();
+            let unit = dtype.unit_bytes();
             let tensor: Vec<u8> = values.flat_map(|bytes| bytes.into_iter().take(unit)).collect();
             for level in LEVELS {
                 let options = EncodeOptions { level, ..EncodeOptions::default() };
-                let length = check(&mut encoder(&set, options), element, &tensor).len();
-                assert!(
-                    length < tensor.len() / 50 * 49,
-                    "{element} {level:?}: {length} for {units}"
-                );
+                let length = check(&mut encoder(&set, options), dtype, &tensor).len();
+                assert!(length < tensor.len() / 50 * 49, "{dtype} {level:?}: {length} for {units}");
             }
         }
     }
@@ -393,12 +390,12 @@ fn a_used_encoder_makes_the_same_bytes_as_a_fresh_one() {
             let mut used = encoder(&set, options);
             for round in 0..40u64 {
                 // Types and kinds in an order that brings each after many others.
-                let element = ElementType::from_number((round * 7 % 16 + 1) as u8).unwrap();
+                let dtype = Dtype::from_number((round * 7 % 16 + 1) as u8).unwrap();
                 let values = ALL_VALUES[(round * 5 % 13) as usize];
                 let units = 1 + (round * 397 % 2500) as usize;
-                let tensor = values.tensor(element, units, round);
-                let fresh = check(&mut encoder(&set, options), element, &tensor);
-                assert!(fresh == check(&mut used, element, &tensor), "{element} {values:?}");
+                let tensor = values.tensor(dtype, units, round);
+                let fresh = check(&mut encoder(&set, options), dtype, &tensor);
+                assert!(fresh == check(&mut used, dtype, &tensor), "{dtype} {values:?}");
             }
         }
     }
@@ -408,37 +405,37 @@ fn a_used_encoder_makes_the_same_bytes_as_a_fresh_one() {
 fn an_encoder_that_refused_something_goes_on_as_before() {
     let set = CodebookSet::builtin();
     let mut used = encoder(&set, EncodeOptions::default());
-    let tensor = Values::HalfZeros.tensor(ElementType::F32, 5000, 1);
-    let before = check(&mut used, ElementType::F32, &tensor);
-    assert!(used.encode_to_vec(ElementType::F32, &tensor[1..]).is_err());
-    assert!(used.encode(ElementType::Bf16, &tensor, &mut [0; 64]).is_err());
-    assert!(before == check(&mut used, ElementType::F32, &tensor));
+    let tensor = Values::HalfZeros.tensor(Dtype::F32, 5000, 1);
+    let before = check(&mut used, Dtype::F32, &tensor);
+    assert!(used.encode_to_vec(Dtype::F32, &tensor[1..]).is_err());
+    assert!(used.encode(Dtype::Bf16, &tensor, &mut [0; 64]).is_err());
+    assert!(before == check(&mut used, Dtype::F32, &tensor));
 }
 
 #[test]
 fn encode_leaves_the_same_message_as_encode_to_vec_in_any_buffer() {
     let set = CodebookSet::builtin();
-    let tensor = Values::Mixed.tensor(ElementType::Bf16, 9000, 4);
+    let tensor = Values::Mixed.tensor(Dtype::Bf16, 9000, 4);
     let options = EncodeOptions { block_log2: 12, ..EncodeOptions::default() };
     let mut encoder = encoder(&set, options);
-    let expected = encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let expected = encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     for filler in [0, 0x55, 0xff] {
-        let mut out = vec![filler; message::capacity(ElementType::Bf16, 9000, 12) + 33];
-        let length = encoder.encode(ElementType::Bf16, &tensor, &mut out).unwrap();
+        let mut out = vec![filler; message::capacity(Dtype::Bf16, 9000, 12) + 33];
+        let length = encoder.encode(Dtype::Bf16, &tensor, &mut out).unwrap();
         assert!(out[..length] == expected);
     }
 }
 
 #[test]
 fn tensor_names_choose_books_and_only_by_their_bindings() {
-    let rule = SymbolRule::Exponent;
-    let tensor = Values::Ordinary.tensor(ElementType::Bf16, 4000, 1);
-    let set = calibrated(ElementType::Bf16, rule, &tensor);
+    let rule = SymbolRule::Auto;
+    let tensor = Values::Ordinary.tensor(Dtype::Bf16, 4000, 1);
+    let set = calibrated(Dtype::Bf16, rule, &tensor);
     let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
     let mut encoder = encoder(&set, options);
     let coded = |encoder: &mut Encoder, name: &str| {
         encoder.set_tensor(name);
-        check(encoder, ElementType::Bf16, &tensor)
+        check(encoder, Dtype::Bf16, &tensor)
     };
     let bound = coded(&mut encoder, "layers.7");
     let unbound = coded(&mut encoder, "elsewhere");
@@ -450,13 +447,13 @@ fn tensor_names_choose_books_and_only_by_their_bindings() {
 #[test]
 fn blocks_are_those_of_the_message_and_each_decodes_alone() {
     for checksums in [true, false] {
-        for element in ElementType::all() {
+        for dtype in Dtype::all() {
             let options = EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() };
             let set = CodebookSet::builtin();
             let mut encoder = encoder(&set, options);
-            let tensor = Values::Mixed.tensor(element, 2000, 8);
-            let message = encoder.encode_to_vec(element, &tensor).unwrap();
-            let size = Item::block_bytes(element, 10);
+            let tensor = Values::Mixed.tensor(dtype, 2000, 8);
+            let message = encoder.encode_to_vec(dtype, &tensor).unwrap();
+            let size = huffwire::block::block_bytes(dtype, 10);
             let mut at = message::HEADER_BYTES;
             let mut found = Vec::new();
             while at < message.len() {
@@ -469,13 +466,13 @@ fn blocks_are_those_of_the_message_and_each_decodes_alone() {
             // Last block first: none needs another.
             for (block, raw) in found.iter().zip(tensor.chunks(size)).rev() {
                 let mut alone = vec![7];
-                let length = encoder.encode_block(element, raw, &mut alone).unwrap();
+                let length = encoder.encode_block(dtype, raw, &mut alone).unwrap();
                 assert_eq!((length, alone[0]), (block.len(), 7), "what was there stays");
                 assert!(alone[1..] == **block);
                 let mut out = vec![0; raw.len()];
-                decoder.decode_block(element, checksums, block, &mut out).unwrap();
+                decoder.decode_block(dtype, checksums, block, &mut out).unwrap();
                 assert!(out == raw);
-                let info = decoder.inspect_block(element, checksums, block, raw.len()).unwrap();
+                let info = decoder.inspect_block(dtype, checksums, block, raw.len()).unwrap();
                 assert_eq!(info.layout.is_none(), info.planes.is_empty());
             }
         }
@@ -484,11 +481,11 @@ fn blocks_are_those_of_the_message_and_each_decodes_alone() {
 
 #[test]
 fn threads_make_the_same_bytes() {
-    let tensor = Arc::new(Values::Mixed.tensor(ElementType::Bf16, 50_000, 6));
-    let expected = Encoder::builtin().encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let tensor = Arc::new(Values::Mixed.tensor(Dtype::Bf16, 50_000, 6));
+    let expected = Encoder::builtin().encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     let threads = [0; 4].map(|_| {
         let tensor = Arc::clone(&tensor);
-        std::thread::spawn(move || Encoder::builtin().encode_to_vec(ElementType::Bf16, &tensor))
+        std::thread::spawn(move || Encoder::builtin().encode_to_vec(Dtype::Bf16, &tensor))
     });
     for thread in threads {
         assert!(thread.join().unwrap().unwrap() == expected);
@@ -506,8 +503,8 @@ fn any_options() -> impl Strategy<Value = EncodeOptions> {
     })
 }
 
-fn any_element() -> impl Strategy<Value = ElementType> {
-    (1..=16u8).prop_map(|number| ElementType::from_number(number).unwrap())
+fn any_element() -> impl Strategy<Value = Dtype> {
+    (1..=16u8).prop_map(|number| Dtype::from_number(number).unwrap())
 }
 
 proptest! {
@@ -515,7 +512,7 @@ proptest! {
 
     #[test]
     fn any_tensor_under_any_options_comes_back(
-        element in any_element(),
+        dtype in any_element(),
         options in any_options(),
         kinds in prop::collection::vec(0..13usize, 1..4),
         units in 0..4000usize,
@@ -523,34 +520,34 @@ proptest! {
     ) {
         let set = CodebookSet::builtin();
         let mut encoder = encoder(&set, options);
-        let tensors = kinds.iter().map(|&kind| ALL_VALUES[kind].tensor(element, units, seed));
+        let tensors = kinds.iter().map(|&kind| ALL_VALUES[kind].tensor(dtype, units, seed));
         let tensor: Vec<u8> = tensors.flatten().collect();
-        let message = check(&mut encoder, element, &tensor);
-        prop_assert!(message == check(&mut encoder, element, &tensor));
+        let message = check(&mut encoder, dtype, &tensor);
+        prop_assert!(message == check(&mut encoder, dtype, &tensor));
     }
 
     #[test]
     fn any_bytes_come_back_as_any_type(
-        element in any_element(),
+        dtype in any_element(),
         options in any_options(),
         mut bytes in prop::collection::vec(any::<u8>(), 0..3000),
         mask in any::<u8>(),
     ) {
-        bytes.truncate(bytes.len() / element.unit_bytes() * element.unit_bytes());
+        bytes.truncate(bytes.len() / dtype.unit_bytes() * dtype.unit_bytes());
         bytes.iter_mut().for_each(|byte| *byte &= mask);
         let set = CodebookSet::builtin();
-        check(&mut encoder(&set, options), element, &bytes);
+        check(&mut encoder(&set, options), dtype, &bytes);
     }
 
     #[test]
     fn any_damage_is_found_by_the_checksums(
-        element in any_element(),
+        dtype in any_element(),
         kind in 0..13usize,
         units in 1..600usize,
         places in prop::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 1..5),
     ) {
-        let tensor = ALL_VALUES[kind].tensor(element, units, 1);
-        let message = Encoder::builtin().encode_to_vec(element, &tensor).unwrap();
+        let tensor = ALL_VALUES[kind].tensor(dtype, units, 1);
+        let message = Encoder::builtin().encode_to_vec(dtype, &tensor).unwrap();
         let mut damaged = message.clone();
         for (place, change) in places {
             damaged[place.index(message.len())] ^= change;
@@ -567,9 +564,9 @@ proptest! {
 fn what_no_sample_saw_comes_back() {
     let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-    for element in [ElementType::Bf16, ElementType::F16, ElementType::F32] {
-        let (all, exponent, mantissa) = bits_of(element);
-        let unit = element.unit_bytes();
+    for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
+        let (all, exponent, mantissa) = bits_of(dtype);
+        let unit = dtype.unit_bytes();
         let mut random = Random(7);
         // Exponents of many kinds, and no mantissa.
         let elements = (0..(1 << 20) / unit).flat_map(|_| {
@@ -582,9 +579,9 @@ fn what_no_sample_saw_comes_back() {
                 let at = 777 * 256 + place;
                 let byte = at * unit % (1 << 20) + bit as usize / 8;
                 bytes[byte] ^= 1 << (bit % 8);
-                let message = encoder.encode_to_vec(element, &bytes).unwrap();
+                let message = encoder.encode_to_vec(dtype, &bytes).unwrap();
                 let decoded = Decoder::builtin().decode_to_vec(&message).unwrap().1;
-                assert!(decoded == bytes, "{element}, bit {bit} of unit {at}");
+                assert!(decoded == bytes, "{dtype}, bit {bit} of unit {at}");
                 bytes[byte] ^= 1 << (bit % 8);
             }
         }
@@ -601,7 +598,7 @@ fn books_of_bytes_are_made_from_all_of_them() {
         let sizes = [Choice::Sample, Choice::Cheapest].map(|choice| {
             let options = EncodeOptions { level, choice, ..EncodeOptions::default() };
             let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-            encoder.encode_to_vec(ElementType::U8, &bytes).unwrap().len()
+            encoder.encode_to_vec(Dtype::U8, &bytes).unwrap().len()
         });
         assert!(sizes[1] < bytes.len() * 9 / 10, "{sizes:?}: nothing to lose");
         assert_eq!(sizes[0], sizes[1], "{level:?}");

@@ -8,8 +8,8 @@ mod random;
 use std::sync::{Arc, LazyLock};
 
 use huffwire::{
-    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Error, Level, POISON,
-    SymbolRule, Threads, message,
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Level, POISON, SymbolRule,
+    Threads, message,
 };
 use proptest::prelude::*;
 use random::Random;
@@ -31,9 +31,9 @@ fn all_threads() -> impl Iterator<Item = Threads> {
 
 /// Sections of noise, of zeros, of one value, and of values as tensors have them, so that blocks differ in size
 /// and in the time they take.
-fn tensor(element: ElementType, bytes: usize, seed: u64) -> Vec<u8> {
+fn tensor(dtype: Dtype, bytes: usize, seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
-    let unit = element.unit_bytes();
+    let unit = dtype.unit_bytes();
     let mut tensor = Vec::with_capacity(bytes + unit);
     while tensor.len() < bytes {
         let kind = random.next() % 5;
@@ -58,16 +58,16 @@ fn decoder(threads: &Threads) -> Decoder {
 
 /// Encodes and decodes on every number of threads; returns the message.
 #[track_caller]
-fn check(options: EncodeOptions, element: ElementType, tensor: &[u8]) -> Vec<u8> {
-    let expected = encoder(options, &Threads::One).encode_to_vec(element, tensor).unwrap();
+fn check(options: EncodeOptions, dtype: Dtype, tensor: &[u8]) -> Vec<u8> {
+    let expected = encoder(options, &Threads::One).encode_to_vec(dtype, tensor).unwrap();
     for threads in all_threads() {
-        let message = encoder(options, &threads).encode_to_vec(element, tensor).unwrap();
-        assert!(message == expected, "{element} {options:?} {threads:?}");
+        let message = encoder(options, &threads).encode_to_vec(dtype, tensor).unwrap();
+        assert!(message == expected, "{dtype} {options:?} {threads:?}");
         let mut out = vec![0x55; tensor.len()];
         decoder(&threads).decode(&message, &mut out).unwrap();
-        assert!(out == tensor, "{element} {options:?} {threads:?}");
+        assert!(out == tensor, "{dtype} {options:?} {threads:?}");
         let (_, vector) = decoder(&threads).decode_to_vec(&message).unwrap();
-        assert!(vector == tensor, "{element} {options:?} {threads:?}");
+        assert!(vector == tensor, "{dtype} {options:?} {threads:?}");
     }
     expected
 }
@@ -103,15 +103,15 @@ fn sizes_around_every_threshold() {
     let block = 1 << options.block_log2;
     for blocks in [1, 7, 8, 9, 16, 17, 33] {
         for bytes in [blocks * block - 2, blocks * block, blocks * block + 2] {
-            check(options, ElementType::Bf16, &tensor(ElementType::Bf16, bytes, 1));
+            check(options, Dtype::Bf16, &tensor(Dtype::Bf16, bytes, 1));
         }
     }
 }
 
 #[test]
 fn every_element_type() {
-    for element in ElementType::all() {
-        check(EncodeOptions::default(), element, &tensor(element, 5 << 18, 2));
+    for dtype in Dtype::all() {
+        check(EncodeOptions::default(), dtype, &tensor(dtype, 5 << 18, 2));
     }
 }
 
@@ -119,7 +119,7 @@ fn every_element_type() {
 fn the_smallest_and_the_largest_blocks() {
     for block_log2 in [10, 20] {
         let options = EncodeOptions { block_log2, ..EncodeOptions::default() };
-        check(options, ElementType::Bf16, &tensor(ElementType::Bf16, (7 << 20) + 100, 3));
+        check(options, Dtype::Bf16, &tensor(Dtype::Bf16, (7 << 20) + 100, 3));
     }
 }
 
@@ -132,9 +132,9 @@ fn used_ones_are_as_good_as_new() {
             used.0.set_threads(threads.clone());
             used.1.set_threads(threads);
             for bytes in [100, 3 << 20, SHARED_BYTES, SHARED_BYTES - 2, 2 << 20] {
-                let tensor = tensor(ElementType::Bf16, bytes, round);
-                let fresh = Encoder::builtin().encode_to_vec(ElementType::Bf16, &tensor).unwrap();
-                assert!(used.0.encode_to_vec(ElementType::Bf16, &tensor).unwrap() == fresh);
+                let tensor = tensor(Dtype::Bf16, bytes, round);
+                let fresh = Encoder::builtin().encode_to_vec(Dtype::Bf16, &tensor).unwrap();
+                assert!(used.0.encode_to_vec(Dtype::Bf16, &tensor).unwrap() == fresh);
                 // What went wrong before is forgotten.
                 assert!(used.1.decode_to_vec(&fresh[..fresh.len() - 1]).is_err());
                 assert!(used.1.decode_to_vec(&fresh).unwrap().1 == tensor);
@@ -147,8 +147,8 @@ fn used_ones_are_as_good_as_new() {
 fn damage_gives_the_same_error_whichever_block_it_is_in() {
     for checksums in [true, false] {
         let options = EncodeOptions { checksums, block_log2: 15, ..EncodeOptions::default() };
-        let tensor = tensor(ElementType::Bf16, 36 << 15, 4);
-        let message = check(options, ElementType::Bf16, &tensor);
+        let tensor = tensor(Dtype::Bf16, 36 << 15, 4);
+        let message = check(options, Dtype::Bf16, &tensor);
         for (index, at) in blocks_of(&message).into_iter().enumerate() {
             let mut damaged = message.clone();
             // The layout, which comes behind the length and the checksum.
@@ -171,8 +171,8 @@ fn damage_gives_the_same_error_whichever_block_it_is_in() {
 
 #[test]
 fn of_several_damaged_blocks_the_first_is_reported() {
-    let tensor = tensor(ElementType::Bf16, 3 << 20, 5);
-    let message = check(EncodeOptions::default(), ElementType::Bf16, &tensor);
+    let tensor = tensor(Dtype::Bf16, 3 << 20, 5);
+    let message = check(EncodeOptions::default(), Dtype::Bf16, &tensor);
     let blocks = blocks_of(&message);
     for first in 0..blocks.len() - 1 {
         let mut damaged = message.clone();
@@ -188,8 +188,8 @@ fn of_several_damaged_blocks_the_first_is_reported() {
 
 #[test]
 fn cut_and_extended_messages() {
-    let tensor = tensor(ElementType::Bf16, 5 << 18, 6);
-    let message = check(EncodeOptions::default(), ElementType::Bf16, &tensor);
+    let tensor = tensor(Dtype::Bf16, 5 << 18, 6);
+    let message = check(EncodeOptions::default(), Dtype::Bf16, &tensor);
     for at in blocks_of(&message) {
         for cut in [at, at + 1, at + 4, at + 100] {
             let error = check_error(&message[..cut], tensor.len());
@@ -206,14 +206,14 @@ fn cut_and_extended_messages() {
 fn within_a_pool_nobody_waits_for_ever() {
     use rayon::prelude::*;
 
-    let tensor = tensor(ElementType::Bf16, 2 << 20, 8);
-    let expected = Encoder::builtin().encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let tensor = tensor(Dtype::Bf16, 2 << 20, 8);
+    let expected = Encoder::builtin().encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     for pool in POOLS.iter() {
         for threads in [Threads::Current, Threads::Pool(Arc::clone(pool))] {
             pool.install(|| {
                 (0..20).into_par_iter().for_each(|_| {
                     let mut encoder = encoder(EncodeOptions::default(), &threads);
-                    let message = encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+                    let message = encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap();
                     assert!(message == expected);
                     let (_, decoded) = decoder(&threads).decode_to_vec(&message).unwrap();
                     assert!(decoded == tensor);
@@ -224,7 +224,7 @@ fn within_a_pool_nobody_waits_for_ever() {
 }
 
 fn any_options() -> impl Strategy<Value = EncodeOptions> {
-    let rules = [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes];
+    let rules = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
     let choices = [Choice::Cheapest, Choice::Sample, Choice::Named];
     (0..3usize, any::<bool>(), 0..3usize, any::<bool>(), 12..=19u8).prop_map(
         move |(rule, max, choice, checksums, block_log2)| EncodeOptions {
@@ -242,12 +242,12 @@ proptest! {
 
     #[test]
     fn any_tensor_under_any_options(
-        element in (1..=16u8).prop_map(|number| ElementType::from_number(number).unwrap()),
+        dtype in (1..=16u8).prop_map(|number| Dtype::from_number(number).unwrap()),
         options in any_options(),
         bytes in SHARED_BYTES - 100..2 * SHARED_BYTES,
         seed in any::<u64>(),
     ) {
-        check(options, element, &tensor(element, bytes, seed));
+        check(options, dtype, &tensor(dtype, bytes, seed));
     }
 
     #[test]
@@ -256,9 +256,9 @@ proptest! {
         bytes in SHARED_BYTES..2 * SHARED_BYTES,
         places in prop::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 1..4),
     ) {
-        let tensor = tensor(ElementType::Bf16, bytes, 9);
+        let tensor = tensor(Dtype::Bf16, bytes, 9);
         let mut encoder = encoder(options, &Threads::One);
-        let message = encoder.encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+        let message = encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap();
         let mut damaged = message.clone();
         for (place, change) in places {
             damaged[place.index(message.len())] ^= change;

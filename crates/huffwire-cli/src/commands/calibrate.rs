@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use huffwire::calibrate::{Calibration, Collector, KindReport, Options, Profile, kind_of};
-use huffwire::{ElementType, SymbolRule};
+use huffwire::{Dtype, SymbolRule};
 use serde::Serialize;
 
 use crate::args::{CalibrateArgs, Kinds};
@@ -153,14 +153,14 @@ fn collect(
     Ok(())
 }
 
-const fn block_bytes(element: ElementType) -> usize {
+const fn block_bytes(element: Dtype) -> usize {
     BLOCK_BYTES / element.unit_bytes() * element.unit_bytes()
 }
 
 fn kind(report: &KindReport) -> Kind<'_> {
     Kind {
         kind: &report.kind,
-        element: report.element.name(),
+        element: report.dtype.name(),
         layout: report.layout.name(),
         plane: report.plane,
         shards: report.shards,
@@ -180,7 +180,7 @@ fn text(args: &CalibrateArgs, calibration: &Calibration, shards: usize) -> Strin
         let books: Vec<String> = report.books.iter().map(|book| format!("#{book}")).collect();
         table.row([
             printable(&report.kind),
-            report.element.to_string(),
+            report.dtype.to_string(),
             format!("{} {}", report.layout, report.plane),
             report.shards.to_string(),
             books.join(" "),

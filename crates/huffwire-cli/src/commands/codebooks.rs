@@ -88,7 +88,7 @@ impl Set {
     pub(crate) fn of(set: &CodebookSet) -> Self {
         let bindings = set.bindings().iter().map(|binding| Binding {
             pattern: binding.pattern.clone(),
-            element: binding.element.map(|element| element.name()),
+            element: binding.dtype.map(|element| element.name()),
             layout: binding.layout.name(),
             plane: binding.plane,
             books: binding.books.clone(),
@@ -116,7 +116,7 @@ impl Book {
             width,
             narrow: lengths.is_narrow(),
             max_code_bits: lengths.limit().bits(),
-            coded_symbols: lengths.direct_lengths().iter().filter(|&&length| length > 0).count(),
+            coded_symbols: lengths.ordinary_lengths().iter().filter(|&&length| length > 0).count(),
             escape_bits: lengths.escape(),
             zero_bits: lengths.zero(),
             about: CodebookSet::builtin_about(lengths),
@@ -248,7 +248,7 @@ fn codes(book: &Codebook) -> Vec<Code> {
         bits,
         code: book.code_string(slot as u8),
     };
-    let direct = lengths.direct_lengths().iter().enumerate().filter(|(_, bits)| **bits > 0);
+    let direct = lengths.ordinary_lengths().iter().enumerate().filter(|(_, bits)| **bits > 0);
     let mut codes: Vec<Code> = direct.map(|(slot, &bits)| code(name(slot), slot, bits)).collect();
     if lengths.zero() > 0 {
         codes.push(code("exact zero".to_owned(), ZERO_SLOT, lengths.zero()));

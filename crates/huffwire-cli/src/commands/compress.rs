@@ -134,13 +134,13 @@ fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a>
         let analysis = packed.analyses.get(index).unwrap_or(&none);
         let ideal = analysis.ideal;
         let ideal_saving = |bytes: Option<f64>| {
-            bytes.map_or(0.0, |bytes| huffwire::pmf::saving_percent(raw as f64, bytes))
+            bytes.map_or(0.0, |bytes| huffwire::stats::saving_percent(raw as f64, bytes))
         };
         tensors.push(TensorReport {
             name: &tensor.name,
             source: &source.name,
             dtype: &tensor.dtype,
-            element: item.element.name(),
+            element: item.dtype.name(),
             shape: &tensor.shape,
             raw_bytes: raw,
             coded_bytes: coded,
@@ -164,9 +164,9 @@ fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a>
         codebook_set: directory.set.to_string(),
         codebook_set_embedded: directory.embedded.is_some(),
         symbols: match packing.options.rule {
-            SymbolRule::Exponent => "exponent",
+            SymbolRule::Auto => "exponent",
             SymbolRule::Bytes => "bytes",
-            SymbolRule::Planes => "planes",
+            SymbolRule::BytePlanes => "planes",
         },
         level: match packing.options.level {
             Level::Fast => "fast",

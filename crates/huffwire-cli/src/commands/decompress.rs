@@ -193,7 +193,7 @@ fn tensor(
             }
             None => {
                 let dtype = item.tensor.as_ref().map_or("", |tensor| &tensor.dtype);
-                let header = npy_header(item.element, dtype, &slice.shape, bytes);
+                let header = npy_header(item.dtype, dtype, &slice.shape, bytes);
                 output.write(&header.with_context(|| format!("{label}: {name:?}"))?)?;
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::gradient::file::{Coding, Entry};
 use safetensors::tensor::Metadata;
 use serde::Serialize;
@@ -92,7 +92,7 @@ struct Plan<'a> {
     entry: &'a Entry,
     dtype: String,
     /// What values are written as.
-    element: ElementType,
+    element: Dtype,
     bytes: u64,
 }
 
@@ -100,12 +100,12 @@ fn plans<'a>(args: &DequantizeArgs, file: &'a QuantizedFile) -> Result<Vec<Plan<
     let plan = |entry: &'a Entry| match entry.coding {
         Coding::Kept => {
             let (dtype, bytes) = (entry.dtype.clone(), file.kept_bytes(entry)?);
-            Ok(Plan { entry, dtype, element: ElementType::U8, bytes })
+            Ok(Plan { entry, dtype, element: Dtype::U8, bytes })
         }
         Coding::Quantized => {
             let element = match args.values {
                 ValueType::Original => original(file, entry)?,
-                ValueType::F32 => ElementType::F32,
+                ValueType::F32 => Dtype::F32,
             };
             let elements = entry.shape.iter().try_fold(1u64, |all, &d| all.checked_mul(d));
             let bytes = elements.and_then(|all| all.checked_mul(element.unit_bytes() as u64));
@@ -119,7 +119,7 @@ fn plans<'a>(args: &DequantizeArgs, file: &'a QuantizedFile) -> Result<Vec<Plan<
 }
 
 /// The type that a tensor had; the message has to agree with it in the end.
-fn original(file: &QuantizedFile, entry: &Entry) -> Result<ElementType> {
+fn original(file: &QuantizedFile, entry: &Entry) -> Result<Dtype> {
     let element = entry.dtype.parse().ok().filter(|element| values::is_float(*element));
     element.with_context(|| {
         format!("{}: quantized from {:?}, which cannot be", file.describe(entry), entry.dtype)

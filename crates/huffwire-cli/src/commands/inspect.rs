@@ -130,7 +130,7 @@ impl<'a> ItemReport<'a> {
             name: tensor.map(|tensor| tensor.name.as_str()),
             dtype: tensor.map(|tensor| tensor.dtype.as_str()),
             shape: tensor.map(|tensor| tensor.shape.as_slice()),
-            element: item.element.name(),
+            element: item.dtype.name(),
             raw_bytes,
             coded_bytes,
             saving_percent: saving(raw_bytes, coded_bytes),
@@ -164,7 +164,7 @@ fn usages(args: &InspectArgs, container: &Container, set: &Arc<CodebookSet>) -> 
         // is for.
         let length = job.block.coded_bytes.min(INSPECT_BYTES) as u64;
         let header = container.file.read(job.block.offset..job.block.offset + length)?;
-        let (element, raw_bytes) = (job.item.element, job.block.raw_bytes);
+        let (element, raw_bytes) = (job.item.dtype, job.block.raw_bytes);
         let info = decoder.inspect_block(element, directory.checksums, &header, raw_bytes);
         *slot = Some(info.with_context(|| {
             let what = Container::describe(job.item);

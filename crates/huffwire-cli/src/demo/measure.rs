@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use huffwire::calibrate::{Collector, Ideal, KindReport, Options, Profile};
-use huffwire::pmf::saving_percent;
-use huffwire::{Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, SymbolRule};
+use huffwire::stats::saving_percent;
+use huffwire::{Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, SymbolRule};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ pub(super) fn measure(rule: SymbolRule, before: &[Shard], now: &[Shard]) -> Resu
                 ideal: profile.ideal(),
                 fixed_bytes: round_trip(&fixed, rule, Choice::Named, shard)?,
                 builtin_bytes: match rule {
-                    SymbolRule::Exponent => {
+                    SymbolRule::Auto => {
                         let builtin = CodebookSet::builtin();
                         Some(round_trip(&builtin, rule, Choice::default(), shard)?)
                     }
@@ -73,7 +73,7 @@ pub(super) fn measure(rule: SymbolRule, before: &[Shard], now: &[Shard]) -> Resu
 
 fn profiles(rule: SymbolRule, shards: &[Shard]) -> Result<Vec<Profile>> {
     let profile = |shard: &Shard| {
-        let mut profile = Profile::new(ElementType::Bf16, rule);
+        let mut profile = Profile::new(Dtype::Bf16, rule);
         profile.add(&shard.bytes)?;
         Ok(profile)
     };
@@ -90,7 +90,7 @@ fn round_trip(
     let options = EncodeOptions { rule, choice, ..EncodeOptions::default() };
     let mut encoder = Encoder::new(Arc::clone(set), options)?;
     encoder.set_tensor(&shard.kind);
-    let message = encoder.encode_to_vec(ElementType::Bf16, &shard.bytes)?;
+    let message = encoder.encode_to_vec(Dtype::Bf16, &shard.bytes)?;
     let mut restored = vec![0; shard.bytes.len()];
     Decoder::new(Arc::clone(set)).decode(&message, &mut restored)?;
     ensure!(restored == shard.bytes, "a shard of {} came back changed", shard.kind);

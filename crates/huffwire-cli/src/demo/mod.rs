@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 
     let (before, now) = (shards::of(earlier), shards::of(later));
     let rows = workers.install(|| -> Result<_> {
-        let mut rows = measure::measure(SymbolRule::Exponent, &before, &now)?;
+        let mut rows = measure::measure(SymbolRule::Auto, &before, &now)?;
         rows.extend(measure::measure(SymbolRule::Bytes, &before, &now)?);
         Ok(rows)
     })?;

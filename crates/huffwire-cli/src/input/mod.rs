@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 
 pub(crate) use error::InputError;
@@ -38,7 +38,7 @@ pub(crate) struct Piece {
     /// `None` for bytes that are no tensor.
     pub(crate) tensor: Option<TensorInfo>,
     /// The type that the bytes are coded as.
-    pub(crate) element: ElementType,
+    pub(crate) element: Dtype,
     /// Where they lie in the original.
     pub(crate) range: Range<u64>,
 }
@@ -46,13 +46,13 @@ pub(crate) struct Piece {
 impl Piece {
     /// Bytes to be kept as they are, such as a header.
     fn verbatim(range: Range<u64>) -> Self {
-        Self { tensor: None, element: ElementType::U8, range }
+        Self { tensor: None, element: Dtype::U8, range }
     }
 
     /// A tensor; coded as bytes when its size is no multiple of the type's unit.
-    fn tensor(tensor: TensorInfo, element: ElementType, range: Range<u64>) -> Self {
+    fn tensor(tensor: TensorInfo, element: Dtype, range: Range<u64>) -> Self {
         let whole = (range.end - range.start).is_multiple_of(element.unit_bytes() as u64);
-        let element = if whole { element } else { ElementType::U8 };
+        let element = if whole { element } else { Dtype::U8 };
         Self { tensor: Some(tensor), element, range }
     }
 

@@ -1,7 +1,7 @@
 //! `.npy`: a header in the syntax of a Python dictionary, then one array.
 
 use anyhow::bail;
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 
 use super::{InputError, Original, Piece};
@@ -41,7 +41,7 @@ pub(super) fn open(file: InputFile, name: String) -> anyhow::Result<Original> {
     let found = file.bytes() - data;
     let element = match dtype(&header.descr) {
         // Structures and pickled objects: the size of an element is not known here.
-        None => ElementType::U8,
+        None => Dtype::U8,
         Some((element, size)) => {
             let announced = bytes_of(size, &header.shape);
             if announced != Some(found) {
@@ -58,27 +58,27 @@ pub(super) fn open(file: InputFile, name: String) -> anyhow::Result<Original> {
 }
 
 /// Element type and bytes per element of a type string such as `<f4`.
-fn dtype(descr: &str) -> Option<(ElementType, u64)> {
+fn dtype(descr: &str) -> Option<(Dtype, u64)> {
     let (order, rest) = descr.split_at_checked(1)?;
     let (kind, size) = rest.split_at_checked(1)?;
     let size: u64 = size.parse().ok().filter(|&size| (1..=1 << 20).contains(&size))?;
     let words = match size {
-        2 => ElementType::Word16,
-        4 => ElementType::Word32,
-        size if size.is_multiple_of(8) => ElementType::Word64,
-        size if size.is_multiple_of(4) => ElementType::Word32,
-        size if size.is_multiple_of(2) => ElementType::Word16,
-        _ => ElementType::U8,
+        2 => Dtype::Word16,
+        4 => Dtype::Word32,
+        size if size.is_multiple_of(8) => Dtype::Word64,
+        size if size.is_multiple_of(4) => Dtype::Word32,
+        size if size.is_multiple_of(2) => Dtype::Word16,
+        _ => Dtype::U8,
     };
     let element = match (order, kind, size) {
-        ("<", "f", 2) => ElementType::F16,
-        ("<", "f", 4) => ElementType::F32,
+        ("<", "f", 2) => Dtype::F16,
+        ("<", "f", 4) => Dtype::F32,
         // NumPy has no bf16 of its own; ml_dtypes stores it as two opaque bytes.
-        ("<" | "|", "V", 2) => ElementType::Bf16,
-        (_, "i", 1) => ElementType::I8,
+        ("<" | "|", "V", 2) => Dtype::Bf16,
+        (_, "i", 1) => Dtype::I8,
         // Characters have 4 bytes.
-        ("<" | ">", "U", size) => return Some((ElementType::Word32, 4 * size)),
-        (_, "S" | "a", _) => ElementType::U8,
+        ("<" | ">", "U", size) => return Some((Dtype::Word32, 4 * size)),
+        (_, "S" | "a", _) => Dtype::U8,
         ("<" | ">" | "|", "b" | "i" | "u" | "f" | "c" | "V" | "m" | "M", _) => words,
         _ => return None,
     };
@@ -104,7 +104,7 @@ fn parse(text: &str) -> Option<Header> {
 
 /// The header of an array of that type in C order, to be put in front of its bytes.
 pub(crate) fn header(
-    element: ElementType,
+    element: Dtype,
     dtype: &str,
     shape: &[u64],
     bytes: u64,
@@ -146,18 +146,13 @@ pub(crate) fn header(
 }
 
 /// How NumPy calls the type, and the shape in elements of that type.
-fn described<'a>(
-    element: ElementType,
-    dtype: &'a str,
-    shape: &[u64],
-    bytes: u64,
-) -> (&'a str, Vec<u64>) {
+fn described<'a>(element: Dtype, dtype: &'a str, shape: &[u64], bytes: u64) -> (&'a str, Vec<u64>) {
     match element {
         _ if is_descr(dtype) => (dtype, shape.to_vec()),
-        ElementType::Bf16 => ("<V2", shape.to_vec()),
-        ElementType::F16 => ("<f2", shape.to_vec()),
-        ElementType::F32 => ("<f4", shape.to_vec()),
-        ElementType::I8 => ("|i1", shape.to_vec()),
+        Dtype::Bf16 => ("<V2", shape.to_vec()),
+        Dtype::F16 => ("<f2", shape.to_vec()),
+        Dtype::F32 => ("<f4", shape.to_vec()),
+        Dtype::I8 => ("|i1", shape.to_vec()),
         _ => match dtype.to_ascii_lowercase().as_str() {
             "f64" | "float64" | "double" => ("<f8", shape.to_vec()),
             "c64" | "complex64" => ("<c8", shape.to_vec()),
@@ -206,12 +201,12 @@ mod tests {
 
     #[test]
     fn types_of_numpy() {
-        assert_eq!(dtype("<f4"), Some((ElementType::F32, 4)));
-        assert_eq!(dtype(">f4"), Some((ElementType::Word32, 4)));
-        assert_eq!(dtype("<f8"), Some((ElementType::Word64, 8)));
-        assert_eq!(dtype("<c16"), Some((ElementType::Word64, 16)));
-        assert_eq!(dtype("|b1"), Some((ElementType::U8, 1)));
-        assert_eq!(dtype("<U5"), Some((ElementType::Word32, 20)));
+        assert_eq!(dtype("<f4"), Some((Dtype::F32, 4)));
+        assert_eq!(dtype(">f4"), Some((Dtype::Word32, 4)));
+        assert_eq!(dtype("<f8"), Some((Dtype::Word64, 8)));
+        assert_eq!(dtype("<c16"), Some((Dtype::Word64, 16)));
+        assert_eq!(dtype("|b1"), Some((Dtype::U8, 1)));
+        assert_eq!(dtype("<U5"), Some((Dtype::Word32, 20)));
         for descr in ["", "<", "<f", "|O", "<f0", "structure", "é4"] {
             assert_eq!(dtype(descr), None, "{descr}");
         }
@@ -219,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_header_that_we_write_is_one_that_we_read() {
-        let bytes = header(ElementType::F32, "F32", &[2, 3], 24).unwrap();
+        let bytes = header(Dtype::F32, "F32", &[2, 3], 24).unwrap();
         assert_eq!(bytes.len() % 64, 0);
         let text = String::from_utf8_lossy(&bytes[10..]).into_owned();
         let expected = Header { descr: "<f4".to_owned(), shape: vec![2, 3] };
@@ -230,7 +225,7 @@ mod tests {
     fn a_header_beyond_64_kib_is_of_version_2() {
         for (dimensions, version) in [(21_000, 1), (30_000, 2)] {
             let shape = vec![1; dimensions];
-            let bytes = header(ElementType::F32, "F32", &shape, 4).unwrap();
+            let bytes = header(Dtype::F32, "F32", &shape, 4).unwrap();
             assert_eq!(bytes[6], version, "{dimensions}");
             let (from, length) = match version {
                 1 => (10, u16::from_le_bytes([bytes[8], bytes[9]]).into()),
@@ -246,15 +241,15 @@ mod tests {
     #[test]
     fn a_shape_that_does_not_give_the_size_is_refused() {
         for (element, dtype, shape, bytes) in [
-            (ElementType::F32, "F32", &[2, 3][..], 25),
-            (ElementType::Bf16, "BF16", &[1 << 40, 1 << 40], 8),
-            (ElementType::Word64, "<f8", &[0], 8),
+            (Dtype::F32, "F32", &[2, 3][..], 25),
+            (Dtype::Bf16, "BF16", &[1 << 40, 1 << 40], 8),
+            (Dtype::Word64, "<f8", &[0], 8),
         ] {
             let error = header(element, dtype, shape, bytes).unwrap_err().to_string();
             assert!(error.contains("--as raw"), "{error}");
         }
         // What NumPy has no type for is bytes, whatever the shape.
-        let bytes = header(ElementType::E2m1, "F4", &[1 << 40, 1 << 40], 8).unwrap();
+        let bytes = header(Dtype::E2m1, "F4", &[1 << 40, 1 << 40], 8).unwrap();
         assert!(String::from_utf8_lossy(&bytes).contains("(8, )"));
     }
 }

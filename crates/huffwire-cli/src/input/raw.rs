@@ -1,6 +1,6 @@
 //! Raw files: elements of one type and nothing else.
 
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 
 use super::{InputError, Original, Piece};
@@ -12,7 +12,7 @@ pub(super) fn open(file: InputFile, name: String, args: &RawArgs) -> anyhow::Res
     let found = file.bytes();
     let (element, dtype) = match &args.dtype {
         Some(dtype) => (dtype.element, dtype.name.clone()),
-        None => (ElementType::U8, ElementType::U8.name().to_owned()),
+        None => (Dtype::U8, Dtype::U8.name().to_owned()),
     };
     let wrong = |wanted| InputError::RawSize { path: file.label().to_owned(), found, wanted };
     let unit = element.unit_bytes() as u64;

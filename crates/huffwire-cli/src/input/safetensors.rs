@@ -1,6 +1,6 @@
 //! `.safetensors`: a JSON header that says where each tensor lies, then the tensors.
 
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 use safetensors::tensor::Metadata;
 
@@ -63,11 +63,11 @@ pub(super) fn open(file: InputFile, name: String) -> anyhow::Result<Original> {
 }
 
 /// Types that huffwire does not know are coded as bytes, which always works.
-fn element_of(dtype: &str) -> ElementType {
+fn element_of(dtype: &str) -> Dtype {
     match dtype {
         // Another bias and other NaNs than the OCP types, but the same fields.
-        "F8_E4M3FNUZ" => ElementType::E4m3,
-        "F8_E5M2FNUZ" => ElementType::E5m2,
-        dtype => dtype.parse().unwrap_or(ElementType::U8),
+        "F8_E4M3FNUZ" => Dtype::E4m3,
+        "F8_E5M2FNUZ" => Dtype::E5m2,
+        dtype => dtype.parse().unwrap_or(Dtype::U8),
     }
 }

@@ -53,7 +53,7 @@ fn decodes(bytes: &[u8]) -> huffwire::Result<()> {
         for block in item.blocks() {
             let coded = &bytes[block.offset as usize..][..block.coded_bytes];
             let mut raw = vec![0; block.raw_bytes];
-            decoder.decode_block(item.element, directory.checksums, coded, &mut raw)?;
+            decoder.decode_block(item.dtype, directory.checksums, coded, &mut raw)?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::profile::ZERO;
 use crate::codebook::Codebook;
-use crate::pmf::Pmf;
+use crate::stats::Pmf;
 
 /// Where the mean exponent of a shard is put before averaging.
 const CENTRE: usize = 128;
@@ -79,7 +79,7 @@ impl Shard {
     pub(super) fn bits(&self, book: &Codebook, base: u8) -> f64 {
         let Some(pmf) = Pmf::from_weights(&self.p) else { return 0.0 };
         let shifts = if self.centred { -2..=2 } else { 0..=0 };
-        let at = |shift| pmf.codebook_bits(book, base.wrapping_add_signed(shift));
+        let at = |shift| book.mean_bits(&pmf, base.wrapping_add_signed(shift));
         shifts.map(at).fold(f64::INFINITY, f64::min)
     }
 }

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use average::{Cluster, Shard};
 pub use profile::{Ideal, Profile};
 
-use crate::codebook::build::{self, Built, Effort};
-use crate::codebook::{Binding, CodeLimit, Codebook, CodebookSet, SetBuilder};
-use crate::element::ElementType;
+use crate::codebook::fit::{self, Effort, Fitted};
+use crate::codebook::{CodeLimit, Codebook};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::planes::{Layout, Plane, Role, SymbolRule};
+use crate::set::{Binding, CodebookSet, SetBuilder};
 
 /// Long codes must shrink the whole tensor by this share to be worth their slower kernel.
 const LONG_CODES_PAY: f64 = 0.004;
@@ -82,7 +83,7 @@ pub struct KindReport {
     /// The kind, a pattern on tensor names.
     pub kind: String,
     /// The element type.
-    pub element: ElementType,
+    pub dtype: Dtype,
     /// The layout chosen.
     pub layout: Layout,
     /// The plane.
@@ -114,12 +115,12 @@ pub struct Calibration {
 ///
 /// ```
 /// use huffwire::calibrate::{Collector, Options, Profile, kind_of};
-/// use huffwire::{ElementType, SymbolRule};
+/// use huffwire::{Dtype, SymbolRule};
 ///
-/// let mut collector = Collector::new(SymbolRule::Exponent);
+/// let mut collector = Collector::new(SymbolRule::Auto);
 /// for layer in 0..3 {
 ///     let weights: Vec<u8> = (1..5000u16).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
-///     let mut shard = Profile::new(ElementType::Bf16, SymbolRule::Exponent);
+///     let mut shard = Profile::new(Dtype::Bf16, SymbolRule::Auto);
 ///     shard.add(&weights)?;
 ///     collector.push(&kind_of(&format!("layers.{layer}.weight")), shard)?;
 /// }
@@ -130,7 +131,7 @@ pub struct Calibration {
 #[derive(Debug, Clone)]
 pub struct Collector {
     rule: SymbolRule,
-    shards: BTreeMap<(String, ElementType), Vec<Profile>>,
+    shards: BTreeMap<(String, Dtype), Vec<Profile>>,
 }
 
 impl Collector {
@@ -145,12 +146,12 @@ impl Collector {
     /// # Errors
     /// [`Error::InvalidOption`] when the shard was profiled under another rule.
     pub fn push(&mut self, kind: &str, shard: Profile) -> Result<()> {
-        let expected: Vec<Layout> = shard.element().layouts(self.rule).collect();
+        let expected: Vec<Layout> = shard.dtype().layouts(self.rule).collect();
         if shard.layouts().any(|layout| !expected.contains(&layout)) {
             return Err(Error::InvalidOption("a shard profiled under another symbol rule".into()));
         }
         if shard.units() > 0 {
-            self.shards.entry((kind.to_owned(), shard.element())).or_default().push(shard);
+            self.shards.entry((kind.to_owned(), shard.dtype())).or_default().push(shard);
         }
         Ok(())
     }
@@ -175,29 +176,29 @@ impl Collector {
         }
         let mut builder = SetBuilder::new(&options.name);
         let mut kinds = Vec::new();
-        for ((kind, element), shards) in &self.shards {
-            let Some(planes) = best_layout(*element, shards, options)? else {
+        for ((kind, dtype), shards) in &self.shards {
+            let Some(planes) = best_layout(*dtype, shards, options)? else {
                 continue;
             };
             for made in planes {
                 let books: Vec<u8> = made
                     .books
                     .iter()
-                    .map(|built| builder.add_built(built))
+                    .map(|fitted| builder.add_fitted(fitted))
                     .collect::<Result<_>>()?;
                 let mut distinct = books.clone();
                 distinct.sort_unstable();
                 distinct.dedup();
                 builder.bind(Binding {
                     pattern: kind.clone(),
-                    element: Some(*element),
+                    dtype: Some(*dtype),
                     layout: made.layout,
                     plane: made.plane,
                     books: distinct.clone(),
                 })?;
                 kinds.push(KindReport {
                     kind: kind.clone(),
-                    element: *element,
+                    dtype: *dtype,
                     layout: made.layout,
                     plane: made.plane,
                     shards: shards.len(),
@@ -211,9 +212,9 @@ impl Collector {
         }
         if options.builtin {
             // Only what can serve the types that were seen: a set has room for 192 books.
-            let seen = |element| self.shards.keys().any(|(_, shard)| *shard == element);
+            let seen = |dtype| self.shards.keys().any(|(_, shard)| *shard == dtype);
             builder.include(&CodebookSet::builtin(), |binding| {
-                self.shards.is_empty() || binding.element.is_none_or(seen)
+                self.shards.is_empty() || binding.dtype.is_none_or(seen)
             })?;
         }
         Ok(Calibration { set: builder.build(), kinds })
@@ -221,10 +222,10 @@ impl Collector {
 }
 
 /// The books made for one plane, and their figures.
-struct MadePlane {
+struct FittedPlane {
     layout: Layout,
     plane: u8,
-    books: Vec<Built>,
+    books: Vec<Fitted>,
     shannon_bits: f64,
     huffman_bits: f64,
     book_bits: f64,
@@ -233,22 +234,23 @@ struct MadePlane {
 
 /// Books for the layout that costs the shards least.
 fn best_layout(
-    element: ElementType,
+    dtype: Dtype,
     shards: &[Profile],
     options: &Options,
-) -> Result<Option<Vec<MadePlane>>> {
-    let mut best: Option<(f64, Vec<MadePlane>)> = None;
+) -> Result<Option<Vec<FittedPlane>>> {
+    let mut best: Option<(f64, Vec<FittedPlane>)> = None;
     let layouts = shards.first().into_iter().flat_map(Profile::layouts);
     for layout in layouts.filter(|&l| shards.iter().all(|shard| shard.layouts().any(|m| m == l))) {
-        let planes = element.planes(layout);
-        let residue = planes.iter().filter(|plane| plane.role == Role::Residue);
-        let residue_bits: f64 = residue.map(|plane| f64::from(plane.width * plane.per_unit)).sum();
-        let mut cost = residue_bits;
+        let planes = dtype.planes(layout);
+        let remainder = planes.iter().filter(|plane| plane.role == Role::Remainder);
+        let remainder_bits: f64 =
+            remainder.map(|plane| f64::from(plane.width * plane.per_unit)).sum();
+        let mut cost = remainder_bits;
         let mut made = Vec::new();
         for (index, plane) in planes.iter().enumerate() {
             if plane.role == Role::Symbols {
-                let others = residue_bits / f64::from(plane.per_unit);
-                if let Some(plane) = make_plane(layout, index, plane, shards, others, options)? {
+                let others = remainder_bits / f64::from(plane.per_unit);
+                if let Some(plane) = fit_plane(layout, index, plane, shards, others, options)? {
                     cost += plane.book_bits * f64::from(planes[index].per_unit);
                     made.push(plane);
                 }
@@ -261,14 +263,14 @@ fn best_layout(
     Ok(best.map(|(_, made)| made))
 }
 
-fn make_plane(
+fn fit_plane(
     layout: Layout,
     index: usize,
     plane: &Plane,
     shards: &[Profile],
     other_bits: f64,
     options: &Options,
-) -> Result<Option<MadePlane>> {
+) -> Result<Option<FittedPlane>> {
     let pmfs: Vec<_> = shards.iter().filter_map(|shard| shard.pmf(layout, index)).collect();
     if pmfs.is_empty() {
         return Ok(None);
@@ -281,13 +283,13 @@ fn make_plane(
     let books = options.books_per_kind.unwrap_or(if scale_shows { SMALL_FLOAT_BOOKS } else { 1 });
     let clusters = average::clusters(&mut aligned, books, options.smoothing);
     let mean_kl_bits = average::mean_kl(&aligned, &clusters);
-    let build_all = |limit| -> Result<(Vec<Built>, f64)> {
-        let books: Vec<Built> = clusters
+    let build_all = |limit| -> Result<(Vec<Fitted>, f64)> {
+        let books: Vec<Fitted> = clusters
             .iter()
             .map(|cluster| build_book(cluster, plane, limit))
             .collect::<Result<_>>()?;
         let tables: Vec<(Codebook, u8)> =
-            books.iter().map(|built| (Codebook::new(built.lengths), built.base)).collect();
+            books.iter().map(|fitted| (Codebook::new(fitted.lengths), fitted.base)).collect();
         let bits = aligned.iter().map(|shard| {
             let bits = tables.iter().map(|(book, base)| shard.bits(book, *base));
             bits.fold(f64::INFINITY, f64::min)
@@ -298,13 +300,13 @@ fn make_plane(
     let (books, book_bits) = match options.codes {
         Some(limit) => build_all(limit)?,
         None => {
-            let (short, long) = (build_all(CodeLimit::Short)?, build_all(CodeLimit::Long)?);
+            let (short, long) = (build_all(CodeLimit::Bits8)?, build_all(CodeLimit::Bits12)?);
             let gain = (short.1 - long.1) / (short.1 + other_bits).max(f64::MIN_POSITIVE);
             if gain > LONG_CODES_PAY { long } else { short }
         }
     };
     let plane = index as u8;
-    Ok(Some(MadePlane {
+    Ok(Some(FittedPlane {
         layout,
         plane,
         books,
@@ -315,11 +317,11 @@ fn make_plane(
     }))
 }
 
-fn build_book(cluster: &Cluster, plane: &Plane, limit: CodeLimit) -> Result<Built> {
+fn build_book(cluster: &Cluster, plane: &Plane, limit: CodeLimit) -> Result<Fitted> {
     if plane.centred {
-        build::centred(cluster.pmf(), limit, Effort::Exhaustive)
+        fit::centred(cluster.pmf(), limit, Effort::Exhaustive)
     } else {
-        build::plain(cluster.pmf(), plane.width, limit, Effort::Exhaustive)
+        fit::plain(cluster.pmf(), plane.width, limit, Effort::Exhaustive)
     }
 }
 
@@ -344,7 +346,7 @@ mod tests {
     fn collect(rule: SymbolRule, shards: impl IntoIterator<Item = Vec<u8>>) -> Collector {
         let mut collector = Collector::new(rule);
         for bytes in shards {
-            let mut profile = Profile::new(ElementType::Bf16, rule);
+            let mut profile = Profile::new(Dtype::Bf16, rule);
             profile.add(&bytes).unwrap();
             collector.push("layers.*.weight", profile).unwrap();
         }
@@ -354,7 +356,7 @@ mod tests {
     #[test]
     fn scale_does_not_matter_to_exponents() {
         let shards = (0..6).map(|i| shard(-9 + 3 * i, 7 + i as u32));
-        let calibration = collect(SymbolRule::Exponent, shards).build(&Options::default()).unwrap();
+        let calibration = collect(SymbolRule::Auto, shards).build(&Options::default()).unwrap();
         let [report] = &calibration.kinds[..] else { panic!("one plane") };
         // Smoothing and the noise of 20 000 values make most of it.
         assert!(report.mean_kl_bits < 0.003, "{report:?}");
@@ -374,7 +376,7 @@ mod tests {
             let bits = |v: f32| ((v.to_bits() >> 16) as u16).to_le_bytes();
             shards.push(values.into_iter().flat_map(|b| bits(square(b))).collect());
         }
-        let collector = collect(SymbolRule::Exponent, shards);
+        let collector = collect(SymbolRule::Auto, shards);
         let bits = |books_per_kind| {
             let options = Options { books_per_kind: Some(books_per_kind), ..Options::default() };
             let calibration = collector.build(&options).unwrap();
@@ -389,19 +391,19 @@ mod tests {
     fn long_codes_are_picked_where_they_pay() {
         let shards = [shard(0, 1), shard(0, 2)];
         let calibration = collect(SymbolRule::Bytes, shards).build(&Options::default()).unwrap();
-        assert_eq!(calibration.set.books()[0].limit(), CodeLimit::Long);
+        assert_eq!(calibration.set.books()[0].limit(), CodeLimit::Bits12);
     }
 
     #[test]
     fn options_and_shards_are_checked() {
-        let collector = collect(SymbolRule::Exponent, [shard(0, 1)]);
+        let collector = collect(SymbolRule::Auto, [shard(0, 1)]);
         assert!(
             collector.build(&Options { books_per_kind: Some(0), ..Options::default() }).is_err()
         );
         assert!(collector.build(&Options { smoothing: 1.0, ..Options::default() }).is_err());
-        let other = Profile::new(ElementType::Bf16, SymbolRule::Bytes);
+        let other = Profile::new(Dtype::Bf16, SymbolRule::Bytes);
         assert!(collector.clone().push("x", other).is_err());
-        let none = Collector::new(SymbolRule::Exponent).build(&Options::default()).unwrap();
+        let none = Collector::new(SymbolRule::Auto).build(&Options::default()).unwrap();
         assert_eq!(none.set.id(), CodebookSet::builtin().id());
     }
 }

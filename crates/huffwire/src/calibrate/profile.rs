@@ -1,11 +1,11 @@
 //! The profile of a tensor: histograms of all its planes, under every layout of a symbol rule.
 
-use crate::choose::Counts;
-use crate::element::ElementType;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, SymbolRule, find_zeros};
 use crate::platform::Platform;
-use crate::pmf::Pmf;
+use crate::stats::Counts;
+use crate::stats::Pmf;
 
 /// Index of the exact zero in the histogram of an exponent plane.
 pub(crate) const ZERO: usize = 256;
@@ -13,7 +13,7 @@ pub(crate) const ZERO: usize = 256;
 /// Histograms of one tensor (one *shard* in the words of paper A).
 #[derive(Debug, Clone)]
 pub struct Profile {
-    element: ElementType,
+    dtype: Dtype,
     layouts: Vec<LayoutProfile>,
     units: u64,
 }
@@ -30,14 +30,14 @@ struct LayoutProfile {
     layout: Layout,
     /// Whether all bytes so far fit the layout.
     fits: bool,
-    /// One histogram for each plane, empty for residue; index 256 counts exact zeros, which are in no
+    /// One histogram for each plane, empty for remainder; index 256 counts exact zeros, which are in no
     /// other.
     planes: Vec<Vec<u64>>,
 }
 
 /// What perfect codes would make of a tensor, for comparison with what was achieved.
 ///
-/// Codes cover the symbol planes of the best layout; residue counts with all its bits, that of
+/// Codes cover the symbol planes of the best layout; remainder counts with all its bits, that of
 /// exact zeros with none. Codebooks count as free.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ideal {
@@ -52,19 +52,19 @@ pub struct Ideal {
 impl Profile {
     /// An empty profile.
     #[must_use]
-    pub fn new(element: ElementType, rule: SymbolRule) -> Self {
-        let layouts = element
+    pub fn new(dtype: Dtype, rule: SymbolRule) -> Self {
+        let layouts = dtype
             .layouts(rule)
             .map(|layout| {
                 let empty = |plane: &Plane| match plane.role {
                     Role::Symbols => vec![0; ZERO + 1],
-                    Role::Residue => Vec::new(),
+                    Role::Remainder => Vec::new(),
                 };
-                let planes = element.planes(layout).iter().map(empty).collect();
+                let planes = dtype.planes(layout).iter().map(empty).collect();
                 LayoutProfile { layout, fits: true, planes }
             })
             .collect();
-        Self { element, layouts, units: 0 }
+        Self { dtype, layouts, units: 0 }
     }
 
     /// Counts whole units on top of what was counted before.
@@ -72,9 +72,9 @@ impl Profile {
     /// # Errors
     /// [`Error::PartialElement`].
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
-        let unit_bytes = self.element.unit_bytes();
+        let unit_bytes = self.dtype.unit_bytes();
         if !bytes.len().is_multiple_of(unit_bytes) {
-            return Err(Error::PartialElement { element: self.element, bytes: bytes.len() });
+            return Err(Error::PartialElement { dtype: self.dtype, bytes: bytes.len() });
         }
         self.units += (bytes.len() / unit_bytes) as u64;
         // Not kept in the profile: there may be one for each of thousands of tensors.
@@ -89,9 +89,9 @@ impl Profile {
     fn add_piece(&mut self, piece: &[u8], scratch: &mut Scratch) {
         let Scratch { planes, nonzero } = scratch;
         let platform = Platform::detect();
-        let unit_bytes = self.element.unit_bytes();
+        let unit_bytes = self.dtype.unit_bytes();
         for profile in &mut self.layouts {
-            let Some(scheme) = self.element.scheme(profile.layout) else {
+            let Some(scheme) = self.dtype.scheme(profile.layout) else {
                 continue;
             };
             if !profile.fits || !scheme.split_to_vecs(platform, unit_bytes, piece, planes) {
@@ -99,7 +99,7 @@ impl Profile {
                 continue;
             }
             for (index, plane) in scheme.planes.iter().enumerate() {
-                if plane.role == Role::Residue {
+                if plane.role == Role::Remainder {
                     continue;
                 }
                 if plane.centred {
@@ -116,7 +116,7 @@ impl Profile {
 
     /// Adds the counts of a profile of the same element type and rule; others are ignored.
     pub fn merge(&mut self, other: &Self) {
-        if self.element != other.element {
+        if self.dtype != other.dtype {
             return;
         }
         self.units += other.units;
@@ -130,8 +130,8 @@ impl Profile {
 
     /// The element type.
     #[must_use]
-    pub const fn element(&self) -> ElementType {
-        self.element
+    pub const fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Number of units counted.
@@ -146,10 +146,10 @@ impl Profile {
     }
 
     /// PMF of a plane: `2^width` symbols, or for an exponent plane 257, the last of them the exact
-    /// zero. `None` for residue, an unknown plane, or an empty tensor.
+    /// zero. `None` for remainder, an unknown plane, or an empty tensor.
     #[must_use]
     pub fn pmf(&self, layout: Layout, plane: usize) -> Option<Pmf> {
-        let spec = self.element.planes(layout).get(plane)?;
+        let spec = self.dtype.planes(layout).get(plane)?;
         let profile = self.layouts.iter().find(|profile| profile.layout == layout)?;
         let size = if spec.centred { ZERO + 1 } else { 1 << spec.width };
         let weights: Vec<f64> =
@@ -159,13 +159,13 @@ impl Profile {
 
     /// Bytes of a layout when each symbol plane costs `bits_per_symbol(pmf)`.
     fn bytes(&self, profile: &LayoutProfile, bits_per_symbol: impl Fn(&Pmf) -> f64) -> f64 {
-        let planes = self.element.planes(profile.layout);
+        let planes = self.dtype.planes(profile.layout);
         let zeros =
             profile.planes.first().and_then(|counts| counts.get(ZERO)).copied().unwrap_or(0);
         let bits = |(index, plane): (usize, &Plane)| {
             let symbols = self.units * u64::from(plane.per_unit);
             match plane.role {
-                Role::Residue => ((symbols - zeros) * u64::from(plane.width)) as f64,
+                Role::Remainder => ((symbols - zeros) * u64::from(plane.width)) as f64,
                 Role::Symbols => {
                     let pmf = self.pmf(profile.layout, index);
                     symbols as f64 * pmf.map_or(0.0, |pmf| bits_per_symbol(&pmf))
@@ -178,7 +178,7 @@ impl Profile {
     /// What perfect codes would make of this tensor.
     #[must_use]
     pub fn ideal(&self) -> Ideal {
-        let raw_bytes = self.units * self.element.unit_bytes() as u64;
+        let raw_bytes = self.units * self.dtype.unit_bytes() as u64;
         let best = |bits_per_symbol: fn(&Pmf) -> f64| {
             let fitting = self.layouts.iter().filter(|profile| profile.fits);
             fitting.map(|p| self.bytes(p, bits_per_symbol)).fold(raw_bytes as f64, f64::min)
@@ -199,7 +199,7 @@ mod tests {
     fn zeros_have_a_symbol_and_no_residue() {
         // Two zeros, 1.0, -0.0: exponents 127 and 0 beside the zero symbol.
         let bytes = [0, 0, 0, 0, 0x80, 0x3f, 0, 0x80];
-        let mut profile = Profile::new(ElementType::Bf16, SymbolRule::Exponent);
+        let mut profile = Profile::new(Dtype::Bf16, SymbolRule::Auto);
         profile.add(&bytes).unwrap();
         let pmf = profile.pmf(Layout::Exponent, 0).unwrap();
         assert_eq!(pmf.probabilities()[ZERO], 0.5);
@@ -212,7 +212,7 @@ mod tests {
     fn merging_profiles_is_profiling_the_whole() {
         let bytes: Vec<u8> = (0..4096u32).map(|i| ((i * i) >> 3) as u8).collect();
         let profile = |bytes: &[u8]| {
-            let mut profile = Profile::new(ElementType::E4m3, SymbolRule::Exponent);
+            let mut profile = Profile::new(Dtype::E4m3, SymbolRule::Auto);
             profile.add(bytes).unwrap();
             profile
         };
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn bytes_that_do_not_fit_a_layout_rule_it_out() {
-        let mut profile = Profile::new(ElementType::E2m3, SymbolRule::Exponent);
+        let mut profile = Profile::new(Dtype::E2m3, SymbolRule::Auto);
         profile.add(&[1, 2, 0x40]).unwrap();
         assert_eq!(profile.layouts().collect::<Vec<_>>(), [Layout::Bytes]);
     }

@@ -3,6 +3,7 @@
 use super::lengths::{CodeLimit, ESCAPE_RAW_BITS, Lengths};
 use super::long_tables::LongTables;
 use super::tables::Tables;
+use crate::stats::{Pmf, saving_percent};
 
 /// A codebook ready for use: its content and the tables derived from it.
 ///
@@ -124,12 +125,12 @@ impl Codebook {
 
     /// What vector coders look up short codes in; `None` for long codes.
     pub(crate) fn tables(&self) -> Option<&Tables> {
-        self.tables.as_deref().filter(|_| self.limit() == CodeLimit::Short)
+        self.tables.as_deref().filter(|_| self.limit() == CodeLimit::Bits8)
     }
 
     /// What vector coders look up long codes in; `None` for short codes.
     pub(crate) fn long_tables(&self) -> Option<&LongTables> {
-        self.long_tables.as_deref().filter(|_| self.limit() == CodeLimit::Long)
+        self.long_tables.as_deref().filter(|_| self.limit() == CodeLimit::Bits12)
     }
 
     /// The content.
@@ -168,6 +169,29 @@ impl Codebook {
     /// [`Lengths::origin`].
     pub(crate) const fn origin(&self) -> u8 {
         self.origin
+    }
+
+    /// Mean code length on symbols that follow a PMF, in bits per symbol, escapes included.
+    ///
+    /// For a centred book the symbols are exponents, `base` is the exponent of slot 0, and a 257th
+    /// symbol is the exact zero; for a plain book `base` is 0.
+    #[must_use]
+    pub fn mean_bits(&self, pmf: &Pmf, base: u8) -> f64 {
+        let probabilities = pmf.probabilities();
+        let price = |symbol: u8| f64::from(self.prices[usize::from(symbol.wrapping_sub(base))]);
+        let coded: f64 = (0..=u8::MAX).zip(probabilities).map(|(s, p)| p * price(s)).sum();
+        let zero = match self.lengths.zero() {
+            0 => price(0),
+            length => f64::from(length),
+        };
+        coded + probabilities.get(256).map_or(0.0, |p| p * zero)
+    }
+
+    /// Percent saved by this book, fixed in advance, on symbols of `raw_bits` bits that follow a
+    /// PMF; see [`Codebook::mean_bits`].
+    #[must_use]
+    pub fn saving_percent(&self, pmf: &Pmf, base: u8, raw_bits: f64) -> f64 {
+        saving_percent(raw_bits, self.mean_bits(pmf, base))
     }
 
     /// The code of a slot as a string of 0 and 1, for people.
@@ -215,7 +239,7 @@ mod tests {
     fn book() -> Codebook {
         let alphabet = Alphabet::Plain { width: 3 };
         let direct = [2, 1, 0, 0, 4, 0, 4, 0];
-        Codebook::new(Lengths::new(alphabet, CodeLimit::Short, &direct, 3, 0).unwrap())
+        Codebook::new(Lengths::new(alphabet, CodeLimit::Bits8, &direct, 3, 0).unwrap())
     }
 
     #[test]
@@ -241,5 +265,26 @@ mod tests {
                 assert_eq!(book.decode_table()[window], 1 << (8 + length) | u32::from(slot));
             }
         }
+    }
+
+    #[test]
+    fn a_codebook_costs_its_lengths_and_its_escapes() {
+        let plain = Alphabet::Plain { width: 2 };
+        let lengths = Lengths::new(plain, CodeLimit::Bits8, &[1, 2, 0, 0], 2, 0).unwrap();
+        let book = Codebook::new(lengths);
+        let pmf = Pmf::from_weights(&[2.0, 1.0, 1.0, 0.0]).unwrap();
+        assert_eq!(book.mean_bits(&pmf, 0), 0.5 + 0.5 + 0.25 * 10.0);
+        assert_eq!(book.saving_percent(&pmf, 0, 7.0), 50.0);
+        assert_eq!((pmf.huffman_bits(), pmf.huffman_compressibility(3.0)), (1.5, 50.0));
+
+        let mut direct = [0; 62];
+        direct[10..12].copy_from_slice(&[1, 2]);
+        let lengths = Lengths::new(Alphabet::Centred, CodeLimit::Bits8, &direct, 3, 3).unwrap();
+        let mut weights = [0.0; 257];
+        (weights[2], weights[3], weights[200], weights[256]) = (1.0, 1.0, 1.0, 1.0);
+        let pmf = Pmf::from_weights(&weights).unwrap();
+        // Exponents 2 and 3 lie in slots 10 and 11, 200 outside the window.
+        let bits = Codebook::new(lengths).mean_bits(&pmf, 248);
+        assert_eq!(bits, (1.0 + 2.0 + 11.0 + 3.0) / 4.0);
     }
 }

@@ -1,7 +1,7 @@
 //! The content of a codebook: which symbols have codes, and how long each one is.
 
-use super::CodebookId;
 use crate::error::{Error, Result};
+use crate::ids::CodebookId;
 
 /// Window slots of a centred alphabet: exponents `base ..= base + 61`, modulo 256.
 pub const WINDOW: usize = 62;
@@ -46,10 +46,10 @@ impl Alphabet {
 /// How long codes may be, and with it the word size of the lane coder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CodeLimit {
-    /// Up to 8 bits; 16-bit lane states, refilled by bytes.
-    Short,
-    /// Up to 12 bits; 32-bit lane states, refilled by 16-bit words.
-    Long,
+    /// Up to 8 bits; lanes are refilled by bytes.
+    Bits8,
+    /// Up to 12 bits; lanes are refilled by 16-bit words.
+    Bits12,
 }
 
 impl CodeLimit {
@@ -57,8 +57,8 @@ impl CodeLimit {
     #[must_use]
     pub const fn bits(self) -> u8 {
         match self {
-            Self::Short => 8,
-            Self::Long => 12,
+            Self::Bits8 => 8,
+            Self::Bits12 => 12,
         }
     }
 }
@@ -130,7 +130,7 @@ impl Lengths {
     /// The same for constants: a build-time error takes the place of the typed one, so that a
     /// wrong table cannot be compiled.
     #[allow(clippy::panic)] // Evaluated by the compiler only; see the `const` items that call it.
-    pub(super) const fn constant(
+    pub(crate) const fn constant(
         alphabet: Alphabet,
         limit: CodeLimit,
         first: usize,
@@ -157,7 +157,7 @@ impl Lengths {
 
     /// Some valid lengths, for tables that are going to be rebuilt.
     pub(crate) const fn placeholder() -> Self {
-        Self::constant(Alphabet::Plain { width: 1 }, CodeLimit::Short, 0, &[1, 1], 0, 0)
+        Self::constant(Alphabet::Plain { width: 1 }, CodeLimit::Bits8, 0, &[1, 1], 0, 0)
     }
 
     /// What is wrong with these lengths, if anything.
@@ -205,7 +205,7 @@ impl Lengths {
             return Some("the code is not complete: its Kraft sum is not 1");
         }
         let centred_short =
-            matches!(self.alphabet, Alphabet::Centred) && matches!(self.limit, CodeLimit::Short);
+            matches!(self.alphabet, Alphabet::Centred) && matches!(self.limit, CodeLimit::Bits8);
         if centred_short && beyond_six * 4 > unit {
             return Some("codes of over 6 bits take more than a quarter of the code space");
         }
@@ -229,7 +229,7 @@ impl Lengths {
     /// vector registers decode it. Every centred short book is; all others are *wide*.
     #[must_use]
     pub const fn is_narrow(&self) -> bool {
-        matches!((self.alphabet, self.limit), (Alphabet::Centred, CodeLimit::Short))
+        matches!((self.alphabet, self.limit), (Alphabet::Centred, CodeLimit::Bits8))
     }
 
     /// Code length of an ordinary symbol's slot; 0 when it takes the escape.
@@ -244,7 +244,7 @@ impl Lengths {
 
     /// Code lengths of all ordinary symbols, 0 where a symbol takes the escape.
     #[must_use]
-    pub fn direct_lengths(&self) -> &[u8] {
+    pub fn ordinary_lengths(&self) -> &[u8] {
         &self.by_slot[..self.alphabet.symbols()]
     }
 
@@ -287,7 +287,7 @@ impl Lengths {
             _ if self.escape == 0 => None,
             Alphabet::Centred => Some(ESCAPE_SLOT as u8),
             Alphabet::Plain { .. } => {
-                self.direct_lengths().iter().position(|&l| l == 0).map(|slot| slot as u8)
+                self.ordinary_lengths().iter().position(|&l| l == 0).map(|slot| slot as u8)
             }
         }
     }
@@ -298,7 +298,7 @@ impl Lengths {
     pub fn origin(&self) -> u8 {
         let unit = 1u64 << self.limit.bits();
         let (mut mass, mut moment) = (0, 0);
-        for (slot, &length) in self.direct_lengths().iter().enumerate() {
+        for (slot, &length) in self.ordinary_lengths().iter().enumerate() {
             if length > 0 {
                 mass += unit >> length;
                 moment += (unit >> length) * slot as u64;
@@ -329,10 +329,10 @@ impl Lengths {
             Alphabet::Centred => 0,
             Alphabet::Plain { width } => width,
         };
-        let direct = self.direct_lengths();
+        let direct = self.ordinary_lengths();
         let first = direct.iter().position(|&l| l > 0).unwrap_or(0);
         let last = direct.iter().rposition(|&l| l > 0).unwrap_or(0);
-        out[0] = width << 4 | u8::from(self.limit == CodeLimit::Long);
+        out[0] = width << 4 | u8::from(self.limit == CodeLimit::Bits12);
         out[1] = first as u8;
         out[2] = last as u8;
         let tail = [self.escape, self.zero()];
@@ -368,8 +368,8 @@ impl Lengths {
             _ => return Err(Error::malformed(WHAT, 0, "symbols of more than 8 bits")),
         };
         let limit = match kind & 15 {
-            0 => CodeLimit::Short,
-            1 => CodeLimit::Long,
+            0 => CodeLimit::Bits8,
+            1 => CodeLimit::Bits12,
             _ => return Err(Error::malformed(WHAT, 0, "an unknown code limit")),
         };
         let (first, last) = (usize::from(first), usize::from(last));
@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     fn plain(direct: &[u8], escape: u8) -> Result<Lengths> {
-        Lengths::new(Alphabet::Plain { width: 2 }, CodeLimit::Short, direct, escape, 0)
+        Lengths::new(Alphabet::Plain { width: 2 }, CodeLimit::Bits8, direct, escape, 0)
     }
 
     #[test]
@@ -421,8 +421,8 @@ mod tests {
         direct[..2].fill(2); // half of the code space
         direct[2..4].fill(6);
         direct[4..].fill(7);
-        assert!(Lengths::new(Alphabet::Centred, CodeLimit::Short, &direct, 7, 7).is_err());
-        let long = Lengths::new(Alphabet::Centred, CodeLimit::Long, &direct, 7, 7);
+        assert!(Lengths::new(Alphabet::Centred, CodeLimit::Bits8, &direct, 7, 7).is_err());
+        let long = Lengths::new(Alphabet::Centred, CodeLimit::Bits12, &direct, 7, 7);
         assert!(long.is_ok_and(|lengths| !lengths.is_narrow()));
     }
 

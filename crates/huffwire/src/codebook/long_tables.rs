@@ -189,7 +189,7 @@ mod tests {
         let mut direct = [0; 256];
         direct.get_mut(first..first + lengths.len())?.copy_from_slice(lengths);
         let alphabet = Alphabet::Plain { width: 8 };
-        Lengths::new(alphabet, CodeLimit::Long, &direct, escape, 0).ok().map(Codebook::new)
+        Lengths::new(alphabet, CodeLimit::Bits12, &direct, escape, 0).ok().map(Codebook::new)
     }
 
     proptest! {

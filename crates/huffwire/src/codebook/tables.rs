@@ -27,7 +27,7 @@ impl Tables {
     pub(crate) fn new(lengths: &Lengths, encode: &[u16; 256], decode: &[u32; 256]) -> Self {
         // The slots of escape and zero are no ordinary ones, and neither are those that take the escape.
         let mut by_slot = [MARK; 256];
-        for (marked, &length) in by_slot.iter_mut().zip(lengths.direct_lengths()) {
+        for (marked, &length) in by_slot.iter_mut().zip(lengths.ordinary_lengths()) {
             *marked = if length == 0 { MARK } else { 0 };
         }
         for (marked, entry) in by_slot.iter_mut().zip(encode) {

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::format::checksum::crc32c;
-use crate::format::frame::{self, Frame};
-use crate::format::reader::{Reader, put_string, put_varint};
+use crate::file::frame::{self, Frame};
+use crate::wire::crc32c;
+use crate::wire::{Reader, put_string, put_varint};
 
 const DIRECTORY: &str = "the directory of a file of quantized tensors";
 

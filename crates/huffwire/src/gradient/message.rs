@@ -2,7 +2,7 @@
 //! values. See `docs/format.md`, "Quantized tensors".
 //!
 //! ```
-//! use huffwire::ElementType;
+//! use huffwire::Dtype;
 //! use huffwire::gradient::encode::EncoderKind;
 //! use huffwire::gradient::message;
 //! use huffwire::gradient::quantize::{Qsgd, Quantizer};
@@ -12,7 +12,7 @@
 //! let quantized = quantizer.quantize(&gradient, 1)?;
 //!
 //! let mut bytes = Vec::new();
-//! let origin = message::Origin { element: ElementType::F32, shape: &[1000, 100] };
+//! let origin = message::Origin { dtype: Dtype::F32, shape: &[1000, 100] };
 //! message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes)?;
 //!
 //! let (header, received) = message::decode(&bytes)?;
@@ -25,13 +25,13 @@ use super::encode::{EncoderKind, Sizes};
 use super::parameters;
 use super::quantize::{Quantized, Quantizer};
 use super::states::{StateBuf, StatesMut};
-use crate::codebook::CodebookSet;
 use crate::codec::{Decoder, EncodeOptions, Encoder};
-use crate::element::ElementType;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::checksum::crc32c;
-use crate::format::message as tensor_message;
-use crate::format::reader::{Reader, put_varint};
+use crate::message as tensor_message;
+use crate::set::CodebookSet;
+use crate::wire::crc32c;
+use crate::wire::{Reader, put_varint};
 
 const WHAT: &str = "a quantized tensor";
 const MAGIC: &[u8; 4] = b"HWQT";
@@ -51,7 +51,7 @@ pub const PART: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// `F32`, `Bf16` or `F16`; the latter were converted to f32 first.
-    pub element: ElementType,
+    pub dtype: Dtype,
     /// Dimensions, outermost first; their product is the number of elements.
     pub shape: &'a [u64],
 }
@@ -64,7 +64,7 @@ pub struct Header {
     /// The encoder of the states.
     pub encoder: EncoderKind,
     /// What the values were before.
-    pub element: ElementType,
+    pub dtype: Dtype,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
     /// Number of scales.
@@ -115,9 +115,9 @@ pub fn encode(
 ) -> Result<MessageSizes> {
     let Quantized { quantizer, states, scales } = quantized;
     quantizer.check()?;
-    let Origin { element, shape } = origin;
-    if !is_float(element) {
-        return Err(Error::option(format!("a quantized tensor of {element}; f32, bf16 or f16")));
+    let Origin { dtype, shape } = origin;
+    if !is_float(dtype) {
+        return Err(Error::option(format!("a quantized tensor of {dtype}; f32, bf16 or f16")));
     }
     let states = states.view();
     if elements_of(shape) != Some(states.len()) {
@@ -136,7 +136,7 @@ pub fn encode(
     out.extend_from_slice(&[0; FRONT_BYTES - MAGIC.len() - 1]);
     parameters::write(quantizer, out);
     out.push(encoder.number());
-    out.push(element.number());
+    out.push(dtype.number());
     let wide = matches!(quantized.states, StateBuf::I32(_));
     let flags = if wide { WIDE } else { 0 } | coded_scales.as_ref().map_or(0, |_| CODED_SCALES);
     out.push(flags);
@@ -245,9 +245,9 @@ impl<'a> Parsed<'a> {
         let quantizer = parameters::read(&mut reader)?;
         let encoder = EncoderKind::from_number(reader.u8()?)
             .ok_or_else(|| reader.malformed("an encoder that this version does not know"))?;
-        let element = ElementType::from_number(reader.u8()?).filter(|element| is_float(*element));
-        let element =
-            element.ok_or_else(|| reader.malformed("an element type that is not quantized"))?;
+        let dtype = Dtype::from_number(reader.u8()?).filter(|dtype| is_float(*dtype));
+        let dtype =
+            dtype.ok_or_else(|| reader.malformed("an element type that is not quantized"))?;
         let flags = reader.u8()?;
         if flags & !(WIDE | CODED_SCALES) != 0 {
             return Err(reader.malformed("flags that this version does not know"));
@@ -263,15 +263,8 @@ impl<'a> Parsed<'a> {
             let detail = format!("{scales} scales for {elements} elements");
             return Err(reader.malformed(detail));
         }
-        let header = Header {
-            quantizer,
-            encoder,
-            element,
-            shape,
-            scales,
-            wide: flags & WIDE != 0,
-            elements,
-        };
+        let header =
+            Header { quantizer, encoder, dtype, shape, scales, wide: flags & WIDE != 0, elements };
         let scales = if flags & CODED_SCALES == 0 {
             let bytes = scales.saturating_mul(4);
             Scales::Raw(reader.take(bytes)?)
@@ -297,8 +290,8 @@ impl Scales<'_> {
             Self::Raw(bytes) => *bytes,
             Self::Coded(message) => {
                 let header = tensor_message::Header::read(message)?;
-                if header.element != ElementType::F32 || header.units as usize != count {
-                    let detail = format!("its scales are {} of {}", header.units, header.element);
+                if header.dtype != Dtype::F32 || header.units as usize != count {
+                    let detail = format!("its scales are {} of {}", header.units, header.dtype);
                     return Err(Error::malformed(WHAT, 0, detail));
                 }
                 coded = Decoder::builtin().decode_to_vec(message)?.1;
@@ -318,7 +311,7 @@ fn code_scales(raw: &[u8]) -> Result<Option<Vec<u8>>> {
     // The checksum of the whole message covers them.
     let options = EncodeOptions { checksums: false, ..EncodeOptions::default() };
     let mut encoder = Encoder::new(CodebookSet::builtin(), options)?;
-    let coded = match encoder.encode_to_vec(ElementType::F32, raw) {
+    let coded = match encoder.encode_to_vec(Dtype::F32, raw) {
         Ok(coded) => coded,
         // More than a message holds.
         Err(Error::TooLarge { .. }) => return Ok(None),
@@ -328,8 +321,8 @@ fn code_scales(raw: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((coded.len() + length_bytes < raw.len()).then_some(coded))
 }
 
-const fn is_float(element: ElementType) -> bool {
-    matches!(element, ElementType::F32 | ElementType::Bf16 | ElementType::F16)
+const fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::Bf16 | Dtype::F16)
 }
 
 /// The product of dimensions; `None` when a machine cannot have so many elements.

@@ -4,7 +4,7 @@ use super::quantize::{
     Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
 };
 use crate::error::Result;
-use crate::format::reader::{Reader, put_varint};
+use crate::wire::{Reader, put_varint};
 
 const QSGD: u8 = 1;
 const TERNGRAD: u8 = 2;

@@ -91,16 +91,16 @@ const FLOOR: u32 = 16;
 #[must_use]
 pub const fn states_bytes(limit: CodeLimit) -> usize {
     match limit {
-        CodeLimit::Short => 3 * LANES,
-        CodeLimit::Long => 4 * LANES,
+        CodeLimit::Bits8 => 3 * LANES,
+        CodeLimit::Bits12 => 4 * LANES,
     }
 }
 
 /// Bytes of a word of the shared stream.
 pub(crate) const fn word_bytes(limit: CodeLimit) -> usize {
     match limit {
-        CodeLimit::Short => 1,
-        CodeLimit::Long => 2,
+        CodeLimit::Bits8 => 1,
+        CodeLimit::Bits12 => 2,
     }
 }
 
@@ -254,9 +254,9 @@ pub(crate) struct ToMerge<'a> {
 pub(crate) const fn fuses(platform: Platform, limit: CodeLimit, join: Join) -> bool {
     match (platform, limit, join) {
         #[cfg(target_arch = "x86_64")]
-        (Platform::Avx512(_), CodeLimit::Short, _) => true,
+        (Platform::Avx512(_), CodeLimit::Bits8, _) => true,
         #[cfg(target_arch = "x86_64")]
-        (Platform::Avx2(_), CodeLimit::Short, Join::High) => true,
+        (Platform::Avx2(_), CodeLimit::Bits8, Join::High) => true,
         _ => false,
     }
 }
@@ -723,10 +723,10 @@ fn wrong_end() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codebook::CodebookSet;
-    use crate::codebook::build::{Effort, plain};
+    use crate::codebook::fit::{Effort, plain};
     use crate::deal;
-    use crate::pmf::Pmf;
+    use crate::set::CodebookSet;
+    use crate::stats::Pmf;
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
@@ -739,14 +739,14 @@ mod tests {
     /// Books that take every path: narrow, narrow by chance, wide, of few slots, long.
     static BOOKS: LazyLock<Vec<Codebook>> = LazyLock::new(|| {
         let mut books = CodebookSet::builtin().books().to_vec();
-        for limit in [CodeLimit::Short, CodeLimit::Long] {
+        for limit in [CodeLimit::Bits8, CodeLimit::Bits12] {
             books.extend([0.3, 0.5, 0.8, 0.97, 1.0].map(|skew| book(limit, skew)));
         }
         books.extend([MANY_BOUNDS, TWO_BOUNDS].map(sorted));
         for width in [1, 3, 6, 7] {
             let weights: Vec<f64> = (1..=1 << width).map(f64::from).collect();
             let pmf = Pmf::from_weights(&weights).unwrap();
-            let built = plain(&pmf, width, CodeLimit::Short, Effort::Quick).unwrap();
+            let built = plain(&pmf, width, CodeLimit::Bits8, Effort::Quick).unwrap();
             books.push(Codebook::new(built.lengths));
         }
         books
@@ -764,7 +764,7 @@ mod tests {
         let escape = direct.pop().unwrap();
         direct.resize(256, 0);
         let alphabet = Alphabet::Plain { width: 8 };
-        Codebook::new(Lengths::new(alphabet, CodeLimit::Long, &direct, escape, 0).unwrap())
+        Codebook::new(Lengths::new(alphabet, CodeLimit::Bits12, &direct, escape, 0).unwrap())
     }
 
     /// Something that no lane has by chance.
@@ -901,7 +901,7 @@ mod tests {
             let mut states = states[..states_bytes(book.limit())].to_vec();
             if sane {
                 // Every lane with a sentinel, so that more than the first step is reached.
-                let short = book.limit() == CodeLimit::Short;
+                let short = book.limit() == CodeLimit::Bits8;
                 let (from, step) = if short { (2 * LANES, 1) } else { (3, 4) };
                 states.iter_mut().skip(from).step_by(step).for_each(|byte| *byte |= 1);
             }
@@ -930,7 +930,7 @@ mod tests {
         // One lane, codes 0, 10, 11, n = 16. The encoder puts `11` on top, then `10`, then `0`.
         let lengths = crate::codebook::Lengths::new(
             crate::codebook::Alphabet::Plain { width: 2 },
-            CodeLimit::Short,
+            CodeLimit::Bits8,
             &[1, 2, 0, 0],
             2,
             0,
@@ -951,7 +951,7 @@ mod tests {
     fn the_stream_is_a_stack_over_steps_and_lanes() {
         // Codes of 8 bits: every lane emits in every step what it takes two steps later.
         let alphabet = crate::codebook::Alphabet::Plain { width: 8 };
-        let lengths = crate::codebook::Lengths::new(alphabet, CodeLimit::Short, &[8; 256], 0, 0);
+        let lengths = crate::codebook::Lengths::new(alphabet, CodeLimit::Bits8, &[8; 256], 0, 0);
         let slots: Vec<u8> = (1..=192).collect();
         let (states, stream) = round_trip(&Codebook::new(lengths.unwrap()), &slots);
         let (low, high) = INITIAL.split_at(LANES);
@@ -963,7 +963,7 @@ mod tests {
 
     #[test]
     fn a_state_without_sentinel_and_a_wrong_end_are_errors() {
-        let book = book(CodeLimit::Short, 0.5);
+        let book = book(CodeLimit::Bits8, 0.5);
         let mut states = [[7; 2 * LANES].as_slice(), &[1; LANES]].concat();
         assert_eq!(decoded(&book, &states, &[], 0), Ok((vec![], [7; INITIAL_BYTES])));
         assert_eq!(decoded(&book, &states, &[7], 0), Err(wrong_end()), "a word nobody takes");
@@ -977,7 +977,7 @@ mod tests {
     fn slots_outside_the_alphabet_and_small_buffers_are_refused() {
         let lengths = crate::codebook::Lengths::new(
             crate::codebook::Alphabet::Plain { width: 1 },
-            CodeLimit::Short,
+            CodeLimit::Bits8,
             &[1, 1],
             0,
             0,
@@ -1273,9 +1273,9 @@ mod tests {
 
     #[test]
     fn bits_above_the_sign_are_noticed() {
-        for book in BOOKS.iter().filter(|book| book.limit() == CodeLimit::Short) {
+        for book in BOOKS.iter().filter(|book| book.limit() == CodeLimit::Bits8) {
             let Some(join @ Join::Signs { width }) = joins(book).next() else { continue };
-            for platform in Platform::available().filter(|p| fuses(*p, CodeLimit::Short, join)) {
+            for platform in Platform::available().filter(|p| fuses(*p, CodeLimit::Bits8, join)) {
                 for (place, bit) in (0..256).zip((0..8).cycle()) {
                     let mut elements = vec![0; 256];
                     elements[place] = 1 << bit;

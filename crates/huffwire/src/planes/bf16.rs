@@ -7,16 +7,16 @@ use crate::lanes::Join;
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
         layout: Layout::Exponent,
-        planes: &[Plane::exponents(), Plane::residue(8, 1)],
+        planes: &[Plane::exponents(), Plane::remainder(8, 1)],
         join: Some(Join::High),
         split: |platform, bytes, planes| {
-            let [exponents, residue] = planes else { return false };
-            deal::split16(platform, bytes, residue, exponents);
+            let [exponents, remainder] = planes else { return false };
+            deal::split16(platform, bytes, remainder, exponents);
             true
         },
         merge: |platform, planes, bytes| {
-            let [exponents, residue] = planes else { return };
-            deal::merge16(platform, residue, exponents, bytes);
+            let [exponents, remainder] = planes else { return };
+            deal::merge16(platform, remainder, exponents, bytes);
         },
     },
     bytes::PAIRS,

@@ -9,8 +9,8 @@ pub(super) const SCHEMES: &[Scheme] = &[
         layout: Layout::Exponent,
         planes: &[
             Plane { width: 5, ..Plane::exponents() },
-            Plane::residue(8, 1),
-            Plane::residue(3, 1),
+            Plane::remainder(8, 1),
+            Plane::remainder(3, 1),
         ],
         join: None,
         split,

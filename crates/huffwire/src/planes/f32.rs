@@ -8,9 +8,9 @@ pub(super) const SCHEMES: &[Scheme] = &[
         layout: Layout::Exponent,
         planes: &[
             Plane::exponents(),
-            Plane::residue(8, 1),
-            Plane::residue(8, 1),
-            Plane::residue(8, 1),
+            Plane::remainder(8, 1),
+            Plane::remainder(8, 1),
+            Plane::remainder(8, 1),
         ],
         join: None,
         split: |platform, bytes, planes| {

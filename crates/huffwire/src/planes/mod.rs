@@ -2,7 +2,7 @@
 //!
 //! A *layout* says how the elements of a tensor fall apart into planes; a plane is a run of symbols
 //! of 1 to 8 bits. Some planes are worth coding (*symbols*: exponents, magnitudes, bytes), others
-//! are close to noise and usually kept as they are (*residue*: signs and mantissas). Each file of
+//! are close to noise and usually kept as they are (*remainder*: signs and mantissas). Each file of
 //! this module knows one family of element types and lists its layouts; nothing else in the crate
 //! knows how a bf16 is put together.
 //!
@@ -20,7 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::codebook::Alphabet;
-use crate::element::ElementType;
+use crate::dtype::Dtype;
 use crate::lanes::Join;
 use crate::platform::Platform;
 
@@ -32,10 +32,10 @@ pub const MAX_PLANES: usize = 8;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Exponents as symbols, centred per block; sign and mantissa as residue. Elements that are
-    /// exactly +0.0 can be set apart and then have no residue.
+    /// Exponents as symbols, centred per block; sign and mantissa as remainder. Elements that are
+    /// exactly +0.0 can be set apart and then have no remainder.
     Exponent = 1,
-    /// Everything but the sign as one symbol; the sign as residue.
+    /// Everything but the sign as one symbol; the sign as remainder.
     Magnitude = 2,
     /// Each value of a 6-bit type as one symbol.
     Values = 3,
@@ -95,11 +95,11 @@ pub enum SymbolRule {
     /// What suits the type best: exponents of the 16- and 32-bit floats, magnitudes (or whole
     /// values, whichever costs less) of the small floats, bytes or byte positions of integers.
     #[default]
-    Exponent,
+    Auto,
     /// Every byte a symbol of one alphabet, as in paper A.
     Bytes,
     /// One codebook per byte position.
-    Planes,
+    BytePlanes,
 }
 
 /// What kind of information a plane holds.
@@ -108,7 +108,7 @@ pub enum Role {
     /// Symbols worth coding with a fixed codebook.
     Symbols,
     /// Bits close to noise: kept raw, unless a book made from the very data helps.
-    Residue,
+    Remainder,
 }
 
 /// One plane of a layout.
@@ -133,8 +133,8 @@ impl Plane {
         Self { width, per_unit, role: Role::Symbols, centred: false }
     }
 
-    const fn residue(width: u8, per_unit: u8) -> Self {
-        Self { width, per_unit, role: Role::Residue, centred: false }
+    const fn remainder(width: u8, per_unit: u8) -> Self {
+        Self { width, per_unit, role: Role::Remainder, centred: false }
     }
 
     /// The alphabet of the codebooks for this plane.
@@ -198,16 +198,16 @@ impl Scheme {
     }
 }
 
-/// Finds exact zeros, elements with exponent and all residue 0: `nonzero` is 0 for them, and empty
+/// Finds exact zeros, elements with exponent and all remainder 0: `nonzero` is 0 for them, and empty
 /// when there are none.
 pub(crate) fn find_zeros(platform: Platform, planes: &[Vec<u8>], nonzero: &mut Vec<u8>) {
     nonzero.clear();
-    let Some((exponents, residue)) = planes.split_first() else { return };
+    let Some((exponents, remainder)) = planes.split_first() else { return };
     if !has_zero(platform, exponents) {
         return;
     }
     nonzero.extend_from_slice(exponents);
-    for plane in residue {
+    for plane in remainder {
         platform.run(|| nonzero.iter_mut().zip(plane).for_each(|(all, &bits)| *all |= bits));
     }
     if !has_zero(platform, nonzero) {
@@ -220,7 +220,7 @@ fn has_zero(platform: Platform, bytes: &[u8]) -> bool {
     platform.run(|| bytes.iter().fold(u8::MAX, |lowest, &byte| lowest.min(byte))) == 0
 }
 
-impl ElementType {
+impl Dtype {
     fn schemes(self) -> &'static [Scheme] {
         match self {
             Self::Bf16 => bf16::SCHEMES,
@@ -247,9 +247,9 @@ impl ElementType {
         let has_positions = self.scheme(Layout::Positions).is_some();
         self.schemes().iter().map(|scheme| scheme.layout).filter(move |&layout| match rule {
             SymbolRule::Bytes => layout == Layout::Bytes,
-            SymbolRule::Planes if has_positions => layout == Layout::Positions,
-            SymbolRule::Planes => layout == Layout::Bytes,
-            SymbolRule::Exponent => match self {
+            SymbolRule::BytePlanes if has_positions => layout == Layout::Positions,
+            SymbolRule::BytePlanes => layout == Layout::Bytes,
+            SymbolRule::Auto => match self {
                 Self::Bf16 | Self::F16 | Self::F32 | Self::E8m0 => layout == Layout::Exponent,
                 Self::Word16 | Self::Word32 | Self::Word64 => layout == Layout::Positions,
                 _ => true,
@@ -271,9 +271,9 @@ impl ElementType {
     /// the layout has no place for (the two spare bits of an unpacked 6-bit type).
     ///
     /// ```
-    /// # use huffwire::{ElementType, Layout};
+    /// # use huffwire::{Dtype, Layout};
     /// // 1.0 and -2.5 in bf16: exponents 127 and 128; mantissa above sign.
-    /// let planes = ElementType::Bf16.split(Layout::Exponent, &[0x80, 0x3f, 0x20, 0xc0]).unwrap();
+    /// let planes = Dtype::Bf16.split(Layout::Exponent, &[0x80, 0x3f, 0x20, 0xc0]).unwrap();
     /// assert_eq!(planes, [[127, 128], [0x00, 0x41]]);
     /// ```
     #[must_use]
@@ -299,29 +299,29 @@ mod tests {
             x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (x >> 24) as u8
         }));
-        for element in ElementType::all() {
-            let usable = bytes.len() / element.unit_bytes() * element.unit_bytes();
-            for scheme in element.schemes() {
+        for dtype in Dtype::all() {
+            let usable = bytes.len() / dtype.unit_bytes() * dtype.unit_bytes();
+            for scheme in dtype.schemes() {
                 let mut input = bytes[..usable].to_vec();
                 let mut planes = vec![Vec::new(); MAX_PLANES];
-                let unit = element.unit_bytes();
+                let unit = dtype.unit_bytes();
                 if !scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes) {
-                    assert!(matches!(element, ElementType::E3m2 | ElementType::E2m3));
+                    assert!(matches!(dtype, Dtype::E3m2 | Dtype::E2m3));
                     input.iter_mut().for_each(|byte| *byte &= 0x3f);
                     assert!(scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes));
                 }
                 for (plane, buffer) in scheme.planes.iter().zip(&planes) {
-                    let units = usable / element.unit_bytes();
+                    let units = usable / dtype.unit_bytes();
                     assert_eq!(buffer.len(), units * usize::from(plane.per_unit));
                     assert!(buffer.iter().all(|&s| u32::from(s) < 1 << plane.width));
                 }
                 for platform in Platform::available() {
                     let mut same = vec![Vec::new(); MAX_PLANES];
                     assert!(scheme.split_to_vecs(platform, unit, &input, &mut same));
-                    assert!(same == planes, "{element} {} {platform}", scheme.layout);
+                    assert!(same == planes, "{dtype} {} {platform}", scheme.layout);
                     let mut merged = vec![0xaa; usable];
                     scheme.merge_vecs(platform, &planes[..scheme.planes.len()], &mut merged);
-                    assert!(merged == input, "{element} {} {platform}", scheme.layout);
+                    assert!(merged == input, "{dtype} {} {platform}", scheme.layout);
                 }
             }
         }
@@ -329,17 +329,17 @@ mod tests {
 
     #[test]
     fn every_type_answers_every_rule_and_planes_account_for_every_bit() {
-        for element in ElementType::all() {
-            for rule in [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes] {
-                assert!(element.layouts(rule).count() > 0, "{element}");
+        for dtype in Dtype::all() {
+            for rule in [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes] {
+                assert!(dtype.layouts(rule).count() > 0, "{dtype}");
             }
-            for scheme in element.schemes() {
+            for scheme in dtype.schemes() {
                 let bits: usize =
                     scheme.planes.iter().map(|p| usize::from(p.width * p.per_unit)).sum();
-                let unpacked = matches!(element, ElementType::E3m2 | ElementType::E2m3)
-                    && scheme.layout != Layout::Bytes;
-                let unit_bits = if unpacked { 6 } else { 8 * element.unit_bytes() };
-                assert_eq!(bits, unit_bits, "{element} {}", scheme.layout);
+                let unpacked =
+                    matches!(dtype, Dtype::E3m2 | Dtype::E2m3) && scheme.layout != Layout::Bytes;
+                let unit_bits = if unpacked { 6 } else { 8 * dtype.unit_bytes() };
+                assert_eq!(bits, unit_bits, "{dtype} {}", scheme.layout);
             }
         }
     }

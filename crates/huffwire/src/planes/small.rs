@@ -10,7 +10,7 @@ use crate::lanes::Join;
 pub(super) const EIGHT_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
-        planes: &[Plane::symbols(7, 1), Plane::residue(1, 1)],
+        planes: &[Plane::symbols(7, 1), Plane::remainder(1, 1)],
         join: Some(Join::Signs { width: 7 }),
         split: |platform, bytes, planes| platform.run(|| split_signs(bytes, 7, planes)),
         merge: |platform, planes, bytes| platform.run(|| merge_signs(planes, 7, bytes)),
@@ -21,7 +21,7 @@ pub(super) const EIGHT_BITS: &[Scheme] = &[
 pub(super) const SIX_BITS: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
-        planes: &[Plane::symbols(5, 1), Plane::residue(1, 1)],
+        planes: &[Plane::symbols(5, 1), Plane::remainder(1, 1)],
         join: Some(Join::Signs { width: 5 }),
         split: |platform, bytes, planes| {
             platform.run(|| fits_six_bits(bytes) && split_signs(bytes, 5, planes))
@@ -41,7 +41,7 @@ pub(super) const SIX_BITS: &[Scheme] = &[
 pub(super) const SIX_BITS_PACKED: &[Scheme] = &[
     Scheme {
         layout: Layout::Magnitude,
-        planes: &[Plane::symbols(5, 4), Plane::residue(1, 4)],
+        planes: &[Plane::symbols(5, 4), Plane::remainder(1, 4)],
         join: None,
         split: |_, bytes, planes| {
             let [magnitudes, signs] = planes else {

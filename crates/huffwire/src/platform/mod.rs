@@ -25,11 +25,11 @@ const VARIABLE: &str = "HUFFWIRE_PLATFORM";
 /// A set of instructions that this machine has: holding one is the proof.
 ///
 /// ```
-/// use huffwire::{Decoder, ElementType, Encoder, Platform};
+/// use huffwire::{Decoder, Dtype, Encoder, Platform};
 ///
 /// let tensor: Vec<u8> = (0..4096u32).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
 /// let mut messages = Platform::available().map(|platform| {
-///     Encoder::builtin().with_platform(platform).encode_to_vec(ElementType::F32, &tensor)
+///     Encoder::builtin().with_platform(platform).encode_to_vec(Dtype::F32, &tensor)
 /// });
 /// let portable = messages.next().unwrap()?;
 /// assert!(messages.all(|message| message.as_ref() == Ok(&portable)));

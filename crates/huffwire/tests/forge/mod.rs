@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use huffwire::codebook::{Alphabet, Binding, CodeLimit, Lengths, SetBuilder, WINDOW};
-use huffwire::{CodebookSet, ElementType, Layout, message};
+use huffwire::codebook::{Alphabet, CodeLimit, Lengths, WINDOW};
+use huffwire::{Binding, SetBuilder};
+use huffwire::{CodebookSet, Dtype, Layout, message};
 
 /// CRC-32C bit by bit: independent of what the library uses.
 pub fn crc32c(bytes: &[u8]) -> u32 {
@@ -38,17 +39,17 @@ pub fn small_set() -> Arc<CodebookSet> {
     let mut window = [0; WINDOW];
     window[27..36].copy_from_slice(&[6, 5, 5, 4, 3, 2, 2, 3, 6]);
     let centred =
-        Lengths::new(Alphabet::Centred, CodeLimit::Short, &window, 5, 4).expect("a complete code");
+        Lengths::new(Alphabet::Centred, CodeLimit::Bits8, &window, 5, 4).expect("a complete code");
     let mut direct = [0; 256];
     direct[..4].copy_from_slice(&[1, 3, 3, 3]);
-    let bytes = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Long, &direct, 3, 0)
+    let bytes = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Bits12, &direct, 3, 0)
         .expect("a complete code");
     let mut builder = SetBuilder::new("small");
-    for (lengths, element, layout) in
-        [(centred, None, Layout::Exponent), (bytes, Some(ElementType::U8), Layout::Bytes)]
+    for (lengths, dtype, layout) in
+        [(centred, None, Layout::Exponent), (bytes, Some(Dtype::U8), Layout::Bytes)]
     {
         let book = builder.add(lengths).expect("room for two books");
-        let binding = Binding { pattern: "*".into(), element, layout, plane: 0, books: vec![book] };
+        let binding = Binding { pattern: "*".into(), dtype, layout, plane: 0, books: vec![book] };
         builder.bind(binding).expect("a book of that alphabet");
     }
     Arc::new(builder.build())

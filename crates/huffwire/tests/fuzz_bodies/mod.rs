@@ -21,8 +21,7 @@ use huffwire::codebook::{Codebook, Lengths};
 use huffwire::file::{self, Directory, TensorInfo, Writer};
 use huffwire::message::{self, Header};
 use huffwire::{
-    Choice, CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, POISON, SymbolRule,
-    lanes,
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, POISON, SymbolRule, lanes,
 };
 #[cfg(any(fuzzing, feature = "gradient"))]
 #[allow(unused_imports, reason = "each fuzz target takes its own body")]
@@ -53,14 +52,14 @@ impl<'a> Recipe<'a> {
         taken
     }
 
-    fn element(&mut self) -> ElementType {
-        ElementType::from_number(self.byte() % 16 + 1).expect("16 element types")
+    fn dtype(&mut self) -> Dtype {
+        Dtype::from_number(self.byte() % 16 + 1).expect("16 element types")
     }
 
     /// Two bytes.
     fn options(&mut self) -> EncodeOptions {
         let choices = self.byte();
-        let rules = [SymbolRule::Exponent, SymbolRule::Bytes, SymbolRule::Planes];
+        let rules = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
         let chances = [Choice::Cheapest, Choice::Sample, Choice::Named];
         EncodeOptions {
             rule: rules[usize::from(choices & 3) % 3],
@@ -72,9 +71,9 @@ impl<'a> Recipe<'a> {
     }
 
     /// Whole units of a type; the first byte says how they come about, two more how many bytes.
-    fn tensor(&mut self, element: ElementType) -> Vec<u8> {
+    fn tensor(&mut self, dtype: Dtype) -> Vec<u8> {
         let (mode, bytes) = (self.byte(), self.number());
-        let unit = element.unit_bytes();
+        let unit = dtype.unit_bytes();
         let bytes = bytes % 2600 / unit * unit;
         let literal = self.take(usize::from(mode >> 3));
         let mut noise = literal.iter().fold(0x9e37_79b9_7f4a_7c15u64, |seed, &byte| {
@@ -125,11 +124,10 @@ impl<'a> Recipe<'a> {
     }
 
     /// The built-in set, or one made from the tensor.
-    fn set(&mut self, element: ElementType, rule: SymbolRule, tensor: &[u8]) -> Arc<CodebookSet> {
+    fn set(&mut self, dtype: Dtype, rule: SymbolRule, tensor: &[u8]) -> Arc<CodebookSet> {
         let made = || {
-            let mut profile = Profile::new(element, rule);
-            profile
-                .add(&tensor[..tensor.len() / 2 / element.unit_bytes() * element.unit_bytes()])?;
+            let mut profile = Profile::new(dtype, rule);
+            profile.add(&tensor[..tensor.len() / 2 / dtype.unit_bytes() * dtype.unit_bytes()])?;
             let mut collector = Collector::new(rule);
             collector.push("layers.*", profile)?;
             collector.build(&Options::default())
@@ -163,12 +161,12 @@ pub fn message(data: &[u8]) {
     any_block(data);
 
     let mut recipe = Recipe(data);
-    let element = recipe.element();
+    let dtype = recipe.dtype();
     let options = recipe.options();
-    let tensor = recipe.tensor(element);
+    let tensor = recipe.tensor(dtype);
     let edits = recipe.0;
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).expect("valid options");
-    let mut message = encoder.encode_to_vec(element, &tensor).expect("whole units");
+    let mut message = encoder.encode_to_vec(dtype, &tensor).expect("whole units");
     recipe.edit(&mut message);
     mend_message(&mut message);
     any_message(&message);
@@ -176,12 +174,12 @@ pub fn message(data: &[u8]) {
     // A block alone has no header that could stop it.
     let options = EncodeOptions { checksums: false, ..options };
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).expect("valid options");
-    let limit = (1 << options.block_log2) / element.unit_bytes() * element.unit_bytes();
+    let limit = (1 << options.block_log2) / dtype.unit_bytes() * dtype.unit_bytes();
     let tensor = &tensor[..tensor.len().min(limit)];
     let mut block = Vec::new();
-    encoder.encode_block(element, tensor, &mut block).expect("whole units");
+    encoder.encode_block(dtype, tensor, &mut block).expect("whole units");
     Recipe(edits).edit(&mut block);
-    decode_block(element, &block, tensor.len());
+    decode_block(dtype, &block, tensor.len());
 }
 
 fn any_message(message: &[u8]) {
@@ -219,25 +217,25 @@ fn any_message(message: &[u8]) {
 /// The first bytes are element type and size, the rest is the block.
 fn any_block(data: &[u8]) {
     let mut recipe = Recipe(data);
-    let (element, size) = (recipe.element(), recipe.number());
-    decode_block(element, recipe.0, size / element.unit_bytes() * element.unit_bytes());
+    let (dtype, size) = (recipe.dtype(), recipe.number());
+    decode_block(dtype, recipe.0, size / dtype.unit_bytes() * dtype.unit_bytes());
 }
 
-fn decode_block(element: ElementType, block: &[u8], size: usize) {
+fn decode_block(dtype: Dtype, block: &[u8], size: usize) {
     let mut decoder = Decoder::builtin();
     let mut out = vec![0x11; size];
-    let decoded = decoder.decode_block(element, false, block, &mut out);
+    let decoded = decoder.decode_block(dtype, false, block, &mut out);
     if decoded.is_err() {
         assert!(out.iter().all(|&byte| byte == POISON));
     } else {
-        let info = decoder.inspect_block(element, false, block, size);
+        let info = decoder.inspect_block(dtype, false, block, size);
         info.expect("a block that decodes can be looked into");
         // The decoder keeps nothing of what it saw: a fresh one and the same one agree.
         let mut again = vec![0x22; size];
-        Decoder::builtin().decode_block(element, false, block, &mut again).expect("the same bytes");
+        Decoder::builtin().decode_block(dtype, false, block, &mut again).expect("the same bytes");
         assert!(out == again);
     }
-    let checked = decoder.decode_block(element, true, block, &mut out);
+    let checked = decoder.decode_block(dtype, true, block, &mut out);
     assert!(checked.is_ok() || out.iter().all(|&byte| byte == POISON));
 }
 
@@ -290,17 +288,17 @@ fn build_file(recipe: &mut Recipe<'_>) -> (Vec<u8>, usize) {
     for source in 0..shape >> 1 & 3 {
         writer.begin_source(&format!("model-{source}.safetensors")).expect("a plain name");
         for item in 0..shape >> 3 & 3 {
-            let element = recipe.element();
-            let mut tensor = recipe.tensor(element);
-            tensor.truncate(6000 / element.unit_bytes() * element.unit_bytes());
+            let dtype = recipe.dtype();
+            let mut tensor = recipe.tensor(dtype);
+            tensor.truncate(6000 / dtype.unit_bytes() * dtype.unit_bytes());
             let info = (item > 0).then(|| TensorInfo {
                 name: format!("layers.{item}.weight"),
                 dtype: "BF16".into(),
                 shape: vec![tensor.len() as u64, 1],
             });
-            writer.begin_item(info, element).expect("a source was begun");
-            for block in tensor.chunks(file::Item::block_bytes(element, block_log2)) {
-                let coded = encoder.encode_block(element, block, &mut bytes).expect("a block");
+            writer.begin_item(info, dtype).expect("a source was begun");
+            for block in tensor.chunks(huffwire::block::block_bytes(dtype, block_log2)) {
+                let coded = encoder.encode_block(dtype, block, &mut bytes).expect("a block");
                 writer.push_block(block.len(), coded).expect("a full block");
             }
         }
@@ -334,7 +332,7 @@ fn open(bytes: &[u8]) {
         for block in item.blocks() {
             let coded = &bytes[block.offset as usize..][..block.coded_bytes];
             let mut out = vec![0x11; block.raw_bytes];
-            let decoded = decoder.decode_block(item.element, directory.checksums, coded, &mut out);
+            let decoded = decoder.decode_block(item.dtype, directory.checksums, coded, &mut out);
             assert!(decoded.is_ok() || out.iter().all(|&byte| byte == POISON));
         }
     }
@@ -353,7 +351,7 @@ fn check_directory(directory: &Directory, end: u64) {
             raw += block.raw_bytes as u64;
         }
         assert_eq!((raw, at - first), (item.raw_bytes, item.coded_bytes()));
-        assert_eq!(item.units() * item.element.unit_bytes() as u64, raw);
+        assert_eq!(item.units() * item.dtype.unit_bytes() as u64, raw);
         let middle = raw / 2;
         let found: Vec<_> = item.blocks_of(middle..middle + 1).collect();
         assert_eq!(found.len(), usize::from(raw > 0));
@@ -447,10 +445,10 @@ fn check_set(set: CodebookSet) {
         Encoder::new(Arc::clone(&set), EncodeOptions::default()).expect("valid options");
     let mut decoder = Decoder::new(set);
     let tensor: Vec<u8> = (0..1200u32).map(|i| (i * i / 11 % 97) as u8).collect();
-    for element in ElementType::all() {
-        let message = encoder.encode_to_vec(element, &tensor).expect("whole units");
+    for dtype in Dtype::all() {
+        let message = encoder.encode_to_vec(dtype, &tensor).expect("whole units");
         let (_, decoded) = decoder.decode_to_vec(&message).expect("a message");
-        assert!(decoded == tensor, "{element}");
+        assert!(decoded == tensor, "{dtype}");
     }
 }
 
@@ -458,37 +456,37 @@ fn check_set(set: CodebookSet) {
 /// input always makes the same message.
 pub fn round_trip(data: &[u8]) {
     let mut recipe = Recipe(data);
-    let element = recipe.element();
+    let dtype = recipe.dtype();
     let options = recipe.options();
-    let first = recipe.tensor(element);
-    let set = recipe.set(element, options.rule, &first);
-    let second = recipe.tensor(element);
+    let first = recipe.tensor(dtype);
+    let set = recipe.set(dtype, options.rule, &first);
+    let second = recipe.tensor(dtype);
     let mut encoder = Encoder::new(Arc::clone(&set), options).expect("valid options");
     let mut decoder = Decoder::new(Arc::clone(&set));
     encoder.set_tensor("layers.0.weight");
     // The second time around every scratch buffer holds what another tensor left there.
     let mut messages = Vec::new();
     for tensor in [&first, &second, &first] {
-        let message = encoder.encode_to_vec(element, tensor).expect("whole units");
-        let units = tensor.len() / element.unit_bytes();
-        let bound = message::bound(element, units, options.block_log2);
+        let message = encoder.encode_to_vec(dtype, tensor).expect("whole units");
+        let units = tensor.len() / dtype.unit_bytes();
+        let bound = message::bound(dtype, units, options.block_log2);
         assert!(message.len() <= bound, "{} over {bound}", message.len());
         let (header, decoded) = decoder.decode_to_vec(&message).expect("a message");
-        assert!(decoded == *tensor, "{element} {options:?}");
+        assert!(decoded == *tensor, "{dtype} {options:?}");
         assert_eq!(header.units as usize, units);
         messages.push(message);
     }
     assert!(messages[0] == messages[2], "an encoder remembers too much");
     let mut fresh = Encoder::new(set, options).expect("valid options");
     fresh.set_tensor("layers.0.weight");
-    let message = fresh.encode_to_vec(element, &second).expect("whole units");
+    let message = fresh.encode_to_vec(dtype, &second).expect("whole units");
     assert!(messages[1] == message, "an encoder remembers too much");
 
     // A block alone, whose bound has no slack: a file's directory refuses longer ones.
-    let limit = file::Item::block_bytes(element, options.block_log2);
+    let limit = huffwire::block::block_bytes(dtype, options.block_log2);
     let block = &first[..first.len().min(limit)];
     let mut coded = Vec::new();
-    let length = fresh.encode_block(element, block, &mut coded).expect("a block");
+    let length = fresh.encode_block(dtype, block, &mut coded).expect("a block");
     assert_eq!(length, coded.len());
     let bound = 1 + block.len() + if options.checksums { 4 } else { 0 };
     assert!(length <= bound, "a block of {length} over {bound}");

@@ -6,7 +6,7 @@ use huffwire::gradient::message::{self, Header, Origin};
 use huffwire::gradient::quantize::{
     Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
 };
-use huffwire::{Decoder, ElementType};
+use huffwire::{Decoder, Dtype};
 
 use super::Recipe;
 use super::forge::{crc32c, mend_quantized};
@@ -30,14 +30,14 @@ pub fn quantized(data: &[u8]) {
     let kinds: Vec<EncoderKind> = EncoderKind::all().collect();
     let kind = kinds[usize::from(recipe.byte()) % kinds.len()];
     let seed = recipe.byte().into();
-    let bytes = recipe.tensor(ElementType::F32);
+    let bytes = recipe.tensor(Dtype::F32);
     let values = bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
     let values: Vec<f32> = values.map(|v| if v.is_finite() { v } else { 1.0 }).collect();
     // Values may be too large for what the quantizer does with them.
     let Ok(quantized) = quantizer.quantize(&values, seed) else { return };
     let shape = [values.len() as u64];
     let mut message = Vec::new();
-    let origin = Origin { element: ElementType::F32, shape: &shape };
+    let origin = Origin { dtype: Dtype::F32, shape: &shape };
     if message::encode(&quantized, origin, kind, &mut message).is_err() {
         return;
     }

@@ -12,7 +12,7 @@ use huffwire::gradient::quantize::{
     TernGrad, WHOLE,
 };
 use huffwire::gradient::{Random, StateBuf};
-use huffwire::{ElementType, Error};
+use huffwire::{Dtype, Error};
 use proptest::prelude::*;
 
 use crate::states::{gradient, qsgd_like};
@@ -41,7 +41,7 @@ fn quantizers() -> Vec<Quantizer> {
 
 fn encode(quantized: &Quantized, encoder: EncoderKind) -> Vec<u8> {
     let shape = [quantized.states.view().len() as u64];
-    let origin = Origin { element: ElementType::F32, shape: &shape };
+    let origin = Origin { dtype: Dtype::F32, shape: &shape };
     let mut bytes = vec![0xaa];
     let sizes = message::encode(quantized, origin, encoder, &mut bytes).unwrap();
     assert_eq!(bytes.remove(0), 0xaa, "it appends");
@@ -90,7 +90,7 @@ fn shape_and_type_come_back() {
     let quantized = quantizer.quantize(&gradient(24, 1), 0).unwrap();
     let empty = quantizer.quantize(&[], 0).unwrap();
     let one = quantizer.quantize(&[1.0], 0).unwrap();
-    for element in [ElementType::F32, ElementType::Bf16, ElementType::F16] {
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
         for (quantized, shape) in [
             (&quantized, &[24][..]),
             (&quantized, &[2, 3, 4]),
@@ -100,10 +100,10 @@ fn shape_and_type_come_back() {
             (&one, &[]),
         ] {
             let mut bytes = Vec::new();
-            let origin = Origin { element, shape };
+            let origin = Origin { dtype, shape };
             message::encode(quantized, origin, EncoderKind::Auto, &mut bytes).unwrap();
             let (header, decoded) = message::decode(&bytes).unwrap();
-            assert_eq!((header.element, &header.shape[..]), (element, shape));
+            assert_eq!((header.dtype, &header.shape[..]), (dtype, shape));
             assert_eq!(decoded, *quantized);
         }
     }
@@ -112,38 +112,33 @@ fn shape_and_type_come_back() {
 #[test]
 fn what_cannot_be_a_message_is_refused() {
     let quantized = Quantizer::Linear(Linear::default()).quantize(&[1.0, 2.0], 0).unwrap();
-    let refused = |quantized: &Quantized, element, shape: &[u64], encoder| {
-        let origin = Origin { element, shape };
+    let refused = |quantized: &Quantized, dtype, shape: &[u64], encoder| {
+        let origin = Origin { dtype, shape };
         let mut bytes = vec![7];
         let error = message::encode(quantized, origin, encoder, &mut bytes).unwrap_err();
         assert!(matches!(error, Error::InvalidOption(_)), "{error}");
         assert_eq!(bytes, [7], "nothing is appended");
     };
-    refused(&quantized, ElementType::U8, &[2], EncoderKind::Auto);
-    refused(&quantized, ElementType::F32, &[3], EncoderKind::Auto);
-    refused(&quantized, ElementType::F32, &[u64::MAX, u64::MAX], EncoderKind::Auto);
+    refused(&quantized, Dtype::U8, &[2], EncoderKind::Auto);
+    refused(&quantized, Dtype::F32, &[3], EncoderKind::Auto);
+    refused(&quantized, Dtype::F32, &[u64::MAX, u64::MAX], EncoderKind::Auto);
     let quantizer = Quantizer::Qsgd(Qsgd { levels: 0, ..Qsgd::default() });
-    refused(
-        &Quantized { quantizer, ..quantized.clone() },
-        ElementType::F32,
-        &[2],
-        EncoderKind::Auto,
-    );
+    refused(&Quantized { quantizer, ..quantized.clone() }, Dtype::F32, &[2], EncoderKind::Auto);
     let scales = vec![1.0; 2];
-    refused(&Quantized { scales, ..quantized }, ElementType::F32, &[2], EncoderKind::Auto);
+    refused(&Quantized { scales, ..quantized }, Dtype::F32, &[2], EncoderKind::Auto);
     let topk = Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.5 });
     let topk = Quantized { scales: vec![1.0; 3], ..topk.quantize(&[1.0, 2.0], 0).unwrap() };
-    refused(&topk, ElementType::F32, &[2], EncoderKind::Auto);
+    refused(&topk, Dtype::F32, &[2], EncoderKind::Auto);
     let many = Quantizer::Qsgd(Qsgd { levels: MAX_LEVELS, ..Qsgd::default() });
     let many = many.quantize(&[1.0], 0).unwrap();
-    refused(&many, ElementType::F32, &[1], EncoderKind::Sh);
+    refused(&many, Dtype::F32, &[1], EncoderKind::Sh);
 }
 
 #[test]
 fn scales_take_no_more_than_they_must() {
     let qsgd = Quantizer::Qsgd(Qsgd { levels: 4, bucket: 16, norm: Norm::L2 });
     let quantized = qsgd.quantize(&gradient(100_000, 1), 0).unwrap();
-    let origin = Origin { element: ElementType::F32, shape: &[100_000] };
+    let origin = Origin { dtype: Dtype::F32, shape: &[100_000] };
     let coded = message::encode(&quantized, origin, EncoderKind::Auto, &mut Vec::new()).unwrap();
     assert!(coded.scales < 4 * quantized.scales.len() * 95 / 100, "{}", coded.scales);
     // Noise is stored as it is.

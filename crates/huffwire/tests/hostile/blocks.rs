@@ -14,7 +14,7 @@ const RESIDUE: usize = 15;
 /// A block with zeros apart and escapes, coded with a resident book.
 fn sample() -> Vec<u8> {
     let mut block = Vec::new();
-    encoder(false).encode_block(ElementType::Bf16, &tensor(UNITS), &mut block).unwrap();
+    encoder(false).encode_block(Dtype::Bf16, &tensor(UNITS), &mut block).unwrap();
     assert_eq!(block[0], Layout::Exponent.number());
     let set = CodebookSet::builtin();
     let book = set.book(block[BOOK]).expect("a resident book");
@@ -28,9 +28,9 @@ fn field(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(block[at..at + 4].try_into().unwrap())
 }
 
-fn decode_to(element: ElementType, block: &[u8], size: usize) -> Result<Vec<u8>> {
+fn decode_to(dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0x11; size];
-    let decoded = Decoder::builtin().decode_block(element, false, block, &mut out);
+    let decoded = Decoder::builtin().decode_block(dtype, false, block, &mut out);
     if decoded.is_err() {
         assert!(out.iter().all(|&byte| byte == POISON));
     }
@@ -38,19 +38,19 @@ fn decode_to(element: ElementType, block: &[u8], size: usize) -> Result<Vec<u8>>
 }
 
 #[track_caller]
-fn error(element: ElementType, block: &[u8], size: usize) -> Error {
-    decode_to(element, block, size).expect_err("this block must be refused")
+fn error(dtype: Dtype, block: &[u8], size: usize) -> Error {
+    decode_to(dtype, block, size).expect_err("this block must be refused")
 }
 
 #[track_caller]
 fn sample_error(block: &[u8]) -> Error {
-    error(ElementType::Bf16, block, 2 * usize::from(UNITS))
+    error(Dtype::Bf16, block, 2 * usize::from(UNITS))
 }
 
 #[test]
 fn cut_anywhere_is_an_error() {
     let block = sample();
-    assert_eq!(decode_to(ElementType::Bf16, &block, 2 * usize::from(UNITS)), Ok(tensor(UNITS)));
+    assert_eq!(decode_to(Dtype::Bf16, &block, 2 * usize::from(UNITS)), Ok(tensor(UNITS)));
     for cut in 0..block.len() {
         let error = sample_error(&block[..cut]);
         assert!(matches!(error, Error::Truncated { what: "a block", .. }), "{cut}: {error}");
@@ -60,11 +60,11 @@ fn cut_anywhere_is_an_error() {
 #[test]
 fn cut_and_flipped_blocks_fail_their_checksum() {
     let mut block = Vec::new();
-    encoder(true).encode_block(ElementType::Bf16, &tensor(UNITS), &mut block).unwrap();
+    encoder(true).encode_block(Dtype::Bf16, &tensor(UNITS), &mut block).unwrap();
     let mut out = vec![0; 2 * usize::from(UNITS)];
     let mut decode = |block: &[u8]| {
         out.fill(0x11);
-        let result = Decoder::builtin().decode_block(ElementType::Bf16, true, block, &mut out);
+        let result = Decoder::builtin().decode_block(Dtype::Bf16, true, block, &mut out);
         assert!(result.is_ok() || out.iter().all(|&byte| byte == POISON));
         result
     };
@@ -83,13 +83,13 @@ fn cut_and_flipped_blocks_fail_their_checksum() {
 
 #[test]
 fn flipped_bits_of_every_element_type_never_panic() {
-    for element in ElementType::all() {
-        let tensor = &tensor(252)[..504 / element.unit_bytes() * element.unit_bytes()];
+    for dtype in Dtype::all() {
+        let tensor = &tensor(252)[..504 / dtype.unit_bytes() * dtype.unit_bytes()];
         let mut block = Vec::new();
-        encoder(false).encode_block(element, tensor, &mut block).unwrap();
-        assert_eq!(decode_to(element, &block, tensor.len()), Ok(tensor.to_vec()));
+        encoder(false).encode_block(dtype, tensor, &mut block).unwrap();
+        assert_eq!(decode_to(dtype, &block, tensor.len()), Ok(tensor.to_vec()));
         for bit in 0..8 * block.len() {
-            let _ = decode_to(element, &flipped(&block, bit), tensor.len());
+            let _ = decode_to(dtype, &flipped(&block, bit), tensor.len());
         }
     }
 }
@@ -116,7 +116,7 @@ fn books_that_the_set_does_not_have_are_refused() {
 #[test]
 fn a_book_of_another_alphabet_is_refused() {
     let set = CodebookSet::builtin();
-    let plain = set.candidates(None, ElementType::I8, Layout::Bytes, 0).next();
+    let plain = set.candidates(None, Dtype::I8, Layout::Bytes, 0).next();
     let error = sample_error(&with(&sample(), BOOK, &[plain.unwrap()]));
     malformed(&error, 2, &["a codebook of another alphabet than the plane's"]);
 }
@@ -173,7 +173,7 @@ fn bytes_behind_the_last_plane_are_refused() {
     block.push(0);
     malformed(&sample_error(&block), end, &["a block", "1 bytes too many"]);
     let verbatim = [0; 10];
-    let error = error(ElementType::U8, &verbatim, 8);
+    let error = error(Dtype::U8, &verbatim, 8);
     malformed(&error, 9, &["1 bytes too many"]);
 }
 
@@ -181,9 +181,9 @@ fn bytes_behind_the_last_plane_are_refused() {
 fn a_constant_outside_the_alphabet_is_refused() {
     // Exponents of f16 have 5 bits; its residue planes have 8 and 3.
     let f16 = |exponent, low, high| [1, 0xfe, exponent, 0xfe, low, 0xfe, high];
-    assert!(decode_to(ElementType::F16, &f16(31, 255, 7), 20).is_ok());
+    assert!(decode_to(Dtype::F16, &f16(31, 255, 7), 20).is_ok());
     for (block, at) in [(f16(32, 0, 0), 3), (f16(255, 0, 0), 3), (f16(0, 0, 8), 7)] {
-        let error = error(ElementType::F16, &block, 20);
+        let error = error(Dtype::F16, &block, 20);
         malformed(&error, at, &["a constant outside the alphabet"]);
     }
 }
@@ -191,8 +191,8 @@ fn a_constant_outside_the_alphabet_is_refused() {
 #[test]
 fn raw_planes_with_padding_bits_are_refused() {
     // One e4m3 value: its magnitude is constant, its sign is one bit of a byte.
-    assert_eq!(decode_to(ElementType::E4m3, &[2, 0xfe, 5, 0xff, 1], 1), Ok(vec![0x85]));
-    let error = error(ElementType::E4m3, &[2, 0xfe, 5, 0xff, 2], 1);
+    assert_eq!(decode_to(Dtype::E4m3, &[2, 0xfe, 5, 0xff, 1], 1), Ok(vec![0x85]));
+    let error = error(Dtype::E4m3, &[2, 0xfe, 5, 0xff, 2], 1);
     malformed(&error, 0, &["padding bits that are not zero"]);
 }
 
@@ -202,7 +202,7 @@ fn embedded_books_that_are_no_codes_are_refused() {
         let mut block = vec![Layout::Bytes.number(), 0xfd];
         block.extend_from_slice(bytes);
         block.extend_from_slice(&[0; 300]);
-        error(ElementType::U8, &block, 8)
+        error(Dtype::U8, &block, 8)
     };
     says(&lengths(&[0x90, 0, 1]), &["a codebook", "symbols of more than 8 bits"]);
     says(&lengths(&[0x82, 0, 1]), &["an unknown code limit"]);
@@ -234,15 +234,15 @@ fn a_stream_of_half_words_is_refused() {
     let mut block = Vec::new();
     let mut encoder = Encoder::new(Arc::clone(&set), options(false)).unwrap();
     let tensor: Vec<u8> = (0..1000).map(|i| (i % 23 % 4) as u8).collect();
-    encoder.encode_block(ElementType::U8, &tensor, &mut block).unwrap();
+    encoder.encode_block(Dtype::U8, &tensor, &mut block).unwrap();
     assert_eq!(block[..2], [Layout::Bytes.number(), 1]);
     let stream = field(&block, 2);
     let mut decoder = Decoder::new(set);
     let mut out = vec![0; 1000];
-    assert_eq!(decoder.decode_block(ElementType::U8, false, &block, &mut out), Ok(()));
+    assert_eq!(decoder.decode_block(Dtype::U8, false, &block, &mut out), Ok(()));
     for lie in [stream - 1, stream + 1, u32::MAX] {
         let block = with(&block, 2, &lie.to_le_bytes());
-        let decoded = decoder.decode_block(ElementType::U8, false, &block, &mut out);
+        let decoded = decoder.decode_block(Dtype::U8, false, &block, &mut out);
         malformed(&decoded.unwrap_err(), 10, &["no whole number of words"]);
     }
 }
@@ -252,28 +252,27 @@ fn buffers_of_a_wrong_size_are_refused() {
     let block = sample();
     let size = 2 * usize::from(UNITS);
     for wrong in [0, 2, size - 2, size + 2, 2 * size, 1 << 20] {
-        error(ElementType::Bf16, &block, wrong);
+        error(Dtype::Bf16, &block, wrong);
     }
-    let (element, bytes) = (ElementType::Bf16, size - 1);
-    let partial = Error::PartialElement { element, bytes };
-    assert_eq!(error(element, &block, bytes), partial);
+    let (dtype, bytes) = (Dtype::Bf16, size - 1);
+    let partial = Error::PartialElement { dtype, bytes };
+    assert_eq!(error(dtype, &block, bytes), partial);
     let (what, found, limit) = ("a block", (1 << 20) + 2, 1 << 20);
     let large = Error::TooLarge { what, found, limit };
-    assert_eq!(error(element, &block, found as usize), large);
+    assert_eq!(error(dtype, &block, found as usize), large);
 }
 
 #[test]
 fn an_empty_block_is_refused() {
-    let error = error(ElementType::U8, &[], 0);
+    let error = error(Dtype::U8, &[], 0);
     says(&error, &["a block ends early: 1 bytes are needed at offset 0"]);
 }
 
 #[test]
 fn looking_into_a_block_refuses_what_decoding_its_header_refuses() {
     let decoder = Decoder::builtin();
-    let look = |block: &[u8]| {
-        decoder.inspect_block(ElementType::Bf16, false, block, 2 * usize::from(UNITS))
-    };
+    let look =
+        |block: &[u8]| decoder.inspect_block(Dtype::Bf16, false, block, 2 * usize::from(UNITS));
     let block = sample();
     assert!(look(&block).is_ok());
     for cut in 0..=RESIDUE {

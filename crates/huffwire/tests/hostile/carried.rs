@@ -80,7 +80,7 @@ fn decode_everywhere(block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut results = Platform::available().map(|platform| {
         let mut out = vec![0x11; size];
         let mut decoder = Decoder::builtin().with_platform(platform);
-        let decoded = decoder.decode_block(ElementType::Bf16, false, block, &mut out);
+        let decoded = decoder.decode_block(Dtype::Bf16, false, block, &mut out);
         assert!(decoded.is_ok() || out.iter().all(|&byte| byte == POISON));
         decoded.map(|()| out)
     });
@@ -94,7 +94,7 @@ fn decode_everywhere(block: &[u8], size: usize) -> Result<Vec<u8>> {
 /// The first book for exponents with such a zero.
 fn book(has_zero: bool) -> u8 {
     let set = CodebookSet::builtin();
-    let mut books = set.candidates(None, ElementType::Bf16, Layout::Exponent, 0);
+    let mut books = set.candidates(None, Dtype::Bf16, Layout::Exponent, 0);
     books.find(|&n| (set.book(n).unwrap().lengths().zero() > 0) == has_zero).unwrap()
 }
 
@@ -111,7 +111,7 @@ fn what_is_forged_here_is_good_until_it_is_changed() {
         for has_zero in [false, true] {
             let forged = Forged::new(book(has_zero), units);
             let decoded = forged.decode().unwrap();
-            let planes = ElementType::Bf16.split(Layout::Exponent, &decoded).unwrap();
+            let planes = Dtype::Bf16.split(Layout::Exponent, &decoded).unwrap();
             let exponents: Vec<u8> = forged.slots.iter().map(|slot| slot + BASE).collect();
             assert_eq!(planes[0], exponents);
             assert_eq!(planes[1], [&forged.stored[..], &forged.carried].concat());
@@ -139,7 +139,7 @@ fn nothing_is_lent_by_a_constant() {
     for units in UNITS {
         let mut forged = Forged::new(book(true), units);
         (forged.residue, forged.stored, forged.carried) = (vec![0xfe, 0x55], vec![], vec![]);
-        let planes = ElementType::Bf16.split(Layout::Exponent, &forged.decode().unwrap()).unwrap();
+        let planes = Dtype::Bf16.split(Layout::Exponent, &forged.decode().unwrap()).unwrap();
         assert!(planes[1].iter().all(|&byte| byte == 0x55));
         for at in [0, 1, 63, 64, 127] {
             forged.carried = vec![0; at];
@@ -160,7 +160,7 @@ fn residue_of_zeros_is_not_lent() {
     forged.stored.clear();
     forged.carried = (1..=40).collect();
     let decoded = forged.decode().unwrap();
-    let planes = ElementType::Bf16.split(Layout::Exponent, &decoded).unwrap();
+    let planes = Dtype::Bf16.split(Layout::Exponent, &decoded).unwrap();
     assert!(planes[1][..20].iter().copied().eq(1..=20));
     assert!(planes[1][20..280].iter().all(|&byte| byte == 0));
     assert!(planes[1][280..].iter().copied().eq(21..=40));
@@ -175,13 +175,13 @@ fn both_coded(units: usize, carried_by_residue: u8) -> (Forged, Vec<u8>) {
     // Symbols 0 to 3, and an escape.
     let mut direct = [0; 256];
     direct[..4].copy_from_slice(&[1, 3, 3, 3]);
-    let lengths = Lengths::new(alphabet, CodeLimit::Short, &direct, 3, 0).unwrap();
+    let lengths = Lengths::new(alphabet, CodeLimit::Bits8, &direct, 3, 0).unwrap();
     let own_book = huffwire::Codebook::new(lengths);
     let symbols: Vec<u8> = (0..units).map(|i| (i * i % 5) as u8).collect();
     let escapes: Vec<u8> = symbols.iter().copied().filter(|&symbol| symbol > 3).collect();
     let mut initial = [0; lanes::INITIAL_BYTES];
     initial[77] = carried_by_residue;
-    let room = lanes::stream_capacity(CodeLimit::Short, 3 * units as u64);
+    let room = lanes::stream_capacity(CodeLimit::Bits8, 3 * units as u64);
     let (mut states, mut stream) = (vec![0; 192], vec![0; room]);
     let length = lanes::encode(&own_book, &symbols, &initial, &mut states, &mut stream).unwrap();
     let mut residue = vec![0xfd];
@@ -200,7 +200,7 @@ fn a_second_coded_plane_is_put_together_from_block_and_lanes() {
     for units in [0, 1, 30, 64, 300, 8192, 9000] {
         let (forged, symbols) = both_coded(units, 0);
         let decoded = forged.decode().unwrap();
-        let planes = ElementType::Bf16.split(Layout::Exponent, &decoded).unwrap();
+        let planes = Dtype::Bf16.split(Layout::Exponent, &decoded).unwrap();
         assert_eq!(planes[1], symbols);
         // There is nothing left that its own lanes could carry.
         both_coded(units, 1).0.refused(MORE);
@@ -261,7 +261,7 @@ fn escapes_that_are_too_few_or_too_many_are_refused() {
             forged.refused(COUNTS);
             forged.escapes = vec![3];
             let decoded = forged.decode().unwrap();
-            let planes = ElementType::Bf16.split(Layout::Exponent, &decoded).unwrap();
+            let planes = Dtype::Bf16.split(Layout::Exponent, &decoded).unwrap();
             assert_eq!(planes[0][at], 3);
         }
         let mut forged = Forged::new(book(has_zero), units);
@@ -299,7 +299,7 @@ fn words_that_are_missing_or_left_over_are_refused() {
 fn message_of(blocks: &[Vec<u8>], units: usize) -> Vec<u8> {
     let options = EncodeOptions { checksums: false, block_log2: 14, ..EncodeOptions::default() };
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-    let mut message = encoder.encode_to_vec(ElementType::Bf16, &[]).unwrap();
+    let mut message = encoder.encode_to_vec(Dtype::Bf16, &[]).unwrap();
     message[8..12].copy_from_slice(&(units as u32).to_le_bytes());
     mend_message(&mut message);
     for block in blocks {

@@ -108,7 +108,7 @@ fn more_books_than_a_set_may_hold_are_refused() {
         let mut direct = [0; 256];
         direct[short] = 1;
         let alphabet = Alphabet::Plain { width: 8 };
-        Lengths::new(alphabet, CodeLimit::Short, &direct, 1, 0).unwrap()
+        Lengths::new(alphabet, CodeLimit::Bits8, &direct, 1, 0).unwrap()
     };
     for number in 0..192 {
         assert_eq!(builder.add(lengths(number)), Ok(number as u8));
@@ -133,8 +133,8 @@ fn the_same_book_twice_is_refused() {
 fn bindings_to_what_is_not_there_are_refused() {
     // The second binding: pattern "*", element, layout, plane, one book.
     let at = bindings_at() + 1 + 7 + 2;
-    let element = ElementType::U8.number();
-    forged(|bytes| assert_eq!(bytes[at..at + 5], [element, 4, 0, 1, 1])).unwrap();
+    let dtype = Dtype::U8.number();
+    forged(|bytes| assert_eq!(bytes[at..at + 5], [dtype, 4, 0, 1, 1])).unwrap();
     for (offset, value, words) in [
         (0, 17, "an unknown element type"),
         (1, 0, "an unknown layout"),
@@ -165,7 +165,7 @@ fn bytes_behind_the_last_binding_are_refused() {
 /// `Lengths::read` refuses what `Lengths::write` makes of it.
 #[test]
 fn a_book_without_any_symbol_of_its_own_is_refused_or_can_be_read_back() {
-    for limit in [CodeLimit::Short, CodeLimit::Long] {
+    for limit in [CodeLimit::Bits8, CodeLimit::Bits12] {
         let made = Lengths::new(Alphabet::Centred, limit, &[0; WINDOW], 1, 1);
         let read = made.clone().and_then(|lengths| {
             let mut bytes = Vec::new();
@@ -183,7 +183,7 @@ fn a_binding_that_cannot_be_written_is_refused() {
     let book = builder.add(*small_set().books()[1].lengths()).unwrap();
     let binding = Binding {
         pattern: "*".into(),
-        element: Some(ElementType::U8),
+        dtype: Some(Dtype::U8),
         layout: Layout::Bytes,
         plane: 0,
         // One more than the format's byte can count.

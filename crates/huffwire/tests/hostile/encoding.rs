@@ -4,34 +4,34 @@ use super::*;
 
 #[test]
 fn parts_of_an_element_are_refused() {
-    for element in ElementType::all().filter(|element| element.unit_bytes() > 1) {
-        let bytes = element.unit_bytes() + 1;
-        let expected = Error::PartialElement { element, bytes };
+    for dtype in Dtype::all().filter(|dtype| dtype.unit_bytes() > 1) {
+        let bytes = dtype.unit_bytes() + 1;
+        let expected = Error::PartialElement { dtype, bytes };
         let (input, mut coded) = (vec![0; bytes], Vec::new());
         let mut encoder = encoder(true);
-        assert_eq!(encoder.encode_to_vec(element, &input).as_ref(), Err(&expected));
-        assert_eq!(encoder.encode_block(element, &input, &mut coded).as_ref(), Err(&expected));
+        assert_eq!(encoder.encode_to_vec(dtype, &input).as_ref(), Err(&expected));
+        assert_eq!(encoder.encode_block(dtype, &input, &mut coded).as_ref(), Err(&expected));
         assert!(coded.is_empty());
-        says(&expected, &[element.name(), &format!("{bytes} bytes are no whole number")]);
+        says(&expected, &[dtype.name(), &format!("{bytes} bytes are no whole number")]);
     }
 }
 
 #[test]
 fn a_small_output_buffer_is_refused() {
     let tensor = tensor(600);
-    let needed = message::capacity(ElementType::Bf16, 600, 10);
+    let needed = message::capacity(Dtype::Bf16, 600, 10);
     for available in [0, 15, needed - 1] {
         let mut out = vec![0; available];
-        let encoded = encoder(true).encode(ElementType::Bf16, &tensor, &mut out);
+        let encoded = encoder(true).encode(Dtype::Bf16, &tensor, &mut out);
         assert_eq!(encoded, Err(Error::OutputTooSmall { needed, available }));
     }
     let mut out = vec![0; needed];
-    assert!(encoder(true).encode(ElementType::Bf16, &tensor, &mut out).is_ok());
+    assert!(encoder(true).encode(Dtype::Bf16, &tensor, &mut out).is_ok());
 }
 
 #[test]
 fn a_block_larger_than_the_options_allow_is_refused() {
-    let encoded = encoder(true).encode_block(ElementType::U8, &[0; 1025], &mut Vec::new());
+    let encoded = encoder(true).encode_block(Dtype::U8, &[0; 1025], &mut Vec::new());
     let (what, found, limit) = ("a block", 1025, 1024);
     assert_eq!(encoded, Err(Error::TooLarge { what, found, limit }));
 }

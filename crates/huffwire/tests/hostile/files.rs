@@ -13,15 +13,15 @@ fn sample(checksums: bool) -> (Vec<u8>, Vec<Vec<u8>>) {
     writer.begin_source(NAME).unwrap();
     let raw = vec![b"a header".to_vec(), tensor(700)];
     for (raw, tensor) in raw.iter().zip([false, true]) {
-        let element = if tensor { ElementType::Bf16 } else { ElementType::U8 };
+        let dtype = if tensor { Dtype::Bf16 } else { Dtype::U8 };
         let info = tensor.then(|| TensorInfo {
             name: "w".into(),
             dtype: "BF16".into(),
             shape: vec![7, 100],
         });
-        writer.begin_item(info, element).unwrap();
+        writer.begin_item(info, dtype).unwrap();
         for block in raw.chunks(1024) {
-            let coded = encoder.encode_block(element, block, &mut bytes).unwrap();
+            let coded = encoder.encode_block(dtype, block, &mut bytes).unwrap();
             writer.push_block(block.len(), coded).unwrap();
         }
     }
@@ -42,7 +42,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         for block in item.blocks() {
             let coded = &bytes[block.offset as usize..][..block.coded_bytes];
             let out = &mut raw[block.raw_offset as usize..][..block.raw_bytes];
-            decoder.decode_block(item.element, directory.checksums, coded, out)?;
+            decoder.decode_block(item.dtype, directory.checksums, coded, out)?;
         }
         Ok(raw)
     });
@@ -180,7 +180,7 @@ fn one_item(bytes: u64) -> [Vec<u8>; 6] {
         start(),
         varint(0),
         [varint(1), string(NAME), varint(1)].concat(),
-        vec![0, ElementType::U8.number()],
+        vec![0, Dtype::U8.number()],
         varint(bytes),
         varint(100),
     ]
@@ -270,7 +270,7 @@ fn sizes_beyond_what_can_be_addressed_are_refused() {
         says(&error, &["a size that no tensor of this type can have"]);
     }
     let mut item = one_item(201);
-    item[3][1] = ElementType::Bf16.number();
+    item[3][1] = Dtype::Bf16.number();
     says(&refused(&parts(&item)), &["a size that no tensor of this type can have"]);
 }
 
@@ -332,11 +332,11 @@ fn an_embedded_set_other_than_the_one_named_is_refused() {
 fn a_writer_used_in_the_wrong_order_is_refused() {
     let mut writer = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap();
     let invalid = |result| matches!(result, Err(Error::InvalidOption(_)));
-    assert!(invalid(writer.begin_item(None, ElementType::U8)));
+    assert!(invalid(writer.begin_item(None, Dtype::U8)));
     assert!(invalid(writer.push_block(10, 10)));
     writer.begin_source(NAME).unwrap();
     assert!(invalid(writer.push_block(10, 10)));
-    writer.begin_item(None, ElementType::U8).unwrap();
+    writer.begin_item(None, Dtype::U8).unwrap();
     assert!(invalid(writer.push_block(0, 10)));
     assert!(invalid(writer.push_block(1025, 10)));
     writer.push_block(1024, 10).unwrap();
@@ -347,19 +347,16 @@ fn a_writer_used_in_the_wrong_order_is_refused() {
 /// BUG at the time of writing: all of these are taken, and make files that cannot be read.
 #[test]
 fn a_writer_refuses_blocks_that_no_reader_would_accept() {
-    for (element, raw, coded) in [
-        (ElementType::Bf16, 101, 50),           // Half an element.
-        (ElementType::U8, 100, 0),              // A block of no bytes.
-        (ElementType::U8, 100, 106),            // Longer than verbatim.
-        (ElementType::U8, 100, (1 << 32) + 50), // 50 in 32 bits.
+    for (dtype, raw, coded) in [
+        (Dtype::Bf16, 101, 50),           // Half an element.
+        (Dtype::U8, 100, 0),              // A block of no bytes.
+        (Dtype::U8, 100, 106),            // Longer than verbatim.
+        (Dtype::U8, 100, (1 << 32) + 50), // 50 in 32 bits.
     ] {
         let mut writer = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap();
         writer.begin_source(NAME).unwrap();
-        writer.begin_item(None, element).unwrap();
+        writer.begin_item(None, dtype).unwrap();
         let pushed = writer.push_block(raw, coded);
-        assert!(
-            matches!(pushed, Err(Error::InvalidOption(_))),
-            "{element}: {raw} bytes in {coded}"
-        );
+        assert!(matches!(pushed, Err(Error::InvalidOption(_))), "{dtype}: {raw} bytes in {coded}");
     }
 }

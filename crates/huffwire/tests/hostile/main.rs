@@ -15,11 +15,12 @@ mod messages;
 use std::sync::Arc;
 
 use forge::{crc32c, mend_message, small_set};
-use huffwire::codebook::{Alphabet, Binding, CodeLimit, Lengths, SetBuilder, WINDOW};
+use huffwire::codebook::{Alphabet, CodeLimit, Lengths, WINDOW};
 use huffwire::file::{self, Directory, TensorInfo, Writer};
 use huffwire::message::{self, Header};
+use huffwire::{Binding, SetBuilder};
 use huffwire::{
-    CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Error, Layout, POISON, Result,
+    CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Layout, POISON, Result,
 };
 
 /// The elements that most tests here are about: zeros, ordinary values, and some that take the
@@ -44,7 +45,7 @@ fn encoder(checksums: bool) -> Encoder {
 /// A message of three blocks, and what it decodes to.
 fn sample_message(checksums: bool) -> (Vec<u8>, Vec<u8>) {
     let tensor = tensor(1200);
-    let message = encoder(checksums).encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let message = encoder(checksums).encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     assert!(message.len() < tensor.len());
     (message, tensor)
 }

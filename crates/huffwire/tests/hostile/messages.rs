@@ -89,8 +89,8 @@ fn unknown_flags_element_types_and_block_sizes_are_refused() {
         let error = decode_error(&forged(1, &[0x10 | flags]), size);
         malformed(&error, 1, &["flags that this version does not know"]);
     }
-    for element in [0, 17, 255] {
-        let error = decode_error(&forged(2, &[element]), size);
+    for dtype in [0, 17, 255] {
+        let error = decode_error(&forged(2, &[dtype]), size);
         malformed(&error, 2, &["an unknown element type"]);
     }
     for block_log2 in [0, 9, 21, 64, 255] {
@@ -147,7 +147,7 @@ fn a_buffer_of_another_size_is_refused() {
 fn more_units_than_the_message_holds_are_refused() {
     // Two whole blocks, so that a third one would begin at the end.
     let tensor = tensor(1024);
-    let message = encoder(false).encode_to_vec(ElementType::Bf16, &tensor).unwrap();
+    let message = encoder(false).encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     for units in [1025, 1536, 5000, u32::MAX / 2, u32::MAX - 1, u32::MAX] {
         let mut forged = with(&message, 8, &units.to_le_bytes());
         mend_message(&mut forged);

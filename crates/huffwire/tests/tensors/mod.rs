@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use huffwire::ElementType;
+use huffwire::Dtype;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -10,7 +10,7 @@ use safetensors::tensor::TensorView;
 #[derive(Clone)]
 pub(crate) struct Tensor {
     pub(crate) name: String,
-    pub(crate) element: ElementType,
+    pub(crate) dtype: Dtype,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ impl Batch {
         };
         let tensor = |(name, view): (&str, TensorView<'_>)| Tensor {
             name: name.to_owned(),
-            element: ElementType::Bf16,
+            dtype: Dtype::Bf16,
             bytes: view.data().to_vec(),
         };
         let tensors = SafeTensors::deserialize(&file).unwrap().iter().map(tensor).collect();
@@ -70,7 +70,7 @@ fn generated(kind: &str, step: u32, spread: f64) -> Vec<Tensor> {
             });
             Tensor {
                 name: format!("layers.{layer}.{kind}"),
-                element: ElementType::Bf16,
+                dtype: Dtype::Bf16,
                 bytes: values.flat_map(u16::to_le_bytes).collect(),
             }
         })
@@ -132,7 +132,7 @@ pub(crate) fn to_e4m3(tensor: &Tensor) -> Tensor {
     let largest = bf16_values(tensor).fold(0.0f32, |largest, v| largest.max(v.abs()));
     let scale = 448.0 / largest;
     let bytes = bf16_values(tensor).map(|value| round_to_e4m3(value * scale)).collect();
-    Tensor { name: tensor.name.clone(), element: ElementType::E4m3, bytes }
+    Tensor { name: tensor.name.clone(), dtype: Dtype::E4m3, bytes }
 }
 
 fn round_to_e4m3(value: f32) -> u8 {

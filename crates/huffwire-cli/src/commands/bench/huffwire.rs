@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::huffwire::{CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Platform, Threads};
+use ::huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Platform, Threads};
 use anyhow::{Context, Result};
 use rayon::ThreadPoolBuilder;
 
@@ -60,11 +60,11 @@ struct Huffwire {
 }
 
 impl Coder for Huffwire {
-    fn capacity(&self, element: ElementType, bytes: usize) -> usize {
+    fn capacity(&self, element: Dtype, bytes: usize) -> usize {
         self.encoder.capacity(element, bytes / element.unit_bytes())
     }
 
-    fn encode(&mut self, element: ElementType, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         Ok(self.encoder.encode(element, raw, out)?)
     }
 

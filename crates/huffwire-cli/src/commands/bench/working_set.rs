@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut, Range};
 
-use ::huffwire::ElementType;
+use ::huffwire::Dtype;
 use anyhow::{Context, Result, bail};
 
 use super::candidate::Candidate;
@@ -27,7 +27,7 @@ pub(super) struct WorkingSet {
 /// What is coded by one call.
 #[derive(Debug)]
 pub(super) struct Message {
-    pub(super) element: ElementType,
+    pub(super) element: Dtype,
     /// Its place in `raw` and in `restored`.
     pub(super) raw: Range<usize>,
     /// Its place in `coded`: room for whatever any candidate makes of it.
@@ -93,13 +93,13 @@ impl WorkingSet {
 
 /// The tensors of one element type.
 struct Source<'a> {
-    element: ElementType,
+    element: Dtype,
     tensors: Vec<(&'a Original, &'a Piece)>,
     bytes: usize,
 }
 
 fn sources(originals: &[Original]) -> Vec<Source<'_>> {
-    let mut types: BTreeMap<ElementType, Source<'_>> = BTreeMap::new();
+    let mut types: BTreeMap<Dtype, Source<'_>> = BTreeMap::new();
     for original in originals {
         for piece in &original.pieces {
             if piece.tensor.is_none() || piece.bytes() == 0 {
@@ -232,17 +232,17 @@ impl DerefMut for Buffer {
 mod tests {
     use super::*;
 
-    fn source(element: ElementType, bytes: usize) -> Source<'static> {
+    fn source(element: Dtype, bytes: usize) -> Source<'static> {
         Source { element, tensors: Vec::new(), bytes }
     }
 
     #[test]
     fn element_types_keep_their_shares_and_nothing_is_lost() {
-        let sources = [source(ElementType::Bf16, 30), source(ElementType::Word64, 16)];
+        let sources = [source(Dtype::Bf16, 30), source(Dtype::Word64, 16)];
         assert_eq!(shares(&sources, None).unwrap(), [30, 16]);
         assert_eq!(shares(&sources, Some(1000)).unwrap(), [656, 344]);
         assert_eq!(shares(&sources, Some(1)).unwrap(), [0, 0]);
-        let sources = [source(ElementType::Bf16, 80), source(ElementType::U8, 20)];
+        let sources = [source(Dtype::Bf16, 80), source(Dtype::U8, 20)];
         assert_eq!(shares(&sources, Some(65_536)).unwrap(), [52_428, 13_108]);
         assert!(shares(&[], Some(1)).unwrap().is_empty());
     }

@@ -1,7 +1,7 @@
 //! The tensors of an input.
 
 use anyhow::{Result, bail};
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 
 use crate::input::{Original, Piece};
@@ -39,7 +39,7 @@ impl Tensor<'_> {
         values::is_float(self.piece.element)
     }
 
-    pub(super) const fn element(&self) -> ElementType {
+    pub(super) const fn element(&self) -> Dtype {
         self.piece.element
     }
 

@@ -43,7 +43,7 @@ impl Target {
         encoder: EncoderKind,
     ) -> Result<MessageSizes> {
         let shape = &tensor.info.shape;
-        let origin = Origin { element: tensor.element(), shape };
+        let origin = Origin { dtype: tensor.element(), shape };
         let mut bytes = Vec::new();
         let sizes = message::encode(quantized, origin, encoder, &mut bytes)?;
         let (_, decoded) = message::decode(&bytes)?;

@@ -7,8 +7,8 @@ use super::bits::{BitReader, BitWriter};
 use super::code::{Code, Codes, Decoder, MAX_CODES, is_complete, lengths, several};
 use super::symbols::{Alphabet, Counts, Symbol, gaps, pairs, zero_runs};
 use super::{malformed, too_long, unzigzag, zigzag};
-use crate::codebook::CodebookId;
 use crate::error::{Error, Result};
+use crate::ids::CodebookId;
 
 /// Which symbols have codes, and how long these are.
 #[derive(Debug, Clone, PartialEq, Eq)]

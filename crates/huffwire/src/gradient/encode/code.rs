@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use super::bits::{BitReader, BitWriter};
 use super::malformed;
 use super::symbols::{Symbol, TABLE, place};
-use crate::codebook::build::{huffman_lengths, limited_lengths};
 use crate::error::Result;
+use crate::huffman::{huffman_lengths, limited_lengths};
 
 /// The longest code.
 pub(super) const MAX_BITS: u8 = 20;

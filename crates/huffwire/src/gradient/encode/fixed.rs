@@ -6,8 +6,8 @@ use super::code::Codes;
 use super::drift::Drift;
 use super::symbols::{Alphabet, Counts};
 use super::{Sizes, StateEncoder, malformed, put_count, read_count};
-use crate::codebook::{CodebookId, SetId};
 use crate::error::{Error, Result};
+use crate::ids::{CodebookId, SetId};
 
 /// A codebook that both ends hold, over any of the alphabets: the idea of single-stage Huffman coding (arXiv
 /// 2601.10673) for the symbols of Gajjala et al.

@@ -55,7 +55,7 @@ pub use symbols::{Alphabet, MAX_RUNS, Shannon, shannon};
 
 use super::states::{States, StatesMut};
 use crate::error::{Error, Result};
-use crate::format::reader::{Reader, put_varint};
+use crate::wire::{Reader, put_varint};
 
 /// What an encoder is.
 pub trait StateEncoder: std::fmt::Debug {

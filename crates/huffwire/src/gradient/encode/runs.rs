@@ -4,7 +4,7 @@ use super::super::states::{State, States, StatesMut, with_states};
 use super::symbols::Alphabet;
 use super::{Sizes, StateEncoder, put_count, read_count, too_long, too_wide, unzigzag, zigzag};
 use crate::error::Result;
-use crate::format::reader::{Reader, put_varint};
+use crate::wire::{Reader, put_varint};
 
 /// Run-length coding without any codebook: each state and its number of repetitions as two numbers of
 /// 7 bits a byte.

@@ -1,6 +1,6 @@
 //! LZ4 blocks: matches alone, no entropy coder.
 
-use ::huffwire::ElementType;
+use ::huffwire::Dtype;
 use anyhow::Result;
 use lz4_flex::block;
 
@@ -13,11 +13,11 @@ pub(super) fn candidate() -> Candidate {
 struct Lz4;
 
 impl Coder for Lz4 {
-    fn capacity(&self, _element: ElementType, bytes: usize) -> usize {
+    fn capacity(&self, _element: Dtype, bytes: usize) -> usize {
         block::get_maximum_output_size(bytes)
     }
 
-    fn encode(&mut self, _element: ElementType, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, _element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         Ok(block::compress_into(raw, out)?)
     }
 

@@ -1,6 +1,6 @@
 //! Copying: what coding would cost if it were free.
 
-use ::huffwire::ElementType;
+use ::huffwire::Dtype;
 use anyhow::Result;
 
 use super::super::candidate::{Candidate, Coder, Label};
@@ -26,11 +26,11 @@ struct Copy {
 }
 
 impl Coder for Copy {
-    fn capacity(&self, _element: ElementType, bytes: usize) -> usize {
+    fn capacity(&self, _element: Dtype, bytes: usize) -> usize {
         bytes
     }
 
-    fn encode(&mut self, _element: ElementType, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, _element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         (self.copy)(&mut out[..raw.len()], raw);
         Ok(raw.len())
     }

@@ -1,6 +1,6 @@
 //! zstd at two of its levels, and the part of it that is closest to huffwire.
 
-use ::huffwire::ElementType;
+use ::huffwire::Dtype;
 use ::zstd::bulk::{Compressor, Decompressor};
 use ::zstd::zstd_safe::{self, CParameter, ParamSwitch};
 use anyhow::Result;
@@ -41,11 +41,11 @@ struct Zstd {
 }
 
 impl Coder for Zstd {
-    fn capacity(&self, _element: ElementType, bytes: usize) -> usize {
+    fn capacity(&self, _element: Dtype, bytes: usize) -> usize {
         zstd_safe::compress_bound(bytes)
     }
 
-    fn encode(&mut self, _element: ElementType, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, _element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         Ok(self.encoder.compress_to_buffer(raw, out)?)
     }
 

@@ -5,11 +5,12 @@ use super::super::drift::Drift;
 use super::made::{made, only_one, price};
 use super::plane::check_alphabet;
 use super::{BLOCK, Block, MAX_DEPTH};
-use crate::codebook::{Codebook, CodebookId, Lengths};
+use crate::codebook::{Codebook, Lengths};
 use crate::error::{Error, Result};
-use crate::format::reader::Reader;
+use crate::ids::CodebookId;
 use crate::platform::Platform;
-use crate::pmf::Histogram;
+use crate::stats::Histogram;
+use crate::wire::Reader;
 use sha2::{Digest, Sha256};
 
 /// A codebook for each plane of a [`Bitmap`](super::Bitmap), made from earlier gradients; how often these were

@@ -1,11 +1,11 @@
 //! Codebooks for planes, made while a block waits.
 //!
-//! [`plain`](crate::codebook::build::plain) prices more than is worth its while here: a plane of masks may be
+//! [`plain`](crate::huffman::plain) prices more than is worth its while here: a plane of masks may be
 //! coded in less time than it takes to merge packages of 256 symbols six times.
 
-use crate::codebook::build::{huffman_lengths, limited_lengths};
 use crate::codebook::{Alphabet, CodeLimit, Lengths};
-use crate::pmf::Histogram;
+use crate::huffman::{huffman_lengths, limited_lengths};
+use crate::stats::Histogram;
 
 use super::plane::LANES_FROM;
 
@@ -98,10 +98,10 @@ pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
         counts.counts().iter().copied().zip(0..=255).filter(|(count, _)| *count > 0).collect();
     heaviest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     let best = |limit| best_lengths(&heaviest, total, width, complete, limit);
-    let short = best(CodeLimit::Short)?;
+    let short = best(CodeLimit::Bits8)?;
     // No limit gives more than none.
     if short.1 * (1.0 - LONG_SAVES) > huffman_bits(counts) as f64 / total
-        && let Some(long) = best(CodeLimit::Long)
+        && let Some(long) = best(CodeLimit::Bits12)
         && long.1 < short.1 * (1.0 - LONG_SAVES)
     {
         return Some(long);
@@ -164,7 +164,7 @@ fn best_lengths(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codebook::build::{Effort, plain};
+    use crate::codebook::fit::{Effort, plain};
     use crate::gradient::Random;
 
     /// Masks of eight states that are not 0 with some probability, and other shapes.
@@ -193,9 +193,9 @@ mod tests {
         for counts in histograms() {
             let pmf = counts.pmf().unwrap();
             let (lengths, bits) = made(&counts).unwrap();
-            let best = [CodeLimit::Short, CodeLimit::Long]
+            let best = [CodeLimit::Bits8, CodeLimit::Bits12]
                 .map(|limit| plain(&pmf, 8, limit, Effort::Exhaustive).unwrap().bits);
-            let limit = usize::from(lengths.limit() == CodeLimit::Long);
+            let limit = usize::from(lengths.limit() == CodeLimit::Bits12);
             assert!(bits <= best[limit] * 1.01 + 1e-9, "{bits} of {best:?}: {counts:?}");
             assert!(bits * (1.0 - LONG_SAVES) <= best[1] * 1.01 || limit == 1);
             assert!(

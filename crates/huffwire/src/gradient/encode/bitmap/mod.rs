@@ -45,9 +45,9 @@ use super::fixed::check_id;
 use super::{Sizes, StateEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
 use crate::bytes;
 use crate::error::{Error, Result};
-use crate::format::reader::{Reader, put_varint};
 use crate::platform::Platform;
-use crate::pmf::Histogram;
+use crate::stats::Histogram;
+use crate::wire::{Reader, put_varint};
 
 pub use books::BitmapBooks;
 

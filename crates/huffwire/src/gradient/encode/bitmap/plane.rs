@@ -19,10 +19,10 @@ use super::made::{bytes_with, made, only_one};
 use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
-use crate::format::reader::{Reader, put_varint};
 use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
 use crate::platform::Platform;
-use crate::pmf::Histogram;
+use crate::stats::Histogram;
+use crate::wire::{Reader, put_varint};
 
 const RAW: u8 = 0;
 const CONSTANT: u8 = 1;

@@ -5,7 +5,7 @@
 //! costs the KL divergence on top. All sizes are in bits per symbol.
 
 use crate::bytes;
-use crate::codebook::{Codebook, build};
+use crate::huffman;
 use crate::platform::Platform;
 
 /// How often each of 256 byte symbols occurred.
@@ -121,7 +121,7 @@ impl Pmf {
     /// Shannon entropy, in bits per symbol.
     ///
     /// ```
-    /// # use huffwire::pmf::Pmf;
+    /// # use huffwire::stats::Pmf;
     /// let fair = Pmf::from_weights(&[1.0, 1.0, 1.0, 1.0]).unwrap();
     /// assert_eq!(fair.entropy(), 2.0);
     /// ```
@@ -148,30 +148,14 @@ impl Pmf {
     /// symbol costs 0 bits.
     #[must_use]
     pub fn huffman_bits(&self) -> f64 {
-        build::huffman_bits(&self.p)
-    }
-
-    /// Mean code length under a codebook, in bits per symbol, escapes included.
-    ///
-    /// For a centred book the symbols are exponents, `base` is the exponent of slot 0, and a 257th
-    /// symbol is the exact zero; for a plain book `base` is 0.
-    #[must_use]
-    pub fn codebook_bits(&self, book: &Codebook, base: u8) -> f64 {
-        let prices = book.prices();
-        let price = |symbol: u8| f64::from(prices[usize::from(symbol.wrapping_sub(base))]);
-        let coded: f64 = (0..=u8::MAX).zip(&self.p).map(|(symbol, p)| p * price(symbol)).sum();
-        let zero = match book.lengths().zero() {
-            0 => price(0),
-            length => f64::from(length),
-        };
-        coded + self.p.get(256).map_or(0.0, |p| p * zero)
+        huffman::huffman_bits(&self.p)
     }
 
     /// Ideal compressibility (paper A, section 3): percent saved by a perfect code for this PMF on
     /// symbols of `raw_bits` bits.
     ///
     /// ```
-    /// # use huffwire::pmf::Pmf;
+    /// # use huffwire::stats::Pmf;
     /// let pmf = Pmf::from_weights(&[2.0, 1.0, 1.0, 0.0]).unwrap();
     /// assert_eq!(pmf.ideal_compressibility(2.0), 25.0);
     /// ```
@@ -186,13 +170,6 @@ impl Pmf {
     pub fn huffman_compressibility(&self, raw_bits: f64) -> f64 {
         saving_percent(raw_bits, self.huffman_bits())
     }
-
-    /// Percent saved by a codebook fixed in advance, on symbols of `raw_bits` bits; see
-    /// [`Pmf::codebook_bits`].
-    #[must_use]
-    pub fn codebook_compressibility(&self, book: &Codebook, base: u8, raw_bits: f64) -> f64 {
-        saving_percent(raw_bits, self.codebook_bits(book, base))
-    }
 }
 
 /// The share saved, in percent, when `coded` stands for `raw` (bytes, or bits per symbol).
@@ -200,7 +177,7 @@ impl Pmf {
 /// Paper A calls this compressibility. Negative when the coded form is larger; 0 for empty input.
 ///
 /// ```
-/// # use huffwire::pmf::saving_percent;
+/// # use huffwire::stats::saving_percent;
 /// assert_eq!(saving_percent(200.0, 150.0), 25.0);
 /// ```
 #[must_use]
@@ -238,28 +215,6 @@ mod tests {
         assert_eq!(a.kl_divergence(&a), 0.0);
         assert_eq!(a.kl_divergence(&b), f64::INFINITY);
         assert!(a.kl_divergence(&b.smoothed(0.01)).is_finite());
-    }
-
-    #[test]
-    fn a_codebook_costs_its_lengths_and_its_escapes() {
-        use crate::codebook::{Alphabet, CodeLimit, Lengths};
-        let plain = Alphabet::Plain { width: 2 };
-        let lengths = Lengths::new(plain, CodeLimit::Short, &[1, 2, 0, 0], 2, 0).unwrap();
-        let book = Codebook::new(lengths);
-        let pmf = Pmf::from_weights(&[2.0, 1.0, 1.0, 0.0]).unwrap();
-        assert_eq!(pmf.codebook_bits(&book, 0), 0.5 + 0.5 + 0.25 * 10.0);
-        assert_eq!(pmf.codebook_compressibility(&book, 0, 7.0), 50.0);
-        assert_eq!((pmf.huffman_bits(), pmf.huffman_compressibility(3.0)), (1.5, 50.0));
-
-        let mut direct = [0; 62];
-        direct[10..12].copy_from_slice(&[1, 2]);
-        let lengths = Lengths::new(Alphabet::Centred, CodeLimit::Short, &direct, 3, 3).unwrap();
-        let mut weights = [0.0; 257];
-        (weights[2], weights[3], weights[200], weights[256]) = (1.0, 1.0, 1.0, 1.0);
-        let pmf = Pmf::from_weights(&weights).unwrap();
-        // Exponents 2 and 3 lie in slots 10 and 11, 200 outside the window.
-        let bits = pmf.codebook_bits(&Codebook::new(lengths), 248);
-        assert_eq!(bits, (1.0 + 2.0 + 11.0 + 3.0) / 4.0);
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl SampleSize {
     pub(crate) const MAKING: Self = Self { one_in: 8, least: 4096, most: 8192 };
     /// To make a book of up to 256 symbols from, which costs 180 bits for each time that the sample goes into the
     /// block.
-    pub(crate) const RESIDUE: Self = Self { one_in: 4, least: 16384, most: 65536 };
+    pub(crate) const REMAINDER: Self = Self { one_in: 4, least: 16384, most: 65536 };
     /// To tell noise from what can be coded.
     pub(super) const NOISE: Self = Self { one_in: 16, least: 4096, most: 4096 };
 

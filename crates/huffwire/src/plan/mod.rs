@@ -4,27 +4,21 @@
 //! counted, escapes with their raw bits. No code is written before its price is known, so a block
 //! never grows beyond its raw form and a small header.
 
-mod counts;
-mod sample;
+mod price;
 
-pub(crate) use counts::Counts;
-pub(crate) use sample::{SampleSize, draw_sample};
-
-use crate::bytes;
-use crate::codebook::build::{self, Effort};
-use crate::codebook::{
-    Alphabet, CodeLimit, Codebook, CodebookSet, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths,
-};
+use crate::codebook::fit::{self, Effort};
+use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_RAW_BITS, Lengths};
 use crate::lanes::{self, LANES};
 use crate::planes::Plane;
 use crate::planes::pack::packed_bytes;
 use crate::platform::Platform;
-use crate::pmf::Pmf;
+use crate::set::CodebookSet;
+use crate::stats::{Counts, Pmf};
 
 /// How much work goes into the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Level {
-    /// Code the symbol planes with resident books; residue stays raw. A book is made from the data
+    /// Code the symbol planes with resident books; remainder stays raw. A book is made from the data
     /// and embedded only where the set has none for the plane.
     #[default]
     Fast,
@@ -54,7 +48,7 @@ pub enum Choice {
 
 /// Where the codebook of a coded plane comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum BookRef {
     Resident(u8),
     Embedded,
 }
@@ -70,7 +64,7 @@ pub(crate) enum Coding {
 /// Coding with a book, and what the counts say will come of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Coded {
-    pub(crate) source: Source,
+    pub(crate) book_ref: BookRef,
     /// The exponent of slot 0 of a centred book.
     pub(crate) base: u8,
     /// Bits of the code words; an upper bound on the stream.
@@ -85,7 +79,7 @@ pub(crate) struct Plan {
     pub(crate) coding: Coding,
     /// Bytes of everything stored for this plane, an upper bound (if the counts were the whole plane's).
     stored: usize,
-    /// Bits of residue that this plan makes unnecessary, because it codes zeros apart.
+    /// Bits of remainder that this plan makes unnecessary, because it codes zeros apart.
     saved_bits: u64,
 }
 
@@ -104,7 +98,7 @@ impl Plan {
 
     /// Whether it needs the book that was made for it.
     pub(crate) const fn embeds(&self) -> bool {
-        matches!(self.coding, Coding::Coded(Coded { source: Source::Embedded, .. }))
+        matches!(self.coding, Coding::Coded(Coded { book_ref: BookRef::Embedded, .. }))
     }
 
     /// Bytes of everything stored for this plane, an upper bound (if the counts were the whole plane's).
@@ -113,34 +107,10 @@ impl Plan {
     }
 
     /// What plans for one plane are compared by: bits stored, less those saved in other planes.
-    const fn merit(&self) -> i64 {
+    const fn net_bits(&self) -> i64 {
         8 * self.stored as i64 - self.saved_bits as i64
     }
 }
-
-/// Whether a plane is so close to noise, by a sample of it, that a book made for it could not pay for
-/// itself: then the rest need not be counted.
-///
-/// Two symbols drawn from a PMF `p` are the same with the probability `Σ p²`, of which the pairs in a sample
-/// give an unbiased estimate, however small the sample. For a PMF near the uniform one of `m` symbols the entropy
-/// lacks `(m Σ p² - 1) / (2 ln 2)` bits; for others this overstates what it lacks, which is much anyway.
-pub(crate) fn is_noise(platform: Platform, symbols: &[u8], width: u8) -> bool {
-    let mut sample = Vec::new();
-    let sample = draw_sample(symbols, 1, SampleSize::NOISE, &mut sample).unwrap_or(symbols);
-    let pairs = |count: u64| (count * count.saturating_sub(1)) as f64;
-    if sample.len() < 2 {
-        return false;
-    }
-    let histogram = bytes::histogram(platform, sample);
-    let same: f64 = histogram.iter().map(|&count| pairs(u64::from(count))).sum();
-    let same = same / pairs(sample.len() as u64);
-    let lacking = (f64::from(1u32 << width) * same - 1.0) / (2.0 * std::f64::consts::LN_2);
-    lacking < NOISE_BITS
-}
-
-/// What the entropy must lack at least. The mantissas of a smooth distribution lack 0.03 bits, of which codes of whole
-/// bits get nothing.
-const NOISE_BITS: f64 = 0.05;
 
 /// The share of a block that long codes must save where short ones would do: their kernels are slower.
 const LONG_GAIN: f64 = 0.004;
@@ -149,13 +119,13 @@ const LONG_GAIN: f64 = 0.004;
 const FINALISTS: usize = 3;
 
 /// What a plan depends on beside the counts.
-pub(crate) struct Wish<'a> {
+pub(crate) struct PlaneContext<'a> {
     pub(crate) platform: Platform,
     pub(crate) plane: &'a Plane,
     /// Symbols in the plane.
     pub(crate) symbols: usize,
-    /// Bits of residue that an exact zero saves when it is coded apart.
-    pub(crate) residue_bits: u64,
+    /// Bits of remainder that an exact zero saves when it is coded apart.
+    pub(crate) remainder_bits: u64,
     pub(crate) set: &'a CodebookSet,
     pub(crate) candidates: &'a [u8],
     /// Whether a book may be made from the counts and embedded.
@@ -164,7 +134,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) lent: usize,
 }
 
-impl Wish<'_> {
+impl PlaneContext<'_> {
     /// The best way to store a plane with these counts. A book made for the occasion lands in
     /// `embedded`.
     pub(crate) fn plan(&self, counts: &Counts, embedded: &mut Codebook) -> Plan {
@@ -173,8 +143,8 @@ impl Wish<'_> {
         }
         let raw = Plan::raw(self.symbols, self.plane.width);
         let resident = self.best_resident(counts);
-        let made = if self.embed { self.make_book(counts, embedded) } else { None };
-        [raw].into_iter().chain(resident).chain(made).min_by_key(Plan::merit).unwrap_or(raw)
+        let made = if self.embed { self.fit_book(counts, embedded) } else { None };
+        [raw].into_iter().chain(resident).chain(made).min_by_key(Plan::net_bits).unwrap_or(raw)
     }
 
     fn best_resident(&self, counts: &Counts) -> Option<Plan> {
@@ -183,7 +153,7 @@ impl Wish<'_> {
             || self.cheapest(counts),
         )?;
         let book = self.set.book(number).ok()?;
-        Some(self.coded(book, Source::Resident(number), base, counts, 0))
+        Some(self.coded(book, BookRef::Resident(number), base, counts, 0))
     }
 
     /// The resident book that costs least, and with which base.
@@ -234,22 +204,24 @@ impl Wish<'_> {
         (winner < u64::MAX).then(|| unpacked(winner))
     }
 
-    /// Bits that a book spends on the counts; residue of zeros that it cannot set apart included.
+    /// Bits that a book spends on the counts; remainder of zeros that it cannot set apart included.
     #[inline(always)]
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
         let zeros = u64::from(counts.zeros());
         let zero = match book.lengths().zero() {
-            0 => u64::from(book.prices()[usize::from(0u8.wrapping_sub(base))]) + self.residue_bits,
+            0 => {
+                u64::from(book.prices()[usize::from(0u8.wrapping_sub(base))]) + self.remainder_bits
+            }
             length => u64::from(length),
         };
-        counts.price(book, base) + zeros * zero
+        price::price(counts, book, base) + zeros * zero
     }
 
     /// The plan of coding with a book.
     fn coded(
         &self,
         book: &Codebook,
-        source: Source,
+        book_ref: BookRef,
         base: u8,
         counts: &Counts,
         book_bytes: usize,
@@ -257,22 +229,22 @@ impl Wish<'_> {
         let lengths = book.lengths();
         let apart = lengths.zero() > 0;
         let zeros = u64::from(counts.zeros());
-        let mut escaped = counts.escaped(book, base);
-        if !apart && zeros > 0 && escapes(lengths, base, 0) {
+        let mut escaped = price::escaped(counts, book, base);
+        if !apart && zeros > 0 && price::escapes(lengths, base, 0) {
             escaped += zeros;
         }
-        let unsaved = if apart { 0 } else { zeros * self.residue_bits };
+        let unsaved = if apart { 0 } else { zeros * self.remainder_bits };
         let code_bits = self.price(book, base, counts) - unsaved - escaped * ESCAPE_RAW_BITS;
-        let saved_bits = if apart { zeros * self.residue_bits } else { 0 };
+        let saved_bits = if apart { zeros * self.remainder_bits } else { 0 };
         let header = coded_header_bytes(lengths, book_bytes);
         let states = lanes::states_bytes(book.limit()) - self.lent;
         let stored = header + states + (code_bits / 8 + escaped) as usize;
-        let coding = Coding::Coded(Coded { source, base, code_bits, escapes: escaped });
+        let coding = Coding::Coded(Coded { book_ref, base, code_bits, escapes: escaped });
         Plan { coding, stored, saved_bits }
     }
 
     /// Makes the best book for the counts and prices it, its own bytes included.
-    fn make_book(&self, counts: &Counts, embedded: &mut Codebook) -> Option<Plan> {
+    fn fit_book(&self, counts: &Counts, embedded: &mut Codebook) -> Option<Plan> {
         let total = counts.total();
         let mut weights = [0.0; 257];
         for (weight, &count) in weights.iter_mut().zip(counts.by_symbol()) {
@@ -286,42 +258,31 @@ impl Wish<'_> {
                 let pmf = Pmf::from_weights(&weights[..1 << width])?;
                 // Not worth building when even Shannon would not pay for states and lengths.
                 let gain = (f64::from(width) - pmf.entropy()) * total as f64 / 8.0;
-                if gain < (lanes::states_bytes(CodeLimit::Short) - self.lent + 64) as f64 {
+                if gain < (lanes::states_bytes(CodeLimit::Bits8) - self.lent + 64) as f64 {
                     return None;
                 }
                 pmf
             }
         };
         let build = |limit| match alphabet {
-            Alphabet::Centred => build::centred(&pmf, limit, Effort::Quick).ok(),
-            Alphabet::Plain { width } => build::plain(&pmf, width, limit, Effort::Quick).ok(),
+            Alphabet::Centred => fit::centred(&pmf, limit, Effort::Quick).ok(),
+            Alphabet::Plain { width } => fit::plain(&pmf, width, limit, Effort::Quick).ok(),
         };
-        let mut built = build(CodeLimit::Short)?;
-        let lost = built.bits - built.huffman_bits;
-        if lost > LONG_GAIN * (built.bits + self.residue_bits as f64)
-            && let Some(long) = build(CodeLimit::Long)
+        let mut fitted = build(CodeLimit::Bits8)?;
+        let lost = fitted.bits - fitted.huffman_bits;
+        if lost > LONG_GAIN * (fitted.bits + self.remainder_bits as f64)
+            && let Some(long) = build(CodeLimit::Bits12)
             // The states of long codes are longer, too.
-            && (built.bits - long.bits) * total as f64 / 8.0 > LANES as f64
+            && (fitted.bits - long.bits) * total as f64 / 8.0 > LANES as f64
         {
-            built = long;
+            fitted = long;
         }
-        embedded.rebuild(built.lengths);
+        embedded.rebuild(fitted.lengths);
         let mut bytes = [0; crate::codebook::MAX_LENGTHS_BYTES];
-        let book_bytes = built.lengths.write_to(&mut bytes);
-        let mut plan = self.coded(embedded, Source::Embedded, built.base, counts, book_bytes);
-        plan.stored += counts.flattery(built.lengths.codes()) as usize / 8;
+        let book_bytes = fitted.lengths.write_to(&mut bytes);
+        let mut plan = self.coded(embedded, BookRef::Embedded, fitted.base, counts, book_bytes);
+        plan.stored += price::overfit_bits(counts, fitted.lengths.codes()) as usize / 8;
         Some(plan)
-    }
-}
-
-/// Whether an ordinary symbol takes the escape.
-fn escapes(lengths: &Lengths, base: u8, symbol: u8) -> bool {
-    match lengths.alphabet() {
-        Alphabet::Centred => {
-            let slot = symbol.wrapping_sub(base);
-            usize::from(slot) >= ESCAPE_SLOT || lengths.direct(slot) == 0
-        }
-        Alphabet::Plain { .. } => lengths.direct(symbol) == 0,
     }
 }
 

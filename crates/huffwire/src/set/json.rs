@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical::Codebook;
-use super::lengths::{Alphabet, CodeLimit, ESCAPE_SLOT, Lengths, ZERO_SLOT};
-use super::set::{Binding, CodebookSet, SetBuilder};
-use crate::element::ElementType;
+use super::{Binding, CodebookSet, SetBuilder};
+use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_SLOT, Lengths, ZERO_SLOT};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "huffwire codebook set";
@@ -50,7 +49,7 @@ struct JsonBook {
 struct JsonBinding {
     pattern: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    element: Option<String>,
+    dtype: Option<String>,
     layout: String,
     plane: u8,
     codebooks: Vec<u8>,
@@ -62,7 +61,7 @@ impl CodebookSet {
     pub fn to_json(&self) -> String {
         let bindings = self.bindings().iter().map(|binding| JsonBinding {
             pattern: binding.pattern.clone(),
-            element: binding.element.map(|element| element.name().to_owned()),
+            dtype: binding.dtype.map(|dtype| dtype.name().to_owned()),
             layout: binding.layout.name().to_owned(),
             plane: binding.plane,
             codebooks: binding.books.clone(),
@@ -103,25 +102,25 @@ impl CodebookSet {
             }
         }
         for binding in set.bindings {
-            let element = binding.element.map(|name| name.parse::<ElementType>()).transpose();
+            let dtype = binding.dtype.map(|name| name.parse::<Dtype>()).transpose();
             builder.bind(Binding {
                 pattern: binding.pattern,
-                element: element.map_err(|error| Error::codebook(error.to_string()))?,
+                dtype: dtype.map_err(|error| Error::codebook(error.to_string()))?,
                 layout: binding.layout.parse().map_err(|error: String| Error::codebook(error))?,
                 plane: binding.plane,
                 books: binding.codebooks,
             })?;
         }
-        let built = builder.build();
-        check_id("the set", set.id.as_deref(), &built.id().to_string())?;
-        Ok(built)
+        let fitted = builder.build();
+        check_id("the set", set.id.as_deref(), &fitted.id().to_string())?;
+        Ok(fitted)
     }
 }
 
 fn to_json(book: &Codebook) -> JsonBook {
     let lengths = book.lengths();
     let word = |slot: usize| book.code_string(slot as u8);
-    let direct = lengths.direct_lengths().iter().enumerate().filter(|(_, length)| **length > 0);
+    let direct = lengths.ordinary_lengths().iter().enumerate().filter(|(_, length)| **length > 0);
     JsonBook {
         id: Some(lengths.id().to_string()),
         alphabet: match lengths.alphabet() {
@@ -133,8 +132,8 @@ fn to_json(book: &Codebook) -> JsonBook {
             Alphabet::Plain { width } => Some(width),
         },
         limit: match lengths.limit() {
-            CodeLimit::Short => "short".to_owned(),
-            CodeLimit::Long => "long".to_owned(),
+            CodeLimit::Bits8 => "short".to_owned(),
+            CodeLimit::Bits12 => "long".to_owned(),
         },
         codes: direct.map(|(slot, _)| (slot as u8, word(slot))).collect(),
         escape: lengths.escape_slot().map(|slot| word(slot.into())),
@@ -153,8 +152,8 @@ fn from_json(json: &JsonBook) -> Result<Lengths> {
         }
     };
     let limit = match json.limit.as_str() {
-        "short" => CodeLimit::Short,
-        "long" => CodeLimit::Long,
+        "short" => CodeLimit::Bits8,
+        "long" => CodeLimit::Bits12,
         _ => return Err(Error::codebook("limit must be short or long")),
     };
     let length = |word: &str| u8::try_from(word.len()).unwrap_or(u8::MAX);

@@ -114,24 +114,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a LEB128 number.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Appends a string with its length in front.
-pub(crate) fn put_string(out: &mut Vec<u8>, string: &str) {
-    put_varint(out, string.len() as u64);
-    out.extend_from_slice(string.as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::put_varint;
 
     #[test]
     fn varints_round_trip_and_only_their_shortest_form_is_read() {

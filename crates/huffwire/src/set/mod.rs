@@ -1,13 +1,18 @@
 //! A set of codebooks: the one thing that sender and receiver must share.
 
-use super::canonical::Codebook;
-use super::lengths::Lengths;
-use super::{SetId, build::Built};
-use crate::element::ElementType;
+mod builtin;
+mod builtin_data;
+#[cfg(feature = "json")]
+mod json;
+
+use crate::codebook::fit::Fitted;
+use crate::codebook::{Codebook, Lengths};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::checksum::crc32c;
-use crate::format::reader::{Reader, put_string, put_varint};
+use crate::ids::SetId;
 use crate::planes::{Layout, MAX_PLANES};
+use crate::wire::crc32c;
+use crate::wire::{Reader, put_string, put_varint};
 
 const WHAT: &str = "a codebook set";
 const MAGIC: &[u8; 8] = b"HUFFBOOK";
@@ -21,7 +26,7 @@ pub struct Binding {
     /// Tensor names this is for; `*` stands for any run of characters.
     pub pattern: String,
     /// The element type, or any.
-    pub element: Option<ElementType>,
+    pub dtype: Option<Dtype>,
     /// The layout of the planes.
     pub layout: Layout,
     /// The plane, counted from 0.
@@ -112,7 +117,7 @@ impl CodebookSet {
     pub fn candidates<'a>(
         &'a self,
         tensor: Option<&'a str>,
-        element: ElementType,
+        dtype: Dtype,
         layout: Layout,
         plane: u8,
     ) -> impl Iterator<Item = u8> + 'a {
@@ -120,7 +125,7 @@ impl CodebookSet {
         let bindings = self.bindings.iter().filter(move |binding| {
             binding.layout == layout
                 && binding.plane == plane
-                && binding.element.is_none_or(|e| e == element)
+                && binding.dtype.is_none_or(|e| e == dtype)
                 && tensor.is_none_or(|name| binding.matches(name))
         });
         bindings
@@ -140,7 +145,7 @@ impl CodebookSet {
         put_varint(&mut out, self.bindings.len() as u64);
         for binding in &self.bindings {
             put_string(&mut out, &binding.pattern);
-            out.push(binding.element.map_or(0, ElementType::number));
+            out.push(binding.dtype.map_or(0, Dtype::number));
             out.push(binding.layout.number());
             out.push(binding.plane);
             out.push(binding.books.len() as u8);
@@ -189,10 +194,10 @@ impl CodebookSet {
         let bindings = reader.varint()?;
         for _ in 0..bindings {
             let pattern = reader.string()?.to_owned();
-            let element = match reader.u8()? {
+            let dtype = match reader.u8()? {
                 0 => None,
                 number => Some(
-                    ElementType::from_number(number)
+                    Dtype::from_number(number)
                         .ok_or_else(|| reader.malformed("an unknown element type"))?,
                 ),
             };
@@ -201,7 +206,7 @@ impl CodebookSet {
             let plane = reader.u8()?;
             let count = usize::from(reader.u8()?);
             let books = reader.take(count)?.to_vec();
-            builder.bind(Binding { pattern, element, layout, plane, books })?;
+            builder.bind(Binding { pattern, dtype, layout, plane, books })?;
         }
         reader.finish()?;
         Ok(builder.build())
@@ -259,8 +264,8 @@ impl SetBuilder {
     ///
     /// # Errors
     /// As [`SetBuilder::add`].
-    pub fn add_built(&mut self, built: &Built) -> Result<u8> {
-        self.add(built.lengths)
+    pub fn add_fitted(&mut self, fitted: &Fitted) -> Result<u8> {
+        self.add(fitted.lengths)
     }
 
     /// Says what books are for.
@@ -279,14 +284,14 @@ impl SetBuilder {
             let held = self.books.len();
             let book = self.books.get(usize::from(number));
             let book = book.ok_or(Error::UnknownCodebook { number, held })?;
-            let fits = |element: ElementType| {
-                let planes = element.planes(binding.layout);
+            let fits = |dtype: Dtype| {
+                let planes = dtype.planes(binding.layout);
                 let plane = planes.get(usize::from(binding.plane));
                 plane.is_some_and(|plane| plane.alphabet() == book.lengths().alphabet())
             };
-            let fits = match binding.element {
-                Some(element) => fits(element),
-                None => ElementType::all().any(fits),
+            let fits = match binding.dtype {
+                Some(dtype) => fits(dtype),
+                None => Dtype::all().any(fits),
             };
             if !fits {
                 return Err(Error::codebook(format!(
@@ -333,11 +338,11 @@ mod tests {
 
     fn lengths() -> Lengths {
         let direct = [1, 2, 3, 3];
-        Lengths::new(Alphabet::Plain { width: 2 }, CodeLimit::Long, &direct, 0, 0).unwrap()
+        Lengths::new(Alphabet::Plain { width: 2 }, CodeLimit::Bits12, &direct, 0, 0).unwrap()
     }
 
     fn bytes_book() -> Lengths {
-        Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Short, &[8; 256], 0, 0).unwrap()
+        Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Bits8, &[8; 256], 0, 0).unwrap()
     }
 
     fn set() -> CodebookSet {
@@ -346,7 +351,7 @@ mod tests {
         assert_eq!(builder.add(bytes_book()).unwrap(), book, "no book twice");
         let binding = Binding {
             pattern: "model.*.weight".into(),
-            element: None,
+            dtype: None,
             layout: Layout::Bytes,
             plane: 0,
             books: vec![book],
@@ -394,19 +399,18 @@ mod tests {
     #[test]
     fn candidates_follow_names_and_planes() {
         let set = set();
-        let candidates = |tensor, layout| {
-            set.candidates(tensor, ElementType::Bf16, layout, 0).collect::<Vec<_>>()
-        };
+        let candidates =
+            |tensor, layout| set.candidates(tensor, Dtype::Bf16, layout, 0).collect::<Vec<_>>();
         assert_eq!(candidates(None, Layout::Bytes), [0]);
         assert_eq!(candidates(Some("model.3.weight"), Layout::Bytes), [0]);
         let mut builder = SetBuilder::new("more");
         builder.include(&set, |_| true).unwrap();
-        let flat = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Long, &[8; 256], 0, 0);
+        let flat = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Bits12, &[8; 256], 0, 0);
         let books = vec![builder.add(flat.unwrap()).unwrap()];
-        let (pattern, element, layout) = ("*".to_owned(), None, Layout::Bytes);
-        builder.bind(Binding { pattern, element, layout, plane: 0, books }).unwrap();
+        let (pattern, dtype, layout) = ("*".to_owned(), None, Layout::Bytes);
+        builder.bind(Binding { pattern, dtype, layout, plane: 0, books }).unwrap();
         let more = builder.build();
-        let of = |tensor| more.candidates(tensor, ElementType::Bf16, Layout::Bytes, 0).collect();
+        let of = |tensor| more.candidates(tensor, Dtype::Bf16, Layout::Bytes, 0).collect();
         let (all, first, other): (Vec<u8>, Vec<u8>, Vec<u8>) =
             (of(None), of(Some("model.3.weight")), of(Some("x")));
         assert_eq!((all, first, other), (vec![0, 1], vec![0], vec![1]), "the first match wins");

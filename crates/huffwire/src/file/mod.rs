@@ -10,14 +10,15 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::block;
-use super::checksum::crc32c;
-use super::frame::{self, Frame};
-use super::reader::{Reader, put_string, put_varint};
-use crate::codebook::{CodebookSet, SetId};
-use crate::codec::block_bound;
-use crate::element::ElementType;
+use crate::block::{self, block_bound};
+use crate::wire::{Reader, crc32c, put_string, put_varint};
+
+pub(crate) mod frame;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::ids::SetId;
+use crate::set::CodebookSet;
+use frame::Frame;
 
 const DIRECTORY: &str = "the directory of a huffwire file";
 const CHECKSUMS: u16 = 1;
@@ -55,7 +56,7 @@ pub struct Item {
     /// `None` for bytes that are no tensor, such as the safetensors header.
     pub tensor: Option<TensorInfo>,
     /// The type the bytes were coded as.
-    pub element: ElementType,
+    pub dtype: Dtype,
     /// Size of the original bytes.
     pub raw_bytes: u64,
     block_log2: u8,
@@ -79,27 +80,21 @@ pub struct BlockRef {
 }
 
 impl Item {
-    /// Bytes of elements in each block but the last, for an element type.
-    #[must_use]
-    pub const fn block_bytes(element: ElementType, block_log2: u8) -> usize {
-        block::units_per_block(element, block_log2) * element.unit_bytes()
-    }
-
     /// Coded bytes of all blocks.
     #[must_use]
     pub fn coded_bytes(&self) -> u64 {
         self.blocks.iter().map(|&bytes| u64::from(bytes)).sum()
     }
 
-    /// Number of units (see [`ElementType`]).
+    /// Number of units (see [`Dtype`]).
     #[must_use]
     pub const fn units(&self) -> u64 {
-        self.raw_bytes / self.element.unit_bytes() as u64
+        self.raw_bytes / self.dtype.unit_bytes() as u64
     }
 
     /// All blocks in order.
     pub fn blocks(&self) -> impl Iterator<Item = BlockRef> + '_ {
-        let size = Self::block_bytes(self.element, self.block_log2);
+        let size = block::block_bytes(self.dtype, self.block_log2);
         let mut offset = self.offset;
         self.blocks.iter().enumerate().map(move |(index, &coded)| {
             let raw_offset = index as u64 * size as u64;
@@ -255,13 +250,13 @@ fn read_item(
         }
         _ => return Err(reader.malformed("an unknown kind of item")),
     };
-    let element = ElementType::from_number(reader.u8()?)
+    let dtype = Dtype::from_number(reader.u8()?)
         .ok_or_else(|| reader.malformed("an unknown element type"))?;
     let raw_bytes = reader.varint()?;
-    if !raw_bytes.is_multiple_of(element.unit_bytes() as u64) || raw_bytes > i64::MAX as u64 {
+    if !raw_bytes.is_multiple_of(dtype.unit_bytes() as u64) || raw_bytes > i64::MAX as u64 {
         return Err(reader.malformed("a size that no tensor of this type can have"));
     }
-    let size = Item::block_bytes(element, block_log2) as u64;
+    let size = block::block_bytes(dtype, block_log2) as u64;
     let mut blocks = Vec::new();
     let mut left = raw_bytes;
     // A block's length takes at least a byte here, so a lying size ends with the directory.
@@ -274,7 +269,7 @@ fn read_item(
         blocks.push(coded as u32);
         left -= raw;
     }
-    Ok(Item { tensor, element, raw_bytes, block_log2, offset, blocks })
+    Ok(Item { tensor, dtype, raw_bytes, block_log2, offset, blocks })
 }
 
 /// Whether a name can be joined to a folder without leaving it.
@@ -342,12 +337,12 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::InvalidOption`] before the first [`Writer::begin_source`].
-    pub fn begin_item(&mut self, tensor: Option<TensorInfo>, element: ElementType) -> Result<()> {
+    pub fn begin_item(&mut self, tensor: Option<TensorInfo>, dtype: Dtype) -> Result<()> {
         let (block_log2, offset) = (self.directory.block_log2, self.offset);
         let source = self.directory.sources.last_mut();
         let source = source.ok_or(Error::InvalidOption("an item outside a source".into()))?;
         let blocks = Vec::new();
-        source.items.push(Item { tensor, element, raw_bytes: 0, block_log2, offset, blocks });
+        source.items.push(Item { tensor, dtype, raw_bytes: 0, block_log2, offset, blocks });
         Ok(())
     }
 
@@ -359,8 +354,8 @@ impl Writer {
     pub fn push_block(&mut self, raw_bytes: usize, coded_bytes: usize) -> Result<()> {
         let item = self.directory.sources.last_mut().and_then(|source| source.items.last_mut());
         let item = item.ok_or(Error::InvalidOption("a block outside an item".into()))?;
-        let size = Item::block_bytes(item.element, item.block_log2) as u64;
-        let whole = raw_bytes.is_multiple_of(item.element.unit_bytes());
+        let size = block::block_bytes(item.dtype, item.block_log2) as u64;
+        let whole = raw_bytes.is_multiple_of(item.dtype.unit_bytes());
         if raw_bytes == 0 || raw_bytes as u64 > size || !whole {
             return Err(Error::InvalidOption(
                 "a block holds whole units, and no more than fit".into(),
@@ -418,7 +413,7 @@ fn write_item(out: &mut Vec<u8>, item: &Item) {
             put_varint(out, dimension);
         }
     }
-    out.push(item.element.number());
+    out.push(item.dtype.number());
     put_varint(out, item.raw_bytes);
     for &coded in &item.blocks {
         put_varint(out, u64::from(coded));

@@ -8,12 +8,12 @@
 use std::slice::Chunks;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::block::{BlockDecoder, BlockEncoder};
-use super::message::{Blocks, blocks_capacity, decode_blocks, encode_blocks, take_front};
+use super::{Blocks, blocks_capacity, decode_blocks, encode_blocks, take_front};
+use crate::block::{BlockDecoder, BlockEncoder};
 use crate::codec::{Decoding, Encoding};
 use crate::error::{Error, Result};
+use crate::parallel::Workers;
 use crate::platform::Platform;
-use crate::threads::Team;
 
 /// Most bytes of elements in a run, unless a block is larger: once coded it is in the L2 cache when it moves to
 /// its place.
@@ -53,13 +53,13 @@ impl Shares {
 /// What encoding keeps from message to message.
 #[derive(Debug)]
 pub(crate) struct EncodeScratch {
-    pub(crate) team: Team<BlockEncoder>,
+    pub(crate) workers: Workers<BlockEncoder>,
     buffers: Vec<Vec<u8>>,
 }
 
 impl EncodeScratch {
     pub(crate) fn new(platform: Platform) -> Self {
-        Self { team: Team::new(BlockEncoder::new, platform), buffers: Vec::new() }
+        Self { workers: Workers::new(BlockEncoder::new, platform), buffers: Vec::new() }
     }
 }
 
@@ -71,15 +71,15 @@ pub(super) fn encode(
     bytes: &[u8],
     out: &mut [u8],
 ) -> Result<usize> {
-    let EncodeScratch { team, buffers } = scratch;
-    let Some(Shares { threads, run_bytes }) = Shares::new(team.size(), block_bytes, bytes.len())
+    let EncodeScratch { workers, buffers } = scratch;
+    let Some(Shares { threads, run_bytes }) = Shares::new(workers.size(), block_bytes, bytes.len())
     else {
-        return encode_blocks(encoding, team.own(), block_bytes, bytes, true, out);
+        return encode_blocks(encoding, workers.own(), block_bytes, bytes, true, out);
     };
     buffers.resize_with(buffers.len().max(BUFFERS_PER_THREAD * threads), Vec::new);
     let room = blocks_capacity(run_bytes / block_bytes, block_bytes);
     let assembly = Assembly::new(bytes.chunks(run_bytes), std::mem::take(buffers), out);
-    team.work(threads, |encoder| {
+    workers.work(threads, |encoder| {
         let _guard = StopOnPanic(&assembly);
         while let Some(mut run) = assembly.take() {
             let in_place = matches!(run.target, Target::Message(_));
@@ -257,15 +257,15 @@ struct Undecoded<'a, 'b> {
 /// block that has one.
 pub(super) fn decode(
     decoding: Decoding<'_>,
-    team: &mut Team<BlockDecoder>,
+    workers: &mut Workers<BlockDecoder>,
     blocks: &mut Blocks<'_>,
     out: &mut [u8],
 ) -> Result<()> {
     let block_bytes = blocks.block_bytes();
     let Some(Shares { threads, run_bytes }) =
-        Shares::new(team.size(), block_bytes, blocks.raw_bytes())
+        Shares::new(workers.size(), block_bytes, blocks.raw_bytes())
     else {
-        return decode_blocks(decoding, team.own(), blocks, out);
+        return decode_blocks(decoding, workers.own(), blocks, out);
     };
     let undecoded = Mutex::new(Undecoded { blocks, out, error: None });
     // Runs are taken in order: when one fails, those before it are finished or in work.
@@ -278,7 +278,7 @@ pub(super) fn decode(
         let place = take_front(out, run.raw_bytes());
         Some((run, place))
     };
-    team.work(threads, |decoder| {
+    workers.work(threads, |decoder| {
         while let Some((mut run, place)) = take() {
             let index = run.index();
             if let Err(error) = decode_blocks(decoding, decoder, &mut run, place) {
@@ -292,8 +292,8 @@ pub(super) fn decode(
 
 /// How many blocks are decoded at a time where memory must not grow on a claim: as many as keep all threads
 /// busy.
-pub(super) fn at_a_time<W: Send>(team: &Team<W>, block_bytes: usize) -> usize {
-    (team.size() * RUNS_PER_THREAD * RUN_BYTES).div_ceil(block_bytes)
+pub(super) fn at_a_time<W: Send>(workers: &Workers<W>, block_bytes: usize) -> usize {
+    (workers.size() * RUNS_PER_THREAD * RUN_BYTES).div_ceil(block_bytes)
 }
 
 fn keep_first<I: PartialOrd>(first: &mut Option<(I, Error)>, index: I, error: Error) {

@@ -1,6 +1,6 @@
 //! Reading a block in one pass: the counterpart of [`super::write`].
 //!
-//! Piece by piece symbols come out of the lanes, take their escapes, and are merged with the residue where it
+//! Piece by piece symbols come out of the lanes, take their escapes, and are merged with the remainder where it
 //! lies. Two blocks can be on their way at the same time: what the lanes of one wait for, those of
 //! the other have time to do.
 
@@ -8,12 +8,13 @@ use super::decode::{
     CodedHeader, Parsed, PlaneHeader, any_beyond, book, not_lent, outside_alphabet, padding,
 };
 use super::write::pieces;
-use crate::codebook::{Codebook, CodebookSet};
+use crate::codebook::Codebook;
 use crate::error::Result;
 use crate::lanes::{self, Flow, INITIAL_BYTES, Join, Reading, ToMerge};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
+use crate::set::CodebookSet;
 
 /// A block that can be decoded in one pass.
 pub(super) struct OnePass<'a> {
@@ -42,12 +43,12 @@ impl<'a> Parsed<'a> {
     where
         'a: 'b,
     {
-        let PlaneHeader::Coded(CodedHeader { source, base, zeros: 0, stream, escapes }) =
+        let PlaneHeader::Coded(CodedHeader { book_ref, base, zeros: 0, stream, escapes }) =
             self.headers[0]
         else {
             return None;
         };
-        let book = book(set, embedded, source, 0).ok()?;
+        let book = book(set, embedded, book_ref, 0).ok()?;
         let states = lanes::states_bytes(book.limit());
         let size = states.checked_add(stream)?.checked_add(escapes)?;
         let (mut rest, coded) =

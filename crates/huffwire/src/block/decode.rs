@@ -3,15 +3,16 @@
 use super::read::{Scratch, decode_in_one_pass, decode_two_in_one_pass};
 use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, WHAT};
 use crate::bytes;
-use crate::choose::Source;
-use crate::codebook::{Alphabet, Codebook, CodebookSet, Lengths, ZERO_SLOT};
-use crate::element::ElementType;
+use crate::codebook::{Alphabet, Codebook, Lengths, ZERO_SLOT};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::reader::Reader;
 use crate::lanes::{self, Flow, INITIAL_BYTES, Reading};
+use crate::plan::BookRef;
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{Layout, MAX_PLANES, Plane, Scheme};
 use crate::platform::Platform;
+use crate::set::CodebookSet;
+use crate::wire::Reader;
 
 /// Header of one plane, as read.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +25,7 @@ pub(super) enum PlaneHeader {
 /// Header of a coded plane.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CodedHeader {
-    pub(super) source: Source,
+    pub(super) book_ref: BookRef,
     pub(super) base: u8,
     pub(super) zeros: usize,
     pub(super) stream: usize,
@@ -73,7 +74,7 @@ impl BlockDecoder {
     pub(crate) fn decode(
         &mut self,
         set: &CodebookSet,
-        element: ElementType,
+        dtype: Dtype,
         block: &[u8],
         flow: Flow<'_>,
         out: &mut [u8],
@@ -83,7 +84,7 @@ impl BlockDecoder {
             return Ok(());
         }
         let Self { platform, sides: [side, _], scratch } = self;
-        let parsed = side.parse(set, element, block, out.len())?;
+        let parsed = side.parse(set, dtype, block, out.len())?;
         match parsed.one_pass(set, &side.embedded) {
             Some(pass) => decode_in_one_pass(*platform, pass, flow, scratch, out),
             None => side.decode_whole(*platform, set, &parsed, out),
@@ -95,7 +96,7 @@ impl BlockDecoder {
     pub(crate) fn decode_two(
         &mut self,
         set: &CodebookSet,
-        element: ElementType,
+        dtype: Dtype,
         blocks: [&[u8]; 2],
         flows: [Flow<'_>; 2],
         [first, second]: [&mut [u8]; 2],
@@ -103,18 +104,18 @@ impl BlockDecoder {
         // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
         // blocks are decoded one after the other.
         let outs = [&mut *first, &mut *second];
-        if let Some(Ok(())) = self.decode_side_by_side(set, element, blocks, flows, outs) {
+        if let Some(Ok(())) = self.decode_side_by_side(set, dtype, blocks, flows, outs) {
             return Ok(());
         }
-        self.decode(set, element, blocks[0], flows[0], first).map_err(|error| (0, error))?;
-        self.decode(set, element, blocks[1], flows[1], second).map_err(|error| (1, error))
+        self.decode(set, dtype, blocks[0], flows[0], first).map_err(|error| (0, error))?;
+        self.decode(set, dtype, blocks[1], flows[1], second).map_err(|error| (1, error))
     }
 
     /// `None` when the blocks are not alike, or something is wrong with a header.
     fn decode_side_by_side(
         &mut self,
         set: &CodebookSet,
-        element: ElementType,
+        dtype: Dtype,
         blocks: [&[u8]; 2],
         flows: [Flow<'_>; 2],
         outs: [&mut [u8]; 2],
@@ -126,8 +127,8 @@ impl BlockDecoder {
             return None;
         }
         let Self { platform, sides: [a, b], scratch } = self;
-        let parsed_a = a.parse(set, element, blocks[0], size).ok()?;
-        let parsed_b = b.parse(set, element, blocks[1], size).ok()?;
+        let parsed_a = a.parse(set, dtype, blocks[0], size).ok()?;
+        let parsed_b = b.parse(set, dtype, blocks[1], size).ok()?;
         let passes = (parsed_a.one_pass(set, &a.embedded), parsed_b.one_pass(set, &b.embedded));
         Some(match passes {
             (Some(a), Some(b)) => decode_two_in_one_pass(*platform, [a, b], flows, scratch, outs),
@@ -154,17 +155,17 @@ impl Side {
     fn parse<'a>(
         &mut self,
         set: &CodebookSet,
-        element: ElementType,
+        dtype: Dtype,
         block: &'a [u8],
         bytes: usize,
     ) -> Result<Parsed<'a>> {
         let mut reader = Reader::new(WHAT, block);
         let number = reader.u8()?;
-        let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
+        let scheme = Layout::from_number(number).and_then(|layout| dtype.scheme(layout));
         let scheme = scheme.ok_or_else(|| {
-            Error::malformed(WHAT, 0, format!("layout {number}, which {element} does not have"))
+            Error::malformed(WHAT, 0, format!("layout {number}, which {dtype} does not have"))
         })?;
-        let unit_bytes = element.unit_bytes();
+        let unit_bytes = dtype.unit_bytes();
         let units = bytes / unit_bytes;
         let mut headers = [PlaneHeader::Raw; MAX_PLANES];
         for (index, plane) in scheme.planes.iter().enumerate() {
@@ -179,10 +180,10 @@ impl Side {
             let size = match headers[index] {
                 PlaneHeader::Raw => packed_bytes(parsed.symbols(plane, index), plane.width),
                 PlaneHeader::Constant(_) => 0,
-                PlaneHeader::Coded(CodedHeader { source, stream, escapes, .. }) => {
+                PlaneHeader::Coded(CodedHeader { book_ref, stream, escapes, .. }) => {
                     parsed.lent[index] = stacked.min(INITIAL_BYTES);
                     stacked -= parsed.lent[index];
-                    let limit = book(set, &self.embedded, source, index)?.limit();
+                    let limit = book(set, &self.embedded, book_ref, index)?.limit();
                     lanes::states_bytes(limit).saturating_add(stream).saturating_add(escapes)
                 }
             };
@@ -205,12 +206,12 @@ impl Side {
         for index in 0..planes.len() {
             self.decode_plane(platform, set, parsed, index, &mut stack)?;
             if index > 0 && parsed.zeros() > 0 {
-                // Residue of non-zero elements spreads over all of them; zeros get 0.
-                let (residue, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
-                std::mem::swap(residue, &mut self.compacted);
-                residue.clear();
-                residue.resize(self.slots.len(), 0);
-                bytes::deal(platform, zero, true, &self.slots, &self.compacted, residue);
+                // Remainder of non-zero elements spreads over all of them; zeros get 0.
+                let (remainder, zero) = (&mut self.planes[index], ZERO_SLOT as u8);
+                std::mem::swap(remainder, &mut self.compacted);
+                remainder.clear();
+                remainder.resize(self.slots.len(), 0);
+                bytes::deal(platform, zero, true, &self.slots, &self.compacted, remainder);
             }
         }
         parsed.scheme.merge_vecs(platform, &self.planes[..planes.len()], out);
@@ -241,8 +242,8 @@ impl Side {
                 b.decode_plane(platform, set, parsed_b, index, &mut stack_b)?;
                 continue;
             };
-            let book_a = book(set, &a.embedded, header_a.source, index)?;
-            let book_b = book(set, &b.embedded, header_b.source, index)?;
+            let book_a = book(set, &a.embedded, header_a.book_ref, index)?;
+            let book_b = book(set, &b.embedded, header_b.book_ref, index)?;
             let mut lanes_a = header_a.open(platform, book_a, &mut stack_a, &mut a.payload)?;
             let mut lanes_b = header_b.open(platform, book_b, &mut stack_b, &mut b.payload)?;
             let (to_a, to_b) = (&mut a.planes[index], &mut b.planes[index]);
@@ -269,7 +270,7 @@ impl Side {
         units: usize,
         reader: &mut Reader<'_>,
     ) -> Result<PlaneHeader> {
-        let source = match reader.u8()? {
+        let book_ref = match reader.u8()? {
             RAW => return Ok(PlaneHeader::Raw),
             CONSTANT => {
                 let symbol = reader.u8()?;
@@ -283,11 +284,11 @@ impl Side {
                 let (lengths, size) = Lengths::read(reader.clone().rest())?;
                 reader.take(size)?;
                 self.embedded[index].rebuild(lengths);
-                Source::Embedded
+                BookRef::Embedded
             }
-            number => Source::Resident(number),
+            number => BookRef::Resident(number),
         };
-        let lengths = *book(set, &self.embedded, source, index)?.lengths();
+        let lengths = *book(set, &self.embedded, book_ref, index)?.lengths();
         if lengths.alphabet() != plane.alphabet() {
             return Err(reader.malformed("a codebook of another alphabet than the plane's"));
         }
@@ -301,7 +302,7 @@ impl Side {
         if !stream.is_multiple_of(lanes::word_bytes(lengths.limit())) {
             return Err(reader.malformed("a stream that is no whole number of words"));
         }
-        Ok(PlaneHeader::Coded(CodedHeader { source, base, zeros, stream, escapes }))
+        Ok(PlaneHeader::Coded(CodedHeader { book_ref, base, zeros, stream, escapes }))
     }
 
     /// Decodes the plane on top of the stack.
@@ -331,7 +332,7 @@ impl Side {
                 Ok(())
             }
             PlaneHeader::Coded(header) if header.zeros == 0 => {
-                let book = book(set, &self.embedded, header.source, index)?;
+                let book = book(set, &self.embedded, header.book_ref, index)?;
                 let mut lanes = header.open(platform, book, stack, &mut self.payload)?;
                 symbols.resize(count, 0);
                 lanes.pull(symbols)?;
@@ -339,7 +340,7 @@ impl Side {
                 check_width(platform, plane, symbols)
             }
             PlaneHeader::Coded(header) => {
-                let book = book(set, &self.embedded, header.source, index)?;
+                let book = book(set, &self.embedded, header.book_ref, index)?;
                 let (states, stream, escaped) = header.take(book, stack, &mut self.payload);
                 symbols.resize(count, 0);
                 self.slots.resize(count, 0);
@@ -366,12 +367,12 @@ impl Side {
 pub(super) fn book<'a>(
     set: &'a CodebookSet,
     embedded: &'a [Codebook],
-    source: Source,
+    book_ref: BookRef,
     plane: usize,
 ) -> Result<&'a Codebook> {
-    match source {
-        Source::Resident(number) => set.book(number),
-        Source::Embedded => Ok(&embedded[plane]),
+    match book_ref {
+        BookRef::Resident(number) => set.book(number),
+        BookRef::Embedded => Ok(&embedded[plane]),
     }
 }
 
@@ -420,7 +421,7 @@ impl Parsed<'_> {
         }
     }
 
-    /// Symbols stored for a plane: exact zeros that are coded apart have no residue.
+    /// Symbols stored for a plane: exact zeros that are coded apart have no remainder.
     fn symbols(&self, plane: &Plane, index: usize) -> usize {
         let all = self.units * usize::from(plane.per_unit);
         if index > 0 { all - self.zeros() } else { all }

@@ -22,12 +22,12 @@ use crate::platform::Platform;
 ///
 /// ```
 /// # #[cfg(feature = "rayon")] {
-/// use huffwire::{Decoder, ElementType, Encoder, Threads};
+/// use huffwire::{Decoder, Dtype, Encoder, Threads};
 ///
 /// let tensor: Vec<u8> = (0..1 << 20).flat_map(|i: u32| (i as f32).sqrt().to_le_bytes()).collect();
 /// let mut encoder = Encoder::builtin().with_threads(Threads::Current);
-/// let message = encoder.encode_to_vec(ElementType::F32, &tensor)?;
-/// assert_eq!(message, Encoder::builtin().encode_to_vec(ElementType::F32, &tensor)?);
+/// let message = encoder.encode_to_vec(Dtype::F32, &tensor)?;
+/// assert_eq!(message, Encoder::builtin().encode_to_vec(Dtype::F32, &tensor)?);
 ///
 /// let mut restored = vec![0; tensor.len()];
 /// Decoder::builtin().with_threads(Threads::Current).decode(&message, &mut restored)?;
@@ -65,7 +65,7 @@ impl Threads {
 
 /// A worker (scratch memory) for each thread, kept from message to message.
 #[derive(Debug)]
-pub(crate) struct Team<W> {
+pub(crate) struct Workers<W> {
     threads: Threads,
     platform: Platform,
     make: fn(Platform) -> W,
@@ -74,7 +74,7 @@ pub(crate) struct Team<W> {
     helpers: Vec<W>,
 }
 
-impl<W: Send> Team<W> {
+impl<W: Send> Workers<W> {
     pub(crate) fn new(make: fn(Platform) -> W, platform: Platform) -> Self {
         Self { threads: Threads::One, platform, make, own: make(platform), helpers: Vec::new() }
     }
@@ -144,15 +144,15 @@ mod tests {
 
     /// The names of the threads that work at the same time for a team of three.
     fn names(threads: Threads) -> Vec<Option<String>> {
-        let mut team = Team::new(|_| None, Platform::Portable);
-        team.set_threads(threads);
-        assert_eq!(team.size(), 3);
+        let mut workers = Workers::new(|_| None, Platform::Portable);
+        workers.set_threads(threads);
+        assert_eq!(workers.size(), 3);
         let all = Barrier::new(3);
-        team.work(3, |name| {
+        workers.work(3, |name| {
             all.wait();
             *name = thread::current().name().map(str::to_owned);
         });
-        team.helpers.into_iter().chain([team.own]).collect()
+        workers.helpers.into_iter().chain([workers.own]).collect()
     }
 
     #[test]
@@ -168,9 +168,9 @@ mod tests {
     #[test]
     fn one_thread_is_the_calling_one() {
         assert_eq!(Threads::default().count(), 1);
-        let mut team = Team::new(|_| None, Platform::Portable);
-        team.work(1, |id| *id = Some(thread::current().id()));
-        assert_eq!(*team.own(), Some(thread::current().id()));
-        assert!(team.helpers.is_empty());
+        let mut workers = Workers::new(|_| None, Platform::Portable);
+        workers.work(1, |id| *id = Some(thread::current().id()));
+        assert_eq!(*workers.own(), Some(thread::current().id()));
+        assert!(workers.helpers.is_empty());
     }
 }

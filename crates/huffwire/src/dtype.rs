@@ -13,7 +13,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[non_exhaustive]
-pub enum ElementType {
+pub enum Dtype {
     /// bfloat16: sign, 8 exponent bits, 7 mantissa bits.
     Bf16 = 1,
     /// IEEE binary16: sign, 5 exponent bits, 10 mantissa bits.
@@ -49,26 +49,26 @@ pub enum ElementType {
 }
 
 /// Name (as `Display` and `FromStr` use it), and bytes of a unit, for every element type.
-const TABLE: [(ElementType, &str, usize); 16] = [
-    (ElementType::Bf16, "bf16", 2),
-    (ElementType::F16, "f16", 2),
-    (ElementType::F32, "f32", 4),
-    (ElementType::E4m3, "e4m3", 1),
-    (ElementType::E5m2, "e5m2", 1),
-    (ElementType::E3m2, "e3m2", 1),
-    (ElementType::E2m3, "e2m3", 1),
-    (ElementType::E3m2Packed, "e3m2-packed", 3),
-    (ElementType::E2m3Packed, "e2m3-packed", 3),
-    (ElementType::E2m1, "e2m1", 1),
-    (ElementType::E8m0, "e8m0", 1),
-    (ElementType::I8, "i8", 1),
-    (ElementType::U8, "u8", 1),
-    (ElementType::Word16, "word16", 2),
-    (ElementType::Word32, "word32", 4),
-    (ElementType::Word64, "word64", 8),
+const TABLE: [(Dtype, &str, usize); 16] = [
+    (Dtype::Bf16, "bf16", 2),
+    (Dtype::F16, "f16", 2),
+    (Dtype::F32, "f32", 4),
+    (Dtype::E4m3, "e4m3", 1),
+    (Dtype::E5m2, "e5m2", 1),
+    (Dtype::E3m2, "e3m2", 1),
+    (Dtype::E2m3, "e2m3", 1),
+    (Dtype::E3m2Packed, "e3m2-packed", 3),
+    (Dtype::E2m3Packed, "e2m3-packed", 3),
+    (Dtype::E2m1, "e2m1", 1),
+    (Dtype::E8m0, "e8m0", 1),
+    (Dtype::I8, "i8", 1),
+    (Dtype::U8, "u8", 1),
+    (Dtype::Word16, "word16", 2),
+    (Dtype::Word32, "word32", 4),
+    (Dtype::Word64, "word64", 8),
 ];
 
-impl ElementType {
+impl Dtype {
     /// Every element type, in the order of their numbers in the format.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.0)
@@ -83,7 +83,7 @@ impl ElementType {
     /// The type with this number in the format, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::all().find(|element| element.number() == number)
+        Self::all().find(|dtype| dtype.number() == number)
     }
 
     /// The type's name: `bf16`, `e4m3`, `e2m3-packed`.
@@ -92,7 +92,7 @@ impl ElementType {
         self.row().1
     }
 
-    /// Bytes of one unit (see [`ElementType`]).
+    /// Bytes of one unit (see [`Dtype`]).
     #[must_use]
     pub const fn unit_bytes(self) -> usize {
         self.row().2
@@ -113,7 +113,7 @@ impl ElementType {
     }
 }
 
-impl fmt::Display for ElementType {
+impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -122,16 +122,16 @@ impl fmt::Display for ElementType {
 /// The name is no element type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown element type {0:?}; known are {known}", known = known_names())]
-pub struct UnknownElementType(String);
+pub struct UnknownDtype(String);
 
 fn known_names() -> String {
     TABLE.map(|row| row.1).join(", ")
 }
 
-impl FromStr for ElementType {
-    type Err = UnknownElementType;
+impl FromStr for Dtype {
+    type Err = UnknownDtype;
 
-    /// Accepts the names of [`ElementType::name`] and the usual names of other tools
+    /// Accepts the names of [`Dtype::name`] and the usual names of other tools
     /// (`float32`, `uint8`, `int64`, `f64`, `bool`, `fp8_e4m3`, ...), in any case.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let lower = name.to_ascii_lowercase();
@@ -154,7 +154,7 @@ impl FromStr for ElementType {
             "i32" | "u32" | "int32" | "uint32" => Self::Word32,
             "i64" | "u64" | "int64" | "uint64" | "f64" | "float64" | "double" | "c64"
             | "complex64" => Self::Word64,
-            _ => return Err(UnknownElementType(name.to_owned())),
+            _ => return Err(UnknownDtype(name.to_owned())),
         })
     }
 }
@@ -165,18 +165,18 @@ mod tests {
 
     #[test]
     fn table_is_in_the_order_of_the_numbers() {
-        for (index, element) in ElementType::all().enumerate() {
-            assert_eq!(usize::from(element.number()), index + 1);
-            assert_eq!(ElementType::from_number(element.number()), Some(element));
-            assert_eq!(element.name().parse(), Ok(element));
+        for (index, dtype) in Dtype::all().enumerate() {
+            assert_eq!(usize::from(dtype.number()), index + 1);
+            assert_eq!(Dtype::from_number(dtype.number()), Some(dtype));
+            assert_eq!(dtype.name().parse(), Ok(dtype));
         }
-        assert_eq!(ElementType::from_number(0), None);
-        assert_eq!(ElementType::from_number(17), None);
+        assert_eq!(Dtype::from_number(0), None);
+        assert_eq!(Dtype::from_number(17), None);
     }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let error = "bf17".parse::<ElementType>().unwrap_err();
+        let error = "bf17".parse::<Dtype>().unwrap_err();
         assert!(error.to_string().contains("\"bf17\"") && error.to_string().contains("e4m3"));
     }
 }

@@ -2,21 +2,21 @@
 
 use super::{VERBATIM, bound, capacity};
 use crate::bytes;
-use crate::choose::{
-    Choice, Coded, Coding, Counts, Level, Plan, SampleSize, Source, Wish, draw_sample, is_noise,
-};
-use crate::codebook::{Codebook, CodebookSet, Lengths};
-use crate::element::ElementType;
+use crate::codebook::{Codebook, Lengths};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::lanes::{Escapes, Flow, INITIAL_BYTES};
+use crate::plan::{BookRef, Choice, Coded, Coding, Level, Plan, PlaneContext};
 use crate::planes::pack::packed_bytes;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
 use crate::platform::Platform;
+use crate::set::CodebookSet;
+use crate::stats::{Counts, SampleSize, draw_sample, is_noise};
 
 /// What the sender decided once for a tensor: its symbols, its books, and how to choose.
 #[derive(Debug, Clone)]
 pub(crate) struct Method {
-    element: ElementType,
+    dtype: Dtype,
     level: Level,
     choice: Choice,
     schemes: Vec<(Layout, [Vec<u8>; MAX_PLANES])>,
@@ -25,7 +25,7 @@ pub(crate) struct Method {
 impl Method {
     pub(crate) fn new(
         set: &CodebookSet,
-        element: ElementType,
+        dtype: Dtype,
         tensor: &str,
         rule: SymbolRule,
         level: Level,
@@ -33,7 +33,7 @@ impl Method {
     ) -> Self {
         let fits = |number: u8, layout, plane: usize| {
             let book = set.book(number).map(|book| book.lengths().alphabet()).ok();
-            book.is_some() && element.planes(layout).get(plane).map(Plane::alphabet) == book
+            book.is_some() && dtype.planes(layout).get(plane).map(Plane::alphabet) == book
         };
         let tensor = (choice == Choice::Named).then_some(tensor);
         let books = |layout| {
@@ -41,22 +41,22 @@ impl Method {
                 Choice::Fixed(number) => {
                     [number].into_iter().filter(|&number| fits(number, layout, plane)).collect()
                 }
-                _ => set.candidates(tensor, element, layout, plane as u8).collect(),
+                _ => set.candidates(tensor, dtype, layout, plane as u8).collect(),
             })
         };
         let mut schemes: Vec<_> =
-            element.layouts(rule).map(|layout| (layout, books(layout))).collect();
+            dtype.layouts(rule).map(|layout| (layout, books(layout))).collect();
         // Of several layouts, those without a book would have to make one: not at this level,
         // unless none has any.
         let has_book = |books: &[Vec<u8>; MAX_PLANES]| books.iter().any(|plane| !plane.is_empty());
         if level == Level::Fast && schemes.iter().any(|(_, books)| has_book(books)) {
             schemes.retain(|(_, books)| has_book(books));
         }
-        Self { element, level, choice, schemes }
+        Self { dtype, level, choice, schemes }
     }
 
-    pub(crate) const fn element(&self) -> ElementType {
-        self.element
+    pub(crate) const fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// What sample of a block is enough to choose by; `None` where the whole block has to be looked at.
@@ -158,7 +158,7 @@ impl BlockEncoder {
         flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
-        let unit_bytes = method.element.unit_bytes();
+        let unit_bytes = method.dtype.unit_bytes();
         if let Some(size) = method.sample() {
             let mut sample = std::mem::take(&mut self.sample);
             let drawn = draw_sample(bytes, unit_bytes, size, &mut sample);
@@ -203,7 +203,7 @@ impl BlockEncoder {
             return Ok(None);
         }
         if let Some(coded) = self.one_pass(set, scheme, plans).filter(|_| !promising) {
-            let unit_bytes = method.element.unit_bytes();
+            let unit_bytes = method.dtype.unit_bytes();
             let written =
                 self.write_in_one_pass(set, (scheme, unit_bytes), &coded, bytes, flow, out);
             // Whether elements that do not fit are noticed before the room ends depends on the pieces, hence on the
@@ -237,7 +237,7 @@ impl BlockEncoder {
         let mut best: Option<(usize, usize, Planned)> = None;
         let mut last = None;
         for (index, (layout, _)) in method.schemes.iter().enumerate() {
-            let Some(scheme) = method.element.scheme(*layout) else {
+            let Some(scheme) = method.dtype.scheme(*layout) else {
                 continue;
             };
             // Whether it fits or not, the planes left are its own.
@@ -269,7 +269,7 @@ impl BlockEncoder {
         all: usize,
         first: Option<Plan>,
     ) -> Option<Planned> {
-        let unit_bytes = method.element.unit_bytes();
+        let unit_bytes = method.dtype.unit_bytes();
         if !scheme.split_to_vecs(self.platform, unit_bytes, evidence, &mut self.planes) {
             return None;
         }
@@ -285,9 +285,9 @@ impl BlockEncoder {
         } else {
             self.nonzero.clear();
         }
-        let residue_bits = scheme.planes.iter().filter(|p| p.role == Role::Residue);
-        let residue_bits: u64 = residue_bits.map(|p| u64::from(p.width)).sum();
-        // Units without residue: exact zeros that plane 0 codes apart.
+        let remainder_bits = scheme.planes.iter().filter(|p| p.role == Role::Remainder);
+        let remainder_bits: u64 = remainder_bits.map(|p| u64::from(p.width)).sum();
+        // Units without remainder: exact zeros that plane 0 codes apart.
         let mut apart = 0;
         for (index, plane) in scheme.planes.iter().enumerate() {
             if index == 0 && first.is_some() {
@@ -296,21 +296,21 @@ impl BlockEncoder {
             }
             let symbols = &self.planes[index];
             let total = units * usize::from(plane.per_unit) - apart;
-            if plane.role == Role::Residue {
+            if plane.role == Role::Remainder {
                 let raw =
                     method.level == Level::Fast || is_noise(self.platform, symbols, plane.width);
-                // Few symbols may be known by a sample, but not those of a residue.
+                // Few symbols may be known by a sample, but not those of a remainder.
                 let sample = scheme.planes[0].centred && evidence.len() < all;
                 promising |= !raw;
                 if raw || sample {
-                    plans[index] = Some(plan_residue(plane, symbols, total));
+                    plans[index] = Some(plan_remainder(plane, symbols, total));
                     continue;
                 }
             }
             let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
             // Who plans the first plane by a sample does not count all of the others either.
-            let drawn =
-                first.and_then(|_| draw_sample(symbols, 1, SampleSize::RESIDUE, &mut self.sample));
+            let drawn = first
+                .and_then(|_| draw_sample(symbols, 1, SampleSize::REMAINDER, &mut self.sample));
             let factor = drawn.map_or(factor, |drawn| (symbols.len() / drawn.len()) as u32);
             let counts = &mut self.counts;
             counts.count(self.platform, drawn.unwrap_or(symbols), nonzero, factor);
@@ -320,11 +320,11 @@ impl BlockEncoder {
             }
             let later = scheme.planes[index + 1..].iter();
             let later = later.map(|p| packed_bytes(units * usize::from(p.per_unit), p.width));
-            let wish = Wish {
+            let wish = PlaneContext {
                 platform: self.platform,
                 plane,
                 symbols: total,
-                residue_bits,
+                remainder_bits,
                 set,
                 candidates: &candidates[index],
                 embed: method.embeds(plane, &candidates[index]),
@@ -347,21 +347,21 @@ impl BlockEncoder {
     pub(super) fn book<'a>(
         &'a self,
         set: &'a CodebookSet,
-        source: Source,
+        book_ref: BookRef,
         plane: usize,
     ) -> Result<&'a Codebook> {
-        match source {
-            Source::Resident(number) => set.book(number),
-            Source::Embedded => Ok(&self.embedded[plane]),
+        match book_ref {
+            BookRef::Resident(number) => set.book(number),
+            BookRef::Embedded => Ok(&self.embedded[plane]),
         }
     }
 
     fn zeros_apart(&self, set: &CodebookSet, plan: &Plan, index: usize) -> bool {
-        let Coding::Coded(Coded { source, .. }) = plan.coding else { return false };
-        self.book(set, source, index).is_ok_and(|book| book.lengths().zero() > 0)
+        let Coding::Coded(Coded { book_ref, .. }) = plan.coding else { return false };
+        self.book(set, book_ref, index).is_ok_and(|book| book.lengths().zero() > 0)
     }
 
-    /// Takes the residue of exact zeros out of the residue planes.
+    /// Takes the remainder of exact zeros out of the remainder planes.
     fn compact(&mut self, count: usize) {
         for plane in &mut self.planes[1..count] {
             bytes::compact(self.platform, &self.nonzero, plane);
@@ -379,8 +379,8 @@ impl BlockEncoder {
     }
 }
 
-/// Residue at the fast level: raw, unless it is all the same.
-fn plan_residue(plane: &Plane, symbols: &[u8], total: usize) -> Plan {
+/// Remainder at the fast level: raw, unless it is all the same.
+fn plan_remainder(plane: &Plane, symbols: &[u8], total: usize) -> Plan {
     let constant = symbols.split_first().filter(|(first, rest)| rest.iter().all(|s| s == *first));
     match constant {
         Some((&symbol, _)) => Plan::constant(symbol),

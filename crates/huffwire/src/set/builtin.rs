@@ -7,9 +7,9 @@
 use std::sync::{Arc, LazyLock};
 
 use super::builtin_data as data;
-use super::lengths::{Alphabet, CodeLimit, Lengths};
-use super::set::{Binding, CodebookSet, SetBuilder};
-use crate::element::ElementType;
+use super::{Binding, CodebookSet, SetBuilder};
+use crate::codebook::{Alphabet, CodeLimit, Lengths};
+use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::planes::Layout;
 
@@ -21,7 +21,7 @@ pub(super) struct Shape {
 }
 
 pub(super) const fn centred(first: usize, direct: &[u8], escape: u8, zero: u8) -> Lengths {
-    Lengths::constant(Alphabet::Centred, CodeLimit::Short, first, direct, escape, zero)
+    Lengths::constant(Alphabet::Centred, CodeLimit::Bits8, first, direct, escape, zero)
 }
 
 pub(super) const fn plain(
@@ -35,19 +35,19 @@ pub(super) const fn plain(
 }
 
 /// Books, the element types they are for (`None`: any), and the layout whose first plane they code.
-type Group = (&'static [Shape], &'static [Option<ElementType>], Layout);
+type Group = (&'static [Shape], &'static [Option<Dtype>], Layout);
 
 /// What each group of books is for.
 const GROUPS: &[Group] = &[
     // Exponents look alike in all floats: no element type.
     (data::EXPONENTS, &[None], Layout::Exponent),
-    (data::SCALES, &[Some(ElementType::E8m0)], Layout::Exponent),
-    (data::E4M3, &[Some(ElementType::E4m3)], Layout::Magnitude),
-    (data::E5M2, &[Some(ElementType::E5m2)], Layout::Magnitude),
-    (data::E3M2, &[Some(ElementType::E3m2), Some(ElementType::E3m2Packed)], Layout::Magnitude),
-    (data::E2M3, &[Some(ElementType::E2m3), Some(ElementType::E2m3Packed)], Layout::Magnitude),
-    (data::E2M1, &[Some(ElementType::E2m1)], Layout::Bytes),
-    (data::I8, &[Some(ElementType::I8)], Layout::Bytes),
+    (data::SCALES, &[Some(Dtype::E8m0)], Layout::Exponent),
+    (data::E4M3, &[Some(Dtype::E4m3)], Layout::Magnitude),
+    (data::E5M2, &[Some(Dtype::E5m2)], Layout::Magnitude),
+    (data::E3M2, &[Some(Dtype::E3m2), Some(Dtype::E3m2Packed)], Layout::Magnitude),
+    (data::E2M3, &[Some(Dtype::E2m3), Some(Dtype::E2m3Packed)], Layout::Magnitude),
+    (data::E2M1, &[Some(Dtype::E2m1)], Layout::Bytes),
+    (data::I8, &[Some(Dtype::I8)], Layout::Bytes),
 ];
 
 static SET: LazyLock<Arc<CodebookSet>> = LazyLock::new(|| {
@@ -63,16 +63,16 @@ static SET: LazyLock<Arc<CodebookSet>> = LazyLock::new(|| {
 fn add_group(
     builder: &mut SetBuilder,
     shapes: &[Shape],
-    elements: &[Option<ElementType>],
+    elements: &[Option<Dtype>],
     layout: Layout,
 ) -> Result<()> {
     let mut books: Vec<u8> =
         shapes.iter().map(|shape| builder.add(shape.lengths)).collect::<Result<_>>()?;
     books.sort_unstable();
     books.dedup();
-    for &element in elements {
+    for &dtype in elements {
         let books = books.clone();
-        builder.bind(Binding { pattern: "*".into(), element, layout, plane: 0, books })?;
+        builder.bind(Binding { pattern: "*".into(), dtype, layout, plane: 0, books })?;
     }
     Ok(())
 }
@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn floats_of_all_sizes_have_books_and_they_are_narrow() {
         let set = CodebookSet::builtin();
-        for element in [ElementType::Bf16, ElementType::F16, ElementType::F32, ElementType::E8m0] {
-            let books: Vec<u8> = set.candidates(None, element, Layout::Exponent, 0).collect();
+        for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32, Dtype::E8m0] {
+            let books: Vec<u8> = set.candidates(None, dtype, Layout::Exponent, 0).collect();
             assert!(!books.is_empty());
             assert!(books.iter().all(|&n| set.book(n).unwrap().lengths().is_narrow()));
         }

@@ -2,12 +2,13 @@
 
 use super::decode::{CodedHeader, PlaneHeader, Side, book};
 use super::{VERBATIM, WHAT};
-use crate::choose::Source;
-use crate::codebook::{CodeLimit, CodebookSet};
-use crate::element::ElementType;
+use crate::codebook::CodeLimit;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::format::reader::Reader;
+use crate::plan::BookRef;
 use crate::planes::Layout;
+use crate::set::CodebookSet;
+use crate::wire::Reader;
 
 /// What a block consists of, for people: the layout and how each plane is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl BlockInfo {
     /// Reads the header of a block of `bytes` bytes of elements.
     pub(crate) fn read(
         set: &CodebookSet,
-        element: ElementType,
+        dtype: Dtype,
         block: &[u8],
         bytes: usize,
     ) -> Result<Self> {
@@ -52,21 +53,21 @@ impl BlockInfo {
         if number == VERBATIM {
             return Ok(Self { layout: None, planes: Vec::new() });
         }
-        let scheme = Layout::from_number(number).and_then(|layout| element.scheme(layout));
+        let scheme = Layout::from_number(number).and_then(|layout| dtype.scheme(layout));
         let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
         let mut side = Side::new();
-        let units = bytes / element.unit_bytes();
+        let units = bytes / dtype.unit_bytes();
         let mut planes = Vec::new();
         for (index, plane) in scheme.planes.iter().enumerate() {
             planes.push(match side.read_header(set, plane, index, units, &mut reader)? {
                 PlaneHeader::Raw => PlaneInfo::Raw,
                 PlaneHeader::Constant(symbol) => PlaneInfo::Constant(symbol),
                 PlaneHeader::Coded(CodedHeader {
-                    source: Source::Resident(book), base, ..
+                    book_ref: BookRef::Resident(book), base, ..
                 }) => PlaneInfo::Resident { book, base },
-                PlaneHeader::Coded(CodedHeader { source, .. }) => {
-                    PlaneInfo::Embedded { limit: book(set, &side.embedded, source, index)?.limit() }
-                }
+                PlaneHeader::Coded(CodedHeader { book_ref, .. }) => PlaneInfo::Embedded {
+                    limit: book(set, &side.embedded, book_ref, index)?.limit(),
+                },
             });
         }
         Ok(Self { layout: Some(scheme.layout), planes })

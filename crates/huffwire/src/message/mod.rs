@@ -3,14 +3,15 @@
 //! A message is a header of 16 bytes and blocks. It does not carry codebooks: the receiver holds the
 //! same [`CodebookSet`](crate::CodebookSet), which the header proves by 32 bits of its id.
 
-use super::block::{self, BlockDecoder, BlockEncoder};
-use super::checksum::crc32c;
-use super::file::Item;
-use super::reader::Reader;
-use super::runs;
-use crate::codec::{Decoder, Decoding, Encoder, Encoding, block_bound};
-use crate::element::ElementType;
+use crate::block::{self, BlockDecoder, BlockEncoder};
+use crate::wire::{Reader, crc32c};
+
+pub(crate) mod batches;
+use crate::block::block_bound;
+use crate::codec::{Decoder, Decoding, Encoder, Encoding};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use batches as runs;
 
 const WHAT: &str = "a message";
 const MAGIC: u8 = b'H';
@@ -26,8 +27,8 @@ const FIELD_BYTES: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// The element type.
-    pub element: ElementType,
-    /// Number of units (see [`ElementType`]).
+    pub dtype: Dtype,
+    /// Number of units (see [`Dtype`]).
     pub units: u32,
     /// Whether each block carries a CRC-32C of its coded bytes.
     pub checksums: bool,
@@ -43,7 +44,7 @@ impl Header {
     /// # Errors
     /// [`Error::TooLarge`] when this machine cannot address so many.
     pub fn raw_bytes(&self) -> Result<usize> {
-        let bytes = u64::from(self.units) * self.element.unit_bytes() as u64;
+        let bytes = u64::from(self.units) * self.dtype.unit_bytes() as u64;
         let limit = isize::MAX as u64;
         match usize::try_from(bytes) {
             Ok(size) if bytes <= limit => Ok(size),
@@ -58,7 +59,7 @@ impl Header {
     pub fn read(message: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, message);
         let bytes: [u8; HEADER_BYTES] = reader.array()?;
-        let &[magic, kind, element, block_log2, s0, s1, s2, s3, u0, u1, u2, u3, ref check @ ..] =
+        let &[magic, kind, dtype, block_log2, s0, s1, s2, s3, u0, u1, u2, u3, ref check @ ..] =
             &bytes;
         if magic != MAGIC {
             return Err(Error::malformed(WHAT, 0, "it does not begin as a message does"));
@@ -75,13 +76,13 @@ impl Header {
         if kind & 15 & !CHECKSUMS != 0 {
             return Err(Error::malformed(WHAT, 1, "flags that this version does not know"));
         }
-        let element = ElementType::from_number(element)
+        let dtype = Dtype::from_number(dtype)
             .ok_or_else(|| Error::malformed(WHAT, 2, "an unknown element type"))?;
         if !block::BLOCK_LOG2.contains(&block_log2) {
             return Err(Error::malformed(WHAT, 3, "a block size outside 1 KiB to 1 MiB"));
         }
         Ok(Self {
-            element,
+            dtype,
             units: u32::from_le_bytes([u0, u1, u2, u3]),
             checksums: kind & CHECKSUMS != 0,
             set: [s0, s1, s2, s3],
@@ -93,7 +94,7 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         let flags = if self.checksums { CHECKSUMS } else { 0 };
         let kind = VERSION << 4 | flags;
-        bytes[..4].copy_from_slice(&[MAGIC, kind, self.element.number(), self.block_log2]);
+        bytes[..4].copy_from_slice(&[MAGIC, kind, self.dtype.number(), self.block_log2]);
         bytes[4..8].copy_from_slice(&self.set);
         bytes[8..12].copy_from_slice(&self.units.to_le_bytes());
         let check = crc32c(&bytes[..12]);
@@ -106,28 +107,28 @@ impl Header {
 /// `2^block_log2` bytes (the default of [`EncodeOptions`](crate::EncodeOptions) is 17): 16 bytes, and
 /// 9 for each block, on top of the elements.
 #[must_use]
-pub const fn bound(element: ElementType, units: usize, block_log2: u8) -> usize {
-    let bytes = units.saturating_mul(element.unit_bytes());
-    let blocks = units.div_ceil(block::units_per_block(element, block_log2));
+pub const fn bound(dtype: Dtype, units: usize, block_log2: u8) -> usize {
+    let bytes = units.saturating_mul(dtype.unit_bytes());
+    let blocks = units.div_ceil(block::units_per_block(dtype, block_log2));
     HEADER_BYTES + bytes.saturating_add(blocks.saturating_mul(2 * FIELD_BYTES + block::bound(0)))
 }
 
 /// The size of the buffer that [`Encoder::encode`] wants for `units` units: [`bound`], and 256 bytes
 /// that an encoder may scribble on.
 #[must_use]
-pub const fn capacity(element: ElementType, units: usize, block_log2: u8) -> usize {
-    bound(element, units, block_log2).saturating_add(block::capacity(0) - block::bound(0))
+pub const fn capacity(dtype: Dtype, units: usize, block_log2: u8) -> usize {
+    bound(dtype, units, block_log2).saturating_add(block::capacity(0) - block::bound(0))
 }
 
 pub(crate) fn encode(
     encoder: &mut Encoder,
-    element: ElementType,
+    dtype: Dtype,
     bytes: &[u8],
     out: &mut [u8],
 ) -> Result<usize> {
-    let unit_bytes = element.unit_bytes();
+    let unit_bytes = dtype.unit_bytes();
     if !bytes.len().is_multiple_of(unit_bytes) {
-        return Err(Error::PartialElement { element, bytes: bytes.len() });
+        return Err(Error::PartialElement { dtype, bytes: bytes.len() });
     }
     let units = bytes.len() / unit_bytes;
     let Ok(count) = u32::try_from(units) else {
@@ -135,20 +136,20 @@ pub(crate) fn encode(
         return Err(Error::TooLarge { what: "a message (in units)", found, limit });
     };
     let options = *encoder.options();
-    let needed = capacity(element, units, options.block_log2);
+    let needed = capacity(dtype, units, options.block_log2);
     if out.len() < needed {
         return Err(Error::OutputTooSmall { needed, available: out.len() });
     }
     let header = Header {
-        element,
+        dtype,
         units: count,
         checksums: options.checksums,
         set: encoder.set().id().short(),
         block_log2: options.block_log2,
     };
     out[..HEADER_BYTES].copy_from_slice(&header.write());
-    let block_bytes = Item::block_bytes(element, options.block_log2);
-    let (encoding, scratch) = encoder.encoding(element);
+    let block_bytes = block::block_bytes(dtype, options.block_log2);
+    let (encoding, scratch) = encoder.encoding(dtype);
     let encoding = encoding.of_size(bytes.len());
     let length = runs::encode(encoding, scratch, block_bytes, bytes, &mut out[HEADER_BYTES..])?;
     Ok(HEADER_BYTES + length)
@@ -197,7 +198,7 @@ impl<'a> Blocks<'a> {
     fn new(header: &Header, message: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, message);
         reader.take(HEADER_BYTES)?;
-        let block_bytes = Item::block_bytes(header.element, header.block_log2);
+        let block_bytes = block::block_bytes(header.dtype, header.block_log2);
         let (left, checksums) = (header.raw_bytes()?, header.checksums);
         Ok(Self { reader, index: 0, left, block_bytes, checksums })
     }
@@ -262,9 +263,9 @@ pub(crate) fn decode(decoder: &mut Decoder, message: &[u8], out: &mut [u8]) -> R
         return Err(Error::OutputLength { needed, available: out.len() });
     }
     let mut blocks = Blocks::new(&header, message)?;
-    let (decoding, team) = decoder.decoding(header.element, header.checksums);
+    let (decoding, workers) = decoder.decoding(header.dtype, header.checksums);
     let decoding = decoding.of_size(needed);
-    runs::decode(decoding, team, &mut blocks, out)?;
+    runs::decode(decoding, workers, &mut blocks, out)?;
     blocks.finish()?;
     Ok(header)
 }
@@ -273,12 +274,12 @@ pub(crate) fn decode_to_vec(decoder: &mut Decoder, message: &[u8]) -> Result<(He
     let header = Header::read(message)?;
     decoder.expect_set(header.set)?;
     let mut blocks = Blocks::new(&header, message)?;
-    let (decoding, team) = decoder.decoding(header.element, header.checksums);
+    let (decoding, workers) = decoder.decoding(header.dtype, header.checksums);
     let mut out = Vec::new();
     while blocks.raw_bytes() > 0 {
         // Grows with what was decoded, never with what is claimed.
         let start = out.len();
-        let mut next = blocks.take_run(runs::at_a_time(team, blocks.block_bytes));
+        let mut next = blocks.take_run(runs::at_a_time(workers, blocks.block_bytes));
         let end = start + next.raw_bytes();
         out.try_reserve(end - start).map_err(|_| Error::TooLarge {
             what: "a tensor for the memory there is",
@@ -286,7 +287,7 @@ pub(crate) fn decode_to_vec(decoder: &mut Decoder, message: &[u8]) -> Result<(He
             limit: start as u64,
         })?;
         out.resize(end, 0);
-        runs::decode(decoding, team, &mut next, &mut out[start..])?;
+        runs::decode(decoding, workers, &mut next, &mut out[start..])?;
     }
     blocks.finish()?;
     Ok((header, out))

@@ -3,17 +3,18 @@
 //! In general ([`BlockEncoder::write_whole`]) the planes lie in memory, each is written after the other. Nearly
 //! all blocks can do with one pass over the elements ([`BlockEncoder::write_in_one_pass`]): piece by
 //! piece, small enough for the L1 cache, the last piece first as the lanes want it, elements are split,
-//! residue goes to its place in the block, and symbols into the lanes. Both write the same bytes.
+//! remainder goes to its place in the block, and symbols into the lanes. Both write the same bytes.
 
 use super::encode::{BlockEncoder, Plans};
 use super::{CONSTANT, EMBEDDED, PIECE, RAW, SLOT_CHUNK};
 use crate::bytes;
-use crate::choose::{self, Coded, Coding, Source};
-use crate::codebook::{Alphabet, Codebook, CodebookSet, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
+use crate::codebook::{Alphabet, Codebook, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::error::{Error, Result};
 use crate::lanes::{self, Flow, INITIAL_BYTES, Join, SlotMap, ToSplit};
+use crate::plan::{self, BookRef, Coded, Coding};
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
+use crate::set::CodebookSet;
 
 impl BlockEncoder {
     /// Writes header and payload; the plans were made for what is in `planes`.
@@ -31,8 +32,8 @@ impl BlockEncoder {
             let size = match plan.map(|plan| plan.coding) {
                 None | Some(Coding::Raw) => 1,
                 Some(Coding::Constant(_)) => 2,
-                Some(Coding::Coded(Coded { source, .. })) => {
-                    header_bytes(self.book(set, source, index)?, source)
+                Some(Coding::Coded(Coded { book_ref, .. })) => {
+                    header_bytes(self.book(set, book_ref, index)?, book_ref)
                 }
             };
             header_at[index + 1] = header_at[index] + size;
@@ -81,9 +82,9 @@ impl BlockEncoder {
         head: &mut [u8],
         payload: &mut [u8],
     ) -> Result<usize> {
-        let book = match coded.source {
-            Source::Resident(number) => set.book(number)?,
-            Source::Embedded => &self.embedded[index],
+        let book = match coded.book_ref {
+            BookRef::Resident(number) => set.book(number)?,
+            BookRef::Embedded => &self.embedded[index],
         };
         let symbols = &self.planes[index];
         let states_bytes = lanes::states_bytes(book.limit());
@@ -132,15 +133,15 @@ impl BlockEncoder {
         flow: Flow<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
-        let book = match coded.source {
-            Source::Resident(number) => set.book(number)?,
-            Source::Embedded => &self.embedded[0],
+        let book = match coded.book_ref {
+            BookRef::Resident(number) => set.book(number)?,
+            BookRef::Embedded => &self.embedded[0],
         };
         let platform = self.platform;
         let (plane, raw_planes) = (&scheme.planes[0], &scheme.planes[1..]);
         let units = bytes.len() / unit_bytes;
 
-        let header = 1 + header_bytes(book, coded.source);
+        let header = 1 + header_bytes(book, coded.book_ref);
         let mut at = header + raw_planes.len();
         out[0] = scheme.layout.number();
         out[header..at].fill(RAW);
@@ -260,12 +261,12 @@ fn place(out: &mut [u8], at: usize, size: usize) -> Result<&mut [u8]> {
 }
 
 /// Bytes of the header of a coded plane.
-fn header_bytes(book: &Codebook, source: Source) -> usize {
-    let book_bytes = match source {
-        Source::Embedded => book.lengths().write_to(&mut [0; MAX_LENGTHS_BYTES]),
-        Source::Resident(_) => 0,
+fn header_bytes(book: &Codebook, book_ref: BookRef) -> usize {
+    let book_bytes = match book_ref {
+        BookRef::Embedded => book.lengths().write_to(&mut [0; MAX_LENGTHS_BYTES]),
+        BookRef::Resident(_) => 0,
     };
-    choose::coded_header_bytes(book.lengths(), book_bytes)
+    plan::coded_header_bytes(book.lengths(), book_bytes)
 }
 
 /// What is known of a coded plane after it was coded.
@@ -279,9 +280,9 @@ struct Counted {
 fn write_header(head: &mut [u8], book: &Codebook, coded: &Coded, counted: Counted) {
     let lengths = book.lengths();
     let mut fields = Fields { head, at: 0 };
-    match coded.source {
-        Source::Resident(number) => fields.put(&[number]),
-        Source::Embedded => {
+    match coded.book_ref {
+        BookRef::Resident(number) => fields.put(&[number]),
+        BookRef::Embedded => {
             let mut bytes = [0; MAX_LENGTHS_BYTES];
             let size = lengths.write_to(&mut bytes);
             fields.put(&[EMBEDDED]);

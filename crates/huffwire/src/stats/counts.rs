@@ -1,8 +1,6 @@
-//! What was counted in a plane, and what a book would spend on it.
+//! Counts of the symbols of a plane.
 
-use super::escapes;
 use crate::bytes;
-use crate::codebook::{Alphabet, Codebook};
 use crate::platform::Platform;
 
 /// Slots of a centred book.
@@ -89,6 +87,21 @@ impl Counts {
         self.zeros * self.factor
     }
 
+    /// How many symbols each one counted stands for.
+    pub(crate) const fn factor(&self) -> u32 {
+        self.factor
+    }
+
+    /// Symbols that were counted, exact zeros left out; of the sample, if it was one.
+    pub(crate) const fn nonzero(&self) -> u32 {
+        self.nonzero
+    }
+
+    /// Occurrences of the 64 symbols from `base` on, going round.
+    pub(crate) fn window(&self, base: u8) -> &[u32] {
+        &self.by_symbol[usize::from(base)..][..SLOTS]
+    }
+
     /// Symbols, exact zeros included.
     pub(crate) fn total(&self) -> u64 {
         u64::from(self.factor) * (u64::from(self.nonzero) + u64::from(self.zeros))
@@ -114,27 +127,10 @@ impl Counts {
         (2 * moment + mass).checked_div(2 * mass).unwrap_or(0) as u8
     }
 
-    /// Bits that a book spends on all but the exact zeros, escaped symbols included.
-    ///
-    /// Everything costs what a symbol outside the window does, less what those inside save: a sum over
-    /// the slots of the book, without a lookup.
-    #[inline(always)]
-    pub(crate) fn price(&self, book: &Codebook, base: u8) -> u64 {
-        let (outside, savings) = book.savings();
-        let from = usize::from(base);
-        // The slots beyond an alphabet save nothing that was counted.
-        let saved = match book.lengths().alphabet() {
-            Alphabet::Centred => self.saved::<SLOTS>(from, savings),
-            Alphabet::Plain { .. } => self.saved::<256>(0, savings),
-        };
-        let bits = i64::from(self.nonzero) * i64::from(outside) - saved;
-        bits.unsigned_abs() * u64::from(self.factor)
-    }
-
     /// What the counts of `N` symbols save. Arrays and plain loops, of which the compiler makes a few
     /// multiply-adds of vectors.
     #[inline(always)]
-    fn saved<const N: usize>(&self, from: usize, savings: &[i16; 256]) -> i64 {
+    pub(crate) fn saved<const N: usize>(&self, from: usize, savings: &[i16; 256]) -> i64 {
         let Some(savings) = savings.first_chunk::<N>() else { return 0 };
         if self.is_small {
             let Some(counts) = self.small[from..].first_chunk::<N>() else { return 0 };
@@ -150,24 +146,5 @@ impl Counts {
             saved += i64::from(counts[i] as i32 * i32::from(savings[i]));
         }
         saved
-    }
-
-    /// Bits by which a book of so many codes looks better than it is, if it was made from these counts and they
-    /// are a sample: its lengths follow the accidents of the sample, to the sample's advantage and to the
-    /// disadvantage of all else, by `1 / (2 ln 2)` bits for each free parameter, twice.
-    pub(crate) fn flattery(&self, codes: usize) -> u64 {
-        let free = codes.saturating_sub(1) as f64;
-        (f64::from(self.factor - 1) * free / std::f64::consts::LN_2) as u64
-    }
-
-    /// How many symbols take the escape, exact zeros left out.
-    pub(crate) fn escaped(&self, book: &Codebook, base: u8) -> u64 {
-        let (lengths, slots) = (book.lengths(), book.lengths().alphabet().slots());
-        let base = if lengths.alphabet() == Alphabet::Centred { base } else { 0 };
-        let from = usize::from(base);
-        let counts = self.by_symbol[from..from + slots].iter().zip(0u8..=u8::MAX);
-        let coded = counts.filter(|(_, slot)| !escapes(lengths, base, base.wrapping_add(*slot)));
-        let coded: u32 = coded.map(|(count, _)| count).sum();
-        u64::from(self.nonzero - coded) * u64::from(self.factor)
     }
 }

@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 
-use super::checksum::crc32c;
-use super::reader::Reader;
 use crate::error::{Error, Result};
+use crate::wire::{Reader, crc32c};
 
 /// Bytes of a file header.
 pub(crate) const HEADER_BYTES: usize = 16;

@@ -11,7 +11,7 @@ pub(crate) use encode::{BlockEncoder, Method};
 pub use inspect::{BlockInfo, PlaneInfo};
 
 use crate::codebook::MAX_LENGTHS_BYTES;
-use crate::element::ElementType;
+use crate::dtype::Dtype;
 use crate::lanes;
 use crate::planes::MAX_PLANES;
 
@@ -44,13 +44,25 @@ const SLOT_CHUNK: usize = 128;
 
 /// Whole units per block of `2^block_log2` bytes; a `block_log2` outside its range counts as the end of
 /// the range that is nearer.
-pub(crate) const fn units_per_block(element: ElementType, block_log2: u8) -> usize {
+pub(crate) const fn units_per_block(dtype: Dtype, block_log2: u8) -> usize {
     let log2 = match block_log2 {
         ..10 => 10,
         10..=20 => block_log2,
         21.. => 20,
     };
-    (1 << log2) / element.unit_bytes()
+    (1 << log2) / dtype.unit_bytes()
+}
+
+/// Bytes of elements in each block but the last: the most whole units that `2^block_log2` bytes hold. A
+/// `block_log2` outside 10 to 20 counts as the end of that range that is nearer.
+#[must_use]
+pub const fn block_bytes(dtype: Dtype, block_log2: u8) -> usize {
+    units_per_block(dtype, block_log2) * dtype.unit_bytes()
+}
+
+/// The longest coded block for so many bytes, checksum included.
+pub(crate) const fn block_bound(bytes: usize, checksums: bool) -> usize {
+    bound(bytes) + if checksums { 4 } else { 0 }
 }
 
 /// The longest that [`BlockEncoder::encode`] can return for so many bytes.
