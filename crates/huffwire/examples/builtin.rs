@@ -275,7 +275,7 @@ fn close() {
 }
 
 fn entry(about: &str, built: &fit::Fitted) {
-    let direct = built.lengths.direct_lengths();
+    let direct = built.lengths.ordinary_lengths();
     let first = direct.iter().position(|&l| l > 0).unwrap_or(0);
     let last = direct.iter().rposition(|&l| l > 0).unwrap_or(0);
     let digits: Vec<String> = direct[first..=last].iter().map(u8::to_string).collect();

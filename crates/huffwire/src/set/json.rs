@@ -34,8 +34,8 @@ struct JsonBook {
     alphabet: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     width: Option<u8>,
-    /// `short` or `long`.
-    limit: String,
+    /// The longest code, in bits: 8 or 12.
+    limit: u8,
     /// Code words by symbol (window slot in a centred book), first bit first.
     codes: BTreeMap<u8, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,10 +131,7 @@ fn to_json(book: &Codebook) -> JsonBook {
             Alphabet::Centred => None,
             Alphabet::Plain { width } => Some(width),
         },
-        limit: match lengths.limit() {
-            CodeLimit::Bits8 => "short".to_owned(),
-            CodeLimit::Bits12 => "long".to_owned(),
-        },
+        limit: lengths.limit().bits(),
         codes: direct.map(|(slot, _)| (slot as u8, word(slot))).collect(),
         escape: lengths.escape_slot().map(|slot| word(slot.into())),
         zero: (lengths.zero() > 0).then(|| word(ZERO_SLOT)),
@@ -151,10 +148,10 @@ fn from_json(json: &JsonBook) -> Result<Lengths> {
             ));
         }
     };
-    let limit = match json.limit.as_str() {
-        "short" => CodeLimit::Bits8,
-        "long" => CodeLimit::Bits12,
-        _ => return Err(Error::codebook("limit must be short or long")),
+    let limit = match json.limit {
+        8 => CodeLimit::Bits8,
+        12 => CodeLimit::Bits12,
+        _ => return Err(Error::codebook("limit must be 8 or 12 bits")),
     };
     let length = |word: &str| u8::try_from(word.len()).unwrap_or(u8::MAX);
     let mut direct = vec![0; alphabet.symbols()];
@@ -210,7 +207,7 @@ mod tests {
         for (from, to) in [
             ("\"version\": 1", "\"version\": 2"),
             ("\"centred\"", "\"plain\""),
-            ("\"limit\": \"short\"", "\"limit\": \"long\""),
+            ("\"limit\": 8", "\"limit\": 12"),
             ("\"name\"", "\"nom\""),
             ("\"width\": 7", "\"width\": 9"),
             ("\"00\"", "\"01\""),
