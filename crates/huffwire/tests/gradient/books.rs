@@ -32,7 +32,7 @@ fn many_states() -> Vec<Vec<i32>> {
             qsgd_like(count, zeros, levels, 3).into_iter().map(i32::from).collect()
         })
         .to_vec();
-    many.push((0..20_000).map(|i| random.bits(i) as i8 as i32).collect());
+    many.push((0..20_000).map(|i| i32::from(random.bits(i) as i8)).collect());
     many
 }
 
