@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use forge::small_set;
 use huffwire::calibrate::{Collector, Options, Profile};
-use huffwire::file::Item;
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message,
 };
