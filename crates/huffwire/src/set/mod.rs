@@ -25,7 +25,7 @@ pub(crate) const MAX_BOOKS: usize = 192;
 pub struct Binding {
     /// Tensor names this is for; `*` stands for any run of characters.
     pub pattern: String,
-    /// The element type, or any.
+    /// The element type, or any. It stands for the types that are coded as this one ([`Dtype::coding`]), too.
     pub dtype: Option<Dtype>,
     /// The layout of the planes.
     pub layout: Layout,
@@ -125,7 +125,7 @@ impl CodebookSet {
         let bindings = self.bindings.iter().filter(move |binding| {
             binding.layout == layout
                 && binding.plane == plane
-                && binding.dtype.is_none_or(|e| e == dtype)
+                && binding.dtype.is_none_or(|bound| bound == dtype.coding())
                 && tensor.is_none_or(|name| binding.matches(name))
         });
         bindings
@@ -198,6 +198,7 @@ impl CodebookSet {
                 0 => None,
                 number => Some(
                     Dtype::from_number(number)
+                        .filter(|dtype| dtype.coding() == *dtype)
                         .ok_or_else(|| reader.malformed("an unknown element type"))?,
                 ),
             };
@@ -273,7 +274,8 @@ impl SetBuilder {
     /// # Errors
     /// [`Error::InvalidCodebook`] when the binding names no book, one twice, one that is not there, a
     /// plane beyond the last, or a book of another alphabet than the plane's.
-    pub fn bind(&mut self, binding: Binding) -> Result<()> {
+    pub fn bind(&mut self, mut binding: Binding) -> Result<()> {
+        binding.dtype = binding.dtype.map(Dtype::coding);
         if binding.books.is_empty() || usize::from(binding.plane) >= MAX_PLANES {
             return Err(Error::codebook("a binding without a book or without a plane"));
         }
