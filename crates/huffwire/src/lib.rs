@@ -61,6 +61,9 @@ pub mod codebook;
 mod codec;
 mod deal;
 mod dtype;
+mod element;
+mod stream;
+mod tensor;
 mod error;
 pub mod file;
 #[cfg(feature = "gradient")]
@@ -79,7 +82,12 @@ mod wire;
 
 pub use block::{BlockInfo, PlaneInfo};
 pub use codebook::Codebook;
-pub use codec::{Decoder, EncodeOptions, Encoder, INSPECT_BYTES, POISON};
+pub use codec::{
+    CodedBlock, Decoder, EncodeOptions, EncodedBlock, Encoder, INSPECT_BYTES, POISON,
+};
+pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
+pub use stream::{MessageReader, MessageWriter, StreamError};
+pub use tensor::{Expected, Tensor};
 pub use dtype::{Dtype, UnknownDtype};
 pub use error::{Error, Result};
 pub use ids::{CodebookId, SetId};

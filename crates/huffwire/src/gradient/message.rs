@@ -376,7 +376,7 @@ impl Scales<'_> {
         let bytes = match self {
             Self::Raw(bytes) => *bytes,
             Self::Coded(message) => {
-                let header = tensor_message::Header::read(message)?;
+                let header = tensor_message::Header::read(message, None)?;
                 if header.dtype != Dtype::F32 || header.units as usize != count {
                     let detail = format!("its scales are {} of {}", header.units, header.dtype);
                     return Err(Error::malformed(WHAT, 0, detail));
@@ -399,7 +399,7 @@ fn code_scales(raw: &[u8]) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     // The checksum of the whole message covers them.
-    let options = EncodeOptions { checksums: false, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(false);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options)?;
     let coded = match encoder.encode_to_vec(Dtype::F32, raw) {
         Ok(coded) => coded,

@@ -4,6 +4,9 @@ mod builtin;
 mod builtin_data;
 #[cfg(feature = "json")]
 mod json;
+mod sets;
+
+pub(crate) use sets::Sets;
 
 use crate::codebook::fit::Fitted;
 use crate::codebook::{Codebook, Lengths};

@@ -150,5 +150,5 @@ pub(super) fn check_id(wanted: [u8; SHORT_ID], held: CodebookId) -> Result<()> {
         return Ok(());
     }
     let wanted = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
-    Err(Error::SetMismatch { wanted, held: SetId(held.0) })
+    Err(Error::SetMismatch { wanted, held: vec![SetId(held.0)] })
 }

@@ -1,9 +1,20 @@
-//! Which threads work on a message.
+//! Threads: which ones work on a message, and how they share it. Nothing here knows what a message is.
+
+mod each;
+mod in_order;
+mod share;
 
 #[cfg(feature = "rayon")]
 use std::sync::Arc;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
 use crate::platform::Platform;
+
+pub(crate) use each::each;
+pub(crate) use in_order::in_order;
+pub(crate) use share::{BATCH_BYTES, Share};
 
 /// Which threads an [`Encoder`](crate::Encoder) or [`Decoder`](crate::Decoder) uses for a message.
 ///
@@ -14,7 +25,7 @@ use crate::platform::Platform;
 ///
 /// The calling thread works too, so a pool of one thread is the same as [`Threads::One`]. Each thread that
 /// helped leaves its scratch memory with the encoder or decoder, for the next message. A call from within a pool is
-/// fine, also when all its threads are in such calls: nobody waits but for runs that another thread is coding.
+/// fine, also when all its threads are in such calls: nobody waits but for batches that another thread is coding.
 ///
 /// [`Decoder::decode`](crate::Decoder::decode) into a buffer that is used again gains most.
 /// [`Decoder::decode_to_vec`](crate::Decoder::decode_to_vec) gets its memory from the system bit by bit, on the
@@ -130,6 +141,17 @@ fn share<'scope, W: Send>(
     work(own);
 }
 
+fn keep_first(first: &mut Option<(usize, Error)>, index: usize, error: Error) {
+    if first.as_ref().is_none_or(|(known, _)| index < *known) {
+        *first = Some((index, error));
+    }
+}
+
+/// No thread leaves anything half done under a lock, so a panic elsewhere changes nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 #[cfg(feature = "rayon")]
 mod tests {
@@ -142,7 +164,7 @@ mod tests {
         Arc::new(builder.thread_name(|index| format!("pool-{index}")).build().unwrap())
     }
 
-    /// The names of the threads that work at the same time for a team of three.
+    /// The names of the threads that work at the same time for a three workers.
     fn names(threads: Threads) -> Vec<Option<String>> {
         let mut workers = Workers::new(|_| None, Platform::Portable);
         workers.set_threads(threads);
