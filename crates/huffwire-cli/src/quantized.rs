@@ -27,7 +27,7 @@ pub(crate) struct QuantizedFile {
 pub(crate) enum Tensor {
     /// The bytes that it had.
     Kept(Vec<u8>),
-    /// What its states stand for.
+    /// What its values stand for.
     Quantized(Vec<f32>),
 }
 

@@ -129,7 +129,7 @@ pub enum Error {
     /// An option that makes no sense.
     #[error("invalid option: {0}")]
     InvalidOption(Cow<'static, str>),
-    /// A gradient that a quantizer has no states for.
+    /// A gradient that a quantizer has no values for.
     #[error("the gradient cannot be quantized, see its element {index}: {detail}")]
     Unquantizable {
         /// The offending element, or the first one of the offending bucket.

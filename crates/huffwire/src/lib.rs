@@ -46,7 +46,7 @@
 //!
 //! # Features
 //!
-//! * `gradient` (default): the module `gradient`, quantized gradients and coders of their states.
+//! * `gradient` (default): the module `gradient`, quantized gradients and coders of their values.
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
 //! * `rayon` (default): messages on several threads, `Threads::Current` and `Threads::Pool`.
 

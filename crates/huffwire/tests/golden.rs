@@ -410,14 +410,14 @@ mod quantized {
 
     const ELEMENTS: usize = 900;
 
-    /// A name, states and scales, and their encoder: every encoder and every quantizer occurs.
+    /// A name, values and scales, and their encoder: every encoder and every quantizer occurs.
     fn cases() -> Vec<(String, Quantized, EncoderKind)> {
         let qsgd = |levels, bucket, norm| Quantizer::Qsgd(Qsgd { levels, bucket, norm });
         let sign = |scale| Quantizer::Sign(Sign { scale, bucket: 100 });
         let sparsify = |keep| Quantizer::Sparsify(Sparsify { keep, share: 0.125 });
         let quantizers = [
             qsgd(4, 512, Norm::L2),
-            // States of more than a byte, and scales worth coding.
+            // Values of more than a byte, and scales worth coding.
             qsgd(1000, 4, Norm::Max),
             Quantizer::TernGrad(TernGrad { clip: Some(2.5), bucket: WHOLE }),
             Quantizer::TernGrad(TernGrad { clip: None, bucket: 64 }),
@@ -431,15 +431,15 @@ mod quantized {
             Quantizer::Linear(Linear { bucket: 30 }),
         ];
         let bytes = tensor(ElementType::F32, Values::Dense, ELEMENTS);
-        let values = bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
-        let values: Vec<f32> = values.collect();
+        let floats = bytes.as_chunks::<4>().0.iter().map(|float| f32::from_le_bytes(*float));
+        let floats: Vec<f32> = floats.collect();
         // Each encoder with two quantizers.
         let pairs = (0..24).map(|i| (quantizers[i % 12], (i + i / 12 * 5) % 12));
         let kinds: Vec<EncoderKind> = EncoderKind::all().collect();
         let case = |(quantizer, kind): (Quantizer, usize)| {
             let kind = kinds[kind];
             let name = format!("{kind}-{quantizer}.quantized").replace([' ', '='], "-");
-            (name, quantizer.quantize(&values, 1).unwrap(), kind)
+            (name, quantizer.quantize(&floats, 1).unwrap(), kind)
         };
         pairs.map(case).collect()
     }
@@ -452,7 +452,7 @@ mod quantized {
     }
 
     #[test]
-    fn every_golden_message_decodes_to_its_states_and_is_still_made_the_same() {
+    fn every_golden_message_decodes_to_its_values_and_is_still_made_the_same() {
         for (name, quantized, kind) in cases() {
             let today = encode(&quantized, kind);
             let bytes = golden(&name, &today);

@@ -11,12 +11,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{DequantizeArgs, ValueType};
+use crate::floats;
 use crate::input_file::is_dash;
 use crate::output::Output;
 use crate::progress;
 use crate::quantized::{QuantizedFile, Tensor};
 use crate::report::{Stream, printable, size};
-use crate::values;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -47,8 +47,8 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
         bytes.clear();
         match file.tensor(plan.entry)? {
             Tensor::Kept(kept) => bytes = kept,
-            Tensor::Quantized(values) => {
-                let written = values::write(plan.element, &values, &mut bytes);
+            Tensor::Quantized(floats) => {
+                let written = floats::write(plan.element, &floats, &mut bytes);
                 written.with_context(|| file.describe(plan.entry))?;
             }
         }
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
 struct Plan<'a> {
     entry: &'a Entry,
     dtype: String,
-    /// What values are written as.
+    /// What floats are written as.
     element: ElementType,
     bytes: u64,
 }
@@ -120,7 +120,7 @@ fn plans<'a>(args: &DequantizeArgs, file: &'a QuantizedFile) -> Result<Vec<Plan<
 
 /// The type that a tensor had; the message has to agree with it in the end.
 fn original(file: &QuantizedFile, entry: &Entry) -> Result<ElementType> {
-    let element = entry.dtype.parse().ok().filter(|element| values::is_float(*element));
+    let element = entry.dtype.parse().ok().filter(|element| floats::is_float(*element));
     element.with_context(|| {
         format!("{}: quantized from {:?}, which cannot be", file.describe(entry), entry.dtype)
     })

@@ -132,7 +132,7 @@ fn quantized(args: &VerifyArgs, file: &QuantizedFile) -> Result<(Report, String)
         bar.inc(entry.range.end - entry.range.start);
         match file.tensor(entry) {
             Ok(Tensor::Kept(bytes)) => raw_bytes += bytes.len() as u64,
-            Ok(Tensor::Quantized(values)) => raw_bytes += 4 * values.len() as u64,
+            Ok(Tensor::Quantized(floats)) => raw_bytes += 4 * floats.len() as u64,
             Err(error) => {
                 damaged_blocks += 1;
                 if damaged.len() < DESCRIBED {

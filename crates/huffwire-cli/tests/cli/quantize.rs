@@ -46,7 +46,7 @@ const NAMES: [&str; 12] = [
     "rlh",
     "sh",
     "shs",
-    "runs",
+    "run-lengths",
     "elias-gamma",
     "elias-delta",
     "elias-omega",

@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 /// let mut sent = [0.0; 3];
 /// for step in 0..2000 {
 ///     let quantized = memory.quantize(&quantizer, &[0.5, -0.25, 0.125], step)?;
-///     for (sum, value) in sent.iter_mut().zip(quantized.dequantize()?) {
-///         *sum += f64::from(value) / 2000.0;
+///     for (sum, float) in sent.iter_mut().zip(quantized.dequantize()?) {
+///         *sum += f64::from(float) / 2000.0;
 ///     }
 /// }
 /// let near = |a: f64, b: f64| (a - b).abs() < 1e-3;
@@ -89,6 +89,6 @@ impl ErrorFeedback {
             )));
         }
         let pairs = gradient.iter().zip(&self.residual);
-        Ok(pairs.map(|(value, left)| value + self.decay * left).collect())
+        Ok(pairs.map(|(float, left)| float + self.decay * left).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! Messages of quantized gradients: one tensor, states and scales, with all that is needed to turn it into
+//! Messages of quantized gradients: one tensor, values and scales, with all that is needed to turn it into
 //! values. See `docs/format.md`, "Quantized tensors".
 //!
 //! ```
@@ -24,7 +24,7 @@
 use super::encode::{EncoderKind, Sizes};
 use super::parameters;
 use super::quantize::{Quantized, Quantizer};
-use super::states::{StateBuf, StatesMut};
+use super::values::{ValueBuf, ValuesMut};
 use crate::codebook::CodebookSet;
 use crate::codec::{Decoder, EncodeOptions, Encoder};
 use crate::element::ElementType;
@@ -38,12 +38,12 @@ const MAGIC: &[u8; 4] = b"HWQT";
 const VERSION: u8 = 1;
 /// Magic, version, checksum.
 const FRONT_BYTES: usize = 9;
-/// States that need more than a byte.
+/// Values that need more than a byte.
 const WIDE: u8 = 1;
 /// Scales that are coded.
 const CODED_SCALES: u8 = 2;
 
-/// States of a stream; the last one of a tensor has what remains. So what a message claims is bounded by its
+/// Values of a stream; the last one of a tensor has what remains. So what a message claims is bounded by its
 /// bytes.
 pub const PART: usize = 1 << 20;
 
@@ -61,7 +61,7 @@ pub struct Origin<'a> {
 pub struct Header {
     /// The quantizer, with its parameters.
     pub quantizer: Quantizer,
-    /// The encoder of the states.
+    /// The encoder of the values.
     pub encoder: EncoderKind,
     /// What the values were before.
     pub element: ElementType,
@@ -69,7 +69,7 @@ pub struct Header {
     pub shape: Vec<u64>,
     /// Number of scales.
     pub scales: usize,
-    /// Whether states need more than a byte.
+    /// Whether values need more than a byte.
     pub wide: bool,
     elements: usize,
 }
@@ -81,8 +81,8 @@ pub struct MessageSizes {
     pub total: usize,
     /// The scales.
     pub scales: usize,
-    /// The streams of states, with their codebooks.
-    pub states: Sizes,
+    /// The streams of values, with their codebooks.
+    pub values: Sizes,
 }
 
 impl Header {
@@ -105,7 +105,7 @@ impl Header {
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for an element type that is no float of 16 or 32 bits, a shape that does not go
-/// with the states, another number of scales than the quantizer makes, parameters that make no sense, and as the
+/// with the values, another number of scales than the quantizer makes, parameters that make no sense, and as the
 /// encoder does. Nothing is appended then.
 pub fn encode(
     quantized: &Quantized,
@@ -113,19 +113,19 @@ pub fn encode(
     encoder: EncoderKind,
     out: &mut Vec<u8>,
 ) -> Result<MessageSizes> {
-    let Quantized { quantizer, states, scales } = quantized;
+    let Quantized { quantizer, values, scales } = quantized;
     quantizer.check()?;
     let Origin { element, shape } = origin;
     if !is_float(element) {
         return Err(Error::option(format!("a quantized tensor of {element}; f32, bf16 or f16")));
     }
-    let states = states.view();
-    if elements_of(shape) != Some(states.len()) {
-        let detail = format!("dimensions {shape:?} for {} states", states.len());
+    let values = values.view();
+    if elements_of(shape) != Some(values.len()) {
+        let detail = format!("dimensions {shape:?} for {} values", values.len());
         return Err(Error::option(detail));
     }
-    if !quantizer.takes(scales.len(), states.len()) {
-        let detail = format!("{} scales for {} states", scales.len(), states.len());
+    if !quantizer.takes(scales.len(), values.len()) {
+        let detail = format!("{} scales for {} values", scales.len(), values.len());
         return Err(Error::option(detail));
     }
     let raw_scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
@@ -137,7 +137,7 @@ pub fn encode(
     parameters::write(quantizer, out);
     out.push(encoder.number());
     out.push(element.number());
-    let wide = matches!(quantized.states, StateBuf::I32(_));
+    let wide = matches!(quantized.values, ValueBuf::I32(_));
     let flags = if wide { WIDE } else { 0 } | coded_scales.as_ref().map_or(0, |_| CODED_SCALES);
     out.push(flags);
     put_varint(out, shape.len() as u64);
@@ -156,14 +156,14 @@ pub fn encode(
     let mut sizes = MessageSizes { scales: out.len() - before_scales, ..Default::default() };
     let coder = encoder.encoder(quantizer.alphabet());
     let mut stream = Vec::new();
-    for from in (0..states.len()).step_by(PART) {
+    for from in (0..values.len()).step_by(PART) {
         stream.clear();
-        let part = coder.encode(states.slice(from, from + PART), &mut stream);
+        let part = coder.encode(values.slice(from, from + PART), &mut stream);
         let part = part.inspect_err(|_| out.truncate(start))?;
         put_varint(out, stream.len() as u64);
         out.extend_from_slice(&stream);
-        sizes.states.total += part.total;
-        sizes.states.codebook += part.codebook;
+        sizes.values.total += part.total;
+        sizes.values.codebook += part.codebook;
     }
     let check = crc32c(&out[start + FRONT_BYTES..]);
     out[start + FRONT_BYTES - 4..start + FRONT_BYTES].copy_from_slice(&check.to_le_bytes());
@@ -174,8 +174,8 @@ pub fn encode(
 /// Decodes a whole message.
 ///
 /// Its checksum is verified before anything else, and memory grows with what was decoded, not with what the
-/// header claims. States of one kind still are a lot of data in few bytes: look at [`Header::elements`] first
-/// when the sender is not trusted. Whether states and scales are such as the quantizer makes,
+/// header claims. Values of one kind still are a lot of data in few bytes: look at [`Header::elements`] first
+/// when the sender is not trusted. Whether values and scales are such as the quantizer makes,
 /// [`Quantized::dequantize`] tells.
 ///
 /// # Errors
@@ -183,36 +183,36 @@ pub fn encode(
 pub fn decode(message: &[u8]) -> Result<(Header, Quantized)> {
     let Parsed { header, scales, parts } = Parsed::read(message)?;
     let scales = scales.decode(header.scales)?;
-    let states = if header.wide {
-        let states = decode_parts(&header, &parts, |states: &mut [i32]| states.into())?;
-        StateBuf::I32(states)
+    let values = if header.wide {
+        let values = decode_parts(&header, &parts, |values: &mut [i32]| values.into())?;
+        ValueBuf::I32(values)
     } else {
-        StateBuf::I8(decode_parts(&header, &parts, |states: &mut [i8]| states.into())?)
+        ValueBuf::I8(decode_parts(&header, &parts, |values: &mut [i8]| values.into())?)
     };
     let quantizer = header.quantizer;
-    Ok((header, Quantized { quantizer, states, scales }))
+    Ok((header, Quantized { quantizer, values, scales }))
 }
 
 fn decode_parts<S: Default + Clone>(
     header: &Header,
     parts: &[&[u8]],
-    view: impl Fn(&mut [S]) -> StatesMut<'_>,
+    view: impl Fn(&mut [S]) -> ValuesMut<'_>,
 ) -> Result<Vec<S>> {
     let decoder = header.encoder.encoder(header.quantizer.alphabet());
-    let mut states: Vec<S> = Vec::new();
+    let mut values: Vec<S> = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let start = states.len();
+        let start = values.len();
         let more = (header.elements - start).min(PART);
-        states.try_reserve(more).map_err(|_| Error::TooLarge {
+        values.try_reserve(more).map_err(|_| Error::TooLarge {
             what: "a tensor for the memory there is",
             found: header.elements as u64,
             limit: start as u64,
         })?;
-        states.resize(start + more, S::default());
-        let decoded = decoder.decode(part, view(&mut states[start..]));
+        values.resize(start + more, S::default());
+        let decoded = decoder.decode(part, view(&mut values[start..]));
         decoded.map_err(|error| error.in_block(index as u64))?;
     }
-    Ok(states)
+    Ok(values)
 }
 
 /// A message of which every length is known to be right, and nothing is decoded.

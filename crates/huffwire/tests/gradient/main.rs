@@ -9,4 +9,4 @@ mod hostile;
 mod messages;
 mod quantizers;
 mod sizes;
-mod states;
+mod values;

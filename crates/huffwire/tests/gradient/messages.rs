@@ -11,11 +11,11 @@ use huffwire::gradient::quantize::{
     Keep, Linear, MAX_LEVELS, Natural, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify,
     TernGrad, WHOLE,
 };
-use huffwire::gradient::{Random, StateBuf};
+use huffwire::gradient::{Random, ValueBuf};
 use huffwire::{ElementType, Error};
 use proptest::prelude::*;
 
-use crate::states::{gradient, qsgd_like};
+use crate::values::{gradient, qsgd_like};
 
 /// Every quantizer, with parameters of all kinds.
 fn quantizers() -> Vec<Quantizer> {
@@ -40,13 +40,13 @@ fn quantizers() -> Vec<Quantizer> {
 }
 
 fn encode(quantized: &Quantized, encoder: EncoderKind) -> Vec<u8> {
-    let shape = [quantized.states.view().len() as u64];
+    let shape = [quantized.values.view().len() as u64];
     let origin = Origin { element: ElementType::F32, shape: &shape };
     let mut bytes = vec![0xaa];
     let sizes = message::encode(quantized, origin, encoder, &mut bytes).unwrap();
     assert_eq!(bytes.remove(0), 0xaa, "it appends");
     assert_eq!(bytes.len(), sizes.total);
-    assert!(sizes.scales + sizes.states.total < sizes.total);
+    assert!(sizes.scales + sizes.values.total < sizes.total);
     bytes
 }
 
@@ -57,7 +57,7 @@ fn round_trip(quantized: &Quantized, encoder: EncoderKind) {
     assert!(decoded == *quantized, "{encoder} of {:?}", quantized.quantizer);
     assert_eq!(Header::read(&bytes).unwrap(), header);
     assert_eq!((header.encoder, header.quantizer), (encoder, quantized.quantizer));
-    assert_eq!(header.elements(), quantized.states.view().len());
+    assert_eq!(header.elements(), quantized.values.view().len());
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn every_quantizer_goes_through_every_encoder() {
 fn a_tensor_of_several_parts_comes_back() {
     let quantizer = Quantizer::Qsgd(Qsgd { levels: 4, bucket: WHOLE, norm: Norm::Max });
     for count in [PART, PART + 1, 2 * PART + 77] {
-        let states = StateBuf::I8(qsgd_like(count, 95.0, 4, 2));
-        let quantized = Quantized { quantizer, states, scales: vec![0.5] };
+        let values = ValueBuf::I8(qsgd_like(count, 95.0, 4, 2));
+        let quantized = Quantized { quantizer, values, scales: vec![0.5] };
         for encoder in [EncoderKind::Bitmap, EncoderKind::Rlh, EncoderKind::Auto] {
             round_trip(&quantized, encoder);
         }
@@ -176,10 +176,10 @@ fn use_up(message: &[u8]) {
     }
     if let Ok((again, quantized)) = message::decode(message) {
         assert_eq!(again, header);
-        assert_eq!(quantized.states.view().len(), header.elements());
-        if let Ok(values) = quantized.dequantize() {
-            assert_eq!(values.len(), header.elements());
-            assert!(values.iter().all(|value| value.is_finite()));
+        assert_eq!(quantized.values.view().len(), header.elements());
+        if let Ok(floats) = quantized.dequantize() {
+            assert_eq!(floats.len(), header.elements());
+            assert!(floats.iter().all(|float| float.is_finite()));
         }
     }
 }
@@ -308,29 +308,29 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn any_gradient_comes_back_from_its_message(
-        values in proptest::collection::vec(-1e3f32..1e3, 0..400),
+        floats in proptest::collection::vec(-1e3f32..1e3, 0..400),
         zeros in 0u64..100,
         which in 0usize..13,
         encoder in 1u8..=12,
         seed in any::<u64>(),
     ) {
         let random = Random::new(seed);
-        let thinned = values.iter().enumerate();
-        let values: Vec<f32> = thinned
-            .map(|(i, &value)| if random.below(i as u64, 100) < zeros { 0.0 } else { value })
+        let thinned = floats.iter().enumerate();
+        let floats: Vec<f32> = thinned
+            .map(|(i, &float)| if random.below(i as u64, 100) < zeros { 0.0 } else { float })
             .collect();
-        let quantized = quantizers()[which].quantize(&values, seed).unwrap();
+        let quantized = quantizers()[which].quantize(&floats, seed).unwrap();
         round_trip(&quantized, EncoderKind::from_number(encoder).unwrap());
     }
 
     #[test]
-    fn any_states_come_back_from_their_message(
-        states in proptest::collection::vec(any::<i32>(), 0..100),
+    fn any_values_come_back_from_their_message(
+        values in proptest::collection::vec(any::<i32>(), 0..100),
         encoder in prop::sample::select(vec![1u8, 2, 5, 6, 7, 8, 9, 10, 11, 12]),
     ) {
-        // Whether a quantizer makes such states is no matter for a message.
+        // Whether a quantizer makes such values is no matter for a message.
         let quantizer = Quantizer::Natural(Natural);
-        let quantized = Quantized { quantizer, states: StateBuf::new(states), scales: vec![1.0] };
+        let quantized = Quantized { quantizer, values: ValueBuf::new(values), scales: vec![1.0] };
         round_trip(&quantized, EncoderKind::from_number(encoder).unwrap());
     }
 }

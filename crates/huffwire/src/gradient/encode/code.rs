@@ -4,7 +4,7 @@
 //! thousands. Codes have at most [`MAX_BITS`]; they are written from their first bit on, so reversed in
 //! bytes whose lowest bit comes first.
 
-pub(super) mod several;
+pub(super) mod multi_symbol;
 
 use std::collections::HashMap;
 
@@ -122,16 +122,16 @@ impl Codes {
         found
     }
 
-    /// The codes of states of a byte, by that byte.
-    pub(super) fn of_states(&self) -> [Code; 256] {
+    /// The codes of values of a byte, by that byte.
+    pub(super) fn of_values(&self) -> [Code; 256] {
         std::array::from_fn(|byte| {
-            Code(self.entry(Symbol { state: (byte as u8 as i8).into(), run: 1 }))
+            Code(self.entry(Symbol { value: (byte as u8 as i8).into(), run: 1 }))
         })
     }
 
     /// The codes of runs of up to so many zeros, by their length; that of none has no bits.
     pub(super) fn of_zeros(&self, most: u32) -> Vec<Code> {
-        let runs = (1..=most).map(|run| Code(self.entry(Symbol { state: 0, run })));
+        let runs = (1..=most).map(|run| Code(self.entry(Symbol { value: 0, run })));
         std::iter::once(Code(0)).chain(runs).collect()
     }
 
@@ -164,11 +164,11 @@ impl Code {
     }
 }
 
-/// Bits of a table entry: the state in the low 32, then the run.
+/// Bits of a table entry: the value in the low 32, then the run.
 const RUN_AT: u32 = 32;
 /// Then the length of the code.
 const BITS_AT: u32 = 56;
-/// Runs that fit.
+/// RunLengths that fit.
 const RUN_LIMIT: u32 = 1 << (BITS_AT - RUN_AT);
 /// Length of entries that stand for something else.
 const SPECIAL: u64 = 0xff;
@@ -206,7 +206,7 @@ impl<'a> Decoder<'a> {
             };
             let entry = u64::from(length) << BITS_AT
                 | u64::from(symbol.run) << RUN_AT
-                | u64::from(symbol.state as u32);
+                | u64::from(symbol.value as u32);
             for place in table.iter_mut().skip(code as usize).step_by(1 << length) {
                 *place = entry;
             }
@@ -230,7 +230,7 @@ impl<'a> Decoder<'a> {
         let length = (entry >> BITS_AT) as u32;
         let run = (entry >> RUN_AT) as u32 & (RUN_LIMIT - 1);
         // Longer than any: also those that are special.
-        (length <= most).then_some((Symbol { state: entry as u32 as i32, run }, length))
+        (length <= most).then_some((Symbol { value: entry as u32 as i32, run }, length))
     }
 
     /// Takes a code.
@@ -244,7 +244,7 @@ impl<'a> Decoder<'a> {
         }
         reader.skip(bits);
         let run = (entry >> RUN_AT) as u32 & (RUN_LIMIT - 1);
-        Ok(Coded::Symbol(Symbol { state: entry as u32 as i32, run }))
+        Ok(Coded::Symbol(Symbol { value: entry as u32 as i32, run }))
     }
 
     /// Long codes, escapes, enormous runs.
@@ -274,7 +274,7 @@ mod tests {
 
     fn check(weights: &[f64], escape: bool) {
         let symbols: Vec<Symbol> = (0..weights.len() - usize::from(escape))
-            .map(|i| Symbol { state: i as i32 - 40, run: 1 + (i as u32 % 3) * 9_000_000 })
+            .map(|i| Symbol { value: i as i32 - 40, run: 1 + (i as u32 % 3) * 9_000_000 })
             .collect();
         let lengths = lengths(weights);
         assert!(is_complete(&lengths));
@@ -286,7 +286,7 @@ mod tests {
             assert!(codes.put(symbol, &mut writer));
         }
         if escape {
-            assert!(!codes.put(Symbol { state: 1 << 20, run: 1 }, &mut writer));
+            assert!(!codes.put(Symbol { value: 1 << 20, run: 1 }, &mut writer));
         }
         writer.finish();
         let mut reader = BitReader::new(&bytes);

@@ -1,6 +1,6 @@
 //! How long a fixed codebook stays good, and when to make a new one.
 
-use super::super::states::States;
+use super::super::values::Values;
 use super::fixed::Fixed;
 use super::symbols::Counts;
 
@@ -28,12 +28,12 @@ impl Drift {
 /// what is tolerated. When to switch is the caller's decision, since both ends must do it at once.
 ///
 /// ```
-/// use huffwire::gradient::encode::{Alphabet, Fixed, Keeper};
+/// use huffwire::gradient::encode::{RunAlphabet, Fixed, Keeper};
 ///
 /// let sparse: Vec<i8> = (0..9000).map(|i| i8::from(i % 50 == 0)).collect();
 /// let dense: Vec<i8> = (0..9000).map(|i| (i % 7 % 3) as i8).collect();
 ///
-/// let mut keeper = Keeper::new(Fixed::train(Alphabet::States, [sparse[..].into()])?, 0.05, 2);
+/// let mut keeper = Keeper::new(Fixed::train(RunAlphabet::Values, [sparse[..].into()])?, 0.05, 2);
 /// assert!(keeper.observe(sparse[..].into()).is_some(), "the first one is looked at");
 /// assert!(keeper.observe(dense[..].into()).is_none(), "the second one is not");
 /// assert!(!keeper.is_due());
@@ -68,12 +68,12 @@ impl Keeper {
     }
 
     /// Takes notice of a tensor that is going to be sent. `None` when it is not the turn of this one.
-    pub fn observe(&mut self, states: States<'_>) -> Option<Drift> {
+    pub fn observe(&mut self, values: Values<'_>) -> Option<Drift> {
         self.seen += 1;
         if !(self.seen - 1).is_multiple_of(self.every) {
             return None;
         }
-        self.recent = self.book.alphabet().count(states);
+        self.recent = self.book.alphabet().count(values);
         self.drift = self.book.drift_of(&self.recent);
         Some(self.drift)
     }

@@ -8,10 +8,10 @@ use dsi_bitstream::codes::{DeltaWrite, GammaWrite, OmegaWrite, len_delta, len_ga
 use dsi_bitstream::impls::{BufBitReader, BufBitWriter, MemWordReader, MemWordWriterVec};
 use dsi_bitstream::traits::{BitRead, BitSeek, BitWrite, LE};
 
-use super::super::states::{State, States, StatesMut, with_states};
+use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::symbols::pairs;
 use super::{
-    Sizes, StateEncoder, malformed, put_count, read_count, too_long, too_wide, unzigzag, zigzag,
+    Sizes, ValueEncoder, malformed, put_count, read_count, too_long, too_wide, unzigzag, zigzag,
 };
 use crate::error::{Error, Result};
 
@@ -38,7 +38,7 @@ impl EliasCode {
     }
 }
 
-/// Elias codes over pairs of a state and its number of repetitions, as the paper's baseline: the state as a
+/// Elias codes over pairs of a value and its number of repetitions, as the paper's baseline: the value as a
 /// number from 1 up that alternates in sign, then the repetitions.
 ///
 /// The codes are those of `dsi-bitstream`, in its fastest configuration.
@@ -75,7 +75,7 @@ macro_rules! with_code {
     };
 }
 
-impl StateEncoder for Elias {
+impl ValueEncoder for Elias {
     fn name(&self) -> &'static str {
         match self.code {
             EliasCode::Gamma => "elias-gamma",
@@ -84,47 +84,47 @@ impl StateEncoder for Elias {
         }
     }
 
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         let start = out.len();
-        put_count(out, states.len());
-        with_code!(self.code, C => with_states!(States, states, states => {
+        put_count(out, values.len());
+        with_code!(self.code, C => with_values!(Values, values, values => {
             let mut bits = Bits::new();
-            put_pairs::<C, _>(states, &mut bits);
+            put_pairs::<C, _>(values, &mut bits);
             bits.finish(out)?;
         }));
         Ok(Sizes { total: out.len() - start, codebook: 0 })
     }
 
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
-        let mut reader = read_count(stream, states.len())?;
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
+        let mut reader = read_count(stream, values.len())?;
         let words = words(reader.rest());
-        with_code!(self.code, C => with_states!(StatesMut, states, states => {
-            decode::<C, _>(&words, states)
+        with_code!(self.code, C => with_values!(ValuesMut, values, values => {
+            decode::<C, _>(&words, values)
         }))
     }
 }
 
-fn put_pairs<C: Code, S: State>(states: &[S], bits: &mut Bits) {
-    pairs(states, |state, run| {
-        bits.put::<C>(zigzag(state.into()).into());
+fn put_pairs<C: Code, S: Value>(values: &[S], bits: &mut Bits) {
+    pairs(values, |value, run| {
+        bits.put::<C>(zigzag(value.into()).into());
         bits.put::<C>((run - 1).into());
     });
 }
 
-fn decode<C: Code, S: State>(words: &Words, states: &mut [S]) -> Result<()> {
+fn decode<C: Code, S: Value>(words: &Words, values: &mut [S]) -> Result<()> {
     let mut reader = words.reader();
     let mut at = 0;
-    while at < states.len() {
-        let state = take_state::<C>(&mut reader)?;
+    while at < values.len() {
+        let value = take_value::<C>(&mut reader)?;
         let more = C::take(&mut reader)?;
-        if more >= (states.len() - at) as u64 {
+        if more >= (values.len() - at) as u64 {
             return Err(too_long());
         }
         let run = more as usize + 1;
-        let state = S::narrow(state).ok_or_else(|| too_wide(state))?;
-        states[at] = state;
+        let value = S::narrow(value).ok_or_else(|| too_wide(value))?;
+        values[at] = value;
         if run > 1 {
-            states[at..at + run].fill(state);
+            values[at..at + run].fill(value);
         }
         at += run;
     }
@@ -132,9 +132,9 @@ fn decode<C: Code, S: State>(words: &Words, states: &mut [S]) -> Result<()> {
 }
 
 #[inline(always)]
-fn take_state<C: Code>(reader: &mut CheckedReader<'_>) -> Result<i32> {
+fn take_value<C: Code>(reader: &mut CheckedReader<'_>) -> Result<i32> {
     let number = u32::try_from(C::take(reader)?);
-    Ok(unzigzag(number.map_err(|_| malformed("a state beyond 32 bits"))?))
+    Ok(unzigzag(number.map_err(|_| malformed("a value beyond 32 bits"))?))
 }
 
 /// One of the codes, for numbers from 0 up (whose code is that of the number and 1).
@@ -287,7 +287,7 @@ impl Stop {
     #[cold]
     fn into_error(self) -> Error {
         match self {
-            Self::End => malformed("it ends before the last state; it was cut, fetch it again"),
+            Self::End => malformed("it ends before the last value; it was cut, fetch it again"),
             Self::TooLarge => malformed("a number that is too large"),
         }
     }

@@ -1,11 +1,11 @@
 //! Codebooks from earlier steps: no count, no sample, no codebook on the wire.
 
-use super::super::states::{States, StatesMut, with_states};
+use super::super::values::{Values, ValuesMut, with_values};
 use super::book::{self, Book, coded_bits};
 use super::code::Codes;
 use super::drift::Drift;
-use super::symbols::{Alphabet, Counts};
-use super::{Sizes, StateEncoder, malformed, put_count, read_count};
+use super::symbols::{Counts, RunAlphabet};
+use super::{Sizes, ValueEncoder, malformed, put_count, read_count};
 use crate::codebook::{CodebookId, SetId};
 use crate::error::{Error, Result};
 
@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 /// escape. [`Fixed::drift`] tells when it is time for a new one; [`Keeper`](super::Keeper) watches it.
 ///
 /// ```
-/// use huffwire::gradient::encode::{Alphabet, Fixed, StateEncoder};
+/// use huffwire::gradient::encode::{RunAlphabet, Fixed, ValueEncoder};
 ///
 /// let step = |n: i32| (0..5000).map(|i| ((i * i + n * i) % 100 / 97) as i8).collect::<Vec<_>>();
-/// let book = Fixed::train(Alphabet::ZeroRuns(200), [step(1)[..].into(), step(2)[..].into()])?;
+/// let book = Fixed::train(RunAlphabet::ZeroRuns(200), [step(1)[..].into(), step(2)[..].into()])?;
 ///
 /// let (sent, mut received) = (step(3), vec![0i8; 5000]);
 /// let mut stream = Vec::new();
@@ -42,23 +42,23 @@ pub struct Fixed {
 const SHORT_ID: usize = 4;
 
 impl Fixed {
-    /// A codebook for states like these.
+    /// A codebook for values like these.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for an alphabet that makes no sense.
     pub fn train<'a>(
-        alphabet: Alphabet,
-        tensors: impl IntoIterator<Item = States<'a>>,
+        alphabet: RunAlphabet,
+        tensors: impl IntoIterator<Item = Values<'a>>,
     ) -> Result<Self> {
         alphabet.check()?;
         let mut counts = Counts::default();
-        for states in tensors {
-            counts.add(alphabet, states);
+        for values in tensors {
+            counts.add(alphabet, values);
         }
         Ok(Self::from_counts(alphabet, &counts))
     }
 
-    pub(super) fn from_counts(alphabet: Alphabet, counts: &Counts) -> Self {
+    pub(super) fn from_counts(alphabet: RunAlphabet, counts: &Counts) -> Self {
         let sorted = counts.sorted();
         // What was never seen is as likely as what was seen once (Good and Turing).
         let once = sorted.iter().filter(|(_, count)| *count == 1).count();
@@ -72,7 +72,7 @@ impl Fixed {
 
     /// What it codes.
     #[must_use]
-    pub const fn alphabet(&self) -> Alphabet {
+    pub const fn alphabet(&self) -> RunAlphabet {
         self.book.alphabet()
     }
 
@@ -101,14 +101,14 @@ impl Fixed {
         }
     }
 
-    /// What this codebook costs for some states, beside one made for them.
+    /// What this codebook costs for some values, beside one made for them.
     #[must_use]
-    pub fn drift(&self, states: States<'_>) -> Drift {
-        self.drift_of(&self.alphabet().count(states))
+    pub fn drift(&self, values: Values<'_>) -> Drift {
+        self.drift_of(&self.alphabet().count(values))
     }
 
     pub(super) fn drift_of(&self, counts: &Counts) -> Drift {
-        let fresh = Book::counted(self.alphabet(), counts, true);
+        let fresh = Book::from_counts(self.alphabet(), counts, true);
         Drift {
             spent_bits: coded_bits(&self.codes, counts),
             fresh_bits: coded_bits(&fresh.codes(), counts),
@@ -116,27 +116,27 @@ impl Fixed {
     }
 }
 
-impl StateEncoder for Fixed {
+impl ValueEncoder for Fixed {
     fn name(&self) -> &'static str {
         match self.alphabet() {
-            Alphabet::States => "huffman-fixed",
-            Alphabet::Pairs => "rlh-fixed",
-            Alphabet::ZeroRuns(_) => "shs-fixed",
+            RunAlphabet::Values => "huffman-fixed",
+            RunAlphabet::Pairs => "rlh-fixed",
+            RunAlphabet::ZeroRuns(_) => "shs-fixed",
         }
     }
 
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         let start = out.len();
-        put_count(out, states.len());
+        put_count(out, values.len());
         out.extend_from_slice(&self.id.0[..SHORT_ID]);
-        book::encode(self.alphabet(), &self.codes, states, out);
+        book::encode(self.alphabet(), &self.codes, values, out);
         Ok(Sizes { total: out.len() - start, codebook: 0 })
     }
 
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
-        let mut reader = read_count(stream, states.len())?;
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
+        let mut reader = read_count(stream, values.len())?;
         check_id(reader.array()?, self.id)?;
-        with_states!(StatesMut, states, states => self.book.decode(reader.rest(), states))
+        with_values!(ValuesMut, values, values => self.book.decode(reader.rest(), values))
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{
-    Auto, Bitmap, Elias, EliasCode, Huffman, QsgdElias, QsgdScheme, Rlh, Runs, Sh, Shs,
-    StateEncoder,
+    Auto, Bitmap, Elias, EliasCode, Huffman, QsgdElias, QsgdScheme, Rlh, RunLengths, Sh, Shs,
+    ValueEncoder,
 };
 use crate::error::Error;
 
@@ -31,8 +31,8 @@ pub enum EncoderKind {
     Sh = 3,
     /// [`Shs`].
     Shs = 4,
-    /// [`Runs`].
-    Runs = 5,
+    /// [`RunLengths`].
+    RunLengths = 5,
     /// [`Elias`] γ.
     EliasGamma = 6,
     /// [`Elias`] δ.
@@ -54,7 +54,7 @@ const ALL: [EncoderKind; 12] = [
     EncoderKind::Rlh,
     EncoderKind::Sh,
     EncoderKind::Shs,
-    EncoderKind::Runs,
+    EncoderKind::RunLengths,
     EncoderKind::EliasGamma,
     EncoderKind::EliasDelta,
     EncoderKind::EliasOmega,
@@ -82,23 +82,23 @@ impl EncoderKind {
         Self::all().find(|kind| kind.number() == number)
     }
 
-    /// The encoder's [`name`](StateEncoder::name).
+    /// The encoder's [`name`](ValueEncoder::name).
     #[must_use]
     pub fn name(self) -> &'static str {
         self.encoder((0, 0)).name()
     }
 
-    /// The encoder. `alphabet` has the lowest and the highest state, for those that sample
+    /// The encoder. `alphabet` has the lowest and the highest value, for those that sample
     /// ([`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet)); nothing else, and no decoder,
     /// looks at it.
     #[must_use]
-    pub fn encoder(self, (lowest, highest): (i32, i32)) -> Box<dyn StateEncoder> {
+    pub fn encoder(self, (lowest, highest): (i32, i32)) -> Box<dyn ValueEncoder> {
         match self {
             Self::Huffman => Box::new(Huffman),
             Self::Rlh => Box::new(Rlh),
             Self::Sh => Box::new(Sh::new(lowest, highest)),
             Self::Shs => Box::new(Shs::new(lowest, highest)),
-            Self::Runs => Box::new(Runs),
+            Self::RunLengths => Box::new(RunLengths),
             Self::EliasGamma => Box::new(Elias::new(EliasCode::Gamma)),
             Self::EliasDelta => Box::new(Elias::new(EliasCode::Delta)),
             Self::EliasOmega => Box::new(Elias::new(EliasCode::Omega)),

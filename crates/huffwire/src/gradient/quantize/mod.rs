@@ -1,4 +1,4 @@
-//! Quantizers of gradients: from floating-point values to states and scales, and back.
+//! Quantizers of gradients: from floats to values and scales, and back.
 //!
 //! All are as their papers have them, in a form that is the same on every machine: arithmetic is in
 //! double precision and in a fixed order, and stochastic rounding takes its random numbers from
@@ -6,9 +6,9 @@
 //!
 //! # Bad input
 //!
-//! A value that is NaN or infinite, and a norm beyond the range of f32, are
+//! A float that is NaN or infinite, and a norm beyond the range of f32, are
 //! [`Error::Unquantizable`], with the index; a number of levels or a bucket that makes no sense is
-//! [`Error::InvalidOption`]. States and scales that no quantizer makes (they may come from a wire) are
+//! [`Error::InvalidOption`]. Values and scales that no quantizer makes (they may come from a wire) are
 //! [`Error::Malformed`] when they are dequantized. Zero gradients, also of subnormal numbers, are fine.
 
 mod linear;
@@ -27,7 +27,7 @@ pub use terngrad::TernGrad;
 
 use std::fmt;
 
-use super::states::{State, StateBuf, States, with_states};
+use super::values::{Value, ValueBuf, Values, with_values};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 
@@ -57,9 +57,9 @@ pub enum Quantizer {
 pub struct Quantized {
     /// The quantizer that made it.
     pub quantizer: Quantizer,
-    /// A state for each element.
-    pub states: StateBuf,
-    /// What the quantizer needs to turn states into values: norms of buckets, or the values kept.
+    /// A value for each element.
+    pub values: ValueBuf,
+    /// What the quantizer needs to turn values into floats: norms of buckets, or the elements kept.
     pub scales: Vec<f32>,
 }
 
@@ -94,7 +94,7 @@ impl Quantizer {
         }
     }
 
-    /// How many scales go with so many elements; `None` where that depends on the states.
+    /// How many scales go with so many elements; `None` where that depends on the values.
     fn scales(&self, elements: usize) -> Option<usize> {
         let buckets = |bucket: usize| elements.div_ceil(bucket.max(1));
         match self {
@@ -116,17 +116,17 @@ impl Quantizer {
     /// not care.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters, [`Error::Unquantizable`] for values that make no sense.
+    /// [`Error::InvalidOption`] for parameters, [`Error::Unquantizable`] for floats that make no sense.
     pub fn quantize(&self, gradient: &[f32], seed: u64) -> Result<Quantized> {
         // Whether there is one is found in no time, unlike where.
-        if gradient.iter().fold(false, |any, value| any | !value.is_finite())
-            && let Some(index) = gradient.iter().position(|value| !value.is_finite())
+        if gradient.iter().fold(false, |any, float| any | !float.is_finite())
+            && let Some(index) = gradient.iter().position(|float| !float.is_finite())
         {
-            return Err(Error::unquantizable(index, format!("its value is {}", gradient[index])));
+            return Err(Error::unquantizable(index, format!("it is {}", gradient[index])));
         }
         let random = super::Random::new(seed);
         // Rounding is one instruction where a platform has it, and always gives the same.
-        let (states, scales) = Platform::detect().run(|| match self {
+        let (values, scales) = Platform::detect().run(|| match self {
             Self::Qsgd(quantizer) => quantizer.quantize(gradient, random),
             Self::TernGrad(quantizer) => quantizer.quantize(gradient, random),
             Self::Natural(quantizer) => quantizer.quantize(gradient, random),
@@ -134,29 +134,29 @@ impl Quantizer {
             Self::Sparsify(quantizer) => quantizer.quantize(gradient, random),
             Self::Linear(quantizer) => quantizer.quantize(gradient),
         })?;
-        Ok(Quantized { quantizer: *self, states: StateBuf::new(states), scales })
+        Ok(Quantized { quantizer: *self, values: ValueBuf::new(values), scales })
     }
 
-    /// The values that states and scales stand for.
+    /// The floats that values and scales stand for.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters, [`Error::Malformed`] for a state, a scale or a number of
+    /// [`Error::InvalidOption`] for parameters, [`Error::Malformed`] for a value, a scale or a number of
     /// scales that this quantizer never makes.
-    pub fn dequantize(&self, states: States<'_>, scales: &[f32]) -> Result<Vec<f32>> {
+    pub fn dequantize(&self, values: Values<'_>, scales: &[f32]) -> Result<Vec<f32>> {
         if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
             return Err(bad(index, format!("scale {index} is {}", scales[index])));
         }
-        with_states!(States, states, states => Platform::detect().run(|| match self {
-            Self::Qsgd(quantizer) => quantizer.dequantize(states, scales),
-            Self::TernGrad(quantizer) => quantizer.dequantize(states, scales),
-            Self::Natural(quantizer) => quantizer.dequantize(states, scales),
-            Self::Sign(quantizer) => quantizer.dequantize(states, scales),
-            Self::Sparsify(quantizer) => quantizer.dequantize(states, scales),
-            Self::Linear(quantizer) => quantizer.dequantize(states, scales),
+        with_values!(Values, values, values => Platform::detect().run(|| match self {
+            Self::Qsgd(quantizer) => quantizer.dequantize(values, scales),
+            Self::TernGrad(quantizer) => quantizer.dequantize(values, scales),
+            Self::Natural(quantizer) => quantizer.dequantize(values, scales),
+            Self::Sign(quantizer) => quantizer.dequantize(values, scales),
+            Self::Sparsify(quantizer) => quantizer.dequantize(values, scales),
+            Self::Linear(quantizer) => quantizer.dequantize(values, scales),
         }))
     }
 
-    /// The states that this quantizer can make, lowest and highest: what a sampling encoder takes for its
+    /// The values that this quantizer can make, lowest and highest: what a sampling encoder takes for its
     /// alphabet without looking at the tensor. Natural compression has more than it ever uses.
     #[must_use]
     pub fn alphabet(&self) -> (i32, i32) {
@@ -166,7 +166,7 @@ impl Quantizer {
                 (-highest, highest)
             }
             Self::TernGrad(_) | Self::Sign(_) => (-1, 1),
-            Self::Natural(_) => (-natural::STATES, natural::STATES),
+            Self::Natural(_) => (-natural::VALUES, natural::VALUES),
             Self::Sparsify(_) => (0, 1),
             Self::Linear(_) => (-linear::LEVELS, linear::LEVELS),
         }
@@ -214,16 +214,16 @@ impl fmt::Display for Quantizer {
 }
 
 impl Quantized {
-    /// The values it stands for.
+    /// The floats it stands for.
     ///
     /// # Errors
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
-        self.quantizer.dequantize(self.states.view(), &self.scales)
+        self.quantizer.dequantize(self.values.view(), &self.scales)
     }
 }
 
-/// States before their width is known, and scales.
+/// Values before their width is known, and scales.
 type Parts = (Vec<i32>, Vec<f32>);
 
 #[cold]
@@ -238,26 +238,26 @@ fn check_bucket(bucket: usize) -> Result<()> {
     Ok(())
 }
 
-/// Buckets of states, each with its own scales; `per_bucket` scales each.
-fn buckets<'a, S: State>(
-    states: &'a [S],
+/// Buckets of values, each with its own scales; `per_bucket` scales each.
+fn buckets<'a, S: Value>(
+    values: &'a [S],
     bucket: usize,
     scales: &'a [f32],
     per_bucket: usize,
 ) -> Result<impl Iterator<Item = (&'a [S], &'a [f32])>> {
     check_bucket(bucket)?;
-    let needed = states.len().div_ceil(bucket).saturating_mul(per_bucket);
+    let needed = values.len().div_ceil(bucket).saturating_mul(per_bucket);
     if scales.len() != needed {
         let found = scales.len();
-        return Err(bad(0, format!("{found} scales where the states need {needed}")));
+        return Err(bad(0, format!("{found} scales where the values need {needed}")));
     }
-    Ok(states.chunks(bucket).zip(scales.chunks(per_bucket)))
+    Ok(values.chunks(bucket).zip(scales.chunks(per_bucket)))
 }
 
-/// The smallest f32 that is at least `value`.
-fn round_up(value: f64, index: usize) -> Result<f32> {
-    let rounded = value as f32;
-    let rounded = if f64::from(rounded) < value { rounded.next_up() } else { rounded };
+/// The smallest f32 that is at least `float`.
+fn round_up(float: f64, index: usize) -> Result<f32> {
+    let rounded = float as f32;
+    let rounded = if f64::from(rounded) < float { rounded.next_up() } else { rounded };
     if rounded.is_finite() {
         Ok(rounded)
     } else {
@@ -266,6 +266,6 @@ fn round_up(value: f64, index: usize) -> Result<f32> {
 }
 
 #[inline(always)]
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest, value| value.abs().max(largest))
+fn largest(floats: &[f32]) -> f32 {
+    floats.iter().fold(0.0, |largest, float| float.abs().max(largest))
 }

@@ -1,6 +1,6 @@
 //! One bit an element.
 
-use super::super::states::State;
+use super::super::values::Value;
 use super::{Parts, WHOLE, bad, buckets, check_bucket};
 use crate::error::Result;
 
@@ -14,11 +14,11 @@ pub enum SignScale {
     #[default]
     Mean,
     /// The mean of what is not negative, and that of what is: 1-bit SGD (Seide et al., Interspeech 2014),
-    /// the two values with the least error.
+    /// the two numbers with the least error.
     Means,
 }
 
-/// signSGD and 1-bit SGD: states are 1 (also for 0.0, so that a bit is enough) and -1.
+/// signSGD and 1-bit SGD: values are 1 (also for 0.0, so that a bit is enough) and -1.
 ///
 /// Biased: to be used with [`ErrorFeedback`](crate::gradient::ErrorFeedback), except in plain signSGD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,42 +49,42 @@ impl Sign {
         check_bucket(self.bucket)?;
         let mut scales = Vec::new();
         // A mean of f32 lies within the range of f32.
-        let mean = |values: &mut dyn Iterator<Item = f32>| {
+        let mean = |floats: &mut dyn Iterator<Item = f32>| {
             let (sum, count) =
-                values.fold((0.0, 0u64), |(sum, count), value| (sum + f64::from(value), count + 1));
+                floats.fold((0.0, 0u64), |(sum, count), float| (sum + f64::from(float), count + 1));
             if count > 0 { (sum / count as f64) as f32 } else { 0.0 }
         };
-        for values in gradient.chunks(self.bucket) {
-            let values = values.iter().copied();
+        for floats in gradient.chunks(self.bucket) {
+            let floats = floats.iter().copied();
             match self.scale {
                 SignScale::One => scales.push(1.0),
-                SignScale::Mean => scales.push(mean(&mut values.map(f32::abs))),
+                SignScale::Mean => scales.push(mean(&mut floats.map(f32::abs))),
                 SignScale::Means => {
-                    scales.push(mean(&mut values.clone().filter(|value| *value >= 0.0)));
-                    scales.push(mean(&mut values.filter(|value| *value < 0.0)));
+                    scales.push(mean(&mut floats.clone().filter(|float| *float >= 0.0)));
+                    scales.push(mean(&mut floats.filter(|float| *float < 0.0)));
                 }
             }
         }
-        let states = gradient.iter().map(|&value| if value < 0.0 { -1 } else { 1 }).collect();
-        Ok((states, scales))
+        let values = gradient.iter().map(|&float| if float < 0.0 { -1 } else { 1 }).collect();
+        Ok((values, scales))
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(states.len());
-        for (states, scales) in buckets(states, self.bucket, scales, self.per_bucket())? {
+    pub(super) fn dequantize<S: Value>(self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+        let mut floats = Vec::with_capacity(values.len());
+        for (values, scales) in buckets(values, self.bucket, scales, self.per_bucket())? {
             let (plus, minus) = match scales {
                 &[plus, minus] => (plus, minus),
                 _ => (scales[0], -scales[0]),
             };
-            for &state in states {
-                values.push(match state.into() {
+            for &value in values {
+                floats.push(match value.into() {
                     1 => plus,
                     -1 => minus,
-                    state => return Err(bad(values.len(), format!("state {state} of signs"))),
+                    value => return Err(bad(floats.len(), format!("value {value} of signs"))),
                 });
             }
         }
-        Ok(values)
+        Ok(floats)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::super::states::State;
+use super::super::values::Value;
 use super::{Parts, bad};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
@@ -18,8 +18,8 @@ pub enum Keep {
     Random,
 }
 
-/// Top-k and random-k sparsification: states are 1 where an element is kept, 0 elsewhere; the scales are
-/// the kept values in order.
+/// Top-k and random-k sparsification: values are 1 where an element is kept, 0 elsewhere; the scales are
+/// the kept elements in order.
 ///
 /// [`Sparsify::apply`] gives the sparse gradient itself, to quantize it further.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,51 +55,51 @@ impl Sparsify {
 
     pub(super) fn quantize(self, gradient: &[f32], random: Random) -> Result<Parts> {
         self.check()?;
-        let mut states = vec![0; gradient.len()];
+        let mut values = vec![0; gradient.len()];
         let count = self.kept(gradient.len());
         match self.keep {
-            Keep::Top => mark_largest(gradient, count, &mut states),
-            Keep::Random => mark_any(count, random, &mut states),
+            Keep::Top => mark_largest(gradient, count, &mut values),
+            Keep::Random => mark_any(count, random, &mut values),
         }
         let factor = match self.keep {
             Keep::Top => 1.0,
             Keep::Random => gradient.len() as f64 / count.max(1) as f64,
         };
         let mut scales = Vec::with_capacity(count);
-        let kept = states.iter().zip(gradient).enumerate().filter(|(_, (state, _))| **state == 1);
-        for (index, (_, &value)) in kept {
-            let scaled = (f64::from(value) * factor) as f32;
+        let kept = values.iter().zip(gradient).enumerate().filter(|(_, (value, _))| **value == 1);
+        for (index, (_, &float)) in kept {
+            let scaled = (f64::from(float) * factor) as f32;
             if !scaled.is_finite() {
-                let detail = format!("{value} times {factor} exceeds the range of f32");
+                let detail = format!("{float} times {factor} exceeds the range of f32");
                 return Err(Error::unquantizable(index, detail));
             }
             scales.push(scaled);
         }
-        Ok((states, scales))
+        Ok((values, scales))
     }
 
-    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: Value>(self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         self.check()?;
         let mut kept = scales.iter();
-        let mut values = Vec::with_capacity(states.len());
-        for &state in states {
-            values.push(match state.into() {
+        let mut floats = Vec::with_capacity(values.len());
+        for &value in values {
+            floats.push(match value.into() {
                 0 => 0.0,
                 1 => *kept
                     .next()
-                    .ok_or_else(|| bad(values.len(), "fewer values than elements that are kept"))?,
-                state => return Err(bad(values.len(), format!("state {state} of a sparse one"))),
+                    .ok_or_else(|| bad(floats.len(), "fewer scales than elements that are kept"))?,
+                value => return Err(bad(floats.len(), format!("value {value} of a sparse one"))),
             });
         }
         match kept.len() {
-            0 => Ok(values),
-            left => Err(bad(states.len(), format!("{left} values more than elements kept"))),
+            0 => Ok(floats),
+            left => Err(bad(values.len(), format!("{left} scales more than elements kept"))),
         }
     }
 }
 
 /// Marks the elements of the largest magnitude; among equals the first.
-fn mark_largest(gradient: &[f32], count: usize, states: &mut [i32]) {
+fn mark_largest(gradient: &[f32], count: usize, values: &mut [i32]) {
     let mut order: Vec<usize> = (0..gradient.len()).collect();
     if count < order.len() {
         // Magnitudes order like their bits.
@@ -108,18 +108,18 @@ fn mark_largest(gradient: &[f32], count: usize, states: &mut [i32]) {
         order.truncate(count);
     }
     for index in order {
-        states[index] = 1;
+        values[index] = 1;
     }
 }
 
 /// Marks `count` elements, every subset alike (selection sampling: Knuth, TAOCP 3.4.2, algorithm S).
-fn mark_any(count: usize, random: Random, states: &mut [i32]) {
+fn mark_any(count: usize, random: Random, values: &mut [i32]) {
     let mut left = count;
-    let elements = states.len();
-    for (index, state) in states.iter_mut().enumerate() {
+    let elements = values.len();
+    for (index, value) in values.iter_mut().enumerate() {
         let rest = (elements - index) as f64;
         if random.uniform(index as u64) * rest < left as f64 {
-            *state = 1;
+            *value = 1;
             left -= 1;
         }
     }

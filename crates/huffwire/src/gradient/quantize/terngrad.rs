@@ -1,13 +1,13 @@
 //! TernGrad: a sign or nothing.
 
-use super::super::states::State;
+use super::super::values::Value;
 use super::{Parts, WHOLE, bad, buckets, check_bucket, largest};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
 
-/// TernGrad (Wen et al., NIPS 2017): a value becomes `s · sgn(g)` with the probability `|g| / s`, else 0;
-/// `s` is the largest magnitude (section 3.1). Before that, values beyond `c` standard deviations are
-/// clipped to them (section 3.3), since `s` would else be that of a few outliers. Values that are all alike
+/// TernGrad (Wen et al., NIPS 2017): a float becomes `s · sgn(g)` with the probability `|g| / s`, else 0;
+/// `s` is the largest magnitude (section 3.1). Before that, floats beyond `c` standard deviations are
+/// clipped to them (section 3.3), since `s` would else be that of a few outliers. Floats that are all alike
 /// have no outliers, and are not clipped (to 0, as the formula would have it).
 ///
 /// `E[Q(g)]` is the clipped gradient.
@@ -37,52 +37,52 @@ impl TernGrad {
     #[inline(always)]
     pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
         self.check()?;
-        let mut states = vec![0; gradient.len()];
+        let mut values = vec![0; gradient.len()];
         let mut scales = Vec::new();
-        let buckets = gradient.chunks(self.bucket).zip(states.chunks_mut(self.bucket));
-        for (bucket, (values, states)) in buckets.enumerate() {
-            let largest = largest(values);
+        let buckets = gradient.chunks(self.bucket).zip(values.chunks_mut(self.bucket));
+        for (bucket, (floats, values)) in buckets.enumerate() {
+            let largest = largest(floats);
             let scale = match self.clip {
-                Some(clip) if values.iter().any(|value| *value != values[0]) => {
-                    // Rounding to f32 cannot overflow: it is at most the largest value.
-                    (f64::from(clip) * deviation(values)).min(f64::from(largest)) as f32
+                Some(clip) if floats.iter().any(|float| *float != floats[0]) => {
+                    // Rounding to f32 cannot overflow: it is at most the largest float.
+                    (f64::from(clip) * deviation(floats)).min(f64::from(largest)) as f32
                 }
                 _ => largest,
             };
             let start = bucket.saturating_mul(self.bucket);
             let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-            for ((index, &value), state) in values.iter().enumerate().zip(states) {
-                let probability = f64::from(value.abs()) * inverse;
+            for ((index, &float), value) in floats.iter().enumerate().zip(values) {
+                let probability = f64::from(float.abs()) * inverse;
                 let taken = i32::from(random.uniform((start + index) as u64) < probability);
-                *state = if value < 0.0 { -taken } else { taken };
+                *value = if float < 0.0 { -taken } else { taken };
             }
             scales.push(scale);
         }
-        Ok((states, scales))
+        Ok((values, scales))
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: Value>(&self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
         self.check()?;
-        let mut values = Vec::with_capacity(states.len());
-        for (states, scale) in buckets(states, self.bucket, scales, 1)? {
-            for &state in states {
-                let state: i32 = state.into();
-                if !(-1..=1).contains(&state) {
-                    return Err(bad(values.len(), format!("state {state} of TernGrad")));
+        let mut floats = Vec::with_capacity(values.len());
+        for (values, scale) in buckets(values, self.bucket, scales, 1)? {
+            for &value in values {
+                let value: i32 = value.into();
+                if !(-1..=1).contains(&value) {
+                    return Err(bad(floats.len(), format!("value {value} of TernGrad")));
                 }
-                values.push(scale[0] * state as f32);
+                floats.push(scale[0] * value as f32);
             }
         }
-        Ok(values)
+        Ok(floats)
     }
 }
 
-/// The standard deviation of the values.
+/// The standard deviation of the floats.
 #[inline(always)]
-fn deviation(values: &[f32]) -> f64 {
-    let count = values.len() as f64;
-    let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-    let squares = values.iter().map(|&value| (f64::from(value) - mean).powi(2));
+fn deviation(floats: &[f32]) -> f64 {
+    let count = floats.len() as f64;
+    let mean = floats.iter().map(|&float| f64::from(float)).sum::<f64>() / count;
+    let squares = floats.iter().map(|&float| (f64::from(float) - mean).powi(2));
     (squares.sum::<f64>() / count).sqrt()
 }

@@ -1,8 +1,8 @@
 //! Codebooks for bitmaps that both ends hold.
 
-use super::super::super::states::States;
+use super::super::super::values::Values;
 use super::super::drift::Drift;
-use super::made::{made, only_one, price};
+use super::fitted::{fitted, only_one, price};
 use super::plane::check_alphabet;
 use super::{BLOCK, Block, MAX_DEPTH};
 use crate::codebook::{Codebook, CodebookId, Lengths};
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 /// ```
 /// use std::sync::Arc;
 ///
-/// use huffwire::gradient::encode::{Bitmap, BitmapBooks, StateEncoder};
+/// use huffwire::gradient::encode::{Bitmap, BitmapBooks, ValueEncoder};
 ///
 /// let step = |n: usize| (0..50_000).map(|i| (i * (i + n) % 31 / 29) as i8).collect::<Vec<_>>();
 /// let books = BitmapBooks::train([step(1)[..].into(), step(2)[..].into()])?;
@@ -38,63 +38,63 @@ pub struct BitmapBooks {
 }
 
 impl BitmapBooks {
-    /// Codebooks for states like these.
+    /// Codebooks for values like these.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] when there are none.
-    pub fn train<'a>(tensors: impl IntoIterator<Item = States<'a>> + Clone) -> Result<Self> {
+    pub fn train<'a>(tensors: impl IntoIterator<Item = Values<'a>> + Clone) -> Result<Self> {
         let platform = Platform::detect();
         let mut block = Block::default();
-        let mut levels: [Histogram; MAX_DEPTH + 1] = Default::default();
+        let mut layers: [Histogram; MAX_DEPTH + 1] = Default::default();
         let mut kept: [Histogram; MAX_DEPTH] = Default::default();
-        for states in tensors {
-            for start in (0..states.len()).step_by(BLOCK) {
-                let part = states.slice(start, start + BLOCK);
+        for values in tensors {
+            for start in (0..values.len()).step_by(BLOCK) {
+                let part = values.slice(start, start + BLOCK);
                 block.take(platform, part, MAX_DEPTH);
-                for level in 0..MAX_DEPTH {
-                    let [of_kept, all] = block.counts(platform, level, 1);
-                    kept[level].merge(&of_kept);
-                    levels[level].merge(&all);
+                for layer in 0..MAX_DEPTH {
+                    let [of_kept, all] = block.counts(platform, layer, 1);
+                    kept[layer].merge(&of_kept);
+                    layers[layer].merge(&all);
                 }
-                levels[MAX_DEPTH].add(block.level(MAX_DEPTH));
+                layers[MAX_DEPTH].add(block.layer(MAX_DEPTH));
             }
         }
-        if levels[0].total() == 0 {
-            return Err(Error::option("no states to make codebooks from"));
+        if layers[0].total() == 0 {
+            return Err(Error::option("no values to make codebooks from"));
         }
         // The same rule as for a block; but where all was 0, what comes will nearly be.
-        let pays = |level: &usize| {
-            let none = kept[*level].total() == 0;
-            none || price(&kept[*level]) + price(&levels[level + 1]) < price(&levels[*level])
+        let pays = |layer: &usize| {
+            let none = kept[*layer].total() == 0;
+            none || price(&kept[*layer]) + price(&layers[layer + 1]) < price(&layers[*layer])
         };
         let depth = (0..MAX_DEPTH).take_while(pays).count();
-        let planes = kept[..depth].iter().chain([&levels[depth]]);
+        let planes = kept[..depth].iter().chain([&layers[depth]]);
         let books = planes.map(|counts| {
             let mut counts = counts.clone();
             if counts.counts().iter().filter(|count| **count > 0).count() < 2 {
                 // Something else may come: there must be a code for it.
                 counts = Histogram::from_counts(counts.counts().map(|count| count + 1));
             }
-            let made = made(&counts).ok_or_else(|| Error::codebook("no code for a plane"));
+            let made = fitted(&counts).ok_or_else(|| Error::codebook("no code for a plane"));
             made.map(|(lengths, _)| lengths)
         });
         Ok(Self::new(books.collect::<Result<_>>()?))
     }
 
-    /// What these codebooks cost for some states, beside ones made for them. It looks at all states; so at
+    /// What these codebooks cost for some values, beside ones made for them. It looks at all values; so at
     /// every n-th tensor, as [`Keeper`](super::super::Keeper) does.
     #[must_use]
-    pub fn drift(&self, states: States<'_>) -> Drift {
-        let fresh_bits = Self::train([states]).map_or(0, |fresh| fresh.bits(states));
-        Drift { spent_bits: self.bits(states), fresh_bits }
+    pub fn drift(&self, values: Values<'_>) -> Drift {
+        let fresh_bits = Self::train([values]).map_or(0, |fresh| fresh.bits(values));
+        Drift { spent_bits: self.bits(values), fresh_bits }
     }
 
-    /// Bits of the planes of some states.
-    fn bits(&self, states: States<'_>) -> u64 {
+    /// Bits of the planes of some values.
+    fn bits(&self, values: Values<'_>) -> u64 {
         let mut block = Block::default();
         let mut bits = 0;
-        for start in (0..states.len()).step_by(BLOCK) {
-            block.take(Platform::detect(), states.slice(start, start + BLOCK), self.depth());
+        for start in (0..values.len()).step_by(BLOCK) {
+            block.take(Platform::detect(), values.slice(start, start + BLOCK), self.depth());
             for (plane, book) in self.books.iter().enumerate() {
                 let counts = Histogram::of(block.plane(plane, self.depth()));
                 bits += match only_one(&counts) {
@@ -135,7 +135,7 @@ impl BitmapBooks {
         self.books.len() - 1
     }
 
-    /// One for each plane: what is not 0 in the states, in the masks of the first split …, and the masks
+    /// One for each plane: what is not 0 in the values, in the masks of the first split …, and the masks
     /// of the last split.
     #[must_use]
     pub fn books(&self) -> &[Codebook] {

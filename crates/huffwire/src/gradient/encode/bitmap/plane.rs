@@ -15,7 +15,7 @@
 //! them, the last one carries zeros. So planes are encoded the last one first.
 
 use super::super::malformed;
-use super::made::{bytes_with, made, only_one};
+use super::fitted::{bytes_with, fitted, only_one};
 use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
@@ -36,7 +36,7 @@ pub(super) const LANES_FROM: usize = 1 << 13;
 /// Bytes from which on they are in a large block, whose bytes they do not add much to.
 const LANES_FROM_IN_LARGE: usize = 1 << 12;
 
-/// States of a large block.
+/// Values of a large block.
 const LARGE: usize = 1 << 18;
 
 /// How a plane is going to be coded.
@@ -47,21 +47,21 @@ pub(super) enum PlaneBook<'a> {
     /// All bytes are alike.
     Constant(u8),
     /// A codebook made from the plane.
-    Made(Box<Codebook>),
+    Fitted(Box<Codebook>),
     /// A codebook that both ends hold.
     Fixed(&'a Codebook),
 }
 
 impl PlaneBook<'_> {
     /// The best one for a plane with these counts.
-    pub(super) fn made(counts: &Histogram) -> Self {
+    pub(super) fn fitted(counts: &Histogram) -> Self {
         let total = counts.total() as f64;
         if let Some(value) = only_one(counts) {
             return Self::Constant(value);
         }
-        match made(counts) {
+        match fitted(counts) {
             Some((lengths, bits)) if bytes_with(&lengths, bits, total) < total => {
-                Self::Made(Box::new(Codebook::new(lengths)))
+                Self::Fitted(Box::new(Codebook::new(lengths)))
             }
             _ => Self::Raw,
         }
@@ -101,9 +101,9 @@ impl Blocks {
         }
     }
 
-    /// Tells how many states the planes that follow are of.
-    pub(super) const fn begin(&mut self, states: usize) {
-        self.lanes_from = if states < LARGE { LANES_FROM } else { LANES_FROM_IN_LARGE };
+    /// Tells how many values the planes that follow are of.
+    pub(super) const fn begin(&mut self, values: usize) {
+        self.lanes_from = if values < LARGE { LANES_FROM } else { LANES_FROM_IN_LARGE };
     }
 
     /// Where something goes that stands before what was pushed so far.
@@ -123,7 +123,7 @@ impl Blocks {
         match book {
             PlaneBook::Constant(value) => before.extend([CONSTANT, *value]),
             PlaneBook::Raw => put_raw(plane, before),
-            PlaneBook::Made(book) => {
+            PlaneBook::Fitted(book) => {
                 before.push(0);
                 book.lengths().write(before);
                 let codebook = before.len() - 1;
@@ -136,7 +136,7 @@ impl Blocks {
                 before.extend([CONSTANT, plane[0]]);
             }
             PlaneBook::Fixed(book) if !covers(self.platform, book, plane) => {
-                return self.push(plane, &PlaneBook::made(&Histogram::of(plane)));
+                return self.push(plane, &PlaneBook::fitted(&Histogram::of(plane)));
             }
             PlaneBook::Fixed(book) => {
                 before.push(0);
@@ -421,7 +421,7 @@ mod tests {
             for platform in Platform::available() {
                 let mut blocks = Blocks::new(platform);
                 for plane in planes.iter().rev() {
-                    blocks.push(plane, &PlaneBook::made(&Histogram::of(plane))).unwrap();
+                    blocks.push(plane, &PlaneBook::fitted(&Histogram::of(plane))).unwrap();
                 }
                 let mut bytes = Vec::new();
                 blocks.finish(&mut bytes);
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn fixed_books_code_what_they_never_saw() {
-        let (lengths, _) = made(&Histogram::of(&plane(5000, 2.0))).unwrap();
+        let (lengths, _) = fitted(&Histogram::of(&plane(5000, 2.0))).unwrap();
         let book = Codebook::new(lengths);
         for count in [300, 30_000] {
             for share in [1.0, 4.0, 1e9] {

@@ -36,7 +36,7 @@ pub(super) fn price(counts: &Histogram) -> f64 {
         return total.min(2.0);
     }
     if count < EXACT_BELOW {
-        return match made(counts) {
+        return match fitted(counts) {
             Some((lengths, bits)) => bytes_with(&lengths, bits, total).min(total),
             None => total,
         };
@@ -87,7 +87,7 @@ pub(super) fn bytes_with(lengths: &Lengths, bits: f64, total: f64) -> f64 {
 }
 
 /// A codebook for these counts, and its bits per byte.
-pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
+pub(super) fn fitted(counts: &Histogram) -> Option<(Lengths, f64)> {
     let total = counts.total() as f64;
     // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
     // rarest symbol, which may be dear where there are few.
@@ -167,7 +167,7 @@ mod tests {
     use crate::codebook::build::{Effort, plain};
     use crate::gradient::Random;
 
-    /// Masks of eight states that are not 0 with some probability, and other shapes.
+    /// Masks of eight values that are not 0 with some probability, and other shapes.
     fn histograms() -> Vec<Histogram> {
         let random = Random::new(3);
         let masks = |share: f64, count: u64, seed: u64| {
@@ -192,7 +192,7 @@ mod tests {
     fn books_made_in_a_hurry_are_nearly_as_good_as_those_made_with_care() {
         for counts in histograms() {
             let pmf = counts.pmf().unwrap();
-            let (lengths, bits) = made(&counts).unwrap();
+            let (lengths, bits) = fitted(&counts).unwrap();
             let best = [CodeLimit::Short, CodeLimit::Long]
                 .map(|limit| plain(&pmf, 8, limit, Effort::Exhaustive).unwrap().bits);
             let limit = usize::from(lengths.limit() == CodeLimit::Long);
