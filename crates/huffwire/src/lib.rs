@@ -46,9 +46,9 @@
 //!
 //! # Features
 //!
-//! * `gradient` (default): the module `gradient`, quantized gradients and coders of their values.
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
 //! * `rayon` (default): messages on several threads, `Threads::Current` and `Threads::Pool`.
+//! * `gradient` (not a default): the module `gradient`, with quantizers of gradients and coders of quantized values.
 
 // Where there are no vector coders, what only they use is there all the same: it says what they are given.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]

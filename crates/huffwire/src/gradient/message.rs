@@ -1,5 +1,5 @@
-//! Messages of quantized gradients: one tensor, values and scales, with all that is needed to turn it into
-//! values. See `docs/format.md`, "Quantized tensors".
+//! Messages of quantized tensors: the values and scales of one tensor, with all that is needed to restore floats.
+//! See `docs/format.md`, "Quantized tensors".
 //!
 //! ```
 //! use huffwire::ElementType;
@@ -38,38 +38,38 @@ const MAGIC: &[u8; 4] = b"HWQT";
 const VERSION: u8 = 1;
 /// Magic, version, checksum.
 const FRONT_BYTES: usize = 9;
-/// Values that need more than a byte.
+/// The flag for values that need more than a byte.
 const WIDE: u8 = 1;
-/// Scales that are coded.
+/// The flag for scales that are coded.
 const CODED_SCALES: u8 = 2;
 
-/// Values of a stream; the last one of a tensor has what remains. So what a message claims is bounded by its
-/// bytes.
+/// Number of values in a stream; the last stream of a tensor has what remains. Since each stream has bytes of its own,
+/// a short message cannot claim an arbitrary number of values.
 pub const PART: usize = 1 << 20;
 
-/// What a tensor was before it was quantized.
+/// The tensor before it was quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// `F32`, `Bf16` or `F16`; the latter were converted to f32 first.
+    /// The element type: `F32`, `Bf16` or `F16`. Floats of the last two were converted to f32 first.
     pub element: ElementType,
-    /// Dimensions, outermost first; their product is the number of elements.
+    /// Dimensions, outermost first. Their product is the number of elements.
     pub shape: &'a [u64],
 }
 
-/// What a message says of itself.
+/// The header of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     /// The quantizer, with its parameters.
     pub quantizer: Quantizer,
     /// The encoder of the values.
     pub encoder: EncoderKind,
-    /// What the values were before.
+    /// The element type before quantization.
     pub element: ElementType,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
     /// Number of scales.
     pub scales: usize,
-    /// Whether values need more than a byte.
+    /// Whether values may need more than a byte.
     pub wide: bool,
     elements: usize,
 }
@@ -77,7 +77,7 @@ pub struct Header {
 /// The size of a message, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MessageSizes {
-    /// All of it.
+    /// The whole message.
     pub total: usize,
     /// The scales.
     pub scales: usize,
@@ -173,10 +173,10 @@ pub fn encode(
 
 /// Decodes a whole message.
 ///
-/// Its checksum is verified before anything else, and memory grows with what was decoded, not with what the
-/// header claims. Values of one kind still are a lot of data in few bytes: look at [`Header::elements`] first
-/// when the sender is not trusted. Whether values and scales are such as the quantizer makes,
-/// [`Quantized::dequantize`] tells.
+/// The checksum is verified before anything else. Memory grows with what was decoded, not with what the header
+/// claims. Still, few bytes can stand for many equal values: if the sender is not trusted, look at
+/// [`Header::elements`] first. [`Quantized::dequantize`] checks that the values and scales are such as the quantizer
+/// makes.
 ///
 /// # Errors
 /// A typed error for everything that is not a whole message.
@@ -215,7 +215,7 @@ fn decode_parts<S: Default + Clone>(
     Ok(values)
 }
 
-/// A message of which every length is known to be right, and nothing is decoded.
+/// A message whose lengths were all checked. Nothing of it is decoded.
 struct Parsed<'a> {
     header: Header,
     scales: Scales<'a>,
@@ -231,7 +231,11 @@ impl<'a> Parsed<'a> {
     fn read(message: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, message);
         if &reader.array()? != MAGIC {
-            return Err(Error::malformed(WHAT, 0, "it does not begin as one does"));
+            return Err(Error::malformed(
+                WHAT,
+                0,
+                "it does not begin as a message of a quantized tensor does",
+            ));
         }
         let version = reader.u8()?;
         if version != VERSION {
@@ -280,7 +284,7 @@ impl<'a> Parsed<'a> {
             Scales::Coded(reader.take(bytes)?)
         };
         let mut parts = Vec::new();
-        // Each has a byte at least, so that a lying shape ends with the message.
+        // Each part takes at least a byte, so this ends with the message whatever the shape claims.
         for _ in 0..elements.div_ceil(PART) {
             let bytes = reader.size()?;
             parts.push(reader.take(bytes)?);
@@ -310,17 +314,17 @@ impl Scales<'_> {
     }
 }
 
-/// Scales as a message of huffwire's own, where that is smaller.
+/// Scales as a message of the lossless coder, where that is smaller.
 fn code_scales(raw: &[u8]) -> Result<Option<Vec<u8>>> {
     if raw.len() <= tensor_message::HEADER_BYTES {
         return Ok(None);
     }
-    // The checksum of the whole message covers them.
+    // The checksum of the whole message covers the scales.
     let options = EncodeOptions { checksums: false, ..EncodeOptions::default() };
     let mut encoder = Encoder::new(CodebookSet::builtin(), options)?;
     let coded = match encoder.encode_to_vec(ElementType::F32, raw) {
         Ok(coded) => coded,
-        // More than a message holds.
+        // There are more scales than a message holds.
         Err(Error::TooLarge { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -332,9 +336,9 @@ const fn is_float(element: ElementType) -> bool {
     matches!(element, ElementType::F32 | ElementType::Bf16 | ElementType::F16)
 }
 
-/// The product of dimensions; `None` when a machine cannot have so many elements.
+/// The product of dimensions; `None` when the machine cannot address so many elements.
 fn elements_of(shape: &[u64]) -> Option<usize> {
-    // A dimension of 0 makes any other one harmless.
+    // With a dimension of 0 there are no elements, even if the other dimensions overflow.
     if shape.contains(&0) {
         return Some(0);
     }

@@ -1,12 +1,14 @@
-//! Quantized gradients: quantizers, and lossless coders of the values that they make.
+//! Quantized gradients: quantizers, and lossless coders of the values that quantizers make.
 //!
-//! Data-parallel training sends gradients, and many send them *quantized*: a few bits an element, most
-//! elements zero. What is sent then are small integers, here called *values*, and the scales that turn
-//! them back into numbers. Gajjala et al. (*Huffman Coding Based Encoding Techniques for Fast Distributed
-//! Deep Learning*, DistributedML 2020, doi 10.1145/3426745.3431334) ask how to send the values, and answer
-//! with Huffman codes over runs (RLH), from a sample (SH), and from a sample that only looks for zeros
-//! (SHS), where others use Elias codes. This module has them all, made to be exact for every input and
-//! with codebooks that are counted, and what can be had beyond them.
+//! Data-parallel training sends gradients between machines. Many programs *quantize* gradients first: each float
+//! becomes a small integer, here called a *quantized value* or *value* for short, and most values are 0. A few
+//! *scales* turn the values back into floats near the old ones.
+//!
+//! Gajjala et al. (*Huffman Coding Based Encoding Techniques for Fast Distributed Deep Learning*, DistributedML
+//! 2020, doi 10.1145/3426745.3431334) code the values with Huffman codes over runs (RLH), with a codebook from a
+//! sample (SH), and with a codebook from the share of zeros in a sample (SHS). Their baseline are Elias codes. This
+//! module has all of these encoders, in a form that is exact for every input, and reports the bytes of codebooks.
+//! It adds encoders with fixed codebooks, and the [`Bitmap`](encode::Bitmap), which uses the lane coder.
 //!
 //! ```text
 //! gradient -> quantize -> values + scales
@@ -17,10 +19,10 @@
 //! * [`quantize`]: [`Qsgd`](quantize::Qsgd), [`TernGrad`](quantize::TernGrad),
 //!   [`Natural`](quantize::Natural), [`Sign`](quantize::Sign), [`Sparsify`](quantize::Sparsify),
 //!   [`Linear`](quantize::Linear).
-//! * [`ErrorFeedback`]: what quantization took away goes into the next step.
+//! * [`ErrorFeedback`]: the error of one quantization is added to the next gradient.
 //! * [`encode`]: the encoders, behind one trait.
-//! * [`message`]: values, scales and all that is needed to turn them into values, as bytes; [`mod@file`]: many
-//!   of them.
+//! * [`message`]: one quantized tensor as bytes, with all that is needed to restore floats. [`mod@file`]: many
+//!   tensors.
 //!
 //! ```
 //! use huffwire::gradient::encode::{self, Bitmap, ValueEncoder};

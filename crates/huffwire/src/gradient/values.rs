@@ -1,32 +1,32 @@
-//! Values: the small integers that quantizers make of gradients.
+//! Quantized values: the small integers that quantizers make of gradients.
 //!
-//! Nearly all quantizers have at most 255 of them, and reading a byte an element instead of four is what
-//! makes speed; so values come in two widths, and an encoder writes the same bytes for both.
+//! Values come in two widths, because nearly all quantizers have at most 255 different values, and one byte a
+//! value is faster to read than four. An encoder writes the same bytes for either width.
 
-/// Values that someone else holds.
+/// Borrowed quantized values, of either width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values<'a> {
-    /// Values of a byte.
+    /// Values of one byte.
     I8(&'a [i8]),
-    /// Any values.
+    /// Values of four bytes.
     I32(&'a [i32]),
 }
 
-/// Room for values.
+/// A borrowed buffer for quantized values, of either width.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ValuesMut<'a> {
-    /// Values of a byte.
+    /// Values of one byte.
     I8(&'a mut [i8]),
-    /// Any values.
+    /// Values of four bytes.
     I32(&'a mut [i32]),
 }
 
-/// Values, in the narrowest width that holds them.
+/// Owned quantized values, of either width.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueBuf {
-    /// Values of a byte.
+    /// Values of one byte.
     I8(Vec<i8>),
-    /// Any values.
+    /// Values of four bytes.
     I32(Vec<i32>),
 }
 
@@ -42,25 +42,25 @@ macro_rules! with_values {
 pub(super) use with_values;
 
 impl Values<'_> {
-    /// How many there are.
+    /// Number of values.
     #[must_use]
     pub const fn len(&self) -> usize {
         with_values!(Values, self, values => values.len())
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many are 0.
+    /// Number of values that are 0.
     #[must_use]
     pub fn zeros(&self) -> usize {
         with_values!(Values, self, values => values.iter().filter(|value| **value == 0).count())
     }
 
-    /// The value at an index; 0 beyond the end.
+    /// The value at `index`; 0 beyond the end.
     #[must_use]
     pub fn get(&self, index: usize) -> i32 {
         match self {
@@ -69,7 +69,7 @@ impl Values<'_> {
         }
     }
 
-    /// The values from one index up to another, both cut to what there is.
+    /// The values from index `from` up to index `to`. Both are cut to the number of values.
     #[must_use]
     pub fn slice(&self, from: usize, to: usize) -> Self {
         let to = to.min(self.len());
@@ -82,7 +82,7 @@ impl Values<'_> {
 }
 
 impl ValuesMut<'_> {
-    /// How many there is room for.
+    /// Number of values that the buffer holds.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self {
@@ -91,7 +91,7 @@ impl ValuesMut<'_> {
         }
     }
 
-    /// Whether there is room for none.
+    /// Whether the buffer holds no values.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
@@ -99,10 +99,10 @@ impl ValuesMut<'_> {
 }
 
 impl ValueBuf {
-    /// A byte a value if that holds them, else four.
+    /// These values, in one byte each if all fit, else in four.
     #[must_use]
     pub fn new(values: Vec<i32>) -> Self {
-        // Not `all`, which looks at one after the other.
+        // `all` would look at one value after the other; this fold is vector code.
         if !values.iter().fold(false, |wide, &value| wide | (value != i32::from(value as i8))) {
             Self::I8(values.iter().map(|&value| value as i8).collect())
         } else {
@@ -110,7 +110,7 @@ impl ValueBuf {
         }
     }
 
-    /// The values.
+    /// The values, borrowed.
     #[must_use]
     pub fn view(&self) -> Values<'_> {
         match self {
@@ -156,24 +156,26 @@ impl From<Vec<i32>> for ValueBuf {
     }
 }
 
-/// A width of values, for code that is the same for both.
+/// The type of a value, for code that serves both widths.
 pub(super) trait Value: Copy + PartialEq + Default + From<i8> + Into<i32> + 'static {
-    /// Room for these, as room for values of some width.
+    /// These values as a buffer of either width.
     fn view_mut(values: &mut [Self]) -> ValuesMut<'_>;
 
-    /// `None` for a value that needs more room.
+    /// The value in this width; `None` if it does not fit.
     fn narrow(value: i32) -> Option<Self>;
 
-    /// A number that is smaller for smaller magnitudes (0, -1, 1, -2, …); 255 for all that need more.
+    /// The number of a value, small for small magnitudes: 0, 1, 2, 3 for 0, -1, 1, -2, and so on; 255 for all values
+    /// whose number is 255 or more.
     fn to_zigzag(self) -> u8;
 
-    /// The value of a number; anything for 255.
+    /// The value of a number. For 255 the result has no meaning.
     fn from_zigzag(number: u8) -> Self;
 
-    /// Which of 64 values are not 0, by bits.
+    /// A bit for each of 64 values: 1 where the value is not 0.
     fn others(values: &[Self; 64]) -> u64;
 
-    /// Which of 64 values are not as the one before them, by bits.
+    /// A bit for each of 64 values: 1 where the value differs from the value before it. `before` is the value before
+    /// the first one.
     fn changes(values: &[Self; 64], before: Self) -> u64;
 }
 
@@ -189,7 +191,7 @@ impl Value for i8 {
 
     #[inline(always)]
     fn to_zigzag(self) -> u8 {
-        // -128 has 255 of its own accord.
+        // For -128 this is 255, as it must be.
         ((self << 1) ^ (self >> 7)) as u8
     }
 
@@ -200,7 +202,7 @@ impl Value for i8 {
 
     #[inline(always)]
     fn others(values: &[Self; 64]) -> u64 {
-        // Most are zeros where this is worth its while.
+        // Where speed matters most, most values are 0.
         if values.iter().fold(0, |any, value| any | value) == 0 {
             return 0;
         }
@@ -268,12 +270,12 @@ impl Value for i32 {
     }
 }
 
-/// Which bytes of a word are not 0, a bit each.
+/// A bit for each byte of a word: 1 where the byte is not 0.
 #[inline(always)]
 pub(super) const fn not_zero(word: u64) -> u8 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let flags = (((word & LOW) + LOW) | word) & !LOW;
-    // Moves the top bits of eight bytes together.
+    // The product moves the top bits of the eight bytes into the top byte.
     ((flags >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use huffwire::codebook::SetBuilder;
 use huffwire::gradient::Values;
 use huffwire::gradient::encode::{
-    Bitmap, BitmapBooks, Fixed, Huffman, Keeper, Rlh, RunAlphabet, ValueEncoder,
+    Bitmap, BitmapBooks, Fixed, FixedBooks, Huffman, RefreshPolicy, Rlh, RunAlphabet, ValueEncoder,
 };
+use huffwire::{CodebookSet, Error};
 
 use crate::values::qsgd_like;
 
@@ -27,8 +29,10 @@ fn a_book_of_earlier_steps_is_nearly_as_good_as_a_fresh_one() {
         assert!(book.drift(Values::I8(&now)).regret() > -1e-9);
     }
     let books = BitmapBooks::train(earlier()).unwrap();
-    let held = BitmapBooks::from_bytes(&books.to_bytes()).unwrap();
-    assert_eq!((&held, held.id()), (&books, books.id()));
+    let held = CodebookSet::from_bytes(&books.set().to_bytes()).unwrap();
+    assert_eq!(held.id(), books.set().id());
+    let held = BitmapBooks::from_set(held).unwrap();
+    assert_eq!(held, books);
     assert!(size(&Bitmap::with_books(held.into()), &now) < size(&Bitmap::default(), &now));
 }
 
@@ -44,13 +48,25 @@ fn drift_is_what_it_says() {
         assert!((drift.spent_bits as f64 / 8.0 - written).abs() <= 1.0, "{alphabet:?}");
         assert!(drift.regret() > 0.01, "{alphabet:?}: {}", drift.regret());
 
-        let mut keeper = Keeper::new(old, 0.01, 3);
-        let looked_at = (0..9).filter(|_| keeper.observe(Values::I8(&after)).is_some()).count();
-        assert_eq!((looked_at, keeper.is_due()), (3, true));
-        keeper.switch(keeper.fresh());
-        keeper.observe(Values::I8(&after));
-        assert!(!keeper.is_due());
+        assert_policy(old, &after);
     }
+}
+
+/// Books that lose more than a percent on some values are replaced.
+fn assert_policy<B: FixedBooks + Clone>(old: B, after: &[i8]) {
+    let mut policy = RefreshPolicy::new(old, 0.01, 3);
+    let counted = (0..9).filter(|_| policy.observe(Values::I8(after)).is_some()).count();
+    assert_eq!((counted, policy.fresh().is_some()), (3, true));
+    let fresh = policy.fresh().unwrap().clone();
+    policy.switch(fresh);
+    assert!(policy.fresh().is_none());
+    assert!(policy.observe(Values::I8(after)).unwrap().regret() < 0.01);
+    assert!(policy.fresh().is_none());
+    // Nothing was sent, so nothing was lost.
+    for _ in 0..3 {
+        policy.observe(Values::I8(&[]));
+    }
+    assert!(policy.fresh().is_none());
 }
 
 #[test]
@@ -60,6 +76,7 @@ fn drift_of_bitmaps_is_what_it_says() {
     let again = books.drift(Values::I8(&qsgd_like(300_000, 95.0, 4, 3)));
     assert!(again.regret().abs() < 0.02, "{}", again.regret());
     let drift = books.drift(Values::I8(&after));
+    assert_policy(books.clone(), &after);
     let written = size(&Bitmap::with_books(books.into()), &after);
     // Lanes of each of the planes cost some bytes.
     assert!((written - drift.spent_bits as f64 / 8.0).abs() < 500.0);
@@ -96,4 +113,29 @@ fn books_are_known_by_their_content() {
     let mut longer = a.to_bytes();
     longer.push(0);
     assert!(Fixed::from_bytes(&longer).is_err());
+}
+
+#[test]
+fn a_set_without_books_for_bitmaps_is_refused() {
+    let error = BitmapBooks::from_set(CodebookSet::builtin().as_ref().clone()).unwrap_err();
+    assert!(error.to_string().contains("bitmap layer 0"), "{error}");
+    let values = qsgd_like(5000, 80.0, 4, 1);
+    let builtin = CodebookSet::builtin();
+    // A set that has other books beside them serves, too, and is another set.
+    let books = BitmapBooks::train([Values::I8(&values)]).unwrap();
+    let mut builder = SetBuilder::new("all");
+    builder.include(&builtin, |_| true).unwrap();
+    builder.include(books.set(), |_| true).unwrap();
+    let all = BitmapBooks::from_set(builder.build()).unwrap();
+    assert_eq!(all.depth(), books.depth());
+    let stream = |books: &BitmapBooks| {
+        let mut stream = Vec::new();
+        let bitmap = Bitmap::with_books(Arc::new(books.clone()));
+        bitmap.encode(Values::I8(&values), &mut stream).unwrap();
+        stream
+    };
+    assert_eq!(stream(&all).len(), stream(&books).len());
+    let decoded = Bitmap::with_books(Arc::new(books))
+        .decode(&stream(&all), (&mut vec![0i8; 5000][..]).into());
+    assert!(matches!(decoded, Err(Error::SetMismatch { .. })), "{decoded:?}");
 }

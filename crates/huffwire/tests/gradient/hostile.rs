@@ -144,9 +144,6 @@ proptest! {
         if let Ok(book) = Fixed::from_bytes(&bytes) {
             prop_assert_eq!(book.to_bytes(), bytes.clone());
         }
-        if let Ok(books) = BitmapBooks::from_bytes(&bytes) {
-            prop_assert_eq!(books.to_bytes(), bytes);
-        }
     }
 }
 

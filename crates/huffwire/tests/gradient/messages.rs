@@ -1,9 +1,5 @@
 //! Quantized tensors as messages and in files: nothing is lost, and nothing is believed.
 
-#[path = "../forge/mod.rs"]
-mod forge;
-
-use forge::{crc32c, mend_quantized};
 use huffwire::gradient::encode::EncoderKind;
 use huffwire::gradient::file::{self, Coding, Directory, Writer};
 use huffwire::gradient::message::{self, Header, Origin, PART};
@@ -15,6 +11,7 @@ use huffwire::gradient::{Random, ValueBuf};
 use huffwire::{ElementType, Error};
 use proptest::prelude::*;
 
+use crate::forge::{crc32c, mend_quantized};
 use crate::values::{gradient, qsgd_like};
 
 /// Every quantizer, with parameters of all kinds.

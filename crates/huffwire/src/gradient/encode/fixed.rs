@@ -3,7 +3,7 @@
 use super::super::values::{Values, ValuesMut, with_values};
 use super::book::{self, Book, coded_bits};
 use super::code::Codes;
-use super::drift::Drift;
+use super::drift::{Drift, FixedBooks};
 use super::symbols::{Counts, RunAlphabet};
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count};
 use crate::codebook::{CodebookId, SetId};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// Gradients of neighbouring steps have nearly the same frequencies. So the codebook is made from earlier
 /// ones, and a stream carries 4 bytes that tell which one it was. Symbols that were never seen take an
-/// escape. [`Fixed::drift`] tells when it is time for a new one; [`Keeper`](super::Keeper) watches it.
+/// escape. A [`RefreshPolicy`](super::RefreshPolicy) tells when it is time for a new codebook.
 ///
 /// ```
 /// use huffwire::gradient::encode::{RunAlphabet, Fixed, ValueEncoder};
@@ -58,7 +58,7 @@ impl Fixed {
         Ok(Self::from_counts(alphabet, &counts))
     }
 
-    pub(super) fn from_counts(alphabet: RunAlphabet, counts: &Counts) -> Self {
+    fn from_counts(alphabet: RunAlphabet, counts: &Counts) -> Self {
         let sorted = counts.sorted();
         // What was never seen is as likely as what was seen once (Good and Turing).
         let once = sorted.iter().filter(|(_, count)| *count == 1).count();
@@ -96,27 +96,31 @@ impl Fixed {
     /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::InvalidCodebook`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         match Book::read(bytes)? {
-            // Books in streams may have none: they are made for the very states that follow.
+            // Books in streams may have none: they are made for the very values that follow.
             (book, _) if !book.has_escape() => {
-                Err(Error::codebook("states that it has no code for need an escape"))
+                Err(Error::codebook("values that it has no code for need an escape"))
             }
             (book, []) => Ok(Self::new(book)),
             (_, left) => Err(malformed(format!("{} bytes behind a codebook", left.len()))),
         }
     }
+}
 
-    /// What this codebook costs for some values, beside one made for them.
-    #[must_use]
-    pub fn drift(&self, values: Values<'_>) -> Drift {
-        self.drift_of(&self.alphabet().count(values))
+impl FixedBooks for Fixed {
+    fn drift(&self, values: Values<'_>) -> Drift {
+        let counts = self.alphabet().count(values);
+        let fresh = Book::from_counts(self.alphabet(), &counts, true);
+        Drift {
+            spent_bits: coded_bits(&self.codes, &counts),
+            fresh_bits: coded_bits(&fresh.codes(), &counts),
+        }
     }
 
-    pub(super) fn drift_of(&self, counts: &Counts) -> Drift {
-        let fresh = Book::from_counts(self.alphabet(), counts, true);
-        Drift {
-            spent_bits: coded_bits(&self.codes, counts),
-            fresh_bits: coded_bits(&fresh.codes(), counts),
+    fn refit(&self, values: Values<'_>) -> Self {
+        if values.is_empty() {
+            return self.clone();
         }
+        Self::from_counts(self.alphabet(), &self.alphabet().count(values))
     }
 }
 
@@ -139,16 +143,16 @@ impl ValueEncoder for Fixed {
 
     fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
         let mut reader = read_count(stream, values.len())?;
-        check_id(reader.array()?, self.id)?;
+        check_id(reader.array()?, SetId(self.id.0))?;
         with_values!(ValuesMut, values, values => self.book.decode(reader.rest(), values))
     }
 }
 
 /// Whether a stream was made with the codebook at hand.
-pub(super) fn check_id(wanted: [u8; SHORT_ID], held: CodebookId) -> Result<()> {
+pub(super) fn check_id(wanted: [u8; SHORT_ID], held: SetId) -> Result<()> {
     if held.0.starts_with(&wanted) {
         return Ok(());
     }
     let wanted = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
-    Err(Error::SetMismatch { wanted, held: SetId(held.0) })
+    Err(Error::SetMismatch { wanted, held })
 }

@@ -43,7 +43,7 @@ mod symbols;
 
 pub use auto::{Auto, Estimate, estimates};
 pub use bitmap::{Bitmap, BitmapBooks, Depth};
-pub use drift::{Drift, Keeper};
+pub use drift::{Drift, FixedBooks, RefreshPolicy};
 pub use elias::{Elias, EliasCode};
 pub use fixed::Fixed;
 pub use full_count::{Huffman, Rlh};

@@ -1,48 +1,64 @@
-//! Codebooks for bitmaps that both ends hold.
+//! Codebooks for bitmaps that both ends hold: an ordinary codebook set with a book for each layer.
 
 use super::super::super::values::Values;
-use super::super::drift::Drift;
-use super::fitted::{fitted, only_one, price};
-use super::plane::check_alphabet;
+use super::super::drift::{Drift, FixedBooks};
+use super::fitted::{fitted_to_all_bytes, only_one, price};
 use super::{BLOCK, Block, MAX_DEPTH};
-use crate::codebook::{Codebook, CodebookId, Lengths};
+use crate::codebook::{Binding, CodebookSet, Lengths, SetBuilder};
+use crate::element::ElementType;
 use crate::error::{Error, Result};
-use crate::format::reader::Reader;
+use crate::planes::Layout;
 use crate::platform::Platform;
 use crate::pmf::Histogram;
-use sha2::{Digest, Sha256};
 
-/// A codebook for each plane of a [`Bitmap`](super::Bitmap), made from earlier gradients; how often these were
-/// split is part of it.
+/// Codebooks for the planes of a [`Bitmap`](super::Bitmap), made from earlier gradients.
+///
+/// The codebooks are an ordinary [`CodebookSet`], which is known by its id and travels as
+/// [`CodebookSet::to_bytes`]. A binding names the book of each layer: that of layer 0 has the pattern
+/// `bitmap layer 0`, the type `u8`, the layout of bytes, and plane 0. The last layer that is bound is the depth
+/// of the bitmap. Bindings advise the sender alone: streams name the book of each plane by its number.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
+/// use huffwire::codebook::CodebookSet;
 /// use huffwire::gradient::encode::{Bitmap, BitmapBooks, ValueEncoder};
 ///
 /// let step = |n: usize| (0..50_000).map(|i| (i * (i + n) % 31 / 29) as i8).collect::<Vec<_>>();
 /// let books = BitmapBooks::train([step(1)[..].into(), step(2)[..].into()])?;
-/// let bitmap = Bitmap::with_books(Arc::new(books));
-///
 /// let (sent, mut received) = (step(3), vec![0i8; 50_000]);
+///
+/// let held = CodebookSet::from_bytes(&books.set().to_bytes())?;
 /// let mut stream = Vec::new();
-/// assert_eq!(bitmap.encode(sent[..].into(), &mut stream)?.codebook, 0);
+/// let sizes = Bitmap::with_books(Arc::new(books)).encode(sent[..].into(), &mut stream)?;
+/// assert_eq!(sizes.codebook, 0);
+///
+/// let bitmap = Bitmap::with_books(Arc::new(BitmapBooks::from_set(held)?));
 /// bitmap.decode(&stream, received[..].as_mut().into())?;
 /// assert_eq!(received, sent);
 /// # Ok::<(), huffwire::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BitmapBooks {
-    books: Vec<Codebook>,
-    id: CodebookId,
+    set: CodebookSet,
+    /// The number of the book of each layer.
+    layers: Vec<u8>,
+}
+
+/// The name of the set that [`BitmapBooks::train`] makes.
+const SET_NAME: &str = "bitmap layers";
+
+/// The pattern that the book of a layer is bound to.
+fn pattern(layer: usize) -> String {
+    format!("bitmap layer {layer}")
 }
 
 impl BitmapBooks {
     /// Codebooks for values like these.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when there are none.
-    pub fn train<'a>(tensors: impl IntoIterator<Item = Values<'a>> + Clone) -> Result<Self> {
+    /// [`Error::InvalidOption`] when there are no values.
+    pub fn train<'a>(tensors: impl IntoIterator<Item = Values<'a>>) -> Result<Self> {
         let platform = Platform::detect();
         let mut block = Block::default();
         let mut layers: [Histogram; MAX_DEPTH + 1] = Default::default();
@@ -62,7 +78,7 @@ impl BitmapBooks {
         if layers[0].total() == 0 {
             return Err(Error::option("no values to make codebooks from"));
         }
-        // The same rule as for a block; but where all was 0, what comes will nearly be.
+        // The same rule as for a block. Where all was 0, nearly all of what comes will be 0.
         let pays = |layer: &usize| {
             let none = kept[*layer].total() == 0;
             none || price(&kept[*layer]) + price(&layers[layer + 1]) < price(&layers[*layer])
@@ -72,21 +88,74 @@ impl BitmapBooks {
         let books = planes.map(|counts| {
             let mut counts = counts.clone();
             if counts.counts().iter().filter(|count| **count > 0).count() < 2 {
-                // Something else may come: there must be a code for it.
+                // Other bytes may come, and need codes of a sensible length.
                 counts = Histogram::from_counts(counts.counts().map(|count| count + 1));
             }
-            let made = fitted(&counts).ok_or_else(|| Error::codebook("no code for a plane"));
-            made.map(|(lengths, _)| lengths)
+            fitted_to_all_bytes(&counts).ok_or_else(|| Error::codebook("no code for a plane"))
         });
-        Ok(Self::new(books.collect::<Result<_>>()?))
+        Self::new(books.collect::<Result<_>>()?)
     }
 
-    /// What these codebooks cost for some values, beside ones made for them. It looks at all values; so at
-    /// every n-th tensor, as [`Keeper`](super::super::Keeper) does.
+    fn new(books: Vec<Lengths>) -> Result<Self> {
+        let mut builder = SetBuilder::new(SET_NAME);
+        let mut layers = Vec::new();
+        for (layer, lengths) in books.into_iter().enumerate() {
+            // Layers whose books are equal share one.
+            let number = builder.add(lengths)?;
+            layers.push(number);
+            builder.bind(Binding {
+                pattern: pattern(layer),
+                element: Some(ElementType::U8),
+                layout: Layout::Bytes,
+                plane: 0,
+                books: vec![number],
+            })?;
+        }
+        Ok(Self { set: builder.build(), layers })
+    }
+
+    /// The codebooks of a set that has bindings for the layers of a bitmap.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCodebook`] when the set has none.
+    pub fn from_set(set: CodebookSet) -> Result<Self> {
+        let mut layers = Vec::new();
+        for layer in 0..=MAX_DEPTH {
+            let pattern = pattern(layer);
+            let binding = set.bindings().iter().find(|binding| {
+                binding.pattern == pattern
+                    && binding.element == Some(ElementType::U8)
+                    && binding.layout == Layout::Bytes
+                    && binding.plane == 0
+            });
+            let Some(number) = binding.and_then(|binding| binding.books.first()) else { break };
+            layers.push(*number);
+        }
+        if layers.is_empty() {
+            return Err(Error::codebook(format!(
+                "the set has no binding for {:?}: make one of quantized values",
+                pattern(0)
+            )));
+        }
+        Ok(Self { set, layers })
+    }
+
+    /// The set: what sender and receiver must share.
     #[must_use]
-    pub fn drift(&self, values: Values<'_>) -> Drift {
-        let fresh_bits = Self::train([values]).map_or(0, |fresh| fresh.bits(values));
-        Drift { spent_bits: self.bits(values), fresh_bits }
+    pub const fn set(&self) -> &CodebookSet {
+        &self.set
+    }
+
+    /// How often zeros are split off.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.layers.len() - 1
+    }
+
+    /// The number in the set of the book of each layer, from layer 0 to layer [`depth`](Self::depth).
+    #[must_use]
+    pub fn layers(&self) -> &[u8] {
+        &self.layers
     }
 
     /// Bits of the planes of some values.
@@ -95,79 +164,31 @@ impl BitmapBooks {
         let mut bits = 0;
         for start in (0..values.len()).step_by(BLOCK) {
             block.take(Platform::detect(), values.slice(start, start + BLOCK), self.depth());
-            for (plane, book) in self.books.iter().enumerate() {
+            for (plane, &number) in self.layers.iter().enumerate() {
                 let counts = Histogram::of(block.plane(plane, self.depth()));
-                bits += match only_one(&counts) {
-                    // It is told.
-                    Some(_) => 8,
-                    None => {
+                bits += match (only_one(&counts), self.set.book(number)) {
+                    (None, Ok(book)) => {
                         let prices = counts.counts().iter().zip(book.prices());
                         let coded = prices.map(|(count, price)| count * u64::from(*price)).sum();
-                        // It is left as it is where that takes less.
+                        // A plane that would grow is stored as it is.
                         (8 * counts.total()).min(coded)
                     }
+                    // A constant plane is stored as one byte. (Every layer has a book.)
+                    _ => 8,
                 };
             }
         }
         bits
     }
+}
 
-    fn new(lengths: Vec<Lengths>) -> Self {
-        let mut this = Self {
-            books: lengths.into_iter().map(Codebook::new).collect(),
-            id: CodebookId([0; 8]),
-        };
-        let digest = Sha256::new().chain_update(b"huffwire bitmap books\0");
-        let digest = digest.chain_update(this.to_bytes()).finalize();
-        this.id.0.copy_from_slice(&digest[..8]);
-        this
+impl FixedBooks for BitmapBooks {
+    fn drift(&self, values: Values<'_>) -> Drift {
+        Drift { spent_bits: self.bits(values), fresh_bits: self.refit(values).bits(values) }
     }
 
-    /// Their identity: a hash of their content.
-    #[must_use]
-    pub const fn id(&self) -> CodebookId {
-        self.id
-    }
-
-    /// How often zeros are split off.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        self.books.len() - 1
-    }
-
-    /// One for each plane: what is not 0 in the values, in the masks of the first split …, and the masks
-    /// of the last split.
-    #[must_use]
-    pub fn books(&self) -> &[Codebook] {
-        &self.books
-    }
-
-    /// Their content, to be sent to whom streams will be sent.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![self.depth() as u8];
-        self.books.iter().for_each(|book| book.lengths().write(&mut bytes));
-        bytes
-    }
-
-    /// Reads what [`BitmapBooks::to_bytes`] gave.
-    ///
-    /// # Errors
-    /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::InvalidCodebook`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new("codebooks of bitmaps", bytes);
-        let depth = usize::from(reader.u8()?);
-        if depth > MAX_DEPTH {
-            return Err(reader.malformed(format!("{depth} splits")));
-        }
-        let mut books = Vec::new();
-        for _ in 0..=depth {
-            let (lengths, taken) = Lengths::read(reader.clone().rest())?;
-            reader.take(taken)?;
-            check_alphabet(&lengths)?;
-            books.push(lengths);
-        }
-        reader.finish()?;
-        Ok(Self::new(books))
+    fn refit(&self, values: Values<'_>) -> Self {
+        // Only without values there is an error.
+        Self::train([values]).unwrap_or_else(|_| self.clone())
     }
 }

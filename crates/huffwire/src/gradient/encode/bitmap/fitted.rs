@@ -86,13 +86,24 @@ pub(super) fn bytes_with(lengths: &Lengths, bits: f64, total: f64) -> f64 {
     total * bits / 8.0 + codebook.len() as f64
 }
 
-/// A codebook for these counts, and its bits per byte.
+/// A codebook for a plane with these counts, and its bits per byte. There may be bytes that it cannot code.
 pub(super) fn fitted(counts: &Histogram) -> Option<(Lengths, f64)> {
-    let total = counts.total() as f64;
     // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
     // rarest symbol, which may be dear where there are few.
+    fitted_with(counts, is_complete(counts))
+}
+
+/// A codebook of width 8 for planes with such counts. All bytes can be coded, those that did not occur by an
+/// escape.
+pub(super) fn fitted_to_all_bytes(counts: &Histogram) -> Option<Lengths> {
+    let complete = counts.counts().iter().all(|count| *count > 0);
+    fitted_with(counts, complete).map(|(lengths, _)| lengths)
+}
+
+/// A codebook for these counts, and its bits per byte. A `complete` one has no symbols but those that occur.
+fn fitted_with(counts: &Histogram, complete: bool) -> Option<(Lengths, f64)> {
+    let total = counts.total() as f64;
     let used = counts.counts().iter().rposition(|count| *count > 0)? + 1;
-    let complete = is_complete(counts);
     let width = if complete { used.ilog2() as u8 } else { 8 };
     let mut heaviest: Vec<(u64, u8)> =
         counts.counts().iter().copied().zip(0..=255).filter(|(count, _)| *count > 0).collect();

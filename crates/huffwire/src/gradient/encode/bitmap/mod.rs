@@ -44,6 +44,7 @@ use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::fixed::check_id;
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
 use crate::bytes;
+use crate::codebook::CodebookSet;
 use crate::error::{Error, Result};
 use crate::format::reader::{Reader, put_varint};
 use crate::platform::Platform;
@@ -136,7 +137,7 @@ impl ValueEncoder for Bitmap {
             None => out.push(0),
             Some(books) => {
                 out.push(1);
-                out.extend_from_slice(&books.id().0[..4]);
+                out.extend_from_slice(&books.set().id().short());
             }
         }
         let mut block = self.block(values.len().min(BLOCK));
@@ -159,8 +160,8 @@ impl ValueEncoder for Bitmap {
         let books = match (reader.u8()?, &self.books) {
             (0, _) => None,
             (1, Some(books)) => {
-                check_id(reader.array()?, books.id())?;
-                Some(&**books)
+                check_id(reader.array()?, books.set().id())?;
+                Some(books.set())
             }
             (1, None) => return Err(malformed("it needs fixed codebooks, and none are at hand")),
             _ => return Err(malformed("a kind of bitmap that this version does not know")),
@@ -195,8 +196,9 @@ impl Bitmap {
         let depth = match (&self.books, self.depth) {
             (Some(books), _) => {
                 block.take(platform, values, books.depth());
-                for (plane, book) in books.books().iter().enumerate() {
-                    blocks.push(block.plane(plane, books.depth()), &PlaneBook::Fixed(book))?;
+                for (plane, &number) in books.layers().iter().enumerate() {
+                    let book = PlaneBook::Fixed(number, books.set().book(number)?);
+                    blocks.push(block.plane(plane, books.depth()), &book)?;
                 }
                 books.depth()
             }
@@ -232,7 +234,7 @@ impl Bitmap {
     fn decode_blocks<S: Value>(
         &self,
         mut reader: Reader<'_>,
-        books: Option<&BitmapBooks>,
+        books: Option<&CodebookSet>,
         values: &mut [S],
     ) -> Result<()> {
         let size = values.len().min(BLOCK);
@@ -240,7 +242,7 @@ impl Bitmap {
         let mut planes = Planes::new(self.platform);
         for values in values.chunks_mut(size.max(1)) {
             let depth = usize::from(reader.u8()?);
-            if depth > MAX_DEPTH || books.is_some_and(|books| books.depth() != depth) {
+            if depth > MAX_DEPTH {
                 return Err(malformed(format!("a block that was split {depth} times")));
             }
             let wide = reader.size()?;
@@ -261,8 +263,7 @@ impl Bitmap {
                     }
                     Some(byte) => block.room(plane, depth, due).fill(byte),
                     None => {
-                        let book = books.map(|books| &books.books()[plane]);
-                        planes.pull(&mut reader, book, block.room(plane, depth, due))?;
+                        planes.pull(&mut reader, books, block.room(plane, depth, due))?;
                     }
                 }
                 due = block.join(self.platform, plane, depth, due)?;
@@ -277,8 +278,7 @@ impl Bitmap {
                     block.give(self.platform, depth, due, values)?
                 }
                 None => {
-                    let book = books.map(|books| &books.books()[0]);
-                    planes.pull(&mut reader, book, block.room(0, depth, due))?;
+                    planes.pull(&mut reader, books, block.room(0, depth, due))?;
                     block.give(self.platform, depth, due, values)?
                 }
             };

@@ -4,7 +4,7 @@
 //! mode            0 raw, 1 constant, 2 one stream, 3 lanes; + 4: with a fixed codebook
 //! raw:            the bytes
 //! constant:       the byte
-//! codebook        (modes 2 and 3, unless it is fixed), as in `docs/format.md`
+//! codebook        (modes 2 and 3) as in `docs/format.md`; a fixed one as its number in the set, one byte
 //! one stream:     length, then bits, the highest of a byte first; an escape is followed by the byte
 //! lanes:          length of the stream, number of escapes (both variable-length), escapes,
 //!                 states of the lanes, stream
@@ -17,7 +17,7 @@
 use super::super::malformed;
 use super::fitted::{bytes_with, fitted, only_one};
 use crate::bytes;
-use crate::codebook::{Alphabet, Codebook, Lengths};
+use crate::codebook::{Alphabet, Codebook, CodebookSet, Lengths};
 use crate::error::Result;
 use crate::format::reader::{Reader, put_varint};
 use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
@@ -29,6 +29,8 @@ const CONSTANT: u8 = 1;
 const SINGLE: u8 = 2;
 const LANES: u8 = 3;
 const FIXED: u8 = 4;
+const FIXED_SINGLE: u8 = FIXED | SINGLE;
+const FIXED_LANES: u8 = FIXED | LANES;
 
 /// Bytes from which on lanes are worth what they cost.
 pub(super) const LANES_FROM: usize = 1 << 13;
@@ -48,8 +50,8 @@ pub(super) enum PlaneBook<'a> {
     Constant(u8),
     /// A codebook made from the plane.
     Fitted(Box<Codebook>),
-    /// A codebook that both ends hold.
-    Fixed(&'a Codebook),
+    /// A codebook that both ends hold, of width 8, and its number in the set.
+    Fixed(u8, &'a Codebook),
 }
 
 impl PlaneBook<'_> {
@@ -127,39 +129,31 @@ impl Blocks {
                 before.push(0);
                 book.lengths().write(before);
                 let codebook = before.len() - 1;
-                if self.put(plane, book, 0, &mut section)? {
+                if self.put(plane, book, &mut section)? {
                     self.codebook += codebook;
                 }
             }
             // No code takes less. It also is what a fixed one may be worst at.
-            PlaneBook::Fixed(_) if plane.iter().all(|byte| *byte == plane[0]) => {
+            PlaneBook::Fixed(..) if plane.iter().all(|byte| *byte == plane[0]) => {
                 before.extend([CONSTANT, plane[0]]);
             }
-            PlaneBook::Fixed(book) if !covers(self.platform, book, plane) => {
-                return self.push(plane, &PlaneBook::fitted(&Histogram::of(plane)));
-            }
-            PlaneBook::Fixed(book) => {
-                before.push(0);
-                _ = self.put(plane, book, FIXED, &mut section)?;
+            PlaneBook::Fixed(number, book) => {
+                before.extend([FIXED, *number]);
+                _ = self.put(plane, book, &mut section)?;
             }
         }
         self.sections.push(section);
         Ok(())
     }
 
-    /// Codes a plane with a codebook, or leaves it raw; returns which.
-    fn put(
-        &mut self,
-        plane: &[u8],
-        book: &Codebook,
-        fixed: u8,
-        section: &mut Section,
-    ) -> Result<bool> {
+    /// Codes a plane with a codebook, or leaves it raw; returns whether it was coded. The section holds the mode
+    /// so far, and the codebook.
+    fn put(&mut self, plane: &[u8], book: &Codebook, section: &mut Section) -> Result<bool> {
         if plane.len() < self.lanes_from {
             self.stream.clear();
             put_single(plane, book, &mut self.stream);
             if self.stream.len() < plane.len() {
-                section.before[0] = SINGLE | fixed;
+                section.before[0] |= SINGLE;
                 put_varint(&mut section.before, self.stream.len() as u64);
                 section.before.extend_from_slice(&self.stream);
                 return Ok(true);
@@ -197,7 +191,7 @@ impl Blocks {
         if let Some(next) = next {
             next.carried = true;
         }
-        section.before[0] = LANES | fixed;
+        section.before[0] |= LANES;
         put_varint(&mut section.before, length as u64);
         put_varint(&mut section.before, self.escapes.len() as u64);
         section.before.extend_from_slice(&self.escapes);
@@ -217,15 +211,8 @@ impl Blocks {
     }
 }
 
-/// Whether a book has a code, or an escape, for every byte of a plane.
-fn covers(platform: Platform, book: &Codebook, plane: &[u8]) -> bool {
-    let last = book.lengths().alphabet().slots() - 1;
-    let highest = || plane.iter().fold(0, |highest, &byte| byte.max(highest));
-    last == 255 || usize::from(platform.run(highest)) <= last
-}
-
-/// Codebooks of exponents have no business here.
-pub(super) fn check_alphabet(lengths: &Lengths) -> Result<()> {
+/// A plane of bytes has no exponents.
+fn check_alphabet(lengths: &Lengths) -> Result<()> {
     match lengths.alphabet() {
         Alphabet::Plain { .. } => Ok(()),
         Alphabet::Centred => Err(malformed("a codebook of exponents for a plane of bytes")),
@@ -261,18 +248,18 @@ impl Planes {
         }
     }
 
-    /// Decodes the next plane.
+    /// Decodes the next plane; `fixed` are the codebooks that both ends hold.
     pub(super) fn pull(
         &mut self,
         reader: &mut Reader<'_>,
-        fixed: Option<&Codebook>,
+        fixed: Option<&CodebookSet>,
         plane: &mut [u8],
     ) -> Result<()> {
         if plane.is_empty() {
             return Ok(());
         }
         let mode = reader.u8()?;
-        let made;
+        let embedded;
         let book = match (mode, fixed) {
             (RAW, _) => {
                 plane.copy_from_slice(reader.take(plane.len())?);
@@ -287,10 +274,17 @@ impl Planes {
                 let (lengths, taken) = Lengths::read(rest)?;
                 reader.take(taken)?;
                 check_alphabet(&lengths)?;
-                made = Codebook::new(lengths);
-                &made
+                embedded = Codebook::new(lengths);
+                &embedded
             }
-            (4..=7, Some(book)) if mode & !FIXED >= SINGLE => book,
+            (FIXED_SINGLE | FIXED_LANES, Some(set)) => {
+                let book = set.book(reader.u8()?)?;
+                check_alphabet(book.lengths())?;
+                book
+            }
+            (FIXED_SINGLE | FIXED_LANES, None) => {
+                return Err(malformed("a plane by fixed codebooks in a stream without any"));
+            }
             _ => return Err(malformed(format!("a plane of mode {mode}"))),
         };
         if mode & !FIXED == SINGLE {
@@ -405,7 +399,9 @@ fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fitted::fitted_to_all_bytes;
     use super::*;
+    use crate::codebook::SetBuilder;
     use crate::gradient::Random;
 
     fn plane(count: usize, share: f64) -> Vec<u8> {
@@ -440,20 +436,23 @@ mod tests {
 
     #[test]
     fn fixed_books_code_what_they_never_saw() {
-        let (lengths, _) = fitted(&Histogram::of(&plane(5000, 2.0))).unwrap();
-        let book = Codebook::new(lengths);
+        let lengths = fitted_to_all_bytes(&Histogram::of(&plane(5000, 2.0))).unwrap();
+        let mut builder = SetBuilder::new("a test");
+        let number = builder.add(lengths).unwrap();
+        let set = builder.build();
+        let book = PlaneBook::Fixed(number, set.book(number).unwrap());
         for count in [300, 30_000] {
             for share in [1.0, 4.0, 1e9] {
                 let plane = plane(count, share);
                 let mut blocks = Blocks::new(Platform::detect());
-                blocks.push(&plane, &PlaneBook::Fixed(&book)).unwrap();
+                blocks.push(&plane, &book).unwrap();
                 let mut bytes = Vec::new();
                 assert_eq!(blocks.finish(&mut bytes), 0);
                 assert!(bytes.len() <= count + 1);
                 let mut decoded = vec![0; count];
                 let mut reader = Reader::new("a test", &bytes);
                 Planes::new(Platform::Portable)
-                    .pull(&mut reader, Some(&book), &mut decoded)
+                    .pull(&mut reader, Some(&set), &mut decoded)
                     .unwrap();
                 assert!(decoded == plane);
             }
