@@ -25,7 +25,7 @@ pub(crate) use long_tables::{LongTables, MOST_BOUNDS};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tables::{MARK, Tables};
 
-pub use set::{Binding, CodebookSet, SetBuilder};
+pub use set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 
 /// Identity of a codebook: a hash of its content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

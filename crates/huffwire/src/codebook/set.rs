@@ -1,7 +1,7 @@
 //! A set of codebooks: the one thing that sender and receiver must share.
 
 use super::canonical::Codebook;
-use super::lengths::Lengths;
+use super::lengths::{Alphabet, Lengths};
 use super::{SetId, build::Built};
 use crate::element::ElementType;
 use crate::error::{Error, Result};
@@ -15,6 +15,12 @@ const VERSION: u8 = 1;
 /// Numbers from here on mean something else in a block.
 pub(crate) const MAX_BOOKS: usize = 192;
 
+/// The plane of a binding that is for layer 0 of a bitmap of quantized values; the layers above it follow. No element
+/// type has so many planes. The books may be plain ones of any width.
+pub const FIRST_LAYER: u8 = 128;
+/// The plane of a binding that is for the highest layer that a bitmap can have, layer 4.
+pub const LAST_LAYER: u8 = FIRST_LAYER + 4;
+
 /// Which books serve which symbols: advice to the sender, not part of the set's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
@@ -24,7 +30,7 @@ pub struct Binding {
     pub element: Option<ElementType>,
     /// The layout of the planes.
     pub layout: Layout,
-    /// The plane, counted from 0.
+    /// The plane, counted from 0; or [`FIRST_LAYER`] and more, for the layers of a bitmap of quantized values.
     pub plane: u8,
     /// Numbers of the books to choose from.
     pub books: Vec<u8>,
@@ -284,7 +290,9 @@ impl SetBuilder {
                 let plane = planes.get(usize::from(binding.plane));
                 plane.is_some_and(|plane| plane.alphabet() == book.lengths().alphabet())
             };
+            let is_layer = (FIRST_LAYER..=LAST_LAYER).contains(&binding.plane);
             let fits = match binding.element {
+                _ if is_layer => book.lengths().alphabet() != Alphabet::Centred,
                 Some(element) => fits(element),
                 None => ElementType::all().any(fits),
             };
@@ -329,7 +337,7 @@ impl SetBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codebook::{Alphabet, CodeLimit};
+    use crate::codebook::CodeLimit;
 
     fn lengths() -> Lengths {
         let direct = [1, 2, 3, 3];
@@ -356,6 +364,28 @@ mod tests {
         assert!(builder.bind(Binding { books: vec![other], ..binding.clone() }).is_err());
         assert!(builder.bind(Binding { books: vec![9], ..binding }).is_err());
         builder.build()
+    }
+
+    #[test]
+    fn layers_of_bitmaps_take_plain_books() {
+        let mut builder = SetBuilder::new("layers");
+        let narrow = builder.add(lengths()).unwrap();
+        let centred: Vec<u8> = (0..62).map(|slot| u8::from(slot < 1)).collect();
+        let centred = Lengths::new(Alphabet::Centred, CodeLimit::Short, &centred, 1, 0).unwrap();
+        let centred = builder.add(centred).unwrap();
+        let binding = |plane, book| Binding {
+            pattern: "*".into(),
+            element: None,
+            layout: Layout::Bytes,
+            plane,
+            books: vec![book],
+        };
+        builder.bind(binding(FIRST_LAYER, narrow)).unwrap();
+        builder.bind(binding(LAST_LAYER, narrow)).unwrap();
+        assert!(builder.bind(binding(FIRST_LAYER, centred)).is_err());
+        assert!(builder.bind(binding(LAST_LAYER + 1, narrow)).is_err());
+        let set = builder.build();
+        assert_eq!(CodebookSet::from_bytes(&set.to_bytes()), Ok(set));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use huffwire::codebook::{Binding, Lengths, SetBuilder};
+use huffwire::codebook::{Binding, FIRST_LAYER, Lengths, SetBuilder};
 use huffwire::gradient::encode::{
     Bitmap, BitmapBooks, Fixed, FixedBooks, RunAlphabet, ValueEncoder,
 };
 use huffwire::gradient::{Random, Values};
-use huffwire::{CodebookSet, ElementType, Layout};
+use huffwire::{CodebookSet, Layout};
 
 use crate::forge::crc32c;
 use crate::values::qsgd_like;
@@ -102,9 +102,9 @@ fn seeds() -> Vec<Vec<u8>> {
             seeds.push(books.set().to_bytes());
         }
     }
-    // Codes of one symbol and of two, besides the escape: (width, limit), first, last, lengths.
+    // Codes of one symbol and more: (width, limit), first, last, lengths.
     for layers in 1..=3 {
-        for book in [&[0x80u8, 7, 7, 0x11, 0][..], &[0x81, 3, 4, 0x21, 2]] {
+        for book in [&[0x10u8, 0, 1, 0x11, 0][..], &[0x80, 7, 7, 0x11, 0], &[0x81, 3, 4, 0x21, 2]] {
             seeds.push(bitmap_set(layers, Lengths::read(book).unwrap().0).to_bytes());
         }
     }
@@ -112,13 +112,13 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// A set with the same book for some layers of a bitmap.
-fn bitmap_set(layers: usize, book: Lengths) -> CodebookSet {
+fn bitmap_set(layers: u8, book: Lengths) -> CodebookSet {
     let mut builder = SetBuilder::new("b");
     let books = vec![builder.add(book).unwrap()];
     for layer in 0..layers {
-        let (pattern, books) = (format!("bitmap layer {layer}"), books.clone());
-        let (element, layout) = (Some(ElementType::U8), Layout::Bytes);
-        builder.bind(Binding { pattern, element, layout, plane: 0, books }).unwrap();
+        let (pattern, plane, books) = ("*".to_owned(), FIRST_LAYER + layer, books.clone());
+        let binding = Binding { pattern, element: None, layout: Layout::Bytes, plane, books };
+        builder.bind(binding).unwrap();
     }
     builder.build()
 }

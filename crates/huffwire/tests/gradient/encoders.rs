@@ -105,7 +105,7 @@ fn more_pairs_than_codes_round_trip() {
     round_trip(&encode::Huffman, &values);
 }
 
-/// RunLengths and blocks beyond one of a million values.
+/// Runs and blocks beyond one of a million values.
 #[test]
 fn several_blocks_round_trip() {
     let mut values = qsgd_like((2 << 20) + 5, 93.0, 6, 1);

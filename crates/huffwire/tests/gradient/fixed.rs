@@ -118,7 +118,7 @@ fn books_are_known_by_their_content() {
 #[test]
 fn a_set_without_books_for_bitmaps_is_refused() {
     let error = BitmapBooks::from_set(CodebookSet::builtin().as_ref().clone()).unwrap_err();
-    assert!(error.to_string().contains("bitmap layer 0"), "{error}");
+    assert!(error.to_string().contains("layers of a bitmap"), "{error}");
     let values = qsgd_like(5000, 80.0, 4, 1);
     let builtin = CodebookSet::builtin();
     // A set that has other books beside them serves, too, and is another set.

@@ -1,4 +1,4 @@
-//! The encoder that should be the smallest.
+//! `auto`: the encoder whose stream should be the smallest.
 
 use super::super::values::{ValueBuf, Values, ValuesMut};
 use super::book::{Book, coded_bits};
@@ -9,14 +9,14 @@ use super::{
 };
 use crate::error::Result;
 
-/// Looks at a sample of the values, takes the encoder that should make least of them (to within a percent:
-/// then the faster one), and says which one that is.
+/// The choice among encoders: it estimates the size of each stream from a sample of the values, and uses the encoder
+/// with the smallest. Among encoders within a percent of the smallest it uses the fastest.
 ///
-/// The stream is that of the chosen encoder, and a byte that tells which.
+/// The stream is that of the chosen encoder, followed by a byte that names the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Auto;
 
-/// What an encoder would make of some values.
+/// The estimated size of a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The encoder's [`name`](ValueEncoder::name).
@@ -25,12 +25,12 @@ pub struct Estimate {
     pub bytes: f64,
 }
 
-/// Values in a piece of the sample, in a row so that runs are seen.
+/// Number of consecutive values in a piece of the sample. They are consecutive so that the sample has runs.
 const PIECE: usize = 4096;
-/// Pieces of the sample.
+/// Number of pieces in the sample.
 const PIECES: usize = 4;
 
-/// Who may be chosen.
+/// The encoders that may be chosen.
 #[derive(Debug, Clone, Copy)]
 enum Candidate {
     Bitmap,
@@ -41,7 +41,7 @@ enum Candidate {
     Elias(EliasCode),
 }
 
-/// Numbers in streams are places in this list, the fastest go first.
+/// All candidates, the fastest first. The number of a candidate in streams is its place here.
 const fn candidates() -> [Candidate; 8] {
     [
         Candidate::Bitmap,
@@ -76,12 +76,13 @@ impl Candidate {
 }
 
 thread_local! {
-    /// It keeps its memory for the next call: megabytes that are new take longer than the values in them.
+    /// A bitmap encoder for each thread, since it keeps its memory for the next call: new megabytes take longer than
+    /// coding the values in them.
     static BITMAP: Bitmap = Bitmap::default();
 }
 
-/// What each encoder that [`Auto`] may choose would make of the values, from a sample of 16384 of them. No
-/// sample is encoded: prices follow from counts of its symbols.
+/// The estimated sizes of the streams of all encoders that [`Auto`] may choose. They follow from counts of the symbols
+/// in a sample of 16384 values; nothing is encoded.
 #[must_use]
 pub fn estimates(values: Values<'_>) -> Vec<Estimate> {
     let sample = sample(values);
@@ -95,7 +96,7 @@ pub fn estimates(values: Values<'_>) -> Vec<Estimate> {
     let huffman = |book: Book, counts: &Counts| {
         let mut codebook = Vec::new();
         book.write(&mut codebook);
-        // A codebook grows with what occurs, which is far slower than what there is.
+        // A codebook grows with the number of different symbols, which grows far slower than the number of values.
         let growth = 1.0 + scale.log2() / 4.0;
         bytes_of(coded_bits(&book.codes(), counts)) + codebook.len() as f64 * growth
     };
@@ -108,7 +109,7 @@ pub fn estimates(values: Values<'_>) -> Vec<Estimate> {
     };
     let varint = |number: u32| 8 * u64::from((32 - number.leading_zeros()).max(1).div_ceil(7));
     let omega = |number: u32| EliasCode::Omega.bits(number.into());
-    // Each run is a gap before a level; levels without one have a gap of 0, of one bit.
+    // Each run of zeros is a gap before a value. A value without zeros before it has a gap of 0, which takes one bit.
     let gaps = zeros.iter().map(|&(symbol, count)| match symbol.value {
         0 => count * (omega(symbol.run) - 1),
         value => count * (2 + omega(value.unsigned_abs() - 1)),
@@ -133,7 +134,7 @@ pub fn estimates(values: Values<'_>) -> Vec<Estimate> {
         .collect()
 }
 
-/// All values if there are few, else pieces at equal distances.
+/// The sample: all values if there are few, else pieces at equal distances.
 fn sample(values: Values<'_>) -> ValueBuf {
     let all = values.len();
     let starts: Vec<usize> = if all <= PIECE * PIECES {
@@ -158,16 +159,16 @@ fn sample(values: Values<'_>) -> ValueBuf {
 }
 
 impl Auto {
-    /// The encoder that [`Auto`] takes for these values.
+    /// The name of the encoder that [`Auto`] uses for these values.
     #[must_use]
     pub fn choose(values: Values<'_>) -> &'static str {
         candidates()[best(values)].encoder().name()
     }
 
-    /// The encoder that made a stream of this one.
+    /// The name of the encoder that made a stream of `auto`.
     ///
     /// # Errors
-    /// [`Error::Malformed`](crate::Error::Malformed) for an encoder that is none.
+    /// [`Error::Malformed`](crate::Error::Malformed) when the last byte names no encoder.
     pub fn chosen(stream: &[u8]) -> Result<&'static str> {
         Ok(split(stream)?.1.encoder().name())
     }
@@ -176,12 +177,12 @@ impl Auto {
 fn best(values: Values<'_>) -> usize {
     let estimates = estimates(values);
     let least = estimates.iter().fold(f64::INFINITY, |least, estimate| estimate.bytes.min(least));
-    // A percent, or a few bytes, more is as good: the first ones are faster.
+    // A stream that is a percent or a few bytes longer is good enough, because the first candidates are faster.
     let good = |estimate: &Estimate| estimate.bytes <= least * 1.01 + 16.0;
     estimates.iter().position(good).unwrap_or(0)
 }
 
-/// A stream without its last byte, and who made it.
+/// The stream without its last byte, and the encoder that made it.
 fn split(stream: &[u8]) -> Result<(&[u8], Candidate)> {
     let (&number, stream) = stream.split_last().ok_or_else(|| malformed("it is empty"))?;
     let candidate = candidates().get(usize::from(number)).copied();

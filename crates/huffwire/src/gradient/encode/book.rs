@@ -1,4 +1,4 @@
-//! Codebooks over symbols of any alphabet: made, written, read, used.
+//! Codebooks over the symbols of a run alphabet: how they are made, written, read and used.
 
 use sha2::{Digest, Sha256};
 
@@ -10,29 +10,29 @@ use super::{malformed, too_long, unzigzag, zigzag};
 use crate::codebook::CodebookId;
 use crate::error::{Error, Result};
 
-/// Which symbols have codes, and how long these are.
+/// A codebook: the symbols that have codes, and the lengths of the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Book {
     alphabet: RunAlphabet,
     /// In the order of [`Symbol::key`].
     symbols: Vec<Symbol>,
-    /// One for each symbol, and one for the escape if there is one.
+    /// A length for each symbol, and one more for the escape if there is one.
     lengths: Vec<u8>,
 }
 
-/// What the length of the first code is told relative to.
+/// The length that stands in for the code before the first one, as lengths are written as differences.
 const FIRST_LENGTH: u8 = 6;
 
 impl Book {
-    /// The best book for symbols of these positive weights, in the order of [`Symbol::key`]. Symbols that
-    /// are not among them take the escape, where one is wanted or needed.
+    /// The best book for symbols with positive weights, given in the order of [`Symbol::key`]. `escape` is the weight of
+    /// the escape, for all other symbols; `None` for a book without an escape, unless there are too many symbols.
     pub(super) fn new(
         alphabet: RunAlphabet,
         mut weighed: Vec<(Symbol, f64)>,
         mut escape: Option<f64>,
     ) -> Self {
         if weighed.len() >= MAX_CODES {
-            // The lightest go without.
+            // The lightest symbols get no code.
             weighed.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.key().cmp(&b.0.key())));
             let lightest = weighed.split_off(MAX_CODES - 1);
             let sum: f64 = lightest.iter().map(|(_, weight)| weight).sum();
@@ -48,7 +48,7 @@ impl Book {
         Self { alphabet, symbols, lengths }
     }
 
-    /// The best book for symbols that were counted. With an escape, if wanted, that was never seen.
+    /// The best book for counted symbols. With `escape` it has an escape too, of the smallest weight.
     pub(super) fn from_counts(alphabet: RunAlphabet, counts: &Counts, escape: bool) -> Self {
         let weighed = counts.sorted().into_iter().map(|(symbol, count)| (symbol, count as f64));
         Self::new(alphabet, weighed.collect(), escape.then_some(UNSEEN))
@@ -62,7 +62,7 @@ impl Book {
         self.lengths.len() > self.symbols.len()
     }
 
-    /// Writes symbols and lengths, each relative to the one before. Returns the number of bytes.
+    /// Appends the book: symbols and lengths, each as a difference from the one before. Returns the number of bytes.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> usize {
         let start = out.len();
         let mut writer = BitWriter::new(out);
@@ -72,7 +72,7 @@ impl Book {
         let (mut value, mut run) = (0, 0);
         for symbol in &self.symbols {
             let number = zigzag(symbol.value);
-            // There is nothing to tell where a value has one run, and it is not that of the last symbol.
+            // Runs are differences only between symbols of the same value.
             if number != value {
                 run = 0;
             }
@@ -83,7 +83,7 @@ impl Book {
             }
             (value, run) = (number, symbol.run);
         }
-        // A lone code has no length.
+        // A book of one code has no lengths.
         if self.lengths.len() > 1 {
             let mut last = FIRST_LENGTH;
             for &length in &self.lengths {
@@ -105,7 +105,7 @@ impl Book {
         if codes == 0 || codes > MAX_CODES {
             return Err(malformed(format!("a codebook of {codes} codes")));
         }
-        // Each symbol takes bits: what is allocated lies within what was received.
+        // Each symbol takes at least a bit, so memory is bounded by the bytes received.
         let mut symbols: Vec<Symbol> = Vec::new();
         for _ in 0..count {
             let last = symbols.last().map_or((0, 0), |last| last.key());
@@ -145,12 +145,14 @@ impl Book {
         Ok((Self { alphabet, symbols, lengths }, rest))
     }
 
-    /// The id: the first 8 bytes of SHA-256 over the written form.
+    /// The id of the book: the first 8 bytes of SHA-256 over a prefix and the written form.
     pub(super) fn id(&self) -> CodebookId {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
-        let digest =
-            Sha256::new().chain_update(b"huffwire value book\0").chain_update(&bytes).finalize();
+        let digest = Sha256::new()
+            .chain_update(b"huffwire book of quantized values\0")
+            .chain_update(&bytes)
+            .finalize();
         let mut id = [0; 8];
         id.copy_from_slice(&digest[..8]);
         CodebookId(id)
@@ -160,16 +162,16 @@ impl Book {
         Codes::new(&self.symbols, &self.lengths)
     }
 
-    /// Decodes values, which must take all of `bytes`.
+    /// Decodes values from all of `bytes`.
     pub(super) fn decode<S: Value>(&self, bytes: &[u8], values: &mut [S]) -> Result<()> {
         let decoder = Decoder::new(&self.symbols, &self.lengths);
         let mut reader = BitReader::new(bytes);
-        // A table of several symbols an entry is worth making where there are more than it has entries.
+        // The table with several symbols in an entry pays where there are more values than entries.
         let quick = values.len() >= QUICK_FROM;
         match self.alphabet {
             RunAlphabet::Values if quick => multi_symbol::values(&decoder, &mut reader, values)?,
             RunAlphabet::Values => multi_symbol::one_by_one(&decoder, &mut reader, values)?,
-            // RunLengths of zeros need only be skipped.
+            // Then runs of zeros need only be skipped.
             _ => {
                 values.fill(S::default());
                 multi_symbol::runs(&decoder, &mut reader, values, quick)?;
@@ -182,10 +184,10 @@ impl Book {
     }
 }
 
-/// Values from which on a table of several symbols an entry is made.
+/// From this number of values on, a table with several symbols in an entry is made.
 const QUICK_FROM: usize = 1 << 13;
 
-/// Weight of an escape that was never seen: the lightest of all.
+/// The weight of an escape that did not occur: less than any symbol's.
 pub(super) const UNSEEN: f64 = 1e-3;
 
 /// Writes the codes of values.
@@ -239,10 +241,10 @@ fn encode_values<S: Value>(alphabet: RunAlphabet, codes: &Codes, values: &[S], o
     writer.finish();
 }
 
-/// RunLengths of zeros whose codes are looked up together with that of the value behind them.
+/// The longest run of zeros whose code is looked up together with the code of the value after it.
 const MOST_IN_TABLE: u32 = 1 << 10;
 
-/// Whether a value is one of a byte.
+/// Whether a value fits a byte.
 #[inline(always)]
 fn is_narrow(value: i32) -> bool {
     i8::try_from(value).is_ok()
@@ -254,13 +256,14 @@ const fn byte(value: i32) -> usize {
     value as u8 as usize
 }
 
-/// What follows an escape.
+/// Writes the symbol behind an escape.
 #[cold]
 fn put_escaped(symbol: Symbol, writer: &mut BitWriter<'_>) {
     writer.put_gamma(zigzag(symbol.value));
     writer.put_gamma(symbol.run - 1);
 }
 
+/// Takes the symbol behind an escape.
 #[cold]
 pub(super) fn take_escaped(reader: &mut BitReader<'_>) -> Result<Symbol> {
     let value = unzigzag(reader.take_gamma()?);
@@ -268,7 +271,7 @@ pub(super) fn take_escaped(reader: &mut BitReader<'_>) -> Result<Symbol> {
     Ok(Symbol { value, run })
 }
 
-/// Bits that symbols take, codebook not counted.
+/// Number of bits of the codes of counted symbols. The codebook is not included.
 pub(super) fn coded_bits(codes: &Codes, counts: &Counts) -> u64 {
     let gamma = |number: u32| u64::from(2 * (u64::from(number) + 1).ilog2() + 1);
     let bits = |(symbol, count): (Symbol, u64)| {

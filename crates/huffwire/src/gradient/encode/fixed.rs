@@ -1,4 +1,4 @@
-//! Codebooks from earlier steps: no count, no sample, no codebook on the wire.
+//! Codebooks from earlier steps over run alphabets: the sender counts nothing, and no codebook is sent.
 
 use super::super::values::{Values, ValuesMut, with_values};
 use super::book::{self, Book, coded_bits};
@@ -9,12 +9,11 @@ use super::{Sizes, ValueEncoder, malformed, put_count, read_count};
 use crate::codebook::{CodebookId, SetId};
 use crate::error::{Error, Result};
 
-/// A codebook that both ends hold, over any of the alphabets: the idea of single-stage Huffman coding (arXiv
-/// 2601.10673) for the symbols of Gajjala et al.
+/// A codebook over a run alphabet that both ends hold. This is the idea of Agrawal et al. (arXiv 2601.10673), for the
+/// symbols of Gajjala et al. (2020).
 ///
 /// Gradients of neighbouring steps have nearly the same frequencies. So the codebook is made from earlier
-/// ones, and a stream carries 4 bytes that tell which one it was. Symbols that were never seen take an
-/// escape. A [`RefreshPolicy`](super::RefreshPolicy) tells when it is time for a new codebook.
+/// gradients, and a stream carries 4 bytes of the codebook's id. Symbols without a code take an escape. A [`RefreshPolicy`](super::RefreshPolicy) tells when it is time for a new codebook.
 ///
 /// ```
 /// use huffwire::gradient::encode::{RunAlphabet, Fixed, ValueEncoder};
@@ -38,11 +37,11 @@ pub struct Fixed {
     id: CodebookId,
 }
 
-/// Bytes of the id that streams carry.
+/// Number of bytes of the id in a stream.
 const SHORT_ID: usize = 4;
 
 impl Fixed {
-    /// A codebook for values like these.
+    /// A codebook made from these values.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for an alphabet that makes no sense.
@@ -60,7 +59,7 @@ impl Fixed {
 
     fn from_counts(alphabet: RunAlphabet, counts: &Counts) -> Self {
         let sorted = counts.sorted();
-        // What was never seen is as likely as what was seen once (Good and Turing).
+        // A symbol that never occurred is as likely as one that occurred once (Good and Turing).
         let once = sorted.iter().filter(|(_, count)| *count == 1).count();
         let weighed = sorted.into_iter().map(|(symbol, count)| (symbol, count as f64));
         Self::new(Book::new(alphabet, weighed.collect(), Some(once.max(1) as f64)))
@@ -70,19 +69,19 @@ impl Fixed {
         Self { codes: book.codes(), id: book.id(), book }
     }
 
-    /// What it codes.
+    /// The alphabet of the codebook.
     #[must_use]
     pub const fn alphabet(&self) -> RunAlphabet {
         self.book.alphabet()
     }
 
-    /// Its identity: a hash of its content.
+    /// The id of the codebook: a hash of its content.
     #[must_use]
     pub const fn id(&self) -> CodebookId {
         self.id
     }
 
-    /// Its content, to be sent to whom streams will be sent.
+    /// The codebook as bytes, for the receiver of streams.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -90,13 +89,13 @@ impl Fixed {
         bytes
     }
 
-    /// Reads what [`Fixed::to_bytes`] gave.
+    /// Reads a codebook that [`Fixed::to_bytes`] wrote.
     ///
     /// # Errors
     /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::InvalidCodebook`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         match Book::read(bytes)? {
-            // Books in streams may have none: they are made for the very values that follow.
+            // Only books in streams may lack an escape, since they are made for the values that follow.
             (book, _) if !book.has_escape() => {
                 Err(Error::codebook("values that it has no code for need an escape"))
             }
@@ -148,7 +147,7 @@ impl ValueEncoder for Fixed {
     }
 }
 
-/// Whether a stream was made with the codebook at hand.
+/// Checks that a stream was made with the codebooks at hand.
 pub(super) fn check_id(wanted: [u8; SHORT_ID], held: SetId) -> Result<()> {
     if held.0.starts_with(&wanted) {
         return Ok(());

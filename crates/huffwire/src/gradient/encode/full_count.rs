@@ -1,4 +1,4 @@
-//! Huffman codes from counts of everything: plain Huffman and RLH.
+//! Huffman codes from counts of all symbols: plain Huffman and RLH.
 
 use super::super::values::{Values, ValuesMut, with_values};
 use super::book::{self, Book};
@@ -6,15 +6,15 @@ use super::symbols::RunAlphabet;
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count};
 use crate::error::Result;
 
-/// Huffman over values, with a codebook made from them: the baseline.
+/// Huffman codes over values. The codebook is made from all values of the tensor, and is part of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Huffman;
 
-/// Run-length Huffman (Gajjala et al. 2020, section 3): each pair of a value and its number of repetitions
-/// is one symbol, and the codebook is made from all pairs of the tensor.
+/// Run-length Huffman, RLH (Gajjala et al. 2020, section 3): each pair of a value and its number of repetitions
+/// is one symbol. The codebook is made from all pairs of the tensor.
 ///
-/// The codebook lists every pair that occurs, up to 65535 (rarer ones take an escape), which is what its
-/// authors' own figures leave out.
+/// The codebook lists up to 65535 pairs; rarer pairs take an escape. It is part of the stream and of its size, which
+/// the figures of the authors leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rlh;
 
@@ -55,7 +55,7 @@ fn encode_full_count(
     Ok(encode_with_book(book, values, out))
 }
 
-/// A stream of the number of values, a codebook, and codes.
+/// Writes a stream of the number of values, a codebook, and codes.
 pub(super) fn encode_with_book(
     book: impl FnOnce() -> Book,
     values: Values<'_>,

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// An encoder whose streams can be decoded without anything else: all but those with fixed codebooks.
+/// An encoder by name and number, of those whose streams can be decoded without anything else. These are all but
+/// the encoders with fixed codebooks.
 ///
 /// ```
 /// use huffwire::gradient::encode::EncoderKind;
@@ -39,9 +40,9 @@ pub enum EncoderKind {
     EliasDelta = 7,
     /// [`Elias`] ω.
     EliasOmega = 8,
-    /// [`QsgdElias`], gaps and levels.
+    /// [`QsgdElias`] with the sparse scheme.
     QsgdElias = 9,
-    /// [`QsgdElias`], levels.
+    /// [`QsgdElias`] with the dense scheme.
     QsgdEliasDense = 10,
     /// [`Bitmap`].
     Bitmap = 11,
@@ -65,18 +66,18 @@ const ALL: [EncoderKind; 12] = [
 ];
 
 impl EncoderKind {
-    /// Every kind, in the order of their numbers.
+    /// All encoders, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
         ALL.into_iter()
     }
 
-    /// The number that stands for it in messages.
+    /// The number of the encoder in messages.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The kind with this number, if there is one.
+    /// The encoder with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::all().find(|kind| kind.number() == number)
@@ -88,9 +89,9 @@ impl EncoderKind {
         self.encoder((0, 0)).name()
     }
 
-    /// The encoder. `alphabet` has the lowest and the highest value, for those that sample
-    /// ([`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet)); nothing else, and no decoder,
-    /// looks at it.
+    /// The encoder itself. The lowest and the highest value are those of
+    /// [`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet). Only encoders that sample need them;
+    /// decoders do not.
     #[must_use]
     pub fn encoder(self, (lowest, highest): (i32, i32)) -> Box<dyn ValueEncoder> {
         match self {
@@ -119,7 +120,7 @@ impl fmt::Display for EncoderKind {
 impl FromStr for EncoderKind {
     type Err = Error;
 
-    /// Takes the names of [`EncoderKind::name`].
+    /// Accepts the names of [`EncoderKind::name`].
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::all().find(|kind| kind.name() == name).ok_or_else(|| {
             let known: Vec<&str> = Self::all().map(Self::name).collect();

@@ -1,4 +1,4 @@
-//! QSGD's own codes: gaps and levels.
+//! The codes of QSGD: gaps and levels in Elias ω.
 
 use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::elias::{Bits, Code, Omega, Words, words};
@@ -6,24 +6,24 @@ use super::symbols::gaps;
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_long, too_wide};
 use crate::error::Result;
 
-/// Which of the two codes of the QSGD paper.
+/// The two codes of the QSGD paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QsgdScheme {
-    /// Each value that is not 0 as its distance from the one before, its sign and its level (section 3.2
-    /// and appendix A.2): for few levels, where most values are 0.
+    /// For each value that is not 0: the number of zeros before it, its sign, and its level (section 3.2 and appendix
+    /// A.2). For few levels, where most values are 0.
     Sparse,
-    /// Each value as its level and 1, and its sign if it is not 0 (appendix A.3): for many levels.
+    /// For each value: its level plus 1, and its sign if it is not 0 (appendix A.3). For many levels.
     Dense,
 }
 
-/// The codes of QSGD (Alistarh et al., NIPS 2017), all numbers in Elias ω; norms are not part of them here.
+/// The codes of QSGD (Alistarh et al., NIPS 2017). All numbers are in Elias ω. Norms are not part of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QsgdElias {
     scheme: QsgdScheme,
 }
 
 impl QsgdElias {
-    /// With this scheme.
+    /// An encoder with this scheme.
     #[must_use]
     pub const fn new(scheme: QsgdScheme) -> Self {
         Self { scheme }
@@ -67,7 +67,7 @@ fn put_sparse<S: Value>(values: &[S], bits: &mut Bits) {
         bits.put_bit(value < 0);
         bits.put::<Omega>((value.unsigned_abs() - 1).into());
     });
-    // A last gap, to the end, makes it complete.
+    // A last gap tells the decoder where the values end.
     bits.put::<Omega>(last as u64);
 }
 

@@ -1,4 +1,4 @@
-//! Run lengths alone.
+//! Run lengths without a codebook.
 
 use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::symbols::RunAlphabet;
@@ -6,8 +6,8 @@ use super::{Sizes, ValueEncoder, put_count, read_count, too_long, too_wide, unzi
 use crate::error::Result;
 use crate::format::reader::{Reader, put_varint};
 
-/// Run-length coding without any codebook: each value and its number of repetitions as two numbers of
-/// 7 bits a byte.
+/// Run-length coding without a codebook: each value and its number of repetitions are two numbers, with 7 bits in a
+/// byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunLengths;
 

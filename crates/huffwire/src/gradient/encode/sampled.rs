@@ -8,20 +8,20 @@ use super::{Sizes, ValueEncoder, zigzag};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
 
-/// RunLengths of zeros that SHS has symbols for: the paper's `k`.
+/// The longest run of zeros that SHS has a symbol for: `k` of Gajjala et al. (2020).
 pub const DEFAULT_RUNS: u32 = 200;
 
-/// Draws: the paper's number.
+/// Number of draws, that of Gajjala et al. (2020).
 const DRAWS: u64 = 1000;
 
-/// The most values that a sampling encoder takes codes for; far fewer are useful.
+/// The largest number of values that may have codes from a sample. Far fewer are useful.
 const MAX_VALUES: i64 = 1 << 15;
 
-/// Sample Huffman (Gajjala et al. 2020, section 3): Huffman over values, its codebook from 1000 draws,
-/// uniform and with replacement, and one more of every value that the quantizer has.
+/// Sample Huffman, SH (Gajjala et al. 2020, section 3): Huffman codes over values. The codebook is made from 1000
+/// draws, uniform and with replacement, and each value that the quantizer can make counts once more than it was drawn.
 ///
-/// It never looks at the whole tensor before coding it; so the range of values has to be told
-/// ([`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet)). Values outside it take an escape.
+/// The encoder does not read the whole tensor before it codes, so the caller gives the range of values
+/// ([`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet)). Values outside the range take an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sh {
     lowest: i32,
@@ -29,14 +29,13 @@ pub struct Sh {
     seed: u64,
 }
 
-/// Sample Huffman with sparsity (Gajjala et al. 2020, section 3): symbols are zero runs of 1 to `k` and
-/// other values; of the zeros only the share `p0` is sampled, and the probabilities of runs follow from it:
-/// `p0^r (1 - p0)` for `r < k`, `p0^k` for `k`. Longer runs are several symbols.
+/// Sample Huffman with sparsity, SHS (Gajjala et al. 2020, section 3): symbols are runs of 1 to `k` zeros, and the
+/// other values. Of zeros only the share `p0` is sampled. The probability of a run follows from it: `p0^r (1 - p0)`
+/// for a run of `r < k` zeros, `p0^k` for one of `k`. A longer run is several symbols.
 ///
-/// Those of runs are probabilities where a run may begin: beside them stand the *conditional* ones of
-/// other values, their share among the draws that are not 0. (With their share among all draws, codes of
-/// runs would get too short by `log2 1/(1 - p0)` bits.) Each other value counts once more than it was
-/// drawn, as in [`Sh`].
+/// The probabilities of runs are those at a place where a run may begin. So the probability of another value is its
+/// share among the draws that are not 0. (With the share among all draws, the codes of runs would be too short by
+/// `log2 1/(1 - p0)` bits.) As in [`Sh`], each other value counts once more than it was drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shs {
     sample: Sh,
@@ -44,13 +43,13 @@ pub struct Shs {
 }
 
 impl Sh {
-    /// For values in a range, both ends included.
+    /// An encoder for values in a range, both ends included.
     #[must_use]
     pub const fn new(lowest: i32, highest: i32) -> Self {
         Self { lowest, highest, seed: 0 }
     }
 
-    /// Draws with another seed.
+    /// The same encoder with another seed for its draws.
     #[must_use]
     pub const fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -68,10 +67,10 @@ impl Sh {
         )))
     }
 
-    /// What was drawn of each value, and how many 0 were.
+    /// Counts of the drawn values, and the number of zeros among them.
     fn draw(&self, values: Values<'_>) -> (Vec<(Symbol, f64)>, u64) {
         let size = (i64::from(self.highest) - i64::from(self.lowest) + 1) as usize;
-        // One more of each.
+        // Each value counts once more.
         let mut counts = vec![1u64; size];
         let random = Random::new(self.seed);
         let mut zeros = 0;
@@ -92,20 +91,20 @@ impl Sh {
 }
 
 impl Shs {
-    /// For values in a range, both ends included, with symbols for runs of up to [`DEFAULT_RUNS`].
+    /// An encoder for values in a range, both ends included, with symbols for runs of up to [`DEFAULT_RUNS`] zeros.
     #[must_use]
     pub const fn new(lowest: i32, highest: i32) -> Self {
         Self { sample: Sh::new(lowest, highest), runs: DEFAULT_RUNS }
     }
 
-    /// Draws with another seed.
+    /// The same encoder with another seed for its draws.
     #[must_use]
     pub const fn with_seed(mut self, seed: u64) -> Self {
         self.sample = self.sample.with_seed(seed);
         self
     }
 
-    /// With symbols for runs of up to so many zeros.
+    /// The same encoder with symbols for runs of up to `runs` zeros.
     #[must_use]
     pub const fn with_runs(mut self, runs: u32) -> Self {
         self.runs = runs;
@@ -115,7 +114,7 @@ impl Shs {
     fn book(&self, values: Values<'_>) -> Book {
         let (mut others, zeros) = self.sample.draw(values);
         others.retain(|(symbol, _)| symbol.value != 0);
-        // Neither 0 nor 1: what was not drawn may occur.
+        // The share must not be 0 or 1, since what was not drawn may still occur.
         let zero = (zeros as f64 + 0.5) / (DRAWS as f64 + 1.0);
         let all: f64 = others.iter().map(|(_, weight)| weight).sum();
         let mut weighed: Vec<(Symbol, f64)> = Vec::with_capacity(others.len() + 200);
@@ -123,7 +122,7 @@ impl Shs {
         for run in 1..=self.runs {
             power *= zero;
             let weight = if run < self.runs { power * (1.0 - zero) } else { power };
-            // RunLengths that are beyond all probability must have codes all the same.
+            // The most improbable runs need codes too.
             weighed.push((Symbol { value: 0, run }, weight.max(1e-12)));
         }
         weighed.extend(others.into_iter().map(|(symbol, weight)| (symbol, weight / all)));

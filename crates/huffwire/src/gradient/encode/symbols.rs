@@ -1,7 +1,7 @@
-//! Symbols: how values are cut into what codes are for.
+//! Symbols of run alphabets: how values are cut into the symbols that have codes.
 //!
-//! A symbol is a value and how often it is repeated. Alphabets differ in how far they follow a run: not at
-//! all, for zeros alone, or for every value. So one counter, one codebook and one coder serve them all.
+//! A symbol is a value and its number of repetitions. Alphabets differ in the runs that are one symbol: none, runs of
+//! zeros alone, or all. So one counter, one codebook and one coder serve all alphabets.
 
 use std::collections::HashMap;
 
@@ -11,18 +11,18 @@ use crate::bytes;
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 
-/// The longest run that an alphabet of zero runs may have symbols for.
+/// The longest run of zeros that an alphabet may have a symbol for.
 pub const MAX_RUNS: u32 = 1 << 16;
 
-/// What a symbol is.
+/// An alphabet: how values are cut into symbols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunAlphabet {
-    /// A value.
+    /// A symbol is a single value.
     Values,
-    /// A value and how often it is repeated: the pairs of RLH.
+    /// A symbol is a value and its number of repetitions: the pairs of RLH.
     Pairs,
-    /// A run of up to so many zeros (1 to [`MAX_RUNS`]), or another value: the symbols of SHS. A longer run
-    /// is several symbols.
+    /// A symbol is a run of up to this number of zeros (1 to [`MAX_RUNS`]), or another value: the symbols of SHS. A
+    /// longer run is several symbols.
     ZeroRuns(u32),
 }
 
@@ -50,7 +50,7 @@ impl RunAlphabet {
         }
     }
 
-    /// As a number, for streams.
+    /// The number of the alphabet in streams.
     pub(super) const fn number(self) -> u32 {
         match self {
             Self::Values => 0,
@@ -69,7 +69,7 @@ impl RunAlphabet {
         Ok(alphabet)
     }
 
-    /// How far a run of this value is followed.
+    /// The longest run of this value that is one symbol.
     pub(super) const fn cap(self, value: i32) -> u32 {
         match self {
             Self::Values => 1,
@@ -115,20 +115,20 @@ impl RunAlphabet {
     }
 }
 
-/// Values that are cut into pairs at a time, so that a run is a number of 32 bits.
+/// Number of values that are cut into pairs at a time, so that the length of a run fits 32 bits.
 const PIECE: usize = 1 << 31;
 
-/// Tells every value that differs from the one before, and how often it is repeated.
+/// Calls `each` with the value and the length of every run.
 ///
-/// Where runs begin is found for 64 values at once, as bits; then only bits are looked at. A loop
-/// over runs would guess wrongly at the end of nearly each of them.
+/// The places where runs begin are found for 64 values at once, as bits. A loop over the values of a run would
+/// mispredict a branch at the end of nearly every run.
 #[inline(always)]
 pub(super) fn pairs<S: Value>(values: &[S], mut each: impl FnMut(S, u32)) {
     for values in values.chunks(PIECE) {
         let mut start = 0;
         let mut last = values[0];
         let mut base = 0;
-        // Once more than there are values: something begins behind the last one.
+        // `base` reaches the number of values, because a bit behind the last value ends the last run.
         while base <= values.len() {
             let rest = &values[base..];
             let mut padded;
@@ -156,8 +156,8 @@ pub(super) fn pairs<S: Value>(values: &[S], mut each: impl FnMut(S, u32)) {
     }
 }
 
-/// Tells every value that is not 0, and how many zeros there are before it; returns how many there are
-/// behind the last one. In the way of [`pairs`].
+/// Calls `each` with every value that is not 0 and the number of zeros before it. Returns the number of zeros behind
+/// the last such value. It works as [`pairs`] does.
 #[inline(always)]
 pub(super) fn gaps<S: Value>(values: &[S], mut each: impl FnMut(usize, S)) -> usize {
     let mut start = 0;
@@ -183,7 +183,7 @@ pub(super) fn gaps<S: Value>(values: &[S], mut each: impl FnMut(usize, S)) -> us
     values.len() - start
 }
 
-/// Tells a run of zeros as runs of at most so many.
+/// Cuts a run of zeros into runs of at most `most`.
 #[inline(always)]
 pub(super) fn zero_runs(mut gap: usize, most: u32, mut each: impl FnMut(u32)) {
     while gap > most as usize {
@@ -195,18 +195,18 @@ pub(super) fn zero_runs(mut gap: usize, most: u32, mut each: impl FnMut(u32)) {
     }
 }
 
-/// RunLengths of zeros that have places of their own in tables.
+/// Number of runs of zeros that have a place in tables: those of up to this length.
 pub(super) const TABLE_ZEROS: usize = 1 << 10;
-/// RunLengths of other values, of a byte, that have places of their own in tables.
+/// Number of runs of each other value of a byte that have a place in tables.
 pub(super) const TABLE_RUNS: usize = 8;
-/// Places of a table.
+/// Number of places in a table.
 pub(super) const TABLE: usize = TABLE_ZEROS + 256 * TABLE_RUNS;
 
-/// The place of a symbol in a table.
+/// The place of a symbol in tables; `None` for a symbol that has none.
 #[inline(always)]
 pub(super) fn place(symbol: Symbol) -> Option<usize> {
     let run = (symbol.run - 1) as usize;
-    // Without a branch: zeros come as they like.
+    // Without a branch, since the processor cannot predict where zeros are.
     let is_zero = symbol.value == 0;
     let start = TABLE_ZEROS + usize::from(symbol.value as u8) * TABLE_RUNS;
     let start = if is_zero { 0 } else { start };
@@ -240,7 +240,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts the symbols of values on top of what was counted before.
+    /// Adds the counts of the symbols of some values.
     pub(super) fn add(&mut self, alphabet: RunAlphabet, values: Values<'_>) {
         if let (RunAlphabet::Values, Values::I8(values)) = (alphabet, values) {
             for values in values.chunks(1 << 14) {
@@ -287,7 +287,7 @@ impl Counts {
         }
     }
 
-    /// Every symbol that occurred, and how often; in the order of [`Symbol::key`].
+    /// The symbols that occurred and their counts, in the order of [`Symbol::key`].
     pub(super) fn sorted(&self) -> Vec<(Symbol, u64)> {
         let table = self.table.iter().enumerate().map(|(place, count)| (symbol_at(place), *count));
         let others = self.others.iter().map(|(symbol, count)| (*symbol, *count));
@@ -296,7 +296,7 @@ impl Counts {
         symbols
     }
 
-    /// Bits that an ideal code for these very frequencies takes.
+    /// Number of bits of an ideal code for these frequencies.
     pub(super) fn entropy_bits(&self) -> f64 {
         let all = || self.table.iter().chain(self.others.values()).filter(|count| **count > 0);
         let total: u64 = all().sum();
@@ -305,23 +305,23 @@ impl Counts {
     }
 }
 
-/// What an ideal order-0 code would take for some values, in bytes, codebooks not counted: Shannon's
-/// bound for each way of cutting values into symbols.
+/// Shannon's bounds for some values: the bytes that an ideal order-0 code would take, without codebooks, for each way
+/// of cutting values into symbols.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shannon {
-    /// Each value a symbol: the bound of [`Huffman`](super::Huffman) and [`Sh`](super::Sh).
+    /// Each value is a symbol: the bound of [`Huffman`](super::Huffman) and [`Sh`](super::Sh).
     pub values: f64,
-    /// Each value and its number of repetitions: the bound of [`Rlh`](super::Rlh) and, over the same
+    /// Each value and its number of repetitions is a symbol: the bound of [`Rlh`](super::Rlh) and, over the same
     /// pairs, of [`Elias`](super::Elias).
     pub pairs: f64,
-    /// RunLengths of up to 200 zeros and other values: the bound of [`Shs`](super::Shs).
+    /// Runs of up to 200 zeros, and other values, are symbols: the bound of [`Shs`](super::Shs).
     pub zero_runs: f64,
-    /// Which of eight neighbours are 0, and every other value: the bound of a [`Bitmap`](super::Bitmap) of
+    /// Masks of which of eight neighbours are 0, and the other values, are symbols: the bound of a [`Bitmap`](super::Bitmap) of
     /// depth 1.
     pub bitmap: f64,
 }
 
-/// Shannon's bound for some values, symbols counted in full.
+/// Shannon's bounds for some values, from counts of all symbols.
 #[must_use]
 pub fn shannon(values: Values<'_>) -> Shannon {
     let of = |alphabet: RunAlphabet| alphabet.count(values).entropy_bits() / 8.0;
@@ -334,7 +334,7 @@ pub fn shannon(values: Values<'_>) -> Shannon {
     }
 }
 
-/// Counts which of eight neighbours are 0, and the other values.
+/// Counts masks of which of eight neighbours are 0, and the other values.
 fn count_masks<S: Value>(values: &[S]) -> [Counts; 2] {
     let [mut masks, mut others] = [Counts::default(), Counts::default()];
     for eight in values.chunks(8) {

@@ -1,31 +1,31 @@
-//! 8-bit integers.
+//! Linear int8: the nearest of 255 multiples of a scale.
 
 use super::super::values::Value;
 use super::{Parts, WHOLE, bad, buckets, check_bucket, largest, round_up};
 use crate::error::Result;
 
-/// The highest value.
+/// The highest quantized value.
 pub(super) const LEVELS: i32 = 127;
 
-/// Linear int8: `v` becomes the nearest multiple of `max |v| / 127`, ties to even. One scale for all,
-/// or one a channel. `|Q(v) - v| ≤ scale / 2`.
+/// Linear int8: a float `v` becomes the nearest multiple of `max |v| / 127`, ties to even. There is one scale for the
+/// whole tensor, or one for each channel. `|Q(v) - v| ≤ scale / 2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Linear {
-    /// Elements that share a scale: [`WHOLE`] for one scale a tensor, the number of elements of a channel
-    /// (they follow each other) for one a channel.
+    /// Number of consecutive elements that share a scale: [`WHOLE`] for one scale in all, or the number of elements of a
+    /// channel.
     pub bucket: usize,
 }
 
 impl Default for Linear {
-    /// One scale.
+    /// One scale for the whole tensor.
     fn default() -> Self {
         Self { bucket: WHOLE }
     }
 }
 
 impl Linear {
-    /// One scale for channels of so many elements each, which follow each other (as rows of a weight, or
-    /// filters of a convolution, whose first dimension is the channel).
+    /// One scale for each channel of `elements` consecutive elements, such as a row of a weight matrix, or a filter of a
+    /// convolution whose first dimension is the channel.
     ///
     /// ```
     /// use huffwire::gradient::quantize::{Linear, Quantizer};
@@ -48,7 +48,7 @@ impl Linear {
         let mut scales = Vec::new();
         let buckets = gradient.chunks(self.bucket).zip(values.chunks_mut(self.bucket));
         for (bucket, (floats, values)) in buckets.enumerate() {
-            // Rounded up, so that no value exceeds the highest one.
+            // The scale is rounded up, so that no value exceeds the highest one.
             let start = bucket.saturating_mul(self.bucket);
             let scale = round_up(f64::from(largest(floats)) / f64::from(LEVELS), start)?;
             let divisor = if scale > 0.0 { f64::from(scale) } else { 1.0 };

@@ -1,15 +1,16 @@
-//! Quantizers of gradients: from floats to values and scales, and back.
+//! Quantizers of gradients: floats to quantized values and scales, and back.
 //!
-//! All are as their papers have them, in a form that is the same on every machine: arithmetic is in
-//! double precision and in a fixed order, and stochastic rounding takes its random numbers from
-//! [`Random`](super::Random), by the seed of the call and the index of the element.
+//! Each quantizer follows its paper, and gives the same values on every machine: arithmetic is in double precision
+//! and in a fixed order, and the random numbers of stochastic rounding come from [`Random`](super::Random), by the seed
+//! of the call and the index of the element.
 //!
-//! # Bad input
+//! # Errors
 //!
-//! A float that is NaN or infinite, and a norm beyond the range of f32, are
-//! [`Error::Unquantizable`], with the index; a number of levels or a bucket that makes no sense is
-//! [`Error::InvalidOption`]. Values and scales that no quantizer makes (they may come from a wire) are
-//! [`Error::Malformed`] when they are dequantized. Zero gradients, also of subnormal numbers, are fine.
+//! * [`Error::Unquantizable`], with the index: a float that is NaN or infinite, or a norm beyond the range of f32.
+//! * [`Error::InvalidOption`]: a parameter outside its range.
+//! * [`Error::Malformed`]: values or scales that the quantizer never makes, which may come from a message.
+//!
+//! Gradients of zeros and of subnormal numbers are no errors.
 
 mod linear;
 mod natural;
@@ -31,35 +32,35 @@ use super::values::{Value, ValueBuf, Values, with_values};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 
-/// The bucket that is a whole tensor.
+/// The size of a bucket that is a whole tensor.
 pub const WHOLE: usize = usize::MAX;
 
 /// A quantizer and its parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Quantizer {
-    /// Any number of levels, stochastic rounding.
+    /// QSGD: any number of levels, stochastic rounding.
     Qsgd(Qsgd),
-    /// Three levels, stochastic.
+    /// TernGrad: three levels, stochastic rounding.
     TernGrad(TernGrad),
-    /// Powers of two, stochastic rounding.
+    /// Natural compression: powers of two, stochastic rounding.
     Natural(Natural),
-    /// Signs alone.
+    /// signSGD and 1-bit SGD: signs alone.
     Sign(Sign),
-    /// Few elements, exactly.
+    /// Top-k and random-k: few elements, exactly.
     Sparsify(Sparsify),
-    /// 8 bits, rounded to nearest.
+    /// Linear int8: 8 bits, rounded to nearest.
     Linear(Linear),
 }
 
 /// A quantized gradient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantized {
-    /// The quantizer that made it.
+    /// The quantizer.
     pub quantizer: Quantizer,
-    /// A value for each element.
+    /// The quantized values, one for each element.
     pub values: ValueBuf,
-    /// What the quantizer needs to turn values into floats: norms of buckets, or the elements kept.
+    /// The scales that the quantizer needs to restore floats: norms of buckets, or the elements kept.
     pub scales: Vec<f32>,
 }
 
@@ -78,10 +79,10 @@ impl Quantizer {
         }
     }
 
-    /// Whether the parameters make sense.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when they do not.
+    /// [`Error::InvalidOption`] for a parameter outside its range.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Qsgd(quantizer) => quantizer.check(),
@@ -94,7 +95,7 @@ impl Quantizer {
         }
     }
 
-    /// How many scales go with so many elements; `None` where that depends on the values.
+    /// The number of scales for `elements` elements; `None` where it depends on the values.
     fn scales(&self, elements: usize) -> Option<usize> {
         let buckets = |bucket: usize| elements.div_ceil(bucket.max(1));
         match self {
@@ -107,25 +108,26 @@ impl Quantizer {
         }
     }
 
-    /// Whether so many scales may go with so many elements.
+    /// Whether `elements` elements may have `scales` scales.
     pub(super) fn takes(&self, scales: usize, elements: usize) -> bool {
         self.scales(elements).map_or(scales <= elements, |due| scales == due)
     }
 
-    /// Quantizes a gradient. `seed` decides where stochastic rounding goes; quantizers without it do
-    /// not care.
+    /// Quantizes a gradient. The random numbers of stochastic rounding follow from `seed`; other quantizers do not use
+    /// it.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters, [`Error::Unquantizable`] for floats that make no sense.
+    /// [`Error::InvalidOption`] for a parameter outside its range, [`Error::Unquantizable`] for a float that cannot be
+    /// quantized.
     pub fn quantize(&self, gradient: &[f32], seed: u64) -> Result<Quantized> {
-        // Whether there is one is found in no time, unlike where.
+        // Whether there is such a float is found by vector code; only then it is searched for.
         if gradient.iter().fold(false, |any, float| any | !float.is_finite())
             && let Some(index) = gradient.iter().position(|float| !float.is_finite())
         {
             return Err(Error::unquantizable(index, format!("it is {}", gradient[index])));
         }
         let random = super::Random::new(seed);
-        // Rounding is one instruction where a platform has it, and always gives the same.
+        // With the instructions of the platform rounding is one instruction. The result is the same.
         let (values, scales) = Platform::detect().run(|| match self {
             Self::Qsgd(quantizer) => quantizer.quantize(gradient, random),
             Self::TernGrad(quantizer) => quantizer.quantize(gradient, random),
@@ -137,11 +139,11 @@ impl Quantizer {
         Ok(Quantized { quantizer: *self, values: ValueBuf::new(values), scales })
     }
 
-    /// The floats that values and scales stand for.
+    /// Restores floats from values and scales.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters, [`Error::Malformed`] for a value, a scale or a number of
-    /// scales that this quantizer never makes.
+    /// [`Error::InvalidOption`] for a parameter outside its range, [`Error::Malformed`] for a value, a scale or a
+    /// number of scales that this quantizer never makes.
     pub fn dequantize(&self, values: Values<'_>, scales: &[f32]) -> Result<Vec<f32>> {
         if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
             return Err(bad(index, format!("scale {index} is {}", scales[index])));
@@ -156,8 +158,8 @@ impl Quantizer {
         }))
     }
 
-    /// The values that this quantizer can make, lowest and highest: what a sampling encoder takes for its
-    /// alphabet without looking at the tensor. Natural compression has more than it ever uses.
+    /// The lowest and the highest value that this quantizer can make. Encoders that sample need them. Natural
+    /// compression uses only a part of its range.
     #[must_use]
     pub fn alphabet(&self) -> (i32, i32) {
         match self {
@@ -173,7 +175,7 @@ impl Quantizer {
     }
 }
 
-/// Name and parameters: `qsgd levels=4 norm=l2 bucket=512`, `terngrad clip=2.5 bucket=all`.
+/// Writes name and parameters: `qsgd levels=4 norm=l2 bucket=512`, `terngrad clip=2.5 bucket=all`.
 impl fmt::Display for Quantizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
@@ -214,7 +216,7 @@ impl fmt::Display for Quantizer {
 }
 
 impl Quantized {
-    /// The floats it stands for.
+    /// Restores floats.
     ///
     /// # Errors
     /// As [`Quantizer::dequantize`].
@@ -223,7 +225,7 @@ impl Quantized {
     }
 }
 
-/// Values before their width is known, and scales.
+/// Values, before their width is chosen, and scales.
 type Parts = (Vec<i32>, Vec<f32>);
 
 #[cold]
@@ -238,7 +240,7 @@ fn check_bucket(bucket: usize) -> Result<()> {
     Ok(())
 }
 
-/// Buckets of values, each with its own scales; `per_bucket` scales each.
+/// The buckets of values, each with its `per_bucket` scales.
 fn buckets<'a, S: Value>(
     values: &'a [S],
     bucket: usize,

@@ -5,24 +5,23 @@ use super::{Parts, bad};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
 
-/// Values of either sign that could be needed: exponents of f32, subnormal ones too.
+/// The highest value: the number of exponents of f32, those of subnormal numbers included.
 pub(super) const VALUES: i32 = 278;
 
 /// Natural compression (Horváth et al., "Natural Compression for Distributed Deep Learning", 2019,
-/// definition 1): a float between two powers of two becomes one of them, drawn so that the mean is right.
+/// definition 1): a float between two powers of two becomes one of the two, drawn so that the mean is right.
 ///
 /// `E[C(x)] = x` and `E‖C(x)‖² ≤ 9/8 ‖x‖²` (theorem 1).
 ///
-/// One scale, a power of two that no float exceeds, serves all; value `±k` stands for
-/// `±scale · 2^(1 - k)` and 0 for 0: so values do not care about the magnitude of a gradient, and the
-/// usual ones fit a byte. Floats of 2¹²⁷ and more, which could be rounded beyond the range of f32, are
-/// [`Error::Unquantizable`].
+/// The tensor has one scale, a power of two that no float exceeds. The value `±k` stands for `±scale · 2^(1 - k)`, and 0
+/// for 0. So values do not depend on the magnitude of the gradient, and most fit a byte. Floats of 2¹²⁷ and more are
+/// [`Error::Unquantizable`], because they could be rounded beyond the range of f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Natural;
 
 /// The exponent of the power of two at or below a positive number.
 fn exponent(float: f32) -> i32 {
-    // Every f32 is a normal number among the f64.
+    // Every f32 but 0 is a normal number as f64.
     (f64::from(float).to_bits() >> 52 & 0x7ff) as i32 - 1023
 }
 

@@ -1,40 +1,40 @@
-//! QSGD: levels between 0 and the norm of a bucket.
+//! QSGD: stochastic rounding to levels between 0 and the norm of a bucket.
 
 use super::super::values::Value;
 use super::{Parts, bad, buckets, check_bucket, largest, round_up};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
 
-/// The most levels that QSGD may have.
+/// The largest number of levels of QSGD.
 pub const MAX_LEVELS: u32 = 1 << 30;
 
-/// By what QSGD divides.
+/// The norm by which QSGD divides a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Norm {
-    /// The Euclidean norm: the paper's analysis.
+    /// The Euclidean norm, as in the analysis of Alistarh et al. (2017).
     #[default]
     L2,
-    /// The largest magnitude: the paper's experiments (section 4), for a smaller error.
+    /// The largest magnitude, as in the experiments of Alistarh et al. (2017), section 4. Its error is smaller.
     Max,
 }
 
-/// QSGD (Alistarh et al., NIPS 2017, section 3.1): `v` becomes `‖v‖ · sgn(v) · ξ`, where `ξ` is one of
+/// QSGD (Alistarh et al., NIPS 2017, section 3.1): a float `v` becomes `‖v‖ · sgn(v) · ξ`, where `ξ` is one of
 /// the levels `0, 1/s, … 1` next to `|v| / ‖v‖`, drawn so that its mean is right.
 ///
-/// The value is `sgn(v) · ξ · s`. `E[Q(v)] = v` and
+/// The quantized value is `sgn(v) · ξ · s`. `E[Q(v)] = v` and
 /// `E‖Q(v) - v‖² ≤ min(d / s², √d / s) ‖v‖²` for buckets of `d` elements and the Euclidean norm (lemma 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Qsgd {
-    /// Levels above 0, the paper's `s`: 1 to [`MAX_LEVELS`]. Up to 127 values fit a byte.
+    /// Number of levels above 0, `s`: 1 to [`MAX_LEVELS`]. With up to 127, values fit a byte.
     pub levels: u32,
-    /// Elements that share a norm; [`WHOLE`](super::WHOLE) for all.
+    /// Number of consecutive elements that share a norm; [`WHOLE`](super::WHOLE) for all.
     pub bucket: usize,
     /// The norm.
     pub norm: Norm,
 }
 
 impl Default for Qsgd {
-    /// 4 bits and buckets of 512, as in the paper's experiments.
+    /// 4 bits and buckets of 512, as in the experiments of Alistarh et al. (2017).
     fn default() -> Self {
         Self { levels: 7, bucket: 512, norm: Norm::L2 }
     }
@@ -61,7 +61,7 @@ impl Qsgd {
             let scale = match self.norm {
                 Norm::L2 => {
                     let squares = floats.iter().map(|&float| f64::from(float) * f64::from(float));
-                    // Rounded up, so that no level exceeds the highest one.
+                    // The norm is rounded up, so that no level exceeds the highest one.
                     round_up(squares.sum::<f64>().sqrt(), start)?
                 }
                 Norm::Max => largest(floats),
@@ -69,7 +69,7 @@ impl Qsgd {
             let factor = if scale > 0.0 { levels / f64::from(scale) } else { 0.0 };
             for ((index, &float), value) in floats.iter().enumerate().zip(values) {
                 let position = f64::from(float.abs()) * factor;
-                // As a number that is not negative is cut, it is rounded down.
+                // The position is not negative, so the cast rounds down.
                 let below = position as i32;
                 let up = random.uniform((start + index) as u64) < position - f64::from(below);
                 let level = (below + i32::from(up)).min(self.levels as i32);

@@ -1,36 +1,36 @@
-//! One bit an element.
+//! Signs: one bit an element.
 
 use super::super::values::Value;
 use super::{Parts, WHOLE, bad, buckets, check_bucket};
 use crate::error::Result;
 
-/// What the two signs stand for.
+/// The floats that the two signs stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SignScale {
     /// `±1`: signSGD (Bernstein et al., ICML 2018).
     One,
-    /// `±` the mean magnitude: EF-signSGD (Karimireddy et al., ICML 2019, section 4), whose error is
+    /// Plus and minus the mean magnitude: EF-signSGD (Karimireddy et al., ICML 2019, section 4), whose error is
     /// `‖C(v) - v‖² = (1 - ‖v‖₁² / (d ‖v‖₂²)) ‖v‖₂²` (lemma 8).
     #[default]
     Mean,
-    /// The mean of what is not negative, and that of what is: 1-bit SGD (Seide et al., Interspeech 2014),
-    /// the two numbers with the least error.
+    /// The mean of the floats that are not negative, and the mean of the negative ones: 1-bit SGD (Seide et al.,
+    /// Interspeech 2014). No other two numbers have a smaller error.
     Means,
 }
 
-/// signSGD and 1-bit SGD: values are 1 (also for 0.0, so that a bit is enough) and -1.
+/// signSGD and 1-bit SGD: values are -1 for negative floats and 1 for all others, 0.0 included.
 ///
-/// Biased: to be used with [`ErrorFeedback`](crate::gradient::ErrorFeedback), except in plain signSGD.
+/// The quantizer is biased: use it with [`ErrorFeedback`](crate::gradient::ErrorFeedback), except for plain signSGD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sign {
-    /// What the signs stand for.
+    /// The floats that the signs stand for.
     pub scale: SignScale,
-    /// Elements that share scales; [`WHOLE`] for all.
+    /// Number of consecutive elements that share scales; [`WHOLE`] for all.
     pub bucket: usize,
 }
 
 impl Default for Sign {
-    /// One mean for all.
+    /// One mean for the whole tensor.
     fn default() -> Self {
         Self { scale: SignScale::Mean, bucket: WHOLE }
     }

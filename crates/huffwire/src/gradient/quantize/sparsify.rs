@@ -1,4 +1,4 @@
-//! A few elements, exactly; the others are 0.
+//! Sparsification: a few elements exactly, 0 for the others.
 
 use std::cmp::Reverse;
 
@@ -7,26 +7,26 @@ use super::{Parts, bad};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
 
-/// Which elements are kept.
+/// The choice of the elements that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Keep {
-    /// Those of the largest magnitude (Aji and Heafield, EMNLP 2017; Stich et al., NeurIPS 2018). Biased:
-    /// to be used with [`ErrorFeedback`](crate::gradient::ErrorFeedback). `‖C(v) - v‖² ≤ (1 - k/d) ‖v‖²`.
+    /// The elements of the largest magnitude (Aji and Heafield, EMNLP 2017; Stich et al., NeurIPS 2018). This is biased:
+    /// use it with [`ErrorFeedback`](crate::gradient::ErrorFeedback). `‖C(v) - v‖² ≤ (1 - k/d) ‖v‖²`.
     Top,
-    /// Any, all alike, times `d / k`: `E[C(v)] = v` and `E‖C(v) - v‖² = (d/k - 1) ‖v‖²` (Stich et al.;
+    /// Random elements, each with the same probability, multiplied by `d / k`: `E[C(v)] = v` and `E‖C(v) - v‖² = (d/k - 1) ‖v‖²` (Stich et al.;
     /// Wangni et al., NeurIPS 2018).
     Random,
 }
 
-/// Top-k and random-k sparsification: values are 1 where an element is kept, 0 elsewhere; the scales are
-/// the kept elements in order.
+/// Top-k and random-k sparsification. Values are 1 where an element is kept, 0 elsewhere. Scales are the kept elements,
+/// in order.
 ///
-/// [`Sparsify::apply`] gives the sparse gradient itself, to quantize it further.
+/// [`Sparsify::apply`] returns the sparse gradient, which another quantizer can take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sparsify {
     /// Which elements are kept.
     pub keep: Keep,
-    /// The share that is kept, above 0 and at most 1, of at least one element.
+    /// The share of the elements that is kept, above 0 and at most 1. At least one element is kept.
     pub share: f64,
 }
 
@@ -38,7 +38,7 @@ impl Sparsify {
         Err(Error::option(format!("a share of {} to keep; above 0 and at most 1", self.share)))
     }
 
-    /// How many of `elements` are kept.
+    /// Number of elements that are kept of `elements`.
     #[must_use]
     pub fn kept(self, elements: usize) -> usize {
         ((elements as f64 * self.share).round() as usize).clamp(1.min(elements), elements)
@@ -98,11 +98,11 @@ impl Sparsify {
     }
 }
 
-/// Marks the elements of the largest magnitude; among equals the first.
+/// Marks the elements of the largest magnitude; of equal ones the first.
 fn mark_largest(gradient: &[f32], count: usize, values: &mut [i32]) {
     let mut order: Vec<usize> = (0..gradient.len()).collect();
     if count < order.len() {
-        // Magnitudes order like their bits.
+        // Magnitudes have the same order as their bits.
         let key = |&index: &usize| (Reverse(gradient[index].abs().to_bits()), index);
         order.select_nth_unstable_by_key(count, key);
         order.truncate(count);
@@ -112,7 +112,7 @@ fn mark_largest(gradient: &[f32], count: usize, values: &mut [i32]) {
     }
 }
 
-/// Marks `count` elements, every subset alike (selection sampling: Knuth, TAOCP 3.4.2, algorithm S).
+/// Marks `count` elements, each subset with the same probability (selection sampling: Knuth, TAOCP 3.4.2, algorithm S).
 fn mark_any(count: usize, random: Random, values: &mut [i32]) {
     let mut left = count;
     let elements = values.len();

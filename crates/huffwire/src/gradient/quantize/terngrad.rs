@@ -1,26 +1,26 @@
-//! TernGrad: a sign or nothing.
+//! TernGrad: a sign or 0.
 
 use super::super::values::Value;
 use super::{Parts, WHOLE, bad, buckets, check_bucket, largest};
 use crate::error::{Error, Result};
 use crate::gradient::Random;
 
-/// TernGrad (Wen et al., NIPS 2017): a float becomes `s · sgn(g)` with the probability `|g| / s`, else 0;
-/// `s` is the largest magnitude (section 3.1). Before that, floats beyond `c` standard deviations are
-/// clipped to them (section 3.3), since `s` would else be that of a few outliers. Floats that are all alike
-/// have no outliers, and are not clipped (to 0, as the formula would have it).
+/// TernGrad (Wen et al., NIPS 2017): a float `g` becomes `s · sgn(g)` with the probability `|g| / s`, else 0, where `s`
+/// is the largest magnitude (section 3.1). Before that, floats beyond `c` standard deviations are clipped to `c` standard
+/// deviations (section 3.3), so that a few outliers do not decide `s`. Floats that are all equal have no outliers and
+/// are not clipped; the formula would clip them to 0.
 ///
 /// `E[Q(g)]` is the clipped gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TernGrad {
-    /// Standard deviations to clip at, the paper's `c`; `None` to clip nothing.
+    /// Number of standard deviations to clip at, `c`; `None` to clip nothing.
     pub clip: Option<f32>,
-    /// Elements that share a scale; [`WHOLE`] for all, one scale a layer, as in the paper.
+    /// Number of consecutive elements that share a scale; [`WHOLE`] for one scale a tensor, as in Wen et al. (2017).
     pub bucket: usize,
 }
 
 impl Default for TernGrad {
-    /// The paper's `c = 2.5`, one scale.
+    /// `c = 2.5` as in Wen et al. (2017), and one scale.
     fn default() -> Self {
         Self { clip: Some(2.5), bucket: WHOLE }
     }

@@ -2,10 +2,9 @@
 
 use super::super::super::values::Values;
 use super::super::drift::{Drift, FixedBooks};
-use super::fitted::{fitted_to_all_bytes, only_one, price};
+use super::fitted::{fitted, only_one, price};
 use super::{BLOCK, Block, MAX_DEPTH};
-use crate::codebook::{Binding, CodebookSet, Lengths, SetBuilder};
-use crate::element::ElementType;
+use crate::codebook::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, Lengths, SetBuilder};
 use crate::error::{Error, Result};
 use crate::planes::Layout;
 use crate::platform::Platform;
@@ -14,9 +13,9 @@ use crate::pmf::Histogram;
 /// Codebooks for the planes of a [`Bitmap`](super::Bitmap), made from earlier gradients.
 ///
 /// The codebooks are an ordinary [`CodebookSet`], which is known by its id and travels as
-/// [`CodebookSet::to_bytes`]. A binding names the book of each layer: that of layer 0 has the pattern
-/// `bitmap layer 0`, the type `u8`, the layout of bytes, and plane 0. The last layer that is bound is the depth
-/// of the bitmap. Bindings advise the sender alone: streams name the book of each plane by its number.
+/// [`CodebookSet::to_bytes`]. A binding names the book of each layer: that of layer `l` is bound to the plane
+/// [`FIRST_LAYER`]` + l` of any type, in the layout of bytes. The last layer that is bound is the depth of the bitmap.
+/// Bindings advise the sender alone: streams name the book of each plane by its number.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -47,11 +46,6 @@ pub struct BitmapBooks {
 
 /// The name of the set that [`BitmapBooks::train`] makes.
 const SET_NAME: &str = "bitmap layers";
-
-/// The pattern that the book of a layer is bound to.
-fn pattern(layer: usize) -> String {
-    format!("bitmap layer {layer}")
-}
 
 impl BitmapBooks {
     /// Codebooks for values like these.
@@ -91,7 +85,8 @@ impl BitmapBooks {
                 // Other bytes may come, and need codes of a sensible length.
                 counts = Histogram::from_counts(counts.counts().map(|count| count + 1));
             }
-            fitted_to_all_bytes(&counts).ok_or_else(|| Error::codebook("no code for a plane"))
+            let fitted = fitted(&counts).ok_or_else(|| Error::codebook("no code for a plane"))?;
+            Ok(fitted.0)
         });
         Self::new(books.collect::<Result<_>>()?)
     }
@@ -104,10 +99,10 @@ impl BitmapBooks {
             let number = builder.add(lengths)?;
             layers.push(number);
             builder.bind(Binding {
-                pattern: pattern(layer),
-                element: Some(ElementType::U8),
+                pattern: "*".to_owned(),
+                element: None,
                 layout: Layout::Bytes,
-                plane: 0,
+                plane: FIRST_LAYER + layer as u8,
                 books: vec![number],
             })?;
         }
@@ -119,23 +114,15 @@ impl BitmapBooks {
     /// # Errors
     /// [`Error::InvalidCodebook`] when the set has none.
     pub fn from_set(set: CodebookSet) -> Result<Self> {
-        let mut layers = Vec::new();
-        for layer in 0..=MAX_DEPTH {
-            let pattern = pattern(layer);
-            let binding = set.bindings().iter().find(|binding| {
-                binding.pattern == pattern
-                    && binding.element == Some(ElementType::U8)
-                    && binding.layout == Layout::Bytes
-                    && binding.plane == 0
-            });
-            let Some(number) = binding.and_then(|binding| binding.books.first()) else { break };
-            layers.push(*number);
-        }
+        let book = |plane: u8| {
+            let binding = set.bindings().iter().find(|binding| binding.plane == plane)?;
+            binding.books.first().copied()
+        };
+        let layers: Vec<u8> = (FIRST_LAYER..=LAST_LAYER).map_while(book).collect();
         if layers.is_empty() {
-            return Err(Error::codebook(format!(
-                "the set has no binding for {:?}: make one of quantized values",
-                pattern(0)
-            )));
+            return Err(Error::codebook(
+                "no codebook of the set is for the layers of a bitmap: make a set of quantized values",
+            ));
         }
         Ok(Self { set, layers })
     }

@@ -1,7 +1,7 @@
-//! Codebooks for planes, made while a block waits.
+//! Codebooks fitted to a plane while it is coded.
 //!
-//! [`plain`](crate::codebook::build::plain) prices more than is worth its while here: a plane of masks may be
-//! coded in less time than it takes to merge packages of 256 symbols six times.
+//! [`plain`](crate::codebook::build::plain) tries more codebooks, which takes too long here: coding a plane of masks may
+//! take less time than six package-merges of 256 symbols.
 
 use crate::codebook::build::{huffman_lengths, limited_lengths};
 use crate::codebook::{Alphabet, CodeLimit, Lengths};
@@ -9,26 +9,26 @@ use crate::pmf::Histogram;
 
 use super::plane::LANES_FROM;
 
-/// Bytes below which limits and escapes count for so much that a plane is priced by its codebook.
+/// Planes of fewer bytes are priced by an actual codebook, since limits and escapes matter more there.
 const EXACT_BELOW: u64 = 1024;
 
-/// What codes longer than 8 bits must save to be used: the lane coder has no vectors for them.
+/// The share that codes of up to 12 bits must save to be used, because they are slower.
 const LONG_SAVES: f64 = 0.03;
 
-/// So many symbols are always tried without an escape for the rare ones.
+/// Up to this number of symbols, a codebook with a code for each symbol is tried too.
 const FEW_SYMBOLS: usize = 64;
 
-/// Bits of a byte behind an escape.
+/// Number of bits of a byte behind an escape.
 const RAW_BITS: f64 = 8.0;
 
-/// The only byte that occurs, if there is only one.
+/// The byte that all bytes of a plane are, if they are all the same.
 pub(super) fn only_one(counts: &Histogram) -> Option<u8> {
     let mut values = (0..=255).zip(counts.counts()).filter(|(_, count)| **count > 0);
     let (value, _) = values.next()?;
     values.next().is_none().then_some(value)
 }
 
-/// Bytes that a plane is going to take, roughly unless it is small: what decides on another split.
+/// The estimated number of bytes of a coded plane, by which splits are decided. For small planes it is nearly exact.
 pub(super) fn price(counts: &Histogram) -> f64 {
     let count = counts.total();
     let total = count as f64;
@@ -43,14 +43,14 @@ pub(super) fn price(counts: &Histogram) -> f64 {
     }
     let lanes = if count < LANES_FROM as u64 { 0.0 } else { 64.0 };
     let used = counts.counts().iter().rposition(|count| *count > 0).unwrap_or(0);
-    // Half a byte for each length of the codebook. An escape makes the rarest code a bit longer.
+    // A codebook takes half a byte for each length. An escape makes the rarest code longer by a bit.
     let rarest = counts.counts().iter().filter(|count| **count > 0).min();
     let escape = if is_complete(counts) { 0 } else { rarest.copied().unwrap_or(0) };
     let bits = huffman_bits(counts) + escape;
     (bits as f64 / 8.0 + used as f64 / 2.0 + lanes).min(total)
 }
 
-/// Bits of an unrestricted Huffman code, without the code.
+/// Number of bits of an unrestricted Huffman code, without its codebook.
 fn huffman_bits(counts: &Histogram) -> u64 {
     let mut weights: Vec<u64> = counts.counts().iter().copied().filter(|w| *w > 0).collect();
     weights.sort_unstable();
@@ -73,44 +73,34 @@ fn huffman_bits(counts: &Histogram) -> u64 {
     bits
 }
 
-/// Whether every number of so many bits occurs, and no other.
+/// Whether the bytes that occur are exactly all numbers of some width in bits.
 fn is_complete(counts: &Histogram) -> bool {
     let used = counts.counts().iter().take_while(|count| **count > 0).count();
     used > 1 && used.is_power_of_two() && counts.counts()[used..].iter().all(|count| *count == 0)
 }
 
-/// Bytes of a plane of so many with this codebook, and of the codebook.
+/// The bytes of a plane of `total` bytes that take `bits` each, and of its codebook.
 pub(super) fn bytes_with(lengths: &Lengths, bits: f64, total: f64) -> f64 {
     let mut codebook = Vec::new();
     lengths.write(&mut codebook);
     total * bits / 8.0 + codebook.len() as f64
 }
 
-/// A codebook for a plane with these counts, and its bits per byte. There may be bytes that it cannot code.
+/// A codebook for a plane with these counts, and its bits per byte. A codebook of less than 8 bits cannot code all
+/// bytes.
 pub(super) fn fitted(counts: &Histogram) -> Option<(Lengths, f64)> {
-    // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
-    // rarest symbol, which may be dear where there are few.
-    fitted_with(counts, is_complete(counts))
-}
-
-/// A codebook of width 8 for planes with such counts. All bytes can be coded, those that did not occur by an
-/// escape.
-pub(super) fn fitted_to_all_bytes(counts: &Histogram) -> Option<Lengths> {
-    let complete = counts.counts().iter().all(|count| *count > 0);
-    fitted_with(counts, complete).map(|(lengths, _)| lengths)
-}
-
-/// A codebook for these counts, and its bits per byte. A `complete` one has no symbols but those that occur.
-fn fitted_with(counts: &Histogram, complete: bool) -> Option<(Lengths, f64)> {
     let total = counts.total() as f64;
+    // Where every number of so many bits occurs, none needs an escape. An escape takes code space of the rarest
+    // symbol, which costs much where there are few symbols: half a bit a symbol where there are two.
     let used = counts.counts().iter().rposition(|count| *count > 0)? + 1;
+    let complete = is_complete(counts);
     let width = if complete { used.ilog2() as u8 } else { 8 };
     let mut heaviest: Vec<(u64, u8)> =
         counts.counts().iter().copied().zip(0..=255).filter(|(count, _)| *count > 0).collect();
     heaviest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     let best = |limit| best_lengths(&heaviest, total, width, complete, limit);
     let short = best(CodeLimit::Short)?;
-    // No limit gives more than none.
+    // A code of up to 12 bits is never shorter than an unrestricted one.
     if short.1 * (1.0 - LONG_SAVES) > huffman_bits(counts) as f64 / total
         && let Some(long) = best(CodeLimit::Long)
         && long.1 < short.1 * (1.0 - LONG_SAVES)
@@ -120,7 +110,7 @@ fn fitted_with(counts: &Histogram, complete: bool) -> Option<(Lengths, f64)> {
     Some(short)
 }
 
-/// The better one of two or three codebooks, that leave symbols of different rarity to the escape.
+/// The best of up to three codebooks, which differ in the symbols that take the escape.
 fn best_lengths(
     heaviest: &[(u64, u8)],
     total: f64,
@@ -144,7 +134,7 @@ fn best_lengths(
         let escapes = !(complete && direct == all);
         let (chosen, rare) = heaviest.split_at(direct);
         let escaped: u64 = rare.iter().map(|(count, _)| count).sum();
-        // An escape that was never seen must still have a code.
+        // An escape that does not occur still needs a code.
         let escape = escapes.then_some((escaped as f64).max(f64::MIN_POSITIVE));
         let weights: Vec<f64> =
             chosen.iter().map(|(count, _)| *count as f64).chain(escape).collect();

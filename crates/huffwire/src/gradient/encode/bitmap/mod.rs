@@ -1,10 +1,10 @@
-//! Bitmaps and what they leave: a layout for the lane coder.
+//! Bitmaps: layers of masks and of values that are not 0, for the lane coder.
 //!
-//! # The layout
+//! # The layers
 //!
-//! A byte for each value (`zigzag`; 255 for what needs more). A *split* takes the zeros out: it leaves a
-//! plane of *masks*, a bit for each byte that is 1 where it is not 0, and a plane of the bytes that are not, less 1.
-//! Masks are bytes; where most of them are 0 too, they are split again, and so on:
+//! Layer 0 has a byte for each value (`zigzag`; 255 for values that need more than a byte). A *split* of a layer takes
+//! its zeros out. It leaves a plane of the bytes that are not 0, less 1, and a layer of *masks* above: a bit for each
+//! byte, 1 where the byte is not 0. Masks are bytes, so where most masks are 0 their layer is split too, and so on:
 //!
 //! ```text
 //! values ─┬─ not 0
@@ -12,24 +12,23 @@
 //!                   └─ masks of masks …
 //! ```
 //!
-//! Each plane is a plane of bytes for the lane coder, with a codebook of its own. A mask is a symbol for
-//! eight neighbours at once, so no value costs a whole bit as it does in any code for single values: with
-//! 90 % zeros in any order, a mask costs what its entropy is to within a percent. Runs need no symbols;
-//! splitting and joining is one compress and one expand instruction for 64 bytes. What decides how
-//! often to split is the price of the planes.
+//! The lane coder codes each plane with a codebook of its own. A mask is one symbol for eight neighbours, so a value may
+//! cost less than a bit, which is impossible in a prefix code for single values: with 90 % zeros in any order, masks
+//! cost their entropy to within a percent. Splitting and joining take one compress and one expand instruction for
+//! 64 bytes. Layers are split as long as the estimated sizes of the planes become smaller.
 //!
 //! # The bytes
 //!
 //! ```text
 //! number of values   variable-length
-//! kind               0: codebooks inside, 1: fixed codebooks, then 4 bytes of their id
+//! kind               0: all codebooks in the stream; 1: fixed codebooks, then 4 bytes of the id of their set
 //! blocks of 2^20 values:
-//!     depth          how often the block is split
+//!     depth          number of splits
 //!     wide           number of values of byte 255, and for each its number less 255 (all variable-length)
-//!     planes         the masks of the last split first, what is not 0 in the values last
+//!     planes         the masks of the last split first, the values that are not 0 last
 //! ```
 //!
-//! How long a plane is follows from the planes before it. See `plane.rs` for their bytes.
+//! The length of a plane follows from the planes before it. See `plane.rs` for the bytes of a plane.
 
 mod books;
 mod fitted;
@@ -52,32 +51,32 @@ use crate::pmf::Histogram;
 
 pub use books::BitmapBooks;
 
-/// Values of a block: a byte each, they and their planes stay in the L2 cache.
+/// Number of values in a block. A block and its planes stay in the L2 cache.
 const BLOCK: usize = 1 << 20;
 
-/// The most splits: a mask of the last one stands for 4096 values.
+/// The largest number of splits. A mask of the last one stands for 4096 values.
 pub(super) const MAX_DEPTH: usize = 4;
 
-/// The byte of values that need more than a byte.
+/// The byte in layer 0 of a value that needs more than a byte.
 const WIDE: u8 = 255;
 
-/// How often the zeros are split off.
+/// The number of splits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Depth {
-    /// As often as it pays.
+    /// Splits as long as planes become smaller.
     #[default]
     Auto,
-    /// So often, at most 4 times; 0 is plain Huffman in lanes.
+    /// This number of splits, at most 4. With 0, each value is one symbol of the lane coder.
     Splits(u8),
 }
 
-/// Bitmaps of zeros and the other values, in lanes: the fast one.
+/// The bitmap encoder: masks of zeros, and the other values, by the lane coder. It is the fastest encoder.
 #[derive(Debug)]
 pub struct Bitmap {
     platform: Platform,
     depth: Depth,
     books: Option<Arc<BitmapBooks>>,
-    /// The planes of an earlier call, whose memory a later one uses.
+    /// The memory of an earlier call, which the next one uses again.
     spare: Mutex<Option<Box<Block>>>,
 }
 
@@ -96,20 +95,21 @@ impl Default for Bitmap {
 }
 
 impl Bitmap {
-    /// With codebooks that both ends hold: none is made, and none is sent.
+    /// An encoder with codebooks that both ends hold. It makes and sends no codebooks, except for a plane that a fixed
+    /// codebook cannot code.
     #[must_use]
     pub fn with_books(books: Arc<BitmapBooks>) -> Self {
         Self { books: Some(books), ..Self::default() }
     }
 
-    /// With so many splits; fixed codebooks bring their own number.
+    /// The same encoder with this number of splits. With fixed codebooks their number counts instead.
     #[must_use]
     pub const fn with_depth(mut self, depth: Depth) -> Self {
         self.depth = depth;
         self
     }
 
-    /// On a platform of the caller's choice. The bytes do not depend on it.
+    /// The same encoder with the instructions of `platform`. The bytes do not depend on it.
     #[must_use]
     pub const fn with_platform(mut self, platform: Platform) -> Self {
         self.platform = platform;
@@ -142,7 +142,7 @@ impl ValueEncoder for Bitmap {
         }
         let mut block = self.block(values.len().min(BLOCK));
         let mut blocks = Blocks::new(self.platform);
-        // The last one first, as lanes want it.
+        // The last block first, because the lanes of a plane carry bytes of the plane after it.
         for index in (0..values.len().div_ceil(BLOCK)).rev() {
             let part = values.slice(index * BLOCK, (index + 1) * BLOCK);
             self.encode_block(part, &mut block, &mut blocks)?;
@@ -171,7 +171,7 @@ impl ValueEncoder for Bitmap {
 }
 
 impl Bitmap {
-    /// Planes for blocks of so many values.
+    /// Memory for blocks of `count` values.
     fn block(&self, count: usize) -> Box<Block> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut block = spare.unwrap_or_default();
@@ -179,6 +179,7 @@ impl Bitmap {
         block
     }
 
+    /// Keeps memory for the next call.
     fn keep(&self, block: Box<Block>) {
         if let Ok(mut spare) = self.spare.lock() {
             *spare = Some(block);
@@ -252,11 +253,11 @@ impl Bitmap {
             }
             block.count = values.len();
             block.reserve(depth);
-            // From the masks of the last split down to the values.
+            // From the masks of the last split down to layer 0. `due` is the length of the next plane.
             let mut due = (0..depth).fold(values.len(), |length, _| length.div_ceil(8));
             for plane in (1..=depth).rev() {
                 match planes.constant(&mut reader, due) {
-                    // Nothing but zeros, and nothing of the planes below.
+                    // The highest layer is all 0, so the planes below are empty.
                     Some(0) if plane == depth => {
                         due = 0;
                         break;
@@ -294,28 +295,28 @@ impl Bitmap {
     }
 }
 
-/// Bytes of the stream of values of which these are a sample.
+/// The estimated size of a stream of `scale` times as many values as this sample has.
 pub(super) fn estimate(sample: Values<'_>, scale: f64) -> f64 {
     let mut block = Block::default();
-    // A block has a million values at most, and each has codebooks of its own.
+    // A block has at most a million values, and each block has codebooks of its own.
     let blocks = (sample.len() as f64 * scale / BLOCK as f64).max(1.0);
     let planes =
         block.take_as_pays(Platform::detect(), sample, (scale / blocks).round().max(1.0) as u64);
     blocks * (planes.iter().map(fitted::price).sum::<f64>() + 2.0 * planes.len() as f64)
 }
 
-/// The planes of a block on their way to or from bytes.
+/// Memory for the layers and planes of a block.
 #[derive(Debug, Default)]
 struct Block {
-    /// Values in the block.
+    /// Number of values in the block.
     count: usize,
-    /// By number of splits: the values, the masks of the first split, of the second …
+    /// The layers: bytes of values, masks of the first split, masks of the second split, and so on.
     layers: [Vec<u8>; MAX_DEPTH + 1],
-    /// By number of splits: the bytes of a layer that are not 0, less 1.
+    /// For each layer that is split, the bytes that are not 0, less 1.
     kept: [Vec<u8>; MAX_DEPTH],
-    /// How many these are.
+    /// For each layer that is split, the number of such bytes.
     kept_count: [usize; MAX_DEPTH],
-    /// What values of byte 255 are beyond it.
+    /// For each value whose byte is 255, in order: its number less 255.
     wide: Vec<u32>,
 }
 
@@ -332,7 +333,7 @@ impl Block {
         }
     }
 
-    /// Bytes of a layer.
+    /// Number of bytes of a layer.
     fn length(&self, layer: usize) -> usize {
         (0..layer).fold(self.count, |length, _| length.div_ceil(8))
     }
@@ -341,12 +342,12 @@ impl Block {
         &self.layers[layer][..self.length(layer)]
     }
 
-    /// The plane that is coded: what a layer keeps, or all of the last one.
+    /// The plane of a layer: the bytes that are not 0, or all bytes of the highest layer.
     fn plane(&self, plane: usize, depth: usize) -> &[u8] {
         if plane == depth { self.layer(plane) } else { &self.kept[plane][..self.kept_count[plane]] }
     }
 
-    /// Takes values in as bytes, without a split.
+    /// Fills layer 0.
     fn take_whole(&mut self, platform: Platform, values: Values<'_>) {
         let bytes = &mut self.layers[0][..values.len()];
         with_values!(Values, values, values => platform.run(|| {
@@ -356,13 +357,13 @@ impl Block {
         }));
     }
 
-    /// Takes values in, split for the first time: layer 1 and what layer 0 keeps.
+    /// Fills layer 1 and the plane of layer 0, without filling layer 0.
     fn take_split(&mut self, platform: Platform, values: Values<'_>) {
         let masks = &mut self.layers[1][..values.len().div_ceil(8)];
         self.kept_count[0] = split::split_states(platform, values, masks, &mut self.kept[0]);
     }
 
-    /// Takes values in and splits so often.
+    /// Fills all planes for `depth` splits.
     fn take(&mut self, platform: Platform, values: Values<'_>, depth: usize) {
         self.count = values.len();
         self.reserve(depth);
@@ -373,7 +374,7 @@ impl Block {
         (1..depth).for_each(|layer| self.split_layer(platform, layer));
     }
 
-    /// Remembers what values of byte 255 are beyond it.
+    /// Fills `wide`.
     fn find_wide(&mut self, platform: Platform, values: Values<'_>, depth: usize) {
         self.wide.clear();
         let highest = highest(platform, self.plane(0, depth));
@@ -382,7 +383,7 @@ impl Block {
         }
     }
 
-    /// Splits a layer above the values.
+    /// Splits a layer of masks.
     fn split_layer(&mut self, platform: Platform, layer: usize) {
         let length = self.length(layer);
         let (low, high) = self.layers.split_at_mut(layer + 1);
@@ -391,10 +392,10 @@ impl Block {
         self.kept_count[layer] = split::split(platform, bytes, masks, &mut self.kept[layer]);
     }
 
-    /// Counts of what a layer keeps, and of the layer, from those; every byte counts `scale` times.
+    /// Counts of the plane of a layer that was split, and counts of the layer. Every byte counts `scale` times.
     fn counts(&self, platform: Platform, layer: usize, scale: u64) -> [Histogram; 2] {
         let kept = &self.kept[layer][..self.kept_count[layer]];
-        // The kernel for vectors is quick where few values occur, which is not so with masks.
+        // The vector kernel is fast where few different bytes occur, which is not so with masks.
         let quick = if layer == 0 { platform } else { Platform::Portable };
         let kept = scaled(bytes::histogram(quick, kept), scale);
         let zeros = (self.length(layer) - self.kept_count[layer]) as u64 * scale;
@@ -402,8 +403,8 @@ impl Block {
         [kept, all]
     }
 
-    /// Takes values in and splits as often as it pays; returns the counts of the planes. Every value counts
-    /// `scale` times, as it does when they are a sample.
+    /// Fills the planes, with splits as long as planes become smaller. Returns the counts of the planes. Every value
+    /// counts `scale` times, for values that are a sample.
     fn take_as_pays(
         &mut self,
         platform: Platform,
@@ -414,7 +415,7 @@ impl Block {
         self.reserve(MAX_DEPTH);
         self.take_split(platform, values);
         let mut planes = Vec::new();
-        // What is not 0 is moved together anyway, and the others need not be looked at again.
+        // The first split is made in any case: counts of layer 0 follow from counts of the bytes that are not 0.
         let [mut kept, mut all] = self.counts(platform, 0, scale);
         let mut price = fitted::price(&all);
         loop {
@@ -428,7 +429,7 @@ impl Block {
                 [Histogram::default(), masks]
             };
             let price_of_masks = fitted::price(&masks);
-            // Where all is 0, that is told by masks at the same price, and no bytes need be written.
+            // Where all values are 0, a split costs nothing, and layer 0 need not be filled.
             let is_empty = layer == 0 && kept.total() == 0;
             if !is_empty && fitted::price(&kept) + price_of_masks >= price {
                 if layer == 0 {
@@ -446,7 +447,7 @@ impl Block {
         planes
     }
 
-    /// Where a decoded plane goes.
+    /// The memory for a decoded plane of `due` bytes.
     fn room(&mut self, plane: usize, depth: usize, due: usize) -> &mut [u8] {
         if plane == depth {
             &mut self.layers[plane][..due]
@@ -456,8 +457,7 @@ impl Block {
         }
     }
 
-    /// Makes a layer above the values of its plane and the masks above; returns how many bytes the plane
-    /// below has.
+    /// Joins a layer of masks from its plane and the layer above. Returns the number of bytes of the plane below.
     fn join(
         &mut self,
         platform: Platform,
@@ -475,7 +475,7 @@ impl Block {
                 return Err(zero_among_others());
             }
             split::join(platform, masks, kept, &mut low[plane][..length]);
-            // Masks that are not 0 are far fewer than all.
+            // The plane has far fewer bytes than the layer, so its bits are counted.
             others =
                 Some(platform.run(|| {
                     kept.iter().map(|less| less.wrapping_add(1).count_ones() as usize).sum()
@@ -483,7 +483,7 @@ impl Block {
         }
         let masks = self.layer(plane);
         let below = self.length(plane - 1);
-        // The last mask may have fewer than eight bits.
+        // Bits of the last mask beyond the last byte of the layer below must be 0.
         let last = masks.last().copied().unwrap_or(0);
         if !below.is_multiple_of(8) && last >> (below % 8) != 0 {
             return Err(malformed("a mask that goes beyond the last value"));
@@ -499,7 +499,7 @@ impl Block {
         }))
     }
 
-    /// Gives values out, -128 for what needs more than a byte; returns the highest byte of any.
+    /// Writes the values of the block, -128 for those that need more than a byte. Returns the highest byte of layer 0.
     fn give<S: Value>(
         &self,
         platform: Platform,
@@ -527,12 +527,12 @@ impl Block {
     }
 }
 
-/// By how much values that need more than a byte are beyond it.
+/// The numbers less 255 of all values whose byte is 255.
 fn beyond_a_byte<S: Value>(values: &[S]) -> impl Iterator<Item = u32> {
     values.iter().filter_map(|&value| zigzag(value.into()).checked_sub(WIDE.into()))
 }
 
-/// Puts values that need more than a byte in their places.
+/// Replaces -128 by the values that need more than a byte.
 fn widen<S: Value>(values: &mut [S], wide: usize, reader: &mut Reader<'_>) -> Result<()> {
     let mut due = 0;
     for value in values.iter_mut().filter(|value| **value == S::from_zigzag(WIDE)) {
@@ -559,7 +559,7 @@ fn zero_among_others() -> Error {
     malformed("a 0 where the masks have none")
 }
 
-/// The highest byte; 0 if there is none.
+/// The highest byte; 0 if there are no bytes.
 fn highest(platform: Platform, bytes: &[u8]) -> u8 {
     platform.run(|| bytes.iter().fold(0, |highest, &byte| byte.max(highest)))
 }
@@ -568,7 +568,7 @@ fn scaled(counts: [u32; 256], scale: u64) -> Histogram {
     Histogram::from_counts(counts.map(|count| u64::from(count) * scale))
 }
 
-/// Counts of what is left of a layer, as those of the layer itself.
+/// The counts of a layer, from the counts of its plane and the number of zeros.
 fn joined(kept: &Histogram, zeros: u64) -> Histogram {
     let mut counts = [zeros; 256];
     counts[1..].copy_from_slice(&kept.counts()[..255]);

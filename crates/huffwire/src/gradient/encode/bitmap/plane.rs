@@ -1,18 +1,19 @@
-//! Planes of bytes to bytes and back: the lane coder, or what suits a plane better.
+//! The coded form of a plane of bytes: by the lane coder, or another form if that is smaller.
 //!
 //! ```text
 //! mode            0 raw, 1 constant, 2 one stream, 3 lanes; + 4: with a fixed codebook
 //! raw:            the bytes
 //! constant:       the byte
-//! codebook        (modes 2 and 3) as in `docs/format.md`; a fixed one as its number in the set, one byte
-//! one stream:     length, then bits, the highest of a byte first; an escape is followed by the byte
+//! codebook        modes 2 and 3: as in `docs/format.md`; modes 6 and 7: one byte, its number in the set
+//! one stream:     length, then codes, from the highest bit of a byte down; an escape is followed by the byte
 //! lanes:          length of the stream, number of escapes (both variable-length), escapes,
 //!                 states of the lanes, stream
 //! ```
 //!
-//! What lanes carry along (see [`crate::lanes`]) are the first 128 bytes of the states of the next plane in
-//! lanes, which therefore are not there: it costs 64 bytes. The first one to be decoded has all of
-//! them, the last one carries zeros. So planes are encoded the last one first.
+//! The lanes of a plane carry 128 other bytes (see [`crate::lanes`]): the first 128 bytes of the lane states of the
+//! next plane in lanes, which are not stored with that plane. So a plane of 8-bit codes costs 64 bytes of states instead
+//! of 192. The first plane in lanes that is decoded has all its states stored, and the last one carries zeros.
+//! Therefore planes are encoded from the last to the first.
 
 use super::super::malformed;
 use super::fitted::{bytes_with, fitted, only_one};
@@ -32,30 +33,30 @@ const FIXED: u8 = 4;
 const FIXED_SINGLE: u8 = FIXED | SINGLE;
 const FIXED_LANES: u8 = FIXED | LANES;
 
-/// Bytes from which on lanes are worth what they cost.
+/// Planes of at least this number of bytes are coded in lanes, whose states cost some bytes.
 pub(super) const LANES_FROM: usize = 1 << 13;
 
-/// Bytes from which on they are in a large block, whose bytes they do not add much to.
+/// The same for the planes of a large block, where the bytes of the states are a smaller share.
 const LANES_FROM_IN_LARGE: usize = 1 << 12;
 
-/// Values of a large block.
+/// A block of at least this number of values is large.
 const LARGE: usize = 1 << 18;
 
-/// How a plane is going to be coded.
+/// The form in which a plane is going to be coded.
 #[derive(Debug)]
 pub(super) enum PlaneBook<'a> {
-    /// Nothing helps.
+    /// As it is, since no code is smaller.
     Raw,
-    /// All bytes are alike.
+    /// As one byte, since all bytes are this byte.
     Constant(u8),
-    /// A codebook made from the plane.
+    /// By a codebook fitted to the plane, which is stored with it.
     Fitted(Box<Codebook>),
-    /// A codebook that both ends hold, of width 8, and its number in the set.
+    /// By the book of this number of the set that both ends hold.
     Fixed(u8, &'a Codebook),
 }
 
 impl PlaneBook<'_> {
-    /// The best one for a plane with these counts.
+    /// The smallest form of a plane with these counts, without fixed codebooks.
     pub(super) fn fitted(counts: &Histogram) -> Self {
         let total = counts.total() as f64;
         if let Some(value) = only_one(counts) {
@@ -70,17 +71,17 @@ impl PlaneBook<'_> {
     }
 }
 
-/// A coded plane: what is written before the states of its lanes, these, and what is written after.
+/// A coded plane: the bytes before the states of its lanes, the states, and the bytes after them.
 #[derive(Debug, Default)]
 struct Section {
     before: Vec<u8>,
     states: Vec<u8>,
-    /// Whether the first [`INITIAL_BYTES`] of the states travel in the lanes of another plane.
+    /// Whether the lanes of another plane carry the first [`INITIAL_BYTES`] of the states.
     carried: bool,
     after: Vec<u8>,
 }
 
-/// Coded planes and the heads of blocks, the last one first.
+/// The writer of a stream: coded planes and the heads of blocks, from the last to the first.
 #[derive(Debug)]
 pub(super) struct Blocks {
     platform: Platform,
@@ -103,19 +104,19 @@ impl Blocks {
         }
     }
 
-    /// Tells how many values the planes that follow are of.
+    /// Begins a block of this number of values.
     pub(super) const fn begin(&mut self, values: usize) {
         self.lanes_from = if values < LARGE { LANES_FROM } else { LANES_FROM_IN_LARGE };
     }
 
-    /// Where something goes that stands before what was pushed so far.
+    /// The place of bytes that stand before all that was pushed so far.
     pub(super) fn head(&mut self) -> &mut Vec<u8> {
         self.sections.push(Section::default());
         let last = self.sections.len() - 1;
         &mut self.sections[last].before
     }
 
-    /// Codes a plane, which goes before what was pushed so far.
+    /// Codes a plane, which stands before all that was pushed so far.
     pub(super) fn push(&mut self, plane: &[u8], book: &PlaneBook<'_>) -> Result<()> {
         if plane.is_empty() {
             return Ok(());
@@ -133,9 +134,12 @@ impl Blocks {
                     self.codebook += codebook;
                 }
             }
-            // No code takes less. It also is what a fixed one may be worst at.
+            // No code is smaller, and a fixed one may be much larger.
             PlaneBook::Fixed(..) if plane.iter().all(|byte| *byte == plane[0]) => {
                 before.extend([CONSTANT, plane[0]]);
+            }
+            PlaneBook::Fixed(_, book) if !covers(self.platform, book, plane) => {
+                return self.push(plane, &PlaneBook::fitted(&Histogram::of(plane)));
             }
             PlaneBook::Fixed(number, book) => {
                 before.extend([FIXED, *number]);
@@ -174,7 +178,7 @@ impl Blocks {
             self.stream.resize(capacity, 0);
         }
         section.states.resize(states_bytes(book.limit()), 0);
-        // The plane that follows, if it is in lanes, gets its first states from this one.
+        // The lanes of this plane carry the first states of the next plane in lanes.
         let mut initial = [0; INITIAL_BYTES];
         let next = self.sections.iter_mut().rev().find(|section| !section.states.is_empty());
         if let Some(first) = next.as_ref().and_then(|next| next.states.first_chunk()) {
@@ -199,7 +203,7 @@ impl Blocks {
         Ok(true)
     }
 
-    /// Appends all to `out`; returns the bytes of codebooks.
+    /// Appends the stream to `out`. Returns the number of bytes of codebooks in it.
     pub(super) fn finish(self, out: &mut Vec<u8>) -> usize {
         for section in self.sections.iter().rev() {
             out.extend_from_slice(&section.before);
@@ -211,7 +215,14 @@ impl Blocks {
     }
 }
 
-/// A plane of bytes has no exponents.
+/// Whether a book has a code, or an escape, for every byte of a plane.
+fn covers(platform: Platform, book: &Codebook, plane: &[u8]) -> bool {
+    let last = book.lengths().alphabet().slots() - 1;
+    let highest = || plane.iter().fold(0, |highest, &byte| byte.max(highest));
+    last == 255 || usize::from(platform.run(highest)) <= last
+}
+
+/// Checks that a book is for bytes, not for exponents.
 fn check_alphabet(lengths: &Lengths) -> Result<()> {
     match lengths.alphabet() {
         Alphabet::Plain { .. } => Ok(()),
@@ -224,11 +235,11 @@ fn put_raw(plane: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(plane);
 }
 
-/// Planes on their way out of bytes, the first one first.
+/// The reader of planes, from the first to the last.
 #[derive(Debug)]
 pub(super) struct Planes {
     platform: Platform,
-    /// What the lanes carried that were decoded last.
+    /// The bytes that the lanes of the plane decoded last carried.
     carried: Option<[u8; INITIAL_BYTES]>,
 }
 
@@ -237,7 +248,7 @@ impl Planes {
         Self { platform, carried: None }
     }
 
-    /// The byte that all of the next plane is, if it is written so, which takes it.
+    /// Takes the next plane if it is a constant one: the byte that all its bytes are.
     pub(super) fn constant(&self, reader: &mut Reader<'_>, length: usize) -> Option<u8> {
         match reader.clone().rest() {
             [CONSTANT, byte, ..] if length > 0 => {
@@ -248,7 +259,7 @@ impl Planes {
         }
     }
 
-    /// Decodes the next plane; `fixed` are the codebooks that both ends hold.
+    /// Decodes the next plane. `fixed` is the set that both ends hold.
     pub(super) fn pull(
         &mut self,
         reader: &mut Reader<'_>,
@@ -319,7 +330,7 @@ impl Planes {
         Ok(())
     }
 
-    /// Checks what the last lanes carried.
+    /// Checks that the lanes of the last plane carried zeros.
     pub(super) fn finish(&self) -> Result<()> {
         match self.carried {
             Some(carried) if carried != [0; INITIAL_BYTES] => {
@@ -330,10 +341,10 @@ impl Planes {
     }
 }
 
-/// Codes in one stream, the first bit of a code in the highest bit of a byte.
+/// Writes codes in one stream. The first bit of a code takes the highest free bit of a byte.
 fn put_single(plane: &[u8], book: &Codebook, out: &mut Vec<u8>) {
     let lengths = book.lengths();
-    // Codes, and behind those of escapes the byte.
+    // The codes; that of an escape includes the byte behind it.
     let mut codes = [(0u64, 0u32); 256];
     for ((byte, code), &entry) in (0u8..=255).zip(&mut codes).zip(book.encode_table()) {
         *code = (u64::from(entry & 0xfff), u32::from(entry >> 12));
@@ -399,7 +410,6 @@ fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fitted::fitted_to_all_bytes;
     use super::*;
     use crate::codebook::SetBuilder;
     use crate::gradient::Random;
@@ -436,7 +446,7 @@ mod tests {
 
     #[test]
     fn fixed_books_code_what_they_never_saw() {
-        let lengths = fitted_to_all_bytes(&Histogram::of(&plane(5000, 2.0))).unwrap();
+        let (lengths, _) = fitted(&Histogram::of(&plane(5000, 2.0))).unwrap();
         let mut builder = SetBuilder::new("a test");
         let number = builder.add(lengths).unwrap();
         let set = builder.build();

@@ -1,7 +1,7 @@
-//! Decoding: several symbols by one look at a table.
+//! Decoding several symbols with one look-up.
 //!
-//! A decoder waits for its table: only there it learns where the next code begins. So each look should
-//! give as much as possible: up to seven values, or a run of zeros and the value behind it.
+//! A decoder learns only from its table where the next code begins, so it waits for each look-up. An entry of these
+//! tables therefore holds as much as possible: up to seven values, or a run of zeros and the value after it.
 
 use super::{Coded, Decoder, FIRST_BITS};
 use crate::error::Result;
@@ -11,13 +11,13 @@ use crate::gradient::encode::symbols::Symbol;
 use crate::gradient::encode::{too_long, too_wide};
 use crate::gradient::values::Value;
 
-/// Values of an entry.
+/// The largest number of values in an entry.
 const MOST: usize = 7;
 
-/// Looks at a table between two refills: 11 bits each of 56.
+/// Look-ups between two refills: each takes at most 11 of 56 bits.
 const LOOKS: usize = 5;
 
-/// Decodes symbols of a value each.
+/// Decodes symbols that are single values.
 pub(in super::super) fn values<S: Value>(
     decoder: &Decoder<'_>,
     reader: &mut BitReader<'_>,
@@ -44,7 +44,7 @@ pub(in super::super) fn values<S: Value>(
                 continue 'refill;
             }
             reader.skip(entry as u32 & 0xf);
-            // All, whether they are or not: what is not is written over.
+            // All seven places are written; those beyond `count` are written again later.
             if let Some(places) = values[at..].first_chunk_mut::<MOST>() {
                 *places = std::array::from_fn(|i| S::from((entry >> (8 + 8 * i)) as i8));
             }
@@ -54,7 +54,7 @@ pub(in super::super) fn values<S: Value>(
     one_by_one(decoder, reader, &mut values[at..])
 }
 
-/// An entry: the number of bits, that of values, and these, a byte each.
+/// The table for single values. An entry has the number of bits, the number of values, and the values, a byte each.
 fn table_of_values(decoder: &Decoder<'_>) -> Vec<u64> {
     let entry = |bits: usize| {
         let (mut entry, mut count, mut taken) = (0, 0, 0);
@@ -72,7 +72,7 @@ fn table_of_values(decoder: &Decoder<'_>) -> Vec<u64> {
     (0..1 << FIRST_BITS).map(entry).collect()
 }
 
-/// As [`values`], one symbol at a time.
+/// The same as [`values`], one symbol at a time.
 pub(in super::super) fn one_by_one<S: Value>(
     decoder: &Decoder<'_>,
     reader: &mut BitReader<'_>,
@@ -96,16 +96,16 @@ fn take(decoder: &Decoder<'_>, reader: &mut BitReader<'_>) -> Result<Symbol> {
     }
 }
 
-/// Bits of an entry of runs: the value in the low 32, then the zeros before it.
+/// In an entry for runs, the place of the number of zeros. The value after them has the bits below.
 const GAP_AT: u32 = 32;
-/// Then the length of both codes.
+/// In an entry for runs, the place of the length of both codes together.
 const BITS_AT: u32 = 56;
-/// Then whether there is a value.
+/// In an entry for runs, the place of the bit that says whether there is a value.
 const VALUE_AT: u32 = 60;
-/// And whether there is an entry.
+/// In an entry for runs, the bit that says that it can be used.
 const ENTRY: u64 = 1 << 61;
 
-/// Decodes symbols of a value and a run; the room is filled with zeros.
+/// Decodes symbols of a value and a run into `values`, which must be all 0. With `quick` it makes and uses the table.
 pub(in super::super) fn runs<S: Value>(
     decoder: &Decoder<'_>,
     reader: &mut BitReader<'_>,
@@ -124,7 +124,7 @@ pub(in super::super) fn runs<S: Value>(
                 continue 'refill;
             }
             let place = at + ((entry >> GAP_AT) as usize & ((1 << (BITS_AT - GAP_AT)) - 1));
-            // A 0, if there is no value, where one is anyway. At the end what looks like a value may be padding.
+            // Without a value this writes a 0 over a 0. At the end of the values, padding may look like one more value.
             let Some(place_of_value) = values.get_mut(place) else {
                 at = take_run(decoder, reader, values, at)?;
                 continue 'refill;
@@ -140,7 +140,7 @@ pub(in super::super) fn runs<S: Value>(
     Ok(())
 }
 
-/// One symbol; returns where the next one goes.
+/// Decodes one symbol. Returns the place of the next one.
 fn take_run<S: Value>(
     decoder: &Decoder<'_>,
     reader: &mut BitReader<'_>,
@@ -153,7 +153,7 @@ fn take_run<S: Value>(
         return Err(too_long());
     }
     let value = S::narrow(symbol.value).ok_or_else(|| too_wide(symbol.value))?;
-    // Without looking at it: zeros come as they like.
+    // Without a branch on the value, since the processor cannot predict where zeros are.
     values[at] = value;
     if (run > 1) & (symbol.value != 0) {
         values[at..at + run].fill(value);
@@ -161,7 +161,7 @@ fn take_run<S: Value>(
     Ok(at + run)
 }
 
-/// A run of zeros, a value of a byte, or both, where they fit.
+/// The table for runs. An entry has a run of zeros, a value of one byte, or both.
 fn table_of_runs(decoder: &Decoder<'_>) -> Vec<u64> {
     let value_of = |symbol: Symbol| {
         let value = i8::try_from(symbol.value).ok()?;
