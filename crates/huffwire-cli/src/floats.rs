@@ -18,12 +18,18 @@ pub(crate) fn read(element: ElementType, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Appends floats as little-endian elements, rounded to nearest, ties to even.
+/// Appends floats as little-endian elements, rounded to nearest, ties to even; `first` is the number of the first
+/// one in its tensor.
 ///
 /// An error for a float that is finite and has no finite element near it.
-pub(crate) fn write(element: ElementType, floats: &[f32], out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn write(
+    element: ElementType,
+    floats: &[f32],
+    first: u64,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     out.reserve(floats.len().saturating_mul(element.unit_bytes()));
-    for (index, &float) in floats.iter().enumerate() {
+    for (index, &float) in (first..).zip(floats) {
         let word = match element {
             ElementType::Bf16 => to_bf16(float),
             ElementType::F16 => to_f16(float),
@@ -82,7 +88,7 @@ mod tests {
             for word in 0..=u16::MAX {
                 let float = read(element, &word.to_le_bytes())[0];
                 let mut bytes = Vec::new();
-                let written = write(element, &[float], &mut bytes);
+                let written = write(element, &[float], 0, &mut bytes);
                 assert_eq!(written.is_ok(), float.is_finite(), "{element} {word:04x}");
                 if float.is_finite() {
                     assert_eq!(bytes, word.to_le_bytes(), "{element} {float}");
@@ -98,7 +104,7 @@ mod tests {
                 let of = |word: u16| read(element, &word.to_le_bytes())[0];
                 let to = |float: f32| {
                     let mut bytes = Vec::new();
-                    write(element, &[float], &mut bytes).unwrap();
+                    write(element, &[float], 0, &mut bytes).unwrap();
                     u16::from_le_bytes([bytes[0], bytes[1]])
                 };
                 let middle = of(word).midpoint(of(word + 1));

@@ -15,7 +15,7 @@ use crate::floats;
 use crate::input_file::is_dash;
 use crate::output::Output;
 use crate::progress;
-use crate::quantized::{QuantizedFile, Tensor};
+use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
 
 /// What `--json` prints.
@@ -44,19 +44,24 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
     output.write(&header)?;
     let mut bytes = Vec::new();
     for plan in &plans {
-        bytes.clear();
-        match file.tensor(plan.entry)? {
-            Tensor::Kept(kept) => bytes = kept,
-            Tensor::Quantized(floats) => {
-                let written = floats::write(plan.element, &floats, &mut bytes);
-                written.with_context(|| file.describe(plan.entry))?;
-            }
-        }
-        if bytes.len() as u64 != plan.bytes {
+        let (mut values_written, before) = (0, output.written());
+        file.decode(plan.entry, |part| {
+            let part = match part {
+                Part::Kept(kept) => kept,
+                Part::Floats(floats) => {
+                    bytes.clear();
+                    let written = floats::write(plan.element, floats, values_written, &mut bytes);
+                    written.with_context(|| file.describe(plan.entry))?;
+                    values_written += floats.len() as u64;
+                    &bytes
+                }
+            };
+            bar.inc(part.len() as u64);
+            output.write(part)
+        })?;
+        if output.written() - before != plan.bytes {
             bail!("{}: it has another size than it should", file.describe(plan.entry));
         }
-        output.write(&bytes)?;
-        bar.inc(plan.bytes);
     }
     bar.finish_and_clear();
     let (written_bytes, label) = (output.written(), output.label().to_owned());

@@ -275,7 +275,9 @@ impl SetBuilder {
     /// [`Error::InvalidCodebook`] when the binding names no book, one twice, one that is not there, a
     /// plane beyond the last, or a book of another alphabet than the plane's.
     pub fn bind(&mut self, binding: Binding) -> Result<()> {
-        if binding.books.is_empty() || usize::from(binding.plane) >= MAX_PLANES {
+        let is_layer = (FIRST_LAYER..=LAST_LAYER).contains(&binding.plane);
+        let is_plane = is_layer || usize::from(binding.plane) < MAX_PLANES;
+        if binding.books.is_empty() || !is_plane {
             return Err(Error::codebook("a binding without a book or without a plane"));
         }
         for (index, &number) in binding.books.iter().enumerate() {
@@ -290,8 +292,8 @@ impl SetBuilder {
                 let plane = planes.get(usize::from(binding.plane));
                 plane.is_some_and(|plane| plane.alphabet() == book.lengths().alphabet())
             };
-            let is_layer = (FIRST_LAYER..=LAST_LAYER).contains(&binding.plane);
             let fits = match binding.element {
+                // The layers of bitmaps have bytes of any width, whatever the type.
                 _ if is_layer => book.lengths().alphabet() != Alphabet::Centred,
                 Some(element) => fits(element),
                 None => ElementType::all().any(fits),

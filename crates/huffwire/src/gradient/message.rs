@@ -21,14 +21,14 @@
 //! # Ok::<(), huffwire::Error>(())
 //! ```
 
-use super::encode::{EncoderKind, Sizes};
+use super::encode::{EncoderKind, Sizes, ValueEncoder};
 use super::parameters;
-use super::quantize::{Quantized, Quantizer};
+use super::quantize::{ByParts, Quantized, Quantizer, check_scales};
 use super::values::{ValueBuf, ValuesMut};
 use crate::codebook::CodebookSet;
 use crate::codec::{Decoder, EncodeOptions, Encoder};
 use crate::element::ElementType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::format::checksum::crc32c;
 use crate::format::message as tensor_message;
 use crate::format::reader::{Reader, put_varint};
@@ -203,15 +203,102 @@ fn decode_parts<S: Default + Clone>(
     for (index, part) in parts.iter().enumerate() {
         let start = values.len();
         let more = (header.elements - start).min(PART);
-        values.try_reserve(more).map_err(|_| Error::TooLarge {
-            what: "a tensor for the memory there is",
-            found: header.elements as u64,
-            limit: start as u64,
-        })?;
+        reserve(&mut values, more, "a quantized tensor")?;
         values.resize(start + more, S::default());
         let decoded = decoder.decode(part, view(&mut values[start..]));
         decoded.map_err(|error| error.in_block(index as u64))?;
     }
+    Ok(values)
+}
+
+/// The restored floats of a message, part by part. This takes memory for the scales and for one part, however large
+/// the tensor is. The floats are those of [`Quantized::dequantize`].
+///
+/// ```
+/// use huffwire::ElementType;
+/// use huffwire::gradient::encode::EncoderKind;
+/// use huffwire::gradient::message::{self, FloatParts};
+/// use huffwire::gradient::quantize::{Linear, Quantizer};
+///
+/// let gradient: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin()).collect();
+/// let quantized = Quantizer::Linear(Linear { bucket: 100 }).quantize(&gradient, 1)?;
+/// let mut bytes = Vec::new();
+/// let origin = message::Origin { element: ElementType::F32, shape: &[3000] };
+/// message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes)?;
+///
+/// let mut floats = FloatParts::open(&bytes)?;
+/// let mut received = Vec::new();
+/// while let Some(part) = floats.next_part()? {
+///     received.extend_from_slice(part);
+/// }
+/// assert_eq!(received, quantized.dequantize()?);
+/// # Ok::<(), huffwire::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FloatParts<'a> {
+    header: Header,
+    scales: Vec<f32>,
+    decoder: Box<dyn ValueEncoder>,
+    /// The streams of all parts, in order, and the number of those that were decoded.
+    parts: Vec<&'a [u8]>,
+    taken: usize,
+    by_parts: ByParts,
+    /// The values of the part that was decoded last.
+    values: ValueBuf,
+    floats: Vec<f32>,
+}
+
+impl<'a> FloatParts<'a> {
+    /// Reads all of a message but its values.
+    ///
+    /// # Errors
+    /// As [`decode`], and [`Error::Malformed`] for scales that are not finite.
+    pub fn open(message: &'a [u8]) -> Result<Self> {
+        let Parsed { header, scales, parts } = Parsed::read(message)?;
+        let scales = scales.decode(header.scales)?;
+        check_scales(&scales)?;
+        let decoder = header.encoder.encoder(header.quantizer.alphabet());
+        let values = if header.wide { ValueBuf::I32(Vec::new()) } else { ValueBuf::I8(Vec::new()) };
+        let (by_parts, floats) = (ByParts::default(), Vec::new());
+        Ok(Self { header, scales, decoder, parts, taken: 0, by_parts, values, floats })
+    }
+
+    /// The header of the message.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The floats of the next part: [`PART`] of them, or what remains in the last part; `None` after the last part.
+    ///
+    /// # Errors
+    /// As [`decode`] and [`Quantized::dequantize`]. After an error it must not be called again.
+    pub fn next_part(&mut self) -> Result<Option<&[f32]>> {
+        let index = self.taken;
+        let Some(part) = self.parts.get(index) else {
+            self.by_parts.finish(&self.header.quantizer, &self.scales)?;
+            return Ok(None);
+        };
+        let count = (self.header.elements - index * PART).min(PART);
+        let view = match &mut self.values {
+            ValueBuf::I8(values) => ValuesMut::I8(resized(values, count)?),
+            ValueBuf::I32(values) => ValuesMut::I32(resized(values, count)?),
+        };
+        let in_part = |error: Error| error.in_block(index as u64);
+        self.decoder.decode(part, view).map_err(in_part)?;
+        self.floats.clear();
+        let Self { header, scales, floats, values, .. } = self;
+        let dequantized = self.by_parts.next(&header.quantizer, values.view(), scales, floats);
+        dequantized.map_err(in_part)?;
+        self.taken += 1;
+        Ok(Some(&self.floats))
+    }
+}
+
+/// A buffer of `count` values, whose content is going to be replaced.
+fn resized<S: Default + Clone>(values: &mut Vec<S>, count: usize) -> Result<&mut [S]> {
+    reserve(values, count.saturating_sub(values.len()), "a part of a quantized tensor")?;
+    values.resize(count, S::default());
     Ok(values)
 }
 
@@ -309,8 +396,11 @@ impl Scales<'_> {
                 &coded
             }
         };
-        let scales = bytes.as_chunks::<4>().0.iter();
-        Ok(scales.map(|scale| f32::from_le_bytes(*scale)).collect())
+        let mut scales = Vec::new();
+        reserve(&mut scales, count, "the scales of a quantized tensor")?;
+        let stored = bytes.as_chunks::<4>().0.iter();
+        scales.extend(stored.map(|scale| f32::from_le_bytes(*scale)));
+        Ok(scales)
     }
 }
 

@@ -1285,7 +1285,7 @@ mod tests {
                 for join in joins(book).filter(|join| fuses(platform, book.limit(), *join)) {
                     let flow = Flow::Streaming { ahead: &[] };
                     let case = Case { platform, book, map, join, flow };
-                    let symbols = (0..SYMBOLS).map(|i| (i * i % 7 & last) as u8).collect();
+                    let symbols = (0..SYMBOLS).map(|i| ((i * i % 7) & last) as u8).collect();
                     let split = case.split((symbols, vec![0x5a; other_bytes(join, SYMBOLS)]));
                     for cut in [false, true] {
                         let stream = if cut { &[][..] } else { &split.stream };

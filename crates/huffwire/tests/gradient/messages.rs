@@ -2,7 +2,7 @@
 
 use huffwire::gradient::encode::EncoderKind;
 use huffwire::gradient::file::{self, Coding, Directory, Writer};
-use huffwire::gradient::message::{self, Header, Origin, PART};
+use huffwire::gradient::message::{self, FloatParts, Header, Origin, PART};
 use huffwire::gradient::quantize::{
     Keep, Linear, MAX_LEVELS, Natural, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify,
     TernGrad, WHOLE,
@@ -78,6 +78,72 @@ fn a_tensor_of_several_parts_comes_back() {
         for encoder in [EncoderKind::Bitmap, EncoderKind::Rlh, EncoderKind::Auto] {
             round_trip(&quantized, encoder);
         }
+    }
+}
+
+/// All restored floats of a message, part by part.
+fn by_parts(message: &[u8]) -> Result<Vec<f32>, Error> {
+    let mut floats = FloatParts::open(message)?;
+    let mut all = Vec::new();
+    while let Some(part) = floats.next_part()? {
+        assert!(part.len() == PART || all.len() + part.len() == elements_of(message));
+        all.extend_from_slice(part);
+    }
+    Ok(all)
+}
+
+fn elements_of(message: &[u8]) -> usize {
+    Header::read(message).unwrap().elements()
+}
+
+#[test]
+fn floats_part_by_part_are_those_of_the_whole() {
+    let gradients = [0, 1, 700, PART + 77].map(|count| gradient(count, 9));
+    for quantizer in quantizers() {
+        for gradient in &gradients {
+            let quantized = quantizer.quantize(gradient, 5).unwrap();
+            let message = encode(&quantized, EncoderKind::Bitmap);
+            let floats = by_parts(&message).unwrap();
+            assert!(floats == quantized.dequantize().unwrap(), "{quantizer}, {}", gradient.len());
+        }
+    }
+    // Buckets that begin and end in parts of their own.
+    let count = 3 * PART + 5;
+    for bucket in [PART - 1, PART, PART + 1, 2 * PART + 9, count] {
+        let quantizer = Quantizer::Sign(Sign { scale: SignScale::Means, bucket });
+        let values = ValueBuf::I8((0..count).map(|i| [1, -1][i / 3 % 2]).collect());
+        let scales = (0..2 * count.div_ceil(bucket)).map(|i| i as f32).collect();
+        let quantized = Quantized { quantizer, values, scales };
+        let message = encode(&quantized, EncoderKind::RunLengths);
+        assert!(by_parts(&message).unwrap() == quantized.dequantize().unwrap(), "{bucket}");
+    }
+}
+
+#[test]
+fn what_cannot_be_dequantized_has_no_parts_either() {
+    let count = PART + 10;
+    let sparse = Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.5 });
+    let int8 = Quantizer::Linear(Linear { bucket: WHOLE });
+    let values = |at: usize, value: i8| {
+        let mut values = vec![0; count];
+        values[at] = value;
+        ValueBuf::I8(values)
+    };
+    let one = vec![1.0];
+    for (quantizer, values, scales, says) in [
+        (int8, values(PART + 3, -128), one.clone(), "block 1: a quantized gradient"),
+        (int8, values(3, -128), one.clone(), "offset 3"),
+        (int8, values(3, 1), vec![f32::NAN], "scale 0 is NaN"),
+        (sparse, values(PART, 1), vec![], "fewer scales"),
+        (sparse, values(PART, 1), vec![1.0; 3], "2 scales more"),
+        (sparse, values(5, 2), one.clone(), "value 2"),
+        (sparse, values(PART + 5, 2), one, "value 2"),
+    ] {
+        let quantized = Quantized { quantizer, values, scales };
+        assert!(quantized.dequantize().is_err());
+        let message = encode(&quantized, EncoderKind::RunLengths);
+        let error = by_parts(&message).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}: {says}");
     }
 }
 

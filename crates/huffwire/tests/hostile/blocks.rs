@@ -194,7 +194,7 @@ fn exponents_outside_the_alphabet_are_refused_beside_zeros_too() {
     let value = |i: u16| match i.wrapping_mul(40_503) >> 6 {
         mixed if mixed % 3 == 0 => 0,
         mixed if mixed % 17 == 1 => mixed % 1024,
-        mixed => 0x3000 | (mixed << 10) % 0x0c00 | mixed % 1021,
+        mixed => 0x3000 + (mixed << 10) % 0x0c00 + mixed % 1021,
     };
     let tensor: Vec<u8> = (0..UNITS).flat_map(|i| value(i).to_le_bytes()).collect();
     let mut block = Vec::new();

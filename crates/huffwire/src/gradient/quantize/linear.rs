@@ -61,8 +61,12 @@ impl Linear {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: Value>(self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
-        let mut floats = Vec::with_capacity(values.len());
+    pub(super) fn dequantize<S: Value>(
+        self,
+        values: &[S],
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
         for (values, scale) in buckets(values, self.bucket, scales, 1)? {
             for &value in values {
                 let value: i32 = value.into();
@@ -74,6 +78,6 @@ impl Linear {
                 floats.push((float as f32).clamp(f32::MIN, f32::MAX));
             }
         }
-        Ok(floats)
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ pub use terngrad::TernGrad;
 use std::fmt;
 
 use super::values::{Value, ValueBuf, Values, with_values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::platform::Platform;
 
 /// The size of a bucket that is a whole tensor.
@@ -145,17 +145,39 @@ impl Quantizer {
     /// [`Error::InvalidOption`] for a parameter outside its range, [`Error::Malformed`] for a value, a scale or a
     /// number of scales that this quantizer never makes.
     pub fn dequantize(&self, values: Values<'_>, scales: &[f32]) -> Result<Vec<f32>> {
-        if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
-            return Err(bad(index, format!("scale {index} is {}", scales[index])));
-        }
+        check_scales(scales)?;
+        let mut floats = Vec::new();
+        self.dequantize_to(values, scales, &mut floats)?;
+        Ok(floats)
+    }
+
+    /// Appends the floats of [`Quantizer::dequantize`]. The scales must be finite.
+    fn dequantize_to(
+        &self,
+        values: Values<'_>,
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
+        reserve(floats, values.len(), "a quantized tensor's floats")?;
         with_values!(Values, values, values => Platform::detect().run(|| match self {
-            Self::Qsgd(quantizer) => quantizer.dequantize(values, scales),
-            Self::TernGrad(quantizer) => quantizer.dequantize(values, scales),
-            Self::Natural(quantizer) => quantizer.dequantize(values, scales),
-            Self::Sign(quantizer) => quantizer.dequantize(values, scales),
-            Self::Sparsify(quantizer) => quantizer.dequantize(values, scales),
-            Self::Linear(quantizer) => quantizer.dequantize(values, scales),
+            Self::Qsgd(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::TernGrad(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Natural(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Sign(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Sparsify(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Linear(quantizer) => quantizer.dequantize(values, scales, floats),
         }))
+    }
+
+    /// The size of a bucket and its number of scales; `None` for quantizers without buckets.
+    const fn buckets(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Qsgd(Qsgd { bucket, .. })
+            | Self::TernGrad(TernGrad { bucket, .. })
+            | Self::Linear(Linear { bucket }) => Some((*bucket, 1)),
+            Self::Sign(sign) => Some((sign.bucket, sign.per_bucket())),
+            Self::Natural(_) | Self::Sparsify(_) => None,
+        }
     }
 
     /// The lowest and the highest value that this quantizer can make. Encoders that sample need them. Natural
@@ -222,6 +244,75 @@ impl Quantized {
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
         self.quantizer.dequantize(self.values.view(), &self.scales)
+    }
+}
+
+/// Dequantizes a tensor whose values come part by part, the first part first.
+#[derive(Debug, Default)]
+pub(super) struct ByParts {
+    /// Number of values so far.
+    values: usize,
+    /// Number of scales used so far, where each scale is an element.
+    scales: usize,
+}
+
+impl ByParts {
+    /// Appends the floats of the next values. `scales` are those of the whole tensor; they must be finite, and
+    /// [`Quantizer::takes`] must accept their number.
+    pub(super) fn next(
+        &mut self,
+        quantizer: &Quantizer,
+        values: Values<'_>,
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
+        let count = values.len();
+        match quantizer.buckets() {
+            Some((bucket, per_bucket)) => {
+                // First the rest of the bucket in which the last part ended, then the buckets that begin here.
+                let into = self.values % bucket;
+                let rest = if into == 0 { 0 } else { (bucket - into).min(count) };
+                for (from, to) in [(0, rest), (rest, count)] {
+                    if from == to {
+                        continue;
+                    }
+                    let first = (self.values + from) / bucket;
+                    let end = (self.values + to).div_ceil(bucket);
+                    let of_these = scales.get(first * per_bucket..end * per_bucket);
+                    let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
+                    quantizer.dequantize_to(values.slice(from, to), of_these, floats)?;
+                }
+            }
+            None if matches!(quantizer, Quantizer::Sparsify(_)) => {
+                let left = scales.get(self.scales..).unwrap_or(&[]);
+                // If there are too few scales, the quantizer finds that.
+                let due = (count - values.zeros()).min(left.len());
+                quantizer.dequantize_to(values, &left[..due], floats)?;
+                self.scales += due;
+            }
+            None => quantizer.dequantize_to(values, scales, floats)?,
+        }
+        self.values += count;
+        Ok(())
+    }
+
+    /// Checks, after all values, that no scales are left.
+    pub(super) fn finish(&self, quantizer: &Quantizer, scales: &[f32]) -> Result<()> {
+        match quantizer {
+            Quantizer::Sparsify(_) if self.scales < scales.len() => {
+                let left = scales.len() - self.scales;
+                Err(bad(self.values, format!("{left} scales more than elements kept")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that all scales are finite.
+pub(super) fn check_scales(scales: &[f32]) -> Result<()> {
+    match scales.iter().position(|scale| !scale.is_finite()) {
+        Some(index) => Err(bad(index, format!("scale {index} is {}", scales[index]))),
+        None => Ok(()),
     }
 }
 

@@ -60,21 +60,28 @@ impl Natural {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: Value>(self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: Value>(
+        self,
+        values: &[S],
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
         let &[scale] = scales else {
             let found = scales.len();
             return Err(bad(0, format!("{found} scales where natural compression has one")));
         };
-        let float = |(index, &value): (usize, &S)| {
+        for &value in values {
             let value: i32 = value.into();
             let float = match value.unsigned_abs() {
                 0 => 0.0,
                 // Exact: a scale that is a power of two stays one.
                 k @ 1..=278 => (f64::from(scale) * power(1 - k as i32)) as f32,
-                _ => return Err(bad(index, format!("value {value} of natural compression"))),
+                _ => {
+                    return Err(bad(floats.len(), format!("value {value} of natural compression")));
+                }
             };
-            Ok(if value < 0 { -float } else { float })
-        };
-        values.iter().enumerate().map(float).collect()
+            floats.push(if value < 0 { -float } else { float });
+        }
+        Ok(())
     }
 }

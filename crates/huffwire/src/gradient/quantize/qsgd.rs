@@ -81,9 +81,13 @@ impl Qsgd {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: Value>(&self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: Value>(
+        &self,
+        values: &[S],
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check()?;
-        let mut floats = Vec::with_capacity(values.len());
         for (values, scale) in buckets(values, self.bucket, scales, 1)? {
             let unit = f64::from(scale[0]) / f64::from(self.levels);
             for &value in values {
@@ -95,6 +99,6 @@ impl Qsgd {
                 floats.push((unit * f64::from(value)) as f32);
             }
         }
-        Ok(floats)
+        Ok(())
     }
 }

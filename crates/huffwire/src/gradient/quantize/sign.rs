@@ -70,8 +70,12 @@ impl Sign {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: Value>(self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
-        let mut floats = Vec::with_capacity(values.len());
+    pub(super) fn dequantize<S: Value>(
+        self,
+        values: &[S],
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
         for (values, scales) in buckets(values, self.bucket, scales, self.per_bucket())? {
             let (plus, minus) = match scales {
                 &[plus, minus] => (plus, minus),
@@ -85,6 +89,6 @@ impl Sign {
                 });
             }
         }
-        Ok(floats)
+        Ok(())
     }
 }

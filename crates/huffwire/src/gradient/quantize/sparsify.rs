@@ -78,22 +78,27 @@ impl Sparsify {
         Ok((values, scales))
     }
 
-    pub(super) fn dequantize<S: Value>(self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: Value>(
+        self,
+        values: &[S],
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check()?;
         let mut kept = scales.iter();
-        let mut floats = Vec::with_capacity(values.len());
         for &value in values {
+            let at = floats.len();
             floats.push(match value.into() {
                 0 => 0.0,
                 1 => *kept
                     .next()
-                    .ok_or_else(|| bad(floats.len(), "fewer scales than elements that are kept"))?,
-                value => return Err(bad(floats.len(), format!("value {value} of a sparse one"))),
+                    .ok_or_else(|| bad(at, "fewer scales than elements that are kept"))?,
+                value => return Err(bad(at, format!("value {value} of a sparse one"))),
             });
         }
         match kept.len() {
-            0 => Ok(floats),
-            left => Err(bad(values.len(), format!("{left} scales more than elements kept"))),
+            0 => Ok(()),
+            left => Err(bad(floats.len(), format!("{left} scales more than elements kept"))),
         }
     }
 }

@@ -62,9 +62,13 @@ impl TernGrad {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: Value>(&self, values: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: Value>(
+        &self,
+        values: &[S],
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check()?;
-        let mut floats = Vec::with_capacity(values.len());
         for (values, scale) in buckets(values, self.bucket, scales, 1)? {
             for &value in values {
                 let value: i32 = value.into();
@@ -74,7 +78,7 @@ impl TernGrad {
                 floats.push(scale[0] * value as f32);
             }
         }
-        Ok(floats)
+        Ok(())
     }
 }
 
