@@ -43,7 +43,7 @@ pub(crate) fn check() -> Result<Outcome> {
             fs::remove_file(file)?;
         }
     }
-    let flags = ["rustc", "--release", "-p", "huffwire", "--lib", "--target-dir"];
+    let flags = ["rustc", "--release", "-p", "huffwire", "--all-features", "--lib", "--target-dir"];
     run(cargo(&flags).arg(target).args(["--", "--emit=asm", "-Ccodegen-units=1"]))?;
     let mut seen = vec![false; KERNELS.len()];
     for file in assembly(target)? {

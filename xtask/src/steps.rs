@@ -81,9 +81,10 @@ fn fmt() -> Result<Outcome> {
 
 fn clippy() -> Result<Outcome> {
     let strict = ["--", "-D", "warnings"];
-    run(cargo(&["clippy", "--workspace", "--all-targets"]).args(strict))?;
-    // Other members turn every feature on, so only this sees the library bare.
+    run(cargo(&["clippy", "--workspace", "--all-targets", "--all-features"]).args(strict))?;
+    // Only these see the library bare, and as most programs use it.
     run(cargo(&["clippy", "-p", "huffwire", "--no-default-features"]).args(strict))?;
+    run(cargo(&["clippy", "-p", "huffwire", "--all-targets"]).args(strict))?;
     Ok(Outcome::Passed)
 }
 
@@ -93,7 +94,8 @@ fn unit() -> Result<Outcome> {
         // Only the library knows what a platform needs of the processor.
         let probe = ["run", "--quiet", "-p", "huffwire", "--example", "platforms"];
         if output(&mut cargo(&probe))?.lines().any(|available| available == *platform) {
-            run(cargo(&["test", "--workspace"]).env("HUFFWIRE_PLATFORM", platform))?;
+            run(cargo(&["test", "--workspace", "--all-features"])
+                .env("HUFFWIRE_PLATFORM", platform))?;
         } else {
             missing.push(*platform);
         }
@@ -145,7 +147,8 @@ fn with_numpy() -> Result<PathBuf> {
 const NUMPY: &str = "2.4.6";
 
 fn doc() -> Result<Outcome> {
-    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    run(cargo(&["doc", "--workspace", "--no-deps", "--all-features"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::Passed)
 }
 
@@ -155,7 +158,7 @@ fn targets() -> Result<Outcome> {
         // rustc names the folder whether or not the target is installed.
         let library = output(program("rustc").args(["--print=target-libdir", "--target", target]))?;
         if Path::new(&library).exists() {
-            run(&mut cargo(&["check", "-p", "huffwire", "--target", target]))?;
+            run(&mut cargo(&["check", "-p", "huffwire", "--all-features", "--target", target]))?;
         } else {
             missing.push(*target);
         }
@@ -187,7 +190,8 @@ fn endian() -> Result<Outcome> {
         return Ok(Outcome::NotChecked(format!("not installed: {}", missing.join(", "))));
     }
     let variable = |name: &str| format!("CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_{name}");
-    run(cargo(&["test", "-p", "huffwire", "--test", "golden", "--target", BIG_ENDIAN])
+    run(cargo(&["test", "-p", "huffwire", "--all-features", "--test", "golden"])
+        .args(["--target", BIG_ENDIAN])
         .env(variable("LINKER"), BIG_ENDIAN_LINKER)
         .env(variable("RUNNER"), BIG_ENDIAN_RUNNER.join(" ")))?;
     Ok(Outcome::Passed)

@@ -69,7 +69,8 @@ pub enum Error {
     /// Sender and receiver hold different codebook sets.
     #[error(
         "the data was coded with codebook set {wanted}, which is not among those at hand ({}); \
-         load the sender's set", list(held)
+         load the sender's set",
+        list(held)
     )]
     SetMismatch {
         /// The set named by the data, or its first 32 bits where the data holds no more.
@@ -97,10 +98,14 @@ pub enum Error {
         name: &'static str,
     },
     /// The message was sent in a context, and the receiver gave none.
-    #[error("the message belongs to a context (a step, a chunk's number): tell the decoder which one is expected")]
+    #[error(
+        "the message belongs to a context (a step, a chunk's number): tell the decoder which one is expected"
+    )]
     MissingContext,
     /// The receiver gave a context, and the message was sent without one.
-    #[error("the message has no context and one was expected: it comes from another sender or another protocol")]
+    #[error(
+        "the message has no context and one was expected: it comes from another sender or another protocol"
+    )]
     UnexpectedContext,
     /// The data is not what the receiver expects.
     #[error("{what} is {found} where {expected} was expected: sender and receiver are out of step")]
@@ -172,7 +177,7 @@ pub enum Error {
     /// An option that makes no sense.
     #[error("invalid option: {0}")]
     InvalidOption(Cow<'static, str>),
-    /// A gradient that a quantizer has no states for.
+    /// A gradient that a quantizer has no values for.
     #[error("the gradient cannot be quantized, see its element {index}: {detail}")]
     Unquantizable {
         /// The offending element, or the first one of the offending bucket.

@@ -96,7 +96,8 @@ impl Writer {
         }
         let (block_log2, offset) = (self.directory.block_log2, self.offset);
         let original = self.directory.originals.last_mut();
-        let original = original.ok_or(Error::InvalidOption("an item outside an original".into()))?;
+        let original =
+            original.ok_or(Error::InvalidOption("an item outside an original".into()))?;
         let (lengths, checks) = (Vec::new(), Vec::new());
         let item =
             Item { tensor, kind, dtype, set, raw_bytes: 0, block_log2, offset, lengths, checks };

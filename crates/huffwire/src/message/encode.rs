@@ -80,16 +80,31 @@ pub(crate) fn encode(
     let block_bytes = block::block_bytes(dtype, block_log2);
     let share = Share::new(workers.size(), block_bytes, bytes.len());
     let length = if share.threads == 1 {
-        encode_batch(encoding, workers.own(), block_bytes, (bytes, table), (bytes.len(), true), body)?
+        encode_batch(
+            encoding,
+            workers.own(),
+            block_bytes,
+            (bytes, table),
+            (bytes.len(), true),
+            body,
+        )?
     } else {
         let batches = bytes.chunks(share.blocks * block_bytes).map(|bytes| {
             let table = table.take(bytes.len().div_ceil(block_bytes));
             (bytes, table)
         });
         let room = share.blocks * block::capacity(block_bytes);
-        in_order(workers, share.threads, batches, room, buffers, body, |worker, batch, in_place, out| {
-            encode_batch(encoding, worker, block_bytes, batch, (bytes.len(), in_place), out)
-        })?
+        in_order(
+            workers,
+            share.threads,
+            batches,
+            room,
+            buffers,
+            body,
+            |worker, batch, in_place, out| {
+                encode_batch(encoding, worker, block_bytes, batch, (bytes.len(), in_place), out)
+            },
+        )?
     };
     Ok(front.len() + length)
 }

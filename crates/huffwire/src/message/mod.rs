@@ -17,9 +17,9 @@ mod table;
 pub(crate) use decode::{Decoding, decode, decode_batch, decode_to_vec};
 pub(crate) use encode::{EncodeWorker, Encoding, encode};
 pub use header::{HEADER_BYTES, Header, Kind};
-pub(crate) use parsed::{Parsed, check_lengths};
 #[cfg(feature = "gradient")]
 pub(crate) use parsed::write_entries;
+pub(crate) use parsed::{Parsed, check_lengths};
 pub(crate) use range::decode_range;
 pub(crate) use table::{Seal, Table, table_bytes};
 

@@ -64,7 +64,8 @@ pub(crate) fn check_lengths(header: &Header, table: &Table<'_>) -> Result<()> {
         let length = table.length(entry);
         if length == 0 || length > block::bound(raw_bytes) {
             let at = HEADER_BYTES + 4 * entry;
-            let detail = format!("block {entry} of {length} bytes, which no block of that size has");
+            let detail =
+                format!("block {entry} of {length} bytes, which no block of that size has");
             return Err(Error::malformed(WHAT, at, detail));
         }
         left -= raw_bytes;

@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use crate::bytes::avx2::{apart, together};
-use crate::gradient::{States, StatesMut};
+use crate::gradient::{Values, ValuesMut};
 use crate::platform::Avx2;
 use crate::platform::avx2::{load, store};
 
@@ -17,13 +17,13 @@ pub(super) fn split(_proof: Avx2, bytes: &[u8], masks: &mut [u8], values: &mut [
 
 pub(super) fn split_states(
     proof: Avx2,
-    states: States<'_>,
+    states: Values<'_>,
     masks: &mut [u8],
     values: &mut [u8],
 ) -> usize {
     match states {
-        States::I32(states) => proof.run(|| super::portable::split_states(states, masks, values)),
-        States::I8(states) => {
+        Values::I32(states) => proof.run(|| super::portable::split_states(states, masks, values)),
+        Values::I8(states) => {
             let (vectors, last) = states.split_at(states.len() / 32 * 32);
             // SAFETY: what is an i8 is a u8 too, of the same size; the proof says that the processor has
             // the instructions.
@@ -73,10 +73,10 @@ pub(super) fn join(_proof: Avx2, masks: &[u8], values: &[u8], bytes: &mut [u8]) 
     super::portable::join(masks.get(vectors.len() / 8..).unwrap_or(&[]), rest, last);
 }
 
-pub(super) fn join_states(proof: Avx2, masks: &[u8], values: &[u8], states: StatesMut<'_>) {
+pub(super) fn join_states(proof: Avx2, masks: &[u8], values: &[u8], states: ValuesMut<'_>) {
     match states {
-        StatesMut::I32(states) => proof.run(|| super::portable::join_states(masks, values, states)),
-        StatesMut::I8(states) => {
+        ValuesMut::I32(states) => proof.run(|| super::portable::join_states(masks, values, states)),
+        ValuesMut::I8(states) => {
             let (vectors, last) = states.split_at_mut(states.len() / 32 * 32);
             // SAFETY: what is a u8 is an i8 too, of the same size; the proof says that the processor has
             // the instructions.

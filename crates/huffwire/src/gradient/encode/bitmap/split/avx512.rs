@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::gradient::{States, StatesMut};
+use crate::gradient::{Values, ValuesMut};
 use crate::platform::Avx512;
 use crate::platform::avx512::{load, store};
 
@@ -19,12 +19,12 @@ pub(super) fn split(_proof: Avx512, bytes: &[u8], masks: &mut [u8], values: &mut
 
 pub(super) fn split_states(
     _proof: Avx512,
-    states: States<'_>,
+    states: Values<'_>,
     masks: &mut [u8],
     values: &mut [u8],
 ) -> usize {
     match states {
-        States::I8(states) => {
+        Values::I8(states) => {
             let (vectors, last) = states.split_at(states.len() / 64 * 64);
             // SAFETY: what is an i8 is a u8 too, of the same size; the proof says that the processor has
             // the instructions.
@@ -35,7 +35,7 @@ pub(super) fn split_states(
             let masks = &mut masks[vectors.len() / 8..];
             kept + super::portable::split_states(last, masks, &mut values[kept..])
         }
-        States::I32(states) => {
+        Values::I32(states) => {
             let (vectors, last) = states.split_at(states.len() / 64 * 64);
             // SAFETY: the proof says that the processor has the instructions.
             let kept = unsafe { split_wide(vectors, masks, values) };
@@ -128,9 +128,9 @@ pub(super) fn join(_proof: Avx512, masks: &[u8], values: &[u8], bytes: &mut [u8]
     super::portable::join(masks.get(vectors.len() / 8..).unwrap_or(&[]), rest, last);
 }
 
-pub(super) fn join_states(_proof: Avx512, masks: &[u8], values: &[u8], states: StatesMut<'_>) {
+pub(super) fn join_states(_proof: Avx512, masks: &[u8], values: &[u8], states: ValuesMut<'_>) {
     match states {
-        StatesMut::I8(states) => {
+        ValuesMut::I8(states) => {
             let (vectors, last) = states.split_at_mut(states.len() / 64 * 64);
             // SAFETY: what is a u8 is an i8 too, of the same size; the proof says that the processor has
             // the instructions.
@@ -142,7 +142,7 @@ pub(super) fn join_states(_proof: Avx512, masks: &[u8], values: &[u8], states: S
             let masks = masks.get(vectors.len() / 8..).unwrap_or(&[]);
             super::portable::join_states(masks, rest, last);
         }
-        StatesMut::I32(states) => {
+        ValuesMut::I32(states) => {
             let (vectors, last) = states.split_at_mut(states.len() / 64 * 64);
             // SAFETY: the proof says that the processor has the instructions.
             let rest = unsafe { join_wide(masks, values, vectors) };

@@ -8,7 +8,7 @@ mod avx2;
 mod avx512;
 mod portable;
 
-use crate::gradient::states::{States, StatesMut, with_states};
+use crate::gradient::values::{Values, ValuesMut, with_values};
 use crate::platform::Platform;
 
 /// Bytes that kernels may touch behind the values.
@@ -35,13 +35,13 @@ pub(super) fn split(
 /// [`split`] of the bytes of states (`zigzag`, at most 255), without a place for the bytes themselves.
 pub(super) fn split_states(
     platform: Platform,
-    states: States<'_>,
+    states: Values<'_>,
     masks: &mut [u8],
     values: &mut [u8],
 ) -> usize {
     match platform {
         Platform::Portable => {
-            with_states!(States, states, states => portable::split_states(states, masks, values))
+            with_values!(Values, states, states => portable::split_states(states, masks, values))
         }
         #[cfg(target_arch = "x86_64")]
         Platform::Avx2(proof) => avx2::split_states(proof, states, masks, values),
@@ -63,10 +63,10 @@ pub(super) fn join(platform: Platform, masks: &[u8], values: &[u8], bytes: &mut 
 }
 
 /// The inverse of [`split_states`]; byte 255 becomes state -128.
-pub(super) fn join_states(platform: Platform, masks: &[u8], values: &[u8], states: StatesMut<'_>) {
+pub(super) fn join_states(platform: Platform, masks: &[u8], values: &[u8], states: ValuesMut<'_>) {
     match platform {
         Platform::Portable => {
-            with_states!(StatesMut, states, states => portable::join_states(masks, values, states));
+            with_values!(ValuesMut, states, states => portable::join_states(masks, values, states));
         }
         #[cfg(target_arch = "x86_64")]
         Platform::Avx2(proof) => avx2::join_states(proof, masks, values, states),
@@ -79,14 +79,14 @@ pub(super) fn join_states(platform: Platform, masks: &[u8], values: &[u8], state
 mod tests {
     use super::*;
     use crate::gradient::Random;
-    use crate::gradient::states::State;
+    use crate::gradient::values::Value;
 
     #[test]
     fn states_that_need_more_than_a_byte_have_the_highest() {
         let states: Vec<i32> = (0..200).map(|i| (i - 100) << (i % 26)).collect();
         for platform in Platform::available() {
             let (mut masks, mut values) = (vec![0; 25], vec![0; 200 + SLACK]);
-            let kept = split_states(platform, States::I32(&states), &mut masks, &mut values);
+            let kept = split_states(platform, Values::I32(&states), &mut masks, &mut values);
             let numbers = states.iter().map(|state| state.to_zigzag()).filter(|number| *number > 0);
             assert!(values[..kept].iter().map(|value| value + 1).eq(numbers));
         }
@@ -99,8 +99,8 @@ mod tests {
         for platform in Platform::available() {
             for values in [&[][..], &[1; 7], &[1; 70]] {
                 join(platform, &masks, values, &mut [0; 799]);
-                join_states(platform, &masks, values, StatesMut::I8(&mut [0; 799]));
-                join_states(platform, &masks, values, StatesMut::I32(&mut [0; 799]));
+                join_states(platform, &masks, values, ValuesMut::I8(&mut [0; 799]));
+                join_states(platform, &masks, values, ValuesMut::I32(&mut [0; 799]));
             }
         }
     }
@@ -135,7 +135,7 @@ mod tests {
 
                 let narrow: Vec<i8> = bytes.iter().map(|byte| i8::from_zigzag(*byte)).collect();
                 let wide: Vec<i32> = bytes.iter().map(|byte| i32::from_zigzag(*byte)).collect();
-                for states in [States::I8(&narrow), States::I32(&wide)] {
+                for states in [Values::I8(&narrow), Values::I32(&wide)] {
                     let mut state_masks = vec![0xee; count.div_ceil(8)];
                     let mut state_values = vec![0xee; count + SLACK];
                     let found = split_states(platform, states, &mut state_masks, &mut state_values);

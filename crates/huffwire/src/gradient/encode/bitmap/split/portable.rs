@@ -3,7 +3,7 @@
 //! Bits of 64 items at a time are gone through: a loop over items would guess wrongly all the time, one over
 //! the bits of eight items nearly as often.
 
-use crate::gradient::states::{State, not_zero};
+use crate::gradient::values::{Value, not_zero};
 
 /// Items that are looked at together for zeros: where most are, that is all that is done to them.
 const GROUP: usize = 256;
@@ -16,7 +16,7 @@ pub(super) fn split(bytes: &[u8], masks: &mut [u8], values: &mut [u8]) -> usize 
 }
 
 #[inline(always)]
-pub(super) fn split_states<S: State>(states: &[S], masks: &mut [u8], values: &mut [u8]) -> usize {
+pub(super) fn split_states<S: Value>(states: &[S], masks: &mut [u8], values: &mut [u8]) -> usize {
     split_by(states, masks, values, S::others, S::to_zigzag)
 }
 
@@ -91,7 +91,7 @@ pub(super) fn join(masks: &[u8], values: &[u8], bytes: &mut [u8]) {
 }
 
 #[inline(always)]
-pub(super) fn join_states<S: State>(masks: &[u8], values: &[u8], states: &mut [S]) {
+pub(super) fn join_states<S: Value>(masks: &[u8], values: &[u8], states: &mut [S]) {
     join_by(masks, values, states, S::from_zigzag);
 }
 

@@ -1,14 +1,14 @@
-//! Floating-point values of 16 and 32 bits, in both directions.
+//! Floats of 16 and 32 bits, in both directions.
 
 use anyhow::{Result, bail};
 use huffwire::Dtype;
 
-/// Whether values of this type have an exact f32.
+/// Whether floats of this type have an exact f32.
 pub(crate) const fn is_float(element: Dtype) -> bool {
     matches!(element, Dtype::F32 | Dtype::Bf16 | Dtype::F16)
 }
 
-/// The values of little-endian elements of a type of which [`is_float`] is true. Exact.
+/// The floats of little-endian elements of a type of which [`is_float`] is true. Exact.
 pub(crate) fn read(element: Dtype, bytes: &[u8]) -> Vec<f32> {
     let words = || bytes.as_chunks::<2>().0.iter().map(|word| u16::from_le_bytes(*word));
     match element {
@@ -18,22 +18,23 @@ pub(crate) fn read(element: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Appends values as little-endian elements, rounded to nearest, ties to even.
+/// Appends floats as little-endian elements, rounded to nearest, ties to even; `first` is the number of the first
+/// one in its tensor.
 ///
-/// An error for a value that is finite and has no finite element near it.
-pub(crate) fn write(element: Dtype, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
-    out.reserve(values.len().saturating_mul(element.unit_bytes()));
-    for (index, &value) in values.iter().enumerate() {
+/// An error for a float that is finite and has no finite element near it.
+pub(crate) fn write(element: Dtype, floats: &[f32], first: u64, out: &mut Vec<u8>) -> Result<()> {
+    out.reserve(floats.len().saturating_mul(element.unit_bytes()));
+    for (index, &float) in (first..).zip(floats) {
         let word = match element {
-            Dtype::Bf16 => to_bf16(value),
-            Dtype::F16 => to_f16(value),
+            Dtype::Bf16 => to_bf16(float),
+            Dtype::F16 => to_f16(float),
             _ => {
-                out.extend_from_slice(&value.to_le_bytes());
+                out.extend_from_slice(&float.to_le_bytes());
                 continue;
             }
         };
         let Some(word) = word else {
-            bail!("element {index}, {value}, exceeds the range of {element}; pass --as f32");
+            bail!("element {index}, {float}, exceeds the range of {element}; pass --as f32");
         };
         out.extend_from_slice(&word.to_le_bytes());
     }
@@ -53,17 +54,17 @@ fn from_f16(word: u16) -> f32 {
 }
 
 /// The nearest bf16; `None` where that is infinite.
-fn to_bf16(value: f32) -> Option<u16> {
-    let bits = value.to_bits();
+fn to_bf16(float: f32) -> Option<u16> {
+    let bits = float.to_bits();
     let rounded = bits.checked_add(0x7fff + (bits >> 16 & 1))? >> 16;
     (rounded & 0x7fff < 0x7f80).then_some(rounded as u16)
 }
 
 /// The nearest f16; `None` where that is infinite.
-fn to_f16(value: f32) -> Option<u16> {
-    let sign = ((value.to_bits() >> 31) as u16) << 15;
-    let magnitude = f64::from(value.abs());
-    // The exponent of the unit in the last place: that of subnormal numbers, or 10 below the value's.
+fn to_f16(float: f32) -> Option<u16> {
+    let sign = ((float.to_bits() >> 31) as u16) << 15;
+    let magnitude = f64::from(float.abs());
+    // The exponent of the unit in the last place: that of subnormal numbers, or 10 below the float's.
     let exponent = (magnitude.to_bits() >> 52) as i32 - 1023;
     let last = exponent.max(-14) - 10;
     // At most 2048, a carry into the exponent included; exact, since a power of two divides.
@@ -77,15 +78,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_of_16_bits_comes_back() {
+    fn every_float_of_16_bits_comes_back() {
         for element in [Dtype::Bf16, Dtype::F16] {
             for word in 0..=u16::MAX {
-                let value = read(element, &word.to_le_bytes())[0];
+                let float = read(element, &word.to_le_bytes())[0];
                 let mut bytes = Vec::new();
-                let written = write(element, &[value], &mut bytes);
-                assert_eq!(written.is_ok(), value.is_finite(), "{element} {word:04x}");
-                if value.is_finite() {
-                    assert_eq!(bytes, word.to_le_bytes(), "{element} {value}");
+                let written = write(element, &[float], 0, &mut bytes);
+                assert_eq!(written.is_ok(), float.is_finite(), "{element} {word:04x}");
+                if float.is_finite() {
+                    assert_eq!(bytes, word.to_le_bytes(), "{element} {float}");
                 }
             }
         }
@@ -96,9 +97,9 @@ mod tests {
         for element in [Dtype::Bf16, Dtype::F16] {
             for word in [0u16, 1, 2, 0x3ff, 0x400, 0x3c00, 0x3c01, 0x7bfe] {
                 let of = |word: u16| read(element, &word.to_le_bytes())[0];
-                let to = |value: f32| {
+                let to = |float: f32| {
                     let mut bytes = Vec::new();
-                    write(element, &[value], &mut bytes).unwrap();
+                    write(element, &[float], 0, &mut bytes).unwrap();
                     u16::from_le_bytes([bytes[0], bytes[1]])
                 };
                 let middle = of(word).midpoint(of(word + 1));

@@ -1,34 +1,34 @@
-//! Codebooks for planes, made while a block waits.
+//! Codebooks fitted to a plane while it is coded.
 //!
-//! [`plain`](crate::huffman::plain) prices more than is worth its while here: a plane of masks may be
-//! coded in less time than it takes to merge packages of 256 symbols six times.
+//! [`plain`](crate::codebook::fit::plain) tries more codebooks, which takes too long here: coding a plane of masks may
+//! take less time than six package-merges of 256 symbols.
 
-use crate::codebook::{Alphabet, CodeLimit, Lengths};
 use crate::huffman::{huffman_lengths, limited_lengths};
+use crate::codebook::{Alphabet, CodeLimit, Lengths};
 use crate::stats::Histogram;
 
 use super::plane::LANES_FROM;
 
-/// Bytes below which limits and escapes count for so much that a plane is priced by its codebook.
+/// Planes of fewer bytes are priced by an actual codebook, since limits and escapes matter more there.
 const EXACT_BELOW: u64 = 1024;
 
-/// What codes longer than 8 bits must save to be used: the lane coder has no vectors for them.
+/// The share that codes of up to 12 bits must save to be used, because they are slower.
 const LONG_SAVES: f64 = 0.03;
 
-/// So many symbols are always tried without an escape for the rare ones.
+/// Up to this number of symbols, a codebook with a code for each symbol is tried too.
 const FEW_SYMBOLS: usize = 64;
 
-/// Bits of a byte behind an escape.
+/// Number of bits of a byte behind an escape.
 const RAW_BITS: f64 = 8.0;
 
-/// The only byte that occurs, if there is only one.
+/// The byte that all bytes of a plane are, if they are all the same.
 pub(super) fn only_one(counts: &Histogram) -> Option<u8> {
     let mut values = (0..=255).zip(counts.counts()).filter(|(_, count)| **count > 0);
     let (value, _) = values.next()?;
     values.next().is_none().then_some(value)
 }
 
-/// Bytes that a plane is going to take, roughly unless it is small: what decides on another split.
+/// The estimated number of bytes of a coded plane, by which splits are decided. For small planes it is nearly exact.
 pub(super) fn price(counts: &Histogram) -> f64 {
     let count = counts.total();
     let total = count as f64;
@@ -36,21 +36,21 @@ pub(super) fn price(counts: &Histogram) -> f64 {
         return total.min(2.0);
     }
     if count < EXACT_BELOW {
-        return match made(counts) {
+        return match fitted(counts) {
             Some((lengths, bits)) => bytes_with(&lengths, bits, total).min(total),
             None => total,
         };
     }
     let lanes = if count < LANES_FROM as u64 { 0.0 } else { 64.0 };
     let used = counts.counts().iter().rposition(|count| *count > 0).unwrap_or(0);
-    // Half a byte for each length of the codebook. An escape makes the rarest code a bit longer.
+    // A codebook takes half a byte for each length. An escape makes the rarest code longer by a bit.
     let rarest = counts.counts().iter().filter(|count| **count > 0).min();
     let escape = if is_complete(counts) { 0 } else { rarest.copied().unwrap_or(0) };
     let bits = huffman_bits(counts) + escape;
     (bits as f64 / 8.0 + used as f64 / 2.0 + lanes).min(total)
 }
 
-/// Bits of an unrestricted Huffman code, without the code.
+/// Number of bits of an unrestricted Huffman code, without its codebook.
 fn huffman_bits(counts: &Histogram) -> u64 {
     let mut weights: Vec<u64> = counts.counts().iter().copied().filter(|w| *w > 0).collect();
     weights.sort_unstable();
@@ -73,24 +73,25 @@ fn huffman_bits(counts: &Histogram) -> u64 {
     bits
 }
 
-/// Whether every number of so many bits occurs, and no other.
+/// Whether the bytes that occur are exactly all numbers of some width in bits.
 fn is_complete(counts: &Histogram) -> bool {
     let used = counts.counts().iter().take_while(|count| **count > 0).count();
     used > 1 && used.is_power_of_two() && counts.counts()[used..].iter().all(|count| *count == 0)
 }
 
-/// Bytes of a plane of so many with this codebook, and of the codebook.
+/// The bytes of a plane of `total` bytes that take `bits` each, and of its codebook.
 pub(super) fn bytes_with(lengths: &Lengths, bits: f64, total: f64) -> f64 {
     let mut codebook = Vec::new();
     lengths.write(&mut codebook);
     total * bits / 8.0 + codebook.len() as f64
 }
 
-/// A codebook for these counts, and its bits per byte.
-pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
+/// A codebook for a plane with these counts, and its bits per byte. A codebook of less than 8 bits cannot code all
+/// bytes.
+pub(super) fn fitted(counts: &Histogram) -> Option<(Lengths, f64)> {
     let total = counts.total() as f64;
-    // Where every number of so many bits occurs, none needs an escape: it takes the code space of the
-    // rarest symbol, which may be dear where there are few.
+    // Where every number of so many bits occurs, none needs an escape. An escape takes code space of the rarest
+    // symbol, which costs much where there are few symbols: half a bit a symbol where there are two.
     let used = counts.counts().iter().rposition(|count| *count > 0)? + 1;
     let complete = is_complete(counts);
     let width = if complete { used.ilog2() as u8 } else { 8 };
@@ -99,7 +100,7 @@ pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
     heaviest.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     let best = |limit| best_lengths(&heaviest, total, width, complete, limit);
     let short = best(CodeLimit::Bits8)?;
-    // No limit gives more than none.
+    // A code of up to 12 bits is never shorter than an unrestricted one.
     if short.1 * (1.0 - LONG_SAVES) > huffman_bits(counts) as f64 / total
         && let Some(long) = best(CodeLimit::Bits12)
         && long.1 < short.1 * (1.0 - LONG_SAVES)
@@ -109,7 +110,7 @@ pub(super) fn made(counts: &Histogram) -> Option<(Lengths, f64)> {
     Some(short)
 }
 
-/// The better one of two or three codebooks, that leave symbols of different rarity to the escape.
+/// The best of up to three codebooks, which differ in the symbols that take the escape.
 fn best_lengths(
     heaviest: &[(u64, u8)],
     total: f64,
@@ -133,7 +134,7 @@ fn best_lengths(
         let escapes = !(complete && direct == all);
         let (chosen, rare) = heaviest.split_at(direct);
         let escaped: u64 = rare.iter().map(|(count, _)| count).sum();
-        // An escape that was never seen must still have a code.
+        // An escape that does not occur still needs a code.
         let escape = escapes.then_some((escaped as f64).max(f64::MIN_POSITIVE));
         let weights: Vec<f64> =
             chosen.iter().map(|(count, _)| *count as f64).chain(escape).collect();
@@ -167,7 +168,7 @@ mod tests {
     use crate::codebook::fit::{Effort, plain};
     use crate::gradient::Random;
 
-    /// Masks of eight states that are not 0 with some probability, and other shapes.
+    /// Masks of eight values that are not 0 with some probability, and other shapes.
     fn histograms() -> Vec<Histogram> {
         let random = Random::new(3);
         let masks = |share: f64, count: u64, seed: u64| {
@@ -192,7 +193,7 @@ mod tests {
     fn books_made_in_a_hurry_are_nearly_as_good_as_those_made_with_care() {
         for counts in histograms() {
             let pmf = counts.pmf().unwrap();
-            let (lengths, bits) = made(&counts).unwrap();
+            let (lengths, bits) = fitted(&counts).unwrap();
             let best = [CodeLimit::Bits8, CodeLimit::Bits12]
                 .map(|limit| plain(&pmf, 8, limit, Effort::Exhaustive).unwrap().bits);
             let limit = usize::from(lengths.limit() == CodeLimit::Bits12);
