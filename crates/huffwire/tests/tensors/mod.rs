@@ -69,7 +69,7 @@ static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         Err("HUFFWIRE_TENSORS hides the sample tensors".to_owned())
     } else {
         let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/tensors");
-        let folder = named.map_or_else(beside, PathBuf::from);
+        let folder = std::path::absolute(named.map_or_else(beside, PathBuf::from)).unwrap();
         if folder.is_dir() {
             Ok(folder)
         } else {
