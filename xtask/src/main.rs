@@ -4,6 +4,7 @@ mod builtin;
 mod cross;
 mod fuzz;
 mod kernels;
+mod layers;
 mod needs;
 mod shell;
 mod steps;

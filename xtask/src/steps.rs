@@ -9,6 +9,7 @@ use crate::builtin;
 use crate::cross;
 use crate::fuzz;
 use crate::kernels;
+use crate::layers;
 use crate::needs;
 use crate::shell::{ROOT, cargo, output, program, run};
 
@@ -57,6 +58,7 @@ impl Gap {
 pub(crate) const ALL: &[Step] = &[
     Step { name: "fmt", about: "all code is formatted", run: fmt },
     Step { name: "clippy", about: "neither the compiler nor clippy has a warning", run: clippy },
+    Step { name: "layers", about: "no module imports one that lies higher", run: layers::check },
     Step { name: "unit", about: "all tests pass, once for each instruction set", run: unit },
     Step {
         name: "figures",
