@@ -17,7 +17,7 @@ pub(crate) struct Need {
     source: Source,
     /// What it is called where it comes from.
     name: &'static str,
-    /// What the step does with it.
+    /// What it does for the step.
     reason: &'static str,
 }
 
@@ -55,15 +55,15 @@ const NEEDS: &[Need] = &[
     debian("python", "python3-venv", VENV, "keeps numpy inside the checkout"),
 
     debian("cross", "qemu-user", &["qemu-s390x", "--version"], "runs programs for other processors"),
-    rust("cross", "aarch64-unknown-linux-gnu", "the library on another processor"),
+    rust("cross", "aarch64-unknown-linux-gnu", "compiles for another processor"),
     debian("cross", "gcc-aarch64-linux-gnu", &["aarch64-linux-gnu-gcc", "--version"], "links for it"),
-    debian("cross", "libc6-dev-arm64-cross", AARCH64_LIBC, "its C library"),
-    rust("cross", "s390x-unknown-linux-gnu", "the library where the highest byte comes first"),
+    debian("cross", "libc6-dev-arm64-cross", AARCH64_LIBC, "has its C library"),
+    rust("cross", "s390x-unknown-linux-gnu", "compiles for one with the highest byte first"),
     debian("cross", "gcc-s390x-linux-gnu", &["s390x-linux-gnu-gcc", "--version"], "links for it"),
-    debian("cross", "libc6-dev-s390x-cross", S390X_LIBC, "its C library"),
-    rust("cross", "i686-unknown-linux-gnu", "the library with a usize of 32 bits"),
+    debian("cross", "libc6-dev-s390x-cross", S390X_LIBC, "has its C library"),
+    rust("cross", "i686-unknown-linux-gnu", "compiles for one with a usize of 32 bits"),
     debian("cross", "gcc-i686-linux-gnu", &["i686-linux-gnu-gcc", "--version"], "links for it"),
-    debian("cross", "libc6-dev-i386-cross", I686_LIBC, "its C library"),
+    debian("cross", "libc6-dev-i386-cross", I686_LIBC, "has its C library"),
 
     debian("fuzz", "g++", &["c++", "--version"], "compiles libFuzzer"),
 ];
@@ -93,7 +93,7 @@ impl Need {
             Source::Debian(_) => "apt-get install",
         };
         Gap {
-            what: format!("{} is missing: {}", self.name, self.reason),
+            what: format!("{} is missing, which {}", self.name, self.reason),
             remedy: Some(format!("{command} {}", self.name)),
         }
     }

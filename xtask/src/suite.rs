@@ -147,7 +147,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed(time) => write!(f, "ok in {}", seconds(*time)),
-            Self::Partly(time) => write!(f, "ok in {}, but NOT ALL CHECKED", seconds(*time)),
+            Self::Partly(time) => write!(f, "NOT ALL CHECKED, the rest ok in {}", seconds(*time)),
             Self::Failed(time) => write!(f, "FAILED after {}", seconds(*time)),
             Self::Skipped => f.write_str("skipped"),
             Self::NotReached => f.write_str("not reached"),
