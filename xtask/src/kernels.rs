@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::shell::{ROOT, cargo, run};
-use crate::steps::Outcome;
+use crate::steps::{Gap, Outcome};
 
 /// Functions with the loops that take the time, by what their symbols contain.
 const KERNELS: &[&str] = &[
@@ -34,7 +34,7 @@ const RARE: &[&str] = &["panic", "slice_index_fail", "replace_marked", "keep_sym
 
 pub(crate) fn check() -> Result<Outcome> {
     if !cfg!(target_arch = "x86_64") {
-        return Ok(Outcome::NotChecked("the kernels are for x86-64".to_owned()));
+        return Ok(Outcome::with(vec![Gap::of_machine("the kernels are for x86-64")]));
     }
     // Apart, so that the folder has this assembly alone; removed first, since names change.
     let target = &Path::new(ROOT).join("target/kernels");
