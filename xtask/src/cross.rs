@@ -53,7 +53,8 @@ const TESTS: &[&str] = &[
 
 impl Processor {
     fn cargo(&self, command: &str) -> Command {
-        let mut cargo = cargo(&[command, "-p", "huffwire", "--target", self.rust]);
+        let mut cargo =
+            cargo(&[command, "-p", "huffwire", "--all-features", "--target", self.rust]);
         let variable =
             |end| format!("CARGO_TARGET_{}_{end}", self.rust.to_uppercase().replace('-', "_"));
         cargo.env(variable("LINKER"), format!("{}-gcc", self.gnu));

@@ -257,11 +257,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::PartialElement`], or [`Error::TooLarge`] for more than a block may hold.
-    pub fn encode_block(
-        &mut self,
-        tensor: &Tensor<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<EncodedBlock> {
+    pub fn encode_block(&mut self, tensor: &Tensor<'_>, out: &mut Vec<u8>) -> Result<EncodedBlock> {
         let (dtype, bytes) = (tensor.dtype(), tensor.bytes());
         if !bytes.len().is_multiple_of(dtype.unit_bytes()) {
             return Err(Error::PartialElement { dtype, bytes: bytes.len() });
@@ -557,7 +553,8 @@ mod tests {
         let mut restored = vec![0; tensor.len()];
         let mut decoder = Decoder::builtin();
         let set = CodebookSet::builtin().id();
-        let coded = CodedBlock { dtype: Dtype::Bf16, set, checksum: encoded.checksum, bytes: &block };
+        let coded =
+            CodedBlock { dtype: Dtype::Bf16, set, checksum: encoded.checksum, bytes: &block };
         decoder.decode_block(&coded, &mut restored).unwrap();
         assert!(restored == tensor);
         let start = &block[..block.len().min(INSPECT_BYTES)];
@@ -586,8 +583,7 @@ mod tests {
     #[test]
     fn options_are_checked() {
         let builtin = CodebookSet::builtin;
-        let with =
-            |choice, log2| EncodeOptions::default().choice(choice).block_log2(log2);
+        let with = |choice, log2| EncodeOptions::default().choice(choice).block_log2(log2);
         assert!(Encoder::new(builtin(), with(Choice::Fixed(191), 17)).is_err());
         assert!(Encoder::new(builtin(), with(Choice::Cheapest, 9)).is_err());
         assert!(Encoder::new(builtin(), with(Choice::Cheapest, 21)).is_err());

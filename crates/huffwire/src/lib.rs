@@ -62,8 +62,6 @@ mod codec;
 mod deal;
 mod dtype;
 mod element;
-mod stream;
-mod tensor;
 mod error;
 pub mod file;
 #[cfg(feature = "gradient")]
@@ -78,17 +76,15 @@ pub mod planes;
 mod platform;
 mod set;
 pub mod stats;
+mod stream;
+mod tensor;
 mod wire;
 
 pub use block::{BlockInfo, PlaneInfo};
 pub use codebook::Codebook;
-pub use codec::{
-    CodedBlock, Decoder, EncodeOptions, EncodedBlock, Encoder, INSPECT_BYTES, POISON,
-};
-pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
-pub use stream::{MessageReader, MessageWriter, StreamError};
-pub use tensor::{Expected, Tensor};
+pub use codec::{CodedBlock, Decoder, EncodeOptions, EncodedBlock, Encoder, INSPECT_BYTES, POISON};
 pub use dtype::{Dtype, UnknownDtype};
+pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
 pub use error::{Error, Result};
 pub use ids::{CodebookId, SetId};
 pub use parallel::Threads;
@@ -97,7 +93,9 @@ pub use planes::{Layout, SymbolRule};
 pub use platform::Platform;
 #[cfg(target_arch = "x86_64")]
 pub use platform::{Avx2, Avx512};
-pub use set::{Binding, CodebookSet, SetBuilder};
+pub use set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
+pub use stream::{MessageReader, MessageWriter, StreamError};
+pub use tensor::{Expected, Tensor};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -10,7 +10,9 @@ use crate::block;
 use crate::codec::{Decoder, Encoder, POISON};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
-use crate::message::{Decoding, HEADER_BYTES, Header, Kind, Seal, Table, decode_batch, table_bytes};
+use crate::message::{
+    Decoding, HEADER_BYTES, Header, Kind, Seal, Table, decode_batch, table_bytes,
+};
 use crate::parallel::BATCH_BYTES;
 use crate::tensor::{Expected, Tensor};
 
@@ -28,7 +30,9 @@ pub enum StreamError {
     #[error("the stream failed: {0}")]
     Io(#[from] io::Error),
     /// The stream ended within a message.
-    #[error("the stream ended within a message: {0} more bytes were expected; the sender stopped early")]
+    #[error(
+        "the stream ended within a message: {0} more bytes were expected; the sender stopped early"
+    )]
     Ended(u64),
     /// The bytes that came are no message as expected, or the tensor cannot be sent.
     #[error(transparent)]
@@ -188,7 +192,8 @@ impl<R: Read> MessageReader<R> {
         loop {
             let rest = &mut out[done..];
             let left = rest.len();
-            let expected_here = expected.max_bytes(expected.max_bytes.map_or(left, |m| m.min(left)));
+            let expected_here =
+                expected.max_bytes(expected.max_bytes.map_or(left, |m| m.min(left)));
             let read = self.read_message(&expected_here, rest)?;
             done += read;
             if done == out.len() {
@@ -249,11 +254,10 @@ fn read_to(
         let step = (length - start).min(TABLE_STEP.max(start));
         reserve(bytes, step, what)?;
         bytes.resize(start + step, 0);
-        fill(inner, &mut bytes[start..])
-            .map_err(|error| match error {
-                StreamError::Ended(more) => StreamError::Ended(more + (length - start - step) as u64),
-                error => error,
-            })?;
+        fill(inner, &mut bytes[start..]).map_err(|error| match error {
+            StreamError::Ended(more) => StreamError::Ended(more + (length - start - step) as u64),
+            error => error,
+        })?;
     }
     Ok(())
 }

@@ -135,7 +135,11 @@ impl Expected {
             && dtype != header.dtype
         {
             let (expected, found) = (dtype.to_string(), header.dtype.to_string());
-            return Err(Error::Unexpected { what: "the element type of a message", expected, found });
+            return Err(Error::Unexpected {
+                what: "the element type of a message",
+                expected,
+                found,
+            });
         }
         let found = header.raw_bytes()?;
         match self.max_bytes {

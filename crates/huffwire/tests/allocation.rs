@@ -107,7 +107,7 @@ fn varint(mut value: u64) -> Vec<u8> {
 fn forged_message(dtype: Dtype, units: u32, block_log2: u8, body: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder::new(
         CodebookSet::builtin(),
-        EncodeOptions { checksums: false, block_log2, ..EncodeOptions::default() },
+        EncodeOptions::default().checksums(false).block_log2(block_log2),
     )
     .unwrap();
     let mut message = encoder.encode_to_vec(dtype, &[]).unwrap();

@@ -123,7 +123,7 @@ fn books_calibrated_on_the_earlier_batch() {
         let points = if after.real { real } else { generated };
         let options = Options { builtin: false, ..Options::default() };
         let set = calibrated(&before.tensors, SymbolRule::Auto, &options);
-        let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().choice(Choice::Named);
         let sizes = measure(&set, options, &after.tensors);
         let behind = sizes.huffman_saving() - sizes.saving();
         println!(
@@ -150,7 +150,7 @@ fn bytes_as_symbols_as_in_the_paper() {
         let options = Options { builtin: false, ..Options::default() };
         let set = calibrated(&before.tensors, SymbolRule::Bytes, &options);
         let rule = SymbolRule::Bytes;
-        let options = EncodeOptions { rule, choice: Choice::Named, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().rule(rule).choice(Choice::Named);
         let sizes = measure(&set, options, &after.tensors);
         println!(
             "bytes, {}: {:.2} % saved, {:.3} % over Huffman per shard",

@@ -130,7 +130,7 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
 
 fn small_file(embed: bool, checksums: bool, elements: &[Dtype]) -> Vec<u8> {
     let set = small_set();
-    let options = EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(checksums).block_log2(10);
     let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
     let mut writer = Writer::new(&set, embed, checksums, 10).unwrap();
     let mut bytes = writer.header().to_vec();
@@ -157,8 +157,7 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for dtype in Dtype::all() {
         for (level, zeros, checksums) in [(Level::Fast, 128, true), (Level::Max, 0, false)] {
-            let options =
-                EncodeOptions { level, checksums, block_log2: 10, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().level(level).checksums(checksums).block_log2(10);
             let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
             let raw = tensor(dtype, 500, zeros);
             let message = encoder.encode_to_vec(dtype, &raw).unwrap();
@@ -168,8 +167,7 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
             }
         }
         // A block alone: element, size, the block.
-        let options =
-            EncodeOptions { checksums: false, block_log2: 10, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().checksums(false).block_log2(10);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let raw = tensor(dtype, 200, 60);
         let raw = &raw[..raw.len().min(1024 / dtype.unit_bytes() * dtype.unit_bytes())];

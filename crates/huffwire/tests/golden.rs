@@ -124,12 +124,12 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     use Dtype::{Bf16, E4m3, F32, U8, Word64};
-    let small = EncodeOptions { block_log2: 10, ..EncodeOptions::default() };
-    let max = EncodeOptions { level: Level::Max, block_log2: 12, ..EncodeOptions::default() };
-    let bare = EncodeOptions { checksums: false, ..small };
-    let by_bytes = EncodeOptions { rule: SymbolRule::Bytes, ..max };
-    let by_planes = EncodeOptions { rule: SymbolRule::BytePlanes, ..max };
-    let one_block = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let small = EncodeOptions::default().block_log2(10);
+    let max = EncodeOptions::default().level(Level::Max).block_log2(12);
+    let bare = small.checksums(false);
+    let by_bytes = max.rule(SymbolRule::Bytes);
+    let by_planes = max.rule(SymbolRule::BytePlanes);
+    let one_block = EncodeOptions::default().level(Level::Max);
     let case = |name: &str, dtype: Dtype, values, units, options, shows| Case {
         name: format!("{dtype}-{name}.message"),
         dtype,
@@ -304,7 +304,7 @@ fn items() -> Vec<(Option<&'static str>, Dtype, Vec<u8>)> {
 /// A file of two sources that holds the items twice, coded with a set that it embeds.
 fn write_file() -> Vec<u8> {
     let set = small_set();
-    let options = EncodeOptions { block_log2: 10, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().block_log2(10);
     let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
     let mut writer = Writer::new(&set, true, true, 10).unwrap();
     let mut bytes = writer.header().to_vec();

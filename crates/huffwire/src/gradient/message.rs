@@ -25,11 +25,11 @@ use super::encode::{EncoderKind, Sizes, ValueEncoder};
 use super::parameters;
 use super::quantize::{ByParts, Quantized, Quantizer, check_scales};
 use super::values::{ValueBuf, ValuesMut};
-use crate::set::CodebookSet;
 use crate::codec::{Decoder, EncodeOptions, Encoder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
 use crate::message as tensor_message;
+use crate::set::CodebookSet;
 use crate::wire::crc32c;
 use crate::wire::{Reader, put_varint};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use huffwire::codebook::{FIRST_LAYER, Lengths};
+use huffwire::{FIRST_LAYER, Lengths};
 use huffwire::gradient::encode::{
     Bitmap, BitmapBooks, Fixed, FixedBooks, RunAlphabet, ValueEncoder,
 };

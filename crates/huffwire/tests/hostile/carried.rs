@@ -297,7 +297,7 @@ fn words_that_are_missing_or_left_over_are_refused() {
 
 /// A message of bf16 blocks of `2^14` bytes, without checksums.
 fn message_of(blocks: &[Vec<u8>], units: usize) -> Vec<u8> {
-    let options = EncodeOptions { checksums: false, block_log2: 14, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(false).block_log2(14);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
     let mut message = encoder.encode_to_vec(Dtype::Bf16, &[]).unwrap();
     message[8..12].copy_from_slice(&(units as u32).to_le_bytes());

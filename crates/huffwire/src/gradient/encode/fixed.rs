@@ -6,8 +6,8 @@ use super::code::Codes;
 use super::drift::{Drift, FixedBooks};
 use super::symbols::{Counts, RunAlphabet};
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count};
-use crate::ids::{CodebookId, SetId};
 use crate::error::{Error, Result};
+use crate::ids::{CodebookId, SetId};
 
 /// A codebook over a run alphabet that both ends hold. This is the idea of Agrawal et al. (arXiv 2601.10673), for the
 /// symbols of Gajjala et al. (2020).

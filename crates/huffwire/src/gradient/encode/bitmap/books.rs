@@ -5,10 +5,10 @@ use super::super::drift::{Drift, FixedBooks};
 use super::fitted::{fitted, only_one, price};
 use super::{BLOCK, Block, MAX_DEPTH};
 use crate::codebook::Lengths;
-use crate::set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 use crate::error::{Error, Result};
 use crate::planes::Layout;
 use crate::platform::Platform;
+use crate::set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 use crate::stats::Histogram;
 
 /// Codebooks for the planes of a [`Bitmap`](super::Bitmap), made from earlier gradients.

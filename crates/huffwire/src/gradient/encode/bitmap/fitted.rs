@@ -3,8 +3,8 @@
 //! [`plain`](crate::codebook::fit::plain) tries more codebooks, which takes too long here: coding a plane of masks may
 //! take less time than six package-merges of 256 symbols.
 
-use crate::huffman::{huffman_lengths, limited_lengths};
 use crate::codebook::{Alphabet, CodeLimit, Lengths};
+use crate::huffman::{huffman_lengths, limited_lengths};
 use crate::stats::Histogram;
 
 use super::plane::LANES_FROM;

@@ -43,9 +43,9 @@ use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::fixed::check_id;
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
 use crate::bytes;
-use crate::set::CodebookSet;
 use crate::error::{Error, Result};
 use crate::platform::Platform;
+use crate::set::CodebookSet;
 use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 

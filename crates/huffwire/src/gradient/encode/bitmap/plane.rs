@@ -19,10 +19,10 @@ use super::super::malformed;
 use super::fitted::{bytes_with, fitted, only_one};
 use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, Lengths};
-use crate::set::CodebookSet;
 use crate::error::Result;
 use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
 use crate::platform::Platform;
+use crate::set::CodebookSet;
 use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 
@@ -412,8 +412,8 @@ fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::set::SetBuilder;
     use crate::gradient::Random;
+    use crate::set::SetBuilder;
 
     fn plane(count: usize, share: f64) -> Vec<u8> {
         let random = Random::new(count as u64);
