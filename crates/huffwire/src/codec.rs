@@ -12,7 +12,7 @@ use crate::format::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
 use crate::format::checksum::crc32c;
 use crate::format::message;
 use crate::format::runs::EncodeScratch;
-use crate::lanes::Flow;
+use crate::lanes::CachePolicy;
 use crate::planes::SymbolRule;
 use crate::platform::Platform;
 use crate::threads::{Team, Threads};
@@ -200,7 +200,8 @@ impl Encoder {
         let start = out.len();
         out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
         let (encoding, scratch) = self.encoding(element);
-        let length = encoding.encode(scratch.team.own(), bytes, Flow::Cached, &mut out[start..])?;
+        let length =
+            encoding.encode(scratch.team.own(), bytes, CachePolicy::Cached, &mut out[start..])?;
         out.truncate(start + length);
         Ok(length)
     }
@@ -245,12 +246,12 @@ impl<'a> Encoding<'a> {
     }
 
     /// How to go about a block that `ahead` follows; `in_place` says that it stays where it is written.
-    pub(crate) const fn flow<'b>(&self, ahead: &'b [u8], in_place: bool) -> Flow<'b> {
+    pub(crate) const fn flow<'b>(&self, ahead: &'b [u8], in_place: bool) -> CachePolicy<'b> {
         match self.bytes {
             // With checksums what was written is read once more.
-            LARGE.. if in_place && !self.checksums => Flow::Streaming { ahead },
-            UNCACHED.. => Flow::Fetching { ahead },
-            _ => Flow::Cached,
+            LARGE.. if in_place && !self.checksums => CachePolicy::Streaming { ahead },
+            UNCACHED.. => CachePolicy::Fetching { ahead },
+            _ => CachePolicy::Cached,
         }
     }
 
@@ -259,7 +260,7 @@ impl<'a> Encoding<'a> {
         &self,
         encoder: &mut BlockEncoder,
         bytes: &[u8],
-        flow: Flow<'_>,
+        flow: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
         if !self.checksums {
@@ -448,11 +449,11 @@ impl Decoding<'_> {
     /// How to go about a block whose decoder may fetch `ahead`. Without checksums the processor sees by itself what
     /// comes next; but a checksum is computed before its block is decoded, while nothing is written: then
     /// nothing should have to be waited for.
-    const fn flow<'b>(&self, ahead: &'b [u8]) -> Flow<'b> {
+    const fn flow<'b>(&self, ahead: &'b [u8]) -> CachePolicy<'b> {
         match (self.large, self.checksums) {
-            (false, _) => Flow::Cached,
-            (true, false) => Flow::Streaming { ahead: &[] },
-            (true, true) => Flow::Streaming { ahead },
+            (false, _) => CachePolicy::Cached,
+            (true, false) => CachePolicy::Streaming { ahead: &[] },
+            (true, true) => CachePolicy::Streaming { ahead },
         }
     }
 

@@ -54,20 +54,19 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #![deny(unsafe_code)]
 
-mod bytes;
+mod alphabet;
 pub mod calibrate;
 pub mod choose;
 pub mod codebook;
 mod codec;
-mod deal;
 mod element;
 mod error;
 pub mod format;
 #[cfg(feature = "gradient")]
 pub mod gradient;
+mod kernels;
 pub mod lanes;
 pub mod planes;
-mod platform;
 pub mod pmf;
 mod threads;
 
@@ -82,6 +81,8 @@ pub use platform::Platform;
 #[cfg(target_arch = "x86_64")]
 pub use platform::{Avx2, Avx512};
 pub use threads::Threads;
+
+use kernels::{bytes, interleave, platform};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

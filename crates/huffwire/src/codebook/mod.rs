@@ -1,5 +1,7 @@
 //! Codebooks: which symbol has which code, fixed before the data is seen.
 
+mod bits12;
+mod bits8;
 pub mod build;
 mod builtin;
 mod builtin_data;
@@ -7,9 +9,7 @@ mod canonical;
 #[cfg(feature = "json")]
 mod json;
 mod lengths;
-mod long_tables;
 mod set;
-mod tables;
 
 use std::fmt;
 
@@ -20,10 +20,6 @@ pub use lengths::{
     Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, WINDOW,
     ZERO_SLOT,
 };
-#[cfg(target_arch = "x86_64")]
-pub(crate) use long_tables::{LongTables, MOST_BOUNDS};
-#[cfg(target_arch = "x86_64")]
-pub(crate) use tables::{MARK, Tables};
 
 pub use set::{Binding, CodebookSet, SetBuilder};
 

@@ -1,7 +1,7 @@
 //! bfloat16: an exponent byte, and a byte of mantissa and sign.
 
 use super::{Layout, Plane, Scheme, bytes};
-use crate::deal;
+use crate::interleave;
 use crate::lanes::Join;
 
 pub(super) const SCHEMES: &[Scheme] = &[
@@ -11,12 +11,12 @@ pub(super) const SCHEMES: &[Scheme] = &[
         join: Some(Join::High),
         split: |platform, bytes, planes| {
             let [exponents, residue] = planes else { return false };
-            deal::split16(platform, bytes, residue, exponents);
+            interleave::split16(platform, bytes, residue, exponents);
             true
         },
         merge: |platform, planes, bytes| {
             let [exponents, residue] = planes else { return };
-            deal::merge16(platform, residue, exponents, bytes);
+            interleave::merge16(platform, residue, exponents, bytes);
         },
     },
     bytes::PAIRS,
