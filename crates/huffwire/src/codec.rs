@@ -10,12 +10,12 @@ use crate::dtype::Dtype;
 use crate::element::{Element, fill_bytes};
 use crate::error::{Error, Result};
 use crate::ids::SetId;
-use crate::lanes::Flow;
+use crate::kernels::platform::Platform;
+use crate::lanes::CachePolicy;
 use crate::message::{self, EncodeWorker, Encoding, Header, Parsed};
 use crate::parallel::{Threads, Workers};
 use crate::plan::{Choice, Level};
 use crate::planes::SymbolRule;
-use crate::platform::Platform;
 use crate::set::{CodebookSet, Sets};
 use crate::tensor::{Expected, Tensor};
 use crate::wire::crc32c;
@@ -272,7 +272,7 @@ impl Encoder {
         let encoder = &mut self.workers.own().blocks;
         let place = &mut out[start..];
         let encoded =
-            encoder.encode(&self.set, &self.policies[policy].1, bytes, Flow::Cached, place);
+            encoder.encode(&self.set, &self.policies[policy].1, bytes, CachePolicy::Cached, place);
         out.truncate(start + *encoded.as_ref().unwrap_or(&0));
         let checksum = self.options.checksums.then(|| crc32c(&out[start..]));
         encoded.map(|bytes| EncodedBlock { bytes, checksum })
@@ -500,7 +500,7 @@ impl Decoder {
             }
         }
         let set = self.sets.find(set)?;
-        self.workers.own().decode(set, dtype, bytes, Flow::Cached, out)
+        self.workers.own().decode(set, dtype, bytes, CachePolicy::Cached, out)
     }
 
     /// What a block made by [`Encoder::encode_block`] tells of itself; `bytes` is the size of its

@@ -6,7 +6,7 @@ use super::{Header, Kind, Parsed, Seal, Table};
 use crate::block::{self, BlockDecoder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
-use crate::lanes::Flow;
+use crate::lanes::CachePolicy;
 use crate::parallel::{Share, Workers, each};
 use crate::set::CodebookSet;
 
@@ -36,11 +36,11 @@ impl<'a> Decoding<'a> {
     /// How to go about a block whose decoder may fetch `ahead`. Without checksums the processor sees by itself what
     /// comes next; but a checksum is computed before its block is decoded, while nothing is written: then
     /// nothing should have to be waited for.
-    const fn flow<'b>(&self, ahead: &'b [u8]) -> Flow<'b> {
+    const fn flow<'b>(&self, ahead: &'b [u8]) -> CachePolicy<'b> {
         match (self.large, self.checksums) {
-            (false, _) => Flow::Cached,
-            (true, false) => Flow::Streaming { ahead: &[] },
-            (true, true) => Flow::Streaming { ahead },
+            (false, _) => CachePolicy::Cached,
+            (true, false) => CachePolicy::Streaming { ahead: &[] },
+            (true, true) => CachePolicy::Streaming { ahead },
         }
     }
 }

@@ -5,9 +5,9 @@ use super::{HEADER_BYTES, Header, Kind, bound};
 use crate::block::{self, BlockEncoder, Method};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::lanes::Flow;
+use crate::kernels::platform::Platform;
+use crate::lanes::CachePolicy;
 use crate::parallel::{Share, Workers, in_order};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// Tensors of so many bytes are larger than caches: they come from memory and go there.
@@ -146,12 +146,16 @@ fn encode_batch(
 impl Encoding<'_> {
     /// How to go about a block that `ahead` follows, in a tensor of so many bytes; `in_place` says that it stays
     /// where it is written.
-    const fn flow<'b>(&self, ahead: &'b [u8], (tensor_bytes, in_place): (usize, bool)) -> Flow<'b> {
+    const fn flow<'b>(
+        &self,
+        ahead: &'b [u8],
+        (tensor_bytes, in_place): (usize, bool),
+    ) -> CachePolicy<'b> {
         match tensor_bytes {
             // With checksums what was written is read once more.
-            LARGE.. if in_place && !self.checksums => Flow::Streaming { ahead },
-            UNCACHED.. => Flow::Fetching { ahead },
-            _ => Flow::Cached,
+            LARGE.. if in_place && !self.checksums => CachePolicy::Streaming { ahead },
+            UNCACHED.. => CachePolicy::Fetching { ahead },
+            _ => CachePolicy::Cached,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::parsed::verify;
 use super::{Decoding, Parsed};
 use crate::block::BlockDecoder;
 use crate::error::{Error, Result};
-use crate::lanes::Flow;
+use crate::lanes::CachePolicy;
 use crate::set::CodebookSet;
 
 /// Decodes the bytes `range` of the elements of a message into `out`, which has exactly as many.
@@ -45,11 +45,12 @@ pub(crate) fn decode_range(
         let (place, behind) = std::mem::take(&mut out).split_at_mut(wanted.len());
         out = behind;
         if wanted.len() == end - start {
-            let decoded = decoder.decode(set, decoding.dtype, block, Flow::Cached, place);
+            let decoded = decoder.decode(set, decoding.dtype, block, CachePolicy::Cached, place);
             decoded.map_err(in_block)?;
         } else {
             whole.resize(end - start, 0);
-            let decoded = decoder.decode(set, decoding.dtype, block, Flow::Cached, &mut whole);
+            let decoded =
+                decoder.decode(set, decoding.dtype, block, CachePolicy::Cached, &mut whole);
             decoded.map_err(in_block)?;
             place.copy_from_slice(&whole[wanted.start - start..wanted.end - start]);
         }

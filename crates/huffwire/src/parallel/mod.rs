@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
-use crate::platform::Platform;
+use crate::kernels::platform::Platform;
 
 pub(crate) use each::each;
 pub(crate) use in_order::in_order;

@@ -6,7 +6,7 @@
 //! this module knows one family of element types and lists its layouts; nothing else in the crate
 //! knows how a bf16 is put together.
 //!
-//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see `deal/`.
+//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see [`crate::kernels::interleave`].
 
 mod bf16;
 mod bytes;
@@ -21,8 +21,8 @@ use std::str::FromStr;
 
 use crate::codebook::Alphabet;
 use crate::dtype::Dtype;
+use crate::kernels::platform::Platform;
 use crate::lanes::Join;
-use crate::platform::Platform;
 
 /// The most planes a layout has.
 pub const MAX_PLANES: usize = 8;

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::super::values::{Value, Values, with_values};
 use super::{malformed, zigzag};
-use crate::bytes;
 use crate::error::{Error, Result};
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 
 /// The longest run of zeros that an alphabet may have a symbol for.
 pub const MAX_RUNS: u32 = 1 << 16;

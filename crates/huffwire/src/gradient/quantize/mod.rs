@@ -30,7 +30,7 @@ use std::fmt;
 
 use super::values::{Value, ValueBuf, Values, with_values};
 use crate::error::{Error, Result, reserve};
-use crate::platform::Platform;
+use crate::kernels::platform::Platform;
 
 /// The size of a bucket that is a whole tensor.
 pub const WHOLE: usize = usize::MAX;

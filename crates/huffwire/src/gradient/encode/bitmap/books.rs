@@ -6,8 +6,8 @@ use super::fitted::{fitted, only_one, price};
 use super::{BLOCK, Block, MAX_DEPTH};
 use crate::codebook::Lengths;
 use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
 use crate::planes::Layout;
-use crate::platform::Platform;
 use crate::set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 use crate::stats::Histogram;
 

@@ -42,9 +42,9 @@ use self::split::SLACK;
 use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::fixed::check_id;
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
-use crate::bytes;
 use crate::error::{Error, Result};
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 use crate::set::CodebookSet;
 use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
@@ -360,7 +360,7 @@ impl Block {
     /// Fills layer 1 and the plane of layer 0, without filling layer 0.
     fn take_split(&mut self, platform: Platform, values: Values<'_>) {
         let masks = &mut self.layers[1][..values.len().div_ceil(8)];
-        self.kept_count[0] = split::split_states(platform, values, masks, &mut self.kept[0]);
+        self.kept_count[0] = split::split_values(platform, values, masks, &mut self.kept[0]);
     }
 
     /// Fills all planes for `depth` splits.
@@ -522,7 +522,7 @@ impl Block {
         }
         let kept = &self.kept[0][..due];
         let highest = highest(platform, kept).checked_add(1).ok_or_else(zero_among_others)?;
-        split::join_states(platform, self.layer(1), kept, S::view_mut(values));
+        split::join_values(platform, self.layer(1), kept, S::view_mut(values));
         Ok(highest)
     }
 }

@@ -17,11 +17,11 @@
 
 use super::super::malformed;
 use super::fitted::{bytes_with, fitted, only_one};
-use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
-use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::lanes::{self, CARRIED_BYTES, states_bytes, stream_capacity};
 use crate::set::CodebookSet;
 use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
@@ -77,7 +77,7 @@ impl PlaneBook<'_> {
 struct Section {
     before: Vec<u8>,
     states: Vec<u8>,
-    /// Whether the lanes of another plane carry the first [`INITIAL_BYTES`] of the states.
+    /// Whether the lanes of another plane carry the first [`CARRIED_BYTES`] of the states.
     carried: bool,
     after: Vec<u8>,
 }
@@ -171,7 +171,7 @@ impl Blocks {
         self.escapes.clear();
         if lengths.escape() > 0 {
             let chosen = std::array::from_fn(|byte| lengths.direct(byte as u8) == 0);
-            bytes::pick(self.platform, &chosen, plane, plane, &mut self.escapes);
+            bytes::select(self.platform, &chosen, plane, plane, &mut self.escapes);
         }
         let bits = u64::from(book.limit().bits()) * plane.len() as u64;
         let capacity = stream_capacity(book.limit(), bits);
@@ -180,7 +180,7 @@ impl Blocks {
         }
         section.states.resize(states_bytes(book.limit()), 0);
         // The lanes of this plane carry the first states of the next plane in lanes.
-        let mut initial = [0; INITIAL_BYTES];
+        let mut initial = [0; CARRIED_BYTES];
         let next = self.sections.iter_mut().rev().find(|section| !section.states.is_empty());
         if let Some(first) = next.as_ref().and_then(|next| next.states.first_chunk()) {
             initial = *first;
@@ -208,7 +208,7 @@ impl Blocks {
     pub(super) fn finish(self, out: &mut Vec<u8>) -> usize {
         for section in self.sections.iter().rev() {
             out.extend_from_slice(&section.before);
-            let carried = if section.carried { INITIAL_BYTES } else { 0 };
+            let carried = if section.carried { CARRIED_BYTES } else { 0 };
             out.extend_from_slice(&section.states[carried..]);
             out.extend_from_slice(&section.after);
         }
@@ -241,7 +241,7 @@ fn put_raw(plane: &[u8], out: &mut Vec<u8>) {
 pub(super) struct Planes {
     platform: Platform,
     /// The bytes that the lanes of the plane decoded last carried.
-    carried: Option<[u8; INITIAL_BYTES]>,
+    carried: Option<[u8; CARRIED_BYTES]>,
 }
 
 impl Planes {
@@ -311,8 +311,8 @@ impl Planes {
         let carried = self.carried.take();
         let own = match &carried {
             Some(carried) => {
-                states[..INITIAL_BYTES].copy_from_slice(carried);
-                INITIAL_BYTES
+                states[..CARRIED_BYTES].copy_from_slice(carried);
+                CARRIED_BYTES
             }
             None => 0,
         };
@@ -334,7 +334,7 @@ impl Planes {
     /// Checks that the lanes of the last plane carried zeros.
     pub(super) fn finish(&self) -> Result<()> {
         match self.carried {
-            Some(carried) if carried != [0; INITIAL_BYTES] => {
+            Some(carried) if carried != [0; CARRIED_BYTES] => {
                 Err(malformed("lanes that carry something no plane needs"))
             }
             _ => Ok(()),
