@@ -58,7 +58,7 @@ use crate::error::{Error, Result};
 use crate::wire::{Reader, put_varint};
 
 /// An encoder of quantized values, and the decoder of its streams.
-pub trait ValueEncoder: std::fmt::Debug {
+pub trait ValueEncoder: std::fmt::Debug + Send + Sync {
     /// The name of the encoder in reports and on the command line.
     fn name(&self) -> &'static str;
 
