@@ -512,7 +512,6 @@ def decode_lanes(book, states, stream, count):
         numbers = [states[lane] | states[64 + lane] << 8 | states[128 + lane] << 16 for lane in range(64)]
         words = list(stream)
     else:
-        require(len(stream) % 2 == 0, Malformed, "a stream of 16-bit words has an odd number of bytes")
         numbers = list(struct.unpack("<64I", states))
         words = list(struct.unpack(f"<{len(stream) // 2}H", stream))
 

@@ -1,9 +1,9 @@
 """An encoder of the huffwire format for tests, written from docs/format.md like the decoder beside it.
 
-It shares nothing with the decoder but the numbers and names of the element types. Where the specification leaves a choice
-to the encoder, this one draws it: layouts, modes, books, bases, which zeros are coded apart, which symbols escape. So
-it makes blocks that no sensible encoder would make and that every decoder must read. It does not compress well, and
-it trusts its caller: with arguments that break a rule it writes a damaged message.
+It shares nothing with the decoder but the table of element types and the checksum. Where the specification leaves a
+choice to the encoder, this one draws it: layouts, modes, books, bases, which zeros are coded apart, which symbols
+escape. So it makes blocks that no sensible encoder would make and that every decoder must read. It does not compress
+well, and it trusts its caller: with arguments that break a rule it writes a damaged message.
 """
 
 import hashlib
