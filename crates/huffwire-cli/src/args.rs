@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// List, show, export and import codebooks.
     #[command(subcommand)]
     Codebooks(CodebooksCommand),
-    /// Quantize gradients (with loss), code the states, and compare what encoders make of them.
+    /// Quantize gradients (with loss), code the values, and compare what encoders make of them.
     Quantize(QuantizeArgs),
     /// Restore tensors from a file of quantized ones.
     Dequantize(DequantizeArgs),

@@ -12,6 +12,7 @@ mod commands;
 mod container;
 mod demo;
 mod failure;
+mod floats;
 mod input;
 mod input_file;
 mod interrupt;
@@ -23,7 +24,6 @@ mod quantized;
 mod report;
 mod unpack;
 mod usage;
-mod values;
 
 use std::process::ExitCode;
 

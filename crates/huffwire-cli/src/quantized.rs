@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use huffwire::Decoder;
 use huffwire::gradient::file::{self, Coding, Directory, Entry, HEADER_BYTES, TRAILER_BYTES};
-use huffwire::gradient::message;
+use huffwire::gradient::message::{self, FloatParts};
 
 use crate::container::Container;
 use crate::input_file::InputFile;
@@ -22,13 +22,13 @@ pub(crate) struct QuantizedFile {
     pub(crate) directory: Directory,
 }
 
-/// A tensor of a .hwq file.
-#[derive(Debug)]
-pub(crate) enum Tensor {
-    /// The bytes that it had.
-    Kept(Vec<u8>),
-    /// What its states stand for.
-    Quantized(Vec<f32>),
+/// A part of a tensor of a .hwq file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part<'a> {
+    /// All bytes of a tensor that was kept.
+    Kept(&'a [u8]),
+    /// The next restored floats of a quantized tensor.
+    Floats(&'a [f32]),
 }
 
 impl QuantizedFile {
@@ -83,19 +83,27 @@ impl QuantizedFile {
         Ok((header, bytes))
     }
 
-    /// Decodes a tensor.
-    pub(crate) fn tensor(&self, entry: &Entry) -> Result<Tensor> {
+    /// Decodes a tensor, part by part: a quantized one may be of any size, whatever its message has. Not all parts
+    /// are good when the last one is not.
+    pub(crate) fn decode(
+        &self,
+        entry: &Entry,
+        mut each: impl FnMut(Part<'_>) -> Result<()>,
+    ) -> Result<()> {
         let context = || self.describe(entry);
         match entry.coding {
             Coding::Kept => {
                 let bytes = self.file.read_unproven(entry.range.clone())?;
                 let decoded = Decoder::builtin().decode_to_vec(&bytes);
-                Ok(Tensor::Kept(decoded.with_context(context)?.1))
+                each(Part::Kept(&decoded.with_context(context)?.1))
             }
             Coding::Quantized => {
                 let (_, bytes) = self.message(entry)?;
-                let (_, quantized) = message::decode(&bytes).with_context(context)?;
-                Ok(Tensor::Quantized(quantized.dequantize().with_context(context)?))
+                let mut floats = FloatParts::open(&bytes).with_context(context)?;
+                while let Some(part) = floats.next_part().with_context(context)? {
+                    each(Part::Floats(part))?;
+                }
+                Ok(())
             }
         }
     }

@@ -63,6 +63,13 @@ fn decode_block(
     slot: &mut Decoded,
 ) -> Result<()> {
     let Job { item, index, block } = job;
+    slot.coded.clear();
+    // In a file with holes a block of gigabytes takes no room on the disk.
+    let reserved = slot.coded.try_reserve(block.coded_bytes);
+    reserved.with_context(|| {
+        let (label, bytes) = (container.file.label(), block.coded_bytes);
+        format!("{label}: there is no memory for a block of {bytes} bytes")
+    })?;
     slot.coded.resize(block.coded_bytes, 0);
     container.file.read_exact_at(&mut slot.coded, block.offset)?;
     slot.raw.resize(block.raw_bytes, 0);

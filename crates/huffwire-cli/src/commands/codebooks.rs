@@ -155,7 +155,7 @@ pub(crate) fn listing(set: &CodebookSet) -> String {
     for binding in described.bindings {
         bindings.row([
             printable(&binding.pattern),
-            binding.element.unwrap_or("any").to_owned(),
+            binding.dtype.unwrap_or("any").to_owned(),
             format!("{} {}", binding.layout, binding.plane),
             ranges(&binding.books),
         ]);

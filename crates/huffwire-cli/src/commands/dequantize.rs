@@ -11,12 +11,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{DequantizeArgs, ValueType};
+use crate::floats;
 use crate::input_file::is_dash;
 use crate::output::Output;
 use crate::progress;
-use crate::quantized::{QuantizedFile, Tensor};
+use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
-use crate::values;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -44,19 +44,24 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
     output.write(&header)?;
     let mut bytes = Vec::new();
     for plan in &plans {
-        bytes.clear();
-        match file.tensor(plan.entry)? {
-            Tensor::Kept(kept) => bytes = kept,
-            Tensor::Quantized(values) => {
-                let written = values::write(plan.element, &values, &mut bytes);
-                written.with_context(|| file.describe(plan.entry))?;
-            }
-        }
-        if bytes.len() as u64 != plan.bytes {
+        let (mut values_written, before) = (0, output.written());
+        file.decode(plan.entry, |part| {
+            let part = match part {
+                Part::Kept(kept) => kept,
+                Part::Floats(floats) => {
+                    bytes.clear();
+                    let written = floats::write(plan.element, floats, values_written, &mut bytes);
+                    written.with_context(|| file.describe(plan.entry))?;
+                    values_written += floats.len() as u64;
+                    &bytes
+                }
+            };
+            bar.inc(part.len() as u64);
+            output.write(part)
+        })?;
+        if output.written() - before != plan.bytes {
             bail!("{}: it has another size than it should", file.describe(plan.entry));
         }
-        output.write(&bytes)?;
-        bar.inc(plan.bytes);
     }
     bar.finish_and_clear();
     let (written_bytes, label) = (output.written(), output.label().to_owned());
@@ -91,7 +96,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
 struct Plan<'a> {
     entry: &'a Entry,
     dtype: String,
-    /// What values are written as.
+    /// What floats are written as.
     element: Dtype,
     bytes: u64,
 }
@@ -120,7 +125,7 @@ fn plans<'a>(args: &DequantizeArgs, file: &'a QuantizedFile) -> Result<Vec<Plan<
 
 /// The type that a tensor had; the message has to agree with it in the end.
 fn original(file: &QuantizedFile, entry: &Entry) -> Result<Dtype> {
-    let element = entry.dtype.parse().ok().filter(|element| values::is_float(*element));
+    let element = entry.dtype.parse().ok().filter(|element| floats::is_float(*element));
     element.with_context(|| {
         format!("{}: quantized from {:?}, which cannot be", file.describe(entry), entry.dtype)
     })

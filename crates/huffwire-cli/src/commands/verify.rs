@@ -12,7 +12,7 @@ use crate::failure;
 use crate::input_file::InputFile;
 use crate::pipeline::Workers;
 use crate::progress;
-use crate::quantized::{QuantizedFile, Tensor};
+use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
 use crate::unpack;
 
@@ -130,9 +130,16 @@ fn quantized(args: &VerifyArgs, file: &QuantizedFile) -> Result<(Report, String)
     let (mut raw_bytes, mut damaged_blocks, mut damaged) = (0, 0, Vec::new());
     for entry in entries {
         bar.inc(entry.range.end - entry.range.start);
-        match file.tensor(entry) {
-            Ok(Tensor::Kept(bytes)) => raw_bytes += bytes.len() as u64,
-            Ok(Tensor::Quantized(values)) => raw_bytes += 4 * values.len() as u64,
+        let mut bytes = 0;
+        let decoded = file.decode(entry, |part| {
+            bytes += match part {
+                Part::Kept(bytes) => bytes.len() as u64,
+                Part::Floats(floats) => 4 * floats.len() as u64,
+            };
+            Ok(())
+        });
+        match decoded {
+            Ok(()) => raw_bytes += bytes,
             Err(error) => {
                 damaged_blocks += 1;
                 if damaged.len() < DESCRIBED {

@@ -87,7 +87,7 @@ fn round_trip(
     choice: Choice,
     shard: &Shard,
 ) -> Result<usize> {
-    let options = EncodeOptions { rule, choice, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().rule(rule).choice(choice);
     let mut encoder = Encoder::new(Arc::clone(set), options)?;
     encoder.set_tensor(&shard.kind);
     let message = encoder.encode_to_vec(Dtype::Bf16, &shard.bytes)?;

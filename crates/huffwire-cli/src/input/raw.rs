@@ -20,7 +20,7 @@ pub(super) fn open(file: InputFile, name: String, args: &RawArgs) -> anyhow::Res
         let wanted = format!("--dtype {dtype} wants a multiple of {unit}");
         return Err(wrong(wanted).into());
     }
-    let values = (found / unit).saturating_mul(element.values_per_unit() as u64);
+    let values = element.values_in(found).unwrap_or(0);
     let shape = args.shape.clone().unwrap_or_else(|| vec![values]);
     let product = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
     if product != Some(values) {

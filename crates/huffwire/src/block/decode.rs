@@ -2,15 +2,15 @@
 
 use super::read::{Scratch, decode_in_one_pass, decode_two_in_one_pass};
 use super::{CONSTANT, EMBEDDED, RAW, SLOT_CHUNK, VERBATIM, WHAT};
-use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, Lengths, ZERO_SLOT};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::lanes::{self, Flow, INITIAL_BYTES, Reading};
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::lanes::{self, CARRIED_BYTES, CachePolicy, Reading};
 use crate::plan::BookRef;
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{Layout, MAX_PLANES, Plane, Scheme};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 use crate::wire::Reader;
 
@@ -76,7 +76,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         dtype: Dtype,
         block: &[u8],
-        flow: Flow<'_>,
+        flow: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<()> {
         if let Some(verbatim) = verbatim(block, out.len())? {
@@ -98,7 +98,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         dtype: Dtype,
         blocks: [&[u8]; 2],
-        flows: [Flow<'_>; 2],
+        flows: [CachePolicy<'_>; 2],
         [first, second]: [&mut [u8]; 2],
     ) -> std::result::Result<(), (usize, Error)> {
         // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
@@ -117,7 +117,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         dtype: Dtype,
         blocks: [&[u8]; 2],
-        flows: [Flow<'_>; 2],
+        flows: [CachePolicy<'_>; 2],
         outs: [&mut [u8]; 2],
     ) -> Option<Result<()>> {
         let size = outs[0].len();
@@ -181,7 +181,7 @@ impl Side {
                 PlaneHeader::Raw => packed_bytes(parsed.symbols(plane, index), plane.width),
                 PlaneHeader::Constant(_) => 0,
                 PlaneHeader::Coded(CodedHeader { book_ref, stream, escapes, .. }) => {
-                    parsed.lent[index] = stacked.min(INITIAL_BYTES);
+                    parsed.lent[index] = stacked.min(CARRIED_BYTES);
                     stacked -= parsed.lent[index];
                     let limit = book(set, &self.embedded, book_ref, index)?.limit();
                     lanes::states_bytes(limit).saturating_add(stream).saturating_add(escapes)
@@ -211,7 +211,7 @@ impl Side {
                 std::mem::swap(remainder, &mut self.compacted);
                 remainder.clear();
                 remainder.resize(self.slots.len(), 0);
-                bytes::deal(platform, zero, true, &self.slots, &self.compacted, remainder);
+                bytes::expand(platform, zero, true, &self.slots, &self.compacted, remainder);
             }
         }
         parsed.scheme.merge_vecs(platform, &self.planes[..planes.len()], out);
@@ -352,7 +352,7 @@ impl Side {
                     || from_slots(slots, header.base, symbols),
                 );
                 let escapes_seen = book.lengths().escape_slot().map_or(0, |escape| {
-                    bytes::deal(platform, escape, false, slots, escaped, symbols)
+                    bytes::expand(platform, escape, false, slots, escaped, symbols)
                 });
                 if zeros_seen != header.zeros || escapes_seen != escaped.len() {
                     return Err(lanes::wrong_count());
@@ -409,7 +409,7 @@ impl CodedHeader {
     ) -> Result<lanes::Decoder<'s>> {
         let (states, stream, escapes) = self.take(book, stack, scratch);
         let reading = Reading::Symbols { base: self.base, escapes };
-        lanes::Decoder::new(platform, book, reading, states, stream)
+        lanes::Decoder::new(platform, book.tables(), reading, states, stream)
     }
 }
 
@@ -434,13 +434,13 @@ impl Parsed<'_> {
 struct Stack<'a> {
     stored: &'a [u8],
     /// What was put back last, and how much of that is left.
-    returned: [u8; INITIAL_BYTES],
+    returned: [u8; CARRIED_BYTES],
     left: usize,
 }
 
 impl<'a> Stack<'a> {
     const fn new(parsed: &Parsed<'a>) -> Self {
-        Self { stored: parsed.payload, returned: [0; INITIAL_BYTES], left: 0 }
+        Self { stored: parsed.payload, returned: [0; CARRIED_BYTES], left: 0 }
     }
 
     /// The last `size` bytes, put together in `scratch` where they do not lie together.
@@ -463,7 +463,7 @@ impl<'a> Stack<'a> {
 
     /// Puts back what lanes carried, of which the stack had lent so much. (A coded plane is larger than what
     /// can be left, so nothing is.)
-    fn put_back(&mut self, initial: &[u8; INITIAL_BYTES], lent: usize) -> Result<()> {
+    fn put_back(&mut self, initial: &[u8; CARRIED_BYTES], lent: usize) -> Result<()> {
         if initial[lent..].iter().any(|&byte| byte != 0) {
             return Err(not_lent());
         }

@@ -1,15 +1,15 @@
 //! Elements to a block: draw a sample, split it, choose; then write.
 
 use super::{VERBATIM, bound, capacity};
-use crate::bytes;
 use crate::codebook::{Codebook, Lengths};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::lanes::{Escapes, Flow, INITIAL_BYTES};
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::lanes::{CARRIED_BYTES, CachePolicy, Escapes};
 use crate::plan::{BookRef, Choice, Coded, Coding, Level, Plan, PlaneContext};
 use crate::planes::pack::packed_bytes;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule, find_zeros};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 use crate::stats::{Counts, SampleSize, draw_sample, is_noise};
 
@@ -131,7 +131,7 @@ impl BlockEncoder {
         set: &CodebookSet,
         method: &Method,
         bytes: &[u8],
-        flow: Flow<'_>,
+        flow: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
         let (needed, available) = (capacity(bytes.len()), out.len());
@@ -155,7 +155,7 @@ impl BlockEncoder {
         set: &CodebookSet,
         method: &Method,
         bytes: &[u8],
-        flow: Flow<'_>,
+        flow: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         let unit_bytes = method.dtype.unit_bytes();
@@ -194,7 +194,7 @@ impl BlockEncoder {
         method: &Method,
         &Planned { scheme, ref plans, promising }: &Planned,
         bytes: &[u8],
-        flow: Flow<'_>,
+        flow: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         // The few symbols of exponents are known by a sample that is large enough, bytes are not.
@@ -328,7 +328,7 @@ impl BlockEncoder {
                 set,
                 candidates: &candidates[index],
                 embed: method.embeds(plane, &candidates[index]),
-                lent: later.sum::<usize>().min(INITIAL_BYTES),
+                lent: later.sum::<usize>().min(CARRIED_BYTES),
             };
             let plan = wish.plan(counts, &mut self.embedded[index]);
             plans[index] = Some(plan);

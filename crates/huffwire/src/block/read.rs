@@ -10,10 +10,10 @@ use super::decode::{
 use super::write::pieces;
 use crate::codebook::Codebook;
 use crate::error::Result;
-use crate::lanes::{self, Flow, INITIAL_BYTES, Join, Reading, ToMerge};
+use crate::kernels::platform::Platform;
+use crate::lanes::{self, CARRIED_BYTES, CachePolicy, Join, Reading, ToMerge};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// A block that can be decoded in one pass.
@@ -73,15 +73,16 @@ struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
     fused: Option<Join>,
-    flow: Flow<'a>,
+    flow: CachePolicy<'a>,
     /// Whether a symbol outside the alphabet was seen.
     beyond: bool,
 }
 
 impl<'a> Progress<'a> {
-    fn begin(platform: Platform, pass: OnePass<'a>, flow: Flow<'a>) -> Result<Self> {
+    fn begin(platform: Platform, pass: OnePass<'a>, flow: CachePolicy<'a>) -> Result<Self> {
         let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
-        let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
+        let lanes =
+            lanes::Decoder::new(platform, pass.book.tables(), reading, pass.states, pass.stream)?;
         let fuses = |join: &Join| lanes::fuses(platform, pass.book.limit(), *join);
         let fused = pass.scheme.join.filter(fuses);
         Ok(Self { pass, lanes, fused, flow, beyond: false })
@@ -96,7 +97,7 @@ impl<'a> Progress<'a> {
         let place = |unit: usize| packed_bytes(unit, pass.scheme.planes[1].width);
         let other = &pass.raw[1][place(from)..place(to)];
         let elements = &mut out[from * pass.unit_bytes..to * pass.unit_bytes];
-        ToMerge { join, other, elements, flow: self.flow }
+        ToMerge { join, other, elements, cache: self.flow }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -104,7 +105,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Checks the end; returns what the lanes carried.
-    fn finish(&self, platform: Platform) -> Result<[u8; INITIAL_BYTES]> {
+    fn finish(&self, platform: Platform) -> Result<[u8; CARRIED_BYTES]> {
         let initial = self.lanes.finish()?;
         if initial[self.pass.lent..].iter().any(|&byte| byte != 0) {
             return Err(not_lent());
@@ -139,7 +140,7 @@ impl<'a> Progress<'a> {
         platform: Platform,
         (from, to): (usize, usize),
         symbols: &[u8],
-        initial: Option<&[u8; INITIAL_BYTES]>,
+        initial: Option<&[u8; CARRIED_BYTES]>,
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<()> {
@@ -191,7 +192,7 @@ pub(super) struct Scratch {
 pub(super) fn decode_in_one_pass(
     platform: Platform,
     pass: OnePass<'_>,
-    flow: Flow<'_>,
+    flow: CachePolicy<'_>,
     scratch: &mut Scratch,
     out: &mut [u8],
 ) -> Result<()> {
@@ -216,7 +217,7 @@ pub(super) fn decode_in_one_pass(
 pub(super) fn decode_two_in_one_pass(
     platform: Platform,
     [first, second]: [OnePass<'_>; 2],
-    flows: [Flow<'_>; 2],
+    flows: [CachePolicy<'_>; 2],
     scratch: &mut Scratch,
     [first_out, second_out]: [&mut [u8]; 2],
 ) -> Result<()> {

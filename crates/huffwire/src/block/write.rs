@@ -7,10 +7,10 @@
 
 use super::encode::{BlockEncoder, Plans};
 use super::{CONSTANT, EMBEDDED, PIECE, RAW, SLOT_CHUNK};
-use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, ESCAPE_SLOT, MAX_LENGTHS_BYTES, ZERO_SLOT};
 use crate::error::{Error, Result};
-use crate::lanes::{self, Flow, INITIAL_BYTES, Join, SlotMap, ToSplit};
+use crate::kernels::bytes;
+use crate::lanes::{self, CARRIED_BYTES, CachePolicy, Join, SlotMap, ToSplit};
 use crate::plan::{self, BookRef, Coded, Coding};
 use crate::planes::pack::{pack, packed_bytes};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
@@ -78,7 +78,7 @@ impl BlockEncoder {
         plane: &Plane,
         index: usize,
         coded: &Coded,
-        initial: &[u8; INITIAL_BYTES],
+        initial: &[u8; CARRIED_BYTES],
         head: &mut [u8],
         payload: &mut [u8],
     ) -> Result<usize> {
@@ -106,13 +106,13 @@ impl BlockEncoder {
                 *escapes = book.lengths().direct(slot) == 0;
             }
             escapes[ZERO_SLOT] = false;
-            bytes::pick(self.platform, &escapes, slots, symbols, &mut self.picked);
+            bytes::select(self.platform, &escapes, slots, symbols, &mut self.picked);
             let length = lanes::encode_on(self.platform, book, slots, initial, states, stream)?;
             (zeros, length, self.picked.as_slice())
         } else {
             self.escapes.clear(symbols.len());
             let map = SlotMap::new(plane.alphabet(), coded.base);
-            let mut encoder = lanes::Encoder::new(self.platform, book, map, initial, true);
+            let mut encoder = lanes::Encoder::new(self.platform, book.tables(), map, initial, true);
             encoder.push(symbols, stream, &mut self.escapes)?;
             (0, encoder.finish(states), self.escapes.as_slice())
         };
@@ -130,7 +130,7 @@ impl BlockEncoder {
         (scheme, unit_bytes): (&Scheme, usize),
         coded: &Coded,
         bytes: &[u8],
-        flow: Flow<'_>,
+        cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         let book = match coded.book_ref {
@@ -154,7 +154,7 @@ impl BlockEncoder {
             at += packed_bytes(units * usize::from(plane.per_unit), plane.width);
         }
         let raw_end = at;
-        let lent = (raw_end - start).min(INITIAL_BYTES);
+        let lent = (raw_end - start).min(CARRIED_BYTES);
         let states_at = raw_end - lent;
         let states_bytes = lanes::states_bytes(book.limit());
         let stream_at = states_at + states_bytes;
@@ -174,7 +174,7 @@ impl BlockEncoder {
                 let elements = &bytes[from * unit_bytes..to * unit_bytes];
                 let place = |unit: usize| raw_at[0] + packed_bytes(unit, raw_planes[0].width);
                 let other = &mut head[place(from)..place(to)];
-                let elements = ToSplit { join, elements, other, flow };
+                let elements = ToSplit { join, elements, other, cache };
                 if !encoder.push_split(elements, stream, &mut self.escapes)? {
                     return Ok(None);
                 }
@@ -216,7 +216,7 @@ impl BlockEncoder {
             }
             let encoder = encoder.get_or_insert_with(|| {
                 let (initial, _) = lend(&head[start..raw_end]);
-                lanes::Encoder::new(platform, book, map, &initial, true)
+                lanes::Encoder::new(platform, book.tables(), map, &initial, true)
             });
             encoder.push(&self.pieces[0], stream, &mut self.escapes)?;
         }
@@ -247,9 +247,9 @@ pub(super) fn pieces(
 }
 
 /// What the lanes of a plane carry: the end of the payload written so far, and how much of that there is.
-fn lend(payload: &[u8]) -> ([u8; INITIAL_BYTES], usize) {
-    let lent = payload.len().min(INITIAL_BYTES);
-    let mut initial = [0; INITIAL_BYTES];
+fn lend(payload: &[u8]) -> ([u8; CARRIED_BYTES], usize) {
+    let lent = payload.len().min(CARRIED_BYTES);
+    let mut initial = [0; CARRIED_BYTES];
     initial[..lent].copy_from_slice(&payload[payload.len() - lent..]);
     (initial, lent)
 }

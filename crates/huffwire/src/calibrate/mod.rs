@@ -212,7 +212,7 @@ impl Collector {
         }
         if options.builtin {
             // Only what can serve the types that were seen: a set has room for 192 books.
-            let seen = |dtype| self.shards.keys().any(|(_, shard)| *shard == dtype);
+            let seen = |dtype| self.shards.keys().any(|(_, shard)| shard.coding() == dtype);
             builder.include(&CodebookSet::builtin(), |binding| {
                 self.shards.is_empty() || binding.dtype.is_none_or(seen)
             })?;

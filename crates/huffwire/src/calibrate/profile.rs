@@ -2,8 +2,8 @@
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, SymbolRule, find_zeros};
-use crate::platform::Platform;
 use crate::stats::Counts;
 use crate::stats::Pmf;
 

@@ -8,10 +8,10 @@ mod price;
 
 use crate::codebook::fit::{self, Effort};
 use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_RAW_BITS, Lengths};
+use crate::kernels::platform::Platform;
 use crate::lanes::{self, LANES};
 use crate::planes::Plane;
 use crate::planes::pack::packed_bytes;
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 use crate::stats::{Counts, Pmf};
 

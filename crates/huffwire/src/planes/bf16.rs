@@ -1,7 +1,7 @@
 //! bfloat16: an exponent byte, and a byte of mantissa and sign.
 
 use super::{Layout, Plane, Scheme, bytes};
-use crate::deal;
+use crate::kernels::interleave;
 use crate::lanes::Join;
 
 pub(super) const SCHEMES: &[Scheme] = &[
@@ -10,13 +10,13 @@ pub(super) const SCHEMES: &[Scheme] = &[
         planes: &[Plane::exponents(), Plane::remainder(8, 1)],
         join: Some(Join::High),
         split: |platform, bytes, planes| {
-            let [exponents, remainder] = planes else { return false };
-            deal::split16(platform, bytes, remainder, exponents);
+            let [exponents, residue] = planes else { return false };
+            interleave::split16(platform, bytes, residue, exponents);
             true
         },
         merge: |platform, planes, bytes| {
-            let [exponents, remainder] = planes else { return };
-            deal::merge16(platform, remainder, exponents, bytes);
+            let [exponents, residue] = planes else { return };
+            interleave::merge16(platform, residue, exponents, bytes);
         },
     },
     bytes::PAIRS,

@@ -4,9 +4,9 @@
 //! code, a Huffman code built from the data comes within a fraction of a bit of it, and a fixed code
 //! costs the KL divergence on top. All sizes are in bits per symbol.
 
-use crate::bytes;
 use crate::huffman;
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 
 /// How often each of 256 byte symbols occurred.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,12 +63,10 @@ fn candidates(args: &BenchArgs) -> Result<Vec<Candidate>> {
     let crews = huffwire::crews(&distinct(threads(args)))?;
     for &symbols in &distinct(args.symbols.iter().copied()) {
         for &level in &distinct(args.level.iter().copied()) {
-            let options = EncodeOptions {
-                rule: SymbolRule::from(symbols),
-                level: level.into(),
-                checksums: args.checksums,
-                ..EncodeOptions::default()
-            };
+            let options = EncodeOptions::default()
+                .rule(SymbolRule::from(symbols))
+                .level(level.into())
+                .checksums(args.checksums);
             for &platform in &distinct(platforms(args)) {
                 for crew in &crews {
                     let names = (name(symbols), name(level));

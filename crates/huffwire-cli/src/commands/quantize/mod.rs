@@ -36,12 +36,12 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
             bar.inc(tensor.bytes());
             continue;
         }
-        let values = tensor.values()?;
+        let floats = tensor.floats()?;
         // Tensors of equal seeds would be rounded the same way at the same places.
         let seed = Random::new(args.quantizer.seed).bits(index as u64);
-        let quantized = quantizer.quantize(&values, seed).with_context(context)?;
+        let quantized = quantizer.quantize(&floats, seed).with_context(context)?;
         let sizes = target.quantized(tensor, &quantized, args.encoder.0).with_context(context)?;
-        let report = TensorReport::new(tensor, &values, &quantized, sizes);
+        let report = TensorReport::new(tensor, &floats, &quantized, sizes);
         let mut report = report.with_context(context)?;
         if compare {
             let (encoders, left_out) = compare::all(&quantized).with_context(context)?;

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 
+use crate::floats;
 use crate::input::{Original, Piece};
-use crate::values;
 
 /// A tensor in a file.
 pub(super) struct Tensor<'a> {
@@ -36,7 +36,7 @@ impl Tensor<'_> {
 
     /// Whether it can be quantized.
     pub(super) const fn is_float(&self) -> bool {
-        values::is_float(self.piece.element)
+        floats::is_float(self.piece.element)
     }
 
     pub(super) const fn element(&self) -> Dtype {
@@ -62,14 +62,14 @@ impl Tensor<'_> {
         self.original.file.read_unproven(self.piece.range.clone())
     }
 
-    /// The values of a tensor that can be quantized.
-    pub(super) fn values(&self) -> Result<Vec<f32>> {
-        let values = values::read(self.piece.element, &self.read()?);
+    /// The floats of a tensor that can be quantized.
+    pub(super) fn floats(&self) -> Result<Vec<f32>> {
+        let floats = floats::read(self.piece.element, &self.read()?);
         let elements = self.info.shape.iter().try_fold(1u64, |all, &d| all.checked_mul(d));
-        if elements != Some(values.len() as u64) {
-            bail!("{}: its shape does not go with its {} elements", self.label(), values.len());
+        if elements != Some(floats.len() as u64) {
+            bail!("{}: its shape does not go with its {} elements", self.label(), floats.len());
         }
-        Ok(values)
+        Ok(floats)
     }
 
     /// The order of elements in a .npy file, which its header alone tells. Safetensors has only one.

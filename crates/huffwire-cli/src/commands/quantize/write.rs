@@ -47,7 +47,7 @@ impl Target {
         let mut bytes = Vec::new();
         let sizes = message::encode(quantized, origin, encoder, &mut bytes)?;
         let (_, decoded) = message::decode(&bytes)?;
-        ensure!(decoded == *quantized, "{encoder}: the states were not restored; this is a bug");
+        ensure!(decoded == *quantized, "{encoder}: the values were not restored; this is a bug");
         self.writer.push(
             &tensor.info.name,
             &tensor.dtype(),
