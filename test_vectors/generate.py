@@ -103,7 +103,8 @@ LAYER_BOOKS = [
     Book(8, 12, {0: 2, 1: 2, 2: 2, 4: 3, 128: 12, 127: 12, 63: 11, 31: 10, 15: 9, 7: 8, 3: 7, 8: 6, 16: 5}, escape=4),
     Book(8, 8, {0: 1, 255: 2}, escape=2),
 ]
-LAYERS = encoder.write_set("layers", LAYER_BOOKS)
+LAYER_BINDINGS = [("*", 0, 4, 128 + layer, [0, 1, 2]) for layer in range(5)]
+LAYERS = encoder.write_set("layers", LAYER_BOOKS, LAYER_BINDINGS)
 EMPTY = encoder.write_set("empty", [])
 
 # Two sets whose ids begin with the same 4 bytes, found by trying.
@@ -458,7 +459,7 @@ def valid_quantized(v):
         "buckets of 100, the last of 50",
         bf16,
         q("qsgd", bucket=100),
-        "runs",
+        "run-lengths",
         random_values(rng, 350, -4, 4),
         buckets,
     )
@@ -512,7 +513,7 @@ def valid_quantized(v):
         "an infinite product becomes the largest finite float",
         f32,
         q("int8"),
-        "runs",
+        "run-lengths",
         [2, -2, 1, 0],
         [largest],
     )
@@ -521,16 +522,25 @@ def valid_quantized(v):
         "a restored float that f16 cannot hold is infinite",
         f16,
         q("int8"),
-        "runs",
+        "run-lengths",
         [127, -127, 1],
         [60000.0],
     )
     add("no-elements", "no elements, so no scales and no blocks", f32, q("qsgd"), "huffman", [], [], shape=[3, 0])
-    add("scalar", "no dimensions: one element", f32, q("qsgd"), "runs", [3], [1.0], shape=[])
+    add("scalar", "no dimensions: one element", f32, q("qsgd"), "run-lengths", [3], [1.0], shape=[])
     scales = [float(i % 3) for i in range(150)]
     values = random_values(rng, 300, -4, 4)
     coded = coded_scales(rng, scales)
-    add("coded-scales", "scales as a message", f32, q("qsgd", bucket=2), "runs", values, scales, coded_scales=coded)
+    add(
+        "coded-scales",
+        "scales as a message",
+        f32,
+        q("qsgd", bucket=2),
+        "run-lengths",
+        values,
+        scales,
+        coded_scales=coded,
+    )
     add(
         "context",
         "a message of quantized values with a context",
@@ -620,9 +630,10 @@ def hostile_sets(v):
     refuse("magic", "another first byte", "malformed", "HUFFBOOK", b"h" + DEMO[1:])
     refuse("version", "version 2", "version", "version 2", sealed(DEMO[:8] + b"\2" + DEMO[9:-4]))
     refuse("checksum", "a changed byte", "checksum", "", DEMO[:10] + b"x" + DEMO[11:])
-    refuse("cut", "nothing behind the version", "truncated", "", DEMO[:9])
+    refuse("cut", "nothing behind the magic", "truncated", "", DEMO[:8])
     refuse("books-missing", "one book is announced, none is there", "truncated", "", sealed(start + b"\1"))
-    refuse("193-books", "more than 192 books", "too large", "193", sealed(start + bytes([193])))
+    books = [Book(8, 8, {i: 1}, escape=1) for i in range(193)]
+    refuse("193-books", "more than 192 books", "too large", "193", encoder.write_set("", books))
     refuse("book-twice", "the same book twice", "malformed", "twice", sealed(start + b"\2" + book + book + b"\0"))
     refuse("left-over", "a byte behind the bindings", "malformed", "left over", sealed(DEMO[:-4] + b"\0"))
     refuse(
@@ -688,6 +699,10 @@ def hostile_sets(v):
     refuse(
         "binding-alphabet", "a binding of a plain book to exponents", "codebook", "fit", with_binding("*", 1, 1, 0, [1])
     )
+    layer = with_binding("*", 0, 4, 133, [1])
+    refuse("binding-layer", "a binding to layer 5 of a bitmap", "codebook", "fit", layer)
+    centred = with_binding("*", 0, 4, 128, [0])
+    refuse("binding-layer-centred", "a binding of a centred book to a layer of a bitmap", "codebook", "fit", centred)
     refuse("binding-plane", "a binding to plane 2 of bf16", "codebook", "fit", with_binding("*", 1, 1, 2, [1]))
 
 
@@ -938,10 +953,10 @@ def hostile_quantized(v):
         message = encoder.write_message(header, [head, *streams])
         v.add("message", f"quantized-{name}", shows, message, list(sets), error=error, why=why)
 
-    def head(quantizer=q("qsgd"), name="runs", shape=(60,), scales=(1.0,), **other):
+    def head(quantizer=q("qsgd"), name="run-lengths", shape=(60,), scales=(1.0,), **other):
         return encoder.kind_header(quantizer, name, list(shape), list(scales), **other)
 
-    runs = encoder.value_stream(rng, "runs", values)
+    runs = encoder.value_stream(rng, "run-lengths", values)
     good = head()
     refuse("type", "quantized values of i32", "malformed", "i32", good, [runs], type="i32")
     refuse("complex", "quantized values of complex64", "malformed", "complex64", good, [runs], type="complex64")
@@ -1040,7 +1055,7 @@ def hostile_quantized(v):
     refuse("layers-other", "a set that is none of bitmap layers", "set", "none", other, [fixed], sets=both)
 
     def values_refused(name, shows, values, why, quantizer, scales=(1.0,), wide=True):
-        stream = encoder.value_stream(rng, "runs", values)
+        stream = encoder.value_stream(rng, "run-lengths", values)
         refuse(
             name,
             shows,
@@ -1070,18 +1085,20 @@ def hostile_quantized(v):
         "a stream of 59 values for 60",
         "malformed",
         "59",
-        "runs",
-        encoder.value_stream(rng, "runs", values[:59]),
+        "run-lengths",
+        encoder.value_stream(rng, "run-lengths", values[:59]),
     )
-    stream_refused("cut", "a stream that ends in a run", "truncated", "", "runs", runs[:-1])
-    stream_refused("left-over", "a byte behind a stream", "malformed", "left over", "runs", runs + b"\0")
-    stream_refused("run", "a run beyond the last value", "malformed", "beyond", "runs", varint(60) + b"\0" + varint(60))
+    stream_refused("cut", "a stream that ends in a run", "truncated", "", "run-lengths", runs[:-1])
+    stream_refused("left-over", "a byte behind a stream", "malformed", "left over", "run-lengths", runs + b"\0")
+    stream_refused(
+        "run", "a run beyond the last value", "malformed", "beyond", "run-lengths", varint(60) + b"\0" + varint(60)
+    )
     stream_refused(
         "value-range",
         "a value that 32 bits do not hold",
         "malformed",
         "32 bits",
-        "runs",
+        "run-lengths",
         varint(1) + varint(2**32) + b"\0",
         1,
     )
@@ -1135,9 +1152,9 @@ def hostile_quantized(v):
     shows = "a positive value of 2^31"
     stream_refused("dense-range", shows, "malformed", "32 bits", "qsgd-elias-dense", b"\1" + bits.bytes(), 1)
     ten = b"\1" + b"\xff" * 9 + b"\2" + b"\0"
-    stream_refused("varint-range", "a varint of more than 64 bits", "malformed", "64 bits", "runs", ten, 1)
+    stream_refused("varint-range", "a varint of more than 64 bits", "malformed", "64 bits", "run-lengths", ten, 1)
     eleven = b"\1" + b"\xff" * 10 + b"\1" + b"\0"
-    stream_refused("varint-eleven", "a varint of eleven bytes", "malformed", "ten bytes", "runs", eleven, 1)
+    stream_refused("varint-eleven", "a varint of eleven bytes", "malformed", "ten bytes", "run-lengths", eleven, 1)
     stream_refused("auto-empty", "an empty stream of auto", "truncated", "empty", "auto", b"", 1)
 
     def book(alphabet, symbols, escape, lengths, codes=b"\0"):
@@ -1335,7 +1352,7 @@ def hostile_files(v):
     refuse("entry-checksum", "a changed bit in an entry", "checksum", "entry 0", bytes(damaged))
     refuse("block-size", "blocks of 2^9 bytes", "malformed", "blocks", make(block_size=9))
     refuse("set-twice", "a set that is named twice", "malformed", "twice", make(sets=sets * 2))
-    refuse("set-id", "an embedded set with another id", "set", "another id", make(sets=[(IDS["demo"], SMALL)]))
+    refuse("set-id", "an embedded set with another id", "malformed", "another id", make(sets=[(IDS["demo"], SMALL)]))
     refuse(
         "set-missing",
         "a set that is neither embedded nor known",
