@@ -348,9 +348,9 @@ fn a_writer_used_in_the_wrong_order_is_refused() {
 #[test]
 fn a_writer_refuses_blocks_that_no_reader_would_accept() {
     for (element, raw, coded) in [
-        (ElementType::Bf16, 101, 50),           // Half an element.
-        (ElementType::U8, 100, 0),              // A block of no bytes.
-        (ElementType::U8, 100, 106),            // Longer than verbatim.
+        (ElementType::Bf16, 101, 50), // Half an element.
+        (ElementType::U8, 100, 0),    // A block of no bytes.
+        (ElementType::U8, 100, 106),  // Longer than verbatim.
         #[cfg(target_pointer_width = "64")]
         (ElementType::U8, 100, (1 << 32) + 50), // 50 in 32 bits.
     ] {
