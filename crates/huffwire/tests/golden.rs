@@ -11,7 +11,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
-mod random;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -21,7 +20,7 @@ use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
 use huffwire::{
     CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Level, SymbolRule, message,
 };
-use random::Random;
+use huffwire_testing::Random;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
@@ -87,17 +86,17 @@ fn bits_of(element: ElementType) -> (u32, u32, u32) {
 fn tensor(element: ElementType, values: Values, units: usize) -> Vec<u8> {
     let (all, exponent_bits, mantissa_bits) = bits_of(element);
     let top = (1u64 << exponent_bits) - 1;
-    let mut random = Random(u64::from(element.number()));
+    let mut random = Random::new(u64::from(element.number()));
     let mut bytes = Vec::new();
     for _ in 0..units {
-        let noise = random.next();
-        let below = u64::from(random.next().trailing_zeros());
+        let noise = random.bits();
+        let below = u64::from(random.bits().trailing_zeros());
         let exponent = (top / 2 + 1).saturating_sub(below);
         let mantissa = noise & ((1 << mantissa_bits) - 1);
         // An e8m0 scale has no sign.
         let sign = if all > exponent_bits + mantissa_bits { noise >> 63 << (all - 1) } else { 0 };
         let dense = sign | exponent << mantissa_bits | mantissa;
-        let rare = random.next();
+        let rare = random.bits();
         let value = match values {
             Values::Zeros if rare & 1 == 0 => 0,
             Values::Escapes if rare.is_multiple_of(40) => noise & (u64::MAX >> (64 - all)),
