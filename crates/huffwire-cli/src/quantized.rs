@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use huffwire::Decoder;
 use huffwire::gradient::file::{self, Coding, Directory, Entry, HEADER_BYTES, TRAILER_BYTES};
 use huffwire::gradient::message;
+use huffwire_io::{InputFile, is_hw_file};
 
-use crate::container::Container;
-use crate::input_file::InputFile;
+use crate::files;
 
 /// A million tensors have a directory of this size.
 const MAX_DIRECTORY_BYTES: u64 = 1 << 28;
@@ -34,9 +34,9 @@ pub(crate) enum Tensor {
 impl QuantizedFile {
     /// Opens a .hwq file; `-` is standard input.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = InputFile::open(path)?;
-        let start = file.read(0..file.bytes().min(8))?;
-        if Container::is_one(&start) {
+        let file = files::open(path)?;
+        let start = file.start(8)?;
+        if is_hw_file(&start) {
             bail!(
                 "{}: this file holds no quantized tensors, but tensors without loss; \
                  huffwire decompress restores them",
@@ -50,7 +50,7 @@ impl QuantizedFile {
     pub(crate) fn read(file: InputFile) -> Result<Self> {
         let context = || file.label().to_owned();
         let bytes = file.bytes();
-        let header = file.read(0..bytes.min(HEADER_BYTES as u64))?;
+        let header = file.start(HEADER_BYTES as u64)?;
         file::read_header(&header).with_context(context)?;
         let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
             bail!("{}: the file was cut after {bytes} bytes", file.label());
@@ -62,7 +62,7 @@ impl QuantizedFile {
             bail!("{}: a directory of {size} bytes is larger than any can be", file.label());
         }
         let offset = range.start;
-        let directory = Directory::read(&file.read_unproven(range)?, offset, check);
+        let directory = Directory::read(&file.read(range)?, offset, check);
         Ok(Self { directory: directory.with_context(context)?, file })
     }
 
@@ -73,7 +73,7 @@ impl QuantizedFile {
 
     /// The message of a quantized tensor, found to agree with the directory, and its header.
     pub(crate) fn message(&self, entry: &Entry) -> Result<(message::Header, Vec<u8>)> {
-        let bytes = self.file.read_unproven(entry.range.clone())?;
+        let bytes = self.file.read(entry.range.clone())?;
         let context = || self.describe(entry);
         let header = message::Header::read(&bytes).with_context(context)?;
         let dtype = header.element.name();
@@ -88,7 +88,7 @@ impl QuantizedFile {
         let context = || self.describe(entry);
         match entry.coding {
             Coding::Kept => {
-                let bytes = self.file.read_unproven(entry.range.clone())?;
+                let bytes = self.file.read(entry.range.clone())?;
                 let decoded = Decoder::builtin().decode_to_vec(&bytes);
                 Ok(Tensor::Kept(decoded.with_context(context)?.1))
             }

@@ -63,7 +63,7 @@ pub enum Error {
         path: String,
     },
     /// The file is not of the kind that its name promises, or it is damaged.
-    #[error("{path}: this is no valid {format} file: {detail}")]
+    #[error("{path}: this is not a valid {format} file: {detail}")]
     InvalidFormat {
         /// The file.
         path: String,
@@ -71,6 +71,14 @@ pub enum Error {
         format: &'static str,
         /// What is wrong with it.
         detail: String,
+    },
+    /// A file that the index of a model names cannot be used.
+    #[error("{path}: a file that it names: {source}")]
+    Shard {
+        /// The index.
+        path: String,
+        /// What is wrong with the file that it names.
+        source: Box<Error>,
     },
     /// The tensors do not end where the file ends.
     #[error(
@@ -106,10 +114,12 @@ pub enum Error {
         path: String,
     },
     /// There is not enough memory for a part of a file.
-    #[error("{path}: there is not enough memory for {bytes} bytes")]
+    #[error("{path}: there is not enough memory for {what} of {bytes} bytes")]
     OutOfMemory {
         /// The file.
         path: String,
+        /// What does not fit.
+        what: String,
         /// How many bytes were needed.
         bytes: u64,
     },
@@ -201,7 +211,7 @@ pub enum Error {
         dimensions: usize,
     },
     /// The output file exists and must not be replaced.
-    #[error("{path}: this file already exists; remove it, or allow that it is replaced")]
+    #[error("{path}: already exists and is not to be replaced")]
     Exists {
         /// The output file.
         path: String,

@@ -167,7 +167,13 @@ impl Reader {
             return Err(Error::TooLarge { path, what, bytes: size, limit });
         }
         let offset = range.start;
-        let directory = Directory::read(&header, &file.read(range)?, offset, check);
+        let content = file.read(range).map_err(|error| match error {
+            Error::OutOfMemory { path, bytes, .. } => {
+                Error::OutOfMemory { path, what: "a directory".to_owned(), bytes }
+            }
+            error => error,
+        })?;
+        let directory = Directory::read(&header, &content, offset, check);
         let directory = directory.map_err(codec)?;
         let builtin = CodebookSet::builtin();
         let codebooks = directory.embedded.clone();
@@ -270,7 +276,8 @@ impl Reader {
         self.decode_slice(item, &slice.bytes, |part| {
             // Grows with what was decoded, never with what is claimed.
             if out.try_reserve(part.len()).is_err() {
-                return Err(Error::OutOfMemory { path: self.file.label().to_owned(), bytes });
+                let (path, what) = (self.file.label().to_owned(), describe(item));
+                return Err(Error::OutOfMemory { path, what, bytes });
             }
             out.extend_from_slice(part);
             Ok(())

@@ -11,8 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{DequantizeArgs, ValueType};
-use crate::input_file::is_dash;
-use crate::output::Output;
+use crate::files::{self, is_dash};
 use crate::progress;
 use crate::quantized::{QuantizedFile, Tensor};
 use crate::report::{Stream, printable, size};
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
     let plans = plans(args, &file)?;
     let header = header(&file, &plans)?;
     let target = target(args)?;
-    let mut output = Output::create(&target, args.force, &[file.file.origin()])?;
+    let mut output = files::create(&target, args.force, &[file.file.origin()])?;
     let bar = progress::bytes(plans.iter().map(|plan| plan.bytes).sum(), args.quiet);
     output.write(&header)?;
     let mut bytes = Vec::new();

@@ -41,8 +41,12 @@ pub(super) fn cut(file: InputFile, name: String, folder: &Path) -> Result<Vec<In
     }
     let mut inputs = Vec::new();
     for shard in shards {
-        let file = InputFile::open(&folder.join(&shard))?;
-        inputs.push(safetensors::cut(file, shard)?);
+        let opened = InputFile::open(&folder.join(&shard));
+        let input = opened.and_then(|file| safetensors::cut(file, shard));
+        inputs.push(input.map_err(|error| Error::Shard {
+            path: file.label().to_owned(),
+            source: Box::new(error),
+        })?);
     }
     inputs.insert(0, Input { name, file, pieces: vec![Piece::verbatim(0..bytes)] });
     Ok(inputs)

@@ -227,7 +227,8 @@ impl InputFile {
         while at < range.end {
             let chunk = (range.end - at).min(CHUNK) as usize;
             if bytes.try_reserve(chunk).is_err() {
-                return Err(Error::OutOfMemory { path: self.label().to_owned(), bytes: size });
+                let (path, what) = (self.label().to_owned(), "a part".to_owned());
+                return Err(Error::OutOfMemory { path, what, bytes: size });
             }
             let filled = bytes.len();
             bytes.resize(filled + chunk, 0);
