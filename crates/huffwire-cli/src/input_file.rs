@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -85,6 +85,11 @@ impl Identity {
 /// Whether a path on the command line means standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// A path that is made of the name of a file: there `-` is a name like any other.
+pub(crate) fn as_file(path: PathBuf) -> PathBuf {
+    if is_dash(&path) { Path::new(".").join(path) } else { path }
 }
 
 impl InputFile {

@@ -16,7 +16,7 @@ use crate::args::{DecompressArgs, ElementRange, TensorFormat};
 use crate::books::Books;
 use crate::container::Container;
 use crate::input::npy_header;
-use crate::input_file::{Origin, is_dash};
+use crate::input_file::{Origin, as_file, is_dash};
 use crate::output::{Complete, Output};
 use crate::pipeline::Workers;
 use crate::progress;
@@ -115,7 +115,7 @@ impl Targets {
         let label = container.file.label();
         let made = std::cell::Cell::new(None);
         let in_folder = |folder: &Path, sources: &[Source]| {
-            sources.iter().map(|source| folder.join(&source.name)).collect()
+            sources.iter().map(|source| as_file(folder.join(&source.name))).collect()
         };
         let sources = &container.directory.sources;
         let mut names = HashSet::new();
@@ -127,7 +127,7 @@ impl Targets {
             ([one], Some(folder)) if folder.is_dir() => vec![folder.join(&one.name)],
             ([_], Some(path)) => vec![path.clone()],
             ([_], None) if is_dash(&args.input) => vec![PathBuf::from("-")],
-            ([_], None) => vec![without_suffix(&args.input)?],
+            ([_], None) => vec![as_file(without_suffix(&args.input)?)],
             (several, Some(folder)) if !is_dash(folder) => {
                 if !folder.is_dir() {
                     let context = || format!("{}: this folder cannot be made", folder.display());

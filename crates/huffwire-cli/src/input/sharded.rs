@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::{InputError, Original, Piece, safetensors};
-use crate::input_file::InputFile;
+use crate::input_file::{InputFile, as_file};
 
 /// Indexes of the largest models have a few megabytes.
 const MAX_INDEX_BYTES: u64 = 100_000_000;
@@ -36,7 +36,7 @@ pub(super) fn open(file: InputFile, name: String, path: &Path) -> Result<Vec<Ori
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut originals = vec![Original { name, file, pieces: vec![Piece::verbatim(0..bytes)] }];
     for shard in shards {
-        let file = InputFile::open(&folder.join(&shard));
+        let file = InputFile::open(&as_file(folder.join(&shard)));
         let original = file.and_then(|file| safetensors::open(file, shard));
         originals.push(original.with_context(|| format!("{label}: a shard that it names"))?);
     }

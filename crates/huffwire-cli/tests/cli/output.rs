@@ -233,3 +233,29 @@ fn reports_do_not_mix_with_data() {
     assert!(folder.read(HW) == run.stdout);
     assert_eq!(folder.ok(&["compress", IN, "--force", "--quiet"]), b"");
 }
+
+/// On the command line `-` is a stream; a file of that name, stored in another one, is a file.
+#[test]
+fn a_file_called_dash_is_restored_as_a_file() {
+    let folder = Folder::new();
+    let shard = safetensors(&[("a", "U8", &[100], &noise(100, 1))]);
+    folder.write("-", &shard);
+    folder.ok(&["compress", "./-", "--dtype", "u8"]);
+    folder.write("m.safetensors.index.json", br#"{"weight_map": {"a": "-"}}"#);
+    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
+    fs::create_dir(folder.path("new")).unwrap();
+    for args in [
+        &["decompress", "./-.hw"][..],
+        &["decompress", "-.hw"],
+        &["decompress", "./-.hw", "-o", "new"],
+        &["decompress", "m.hw", "--force"],
+        &["decompress", "m.hw", "-o", "new", "--force"],
+    ] {
+        let to_new = args.contains(&"new");
+        let _ = fs::remove_file(folder.path("-"));
+        let args = if args[1] == "-.hw" { &["decompress", "--", "-.hw"] } else { args };
+        let report = String::from_utf8(folder.ok(args)).unwrap();
+        assert!(report.contains(if to_new { "new/-" } else { "./-" }), "{args:?}: {report}");
+        assert!(folder.read(if to_new { "new/-" } else { "-" }) == shard, "{args:?}");
+    }
+}
