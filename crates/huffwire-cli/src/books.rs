@@ -48,6 +48,7 @@ pub(crate) fn read(file: &InputFile) -> Result<CodebookSet> {
         bail!("{label}: this is no codebook file: it has {size} bytes");
     }
     let bytes = file.read(0..size)?;
+    file.check_length()?;
     if is_json(&bytes) {
         let json = String::from_utf8(bytes).with_context(|| label.to_owned())?;
         let context = || format!("{label}: no codebooks in this JSON");

@@ -13,7 +13,8 @@ const TEMPORARY: &str = if cfg!(windows) { "TMP" } else { "TMPDIR" };
 /// Bytes of something of unproven size that are read at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// A file that is read at offsets. The size is that of the moment of opening.
+/// A file that is read at offsets. The size is that of the moment of opening; whether it stayed so,
+/// [`InputFile::check_length`] tells.
 #[derive(Debug)]
 pub(crate) struct InputFile {
     file: File,
@@ -106,10 +107,32 @@ impl InputFile {
         if metadata.is_dir() {
             bail!("{label}: this is a folder; give a file in it");
         }
+        let bytes = metadata.len();
+        // Files that the system makes up as they are read, such as those in /proc, have no size or a wrong one.
         if !metadata.is_file() {
             return Self::spool(file, origin);
         }
-        Ok(Self { file, bytes: metadata.len(), origin })
+        let at_offsets = match ends_at(&file, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotSeekable => false,
+            ends_there => ends_there.with_context(|| format!("{label}: it cannot be read"))?,
+        };
+        if at_offsets { Ok(Self { file, bytes, origin }) } else { Self::spool(file, origin) }
+    }
+
+    /// An error when the file is no longer as long as it was: what was read then is a part of it, or of two states of
+    /// it. To be called when all was read and nothing of it has appeared yet.
+    pub(crate) fn check_length(&self) -> Result<()> {
+        let context = || format!("{}: it cannot be read", self.label());
+        if !ends_at(&self.file, self.bytes).with_context(context)? {
+            let now = self.file.metadata().with_context(context)?.len();
+            bail!(
+                "{}: it had {} bytes, and {now} after it was read: somebody writes to it; \
+                 wait until that is done",
+                self.label(),
+                self.bytes
+            );
+        }
+        Ok(())
     }
 
     fn spool(mut from: impl Read, origin: Origin) -> Result<Self> {
@@ -145,7 +168,12 @@ impl InputFile {
 
     /// Fills `buffer` with what lies at `offset`.
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        read_exact_at(&self.file, buffer, offset).with_context(|| {
+        let read = read_exact_at(&self.file, buffer, offset);
+        if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            // It tells more, if that is the reason.
+            self.check_length()?;
+        }
+        read.with_context(|| {
             let (label, length) = (self.label(), buffer.len());
             format!("{label}: {length} bytes at offset {offset} cannot be read")
         })
@@ -179,6 +207,16 @@ impl InputFile {
     }
 }
 
+/// Whether a file has a byte before this offset, and none from it on.
+fn ends_at(file: &File, offset: u64) -> io::Result<bool> {
+    let is_there = |at| match read_exact_at(file, &mut [0], at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    };
+    Ok((offset == 0 || is_there(offset - 1)?) && !is_there(offset)?)
+}
+
 #[cfg(unix)]
 fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
@@ -199,4 +237,48 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_is_noticed() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for content in ["", "content"] {
+            file.write_all(content.as_bytes()).unwrap();
+            let input = InputFile::open(file.path()).unwrap();
+            assert_eq!(input.read(0..input.bytes()).unwrap(), content.as_bytes());
+            input.check_length().unwrap();
+            file.write_all(b"more").unwrap();
+            let error = input.check_length().unwrap_err().to_string();
+            let (before, after) = (content.len(), content.len() + 4);
+            assert!(error.contains(&format!("{before} bytes, and {after} after")), "{error}");
+            file.as_file().set_len(content.len() as u64).unwrap();
+            input.check_length().unwrap();
+            file.as_file().set_len(0).unwrap();
+            file.rewind().unwrap();
+            assert_eq!(input.check_length().is_err(), !content.is_empty());
+            if !content.is_empty() {
+                let error = input.read(0..input.bytes()).unwrap_err().to_string();
+                assert!(error.contains("7 bytes, and 0 after"), "{error}");
+            }
+        }
+    }
+
+    /// Their size is said to be 0, or a page.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_that_the_system_makes_up_are_read_whole() {
+        for path in
+            ["/proc/version", "/proc/self/cmdline", "/sys/kernel/mm/transparent_hugepage/enabled"]
+        {
+            let Ok(expected) = std::fs::read(path) else { continue };
+            let input = InputFile::open(Path::new(path)).unwrap();
+            assert_eq!(input.read(0..input.bytes()).unwrap(), expected, "{path}");
+            input.check_length().unwrap();
+        }
+    }
 }

@@ -62,6 +62,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
     if collector.shards() == 0 {
         bail!("there is no tensor in the input that codebooks could be made from");
     }
+    originals.iter().try_for_each(|original| original.file.check_length())?;
     let calibration = collector.build(&options(args))?;
     output.write(&calibration.set.to_bytes())?;
     output.finish()?;

@@ -82,6 +82,7 @@ pub(crate) fn run(args: &CompressArgs) -> Result<()> {
     let bar = progress::bytes(total, args.common.quiet);
     let packed = packing.pack(&workers, &originals, &mut output, |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
+    originals.iter().try_for_each(|original| original.file.check_length())?;
     let label = output.label().to_owned();
     output.finish()?;
 

@@ -97,6 +97,7 @@ fn whole(args: &DecompressArgs, container: &Container, workers: &Workers) -> Res
         complete.push(output.complete()?);
     }
     bar.finish_and_clear();
+    container.file.check_length()?;
     Complete::publish_all(complete)?;
     targets.keep_folder();
     let outputs = targets.files.iter().map(|path| path.display().to_string()).collect();
@@ -201,6 +202,7 @@ fn tensor(
     write_slice(container, &set, workers, item, &slice.bytes, &mut output, &bar)?;
     bar.finish_and_clear();
     let written_bytes = output.written();
+    container.file.check_length()?;
     output.finish()?;
     Ok(Restored { raw_bytes: bytes, written_bytes, outputs: vec![path.display().to_string()] })
 }

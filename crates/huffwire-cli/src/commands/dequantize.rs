@@ -65,6 +65,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
     }
     bar.finish_and_clear();
     let (written_bytes, label) = (output.written(), output.label().to_owned());
+    file.file.check_length()?;
     output.finish()?;
     let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
     let kept = plans.iter().filter(|plan| plan.entry.coding == Coding::Kept).count();

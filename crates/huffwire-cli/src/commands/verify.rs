@@ -79,9 +79,15 @@ fn check(args: &VerifyArgs) -> Result<(Report, String)> {
     let file = InputFile::open(&args.input)?;
     let start = file.read(0..file.bytes().min(8))?;
     if huffwire::gradient::file::is_one(&start) {
-        return quantized(args, &QuantizedFile::read(file)?);
+        let file = QuantizedFile::read(file)?;
+        let checked = quantized(args, &file)?;
+        file.file.check_length()?;
+        return Ok(checked);
     }
-    container(args, &Container::read(file)?)
+    let file = Container::read(file)?;
+    let checked = container(args, &file)?;
+    file.file.check_length()?;
+    Ok(checked)
 }
 
 fn container(args: &VerifyArgs, container: &Container) -> Result<(Report, String)> {

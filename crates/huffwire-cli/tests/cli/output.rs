@@ -259,3 +259,48 @@ fn a_file_called_dash_is_restored_as_a_file() {
         assert!(folder.read(if to_new { "new/-" } else { "-" }) == shard, "{args:?}");
     }
 }
+
+/// What is read while somebody writes to it is a part of it, or of two states of it.
+#[cfg(unix)]
+#[test]
+fn input_that_grows_while_it_is_read_is_an_error() {
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+    let folder = Folder::new();
+    let bytes = noise(4_000_000, 1);
+    folder.write("log.bin", &bytes);
+    folder.ok(&["compress", "log.bin", "--dtype", "u8"]);
+    for args in [
+        &["compress", "log.bin", "--dtype", "u8", "-o", "-"][..],
+        &["decompress", "log.bin.hw", "-o", "-"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+            .args(args)
+            .current_dir(folder.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It has begun, and cannot end before its output is read.
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 100]).unwrap();
+        let input = fs::OpenOptions::new().append(true).open(folder.path(args[1]));
+        input.unwrap().write_all(b"one more line").unwrap();
+        stdout.read_to_end(&mut Vec::new()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        crate::common::Run::from(output)
+            .failed(args, &[args[1], "bytes, and", "after it was read"]);
+    }
+}
+
+/// Files that the system makes up as they are read are said to have no bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_a_size_are_compressed_whole() {
+    let folder = Folder::new();
+    let args = ["compress", "/proc/version", "--dtype", "u8", "-o", "x.hw"];
+    folder.ok(&args);
+    folder.ok(&["decompress", "x.hw", "-o", "x"]);
+    let expected = fs::read("/proc/version").unwrap();
+    assert!(!expected.is_empty() && folder.read("x") == expected);
+}
