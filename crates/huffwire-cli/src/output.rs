@@ -185,8 +185,7 @@ fn temporary_beside(target: &Path) -> Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let context = || format!("{}: no file can be made in {}", target.display(), folder.display());
-    let temporary = builder.tempfile_in(folder).with_context(context)?;
-    interrupt::partial(temporary.path());
+    let temporary = interrupt::file(|| builder.tempfile_in(folder)).with_context(context)?;
     Ok(temporary)
 }
 

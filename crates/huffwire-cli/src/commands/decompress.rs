@@ -17,6 +17,7 @@ use crate::books::Books;
 use crate::container::Container;
 use crate::input::npy_header;
 use crate::input_file::{Origin, as_file, is_dash};
+use crate::interrupt;
 use crate::output::{Complete, Output};
 use crate::pipeline::Workers;
 use crate::progress;
@@ -132,7 +133,7 @@ impl Targets {
             (several, Some(folder)) if !is_dash(folder) => {
                 if !folder.is_dir() {
                     let context = || format!("{}: this folder cannot be made", folder.display());
-                    fs::create_dir(folder).with_context(context)?;
+                    interrupt::folder(folder).with_context(context)?;
                     made.set(Some(folder.clone()));
                 }
                 in_folder(folder, several)

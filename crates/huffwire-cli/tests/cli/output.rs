@@ -304,3 +304,27 @@ fn files_without_a_size_are_compressed_whole() {
     let expected = fs::read("/proc/version").unwrap();
     assert!(!expected.is_empty() && folder.read("x") == expected);
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_leaves_no_folder() {
+    use std::process::Command;
+    let folder = Folder::new();
+    folder.write("m.safetensors.index.json", br#"{"weight_map": {"a": "1.safetensors"}}"#);
+    let shard = bf16(20_000_000, 1);
+    folder.write("1.safetensors", &safetensors(&[("a", "BF16", &[20_000_000], &shard)]));
+    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
+    let before = folder.snapshot();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+        .args(["decompress", "m.hw", "-o", "new", "--threads", "1"])
+        .current_dir(folder.path(""))
+        .spawn()
+        .unwrap();
+    let files = || fs::read_dir(folder.path("new")).map_or(0, Iterator::count);
+    while files() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(folder.snapshot() == before);
+}
