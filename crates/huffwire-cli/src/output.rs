@@ -1,6 +1,6 @@
 //! Output that appears under its name only when it is complete.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -68,7 +68,7 @@ impl Output {
                 Sink::Stream(file.with_context(|| format!("{label}: cannot be written to"))?)
             }
             Ok(_) if !force => bail!("{label}: already exists; pass --force to overwrite it"),
-            _ => Sink::File { temporary: temporary_beside(&target)?, target },
+            replaced => Sink::File { temporary: temporary_beside(&target, replaced.ok())?, target },
         };
         Ok(Self::new(sink, label, force))
     }
@@ -174,19 +174,36 @@ fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&Origin]) -> R
     Ok(())
 }
 
-fn temporary_beside(target: &Path) -> Result<NamedTempFile> {
+/// A file in the folder of another one, whose place it is going to take.
+fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTempFile> {
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    let replaced = replaced.filter(Metadata::is_file);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".huffwire-").suffix(".partial");
-    // Private by default; the finished file is to have the mode of any file that a program makes.
+    // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
+    // to have the mode of any file that a program makes.
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    if replaced.is_none() {
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    }
     let context = || format!("{}: no file can be made in {}", target.display(), folder.display());
     let temporary = interrupt::file(|| builder.tempfile_in(folder)).with_context(context)?;
+    #[cfg(unix)]
+    if let Some(replaced) = replaced {
+        let kept = temporary.as_file().set_permissions(permissions_of(&replaced));
+        kept.with_context(|| format!("{}: its mode cannot be kept", target.display()))?;
+    }
     Ok(temporary)
+}
+
+/// Who may read and write a file. Nothing that is written here is to be run as somebody else.
+#[cfg(unix)]
+fn permissions_of(file: &Metadata) -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(file.permissions().mode() & 0o777)
 }
 
 /// Standard output without the line buffer in front of it.

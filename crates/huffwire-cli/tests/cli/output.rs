@@ -328,3 +328,20 @@ fn an_interruption_leaves_no_folder() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(folder.snapshot() == before);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    for mode in [0o600, 0o640, 0o444, 0o777] {
+        folder.write("x.hw", b"");
+        let set = fs::Permissions::from_mode(mode);
+        fs::set_permissions(folder.path("x.hw"), set).unwrap();
+        folder.ok(&["compress", IN, "-o", "x.hw", "--force"]);
+        assert!(!folder.read("x.hw").is_empty());
+        let found = fs::metadata(folder.path("x.hw")).unwrap().permissions().mode();
+        assert_eq!(found & 0o7777, mode, "{found:o}");
+        fs::remove_file(folder.path("x.hw")).unwrap();
+    }
+}
