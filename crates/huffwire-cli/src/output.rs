@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use crate::input_file::{Identity, Origin, is_dash};
 use crate::interrupt;
+use crate::standard::stdout_is_closed;
 
 /// Blocks of a tensor are larger than this; it gathers the many small writes around them.
 const BUFFER: usize = 1 << 16;
@@ -75,6 +76,9 @@ impl Output {
 
     fn stdout(inputs: &[&Origin]) -> Result<Self> {
         let stdout = io::stdout();
+        if stdout_is_closed() {
+            bail!("standard output is closed: it cannot be written to; pass -o FILE");
+        }
         if stdout.is_terminal() {
             bail!("standard output is a terminal and the output is binary; pass -o FILE");
         }

@@ -141,97 +141,68 @@ fn a_full_disk() {
 fn a_disk_that_fills_up_leaves_no_partial_file() {
     let folder = folder();
     let before = folder.snapshot();
-    let script = r#"trap '' XFSZ; ulimit -f 64; exec "$0" compress m.safetensors -o x.hw"#;
+    for trap in ["trap '' XFSZ; ", ""] {
+        let script = format!(r#"{trap}ulimit -f 64; exec "$0" compress m.safetensors -o x.hw"#);
+        let run = shell(&folder, &script);
+        run.failed(&[&script], &["x.hw", "cannot be written"]);
+        assert!(folder.snapshot() == before);
+    }
+}
+
+/// A shell script, to which the program is `$0`.
+#[cfg(unix)]
+fn shell(folder: &Folder, script: &str) -> crate::common::Run {
     let output = std::process::Command::new("bash")
         .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
         .current_dir(folder.path(""))
         .output()
         .unwrap();
-    crate::common::Run::from(output).failed(&["ulimit"], &["x.hw", "cannot be written"]);
-    assert!(folder.snapshot() == before);
+    output.into()
 }
 
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 #[test]
-fn none_of_several_files_appears_before_all_are_complete() {
-    let folder = Folder::new();
-    let index = br#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
-    folder.write("m.safetensors.index.json", index);
-    folder.write("1.safetensors", &safetensors(&[("a", "U8", &[100], &noise(100, 1))]));
-    folder.write("2.safetensors", &safetensors(&[("b", "U8", &[100], &noise(100, 2))]));
-    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
-    // Damage in the last block, which belongs to the second shard.
-    let inspected = folder.json(&["inspect", "m.hw", "--json"]);
-    let sources = inspected["sources"].as_array().unwrap();
-    let coded: u64 = sources.iter().map(|s| s["coded_bytes"].as_u64().unwrap()).sum();
-    let mut damaged = folder.read("m.hw");
-    damaged[16 + coded as usize - 1] ^= 1;
-    folder.write("m.hw", &damaged);
-    folder.fails(&["decompress", "m.hw", "-o", "new"], &["m.hw", "\"b\"", "block 0"]);
+fn a_closed_standard_output_is_an_error() {
+    let folder = folder();
+    folder.ok(&["compress", IN]);
+    let before = folder.snapshot();
+    for command in [
+        "compress m.safetensors -o -",
+        "decompress m.safetensors.hw -o -",
+        "decompress m.safetensors.hw --tensor w",
+        "inspect m.safetensors.hw",
+        "verify m.safetensors.hw --json",
+        "codebooks export -o -",
+        "completions bash",
+    ] {
+        let run = shell(&folder, &format!(r#"exec "$0" {command} >&-"#));
+        run.failed(&[command], &["standard output is closed"]);
+        assert!(folder.snapshot() == before, "{command}");
+    }
+    // What says nothing there needs none; nor is it closed where it leads nowhere.
+    for redirected in
+        ["verify m.safetensors.hw --quiet >&-", "inspect m.safetensors.hw 1<>/dev/null"]
+    {
+        let run = shell(&folder, &format!(r#"exec "$0" {redirected}"#));
+        assert_eq!(run.code, Some(0), "{redirected}: {}", run.stderr);
+    }
 }
 
 #[cfg(unix)]
 #[test]
-fn modes_and_links_are_those_of_any_program() {
+fn a_replaced_file_keeps_its_mode() {
     use std::os::unix::fs::PermissionsExt;
     let folder = folder();
-    folder.write("ordinary", b"");
-    folder.ok(&["compress", IN]);
-    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode();
-    assert_eq!(mode(HW), mode("ordinary"));
-    // Through a symbolic link its target is replaced.
-    std::os::unix::fs::symlink("ordinary", folder.path("link")).unwrap();
-    folder.ok(&["compress", IN, "-o", "link", "--force"]);
-    assert!(folder.path("link").is_symlink());
-    assert!(folder.read("ordinary") == folder.read(HW));
-}
-
-#[cfg(unix)]
-#[test]
-fn a_closed_pipe_is_no_drama() {
-    let folder = folder();
-    let script =
-        r#""$0" compress m.safetensors -o - | head -c 100 > /dev/null; exit ${PIPESTATUS[0]}"#;
-    let output = std::process::Command::new("bash")
-        .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
-        .current_dir(folder.path(""))
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert_eq!(output.status.code(), Some(141));
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interruption_leaves_no_partial_file() {
-    use std::process::Command;
-    let folder = Folder::new();
-    folder.write("big.bin", &bf16(20_000_000, 1));
-    let before = folder.snapshot();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
-        .args(["compress", "big.bin", "--dtype", "bf16", "--level", "max", "--threads", "1"])
-        .current_dir(folder.path(""))
-        .spawn()
-        .unwrap();
-    let files = || fs::read_dir(folder.path("")).unwrap().count();
-    while files() == before.len() {
-        assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
-        std::thread::sleep(std::time::Duration::from_millis(1));
+    for mode in [0o600, 0o640, 0o444, 0o777] {
+        folder.write("x.hw", b"");
+        let set = fs::Permissions::from_mode(mode);
+        fs::set_permissions(folder.path("x.hw"), set).unwrap();
+        folder.ok(&["compress", IN, "-o", "x.hw", "--force"]);
+        assert!(!folder.read("x.hw").is_empty());
+        let found = fs::metadata(folder.path("x.hw")).unwrap().permissions().mode();
+        assert_eq!(found & 0o7777, mode, "{found:o}");
+        fs::remove_file(folder.path("x.hw")).unwrap();
     }
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(folder.snapshot() == before);
-}
-
-/// With data on standard output, a report must go elsewhere.
-#[test]
-fn reports_do_not_mix_with_data() {
-    let folder = folder();
-    let run = folder.run(&["compress", IN, "-o", "-", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
-    assert_eq!(report["coded_bytes"].as_u64(), Some(run.stdout.len() as u64));
-    folder.ok(&["compress", IN]);
-    assert!(folder.read(HW) == run.stdout);
-    assert_eq!(folder.ok(&["compress", IN, "--force", "--quiet"]), b"");
 }
 
 /// On the command line `-` is a stream; a file of that name, stored in another one, is a file.
@@ -305,6 +276,77 @@ fn files_without_a_size_are_compressed_whole() {
     assert!(!expected.is_empty() && folder.read("x") == expected);
 }
 
+#[test]
+fn none_of_several_files_appears_before_all_are_complete() {
+    let folder = Folder::new();
+    let index = br#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    folder.write("m.safetensors.index.json", index);
+    folder.write("1.safetensors", &safetensors(&[("a", "U8", &[100], &noise(100, 1))]));
+    folder.write("2.safetensors", &safetensors(&[("b", "U8", &[100], &noise(100, 2))]));
+    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
+    // Damage in the last block, which belongs to the second shard.
+    let inspected = folder.json(&["inspect", "m.hw", "--json"]);
+    let sources = inspected["sources"].as_array().unwrap();
+    let coded: u64 = sources.iter().map(|s| s["coded_bytes"].as_u64().unwrap()).sum();
+    let mut damaged = folder.read("m.hw");
+    damaged[16 + coded as usize - 1] ^= 1;
+    folder.write("m.hw", &damaged);
+    folder.fails(&["decompress", "m.hw", "-o", "new"], &["m.hw", "\"b\"", "block 0"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn modes_and_links_are_those_of_any_program() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    folder.write("ordinary", b"");
+    folder.ok(&["compress", IN]);
+    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode();
+    assert_eq!(mode(HW), mode("ordinary"));
+    // Through a symbolic link its target is replaced.
+    std::os::unix::fs::symlink("ordinary", folder.path("link")).unwrap();
+    folder.ok(&["compress", IN, "-o", "link", "--force"]);
+    assert!(folder.path("link").is_symlink());
+    assert!(folder.read("ordinary") == folder.read(HW));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_drama() {
+    let folder = folder();
+    let script =
+        r#""$0" compress m.safetensors -o - | head -c 100 > /dev/null; exit ${PIPESTATUS[0]}"#;
+    let output = std::process::Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
+        .current_dir(folder.path(""))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_leaves_no_partial_file() {
+    use std::process::Command;
+    let folder = Folder::new();
+    folder.write("big.bin", &bf16(20_000_000, 1));
+    let before = folder.snapshot();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+        .args(["compress", "big.bin", "--dtype", "bf16", "--level", "max", "--threads", "1"])
+        .current_dir(folder.path(""))
+        .spawn()
+        .unwrap();
+    let files = || fs::read_dir(folder.path("")).unwrap().count();
+    while files() == before.len() {
+        assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(folder.snapshot() == before);
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interruption_leaves_no_folder() {
@@ -329,19 +371,14 @@ fn an_interruption_leaves_no_folder() {
     assert!(folder.snapshot() == before);
 }
 
-#[cfg(unix)]
+/// With data on standard output, a report must go elsewhere.
 #[test]
-fn a_replaced_file_keeps_its_mode() {
-    use std::os::unix::fs::PermissionsExt;
+fn reports_do_not_mix_with_data() {
     let folder = folder();
-    for mode in [0o600, 0o640, 0o444, 0o777] {
-        folder.write("x.hw", b"");
-        let set = fs::Permissions::from_mode(mode);
-        fs::set_permissions(folder.path("x.hw"), set).unwrap();
-        folder.ok(&["compress", IN, "-o", "x.hw", "--force"]);
-        assert!(!folder.read("x.hw").is_empty());
-        let found = fs::metadata(folder.path("x.hw")).unwrap().permissions().mode();
-        assert_eq!(found & 0o7777, mode, "{found:o}");
-        fs::remove_file(folder.path("x.hw")).unwrap();
-    }
+    let run = folder.run(&["compress", IN, "-o", "-", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(report["coded_bytes"].as_u64(), Some(run.stdout.len() as u64));
+    folder.ok(&["compress", IN]);
+    assert!(folder.read(HW) == run.stdout);
+    assert_eq!(folder.ok(&["compress", IN, "--force", "--quiet"]), b"");
 }
