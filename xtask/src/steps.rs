@@ -46,6 +46,11 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step { name: "targets", about: "the library compiles for other processors", run: targets },
     Step {
+        name: "endian",
+        about: "the golden files hold on a processor whose words begin with their highest byte",
+        run: endian,
+    },
+    Step {
         name: "package",
         about: "what would be published is complete and compiles",
         run: package,
@@ -162,16 +167,55 @@ fn targets() -> Result<Outcome> {
     })
 }
 
+/// A processor of the other byte order than that of nearly all others, and who plays it.
+const BIG_ENDIAN: &str = "s390x-unknown-linux-gnu";
+const BIG_ENDIAN_LINKER: &str = "s390x-linux-gnu-gcc";
+const BIG_ENDIAN_RUNNER: [&str; 3] = ["qemu-s390x", "-L", "/usr/s390x-linux-gnu"];
+
+fn endian() -> Result<Outcome> {
+    let library = output(program("rustc").args(["--print=target-libdir", "--target", BIG_ENDIAN]))?;
+    let mut missing = Vec::new();
+    if !Path::new(&library).exists() {
+        missing.push(BIG_ENDIAN);
+    }
+    for needed in [BIG_ENDIAN_LINKER, BIG_ENDIAN_RUNNER[0]] {
+        if output(program(needed).arg("--version")).is_err() {
+            missing.push(needed);
+        }
+    }
+    if !missing.is_empty() {
+        return Ok(Outcome::NotChecked(format!("not installed: {}", missing.join(", "))));
+    }
+    let variable = |name: &str| format!("CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_{name}");
+    run(cargo(&["test", "-p", "huffwire", "--test", "golden", "--target", BIG_ENDIAN])
+        .env(variable("LINKER"), BIG_ENDIAN_LINKER)
+        .env(variable("RUNNER"), BIG_ENDIAN_RUNNER.join(" ")))?;
+    Ok(Outcome::Passed)
+}
+
 fn package() -> Result<Outcome> {
     // Compiling what was packaged takes most of this step's time, but less
     // than a minute on two cores, and nothing else notices a forgotten file.
-    let package = ["package", "--allow-dirty", "-p"];
-    run(cargo(&package).arg("huffwire"))?;
-    // No registry has the library of this version yet. Packaging both at once
-    // would provide it, but cargo unpacks it only the first time, and compiles
-    // the program with a stale library ever after.
-    run(cargo(&package)
-        .arg("huffwire-cli")
-        .args(["--config", r#"patch.crates-io.huffwire.path="crates/huffwire""#]))?;
+    //
+    // No registry has the other crates of this version yet, so each is compiled with those in the checkout.
+    // Packaging all at once would provide them, but cargo unpacks them only the first time, and compiles
+    // with stale libraries ever after.
+    for (name, needs) in PUBLISHED {
+        let mut package = cargo(&["package", "--allow-dirty", "-p", name]);
+        for needed in *needs {
+            package
+                .arg("--config")
+                .arg(format!(r#"patch.crates-io.{needed}.path="crates/{needed}""#));
+        }
+        run(&mut package)?;
+    }
     Ok(Outcome::Passed)
 }
+
+/// The crates that are published, each after those that it needs.
+const PUBLISHED: &[(&str, &[&str])] = &[
+    ("huffwire", &[]),
+    ("huffwire-io", &["huffwire"]),
+    ("huffwire-demo", &[]),
+    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-demo"]),
+];

@@ -1,17 +1,23 @@
 //! How the command line names inputs and outputs: `-` is standard input or output, everything else is a
 //! path.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use huffwire_io::{Input, InputFile, Origin, Output, ReadOptions, Reader, Workers};
 
 use crate::args::RawArgs;
+use crate::standard::stdout_is_closed;
 
 /// Whether an argument means standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// A path that is made of the name of a file: there `-` is a name like any other.
+pub(crate) fn as_file(path: PathBuf) -> PathBuf {
+    if is_dash(&path) { Path::new(".").join(path) } else { path }
 }
 
 /// Opens an input.
@@ -48,6 +54,10 @@ pub(crate) fn origin(path: &Path) -> Origin {
 
 /// Prepares to write an output.
 pub(crate) fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Output> {
+    ensure!(
+        !is_dash(path) || !stdout_is_closed(),
+        "standard output is closed: it cannot be written to; pass -o FILE"
+    );
     Ok(if is_dash(path) { Output::stdout(inputs)? } else { Output::create(path, force, inputs)? })
 }
 

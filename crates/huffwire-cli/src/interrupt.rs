@@ -3,7 +3,7 @@
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 128 + 2;
 
-/// Makes an interruption remove all files that are not complete.
+/// Makes an interruption remove all files and folders that are not complete.
 pub(crate) fn remove_partial_files() {
     // Where signals cannot be handled, an interruption leaves a file behind: no reason to give up.
     let _ = ctrlc::set_handler(|| {

@@ -13,6 +13,7 @@ mod interrupt;
 mod progress;
 mod quantized;
 mod report;
+mod standard;
 mod values;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use huffwire::Platform;
 
 fn main() -> ExitCode {
     interrupt::remove_partial_files();
+    standard::survive_the_limit_of_file_sizes();
     let args = args::Args::parse();
     // The library takes a wrong HUFFWIRE_PLATFORM for "portable"; whoever sets one wants to know.
     let platform = Platform::from_environment().context("HUFFWIRE_PLATFORM");

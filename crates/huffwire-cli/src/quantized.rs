@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use huffwire::Decoder;
 use huffwire::gradient::file::{self, Coding, Directory, Entry, HEADER_BYTES, TRAILER_BYTES};
-use huffwire::gradient::message;
+use huffwire::gradient::message::{self, Values};
 use huffwire_io::{InputFile, is_hw_file};
 
 use crate::files;
@@ -22,13 +22,13 @@ pub(crate) struct QuantizedFile {
     pub(crate) directory: Directory,
 }
 
-/// A tensor of a .hwq file.
-#[derive(Debug)]
-pub(crate) enum Tensor {
-    /// The bytes that it had.
-    Kept(Vec<u8>),
-    /// What its states stand for.
-    Quantized(Vec<f32>),
+/// A part of a tensor of a .hwq file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part<'a> {
+    /// The bytes that it had, all of them.
+    Kept(&'a [u8]),
+    /// What the next of its states stand for.
+    Values(&'a [f32]),
 }
 
 impl QuantizedFile {
@@ -38,7 +38,7 @@ impl QuantizedFile {
         let start = file.start(8)?;
         if is_hw_file(&start) {
             bail!(
-                "{}: this file holds no quantized tensors, but tensors without loss; \
+                "{}: this file holds no quantized tensors: it was compressed without loss; \
                  huffwire decompress restores them",
                 file.label()
             );
@@ -59,7 +59,10 @@ impl QuantizedFile {
         let (range, check) = file::read_trailer(&trailer, bytes).with_context(context)?;
         let size = range.end - range.start;
         if size > MAX_DIRECTORY_BYTES {
-            bail!("{}: a directory of {size} bytes is larger than any can be", file.label());
+            bail!(
+                "{}: a directory of {size} bytes is larger than a valid one can be: the file is damaged",
+                file.label()
+            );
         }
         let offset = range.start;
         let directory = Directory::read(&file.read(range)?, offset, check);
@@ -78,24 +81,35 @@ impl QuantizedFile {
         let header = message::Header::read(&bytes).with_context(context)?;
         let dtype = header.element.name();
         if header.shape != entry.shape || !entry.dtype.eq_ignore_ascii_case(dtype) {
-            bail!("{}: it is not what the file's directory says it is", context());
+            bail!(
+                "{}: type or shape differ from those in the directory of the file: the file is damaged",
+                context()
+            );
         }
         Ok((header, bytes))
     }
 
-    /// Decodes a tensor.
-    pub(crate) fn tensor(&self, entry: &Entry) -> Result<Tensor> {
+    /// Decodes a tensor, part by part: a quantized one may be of any size, whatever its message has. Not all parts
+    /// are good when the last one is not.
+    pub(crate) fn decode(
+        &self,
+        entry: &Entry,
+        mut each: impl FnMut(Part<'_>) -> Result<()>,
+    ) -> Result<()> {
         let context = || self.describe(entry);
         match entry.coding {
             Coding::Kept => {
                 let bytes = self.file.read(entry.range.clone())?;
                 let decoded = Decoder::builtin().decode_to_vec(&bytes);
-                Ok(Tensor::Kept(decoded.with_context(context)?.1))
+                each(Part::Kept(&decoded.with_context(context)?.1))
             }
             Coding::Quantized => {
                 let (_, bytes) = self.message(entry)?;
-                let (_, quantized) = message::decode(&bytes).with_context(context)?;
-                Ok(Tensor::Quantized(quantized.dequantize().with_context(context)?))
+                let mut values = Values::open(&bytes).with_context(context)?;
+                while let Some(part) = values.next_part().with_context(context)? {
+                    each(Part::Values(part))?;
+                }
+                Ok(())
             }
         }
     }

@@ -18,12 +18,18 @@ pub(crate) fn read(element: ElementType, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Appends values as little-endian elements, rounded to nearest, ties to even.
+/// Appends values as little-endian elements, rounded to nearest, ties to even; `first` is the number of the first
+/// one in its tensor.
 ///
 /// An error for a value that is finite and has no finite element near it.
-pub(crate) fn write(element: ElementType, values: &[f32], out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn write(
+    element: ElementType,
+    values: &[f32],
+    first: u64,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     out.reserve(values.len().saturating_mul(element.unit_bytes()));
-    for (index, &value) in values.iter().enumerate() {
+    for (index, &value) in (first..).zip(values) {
         let word = match element {
             ElementType::Bf16 => to_bf16(value),
             ElementType::F16 => to_f16(value),
@@ -82,7 +88,7 @@ mod tests {
             for word in 0..=u16::MAX {
                 let value = read(element, &word.to_le_bytes())[0];
                 let mut bytes = Vec::new();
-                let written = write(element, &[value], &mut bytes);
+                let written = write(element, &[value], 0, &mut bytes);
                 assert_eq!(written.is_ok(), value.is_finite(), "{element} {word:04x}");
                 if value.is_finite() {
                     assert_eq!(bytes, word.to_le_bytes(), "{element} {value}");
@@ -98,7 +104,7 @@ mod tests {
                 let of = |word: u16| read(element, &word.to_le_bytes())[0];
                 let to = |value: f32| {
                     let mut bytes = Vec::new();
-                    write(element, &[value], &mut bytes).unwrap();
+                    write(element, &[value], 0, &mut bytes).unwrap();
                     u16::from_le_bytes([bytes[0], bytes[1]])
                 };
                 let middle = of(word).midpoint(of(word + 1));

@@ -48,6 +48,7 @@ pub fn read_codebooks(file: InputFile) -> Result<Arc<CodebookSet>> {
         return Err(none(format!("it has {} bytes, where {MAX_BYTES} are allowed", file.bytes())));
     }
     let bytes = file.read(0..file.bytes())?;
+    file.check_length()?;
     let set = if is_json(&bytes) {
         let json = String::from_utf8(bytes).map_err(|error| none(error.to_string()))?;
         CodebookSet::from_json(&json).map_err(Error::codec(&path, "no codebooks in this JSON"))?

@@ -107,11 +107,16 @@ pub enum Error {
     },
     /// A file changed its size while it was read.
     #[error(
-        "{path}: the file became shorter while it was read; try again when nothing writes to it"
+        "{path}: it had {before} bytes, and {after} after it was read: another program writes to it; \
+         wait until that is done"
     )]
     Changed {
         /// The file.
         path: String,
+        /// Its size in bytes when it was opened.
+        before: u64,
+        /// Its size in bytes later.
+        after: u64,
     },
     /// There is not enough memory for a part of a file.
     #[error("{path}: there is not enough memory for {what} of {bytes} bytes")]

@@ -49,7 +49,7 @@ pub use codebooks::{is_codebook_file, load_codebooks, read_codebooks};
 pub use error::{Error, Result};
 pub use formats::RawOptions;
 pub use input::{Input, InputFile, Origin, Piece};
-pub use output::{Complete, Output, remove_partial_files};
+pub use output::{Complete, Output, create_partial_folder, remove_partial_files};
 pub use reader::{BlockJob, ReadOptions, Reader, TensorFormat, is_hw_file};
 pub use size::{ByteCount, NotAByteCount};
 pub use workers::{PerThread, Workers};

@@ -1,10 +1,10 @@
 //! Output that appears under its name only when it is complete.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
@@ -94,16 +94,7 @@ impl Output {
                 Sink::Stream(Box::new(file))
             }
             Ok(_) if !force => return Err(Error::Exists { path: label }),
-            existing => {
-                let temporary = temporary_beside(&target)?;
-                if let Ok(metadata) = existing
-                    && metadata.is_file()
-                {
-                    let kept = temporary.as_file().set_permissions(metadata.permissions());
-                    kept.map_err(Error::io(&label, "the file's permissions cannot be kept"))?;
-                }
-                Sink::File { temporary, target }
-            }
+            replaced => Sink::File { temporary: temporary_beside(&target, replaced.ok())?, target },
         };
         Ok(Self::new(sink, label, force))
     }
@@ -234,35 +225,83 @@ fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&Origin]) -> R
     Ok(())
 }
 
-fn temporary_beside(target: &Path) -> Result<NamedTempFile> {
+/// A file in the folder of another one, whose place it is going to take.
+fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTempFile> {
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    let label = target.display().to_string();
+    let replaced = replaced.filter(Metadata::is_file);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".huffwire-").suffix(".partial");
-    // Private by default; the finished file is to have the mode of any file that a program makes.
+    // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
+    // to have the mode of any file that a program makes.
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder).map_err(|source| {
-        let what = format!("no file can be made in {}", folder.display());
-        Error::io(&target.display().to_string(), what)(source)
-    })?;
-    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.path().to_owned());
+    if replaced.is_none() {
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    }
+    // Locked meanwhile, so that no interruption comes between making a file and noting it down.
+    let mut partial = partial();
+    let temporary = builder
+        .tempfile_in(folder)
+        .map_err(Error::io(&label, format!("no file can be made in {}", folder.display())))?;
+    partial.files.push(temporary.path().to_owned());
+    drop(partial);
+    #[cfg(unix)]
+    if let Some(replaced) = replaced {
+        let kept = temporary.as_file().set_permissions(permissions_of(&replaced));
+        kept.map_err(Error::io(&label, "its mode cannot be kept"))?;
+    }
     Ok(temporary)
 }
 
-/// Files that were not complete when they were noted down. Their names are random, so those that have
-/// since been completed and renamed can stay here.
-static PARTIAL: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Who may read and write a file. Nothing that is written here is to be run as somebody else.
+#[cfg(unix)]
+fn permissions_of(file: &Metadata) -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(file.permissions().mode() & 0o777)
+}
 
-/// Removes all files that are not complete. For a program that a signal is about to end: nothing can be
-/// written any more after this call, because every later [`Output::create`] waits for ever.
+/// What was made and was not complete then.
+#[derive(Debug)]
+struct Partial {
+    /// Their names are random, so those that have since been completed and renamed can stay here.
+    files: Vec<PathBuf>,
+    /// Folders are only removed when they are empty, so those in which something was completed can stay
+    /// here.
+    folders: Vec<PathBuf>,
+}
+
+static PARTIAL: Mutex<Partial> = Mutex::new(Partial { files: Vec::new(), folders: Vec::new() });
+
+fn partial() -> MutexGuard<'static, Partial> {
+    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a folder for files that are not complete: [`remove_partial_files`] removes it if it is empty then.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_partial_folder(path: &Path) -> Result<()> {
+    let mut partial = partial();
+    let label = path.display().to_string();
+    fs::create_dir(path).map_err(Error::io(&label, "this folder cannot be made"))?;
+    partial.folders.push(path.to_owned());
+    Ok(())
+}
+
+/// Removes all files that are not complete, and the folders made for them. For a program that a signal is
+/// about to end: no file can be made any more after this call, because every later [`Output::create`] waits
+/// for ever.
 pub fn remove_partial_files() {
-    let partial = PARTIAL.lock().unwrap_or_else(PoisonError::into_inner);
-    for path in partial.iter() {
-        // There is nobody to tell, and no time.
+    let partial = partial();
+    // There is nobody to tell of an error, and no time.
+    for path in &partial.files {
         let _ = fs::remove_file(path);
+    }
+    for path in &partial.folders {
+        let _ = fs::remove_dir(path);
     }
     // Never unlocked: a thread that still runs must not make another file.
     std::mem::forget(partial);

@@ -282,6 +282,7 @@ impl Reader {
             out.extend_from_slice(part);
             Ok(())
         })?;
+        self.file.check_length()?;
         Ok(out)
     }
 
@@ -316,6 +317,7 @@ impl Reader {
             progress(part.len() as u64);
             output.write(part)
         })?;
+        self.file.check_length()?;
         Ok(bytes)
     }
 
@@ -336,7 +338,8 @@ impl Reader {
             let bytes = decoded?;
             progress(bytes.len() as u64);
             output.write(bytes)
-        })
+        })?;
+        self.file.check_length()
     }
 
     /// The header that an array had in the `.npy` file it comes from: only there it is told whether the
@@ -384,6 +387,15 @@ impl Reader {
         slot: &mut Decoded,
     ) -> Result<()> {
         let BlockJob { item, index, block } = job;
+        slot.coded.clear();
+        // In a file with holes a block of gigabytes takes no room on the disk.
+        if slot.coded.try_reserve(block.coded_bytes).is_err() {
+            return Err(Error::OutOfMemory {
+                path: self.file.label().to_owned(),
+                what: "a block".to_owned(),
+                bytes: block.coded_bytes as u64,
+            });
+        }
         slot.coded.resize(block.coded_bytes, 0);
         self.file.read_exact_at(&mut slot.coded, block.offset)?;
         slot.raw.resize(block.raw_bytes, 0);

@@ -185,7 +185,10 @@ impl Writer {
             let pieces = input.pieces.iter().enumerate();
             pieces.map(move |(index, piece)| (first(index), Source::Input(input), piece))
         });
-        self.add(&pieces.collect::<Vec<_>>(), progress)
+        self.add(&pieces.collect::<Vec<_>>(), progress)?;
+        let unchanged = inputs.iter().try_for_each(|input| input.file.check_length());
+        self.failed |= unchanged.is_err();
+        unchanged
     }
 
     /// Begins an original: what is added next belongs to it. `name` is the name of the file when it is

@@ -123,6 +123,14 @@ pub enum Error {
         /// The largest size allowed.
         limit: u64,
     },
+    /// There is no memory for what the input holds, or says that it holds.
+    #[error("{what} takes {bytes} bytes, and there is no memory for them")]
+    OutOfMemory {
+        /// What there is no memory for.
+        what: &'static str,
+        /// How many bytes it takes, as far as is known.
+        bytes: u64,
+    },
     /// Code lengths, a PMF or a set that cannot be a codebook.
     #[error("no valid codebook: {0}")]
     InvalidCodebook(Cow<'static, str>),
@@ -174,4 +182,13 @@ impl Error {
     pub(crate) fn in_block(self, index: u64) -> Self {
         Self::InBlock { index, source: Box::new(self) }
     }
+}
+
+/// Makes room for so many more values, of which a few bytes of input may announce a lot.
+pub(crate) fn reserve<T>(values: &mut Vec<T>, more: usize, what: &'static str) -> Result<()> {
+    // Room to grow in, if there is; else what is needed.
+    values.try_reserve(more).or_else(|_| values.try_reserve_exact(more)).map_err(|_| {
+        let bytes = (values.len() as u64 + more as u64).saturating_mul(size_of::<T>() as u64);
+        Error::OutOfMemory { what, bytes }
+    })
 }

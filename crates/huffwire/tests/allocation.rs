@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use forge::{crc32c, mend_message, small_set};
 use huffwire::file::{self, Directory, Writer};
-use huffwire::{CodebookSet, Decoder, ElementType, EncodeOptions, Encoder};
+use huffwire::{CodebookSet, Decoder, ElementType, EncodeOptions, Encoder, Error};
 
 /// What reading may cost at most, whatever the input says.
 const LIMIT: usize = 3 << 20;
@@ -19,6 +19,8 @@ const LIMIT: usize = 3 << 20;
 struct Counting;
 
 thread_local! {
+    /// The largest piece of memory that there is.
+    static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
     static LIVE: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
 }
@@ -31,22 +33,35 @@ fn count(freed: usize, allocated: usize) {
     });
 }
 
-// SAFETY: every call is handed on to the system's allocator as it came; counting touches no memory
+fn is_there(size: usize) -> bool {
+    LARGEST.try_with(|largest| size <= largest.get()).unwrap_or(true)
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came, or refused; counting touches no memory
 // that was asked for.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !is_there(layout.size()) {
+            return std::ptr::null_mut();
+        }
         count(0, layout.size());
         // SAFETY: the caller keeps the contract of this very function.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !is_there(layout.size()) {
+            return std::ptr::null_mut();
+        }
         count(0, layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !is_there(size) {
+            return std::ptr::null_mut();
+        }
         count(layout.size(), size);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
@@ -100,6 +115,93 @@ fn forged_message(element: ElementType, units: u32, block_log2: u8, body: &[u8])
     message.extend_from_slice(body);
     mend_message(&mut message);
     message
+}
+
+/// What happens where no piece of memory is larger than this. A piece that must be there ends the process.
+fn with_pieces_of<T>(largest: usize, work: impl FnOnce() -> T) -> T {
+    // The built-in set is made once and then kept.
+    let _ = CodebookSet::builtin();
+    LARGEST.set(largest);
+    let value = work();
+    LARGEST.set(usize::MAX);
+    value
+}
+
+#[test]
+fn a_message_larger_than_memory_is_an_error() {
+    let tensor = vec![0; 24 << 20];
+    let message = Encoder::builtin().encode_to_vec(ElementType::F32, &tensor).unwrap();
+    assert!(message.len() < 10_000);
+    for largest in [LIMIT, 10 << 20, 23 << 20, 64 << 20] {
+        let decoded =
+            with_pieces_of(largest, || Decoder::builtin().decode_to_vec(&message).map(|_| ()));
+        match largest < tensor.len() {
+            true => assert!(matches!(decoded, Err(Error::OutOfMemory { .. })), "{decoded:?}"),
+            false => decoded.unwrap(),
+        }
+    }
+}
+
+/// A few kilobytes can stand for any number of states and scales.
+#[cfg(feature = "gradient")]
+#[test]
+fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all_the_same() {
+    use huffwire::gradient::StateBuf;
+    use huffwire::gradient::encode::EncoderKind;
+    use huffwire::gradient::message::{self, Origin, Values};
+    use huffwire::gradient::quantize::{
+        Keep, Linear, Natural, Quantized, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
+    };
+    const ELEMENTS: usize = 5 << 20;
+    let sign = Quantizer::Sign(Sign { scale: SignScale::Means, bucket: 2 });
+    let sparse = Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 1.0 });
+    let cases = [
+        (Quantizer::Linear(Linear { bucket: 1 }), 3, ELEMENTS),
+        (Quantizer::Linear(Linear { bucket: WHOLE }), 3, 1),
+        (Quantizer::TernGrad(TernGrad { clip: None, bucket: WHOLE }), 1, 1),
+        (Quantizer::Natural(Natural), 3, 1),
+        (sign, 1, ELEMENTS),
+        (sparse, 1, ELEMENTS),
+    ];
+    for (quantizer, state, scales) in cases {
+        let states = StateBuf::I8(vec![state; ELEMENTS]);
+        let quantized = Quantized { quantizer, states, scales: vec![0.5; scales] };
+        let (mut bytes, origin) =
+            (Vec::new(), Origin { element: ElementType::F32, shape: &[ELEMENTS as u64] });
+        message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes).unwrap();
+        assert!(bytes.len() < 4000, "{quantizer}: {}", bytes.len());
+        // 5 MiB of states; scales and values take four times as much.
+        for largest in [LIMIT, 12 << 20, 64 << 20] {
+            let decoded = with_pieces_of(largest, || message::decode(&bytes));
+            let is_there = largest > if scales > 1 { 4 * ELEMENTS } else { ELEMENTS };
+            match decoded {
+                Ok((_, decoded)) => assert!(is_there && decoded == quantized),
+                Err(error) => {
+                    assert!(!is_there && matches!(error, Error::OutOfMemory { .. }), "{error}");
+                }
+            }
+            let values = with_pieces_of(largest, || quantized.dequantize());
+            match values {
+                Ok(values) => assert!(largest > 4 * values.len()),
+                Err(error) => assert!(matches!(error, Error::OutOfMemory { .. }), "{error}"),
+            }
+            let taken = with_pieces_of(largest.max(5 << 20), || {
+                let mut values = Values::open(&bytes)?;
+                let mut taken = 0;
+                while let Some(part) = values.next_part()? {
+                    taken += part.len();
+                }
+                Ok(taken)
+            });
+            match taken {
+                Ok(taken) => assert_eq!(taken, ELEMENTS),
+                Err(error) => {
+                    let refused = matches!(error, Error::OutOfMemory { .. });
+                    assert!(refused && scales > 1 && largest <= 4 * ELEMENTS, "{error}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -58,8 +58,9 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
     let mut collector = Collector::new(rule);
     collect(&inputs, rule, args, &workers, &mut collector)?;
     if collector.shards() == 0 {
-        bail!("there is no tensor in the input that codebooks could be made from");
+        bail!("the input has no tensor to make codebooks from");
     }
+    inputs.iter().try_for_each(|input| input.file.check_length())?;
     let calibration = collector.build(&options(args))?;
     output.write(&calibration.set.to_bytes())?;
     output.finish()?;

@@ -6,13 +6,13 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use huffwire::file::Source;
 use huffwire_io::{Complete, Origin, Reader, TensorFormat};
 use serde::Serialize;
 
 use crate::args::{DecompressArgs, ElementRange, Format};
-use crate::files::{self, is_dash};
+use crate::files::{self, as_file, is_dash};
 use crate::progress;
 use crate::report::{Stream, printable, size};
 
@@ -108,7 +108,7 @@ impl Targets {
         let label = reader.file().label();
         let made = std::cell::Cell::new(None);
         let in_folder = |folder: &Path, sources: &[Source]| {
-            sources.iter().map(|source| folder.join(&source.name)).collect()
+            sources.iter().map(|source| as_file(folder.join(&source.name))).collect()
         };
         let sources = &reader.directory().sources;
         let files = match (&sources[..], &args.output) {
@@ -116,11 +116,10 @@ impl Targets {
             ([one], Some(folder)) if folder.is_dir() => vec![folder.join(&one.name)],
             ([_], Some(path)) => vec![path.clone()],
             ([_], None) if is_dash(&args.input) => vec![PathBuf::from("-")],
-            ([_], None) => vec![without_suffix(&args.input)?],
+            ([_], None) => vec![as_file(without_suffix(&args.input)?)],
             (several, Some(folder)) if !is_dash(folder) => {
                 if !folder.is_dir() {
-                    let context = || format!("{}: this folder cannot be made", folder.display());
-                    fs::create_dir(folder).with_context(context)?;
+                    huffwire_io::create_partial_folder(folder)?;
                     made.set(Some(folder.clone()));
                 }
                 in_folder(folder, several)

@@ -11,7 +11,7 @@ use crate::args::VerifyArgs;
 use crate::failure;
 use crate::files;
 use crate::progress;
-use crate::quantized::{QuantizedFile, Tensor};
+use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
 
 /// Damaged blocks that are described; more are only counted.
@@ -77,14 +77,19 @@ fn check(args: &VerifyArgs) -> Result<(Report, String)> {
     let file = files::open(&args.input)?;
     let start = file.start(8)?;
     if huffwire::gradient::file::is_one(&start) {
-        return quantized(args, &QuantizedFile::read(file)?);
+        let file = QuantizedFile::read(file)?;
+        let checked = quantized(args, &file)?;
+        file.file.check_length()?;
+        return Ok(checked);
     }
     let workers = files::workers(args.common.threads)?;
     let mut reader = files::read_hw(file, &workers)?;
     if let Some(path) = &args.codebooks.codebooks {
         reader = reader.with_codebooks_file(path)?;
     }
-    lossless(args, &reader)
+    let checked = lossless(args, &reader)?;
+    reader.file().check_length()?;
+    Ok(checked)
 }
 
 fn lossless(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
@@ -131,9 +136,16 @@ fn quantized(args: &VerifyArgs, file: &QuantizedFile) -> Result<(Report, String)
     let (mut raw_bytes, mut damaged_blocks, mut damaged) = (0, 0, Vec::new());
     for entry in entries {
         bar.inc(entry.range.end - entry.range.start);
-        match file.tensor(entry) {
-            Ok(Tensor::Kept(bytes)) => raw_bytes += bytes.len() as u64,
-            Ok(Tensor::Quantized(values)) => raw_bytes += 4 * values.len() as u64,
+        let mut bytes = 0;
+        let decoded = file.decode(entry, |part| {
+            bytes += match part {
+                Part::Kept(bytes) => bytes.len() as u64,
+                Part::Values(values) => 4 * values.len() as u64,
+            };
+            Ok(())
+        });
+        match decoded {
+            Ok(()) => raw_bytes += bytes,
             Err(error) => {
                 damaged_blocks += 1;
                 if damaged.len() < DESCRIBED {

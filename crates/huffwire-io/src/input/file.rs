@@ -17,7 +17,7 @@ const CHUNK: u64 = 1 << 20;
 
 /// Input that is read at offsets, from several threads if need be.
 ///
-/// The size is that of the moment of opening: what is appended to a file later is not seen.
+/// The size is that of the moment of opening. Whether it stayed so, [`InputFile::check_length`] tells.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -136,11 +136,45 @@ impl InputFile {
         if metadata.is_dir() {
             return Err(Error::folder(path));
         }
-        // Files that the system makes up when they are read, as those in /proc, have a size of 0.
-        if !metadata.is_file() || metadata.len() == 0 {
+        if !metadata.is_file() {
             return Self::spool(file, origin);
         }
-        Ok(Self { store: Store::File(file), bytes: metadata.len(), origin })
+        let bytes = metadata.len();
+        // Files that the system makes up when they are read, as those in /proc, have no size or a wrong one.
+        let at_offsets = match ends_at(&file, bytes) {
+            Err(error) if error.kind() == ErrorKind::NotSeekable => false,
+            ends_there => ends_there.map_err(Error::io(label, "cannot be read"))?,
+        };
+        if at_offsets {
+            Ok(Self { store: Store::File(file), bytes, origin })
+        } else {
+            Self::spool(file, origin)
+        }
+    }
+
+    /// An error when the file is no longer as long as it was when it was opened: what was read then is a
+    /// part of it, or of two states of it. To be called when all was read and nothing made of it has
+    /// appeared yet; [`Writer`](crate::Writer) and [`Reader`](crate::Reader) do so.
+    ///
+    /// # Errors
+    /// [`Error::Changed`], [`Error::Io`].
+    pub fn check_length(&self) -> Result<()> {
+        let failed = |error| Error::io(self.label(), "cannot be read")(error);
+        let before = self.bytes;
+        let after = match &self.store {
+            Store::File(file) => match ends_at(file, before).map_err(failed)? {
+                true => before,
+                false => file.metadata().map_err(failed)?.len(),
+            },
+            Store::Reader(reader) => {
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                reader.seek(SeekFrom::End(0)).map_err(failed)?
+            }
+        };
+        if after == before {
+            return Ok(());
+        }
+        Err(Error::Changed { path: self.label().to_owned(), before, after })
     }
 
     /// Standard input, copied to a temporary file first.
@@ -206,12 +240,13 @@ impl InputFile {
                 reader.seek(SeekFrom::Start(offset)).and_then(|_| reader.read_exact(buffer))
             }
         };
-        read.map_err(|source| match source.kind() {
-            ErrorKind::UnexpectedEof => Error::Changed { path: self.label().to_owned() },
-            _ => {
-                let what = format!("{} bytes at offset {offset} cannot be read", buffer.len());
-                Error::io(self.label(), what)(source)
-            }
+        if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof) {
+            // It tells more, if that is the reason.
+            self.check_length()?;
+        }
+        read.map_err(|source| {
+            let what = format!("{} bytes at offset {offset} cannot be read", buffer.len());
+            Error::io(self.label(), what)(source)
         })
     }
 
@@ -247,6 +282,16 @@ impl InputFile {
     }
 }
 
+/// Whether a file has a byte before this offset, and none from it on.
+fn ends_at(file: &File, offset: u64) -> io::Result<bool> {
+    let is_there = |at| match read_exact_at(file, &mut [0], at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    };
+    Ok((offset == 0 || is_there(offset - 1)?) && !is_there(offset)?)
+}
+
 #[cfg(unix)]
 fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
@@ -275,26 +320,46 @@ mod tests {
     use std::io::{Cursor, Write};
 
     #[test]
-    fn a_file_that_becomes_shorter_is_an_error() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&[7; 100]).unwrap();
-        let input = InputFile::open(file.path()).unwrap();
-        file.as_file().set_len(50).unwrap();
-        assert_eq!(input.read(0..50).unwrap(), [7; 50]);
-        assert!(matches!(input.read(0..100), Err(Error::Changed { .. })));
-    }
-
-    #[test]
     fn a_range_beyond_the_end_costs_no_memory() {
         let input = InputFile::from_reader("x", Cursor::new(vec![0; 10])).unwrap();
-        assert!(matches!(input.read(0..u64::MAX), Err(Error::Changed { .. })));
+        assert!(matches!(input.read(0..u64::MAX), Err(Error::Io { .. })));
     }
 
+    #[test]
+    fn a_file_that_grows_or_shrinks_is_noticed() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for content in ["", "content"] {
+            file.write_all(content.as_bytes()).unwrap();
+            let input = InputFile::open(file.path()).unwrap();
+            assert_eq!(input.read(0..input.bytes()).unwrap(), content.as_bytes());
+            input.check_length().unwrap();
+            file.write_all(b"more").unwrap();
+            let error = input.check_length().unwrap_err().to_string();
+            let (before, after) = (content.len(), content.len() + 4);
+            assert!(error.contains(&format!("{before} bytes, and {after} after")), "{error}");
+            file.as_file().set_len(content.len() as u64).unwrap();
+            input.check_length().unwrap();
+            file.as_file().set_len(0).unwrap();
+            file.rewind().unwrap();
+            assert_eq!(input.check_length().is_err(), !content.is_empty());
+            if !content.is_empty() {
+                let error = input.read(0..input.bytes()).unwrap_err().to_string();
+                assert!(error.contains("7 bytes, and 0 after"), "{error}");
+            }
+        }
+    }
+
+    /// Their size is said to be 0, or a page.
     #[cfg(target_os = "linux")]
     #[test]
-    fn files_of_the_system_have_content_though_no_size() {
-        let input = InputFile::open(Path::new("/proc/self/status")).unwrap();
-        assert!(input.bytes() > 100);
-        assert!(input.start(5).unwrap().starts_with(b"Name"));
+    fn files_that_the_system_makes_up_are_read_whole() {
+        for path in
+            ["/proc/version", "/proc/self/cmdline", "/sys/kernel/mm/transparent_hugepage/enabled"]
+        {
+            let Ok(expected) = std::fs::read(path) else { continue };
+            let input = InputFile::open(Path::new(path)).unwrap();
+            assert_eq!(input.read(0..input.bytes()).unwrap(), expected, "{path}");
+            input.check_length().unwrap();
+        }
     }
 }

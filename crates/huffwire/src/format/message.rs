@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::runs;
 use crate::codec::{Decoder, Decoding, Encoder, Encoding, block_bound};
 use crate::element::ElementType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 
 const WHAT: &str = "a message";
 const MAGIC: u8 = b'H';
@@ -280,11 +280,7 @@ pub(crate) fn decode_to_vec(decoder: &mut Decoder, message: &[u8]) -> Result<(He
         let start = out.len();
         let mut next = blocks.take_run(runs::at_a_time(team, blocks.block_bytes));
         let end = start + next.raw_bytes();
-        out.try_reserve(end - start).map_err(|_| Error::TooLarge {
-            what: "a tensor for the memory there is",
-            found: end as u64,
-            limit: start as u64,
-        })?;
+        reserve(&mut out, end - start, "a tensor")?;
         out.resize(end, 0);
         runs::decode(decoding, team, &mut next, &mut out[start..])?;
     }

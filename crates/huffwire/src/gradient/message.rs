@@ -21,14 +21,14 @@
 //! # Ok::<(), huffwire::Error>(())
 //! ```
 
-use super::encode::{EncoderKind, Sizes};
+use super::encode::{EncoderKind, Sizes, StateEncoder};
 use super::parameters;
-use super::quantize::{Quantized, Quantizer};
+use super::quantize::{ByParts, Quantized, Quantizer, check_scales};
 use super::states::{StateBuf, StatesMut};
 use crate::codebook::CodebookSet;
 use crate::codec::{Decoder, EncodeOptions, Encoder};
 use crate::element::ElementType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::format::checksum::crc32c;
 use crate::format::message as tensor_message;
 use crate::format::reader::{Reader, put_varint};
@@ -203,15 +203,102 @@ fn decode_parts<S: Default + Clone>(
     for (index, part) in parts.iter().enumerate() {
         let start = states.len();
         let more = (header.elements - start).min(PART);
-        states.try_reserve(more).map_err(|_| Error::TooLarge {
-            what: "a tensor for the memory there is",
-            found: header.elements as u64,
-            limit: start as u64,
-        })?;
+        reserve(&mut states, more, "a quantized tensor")?;
         states.resize(start + more, S::default());
         let decoded = decoder.decode(part, view(&mut states[start..]));
         decoded.map_err(|error| error.in_block(index as u64))?;
     }
+    Ok(states)
+}
+
+/// The values of a message, part by part: there need only be memory for the scales and for one part, however large the
+/// tensor is said to be. The values are those of [`Quantized::dequantize`].
+///
+/// ```
+/// use huffwire::ElementType;
+/// use huffwire::gradient::encode::EncoderKind;
+/// use huffwire::gradient::message::{self, Values};
+/// use huffwire::gradient::quantize::{Linear, Quantizer};
+///
+/// let gradient: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin()).collect();
+/// let quantized = Quantizer::Linear(Linear { bucket: 100 }).quantize(&gradient, 1)?;
+/// let mut bytes = Vec::new();
+/// let origin = message::Origin { element: ElementType::F32, shape: &[3000] };
+/// message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes)?;
+///
+/// let mut values = Values::open(&bytes)?;
+/// let mut received = Vec::new();
+/// while let Some(part) = values.next_part()? {
+///     received.extend_from_slice(part);
+/// }
+/// assert_eq!(received, quantized.dequantize()?);
+/// # Ok::<(), huffwire::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Values<'a> {
+    header: Header,
+    scales: Vec<f32>,
+    decoder: Box<dyn StateEncoder>,
+    /// In order, and how many were taken.
+    parts: Vec<&'a [u8]>,
+    taken: usize,
+    by_parts: ByParts,
+    /// Of the last part that was taken.
+    states: StateBuf,
+    values: Vec<f32>,
+}
+
+impl<'a> Values<'a> {
+    /// Reads all of a message but its states.
+    ///
+    /// # Errors
+    /// As [`decode`], and [`Error::Malformed`] for scales that are not finite.
+    pub fn open(message: &'a [u8]) -> Result<Self> {
+        let Parsed { header, scales, parts } = Parsed::read(message)?;
+        let scales = scales.decode(header.scales)?;
+        check_scales(&scales)?;
+        let decoder = header.encoder.encoder(header.quantizer.alphabet());
+        let states = if header.wide { StateBuf::I32(Vec::new()) } else { StateBuf::I8(Vec::new()) };
+        let (by_parts, values) = (ByParts::default(), Vec::new());
+        Ok(Self { header, scales, decoder, parts, taken: 0, by_parts, states, values })
+    }
+
+    /// What the message says of itself.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The values of the next part: [`PART`] of them, of the last part what remains; `None` behind that.
+    ///
+    /// # Errors
+    /// As [`decode`] and [`Quantized::dequantize`]. There is nothing to be had from it after an error.
+    pub fn next_part(&mut self) -> Result<Option<&[f32]>> {
+        let index = self.taken;
+        let Some(part) = self.parts.get(index) else {
+            self.by_parts.finish(&self.header.quantizer, &self.scales)?;
+            return Ok(None);
+        };
+        let count = (self.header.elements - index * PART).min(PART);
+        let view = match &mut self.states {
+            StateBuf::I8(states) => StatesMut::I8(resized(states, count)?),
+            StateBuf::I32(states) => StatesMut::I32(resized(states, count)?),
+        };
+        let in_part = |error: Error| error.in_block(index as u64);
+        self.decoder.decode(part, view).map_err(in_part)?;
+        self.values.clear();
+        let Self { header, scales, values, states, .. } = self;
+        let dequantized = self.by_parts.next(&header.quantizer, states.view(), scales, values);
+        dequantized.map_err(in_part)?;
+        self.taken += 1;
+        Ok(Some(&self.values))
+    }
+}
+
+/// So many states to write over.
+fn resized<S: Default + Clone>(states: &mut Vec<S>, count: usize) -> Result<&mut [S]> {
+    reserve(states, count.saturating_sub(states.len()), "a part of a quantized tensor")?;
+    states.resize(count, S::default());
     Ok(states)
 }
 
@@ -305,8 +392,11 @@ impl Scales<'_> {
                 &coded
             }
         };
-        let scales = bytes.as_chunks::<4>().0.iter();
-        Ok(scales.map(|scale| f32::from_le_bytes(*scale)).collect())
+        let mut scales = Vec::new();
+        reserve(&mut scales, count, "the scales of a quantized tensor")?;
+        let stored = bytes.as_chunks::<4>().0.iter();
+        scales.extend(stored.map(|scale| f32::from_le_bytes(*scale)));
+        Ok(scales)
     }
 }
 

@@ -52,7 +52,7 @@ use crate::deal::avx512 as deal;
 use crate::error::Result;
 use crate::platform::Avx512;
 use crate::platform::avx512::{
-    Line, fence, fetch, fetch_to_write, lines, load, load_some, store, store_some, stream,
+    Fence, Line, fetch, fetch_to_write, lines, load, load_some, store, store_some, stream,
 };
 
 /// Bytes at odd places, as the mask of a vector.
@@ -160,10 +160,8 @@ impl<'b> Encoder<'b> {
                 dispatch_entries!(self, push_whole::<_, FETCHED>(input, stream, end, escapes))
             }
             (Join::High, Flow::Streaming { .. }) => {
-                let pushed =
-                    dispatch_entries!(self, push_whole::<_, STREAMED>(input, stream, end, escapes));
-                fence();
-                pushed
+                let _fence = Fence::new();
+                dispatch_entries!(self, push_whole::<_, STREAMED>(input, stream, end, escapes))
             }
             (Join::Signs { .. }, Flow::Cached) => {
                 dispatch_entries!(self, push_whole::<_, SIGNED>(input, stream, end, escapes))
@@ -653,11 +651,15 @@ impl<'a> Decoder<'a> {
     ) -> Result<()> {
         match (output.join, output.flow.streams()) {
             (Join::High, false) => dispatch!(self, pull_whole::<_, WORDS>(escaped, output)),
-            (Join::High, true) => dispatch!(self, pull_whole::<_, STREAMED>(escaped, output)),
+            (Join::High, true) => {
+                let _fence = Fence::new();
+                dispatch!(self, pull_whole::<_, STREAMED>(escaped, output))
+            }
             (Join::Signs { .. }, false) => {
                 dispatch!(self, pull_whole::<_, SIGNED>(escaped, output))
             }
             (Join::Signs { .. }, true) => {
+                let _fence = Fence::new();
                 dispatch!(self, pull_whole::<_, SIGNED_STREAMED>(escaped, output))
             }
         }
@@ -697,12 +699,14 @@ impl<'a> Decoder<'a> {
                     dispatch!(first, pull_both::<_, WORDS>(second, escaped, outs))
                 }
                 (Join::High, true) => {
+                    let _fence = Fence::new();
                     dispatch!(first, pull_both::<_, STREAMED>(second, escaped, outs))
                 }
                 (Join::Signs { .. }, false) => {
                     dispatch!(first, pull_both::<_, SIGNED>(second, escaped, outs))
                 }
                 (Join::Signs { .. }, true) => {
+                    let _fence = Fence::new();
                     dispatch!(first, pull_both::<_, SIGNED_STREAMED>(second, escaped, outs))
                 }
             };
@@ -981,7 +985,6 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
         self.escaped.left = escapes.get(taken..).unwrap_or(&[]);
         if matches!(OUTPUT, STREAMED | SIGNED_STREAMED) {
             self.lines.finish();
-            fence();
         }
     }
 }

@@ -1271,6 +1271,46 @@ mod tests {
         }
     }
 
+    /// Who looks at memory after an error must see what was written to it past the caches, and later than that
+    /// what he writes himself.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn every_way_out_orders_what_went_past_the_caches() {
+        use crate::platform::avx512::FENCES;
+        const SYMBOLS: usize = 8 * LANES;
+        for book in BOOKS.iter() {
+            let map = SlotMap::new(book.lengths().alphabet(), 0);
+            let last = book.lengths().alphabet().symbols() - 1;
+            for platform in Platform::available() {
+                for join in joins(book).filter(|join| fuses(platform, book.limit(), *join)) {
+                    let flow = Flow::Streaming { ahead: &[] };
+                    let case = Case { platform, book, map, join, flow };
+                    let symbols = (0..SYMBOLS).map(|i| ((i * i % 7) & last) as u8).collect();
+                    let split = case.split((symbols, vec![0x5a; other_bytes(join, SYMBOLS)]));
+                    for cut in [false, true] {
+                        let stream = if cut { &[][..] } else { &split.stream };
+                        let mut decoders =
+                            [(); 3].map(|()| case.open(&split, stream, &split.escapes));
+                        let [alone, first, second] = &mut decoders;
+                        // Lines begin where whole ones are.
+                        let mut room = [(); 3].map(|()| vec![0; split.elements.len() + 64]);
+                        let [a, b, c] = room.each_mut().map(|room| {
+                            let start = room.as_ptr().align_offset(64);
+                            case.output(&split, &mut room[start..][..split.elements.len()])
+                        });
+                        let before = FENCES.get();
+                        let pulled = alone.pull_merged(a);
+                        assert!(FENCES.get() > before, "{platform:?}, {join:?}, {cut}");
+                        assert_eq!(pulled.is_err(), cut && !split.stream.is_empty());
+                        let before = FENCES.get();
+                        let [_, _] = Decoder::pull_merged_of_two([first, second], [b, c]);
+                        assert!(FENCES.get() >= before + 2, "{platform:?}, {join:?}, {cut}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn bits_above_the_sign_are_noticed() {
         for book in BOOKS.iter().filter(|book| book.limit() == CodeLimit::Short) {

@@ -57,8 +57,8 @@ pub(crate) fn streams_to(bytes: &[u8]) -> bool {
     bytes.as_ptr().cast::<[u128; 1]>().is_aligned()
 }
 
-/// Puts a vector in memory past the caches, if its place is a multiple of 16. A fence has to follow before
-/// another thread may look.
+/// Puts a vector in memory past the caches, if its place is a multiple of 16. A
+/// [`Fence`](super::avx512::Fence) has to be dropped before another thread may look.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(crate) fn stream(bytes: &mut [u8; 32], vector: __m256i) {

@@ -95,7 +95,7 @@ pub(crate) fn lines(bytes: &mut [u8]) -> (&mut [u8], &mut [Line], &mut [u8]) {
 }
 
 /// Puts a vector in memory past the caches, which keeps them for others, and saves reading what is going to be
-/// overwritten. [`fence`] has to follow before another thread may look.
+/// overwritten. A [`Fence`] has to be dropped before another thread may look.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 pub(crate) fn stream(line: &mut Line, vector: __m512i) {
@@ -103,10 +103,33 @@ pub(crate) fn stream(line: &mut Line, vector: __m512i) {
     unsafe { _mm512_stream_si512(line.0.as_mut_ptr().cast(), vector) }
 }
 
-/// Orders the stores of [`stream`] before all later ones.
-pub(crate) fn fence() {
-    // SAFETY: every x86-64 processor has it.
-    unsafe { _mm_sfence() }
+/// Orders the stores of [`stream`] before all later ones when it is dropped, hence on every way out: who decodes
+/// damaged data goes on after an error, too.
+#[must_use]
+pub(crate) struct Fence(());
+
+impl Fence {
+    /// To be held while there are such stores.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Drop for Fence {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(test)]
+        FENCES.set(FENCES.get() + 1);
+        // SAFETY: every x86-64 processor has it.
+        unsafe { _mm_sfence() }
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread passed a fence: nothing else tells a test that one was not forgotten.
+    pub(crate) static FENCES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Asks for the 128 bytes at a place beyond the start of a slice to be brought to the L2 cache.

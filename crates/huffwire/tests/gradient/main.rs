@@ -3,6 +3,7 @@
 #![cfg(feature = "gradient")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
+mod books;
 mod encoders;
 mod fixed;
 mod hostile;

@@ -6,7 +6,7 @@ mod forge;
 use forge::{crc32c, mend_quantized};
 use huffwire::gradient::encode::EncoderKind;
 use huffwire::gradient::file::{self, Coding, Directory, Writer};
-use huffwire::gradient::message::{self, Header, Origin, PART};
+use huffwire::gradient::message::{self, Header, Origin, PART, Values};
 use huffwire::gradient::quantize::{
     Keep, Linear, MAX_LEVELS, Natural, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify,
     TernGrad, WHOLE,
@@ -81,6 +81,72 @@ fn a_tensor_of_several_parts_comes_back() {
         for encoder in [EncoderKind::Bitmap, EncoderKind::Rlh, EncoderKind::Auto] {
             round_trip(&quantized, encoder);
         }
+    }
+}
+
+/// All values of a message, part by part.
+fn by_parts(message: &[u8]) -> Result<Vec<f32>, Error> {
+    let mut values = Values::open(message)?;
+    let mut all = Vec::new();
+    while let Some(part) = values.next_part()? {
+        assert!(part.len() == PART || all.len() + part.len() == values_of(message));
+        all.extend_from_slice(part);
+    }
+    Ok(all)
+}
+
+fn values_of(message: &[u8]) -> usize {
+    Header::read(message).unwrap().elements()
+}
+
+#[test]
+fn values_part_by_part_are_those_of_the_whole() {
+    let gradients = [0, 1, 700, PART + 77].map(|count| gradient(count, 9));
+    for quantizer in quantizers() {
+        for gradient in &gradients {
+            let quantized = quantizer.quantize(gradient, 5).unwrap();
+            let message = encode(&quantized, EncoderKind::Bitmap);
+            let values = by_parts(&message).unwrap();
+            assert!(values == quantized.dequantize().unwrap(), "{quantizer}, {}", gradient.len());
+        }
+    }
+    // Buckets that begin and end in parts of their own.
+    let count = 3 * PART + 5;
+    for bucket in [PART - 1, PART, PART + 1, 2 * PART + 9, count] {
+        let quantizer = Quantizer::Sign(Sign { scale: SignScale::Means, bucket });
+        let states = StateBuf::I8((0..count).map(|i| [1, -1][i / 3 % 2]).collect());
+        let scales = (0..2 * count.div_ceil(bucket)).map(|i| i as f32).collect();
+        let quantized = Quantized { quantizer, states, scales };
+        let message = encode(&quantized, EncoderKind::Runs);
+        assert!(by_parts(&message).unwrap() == quantized.dequantize().unwrap(), "{bucket}");
+    }
+}
+
+#[test]
+fn what_cannot_be_dequantized_has_no_parts_either() {
+    let count = PART + 10;
+    let sparse = Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.5 });
+    let int8 = Quantizer::Linear(Linear { bucket: WHOLE });
+    let states = |at: usize, state: i8| {
+        let mut states = vec![0; count];
+        states[at] = state;
+        StateBuf::I8(states)
+    };
+    let one = vec![1.0];
+    for (quantizer, states, scales, says) in [
+        (int8, states(PART + 3, -128), one.clone(), "block 1: a quantized gradient"),
+        (int8, states(3, -128), one.clone(), "offset 3"),
+        (int8, states(3, 1), vec![f32::NAN], "scale 0 is NaN"),
+        (sparse, states(PART, 1), vec![], "fewer values"),
+        (sparse, states(PART, 1), vec![1.0; 3], "2 values more"),
+        (sparse, states(5, 2), one.clone(), "state 2"),
+        (sparse, states(PART + 5, 2), one, "state 2"),
+    ] {
+        let quantized = Quantized { quantizer, states, scales };
+        assert!(quantized.dequantize().is_err());
+        let message = encode(&quantized, EncoderKind::Runs);
+        let error = by_parts(&message).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}: {says}");
     }
 }
 

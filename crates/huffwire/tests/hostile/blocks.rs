@@ -189,6 +189,35 @@ fn a_constant_outside_the_alphabet_is_refused() {
 }
 
 #[test]
+fn exponents_outside_the_alphabet_are_refused_beside_zeros_too() {
+    // f16: exponents of 5 bits, every third element an exact zero, some exponents far away.
+    let value = |i: u16| match i.wrapping_mul(40_503) >> 6 {
+        mixed if mixed % 3 == 0 => 0,
+        mixed if mixed % 17 == 1 => mixed % 1024,
+        mixed => 0x3000 + (mixed << 10) % 0x0c00 + mixed % 1021,
+    };
+    let tensor: Vec<u8> = (0..UNITS).flat_map(|i| value(i).to_le_bytes()).collect();
+    let mut block = Vec::new();
+    encoder(false).encode_block(ElementType::F16, &tensor, &mut block).unwrap();
+    assert_eq!(block[0], Layout::Exponent.number());
+    let (base, escapes) = (block[BOOK + 1], field(&block, ESCAPES) as usize);
+    assert!(field(&block, ZEROS) > 100 && escapes > 10);
+    assert_eq!(decode_to(ElementType::F16, &block, tensor.len()).as_ref(), Ok(&tensor));
+    let beyond = ["a symbol outside the alphabet"];
+    for wrong in [base.wrapping_add(32), 100, 200] {
+        let error = error(ElementType::F16, &with(&block, BOOK + 1, &[wrong]), tensor.len());
+        malformed(&error, 0, &beyond);
+    }
+    // The escapes of the first plane are the end of the payload.
+    for back in [1, escapes / 2, escapes] {
+        for wrong in [32, 255] {
+            let forged = with(&block, block.len() - back, &[wrong]);
+            malformed(&error(ElementType::F16, &forged, tensor.len()), 0, &beyond);
+        }
+    }
+}
+
+#[test]
 fn raw_planes_with_padding_bits_are_refused() {
     // One e4m3 value: its magnitude is constant, its sign is one bit of a byte.
     assert_eq!(decode_to(ElementType::E4m3, &[2, 0xfe, 5, 0xff, 1], 1), Ok(vec![0x85]));

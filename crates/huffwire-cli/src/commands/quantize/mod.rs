@@ -50,6 +50,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         bar.inc(tensor.bytes());
     }
     bar.finish_and_clear();
+    inputs.iter().try_for_each(|input| input.file.check_length())?;
     let file_bytes = target.finish()?;
     let parameters = (&quantizer, args.encoder.0, args.quantizer.seed);
     let report = Report::new(parameters, file_bytes, reports, kept);

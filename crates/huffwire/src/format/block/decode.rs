@@ -356,7 +356,8 @@ impl Side {
                 if zeros_seen != header.zeros || escapes_seen != escaped.len() {
                     return Err(lanes::wrong_count());
                 }
-                Ok(())
+                // Also where the base puts a slot beyond what 5 bits hold.
+                check_width(platform, plane, symbols)
             }
         }
     }

@@ -58,7 +58,7 @@ impl Book {
         self.alphabet
     }
 
-    const fn has_escape(&self) -> bool {
+    pub(super) const fn has_escape(&self) -> bool {
         self.lengths.len() > self.symbols.len()
     }
 

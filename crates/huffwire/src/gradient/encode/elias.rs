@@ -221,7 +221,8 @@ impl Bits {
         let Ok(words) = self.writer.into_inner();
         let end = out.len() + self.count.div_ceil(8) as usize;
         for word in words.into_inner() {
-            out.extend_from_slice(&word.to_le_bytes());
+            // As they lie in memory: the writer orders the bytes of words.
+            out.extend_from_slice(&word.to_ne_bytes());
         }
         out.truncate(end);
         Ok(())
@@ -234,14 +235,14 @@ pub(super) struct Words {
     bytes: usize,
 }
 
-/// Bytes to words, zeros behind.
+/// Bytes to words, zeros behind. They lie in memory as they come: the reader orders the bytes of words.
 pub(super) fn words(bytes: &[u8]) -> Words {
     let (whole, rest) = bytes.as_chunks::<4>();
-    let mut words: Vec<u32> = whole.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let mut words: Vec<u32> = whole.iter().map(|word| u32::from_ne_bytes(*word)).collect();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
     if !rest.is_empty() {
-        words.push(u32::from_le_bytes(last));
+        words.push(u32::from_ne_bytes(last));
     }
     Words { words, bytes: bytes.len() }
 }

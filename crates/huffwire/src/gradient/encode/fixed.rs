@@ -96,6 +96,10 @@ impl Fixed {
     /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::InvalidCodebook`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         match Book::read(bytes)? {
+            // Books in streams may have none: they are made for the very states that follow.
+            (book, _) if !book.has_escape() => {
+                Err(Error::codebook("states that it has no code for need an escape"))
+            }
             (book, []) => Ok(Self::new(book)),
             (_, left) => Err(malformed(format!("{} bytes behind a codebook", left.len()))),
         }

@@ -61,8 +61,12 @@ impl Linear {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(states.len());
+    pub(super) fn dequantize<S: State>(
+        self,
+        states: &[S],
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         for (states, scale) in buckets(states, self.bucket, scales, 1)? {
             for &state in states {
                 let state: i32 = state.into();
@@ -74,6 +78,6 @@ impl Linear {
                 values.push((value as f32).clamp(f32::MIN, f32::MAX));
             }
         }
-        Ok(values)
+        Ok(())
     }
 }

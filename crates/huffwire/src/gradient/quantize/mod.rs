@@ -28,7 +28,7 @@ pub use terngrad::TernGrad;
 use std::fmt;
 
 use super::states::{State, StateBuf, States, with_states};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::platform::Platform;
 
 /// The bucket that is a whole tensor.
@@ -143,17 +143,39 @@ impl Quantizer {
     /// [`Error::InvalidOption`] for parameters, [`Error::Malformed`] for a state, a scale or a number of
     /// scales that this quantizer never makes.
     pub fn dequantize(&self, states: States<'_>, scales: &[f32]) -> Result<Vec<f32>> {
-        if let Some(index) = scales.iter().position(|scale| !scale.is_finite()) {
-            return Err(bad(index, format!("scale {index} is {}", scales[index])));
-        }
+        check_scales(scales)?;
+        let mut values = Vec::new();
+        self.dequantize_to(states, scales, &mut values)?;
+        Ok(values)
+    }
+
+    /// [`Quantizer::dequantize`], to behind the values that are there; scales are known to be finite.
+    fn dequantize_to(
+        &self,
+        states: States<'_>,
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        reserve(values, states.len(), "a quantized tensor's values")?;
         with_states!(States, states, states => Platform::detect().run(|| match self {
-            Self::Qsgd(quantizer) => quantizer.dequantize(states, scales),
-            Self::TernGrad(quantizer) => quantizer.dequantize(states, scales),
-            Self::Natural(quantizer) => quantizer.dequantize(states, scales),
-            Self::Sign(quantizer) => quantizer.dequantize(states, scales),
-            Self::Sparsify(quantizer) => quantizer.dequantize(states, scales),
-            Self::Linear(quantizer) => quantizer.dequantize(states, scales),
+            Self::Qsgd(quantizer) => quantizer.dequantize(states, scales, values),
+            Self::TernGrad(quantizer) => quantizer.dequantize(states, scales, values),
+            Self::Natural(quantizer) => quantizer.dequantize(states, scales, values),
+            Self::Sign(quantizer) => quantizer.dequantize(states, scales, values),
+            Self::Sparsify(quantizer) => quantizer.dequantize(states, scales, values),
+            Self::Linear(quantizer) => quantizer.dequantize(states, scales, values),
         }))
+    }
+
+    /// The bucket, and the scales of each; `None` where scales do not go with buckets.
+    const fn buckets(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Qsgd(Qsgd { bucket, .. })
+            | Self::TernGrad(TernGrad { bucket, .. })
+            | Self::Linear(Linear { bucket }) => Some((*bucket, 1)),
+            Self::Sign(sign) => Some((sign.bucket, sign.per_bucket())),
+            Self::Natural(_) | Self::Sparsify(_) => None,
+        }
     }
 
     /// The states that this quantizer can make, lowest and highest: what a sampling encoder takes for its
@@ -220,6 +242,75 @@ impl Quantized {
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
         self.quantizer.dequantize(self.states.view(), &self.scales)
+    }
+}
+
+/// Dequantizes a tensor whose states come part by part, the first part first.
+#[derive(Debug, Default)]
+pub(super) struct ByParts {
+    /// States that came.
+    states: usize,
+    /// Scales that were used up, where each stands for one state.
+    scales: usize,
+}
+
+impl ByParts {
+    /// Appends the values of the next states; `scales` are those of the whole tensor, found to be finite and, by
+    /// [`Quantizer::takes`], as many as there should be.
+    pub(super) fn next(
+        &mut self,
+        quantizer: &Quantizer,
+        states: States<'_>,
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        let count = states.len();
+        match quantizer.buckets() {
+            Some((bucket, per_bucket)) => {
+                // What is left of the bucket that the last part ended in, then those that begin in this one.
+                let into = self.states % bucket;
+                let rest = if into == 0 { 0 } else { (bucket - into).min(count) };
+                for (from, to) in [(0, rest), (rest, count)] {
+                    if from == to {
+                        continue;
+                    }
+                    let first = (self.states + from) / bucket;
+                    let end = (self.states + to).div_ceil(bucket);
+                    let of_these = scales.get(first * per_bucket..end * per_bucket);
+                    let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
+                    quantizer.dequantize_to(states.slice(from, to), of_these, values)?;
+                }
+            }
+            None if matches!(quantizer, Quantizer::Sparsify(_)) => {
+                let left = scales.get(self.scales..).unwrap_or(&[]);
+                // Too few are for the quantizer to find.
+                let due = (count - states.zeros()).min(left.len());
+                quantizer.dequantize_to(states, &left[..due], values)?;
+                self.scales += due;
+            }
+            None => quantizer.dequantize_to(states, scales, values)?,
+        }
+        self.states += count;
+        Ok(())
+    }
+
+    /// Checks that nothing is left when all states came.
+    pub(super) fn finish(&self, quantizer: &Quantizer, scales: &[f32]) -> Result<()> {
+        match quantizer {
+            Quantizer::Sparsify(_) if self.scales < scales.len() => {
+                let left = scales.len() - self.scales;
+                Err(bad(self.states, format!("{left} values more than elements kept")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks scales that may come from a wire.
+pub(super) fn check_scales(scales: &[f32]) -> Result<()> {
+    match scales.iter().position(|scale| !scale.is_finite()) {
+        Some(index) => Err(bad(index, format!("scale {index} is {}", scales[index]))),
+        None => Ok(()),
     }
 }
 

@@ -61,21 +61,28 @@ impl Natural {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: State>(
+        self,
+        states: &[S],
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         let &[scale] = scales else {
             let found = scales.len();
             return Err(bad(0, format!("{found} scales where natural compression has one")));
         };
-        let value = |(index, &state): (usize, &S)| {
+        for &state in states {
             let state: i32 = state.into();
             let value = match state.unsigned_abs() {
                 0 => 0.0,
                 // Exact: a scale that is a power of two stays one.
                 k @ 1..=278 => (f64::from(scale) * power(1 - k as i32)) as f32,
-                _ => return Err(bad(index, format!("state {state} of natural compression"))),
+                _ => {
+                    return Err(bad(values.len(), format!("state {state} of natural compression")));
+                }
             };
-            Ok(if state < 0 { -value } else { value })
-        };
-        states.iter().enumerate().map(value).collect()
+            values.push(if state < 0 { -value } else { value });
+        }
+        Ok(())
     }
 }

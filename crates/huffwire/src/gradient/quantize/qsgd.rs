@@ -81,9 +81,13 @@ impl Qsgd {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: State>(
+        &self,
+        states: &[S],
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check()?;
-        let mut values = Vec::with_capacity(states.len());
         for (states, scale) in buckets(states, self.bucket, scales, 1)? {
             let unit = f64::from(scale[0]) / f64::from(self.levels);
             for &state in states {
@@ -95,6 +99,6 @@ impl Qsgd {
                 values.push((unit * f64::from(state)) as f32);
             }
         }
-        Ok(values)
+        Ok(())
     }
 }

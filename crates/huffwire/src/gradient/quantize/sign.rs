@@ -70,8 +70,12 @@ impl Sign {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(states.len());
+    pub(super) fn dequantize<S: State>(
+        self,
+        states: &[S],
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         for (states, scales) in buckets(states, self.bucket, scales, self.per_bucket())? {
             let (plus, minus) = match scales {
                 &[plus, minus] => (plus, minus),
@@ -85,6 +89,6 @@ impl Sign {
                 });
             }
         }
-        Ok(values)
+        Ok(())
     }
 }

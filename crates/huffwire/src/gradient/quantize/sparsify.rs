@@ -78,22 +78,27 @@ impl Sparsify {
         Ok((states, scales))
     }
 
-    pub(super) fn dequantize<S: State>(self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: State>(
+        self,
+        states: &[S],
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check()?;
         let mut kept = scales.iter();
-        let mut values = Vec::with_capacity(states.len());
         for &state in states {
+            let at = values.len();
             values.push(match state.into() {
                 0 => 0.0,
                 1 => *kept
                     .next()
-                    .ok_or_else(|| bad(values.len(), "fewer values than elements that are kept"))?,
-                state => return Err(bad(values.len(), format!("state {state} of a sparse one"))),
+                    .ok_or_else(|| bad(at, "fewer values than elements that are kept"))?,
+                state => return Err(bad(at, format!("state {state} of a sparse one"))),
             });
         }
         match kept.len() {
-            0 => Ok(values),
-            left => Err(bad(states.len(), format!("{left} values more than elements kept"))),
+            0 => Ok(()),
+            left => Err(bad(values.len(), format!("{left} values more than elements kept"))),
         }
     }
 }

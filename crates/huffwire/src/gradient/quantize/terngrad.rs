@@ -62,9 +62,13 @@ impl TernGrad {
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(&self, states: &[S], scales: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn dequantize<S: State>(
+        &self,
+        states: &[S],
+        scales: &[f32],
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         self.check()?;
-        let mut values = Vec::with_capacity(states.len());
         for (states, scale) in buckets(states, self.bucket, scales, 1)? {
             for &state in states {
                 let state: i32 = state.into();
@@ -74,7 +78,7 @@ impl TernGrad {
                 values.push(scale[0] * state as f32);
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::lanes::{
 };
 use crate::platform::Avx2;
 use crate::platform::avx2::{load, store, stream, streams_to};
-use crate::platform::avx512::fence;
+use crate::platform::avx512::Fence;
 
 /// Words that must be there for a step: those that the step before needs are dealt in it.
 const AHEAD: usize = 2 * LANES;
@@ -100,9 +100,8 @@ impl<'a> Decoder<'a> {
         // SAFETY: the proof says that the processor has the instructions.
         unsafe {
             if words.flow.streams() && streams_to(words.elements) {
-                let pulled = dispatch!(self, pull_past_caches(escaped, words));
-                fence();
-                pulled
+                let _fence = Fence::new();
+                dispatch!(self, pull_past_caches(escaped, words))
             } else {
                 dispatch!(self, pull_cached(escaped, words))
             }
