@@ -358,9 +358,6 @@ fn a_writer_refuses_blocks_that_no_reader_would_accept() {
         writer.begin_source(NAME).unwrap();
         writer.begin_item(None, dtype).unwrap();
         let pushed = writer.push_block(raw, coded);
-        assert!(
-            matches!(pushed, Err(Error::InvalidOption(_))),
-            "{dtype}: {raw} bytes in {coded}"
-        );
+        assert!(matches!(pushed, Err(Error::InvalidOption(_))), "{dtype}: {raw} bytes in {coded}");
     }
 }
