@@ -41,8 +41,13 @@ pub fn read_codebooks(file: InputFile) -> Result<Arc<CodebookSet>> {
     let none = |detail: String| Error::NoCodebooks { path: path.clone(), detail };
     let start = file.start(8)?;
     if is_hw_file(&start) {
-        let embedded = Reader::new(file, ReadOptions::default())?.directory().embedded.clone();
-        return embedded.ok_or_else(|| none("none are embedded in it".to_owned()));
+        let reader = Reader::new(file, ReadOptions::default())?;
+        let mut embedded = reader.directory().sets.iter().filter_map(|set| set.embedded.clone());
+        let first = embedded.next().ok_or_else(|| none("none are embedded in it".to_owned()))?;
+        if embedded.next().is_some() {
+            return Err(none("it embeds several sets, and one is needed".to_owned()));
+        }
+        return Ok(first);
     }
     if file.bytes() > MAX_BYTES {
         return Err(none(format!("it has {} bytes, where {MAX_BYTES} are allowed", file.bytes())));

@@ -140,12 +140,6 @@ pub enum Error {
         /// The largest size allowed, in bytes.
         limit: u64,
     },
-    /// A file of quantized tensors (.hwq) where a .hw file is needed.
-    #[error("{path}: this file holds quantized tensors; `huffwire dequantize` restores them")]
-    QuantizedFile {
-        /// The file.
-        path: String,
-    },
     /// A file holds no codebooks.
     #[error("{path}: this file holds no codebooks: {detail}")]
     NoCodebooks {

@@ -2,12 +2,12 @@
 
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use huffwire::file::{
-    self, BlockRef, Directory, HEADER_BYTES, Item, Source, TRAILER_BYTES, TensorInfo,
+    self, Directory, EntryRef, HEADER_BYTES, Item, Original, SetRef, TRAILER_BYTES, TensorInfo,
 };
-use huffwire::{CodebookSet, Decoder, INSPECT_BYTES};
+use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, SetId};
 
 use crate::analysis::Usage;
 use crate::codebooks::load_codebooks;
@@ -85,8 +85,8 @@ pub struct Reader {
     file: InputFile,
     directory: Directory,
     options: ReadOptions,
-    /// `None` when the codebooks are neither embedded nor built in nor given.
-    codebooks: Option<Arc<CodebookSet>>,
+    /// In the order of the directory's list; `None` for a set that is neither embedded nor built in nor given.
+    sets: Vec<Option<Arc<CodebookSet>>>,
     /// Those that no thread uses at the moment.
     decoders: Mutex<Vec<Decoder>>,
 }
@@ -99,7 +99,7 @@ pub struct BlockJob<'a> {
     /// The block's number in the item.
     pub index: usize,
     /// Where the block lies.
-    pub block: BlockRef,
+    pub block: EntryRef,
 }
 
 /// A decoded block, or why there is none.
@@ -146,13 +146,10 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Codec`] or [`Error::InvalidFormat`] when the file is no .hw file, was cut or is damaged;
-    /// [`Error::QuantizedFile`]; [`Error::TooLarge`].
+    /// [`Error::TooLarge`].
     pub fn new(file: InputFile, options: ReadOptions) -> Result<Self> {
         let codec = |error| Error::codec(file.label(), "")(error);
         let header = file.start(HEADER_BYTES as u64)?;
-        if huffwire::gradient::file::is_one(&header) {
-            return Err(Error::QuantizedFile { path: file.label().to_owned() });
-        }
         file::read_header(&header).map_err(codec)?;
         let bytes = file.bytes();
         let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
@@ -176,9 +173,11 @@ impl Reader {
         let directory = Directory::read(&header, &content, offset, check);
         let directory = directory.map_err(codec)?;
         let builtin = CodebookSet::builtin();
-        let codebooks = directory.embedded.clone();
-        let codebooks = codebooks.or_else(|| (builtin.id() == directory.set).then_some(builtin));
-        Ok(Self { file, directory, options, codebooks, decoders: Mutex::default() })
+        let at_hand = |set: &SetRef| {
+            set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
+        };
+        let sets = directory.sets.iter().map(at_hand).collect();
+        Ok(Self { file, directory, options, sets, decoders: Mutex::default() })
     }
 
     /// Decodes with codebooks from the file `path`, if the .hw file needs any: codebooks that are embedded
@@ -188,7 +187,7 @@ impl Reader {
     /// [`Error::OtherCodebooks`] when it holds other codebooks than those that the data were coded with;
     /// those of [`load_codebooks`].
     pub fn with_codebooks_file(self, path: &Path) -> Result<Self> {
-        if self.codebooks.is_some() {
+        if self.missing().is_none() {
             return Ok(self);
         }
         self.with_codebooks(load_codebooks(path)?, &path.display().to_string())
@@ -199,24 +198,54 @@ impl Reader {
     /// # Errors
     /// [`Error::OtherCodebooks`] when the data were coded with others.
     pub fn with_codebooks(mut self, codebooks: Arc<CodebookSet>, given: &str) -> Result<Self> {
-        let (wanted, found) = (self.directory.set, codebooks.id());
-        if found != wanted {
-            let (path, given) = (self.file.label().to_owned(), given.to_owned());
-            return Err(Error::OtherCodebooks { path, wanted, given, found });
+        let found = codebooks.id();
+        let place = self.directory.sets.iter().position(|set| set.id == found);
+        match (place, self.missing()) {
+            (Some(place), _) => self.sets[place] = Some(codebooks),
+            (None, None) => {}
+            (None, Some(wanted)) => {
+                let (path, given) = (self.file.label().to_owned(), given.to_owned());
+                return Err(Error::OtherCodebooks { path, wanted, given, found });
+            }
         }
-        self.codebooks = Some(codebooks);
+        self.idle().clear();
         Ok(self)
     }
 
-    /// The codebooks to decode with.
+    /// The first codebook set of the file that is neither embedded nor built in nor given.
+    #[must_use]
+    pub fn missing(&self) -> Option<SetId> {
+        let missing = self.sets.iter().position(Option::is_none)?;
+        self.directory.sets.get(missing).map(|set| set.id)
+    }
+
+    /// The codebook sets of the file that are at hand.
+    pub fn sets(&self) -> impl Iterator<Item = &Arc<CodebookSet>> {
+        self.sets.iter().flatten()
+    }
+
+    /// The codebooks to decode an item with.
     ///
     /// # Errors
     /// [`Error::CodebooksMissing`] when they are neither embedded nor built in nor given.
-    pub fn codebooks(&self) -> Result<&Arc<CodebookSet>> {
-        self.codebooks.as_ref().ok_or_else(|| Error::CodebooksMissing {
-            path: self.file.label().to_owned(),
-            wanted: self.directory.set,
-        })
+    pub fn codebooks_of(&self, item: &Item) -> Result<&Arc<CodebookSet>> {
+        let missing = || {
+            let path = self.file.label().to_owned();
+            self.directory.set_of(item).map_or_else(
+                || Error::invalid(&path, ".hw", "an item names no codebook set"),
+                |wanted| Error::CodebooksMissing { path: path.clone(), wanted },
+            )
+        };
+        self.sets.get(item.set).and_then(Option::as_ref).ok_or_else(missing)
+    }
+
+    /// Checks that all codebooks of the file are at hand.
+    ///
+    /// # Errors
+    /// [`Error::CodebooksMissing`].
+    pub fn check_codebooks(&self) -> Result<()> {
+        let path = || self.file.label().to_owned();
+        self.missing().map_or(Ok(()), |wanted| Err(Error::CodebooksMissing { path: path(), wanted }))
     }
 
     /// The .hw file.
@@ -321,14 +350,14 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Writes an original file, one of [`Directory::sources`], to an output. `progress` is called with the
+    /// Writes an original file, one of [`Directory::originals`], to an output. `progress` is called with the
     /// number of bytes done since its last call.
     ///
     /// # Errors
     /// [`Error::CodebooksMissing`], [`Error::TooLarge`], [`Error::Codec`], [`Error::Io`].
     pub fn write_original(
         &self,
-        original: &Source,
+        original: &Original,
         output: &mut Output,
         mut progress: impl FnMut(u64),
     ) -> Result<()> {
@@ -345,8 +374,8 @@ impl Reader {
     /// The header that an array had in the `.npy` file it comes from: only there it is told whether the
     /// array is in C or Fortran order.
     fn npy_header_of(&self, item: &Item) -> Option<&Item> {
-        self.directory.sources.iter().find_map(|source| match &source.items[..] {
-            [header, array] if std::ptr::eq(array, item) && source.name.ends_with(".npy") => {
+        self.directory.originals.iter().find_map(|original| match &original.items[..] {
+            [header, array] if std::ptr::eq(array, item) && original.name.ends_with(".npy") => {
                 header.tensor.is_none().then_some(header)
             }
             _ => None,
@@ -368,9 +397,8 @@ impl Reader {
         jobs: impl Iterator<Item = BlockJob<'a>> + Send,
         mut consume: impl FnMut(&BlockJob<'a>, Result<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let codebooks = self.codebooks()?;
         let work = |job: &BlockJob<'a>, slot: &mut Decoded| {
-            slot.error = self.decode_block(codebooks, job, slot).err();
+            slot.error = self.decode_block(job, slot).err();
             Ok(())
         };
         let block_bytes = 1 << self.directory.block_log2;
@@ -380,13 +408,22 @@ impl Reader {
         })
     }
 
-    fn decode_block(
-        &self,
-        codebooks: &Arc<CodebookSet>,
-        job: &BlockJob<'_>,
-        slot: &mut Decoded,
-    ) -> Result<()> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Decoder>> {
+        self.decoders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A decoder with all codebooks at hand.
+    fn decoder(&self) -> Result<Decoder> {
+        let mut decoder = Decoder::builtin();
+        for set in self.sets() {
+            decoder = decoder.with_set(Arc::clone(set)).map_err(Error::codec(self.file.label(), ""))?;
+        }
+        Ok(decoder)
+    }
+
+    fn decode_block(&self, job: &BlockJob<'_>, slot: &mut Decoded) -> Result<()> {
         let BlockJob { item, index, block } = job;
+        let set = self.codebooks_of(item)?.id();
         slot.coded.clear();
         // In a file with holes a block of gigabytes takes no room on the disk.
         if slot.coded.try_reserve(block.coded_bytes).is_err() {
@@ -399,12 +436,12 @@ impl Reader {
         slot.coded.resize(block.coded_bytes, 0);
         self.file.read_exact_at(&mut slot.coded, block.offset)?;
         slot.raw.resize(block.raw_bytes, 0);
-        let idle = || self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
-        let decoder = idle().pop();
-        let mut decoder = decoder.unwrap_or_else(|| Decoder::new(Arc::clone(codebooks)));
-        let checksums = self.directory.checksums;
-        let result = decoder.decode_block(item.dtype, checksums, &slot.coded, &mut slot.raw);
-        idle().push(decoder);
+        let idle = self.idle().pop();
+        let mut decoder = idle.map_or_else(|| self.decoder(), Ok)?;
+        let (dtype, checksum) = (item.dtype, block.checksum);
+        let coded = CodedBlock { dtype, set, checksum, bytes: &slot.coded };
+        let result = decoder.decode_block(&coded, &mut slot.raw);
+        self.idle().push(decoder);
         result.map_err(|error| {
             let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
             Error::codec(self.file.label(), what)(error)
@@ -418,7 +455,8 @@ impl Reader {
     /// # Errors
     /// [`Error::CodebooksMissing`], and [`Error::Codec`] when the header of a block is damaged.
     pub fn usages(&self, mut progress: impl FnMut(u64)) -> Result<Vec<Usage>> {
-        let decoder = Decoder::new(Arc::clone(self.codebooks()?));
+        self.check_codebooks()?;
+        let decoder = self.decoder()?;
         let directory = &self.directory;
         let mut usages = vec![Usage::default(); directory.items().count()];
         let jobs = directory
@@ -429,8 +467,9 @@ impl Reader {
             let BlockJob { item, index, block } = job;
             let length = block.coded_bytes.min(INSPECT_BYTES) as u64;
             let header = self.file.read(block.offset..block.offset + length)?;
-            let info =
-                decoder.inspect_block(item.dtype, directory.checksums, &header, block.raw_bytes);
+            let (dtype, set) = (item.dtype, self.codebooks_of(item)?.id());
+            let coded = CodedBlock { dtype, set, checksum: None, bytes: &header };
+            let info = decoder.inspect_block(&coded, block.raw_bytes);
             *slot = Some(info.map_err(|error| {
                 let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
                 Error::codec(self.file.label(), what)(error)

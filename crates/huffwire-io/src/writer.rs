@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use huffwire::calibrate::Profile;
-use huffwire::file::{self, Directory, Item, TensorInfo};
-use huffwire::BlockInfo;
-use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder};
+use huffwire::file::{self, Directory, NewItem, TensorInfo};
+use huffwire::{
+    BlockInfo, CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Kind, Tensor,
+};
 
 use crate::analysis::Analysis;
 use crate::error::{Error, Result};
@@ -97,6 +98,8 @@ pub struct Writer {
     output: Output,
     options: WriteOptions,
     directory: file::Writer,
+    /// The place of the codebooks in the directory's list.
+    set: usize,
     analyses: Analyses,
     items: usize,
     coders: PerThread<Coder>,
@@ -134,6 +137,7 @@ struct Block {
     raw: Vec<u8>,
     raw_bytes: usize,
     coded: Vec<u8>,
+    checksum: Option<u32>,
     profile: Option<Profile>,
     info: Option<BlockInfo>,
 }
@@ -160,13 +164,14 @@ impl Writer {
         let invalid = |error| Error::codec(output.label(), "")(error);
         let coders = options.workers.each(coder).map_err(invalid)?;
         let EncodeOptions { checksums, block_log2, .. } = *encode;
-        let directory = file::Writer::new(codebooks, *embed, checksums, block_log2);
-        let directory = directory.map_err(invalid)?;
+        let mut directory = file::Writer::new(checksums, block_log2).map_err(invalid)?;
+        let set = directory.add_set(codebooks, *embed);
         output.write(&directory.header())?;
         Ok(Self {
             output,
             options,
             directory,
+            set,
             analyses: Analyses::default(),
             items: 0,
             coders,
@@ -197,7 +202,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Unwritable`].
     pub fn begin_original(&mut self, name: &str) -> Result<()> {
-        let begun = self.directory.begin_source(name);
+        let begun = self.directory.begin_original(name);
         begun.map_err(|error| unwritable(&self.output, &error))
     }
 
@@ -252,15 +257,16 @@ impl Writer {
     ) -> Result<()> {
         // Until the end is reached.
         let failed = std::mem::replace(&mut self.failed, true);
-        let Self { output, options, directory, analyses, items, coders, .. } = self;
+        let Self { output, options, directory, set, analyses, items, coders, .. } = self;
         let first_item = *items;
         // Originals and pieces are announced when their turn comes, also those without blocks.
         let mut announce = |directory: &mut file::Writer, output: &Output, until: usize| {
             while *items < first_item + until {
                 let (name, _, piece) = pieces[*items - first_item];
-                let begun = name.map_or(Ok(()), |name| directory.begin_source(name));
-                let begun =
-                    begun.and_then(|()| directory.begin_item(piece.tensor.clone(), piece.element));
+                let begun = name.map_or(Ok(()), |name| directory.begin_original(name));
+                let (tensor, dtype) = (piece.tensor.clone(), piece.element);
+                let item = NewItem { tensor, kind: Kind::Tensor, dtype, set: *set };
+                let begun = begun.and_then(|()| directory.begin_item(item));
                 begun.map_err(|error| unwritable(output, &error))?;
                 *items += 1;
             }
@@ -272,7 +278,7 @@ impl Writer {
         };
         options.workers.run(1 << block_log2, jobs(pieces, block_log2), encode, |job, block| {
             announce(directory, output, job.index + 1)?;
-            let pushed = directory.push_block(block.raw_bytes, block.coded.len());
+            let pushed = directory.push_block(block.raw_bytes, block.coded.len(), block.checksum);
             pushed.map_err(|error| unwritable(output, &error))?;
             output.write(&block.coded)?;
             if options.analyse {
@@ -305,19 +311,21 @@ impl Coder {
         };
         block.raw_bytes = size;
         block.coded.clear();
-        self.encoder.set_tensor(job.piece.name());
         let label = match job.source {
             Source::Input(input) => input.file.label(),
             Source::Memory(_) => "memory",
         };
         let failed = || Error::codec(label, format!("tensor {:?}", job.piece.name()));
-        self.encoder.encode_block(element, raw, &mut block.coded).map_err(failed())?;
+        let tensor = Tensor::new(element, raw).named(job.piece.name());
+        let encoded = self.encoder.encode_block(&tensor, &mut block.coded).map_err(failed())?;
+        block.checksum = encoded.checksum;
         if options.analyse {
             let mut profile = Profile::new(element, options.encode.rule);
             profile.add(raw).map_err(failed())?;
             block.profile = Some(profile);
-            let checksums = options.encode.checksums;
-            let info = self.inspector.inspect_block(element, checksums, &block.coded, size);
+            let set = self.encoder.set().id();
+            let coded = CodedBlock { dtype: element, set, checksum: None, bytes: &block.coded };
+            let info = self.inspector.inspect_block(&coded, size);
             block.info = Some(info.map_err(failed())?);
         }
         Ok(())

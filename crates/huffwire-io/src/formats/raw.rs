@@ -30,11 +30,10 @@ pub(crate) fn cut(file: InputFile, name: String, options: &RawOptions) -> Result
     let RawOptions { element, dtype, shape } = options;
     let bytes = file.bytes();
     let wrong = |detail| Error::RawSize { path: file.label().to_owned(), bytes, detail };
-    let unit = element.unit_bytes() as u64;
-    if !bytes.is_multiple_of(unit) {
-        return Err(wrong(format!("is no multiple of {unit} bytes, as {dtype} needs")));
-    }
-    let values = (bytes / unit).saturating_mul(element.values_per_unit() as u64);
+    let Some(values) = element.values_in(bytes) else {
+        let step = element.unit_bytes().max(element.value_bits() / 8);
+        return Err(wrong(format!("is no multiple of {step} bytes, as {dtype} needs")));
+    };
     let shape = shape.clone().unwrap_or_else(|| vec![values]);
     let product = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
     if product != Some(values) {
