@@ -81,12 +81,13 @@ fn dtype(descr: &str) -> Option<(Dtype, u64)> {
         size if size.is_multiple_of(2) => Dtype::Word16,
         _ => Dtype::U8,
     };
+    let known = if size == 1 { format!("|{rest}") } else { descr.to_owned() };
+    if let Some(dtype) = Dtype::from_numpy_name(&known) {
+        return Some((dtype, size));
+    }
     let element = match (order, kind, size) {
-        ("<", "f", 2) => Dtype::F16,
-        ("<", "f", 4) => Dtype::F32,
         // NumPy has no bf16 of its own; ml_dtypes stores it as two opaque bytes.
         ("<" | "|", "V", 2) => Dtype::Bf16,
-        (_, "i", 1) => Dtype::I8,
         // Characters have 4 bytes.
         ("<" | ">", "U", size) => return Some((Dtype::Word32, 4 * size)),
         (_, "S" | "a", _) => Dtype::U8,
@@ -177,20 +178,13 @@ fn described<'a>(
 ) -> (&'a str, Vec<u64>) {
     match element {
         _ if is_descr(dtype) => (dtype, shape.to_vec()),
+        // NumPy has no bf16 of its own: two opaque bytes, as ml_dtypes stores it.
         Dtype::Bf16 => ("<V2", shape.to_vec()),
-        Dtype::F16 => ("<f2", shape.to_vec()),
-        Dtype::F32 => ("<f4", shape.to_vec()),
-        Dtype::I8 => ("|i1", shape.to_vec()),
-        _ => match dtype.to_ascii_lowercase().as_str() {
-            "f64" | "float64" | "double" => ("<f8", shape.to_vec()),
-            "c64" | "complex64" => ("<c8", shape.to_vec()),
-            "i16" | "int16" => ("<i2", shape.to_vec()),
-            "i32" | "int32" => ("<i4", shape.to_vec()),
-            "i64" | "int64" => ("<i8", shape.to_vec()),
-            "u16" | "uint16" | "word16" => ("<u2", shape.to_vec()),
-            "u32" | "uint32" | "word32" => ("<u4", shape.to_vec()),
-            "u64" | "uint64" | "word64" => ("<u8", shape.to_vec()),
-            "bool" => ("|b1", shape.to_vec()),
+        Dtype::Word16 => ("<u2", shape.to_vec()),
+        Dtype::Word32 => ("<u4", shape.to_vec()),
+        Dtype::Word64 => ("<u8", shape.to_vec()),
+        _ => match element.numpy_name() {
+            Some(name) if element != Dtype::U8 => (name, shape.to_vec()),
             // Small floats: NumPy has no such type, so their bytes.
             _ if bytes_of(1, shape) == Some(bytes) => ("|u1", shape.to_vec()),
             _ => ("|u1", vec![bytes]),
@@ -231,9 +225,11 @@ mod tests {
     fn types_of_numpy() {
         assert_eq!(dtype("<f4"), Some((Dtype::F32, 4)));
         assert_eq!(dtype(">f4"), Some((Dtype::Word32, 4)));
-        assert_eq!(dtype("<f8"), Some((Dtype::Word64, 8)));
-        assert_eq!(dtype("<c16"), Some((Dtype::Word64, 16)));
-        assert_eq!(dtype("|b1"), Some((Dtype::U8, 1)));
+        assert_eq!(dtype("<f8"), Some((Dtype::F64, 8)));
+        assert_eq!(dtype("<c16"), Some((Dtype::Complex128, 16)));
+        assert_eq!(dtype("|b1"), Some((Dtype::Bool, 1)));
+        assert_eq!(dtype("<i1"), Some((Dtype::I8, 1)));
+        assert_eq!(dtype(">i4"), Some((Dtype::Word32, 4)));
         assert_eq!(dtype("<U5"), Some((Dtype::Word32, 20)));
         for descr in ["", "<", "<f", "|O", "<f0", "structure", "é4"] {
             assert_eq!(dtype(descr), None, "{descr}");

@@ -67,10 +67,5 @@ pub(super) fn cut(file: InputFile, name: String) -> Result<Input> {
 
 /// Types that huffwire does not know are coded as bytes, which always works.
 fn element_of(dtype: &str) -> Dtype {
-    match dtype {
-        // Another bias and other NaNs than the OCP types, but the same fields.
-        "F8_E4M3FNUZ" => Dtype::E4m3,
-        "F8_E5M2FNUZ" => Dtype::E5m2,
-        dtype => dtype.parse().unwrap_or(Dtype::U8),
-    }
+    Dtype::from_safetensors_name(dtype).unwrap_or(Dtype::U8)
 }

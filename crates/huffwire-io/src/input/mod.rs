@@ -43,10 +43,10 @@ impl Piece {
         Self { tensor: None, element: Dtype::U8, range }
     }
 
-    /// A tensor. It is coded as bytes if its size is no multiple of the type's unit.
+    /// A tensor. It is coded as bytes if its size is no whole number of elements of the type.
     #[must_use]
     pub fn tensor(tensor: TensorInfo, element: Dtype, range: Range<u64>) -> Self {
-        let whole = (range.end - range.start).is_multiple_of(element.unit_bytes() as u64);
+        let whole = element.values_in(range.end - range.start).is_some();
         let element = if whole { element } else { Dtype::U8 };
         Self { tensor: Some(tensor), element, range }
     }
