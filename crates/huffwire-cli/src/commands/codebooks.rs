@@ -215,7 +215,7 @@ fn show(what: &[PathBuf], json: bool) -> Result<()> {
         },
         [file, number, ..] => match as_number(number) {
             Some(number) => (Some(file), Some(number)),
-            None => bail!("{}: this is no number of a codebook", number.display()),
+            None => bail!("{}: a number is needed here, that of a codebook", number.display()),
         },
     };
     let set = books::load_or_builtin(file.map(PathBuf::as_path))?.set;

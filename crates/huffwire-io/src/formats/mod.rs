@@ -1,5 +1,5 @@
 //! Kinds of files. Each kind is a module that recognises its files and cuts them into pieces; a new kind
-//! is a new module and a row of [`Format`].
+//! is a new module and a row of `Format`.
 
 pub mod npy;
 pub(crate) mod raw;

@@ -145,7 +145,9 @@ impl Source<'_> {
         let fixed = match message {
             Some(message) if message < unit => {
                 let element = self.element;
-                bail!("--message {message}: an element of type {element} has {unit} bytes");
+                bail!(
+                    "--message {message} is too small: an element of type {element} has {unit} bytes"
+                );
             }
             Some(message) => Some(message - message % unit),
             None => None,

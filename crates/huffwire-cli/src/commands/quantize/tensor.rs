@@ -67,7 +67,7 @@ impl Tensor<'_> {
         let values = values::read(self.piece.element, &self.read()?);
         let elements = self.info.shape.iter().try_fold(1u64, |all, &d| all.checked_mul(d));
         if elements != Some(values.len() as u64) {
-            bail!("{}: its shape does not go with its {} elements", self.label(), values.len());
+            bail!("{}: its shape does not fit its {} elements", self.label(), values.len());
         }
         Ok(values)
     }

@@ -47,7 +47,10 @@ impl Target {
         let mut bytes = Vec::new();
         let sizes = message::encode(quantized, origin, encoder, &mut bytes)?;
         let (_, decoded) = message::decode(&bytes)?;
-        ensure!(decoded == *quantized, "{encoder}: the values were not restored; this is a bug");
+        ensure!(
+            decoded == *quantized,
+            "{encoder}: decoding does not restore the quantized values; this is a bug in huffwire"
+        );
         self.writer.push(
             &tensor.info.name,
             &tensor.dtype(),
