@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use huffwire::ElementType;
+use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 use huffwire_io::{
     Error, Input, InputFile, Output, RawOptions, ReadOptions, Reader, TensorFormat, Workers,
@@ -35,14 +35,14 @@ fn one_tensor(path: &Path) -> Vec<u8> {
     let bytes = weights(1 << 20);
     let mut writer = Writer::create(path, false, WriteOptions::default()).unwrap();
     writer.begin_original("x").unwrap();
-    writer.add_tensor(info("w", &[1024, 1024]), ElementType::Bf16, &bytes).unwrap();
+    writer.add_tensor(info("w", &[1024, 1024]), Dtype::Bf16, &bytes).unwrap();
     writer.finish().unwrap();
     bytes
 }
 
 fn restored(reader: &Reader, path: &Path) -> Vec<u8> {
     let mut output = Output::create(path, true, &[]).unwrap();
-    let original = &reader.directory().sources[0];
+    let original = &reader.directory().originals[0];
     reader.write_original(original, &mut output, |_| ()).unwrap();
     output.finish().unwrap();
     std::fs::read(path).unwrap()
@@ -88,7 +88,7 @@ fn originals_in_memory_may_mix_tensors_and_bytes() {
     writer.begin_original("x").unwrap();
     writer.add_bytes(b"before").unwrap();
     // No whole number of elements: coded as bytes.
-    writer.add_tensor(info("odd", &[3]), ElementType::Bf16, b"odd").unwrap();
+    writer.add_tensor(info("odd", &[3]), Dtype::Bf16, b"odd").unwrap();
     writer.add_bytes(b"").unwrap();
     writer.add_bytes(b"after").unwrap();
     writer.finish().unwrap();
@@ -158,7 +158,7 @@ fn limits_hold_before_anything_is_decoded() {
     assert!(matches!(reader.read("w"), Err(Error::TooLarge { .. })));
     assert!(reader.read_range("w", 1..).unwrap() == bytes[2..]);
     let mut output = Output::to_stream("memory", io::sink());
-    let original = &reader.directory().sources[0];
+    let original = &reader.directory().originals[0];
     let refused = reader.write_original(original, &mut output, |_| ());
     assert!(matches!(refused, Err(Error::TooLarge { .. })) && output.written() == 0);
     assert!(matches!(open(size, 10), Err(Error::TooLarge { .. })));
@@ -208,7 +208,7 @@ fn an_unfinished_file_never_appears() {
     assert!(matches!(writer.begin_original("../x"), Err(Error::Unwritable { .. })));
     // An input that is gone while it is read.
     std::fs::write(path("in.bin"), noise(100_000, 1)).unwrap();
-    let inputs = Input::open(&path("in.bin"), Some(&RawOptions::new(ElementType::U8))).unwrap();
+    let inputs = Input::open(&path("in.bin"), Some(&RawOptions::new(Dtype::U8))).unwrap();
     std::fs::write(path("in.bin"), b"").unwrap();
     assert!(matches!(writer.add_inputs(&inputs, |_| ()), Err(Error::Changed { .. })));
     assert!(matches!(writer.finish(), Err(Error::Unwritable { .. })));
