@@ -245,7 +245,8 @@ impl Reader {
     /// [`Error::CodebooksMissing`].
     pub fn check_codebooks(&self) -> Result<()> {
         let path = || self.file.label().to_owned();
-        self.missing().map_or(Ok(()), |wanted| Err(Error::CodebooksMissing { path: path(), wanted }))
+        self.missing()
+            .map_or(Ok(()), |wanted| Err(Error::CodebooksMissing { path: path(), wanted }))
     }
 
     /// The .hw file.
@@ -416,7 +417,8 @@ impl Reader {
     fn decoder(&self) -> Result<Decoder> {
         let mut decoder = Decoder::builtin();
         for set in self.sets() {
-            decoder = decoder.with_set(Arc::clone(set)).map_err(Error::codec(self.file.label(), ""))?;
+            decoder =
+                decoder.with_set(Arc::clone(set)).map_err(Error::codec(self.file.label(), ""))?;
         }
         Ok(decoder)
     }

@@ -210,12 +210,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Unwritable`] before the first [`Writer::begin_original`], [`Error::Io`].
-    pub fn add_tensor(
-        &mut self,
-        tensor: TensorInfo,
-        element: Dtype,
-        bytes: &[u8],
-    ) -> Result<()> {
+    pub fn add_tensor(&mut self, tensor: TensorInfo, element: Dtype, bytes: &[u8]) -> Result<()> {
         let piece = Piece::tensor(tensor, element, 0..bytes.len() as u64);
         self.add(&[(None, Source::Memory(bytes), &piece)], |_| ())
     }

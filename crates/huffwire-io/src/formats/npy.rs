@@ -170,12 +170,7 @@ pub fn header(element: Dtype, dtype: &str, shape: &[u64], bytes: u64) -> Result<
 }
 
 /// How NumPy calls the type, and the shape in elements of that type.
-fn described<'a>(
-    element: Dtype,
-    dtype: &'a str,
-    shape: &[u64],
-    bytes: u64,
-) -> (&'a str, Vec<u64>) {
+fn described<'a>(element: Dtype, dtype: &'a str, shape: &[u64], bytes: u64) -> (&'a str, Vec<u64>) {
     match element {
         _ if is_descr(dtype) => (dtype, shape.to_vec()),
         // NumPy has no bf16 of its own: two opaque bytes, as ml_dtypes stores it.
