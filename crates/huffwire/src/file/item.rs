@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::directory::DIRECTORY;
+use super::DIRECTORY;
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};

@@ -5,6 +5,7 @@ mod builtin_data;
 #[cfg(feature = "json")]
 mod json;
 mod sets;
+mod shape;
 
 pub(crate) use sets::Sets;
 
