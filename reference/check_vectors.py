@@ -29,7 +29,7 @@ def check_vector(folder, vector, sets):
     known = [sets[path] for path in vector["sets"]]
     try:
         if vector["kind"] == "message":
-            decoded = reference.decode_message(data, known, vector["context"]).data
+            decoded = reference.decode_message(data, known, vector.get("context")).data
             result = None if "error" in vector else differs(folder / vector["output"], decoded)
         elif vector["kind"] == "file":
             originals = reference.decode_file(data, known)

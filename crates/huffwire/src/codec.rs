@@ -525,12 +525,6 @@ impl Decoder {
         Ok((parsed, Arc::clone(set)))
     }
 
-    /// The set with this id.
-    #[cfg(feature = "gradient")]
-    pub(crate) fn find(&self, id: SetId) -> Result<&Arc<CodebookSet>> {
-        self.sets.find(id)
-    }
-
     /// What decodes the blocks of a message, for readers that get them one after the other.
     pub(crate) fn parts(&mut self) -> (&Sets, &mut Workers<BlockDecoder>) {
         (&self.sets, &mut self.workers)

@@ -248,8 +248,8 @@ impl<'a> Parsed<'a> {
         Ok(Self { header, scales })
     }
 
-    /// The scales, all of which are finite. Memory grows with what was decoded.
-    pub(super) fn scales(&self, decoder: &mut Decoder) -> Result<Vec<f32>> {
+    /// The scales, all of which are finite; `set` is that of the message or item. Memory grows with what was decoded.
+    pub(super) fn scales(&self, set: SetId, decoder: &mut Decoder) -> Result<Vec<f32>> {
         let count = self.header.scales;
         let scales = match self.scales {
             Scales::Raw(bytes) => {
@@ -267,6 +267,11 @@ impl<'a> Parsed<'a> {
                 {
                     let detail = format!("its scales are {units} of {dtype}, coded unlike scales");
                     return Err(Error::malformed(WHAT, 0, detail));
+                }
+                if header.set != set.short() {
+                    let wanted: String =
+                        header.set.iter().map(|byte| format!("{byte:02x}")).collect();
+                    return Err(Error::SetMismatch { wanted: wanted + "…", held: vec![set] });
                 }
                 let expected = Expected::anything().max_bytes(count.saturating_mul(4));
                 let bytes = decoder.decode_expected_to_vec(bytes, &expected)?.1;

@@ -2,9 +2,9 @@
 //! [`file`](mod@crate::file) consists of. See `docs/format.md`, section 14.
 //!
 //! ```
-//! use huffwire::gradient::item::{ItemReader, ItemWriter, Options, Origin};
+//! use huffwire::gradient::item::{ItemReader, ItemWriter, KindHeader, Options, Origin};
 //! use huffwire::gradient::quantize::{Linear, Quantizer};
-//! use huffwire::{Decoder, Dtype};
+//! use huffwire::{CodebookSet, Decoder, Dtype};
 //!
 //! let gradient: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin()).collect();
 //! let quantized = Quantizer::Linear(Linear { bucket: 100 }).quantize(&gradient, 1)?;
@@ -13,8 +13,14 @@
 //! let mut block = Vec::new();
 //! writer.encode_block(0, &mut block)?;
 //!
+//! let kind_header = KindHeader {
+//!     dtype: Dtype::F32,
+//!     units: 3000,
+//!     set: CodebookSet::builtin().id(),
+//!     bytes: writer.kind_header(),
+//! };
 //! let mut reader =
-//!     ItemReader::new(Dtype::F32, 3000, writer.kind_header(), &mut Decoder::builtin())?;
+//!     ItemReader::new(&kind_header, &mut Decoder::builtin())?;
 //! let mut restored = vec![0; 12_000];
 //! reader.restore_block(0, &block, &mut restored)?;
 //! let floats = restored.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
@@ -26,15 +32,30 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::encode::{Bitmap, Sizes, ValueEncoder};
+use super::encode::{Bitmap, Sizes, ValueEncoder, is_of_layers};
 use super::header::Parsed;
 use super::quantize::{Quantized, Quantizer};
 use super::values::{ValueBuf, Values, ValuesMut};
 use crate::codec::{Decoder, POISON};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
+use crate::ids::SetId;
+use crate::set::CodebookSet;
 
 pub use super::header::{BLOCK, Header, Options, Origin};
+
+/// Kind header to be read, with what its surroundings tell of it.
+#[derive(Debug, Clone, Copy)]
+pub struct KindHeader<'a> {
+    /// The element type.
+    pub dtype: Dtype,
+    /// Number of units, which are elements here.
+    pub units: u64,
+    /// The set of the message or item.
+    pub set: SetId,
+    /// The kind header.
+    pub bytes: &'a [u8],
+}
 
 /// Makes the entries of a quantized tensor.
 #[derive(Debug)]
@@ -114,24 +135,20 @@ pub struct ItemReader {
 }
 
 impl ItemReader {
-    /// Reads the kind header of a tensor of so many units (elements) of a type. `decoder` holds the sets that the
-    /// tensor may need: the built-in one for scales, and the set of layers that the kind header may name.
+    /// Reads the kind header of a tensor. `decoder` holds the sets that the tensor may need: that of the message or
+    /// item for scales, and the set of bitmap layers that the kind header may name.
     ///
     /// # Errors
     /// A typed error for everything that is no kind header of quantized values of this type, and
     /// [`Error::SetMismatch`] for a set that the decoder does not hold.
-    pub fn new(
-        dtype: Dtype,
-        units: u64,
-        kind_header: &[u8],
-        decoder: &mut Decoder,
-    ) -> Result<Self> {
-        let parsed = Parsed::read(dtype, units, kind_header)?;
+    pub fn new(kind_header: &KindHeader<'_>, decoder: &mut Decoder) -> Result<Self> {
+        let KindHeader { dtype, units, set, bytes } = *kind_header;
+        let parsed = Parsed::read(dtype, units, bytes)?;
         let values: Box<dyn ValueEncoder> = match parsed.header.layers {
-            Some(set) => Box::new(Bitmap::with_set(Arc::clone(decoder.find(set)?))),
+            Some(set) => Box::new(Bitmap::with_set(layers(decoder, set)?)),
             None => parsed.header.encoder.encoder(parsed.header.quantizer.alphabet()),
         };
-        let scales = parsed.scales(decoder)?;
+        let scales = parsed.scales(set, decoder)?;
         let header = parsed.header;
         let buffer = if header.wide { ValueBuf::I32(Vec::new()) } else { ValueBuf::I8(Vec::new()) };
         let (starts, floats) = (vec![0], Vec::new());
@@ -168,9 +185,8 @@ impl ItemReader {
     }
 
     /// Restores the floats of a block, as little-endian bytes of the original type, into `out`, which must have
-    /// exactly as many bytes as they. Floats of 16 bits are rounded to nearest, ties to even, and at most the largest
-    /// finite float of their type. A checksum of the block must have been verified. After an error every byte of
-    /// `out` is [`POISON`].
+    /// exactly as many bytes as they. Floats of 16 bits are rounded to nearest, ties to even; f16 may become infinite
+    /// so. A checksum of the block must have been verified. After an error every byte of `out` is [`POISON`].
     ///
     /// # Errors
     /// A typed error for everything that is not this block; [`Error::InvalidOption`] for a block that comes too early
@@ -229,6 +245,16 @@ impl ItemReader {
     }
 }
 
+/// A set of bitmap layers, of those that a decoder holds.
+fn layers(decoder: &Decoder, id: SetId) -> Result<Arc<CodebookSet>> {
+    let sets = || decoder.sets().filter(|set| is_of_layers(set));
+    let found = sets().find(|set| set.id() == id);
+    found.map(Arc::clone).ok_or_else(|| Error::SetMismatch {
+        wanted: format!("{id} of bitmap layers"),
+        held: sets().map(|set| set.id()).collect(),
+    })
+}
+
 /// A buffer of `count` values, whose content is going to be replaced.
 fn resized<S: Default + Clone>(values: &mut Vec<S>, count: usize) -> Result<&mut [S]> {
     reserve(values, count.saturating_sub(values.len()), "a block of quantized values")?;
@@ -240,15 +266,13 @@ fn resized<S: Default + Clone>(values: &mut Vec<S>, count: usize) -> Result<&mut
 fn write_floats(dtype: Dtype, floats: &[f32], out: &mut [u8]) {
     match dtype {
         Dtype::Bf16 => {
-            let most = f32::from(bf16::MAX);
             for (place, float) in out.as_chunks_mut().0.iter_mut().zip(floats) {
-                *place = bf16::from_f32(float.clamp(-most, most)).to_le_bytes();
+                *place = bf16::from_f32(*float).to_le_bytes();
             }
         }
         Dtype::F16 => {
-            let most = f32::from(f16::MAX);
             for (place, float) in out.as_chunks_mut().0.iter_mut().zip(floats) {
-                *place = f16::from_f32(float.clamp(-most, most)).to_le_bytes();
+                *place = f16::from_f32(*float).to_le_bytes();
             }
         }
         _ => {
@@ -269,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn floats_are_rounded_to_even_and_stay_finite() {
+    fn floats_are_rounded_to_nearest_and_ties_to_even() {
         let written = |dtype, float: f32| {
             let mut out = [0; 2];
             write_floats(dtype, &[float], &mut out);
@@ -282,9 +306,9 @@ mod tests {
         assert_eq!(written(Dtype::F16, 1.0 + 3.0 * 2f32.powi(-11)), 0x3c02);
         assert_eq!(written(Dtype::F16, 2f32.powi(-24)), 1);
         assert_eq!(written(Dtype::F16, -65519.0), 0xfbff);
-        assert_eq!(written(Dtype::F16, 65520.0), 0x7bff);
-        assert_eq!(written(Dtype::F16, -f32::MAX), 0xfbff);
-        assert_eq!(written(Dtype::Bf16, f32::MAX), 0x7f7f);
+        assert_eq!(written(Dtype::F16, 65520.0), 0x7c00);
+        assert_eq!(written(Dtype::F16, -f32::MAX), 0xfc00);
+        assert_eq!(written(Dtype::Bf16, f32::MAX), 0x7f80);
         assert_eq!(written(Dtype::Bf16, -0.0), 0x8000);
     }
 }

@@ -24,7 +24,7 @@
 use std::vec;
 
 use super::encode::Sizes;
-use super::item::{ItemReader, ItemWriter};
+use super::item::{ItemReader, ItemWriter, KindHeader};
 use super::quantize::Quantized;
 use super::values::{Value, ValueBuf};
 use crate::codec::Decoder;
@@ -220,9 +220,10 @@ fn open<'m>(
     expected: &Expected,
     decoder: &mut Decoder,
 ) -> Result<(ItemReader, Blocks<'m>)> {
-    let (parsed, _) = decoder.parse(message, expected)?;
+    let (parsed, set) = decoder.parse(message, expected)?;
     let message::Header { dtype, units, .. } = parsed.header;
-    let reader = ItemReader::new(dtype, units.into(), kind_header(&parsed)?, decoder)?;
+    let (bytes, set, units) = (kind_header(&parsed)?, set.id(), units.into());
+    let reader = ItemReader::new(&KindHeader { dtype, units, set, bytes }, decoder)?;
     let mut rest = parsed.entries().collect::<Vec<_>>().into_iter();
     rest.next();
     Ok((reader, Blocks { parsed, rest }))

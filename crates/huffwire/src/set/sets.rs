@@ -31,9 +31,9 @@ impl Sets {
     }
 
     /// The set with this id.
-    pub(crate) fn find(&self, id: SetId) -> Result<&Arc<CodebookSet>> {
+    pub(crate) fn find(&self, id: SetId) -> Result<&CodebookSet> {
         let found = self.sets.iter().find(|set| set.id() == id);
-        found.ok_or_else(|| self.none(id.to_string()))
+        found.map(|set| &**set).ok_or_else(|| self.none(id.to_string()))
     }
 
     /// The set whose id begins with these 32 bits.

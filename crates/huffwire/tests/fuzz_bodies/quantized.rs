@@ -1,12 +1,12 @@
 //! Quantized tensors: messages, items, and the streams of all encoders.
 
 use huffwire::gradient::encode::{self, EncoderKind, ValueEncoder};
-use huffwire::gradient::item::ItemReader;
+use huffwire::gradient::item::{ItemReader, KindHeader};
 use huffwire::gradient::message::{self, FloatParts, Header, Options, Origin};
 use huffwire::gradient::quantize::{
     Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
 };
-use huffwire::{Decoder, Dtype, Expected};
+use huffwire::{CodebookSet, Decoder, Dtype, Expected};
 
 use super::Recipe;
 use super::forge::mend_message;
@@ -131,7 +131,9 @@ fn any_item(bytes: &[u8]) {
     let Some((kind_header, block)) = bytes.split_at_checked(usize::from(*length)) else { return };
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::U8] {
         let mut decoder = Decoder::builtin();
-        let reader = ItemReader::new(dtype, u64::from(*units), kind_header, &mut decoder);
+        let (units_claimed, set) = (u64::from(*units), CodebookSet::builtin().id());
+        let kind_header = KindHeader { dtype, units: units_claimed, set, bytes: kind_header };
+        let reader = ItemReader::new(&kind_header, &mut decoder);
         if let Ok(mut reader) = reader {
             let mut out = vec![0; usize::from(*units) * dtype.unit_bytes()];
             let _ = reader.restore_block(0, block, &mut out);

@@ -124,7 +124,7 @@ fn elements(random: &mut Random, dtype: Dtype, units: usize) -> Vec<u8> {
         let unit: [u8; 8] = match (style, dtype.unit_bytes()) {
             (0, _) => constant.to_le_bytes(),
             (1, _) => noise.to_le_bytes(),
-            (2, _) => (noise.trailing_zeros() as u64).to_le_bytes(),
+            (2, _) => u64::from(noise.trailing_zeros()).to_le_bytes(),
             (_, _) if zeros > 0 && random.below(32) < zeros => [0; 8],
             (_, 1) => [(16 + noise.trailing_zeros() as u8 * 4 + (noise >> 62) as u8) & 0x3f; 8],
             (_, 2 | 3) => u64::from(float.to_bits() >> 16).to_le_bytes(),

@@ -173,6 +173,12 @@ impl BitmapBooks {
     }
 }
 
+/// Whether a set is one of bitmap layers: it has bindings, and all of them are for layers.
+pub(in crate::gradient) fn is_of_layers(set: &CodebookSet) -> bool {
+    let bindings = set.bindings();
+    !bindings.is_empty() && bindings.iter().all(|binding| binding.plane >= FIRST_LAYER)
+}
+
 impl FixedBooks for BitmapBooks {
     fn drift(&self, values: Values<'_>) -> Drift {
         Drift { spent_bits: self.bits(values), fresh_bits: self.refit(values).bits(values) }

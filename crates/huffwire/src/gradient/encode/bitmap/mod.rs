@@ -50,6 +50,7 @@ use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 
 pub use books::BitmapBooks;
+pub(in crate::gradient) use books::is_of_layers;
 
 /// Number of values in a block. A block and its planes stay in the L2 cache.
 const BLOCK: usize = 1 << 20;
