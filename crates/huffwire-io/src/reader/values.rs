@@ -1,7 +1,7 @@
 //! Restoring the floats of items of quantized values.
 
 use huffwire::file::Item;
-use huffwire::gradient::item::{Header, ItemReader};
+use huffwire::gradient::item::{Header, ItemReader, KindHeader};
 use huffwire::gradient::quantize::Quantizer;
 
 use super::{BlockJob, Reader, describe};
@@ -101,13 +101,15 @@ impl Reader {
 
     /// Decodes all of an item of quantized values but its blocks.
     pub(super) fn open_values(&self, item: &Item) -> Result<ItemReader> {
-        self.codebooks_of(item)?;
+        let set = self.codebooks_of(item)?.id();
         let entry = self.read_kind_header(item)?;
         let failed = || self.kind_header_error(item);
         let header = Header::read(item.dtype, item.units(), &entry).map_err(failed())?;
         let scales = (header.scales as u64).saturating_mul(size_of::<f32>() as u64);
         self.check_size(&format!("the scales of {}", describe(item)), scales)?;
         let mut decoder = self.decoder()?;
-        ItemReader::new(item.dtype, item.units(), &entry, &mut decoder).map_err(failed())
+        let (dtype, units, bytes) = (item.dtype, item.units(), &entry[..]);
+        let kind_header = KindHeader { dtype, units, set, bytes };
+        ItemReader::new(&kind_header, &mut decoder).map_err(failed())
     }
 }

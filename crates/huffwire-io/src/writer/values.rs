@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use huffwire::file::{NewItem, TensorInfo, checksum};
-use huffwire::gradient::item::{ItemReader, ItemWriter, Options, Origin};
+use huffwire::gradient::item::{ItemReader, ItemWriter, KindHeader, Options, Origin};
 use huffwire::gradient::quantize::Quantized;
 use huffwire::gradient::{Values, ValuesMut};
 use huffwire::{CodebookSet, Decoder, Dtype, Kind};
@@ -107,9 +107,13 @@ impl Writer {
             directory.add_set(books.set(), books.set().id() != CodebookSet::builtin().id());
             decoder = decoder.with_set(Arc::clone(books.set())).map_err(codec)?;
         }
-        let elements = item.header().elements() as u64;
-        let reader = ItemReader::new(dtype, elements, item.kind_header(), &mut decoder);
-        let reader = reader.map_err(codec)?;
+        let kind_header = KindHeader {
+            dtype,
+            units: item.header().elements() as u64,
+            set: CodebookSet::builtin().id(),
+            bytes: item.kind_header(),
+        };
+        let reader = ItemReader::new(&kind_header, &mut decoder).map_err(codec)?;
         let checksums = directory.directory().checksums;
         let check = |entry: &[u8]| checksums.then(|| checksum(entry));
 
