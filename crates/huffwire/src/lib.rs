@@ -77,6 +77,8 @@ pub use element::{ElementType, UnknownElementType};
 pub use error::{Error, Result};
 pub use format::{file, message};
 pub use planes::{Layout, SymbolRule};
+#[cfg(target_arch = "aarch64")]
+pub use platform::Neon;
 pub use platform::Platform;
 #[cfg(target_arch = "x86_64")]
 pub use platform::{Avx2, Avx512};
