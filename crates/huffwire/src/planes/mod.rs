@@ -14,7 +14,7 @@ mod f16;
 mod f32;
 mod small;
 
-pub(crate) mod pack;
+pub(crate) use crate::kernels::pack;
 
 use std::fmt;
 use std::str::FromStr;
