@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use huffwire::CodebookSet;
-use huffwire::{BlockInfo, PlaneInfo};
+use huffwire::{BlockInfo, PlaneMode};
 
 /// What stands in for a codebook, by how many planes of how many blocks.
 #[derive(Debug, Clone, Default)]
@@ -16,22 +16,22 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Counts a block. A raw plane counts only if the block codes nothing at all: residue is
-    /// usually raw.
+    /// Counts a block. A raw plane counts only if the block codes nothing at all: signs and mantissas
+    /// usually are.
     pub(crate) fn add(&mut self, block: &BlockInfo) {
         let layout = block.layout.map_or("verbatim", |layout| layout.name());
         *self.layouts.entry(layout).or_default() += 1;
         let mut coded = false;
         let mut constant = false;
         for plane in &block.planes {
-            match plane {
-                PlaneInfo::Raw => {}
-                PlaneInfo::Constant(_) => constant = true,
-                PlaneInfo::Resident { book, .. } => {
+            match &plane.mode {
+                PlaneMode::Raw => {}
+                PlaneMode::Constant(_) => constant = true,
+                PlaneMode::Resident { book, .. } => {
                     *self.resident.entry(*book).or_default() += 1;
                     coded = true;
                 }
-                PlaneInfo::Embedded { .. } => {
+                PlaneMode::Embedded { .. } => {
                     self.embedded += 1;
                     coded = true;
                 }

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::block::{self, BlockDecoder, BlockEncoder, BlockInfo, Method};
+use crate::block::{self, BlockDecoder, BlockEncoder, BlockInfo};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::lanes::Flow;
 use crate::message;
 use crate::message::batches::EncodeScratch;
 use crate::parallel::{Threads, Workers};
-use crate::plan::{Choice, Level};
+use crate::plan::{Choice, Level, Policy};
 use crate::planes::SymbolRule;
 use crate::platform::Platform;
 use crate::set::CodebookSet;
@@ -75,7 +75,7 @@ pub struct Encoder {
     options: EncodeOptions,
     tensor: String,
     /// One for each element type that was encoded, for the current tensor.
-    methods: Vec<Method>,
+    policies: Vec<Policy>,
     scratch: EncodeScratch,
 }
 
@@ -93,7 +93,7 @@ impl Encoder {
             set.book(number)?;
         }
         let scratch = EncodeScratch::new(Platform::detect());
-        Ok(Self { set, options, tensor: String::new(), methods: Vec::new(), scratch })
+        Ok(Self { set, options, tensor: String::new(), policies: Vec::new(), scratch })
     }
 
     /// An encoder with the built-in books and default options.
@@ -103,7 +103,7 @@ impl Encoder {
             set: CodebookSet::builtin(),
             options: EncodeOptions::default(),
             tensor: String::new(),
-            methods: Vec::new(),
+            policies: Vec::new(),
             scratch: EncodeScratch::new(Platform::detect()),
         }
     }
@@ -144,7 +144,7 @@ impl Encoder {
         if self.tensor != name {
             name.clone_into(&mut self.tensor);
             if self.options.choice == Choice::Named {
-                self.methods.clear();
+                self.policies.clear();
             }
         }
     }
@@ -204,14 +204,14 @@ impl Encoder {
     /// What all threads share while they encode, and what each of them works with.
     pub(crate) fn encoding(&mut self, dtype: Dtype) -> (Encoding<'_>, &mut EncodeScratch) {
         let EncodeOptions { rule, level, choice, checksums, .. } = self.options;
-        let known = self.methods.iter().position(|method| method.dtype() == dtype);
+        let known = self.policies.iter().position(|policy| policy.dtype() == dtype);
         let index = known.unwrap_or_else(|| {
             let tensor = &self.tensor;
-            self.methods.push(Method::new(&self.set, dtype, tensor, rule, level, choice));
-            self.methods.len() - 1
+            self.policies.push(Policy::new(&self.set, dtype, tensor, rule, level, choice));
+            self.policies.len() - 1
         });
         (
-            Encoding { set: &self.set, method: &self.methods[index], checksums, bytes: 0 },
+            Encoding { set: &self.set, policy: &self.policies[index], checksums, bytes: 0 },
             &mut self.scratch,
         )
     }
@@ -221,7 +221,7 @@ impl Encoder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Encoding<'a> {
     set: &'a CodebookSet,
-    method: &'a Method,
+    policy: &'a Policy,
     checksums: bool,
     /// Bytes of elements in the tensor.
     bytes: usize,
@@ -259,13 +259,13 @@ impl<'a> Encoding<'a> {
         out: &mut [u8],
     ) -> Result<usize> {
         if !self.checksums {
-            return encoder.encode(self.set, self.method, bytes, flow, out);
+            return encoder.encode(self.set, self.policy, bytes, flow, out);
         }
         let available = out.len();
         let Some((check, body)) = out.split_at_mut_checked(CHECKSUM_BYTES) else {
             return Err(Error::OutputTooSmall { needed: CHECKSUM_BYTES, available });
         };
-        let length = encoder.encode(self.set, self.method, bytes, flow, body)?;
+        let length = encoder.encode(self.set, self.policy, bytes, flow, body)?;
         check.copy_from_slice(&crc32c(&body[..length]).to_le_bytes());
         Ok(CHECKSUM_BYTES + length)
     }
@@ -498,9 +498,9 @@ fn split_checksum(block: &[u8]) -> Result<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::PlaneInfo;
+    use crate::block::PlaneMode;
 
-    fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneInfo> {
+    fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneMode> {
         let options = EncodeOptions { choice, ..EncodeOptions::default() };
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let mut block = Vec::new();
@@ -510,7 +510,8 @@ mod tests {
         decoder.decode_block(Dtype::Bf16, true, &block, &mut restored).unwrap();
         assert!(restored == tensor);
         let start = &block[..block.len().min(INSPECT_BYTES)];
-        decoder.inspect_block(Dtype::Bf16, true, start, tensor.len()).unwrap().planes
+        let info = decoder.inspect_block(Dtype::Bf16, true, start, tensor.len()).unwrap();
+        info.planes.into_iter().map(|plane| plane.mode).collect()
     }
 
     #[test]
@@ -519,8 +520,8 @@ mod tests {
         let tensor: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
         for number in [0, 5, 14] {
             let planes = books_of(Choice::Fixed(number), &tensor);
-            assert!(matches!(planes[0], PlaneInfo::Resident { book, .. } if book == number));
-            assert_eq!(planes[1], PlaneInfo::Raw);
+            assert!(matches!(planes[0], PlaneMode::Resident { book, .. } if book == number));
+            assert_eq!(planes[1], PlaneMode::Raw);
         }
         let bytes_book = CodebookSet::builtin().books().len() as u8 - 1;
         assert!(
@@ -528,7 +529,7 @@ mod tests {
             "verbatim: it fits no plane"
         );
         let cheapest = books_of(Choice::Cheapest, &tensor);
-        assert!(matches!(cheapest[0], PlaneInfo::Resident { .. }));
+        assert!(matches!(cheapest[0], PlaneMode::Resident { .. }));
     }
 
     #[test]

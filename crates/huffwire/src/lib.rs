@@ -71,13 +71,14 @@ pub mod lanes;
 pub mod message;
 mod parallel;
 pub mod plan;
+mod plane_codec;
 pub mod planes;
 mod platform;
 mod set;
 pub mod stats;
 mod wire;
 
-pub use block::{BlockInfo, PlaneInfo};
+pub use block::{BlockInfo, PlaneInfo, PlaneMode, PlaneParts};
 pub use codebook::Codebook;
 pub use codec::{Decoder, EncodeOptions, Encoder, INSPECT_BYTES, POISON};
 pub use dtype::{Dtype, UnknownDtype};
@@ -85,6 +86,7 @@ pub use error::{Error, Result};
 pub use ids::{CodebookId, SetId};
 pub use parallel::Threads;
 pub use plan::{Choice, Level};
+pub use plane_codec::Coder;
 pub use planes::{Layout, SymbolRule};
 pub use platform::Platform;
 #[cfg(target_arch = "x86_64")]

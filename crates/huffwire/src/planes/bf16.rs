@@ -1,6 +1,6 @@
 //! bfloat16: an exponent byte, and a byte of mantissa and sign.
 
-use super::{Layout, Plane, Scheme, bytes};
+use super::{Layout, Plane, Scheme, bytes, sign_apart};
 use crate::deal;
 use crate::lanes::Join;
 
@@ -19,6 +19,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
             deal::merge16(platform, remainder, exponents, bytes);
         },
     },
+    sign_apart::BF16,
     bytes::PAIRS,
     bytes::POSITIONS_OF_2,
 ];
