@@ -317,8 +317,12 @@ mod tests {
                 let mut planes = vec![Vec::new(); MAX_PLANES];
                 let unit = dtype.unit_bytes();
                 if !scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes) {
-                    assert!(matches!(dtype, Dtype::E3m2 | Dtype::E2m3));
-                    input.iter_mut().for_each(|byte| *byte &= 0x3f);
+                    if scheme.layout == Layout::SignApart {
+                        input.chunks_mut(unit).for_each(|bytes| bytes[unit - 1] |= 0x80);
+                    } else {
+                        assert!(matches!(dtype, Dtype::E3m2 | Dtype::E2m3));
+                        input.iter_mut().for_each(|byte| *byte &= 0x3f);
+                    }
                     assert!(scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes));
                 }
                 for (plane, buffer) in scheme.planes.iter().zip(&planes) {

@@ -33,5 +33,11 @@ fn pieces(units: usize, fused: Option<Join>) -> impl DoubleEndedIterator<Item = 
     })
 }
 
+/// The byte that a constant plane consists of when it is packed, but for padding: of the symbols of width 1 and 8 that
+/// coders merge on their way.
+const fn packed_constant(symbol: u8, width: u8) -> u8 {
+    if width == 1 { 0u8.wrapping_sub(symbol & 1) } else { symbol }
+}
+
 /// By plane: the symbol that it consists of, if its header says so.
 type Constants = [Option<u8>; MAX_PLANES];

@@ -2,7 +2,7 @@
 //! other have time to do.
 
 use super::super::header::ReadBlock;
-use super::{Constants, pieces};
+use super::{Constants, packed_constant, pieces};
 use crate::codebook::Codebook;
 use crate::error::Result;
 use crate::lanes::{self, Flow, INITIAL_BYTES, Join, Reading, ToMerge};
@@ -114,9 +114,9 @@ impl<'a> Progress<'a> {
         // They hold symbols of another block.
         scratch.unpacked.iter_mut().for_each(Vec::clear);
         if let (Some(_), Some(symbol)) = (fused, pass.constants[1]) {
-            let bytes = packed_bytes(pass.units, pass.scheme.planes[1].width);
+            let width = pass.scheme.planes[1].width;
             scratch.other.clear();
-            scratch.other.resize(bytes, 0u8.wrapping_sub(symbol & 1));
+            scratch.other.resize(packed_bytes(pass.units, width), packed_constant(symbol, width));
         }
         Ok(Self { pass, lanes, fused, flow, beyond: false })
     }

@@ -1,7 +1,7 @@
 //! Elements to a block.
 
 use super::super::header::BlockHeader;
-use super::{Constants, pieces};
+use super::{Constants, packed_constant, pieces};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
 use crate::lanes::{self, Escapes, Flow, SlotMap, ToSplit};
@@ -86,8 +86,11 @@ pub(in super::super) fn write(
             if !encoder.push_split(elements, stream, escapes)? {
                 return Ok(None);
             }
-            if constants[1].is_some_and(|symbol| !is_packed(platform, symbol, &split[1])) {
-                return Ok(None);
+            if let Some(symbol) = constants[1] {
+                let byte = packed_constant(symbol, planes[1].width);
+                if !is_constant(platform, byte, &split[1]) {
+                    return Ok(None);
+                }
             }
             continue;
         }
@@ -153,9 +156,4 @@ pub(in super::super) fn write(
 /// Whether all symbols are this one.
 pub(in super::super) fn is_constant(platform: Platform, symbol: u8, symbols: &[u8]) -> bool {
     platform.run(|| symbols.iter().fold(0, |any, s| any | (s ^ symbol))) == 0
-}
-
-/// The same of packed symbols of one bit.
-fn is_packed(platform: Platform, symbol: u8, packed: &[u8]) -> bool {
-    is_constant(platform, 0u8.wrapping_sub(symbol & 1), packed)
 }
