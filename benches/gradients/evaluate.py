@@ -19,7 +19,7 @@ import peers
 
 Record = dict[str, Any]
 
-# The paper's baseline: omega over pairs of a state and its repetitions.
+# The paper's baseline: omega over pairs of a value and its repetitions.
 BASELINE = "elias-omega"
 ELIAS = ("elias-gamma", "elias-delta", "elias-omega")
 QSGD_ELIAS = ("qsgd-elias", "qsgd-elias-dense")
@@ -27,9 +27,9 @@ QSGD_ELIAS = ("qsgd-elias", "qsgd-elias-dense")
 HEADLINE = {"rlh": 5.1, "sh": 4.32, "shs": 3.8}
 # The symbols of each encoder that has one code for a whole tensor: below Shannon's bound for them it cannot go.
 # Bitmaps are split as often as it pays, and see more neighbours than the eight of their bound.
-SYMBOLS = {"huffman": "states", "sh": "states", "rlh": "pairs", "shs": "runs", **dict.fromkeys(ELIAS, "pairs")}
+SYMBOLS = {"huffman": "values", "sh": "values", "rlh": "pairs", "shs": "runs", **dict.fromkeys(ELIAS, "pairs")}
 SHANNON = {
-    "states": "shannon_bytes", "pairs": "shannon_pairs_bytes", "runs": "shannon_runs_bytes", "bitmap": "shannon_bitmap_bytes",
+    "values": "shannon_bytes", "pairs": "shannon_pairs_bytes", "runs": "shannon_runs_bytes", "bitmap": "shannon_bitmap_bytes",
 }
 # In the order of tables and figures.
 SHOWN = ("rlh", "sh", "shs", "huffman", "bitmap", "auto")
@@ -136,7 +136,7 @@ def ratio(record: Record, name: str, baseline: str = BASELINE) -> float:
     return size(record, baseline) / size(record, name)
 
 
-def shannon_ratio(record: Record, symbols: str = "states", baseline: str = BASELINE) -> float:
+def shannon_ratio(record: Record, symbols: str = "values", baseline: str = BASELINE) -> float:
     """How many times smaller than the baseline an ideal code for these symbols would be, its book for free."""
     return size(record, baseline) / max(record["shannon"][symbols], 1e-9)
 
@@ -340,27 +340,27 @@ def auto_table(report: Record) -> Table:
 
 
 def above_table(report: Record) -> Table:
-    """Who is smaller than Shannon's bound for single states, which only symbols of several states can be."""
+    """Who is smaller than Shannon's bound for single values, which only symbols of several values can be."""
     rows = []
     for name in SHOWN:
         having = [record for record in flat(report) if has(record, name)]
-        above = [record for record in having if size(record, name) < record["shannon"]["states"]]
+        above = [record for record in having if size(record, name) < record["shannon"]["values"]]
         if not having:
             continue
         if not above:
             rows.append((name, f"0 of {len(having)}", "-", "-", "-"))
             continue
-        best = max(above, key=lambda record: record["shannon"]["states"] / size(record, name))
+        best = max(above, key=lambda record: record["shannon"]["values"] / size(record, name))
         rows.append(
             (
-                name, f"{len(above)} of {len(having)}", number(best["shannon"]["states"] / size(best, name)),
-                "; ".join(f"{symbols} {best['shannon']['states'] / max(best['shannon'][symbols], 1e-9):.2f}"
+                name, f"{len(above)} of {len(having)}", number(best["shannon"]["values"] / size(best, name)),
+                "; ".join(f"{symbols} {best['shannon']['values'] / max(best['shannon'][symbols], 1e-9):.2f}"
                           for symbols in ("pairs", "runs", "bitmap")),
                 where(best),
             )
         )
     headings = ("encoder", "cases", "bound / size, at most", "bound / bounds on other symbols there", "where")
-    return Table("Smaller than Shannon's bound for single states", headings, rows)
+    return Table("Smaller than Shannon's bound for single values", headings, rows)
 
 
 def broken_bounds(report: Record) -> list[str]:

@@ -42,13 +42,13 @@ def model_rows(report: Report) -> Rows:
 
 
 def draw_sizes(rows: Rows, title: str, path: Path) -> None:
-    """A line for each row, a mark for each encoder, a bar where Shannon's bound for single states is."""
+    """A line for each row, a mark for each encoder, a bar where Shannon's bound for single values is."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7.2, 1.4 + 0.27 * len(rows)))
     places = range(len(rows))
     bounds = [evaluate.median(1 / evaluate.shannon_ratio(record) for record in group) for _, group in rows]
-    axes.barh(list(places), bounds, 0.6, color="#e9eef4", label="Shannon, single states")
+    axes.barh(list(places), bounds, 0.6, color="#e9eef4", label="Shannon, single values")
     for name, mark in MARKS.items():
         points = [(relative_size(group, name), place) for place, (_, group) in zip(places, rows)]
         points = [(value, place) for value, place in points if value is not None]

@@ -1,6 +1,6 @@
-"""QSGD and natural compression once more, in numpy: the states that `huffwire quantize` makes, and nothing coded.
+"""QSGD and natural compression once more, in numpy: the values that `huffwire quantize` makes, and nothing coded.
 
-So a training run with this and one through the program tell whether coding changes a loss, and states can be
+So a training run with this and one through the program tell whether coding changes a loss, and values can be
 looked at in ways that the program has no option for.
 """
 
@@ -25,11 +25,11 @@ def tensor_seed(seed: int, index: int = 0) -> int:
     return int(random_bits(seed, np.array([index]))[0])
 
 
-def quantize(values: np.ndarray, levels: int, bucket: int, norm: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """States, and the scale of each bucket."""
-    buckets = -(-len(values) // bucket)
+def quantize(floats: np.ndarray, levels: int, bucket: int, norm: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values, and the scale of each bucket."""
+    buckets = -(-len(floats) // bucket)
     padded = np.zeros(buckets * bucket)
-    padded[: len(values)] = values
+    padded[: len(floats)] = floats
     if not np.isfinite(padded).all():
         raise ValueError("a gradient that is not finite")
     magnitudes = np.abs(padded).reshape(buckets, bucket)
@@ -41,36 +41,36 @@ def quantize(values: np.ndarray, levels: int, bucket: int, norm: str, seed: int)
         scales = exact.astype(np.float32)
         scales = np.where(scales < exact, np.nextafter(scales, np.float32(np.inf)), scales)
     factors = np.divide(levels, scales, out=np.zeros(buckets), where=scales > 0, dtype=np.float64)
-    position = (magnitudes * factors[:, None]).ravel()[: len(values)]
+    position = (magnitudes * factors[:, None]).ravel()[: len(floats)]
     below = np.floor(position)
-    uniform = (random_bits(seed, np.arange(len(values))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = (random_bits(seed, np.arange(len(floats))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     level = np.minimum(below + (uniform < position - below), levels).astype(np.int32)
-    return np.where(values < 0, -level, level), scales
+    return np.where(floats < 0, -level, level), scales
 
 
-def dequantize(states: np.ndarray, scales: np.ndarray, levels: int, bucket: int) -> np.ndarray:
-    """The values that states stand for."""
-    units = (scales.astype(np.float64) / levels).repeat(bucket)[: len(states)]
-    return (units * states).astype(np.float32)
+def dequantize(values: np.ndarray, scales: np.ndarray, levels: int, bucket: int) -> np.ndarray:
+    """The floats that values stand for."""
+    units = (scales.astype(np.float64) / levels).repeat(bucket)[: len(values)]
+    return (units * values).astype(np.float32)
 
 
-def natural(values: np.ndarray, seed: int) -> np.ndarray:
-    """States of natural compression: 1 for the largest power of two, one more for each halving; 0 for 0."""
-    magnitudes = np.abs(values).astype(np.float64)
+def natural(floats: np.ndarray, seed: int) -> np.ndarray:
+    """Values of natural compression: 1 for the largest power of two, one more for each halving; 0 for 0."""
+    magnitudes = np.abs(floats).astype(np.float64)
     fractions, exponents = np.frexp(magnitudes)
     fraction, exponent = np.frexp(magnitudes.max())
     # `frexp` has fractions from 1/2 up; the exponent of the power of two at or below is one less.
     top = int(exponent) - int(fraction == 0.5)
-    uniform = (random_bits(seed, np.arange(len(values))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = (random_bits(seed, np.arange(len(floats))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     rounded = exponents - 1 + (uniform < 2 * fractions - 1)
-    states = np.where(magnitudes > 0, top - rounded + 1, 0)
-    return np.where(values < 0, -states, states)
+    values = np.where(magnitudes > 0, top - rounded + 1, 0)
+    return np.where(floats < 0, -values, values)
 
 
-def pairs(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The state of each run and its length."""
-    starts = np.flatnonzero(np.diff(states, prepend=states[0] - 1))
-    return states[starts], np.diff(starts, append=len(states))
+def pairs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The value of each run and its length."""
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    return values[starts], np.diff(starts, append=len(values))
 
 
 def omega_bits(numbers: np.ndarray) -> int:
@@ -85,24 +85,24 @@ def omega_bits(numbers: np.ndarray) -> int:
         bits += int((numbers + 1).sum())
 
 
-def zigzag(states: np.ndarray) -> np.ndarray:
-    """Numbers from 1 up for states, small magnitudes first: as huffwire's Elias codes have them."""
-    states = states.astype(np.int64)
-    return np.where(states >= 0, 2 * states, -2 * states - 1) + 1
+def zigzag(values: np.ndarray) -> np.ndarray:
+    """Numbers from 1 up for values, small magnitudes first: as huffwire's Elias codes have them."""
+    values = values.astype(np.int64)
+    return np.where(values >= 0, 2 * values, -2 * values - 1) + 1
 
 
-def from_lowest(states: np.ndarray) -> np.ndarray:
-    """Numbers from 1 up for states in their order: what an index into a table of levels is."""
-    return states.astype(np.int64) - int(states.min()) + 1
+def from_lowest(values: np.ndarray) -> np.ndarray:
+    """Numbers from 1 up for values in their order: what an index into a table of levels is."""
+    return values.astype(np.int64) - int(values.min()) + 1
 
 
-def baselines(states: np.ndarray) -> dict[str, float]:
-    """Bytes of Elias omega with either numbering, over pairs and over single states."""
+def baselines(values: np.ndarray) -> dict[str, float]:
+    """Bytes of Elias omega with either numbering, over pairs and over single values."""
     found = {}
-    values, lengths = pairs(states)
+    repeated, lengths = pairs(values)
     runs = omega_bits(lengths)
     for name, numbering in (("", zigzag), (", by index", from_lowest)):
-        # Numbers of runs from those of all states: the lowest state is that of the tensor either way.
-        found[f"pairs{name}"] = (runs + omega_bits(numbering(values))) / 8
-        found[f"single{name}"] = omega_bits(numbering(states)) / 8
+        # Numbers of runs from those of all values: the lowest value is that of the tensor either way.
+        found[f"pairs{name}"] = (runs + omega_bits(numbering(repeated))) / 8
+        found[f"single{name}"] = omega_bits(numbering(values)) / 8
     return found

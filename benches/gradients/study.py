@@ -142,13 +142,13 @@ def code_extra(program: Path, files: Sequence[Path], grid: Sequence[evaluate.Cho
 # --- drift --------------------------------------------------------------------------------------------------
 
 
-def zero_runs(states: np.ndarray, longest: int = 200) -> dict[int, int]:
-    """The symbols of SHS and how often they occur: other states by their number, runs of r zeros as 1000 + r."""
+def zero_runs(values: np.ndarray, longest: int = 200) -> dict[int, int]:
+    """The symbols of SHS and how often they occur: other values by their number, runs of r zeros as 1000 + r."""
     import numpy as np
 
-    values, counts = np.unique(states[states != 0], return_counts=True)
-    found = dict(zip(values.tolist(), counts.tolist()))
-    edges = np.flatnonzero(np.diff(np.concatenate([[1], states, [1]]) == 0))
+    others, counts = np.unique(values[values != 0], return_counts=True)
+    found = dict(zip(others.tolist(), counts.tolist()))
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], values, [1]]) == 0))
     runs = edges[1::2] - edges[::2]
     whole, rest = runs // longest, runs % longest
     lengths, counts = np.unique(rest[rest > 0], return_counts=True)
@@ -173,10 +173,10 @@ def drift_of(trainings: Sequence[Any]) -> list[dict[str, Any]]:
         counts: dict[int, dict[str, dict[int, int]]] = {}
         for step in steps:
             gradient = load_file(one.flat[step])["gradient"]
-            states, _ = qsgd.quantize(gradient, 4, 512, "l2", qsgd.tensor_seed(step))
-            values, numbers = np.unique(states, return_counts=True)
-            counts[step] = {"states": dict(zip(values.tolist(), numbers.tolist())), "zero runs": zero_runs(states)}
-        for symbols in ("states", "zero runs"):
+            values, _ = qsgd.quantize(gradient, 4, 512, "l2", qsgd.tensor_seed(step))
+            distinct, numbers = np.unique(values, return_counts=True)
+            counts[step] = {"values": dict(zip(distinct.tolist(), numbers.tolist())), "zero runs": zero_runs(values)}
+        for symbols in ("values", "zero runs"):
             for span, old, new in spans:
                 lost = evaluate.drift_percent(counts[old][symbols], counts[new][symbols])
                 place = {"model": one.model, "data": one.data, "symbols": symbols, "span": span}
@@ -188,9 +188,9 @@ def drift_of(trainings: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def baselines_of(trainings: Sequence[Any], records: Sequence[evaluate.Record]) -> list[dict[str, Any]]:
-    """What Elias omega would take with other numbers for states and without runs, for the last gradients.
+    """What Elias omega would take with other numbers for values and without runs, for the last gradients.
 
-    States come from numpy; that they are the program's is seen in the bytes of omega over pairs.
+    Values come from numpy; that they are the program's is seen in the bytes of omega over pairs.
     """
     from gradients import qsgd
     from safetensors.numpy import load_file
@@ -205,12 +205,12 @@ def baselines_of(trainings: Sequence[Any], records: Sequence[evaluate.Record]) -
         gradient = load_file(file)["gradient"]
         seed = qsgd.tensor_seed(evaluate.SEED)
         if parsed == ():
-            states = qsgd.natural(gradient, seed)
+            values = qsgd.natural(gradient, seed)
         else:
             levels, bucket = parsed
-            states, _ = qsgd.quantize(gradient, levels, bucket or len(gradient), "l2", seed)
+            values, _ = qsgd.quantize(gradient, levels, bucket or len(gradient), "l2", seed)
         place = {key: record[key] for key in ("model", "data", "step", "quantizer")}
-        found.append({**place, **qsgd.baselines(states), **{
+        found.append({**place, **qsgd.baselines(values), **{
             "omega": record["encoders"][evaluate.BASELINE]["coded"], "rlh": record["encoders"]["rlh"]["coded"],
         }})
     return found
@@ -255,8 +255,8 @@ class Uncoded:
         from gradients import qsgd
 
         seed = qsgd.tensor_seed(message_seed(step, worker))
-        states, scales = qsgd.quantize(gradient, self.levels, self.bucket, self.norm, seed)
-        return qsgd.dequantize(states, scales, self.levels, self.bucket)
+        values, scales = qsgd.quantize(gradient, self.levels, self.bucket, self.norm, seed)
+        return qsgd.dequantize(values, scales, self.levels, self.bucket)
 
 
 def message_seed(step: int, worker: int) -> int:

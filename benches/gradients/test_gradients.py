@@ -53,7 +53,7 @@ def whole_report() -> dict[str, Any]:
         "pairs": 38817.5, "single": 45000.0, "pairs, by index": 60000.0, "single, by index": 200000.0,
     }
     lost = {
-        "model": "resnet", "data": "digits", "symbols": "states", "span": "one step", "from": 39, "to": 40,
+        "model": "resnet", "data": "digits", "symbols": "values", "span": "one step", "from": 39, "to": 40,
         "loss_percent": 1.5,
     }
     run = {
@@ -81,7 +81,7 @@ class Ratios(unittest.TestCase):
 
     def test_what_is_below_its_bound_is_found(self) -> None:
         self.assertEqual(evaluate.broken_bounds({"coded": [record()]}), [])
-        lying = record(shannon={"states": 50000.0, "pairs": 1.0, "runs": 1.0, "bitmap": 1.0})
+        lying = record(shannon={"values": 50000.0, "pairs": 1.0, "runs": 1.0, "bitmap": 1.0})
         found = evaluate.broken_bounds({"coded": [lying]})
         self.assertEqual(len(found), 2, "huffman and sh")
         self.assertIn("resnet, digits, step 40, QSGD 4, 512", found[0])
@@ -130,7 +130,7 @@ class Drift(unittest.TestCase):
         self.assertLess(evaluate.drift_percent({0: 9000, 1: 1000}, {0: 9000, 1: 1000}), 0.01)
 
     def test_another_distribution_costs(self) -> None:
-        # Half and half costs a bit a state where 0.469 would do.
+        # Half and half costs a bit a value where 0.469 would do.
         self.assertAlmostEqual(evaluate.drift_percent({0: 5000, 1: 5000}, {0: 9000, 1: 1000}), 113.2, places=1)
 
     def test_nothing_new_costs_nothing(self) -> None:
@@ -202,36 +202,36 @@ class Quantizers(unittest.TestCase):
         # From the documentation of `huffwire::gradient::Random`.
         self.assertEqual(int(self.qsgd.random_bits(1, self.numpy.array([0]))[0]), 0x910A_2DEC_8902_5CC1)
 
-    def test_states_and_values(self) -> None:
-        values = self.numpy.array([0.0, 1.0, -0.5, 0.25, 0.0, 0.0], self.numpy.float32)
-        states, scales = self.qsgd.quantize(values, 4, 4, "max", 1)
-        self.assertEqual((states.tolist(), scales.tolist()), ([0, 4, -2, 1, 0, 0], [1.0, 0.0]))
-        self.assertEqual(self.qsgd.dequantize(states, scales, 4, 4).tolist(), values.tolist())
+    def test_values_and_floats(self) -> None:
+        floats = self.numpy.array([0.0, 1.0, -0.5, 0.25, 0.0, 0.0], self.numpy.float32)
+        values, scales = self.qsgd.quantize(floats, 4, 4, "max", 1)
+        self.assertEqual((values.tolist(), scales.tolist()), ([0, 4, -2, 1, 0, 0], [1.0, 0.0]))
+        self.assertEqual(self.qsgd.dequantize(values, scales, 4, 4).tolist(), floats.tolist())
         with self.assertRaises(ValueError):
             self.qsgd.quantize(self.numpy.array([float("nan")]), 4, 4, "max", 1)
 
     def test_norms_are_rounded_up(self) -> None:
-        values = self.numpy.random.default_rng(1).standard_normal(512).astype(self.numpy.float32)
-        _, scales = self.qsgd.quantize(values, 4, 512, "l2", 1)
-        self.assertGreaterEqual(float(scales[0]), float(self.numpy.sqrt((values.astype(float) ** 2).sum())))
+        floats = self.numpy.random.default_rng(1).standard_normal(512).astype(self.numpy.float32)
+        _, scales = self.qsgd.quantize(floats, 4, 512, "l2", 1)
+        self.assertGreaterEqual(float(scales[0]), float(self.numpy.sqrt((floats.astype(float) ** 2).sum())))
 
     def test_natural_powers_stay(self) -> None:
-        values = self.numpy.array([4.0, -2.0, 0.0, 0.5], self.numpy.float32)
-        self.assertEqual(self.qsgd.natural(values, 1).tolist(), [1, -2, 0, 4])
+        floats = self.numpy.array([4.0, -2.0, 0.0, 0.5], self.numpy.float32)
+        self.assertEqual(self.qsgd.natural(floats, 1).tolist(), [1, -2, 0, 4])
 
     def test_pairs(self) -> None:
-        values, lengths = self.qsgd.pairs(self.numpy.array([0, 0, 0, 1, 1, -1, 0]))
-        self.assertEqual((values.tolist(), lengths.tolist()), ([0, 1, -1, 0], [3, 2, 1, 1]))
+        repeated, lengths = self.qsgd.pairs(self.numpy.array([0, 0, 0, 1, 1, -1, 0]))
+        self.assertEqual((repeated.tolist(), lengths.tolist()), ([0, 1, -1, 0], [3, 2, 1, 1]))
 
     def test_omega(self) -> None:
         # The table in Elias 1975: 0, 10 0, 11 0, 10 100 0, 10 111 0, 11 1000 0, 11 1111 0, 10 100 10000 0.
         for number, bits in ((1, 1), (2, 3), (3, 3), (4, 6), (7, 6), (8, 7), (15, 7), (16, 11)):
             self.assertEqual(self.qsgd.omega_bits(self.numpy.array([number])), bits)
 
-    def test_numbers_for_states(self) -> None:
-        states = self.numpy.array([0, -1, 1, -2])
-        self.assertEqual(self.qsgd.zigzag(states).tolist(), [1, 2, 3, 4])
-        self.assertEqual(self.qsgd.from_lowest(states).tolist(), [3, 2, 4, 1])
+    def test_numbers_for_values(self) -> None:
+        values = self.numpy.array([0, -1, 1, -2])
+        self.assertEqual(self.qsgd.zigzag(values).tolist(), [1, 2, 3, 4])
+        self.assertEqual(self.qsgd.from_lowest(values).tolist(), [3, 2, 4, 1])
 
     def test_zero_runs(self) -> None:
         found = study.zero_runs(self.numpy.array([0, 0, 5, 0, 0, 0, 5, -1] + [0] * 450))

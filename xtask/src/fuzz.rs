@@ -15,6 +15,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::needs;
 use crate::shell::{self, ROOT};
 use crate::steps::Outcome;
 use log::Log;
@@ -46,8 +47,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 /// Fuzzes every target for a moment: the step of `cargo xtask test`.
 pub(crate) fn smoke() -> Result<Outcome> {
-    run(&[])?;
-    Ok(Outcome::Passed)
+    let missing = needs::missing(&["g++"])?;
+    if missing.is_empty() {
+        run(&[])?;
+    }
+    Ok(Outcome::with(missing))
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {
@@ -120,12 +124,7 @@ fn targets() -> Result<Vec<String>> {
 /// Compiles `targets` and returns the folder, relative to the root, in which
 /// their programs are.
 fn build(targets: &[String]) -> Result<PathBuf> {
-    let version = shell::output(shell::program("rustc").arg("-vV"))?;
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("`rustc -vV` names no host")?;
-
+    let host = &shell::host()?;
     // Naming the target, though it is the host, keeps the flags away from
     // build scripts and procedural macros.
     let mut cargo = shell::cargo(&["build", "--manifest-path=fuzz/Cargo.toml", "--release"]);

@@ -9,32 +9,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::shell::{ROOT, cargo, run};
-use crate::steps::Outcome;
+use crate::steps::{Gap, Outcome};
 
-/// Functions with the loops that take the time, by what their symbols contain.
-const KERNELS: &[&str] = &[
-    "lanes6avx5127Encoder10push_whole",
-    "lanes6avx5127Decoder10pull_whole",
-    "lanes6avx5127Decoder9pull_both",
-    "lanes11avx512_long7Encoder9push_with",
-    "lanes11avx512_long7Decoder9pull_with",
-    "lanes11avx512_long7Decoder9pull_both",
-    "deal6avx51214split16_groups",
-    "deal6avx51214merge16_groups",
-    "lanes4avx26encode5Batch5write",
-    "lanes4avx26encode7Encoder7look_up",
-    "lanes4avx26encode7Encoder9step_half",
-    "lanes4avx26decode7Decoder5steps",
-    "deal4avx214split16_groups",
-    "deal4avx214merge16_groups",
-];
+/// Where the kernels are, a folder for each instruction set.
+const FOLDER: &str = "crates/huffwire/src/kernels";
 
-/// What a kernel may call: what ends it, and what one step in ten needs.
-const RARE: &[&str] = &["panic", "slice_index_fail", "replace_marked", "keep_symbols"];
+/// The instruction sets of the processor that the assembly is for, by folder.
+const INSTRUCTION_SETS: &[&str] = &["avx2", "avx512"];
+
+/// What a kernel may call: what ends it, and what one step in ten needs, or the last one.
+const RARE: &[&str] = &["panic", "slice_index_fail", "replace_marked", "keep_symbols", "padded"];
 
 pub(crate) fn check() -> Result<Outcome> {
     if !cfg!(target_arch = "x86_64") {
-        return Ok(Outcome::NotChecked("the kernels are for x86-64".to_owned()));
+        return Ok(Outcome::with(vec![Gap::of_machine("the kernels are for x86-64")]));
     }
     // Apart, so that the folder has this assembly alone; removed first, since names change.
     let target = &Path::new(ROOT).join("target/kernels");
@@ -43,16 +31,92 @@ pub(crate) fn check() -> Result<Outcome> {
             fs::remove_file(file)?;
         }
     }
-    let flags = ["rustc", "--release", "-p", "huffwire", "--lib", "--target-dir"];
+    let flags = ["rustc", "--release", "-p", "huffwire", "--all-features", "--lib", "--target-dir"];
     run(cargo(&flags).arg(target).args(["--", "--emit=asm", "-Ccodegen-units=1"]))?;
-    let mut seen = vec![false; KERNELS.len()];
+    let kernels = kernels()?;
+    let mut seen = vec![false; kernels.len()];
     for file in assembly(target)? {
-        check_file(&fs::read_to_string(file)?, &mut seen)?;
+        check_file(&fs::read_to_string(file)?, &kernels, &mut seen)?;
     }
-    for (kernel, seen) in KERNELS.iter().zip(seen) {
-        ensure!(seen, "no function's symbol contains {kernel}: was it renamed, or inlined?");
+    for (kernel, seen) in kernels.iter().zip(seen) {
+        ensure!(
+            seen,
+            "no symbol belongs to {} of {}: is it called, or was it inlined?",
+            kernel.name,
+            kernel.file.display()
+        );
     }
     Ok(Outcome::Passed)
+}
+
+/// A function with a loop that takes time: any whose name ends in `_steps`.
+struct Kernel {
+    file: PathBuf,
+    name: String,
+    /// What its symbols contain: its modules and its type or itself, each after its length.
+    path: Vec<String>,
+}
+
+impl Kernel {
+    /// The kernel `name` in a file of a folder of kernels.
+    fn new(file: PathBuf, name: &str) -> Self {
+        let mangled = |part: &str| format!("{}{part}", part.len());
+        let folders = file.iter().map(|part| part.to_string_lossy());
+        let modules = folders.map(|part| part.trim_end_matches(".rs").to_owned());
+        let mut path: Vec<String> =
+            modules.filter(|module| module != "mod").map(|module| mangled(&module)).collect();
+        path.push(mangled(name));
+        Self { file, name: name.to_owned(), path }
+    }
+
+    /// Whether a symbol is that of this function.
+    fn has(&self, symbol: &str) -> bool {
+        let mut rest = symbol;
+        self.path.iter().all(|part| match rest.split_once(part.as_str()) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
+/// All kernels of the source.
+fn kernels() -> Result<Vec<Kernel>> {
+    let root = Path::new(ROOT).join(FOLDER);
+    let mut kernels = Vec::new();
+    for set in INSTRUCTION_SETS {
+        let before = kernels.len();
+        let mut folders = vec![PathBuf::from(set)];
+        while let Some(folder) = folders.pop() {
+            let path = root.join(&folder);
+            for entry in fs::read_dir(&path).with_context(|| format!("{}", path.display()))? {
+                let entry = entry?;
+                let place = folder.join(entry.file_name());
+                if entry.file_type()?.is_dir() {
+                    folders.push(place);
+                    continue;
+                }
+                let text = fs::read_to_string(entry.path())?;
+                let names = names(&text).map(|name| Kernel::new(place.clone(), name));
+                kernels.extend(names);
+            }
+        }
+        ensure!(kernels.len() > before, "no function of {FOLDER}/{set} is named *_steps");
+    }
+    Ok(kernels)
+}
+
+/// The functions of a file that are kernels.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let declared = text.lines().filter_map(|line| line.split_once("fn ")).filter(|(before, _)| {
+        // Not in a comment.
+        before.split_whitespace().all(|word| word.starts_with("pub") || word == "unsafe")
+    });
+    declared
+        .filter_map(|(_, after)| after.split(['(', '<']).next())
+        .filter(|name| name.ends_with("_steps"))
 }
 
 /// Where the compiler wrote the library's assembly.
@@ -68,11 +132,11 @@ fn assembly(target: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn check_file(text: &str, seen: &mut [bool]) -> Result<()> {
+fn check_file(text: &str, kernels: &[Kernel], seen: &mut [bool]) -> Result<()> {
     let mut inside: Option<&str> = None;
     for line in text.lines() {
         if let Some(symbol) = line.strip_suffix(':').filter(|symbol| symbol.starts_with('_')) {
-            let kernel = KERNELS.iter().position(|kernel| symbol.contains(kernel));
+            let kernel = kernels.iter().position(|kernel| kernel.has(symbol));
             inside = kernel.map(|_| symbol);
             if let Some(kernel) = kernel {
                 seen[kernel] = true;
@@ -94,17 +158,24 @@ fn check_file(text: &str, seen: &mut [bool]) -> Result<()> {
 mod tests {
     use super::*;
 
-    const KERNEL: &str = "_ZN8huffwire5lanes6avx5127Encoder10push_whole17h0E:\n";
+    const KERNEL: &str =
+        "_ZN8huffwire7kernels6avx5125lanes5bits86encode7Encoder10push_steps17h0E:\n";
 
     #[test]
     fn calls_and_gathers_in_kernels_are_found() {
-        let mut seen = vec![false; KERNELS.len()];
+        let source =
+            "// fn no_steps()\npub(crate) fn other_steps<T>() {}\n    fn push_steps(a: u8) {}\n";
+        let file = PathBuf::from("avx512/lanes/bits8/encode.rs");
+        let kernels: Vec<_> = names(source).map(|name| Kernel::new(file.clone(), name)).collect();
+        let found: Vec<_> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+        assert_eq!(found, ["other_steps", "push_steps"]);
+        let mut seen = [false; 2];
         let fine =
             format!("{KERNEL}\tvpermb\t%zmm0\n\tcallq\tx_keep_symbols\n_other:\n\tcallq\tx\n");
-        assert!(check_file(&fine, &mut seen).is_ok());
-        assert!(seen[0] && !seen[1]);
+        assert!(check_file(&fine, &kernels, &mut seen).is_ok());
+        assert_eq!(seen, [false, true]);
         for bad in ["\tcallq\t_mm512_load", "\tvpgatherdd\t(%rax,%zmm0)"] {
-            assert!(check_file(&format!("{KERNEL}{bad}\n"), &mut seen).is_err());
+            assert!(check_file(&format!("{KERNEL}{bad}\n"), &kernels, &mut seen).is_err());
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The chores of the huffwire repository; `cargo xtask help` lists them.
 
 mod builtin;
+mod cross;
 mod fuzz;
 mod kernels;
+mod layers;
+mod needs;
 mod shell;
 mod steps;
 mod suite;
@@ -22,8 +25,8 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "test",
-        arguments: "[--skip STEP]...",
-        about: "run every step below; stop at the first that fails",
+        arguments: suite::ARGUMENTS,
+        about: "run every step below, up to the first that fails; --install brings what they need",
         run: suite::run,
     },
     Command {

@@ -46,6 +46,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
+/// The target of this machine, as rustc calls it.
+pub(crate) fn host() -> Result<String> {
+    let version = output(program("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
+
 /// `command` as one would type it: `NAME=value program argument`.
 fn show(command: &Command) -> String {
     let mut line = String::new();

@@ -1,12 +1,16 @@
 //! The steps of `cargo xtask test`: what each of them checks, and how.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::builtin;
+use crate::cross;
 use crate::fuzz;
 use crate::kernels;
+use crate::layers;
+use crate::needs;
 use crate::shell::{ROOT, cargo, output, program, run};
 
 /// One thing that must hold of the repository.
@@ -23,15 +27,44 @@ pub(crate) struct Step {
 pub(crate) enum Outcome {
     /// The step checked what it is there to check.
     Passed,
-    /// This machine cannot check it, for the reason given.
-    NotChecked(String),
+    /// Something of it was not checked.
+    Partly(Vec<Gap>),
+}
+
+impl Outcome {
+    /// The outcome of a step that left these gaps.
+    pub(crate) fn with(gaps: Vec<Gap>) -> Self {
+        if gaps.is_empty() { Self::Passed } else { Self::Partly(gaps) }
+    }
+}
+
+/// Something that a step did not check.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Gap {
+    /// What it was, or what was missing for it.
+    pub(crate) what: String,
+    /// What mends it; nothing does when it is this machine that cannot do it.
+    pub(crate) remedy: Option<String>,
+}
+
+impl Gap {
+    /// A gap that this machine has by its nature.
+    pub(crate) fn of_machine(what: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: None }
+    }
 }
 
 /// Every step, the quickest to fail first.
 pub(crate) const ALL: &[Step] = &[
     Step { name: "fmt", about: "all code is formatted", run: fmt },
     Step { name: "clippy", about: "neither the compiler nor clippy has a warning", run: clippy },
+    Step { name: "layers", about: "no module imports one that lies higher", run: layers::check },
     Step { name: "unit", about: "all tests pass, once for each instruction set", run: unit },
+    Step {
+        name: "figures",
+        about: "the promised figures hold, on real tensors and on generated ones",
+        run: figures,
+    },
     Step { name: "python", about: "the tests of the programs in benches/ pass", run: python },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
@@ -44,11 +77,10 @@ pub(crate) const ALL: &[Step] = &[
         about: "the hot kernels are inlined and gather nothing",
         run: kernels::check,
     },
-    Step { name: "targets", about: "the library compiles for other processors", run: targets },
     Step {
-        name: "endian",
-        about: "the golden files hold on a processor whose words begin with their highest byte",
-        run: endian,
+        name: "cross",
+        about: "the library's tests pass on other processors, emulated",
+        run: cross::check,
     },
     Step {
         name: "package",
@@ -69,9 +101,6 @@ pub(crate) fn find(name: &str) -> Result<&'static Step> {
 /// `HUFFWIRE_PLATFORM`. A new one adds its name here, and `unit` tests it too.
 const PLATFORMS: &[&str] = &["portable", "avx2", "avx512"];
 
-/// Processors other than this one for which the library must compile.
-const OTHER_TARGETS: &[&str] = &["aarch64-unknown-linux-gnu"];
-
 fn fmt() -> Result<Outcome> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     // The fuzz targets are a workspace of their own.
@@ -81,9 +110,10 @@ fn fmt() -> Result<Outcome> {
 
 fn clippy() -> Result<Outcome> {
     let strict = ["--", "-D", "warnings"];
-    run(cargo(&["clippy", "--workspace", "--all-targets"]).args(strict))?;
-    // Other members turn every feature on, so only this sees the library bare.
+    run(cargo(&["clippy", "--workspace", "--all-targets", "--all-features"]).args(strict))?;
+    // Only these see the library bare, and as most programs use it.
     run(cargo(&["clippy", "-p", "huffwire", "--no-default-features"]).args(strict))?;
+    run(cargo(&["clippy", "-p", "huffwire", "--all-targets"]).args(strict))?;
     Ok(Outcome::Passed)
 }
 
@@ -93,23 +123,38 @@ fn unit() -> Result<Outcome> {
         // Only the library knows what a platform needs of the processor.
         let probe = ["run", "--quiet", "-p", "huffwire", "--example", "platforms"];
         if output(&mut cargo(&probe))?.lines().any(|available| available == *platform) {
-            run(cargo(&["test", "--workspace"]).env("HUFFWIRE_PLATFORM", platform))?;
+            run(cargo(&["test", "--workspace", "--all-features"])
+                .env("HUFFWIRE_PLATFORM", platform))?;
         } else {
             missing.push(*platform);
         }
     }
-    Ok(if missing.is_empty() {
+    let gaps = missing.iter().map(|platform| {
+        Gap::of_machine(format!("all tests with {platform}, which this processor lacks"))
+    });
+    Ok(Outcome::with(gaps.collect()))
+}
+
+fn figures() -> Result<Outcome> {
+    // The whole workspace, so that it is the library that the other tests have compiled.
+    let figures = ["test", "--workspace", "--test", "figures"];
+    run(&mut cargo(&figures))?;
+    run(cargo(&figures).env("HUFFWIRE_TENSORS", "none"))?;
+    // Where the tests look for them, too.
+    let beside = || Path::new(ROOT).join("../shared/tensors");
+    let folder = env::var_os("HUFFWIRE_TENSORS").map_or_else(beside, PathBuf::from);
+    Ok(if folder.is_dir() {
         Outcome::Passed
     } else {
-        Outcome::NotChecked(format!("this processor lacks {}", missing.join(", ")))
+        let what = "the figures of real tensors: no folder of them is here (HUFFWIRE_TENSORS)";
+        Outcome::with(vec![Gap::of_machine(what)])
     })
 }
 
 fn python() -> Result<Outcome> {
-    // What these programs themselves ask for.
-    let probe = ["-c", "import sys; print(sys.version_info >= (3, 11))"];
-    if !output(program("python3").args(probe)).is_ok_and(|new_enough| new_enough == "True") {
-        return Ok(Outcome::NotChecked("Python 3.11 or newer is not installed".to_owned()));
+    let missing = needs::missing(&["python3"])?;
+    if !missing.is_empty() {
+        return Ok(Outcome::with(missing));
     }
     let test = ["-m", "unittest", "discover", "--quiet", "benches"];
     match with_numpy() {
@@ -120,7 +165,14 @@ fn python() -> Result<Outcome> {
         // Most tests need the standard library alone.
         Err(error) => {
             run(program("python3").args(test))?;
-            Ok(Outcome::NotChecked(format!("tests that need numpy: {error}")))
+            let mut gaps = needs::missing(&["python3-venv"])?;
+            if gaps.is_empty() {
+                gaps.push(Gap {
+                    what: format!("tests that need numpy: {error:#}"),
+                    remedy: Some("a network, for pip".to_owned()),
+                });
+            }
+            Ok(Outcome::with(gaps))
         }
     }
 }
@@ -145,64 +197,34 @@ fn with_numpy() -> Result<PathBuf> {
 const NUMPY: &str = "2.4.6";
 
 fn doc() -> Result<Outcome> {
-    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
-    Ok(Outcome::Passed)
-}
-
-fn targets() -> Result<Outcome> {
-    let mut missing = Vec::new();
-    for target in OTHER_TARGETS {
-        // rustc names the folder whether or not the target is installed.
-        let library = output(program("rustc").args(["--print=target-libdir", "--target", target]))?;
-        if Path::new(&library).exists() {
-            run(&mut cargo(&["check", "-p", "huffwire", "--target", target]))?;
-        } else {
-            missing.push(*target);
-        }
-    }
-    Ok(if missing.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::NotChecked(format!("not installed: {}", missing.join(", ")))
-    })
-}
-
-/// A processor of the other byte order than that of nearly all others, and who plays it.
-const BIG_ENDIAN: &str = "s390x-unknown-linux-gnu";
-const BIG_ENDIAN_LINKER: &str = "s390x-linux-gnu-gcc";
-const BIG_ENDIAN_RUNNER: [&str; 3] = ["qemu-s390x", "-L", "/usr/s390x-linux-gnu"];
-
-fn endian() -> Result<Outcome> {
-    let library = output(program("rustc").args(["--print=target-libdir", "--target", BIG_ENDIAN]))?;
-    let mut missing = Vec::new();
-    if !Path::new(&library).exists() {
-        missing.push(BIG_ENDIAN);
-    }
-    for needed in [BIG_ENDIAN_LINKER, BIG_ENDIAN_RUNNER[0]] {
-        if output(program(needed).arg("--version")).is_err() {
-            missing.push(needed);
-        }
-    }
-    if !missing.is_empty() {
-        return Ok(Outcome::NotChecked(format!("not installed: {}", missing.join(", "))));
-    }
-    let variable = |name: &str| format!("CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_{name}");
-    run(cargo(&["test", "-p", "huffwire", "--test", "golden", "--target", BIG_ENDIAN])
-        .env(variable("LINKER"), BIG_ENDIAN_LINKER)
-        .env(variable("RUNNER"), BIG_ENDIAN_RUNNER.join(" ")))?;
+    run(cargo(&["doc", "--workspace", "--no-deps", "--all-features"])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::Passed)
 }
 
 fn package() -> Result<Outcome> {
     // Compiling what was packaged takes most of this step's time, but less
     // than a minute on two cores, and nothing else notices a forgotten file.
-    let package = ["package", "--allow-dirty", "-p"];
-    run(cargo(&package).arg("huffwire"))?;
-    // No registry has the library of this version yet. Packaging both at once
-    // would provide it, but cargo unpacks it only the first time, and compiles
-    // the program with a stale library ever after.
-    run(cargo(&package)
-        .arg("huffwire-cli")
-        .args(["--config", r#"patch.crates-io.huffwire.path="crates/huffwire""#]))?;
+    //
+    // No registry has the other crates of this version yet, so each is compiled with those in the checkout.
+    // Packaging all at once would provide them, but cargo unpacks them only the first time, and compiles
+    // with stale libraries ever after.
+    for (name, needs) in PUBLISHED {
+        let mut package = cargo(&["package", "--allow-dirty", "-p", name]);
+        for needed in *needs {
+            package
+                .arg("--config")
+                .arg(format!(r#"patch.crates-io.{needed}.path="crates/{needed}""#));
+        }
+        run(&mut package)?;
+    }
     Ok(Outcome::Passed)
 }
+
+/// The crates that are published, each after those that it needs.
+const PUBLISHED: &[(&str, &[&str])] = &[
+    ("huffwire", &[]),
+    ("huffwire-io", &["huffwire"]),
+    ("huffwire-demo", &[]),
+    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-demo"]),
+];

@@ -65,7 +65,7 @@ fn block(case: &Case) -> Vec<u8> {
 }
 
 fn encoder(case: &Case) -> Encoder {
-    let options = EncodeOptions { rule: case.1, level: case.2, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().rule(case.1).level(case.2);
     Encoder::new(huffwire::CodebookSet::builtin(), options).expect("the options are valid")
 }
 

@@ -1,8 +1,8 @@
-//! Elements per second of the encoders of quantized gradients, beside the Elias codes on the same states in the
+//! Elements per second of the encoders of quantized gradients, beside the Elias codes on the same values in the
 //! same run. `cargo bench -p huffwire --bench gradient [-- NAME…]` measures the encoders whose names
 //! begin so (the Elias codes always), and prints a table.
 //!
-//! A million states in a byte each: QSGD's of 4 levels with so many percent zeros, those that QSGD makes of
+//! A million values in a byte each: QSGD's of 4 levels with so many percent zeros, those that QSGD makes of
 //! normal values with 16 and 127 levels, and any bytes. The encoders take turns, and the best of
 //! all turns counts: what else the machine does slows each of them alike, and some turns not at all.
 
@@ -14,80 +14,80 @@ use std::time::Instant;
 
 use huffwire::Platform;
 use huffwire::gradient::encode::{
-    self, Alphabet, Auto, Bitmap, BitmapBooks, Fixed, StateEncoder, shannon,
+    self, Auto, Bitmap, BitmapBooks, Fixed, RunAlphabet, ValueEncoder, shannon,
 };
 use huffwire::gradient::quantize::{
     Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, Sparsify, TernGrad,
 };
-use huffwire::gradient::{Random, StateBuf, States};
+use huffwire::gradient::{Random, ValueBuf, Values};
 
-const STATES: usize = 1 << 20;
+const VALUES: usize = 1 << 20;
 
 /// Turns of each encoder.
 const TURNS: usize = 60;
 
 fn main() {
     // `cargo test --benches` only wants to know whether it runs.
-    let (states, turns) =
-        if std::env::args().any(|arg| arg == "--bench") { (STATES, TURNS) } else { (1 << 12, 1) };
+    let (values, turns) =
+        if std::env::args().any(|arg| arg == "--bench") { (VALUES, TURNS) } else { (1 << 12, 1) };
     let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |name: &str| {
         let elias = name.starts_with("elias") || name.starts_with("qsgd-elias");
         elias || names.is_empty() || names.iter().any(|wanted| name.starts_with(wanted.as_str()))
     };
     println!(
-        "| states | zeros % | encoder | platform | of Shannon | encode Gelem/s | × ω | × best | decode Gelem/s | × ω | × best |"
+        "| values | zeros % | encoder | platform | of Shannon | encode Gelem/s | × ω | × best | decode Gelem/s | × ω | × best |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    for (kind, [earlier, now]) in kinds(states) {
+    for (kind, [earlier, now]) in kinds(values) {
         let mut rows = encoders(&earlier);
         rows.retain(|row| is_wanted(row.encoder.name()));
         measure(&kind, &mut rows, now.view(), turns);
     }
     if names.is_empty() {
-        quantizers(states, turns);
+        quantizers(values, turns);
     }
 }
 
-/// States as QSGD has them: other states than 0 get rarer with their magnitude.
-fn few_levels(count: usize, zeros: u32, seed: u64) -> StateBuf {
+/// Values as QSGD has them: other values than 0 get rarer with their magnitude.
+fn few_levels(count: usize, zeros: u32, seed: u64) -> ValueBuf {
     let random = Random::new(seed);
-    let state = |i: u64| {
+    let value = |i: u64| {
         if random.uniform(3 * i) * 100.0 < f64::from(zeros) {
             return 0;
         }
         let level = 1 + (random.bits(3 * i + 1) | 1 << 3).trailing_zeros() as i8;
         if random.bits(3 * i + 2) & 1 == 0 { level } else { -level }
     };
-    (0..count as u64).map(state).collect::<Vec<i8>>().into()
+    (0..count as u64).map(value).collect::<Vec<i8>>().into()
 }
 
-/// Normal values: the sum of twelve even ones, near enough.
+/// Normal floats: the sum of twelve even ones, near enough.
 fn normal(count: usize, seed: u64) -> Vec<f32> {
     let random = Random::new(seed);
-    let value = |i: u64| (0..12).map(|j| random.uniform(12 * i + j)).sum::<f64>() - 6.0;
-    (0..count as u64).map(|i| value(i) as f32).collect()
+    let float = |i: u64| (0..12).map(|j| random.uniform(12 * i + j)).sum::<f64>() - 6.0;
+    (0..count as u64).map(|i| float(i) as f32).collect()
 }
 
-/// Kinds of states: those of an earlier step, for books, and those to be coded.
-fn kinds(count: usize) -> Vec<(String, [StateBuf; 2])> {
-    let mut kinds: Vec<(String, [StateBuf; 2])> = Vec::new();
+/// Kinds of values: those of an earlier step, for books, and those to be coded.
+fn kinds(count: usize) -> Vec<(String, [ValueBuf; 2])> {
+    let mut kinds: Vec<(String, [ValueBuf; 2])> = Vec::new();
     for zeros in [0, 50, 90, 99, 100] {
         kinds.push(("4 levels".into(), [2, 1].map(|seed| few_levels(count, zeros, seed))));
     }
     for (levels, norm) in [(16, Norm::L2), (127, Norm::L2), (127, Norm::Max)] {
         let quantizer = Quantizer::Qsgd(Qsgd { levels, bucket: 512, norm });
-        let states = [2, 1].map(|seed| {
-            quantizer.quantize(&normal(count, seed), seed).expect("normal values").states
+        let values = [2, 1].map(|seed| {
+            quantizer.quantize(&normal(count, seed), seed).expect("normal floats").values
         });
-        kinds.push((format!("QSGD {levels} {norm:?}"), states));
+        kinds.push((format!("QSGD {levels} {norm:?}"), values));
     }
     let any = |seed| (0..count as u64).map(|i| Random::new(seed).bits(i) as i8).collect::<Vec<_>>();
     kinds.push(("any bytes".into(), [any(2).into(), any(1).into()]));
     if let [.., (_, [earlier, now])] = &kinds[..3] {
-        let wide = [earlier, now].map(|states| {
-            let view = states.view();
-            StateBuf::I32((0..view.len()).map(|i| view.get(i)).collect())
+        let wide = [earlier, now].map(|values| {
+            let view = values.view();
+            ValueBuf::I32((0..view.len()).map(|i| view.get(i)).collect())
         });
         kinds.push(("4 levels in i32".into(), wide));
     }
@@ -95,7 +95,7 @@ fn kinds(count: usize) -> Vec<(String, [StateBuf; 2])> {
 }
 
 struct Row {
-    encoder: Box<dyn StateEncoder>,
+    encoder: Box<dyn ValueEncoder>,
     platform: Option<Platform>,
     stream: Vec<u8>,
     /// The best so far, in seconds.
@@ -104,22 +104,24 @@ struct Row {
 }
 
 impl Row {
-    fn new(encoder: impl StateEncoder + 'static, platform: Option<Platform>) -> Self {
+    fn new(encoder: impl ValueEncoder + 'static, platform: Option<Platform>) -> Self {
         Self::boxed(Box::new(encoder), platform)
     }
 
-    fn boxed(encoder: Box<dyn StateEncoder>, platform: Option<Platform>) -> Self {
+    fn boxed(encoder: Box<dyn ValueEncoder>, platform: Option<Platform>) -> Self {
         Self { encoder, platform, stream: Vec::new(), encode: f64::MAX, decode: f64::MAX }
     }
 }
 
-fn encoders(earlier: &StateBuf) -> Vec<Row> {
+fn encoders(earlier: &ValueBuf) -> Vec<Row> {
     let others = encode::all(-127, 127).into_iter().filter(|encoder| encoder.name() != "bitmap");
     let mut rows: Vec<Row> = others.map(|encoder| Row::boxed(encoder, None)).collect();
-    for alphabet in [Alphabet::States, Alphabet::Pairs, Alphabet::ZeroRuns(encode::DEFAULT_RUNS)] {
+    for alphabet in
+        [RunAlphabet::Values, RunAlphabet::Pairs, RunAlphabet::ZeroRuns(encode::DEFAULT_RUNS)]
+    {
         rows.push(Row::new(Fixed::train(alphabet, [earlier.view()]).expect("an alphabet"), None));
     }
-    let books = Arc::new(BitmapBooks::train([earlier.view()]).expect("states"));
+    let books = Arc::new(BitmapBooks::train([earlier.view()]).expect("values"));
     for platform in Platform::available() {
         rows.push(Row::new(Bitmap::default().with_platform(platform), Some(platform)));
         let fixed = Bitmap::with_books(Arc::clone(&books)).with_platform(platform);
@@ -135,31 +137,31 @@ fn seconds<R>(work: impl FnOnce() -> R) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-fn measure(kind: &str, rows: &mut [Row], states: States<'_>, turns: usize) {
-    let mut narrow = vec![0i8; states.len()];
-    let mut wide = vec![0i32; states.len()];
+fn measure(kind: &str, rows: &mut [Row], values: Values<'_>, turns: usize) {
+    let mut narrow = vec![0i8; values.len()];
+    let mut wide = vec![0i32; values.len()];
     for _ in 0..turns {
         for row in &mut *rows {
             // The first of two only brings its tables and memory back.
             for _ in 0..2 {
                 row.stream.clear();
                 let time = seconds(|| {
-                    row.encoder.encode(black_box(states), &mut row.stream).expect("states")
+                    row.encoder.encode(black_box(values), &mut row.stream).expect("values")
                 });
                 row.encode = row.encode.min(time);
             }
             for _ in 0..2 {
-                let room = match states {
-                    States::I8(_) => (&mut narrow[..]).into(),
-                    States::I32(_) => (&mut wide[..]).into(),
+                let room = match values {
+                    Values::I8(_) => (&mut narrow[..]).into(),
+                    Values::I32(_) => (&mut wide[..]).into(),
                 };
                 let stream = black_box(&row.stream[..]);
                 let time = seconds(|| row.encoder.decode(stream, room).expect("its own stream"));
                 row.decode = row.decode.min(time);
             }
-            let is_right = match states {
-                States::I8(states) => narrow == states,
-                States::I32(states) => wide == states,
+            let is_right = match values {
+                Values::I8(values) => narrow == values,
+                Values::I32(values) => wide == values,
             };
             assert!(is_right, "{} lost something", row.encoder.name());
         }
@@ -168,14 +170,14 @@ fn measure(kind: &str, rows: &mut [Row], states: States<'_>, turns: usize) {
     let least =
         |time: fn(&Row) -> f64| rows.iter().filter(elias).map(time).fold(f64::MAX, f64::min);
     let omega = rows.iter().find(|row| row.encoder.name() == "elias-omega").expect("always there");
-    let zeros = 100.0 * states.zeros() as f64 / states.len() as f64;
+    let zeros = 100.0 * values.zeros() as f64 / values.len() as f64;
     for row in &*rows {
         let platform = row.platform.unwrap_or_else(Platform::detect).name();
-        let speed = |time: f64| states.len() as f64 / time / 1e9;
+        let speed = |time: f64| values.len() as f64 / time / 1e9;
         println!(
             "| {kind} | {zeros:.0} | {} | {platform} | {:.3} | {:.2} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} |",
             row.encoder.name(),
-            row.stream.len() as f64 / shannon(states).states.max(1.0),
+            row.stream.len() as f64 / shannon(values).values.max(1.0),
             speed(row.encode),
             omega.encode / row.encode,
             least(|row| row.encode) / row.encode,
@@ -200,13 +202,13 @@ fn quantizers(count: usize, turns: usize) {
         Quantizer::Linear(Linear::default()),
         Quantizer::Linear(Linear { bucket: 512 }),
     ];
-    let values = normal(count, 1);
+    let floats = normal(count, 1);
     println!("\n| quantizer | quantize Gelem/s | dequantize Gelem/s |\n|---|---|---|");
     for quantizer in quantizers {
-        let quantized = quantizer.quantize(&values, 1).expect("normal values");
+        let quantized = quantizer.quantize(&floats, 1).expect("normal floats");
         let (mut to, mut from) = (f64::MAX, f64::MAX);
         for _ in 0..turns {
-            to = to.min(seconds(|| quantizer.quantize(black_box(&values), 1)));
+            to = to.min(seconds(|| quantizer.quantize(black_box(&floats), 1)));
             from = from.min(seconds(|| black_box(&quantized).dequantize()));
         }
         let speed = |time: f64| count as f64 / time / 1e9;

@@ -1,34 +1,42 @@
 //! Encoder and decoder: what a user holds on to. Both own their scratch memory, so that coding a
 //! message allocates nothing once the first one of its element type and size went through, unless a
-//! codebook is made from the data (at [`Level::Max`], or where the set has none for a plane).
+//! codebook is fitted to the data (at [`Level::Max`], or where the set has none for a plane).
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::block::{self, BlockDecoder, BlockEncoder, BlockInfo};
+use crate::block::{self, BlockDecoder, BlockInfo};
 use crate::dtype::Dtype;
+use crate::element::{Element, fill_bytes};
 use crate::error::{Error, Result};
-use crate::lanes::Flow;
-use crate::message;
-use crate::message::batches::EncodeScratch;
+use crate::ids::SetId;
+use crate::kernels::platform::Platform;
+use crate::lanes::CachePolicy;
+use crate::message::{self, EncodeWorker, Encoding, Header, Parsed};
 use crate::parallel::{Threads, Workers};
 use crate::plan::{Choice, Level, Policy};
 use crate::planes::SymbolRule;
-use crate::platform::Platform;
-use crate::set::CodebookSet;
+use crate::set::{CodebookSet, Sets};
+use crate::tensor::{Expected, Tensor};
 use crate::wire::crc32c;
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
 /// NaNs. In integers and the 4- and 6-bit floats only the error tells.
 pub const POISON: u8 = 0xff;
 
-const CHECKSUM_BYTES: usize = 4;
-
 /// Bytes at the start of a block that hold everything [`Decoder::inspect_block`] looks at, whatever the
-/// block: checksum, layout, and the headers of up to 8 planes with a codebook in each.
-pub const INSPECT_BYTES: usize = CHECKSUM_BYTES + block::MAX_HEADER_BYTES;
+/// block: layout, and the headers of up to 8 planes with a codebook in each.
+pub const INSPECT_BYTES: usize = block::MAX_HEADER_BYTES;
 
-/// How to encode.
+/// How to encode. Begin with the default and change what matters:
+///
+/// ```
+/// use huffwire::{EncodeOptions, Level};
+/// let options = EncodeOptions::default().level(Level::Max).checksums(false);
+/// assert_eq!(options.block_log2, 17);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EncodeOptions {
     /// What the symbols are.
     pub rule: SymbolRule,
@@ -36,9 +44,10 @@ pub struct EncodeOptions {
     pub level: Level,
     /// Which resident books are considered.
     pub choice: Choice,
-    /// Whether each block carries a CRC-32C of its coded bytes. Default: yes.
+    /// Whether each block has a CRC-32C of its coded bytes and its place. Default: yes.
     pub checksums: bool,
-    /// Blocks hold at most `2^block_log2` bytes of elements, 10 to 20. Default: 17 (128 KiB).
+    /// Blocks hold at most `2^block_log2` bytes of elements, 10 to 20. Default: 17 (128 KiB), for processors.
+    /// A GPU wants 14 or 15: more blocks at a time, for about 0.4 % or 0.15 % of size.
     pub block_log2: u8,
 }
 
@@ -53,6 +62,46 @@ impl Default for EncodeOptions {
         }
     }
 }
+
+impl EncodeOptions {
+    /// The same with other symbols.
+    #[must_use]
+    pub const fn rule(mut self, rule: SymbolRule) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// The same with another level.
+    #[must_use]
+    pub const fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// The same with another choice of books.
+    #[must_use]
+    pub const fn choice(mut self, choice: Choice) -> Self {
+        self.choice = choice;
+        self
+    }
+
+    /// The same with or without checksums of blocks.
+    #[must_use]
+    pub const fn checksums(mut self, checksums: bool) -> Self {
+        self.checksums = checksums;
+        self
+    }
+
+    /// The same with blocks of `2^block_log2` bytes.
+    #[must_use]
+    pub const fn block_log2(mut self, block_log2: u8) -> Self {
+        self.block_log2 = block_log2;
+        self
+    }
+}
+
+/// Policies for other tensor names that an encoder remembers.
+const REMEMBERED: usize = 256;
 
 /// Turns tensors into messages and blocks with the books of a set.
 ///
@@ -73,10 +122,20 @@ impl Default for EncodeOptions {
 pub struct Encoder {
     set: Arc<CodebookSet>,
     options: EncodeOptions,
-    tensor: String,
-    /// One for each element type that was encoded, for the current tensor.
-    policies: Vec<Policy>,
-    scratch: EncodeScratch,
+    /// One for each element type and, under [`Choice::Named`], each tensor name.
+    policies: Vec<(String, Policy)>,
+    workers: Workers<EncodeWorker>,
+    buffers: Vec<Vec<u8>>,
+}
+
+/// Block that [`Encoder::encode_block`] appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodedBlock {
+    /// How many bytes it took.
+    pub bytes: usize,
+    /// CRC-32C of these bytes, if the options ask for checksums.
+    pub checksum: Option<u32>,
 }
 
 impl Encoder {
@@ -92,26 +151,24 @@ impl Encoder {
         if let Choice::Fixed(number) = options.choice {
             set.book(number)?;
         }
-        let scratch = EncodeScratch::new(Platform::detect());
-        Ok(Self { set, options, tensor: String::new(), policies: Vec::new(), scratch })
+        Ok(Self::unchecked(set, options))
     }
 
     /// An encoder with the built-in books and default options.
     #[must_use]
     pub fn builtin() -> Self {
-        Self {
-            set: CodebookSet::builtin(),
-            options: EncodeOptions::default(),
-            tensor: String::new(),
-            policies: Vec::new(),
-            scratch: EncodeScratch::new(Platform::detect()),
-        }
+        Self::unchecked(CodebookSet::builtin(), EncodeOptions::default())
+    }
+
+    fn unchecked(set: Arc<CodebookSet>, options: EncodeOptions) -> Self {
+        let workers = Workers::new(EncodeWorker::new, Platform::detect());
+        Self { set, options, policies: Vec::new(), workers, buffers: Vec::new() }
     }
 
     /// The same encoder on a platform other than [`Platform::detect`]'s. The messages are the same.
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
-        self.scratch.workers.set_platform(platform);
+        self.workers.set_platform(platform);
         self
     }
 
@@ -124,7 +181,7 @@ impl Encoder {
 
     /// Changes which threads the next messages are encoded on.
     pub fn set_threads(&mut self, threads: Threads) {
-        self.scratch.workers.set_threads(threads);
+        self.workers.set_threads(threads);
     }
 
     /// The set in use.
@@ -139,30 +196,21 @@ impl Encoder {
         &self.options
     }
 
-    /// Names the tensor that the next calls are about, for [`Choice::Named`].
-    pub fn set_tensor(&mut self, name: &str) {
-        if self.tensor != name {
-            name.clone_into(&mut self.tensor);
-            if self.options.choice == Choice::Named {
-                self.policies.clear();
-            }
-        }
-    }
-
-    /// The size of the buffer that [`Encoder::encode`] wants for `units` units, whatever their values.
+    /// The longest message for `units` units (see [`Dtype`]) of a type, whatever their values: the size of the buffer
+    /// that [`Encoder::encode`] wants.
     #[must_use]
-    pub const fn capacity(&self, dtype: Dtype, units: usize) -> usize {
-        message::capacity(dtype, units, self.options.block_log2)
+    pub const fn bound(&self, dtype: Dtype, units: usize) -> usize {
+        message::bound(dtype, units, self.options.block_log2)
     }
 
-    /// Encodes `bytes`, whole units of `element`, as one message into `out`; returns its length, at
-    /// most [`message::bound`].
+    /// Encodes `bytes`, whole elements of a type, as one message into `out`; returns its length, at
+    /// most [`Encoder::bound`].
     ///
     /// # Errors
     /// [`Error::PartialElement`], [`Error::TooLarge`] (over 2³² - 1 units), or
-    /// [`Error::OutputTooSmall`] when `out` is shorter than [`Encoder::capacity`].
+    /// [`Error::OutputTooSmall`] when `out` is shorter than [`Encoder::bound`].
     pub fn encode(&mut self, dtype: Dtype, bytes: &[u8], out: &mut [u8]) -> Result<usize> {
-        message::encode(self, dtype, bytes, out)
+        self.encode_tensor(&Tensor::new(dtype, bytes), out)
     }
 
     /// Encodes `bytes` as one message in a vector of its own.
@@ -170,21 +218,47 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn encode_to_vec(&mut self, dtype: Dtype, bytes: &[u8]) -> Result<Vec<u8>> {
-        let units = bytes.len() / dtype.unit_bytes();
-        let mut out = vec![0; self.capacity(dtype, units)];
-        let length = self.encode(dtype, bytes, &mut out)?;
+        self.encode_tensor_to_vec(&Tensor::new(dtype, bytes))
+    }
+
+    /// Encodes a tensor, with its name and its context, as one message into `out`; returns its length.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_tensor(&mut self, tensor: &Tensor<'_>, out: &mut [u8]) -> Result<usize> {
+        let policy = self.policy(tensor);
+        let encoding = Encoding {
+            set: &self.set,
+            policy: &self.policies[policy].1,
+            dtype: tensor.dtype(),
+            checksums: self.options.checksums,
+            block_log2: self.options.block_log2,
+            context: tensor.context(),
+        };
+        message::encode(&encoding, &mut self.workers, &mut self.buffers, tensor.bytes(), out)
+    }
+
+    /// Encodes a tensor, with its name and its context, as one message in a vector of its own.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_tensor_to_vec(&mut self, tensor: &Tensor<'_>) -> Result<Vec<u8>> {
+        let units = tensor.bytes().len() / tensor.dtype().unit_bytes();
+        let mut out = vec![0; self.bound(tensor.dtype(), units)];
+        let length = self.encode_tensor(tensor, &mut out)?;
         out.truncate(length);
         Ok(out)
     }
 
-    /// Encodes whole units as one block and appends it to `out`, checksum (if any) in front;
-    /// returns how many bytes it took.
+    /// Encodes whole units of a tensor as one block and appends it to `out`.
     ///
-    /// Blocks are what a file consists of: they can be made in parallel, by one encoder per thread.
+    /// Blocks are what a file consists of: they can be made in parallel, by one encoder per thread. A block has no
+    /// context.
     ///
     /// # Errors
     /// [`Error::PartialElement`], or [`Error::TooLarge`] for more than a block may hold.
-    pub fn encode_block(&mut self, dtype: Dtype, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize> {
+    pub fn encode_block(&mut self, tensor: &Tensor<'_>, out: &mut Vec<u8>) -> Result<EncodedBlock> {
+        let (dtype, bytes) = (tensor.dtype(), tensor.bytes());
         if !bytes.len().is_multiple_of(dtype.unit_bytes()) {
             return Err(Error::PartialElement { dtype, bytes: bytes.len() });
         }
@@ -192,89 +266,53 @@ impl Encoder {
         if bytes.len() as u64 > limit {
             return Err(Error::TooLarge { what: "a block", found: bytes.len() as u64, limit });
         }
+        let policy = self.policy(tensor);
         let start = out.len();
-        out.resize(start + CHECKSUM_BYTES + block::capacity(bytes.len()), 0);
-        let (encoding, scratch) = self.encoding(dtype);
-        let length =
-            encoding.encode(scratch.workers.own(), bytes, Flow::Cached, &mut out[start..])?;
-        out.truncate(start + length);
-        Ok(length)
+        out.resize(start + block::capacity(bytes.len()), 0);
+        let encoder = &mut self.workers.own().blocks;
+        let place = &mut out[start..];
+        let encoded =
+            encoder.encode(&self.set, &self.policies[policy].1, bytes, CachePolicy::Cached, place);
+        out.truncate(start + *encoded.as_ref().unwrap_or(&0));
+        let checksum = self.options.checksums.then(|| crc32c(&out[start..]));
+        encoded.map(|bytes| EncodedBlock { bytes, checksum })
     }
 
-    /// What all threads share while they encode, and what each of them works with.
-    pub(crate) fn encoding(&mut self, dtype: Dtype) -> (Encoding<'_>, &mut EncodeScratch) {
-        let EncodeOptions { rule, level, choice, checksums, .. } = self.options;
-        let known = self.policies.iter().position(|policy| policy.dtype() == dtype);
-        let index = known.unwrap_or_else(|| {
-            let tensor = &self.tensor;
-            self.policies.push(Policy::new(&self.set, dtype, tensor, rule, level, choice));
+    /// Where the policy for a tensor lies.
+    fn policy(&mut self, tensor: &Tensor<'_>) -> usize {
+        let EncodeOptions { rule, level, choice, .. } = self.options;
+        let name = if choice == Choice::Named { tensor.name() } else { "" };
+        let dtype = tensor.dtype().coding();
+        let known = |(of, policy): &(String, Policy)| policy.dtype() == dtype && of == name;
+        self.policies.iter().position(known).unwrap_or_else(|| {
+            if self.policies.len() >= REMEMBERED {
+                self.policies.clear();
+            }
+            let policy = Policy::new(&self.set, dtype, name, rule, level, choice);
+            self.policies.push((name.to_owned(), policy));
             self.policies.len() - 1
-        });
-        (
-            Encoding { set: &self.set, policy: &self.policies[index], checksums, bytes: 0 },
-            &mut self.scratch,
-        )
+        })
     }
 }
 
-/// How the blocks of a tensor are encoded.
+/// Block to be decoded, with what its surroundings tell of it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Encoding<'a> {
-    set: &'a CodebookSet,
-    policy: &'a Policy,
-    checksums: bool,
-    /// Bytes of elements in the tensor.
-    bytes: usize,
+pub struct CodedBlock<'a> {
+    /// The element type.
+    pub dtype: Dtype,
+    /// The set that it was coded with.
+    pub set: SetId,
+    /// The CRC-32C of its bytes, if there is one to compare with.
+    pub checksum: Option<u32>,
+    /// The block.
+    pub bytes: &'a [u8],
 }
 
-/// Tensors of so many bytes are larger than caches: they come from memory and go there.
-const LARGE: usize = 48 << 20;
-
-/// Tensors of so many bytes are likely to come from memory: few programs have just written so much.
-const UNCACHED: usize = 1 << 20;
-
-impl<'a> Encoding<'a> {
-    /// The same for a tensor of so many bytes.
-    pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// How to go about a block that `ahead` follows; `in_place` says that it stays where it is written.
-    pub(crate) const fn flow<'b>(&self, ahead: &'b [u8], in_place: bool) -> Flow<'b> {
-        match self.bytes {
-            // With checksums what was written is read once more.
-            LARGE.. if in_place && !self.checksums => Flow::Streaming { ahead },
-            UNCACHED.. => Flow::Fetching { ahead },
-            _ => Flow::Cached,
-        }
-    }
-
-    /// Encodes one block, checksum (if any) in front; returns its length.
-    pub(crate) fn encode(
-        &self,
-        encoder: &mut BlockEncoder,
-        bytes: &[u8],
-        flow: Flow<'_>,
-        out: &mut [u8],
-    ) -> Result<usize> {
-        if !self.checksums {
-            return encoder.encode(self.set, self.policy, bytes, flow, out);
-        }
-        let available = out.len();
-        let Some((check, body)) = out.split_at_mut_checked(CHECKSUM_BYTES) else {
-            return Err(Error::OutputTooSmall { needed: CHECKSUM_BYTES, available });
-        };
-        let length = encoder.encode(self.set, self.policy, bytes, flow, body)?;
-        check.copy_from_slice(&crc32c(&body[..length]).to_le_bytes());
-        Ok(CHECKSUM_BYTES + length)
-    }
-}
-
-/// Turns messages and blocks back into tensors.
+/// Turns messages and blocks back into tensors. It holds one or more codebook sets and picks the one that a message
+/// names.
 #[derive(Debug)]
 pub struct Decoder {
-    set: Arc<CodebookSet>,
+    sets: Sets,
     workers: Workers<BlockDecoder>,
 }
 
@@ -282,13 +320,23 @@ impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self { set, workers: Workers::new(BlockDecoder::new, Platform::detect()) }
+        Self { sets: Sets::one(set), workers: Workers::new(BlockDecoder::new, Platform::detect()) }
     }
 
     /// A decoder that holds the built-in books.
     #[must_use]
     pub fn builtin() -> Self {
         Self::new(CodebookSet::builtin())
+    }
+
+    /// The same decoder with another set beside those that it has. A set that it has already changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::AmbiguousSet`] when the ids of two different sets begin with the same 32 bits, which is all that a
+    /// message tells of its set.
+    pub fn with_set(mut self, set: Arc<CodebookSet>) -> Result<Self> {
+        self.sets.add(set)?;
+        Ok(self)
     }
 
     /// The same decoder on a platform other than [`Platform::detect`]'s.
@@ -310,38 +358,120 @@ impl Decoder {
         self.workers.set_threads(threads);
     }
 
-    /// The set in use.
-    #[must_use]
-    pub fn set(&self) -> &CodebookSet {
-        &self.set
+    /// The sets that it holds.
+    pub fn sets(&self) -> impl Iterator<Item = &Arc<CodebookSet>> {
+        self.sets.iter()
     }
 
-    /// Decodes a message into `out`, which must have exactly the size that
-    /// [`message::Header::raw_bytes`] tells.
+    /// Decodes a message without a context into `out`, which must have exactly the size that
+    /// [`Header::raw_bytes`] tells.
     ///
     /// Checksums are verified before anything is decoded. After an error every byte of `out` is
     /// [`POISON`], a NaN in every float type that has NaNs: never part of what the message held.
     ///
     /// # Errors
-    /// A typed error for everything that is not a whole message coded with this decoder's set.
-    pub fn decode(&mut self, message: &[u8], out: &mut [u8]) -> Result<message::Header> {
-        let result = message::decode(self, message, out);
-        if result.is_err() {
-            out.fill(POISON);
-        }
-        result
+    /// A typed error for everything that is not a whole message coded with one of this decoder's sets.
+    pub fn decode(&mut self, message: &[u8], out: &mut [u8]) -> Result<Header> {
+        self.decode_expected(message, &Expected::anything(), out)
     }
 
-    /// Decodes a message into a vector of its own.
+    /// Decodes a message without a context into a vector of its own.
     ///
     /// Memory grows with what was decoded, not with what the header claims. A message of constant
-    /// blocks still is a lot of data in few bytes: look at [`message::Header::raw_bytes`] first when
-    /// the sender is not trusted.
+    /// blocks still is a lot of data in few bytes: for messages from strangers set
+    /// [`Expected::max_bytes`].
     ///
     /// # Errors
     /// As [`Decoder::decode`].
-    pub fn decode_to_vec(&mut self, message: &[u8]) -> Result<(message::Header, Vec<u8>)> {
-        message::decode_to_vec(self, message)
+    pub fn decode_to_vec(&mut self, message: &[u8]) -> Result<(Header, Vec<u8>)> {
+        self.decode_expected_to_vec(message, &Expected::anything())
+    }
+
+    /// Decodes a message that is as expected into `out`, which must have exactly the size of its elements. After
+    /// an error every byte of `out` is [`POISON`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`]; and [`Error::Unexpected`], [`Error::TooLarge`], [`Error::MissingContext`] or
+    /// [`Error::UnexpectedContext`] for a message that is not as expected.
+    pub fn decode_expected(
+        &mut self,
+        message: &[u8],
+        expected: &Expected,
+        out: &mut [u8],
+    ) -> Result<Header> {
+        let result = self.parse(message, expected).and_then(|(parsed, set)| {
+            message::decode(&parsed, &set, &mut self.workers, out)?;
+            Ok(parsed.header)
+        });
+        poisoned(out, result)
+    }
+
+    /// Decodes a message that is as expected into a vector of its own.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_expected`].
+    pub fn decode_expected_to_vec(
+        &mut self,
+        message: &[u8],
+        expected: &Expected,
+    ) -> Result<(Header, Vec<u8>)> {
+        let (parsed, set) = self.parse(message, expected)?;
+        let out = message::decode_to_vec(&parsed, &set, &mut self.workers)?;
+        Ok((parsed.header, out))
+    }
+
+    /// Decodes a message without a context into typed elements, exactly as many as it holds. After an error every
+    /// byte of them is [`POISON`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_expected`]; a message of another element type is [`Error::Unexpected`].
+    pub fn decode_into<T: Element>(&mut self, message: &[u8], out: &mut [T]) -> Result<Header> {
+        let expected = Expected::anything().dtype(T::DTYPE);
+        fill_bytes(out, |bytes| self.decode_expected(message, &expected, bytes))
+    }
+
+    /// Decodes a message without a context into a vector of typed elements.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_into`].
+    pub fn decode_elements<T: Element>(&mut self, message: &[u8]) -> Result<Vec<T>> {
+        let (parsed, set) = self.parse(message, &Expected::anything().dtype(T::DTYPE))?;
+        let bytes = message::decode_to_vec(&parsed, &set, &mut self.workers)?;
+        let mut out = Vec::new();
+        crate::error::reserve(&mut out, bytes.len() / size_of::<T>(), "a tensor")?;
+        out.resize(bytes.len() / size_of::<T>(), T::new_zeroed());
+        fill_bytes(&mut out, |place| place.copy_from_slice(&bytes));
+        Ok(out)
+    }
+
+    /// Decodes some bytes of a tensor, of which only the blocks that hold them are decoded, into `out`, which must
+    /// have exactly as many. `range` counts bytes of elements. After an error every byte of `out` is [`POISON`].
+    ///
+    /// ```
+    /// use huffwire::{Decoder, Encoder, Expected, Tensor};
+    ///
+    /// let tensor: Vec<u32> = (0..1_000_000).collect();
+    /// let message = Encoder::builtin().encode_tensor_to_vec(&Tensor::of(&tensor))?;
+    /// let mut row = [0; 4 * 1000];
+    /// Decoder::builtin().decode_range(&message, &Expected::anything(), 80_000..84_000, &mut row)?;
+    /// assert_eq!(row[..4], 20_000u32.to_le_bytes());
+    /// # Ok::<(), huffwire::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_expected`]; [`Error::InvalidOption`] for bytes that the tensor does not have.
+    pub fn decode_range(
+        &mut self,
+        message: &[u8],
+        expected: &Expected,
+        range: Range<usize>,
+        out: &mut [u8],
+    ) -> Result<Header> {
+        let result = self.parse(message, expected).and_then(|(parsed, set)| {
+            message::decode_range(&parsed, &set, self.workers.own(), range, out)?;
+            Ok(parsed.header)
+        });
+        poisoned(out, result)
     }
 
     /// Decodes a block made by [`Encoder::encode_block`] into `out`, which must have exactly the
@@ -349,82 +479,13 @@ impl Decoder {
     ///
     /// # Errors
     /// A typed error for everything that is not such a block.
-    pub fn decode_block(
-        &mut self,
-        dtype: Dtype,
-        checksums: bool,
-        block: &[u8],
-        out: &mut [u8],
-    ) -> Result<()> {
-        let (decoding, workers) = self.decoding(dtype, checksums);
-        let result = decoding.decode(workers.own(), block, out);
-        if result.is_err() {
-            out.fill(POISON);
-        }
-        result
+    pub fn decode_block(&mut self, block: &CodedBlock<'_>, out: &mut [u8]) -> Result<()> {
+        let result = self.decode_checked_block(block, out);
+        poisoned(out, result)
     }
 
-    /// What a block made by [`Encoder::encode_block`] says of itself; `bytes` is the size of its
-    /// elements. Only the first [`INSPECT_BYTES`] of the block are needed, so its checksum is not
-    /// verified.
-    ///
-    /// # Errors
-    /// A typed error when the block's header cannot be read.
-    pub fn inspect_block(
-        &self,
-        dtype: Dtype,
-        checksums: bool,
-        block: &[u8],
-        bytes: usize,
-    ) -> Result<BlockInfo> {
-        let body = if checksums { split_checksum(block)?.1 } else { block };
-        BlockInfo::read(&self.set, dtype, body, bytes)
-    }
-
-    /// What all threads share while they decode, and what each of them works with.
-    pub(crate) fn decoding(
-        &mut self,
-        dtype: Dtype,
-        checksums: bool,
-    ) -> (Decoding<'_>, &mut Workers<BlockDecoder>) {
-        (Decoding { set: &self.set, dtype, checksums, large: false }, &mut self.workers)
-    }
-
-    pub(crate) fn expect_set(&self, short: [u8; 4]) -> Result<()> {
-        let held = self.set.id();
-        if held.short() == short {
-            return Ok(());
-        }
-        let wanted: String = short.iter().map(|byte| format!("{byte:02x}")).collect();
-        Err(Error::SetMismatch { wanted: wanted + "…", held })
-    }
-}
-
-/// How the blocks of a tensor were encoded, as far as it must be known.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Decoding<'a> {
-    set: &'a CodebookSet,
-    dtype: Dtype,
-    checksums: bool,
-    /// Whether the tensor is larger than caches are.
-    large: bool,
-}
-
-impl Decoding<'_> {
-    /// The same for a tensor of so many bytes.
-    pub(crate) const fn of_size(mut self, bytes: usize) -> Self {
-        self.large = bytes >= LARGE;
-        self
-    }
-
-    /// Decodes one block, checksum (if any) in front.
-    pub(crate) fn decode(
-        &self,
-        decoder: &mut BlockDecoder,
-        block: &[u8],
-        out: &mut [u8],
-    ) -> Result<()> {
-        let dtype = self.dtype;
+    fn decode_checked_block(&mut self, block: &CodedBlock<'_>, out: &mut [u8]) -> Result<()> {
+        let CodedBlock { dtype, set, checksum, bytes } = *block;
         if !out.len().is_multiple_of(dtype.unit_bytes()) {
             return Err(Error::PartialElement { dtype, bytes: out.len() });
         }
@@ -432,67 +493,50 @@ impl Decoding<'_> {
         if out.len() as u64 > limit {
             return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
         }
-        let block = verified(self.checksums, block)?;
-        decoder.decode(self.set, dtype, block, self.flow(&[]), out)
-    }
-
-    /// How to go about a block whose decoder may fetch `ahead`. Without checksums the processor sees by itself what
-    /// comes next; but a checksum is computed before its block is decoded, while nothing is written: then
-    /// nothing should have to be waited for.
-    const fn flow<'b>(&self, ahead: &'b [u8]) -> Flow<'b> {
-        match (self.large, self.checksums) {
-            (false, _) => Flow::Cached,
-            (true, false) => Flow::Streaming { ahead: &[] },
-            (true, true) => Flow::Streaming { ahead },
+        if let Some(stored) = checksum {
+            let computed = crc32c(bytes);
+            if stored != computed {
+                return Err(Error::Checksum { what: "a block", stored, computed });
+            }
         }
+        let set = self.sets.find(set)?;
+        self.workers.own().decode(set, dtype, bytes, CachePolicy::Cached, out)
     }
 
-    /// Decodes two blocks of a message at a time, of which the first is number `index`, and which `ahead` follows.
-    pub(crate) fn decode_two(
+    /// What a block made by [`Encoder::encode_block`] tells of itself; `bytes` is the size of its
+    /// elements. Only the first [`INSPECT_BYTES`] of the block are needed, so its checksum is not
+    /// verified.
+    ///
+    /// # Errors
+    /// A typed error when the block's header cannot be read.
+    pub fn inspect_block(&self, block: &CodedBlock<'_>, bytes: usize) -> Result<BlockInfo> {
+        BlockInfo::read(self.sets.find(block.set)?, block.dtype, block.bytes, bytes)
+    }
+
+    /// Finds the parts of a message that is as expected, and its set.
+    pub(crate) fn parse<'m>(
         &self,
-        decoder: &mut BlockDecoder,
-        [first, second]: [&[u8]; 2],
-        outs: [&mut [u8]; 2],
-        index: u64,
-        ahead: &[u8],
-    ) -> Result<()> {
-        let first = verified(self.checksums, first).map_err(|error| error.in_block(index))?;
-        let second = verified(self.checksums, second);
-        let Ok(second) = second else {
-            let [out, _] = outs;
-            let decoded = decoder.decode(self.set, self.dtype, first, self.flow(&[]), out);
-            decoded.map_err(|error| error.in_block(index))?;
-            return second.map(|_| ()).map_err(|error| error.in_block(index + 1));
-        };
-        // The next two are about as long as these.
-        let (ahead_first, ahead_second) = ahead.split_at(first.len().min(ahead.len()));
-        let ahead_second = &ahead_second[..second.len().min(ahead_second.len())];
-        let flows = [self.flow(ahead_first), self.flow(ahead_second)];
-        let blocks = [first, second];
-        let decoded = decoder.decode_two(self.set, self.dtype, blocks, flows, outs);
-        decoded.map_err(|(which, error)| error.in_block(index + which as u64))
+        message: &'m [u8],
+        expected: &Expected,
+    ) -> Result<(Parsed<'m>, Arc<CodebookSet>)> {
+        let parsed = Parsed::read(message, expected.context)?;
+        expected.check(&parsed.header)?;
+        let set = self.sets.find_short(parsed.header.set)?;
+        Ok((parsed, Arc::clone(set)))
+    }
+
+    /// What decodes the blocks of a message, for readers that get them one after the other.
+    pub(crate) fn parts(&mut self) -> (&Sets, &mut Workers<BlockDecoder>) {
+        (&self.sets, &mut self.workers)
     }
 }
 
-/// The block without its checksum, which is verified first.
-fn verified(checksums: bool, block: &[u8]) -> Result<&[u8]> {
-    if !checksums {
-        return Ok(block);
+/// Fills the output with [`POISON`] after an error.
+fn poisoned<T>(out: &mut [u8], result: Result<T>) -> Result<T> {
+    if result.is_err() {
+        out.fill(POISON);
     }
-    let (stored, body) = split_checksum(block)?;
-    let computed = crc32c(body);
-    if stored == computed {
-        Ok(body)
-    } else {
-        Err(Error::Checksum { what: "a block", stored, computed })
-    }
-}
-
-fn split_checksum(block: &[u8]) -> Result<(u32, &[u8])> {
-    let (what, needed, available) = ("a block", CHECKSUM_BYTES, block.len());
-    let truncated = Error::Truncated { what, offset: 0, needed, available };
-    let (stored, body) = block.split_first_chunk().ok_or(truncated)?;
-    Ok((u32::from_le_bytes(*stored), body))
+    result
 }
 
 #[cfg(test)]
@@ -501,16 +545,21 @@ mod tests {
     use crate::block::PlaneMode;
 
     fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneMode> {
-        let options = EncodeOptions { choice, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().choice(choice);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let mut block = Vec::new();
-        encoder.encode_block(Dtype::Bf16, tensor, &mut block).unwrap();
+        let encoded = encoder.encode_block(&Tensor::new(Dtype::Bf16, tensor), &mut block).unwrap();
+        assert_eq!(encoded.bytes, block.len());
         let mut restored = vec![0; tensor.len()];
         let mut decoder = Decoder::builtin();
-        decoder.decode_block(Dtype::Bf16, true, &block, &mut restored).unwrap();
+        let set = CodebookSet::builtin().id();
+        let coded =
+            CodedBlock { dtype: Dtype::Bf16, set, checksum: encoded.checksum, bytes: &block };
+        decoder.decode_block(&coded, &mut restored).unwrap();
         assert!(restored == tensor);
         let start = &block[..block.len().min(INSPECT_BYTES)];
-        let info = decoder.inspect_block(Dtype::Bf16, true, start, tensor.len()).unwrap();
+        let coded = CodedBlock { bytes: start, ..coded };
+        let info = decoder.inspect_block(&coded, tensor.len()).unwrap();
         info.planes.into_iter().map(|plane| plane.mode).collect()
     }
 
@@ -525,7 +574,7 @@ mod tests {
         }
         let cheapest = books_of(Choice::Cheapest, &tensor);
         assert!(matches!(cheapest[0], PlaneMode::Resident { .. }));
-        // Both signs, so that there is no gain without a book either.
+        // Of both signs, so that there is no gain without a book either.
         let values = (1..20_000u16).map(|i| i.wrapping_mul(40_503));
         let tensor: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
         let bytes_book = CodebookSet::builtin().books().len() as u8 - 1;
@@ -538,7 +587,7 @@ mod tests {
     #[test]
     fn options_are_checked() {
         let builtin = CodebookSet::builtin;
-        let with = |choice, block_log2| EncodeOptions { choice, block_log2, ..Default::default() };
+        let with = |choice, log2| EncodeOptions::default().choice(choice).block_log2(log2);
         assert!(Encoder::new(builtin(), with(Choice::Fixed(191), 17)).is_err());
         assert!(Encoder::new(builtin(), with(Choice::Cheapest, 9)).is_err());
         assert!(Encoder::new(builtin(), with(Choice::Cheapest, 21)).is_err());

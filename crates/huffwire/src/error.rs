@@ -68,14 +68,54 @@ pub enum Error {
     },
     /// Sender and receiver hold different codebook sets.
     #[error(
-        "the data was coded with codebook set {wanted} but the set at hand is {held}; \
-         load the sender's set (huffwire codebooks export, --codebooks FILE)"
+        "the data was coded with codebook set {wanted}, which is not among those at hand ({}); \
+         load the sender's set",
+        list(held)
     )]
     SetMismatch {
         /// The set named by the data, or its first 32 bits where the data holds no more.
         wanted: String,
-        /// The set the receiver was given.
+        /// The sets that the receiver has.
+        held: Vec<SetId>,
+    },
+    /// Two different sets whose ids begin with the same 32 bits, which is all that a message tells of its set.
+    #[error("codebook sets {held} and {added} look alike to a message: give one of them up")]
+    AmbiguousSet {
+        /// The set that was there.
         held: SetId,
+        /// The set that was to be added.
+        added: SetId,
+    },
+    /// A message or an item of a file holds something that this decoder cannot read.
+    #[error(
+        "the data is of kind {number} ({name}), which this decoder does not read: a newer huffwire, or a \
+         build with the feature for that kind, is needed"
+    )]
+    UnknownKind {
+        /// The number of the kind.
+        number: u8,
+        /// The name of the kind, if it has one.
+        name: &'static str,
+    },
+    /// The message was sent in a context, and the receiver gave none.
+    #[error(
+        "the message belongs to a context (a step, a chunk's number): tell the decoder which one is expected"
+    )]
+    MissingContext,
+    /// The receiver gave a context, and the message was sent without one.
+    #[error(
+        "the message has no context and one was expected: it comes from another sender or another protocol"
+    )]
+    UnexpectedContext,
+    /// The data is not what the receiver expects.
+    #[error("{what} is {found} where {expected} was expected: sender and receiver are out of step")]
+    Unexpected {
+        /// What differs.
+        what: &'static str,
+        /// What the receiver expects.
+        expected: String,
+        /// What came.
+        found: String,
     },
     /// A block names a codebook number that the set does not have.
     #[error(
@@ -137,7 +177,7 @@ pub enum Error {
     /// An option that makes no sense.
     #[error("invalid option: {0}")]
     InvalidOption(Cow<'static, str>),
-    /// A gradient that a quantizer has no states for.
+    /// A gradient that a quantizer has no values for.
     #[error("the gradient cannot be quantized, see its element {index}: {detail}")]
     Unquantizable {
         /// The offending element, or the first one of the offending bucket.
@@ -182,6 +222,10 @@ impl Error {
     pub(crate) fn in_block(self, index: u64) -> Self {
         Self::InBlock { index, source: Box::new(self) }
     }
+}
+
+fn list(ids: &[SetId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Makes room for so many more values, of which a few bytes of input may announce a lot.

@@ -54,44 +54,50 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #![deny(unsafe_code)]
 
+mod alphabet;
 pub mod block;
-mod bytes;
 pub mod calibrate;
 pub mod codebook;
 mod codec;
-mod deal;
 mod dtype;
+mod element;
 mod error;
 pub mod file;
 #[cfg(feature = "gradient")]
 pub mod gradient;
 pub mod huffman;
 mod ids;
+mod kernels;
 pub mod lanes;
 pub mod message;
 mod parallel;
 pub mod plan;
 mod plane_codec;
 pub mod planes;
-mod platform;
 mod set;
 pub mod stats;
+mod stream;
+mod tensor;
 mod wire;
 
 pub use block::{BlockInfo, PlaneInfo, PlaneMode, PlaneParts};
 pub use codebook::Codebook;
-pub use codec::{Decoder, EncodeOptions, Encoder, INSPECT_BYTES, POISON};
+pub use codec::{CodedBlock, Decoder, EncodeOptions, EncodedBlock, Encoder, INSPECT_BYTES, POISON};
 pub use dtype::{Dtype, UnknownDtype};
+pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
 pub use error::{Error, Result};
 pub use ids::{CodebookId, SetId};
+pub use kernels::platform::Platform;
+#[cfg(target_arch = "x86_64")]
+pub use kernels::platform::{Avx2, Avx512};
+pub use message::Kind;
 pub use parallel::Threads;
 pub use plan::{Choice, Level};
 pub use plane_codec::Coder;
 pub use planes::{Layout, SymbolRule};
-pub use platform::Platform;
-#[cfg(target_arch = "x86_64")]
-pub use platform::{Avx2, Avx512};
-pub use set::{Binding, CodebookSet, SetBuilder};
+pub use set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
+pub use stream::{MessageReader, MessageWriter, StreamError};
+pub use tensor::{Expected, Tensor};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -107,7 +107,7 @@ fn varint(mut value: u64) -> Vec<u8> {
 fn forged_message(dtype: Dtype, units: u32, block_log2: u8, body: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder::new(
         CodebookSet::builtin(),
-        EncodeOptions { checksums: false, block_log2, ..EncodeOptions::default() },
+        EncodeOptions::default().checksums(false).block_log2(block_log2),
     )
     .unwrap();
     let mut message = encoder.encode_to_vec(dtype, &[]).unwrap();
@@ -142,13 +142,13 @@ fn a_message_larger_than_memory_is_an_error() {
     }
 }
 
-/// A few kilobytes can stand for any number of states and scales.
+/// A few kilobytes can stand for any number of values and scales.
 #[cfg(feature = "gradient")]
 #[test]
 fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all_the_same() {
-    use huffwire::gradient::StateBuf;
+    use huffwire::gradient::ValueBuf;
     use huffwire::gradient::encode::EncoderKind;
-    use huffwire::gradient::message::{self, Origin, Values};
+    use huffwire::gradient::message::{self, FloatParts, Origin};
     use huffwire::gradient::quantize::{
         Keep, Linear, Natural, Quantized, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
     };
@@ -163,14 +163,14 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
         (sign, 1, ELEMENTS),
         (sparse, 1, ELEMENTS),
     ];
-    for (quantizer, state, scales) in cases {
-        let states = StateBuf::I8(vec![state; ELEMENTS]);
-        let quantized = Quantized { quantizer, states, scales: vec![0.5; scales] };
+    for (quantizer, value, scales) in cases {
+        let values = ValueBuf::I8(vec![value; ELEMENTS]);
+        let quantized = Quantized { quantizer, values, scales: vec![0.5; scales] };
         let (mut bytes, origin) =
             (Vec::new(), Origin { dtype: Dtype::F32, shape: &[ELEMENTS as u64] });
         message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes).unwrap();
         assert!(bytes.len() < 4000, "{quantizer}: {}", bytes.len());
-        // 5 MiB of states; scales and values take four times as much.
+        // 5 MiB of values; scales and floats take four times as much.
         for largest in [LIMIT, 12 << 20, 64 << 20] {
             let decoded = with_pieces_of(largest, || message::decode(&bytes));
             let is_there = largest > if scales > 1 { 4 * ELEMENTS } else { ELEMENTS };
@@ -180,15 +180,15 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
                     assert!(!is_there && matches!(error, Error::OutOfMemory { .. }), "{error}");
                 }
             }
-            let values = with_pieces_of(largest, || quantized.dequantize());
-            match values {
-                Ok(values) => assert!(largest > 4 * values.len()),
+            let floats = with_pieces_of(largest, || quantized.dequantize());
+            match floats {
+                Ok(floats) => assert!(largest > 4 * floats.len()),
                 Err(error) => assert!(matches!(error, Error::OutOfMemory { .. }), "{error}"),
             }
             let taken = with_pieces_of(largest.max(5 << 20), || {
-                let mut values = Values::open(&bytes)?;
+                let mut floats = FloatParts::open(&bytes)?;
                 let mut taken = 0;
-                while let Some(part) = values.next_part()? {
+                while let Some(part) = floats.next_part()? {
                     taken += part.len();
                 }
                 Ok(taken)

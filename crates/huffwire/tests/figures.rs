@@ -1,14 +1,15 @@
 //! The figures that huffwire promises, measured on real tensors.
 //!
 //! They need the folder of sample tensors that the project's own machines have beside the checkout
-//! (`../shared/tensors`), or one like it named by `HUFFWIRE_TENSORS`. Elsewhere the same code runs on
-//! generated tensors, whose figures are weaker promises. To see the table:
+//! (`../shared/tensors`), or one like it named by `HUFFWIRE_TENSORS`. Where that folder is missing, or
+//! with `HUFFWIRE_TENSORS=none`, the same code runs on generated tensors and says so; their figures are
+//! weaker promises. A folder that lacks one of the files is an error. To see the table:
 //!
 //! ```text
 //! cargo test --release -p huffwire --test figures -- --nocapture --test-threads 1
 //! ```
 
-#![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test says with a panic what does not hold.
 
 mod tensors;
 
@@ -110,14 +111,19 @@ fn builtin_books_without_calibration() {
 #[test]
 fn books_calibrated_on_the_earlier_batch() {
     let mut all = Sizes::default();
-    for (before, after, points) in [
-        (Batch::weights(100), Batch::weights(200), 0.3),
-        (Batch::gradients(100), Batch::gradients(200), 0.3),
-        (Batch::activations(100), Batch::activations(200), 0.35),
+    // Exponents of normal values look different for each place of their scale between two powers of
+    // two, and generated weights have nothing else: eight scales over 0.7 of an octave, with one book
+    // for all of them (0.32 points; with one scale for all, 0.20). The scales mixed in a tensor of any
+    // other batch, or of a trained network, blur this.
+    for (before, after, real, generated) in [
+        (Batch::weights(100), Batch::weights(200), 0.3, 0.35),
+        (Batch::gradients(100), Batch::gradients(200), 0.3, 0.3),
+        (Batch::activations(100), Batch::activations(200), 0.35, 0.35),
     ] {
+        let points = if after.real { real } else { generated };
         let options = Options { builtin: false, ..Options::default() };
         let set = calibrated(&before.tensors, SymbolRule::Auto, &options);
-        let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().choice(Choice::Named);
         let sizes = measure(&set, options, &after.tensors);
         let behind = sizes.huffman_saving() - sizes.saving();
         println!(
@@ -144,7 +150,7 @@ fn bytes_as_symbols_as_in_the_paper() {
         let options = Options { builtin: false, ..Options::default() };
         let set = calibrated(&before.tensors, SymbolRule::Bytes, &options);
         let rule = SymbolRule::Bytes;
-        let options = EncodeOptions { rule, choice: Choice::Named, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().rule(rule).choice(Choice::Named);
         let sizes = measure(&set, options, &after.tensors);
         println!(
             "bytes, {}: {:.2} % saved, {:.3} % over Huffman per shard",

@@ -130,7 +130,7 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
 
 fn small_file(embed: bool, checksums: bool, elements: &[Dtype]) -> Vec<u8> {
     let set = small_set();
-    let options = EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(checksums).block_log2(10);
     let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
     let mut writer = Writer::new(&set, embed, checksums, 10).unwrap();
     let mut bytes = writer.header().to_vec();
@@ -157,8 +157,7 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for dtype in Dtype::all() {
         for (level, zeros, checksums) in [(Level::Fast, 128, true), (Level::Max, 0, false)] {
-            let options =
-                EncodeOptions { level, checksums, block_log2: 10, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().level(level).checksums(checksums).block_log2(10);
             let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
             let raw = tensor(dtype, 500, zeros);
             let message = encoder.encode_to_vec(dtype, &raw).unwrap();
@@ -168,8 +167,7 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
             }
         }
         // A block alone: element, size, the block.
-        let options =
-            EncodeOptions { checksums: false, block_log2: 10, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().checksums(false).block_log2(10);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let raw = tensor(dtype, 200, 60);
         let raw = &raw[..raw.len().min(1024 / dtype.unit_bytes() * dtype.unit_bytes())];
@@ -184,16 +182,16 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
 /// A message for each encoder, recipes for each quantizer, streams alone, and a file.
 #[cfg(feature = "gradient")]
 fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
-    use huffwire::gradient::StateBuf;
+    use huffwire::gradient::ValueBuf;
     use huffwire::gradient::encode::EncoderKind;
     use huffwire::gradient::file::{Coding, Writer};
     use huffwire::gradient::message::{self, Origin};
     use huffwire::gradient::quantize::{Natural, Quantized, Quantizer};
 
     let mut random = Random(3);
-    let states = (0..200).map(|_| (random.next().trailing_zeros() as i8 - 2).max(0)).collect();
+    let values = (0..200).map(|_| (random.next().trailing_zeros() as i8 - 2).max(0)).collect();
     let quantizer = Quantizer::Natural(Natural);
-    let quantized = Quantized { quantizer, states: StateBuf::I8(states), scales: vec![1.0] };
+    let quantized = Quantized { quantizer, values: ValueBuf::I8(values), scales: vec![1.0] };
     let mut seeds = Vec::new();
     let mut file = Writer::new(vec![("format".to_owned(), "pt".to_owned())]).unwrap();
     let mut file_bytes = file.header().to_vec();
@@ -208,7 +206,7 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
         }
         seeds.push((format!("message-{kind}"), bytes));
         let mut stream = Vec::new();
-        kind.encoder((-4, 4)).encode(quantized.states.view(), &mut stream).unwrap();
+        kind.encoder((-4, 4)).encode(quantized.values.view(), &mut stream).unwrap();
         seeds.push((format!("stream-{kind}"), stream));
         // Quantizer, its parameters, encoder, seed, values (mode, size, literal), changes.
         let recipe = [number as u8, 5, 30, 128, number as u8, 9, 8 << 3 | 5, 0x80, 2];

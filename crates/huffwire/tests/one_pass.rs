@@ -97,13 +97,7 @@ fn decode(platform: Platform, dtype: Dtype, block: &[u8], size: usize) -> Result
 }
 
 fn options(log2: u8, choice: Choice) -> EncodeOptions {
-    EncodeOptions {
-        checksums: false,
-        block_log2: log2,
-        choice,
-        rule: SymbolRule::Auto,
-        ..EncodeOptions::default()
-    }
+    EncodeOptions::default().checksums(false).block_log2(log2).choice(choice).rule(SymbolRule::Auto)
 }
 
 /// Decodes a tensor's blocks in every way there is. Returns how many were coded in one pass.

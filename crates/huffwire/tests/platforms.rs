@@ -46,12 +46,8 @@ fn options() -> impl Iterator<Item = EncodeOptions> {
     let rules = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
     rules.into_iter().flat_map(|rule| {
         [Level::Fast, Level::Max].into_iter().flat_map(move |level| {
-            [Choice::Cheapest, Choice::Sample].map(|choice| EncodeOptions {
-                rule,
-                level,
-                choice,
-                block_log2: 14,
-                ..EncodeOptions::default()
+            [Choice::Cheapest, Choice::Sample].map(|choice| {
+                EncodeOptions::default().rule(rule).level(level).choice(choice).block_log2(14)
             })
         })
     })
@@ -82,7 +78,7 @@ fn messages_are_the_same_and_are_read_alike() {
 #[test]
 fn damage_without_checksums_is_read_alike() {
     let mut random = Random(362_436_069);
-    let options = EncodeOptions { checksums: false, level: Level::Max, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(false).level(Level::Max);
     for dtype in Dtype::all() {
         let tensor = tensor(dtype, 3_000, 20, &mut random);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
@@ -123,7 +119,7 @@ fn what_was_chosen_wrongly_in_two_ways_is_the_same_everywhere() {
         })
         .collect();
     tensor[(1 << 17) - 5000] |= 0x40;
-    let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().level(Level::Max);
     let mut messages = Platform::available().map(|platform| {
         let encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         encoder.with_platform(platform).encode_to_vec(Dtype::E3m2, &tensor).unwrap()

@@ -178,7 +178,7 @@ fn every_distribution_comes_back_at_every_awkward_size() {
     for dtype in Dtype::all() {
         let block = huffwire::block::block_bytes(dtype, 10) / dtype.unit_bytes();
         for level in LEVELS {
-            let options = EncodeOptions { level, block_log2: 10, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().level(level).block_log2(10);
             let mut encoder = encoder(&set, options);
             for values in [Values::HalfZeros, Values::Outliers, Values::AllExponents] {
                 for units in [
@@ -210,7 +210,7 @@ fn every_distribution_comes_back_at_every_awkward_size() {
 fn single_elements_come_back_whatever_their_bits() {
     let set = CodebookSet::builtin();
     for level in LEVELS {
-        let options = EncodeOptions { level, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().level(level);
         let mut encoder = encoder(&set, options);
         for pattern in (0..=u16::MAX).step_by(17) {
             check(&mut encoder, Dtype::Bf16, &pattern.to_le_bytes());
@@ -227,7 +227,7 @@ fn every_bit_pattern_of_the_16_bit_types_comes_back() {
     for dtype in [Dtype::Bf16, Dtype::F16, Dtype::Word16] {
         for level in LEVELS {
             for rule in RULES {
-                let options = EncodeOptions { rule, level, ..EncodeOptions::default() };
+                let options = EncodeOptions::default().rule(rule).level(level);
                 check(&mut encoder(&set, options), dtype, &tensor);
             }
         }
@@ -254,7 +254,7 @@ fn unpacked_six_bit_types_keep_their_spare_bits() {
 fn the_largest_blocks_come_back() {
     let set = CodebookSet::builtin();
     for dtype in [Dtype::Bf16, Dtype::E4m3, Dtype::Word64] {
-        let options = EncodeOptions { block_log2: 20, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().block_log2(20);
         let units = (1 << 20) / dtype.unit_bytes() + 1;
         let tensor = Values::HalfZeros.tensor(dtype, units, 5);
         check(&mut encoder(&set, options), dtype, &tensor);
@@ -268,8 +268,7 @@ fn calibrated_sets_bring_back_what_they_were_not_made_for() {
             let units = 3000 / dtype.unit_bytes();
             let set = calibrated(dtype, rule, &Values::Ordinary.tensor(dtype, units, 1));
             for choice in CHOICES {
-                let options =
-                    EncodeOptions { rule, choice, block_log2: 11, ..EncodeOptions::default() };
+                let options = EncodeOptions::default().rule(rule).choice(choice).block_log2(11);
                 let mut encoder = encoder(&set, options);
                 encoder.set_tensor("layers.3");
                 for values in ALL_VALUES {
@@ -295,7 +294,7 @@ fn a_set_without_books_for_the_type_serves_too() {
 /// embeds a book without any symbol of its own, which no decoder accepts.
 #[test]
 fn zeros_among_values_that_all_escape_come_back() {
-    let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().level(Level::Max);
     let mut encoder = encoder(&CodebookSet::builtin(), options);
     for units in [256, 1024, 4096, 16384] {
         for zeros in 1..8 {
@@ -313,7 +312,7 @@ fn a_block_alone_is_never_longer_than_verbatim_and_a_byte() {
     let set = CodebookSet::builtin();
     for level in LEVELS {
         for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32, Dtype::E8m0] {
-            let options = EncodeOptions { level, checksums: false, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().level(level).checksums(false);
             let (mut encoder, mut decoder) = (encoder(&set, options), Decoder::builtin());
             for units in [100, 200, 400, 1000, 4000] {
                 for zeros in (0..units).step_by(units / 50) {
@@ -342,7 +341,7 @@ fn max_is_never_longer_than_fast() {
         for values in ALL_VALUES {
             let tensor = values.tensor(dtype, 6000, 9);
             let [fast, max] = LEVELS.map(|level| {
-                let options = EncodeOptions { level, ..EncodeOptions::default() };
+                let options = EncodeOptions::default().level(level);
                 check(&mut encoder(&set, options), dtype, &tensor).len()
             });
             // Plans are priced before the coder knows how many bits the lanes keep to themselves.
@@ -372,7 +371,7 @@ fn zeros_pay_by_the_residue_that_they_save() {
             let unit = dtype.unit_bytes();
             let tensor: Vec<u8> = values.flat_map(|bytes| bytes.into_iter().take(unit)).collect();
             for level in LEVELS {
-                let options = EncodeOptions { level, ..EncodeOptions::default() };
+                let options = EncodeOptions::default().level(level);
                 let length = check(&mut encoder(&set, options), dtype, &tensor).len();
                 assert!(length < tensor.len() / 50 * 49, "{dtype} {level:?}: {length} for {units}");
             }
@@ -385,7 +384,7 @@ fn a_used_encoder_makes_the_same_bytes_as_a_fresh_one() {
     let set = CodebookSet::builtin();
     for rule in RULES {
         for level in LEVELS {
-            let options = EncodeOptions { rule, level, block_log2: 11, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().rule(rule).level(level).block_log2(11);
             let mut used = encoder(&set, options);
             for round in 0..40u64 {
                 // Types and kinds in an order that brings each after many others.
@@ -415,7 +414,7 @@ fn an_encoder_that_refused_something_goes_on_as_before() {
 fn encode_leaves_the_same_message_as_encode_to_vec_in_any_buffer() {
     let set = CodebookSet::builtin();
     let tensor = Values::Mixed.tensor(Dtype::Bf16, 9000, 4);
-    let options = EncodeOptions { block_log2: 12, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().block_log2(12);
     let mut encoder = encoder(&set, options);
     let expected = encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     for filler in [0, 0x55, 0xff] {
@@ -430,7 +429,7 @@ fn tensor_names_choose_books_and_only_by_their_bindings() {
     let rule = SymbolRule::Auto;
     let tensor = Values::Ordinary.tensor(Dtype::Bf16, 4000, 1);
     let set = calibrated(Dtype::Bf16, rule, &tensor);
-    let options = EncodeOptions { choice: Choice::Named, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().choice(Choice::Named);
     let mut encoder = encoder(&set, options);
     let coded = |encoder: &mut Encoder, name: &str| {
         encoder.set_tensor(name);
@@ -447,7 +446,7 @@ fn tensor_names_choose_books_and_only_by_their_bindings() {
 fn blocks_are_those_of_the_message_and_each_decodes_alone() {
     for checksums in [true, false] {
         for dtype in Dtype::all() {
-            let options = EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().checksums(checksums).block_log2(10);
             let set = CodebookSet::builtin();
             let mut encoder = encoder(&set, options);
             let tensor = Values::Mixed.tensor(dtype, 2000, 8);
@@ -561,7 +560,7 @@ proptest! {
 /// A block is planned by samples of it, and what is rare need not be in any of them.
 #[test]
 fn what_no_sample_saw_comes_back() {
-    let options = EncodeOptions { level: Level::Max, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().level(Level::Max);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
     for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
         let (all, exponent, mantissa) = bits_of(dtype);
@@ -595,7 +594,7 @@ fn books_of_bytes_are_made_from_all_of_them() {
         (0..1 << 17).map(|_| (random.next() & random.next() & 0xff) as u8).collect();
     for level in [Level::Fast, Level::Max] {
         let sizes = [Choice::Sample, Choice::Cheapest].map(|choice| {
-            let options = EncodeOptions { level, choice, ..EncodeOptions::default() };
+            let options = EncodeOptions::default().level(level).choice(choice);
             let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
             encoder.encode_to_vec(Dtype::U8, &bytes).unwrap().len()
         });

@@ -118,7 +118,7 @@ fn every_element_type() {
 #[test]
 fn the_smallest_and_the_largest_blocks() {
     for block_log2 in [10, 20] {
-        let options = EncodeOptions { block_log2, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().block_log2(block_log2);
         check(options, Dtype::Bf16, &tensor(Dtype::Bf16, (7 << 20) + 100, 3));
     }
 }
@@ -146,7 +146,7 @@ fn used_ones_are_as_good_as_new() {
 #[test]
 fn damage_gives_the_same_error_whichever_block_it_is_in() {
     for checksums in [true, false] {
-        let options = EncodeOptions { checksums, block_log2: 15, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().checksums(checksums).block_log2(15);
         let tensor = tensor(Dtype::Bf16, 36 << 15, 4);
         let message = check(options, Dtype::Bf16, &tensor);
         for (index, at) in blocks_of(&message).into_iter().enumerate() {

@@ -12,14 +12,14 @@ use huffwire::gradient::quantize::{
 
 use super::{OutputArgs, RawArgs};
 
-/// Quantize gradients, with loss, and code the states without any: a .hwq file, or only a report.
+/// Quantize gradients (with loss) and compress the quantized values (without loss) to a .hwq file.
 ///
 /// Reads what compress reads: .safetensors, .npy, raw files (--dtype), sharded models by their index.
 /// Tensors of f32 are quantized, those of bf16 and f16 are converted to f32 first, which changes no
 /// value. Tensors of any other type are kept as they are, without loss.
 ///
-/// Without -o nothing is written: the report tells what a file would take, and what each encoder would
-/// have made of the states, and how fast. Every stream is decoded and compared.
+/// Without -o no file is written. The report then tells the size that the file would have, and the size and
+/// speed of each encoder. Everything that is encoded is decoded again and compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +28,7 @@ Examples:
   huffwire quantize gradients.safetensors --quantizer topk --keep 0.01 -o gradients.hwq
   huffwire dequantize gradients.hwq -o restored.safetensors
 
-Speeds are those of one thread, elements a second in the median call; an element is a state, so f32
+Speeds are those of one thread, elements a second in the median call; an element is a value, so f32
 gradients of 4 GB have 1 G elements. The seed decides where stochastic rounding goes: equal seeds,
 equal bytes, on every machine.")]
 pub(crate) struct QuantizeArgs {
@@ -41,12 +41,12 @@ pub(crate) struct QuantizeArgs {
     pub(crate) raw: RawArgs,
     #[command(flatten)]
     pub(crate) quantizer: QuantizerArgs,
-    /// What codes the states: auto, huffman, rlh, sh, shs, runs, elias-gamma, elias-delta,
-    /// elias-omega, qsgd-elias, qsgd-elias-dense or bitmap. auto takes for each tensor the one that
+    /// What codes the values: auto, huffman, rlh, sh, shs, run-lengths, elias-gamma,
+    /// elias-delta, elias-omega, qsgd-elias, qsgd-elias-dense or bitmap. auto takes for each tensor the one that
     /// should be the smallest.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) encoder: EncoderArg,
-    /// Measure every encoder; done without being asked where there is no -o, or with --json.
+    /// Measure every encoder. This is the default without -o and with --json.
     #[arg(long)]
     pub(crate) compare: bool,
     /// Report as one JSON object, on standard output unless the data goes there.
@@ -59,7 +59,7 @@ pub(crate) struct QuantizeArgs {
 
 /// Restore the tensors of a .hwq file as safetensors.
 ///
-/// Tensors that were quantized come back as the values that their states stand for, in the type that
+/// Tensors that were quantized come back as the floats that their values stand for, in the type that
 /// they had; those that were kept come back bit by bit. Also restored are names, shapes and the
 /// metadata of the safetensors file.
 #[derive(Debug, clap::Args)]
@@ -88,20 +88,20 @@ pub(crate) struct DequantizeArgs {
     pub(crate) quiet: bool,
 }
 
-/// What restored values are written as.
+/// What restored floats are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum ValueType {
-    /// What the tensor was; values are rounded to the nearest bf16 or f16, ties to even.
+    /// What the tensor was; floats are rounded to the nearest bf16 or f16, ties to even.
     #[default]
     Original,
-    /// f32: exactly what the states stand for.
+    /// f32: exactly what the values stand for.
     F32,
 }
 
 /// The quantizer and its parameters.
 #[derive(Debug, clap::Args)]
 pub(crate) struct QuantizerArgs {
-    /// How gradients become states.
+    /// How gradients become values.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) quantizer: QuantizerName,
     /// qsgd: levels above 0, 1 to 2^30 [default: 7].

@@ -11,10 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{DequantizeArgs, ValueType};
-use crate::input_file::is_dash;
-use crate::output::Output;
+use crate::files::{self, is_dash};
 use crate::progress;
-use crate::quantized::{QuantizedFile, Tensor};
+use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
 use crate::values;
 
@@ -39,27 +38,36 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
     let plans = plans(args, &file)?;
     let header = header(&file, &plans)?;
     let target = target(args)?;
-    let mut output = Output::create(&target, args.force, &[file.file.origin()])?;
+    let mut output = files::create(&target, args.force, &[file.file.origin()])?;
     let bar = progress::bytes(plans.iter().map(|plan| plan.bytes).sum(), args.quiet);
     output.write(&header)?;
     let mut bytes = Vec::new();
     for plan in &plans {
-        bytes.clear();
-        match file.tensor(plan.entry)? {
-            Tensor::Kept(kept) => bytes = kept,
-            Tensor::Quantized(values) => {
-                let written = values::write(plan.element, &values, &mut bytes);
-                written.with_context(|| file.describe(plan.entry))?;
-            }
+        let (mut values_written, before) = (0, output.written());
+        file.decode(plan.entry, |part| {
+            let part = match part {
+                Part::Kept(kept) => kept,
+                Part::Values(values) => {
+                    bytes.clear();
+                    let written = values::write(plan.element, values, values_written, &mut bytes);
+                    written.with_context(|| file.describe(plan.entry))?;
+                    values_written += values.len() as u64;
+                    &bytes
+                }
+            };
+            bar.inc(part.len() as u64);
+            Ok(output.write(part)?)
+        })?;
+        if output.written() - before != plan.bytes {
+            bail!(
+                "{}: its size differs from that in the directory of the file: the file is damaged",
+                file.describe(plan.entry)
+            );
         }
-        if bytes.len() as u64 != plan.bytes {
-            bail!("{}: it has another size than it should", file.describe(plan.entry));
-        }
-        output.write(&bytes)?;
-        bar.inc(plan.bytes);
     }
     bar.finish_and_clear();
     let (written_bytes, label) = (output.written(), output.label().to_owned());
+    file.file.check_length()?;
     output.finish()?;
     let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
     let kept = plans.iter().filter(|plan| plan.entry.coding == Coding::Kept).count();

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::shards::{Shard, role_name};
-use super::train::Role;
+use huffwire_demo::Role;
 
 /// One line of the comparison: the tensors of one role under one symbol rule.
 #[derive(Debug, Serialize)]
@@ -87,7 +87,7 @@ fn round_trip(
     choice: Choice,
     shard: &Shard,
 ) -> Result<usize> {
-    let options = EncodeOptions { rule, choice, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().rule(rule).choice(choice);
     let mut encoder = Encoder::new(Arc::clone(set), options)?;
     encoder.set_tensor(&shard.kind);
     let message = encoder.encode_to_vec(Dtype::Bf16, &shard.bytes)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{Folder, bf16, noise, npy, safetensors, with_header};
+use crate::common::{Folder, bf16, noise, npy, safetensors, safetensors_of};
 
 const IN: &str = "g.safetensors";
 
@@ -46,7 +46,7 @@ const NAMES: [&str; 12] = [
     "rlh",
     "sh",
     "shs",
-    "runs",
+    "run-lengths",
     "elias-gamma",
     "elias-delta",
     "elias-omega",
@@ -308,6 +308,110 @@ fn damage_is_found() {
 #[test]
 fn a_header_without_a_tensor_is_no_gradient() {
     let folder = Folder::new();
-    folder.write(IN, &with_header("{}", &[]));
+    folder.write(IN, &safetensors_of("{}", &[]));
     folder.fails(&["quantize", IN], &["no tensor"]);
+}
+
+/// A message of many parts that are all alike, made of one of a single part.
+fn forged_parts(parts: u64) -> (u64, Vec<u8>) {
+    use huffwire::gradient::ValueBuf;
+    use huffwire::gradient::encode::EncoderKind;
+    use huffwire::gradient::message::{self, Origin, PART};
+    use huffwire::gradient::quantize::{Natural, Quantized, Quantizer};
+    let quantizer = Quantizer::Natural(Natural);
+    let values = ValueBuf::I8(vec![1; PART]);
+    let quantized = Quantized { quantizer, values, scales: vec![0.5] };
+    let mut one = Vec::new();
+    let origin = Origin { dtype: huffwire::Dtype::F32, shape: &[PART as u64] };
+    message::encode(&quantized, origin, EncoderKind::Bitmap, &mut one).unwrap();
+    // Magic, version, checksum, quantizer, encoder, element type, flags, one dimension; 2^20; one scale.
+    let (front, at) = (one[..14].to_vec(), 14);
+    assert_eq!(one[at..at + 4], [0x80, 0x80, 0x40, 1]);
+    let mut message = front;
+    let elements = parts * PART as u64;
+    let mut rest = elements;
+    while rest >= 0x80 {
+        message.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    message.push(rest as u8);
+    message.extend_from_slice(&one[at + 3..at + 8]);
+    (0..parts).for_each(|_| message.extend_from_slice(&one[at + 8..]));
+    let check = crc32c(&message[9..]).to_le_bytes();
+    message[5..9].copy_from_slice(&check);
+    (elements, message)
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let byte = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }
+        })
+    };
+    !bytes.iter().fold(!0, byte)
+}
+
+/// A .hwq file of one tensor.
+fn hwq(
+    dtype: &str,
+    shape: &[u64],
+    coding: huffwire::gradient::file::Coding,
+    message: &[u8],
+) -> Vec<u8> {
+    let mut writer = huffwire::gradient::file::Writer::new(Vec::new()).unwrap();
+    let mut file = writer.header().to_vec();
+    writer.push("t", dtype, shape, coding, message.len()).unwrap();
+    file.extend_from_slice(message);
+    file.extend_from_slice(&writer.finish());
+    file
+}
+
+/// The program where there are so many kilobytes of memory.
+#[cfg(target_os = "linux")]
+fn run_within(folder: &Folder, kilobytes: u32, args: &[&str]) -> crate::common::Run {
+    let script = format!(r#"ulimit -v {kilobytes}; exec "$0" "$@""#);
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_huffwire")])
+        .args(args)
+        .current_dir(folder.path(""))
+        .output()
+        .unwrap();
+    output.into()
+}
+
+/// A kilobyte can stand for gigabytes: what is decoded part by part needs no memory for them.
+#[cfg(target_os = "linux")]
+#[test]
+fn tensors_larger_than_memory_are_decoded_part_by_part() {
+    use huffwire::gradient::file::Coding;
+    let folder = Folder::new();
+    let (elements, message) = forged_parts(160);
+    let file = hwq("F32", &[elements], Coding::Quantized, &message);
+    assert!(file.len() < 4000);
+    folder.write("large.hwq", &file);
+    let before = folder.snapshot();
+    // 640 MiB of values.
+    for args in [&["verify", "large.hwq"][..], &["dequantize", "large.hwq", "-o", "/dev/null"]] {
+        let run = run_within(&folder, 500_000, args);
+        assert_eq!(run.code, Some(0), "{args:?}: {}", run.stderr);
+    }
+    assert!(folder.snapshot() == before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn tensors_that_there_is_no_memory_for_are_an_error() {
+    use huffwire::gradient::file::Coding;
+    let folder = Folder::new();
+    let bytes = vec![0; 512 << 20];
+    let message = huffwire::Encoder::builtin().encode_to_vec(huffwire::Dtype::U8, &bytes);
+    let file = hwq("U8", &[bytes.len() as u64], Coding::Kept, &message.unwrap());
+    drop(bytes);
+    assert!(file.len() < 50_000);
+    folder.write("large.hwq", &file);
+    let before = folder.snapshot();
+    for args in [&["verify", "large.hwq"][..], &["dequantize", "large.hwq"]] {
+        run_within(&folder, 500_000, args).failed(args, &["large.hwq", "no memory"]);
+        assert!(folder.snapshot() == before);
+    }
 }

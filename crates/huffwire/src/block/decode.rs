@@ -6,10 +6,10 @@ use super::plane_by_plane;
 use crate::codebook::{Codebook, Lengths};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::lanes::Flow;
+use crate::kernels::platform::Platform;
+use crate::lanes::CachePolicy;
 use crate::plane_codec::PlaneReader;
 use crate::planes::MAX_PLANES;
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
@@ -55,7 +55,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         dtype: Dtype,
         block: &[u8],
-        flow: Flow<'_>,
+        cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<()> {
         let Self { platform, blocks: [scratch, _], pieces } = self;
@@ -67,7 +67,7 @@ impl BlockDecoder {
             Kind::Coded(block) => block,
         };
         match one_pass::plan(&block, set, &scratch.embedded) {
-            Some(pass) => one_pass::read(*platform, pass, flow, pieces, out),
+            Some(pass) => one_pass::read(*platform, pass, cache, pieces, out),
             None => plane_by_plane::read(*platform, set, &block, scratch, out),
         }
     }
@@ -79,17 +79,17 @@ impl BlockDecoder {
         set: &CodebookSet,
         dtype: Dtype,
         blocks: [&[u8]; 2],
-        flows: [Flow<'_>; 2],
+        caches: [CachePolicy<'_>; 2],
         [first, second]: [&mut [u8]; 2],
     ) -> std::result::Result<(), (usize, Error)> {
         // Which of two errors comes first depends on the pieces, hence on the platform: after one, the
         // blocks are decoded one after the other.
         let outs = [&mut *first, &mut *second];
-        if let Some(Ok(())) = self.decode_side_by_side(set, dtype, blocks, flows, outs) {
+        if let Some(Ok(())) = self.decode_side_by_side(set, dtype, blocks, caches, outs) {
             return Ok(());
         }
-        self.decode(set, dtype, blocks[0], flows[0], first).map_err(|error| (0, error))?;
-        self.decode(set, dtype, blocks[1], flows[1], second).map_err(|error| (1, error))
+        self.decode(set, dtype, blocks[0], caches[0], first).map_err(|error| (0, error))?;
+        self.decode(set, dtype, blocks[1], caches[1], second).map_err(|error| (1, error))
     }
 
     /// `None` when the blocks are not alike, or something is wrong with a header.
@@ -98,7 +98,7 @@ impl BlockDecoder {
         set: &CodebookSet,
         dtype: Dtype,
         blocks: [&[u8]; 2],
-        flows: [Flow<'_>; 2],
+        caches: [CachePolicy<'_>; 2],
         outs: [&mut [u8]; 2],
     ) -> Option<Result<()>> {
         let size = outs[0].len();
@@ -119,17 +119,13 @@ impl BlockDecoder {
         );
         match passes {
             (Some(first), Some(second)) if one_pass::alike(&first, &second) => {
-                Some(one_pass::read_two(*platform, [first, second], flows, pieces, outs))
+                Some(one_pass::read_two(*platform, [first, second], caches, pieces, outs))
             }
             // As if each one were alone.
             (Some(_), _) | (_, Some(_)) => None,
-            (None, None) => Some(plane_by_plane::read_two(
-                *platform,
-                set,
-                [a, b],
-                [&block_a, &block_b],
-                outs,
-            )),
+            (None, None) => {
+                Some(plane_by_plane::read_two(*platform, set, [a, b], [&block_a, &block_b], outs))
+            }
         }
     }
 }

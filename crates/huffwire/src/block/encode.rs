@@ -4,10 +4,10 @@ use super::plane_by_plane::{self, SplitPlanes};
 use super::planner::{Evidence, Planned, Planner};
 use super::{VERBATIM, bound, capacity, one_pass};
 use crate::error::{Error, Result};
-use crate::lanes::Flow;
+use crate::kernels::platform::Platform;
+use crate::lanes::CachePolicy;
 use crate::plan::{Level, Policy};
 use crate::plane_codec::{PlaneHeader, PlaneWriter};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// Encodes blocks; owns the scratch memory, so that a block costs no allocation.
@@ -45,14 +45,14 @@ impl BlockEncoder {
         set: &CodebookSet,
         policy: &Policy,
         bytes: &[u8],
-        flow: Flow<'_>,
+        cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
         let (needed, available) = (capacity(bytes.len()), out.len());
         if available < needed {
             return Err(Error::OutputTooSmall { needed, available });
         }
-        match self.encode_layout(set, policy, bytes, flow, out) {
+        match self.encode_layout(set, policy, bytes, cache, out) {
             Ok(Some(length)) if length < bound(bytes.len()) => return Ok(length),
             // What was chosen by a sample may turn out to be a bad choice, or not to fit at all.
             Ok(_) | Err(Error::OutputTooSmall { .. }) => {}
@@ -69,7 +69,7 @@ impl BlockEncoder {
         set: &CodebookSet,
         policy: &Policy,
         bytes: &[u8],
-        flow: Flow<'_>,
+        cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         // What a sample says of planes that are all the same is believed once.
@@ -80,7 +80,7 @@ impl BlockEncoder {
                 Some(None) if policy.level() == Level::Fast => return Ok(None),
                 Some(None) => break,
                 Some(Some(planned)) => {
-                    match self.write_by_sample(set, policy, &planned, bytes, flow, out)? {
+                    match self.write_by_sample(set, policy, &planned, bytes, cache, out)? {
                         BySample::Written(length) => return Ok(Some(length)),
                         BySample::Varies => {}
                         BySample::LookAtAll => break,
@@ -91,7 +91,7 @@ impl BlockEncoder {
         let planned = self.planner.plan(set, policy, bytes);
         let Some(planned) = planned else { return Ok(None) };
         if one_pass::can_write(&planned.header, self.planner.sets_zeros_apart()) {
-            return self.write_in_one_pass(set, policy, &planned, bytes, flow, out);
+            return self.write_in_one_pass(set, policy, &planned, bytes, cache, out);
         }
         self.write_plane_by_plane(set, &planned, out).map(Some)
     }
@@ -103,7 +103,7 @@ impl BlockEncoder {
         policy: &Policy,
         planned: &Planned,
         bytes: &[u8],
-        flow: Flow<'_>,
+        cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<BySample> {
         let &Planned { ref header, promising } = planned;
@@ -121,7 +121,7 @@ impl BlockEncoder {
             } else {
                 BySample::LookAtAll
             };
-            let written = self.write_in_one_pass(set, policy, planned, bytes, flow, out);
+            let written = self.write_in_one_pass(set, policy, planned, bytes, cache, out);
             // Whether elements that do not fit are noticed before the room ends depends on the pieces, hence on the
             // platform.
             if matches!(written, Err(Error::OutputTooSmall { .. }))
@@ -147,11 +147,11 @@ impl BlockEncoder {
         policy: &Policy,
         planned: &Planned,
         bytes: &[u8],
-        flow: Flow<'_>,
+        cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         let Self { platform, planner, pieces, .. } = self;
-        let elements = (bytes, policy.dtype().unit_bytes(), flow);
+        let elements = (bytes, policy.dtype().unit_bytes(), cache);
         one_pass::write(*platform, set, planner.embedded(), planned.header, elements, pieces, out)
     }
 

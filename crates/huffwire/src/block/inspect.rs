@@ -19,19 +19,20 @@ use crate::wire::Reader;
 /// there, but in these lanes. In nearly all blocks that is the end of plane 1, in the lanes of plane 0.
 ///
 /// ```
-/// use huffwire::{CodebookSet, Decoder, Dtype, Encoder, PlaneMode};
+/// use huffwire::{CodebookSet, CodedBlock, Decoder, Dtype, Encoder, PlaneMode, Tensor};
 ///
 /// let tensor: Vec<u8> = (0..16384u32)
-///     .flat_map(|i| (((i * 2_654_435_761) >> 12) as f32 / 1e6 - 0.5).to_le_bytes())
+///     .flat_map(|i| ((i.wrapping_mul(2_654_435_761) >> 12) as f32 / 1e6 - 0.5).to_le_bytes())
 ///     .collect();
 /// let mut block = Vec::new();
-/// Encoder::builtin().encode_block(Dtype::F32, &tensor, &mut block)?;
-/// # let checksums = true;
-/// let info = Decoder::builtin().inspect_block(Dtype::F32, checksums, &block, tensor.len())?;
+/// Encoder::builtin().encode_block(&Tensor::new(Dtype::F32, &tensor), &mut block)?;
+/// let set = CodebookSet::builtin();
+/// let coded = CodedBlock { dtype: Dtype::F32, set: set.id(), checksum: None, bytes: &block };
+/// let info = Decoder::builtin().inspect_block(&coded, tensor.len())?;
 ///
 /// let exponents = &info.planes[0];
 /// let PlaneMode::Resident { book, base, .. } = exponents.mode else { panic!("{info:?}") };
-/// let table = CodebookSet::builtin().book(book)?; // the tables that the kernel looks codes up in
+/// let table = set.book(book)?; // the tables that the kernel looks codes up in
 /// let parts = exponents.parts.expect("a coded plane");
 /// // Offsets count from the block's first byte, the layout.
 /// let states = parts.states..parts.stream;

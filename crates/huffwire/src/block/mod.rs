@@ -22,7 +22,7 @@ pub(crate) use decode::BlockDecoder;
 pub(crate) use encode::BlockEncoder;
 pub use inspect::{BlockInfo, PlaneInfo, PlaneMode, PlaneParts};
 pub use size::block_bytes;
-pub(crate) use size::{BLOCK_LOG2, MAX_HEADER_BYTES, block_bound, bound, capacity, units_per_block};
+pub(crate) use size::{BLOCK_LOG2, MAX_HEADER_BYTES, bound, capacity, units_per_block};
 
 const WHAT: &str = "a block";
 

@@ -3,12 +3,12 @@
 
 use super::decode::BlockScratch;
 use super::header::{BlockHeader, ReadBlock};
-use crate::bytes;
 use crate::codebook::{Codebook, ZERO_SLOT};
 use crate::error::{Error, Result};
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 use crate::plane_codec::{PayloadReader, PlaneHeader, PlaneReader, PlaneToWrite, PlaneWriter};
 use crate::planes::MAX_PLANES;
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// Planes in memory.
@@ -30,13 +30,8 @@ pub(super) fn write(
     writer: &mut PlaneWriter,
     out: &mut [u8],
 ) -> Result<usize> {
-    let nothing = PlaneToWrite {
-        header: PlaneHeader::Raw,
-        book: None,
-        width: 8,
-        symbols: &[],
-        nonzero: &[],
-    };
+    let nothing =
+        PlaneToWrite { header: PlaneHeader::Raw, book: None, width: 8, symbols: &[], nonzero: &[] };
     let mut planes = [nothing; MAX_PLANES];
     let headers = header.planes();
     for (index, (plane, &header_of_plane)) in planes.iter_mut().zip(headers).enumerate() {
@@ -82,7 +77,7 @@ pub(super) fn read(
         std::mem::swap(symbols, compacted);
         symbols.clear();
         symbols.resize(slots.len(), 0);
-        bytes::deal(platform, ZERO_SLOT as u8, true, &slots, compacted, symbols);
+        bytes::expand(platform, ZERO_SLOT as u8, true, &slots, compacted, symbols);
     }
     reader.give_back(slots);
     scheme.merge_vecs(platform, &planes[..scheme.planes.len()], out);

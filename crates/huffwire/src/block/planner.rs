@@ -4,12 +4,12 @@ use super::bound;
 use super::header::BlockHeader;
 use super::one_pass;
 use super::plane_by_plane::SplitPlanes;
-use crate::bytes;
 use crate::codebook::{Codebook, Lengths};
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 use crate::plan::{LayoutPolicy, Level, Plan, PlaneContext, Policy};
 use crate::plane_codec::PlaneHeader;
 use crate::planes::{Layout, MAX_PLANES, Role, find_zeros};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 use crate::stats::{Counts, SampleSize, draw_sample, is_noise};
 

@@ -28,11 +28,6 @@ pub const fn block_bytes(dtype: Dtype, block_log2: u8) -> usize {
     units_per_block(dtype, block_log2) * dtype.unit_bytes()
 }
 
-/// The longest coded block for so many bytes, checksum included.
-pub(crate) const fn block_bound(bytes: usize, checksums: bool) -> usize {
-    bound(bytes) + if checksums { 4 } else { 0 }
-}
-
 /// The longest that [`super::BlockEncoder::encode`] can return for so many bytes.
 pub(crate) const fn bound(bytes: usize) -> usize {
     1 + bytes

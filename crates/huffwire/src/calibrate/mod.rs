@@ -1,6 +1,6 @@
 //! Calibration: from the tensors of earlier batches to the codebooks of later ones.
 //!
-//! Paper A (section 3): tensors of one kind look alike across layers, shards and batches, so the
+//! Agrawal et al. (arXiv 2601.10673, section 3): tensors of one kind look alike across layers, shards and batches, so the
 //! average of their PMFs, each shard counting alike, makes a codebook that is close to optimal for
 //! all of them. For exponents "alike" means up to scale: their PMFs are shifted onto each other
 //! before they are averaged.
@@ -54,7 +54,7 @@ pub struct Options {
     /// The limit on code lengths; `None` picks by cost: long codes where they shrink a tensor by
     /// over 0.4 %.
     pub codes: Option<CodeLimit>,
-    /// Books made for each kind, from clusters of similar shards. `None`: 1, as in paper A, but up to
+    /// Books made for each kind, from clusters of similar shards. `None`: 1, as Agrawal et al. do, but up to
     /// 4 for magnitudes and values of small floats, whose scale a book cannot follow.
     pub books_per_kind: Option<usize>,
     /// Share of the mass that is spread evenly, so that the unforeseen stays affordable.
@@ -212,7 +212,7 @@ impl Collector {
         }
         if options.builtin {
             // Only what can serve the types that were seen: a set has room for 192 books.
-            let seen = |dtype| self.shards.keys().any(|(_, shard)| *shard == dtype);
+            let seen = |dtype| self.shards.keys().any(|(_, shard)| shard.coding() == dtype);
             builder.include(&CodebookSet::builtin(), |binding| {
                 self.shards.is_empty() || binding.dtype.is_none_or(seen)
             })?;
@@ -328,19 +328,16 @@ fn build_book(cluster: &Cluster, plane: &Plane, limit: CodeLimit) -> Result<Fitt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use huffwire_testing::{Random, float};
 
     /// Values of one distribution at a scale of `2^octave`, as bf16.
     fn shard(octave: i32, seed: u32) -> Vec<u8> {
-        let mut x = seed | 1;
-        let mut next = || {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            f64::from(x) / f64::from(u32::MAX) - 0.5
-        };
-        let value = |u: f64, v: f64, w: f64| ((u + v + w) * f64::from(octave).exp2()) as f32;
-        let values: Vec<f32> = (0..20_000).map(|_| value(next(), next(), next())).collect();
-        values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect()
+        let mut random = Random::new(seed.into());
+        // The sum of three uniform numbers: bell-shaped.
+        let mut value = || (0..3).map(|_| random.uniform() - 0.5).sum::<f64>();
+        let scale = f64::from(octave).exp2();
+        let values: Vec<f32> = (0..20_000).map(|_| (value() * scale) as f32).collect();
+        float::to_bf16_bytes(&values)
     }
 
     fn collect(rule: SymbolRule, shards: impl IntoIterator<Item = Vec<u8>>) -> Collector {

@@ -2,15 +2,15 @@
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, SymbolRule, find_zeros};
-use crate::platform::Platform;
 use crate::stats::Counts;
 use crate::stats::Pmf;
 
 /// Index of the exact zero in the histogram of an exponent plane.
 pub(crate) const ZERO: usize = 256;
 
-/// Histograms of one tensor (one *shard* in the words of paper A).
+/// Histograms of one tensor (one *shard* in the words of Agrawal et al.).
 #[derive(Debug, Clone)]
 pub struct Profile {
     dtype: Dtype,

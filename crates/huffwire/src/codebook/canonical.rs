@@ -1,8 +1,11 @@
 //! Canonical codes, and the tables that coders look symbols up in.
 
-use super::lengths::{CodeLimit, ESCAPE_RAW_BITS, Lengths};
-use super::long_tables::LongTables;
-use super::tables::Tables;
+use std::sync::OnceLock;
+
+use super::bits8;
+use super::lengths::{Alphabet, CodeLimit, ESCAPE_RAW_BITS, Lengths, ZERO_SLOT};
+use super::multi_symbol::MultiSymbol;
+use crate::kernels::tables::{Bits12, Tables, Vectors};
 use crate::stats::{Pmf, saving_percent};
 
 /// A codebook ready for use: its content and the tables derived from it.
@@ -13,17 +16,14 @@ use crate::stats::{Pmf, saving_percent};
 #[derive(Debug, Clone)]
 pub struct Codebook {
     lengths: Lengths,
-    encode: [u16; 256],
-    decode: Vec<u32>,
+    tables: Tables,
+    /// Made when it is first asked for; `None` for 12-bit codes.
+    multi_symbol: OnceLock<Option<MultiSymbol>>,
     prices: [u8; 256],
     /// The price of the last slot, and by slot how much less it costs.
     escaped: i16,
     savings: [i16; 256],
     origin: u8,
-    /// Of short codes.
-    tables: Option<Box<Tables>>,
-    /// Of long codes.
-    long_tables: Option<Box<LongTables>>,
 }
 
 /// Everything follows from the lengths.
@@ -41,14 +41,12 @@ impl Codebook {
     pub fn new(lengths: Lengths) -> Self {
         let mut book = Self {
             lengths,
-            encode: [0; 256],
-            decode: Vec::new(),
+            tables: Tables::default(),
+            multi_symbol: OnceLock::new(),
             prices: [0; 256],
             escaped: 0,
             savings: [0; 256],
             origin: 0,
-            tables: None,
-            long_tables: None,
         };
         book.rebuild(lengths);
         book
@@ -57,6 +55,7 @@ impl Codebook {
     /// Makes this the codebook of other lengths, in the memory it already has.
     pub(crate) fn rebuild(&mut self, lengths: Lengths) {
         self.lengths = lengths;
+        self.multi_symbol = OnceLock::new();
         let slots = lengths.alphabet().slots();
         let escape_slot = lengths.escape_slot().map(usize::from);
         // The length of the code that a slot has, the escape's included.
@@ -67,8 +66,8 @@ impl Codebook {
         let (order, codes) = in_order(&by_slot);
         self.fill(&by_slot, &order[..codes]);
         if let Some(slot) = escape_slot {
-            let escape = self.encode[slot];
-            for entry in &mut self.encode[..slots] {
+            let escape = self.tables.encode[slot];
+            for entry in &mut self.tables.encode[..slots] {
                 *entry = if *entry == 0 { escape } else { *entry };
             }
         }
@@ -90,47 +89,64 @@ impl Codebook {
     /// begins with it.
     fn fill(&mut self, by_slot: &[u8; 256], order: &[u8]) {
         let limit = self.lengths.limit().bits();
-        self.encode = [0; 256];
-        self.decode.resize(1 << limit, 0);
+        let Tables { encode, decode, .. } = &mut self.tables;
+        *encode = [0; 256];
+        decode.resize(1 << limit, 0);
         let mut windows = 0;
         for &slot in order {
             let length = by_slot[usize::from(slot)];
             let code = (windows >> (limit - length)) as u16;
-            self.encode[usize::from(slot)] = u16::from(length) << 12 | code;
+            encode[usize::from(slot)] = u16::from(length) << 12 | code;
             let end = windows + (1 << (limit - length));
             let entry = 1 << (8 + length) | u32::from(slot);
             // A complete code fills the table, and not more.
-            for window in &mut self.decode[windows..end] {
+            for window in &mut decode[windows..end] {
                 *window = entry;
             }
             windows = end;
         }
     }
 
+    /// Fills what follows from the codes.
     fn make_tables(&mut self, order: &[u8]) {
-        let Ok(decode) = self.decode.as_slice().try_into() else {
-            let tables = LongTables::new(&self.lengths, &self.encode, order);
-            match &mut self.long_tables {
-                Some(place) => **place = tables,
-                none => *none = Some(Box::new(tables)),
+        let (lengths, tables) = (&self.lengths, &mut self.tables);
+        tables.slots = lengths.alphabet().slots();
+        tables.escape = lengths.escape_slot();
+        tables.has_zero = lengths.zero() > 0;
+        tables.escapes = [true; 256];
+        for (escapes, &length) in tables.escapes.iter_mut().zip(lengths.ordinary_lengths()) {
+            *escapes = length == 0;
+        }
+        if lengths.alphabet() == Alphabet::Centred {
+            tables.escapes[ZERO_SLOT] = false;
+        }
+        let vectors = &mut tables.vectors;
+        match tables.decode.as_slice().try_into() {
+            Ok(decode) => {
+                let filled = bits8::fill(lengths, &tables.encode, decode);
+                match vectors {
+                    Vectors::Bits8(place) => **place = filled,
+                    other => *other = Vectors::Bits8(Box::new(filled)),
+                }
             }
-            return;
-        };
-        let tables = Tables::new(&self.lengths, &self.encode, decode);
-        match &mut self.tables {
-            Some(place) => **place = tables,
-            none => *none = Some(Box::new(tables)),
+            Err(_) => {
+                let filled = Bits12::fill(lengths, &tables.encode, order);
+                match vectors {
+                    Vectors::Bits12(place) => **place = filled,
+                    other => *other = Vectors::Bits12(Box::new(filled)),
+                }
+            }
         }
     }
 
-    /// What vector coders look up short codes in; `None` for long codes.
-    pub(crate) fn tables(&self) -> Option<&Tables> {
-        self.tables.as_deref().filter(|_| self.limit() == CodeLimit::Bits8)
+    /// What lane coders look codes up in.
+    pub(crate) const fn tables(&self) -> &Tables {
+        &self.tables
     }
 
-    /// What vector coders look up long codes in; `None` for short codes.
-    pub(crate) fn long_tables(&self) -> Option<&LongTables> {
-        self.long_tables.as_deref().filter(|_| self.limit() == CodeLimit::Bits12)
+    /// The table that tells several codes at a time; `None` for 12-bit codes.
+    pub(crate) fn multi_symbol(&self) -> Option<&MultiSymbol> {
+        self.multi_symbol.get_or_init(|| MultiSymbol::new(self)).as_ref()
     }
 
     /// The content.
@@ -143,14 +159,14 @@ impl Codebook {
     /// hold the escape's. (A 12-bit length fits: 12 < 16.)
     #[must_use]
     pub const fn encode_table(&self) -> &[u16; 256] {
-        &self.encode
+        &self.tables.encode
     }
 
     /// By the next 8 (short) or 12 (long) bits of the stream: the slot in bits 0..8, above them 2 to
     /// the power of the code's length, the factor that shifts the code out of a window.
     #[must_use]
     pub fn decode_table(&self) -> &[u32] {
-        &self.decode
+        &self.tables.decode
     }
 
     /// By slot: the bits that an ordinary symbol costs, escape and raw symbol included. In a centred book
@@ -197,7 +213,7 @@ impl Codebook {
     /// The code of a slot as a string of 0 and 1, for people.
     #[must_use]
     pub fn code_string(&self, slot: u8) -> String {
-        let entry = self.encode[usize::from(slot)];
+        let entry = self.tables.encode[usize::from(slot)];
         let (length, code) = (usize::from(entry >> 12), entry & 0xfff);
         if length == 0 { String::new() } else { format!("{code:0length$b}") }
     }

@@ -1,12 +1,13 @@
-//! Error feedback: what quantization took away from one step goes into the next.
+//! Error feedback: the error of one quantization is added to the next gradient.
 
 use super::quantize::{Quantized, Quantizer};
 use crate::error::{Error, Result};
 
 /// The memory of error feedback (Seide et al. 2014, "1-Bit Stochastic Gradient Descent"; Karimireddy et al.
-/// 2019, "Error Feedback Fixes SignSGD", algorithm 2): `p = g + e`, send `Q(p)`, keep `e = p - Q(p)`.
+/// 2019, "Error Feedback Fixes SignSGD", algorithm 2). In each step a worker sends `Q(p)` of `p = g + e`, and keeps
+/// the error `e = p - Q(p)` for the next step.
 ///
-/// With it the biased quantizers converge too: over time everything is sent, only later.
+/// With error feedback, biased quantizers converge too: what one step leaves out is sent in later steps.
 ///
 /// ```
 /// use huffwire::gradient::ErrorFeedback;
@@ -17,8 +18,8 @@ use crate::error::{Error, Result};
 /// let mut sent = [0.0; 3];
 /// for step in 0..2000 {
 ///     let quantized = memory.quantize(&quantizer, &[0.5, -0.25, 0.125], step)?;
-///     for (sum, value) in sent.iter_mut().zip(quantized.dequantize()?) {
-///         *sum += f64::from(value) / 2000.0;
+///     for (sum, float) in sent.iter_mut().zip(quantized.dequantize()?) {
+///         *sum += f64::from(float) / 2000.0;
 ///     }
 /// }
 /// let near = |a: f64, b: f64| (a - b).abs() < 1e-3;
@@ -38,26 +39,26 @@ impl ErrorFeedback {
         Self { residual: vec![0.0; elements], decay: 1.0 }
     }
 
-    /// A memory that forgets: the error counts `decay` times in the next step (1: nothing is forgotten).
+    /// The same memory, in which the error counts `decay` times in the next step. With 1, nothing is forgotten.
     #[must_use]
     pub const fn with_decay(mut self, decay: f32) -> Self {
         self.decay = decay;
         self
     }
 
-    /// What was taken away so far.
+    /// The error that is kept for the next step.
     #[must_use]
     pub fn residual(&self) -> &[f32] {
         &self.residual
     }
 
-    /// Forgets everything.
+    /// Sets the kept error to 0.
     pub fn clear(&mut self) {
         self.residual.fill(0.0);
     }
 
-    /// Quantizes a gradient together with what earlier ones left, and remembers what this one leaves.
-    /// After an error the memory is what it was.
+    /// Quantizes the sum of a gradient and the kept error, and keeps the new error. After an `Err` the memory is
+    /// unchanged.
     ///
     /// # Errors
     /// As [`Quantizer::quantize`]; [`Error::InvalidOption`] for a gradient of another size.
@@ -76,7 +77,7 @@ impl ErrorFeedback {
         Ok(quantized)
     }
 
-    /// The gradient and what earlier ones left.
+    /// The sum of a gradient and the kept error.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a gradient of another size.
@@ -89,6 +90,6 @@ impl ErrorFeedback {
             )));
         }
         let pairs = gradient.iter().zip(&self.residual);
-        Ok(pairs.map(|(value, left)| value + self.decay * left).collect())
+        Ok(pairs.map(|(float, left)| float + self.decay * left).collect())
     }
 }

@@ -1,8 +1,7 @@
 //! Files of quantized tensors. See `docs/format.md`, "Files of quantized tensors".
 //!
-//! A file is a header, messages one after the other, and at the end a directory and a trailer that points to
-//! it. This module makes and reads the bytes around the messages; where they come from and go to is the
-//! caller's business.
+//! A file is a header, messages one after the other, a directory, and a trailer that points to the directory. This
+//! module makes and reads the bytes around the messages, and does no I/O: the caller reads and writes.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -39,9 +38,9 @@ pub struct Entry {
     pub dtype: String,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// How it is coded.
+    /// How the tensor is coded.
     pub coding: Coding,
-    /// Where its message lies in the file.
+    /// Where the tensor's message lies in the file.
     pub range: Range<u64>,
 }
 
@@ -54,10 +53,10 @@ pub enum Coding {
     Quantized,
 }
 
-/// Everything about a file but its messages.
+/// The directory of a file: all but the messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Directory {
-    /// Keys and values of the safetensors file it comes from (`__metadata__`); no key is there twice.
+    /// Keys and values of `__metadata__` in the safetensors file that the tensors come from. No key occurs twice.
     pub metadata: Vec<(String, String)>,
     /// The tensors, in the order of their messages.
     pub entries: Vec<Entry>,
@@ -77,21 +76,21 @@ pub fn read_header(bytes: &[u8]) -> Result<()> {
     FRAME.read_header(bytes).map(drop)
 }
 
-/// Reads the trailer (the last [`TRAILER_BYTES`] bytes) of a file of `file_bytes` bytes; returns
-/// where the directory lies, and the checksum to pass to [`Directory::read`].
+/// Reads the trailer (the last [`TRAILER_BYTES`] bytes) of a file of `file_bytes` bytes. Returns where the directory
+/// lies, and the checksum to pass to [`Directory::read`].
 ///
 /// # Errors
-/// A typed error when it is no trailer, or points outside the file.
+/// A typed error when the bytes are no trailer, or the trailer points outside the file.
 pub fn read_trailer(trailer: &[u8], file_bytes: u64) -> Result<(Range<u64>, u32)> {
     FRAME.read_trailer(trailer, file_bytes)
 }
 
 impl Directory {
-    /// Reads a directory; `offset` and `check` are what [`read_trailer`] told.
+    /// Reads a directory. [`read_trailer`] returns where it lies, at `offset`, and its checksum `check`.
     ///
     /// # Errors
-    /// A typed error for everything that is no directory of exactly the messages that lie between header
-    /// and directory.
+    /// A typed error for bytes that are no directory, and for one whose messages do not fill exactly the space
+    /// between header and directory.
     pub fn read(bytes: &[u8], offset: u64, check: u32) -> Result<Self> {
         let computed = crc32c(bytes);
         if check != computed {
@@ -138,10 +137,10 @@ impl Directory {
     }
 }
 
-/// Keeps the books of a file that is being written.
+/// Makes the bytes around the messages of a file that is being written.
 ///
-/// The caller writes [`Writer::header`], then messages in the order in which it announces them here, then
-/// what [`Writer::finish`] returns.
+/// The caller writes [`Writer::header`], then the messages in the order in which it announces them by
+/// [`Writer::push`], then what [`Writer::finish`] returns.
 #[derive(Debug, Default)]
 pub struct Writer {
     directory: Directory,
@@ -149,10 +148,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A file without tensors.
+    /// A file without tensors so far.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a key that is there twice.
+    /// [`Error::InvalidOption`] for a key that occurs twice.
     pub fn new(metadata: Vec<(String, String)>) -> Result<Self> {
         let mut keys = HashSet::new();
         if let Some((key, _)) = metadata.iter().find(|(key, _)| !keys.insert(key)) {
@@ -171,7 +170,7 @@ impl Writer {
     /// Announces the next tensor, whose message has so many bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a name that is taken.
+    /// [`Error::InvalidOption`] for a name that another tensor has.
     pub fn push(
         &mut self,
         name: &str,
@@ -194,7 +193,7 @@ impl Writer {
         self.directory.entries.last().map_or(HEADER_BYTES as u64, |entry| entry.range.end)
     }
 
-    /// The directory as it stands.
+    /// The directory of the tensors announced so far.
     #[must_use]
     pub const fn directory(&self) -> &Directory {
         &self.directory

@@ -1,5 +1,5 @@
-//! Messages of quantized gradients: one tensor, states and scales, with all that is needed to turn it into
-//! values. See `docs/format.md`, "Quantized tensors".
+//! Messages of quantized tensors: the values and scales of one tensor, with all that is needed to restore floats.
+//! See `docs/format.md`, "Quantized tensors".
 //!
 //! ```
 //! use huffwire::Dtype;
@@ -21,10 +21,10 @@
 //! # Ok::<(), huffwire::Error>(())
 //! ```
 
-use super::encode::{EncoderKind, Sizes, StateEncoder};
+use super::encode::{EncoderKind, Sizes, ValueEncoder};
 use super::parameters;
 use super::quantize::{ByParts, Quantized, Quantizer, check_scales};
-use super::states::{StateBuf, StatesMut};
+use super::values::{ValueBuf, ValuesMut};
 use crate::codec::{Decoder, EncodeOptions, Encoder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
@@ -38,38 +38,38 @@ const MAGIC: &[u8; 4] = b"HWQT";
 const VERSION: u8 = 1;
 /// Magic, version, checksum.
 const FRONT_BYTES: usize = 9;
-/// States that need more than a byte.
+/// The flag for values that need more than a byte.
 const WIDE: u8 = 1;
-/// Scales that are coded.
+/// The flag for scales that are coded.
 const CODED_SCALES: u8 = 2;
 
-/// States of a stream; the last one of a tensor has what remains. So what a message claims is bounded by its
-/// bytes.
+/// Number of values in a stream; the last stream of a tensor has what remains. Since each stream has bytes of its own,
+/// a short message cannot claim an arbitrary number of values.
 pub const PART: usize = 1 << 20;
 
-/// What a tensor was before it was quantized.
+/// The tensor before it was quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// `F32`, `Bf16` or `F16`; the latter were converted to f32 first.
+    /// The element type: `F32`, `Bf16` or `F16`. Floats of the last two were converted to f32 first.
     pub dtype: Dtype,
-    /// Dimensions, outermost first; their product is the number of elements.
+    /// Dimensions, outermost first. Their product is the number of elements.
     pub shape: &'a [u64],
 }
 
-/// What a message says of itself.
+/// The header of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     /// The quantizer, with its parameters.
     pub quantizer: Quantizer,
-    /// The encoder of the states.
+    /// The encoder of the values.
     pub encoder: EncoderKind,
-    /// What the values were before.
+    /// The element type before quantization.
     pub dtype: Dtype,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
     /// Number of scales.
     pub scales: usize,
-    /// Whether states need more than a byte.
+    /// Whether values may need more than a byte.
     pub wide: bool,
     elements: usize,
 }
@@ -77,12 +77,12 @@ pub struct Header {
 /// The size of a message, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MessageSizes {
-    /// All of it.
+    /// The whole message.
     pub total: usize,
     /// The scales.
     pub scales: usize,
-    /// The streams of states, with their codebooks.
-    pub states: Sizes,
+    /// The streams of values, with their codebooks.
+    pub values: Sizes,
 }
 
 impl Header {
@@ -105,7 +105,7 @@ impl Header {
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for an element type that is no float of 16 or 32 bits, a shape that does not go
-/// with the states, another number of scales than the quantizer makes, parameters that make no sense, and as the
+/// with the values, another number of scales than the quantizer makes, parameters that make no sense, and as the
 /// encoder does. Nothing is appended then.
 pub fn encode(
     quantized: &Quantized,
@@ -113,19 +113,19 @@ pub fn encode(
     encoder: EncoderKind,
     out: &mut Vec<u8>,
 ) -> Result<MessageSizes> {
-    let Quantized { quantizer, states, scales } = quantized;
+    let Quantized { quantizer, values, scales } = quantized;
     quantizer.check()?;
     let Origin { dtype, shape } = origin;
     if !is_float(dtype) {
         return Err(Error::option(format!("a quantized tensor of {dtype}; f32, bf16 or f16")));
     }
-    let states = states.view();
-    if elements_of(shape) != Some(states.len()) {
-        let detail = format!("dimensions {shape:?} for {} states", states.len());
+    let values = values.view();
+    if elements_of(shape) != Some(values.len()) {
+        let detail = format!("dimensions {shape:?} for {} values", values.len());
         return Err(Error::option(detail));
     }
-    if !quantizer.takes(scales.len(), states.len()) {
-        let detail = format!("{} scales for {} states", scales.len(), states.len());
+    if !quantizer.takes(scales.len(), values.len()) {
+        let detail = format!("{} scales for {} values", scales.len(), values.len());
         return Err(Error::option(detail));
     }
     let raw_scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
@@ -137,7 +137,7 @@ pub fn encode(
     parameters::write(quantizer, out);
     out.push(encoder.number());
     out.push(dtype.number());
-    let wide = matches!(quantized.states, StateBuf::I32(_));
+    let wide = matches!(quantized.values, ValueBuf::I32(_));
     let flags = if wide { WIDE } else { 0 } | coded_scales.as_ref().map_or(0, |_| CODED_SCALES);
     out.push(flags);
     put_varint(out, shape.len() as u64);
@@ -156,14 +156,14 @@ pub fn encode(
     let mut sizes = MessageSizes { scales: out.len() - before_scales, ..Default::default() };
     let coder = encoder.encoder(quantizer.alphabet());
     let mut stream = Vec::new();
-    for from in (0..states.len()).step_by(PART) {
+    for from in (0..values.len()).step_by(PART) {
         stream.clear();
-        let part = coder.encode(states.slice(from, from + PART), &mut stream);
+        let part = coder.encode(values.slice(from, from + PART), &mut stream);
         let part = part.inspect_err(|_| out.truncate(start))?;
         put_varint(out, stream.len() as u64);
         out.extend_from_slice(&stream);
-        sizes.states.total += part.total;
-        sizes.states.codebook += part.codebook;
+        sizes.values.total += part.total;
+        sizes.values.codebook += part.codebook;
     }
     let check = crc32c(&out[start + FRONT_BYTES..]);
     out[start + FRONT_BYTES - 4..start + FRONT_BYTES].copy_from_slice(&check.to_le_bytes());
@@ -173,51 +173,51 @@ pub fn encode(
 
 /// Decodes a whole message.
 ///
-/// Its checksum is verified before anything else, and memory grows with what was decoded, not with what the
-/// header claims. States of one kind still are a lot of data in few bytes: look at [`Header::elements`] first
-/// when the sender is not trusted. Whether states and scales are such as the quantizer makes,
-/// [`Quantized::dequantize`] tells.
+/// The checksum is verified before anything else. Memory grows with what was decoded, not with what the header
+/// claims. Still, few bytes can stand for many equal values: if the sender is not trusted, look at
+/// [`Header::elements`] first. [`Quantized::dequantize`] checks that the values and scales are such as the quantizer
+/// makes.
 ///
 /// # Errors
 /// A typed error for everything that is not a whole message.
 pub fn decode(message: &[u8]) -> Result<(Header, Quantized)> {
     let Parsed { header, scales, parts } = Parsed::read(message)?;
     let scales = scales.decode(header.scales)?;
-    let states = if header.wide {
-        let states = decode_parts(&header, &parts, |states: &mut [i32]| states.into())?;
-        StateBuf::I32(states)
+    let values = if header.wide {
+        let values = decode_parts(&header, &parts, |values: &mut [i32]| values.into())?;
+        ValueBuf::I32(values)
     } else {
-        StateBuf::I8(decode_parts(&header, &parts, |states: &mut [i8]| states.into())?)
+        ValueBuf::I8(decode_parts(&header, &parts, |values: &mut [i8]| values.into())?)
     };
     let quantizer = header.quantizer;
-    Ok((header, Quantized { quantizer, states, scales }))
+    Ok((header, Quantized { quantizer, values, scales }))
 }
 
 fn decode_parts<S: Default + Clone>(
     header: &Header,
     parts: &[&[u8]],
-    view: impl Fn(&mut [S]) -> StatesMut<'_>,
+    view: impl Fn(&mut [S]) -> ValuesMut<'_>,
 ) -> Result<Vec<S>> {
     let decoder = header.encoder.encoder(header.quantizer.alphabet());
-    let mut states: Vec<S> = Vec::new();
+    let mut values: Vec<S> = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let start = states.len();
+        let start = values.len();
         let more = (header.elements - start).min(PART);
-        reserve(&mut states, more, "a quantized tensor")?;
-        states.resize(start + more, S::default());
-        let decoded = decoder.decode(part, view(&mut states[start..]));
+        reserve(&mut values, more, "a quantized tensor")?;
+        values.resize(start + more, S::default());
+        let decoded = decoder.decode(part, view(&mut values[start..]));
         decoded.map_err(|error| error.in_block(index as u64))?;
     }
-    Ok(states)
+    Ok(values)
 }
 
-/// The values of a message, part by part: there need only be memory for the scales and for one part, however large the
-/// tensor is said to be. The values are those of [`Quantized::dequantize`].
+/// The restored floats of a message, part by part. This takes memory for the scales and for one part, however large
+/// the tensor is. The floats are those of [`Quantized::dequantize`].
 ///
 /// ```
 /// use huffwire::Dtype;
 /// use huffwire::gradient::encode::EncoderKind;
-/// use huffwire::gradient::message::{self, Values};
+/// use huffwire::gradient::message::{self, FloatParts};
 /// use huffwire::gradient::quantize::{Linear, Quantizer};
 ///
 /// let gradient: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -226,30 +226,30 @@ fn decode_parts<S: Default + Clone>(
 /// let origin = message::Origin { dtype: Dtype::F32, shape: &[3000] };
 /// message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes)?;
 ///
-/// let mut values = Values::open(&bytes)?;
+/// let mut floats = FloatParts::open(&bytes)?;
 /// let mut received = Vec::new();
-/// while let Some(part) = values.next_part()? {
+/// while let Some(part) = floats.next_part()? {
 ///     received.extend_from_slice(part);
 /// }
 /// assert_eq!(received, quantized.dequantize()?);
 /// # Ok::<(), huffwire::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Values<'a> {
+pub struct FloatParts<'a> {
     header: Header,
     scales: Vec<f32>,
-    decoder: Box<dyn StateEncoder>,
-    /// In order, and how many were taken.
+    decoder: Box<dyn ValueEncoder>,
+    /// The streams of all parts, in order, and the number of those that were decoded.
     parts: Vec<&'a [u8]>,
     taken: usize,
     by_parts: ByParts,
-    /// Of the last part that was taken.
-    states: StateBuf,
-    values: Vec<f32>,
+    /// The values of the part that was decoded last.
+    values: ValueBuf,
+    floats: Vec<f32>,
 }
 
-impl<'a> Values<'a> {
-    /// Reads all of a message but its states.
+impl<'a> FloatParts<'a> {
+    /// Reads all of a message but its values.
     ///
     /// # Errors
     /// As [`decode`], and [`Error::Malformed`] for scales that are not finite.
@@ -258,21 +258,21 @@ impl<'a> Values<'a> {
         let scales = scales.decode(header.scales)?;
         check_scales(&scales)?;
         let decoder = header.encoder.encoder(header.quantizer.alphabet());
-        let states = if header.wide { StateBuf::I32(Vec::new()) } else { StateBuf::I8(Vec::new()) };
-        let (by_parts, values) = (ByParts::default(), Vec::new());
-        Ok(Self { header, scales, decoder, parts, taken: 0, by_parts, states, values })
+        let values = if header.wide { ValueBuf::I32(Vec::new()) } else { ValueBuf::I8(Vec::new()) };
+        let (by_parts, floats) = (ByParts::default(), Vec::new());
+        Ok(Self { header, scales, decoder, parts, taken: 0, by_parts, values, floats })
     }
 
-    /// What the message says of itself.
+    /// The header of the message.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The values of the next part: [`PART`] of them, of the last part what remains; `None` behind that.
+    /// The floats of the next part: [`PART`] of them, or what remains in the last part; `None` after the last part.
     ///
     /// # Errors
-    /// As [`decode`] and [`Quantized::dequantize`]. There is nothing to be had from it after an error.
+    /// As [`decode`] and [`Quantized::dequantize`]. After an error it must not be called again.
     pub fn next_part(&mut self) -> Result<Option<&[f32]>> {
         let index = self.taken;
         let Some(part) = self.parts.get(index) else {
@@ -280,29 +280,29 @@ impl<'a> Values<'a> {
             return Ok(None);
         };
         let count = (self.header.elements - index * PART).min(PART);
-        let view = match &mut self.states {
-            StateBuf::I8(states) => StatesMut::I8(resized(states, count)?),
-            StateBuf::I32(states) => StatesMut::I32(resized(states, count)?),
+        let view = match &mut self.values {
+            ValueBuf::I8(values) => ValuesMut::I8(resized(values, count)?),
+            ValueBuf::I32(values) => ValuesMut::I32(resized(values, count)?),
         };
         let in_part = |error: Error| error.in_block(index as u64);
         self.decoder.decode(part, view).map_err(in_part)?;
-        self.values.clear();
-        let Self { header, scales, values, states, .. } = self;
-        let dequantized = self.by_parts.next(&header.quantizer, states.view(), scales, values);
+        self.floats.clear();
+        let Self { header, scales, floats, values, .. } = self;
+        let dequantized = self.by_parts.next(&header.quantizer, values.view(), scales, floats);
         dequantized.map_err(in_part)?;
         self.taken += 1;
-        Ok(Some(&self.values))
+        Ok(Some(&self.floats))
     }
 }
 
-/// So many states to write over.
-fn resized<S: Default + Clone>(states: &mut Vec<S>, count: usize) -> Result<&mut [S]> {
-    reserve(states, count.saturating_sub(states.len()), "a part of a quantized tensor")?;
-    states.resize(count, S::default());
-    Ok(states)
+/// A buffer of `count` values, whose content is going to be replaced.
+fn resized<S: Default + Clone>(values: &mut Vec<S>, count: usize) -> Result<&mut [S]> {
+    reserve(values, count.saturating_sub(values.len()), "a part of a quantized tensor")?;
+    values.resize(count, S::default());
+    Ok(values)
 }
 
-/// A message of which every length is known to be right, and nothing is decoded.
+/// A message whose lengths were all checked. Nothing of it is decoded.
 struct Parsed<'a> {
     header: Header,
     scales: Scales<'a>,
@@ -318,7 +318,11 @@ impl<'a> Parsed<'a> {
     fn read(message: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(WHAT, message);
         if &reader.array()? != MAGIC {
-            return Err(Error::malformed(WHAT, 0, "it does not begin as one does"));
+            return Err(Error::malformed(
+                WHAT,
+                0,
+                "it does not begin as a message of a quantized tensor does",
+            ));
         }
         let version = reader.u8()?;
         if version != VERSION {
@@ -360,7 +364,7 @@ impl<'a> Parsed<'a> {
             Scales::Coded(reader.take(bytes)?)
         };
         let mut parts = Vec::new();
-        // Each has a byte at least, so that a lying shape ends with the message.
+        // Each part takes at least a byte, so this ends with the message whatever the shape claims.
         for _ in 0..elements.div_ceil(PART) {
             let bytes = reader.size()?;
             parts.push(reader.take(bytes)?);
@@ -376,7 +380,7 @@ impl Scales<'_> {
         let bytes = match self {
             Self::Raw(bytes) => *bytes,
             Self::Coded(message) => {
-                let header = tensor_message::Header::read(message)?;
+                let header = tensor_message::Header::read(message, None)?;
                 if header.dtype != Dtype::F32 || header.units as usize != count {
                     let detail = format!("its scales are {} of {}", header.units, header.dtype);
                     return Err(Error::malformed(WHAT, 0, detail));
@@ -393,17 +397,17 @@ impl Scales<'_> {
     }
 }
 
-/// Scales as a message of huffwire's own, where that is smaller.
+/// Scales as a message of the lossless coder, where that is smaller.
 fn code_scales(raw: &[u8]) -> Result<Option<Vec<u8>>> {
     if raw.len() <= tensor_message::HEADER_BYTES {
         return Ok(None);
     }
-    // The checksum of the whole message covers them.
-    let options = EncodeOptions { checksums: false, ..EncodeOptions::default() };
+    // The checksum of the whole message covers the scales.
+    let options = EncodeOptions::default().checksums(false);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options)?;
     let coded = match encoder.encode_to_vec(Dtype::F32, raw) {
         Ok(coded) => coded,
-        // More than a message holds.
+        // There are more scales than a message holds.
         Err(Error::TooLarge { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -415,9 +419,9 @@ const fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::Bf16 | Dtype::F16)
 }
 
-/// The product of dimensions; `None` when a machine cannot have so many elements.
+/// The product of dimensions; `None` when the machine cannot address so many elements.
 fn elements_of(shape: &[u64]) -> Option<usize> {
-    // A dimension of 0 makes any other one harmless.
+    // With a dimension of 0 there are no elements, even if the other dimensions overflow.
     if shape.contains(&0) {
         return Some(0);
     }

@@ -1,15 +1,17 @@
-//! Quantized gradients: quantizers, and lossless coders of the states that they make.
+//! Quantized gradients: quantizers, and lossless coders of the values that quantizers make.
 //!
-//! Data-parallel training sends gradients, and many send them *quantized*: a few bits an element, most
-//! elements zero. What is sent then are small integers, here called *states*, and the scales that turn
-//! them back into numbers. Gajjala et al. (*Huffman Coding Based Encoding Techniques for Fast Distributed
-//! Deep Learning*, DistributedML 2020, doi 10.1145/3426745.3431334) ask how to send the states, and answer
-//! with Huffman codes over runs (RLH), from a sample (SH), and from a sample that only looks for zeros
-//! (SHS), where others use Elias codes. This module has them all, made to be exact for every input and
-//! with codebooks that are counted, and what can be had beyond them.
+//! Data-parallel training sends gradients between machines. Many programs *quantize* gradients first: each float
+//! becomes a small integer, here called a *quantized value* or *value* for short, and most values are 0. A few
+//! *scales* turn the values back into floats near the old ones.
+//!
+//! Gajjala et al. (*Huffman Coding Based Encoding Techniques for Fast Distributed Deep Learning*, DistributedML
+//! 2020, doi 10.1145/3426745.3431334) code the values with Huffman codes over runs (RLH), with a codebook from a
+//! sample (SH), and with a codebook from the share of zeros in a sample (SHS). Their baseline are Elias codes. This
+//! module has all of these encoders, in a form that is exact for every input, and reports the bytes of codebooks.
+//! It adds encoders with fixed codebooks, and the [`Bitmap`](encode::Bitmap), which uses the lane coder.
 //!
 //! ```text
-//! gradient -> quantize -> states + scales
+//! gradient -> quantize -> values + scales
 //!                           |
 //!                         encode -> bytes
 //! ```
@@ -17,13 +19,13 @@
 //! * [`quantize`]: [`Qsgd`](quantize::Qsgd), [`TernGrad`](quantize::TernGrad),
 //!   [`Natural`](quantize::Natural), [`Sign`](quantize::Sign), [`Sparsify`](quantize::Sparsify),
 //!   [`Linear`](quantize::Linear).
-//! * [`ErrorFeedback`]: what quantization took away goes into the next step.
+//! * [`ErrorFeedback`]: the error of one quantization is added to the next gradient.
 //! * [`encode`]: the encoders, behind one trait.
-//! * [`message`]: states, scales and all that is needed to turn them into values, as bytes; [`mod@file`]: many
-//!   of them.
+//! * [`message`]: one quantized tensor as bytes, with all that is needed to restore floats. [`mod@file`]: many
+//!   tensors.
 //!
 //! ```
-//! use huffwire::gradient::encode::{self, Bitmap, StateEncoder};
+//! use huffwire::gradient::encode::{self, Bitmap, ValueEncoder};
 //! use huffwire::gradient::quantize::{Qsgd, Quantizer};
 //!
 //! let gradient: Vec<f32> = (0..100_000).map(|i| (i as f32 * 0.37).sin().powi(9)).collect();
@@ -32,12 +34,12 @@
 //! let quantized = quantizer.quantize(&gradient, 1)?;
 //!
 //! let mut bytes = Vec::new();
-//! Bitmap::default().encode(quantized.states.view(), &mut bytes)?;
+//! Bitmap::default().encode(quantized.values.view(), &mut bytes)?;
 //! assert!(bytes.len() < gradient.len() / 8);
 //!
-//! let mut states = vec![0i8; encode::count(&bytes)?];
-//! Bitmap::default().decode(&bytes, (&mut states[..]).into())?;
-//! assert_eq!(quantized.states, states.into());
+//! let mut values = vec![0i8; encode::count(&bytes)?];
+//! Bitmap::default().decode(&bytes, (&mut values[..]).into())?;
+//! assert_eq!(quantized.values, values.into());
 //! let near = quantized.dequantize()?;
 //! assert_eq!(near.len(), gradient.len());
 //! # Ok::<(), huffwire::Error>(())
@@ -50,8 +52,8 @@ pub mod message;
 mod parameters;
 pub mod quantize;
 mod random;
-mod states;
+mod values;
 
 pub use feedback::ErrorFeedback;
 pub use random::Random;
-pub use states::{StateBuf, States, StatesMut};
+pub use values::{ValueBuf, Values, ValuesMut};

@@ -14,7 +14,7 @@ const TOP: u8 = 5;
 const RANDOM: u8 = 6;
 const LINEAR: u8 = 7;
 
-/// Appends a quantizer.
+/// Appends a quantizer with its parameters.
 pub(super) fn write(quantizer: &Quantizer, out: &mut Vec<u8>) {
     match quantizer {
         Quantizer::Qsgd(Qsgd { levels, bucket, norm }) => {
@@ -55,7 +55,7 @@ pub(super) fn write(quantizer: &Quantizer, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads what [`write()`] wrote. The parameters make sense.
+/// Reads what [`write()`] wrote, and checks the parameters.
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<Quantizer> {
     let start = reader.clone();
     let quantizer = match reader.u8()? {
@@ -99,7 +99,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<Quantizer> {
     Ok(quantizer)
 }
 
-/// 0 stands for a whole tensor.
+/// Writes a bucket; 0 stands for a whole tensor.
 fn put_bucket(out: &mut Vec<u8>, bucket: usize) {
     put_varint(out, if bucket == WHOLE { 0 } else { bucket as u64 });
 }
@@ -107,7 +107,7 @@ fn put_bucket(out: &mut Vec<u8>, bucket: usize) {
 fn read_bucket(reader: &mut Reader<'_>) -> Result<usize> {
     match reader.size()? {
         0 => Ok(WHOLE),
-        WHOLE => Err(reader.malformed("a bucket larger than any tensor; 0 stands for all")),
+        WHOLE => Err(reader.malformed("a bucket larger than any tensor; 0 stands for a whole one")),
         bucket => Ok(bucket),
     }
 }

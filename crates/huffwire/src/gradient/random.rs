@@ -1,10 +1,10 @@
-//! Random numbers for stochastic rounding: the same on every machine.
+//! Random numbers for stochastic rounding, the same on every machine.
 
-/// Random numbers by their index: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", OOPSLA 2014), whose n-th number is a hash of the seed and n.
+/// Random numbers by their index, from SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", OOPSLA 2014). The n-th number is a hash of the seed and n.
 ///
-/// So what an element is rounded to depends on the seed and its place alone, not on how a tensor was
-/// cut up. It passes the usual batteries of tests; it is not for cryptography.
+/// So the rounding of an element depends on the seed and on the element's place alone, not on how a tensor was
+/// cut up. The numbers are not for cryptography.
 ///
 /// ```
 /// use huffwire::gradient::Random;
@@ -19,13 +19,13 @@ pub struct Random {
 }
 
 impl Random {
-    /// The numbers of this seed.
+    /// The random numbers of this seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// 64 random bits.
+    /// 64 random bits, those at `index`.
     #[must_use]
     #[inline]
     pub const fn bits(self, index: u64) -> u64 {
@@ -36,14 +36,15 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// A multiple of 2⁻⁵³ in `[0, 1)`.
+    /// A random multiple of 2⁻⁵³ in `[0, 1)`.
     #[must_use]
     #[inline]
     pub const fn uniform(self, index: u64) -> f64 {
         (self.bits(index) >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// A number below `limit`, which must not be 0; even to within 2⁻⁶⁴ × `limit`.
+    /// A random number below `limit`, which must not be 0. Each number has the same probability to within
+    /// 2⁻⁶⁴ × `limit`.
     #[must_use]
     #[inline]
     pub const fn below(self, index: u64, limit: u64) -> u64 {

@@ -10,5 +10,5 @@ mod policy;
 mod price;
 
 pub(crate) use plane::{Plan, PlaneContext};
-pub(crate) use policy::{LayoutPolicy, Policy};
 pub use policy::{Choice, Level};
+pub(crate) use policy::{LayoutPolicy, Policy};

@@ -3,11 +3,11 @@
 use super::price;
 use crate::codebook::fit::{self, Effort};
 use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_RAW_BITS};
+use crate::kernels::platform::Platform;
 use crate::lanes::{self, LANES};
 use crate::plane_codec::{
     BITS12_FROM, BookRef, CodedPlane, Coder, PlaneHeader, PlaneShape, SINGLE_BELOW, carried,
 };
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 use crate::stats::{Counts, Pmf};
 

@@ -67,19 +67,20 @@ impl Policy {
             let fits = |number: &u8, plane: &Plane| {
                 set.book(*number).is_ok_and(|book| book.lengths().alphabet() == plane.alphabet())
             };
-            let candidates = std::array::from_fn(|index| match (scheme.planes.get(index), choice) {
-                (None, _) => Vec::new(),
-                (Some(plane), Choice::Fixed(number)) => {
-                    Some(number).filter(|number| fits(number, plane)).into_iter().collect()
-                }
-                // Exponents are the same with their signs apart. What remains has no books of its own.
-                (Some(plane), _) if layout == Layout::SignApart => {
-                    let layout = Layout::Exponent;
-                    let books = set.candidates(tensor, dtype, layout, index as u8);
-                    books.filter(|number| fits(number, plane)).collect()
-                }
-                _ => set.candidates(tensor, dtype, layout, index as u8).collect(),
-            });
+            let candidates =
+                std::array::from_fn(|index| match (scheme.planes.get(index), choice) {
+                    (None, _) => Vec::new(),
+                    (Some(plane), Choice::Fixed(number)) => {
+                        Some(number).filter(|number| fits(number, plane)).into_iter().collect()
+                    }
+                    // Exponents are the same with their signs apart. What remains has no books of its own.
+                    (Some(plane), _) if layout == Layout::SignApart => {
+                        let layout = Layout::Exponent;
+                        let books = set.candidates(tensor, dtype, layout, index as u8);
+                        books.filter(|number| fits(number, plane)).collect()
+                    }
+                    _ => set.candidates(tensor, dtype, layout, index as u8).collect(),
+                });
             Some(LayoutPolicy { scheme, candidates })
         };
         let mut layouts: Vec<_> = dtype.layouts(rule).filter_map(layout_policy).collect();

@@ -24,8 +24,7 @@ mod write;
 
 pub use header::Coder;
 pub(crate) use header::{
-    BITS12_FROM, BookRef, CodedPlane, MAX_PLANE_HEADER_BYTES, PlaneHeader, PlaneShape,
-    SINGLE_BELOW,
+    BITS12_FROM, BookRef, CodedPlane, MAX_PLANE_HEADER_BYTES, PlaneHeader, PlaneShape, SINGLE_BELOW,
 };
 pub(crate) use payload::{PayloadReader, Sizes, carried, check_carried};
 pub(crate) use read::{PlaneReader, PlaneToRead, check_padding, is_beyond, outside};
@@ -39,8 +38,8 @@ mod tests {
     use super::*;
     use crate::codebook::{Alphabet, CodeLimit, Codebook, Lengths};
     use crate::error::{Error, Result};
+    use crate::kernels::platform::Platform;
     use crate::planes::MAX_PLANES;
-    use crate::platform::Platform;
     use crate::set::{CodebookSet, SetBuilder};
     use crate::wire::Reader;
     use proptest::prelude::*;
@@ -111,8 +110,7 @@ mod tests {
             _ => (Some(way - 8), 8, Coder::Lanes),
         };
         let book = number.and_then(|number| SET.book(number).ok());
-        let alphabet =
-            book.map_or(Alphabet::Plain { width }, |book| book.lengths().alphabet());
+        let alphabet = book.map_or(Alphabet::Plain { width }, |book| book.lengths().alphabet());
         let width = if let Alphabet::Plain { width } = alphabet { width } else { 8 };
         let base = if alphabet == Alphabet::Centred { 100 } else { 0 };
         let mask = 0xff >> (8 - width);
@@ -205,7 +203,10 @@ mod tests {
     fn cases() -> impl Strategy<Value = Vec<Case>> {
         let counts = prop_oneof![0..130usize, 1000..1300usize, 4090..4500usize];
         let one = (0..14u8, counts, prop::sample::select(&[0, 3, 200][..]), any::<u64>());
-        prop::collection::vec(one.prop_map(|(way, count, rare, seed)| case(way, count, rare, seed)), 1..8)
+        prop::collection::vec(
+            one.prop_map(|(way, count, rare, seed)| case(way, count, rare, seed)),
+            1..8,
+        )
     }
 
     proptest! {

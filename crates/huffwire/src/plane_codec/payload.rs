@@ -4,12 +4,12 @@
 use super::WHAT;
 use super::header::{CodedPlane, Coder, PlaneHeader, PlaneShape};
 use crate::error::{Error, Result};
-use crate::lanes::INITIAL_BYTES;
+use crate::lanes::CARRIED_BYTES;
 use crate::planes::MAX_PLANES;
 
 /// How much of so many bytes lanes carry.
 pub(crate) const fn carried(stacked: usize) -> usize {
-    if stacked < INITIAL_BYTES { stacked } else { INITIAL_BYTES }
+    if stacked < CARRIED_BYTES { stacked } else { CARRIED_BYTES }
 }
 
 /// A payload on its way into `out`.
@@ -28,9 +28,9 @@ impl<'a> PayloadWriter<'a> {
     }
 
     /// Takes what lanes carry off the end.
-    pub(super) fn take(&mut self) -> [u8; INITIAL_BYTES] {
+    pub(super) fn take(&mut self) -> [u8; CARRIED_BYTES] {
         let taken = carried(self.end - self.start);
-        let mut bytes = [0; INITIAL_BYTES];
+        let mut bytes = [0; CARRIED_BYTES];
         bytes[..taken].copy_from_slice(&self.out[self.end - taken..self.end]);
         self.end -= taken;
         bytes
@@ -98,14 +98,14 @@ impl Sizes {
 pub(crate) struct PayloadReader<'a> {
     stored: &'a [u8],
     /// What was put back last, and how much of that is left.
-    returned: [u8; INITIAL_BYTES],
+    returned: [u8; CARRIED_BYTES],
     left: usize,
 }
 
 impl<'a> PayloadReader<'a> {
     /// Of [`Sizes::total`] bytes.
     pub(crate) const fn new(payload: &'a [u8]) -> Self {
-        Self { stored: payload, returned: [0; INITIAL_BYTES], left: 0 }
+        Self { stored: payload, returned: [0; CARRIED_BYTES], left: 0 }
     }
 
     /// The last `size` bytes, put together in `scratch` where they do not lie together.
@@ -130,7 +130,7 @@ impl<'a> PayloadReader<'a> {
 
     /// Puts back what lanes carried, of which so many bytes belong to the payload. (A plane in lanes is larger than what
     /// can be left, so nothing is.)
-    pub(super) fn put_back(&mut self, bytes: &[u8; INITIAL_BYTES], carried: usize) -> Result<()> {
+    pub(super) fn put_back(&mut self, bytes: &[u8; CARRIED_BYTES], carried: usize) -> Result<()> {
         check_carried(bytes, carried)?;
         (self.returned, self.left) = (*bytes, carried);
         Ok(())
@@ -138,7 +138,7 @@ impl<'a> PayloadReader<'a> {
 }
 
 /// What lanes carry beyond what there was is zeros.
-pub(crate) fn check_carried(bytes: &[u8; INITIAL_BYTES], carried: usize) -> Result<()> {
+pub(crate) fn check_carried(bytes: &[u8; CARRIED_BYTES], carried: usize) -> Result<()> {
     if bytes[carried..].iter().any(|&byte| byte != 0) {
         return Err(more_carried());
     }

@@ -1,13 +1,13 @@
 //! Planes out of a payload.
 
-use super::header::{Coder, PlaneHeader, PlaneShape};
+use super::header::{BookRef, Coder, PlaneHeader, PlaneShape};
 use super::payload::PayloadReader;
 use super::{WHAT, single, slots};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
 use crate::lanes::{self, Reading};
 use crate::planes::pack::{packed_bytes, unpack};
-use crate::platform::Platform;
 
 /// Reads planes; owns the scratch memory.
 #[derive(Debug, Default)]
@@ -81,9 +81,14 @@ impl PlaneReader {
                     let bytes = lanes::decode_on(platform, book, states, stream, slots)?;
                     payload.put_back(&bytes, carried)?;
                 } else {
+                    // For a book that is used once the table is not worth making.
+                    let several = match coded.book {
+                        BookRef::Resident(_) => book.multi_symbol(),
+                        BookRef::Embedded => None,
+                    };
                     platform.run(
                         #[inline(always)]
-                        || single::decode(book, stream, slots),
+                        || single::decode(book, several, stream, slots),
                     )?;
                 }
                 let what = (coded.base, coded.zeros);
@@ -137,7 +142,7 @@ impl PlaneReader {
         let (states, bytes) = bytes.split_at(coded.states_bytes());
         let (stream, escapes) = bytes.split_at(coded.stream_bytes);
         let reading = Reading::Symbols { base: coded.base, escapes };
-        lanes::Decoder::new(platform, book, reading, states, stream)
+        lanes::Decoder::new(platform, book.tables(), reading, states, stream)
     }
 }
 

@@ -2,11 +2,14 @@
 //! few symbols, which are not worth the states of 64 lanes.
 
 use super::WHAT;
-use crate::codebook::Codebook;
+use crate::codebook::{Codebook, MultiSymbol, WINDOW_BITS};
 use crate::error::{Error, Result};
 
 /// Codes that are looked at between two looks at memory: 48 of the 57 bits that are there at least.
 const AT_ONCE: usize = 4;
+
+/// Windows of several codes that are looked up between two looks at memory.
+const LOOKUPS: usize = 5;
 
 /// Appends the codes of slots to `out`; the last byte is filled with zeros.
 #[inline(always)]
@@ -47,42 +50,57 @@ pub(super) fn encode(book: &Codebook, slots: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// [`Error::Malformed`] when the stream ends too early, is too long, or its last bits are not 0.
 #[inline(always)]
-pub(super) fn decode(book: &Codebook, stream: &[u8], slots: &mut [u8]) -> Result<()> {
+pub(super) fn decode(
+    book: &Codebook,
+    several: Option<&MultiSymbol>,
+    stream: &[u8],
+    slots: &mut [u8],
+) -> Result<()> {
+    let end = 8 * stream.len();
+    let (mut done, mut read) =
+        several.map_or((0, 0), |several| decode_several(several, stream, slots));
     let table = book.decode_table();
     let limit = u32::from(book.limit().bits());
-    // Bits of the stream that were read.
-    let mut read = 0usize;
-    let end = 8 * stream.len();
-    let (groups, rest) = slots.as_chunks_mut::<AT_ONCE>();
-    for group in groups {
+    while done < slots.len() {
         let mut window = window_at(stream, read);
-        for slot in group {
+        for slot in slots[done..].iter_mut().take(AT_ONCE) {
             let entry = table.get((window >> (64 - limit)) as usize).copied().unwrap_or(1 << 8);
             *slot = entry as u8;
             let length = (entry >> 8).trailing_zeros();
             window <<= length;
             read += length as usize;
+            done += 1;
         }
         if read > end {
             return Err(too_short());
         }
     }
-    let mut window = window_at(stream, read);
-    for slot in rest {
-        let entry = table.get((window >> (64 - limit)) as usize).copied().unwrap_or(1 << 8);
-        *slot = entry as u8;
-        let length = (entry >> 8).trailing_zeros();
-        window <<= length;
-        read += length as usize;
-    }
-    if read > end {
-        return Err(too_short());
-    }
-    let left = end - read;
-    if left >= 8 || window_at(stream, read) != 0 {
+    if end - read >= 8 || window_at(stream, read) != 0 {
         return Err(too_long());
     }
     Ok(())
+}
+
+/// Decodes several slots at a time while whole windows are left, and room; returns how many slots and bits.
+#[inline(always)]
+fn decode_several(several: &MultiSymbol, stream: &[u8], slots: &mut [u8]) -> (usize, usize) {
+    let (mut done, mut read) = (0, 0);
+    // An entry is stored whole, four bytes, of which the last one is no slot.
+    while slots.len() - done >= 4 * LOOKUPS {
+        let Some(bytes) = stream.get(read / 8..).and_then(<[u8]>::first_chunk) else { break };
+        let mut window = u64::from_be_bytes(*bytes) << (read % 8);
+        for _ in 0..LOOKUPS {
+            let entry = several.entry(window >> (64 - WINDOW_BITS));
+            if let Some(place) = slots[done..].first_chunk_mut() {
+                *place = entry.to_le_bytes();
+            }
+            done += (entry >> 24 & 3) as usize;
+            let length = entry >> 26;
+            window <<= length;
+            read += length as usize;
+        }
+    }
+    (done, read)
 }
 
 /// At least 57 bits from a bit on, in the upper ones; zeros behind the end.

@@ -1,11 +1,11 @@
 //! Symbols to the slots of a book, and back: for planes with zeros apart, and for single streams. (Lanes map symbols
 //! to slots on their way.)
 
-use crate::bytes;
 use crate::codebook::{Alphabet, Codebook, ESCAPE_SLOT, ZERO_SLOT};
-use crate::lanes;
 use crate::error::Result;
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::lanes;
 
 /// Slots handled at a time: few enough that a byte can count them, so that the compiler makes vectors
 /// of it.
@@ -41,7 +41,7 @@ pub(super) fn from_symbols(
             *escaping = lengths.direct(slot) == 0;
         }
         escaping[ZERO_SLOT] &= !centred;
-        bytes::pick(platform, &escaping, slots, symbols, escapes);
+        bytes::select(platform, &escaping, slots, symbols, escapes);
     }
     zeros
 }
@@ -56,18 +56,18 @@ pub(super) fn to_symbols(
     symbols: &mut [u8],
 ) -> Result<()> {
     let lengths = book.lengths();
-    let zeros_seen = if lengths.alphabet() == Alphabet::Centred {
-        platform.run(
+    let (zeros_seen, escapes_seen) = if lengths.alphabet() == Alphabet::Centred {
+        let zeros = platform.run(
             #[inline(always)]
             || from_slots(slots, base, symbols),
-        )
+        );
+        let escape = ESCAPE_SLOT as u8;
+        (zeros, bytes::expand(platform, escape, false, slots, escapes, symbols))
     } else {
         symbols.copy_from_slice(slots);
-        0
+        let escape = lengths.escape_slot();
+        (0, escape.map_or(0, |escape| bytes::replace(platform, escape, escapes, symbols)))
     };
-    let escapes_seen = lengths.escape_slot().map_or(0, |escape| {
-        bytes::deal(platform, escape, false, slots, escapes, symbols)
-    });
     if zeros_seen != zeros || escapes_seen != escapes.len() {
         return Err(lanes::wrong_count());
     }

@@ -5,10 +5,10 @@ use super::payload::PayloadWriter;
 use super::{single, slots};
 use crate::codebook::{Alphabet, Codebook};
 use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
 use crate::lanes::{self, Escapes, SlotMap};
 use crate::planes::MAX_PLANES;
 use crate::planes::pack::{pack, packed_bytes};
-use crate::platform::Platform;
 
 /// A plane that is going to be written.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +143,7 @@ impl PlaneWriter {
             check_slots(platform, book, plane.symbols)?;
             self.in_lanes.clear(plane.symbols.len());
             let map = SlotMap::new(book.lengths().alphabet(), coded.base);
-            let mut encoder = lanes::Encoder::new(platform, book, map, &carried, true);
+            let mut encoder = lanes::Encoder::new(platform, book.tables(), map, &carried, true);
             encoder.push(plane.symbols, stream, &mut self.in_lanes)?;
             (coded.zeros, coded.stream_bytes) = (0, encoder.finish(states));
             self.in_lanes.as_slice()
@@ -151,8 +151,7 @@ impl PlaneWriter {
             let Self { slots, escapes, .. } = self;
             let symbols = (plane.symbols, plane.nonzero);
             coded.zeros = slots::from_symbols(platform, book, coded.base, symbols, slots, escapes);
-            coded.stream_bytes =
-                lanes::encode_on(platform, book, slots, &carried, states, stream)?;
+            coded.stream_bytes = lanes::encode_on(platform, book, slots, &carried, states, stream)?;
             escapes
         };
         coded.escapes = escapes.len();

@@ -1,8 +1,8 @@
 //! bfloat16: an exponent byte, and a byte of mantissa and sign.
 
 use super::{Layout, Plane, Scheme, bytes, sign_apart};
-use crate::deal;
-use crate::lanes::Join;
+use crate::kernels::interleave;
+use crate::kernels::lanes::Join;
 
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
@@ -11,12 +11,12 @@ pub(super) const SCHEMES: &[Scheme] = &[
         join: Some(Join::High),
         split: |platform, bytes, planes| {
             let [exponents, remainder] = planes else { return false };
-            deal::split16(platform, bytes, remainder, exponents);
+            interleave::split16(platform, bytes, remainder, exponents);
             true
         },
         merge: |platform, planes, bytes| {
             let [exponents, remainder] = planes else { return };
-            deal::merge16(platform, remainder, exponents, bytes);
+            interleave::merge16(platform, remainder, exponents, bytes);
         },
     },
     sign_apart::BF16,

@@ -1,8 +1,8 @@
 //! IEEE binary16: 5 exponent bits; the lower mantissa bits and the sign; the three top mantissa bits.
 
 use super::{Layout, Plane, Scheme, bytes, sign_apart};
-use crate::deal;
-use crate::platform::Platform;
+use crate::kernels::interleave;
+use crate::kernels::platform::Platform;
 
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
@@ -23,7 +23,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
 
 fn split(platform: Platform, bytes: &[u8], planes: &mut [&mut [u8]]) -> bool {
     let [exponents, low, high] = planes else { return false };
-    deal::split16(platform, bytes, low, exponents);
+    interleave::split16(platform, bytes, low, exponents);
     platform.run(|| {
         for (exponent, high) in exponents.iter_mut().zip(high.iter_mut()) {
             (*exponent, *high) = (*exponent >> 3, *exponent & 7);
@@ -45,6 +45,6 @@ fn merge(platform: Platform, planes: &[&[u8]], bytes: &mut [u8]) {
                 *upper = exponent << 3 | high & 7;
             }
         });
-        deal::merge16(platform, low, upper, words);
+        interleave::merge16(platform, low, upper, words);
     }
 }

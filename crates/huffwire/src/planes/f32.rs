@@ -1,7 +1,7 @@
 //! IEEE binary32: an exponent byte; three bytes of mantissa, the lowest with the sign in its lowest bit.
 
 use super::{Layout, Plane, Scheme, bytes, sign_apart};
-use crate::deal;
+use crate::kernels::interleave;
 
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {
@@ -15,12 +15,12 @@ pub(super) const SCHEMES: &[Scheme] = &[
         join: None,
         split: |platform, bytes, planes| {
             let [exponents, low, middle, high] = planes else { return false };
-            deal::split32(platform, bytes, [low, middle, high, exponents]);
+            interleave::split32(platform, bytes, [low, middle, high, exponents]);
             true
         },
         merge: |platform, planes, bytes| {
             let &[exponents, low, middle, high] = planes else { return };
-            deal::merge32(platform, [low, middle, high, exponents], bytes);
+            interleave::merge32(platform, [low, middle, high, exponents], bytes);
         },
     },
     sign_apart::F32,

@@ -6,7 +6,7 @@
 //! this module knows one family of element types and lists its layouts; nothing else in the crate
 //! knows how a bf16 is put together.
 //!
-//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see `deal/`.
+//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see [`crate::kernels::interleave`].
 
 mod bf16;
 mod bytes;
@@ -20,10 +20,10 @@ pub(crate) mod pack;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::codebook::Alphabet;
+use crate::alphabet::Alphabet;
 use crate::dtype::Dtype;
-use crate::lanes::Join;
-use crate::platform::Platform;
+use crate::kernels::lanes::Join;
+use crate::kernels::platform::Platform;
 
 /// The most planes a layout has.
 pub const MAX_PLANES: usize = 8;
@@ -232,7 +232,7 @@ fn has_zero(platform: Platform, bytes: &[u8]) -> bool {
 
 impl Dtype {
     fn schemes(self) -> &'static [Scheme] {
-        match self {
+        match self.coding() {
             Self::Bf16 => bf16::SCHEMES,
             Self::F16 => f16::SCHEMES,
             Self::F32 => f32::SCHEMES,
@@ -240,10 +240,11 @@ impl Dtype {
             Self::E3m2 | Self::E2m3 => small::SIX_BITS,
             Self::E3m2Packed | Self::E2m3Packed => small::SIX_BITS_PACKED,
             Self::E8m0 => bytes::SCALES,
-            Self::E2m1 | Self::I8 | Self::U8 => bytes::SINGLE,
             Self::Word16 => bytes::WORDS_OF_2,
             Self::Word32 => bytes::WORDS_OF_4,
             Self::Word64 => bytes::WORDS_OF_8,
+            // Integers and truth values of a byte, and e2m1.
+            _ => bytes::SINGLE,
         }
     }
 
@@ -260,7 +261,7 @@ impl Dtype {
             SymbolRule::Bytes => layout == Layout::Bytes,
             SymbolRule::BytePlanes if has_positions => layout == Layout::Positions,
             SymbolRule::BytePlanes => layout == Layout::Bytes,
-            SymbolRule::Auto => match self {
+            SymbolRule::Auto => match self.coding() {
                 Self::Bf16 | Self::F16 | Self::F32 | Self::E8m0 => layout == Layout::Exponent,
                 Self::Word16 | Self::Word32 | Self::Word64 => layout == Layout::Positions,
                 _ => true,

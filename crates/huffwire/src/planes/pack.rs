@@ -1,7 +1,7 @@
 //! Raw planes: symbols of 1 to 8 bits packed without gaps, lowest bits first.
 
-use crate::bytes;
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 
 /// Bytes of `count` packed symbols of `width` bits.
 pub(crate) const fn packed_bytes(count: usize, width: u8) -> usize {

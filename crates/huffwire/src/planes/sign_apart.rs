@@ -1,11 +1,11 @@
 //! Floats whose signs never vary: exponents, the mantissa alone, and the sign in a plane of its own.
 //!
-//! Splitting goes by way of the ordinary bytes of [`crate::deal`], which have the sign at the lowest end of the
+//! Splitting goes by way of the ordinary bytes of [`crate::kernels::interleave`], which have the sign at the lowest end of the
 //! remainder: it is taken out, and the mantissa moves down by a bit. A sign that varies does not fit, of which the first
 //! group of units mostly tells.
 
 use super::{Layout, Plane, Scheme};
-use crate::deal;
+use crate::kernels::interleave;
 
 /// Units whose signs are looked at before anything is split.
 const GLANCE: usize = 64;
@@ -19,7 +19,7 @@ pub(super) const BF16: Scheme = Scheme {
         if varies::<2>(bytes) {
             return false;
         }
-        deal::split16(platform, bytes, mantissa, exponents);
+        interleave::split16(platform, bytes, mantissa, exponents);
         let varying = platform.run(
             #[inline(always)]
             || {
@@ -44,7 +44,7 @@ pub(super) const BF16: Scheme = Scheme {
                     }
                 },
             );
-            deal::merge16(platform, low, exponents, words);
+            interleave::merge16(platform, low, exponents, words);
         }
     },
 };
@@ -63,7 +63,7 @@ pub(super) const F16: Scheme = Scheme {
         if varies::<2>(bytes) {
             return false;
         }
-        deal::split16(platform, bytes, low, exponents);
+        interleave::split16(platform, bytes, low, exponents);
         let varying = platform.run(
             #[inline(always)]
             || {
@@ -97,7 +97,7 @@ pub(super) const F16: Scheme = Scheme {
                     }
                 },
             );
-            deal::merge16(platform, lower, upper, words);
+            interleave::merge16(platform, lower, upper, words);
         }
     },
 };
@@ -117,7 +117,7 @@ pub(super) const F32: Scheme = Scheme {
         if varies::<4>(bytes) {
             return false;
         }
-        deal::split32(platform, bytes, [&mut *low, &mut *middle, &mut *high, exponents]);
+        interleave::split32(platform, bytes, [&mut *low, &mut *middle, &mut *high, exponents]);
         let varying = platform.run(
             #[inline(always)]
             || {
@@ -154,7 +154,7 @@ pub(super) const F32: Scheme = Scheme {
                     }
                 },
             );
-            deal::merge32(platform, [b0, b1, b2, exponents], words);
+            interleave::merge32(platform, [b0, b1, b2, exponents], words);
         }
     },
 };

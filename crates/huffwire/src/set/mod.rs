@@ -4,9 +4,13 @@ mod builtin;
 mod builtin_data;
 #[cfg(feature = "json")]
 mod json;
+mod sets;
+mod shape;
+
+pub(crate) use sets::Sets;
 
 use crate::codebook::fit::Fitted;
-use crate::codebook::{Codebook, Lengths};
+use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::ids::SetId;
@@ -20,16 +24,22 @@ const VERSION: u8 = 1;
 /// Numbers from here on mean something else in a block.
 pub(crate) const MAX_BOOKS: usize = 192;
 
+/// The plane of a binding that is for layer 0 of a bitmap of quantized values; the layers above it follow. No element
+/// type has so many planes. The books may be plain ones of any width.
+pub const FIRST_LAYER: u8 = 128;
+/// The plane of a binding that is for the highest layer that a bitmap can have, layer 4.
+pub const LAST_LAYER: u8 = FIRST_LAYER + 4;
+
 /// Which books serve which symbols: advice to the sender, not part of the set's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     /// Tensor names this is for; `*` stands for any run of characters.
     pub pattern: String,
-    /// The element type, or any.
+    /// The element type, or any. It stands for the types that are coded as this one ([`Dtype::coding`]), too.
     pub dtype: Option<Dtype>,
     /// The layout of the planes.
     pub layout: Layout,
-    /// The plane, counted from 0.
+    /// The plane, counted from 0; or [`FIRST_LAYER`] and more, for the layers of a bitmap of quantized values.
     pub plane: u8,
     /// Numbers of the books to choose from.
     pub books: Vec<u8>,
@@ -125,7 +135,7 @@ impl CodebookSet {
         let bindings = self.bindings.iter().filter(move |binding| {
             binding.layout == layout
                 && binding.plane == plane
-                && binding.dtype.is_none_or(|e| e == dtype)
+                && binding.dtype.is_none_or(|bound| bound == dtype.coding())
                 && tensor.is_none_or(|name| binding.matches(name))
         });
         bindings
@@ -198,6 +208,7 @@ impl CodebookSet {
                 0 => None,
                 number => Some(
                     Dtype::from_number(number)
+                        .filter(|dtype| dtype.coding() == *dtype)
                         .ok_or_else(|| reader.malformed("an unknown element type"))?,
                 ),
             };
@@ -274,8 +285,11 @@ impl SetBuilder {
     /// # Errors
     /// [`Error::InvalidCodebook`] when the binding names no book, one twice, one that is not there, a
     /// plane beyond the last, or a book of another alphabet than the plane's.
-    pub fn bind(&mut self, binding: Binding) -> Result<()> {
-        if binding.books.is_empty() || usize::from(binding.plane) >= MAX_PLANES {
+    pub fn bind(&mut self, mut binding: Binding) -> Result<()> {
+        binding.dtype = binding.dtype.map(Dtype::coding);
+        let is_layer = (FIRST_LAYER..=LAST_LAYER).contains(&binding.plane);
+        let is_plane = is_layer || usize::from(binding.plane) < MAX_PLANES;
+        if binding.books.is_empty() || !is_plane {
             return Err(Error::codebook("a binding without a book or without a plane"));
         }
         if binding.layout == Layout::SignApart {
@@ -296,6 +310,8 @@ impl SetBuilder {
                 plane.is_some_and(|plane| plane.alphabet() == book.lengths().alphabet())
             };
             let fits = match binding.dtype {
+                // The layers of bitmaps have bytes of any width, whatever the type.
+                _ if is_layer => book.lengths().alphabet() != Alphabet::Centred,
                 Some(dtype) => fits(dtype),
                 None => Dtype::all().any(fits),
             };
@@ -340,7 +356,7 @@ impl SetBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codebook::{Alphabet, CodeLimit};
+    use crate::codebook::CodeLimit;
 
     fn lengths() -> Lengths {
         let direct = [1, 2, 3, 3];
@@ -367,6 +383,28 @@ mod tests {
         assert!(builder.bind(Binding { books: vec![other], ..binding.clone() }).is_err());
         assert!(builder.bind(Binding { books: vec![9], ..binding }).is_err());
         builder.build()
+    }
+
+    #[test]
+    fn layers_of_bitmaps_take_plain_books() {
+        let mut builder = SetBuilder::new("layers");
+        let narrow = builder.add(lengths()).unwrap();
+        let centred: Vec<u8> = (0..62).map(|slot| u8::from(slot < 1)).collect();
+        let centred = Lengths::new(Alphabet::Centred, CodeLimit::Bits8, &centred, 1, 0).unwrap();
+        let centred = builder.add(centred).unwrap();
+        let binding = |plane, book| Binding {
+            pattern: "*".into(),
+            dtype: None,
+            layout: Layout::Bytes,
+            plane,
+            books: vec![book],
+        };
+        builder.bind(binding(FIRST_LAYER, narrow)).unwrap();
+        builder.bind(binding(LAST_LAYER, narrow)).unwrap();
+        assert!(builder.bind(binding(FIRST_LAYER, centred)).is_err());
+        assert!(builder.bind(binding(LAST_LAYER + 1, narrow)).is_err());
+        let set = builder.build();
+        assert_eq!(CodebookSet::from_bytes(&set.to_bytes()), Ok(set));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Counts of the symbols of a plane.
 
-use crate::bytes;
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 
 /// Slots of a centred book.
 const SLOTS: usize = 64;

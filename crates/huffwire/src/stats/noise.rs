@@ -1,8 +1,8 @@
 //! Telling noise from symbols that a code can shorten.
 
 use super::sample::{SampleSize, draw_sample};
-use crate::bytes;
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 
 /// Whether a plane is so close to noise, by a sample of it, that a book made for it could not pay for
 /// itself: then the rest need not be counted.

@@ -172,7 +172,7 @@ pub fn message(data: &[u8]) {
     any_message(&message);
 
     // A block alone has no header that could stop it.
-    let options = EncodeOptions { checksums: false, ..options };
+    let options = options.checksums(false);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).expect("valid options");
     let limit = (1 << options.block_log2) / dtype.unit_bytes() * dtype.unit_bytes();
     let tensor = &tensor[..tensor.len().min(limit)];
@@ -281,7 +281,7 @@ fn build_file(recipe: &mut Recipe<'_>) -> (Vec<u8>, usize) {
     let EncodeOptions { checksums, block_log2, .. } = recipe.options();
     let shape = recipe.byte();
     let set = small_set();
-    let options = EncodeOptions { checksums, block_log2, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(checksums).block_log2(block_log2);
     let mut encoder = Encoder::new(Arc::clone(&set), options).expect("valid options");
     let mut writer = Writer::new(&set, shape & 1 != 0, checksums, block_log2).unwrap();
     let mut bytes = writer.header().to_vec();

@@ -1,6 +1,6 @@
 //! Quantized tensors: messages, files, and the streams of all encoders.
 
-use huffwire::gradient::encode::{self, EncoderKind, StateEncoder};
+use huffwire::gradient::encode::{self, EncoderKind, ValueEncoder};
 use huffwire::gradient::file::{self, Coding, Directory, HEADER_BYTES, TRAILER_BYTES, Writer};
 use huffwire::gradient::message::{self, Header, Origin};
 use huffwire::gradient::quantize::{
@@ -31,11 +31,11 @@ pub fn quantized(data: &[u8]) {
     let kind = kinds[usize::from(recipe.byte()) % kinds.len()];
     let seed = recipe.byte().into();
     let bytes = recipe.tensor(Dtype::F32);
-    let values = bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
-    let values: Vec<f32> = values.map(|v| if v.is_finite() { v } else { 1.0 }).collect();
-    // Values may be too large for what the quantizer does with them.
-    let Ok(quantized) = quantizer.quantize(&values, seed) else { return };
-    let shape = [values.len() as u64];
+    let floats = bytes.as_chunks::<4>().0.iter().map(|float| f32::from_le_bytes(*float));
+    let floats: Vec<f32> = floats.map(|v| if v.is_finite() { v } else { 1.0 }).collect();
+    // Floats may be too large for what the quantizer does with them.
+    let Ok(quantized) = quantizer.quantize(&floats, seed) else { return };
+    let shape = [floats.len() as u64];
     let mut message = Vec::new();
     let origin = Origin { dtype: Dtype::F32, shape: &shape };
     if message::encode(&quantized, origin, kind, &mut message).is_err() {
@@ -43,7 +43,7 @@ pub fn quantized(data: &[u8]) {
     }
     let (_, decoded) = message::decode(&message).expect("a message");
     assert!(decoded == quantized, "{quantizer:?} and {kind}");
-    decoded.dequantize().expect("states of this quantizer");
+    decoded.dequantize().expect("values of this quantizer");
     let edits = recipe.0;
     let mut changed = message.clone();
     recipe.edit(&mut changed);
@@ -52,8 +52,8 @@ pub fn quantized(data: &[u8]) {
 
     let mut stream = Vec::new();
     let encoder = kind.encoder(quantizer.alphabet());
-    // Without elements the message needed no encoder, and this one may not be for such states.
-    if encoder.encode(quantized.states.view(), &mut stream).is_ok() {
+    // Without elements the message needed no encoder, and this one may not be for such values.
+    if encoder.encode(quantized.values.view(), &mut stream).is_ok() {
         Recipe(edits).edit(&mut stream);
         any_stream(&*encoder, &stream);
     }
@@ -98,9 +98,9 @@ fn any_message(message: &[u8]) {
     match message::decode(message) {
         Ok((again, quantized)) => {
             assert_eq!(again, header);
-            assert_eq!(quantized.states.view().len(), header.elements());
-            if let Ok(values) = quantized.dequantize() {
-                assert!(values.len() == header.elements() && values.iter().all(|v| v.is_finite()));
+            assert_eq!(quantized.values.view().len(), header.elements());
+            if let Ok(floats) = quantized.dequantize() {
+                assert!(floats.len() == header.elements() && floats.iter().all(|v| v.is_finite()));
             }
         }
         Err(error) => assert!(!error.to_string().is_empty()),
@@ -108,7 +108,7 @@ fn any_message(message: &[u8]) {
 }
 
 /// Both widths take their own ways, and agree.
-fn any_stream(encoder: &dyn StateEncoder, stream: &[u8]) {
+fn any_stream(encoder: &dyn ValueEncoder, stream: &[u8]) {
     let Some(count) = encode::count(stream).ok().filter(|count| *count <= LARGEST) else { return };
     let (mut narrow, mut wide) = (vec![9i8; count], vec![9i32; count]);
     let narrow_result = encoder.decode(stream, narrow[..].as_mut().into());

@@ -1,15 +1,21 @@
-//! Codebooks from outside: whichever is accepted codes any states, and gives them back.
+//! Codebooks from outside: whichever is accepted codes any values, and gives them back.
 
 use std::sync::Arc;
 
-use huffwire::gradient::encode::{Alphabet, Bitmap, BitmapBooks, Fixed, StateEncoder};
-use huffwire::gradient::{Random, States};
+use huffwire::gradient::encode::{
+    Bitmap, BitmapBooks, Fixed, FixedBooks, RunAlphabet, ValueEncoder,
+};
+use huffwire::gradient::{Random, Values};
+use huffwire::{Binding, SetBuilder};
+use huffwire::{CodebookSet, Layout};
+use huffwire::{FIRST_LAYER, Lengths};
 
-use crate::states::qsgd_like;
+use crate::forge::crc32c;
+use crate::values::qsgd_like;
 
-/// States of all kinds, such as no book was made for among them.
-fn states() -> Vec<Vec<i32>> {
-    let widened = |states: Vec<i8>| states.into_iter().map(i32::from).collect::<Vec<i32>>();
+/// Values of all kinds, such as no book was made for among them.
+fn values() -> Vec<Vec<i32>> {
+    let widened = |values: Vec<i8>| values.into_iter().map(i32::from).collect::<Vec<i32>>();
     vec![
         Vec::new(),
         vec![0],
@@ -25,7 +31,7 @@ fn states() -> Vec<Vec<i32>> {
 }
 
 /// Enough of them that lanes and tables of several symbols are used.
-fn many_states() -> Vec<Vec<i32>> {
+fn many_values() -> Vec<Vec<i32>> {
     let random = Random::new(5);
     let mut many: Vec<Vec<i32>> = [(40_000, 60.0, 4), (70_000, 97.0, 30)]
         .map(|(count, zeros, levels)| {
@@ -36,38 +42,43 @@ fn many_states() -> Vec<Vec<i32>> {
     many
 }
 
-fn round_trips(encoder: &dyn StateEncoder, states: &[i32], book: &[u8]) {
+fn round_trips(encoder: &dyn ValueEncoder, values: &[i32], book: &[u8]) {
     let mut stream = Vec::new();
-    encoder.encode(States::I32(states), &mut stream).unwrap();
-    let mut decoded = vec![9i32; states.len()];
+    encoder.encode(Values::I32(values), &mut stream).unwrap();
+    let mut decoded = vec![9i32; values.len()];
     let result = encoder.decode(&stream, decoded[..].as_mut().into());
-    assert!(result.is_ok() && decoded == states, "{result:?} by {book:x?}");
-    let narrow: Option<Vec<i8>> = states.iter().map(|&state| state.try_into().ok()).collect();
+    assert!(result.is_ok() && decoded == values, "{result:?} by {book:x?}");
+    let narrow: Option<Vec<i8>> = values.iter().map(|&value| value.try_into().ok()).collect();
     let Some(narrow) = narrow else { return };
     let mut again = Vec::new();
-    encoder.encode(States::I8(&narrow), &mut again).unwrap();
+    encoder.encode(Values::I8(&narrow), &mut again).unwrap();
     assert!(again == stream, "{book:x?}");
-    let mut decoded = vec![9i8; states.len()];
+    let mut decoded = vec![9i8; values.len()];
     let result = encoder.decode(&stream, decoded[..].as_mut().into());
     assert!(result.is_ok() && decoded == narrow, "{result:?} by {book:x?}");
 }
 
-/// Tries bytes as a book; tells whether they are one.
+/// Tries bytes as a book, and as a set of books whose checksum is mended; tells whether they are one.
 fn is_sound(bytes: &[u8], data: &[Vec<i32>]) -> bool {
     let mut accepted = false;
     if let Ok(book) = Fixed::from_bytes(bytes) {
         assert_eq!(book.to_bytes(), bytes);
-        for states in data {
-            round_trips(&book, states, bytes);
-            let _ = book.drift(States::I32(states)).regret();
+        for values in data {
+            round_trips(&book, values, bytes);
+            let _ = book.drift(Values::I32(values)).regret();
         }
         accepted = true;
     }
-    if let Ok(books) = BitmapBooks::from_bytes(bytes) {
-        assert_eq!(books.to_bytes(), bytes);
-        data.iter().for_each(|states| _ = books.drift(States::I32(states)));
+    let mut set = bytes.to_vec();
+    if let Some(body) = set.len().checked_sub(4) {
+        let check = crc32c(&set[..body]);
+        set[body..].copy_from_slice(&check.to_le_bytes());
+    }
+    if let Ok(books) = CodebookSet::from_bytes(&set).and_then(BitmapBooks::from_set) {
+        assert_eq!(books.set().to_bytes(), set);
+        data.iter().for_each(|values| _ = books.drift(Values::I32(values)));
         let bitmap = Bitmap::with_books(Arc::new(books));
-        data.iter().for_each(|states| round_trips(&bitmap, states, bytes));
+        data.iter().for_each(|values| round_trips(&bitmap, values, bytes));
         accepted = true;
     }
     accepted
@@ -78,27 +89,39 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     let few = [vec![0, 0, 1, 0], vec![0; 9], vec![0, 1, -1, 2, 0, 0, 0, 3], vec![]];
     let many = [qsgd_like(3000, 90.0, 4, 1), qsgd_like(500, 20.0, 30, 2)];
-    for states in few.iter().chain(&many) {
+    for values in few.iter().chain(&many) {
         for alphabet in [
-            Alphabet::States,
-            Alphabet::Pairs,
-            Alphabet::ZeroRuns(1),
-            Alphabet::ZeroRuns(5),
-            Alphabet::ZeroRuns(1 << 16),
+            RunAlphabet::Values,
+            RunAlphabet::Pairs,
+            RunAlphabet::ZeroRuns(1),
+            RunAlphabet::ZeroRuns(5),
+            RunAlphabet::ZeroRuns(1 << 16),
         ] {
-            seeds.push(Fixed::train(alphabet, [States::I8(states)]).unwrap().to_bytes());
+            seeds.push(Fixed::train(alphabet, [Values::I8(values)]).unwrap().to_bytes());
         }
-        if let Ok(books) = BitmapBooks::train([States::I8(states)]) {
-            seeds.push(books.to_bytes());
+        if let Ok(books) = BitmapBooks::train([Values::I8(values)]) {
+            seeds.push(books.set().to_bytes());
         }
     }
-    // Codes of two and of four symbols, for a few planes: (width, limit), first, last, lengths.
-    for depth in 0..=2 {
-        for book in [&[0x10u8, 0, 1, 0x11, 0][..], &[0x20, 1, 2, 0x21, 2], &[0x81, 3, 4, 0x21, 2]] {
-            seeds.push([&[depth][..], &book.repeat(usize::from(depth) + 1)].concat());
+    // Codes of one symbol and more: (width, limit), first, last, lengths.
+    for layers in 1..=3 {
+        for book in [&[0x10u8, 0, 1, 0x11, 0][..], &[0x80, 7, 7, 0x11, 0], &[0x81, 3, 4, 0x21, 2]] {
+            seeds.push(bitmap_set(layers, Lengths::read(book).unwrap().0).to_bytes());
         }
     }
     seeds
+}
+
+/// A set with the same book for some layers of a bitmap.
+fn bitmap_set(layers: u8, book: Lengths) -> CodebookSet {
+    let mut builder = SetBuilder::new("b");
+    let books = vec![builder.add(book).unwrap()];
+    for layer in 0..layers {
+        let (pattern, plane, books) = ("*".to_owned(), FIRST_LAYER + layer, books.clone());
+        let binding = Binding { pattern, dtype: None, layout: Layout::Bytes, plane, books };
+        builder.bind(binding).unwrap();
+    }
+    builder.build()
 }
 
 /// Changes a few bits or bytes, or the length.
@@ -120,9 +143,9 @@ fn mutate(bytes: &mut Vec<u8>, random: Random, call: u64) {
 }
 
 #[test]
-fn small_books_of_any_bytes_code_all_states_or_are_refused() {
+fn small_books_of_any_bytes_code_all_values_or_are_refused() {
     assert!(Fixed::from_bytes(&[0x25]).is_err(), "a book without an escape");
-    let data = states();
+    let data = values();
     let mut accepted = 0;
     for first in 0..=255u8 {
         accepted += usize::from(is_sound(&[first], &data));
@@ -134,8 +157,8 @@ fn small_books_of_any_bytes_code_all_states_or_are_refused() {
 }
 
 #[test]
-fn changed_books_code_all_states_or_are_refused() {
-    let (data, many) = (states(), many_states());
+fn changed_books_code_all_values_or_are_refused() {
+    let (data, many) = (values(), many_values());
     let random = Random::new(11);
     let (mut accepted, mut call) = (0, 0);
     for seed in seeds() {

@@ -2,70 +2,87 @@
 
 use std::sync::Arc;
 
-use huffwire::gradient::States;
+use huffwire::SetBuilder;
+use huffwire::gradient::Values;
 use huffwire::gradient::encode::{
-    Alphabet, Bitmap, BitmapBooks, Fixed, Huffman, Keeper, Rlh, StateEncoder,
+    Bitmap, BitmapBooks, Fixed, FixedBooks, Huffman, RefreshPolicy, Rlh, RunAlphabet, ValueEncoder,
 };
+use huffwire::{CodebookSet, Error};
 
-use crate::states::qsgd_like;
+use crate::values::qsgd_like;
 
-fn size(encoder: &dyn StateEncoder, states: &[i8]) -> f64 {
-    encoder.encode(States::I8(states), &mut Vec::new()).unwrap().total as f64
+fn size(encoder: &dyn ValueEncoder, values: &[i8]) -> f64 {
+    encoder.encode(Values::I8(values), &mut Vec::new()).unwrap().total as f64
 }
 
 #[test]
 fn a_book_of_earlier_steps_is_nearly_as_good_as_a_fresh_one() {
     let steps: Vec<Vec<i8>> = (1..4).map(|seed| qsgd_like(200_000, 90.0, 4, seed)).collect();
-    let earlier = || steps.iter().map(|step| States::I8(step));
+    let earlier = || steps.iter().map(|step| Values::I8(step));
     let now = qsgd_like(200_000, 90.0, 4, 9);
-    let pairs: [(Alphabet, Box<dyn StateEncoder>); 2] =
-        [(Alphabet::States, Box::new(Huffman)), (Alphabet::Pairs, Box::new(Rlh))];
+    let pairs: [(RunAlphabet, Box<dyn ValueEncoder>); 2] =
+        [(RunAlphabet::Values, Box::new(Huffman)), (RunAlphabet::Pairs, Box::new(Rlh))];
     for (alphabet, fresh) in pairs {
         let book = Fixed::train(alphabet, earlier()).unwrap();
         assert!(size(&book, &now) < size(&*fresh, &now) * 1.01);
-        assert!(book.drift(States::I8(&now)).regret() < 0.01);
-        assert!(book.drift(States::I8(&now)).regret() > -1e-9);
+        assert!(book.drift(Values::I8(&now)).regret() < 0.01);
+        assert!(book.drift(Values::I8(&now)).regret() > -1e-9);
     }
     let books = BitmapBooks::train(earlier()).unwrap();
-    let held = BitmapBooks::from_bytes(&books.to_bytes()).unwrap();
-    assert_eq!((&held, held.id()), (&books, books.id()));
+    let held = CodebookSet::from_bytes(&books.set().to_bytes()).unwrap();
+    assert_eq!(held.id(), books.set().id());
+    let held = BitmapBooks::from_set(held).unwrap();
+    assert_eq!(held, books);
     assert!(size(&Bitmap::with_books(held.into()), &now) < size(&Bitmap::default(), &now));
 }
 
 #[test]
 fn drift_is_what_it_says() {
     let (before, mut after) = (qsgd_like(100_000, 95.0, 4, 1), qsgd_like(100_000, 60.0, 4, 2));
-    after.iter_mut().filter(|state| **state != 0).for_each(|state| *state += 2);
-    for alphabet in [Alphabet::States, Alphabet::Pairs, Alphabet::ZeroRuns(200)] {
-        let old = Fixed::train(alphabet, [States::I8(&before)]).unwrap();
-        let drift = old.drift(States::I8(&after));
+    after.iter_mut().filter(|value| **value != 0).for_each(|value| *value += 2);
+    for alphabet in [RunAlphabet::Values, RunAlphabet::Pairs, RunAlphabet::ZeroRuns(200)] {
+        let old = Fixed::train(alphabet, [Values::I8(&before)]).unwrap();
+        let drift = old.drift(Values::I8(&after));
         // The bits are those that are written, 4 bytes of the id and 3 of the number apart.
         let written = size(&old, &after) - 7.0;
         assert!((drift.spent_bits as f64 / 8.0 - written).abs() <= 1.0, "{alphabet:?}");
         assert!(drift.regret() > 0.01, "{alphabet:?}: {}", drift.regret());
 
-        let mut keeper = Keeper::new(old, 0.01, 3);
-        let looked_at = (0..9).filter(|_| keeper.observe(States::I8(&after)).is_some()).count();
-        assert_eq!((looked_at, keeper.is_due()), (3, true));
-        keeper.switch(keeper.fresh());
-        keeper.observe(States::I8(&after));
-        assert!(!keeper.is_due());
+        assert_policy(old, &after);
     }
+}
+
+/// Books that lose more than a percent on some values are replaced.
+fn assert_policy<B: FixedBooks + Clone>(old: B, after: &[i8]) {
+    let mut policy = RefreshPolicy::new(old, 0.01, 3);
+    let counted = (0..9).filter(|_| policy.observe(Values::I8(after)).is_some()).count();
+    assert_eq!((counted, policy.fresh().is_some()), (3, true));
+    let fresh = policy.fresh().unwrap().clone();
+    policy.switch(fresh);
+    assert!(policy.fresh().is_none());
+    assert!(policy.observe(Values::I8(after)).unwrap().regret() < 0.01);
+    assert!(policy.fresh().is_none());
+    // Nothing was sent, so nothing was lost.
+    for _ in 0..3 {
+        policy.observe(Values::I8(&[]));
+    }
+    assert!(policy.fresh().is_none());
 }
 
 #[test]
 fn drift_of_bitmaps_is_what_it_says() {
     let (before, after) = (qsgd_like(300_000, 95.0, 4, 1), qsgd_like(300_000, 60.0, 4, 2));
-    let books = BitmapBooks::train([States::I8(&before)]).unwrap();
-    let again = books.drift(States::I8(&qsgd_like(300_000, 95.0, 4, 3)));
+    let books = BitmapBooks::train([Values::I8(&before)]).unwrap();
+    let again = books.drift(Values::I8(&qsgd_like(300_000, 95.0, 4, 3)));
     assert!(again.regret().abs() < 0.02, "{}", again.regret());
-    let drift = books.drift(States::I8(&after));
+    let drift = books.drift(Values::I8(&after));
+    assert_policy(books.clone(), &after);
     let written = size(&Bitmap::with_books(books.into()), &after);
     // Lanes of each of the planes cost some bytes.
     assert!((written - drift.spent_bits as f64 / 8.0).abs() < 500.0);
     assert!(drift.regret() > 0.05, "{}", drift.regret());
     assert_eq!(
-        BitmapBooks::train([States::I8(&[0; 9])]).unwrap().drift(States::I8(&[])).regret(),
+        BitmapBooks::train([Values::I8(&[0; 9])]).unwrap().drift(Values::I8(&[])).regret(),
         0.0
     );
 }
@@ -73,13 +90,13 @@ fn drift_of_bitmaps_is_what_it_says() {
 /// Nothing but zeros is what training sends at times; books of that must not be bad at what comes then.
 #[test]
 fn books_of_zeros_code_zeros_in_no_space_and_the_others_in_little() {
-    let books = Arc::new(BitmapBooks::train([States::I8(&[0; 100_000])]).unwrap());
+    let books = Arc::new(BitmapBooks::train([Values::I8(&[0; 100_000])]).unwrap());
     let bitmap = Bitmap::with_books(books);
     assert!(size(&bitmap, &[0; 1_000_000]) < 32.0);
-    let states = qsgd_like(1_000_000, 99.99, 4, 1);
-    assert!(size(&bitmap, &states) < 2000.0, "{}", size(&bitmap, &states));
+    let values = qsgd_like(1_000_000, 99.99, 4, 1);
+    assert!(size(&bitmap, &values) < 2000.0, "{}", size(&bitmap, &values));
     // Nor must constant planes cost what a book of others takes for them.
-    let books = BitmapBooks::train([States::I8(&qsgd_like(100_000, 50.0, 4, 1))]).unwrap();
+    let books = BitmapBooks::train([Values::I8(&qsgd_like(100_000, 50.0, 4, 1))]).unwrap();
     let bitmap = Bitmap::with_books(books.into());
     assert!(size(&bitmap, &[0; 1_000_000]) < 32.0);
     assert!(size(&bitmap, &[-3; 1_000_000]) < 32.0);
@@ -87,13 +104,38 @@ fn books_of_zeros_code_zeros_in_no_space_and_the_others_in_little() {
 
 #[test]
 fn books_are_known_by_their_content() {
-    let states = qsgd_like(5000, 80.0, 4, 1);
-    let train = |states: &[i8]| Fixed::train(Alphabet::Pairs, [States::I8(states)]).unwrap();
-    let (a, b) = (train(&states), train(&states));
+    let values = qsgd_like(5000, 80.0, 4, 1);
+    let train = |values: &[i8]| Fixed::train(RunAlphabet::Pairs, [Values::I8(values)]).unwrap();
+    let (a, b) = (train(&values), train(&values));
     assert_eq!((a.id(), a.to_bytes()), (b.id(), b.to_bytes()));
-    assert_ne!(a.id(), train(&states[1000..]).id());
+    assert_ne!(a.id(), train(&values[1000..]).id());
     assert_eq!(Fixed::from_bytes(&a.to_bytes()).unwrap().id(), a.id());
     let mut longer = a.to_bytes();
     longer.push(0);
     assert!(Fixed::from_bytes(&longer).is_err());
+}
+
+#[test]
+fn a_set_without_books_for_bitmaps_is_refused() {
+    let error = BitmapBooks::from_set(CodebookSet::builtin().as_ref().clone()).unwrap_err();
+    assert!(error.to_string().contains("layers of a bitmap"), "{error}");
+    let values = qsgd_like(5000, 80.0, 4, 1);
+    let builtin = CodebookSet::builtin();
+    // A set that has other books beside them serves, too, and is another set.
+    let books = BitmapBooks::train([Values::I8(&values)]).unwrap();
+    let mut builder = SetBuilder::new("all");
+    builder.include(&builtin, |_| true).unwrap();
+    builder.include(books.set(), |_| true).unwrap();
+    let all = BitmapBooks::from_set(builder.build()).unwrap();
+    assert_eq!(all.depth(), books.depth());
+    let stream = |books: &BitmapBooks| {
+        let mut stream = Vec::new();
+        let bitmap = Bitmap::with_books(Arc::new(books.clone()));
+        bitmap.encode(Values::I8(&values), &mut stream).unwrap();
+        stream
+    };
+    assert_eq!(stream(&all).len(), stream(&books).len());
+    let decoded = Bitmap::with_books(Arc::new(books))
+        .decode(&stream(&all), (&mut vec![0i8; 5000][..]).into());
+    assert!(matches!(decoded, Err(Error::SetMismatch { .. })), "{decoded:?}");
 }

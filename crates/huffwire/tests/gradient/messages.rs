@@ -1,21 +1,18 @@
 //! Quantized tensors as messages and in files: nothing is lost, and nothing is believed.
 
-#[path = "../forge/mod.rs"]
-mod forge;
-
-use forge::{crc32c, mend_quantized};
 use huffwire::gradient::encode::EncoderKind;
 use huffwire::gradient::file::{self, Coding, Directory, Writer};
-use huffwire::gradient::message::{self, Header, Origin, PART, Values};
+use huffwire::gradient::message::{self, FloatParts, Header, Origin, PART};
 use huffwire::gradient::quantize::{
     Keep, Linear, MAX_LEVELS, Natural, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify,
     TernGrad, WHOLE,
 };
-use huffwire::gradient::{Random, StateBuf};
+use huffwire::gradient::{Random, ValueBuf};
 use huffwire::{Dtype, Error};
 use proptest::prelude::*;
 
-use crate::states::{gradient, qsgd_like};
+use crate::forge::{crc32c, mend_quantized};
+use crate::values::{gradient, qsgd_like};
 
 /// Every quantizer, with parameters of all kinds.
 fn quantizers() -> Vec<Quantizer> {
@@ -40,13 +37,13 @@ fn quantizers() -> Vec<Quantizer> {
 }
 
 fn encode(quantized: &Quantized, encoder: EncoderKind) -> Vec<u8> {
-    let shape = [quantized.states.view().len() as u64];
+    let shape = [quantized.values.view().len() as u64];
     let origin = Origin { dtype: Dtype::F32, shape: &shape };
     let mut bytes = vec![0xaa];
     let sizes = message::encode(quantized, origin, encoder, &mut bytes).unwrap();
     assert_eq!(bytes.remove(0), 0xaa, "it appends");
     assert_eq!(bytes.len(), sizes.total);
-    assert!(sizes.scales + sizes.states.total < sizes.total);
+    assert!(sizes.scales + sizes.values.total < sizes.total);
     bytes
 }
 
@@ -57,7 +54,7 @@ fn round_trip(quantized: &Quantized, encoder: EncoderKind) {
     assert!(decoded == *quantized, "{encoder} of {:?}", quantized.quantizer);
     assert_eq!(Header::read(&bytes).unwrap(), header);
     assert_eq!((header.encoder, header.quantizer), (encoder, quantized.quantizer));
-    assert_eq!(header.elements(), quantized.states.view().len());
+    assert_eq!(header.elements(), quantized.values.view().len());
 }
 
 #[test]
@@ -76,48 +73,48 @@ fn every_quantizer_goes_through_every_encoder() {
 fn a_tensor_of_several_parts_comes_back() {
     let quantizer = Quantizer::Qsgd(Qsgd { levels: 4, bucket: WHOLE, norm: Norm::Max });
     for count in [PART, PART + 1, 2 * PART + 77] {
-        let states = StateBuf::I8(qsgd_like(count, 95.0, 4, 2));
-        let quantized = Quantized { quantizer, states, scales: vec![0.5] };
+        let values = ValueBuf::I8(qsgd_like(count, 95.0, 4, 2));
+        let quantized = Quantized { quantizer, values, scales: vec![0.5] };
         for encoder in [EncoderKind::Bitmap, EncoderKind::Rlh, EncoderKind::Auto] {
             round_trip(&quantized, encoder);
         }
     }
 }
 
-/// All values of a message, part by part.
+/// All restored floats of a message, part by part.
 fn by_parts(message: &[u8]) -> Result<Vec<f32>, Error> {
-    let mut values = Values::open(message)?;
+    let mut floats = FloatParts::open(message)?;
     let mut all = Vec::new();
-    while let Some(part) = values.next_part()? {
-        assert!(part.len() == PART || all.len() + part.len() == values_of(message));
+    while let Some(part) = floats.next_part()? {
+        assert!(part.len() == PART || all.len() + part.len() == elements_of(message));
         all.extend_from_slice(part);
     }
     Ok(all)
 }
 
-fn values_of(message: &[u8]) -> usize {
+fn elements_of(message: &[u8]) -> usize {
     Header::read(message).unwrap().elements()
 }
 
 #[test]
-fn values_part_by_part_are_those_of_the_whole() {
+fn floats_part_by_part_are_those_of_the_whole() {
     let gradients = [0, 1, 700, PART + 77].map(|count| gradient(count, 9));
     for quantizer in quantizers() {
         for gradient in &gradients {
             let quantized = quantizer.quantize(gradient, 5).unwrap();
             let message = encode(&quantized, EncoderKind::Bitmap);
-            let values = by_parts(&message).unwrap();
-            assert!(values == quantized.dequantize().unwrap(), "{quantizer}, {}", gradient.len());
+            let floats = by_parts(&message).unwrap();
+            assert!(floats == quantized.dequantize().unwrap(), "{quantizer}, {}", gradient.len());
         }
     }
     // Buckets that begin and end in parts of their own.
     let count = 3 * PART + 5;
     for bucket in [PART - 1, PART, PART + 1, 2 * PART + 9, count] {
         let quantizer = Quantizer::Sign(Sign { scale: SignScale::Means, bucket });
-        let states = StateBuf::I8((0..count).map(|i| [1, -1][i / 3 % 2]).collect());
+        let values = ValueBuf::I8((0..count).map(|i| [1, -1][i / 3 % 2]).collect());
         let scales = (0..2 * count.div_ceil(bucket)).map(|i| i as f32).collect();
-        let quantized = Quantized { quantizer, states, scales };
-        let message = encode(&quantized, EncoderKind::Runs);
+        let quantized = Quantized { quantizer, values, scales };
+        let message = encode(&quantized, EncoderKind::RunLengths);
         assert!(by_parts(&message).unwrap() == quantized.dequantize().unwrap(), "{bucket}");
     }
 }
@@ -127,24 +124,24 @@ fn what_cannot_be_dequantized_has_no_parts_either() {
     let count = PART + 10;
     let sparse = Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.5 });
     let int8 = Quantizer::Linear(Linear { bucket: WHOLE });
-    let states = |at: usize, state: i8| {
-        let mut states = vec![0; count];
-        states[at] = state;
-        StateBuf::I8(states)
+    let values = |at: usize, value: i8| {
+        let mut values = vec![0; count];
+        values[at] = value;
+        ValueBuf::I8(values)
     };
     let one = vec![1.0];
-    for (quantizer, states, scales, says) in [
-        (int8, states(PART + 3, -128), one.clone(), "block 1: a quantized gradient"),
-        (int8, states(3, -128), one.clone(), "offset 3"),
-        (int8, states(3, 1), vec![f32::NAN], "scale 0 is NaN"),
-        (sparse, states(PART, 1), vec![], "fewer values"),
-        (sparse, states(PART, 1), vec![1.0; 3], "2 values more"),
-        (sparse, states(5, 2), one.clone(), "state 2"),
-        (sparse, states(PART + 5, 2), one, "state 2"),
+    for (quantizer, values, scales, says) in [
+        (int8, values(PART + 3, -128), one.clone(), "block 1: a quantized gradient"),
+        (int8, values(3, -128), one.clone(), "offset 3"),
+        (int8, values(3, 1), vec![f32::NAN], "scale 0 is NaN"),
+        (sparse, values(PART, 1), vec![], "fewer scales"),
+        (sparse, values(PART, 1), vec![1.0; 3], "2 scales more"),
+        (sparse, values(5, 2), one.clone(), "value 2"),
+        (sparse, values(PART + 5, 2), one, "value 2"),
     ] {
-        let quantized = Quantized { quantizer, states, scales };
+        let quantized = Quantized { quantizer, values, scales };
         assert!(quantized.dequantize().is_err());
-        let message = encode(&quantized, EncoderKind::Runs);
+        let message = encode(&quantized, EncoderKind::RunLengths);
         let error = by_parts(&message).unwrap_err();
         assert!(error.to_string().contains(says), "{error}: {says}");
     }
@@ -237,10 +234,10 @@ fn use_up(message: &[u8]) {
     }
     if let Ok((again, quantized)) = message::decode(message) {
         assert_eq!(again, header);
-        assert_eq!(quantized.states.view().len(), header.elements());
-        if let Ok(values) = quantized.dequantize() {
-            assert_eq!(values.len(), header.elements());
-            assert!(values.iter().all(|value| value.is_finite()));
+        assert_eq!(quantized.values.view().len(), header.elements());
+        if let Ok(floats) = quantized.dequantize() {
+            assert_eq!(floats.len(), header.elements());
+            assert!(floats.iter().all(|float| float.is_finite()));
         }
     }
 }
@@ -369,29 +366,29 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn any_gradient_comes_back_from_its_message(
-        values in proptest::collection::vec(-1e3f32..1e3, 0..400),
+        floats in proptest::collection::vec(-1e3f32..1e3, 0..400),
         zeros in 0u64..100,
         which in 0usize..13,
         encoder in 1u8..=12,
         seed in any::<u64>(),
     ) {
         let random = Random::new(seed);
-        let thinned = values.iter().enumerate();
-        let values: Vec<f32> = thinned
-            .map(|(i, &value)| if random.below(i as u64, 100) < zeros { 0.0 } else { value })
+        let thinned = floats.iter().enumerate();
+        let floats: Vec<f32> = thinned
+            .map(|(i, &float)| if random.below(i as u64, 100) < zeros { 0.0 } else { float })
             .collect();
-        let quantized = quantizers()[which].quantize(&values, seed).unwrap();
+        let quantized = quantizers()[which].quantize(&floats, seed).unwrap();
         round_trip(&quantized, EncoderKind::from_number(encoder).unwrap());
     }
 
     #[test]
-    fn any_states_come_back_from_their_message(
-        states in proptest::collection::vec(any::<i32>(), 0..100),
+    fn any_values_come_back_from_their_message(
+        values in proptest::collection::vec(any::<i32>(), 0..100),
         encoder in prop::sample::select(vec![1u8, 2, 5, 6, 7, 8, 9, 10, 11, 12]),
     ) {
-        // Whether a quantizer makes such states is no matter for a message.
+        // Whether a quantizer makes such values is no matter for a message.
         let quantizer = Quantizer::Natural(Natural);
-        let quantized = Quantized { quantizer, states: StateBuf::new(states), scales: vec![1.0] };
+        let quantized = Quantized { quantizer, values: ValueBuf::new(values), scales: vec![1.0] };
         round_trip(&quantized, EncoderKind::from_number(encoder).unwrap());
     }
 }

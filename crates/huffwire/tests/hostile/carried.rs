@@ -29,7 +29,7 @@ impl Forged {
         let ordinary: Vec<u8> = (0..62).filter(|&slot| lengths.direct(slot) > 0).collect();
         let slots = (0..units).map(|i| ordinary[i * i / 7 % ordinary.len()]).collect();
         let residue: Vec<u8> = (0..units).map(|i| (i * 31 % 251) as u8 | 1).collect();
-        let (stored, carried) = residue.split_at(units.saturating_sub(lanes::INITIAL_BYTES));
+        let (stored, carried) = residue.split_at(units.saturating_sub(lanes::CARRIED_BYTES));
         let (stored, carried) = (stored.to_vec(), carried.to_vec());
         Self { book, slots, escapes: vec![], zeros: 0, residue: vec![0xff], stored, carried }
     }
@@ -41,7 +41,7 @@ impl Forged {
     fn coded(&self) -> (Vec<u8>, Vec<u8>) {
         let set = CodebookSet::builtin();
         let book = set.book(self.book).unwrap();
-        let mut initial = [0; lanes::INITIAL_BYTES];
+        let mut initial = [0; lanes::CARRIED_BYTES];
         initial[..self.carried.len()].copy_from_slice(&self.carried);
         let room = lanes::stream_capacity(book.limit(), 12 * self.units() as u64);
         let (mut states, mut stream) = (vec![0; lanes::states_bytes(book.limit())], vec![0; room]);
@@ -123,7 +123,7 @@ fn what_is_forged_here_is_good_until_it_is_changed() {
 fn lanes_that_carry_more_than_they_were_lent_are_refused() {
     for units in [0, 1, 63, 64, 65, 127] {
         let good = Forged::new(book(false), units);
-        for at in units..lanes::INITIAL_BYTES {
+        for at in units..lanes::CARRIED_BYTES {
             for byte in [1, 0x80] {
                 let mut forged = good.clone();
                 forged.carried.resize(at, 0);
@@ -179,7 +179,7 @@ fn both_coded(units: usize, carried_by_residue: u8) -> (Forged, Vec<u8>) {
     let own_book = huffwire::Codebook::new(lengths);
     let symbols: Vec<u8> = (0..units).map(|i| (i * i % 5) as u8).collect();
     let escapes: Vec<u8> = symbols.iter().copied().filter(|&symbol| symbol > 3).collect();
-    let mut initial = [0; lanes::INITIAL_BYTES];
+    let mut initial = [0; lanes::CARRIED_BYTES];
     initial[77] = carried_by_residue;
     let room = lanes::stream_capacity(CodeLimit::Bits8, 3 * units as u64);
     let (mut states, mut stream) = (vec![0; 192], vec![0; room]);
@@ -189,7 +189,7 @@ fn both_coded(units: usize, carried_by_residue: u8) -> (Forged, Vec<u8>) {
     residue.extend_from_slice(&(length as u32).to_le_bytes());
     residue.extend_from_slice(&(escapes.len() as u32).to_le_bytes());
     let payload = [&states[..], &stream[..length], &escapes].concat();
-    let (stored, carried) = payload.split_at(payload.len() - lanes::INITIAL_BYTES);
+    let (stored, carried) = payload.split_at(payload.len() - lanes::CARRIED_BYTES);
     let (stored, carried) = (stored.to_vec(), carried.to_vec());
     (Forged { residue, stored, carried, ..Forged::new(book(false), units) }, symbols)
 }
@@ -297,7 +297,7 @@ fn words_that_are_missing_or_left_over_are_refused() {
 
 /// A message of bf16 blocks of `2^14` bytes, without checksums.
 fn message_of(blocks: &[Vec<u8>], units: usize) -> Vec<u8> {
-    let options = EncodeOptions { checksums: false, block_log2: 14, ..EncodeOptions::default() };
+    let options = EncodeOptions::default().checksums(false).block_log2(14);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
     let mut message = encoder.encode_to_vec(Dtype::Bf16, &[]).unwrap();
     message[8..12].copy_from_slice(&(units as u32).to_le_bytes());

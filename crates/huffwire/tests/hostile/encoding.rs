@@ -39,7 +39,7 @@ fn a_block_larger_than_the_options_allow_is_refused() {
 #[test]
 fn block_sizes_outside_the_format_are_refused() {
     for block_log2 in [0, 9, 21, 63, 64, 255] {
-        let options = EncodeOptions { block_log2, ..EncodeOptions::default() };
+        let options = EncodeOptions::default().block_log2(block_log2);
         let error = Encoder::new(CodebookSet::builtin(), options).unwrap_err();
         assert!(matches!(error, Error::InvalidOption(_)));
         says(&error, &["block_log2 must lie in 10..=20"]);

@@ -35,7 +35,7 @@ fn tensor(units: u16) -> Vec<u8> {
 }
 
 fn options(checksums: bool) -> EncodeOptions {
-    EncodeOptions { checksums, block_log2: 10, ..EncodeOptions::default() }
+    EncodeOptions::default().checksums(checksums).block_log2(10)
 }
 
 fn encoder(checksums: bool) -> Encoder {

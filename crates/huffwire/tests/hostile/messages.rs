@@ -151,10 +151,14 @@ fn more_units_than_the_message_holds_are_refused() {
     for units in [1025, 1536, 5000, u32::MAX / 2, u32::MAX - 1, u32::MAX] {
         let mut forged = with(&message, 8, &units.to_le_bytes());
         mend_message(&mut forged);
-        let (what, offset, needed, available) = ("a message", message.len(), 4, 0);
-        let expected = Error::Truncated { what, offset, needed, available };
         let error = Decoder::builtin().decode_to_vec(&forged).unwrap_err();
-        assert_eq!(error, expected);
+        if 2 * u64::from(units) > isize::MAX as u64 {
+            // Where a usize has 32 bits, no memory could hold it.
+            assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+            continue;
+        }
+        let (what, offset, needed, available) = ("a message", message.len(), 4, 0);
+        assert_eq!(error, Error::Truncated { what, offset, needed, available });
         let needed = Header::read(&forged).unwrap().raw_bytes().unwrap();
         let available = tensor.len();
         let error = decode_error(&forged, available);

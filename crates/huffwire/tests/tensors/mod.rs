@@ -1,6 +1,8 @@
 //! Tensors for tests: the real ones where they are, generated ones elsewhere.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use huffwire::Dtype;
 use safetensors::SafeTensors;
@@ -37,16 +39,18 @@ impl Batch {
 
     fn load(kind: &str, step: u32, spread: f64) -> Self {
         let name = format!("{kind}-{step}");
-        let folder = std::env::var_os("HUFFWIRE_TENSORS").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/tensors"),
-            PathBuf::from,
-        );
-        let path = folder.join(&name).with_extension("safetensors");
-        let Ok(file) = std::fs::read(&path) else {
-            println!("no {}: {name} is generated", path.display());
+        let Some(folder) = FOLDER.as_deref() else {
             let tensors = generated(kind, step, spread);
             return Self { name, tensors, real: false };
         };
+        let path = folder.join(&name).with_extension("safetensors");
+        let file = std::fs::read(&path).unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}. A folder of sample tensors must have all of them; \
+                 HUFFWIRE_TENSORS=none does without",
+                path.display()
+            )
+        });
         let tensor = |(name, view): (&str, TensorView<'_>)| Tensor {
             name: name.to_owned(),
             dtype: Dtype::Bf16,
@@ -56,6 +60,35 @@ impl Batch {
         Self { name, tensors, real: true }
     }
 }
+
+/// The folder of the real tensors, if there is one: what `HUFFWIRE_TENSORS` names, or else
+/// `../shared/tensors` beside the checkout. `HUFFWIRE_TENSORS=none` hides them.
+static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let named = std::env::var_os("HUFFWIRE_TENSORS");
+    let folder = if named.as_deref() == Some("none".as_ref()) {
+        Err("HUFFWIRE_TENSORS hides the sample tensors".to_owned())
+    } else {
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/tensors");
+        let folder = std::path::absolute(named.map_or_else(beside, PathBuf::from)).unwrap();
+        if folder.is_dir() {
+            Ok(folder)
+        } else {
+            Err(format!("there is no folder {} of sample tensors", folder.display()))
+        }
+    };
+    // Not by `println!`, which is shown only when a test fails.
+    let mut stderr = std::io::stderr();
+    let said = match &folder {
+        Ok(folder) => writeln!(stderr, "sample tensors: those in {}", folder.display()),
+        Err(why) => writeln!(
+            stderr,
+            "NOT CHECKED on real tensors: {why}. Generated ones take their place, whose figures \
+             are weaker promises."
+        ),
+    };
+    said.unwrap();
+    folder.ok()
+});
 
 /// Eight tensors of 384 x 512 values that are normal with a scale mixed over `spread` octaves; the
 /// scale itself drifts from step to step.

@@ -1,4 +1,4 @@
-//! What each encoder makes of the states of a tensor, and how fast.
+//! What each encoder makes of the values of a tensor, and how fast.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use anyhow::{Result, bail, ensure};
 use huffwire::Error;
 use huffwire::gradient::encode::{Auto, EncoderKind, Sizes};
 use huffwire::gradient::quantize::Quantized;
-use huffwire::gradient::{StateBuf, StatesMut};
+use huffwire::gradient::{ValueBuf, ValuesMut};
 
 /// Each direction of an encoder is called again until so much time has passed.
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// An encoder at work on the states of a tensor.
+/// An encoder at work on the values of a tensor.
 #[derive(Debug, Clone)]
 pub(super) struct Measured {
     pub(super) kind: EncoderKind,
@@ -45,40 +45,43 @@ pub(super) fn all(quantized: &Quantized) -> Result<(Vec<Measured>, Vec<LeftOut>)
 
 fn measure(kind: EncoderKind, quantized: &Quantized) -> Result<Measured> {
     let encoder = kind.encoder(quantized.quantizer.alphabet());
-    let states = quantized.states.view();
+    let values = quantized.values.view();
     let mut stream = Vec::new();
-    let sizes = encoder.encode(states, &mut stream)?;
-    ensure!(sizes.total == stream.len(), "it miscounts its bytes; this is a bug");
+    let sizes = encoder.encode(values, &mut stream)?;
+    ensure!(
+        sizes.total == stream.len(),
+        "the encoder returned a wrong size; this is a bug in huffwire"
+    );
     let chosen = match kind {
         EncoderKind::Auto => Auto::chosen(&stream)?,
         kind => kind.name(),
     };
-    let mut restored = other_states(&quantized.states);
+    let mut restored = other_values(&quantized.values);
     encoder.decode(&stream, room(&mut restored))?;
-    if restored != quantized.states {
-        bail!("the states were not restored; this is a bug");
+    if restored != quantized.values {
+        bail!("decoding does not restore the quantized values; this is a bug in huffwire");
     }
     let encode_seconds = median_seconds(|| {
         stream.clear();
-        encoder.encode(states, &mut stream).map(drop)
+        encoder.encode(values, &mut stream).map(drop)
     })?;
     let decode_seconds = median_seconds(|| encoder.decode(&stream, room(&mut restored)))?;
     black_box(&restored);
     Ok(Measured { kind, sizes, chosen, encode_seconds, decode_seconds })
 }
 
-/// Room for as many states, none of them as it should be.
-fn other_states(states: &StateBuf) -> StateBuf {
-    match states {
-        StateBuf::I8(states) => StateBuf::I8(states.iter().map(|state| !state).collect()),
-        StateBuf::I32(states) => StateBuf::I32(states.iter().map(|state| !state).collect()),
+/// Room for as many values, none of them as it should be.
+fn other_values(values: &ValueBuf) -> ValueBuf {
+    match values {
+        ValueBuf::I8(values) => ValueBuf::I8(values.iter().map(|value| !value).collect()),
+        ValueBuf::I32(values) => ValueBuf::I32(values.iter().map(|value| !value).collect()),
     }
 }
 
-fn room(states: &mut StateBuf) -> StatesMut<'_> {
-    match states {
-        StateBuf::I8(states) => StatesMut::I8(states),
-        StateBuf::I32(states) => StatesMut::I32(states),
+fn room(values: &mut ValueBuf) -> ValuesMut<'_> {
+    match values {
+        ValueBuf::I8(values) => ValuesMut::I8(values),
+        ValueBuf::I32(values) => ValuesMut::I32(values),
     }
 }
 

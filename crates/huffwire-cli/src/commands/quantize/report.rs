@@ -61,18 +61,18 @@ struct Figures {
     scales: u64,
     /// The scales in the file.
     scales_bytes: u64,
-    /// The tensor in the file: scales, states and all.
+    /// The tensor in the file: scales, values and all.
     message_bytes: u64,
     /// `‖Q(v) - v‖ / ‖v‖`; 0 where that is 0 / 0.
     relative_error: f64,
     max_abs_error: f64,
-    /// What an ideal code for single states would take, without codebook.
+    /// What an ideal code for single values would take, without codebook.
     shannon_bytes: f64,
-    /// The same for pairs of a state and its repetitions: the symbols of RLH.
+    /// The same for pairs of a value and its repetitions: the symbols of RLH.
     shannon_pairs_bytes: f64,
-    /// The same for runs of zeros and other states: the symbols of SHS.
+    /// The same for runs of zeros and other values: the symbols of SHS.
     shannon_runs_bytes: f64,
-    /// The same for masks of eight neighbours and the states that are not 0: those of bitmaps.
+    /// The same for masks of eight neighbours and the values that are not 0: those of bitmaps.
     shannon_bitmap_bytes: f64,
     /// The encoder that `auto` took; how often, where tensors differ.
     chosen: String,
@@ -91,7 +91,7 @@ struct Sums {
     chosen: BTreeMap<&'static str, u64>,
 }
 
-/// An encoder at work on all states.
+/// An encoder at work on all values.
 #[derive(Debug, Clone, Serialize)]
 struct EncoderReport {
     name: &'static str,
@@ -107,7 +107,7 @@ struct EncoderReport {
     decode_seconds: f64,
 }
 
-/// An encoder that these states are not for.
+/// An encoder that these values are not for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct LeftOutReport {
     name: &'static str,
@@ -118,28 +118,28 @@ impl TensorReport {
     /// All but the encoders.
     pub(super) fn new(
         tensor: &Tensor<'_>,
-        values: &[f32],
+        floats: &[f32],
         quantized: &Quantized,
         sizes: MessageSizes,
     ) -> Result<Self> {
-        let states = quantized.states.view();
-        let shannon = shannon(states);
+        let values = quantized.values.view();
+        let shannon = shannon(values);
         let mut figures = Figures {
-            elements: values.len() as u64,
+            elements: floats.len() as u64,
             raw_bytes: tensor.bytes(),
             scales: quantized.scales.len() as u64,
             scales_bytes: sizes.scales as u64,
             message_bytes: sizes.total as u64,
-            shannon_bytes: shannon.states,
+            shannon_bytes: shannon.values,
             shannon_pairs_bytes: shannon.pairs,
             shannon_runs_bytes: shannon.zero_runs,
             shannon_bitmap_bytes: shannon.bitmap,
             ..Figures::default()
         };
-        figures.sums.zeros = states.zeros() as u64;
-        for (&value, near) in values.iter().zip(quantized.dequantize()?) {
-            let error = f64::from(near) - f64::from(value);
-            figures.sums.squares += f64::from(value).powi(2);
+        figures.sums.zeros = values.zeros() as u64;
+        for (&float, near) in floats.iter().zip(quantized.dequantize()?) {
+            let error = f64::from(near) - f64::from(float);
+            figures.sums.squares += f64::from(float).powi(2);
             figures.sums.error_squares += error.powi(2);
             figures.max_abs_error = figures.max_abs_error.max(error.abs());
         }
@@ -295,7 +295,7 @@ impl fmt::Display for Report {
         let shannon = all.shannon_bytes;
         writeln!(
             f,
-            "Shannon: states {}, pairs {}, zero runs {}, bitmap {} (codebooks not counted)\n",
+            "Shannon: values {}, pairs {}, zero runs {}, bitmap {} (codebooks not counted)\n",
             size(shannon.ceil() as u64),
             size(all.shannon_pairs_bytes.ceil() as u64),
             size(all.shannon_runs_bytes.ceil() as u64),

@@ -5,13 +5,11 @@ use super::super::header::ReadBlock;
 use super::{Constants, packed_constant, pieces};
 use crate::codebook::Codebook;
 use crate::error::Result;
-use crate::lanes::{self, Flow, INITIAL_BYTES, Join, Reading, ToMerge};
-use crate::plane_codec::{
-    Coder, PlaneHeader, check_carried, check_padding, is_beyond, outside,
-};
+use crate::kernels::platform::Platform;
+use crate::lanes::{self, CARRIED_BYTES, CachePolicy, Join, Reading, ToMerge};
+use crate::plane_codec::{Coder, PlaneHeader, check_carried, check_padding, is_beyond, outside};
 use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// A block that can be decoded in one pass.
@@ -95,7 +93,7 @@ struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,
     fused: Option<Join>,
-    flow: Flow<'a>,
+    cache: CachePolicy<'a>,
     /// Whether a symbol outside the alphabet was seen.
     beyond: bool,
 }
@@ -104,11 +102,12 @@ impl<'a> Progress<'a> {
     fn begin(
         platform: Platform,
         pass: OnePass<'a>,
-        flow: Flow<'a>,
+        cache: CachePolicy<'a>,
         scratch: &mut OfBlock,
     ) -> Result<Self> {
         let reading = Reading::Symbols { base: pass.base, escapes: pass.escapes };
-        let lanes = lanes::Decoder::new(platform, pass.book, reading, pass.states, pass.stream)?;
+        let lanes =
+            lanes::Decoder::new(platform, pass.book.tables(), reading, pass.states, pass.stream)?;
         let fuses = |join: &Join| lanes::fuses(platform, pass.book.limit(), *join);
         let fused = pass.scheme.join.filter(fuses);
         // They hold symbols of another block.
@@ -118,7 +117,7 @@ impl<'a> Progress<'a> {
             scratch.other.clear();
             scratch.other.resize(packed_bytes(pass.units, width), packed_constant(symbol, width));
         }
-        Ok(Self { pass, lanes, fused, flow, beyond: false })
+        Ok(Self { pass, lanes, fused, cache, beyond: false })
     }
 
     /// The elements `from..to`, for a coder that merges on its way.
@@ -139,7 +138,7 @@ impl<'a> Progress<'a> {
             Some(_) => &scratch.other[place(from)..place(to)],
         };
         let elements = &mut out[from * pass.unit_bytes..to * pass.unit_bytes];
-        ToMerge { join, other, elements, flow: self.flow }
+        ToMerge { join, other, elements, cache: self.cache }
     }
 
     const fn plane(&self) -> &'static Plane {
@@ -147,7 +146,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Checks the end; returns what the lanes carried.
-    fn finish(&self, platform: Platform) -> Result<[u8; INITIAL_BYTES]> {
+    fn finish(&self, platform: Platform) -> Result<[u8; CARRIED_BYTES]> {
         let bytes = self.lanes.finish()?;
         check_carried(&bytes, self.pass.carried)?;
         // Of symbols that were merged on the way only those that took the escape can lie outside.
@@ -179,7 +178,7 @@ impl<'a> Progress<'a> {
         platform: Platform,
         (from, to): (usize, usize),
         symbols: &[u8],
-        carried: Option<&[u8; INITIAL_BYTES]>,
+        carried: Option<&[u8; CARRIED_BYTES]>,
         scratch: &mut OfBlock,
         out: &mut [u8],
     ) -> Result<()> {
@@ -246,12 +245,12 @@ struct OfBlock {
 pub(in super::super) fn read(
     platform: Platform,
     pass: OnePass<'_>,
-    flow: Flow<'_>,
+    cache: CachePolicy<'_>,
     scratch: &mut PieceScratch,
     out: &mut [u8],
 ) -> Result<()> {
     let PieceScratch { symbols: [symbols, _], of_blocks: [scratch, _] } = scratch;
-    let mut block = Progress::begin(platform, pass, flow, scratch)?;
+    let mut block = Progress::begin(platform, pass, cache, scratch)?;
     let (units, per_unit) = (block.pass.units, usize::from(block.plane().per_unit));
     for (from, to) in pieces(units, block.fused) {
         if let Some(join) = block.fused.filter(|_| to < units) {
@@ -270,13 +269,13 @@ pub(in super::super) fn read(
 pub(in super::super) fn read_two(
     platform: Platform,
     [first, second]: [OnePass<'_>; 2],
-    flows: [Flow<'_>; 2],
+    caches: [CachePolicy<'_>; 2],
     scratch: &mut PieceScratch,
     [first_out, second_out]: [&mut [u8]; 2],
 ) -> Result<()> {
     let PieceScratch { symbols: [a, b], of_blocks: [scratch_a, scratch_b] } = scratch;
-    let mut first = Progress::begin(platform, first, flows[0], scratch_a)?;
-    let mut second = Progress::begin(platform, second, flows[1], scratch_b)?;
+    let mut first = Progress::begin(platform, first, caches[0], scratch_a)?;
+    let mut second = Progress::begin(platform, second, caches[1], scratch_b)?;
     let (units, per_unit) = (first.pass.units, usize::from(first.plane().per_unit));
     let fused = first.fused.filter(|_| first.fused == second.fused);
     let both = |[first, second]: [Result<()>; 2]| first.and(second);

@@ -4,11 +4,11 @@ use super::super::header::BlockHeader;
 use super::{Constants, packed_constant, pieces};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
-use crate::lanes::{self, Escapes, Flow, SlotMap, ToSplit};
+use crate::kernels::platform::Platform;
+use crate::lanes::{self, CachePolicy, Escapes, SlotMap, ToSplit};
 use crate::plane_codec::{Coder, PlaneHeader, Sizes, carried};
 use crate::planes::MAX_PLANES;
 use crate::planes::pack::{pack, packed_bytes};
-use crate::platform::Platform;
 use crate::set::CodebookSet;
 
 /// Memory for pieces.
@@ -32,7 +32,7 @@ pub(in super::super) fn write(
     set: &CodebookSet,
     embedded: &[Codebook],
     mut header: BlockHeader,
-    (bytes, unit_bytes, flow): (&[u8], usize, Flow<'_>),
+    (bytes, unit_bytes, cache): (&[u8], usize, CachePolicy<'_>),
     scratch: &mut WriteScratch,
     out: &mut [u8],
 ) -> Result<Option<usize>> {
@@ -82,7 +82,7 @@ pub(in super::super) fn write(
                     &mut split[1][..]
                 }
             };
-            let elements = ToSplit { join, elements, other, flow };
+            let elements = ToSplit { join, elements, other, cache };
             if !encoder.push_split(elements, stream, escapes)? {
                 return Ok(None);
             }
@@ -135,9 +135,9 @@ pub(in super::super) fn write(
             }
         }
         let encoder = encoder.get_or_insert_with(|| {
-            let mut bytes = [0; lanes::INITIAL_BYTES];
+            let mut bytes = [0; lanes::CARRIED_BYTES];
             bytes[..raw_end - states_at].copy_from_slice(&head[states_at..raw_end]);
-            lanes::Encoder::new(platform, book, map, &bytes, true)
+            lanes::Encoder::new(platform, book.tables(), map, &bytes, true)
         });
         encoder.push(&split[0], stream, escapes)?;
     }

@@ -1,51 +1,51 @@
-//! The encoder that should be the smallest.
+//! `auto`: the encoder whose stream should be the smallest.
 
-use super::super::states::{StateBuf, States, StatesMut};
+use super::super::values::{ValueBuf, Values, ValuesMut};
 use super::book::{Book, coded_bits};
 use super::symbols::{Counts, Symbol};
 use super::{
-    Alphabet, Bitmap, Elias, EliasCode, Huffman, MAX_RUNS, QsgdElias, QsgdScheme, Rlh, Runs, Sizes,
-    StateEncoder, bitmap, malformed, zigzag,
+    Bitmap, Elias, EliasCode, Huffman, MAX_RUNS, QsgdElias, QsgdScheme, Rlh, RunAlphabet,
+    RunLengths, Sizes, ValueEncoder, bitmap, malformed, zigzag,
 };
 use crate::error::Result;
 
-/// Looks at a sample of the states, takes the encoder that should make least of them (to within a percent:
-/// then the faster one), and says which one that is.
+/// The choice among encoders: it estimates the size of each stream from a sample of the values, and uses the encoder
+/// with the smallest. Among encoders within a percent of the smallest it uses the fastest.
 ///
-/// The stream is that of the chosen encoder, and a byte that tells which.
+/// The stream is that of the chosen encoder, followed by a byte that names the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Auto;
 
-/// What an encoder would make of some states.
+/// The estimated size of a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// The encoder's [`name`](StateEncoder::name).
+    /// The encoder's [`name`](ValueEncoder::name).
     pub name: &'static str,
     /// Bytes of the stream, codebook included.
     pub bytes: f64,
 }
 
-/// States in a piece of the sample, in a row so that runs are seen.
+/// Number of consecutive values in a piece of the sample. They are consecutive so that the sample has runs.
 const PIECE: usize = 4096;
-/// Pieces of the sample.
+/// Number of pieces in the sample.
 const PIECES: usize = 4;
 
-/// Who may be chosen.
+/// The encoders that may be chosen.
 #[derive(Debug, Clone, Copy)]
 enum Candidate {
     Bitmap,
-    Runs,
+    RunLengths,
     Huffman,
     Rlh,
     Qsgd,
     Elias(EliasCode),
 }
 
-/// Numbers in streams are places in this list, the fastest go first.
+/// All candidates, the fastest first. The number of a candidate in streams is its place here.
 const fn candidates() -> [Candidate; 8] {
     [
         Candidate::Bitmap,
-        Candidate::Runs,
+        Candidate::RunLengths,
         Candidate::Huffman,
         Candidate::Rlh,
         Candidate::Qsgd,
@@ -56,10 +56,10 @@ const fn candidates() -> [Candidate; 8] {
 }
 
 impl Candidate {
-    fn encoder(self) -> Box<dyn StateEncoder> {
+    fn encoder(self) -> Box<dyn ValueEncoder> {
         match self {
             Self::Bitmap => Box::new(Bitmap::default()),
-            Self::Runs => Box::new(Runs),
+            Self::RunLengths => Box::new(RunLengths),
             Self::Huffman => Box::new(Huffman),
             Self::Rlh => Box::new(Rlh),
             Self::Qsgd => Box::new(QsgdElias::new(QsgdScheme::Sparse)),
@@ -67,7 +67,7 @@ impl Candidate {
         }
     }
 
-    fn run<R>(self, work: impl FnOnce(&dyn StateEncoder) -> R) -> R {
+    fn run<R>(self, work: impl FnOnce(&dyn ValueEncoder) -> R) -> R {
         match self {
             Self::Bitmap => BITMAP.with(|bitmap| work(bitmap)),
             _ => work(&*self.encoder()),
@@ -76,26 +76,27 @@ impl Candidate {
 }
 
 thread_local! {
-    /// It keeps its memory for the next call: megabytes that are new take longer than the states in them.
+    /// A bitmap encoder for each thread, since it keeps its memory for the next call: new megabytes take longer than
+    /// coding the values in them.
     static BITMAP: Bitmap = Bitmap::default();
 }
 
-/// What each encoder that [`Auto`] may choose would make of the states, from a sample of 16384 of them. No
-/// sample is encoded: prices follow from counts of its symbols.
+/// The estimated sizes of the streams of all encoders that [`Auto`] may choose. They follow from counts of the symbols
+/// in a sample of 16384 values; nothing is encoded.
 #[must_use]
-pub fn estimates(states: States<'_>) -> Vec<Estimate> {
-    let sample = sample(states);
+pub fn estimates(values: Values<'_>) -> Vec<Estimate> {
+    let sample = sample(values);
     let sample = sample.view();
-    let scale = states.len() as f64 / sample.len().max(1) as f64;
-    let single = Alphabet::States.count(sample);
-    let rlh = Alphabet::Pairs.count(sample);
+    let scale = values.len() as f64 / sample.len().max(1) as f64;
+    let single = RunAlphabet::Values.count(sample);
+    let rlh = RunAlphabet::Pairs.count(sample);
     let pairs = rlh.sorted();
-    let zeros = Alphabet::ZeroRuns(MAX_RUNS).count(sample).sorted();
+    let zeros = RunAlphabet::ZeroRuns(MAX_RUNS).count(sample).sorted();
     let bytes_of = |bits: u64| bits as f64 / 8.0 * scale;
     let huffman = |book: Book, counts: &Counts| {
         let mut codebook = Vec::new();
         book.write(&mut codebook);
-        // A codebook grows with what occurs, which is far slower than what there is.
+        // A codebook grows with the number of different symbols, which grows far slower than the number of values.
         let growth = 1.0 + scale.log2() / 4.0;
         bytes_of(coded_bits(&book.codes(), counts)) + codebook.len() as f64 * growth
     };
@@ -104,27 +105,27 @@ pub fn estimates(states: States<'_>) -> Vec<Estimate> {
     };
     let elias = |code: EliasCode| {
         let bits = |number: u32| code.bits(number.into());
-        of_pairs(&|symbol| bits(zigzag(symbol.state)) + bits(symbol.run - 1))
+        of_pairs(&|symbol| bits(zigzag(symbol.value)) + bits(symbol.run - 1))
     };
     let varint = |number: u32| 8 * u64::from((32 - number.leading_zeros()).max(1).div_ceil(7));
     let omega = |number: u32| EliasCode::Omega.bits(number.into());
-    // Each run is a gap before a level; levels without one have a gap of 0, of one bit.
-    let gaps = zeros.iter().map(|&(symbol, count)| match symbol.state {
+    // Each run of zeros is a gap before a value. A value without zeros before it has a gap of 0, which takes one bit.
+    let gaps = zeros.iter().map(|&(symbol, count)| match symbol.value {
         0 => count * (omega(symbol.run) - 1),
-        state => count * (2 + omega(state.unsigned_abs() - 1)),
+        value => count * (2 + omega(value.unsigned_abs() - 1)),
     });
     candidates()
         .iter()
         .map(|candidate| {
             let bytes = match candidate {
                 Candidate::Bitmap => bitmap::estimate(sample, scale),
-                Candidate::Runs => {
-                    of_pairs(&|symbol| varint(zigzag(symbol.state)) + varint(symbol.run - 1))
+                Candidate::RunLengths => {
+                    of_pairs(&|symbol| varint(zigzag(symbol.value)) + varint(symbol.run - 1))
                 }
                 Candidate::Huffman => {
-                    huffman(Book::counted(Alphabet::States, &single, false), &single)
+                    huffman(Book::from_counts(RunAlphabet::Values, &single, false), &single)
                 }
-                Candidate::Rlh => huffman(Book::counted(Alphabet::Pairs, &rlh, false), &rlh),
+                Candidate::Rlh => huffman(Book::from_counts(RunAlphabet::Pairs, &rlh, false), &rlh),
                 Candidate::Qsgd => bytes_of(gaps.clone().sum()),
                 Candidate::Elias(code) => elias(*code),
             };
@@ -133,24 +134,24 @@ pub fn estimates(states: States<'_>) -> Vec<Estimate> {
         .collect()
 }
 
-/// All states if there are few, else pieces at equal distances.
-fn sample(states: States<'_>) -> StateBuf {
-    let all = states.len();
+/// The sample: all values if there are few, else pieces at equal distances.
+fn sample(values: Values<'_>) -> ValueBuf {
+    let all = values.len();
     let starts: Vec<usize> = if all <= PIECE * PIECES {
         vec![0]
     } else {
         (0..PIECES).map(|piece| piece * (all - PIECE) / (PIECES - 1)).collect()
     };
     let length = if starts.len() == 1 { all } else { PIECE };
-    let pieces = starts.iter().map(|&start| states.slice(start, start + length));
-    let mut sample = match states {
-        States::I8(_) => StateBuf::I8(Vec::new()),
-        States::I32(_) => StateBuf::I32(Vec::new()),
+    let pieces = starts.iter().map(|&start| values.slice(start, start + length));
+    let mut sample = match values {
+        Values::I8(_) => ValueBuf::I8(Vec::new()),
+        Values::I32(_) => ValueBuf::I32(Vec::new()),
     };
     for piece in pieces {
         match (&mut sample, piece) {
-            (StateBuf::I8(sample), States::I8(piece)) => sample.extend_from_slice(piece),
-            (StateBuf::I32(sample), States::I32(piece)) => sample.extend_from_slice(piece),
+            (ValueBuf::I8(sample), Values::I8(piece)) => sample.extend_from_slice(piece),
+            (ValueBuf::I32(sample), Values::I32(piece)) => sample.extend_from_slice(piece),
             _ => {}
         }
     }
@@ -158,50 +159,50 @@ fn sample(states: States<'_>) -> StateBuf {
 }
 
 impl Auto {
-    /// The encoder that [`Auto`] takes for these states.
+    /// The name of the encoder that [`Auto`] uses for these values.
     #[must_use]
-    pub fn choose(states: States<'_>) -> &'static str {
-        candidates()[best(states)].encoder().name()
+    pub fn choose(values: Values<'_>) -> &'static str {
+        candidates()[best(values)].encoder().name()
     }
 
-    /// The encoder that made a stream of this one.
+    /// The name of the encoder that made a stream of `auto`.
     ///
     /// # Errors
-    /// [`Error::Malformed`](crate::Error::Malformed) for an encoder that is none.
+    /// [`Error::Malformed`](crate::Error::Malformed) when the last byte names no encoder.
     pub fn chosen(stream: &[u8]) -> Result<&'static str> {
         Ok(split(stream)?.1.encoder().name())
     }
 }
 
-fn best(states: States<'_>) -> usize {
-    let estimates = estimates(states);
+fn best(values: Values<'_>) -> usize {
+    let estimates = estimates(values);
     let least = estimates.iter().fold(f64::INFINITY, |least, estimate| estimate.bytes.min(least));
-    // A percent, or a few bytes, more is as good: the first ones are faster.
+    // A stream that is a percent or a few bytes longer is good enough, because the first candidates are faster.
     let good = |estimate: &Estimate| estimate.bytes <= least * 1.01 + 16.0;
     estimates.iter().position(good).unwrap_or(0)
 }
 
-/// A stream without its last byte, and who made it.
+/// The stream without its last byte, and the encoder that made it.
 fn split(stream: &[u8]) -> Result<(&[u8], Candidate)> {
     let (&number, stream) = stream.split_last().ok_or_else(|| malformed("it is empty"))?;
     let candidate = candidates().get(usize::from(number)).copied();
     Ok((stream, candidate.ok_or_else(|| malformed(format!("an encoder of number {number}")))?))
 }
 
-impl StateEncoder for Auto {
+impl ValueEncoder for Auto {
     fn name(&self) -> &'static str {
         "auto"
     }
 
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
-        let index = best(states);
-        let sizes = candidates()[index].run(|encoder| encoder.encode(states, out))?;
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+        let index = best(values);
+        let sizes = candidates()[index].run(|encoder| encoder.encode(values, out))?;
         out.push(index as u8);
         Ok(Sizes { total: sizes.total + 1, ..sizes })
     }
 
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
         let (stream, candidate) = split(stream)?;
-        candidate.run(|encoder| encoder.decode(stream, states))
+        candidate.run(|encoder| encoder.decode(stream, values))
     }
 }

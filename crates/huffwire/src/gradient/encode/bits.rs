@@ -1,4 +1,4 @@
-//! Bits one after the other, the lowest bit of a byte first.
+//! A writer and a reader of single bits, which begin with the lowest bit of each byte.
 
 use super::malformed;
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
-    /// Fewer than 64 bits, the others 0.
+    /// The bits that are not written yet, fewer than 64. The bits above them are 0.
     waiting: u64,
     count: u32,
 }
@@ -27,12 +27,12 @@ impl<'a> BitWriter<'a> {
             return;
         }
         self.out.extend_from_slice(&self.waiting.to_le_bytes());
-        // There were some: `count` alone is less than 64.
+        // `self.count` is not 0 here, because `count` alone is less than 64.
         self.waiting = bits >> (64 - self.count);
         self.count = all - 64;
     }
 
-    /// Appends a number in Elias γ of itself and 1.
+    /// Appends the Elias γ code of `number + 1`.
     pub(super) fn put_gamma(&mut self, number: u32) {
         let number = u64::from(number) + 1;
         let bits = number.ilog2();
@@ -48,15 +48,15 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Takes bits from bytes; beyond their end there are zeros, until [`BitReader::finish`] tells.
+/// Takes bits from bytes. Beyond the end it gives zeros, which [`BitReader::finish`] reports as an error.
 #[derive(Debug, Clone)]
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     at: usize,
     window: u64,
-    /// Bits in the window.
+    /// Number of bits in the window.
     count: u32,
-    /// Whether bytes from beyond the end are in the window.
+    /// Number of bits taken from beyond the end.
     beyond: u64,
 }
 
@@ -65,7 +65,7 @@ impl<'a> BitReader<'a> {
         Self { bytes, at: 0, window: 0, count: 0, beyond: 0 }
     }
 
-    /// Makes 56 bits or more ready.
+    /// Makes at least 56 bits ready.
     #[inline]
     pub(super) fn refill(&mut self) {
         if let Some(bytes) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
@@ -89,7 +89,7 @@ impl<'a> BitReader<'a> {
             }
             self.count += 8;
         }
-        // What the quick way may have left above.
+        // The fast path may have left other bits above.
         self.window &= u64::MAX >> (64 - self.count);
     }
 
@@ -127,12 +127,13 @@ impl<'a> BitReader<'a> {
         u32::try_from(number - 1).map_err(|_| malformed("a number that is too large"))
     }
 
-    /// Whether more bits were taken than there are.
+    /// Whether more bits were taken than the bytes have.
     pub(super) const fn is_exhausted(&self) -> bool {
         self.beyond > self.count as u64
     }
 
-    /// The bytes after the one that the last bit was taken from, whose other bits must be zeros.
+    /// Ends reading: returns the bytes after the byte of the last bit. The bits of that byte that were not taken must
+    /// be 0.
     pub(super) fn finish(self) -> Result<&'a [u8]> {
         if self.is_exhausted() {
             let bits = self.beyond - u64::from(self.count);

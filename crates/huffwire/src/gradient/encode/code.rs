@@ -1,10 +1,10 @@
-//! Canonical prefix codes over alphabets of any size, and the tables that use them.
+//! Canonical prefix codes over large alphabets, and the tables to encode and decode with them.
 //!
-//! The codebooks of [`crate::codebook`] are for 256 symbols and the lane coder; those of runs need
-//! thousands. Codes have at most [`MAX_BITS`]; they are written from their first bit on, so reversed in
-//! bytes whose lowest bit comes first.
+//! The codebooks of [`crate::codebook`] have at most 256 symbols, because the lane coder's tables need that. Runs
+//! need thousands of symbols, and codes of up to [`MAX_BITS`] bits. A code is written from its first bit on; since
+//! bytes are filled from their lowest bit on, codes are kept reversed.
 
-pub(super) mod several;
+pub(super) mod multi_symbol;
 
 use std::collections::HashMap;
 
@@ -14,24 +14,24 @@ use super::symbols::{Symbol, TABLE, place};
 use crate::error::Result;
 use crate::huffman::{huffman_lengths, limited_lengths};
 
-/// The longest code.
+/// The length of the longest code.
 pub(super) const MAX_BITS: u8 = 20;
-/// The most codes, with so many that the limit still costs nothing worth mentioning.
+/// The largest number of codes. With that many, the limit on lengths still costs next to nothing.
 pub(super) const MAX_CODES: usize = 1 << 16;
-/// Bits that the decoder looks up at once.
+/// Number of bits that the decoder looks up at once.
 const FIRST_BITS: u32 = 11;
 
-/// Optimal lengths for these weights, which must be positive; one weight alone gets length 0.
+/// Optimal code lengths for positive weights. A single weight gets length 0.
 pub(super) fn lengths(weights: &[f64]) -> Vec<u8> {
     let lengths = huffman_lengths(weights);
     if lengths.iter().all(|&length| length <= MAX_BITS) {
         return lengths;
     }
-    // There are fewer than 2^MAX_BITS weights, so this never is `None`.
+    // There are fewer than 2^MAX_BITS weights, so this is never `None`.
     limited_lengths(weights, MAX_BITS).unwrap_or(lengths)
 }
 
-/// Whether these lengths are those of a complete code; a lone one must be 0.
+/// Whether these are the lengths of a complete code. A single length must be 0.
 pub(super) fn is_complete(lengths: &[u8]) -> bool {
     match lengths {
         [] => false,
@@ -45,7 +45,7 @@ pub(super) fn is_complete(lengths: &[u8]) -> bool {
     }
 }
 
-/// Codes of the lengths: sorted by length, then by index; consecutive; their bits reversed.
+/// The codes for these lengths, with reversed bits. Codes are consecutive numbers, by length and then by index.
 fn codes(lengths: &[u8]) -> Vec<u32> {
     let mut next = first_codes(lengths);
     let code = |&length: &u8| {
@@ -56,7 +56,7 @@ fn codes(lengths: &[u8]) -> Vec<u32> {
     lengths.iter().map(code).collect()
 }
 
-/// By length, the first code.
+/// The first code of each length.
 fn first_codes(lengths: &[u8]) -> [u32; MAX_BITS as usize + 1] {
     let mut counts = [0u32; MAX_BITS as usize + 1];
     for &length in lengths {
@@ -75,12 +75,12 @@ const fn reverse(code: u32, length: u8) -> u32 {
     if length == 0 { 0 } else { code.reverse_bits() >> (32 - length) }
 }
 
-/// An entry of a table: a code, and its length above it.
+/// In an entry of an encoding table, the place of the length, above the code.
 const LENGTH_AT: u32 = 24;
-/// A symbol without a code.
+/// The entry of a symbol without a code.
 const NONE: u32 = u32::MAX;
 
-/// Symbols to codes.
+/// The encoding tables: the code of each symbol.
 #[derive(Debug, Clone)]
 pub(super) struct Codes {
     table: Vec<u32>,
@@ -89,7 +89,7 @@ pub(super) struct Codes {
 }
 
 impl Codes {
-    /// `lengths` has one for each symbol and, if there is an escape, one more.
+    /// `lengths` has an item for each symbol and, if there is an escape, one more.
     pub(super) fn new(symbols: &[Symbol], lengths: &[u8]) -> Self {
         let mut this = Self { table: vec![NONE; TABLE], others: HashMap::new(), escape: NONE };
         let entries = codes(lengths).into_iter().zip(lengths);
@@ -112,7 +112,8 @@ impl Codes {
         }
     }
 
-    /// Writes the code of a symbol, if there is one. Else writes the escape, and it is the caller's turn.
+    /// Writes the code of a symbol and returns `true`. If it has none, writes the escape and returns `false`; then the
+    /// caller writes the symbol.
     #[inline(always)]
     pub(super) fn put(&self, symbol: Symbol, writer: &mut BitWriter<'_>) -> bool {
         let entry = self.entry(symbol);
@@ -122,20 +123,20 @@ impl Codes {
         found
     }
 
-    /// The codes of states of a byte, by that byte.
-    pub(super) fn of_states(&self) -> [Code; 256] {
+    /// The codes of all values of one byte, by that byte.
+    pub(super) fn of_values(&self) -> [Code; 256] {
         std::array::from_fn(|byte| {
-            Code(self.entry(Symbol { state: (byte as u8 as i8).into(), run: 1 }))
+            Code(self.entry(Symbol { value: (byte as u8 as i8).into(), run: 1 }))
         })
     }
 
-    /// The codes of runs of up to so many zeros, by their length; that of none has no bits.
+    /// The codes of runs of 0 to `most` zeros, by the length of the run. The code of a run of 0 has no bits.
     pub(super) fn of_zeros(&self, most: u32) -> Vec<Code> {
-        let runs = (1..=most).map(|run| Code(self.entry(Symbol { state: 0, run })));
+        let runs = (1..=most).map(|run| Code(self.entry(Symbol { value: 0, run })));
         std::iter::once(Code(0)).chain(runs).collect()
     }
 
-    /// Bits of the code of a symbol; the escape's length, and `false`, for one without.
+    /// The length of a symbol's code, and `true`; for a symbol without a code, the length of the escape, and `false`.
     pub(super) fn bits(&self, symbol: Symbol) -> (u32, bool) {
         let entry = self.entry(symbol);
         let found = entry != NONE;
@@ -148,7 +149,7 @@ impl Codes {
 pub(super) struct Code(u32);
 
 impl Code {
-    /// Writes codes of symbols that follow each other, three at most, if all have one; tells whether they do.
+    /// Writes up to three codes, one after the other, if all symbols have one. Returns whether they do.
     #[inline(always)]
     pub(super) fn put_all<const N: usize>(codes: [Self; N], writer: &mut BitWriter<'_>) -> bool {
         if codes.iter().fold(false, |any, code| any | (code.0 == NONE)) {
@@ -164,24 +165,24 @@ impl Code {
     }
 }
 
-/// Bits of a table entry: the state in the low 32, then the run.
+/// In an entry of a decoding table, the place of the run. The value has the bits below.
 const RUN_AT: u32 = 32;
-/// Then the length of the code.
+/// In an entry of a decoding table, the place of the code's length.
 const BITS_AT: u32 = 56;
-/// Runs that fit.
+/// Runs from this length on do not fit an entry.
 const RUN_LIMIT: u32 = 1 << (BITS_AT - RUN_AT);
-/// Length of entries that stand for something else.
+/// The length in entries for long codes, for escapes, and for runs that do not fit.
 const SPECIAL: u64 = 0xff;
 
-/// Codes to symbols.
+/// The decoding tables: the symbol of each code.
 #[derive(Debug, Clone)]
 pub(super) struct Decoder<'a> {
     symbols: &'a [Symbol],
-    /// By the first bits: a symbol, or [`SPECIAL`].
+    /// By the first [`FIRST_BITS`] bits: a symbol, or [`SPECIAL`].
     table: Vec<u64>,
-    /// Indices in the order of codes.
+    /// Indices of symbols, in the order of their codes.
     order: Vec<u32>,
-    /// By length: the first code, and the place of its index in `order`.
+    /// For each length: the first code, and the place of its index in `order`.
     first: [u32; MAX_BITS as usize + 1],
     start: [u32; MAX_BITS as usize + 2],
 }
@@ -194,7 +195,7 @@ pub(super) enum Coded {
 }
 
 impl<'a> Decoder<'a> {
-    /// For a complete code; see [`Codes::new`].
+    /// The tables for a complete code. Symbols and lengths are as in [`Codes::new`].
     pub(super) fn new(symbols: &'a [Symbol], lengths: &[u8]) -> Self {
         let mut table = vec![SPECIAL << BITS_AT; 1 << FIRST_BITS];
         for (index, (code, &length)) in codes(lengths).into_iter().zip(lengths).enumerate() {
@@ -206,7 +207,7 @@ impl<'a> Decoder<'a> {
             };
             let entry = u64::from(length) << BITS_AT
                 | u64::from(symbol.run) << RUN_AT
-                | u64::from(symbol.state as u32);
+                | u64::from(symbol.value as u32);
             for place in table.iter_mut().skip(code as usize).step_by(1 << length) {
                 *place = entry;
             }
@@ -223,17 +224,17 @@ impl<'a> Decoder<'a> {
         Self { symbols, table, order, first: first_codes(lengths), start }
     }
 
-    /// The symbol that bits begin with and the length of its code, where that is at most as long as it says.
+    /// The symbol that these bits begin with, and the length of its code, if that is at most `most`.
     #[inline(always)]
     fn first(&self, bits: usize, most: u32) -> Option<(Symbol, u32)> {
         let entry = self.table[bits & ((1 << FIRST_BITS) - 1)];
         let length = (entry >> BITS_AT) as u32;
         let run = (entry >> RUN_AT) as u32 & (RUN_LIMIT - 1);
-        // Longer than any: also those that are special.
-        (length <= most).then_some((Symbol { state: entry as u32 as i32, run }, length))
+        // The length of special entries is larger than any `most`.
+        (length <= most).then_some((Symbol { value: entry as u32 as i32, run }, length))
     }
 
-    /// Takes a code.
+    /// Takes the next code.
     #[inline(always)]
     pub(super) fn take(&self, reader: &mut BitReader<'_>) -> Result<Coded> {
         reader.refill();
@@ -244,10 +245,10 @@ impl<'a> Decoder<'a> {
         }
         reader.skip(bits);
         let run = (entry >> RUN_AT) as u32 & (RUN_LIMIT - 1);
-        Ok(Coded::Symbol(Symbol { state: entry as u32 as i32, run }))
+        Ok(Coded::Symbol(Symbol { value: entry as u32 as i32, run }))
     }
 
-    /// Long codes, escapes, enormous runs.
+    /// Takes a long code, an escape, or a code for a run that does not fit an entry.
     #[cold]
     fn take_special(&self, reader: &mut BitReader<'_>) -> Result<Coded> {
         let window = (reader.window() as u32).reverse_bits();
@@ -262,7 +263,7 @@ impl<'a> Decoder<'a> {
                 return Ok(self.symbols.get(index).map_or(Coded::Escape, |s| Coded::Symbol(*s)));
             }
         }
-        // A complete code has no such place.
+        // A complete code never comes here.
         Err(malformed("a code that the codebook does not have"))
     }
 }
@@ -274,7 +275,7 @@ mod tests {
 
     fn check(weights: &[f64], escape: bool) {
         let symbols: Vec<Symbol> = (0..weights.len() - usize::from(escape))
-            .map(|i| Symbol { state: i as i32 - 40, run: 1 + (i as u32 % 3) * 9_000_000 })
+            .map(|i| Symbol { value: i as i32 - 40, run: 1 + (i as u32 % 3) * 9_000_000 })
             .collect();
         let lengths = lengths(weights);
         assert!(is_complete(&lengths));
@@ -286,7 +287,7 @@ mod tests {
             assert!(codes.put(symbol, &mut writer));
         }
         if escape {
-            assert!(!codes.put(Symbol { state: 1 << 20, run: 1 }, &mut writer));
+            assert!(!codes.put(Symbol { value: 1 << 20, run: 1 }, &mut writer));
         }
         writer.finish();
         let mut reader = BitReader::new(&bytes);

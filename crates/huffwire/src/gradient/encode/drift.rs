@@ -1,22 +1,32 @@
-//! How long a fixed codebook stays good, and when to make a new one.
+//! Drift: how much worse fixed codebooks have become, and when to fit new ones.
 
-use super::super::states::States;
-use super::fixed::Fixed;
-use super::symbols::Counts;
+use super::super::values::Values;
 
-/// What a codebook costs, beside one that was made for the very data and could take its place: also with an
-/// escape. Neither counts the codebook itself.
+/// Codebooks that both ends hold: [`Fixed`](super::Fixed) and [`BitmapBooks`](super::BitmapBooks).
+pub trait FixedBooks: Sized {
+    /// What these codebooks cost for some values, beside codebooks that are fitted to these very values. All
+    /// values are counted.
+    #[must_use]
+    fn drift(&self, values: Values<'_>) -> Drift;
+
+    /// Codebooks of the same kind, fitted to these values alone. Without values these are the same as before.
+    #[must_use]
+    fn refit(&self, values: Values<'_>) -> Self;
+}
+
+/// What fixed codebooks cost, beside fitted ones that could take their place and so have an escape too. The
+/// bits of the codebooks themselves are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Drift {
-    /// Bits that the codebook at hand takes.
+    /// Bits that the fixed codebooks take.
     pub spent_bits: u64,
-    /// Bits that a fresh one would take.
+    /// Bits that the fitted ones would take.
     pub fresh_bits: u64,
 }
 
 impl Drift {
-    /// What is lost, relative to a fresh codebook: 0.01 for one percent. Where a fresh one takes no bits at
-    /// all, each bit spent counts as such.
+    /// What is lost, relative to fitted codebooks: 0.01 for one percent. Where fitted ones would take no bits at
+    /// all, the regret is the number of bits spent.
     #[must_use]
     pub fn regret(&self) -> f64 {
         let lost = self.spent_bits as f64 - self.fresh_bits as f64;
@@ -24,75 +34,72 @@ impl Drift {
     }
 }
 
-/// Watches a fixed codebook beside the traffic: looks at every n-th tensor, and says when regret exceeds
-/// what is tolerated. When to switch is the caller's decision, since both ends must do it at once.
+/// When fixed codebooks are replaced: the policy counts the values of every n-th tensor, and has new codebooks
+/// ready when the old ones lose more than is tolerated. The caller decides when to switch, since both ends must
+/// do it at once.
 ///
 /// ```
-/// use huffwire::gradient::encode::{Alphabet, Fixed, Keeper};
+/// use huffwire::gradient::encode::{Fixed, RefreshPolicy, RunAlphabet};
 ///
 /// let sparse: Vec<i8> = (0..9000).map(|i| i8::from(i % 50 == 0)).collect();
 /// let dense: Vec<i8> = (0..9000).map(|i| (i % 7 % 3) as i8).collect();
 ///
-/// let mut keeper = Keeper::new(Fixed::train(Alphabet::States, [sparse[..].into()])?, 0.05, 2);
-/// assert!(keeper.observe(sparse[..].into()).is_some(), "the first one is looked at");
-/// assert!(keeper.observe(dense[..].into()).is_none(), "the second one is not");
-/// assert!(!keeper.is_due());
-/// keeper.observe(dense[..].into());
-/// assert!(keeper.is_due());
-/// keeper.switch(keeper.fresh());
-/// assert!(!keeper.is_due());
+/// let book = Fixed::train(RunAlphabet::Values, [sparse[..].into()])?;
+/// let mut policy = RefreshPolicy::new(book, 0.05, 2);
+/// assert!(policy.observe(sparse[..].into()).is_some(), "the first tensor is counted");
+/// assert!(policy.observe(dense[..].into()).is_none(), "the second one is not");
+/// assert!(policy.fresh().is_none());
+/// policy.observe(dense[..].into());
+/// let fresh = policy.fresh().cloned().expect("too much is lost");
+/// policy.switch(fresh);
+/// assert!(policy.fresh().is_none());
 /// # Ok::<(), huffwire::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Keeper {
-    book: Fixed,
+pub struct RefreshPolicy<B> {
+    books: B,
     tolerance: f64,
     every: u64,
     seen: u64,
-    recent: Counts,
-    drift: Drift,
+    fresh: Option<B>,
 }
 
-impl Keeper {
-    /// Watches `book`; a `tolerance` of 0.02 means that 2 % may be lost; of `every` tensors one is looked at.
+impl<B: FixedBooks> RefreshPolicy<B> {
+    /// A policy for `books`. With a `tolerance` of 0.02 they may lose 2 %; one of `every` tensors is counted.
     #[must_use]
-    pub fn new(book: Fixed, tolerance: f64, every: u64) -> Self {
-        let (recent, drift) = (Counts::default(), Drift::default());
-        Self { book, tolerance, every: every.max(1), seen: 0, recent, drift }
+    pub fn new(books: B, tolerance: f64, every: u64) -> Self {
+        Self { books, tolerance, every: every.max(1), seen: 0, fresh: None }
     }
 
-    /// The codebook in use.
+    /// The codebooks in use.
     #[must_use]
-    pub const fn book(&self) -> &Fixed {
-        &self.book
+    pub const fn books(&self) -> &B {
+        &self.books
     }
 
-    /// Takes notice of a tensor that is going to be sent. `None` when it is not the turn of this one.
-    pub fn observe(&mut self, states: States<'_>) -> Option<Drift> {
+    /// Takes notice of a tensor that is going to be sent. Returns its drift, or `None` when this tensor is not
+    /// counted.
+    pub fn observe(&mut self, values: Values<'_>) -> Option<Drift> {
         self.seen += 1;
         if !(self.seen - 1).is_multiple_of(self.every) {
             return None;
         }
-        self.recent = self.book.alphabet().count(states);
-        self.drift = self.book.drift_of(&self.recent);
-        Some(self.drift)
+        let drift = self.books.drift(values);
+        let is_due = drift.regret() > self.tolerance;
+        self.fresh = is_due.then(|| self.books.refit(values));
+        Some(drift)
     }
 
-    /// Whether the last tensor looked at lost more than is tolerated.
+    /// Codebooks fitted to the tensor that was counted last, if the codebooks in use lost more on it than is
+    /// tolerated.
     #[must_use]
-    pub fn is_due(&self) -> bool {
-        self.drift.regret() > self.tolerance
+    pub const fn fresh(&self) -> Option<&B> {
+        self.fresh.as_ref()
     }
 
-    /// A codebook for the last tensor looked at.
-    #[must_use]
-    pub fn fresh(&self) -> Fixed {
-        Fixed::from_counts(self.book.alphabet(), &self.recent)
-    }
-
-    /// From now on this one is in use.
-    pub fn switch(&mut self, book: Fixed) {
-        self.book = book;
-        self.drift = Drift::default();
+    /// From now on these codebooks are in use.
+    pub fn switch(&mut self, books: B) {
+        self.books = books;
+        self.fresh = None;
     }
 }

@@ -1,4 +1,4 @@
-//! Elias codes of runs: what the paper compares with.
+//! Elias codes of runs: the baseline of Gajjala et al. (2020).
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use dsi_bitstream::codes::{DeltaWrite, GammaWrite, OmegaWrite, len_delta, len_ga
 use dsi_bitstream::impls::{BufBitReader, BufBitWriter, MemWordReader, MemWordWriterVec};
 use dsi_bitstream::traits::{BitRead, BitSeek, BitWrite, LE};
 
-use super::super::states::{State, States, StatesMut, with_states};
+use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::symbols::pairs;
 use super::{
-    Sizes, StateEncoder, malformed, put_count, read_count, too_long, too_wide, unzigzag, zigzag,
+    Sizes, ValueEncoder, malformed, put_count, read_count, too_long, too_wide, unzigzag, zigzag,
 };
 use crate::error::{Error, Result};
 
-/// Which of Peter Elias's codes ("Universal codeword sets and representations of the integers", 1975).
+/// The codes of Peter Elias ("Universal codeword sets and representations of the integers", 1975).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EliasCode {
-    /// γ: the length in unary.
+    /// γ: the length of the number in unary, then the number.
     Gamma,
-    /// δ: the length in γ.
+    /// δ: the length of the number in γ, then the number.
     Delta,
-    /// ω: the length, its length, and so on; "recursive" in QSGD's words.
+    /// ω: the length of the number, before it the length of that length, and so on. QSGD calls it "recursive".
     Omega,
 }
 
 impl EliasCode {
-    /// Bits of a number from 0 up.
+    /// Number of bits of the code of `number`, which is that of `number + 1` in Elias's papers.
     pub(super) const fn bits(self, number: u64) -> u64 {
         let bits = match self {
             Self::Gamma => len_gamma(number),
@@ -38,24 +38,24 @@ impl EliasCode {
     }
 }
 
-/// Elias codes over pairs of a state and its number of repetitions, as the paper's baseline: the state as a
-/// number from 1 up that alternates in sign, then the repetitions.
+/// Elias codes over pairs of a value and its number of repetitions, the baseline of Gajjala et al. (2020). Each value
+/// is a number from 1 up, for 0, -1, 1, -2 and so on; the number of repetitions follows.
 ///
-/// The codes are those of `dsi-bitstream`, in its fastest configuration.
+/// The codes come from the crate `dsi-bitstream`, in its fastest configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elias {
     code: EliasCode,
 }
 
 impl Elias {
-    /// With this code.
+    /// An encoder with this code.
     #[must_use]
     pub const fn new(code: EliasCode) -> Self {
         Self { code }
     }
 }
 
-/// Evaluates an expression for each code, so that what it calls is compiled for each.
+/// Evaluates an expression that is compiled for each code apart.
 macro_rules! with_code {
     ($code:expr, $name:ident => $body:expr) => {
         match $code {
@@ -75,7 +75,7 @@ macro_rules! with_code {
     };
 }
 
-impl StateEncoder for Elias {
+impl ValueEncoder for Elias {
     fn name(&self) -> &'static str {
         match self.code {
             EliasCode::Gamma => "elias-gamma",
@@ -84,47 +84,47 @@ impl StateEncoder for Elias {
         }
     }
 
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         let start = out.len();
-        put_count(out, states.len());
-        with_code!(self.code, C => with_states!(States, states, states => {
+        put_count(out, values.len());
+        with_code!(self.code, C => with_values!(Values, values, values => {
             let mut bits = Bits::new();
-            put_pairs::<C, _>(states, &mut bits);
+            put_pairs::<C, _>(values, &mut bits);
             bits.finish(out)?;
         }));
         Ok(Sizes { total: out.len() - start, codebook: 0 })
     }
 
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
-        let mut reader = read_count(stream, states.len())?;
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
+        let mut reader = read_count(stream, values.len())?;
         let words = words(reader.rest());
-        with_code!(self.code, C => with_states!(StatesMut, states, states => {
-            decode::<C, _>(&words, states)
+        with_code!(self.code, C => with_values!(ValuesMut, values, values => {
+            decode::<C, _>(&words, values)
         }))
     }
 }
 
-fn put_pairs<C: Code, S: State>(states: &[S], bits: &mut Bits) {
-    pairs(states, |state, run| {
-        bits.put::<C>(zigzag(state.into()).into());
+fn put_pairs<C: Code, S: Value>(values: &[S], bits: &mut Bits) {
+    pairs(values, |value, run| {
+        bits.put::<C>(zigzag(value.into()).into());
         bits.put::<C>((run - 1).into());
     });
 }
 
-fn decode<C: Code, S: State>(words: &Words, states: &mut [S]) -> Result<()> {
+fn decode<C: Code, S: Value>(words: &Words, values: &mut [S]) -> Result<()> {
     let mut reader = words.reader();
     let mut at = 0;
-    while at < states.len() {
-        let state = take_state::<C>(&mut reader)?;
+    while at < values.len() {
+        let value = take_value::<C>(&mut reader)?;
         let more = C::take(&mut reader)?;
-        if more >= (states.len() - at) as u64 {
+        if more >= (values.len() - at) as u64 {
             return Err(too_long());
         }
         let run = more as usize + 1;
-        let state = S::narrow(state).ok_or_else(|| too_wide(state))?;
-        states[at] = state;
+        let value = S::narrow(value).ok_or_else(|| too_wide(value))?;
+        values[at] = value;
         if run > 1 {
-            states[at..at + run].fill(state);
+            values[at..at + run].fill(value);
         }
         at += run;
     }
@@ -132,18 +132,18 @@ fn decode<C: Code, S: State>(words: &Words, states: &mut [S]) -> Result<()> {
 }
 
 #[inline(always)]
-fn take_state<C: Code>(reader: &mut CheckedReader<'_>) -> Result<i32> {
+fn take_value<C: Code>(reader: &mut CheckedReader<'_>) -> Result<i32> {
     let number = u32::try_from(C::take(reader)?);
-    Ok(unzigzag(number.map_err(|_| malformed("a state beyond 32 bits"))?))
+    Ok(unzigzag(number.map_err(|_| malformed("a value beyond 32 bits"))?))
 }
 
-/// One of the codes, for numbers from 0 up (whose code is that of the number and 1).
+/// One of the codes, for numbers from 0 up. The code of a number is that of the number plus 1 in Elias's papers.
 pub(super) trait Code {
     fn put(writer: &mut Writer, number: u64) -> Result<usize, Never>;
     fn take(reader: &mut CheckedReader<'_>) -> Result<u64>;
 }
 
-/// The only error of writing to memory.
+/// The error of writing to memory, which never occurs.
 type Never = std::convert::Infallible;
 type Writer = BufBitWriter<LE, MemWordWriterVec<u64, Vec<u64>>>;
 
@@ -171,7 +171,7 @@ impl Code for Delta {
 
     #[inline(always)]
     fn take(reader: &mut CheckedReader<'_>) -> Result<u64> {
-        // As the crate does it, but the length is looked at before it is believed.
+        // The crate does the same, but without checking the length.
         let bits = reader.read_gamma_param::<true>().map_err(Stop::into_error)?;
         if bits > MOST_BITS {
             return Err(Stop::TooLarge.into_error());
@@ -193,7 +193,7 @@ impl Code for Omega {
     }
 }
 
-/// Bits on their way to memory.
+/// A writer of codes.
 pub(super) struct Bits {
     writer: Writer,
     count: u64,
@@ -216,7 +216,7 @@ impl Bits {
         self.count += bits as u64;
     }
 
-    /// Appends them to `out`, whole bytes.
+    /// Appends the written bits to `out`, filled to whole bytes.
     pub(super) fn finish(self, out: &mut Vec<u8>) -> Result<()> {
         let Ok(words) = self.writer.into_inner();
         let end = out.len() + self.count.div_ceil(8) as usize;
@@ -229,13 +229,14 @@ impl Bits {
     }
 }
 
-/// Bytes as the words that a reader takes.
+/// The bytes of a stream as the words that the reader takes.
 pub(super) struct Words {
     words: Vec<u32>,
     bytes: usize,
 }
 
-/// Bytes to words, zeros behind. They lie in memory as they come: the reader orders the bytes of words.
+/// Bytes as words, with zeros behind the last byte. Bytes keep their order in memory: the reader orders the bytes of
+/// words.
 pub(super) fn words(bytes: &[u8]) -> Words {
     let (whole, rest) = bytes.as_chunks::<4>();
     let mut words: Vec<u32> = whole.iter().map(|word| u32::from_ne_bytes(*word)).collect();
@@ -252,7 +253,7 @@ impl Words {
         CheckedReader(BufBitReader::new(MemWordReader::new(self.words.as_slice())))
     }
 
-    /// Succeeds when all bytes were read.
+    /// Ends reading: an error unless all bytes were read, and no more.
     pub(super) fn finish(&self, mut reader: CheckedReader<'_>) -> Result<()> {
         let position = reader.0.bit_pos().map_err(|_| Stop::End.into_error())?;
         let read = position.div_ceil(8);
@@ -270,14 +271,14 @@ impl Words {
     }
 }
 
-/// A reader that refuses lengths beyond any number of ours: what a damaged stream says would
-/// otherwise be shifted by.
+/// A reader that refuses lengths beyond those of any valid number. Without that, a damaged stream could make the crate
+/// shift by too many bits.
 pub(super) struct CheckedReader<'a>(BufBitReader<LE, MemWordReader<u32, &'a [u32]>>);
 
-/// Bits of the largest number, and some.
+/// More bits than the largest valid number has.
 const MOST_BITS: u64 = 40;
 
-/// Why reading cannot go on.
+/// The reasons for which reading stops.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stop {
     End,
@@ -288,7 +289,7 @@ impl Stop {
     #[cold]
     fn into_error(self) -> Error {
         match self {
-            Self::End => malformed("it ends before the last state; it was cut, fetch it again"),
+            Self::End => malformed("it ends before the last value; it was cut, fetch it again"),
             Self::TooLarge => malformed("a number that is too large"),
         }
     }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{
-    Auto, Bitmap, Elias, EliasCode, Huffman, QsgdElias, QsgdScheme, Rlh, Runs, Sh, Shs,
-    StateEncoder,
+    Auto, Bitmap, Elias, EliasCode, Huffman, QsgdElias, QsgdScheme, Rlh, RunLengths, Sh, Shs,
+    ValueEncoder,
 };
 use crate::error::Error;
 
-/// An encoder whose streams can be decoded without anything else: all but those with fixed codebooks.
+/// An encoder by name and number, of those whose streams can be decoded without anything else. These are all but
+/// the encoders with fixed codebooks.
 ///
 /// ```
 /// use huffwire::gradient::encode::EncoderKind;
@@ -31,17 +32,17 @@ pub enum EncoderKind {
     Sh = 3,
     /// [`Shs`].
     Shs = 4,
-    /// [`Runs`].
-    Runs = 5,
+    /// [`RunLengths`].
+    RunLengths = 5,
     /// [`Elias`] γ.
     EliasGamma = 6,
     /// [`Elias`] δ.
     EliasDelta = 7,
     /// [`Elias`] ω.
     EliasOmega = 8,
-    /// [`QsgdElias`], gaps and levels.
+    /// [`QsgdElias`] with the sparse scheme.
     QsgdElias = 9,
-    /// [`QsgdElias`], levels.
+    /// [`QsgdElias`] with the dense scheme.
     QsgdEliasDense = 10,
     /// [`Bitmap`].
     Bitmap = 11,
@@ -54,7 +55,7 @@ const ALL: [EncoderKind; 12] = [
     EncoderKind::Rlh,
     EncoderKind::Sh,
     EncoderKind::Shs,
-    EncoderKind::Runs,
+    EncoderKind::RunLengths,
     EncoderKind::EliasGamma,
     EncoderKind::EliasDelta,
     EncoderKind::EliasOmega,
@@ -65,40 +66,40 @@ const ALL: [EncoderKind; 12] = [
 ];
 
 impl EncoderKind {
-    /// Every kind, in the order of their numbers.
+    /// All encoders, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
         ALL.into_iter()
     }
 
-    /// The number that stands for it in messages.
+    /// The number of the encoder in messages.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The kind with this number, if there is one.
+    /// The encoder with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::all().find(|kind| kind.number() == number)
     }
 
-    /// The encoder's [`name`](StateEncoder::name).
+    /// The encoder's [`name`](ValueEncoder::name).
     #[must_use]
     pub fn name(self) -> &'static str {
         self.encoder((0, 0)).name()
     }
 
-    /// The encoder. `alphabet` has the lowest and the highest state, for those that sample
-    /// ([`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet)); nothing else, and no decoder,
-    /// looks at it.
+    /// The encoder itself. The lowest and the highest value are those of
+    /// [`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet). Only encoders that sample need them;
+    /// decoders do not.
     #[must_use]
-    pub fn encoder(self, (lowest, highest): (i32, i32)) -> Box<dyn StateEncoder> {
+    pub fn encoder(self, (lowest, highest): (i32, i32)) -> Box<dyn ValueEncoder> {
         match self {
             Self::Huffman => Box::new(Huffman),
             Self::Rlh => Box::new(Rlh),
             Self::Sh => Box::new(Sh::new(lowest, highest)),
             Self::Shs => Box::new(Shs::new(lowest, highest)),
-            Self::Runs => Box::new(Runs),
+            Self::RunLengths => Box::new(RunLengths),
             Self::EliasGamma => Box::new(Elias::new(EliasCode::Gamma)),
             Self::EliasDelta => Box::new(Elias::new(EliasCode::Delta)),
             Self::EliasOmega => Box::new(Elias::new(EliasCode::Omega)),
@@ -119,7 +120,7 @@ impl fmt::Display for EncoderKind {
 impl FromStr for EncoderKind {
     type Err = Error;
 
-    /// Takes the names of [`EncoderKind::name`].
+    /// Accepts the names of [`EncoderKind::name`].
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::all().find(|kind| kind.name() == name).ok_or_else(|| {
             let known: Vec<&str> = Self::all().map(Self::name).collect();

@@ -1,102 +1,102 @@
-//! Encoders: states to bytes and back, exactly, whatever the states are.
+//! Lossless encoders of quantized values. Every encoder codes any values.
 //!
-//! | encoder | what a symbol is | its code | the paper |
+//! | encoder | symbol | code | Gajjala et al. (2020) |
 //! |---|---|---|---|
-//! | [`Huffman`] | a state | Huffman, all counted | the baseline of section 3 |
-//! | [`Rlh`] | a state and how often it repeats | Huffman, all counted | run-length Huffman |
-//! | [`Sh`] | a state | Huffman, from a sample | sample Huffman |
-//! | [`Shs`] | a run of zeros, or a state | Huffman, from a sample of the share of zeros | sample Huffman with sparsity |
-//! | [`Runs`] | a state and how often it repeats | bytes | run lengths alone |
-//! | [`Elias`] | a state and how often it repeats | Elias γ, δ or ω | the baseline of its tables |
-//! | [`QsgdElias`] | a gap and a level, or a level | Elias ω | QSGD's own, its section 3.2 |
-//! | [`Fixed`] | any of the first four | Huffman, from earlier steps | beyond it |
-//! | [`Bitmap`] | which of eight are 0, and a state that is not | the lane coder | beyond it |
-//! | [`Auto`] | | whichever should be the smallest | beyond it |
+//! | [`Huffman`] | a value | Huffman, from counts of all symbols | the baseline of section 3 |
+//! | [`Rlh`] | a value and its run | Huffman, from counts of all symbols | run-length Huffman |
+//! | [`Sh`] | a value | Huffman, from a sample | sample Huffman |
+//! | [`Shs`] | a run of zeros, or a value | Huffman, from a sample of the share of zeros | sample Huffman with sparsity |
+//! | [`RunLengths`] | a value and its run | bytes | run lengths alone |
+//! | [`Elias`] | a value and its run | Elias γ, δ or ω | the baseline of the tables |
+//! | [`QsgdElias`] | a gap and a level, or a level | Elias ω | - (QSGD, section 3.2) |
+//! | [`Fixed`] | as any of the first four | Huffman, from earlier steps | - |
+//! | [`Bitmap`] | a mask of which of eight values are 0, and a value that is not 0 | the lane coder | - |
+//! | [`Auto`] | | that of the encoder with the smallest estimate | - |
 //!
 //! # Streams
 //!
-//! A stream begins with the number of states ([`count`]); a codebook, where there is one, is part of it and
-//! its bytes are reported apart ([`Sizes`]). The states' width is no part of it: the same bytes come from
-//! `i8` and from `i32`.
+//! A stream begins with the number of values ([`count`]). If there is a codebook, it is part of the stream, and
+//! [`Sizes`] reports its bytes. The stream does not depend on the width of the values: the same bytes come from `i8`
+//! and from `i32`.
 //!
-//! Streams are hostile input. A decoder gets the room for the states from its caller, who knows the
-//! shape of his tensor, and allocates nothing on the word of a stream. Streams that were cut, that claim
-//! another number of states or have bytes too many, codebooks that are no codes, and states that do not fit
-//! the width asked for, are [`Error::Malformed`] and its like. A flipped bit of the payload can
-//! give other states of the same number: streams have no checksum, that is the task of what they travel
-//! in. After an error the contents of the room are undefined.
+//! Streams are hostile input. The caller gives the decoder a buffer for the values, since the caller knows the shape
+//! of the tensor, and the decoder sizes no memory by what a stream claims. It returns [`Error::Malformed`] or a similar
+//! error for a stream that was cut, has too many bytes, or claims another number of values; for a codebook that is no
+//! complete code; and for a value that does not fit the buffer's width. Streams have no checksum: a flipped bit can
+//! give other values, as many as before. Messages and files have checksums. After an error the contents of the buffer
+//! are undefined.
 
 mod auto;
 mod bitmap;
 mod bits;
 mod book;
 mod code;
-mod counted;
 mod drift;
 mod elias;
 mod fixed;
+mod full_count;
 mod kind;
 mod qsgd_elias;
-mod runs;
+mod run_lengths;
 mod sampled;
 mod symbols;
 
 pub use auto::{Auto, Estimate, estimates};
 pub use bitmap::{Bitmap, BitmapBooks, Depth};
-pub use counted::{Huffman, Rlh};
-pub use drift::{Drift, Keeper};
+pub use drift::{Drift, FixedBooks, RefreshPolicy};
 pub use elias::{Elias, EliasCode};
 pub use fixed::Fixed;
+pub use full_count::{Huffman, Rlh};
 pub use kind::EncoderKind;
 pub use qsgd_elias::{QsgdElias, QsgdScheme};
-pub use runs::Runs;
+pub use run_lengths::RunLengths;
 pub use sampled::{DEFAULT_RUNS, Sh, Shs};
-pub use symbols::{Alphabet, MAX_RUNS, Shannon, shannon};
+pub use symbols::{MAX_RUNS, RunAlphabet, Shannon, shannon};
 
-use super::states::{States, StatesMut};
+use super::values::{Values, ValuesMut};
 use crate::error::{Error, Result};
 use crate::wire::{Reader, put_varint};
 
-/// What an encoder is.
-pub trait StateEncoder: std::fmt::Debug {
-    /// A short name, as in reports.
+/// An encoder of quantized values, and the decoder of its streams.
+pub trait ValueEncoder: std::fmt::Debug {
+    /// The name of the encoder in reports and on the command line.
     fn name(&self) -> &'static str;
 
-    /// Appends the stream of these states to `out`.
+    /// Appends the stream of these values to `out`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters that make no sense. Any states can be encoded.
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes>;
+    /// [`Error::InvalidOption`] for parameters outside their range. Any values can be encoded.
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes>;
 
-    /// Decodes a whole stream; `states` has exactly the [`count`] of the stream.
+    /// Decodes a whole stream into `values`, which must have the length [`count`] of the stream.
     ///
     /// # Errors
     /// See the notes on [streams](self#streams).
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()>;
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()>;
 }
 
 /// The size of a stream, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Sizes {
-    /// The stream, codebook included.
+    /// The whole stream, codebooks included.
     pub total: usize,
-    /// The codebooks in it.
+    /// The codebooks in the stream.
     pub codebook: usize,
 }
 
-const WHAT: &str = "a stream of states";
+const WHAT: &str = "a stream of quantized values";
 
-/// How many states a stream says it has.
+/// The number of values that a stream claims to have.
 ///
 /// # Errors
-/// [`Error::Truncated`] or [`Error::Malformed`] when it does not begin with a number.
+/// [`Error::Truncated`] or [`Error::Malformed`] when the stream does not begin with a number.
 pub fn count(stream: &[u8]) -> Result<usize> {
     Reader::new(WHAT, stream).size()
 }
 
-/// Every encoder that needs to be told nothing but the lowest and highest state, for comparisons.
+/// All encoders that need only the lowest and highest value, without [`Auto`], for comparisons.
 #[must_use]
-pub fn all(lowest: i32, highest: i32) -> Vec<Box<dyn StateEncoder>> {
+pub fn all(lowest: i32, highest: i32) -> Vec<Box<dyn ValueEncoder>> {
     let kinds = EncoderKind::all().filter(|kind| *kind != EncoderKind::Auto);
     kinds.map(|kind| kind.encoder((lowest, highest))).collect()
 }
@@ -106,12 +106,13 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
     put_varint(out, count as u64);
 }
 
-/// Reads the start of a stream, which must have as many states as there is room for.
+/// Reads the start of a stream, which must have `room` values.
 fn read_count<'a>(stream: &'a [u8], room: usize) -> Result<Reader<'a>> {
     let mut reader = Reader::new(WHAT, stream);
     let count = reader.size()?;
     if count != room {
-        let detail = format!("it has {count} states and there is room for {room}: give it as many");
+        let detail =
+            format!("it has {count} values, and the buffer is for {room}: make the buffer as long");
         return Err(Error::malformed(WHAT, 0, detail));
     }
     Ok(reader)
@@ -122,22 +123,22 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::malformed(WHAT, 0, detail)
 }
 
-/// A state that does not fit the caller's width.
+/// The error for a value that does not fit the buffer's width.
 #[cold]
-fn too_wide(state: i32) -> Error {
-    malformed(format!("state {state} does not fit 8 bits: decode to i32"))
+fn too_wide(value: i32) -> Error {
+    malformed(format!("value {value} does not fit 8 bits: decode to i32"))
 }
 
-/// A run of states that is longer than what is left.
+/// The error for a run that goes beyond the last value.
 #[cold]
 fn too_long() -> Error {
-    malformed("a run goes beyond the last state")
+    malformed("a run goes beyond the last value")
 }
 
-/// Signed to unsigned, small magnitudes first.
+/// Signed to unsigned numbers, small magnitudes first.
 #[inline]
-const fn zigzag(state: i32) -> u32 {
-    ((state << 1) ^ (state >> 31)) as u32
+const fn zigzag(value: i32) -> u32 {
+    ((value << 1) ^ (value >> 31)) as u32
 }
 
 /// The inverse of [`zigzag`].

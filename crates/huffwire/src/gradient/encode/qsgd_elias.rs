@@ -1,36 +1,36 @@
-//! QSGD's own codes: gaps and levels.
+//! The codes of QSGD: gaps and levels in Elias ω.
 
-use super::super::states::{State, States, StatesMut, with_states};
+use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::elias::{Bits, Code, Omega, Words, words};
 use super::symbols::gaps;
-use super::{Sizes, StateEncoder, malformed, put_count, read_count, too_long, too_wide};
+use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_long, too_wide};
 use crate::error::Result;
 
-/// Which of the two codes of the QSGD paper.
+/// The two codes of the QSGD paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QsgdScheme {
-    /// Each state that is not 0 as its distance from the one before, its sign and its level (section 3.2
-    /// and appendix A.2): for few levels, where most states are 0.
+    /// For each value that is not 0: the number of zeros before it, its sign, and its level (section 3.2 and appendix
+    /// A.2). For few levels, where most values are 0.
     Sparse,
-    /// Each state as its level and 1, and its sign if it is not 0 (appendix A.3): for many levels.
+    /// For each value: its level plus 1, and its sign if it is not 0 (appendix A.3). For many levels.
     Dense,
 }
 
-/// The codes of QSGD (Alistarh et al., NIPS 2017), all numbers in Elias ω; norms are not part of them here.
+/// The codes of QSGD (Alistarh et al., NIPS 2017). All numbers are in Elias ω. Norms are not part of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QsgdElias {
     scheme: QsgdScheme,
 }
 
 impl QsgdElias {
-    /// With this scheme.
+    /// An encoder with this scheme.
     #[must_use]
     pub const fn new(scheme: QsgdScheme) -> Self {
         Self { scheme }
     }
 }
 
-impl StateEncoder for QsgdElias {
+impl ValueEncoder for QsgdElias {
     fn name(&self) -> &'static str {
         match self.scheme {
             QsgdScheme::Sparse => "qsgd-elias",
@@ -38,79 +38,79 @@ impl StateEncoder for QsgdElias {
         }
     }
 
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         let start = out.len();
-        put_count(out, states.len());
+        put_count(out, values.len());
         let mut bits = Bits::new();
-        with_states!(States, states, states => match self.scheme {
-            QsgdScheme::Sparse => put_sparse(states, &mut bits),
-            QsgdScheme::Dense => put_dense(states, &mut bits),
+        with_values!(Values, values, values => match self.scheme {
+            QsgdScheme::Sparse => put_sparse(values, &mut bits),
+            QsgdScheme::Dense => put_dense(values, &mut bits),
         });
         bits.finish(out)?;
         Ok(Sizes { total: out.len() - start, codebook: 0 })
     }
 
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
-        let mut reader = read_count(stream, states.len())?;
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
+        let mut reader = read_count(stream, values.len())?;
         let words = words(reader.rest());
-        with_states!(StatesMut, states, states => match self.scheme {
-            QsgdScheme::Sparse => take_sparse(&words, states),
-            QsgdScheme::Dense => take_dense(&words, states),
+        with_values!(ValuesMut, values, values => match self.scheme {
+            QsgdScheme::Sparse => take_sparse(&words, values),
+            QsgdScheme::Dense => take_dense(&words, values),
         })
     }
 }
 
-fn put_sparse<S: State>(states: &[S], bits: &mut Bits) {
-    let last = gaps(states, |gap, state| {
-        let state: i32 = state.into();
+fn put_sparse<S: Value>(values: &[S], bits: &mut Bits) {
+    let last = gaps(values, |gap, value| {
+        let value: i32 = value.into();
         bits.put::<Omega>(gap as u64);
-        bits.put_bit(state < 0);
-        bits.put::<Omega>((state.unsigned_abs() - 1).into());
+        bits.put_bit(value < 0);
+        bits.put::<Omega>((value.unsigned_abs() - 1).into());
     });
-    // A last gap, to the end, makes it complete.
+    // A last gap tells the decoder where the values end.
     bits.put::<Omega>(last as u64);
 }
 
-fn take_sparse<S: State>(words: &Words, states: &mut [S]) -> Result<()> {
+fn take_sparse<S: Value>(words: &Words, values: &mut [S]) -> Result<()> {
     let mut reader = words.reader();
-    states.fill(S::default());
-    let mut rest = states;
+    values.fill(S::default());
+    let mut rest = values;
     loop {
         let gap = Omega::take(&mut reader)?;
         let gap = usize::try_from(gap).ok().filter(|gap| *gap <= rest.len());
-        let [state, after @ ..] = &mut rest[gap.ok_or_else(too_long)?..] else { break };
+        let [value, after @ ..] = &mut rest[gap.ok_or_else(too_long)?..] else { break };
         let negative = reader.take_bit()?;
-        *state = signed(Omega::take(&mut reader)? + 1, negative)?;
+        *value = signed(Omega::take(&mut reader)? + 1, negative)?;
         rest = after;
     }
     words.finish(reader)
 }
 
-fn put_dense<S: State>(states: &[S], bits: &mut Bits) {
-    for &state in states {
-        let state: i32 = state.into();
-        bits.put::<Omega>(state.unsigned_abs().into());
-        if state != 0 {
-            bits.put_bit(state < 0);
+fn put_dense<S: Value>(values: &[S], bits: &mut Bits) {
+    for &value in values {
+        let value: i32 = value.into();
+        bits.put::<Omega>(value.unsigned_abs().into());
+        if value != 0 {
+            bits.put_bit(value < 0);
         }
     }
 }
 
-fn take_dense<S: State>(words: &Words, states: &mut [S]) -> Result<()> {
+fn take_dense<S: Value>(words: &Words, values: &mut [S]) -> Result<()> {
     let mut reader = words.reader();
-    for state in states {
+    for value in values {
         let level = Omega::take(&mut reader)?;
         let negative = level != 0 && reader.take_bit()?;
-        *state = signed(level, negative)?;
+        *value = signed(level, negative)?;
     }
     words.finish(reader)
 }
 
 #[inline(always)]
-fn signed<S: State>(level: u64, negative: bool) -> Result<S> {
+fn signed<S: Value>(level: u64, negative: bool) -> Result<S> {
     // Levels have 41 bits at most.
     let level = level as i64;
-    let state = i32::try_from(if negative { -level } else { level });
-    let state = state.map_err(|_| malformed("a state beyond 32 bits"))?;
-    S::narrow(state).ok_or_else(|| too_wide(state))
+    let value = i32::try_from(if negative { -level } else { level });
+    let value = value.map_err(|_| malformed("a value beyond 32 bits"))?;
+    S::narrow(value).ok_or_else(|| too_wide(value))
 }

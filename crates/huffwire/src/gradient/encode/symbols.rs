@@ -1,46 +1,46 @@
-//! Symbols: how states are cut into what codes are for.
+//! Symbols of run alphabets: how values are cut into the symbols that have codes.
 //!
-//! A symbol is a state and how often it is repeated. Alphabets differ in how far they follow a run: not at
-//! all, for zeros alone, or for every state. So one counter, one codebook and one coder serve them all.
+//! A symbol is a value and its number of repetitions. Alphabets differ in the runs that are one symbol: none, runs of
+//! zeros alone, or all. So one counter, one codebook and one coder serve all alphabets.
 
 use std::collections::HashMap;
 
-use super::super::states::{State, States, with_states};
+use super::super::values::{Value, Values, with_values};
 use super::{malformed, zigzag};
-use crate::bytes;
 use crate::error::{Error, Result};
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
 
-/// The longest run that an alphabet of zero runs may have symbols for.
+/// The longest run of zeros that an alphabet may have a symbol for.
 pub const MAX_RUNS: u32 = 1 << 16;
 
-/// What a symbol is.
+/// An alphabet: how values are cut into symbols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Alphabet {
-    /// A state.
-    States,
-    /// A state and how often it is repeated: the pairs of RLH.
+pub enum RunAlphabet {
+    /// A symbol is a single value.
+    Values,
+    /// A symbol is a value and its number of repetitions: the pairs of RLH.
     Pairs,
-    /// A run of up to so many zeros (1 to [`MAX_RUNS`]), or another state: the symbols of SHS. A longer run
-    /// is several symbols.
+    /// A symbol is a run of up to this number of zeros (1 to [`MAX_RUNS`]), or another value: the symbols of SHS. A
+    /// longer run is several symbols.
     ZeroRuns(u32),
 }
 
-/// A state and its number of repetitions.
+/// A value and its number of repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Symbol {
-    pub(super) state: i32,
+    pub(super) value: i32,
     pub(super) run: u32,
 }
 
 impl Symbol {
     /// The order in codebooks: small magnitudes first, then short runs.
     pub(super) const fn key(self) -> (u32, u32) {
-        (zigzag(self.state), self.run)
+        (zigzag(self.value), self.run)
     }
 }
 
-impl Alphabet {
+impl RunAlphabet {
     pub(super) fn check(self) -> Result<()> {
         match self {
             Self::ZeroRuns(runs) if !(1..=MAX_RUNS).contains(&runs) => Err(Error::option(format!(
@@ -50,10 +50,10 @@ impl Alphabet {
         }
     }
 
-    /// As a number, for streams.
+    /// The number of the alphabet in streams.
     pub(super) const fn number(self) -> u32 {
         match self {
-            Self::States => 0,
+            Self::Values => 0,
             Self::Pairs => 1,
             Self::ZeroRuns(runs) => 1 + runs,
         }
@@ -61,7 +61,7 @@ impl Alphabet {
 
     pub(super) fn from_number(number: u32) -> Result<Self> {
         let alphabet = match number {
-            0 => Self::States,
+            0 => Self::Values,
             1 => Self::Pairs,
             runs => Self::ZeroRuns(runs - 1),
         };
@@ -69,13 +69,13 @@ impl Alphabet {
         Ok(alphabet)
     }
 
-    /// How far a run of this state is followed.
-    pub(super) const fn cap(self, state: i32) -> u32 {
+    /// The longest run of this value that is one symbol.
+    pub(super) const fn cap(self, value: i32) -> u32 {
         match self {
-            Self::States => 1,
+            Self::Values => 1,
             Self::Pairs => u32::MAX,
             Self::ZeroRuns(runs) => {
-                if state == 0 {
+                if value == 0 {
                     runs
                 } else {
                     1
@@ -84,23 +84,23 @@ impl Alphabet {
         }
     }
 
-    /// Cuts states into symbols.
+    /// Cuts values into symbols.
     #[inline(always)]
-    pub(super) fn cut<S: State>(self, states: &[S], mut each: impl FnMut(Symbol)) {
+    pub(super) fn cut<S: Value>(self, values: &[S], mut each: impl FnMut(Symbol)) {
         match self {
-            Self::States => {
-                for &state in states {
-                    each(Symbol { state: state.into(), run: 1 });
+            Self::Values => {
+                for &value in values {
+                    each(Symbol { value: value.into(), run: 1 });
                 }
             }
-            Self::Pairs => pairs(states, |state, run| each(Symbol { state: state.into(), run })),
+            Self::Pairs => pairs(values, |value, run| each(Symbol { value: value.into(), run })),
             Self::ZeroRuns(most) => {
                 let zeros = |gap: usize, each: &mut dyn FnMut(Symbol)| {
-                    zero_runs(gap, most, |run| each(Symbol { state: 0, run }));
+                    zero_runs(gap, most, |run| each(Symbol { value: 0, run }));
                 };
-                let last = gaps(states, |gap, state| {
+                let last = gaps(values, |gap, value| {
                     zeros(gap, &mut each);
-                    each(Symbol { state: state.into(), run: 1 });
+                    each(Symbol { value: value.into(), run: 1 });
                 });
                 zeros(last, &mut each);
             }
@@ -108,29 +108,29 @@ impl Alphabet {
     }
 
     /// Counts symbols.
-    pub(super) fn count(self, states: States<'_>) -> Counts {
+    pub(super) fn count(self, values: Values<'_>) -> Counts {
         let mut counts = Counts::default();
-        counts.add(self, states);
+        counts.add(self, values);
         counts
     }
 }
 
-/// States that are cut into pairs at a time, so that a run is a number of 32 bits.
+/// Number of values that are cut into pairs at a time, so that the length of a run fits 32 bits.
 const PIECE: usize = 1 << 31;
 
-/// Tells every state that differs from the one before, and how often it is repeated.
+/// Calls `each` with the value and the length of every run.
 ///
-/// Where runs begin is found for 64 states at once, as bits; then only bits are looked at. A loop
-/// over runs would guess wrongly at the end of nearly each of them.
+/// The places where runs begin are found for 64 values at once, as bits. A loop over the values of a run would
+/// mispredict a branch at the end of nearly every run.
 #[inline(always)]
-pub(super) fn pairs<S: State>(states: &[S], mut each: impl FnMut(S, u32)) {
-    for states in states.chunks(PIECE) {
+pub(super) fn pairs<S: Value>(values: &[S], mut each: impl FnMut(S, u32)) {
+    for values in values.chunks(PIECE) {
         let mut start = 0;
-        let mut last = states[0];
+        let mut last = values[0];
         let mut base = 0;
-        // Once more than there are states: something begins behind the last one.
-        while base <= states.len() {
-            let rest = &states[base..];
+        // `base` reaches the number of values, because a bit behind the last value ends the last run.
+        while base <= values.len() {
+            let rest = &values[base..];
             let mut padded;
             let part = match rest.first_chunk() {
                 Some(part) => part,
@@ -148,7 +148,7 @@ pub(super) fn pairs<S: State>(states: &[S], mut each: impl FnMut(S, u32)) {
             while begins != 0 {
                 let at = base + begins.trailing_zeros() as usize;
                 begins &= begins - 1;
-                each(states[start], (at - start) as u32);
+                each(values[start], (at - start) as u32);
                 start = at;
             }
             base += 64;
@@ -156,13 +156,13 @@ pub(super) fn pairs<S: State>(states: &[S], mut each: impl FnMut(S, u32)) {
     }
 }
 
-/// Tells every state that is not 0, and how many zeros there are before it; returns how many there are
-/// behind the last one. In the way of [`pairs`].
+/// Calls `each` with every value that is not 0 and the number of zeros before it. Returns the number of zeros behind
+/// the last such value. It works as [`pairs`] does.
 #[inline(always)]
-pub(super) fn gaps<S: State>(states: &[S], mut each: impl FnMut(usize, S)) -> usize {
+pub(super) fn gaps<S: Value>(values: &[S], mut each: impl FnMut(usize, S)) -> usize {
     let mut start = 0;
-    for base in (0..states.len()).step_by(64) {
-        let rest = &states[base..];
+    for base in (0..values.len()).step_by(64) {
+        let rest = &values[base..];
         let mut padded;
         let part = match rest.first_chunk() {
             Some(part) => part,
@@ -180,10 +180,10 @@ pub(super) fn gaps<S: State>(states: &[S], mut each: impl FnMut(usize, S)) -> us
             start = base + place + 1;
         }
     }
-    states.len() - start
+    values.len() - start
 }
 
-/// Tells a run of zeros as runs of at most so many.
+/// Cuts a run of zeros into runs of at most `most`.
 #[inline(always)]
 pub(super) fn zero_runs(mut gap: usize, most: u32, mut each: impl FnMut(u32)) {
     while gap > most as usize {
@@ -195,32 +195,32 @@ pub(super) fn zero_runs(mut gap: usize, most: u32, mut each: impl FnMut(u32)) {
     }
 }
 
-/// Runs of zeros that have places of their own in tables.
+/// Number of runs of zeros that have a place in tables: those of up to this length.
 pub(super) const TABLE_ZEROS: usize = 1 << 10;
-/// Runs of other states, of a byte, that have places of their own in tables.
+/// Number of runs of each other value of a byte that have a place in tables.
 pub(super) const TABLE_RUNS: usize = 8;
-/// Places of a table.
+/// Number of places in a table.
 pub(super) const TABLE: usize = TABLE_ZEROS + 256 * TABLE_RUNS;
 
-/// The place of a symbol in a table.
+/// The place of a symbol in tables; `None` for a symbol that has none.
 #[inline(always)]
 pub(super) fn place(symbol: Symbol) -> Option<usize> {
     let run = (symbol.run - 1) as usize;
-    // Without a branch: zeros come as they like.
-    let is_zero = symbol.state == 0;
-    let start = TABLE_ZEROS + usize::from(symbol.state as u8) * TABLE_RUNS;
+    // Without a branch, since the processor cannot predict where zeros are.
+    let is_zero = symbol.value == 0;
+    let start = TABLE_ZEROS + usize::from(symbol.value as u8) * TABLE_RUNS;
     let start = if is_zero { 0 } else { start };
     let most = if is_zero { TABLE_ZEROS } else { TABLE_RUNS };
-    let is_in = (run < most) & i8::try_from(symbol.state).is_ok();
+    let is_in = (run < most) & i8::try_from(symbol.value).is_ok();
     is_in.then_some(start + run)
 }
 
 /// The symbol at a place of a table; the inverse of [`place`].
 fn symbol_at(place: usize) -> Symbol {
     match place.checked_sub(TABLE_ZEROS) {
-        None => Symbol { state: 0, run: place as u32 + 1 },
+        None => Symbol { value: 0, run: place as u32 + 1 },
         Some(place) => Symbol {
-            state: ((place / TABLE_RUNS) as u8 as i8).into(),
+            value: ((place / TABLE_RUNS) as u8 as i8).into(),
             run: (place % TABLE_RUNS) as u32 + 1,
         },
     }
@@ -240,29 +240,29 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts the symbols of states on top of what was counted before.
-    pub(super) fn add(&mut self, alphabet: Alphabet, states: States<'_>) {
-        if let (Alphabet::States, States::I8(states)) = (alphabet, states) {
-            for states in states.chunks(1 << 14) {
-                let bytes: Vec<u8> = states.iter().map(|&state| state as u8).collect();
+    /// Adds the counts of the symbols of some values.
+    pub(super) fn add(&mut self, alphabet: RunAlphabet, values: Values<'_>) {
+        if let (RunAlphabet::Values, Values::I8(values)) = (alphabet, values) {
+            for values in values.chunks(1 << 14) {
+                let bytes: Vec<u8> = values.iter().map(|&value| value as u8).collect();
                 let counts = bytes::histogram(Platform::detect(), &bytes);
                 for (byte, count) in (0..=u8::MAX).zip(counts) {
-                    let symbol = Symbol { state: (byte as i8).into(), run: 1 };
+                    let symbol = Symbol { value: (byte as i8).into(), run: 1 };
                     self.add_many(symbol, count.into());
                 }
             }
             return;
         }
-        with_states!(States, states, states => match alphabet {
-            Alphabet::States => states.iter().for_each(|&state| self.add_state(state, 1)),
-            Alphabet::Pairs => pairs(states, |state, run| self.add_state(state, run)),
-            Alphabet::ZeroRuns(most) => {
+        with_values!(Values, values, values => match alphabet {
+            RunAlphabet::Values => values.iter().for_each(|&value| self.add_value(value, 1)),
+            RunAlphabet::Pairs => pairs(values, |value, run| self.add_value(value, run)),
+            RunAlphabet::ZeroRuns(most) => {
                 let zeros = |gap: usize, counts: &mut Self| {
-                    zero_runs(gap, most, |run| counts.add_one(Symbol { state: 0, run }));
+                    zero_runs(gap, most, |run| counts.add_one(Symbol { value: 0, run }));
                 };
-                let last = gaps(states, |gap, state| {
+                let last = gaps(values, |gap, value| {
                     zeros(gap, self);
-                    self.add_state(state, 1);
+                    self.add_value(value, 1);
                 });
                 zeros(last, self);
             }
@@ -275,8 +275,8 @@ impl Counts {
     }
 
     #[inline(always)]
-    fn add_state<S: State>(&mut self, state: S, run: u32) {
-        self.add_one(Symbol { state: state.into(), run });
+    fn add_value<S: Value>(&mut self, value: S, run: u32) {
+        self.add_one(Symbol { value: value.into(), run });
     }
 
     #[inline(always)]
@@ -287,7 +287,7 @@ impl Counts {
         }
     }
 
-    /// Every symbol that occurred, and how often; in the order of [`Symbol::key`].
+    /// The symbols that occurred and their counts, in the order of [`Symbol::key`].
     pub(super) fn sorted(&self) -> Vec<(Symbol, u64)> {
         let table = self.table.iter().enumerate().map(|(place, count)| (symbol_at(place), *count));
         let others = self.others.iter().map(|(symbol, count)| (*symbol, *count));
@@ -296,7 +296,7 @@ impl Counts {
         symbols
     }
 
-    /// Bits that an ideal code for these very frequencies takes.
+    /// Number of bits of an ideal code for these frequencies.
     pub(super) fn entropy_bits(&self) -> f64 {
         let all = || self.table.iter().chain(self.others.values()).filter(|count| **count > 0);
         let total: u64 = all().sum();
@@ -305,48 +305,48 @@ impl Counts {
     }
 }
 
-/// What an ideal order-0 code would take for some states, in bytes, codebooks not counted: Shannon's
-/// bound for each way of cutting states into symbols.
+/// Shannon's bounds for some values: the bytes that an ideal order-0 code would take, without codebooks, for each way
+/// of cutting values into symbols.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shannon {
-    /// Each state a symbol: the bound of [`Huffman`](super::Huffman) and [`Sh`](super::Sh).
-    pub states: f64,
-    /// Each state and its number of repetitions: the bound of [`Rlh`](super::Rlh) and, over the same
+    /// Each value is a symbol: the bound of [`Huffman`](super::Huffman) and [`Sh`](super::Sh).
+    pub values: f64,
+    /// Each value and its number of repetitions is a symbol: the bound of [`Rlh`](super::Rlh) and, over the same
     /// pairs, of [`Elias`](super::Elias).
     pub pairs: f64,
-    /// Runs of up to 200 zeros and other states: the bound of [`Shs`](super::Shs).
+    /// Runs of up to 200 zeros, and other values, are symbols: the bound of [`Shs`](super::Shs).
     pub zero_runs: f64,
-    /// Which of eight neighbours are 0, and every other state: the bound of a [`Bitmap`](super::Bitmap) of
+    /// Masks of which of eight neighbours are 0, and the other values, are symbols: the bound of a [`Bitmap`](super::Bitmap) of
     /// depth 1.
     pub bitmap: f64,
 }
 
-/// Shannon's bound for some states, symbols counted in full.
+/// Shannon's bounds for some values, from counts of all symbols.
 #[must_use]
-pub fn shannon(states: States<'_>) -> Shannon {
-    let of = |alphabet: Alphabet| alphabet.count(states).entropy_bits() / 8.0;
-    let [masks, others] = with_states!(States, states, states => count_masks(states));
+pub fn shannon(values: Values<'_>) -> Shannon {
+    let of = |alphabet: RunAlphabet| alphabet.count(values).entropy_bits() / 8.0;
+    let [masks, others] = with_values!(Values, values, values => count_masks(values));
     Shannon {
-        states: of(Alphabet::States),
-        pairs: of(Alphabet::Pairs),
-        zero_runs: of(Alphabet::ZeroRuns(super::DEFAULT_RUNS)),
+        values: of(RunAlphabet::Values),
+        pairs: of(RunAlphabet::Pairs),
+        zero_runs: of(RunAlphabet::ZeroRuns(super::DEFAULT_RUNS)),
         bitmap: (masks.entropy_bits() + others.entropy_bits()) / 8.0,
     }
 }
 
-/// Counts which of eight neighbours are 0, and the other states.
-fn count_masks<S: State>(states: &[S]) -> [Counts; 2] {
+/// Counts masks of which of eight neighbours are 0, and the other values.
+fn count_masks<S: Value>(values: &[S]) -> [Counts; 2] {
     let [mut masks, mut others] = [Counts::default(), Counts::default()];
-    for eight in states.chunks(8) {
+    for eight in values.chunks(8) {
         let mut mask = 0;
-        for (place, &state) in eight.iter().enumerate() {
-            let state: i32 = state.into();
-            if state != 0 {
+        for (place, &value) in eight.iter().enumerate() {
+            let value: i32 = value.into();
+            if value != 0 {
                 mask |= 1 << place;
-                others.add_one(Symbol { state, run: 1 });
+                others.add_one(Symbol { value, run: 1 });
             }
         }
-        masks.add_one(Symbol { state: mask, run: 1 });
+        masks.add_one(Symbol { value: mask, run: 1 });
     }
     [masks, others]
 }
@@ -355,19 +355,19 @@ fn count_masks<S: State>(states: &[S]) -> [Counts; 2] {
 mod tests {
     use super::*;
 
-    fn cut(alphabet: Alphabet, states: &[i32]) -> Vec<(i32, u32)> {
+    fn cut(alphabet: RunAlphabet, values: &[i32]) -> Vec<(i32, u32)> {
         let mut symbols = Vec::new();
-        alphabet.cut(states, |symbol| symbols.push((symbol.state, symbol.run)));
+        alphabet.cut(values, |symbol| symbols.push((symbol.value, symbol.run)));
         symbols
     }
 
     #[test]
-    fn states_are_cut_as_the_alphabet_says() {
-        let states = [0, 0, 0, 1, 1, -2, 0, 0, 0, 0, 0];
-        assert_eq!(cut(Alphabet::Pairs, &states), [(0, 3), (1, 2), (-2, 1), (0, 5)]);
+    fn values_are_cut_as_the_alphabet_says() {
+        let values = [0, 0, 0, 1, 1, -2, 0, 0, 0, 0, 0];
+        assert_eq!(cut(RunAlphabet::Pairs, &values), [(0, 3), (1, 2), (-2, 1), (0, 5)]);
         let runs = [(0, 3), (1, 1), (1, 1), (-2, 1), (0, 4), (0, 1)];
-        assert_eq!(cut(Alphabet::ZeroRuns(4), &states), runs);
-        assert_eq!(cut(Alphabet::States, &states).len(), 11);
+        assert_eq!(cut(RunAlphabet::ZeroRuns(4), &values), runs);
+        assert_eq!(cut(RunAlphabet::Values, &values).len(), 11);
     }
 
     #[test]
@@ -375,17 +375,17 @@ mod tests {
         for place in (0..TABLE_ZEROS).chain(TABLE_ZEROS + TABLE_RUNS..TABLE) {
             assert_eq!(super::place(symbol_at(place)), Some(place));
         }
-        assert_eq!(place(Symbol { state: 200, run: 1 }), None);
-        assert_eq!(place(Symbol { state: 1, run: 9 }), None);
-        assert_eq!(place(Symbol { state: 0, run: 5000 }), None);
+        assert_eq!(place(Symbol { value: 200, run: 1 }), None);
+        assert_eq!(place(Symbol { value: 1, run: 9 }), None);
+        assert_eq!(place(Symbol { value: 0, run: 5000 }), None);
     }
 
     #[test]
     fn shannon_of_what_can_be_known_by_heart() {
-        let states: Vec<i8> = (0..8000).map(|i| (i % 2) as i8).collect();
-        let bound = shannon((&states[..]).into());
-        assert_eq!((bound.states, bound.pairs), (1000.0, 1000.0));
+        let values: Vec<i8> = (0..8000).map(|i| (i % 2) as i8).collect();
+        let bound = shannon((&values[..]).into());
+        assert_eq!((bound.values, bound.pairs), (1000.0, 1000.0));
         assert_eq!(bound.bitmap, 0.0);
-        assert_eq!(shannon((&[0i8; 0][..]).into()).states, 0.0);
+        assert_eq!(shannon((&[0i8; 0][..]).into()).values, 0.0);
     }
 }

@@ -1,15 +1,16 @@
-//! Quantizers of gradients: from floating-point values to states and scales, and back.
+//! Quantizers of gradients: floats to quantized values and scales, and back.
 //!
-//! All are as their papers have them, in a form that is the same on every machine: arithmetic is in
-//! double precision and in a fixed order, and stochastic rounding takes its random numbers from
-//! [`Random`](super::Random), by the seed of the call and the index of the element.
+//! Each quantizer follows its paper, and gives the same values on every machine: arithmetic is in double precision
+//! and in a fixed order, and the random numbers of stochastic rounding come from [`Random`](super::Random), by the seed
+//! of the call and the index of the element.
 //!
-//! # Bad input
+//! # Errors
 //!
-//! A value that is NaN or infinite, and a norm beyond the range of f32, are
-//! [`Error::Unquantizable`], with the index; a number of levels or a bucket that makes no sense is
-//! [`Error::InvalidOption`]. States and scales that no quantizer makes (they may come from a wire) are
-//! [`Error::Malformed`] when they are dequantized. Zero gradients, also of subnormal numbers, are fine.
+//! * [`Error::Unquantizable`], with the index: a float that is NaN or infinite, or a norm beyond the range of f32.
+//! * [`Error::InvalidOption`]: a parameter outside its range.
+//! * [`Error::Malformed`]: values or scales that the quantizer never makes, which may come from a message.
+//!
+//! Gradients of zeros and of subnormal numbers are no errors.
 
 mod linear;
 mod natural;
@@ -27,39 +28,39 @@ pub use terngrad::TernGrad;
 
 use std::fmt;
 
-use super::states::{State, StateBuf, States, with_states};
+use super::values::{Value, ValueBuf, Values, with_values};
 use crate::error::{Error, Result, reserve};
-use crate::platform::Platform;
+use crate::kernels::platform::Platform;
 
-/// The bucket that is a whole tensor.
+/// The size of a bucket that is a whole tensor.
 pub const WHOLE: usize = usize::MAX;
 
 /// A quantizer and its parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Quantizer {
-    /// Any number of levels, stochastic rounding.
+    /// QSGD: any number of levels, stochastic rounding.
     Qsgd(Qsgd),
-    /// Three levels, stochastic.
+    /// TernGrad: three levels, stochastic rounding.
     TernGrad(TernGrad),
-    /// Powers of two, stochastic rounding.
+    /// Natural compression: powers of two, stochastic rounding.
     Natural(Natural),
-    /// Signs alone.
+    /// signSGD and 1-bit SGD: signs alone.
     Sign(Sign),
-    /// Few elements, exactly.
+    /// Top-k and random-k: few elements, exactly.
     Sparsify(Sparsify),
-    /// 8 bits, rounded to nearest.
+    /// Linear int8: 8 bits, rounded to nearest.
     Linear(Linear),
 }
 
 /// A quantized gradient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantized {
-    /// The quantizer that made it.
+    /// The quantizer.
     pub quantizer: Quantizer,
-    /// A state for each element.
-    pub states: StateBuf,
-    /// What the quantizer needs to turn states into values: norms of buckets, or the values kept.
+    /// The quantized values, one for each element.
+    pub values: ValueBuf,
+    /// The scales that the quantizer needs to restore floats: norms of buckets, or the elements kept.
     pub scales: Vec<f32>,
 }
 
@@ -78,10 +79,10 @@ impl Quantizer {
         }
     }
 
-    /// Whether the parameters make sense.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when they do not.
+    /// [`Error::InvalidOption`] for a parameter outside its range.
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Qsgd(quantizer) => quantizer.check(),
@@ -94,7 +95,7 @@ impl Quantizer {
         }
     }
 
-    /// How many scales go with so many elements; `None` where that depends on the states.
+    /// The number of scales for `elements` elements; `None` where it depends on the values.
     fn scales(&self, elements: usize) -> Option<usize> {
         let buckets = |bucket: usize| elements.div_ceil(bucket.max(1));
         match self {
@@ -107,26 +108,27 @@ impl Quantizer {
         }
     }
 
-    /// Whether so many scales may go with so many elements.
+    /// Whether `elements` elements may have `scales` scales.
     pub(super) fn takes(&self, scales: usize, elements: usize) -> bool {
         self.scales(elements).map_or(scales <= elements, |due| scales == due)
     }
 
-    /// Quantizes a gradient. `seed` decides where stochastic rounding goes; quantizers without it do
-    /// not care.
+    /// Quantizes a gradient. The random numbers of stochastic rounding follow from `seed`; other quantizers do not use
+    /// it.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters, [`Error::Unquantizable`] for values that make no sense.
+    /// [`Error::InvalidOption`] for a parameter outside its range, [`Error::Unquantizable`] for a float that cannot be
+    /// quantized.
     pub fn quantize(&self, gradient: &[f32], seed: u64) -> Result<Quantized> {
-        // Whether there is one is found in no time, unlike where.
-        if gradient.iter().fold(false, |any, value| any | !value.is_finite())
-            && let Some(index) = gradient.iter().position(|value| !value.is_finite())
+        // Whether there is such a float is found by vector code; only then it is searched for.
+        if gradient.iter().fold(false, |any, float| any | !float.is_finite())
+            && let Some(index) = gradient.iter().position(|float| !float.is_finite())
         {
-            return Err(Error::unquantizable(index, format!("its value is {}", gradient[index])));
+            return Err(Error::unquantizable(index, format!("it is {}", gradient[index])));
         }
         let random = super::Random::new(seed);
-        // Rounding is one instruction where a platform has it, and always gives the same.
-        let (states, scales) = Platform::detect().run(|| match self {
+        // With the instructions of the platform rounding is one instruction. The result is the same.
+        let (values, scales) = Platform::detect().run(|| match self {
             Self::Qsgd(quantizer) => quantizer.quantize(gradient, random),
             Self::TernGrad(quantizer) => quantizer.quantize(gradient, random),
             Self::Natural(quantizer) => quantizer.quantize(gradient, random),
@@ -134,40 +136,40 @@ impl Quantizer {
             Self::Sparsify(quantizer) => quantizer.quantize(gradient, random),
             Self::Linear(quantizer) => quantizer.quantize(gradient),
         })?;
-        Ok(Quantized { quantizer: *self, states: StateBuf::new(states), scales })
+        Ok(Quantized { quantizer: *self, values: ValueBuf::new(values), scales })
     }
 
-    /// The values that states and scales stand for.
+    /// Restores floats from values and scales.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for parameters, [`Error::Malformed`] for a state, a scale or a number of
-    /// scales that this quantizer never makes.
-    pub fn dequantize(&self, states: States<'_>, scales: &[f32]) -> Result<Vec<f32>> {
+    /// [`Error::InvalidOption`] for a parameter outside its range, [`Error::Malformed`] for a value, a scale or a
+    /// number of scales that this quantizer never makes.
+    pub fn dequantize(&self, values: Values<'_>, scales: &[f32]) -> Result<Vec<f32>> {
         check_scales(scales)?;
-        let mut values = Vec::new();
-        self.dequantize_to(states, scales, &mut values)?;
-        Ok(values)
+        let mut floats = Vec::new();
+        self.dequantize_to(values, scales, &mut floats)?;
+        Ok(floats)
     }
 
-    /// [`Quantizer::dequantize`], to behind the values that are there; scales are known to be finite.
+    /// Appends the floats of [`Quantizer::dequantize`]. The scales must be finite.
     fn dequantize_to(
         &self,
-        states: States<'_>,
+        values: Values<'_>,
         scales: &[f32],
-        values: &mut Vec<f32>,
+        floats: &mut Vec<f32>,
     ) -> Result<()> {
-        reserve(values, states.len(), "a quantized tensor's values")?;
-        with_states!(States, states, states => Platform::detect().run(|| match self {
-            Self::Qsgd(quantizer) => quantizer.dequantize(states, scales, values),
-            Self::TernGrad(quantizer) => quantizer.dequantize(states, scales, values),
-            Self::Natural(quantizer) => quantizer.dequantize(states, scales, values),
-            Self::Sign(quantizer) => quantizer.dequantize(states, scales, values),
-            Self::Sparsify(quantizer) => quantizer.dequantize(states, scales, values),
-            Self::Linear(quantizer) => quantizer.dequantize(states, scales, values),
+        reserve(floats, values.len(), "a quantized tensor's floats")?;
+        with_values!(Values, values, values => Platform::detect().run(|| match self {
+            Self::Qsgd(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::TernGrad(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Natural(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Sign(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Sparsify(quantizer) => quantizer.dequantize(values, scales, floats),
+            Self::Linear(quantizer) => quantizer.dequantize(values, scales, floats),
         }))
     }
 
-    /// The bucket, and the scales of each; `None` where scales do not go with buckets.
+    /// The size of a bucket and its number of scales; `None` for quantizers without buckets.
     const fn buckets(&self) -> Option<(usize, usize)> {
         match self {
             Self::Qsgd(Qsgd { bucket, .. })
@@ -178,8 +180,8 @@ impl Quantizer {
         }
     }
 
-    /// The states that this quantizer can make, lowest and highest: what a sampling encoder takes for its
-    /// alphabet without looking at the tensor. Natural compression has more than it ever uses.
+    /// The lowest and the highest value that this quantizer can make. Encoders that sample need them. Natural
+    /// compression uses only a part of its range.
     #[must_use]
     pub fn alphabet(&self) -> (i32, i32) {
         match self {
@@ -188,14 +190,14 @@ impl Quantizer {
                 (-highest, highest)
             }
             Self::TernGrad(_) | Self::Sign(_) => (-1, 1),
-            Self::Natural(_) => (-natural::STATES, natural::STATES),
+            Self::Natural(_) => (-natural::VALUES, natural::VALUES),
             Self::Sparsify(_) => (0, 1),
             Self::Linear(_) => (-linear::LEVELS, linear::LEVELS),
         }
     }
 }
 
-/// Name and parameters: `qsgd levels=4 norm=l2 bucket=512`, `terngrad clip=2.5 bucket=all`.
+/// Writes name and parameters: `qsgd levels=4 norm=l2 bucket=512`, `terngrad clip=2.5 bucket=all`.
 impl fmt::Display for Quantizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
@@ -236,77 +238,77 @@ impl fmt::Display for Quantizer {
 }
 
 impl Quantized {
-    /// The values it stands for.
+    /// Restores floats.
     ///
     /// # Errors
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
-        self.quantizer.dequantize(self.states.view(), &self.scales)
+        self.quantizer.dequantize(self.values.view(), &self.scales)
     }
 }
 
-/// Dequantizes a tensor whose states come part by part, the first part first.
+/// Dequantizes a tensor whose values come part by part, the first part first.
 #[derive(Debug, Default)]
 pub(super) struct ByParts {
-    /// States that came.
-    states: usize,
-    /// Scales that were used up, where each stands for one state.
+    /// Number of values so far.
+    values: usize,
+    /// Number of scales used so far, where each scale is an element.
     scales: usize,
 }
 
 impl ByParts {
-    /// Appends the values of the next states; `scales` are those of the whole tensor, found to be finite and, by
-    /// [`Quantizer::takes`], as many as there should be.
+    /// Appends the floats of the next values. `scales` are those of the whole tensor; they must be finite, and
+    /// [`Quantizer::takes`] must accept their number.
     pub(super) fn next(
         &mut self,
         quantizer: &Quantizer,
-        states: States<'_>,
+        values: Values<'_>,
         scales: &[f32],
-        values: &mut Vec<f32>,
+        floats: &mut Vec<f32>,
     ) -> Result<()> {
-        let count = states.len();
+        let count = values.len();
         match quantizer.buckets() {
             Some((bucket, per_bucket)) => {
-                // What is left of the bucket that the last part ended in, then those that begin in this one.
-                let into = self.states % bucket;
+                // First the rest of the bucket in which the last part ended, then the buckets that begin here.
+                let into = self.values % bucket;
                 let rest = if into == 0 { 0 } else { (bucket - into).min(count) };
                 for (from, to) in [(0, rest), (rest, count)] {
                     if from == to {
                         continue;
                     }
-                    let first = (self.states + from) / bucket;
-                    let end = (self.states + to).div_ceil(bucket);
+                    let first = (self.values + from) / bucket;
+                    let end = (self.values + to).div_ceil(bucket);
                     let of_these = scales.get(first * per_bucket..end * per_bucket);
                     let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
-                    quantizer.dequantize_to(states.slice(from, to), of_these, values)?;
+                    quantizer.dequantize_to(values.slice(from, to), of_these, floats)?;
                 }
             }
             None if matches!(quantizer, Quantizer::Sparsify(_)) => {
                 let left = scales.get(self.scales..).unwrap_or(&[]);
-                // Too few are for the quantizer to find.
-                let due = (count - states.zeros()).min(left.len());
-                quantizer.dequantize_to(states, &left[..due], values)?;
+                // If there are too few scales, the quantizer finds that.
+                let due = (count - values.zeros()).min(left.len());
+                quantizer.dequantize_to(values, &left[..due], floats)?;
                 self.scales += due;
             }
-            None => quantizer.dequantize_to(states, scales, values)?,
+            None => quantizer.dequantize_to(values, scales, floats)?,
         }
-        self.states += count;
+        self.values += count;
         Ok(())
     }
 
-    /// Checks that nothing is left when all states came.
+    /// Checks, after all values, that no scales are left.
     pub(super) fn finish(&self, quantizer: &Quantizer, scales: &[f32]) -> Result<()> {
         match quantizer {
             Quantizer::Sparsify(_) if self.scales < scales.len() => {
                 let left = scales.len() - self.scales;
-                Err(bad(self.states, format!("{left} values more than elements kept")))
+                Err(bad(self.values, format!("{left} scales more than elements kept")))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Checks scales that may come from a wire.
+/// Checks that all scales are finite.
 pub(super) fn check_scales(scales: &[f32]) -> Result<()> {
     match scales.iter().position(|scale| !scale.is_finite()) {
         Some(index) => Err(bad(index, format!("scale {index} is {}", scales[index]))),
@@ -314,7 +316,7 @@ pub(super) fn check_scales(scales: &[f32]) -> Result<()> {
     }
 }
 
-/// States before their width is known, and scales.
+/// Values, before their width is chosen, and scales.
 type Parts = (Vec<i32>, Vec<f32>);
 
 #[cold]
@@ -329,26 +331,26 @@ fn check_bucket(bucket: usize) -> Result<()> {
     Ok(())
 }
 
-/// Buckets of states, each with its own scales; `per_bucket` scales each.
-fn buckets<'a, S: State>(
-    states: &'a [S],
+/// The buckets of values, each with its `per_bucket` scales.
+fn buckets<'a, S: Value>(
+    values: &'a [S],
     bucket: usize,
     scales: &'a [f32],
     per_bucket: usize,
 ) -> Result<impl Iterator<Item = (&'a [S], &'a [f32])>> {
     check_bucket(bucket)?;
-    let needed = states.len().div_ceil(bucket).saturating_mul(per_bucket);
+    let needed = values.len().div_ceil(bucket).saturating_mul(per_bucket);
     if scales.len() != needed {
         let found = scales.len();
-        return Err(bad(0, format!("{found} scales where the states need {needed}")));
+        return Err(bad(0, format!("{found} scales where the values need {needed}")));
     }
-    Ok(states.chunks(bucket).zip(scales.chunks(per_bucket)))
+    Ok(values.chunks(bucket).zip(scales.chunks(per_bucket)))
 }
 
-/// The smallest f32 that is at least `value`.
-fn round_up(value: f64, index: usize) -> Result<f32> {
-    let rounded = value as f32;
-    let rounded = if f64::from(rounded) < value { rounded.next_up() } else { rounded };
+/// The smallest f32 that is at least `float`.
+fn round_up(float: f64, index: usize) -> Result<f32> {
+    let rounded = float as f32;
+    let rounded = if f64::from(rounded) < float { rounded.next_up() } else { rounded };
     if rounded.is_finite() {
         Ok(rounded)
     } else {
@@ -357,6 +359,6 @@ fn round_up(value: f64, index: usize) -> Result<f32> {
 }
 
 #[inline(always)]
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest, value| value.abs().max(largest))
+fn largest(floats: &[f32]) -> f32 {
+    floats.iter().fold(0.0, |largest, float| float.abs().max(largest))
 }

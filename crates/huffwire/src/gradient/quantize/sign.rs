@@ -1,36 +1,36 @@
-//! One bit an element.
+//! Signs: one bit an element.
 
-use super::super::states::State;
+use super::super::values::Value;
 use super::{Parts, WHOLE, bad, buckets, check_bucket};
 use crate::error::Result;
 
-/// What the two signs stand for.
+/// The floats that the two signs stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SignScale {
     /// `±1`: signSGD (Bernstein et al., ICML 2018).
     One,
-    /// `±` the mean magnitude: EF-signSGD (Karimireddy et al., ICML 2019, section 4), whose error is
+    /// Plus and minus the mean magnitude: EF-signSGD (Karimireddy et al., ICML 2019, section 4), whose error is
     /// `‖C(v) - v‖² = (1 - ‖v‖₁² / (d ‖v‖₂²)) ‖v‖₂²` (lemma 8).
     #[default]
     Mean,
-    /// The mean of what is not negative, and that of what is: 1-bit SGD (Seide et al., Interspeech 2014),
-    /// the two values with the least error.
+    /// The mean of the floats that are not negative, and the mean of the negative ones: 1-bit SGD (Seide et al.,
+    /// Interspeech 2014). No other two numbers have a smaller error.
     Means,
 }
 
-/// signSGD and 1-bit SGD: states are 1 (also for 0.0, so that a bit is enough) and -1.
+/// signSGD and 1-bit SGD: values are -1 for negative floats and 1 for all others, 0.0 included.
 ///
-/// Biased: to be used with [`ErrorFeedback`](crate::gradient::ErrorFeedback), except in plain signSGD.
+/// The quantizer is biased: use it with [`ErrorFeedback`](crate::gradient::ErrorFeedback), except for plain signSGD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sign {
-    /// What the signs stand for.
+    /// The floats that the signs stand for.
     pub scale: SignScale,
-    /// Elements that share scales; [`WHOLE`] for all.
+    /// Number of consecutive elements that share scales; [`WHOLE`] for all.
     pub bucket: usize,
 }
 
 impl Default for Sign {
-    /// One mean for all.
+    /// One mean for the whole tensor.
     fn default() -> Self {
         Self { scale: SignScale::Mean, bucket: WHOLE }
     }
@@ -49,43 +49,43 @@ impl Sign {
         check_bucket(self.bucket)?;
         let mut scales = Vec::new();
         // A mean of f32 lies within the range of f32.
-        let mean = |values: &mut dyn Iterator<Item = f32>| {
+        let mean = |floats: &mut dyn Iterator<Item = f32>| {
             let (sum, count) =
-                values.fold((0.0, 0u64), |(sum, count), value| (sum + f64::from(value), count + 1));
+                floats.fold((0.0, 0u64), |(sum, count), float| (sum + f64::from(float), count + 1));
             if count > 0 { (sum / count as f64) as f32 } else { 0.0 }
         };
-        for values in gradient.chunks(self.bucket) {
-            let values = values.iter().copied();
+        for floats in gradient.chunks(self.bucket) {
+            let floats = floats.iter().copied();
             match self.scale {
                 SignScale::One => scales.push(1.0),
-                SignScale::Mean => scales.push(mean(&mut values.map(f32::abs))),
+                SignScale::Mean => scales.push(mean(&mut floats.map(f32::abs))),
                 SignScale::Means => {
-                    scales.push(mean(&mut values.clone().filter(|value| *value >= 0.0)));
-                    scales.push(mean(&mut values.filter(|value| *value < 0.0)));
+                    scales.push(mean(&mut floats.clone().filter(|float| *float >= 0.0)));
+                    scales.push(mean(&mut floats.filter(|float| *float < 0.0)));
                 }
             }
         }
-        let states = gradient.iter().map(|&value| if value < 0.0 { -1 } else { 1 }).collect();
-        Ok((states, scales))
+        let values = gradient.iter().map(|&float| if float < 0.0 { -1 } else { 1 }).collect();
+        Ok((values, scales))
     }
 
     #[inline(always)]
-    pub(super) fn dequantize<S: State>(
+    pub(super) fn dequantize<S: Value>(
         self,
-        states: &[S],
+        values: &[S],
         scales: &[f32],
-        values: &mut Vec<f32>,
+        floats: &mut Vec<f32>,
     ) -> Result<()> {
-        for (states, scales) in buckets(states, self.bucket, scales, self.per_bucket())? {
+        for (values, scales) in buckets(values, self.bucket, scales, self.per_bucket())? {
             let (plus, minus) = match scales {
                 &[plus, minus] => (plus, minus),
                 _ => (scales[0], -scales[0]),
             };
-            for &state in states {
-                values.push(match state.into() {
+            for &value in values {
+                floats.push(match value.into() {
                     1 => plus,
                     -1 => minus,
-                    state => return Err(bad(values.len(), format!("state {state} of signs"))),
+                    value => return Err(bad(floats.len(), format!("value {value} of signs"))),
                 });
             }
         }

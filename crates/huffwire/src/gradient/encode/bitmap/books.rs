@@ -1,174 +1,182 @@
-//! Codebooks for bitmaps that both ends hold.
+//! Codebooks for bitmaps that both ends hold: an ordinary codebook set with a book for each layer.
 
-use super::super::super::states::States;
-use super::super::drift::Drift;
-use super::made::{made, only_one, price};
-use super::plane::check_alphabet;
+use super::super::super::values::Values;
+use super::super::drift::{Drift, FixedBooks};
+use super::fitted::{fitted, only_one, price};
 use super::{BLOCK, Block, MAX_DEPTH};
-use crate::codebook::{Codebook, Lengths};
+use crate::codebook::Lengths;
 use crate::error::{Error, Result};
-use crate::ids::CodebookId;
-use crate::platform::Platform;
+use crate::kernels::platform::Platform;
+use crate::planes::Layout;
+use crate::set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 use crate::stats::Histogram;
-use crate::wire::Reader;
-use sha2::{Digest, Sha256};
 
-/// A codebook for each plane of a [`Bitmap`](super::Bitmap), made from earlier gradients; how often these were
-/// split is part of it.
+/// Codebooks for the planes of a [`Bitmap`](super::Bitmap), made from earlier gradients.
+///
+/// The codebooks are an ordinary [`CodebookSet`], which is known by its id and travels as
+/// [`CodebookSet::to_bytes`]. A binding names the book of each layer: that of layer `l` is bound to the plane
+/// [`FIRST_LAYER`]` + l` of any type, in the layout of bytes. The last layer that is bound is the depth of the bitmap.
+/// Bindings advise the sender alone: streams name the book of each plane by its number.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
-/// use huffwire::gradient::encode::{Bitmap, BitmapBooks, StateEncoder};
+/// use huffwire::codebook::CodebookSet;
+/// use huffwire::gradient::encode::{Bitmap, BitmapBooks, ValueEncoder};
 ///
 /// let step = |n: usize| (0..50_000).map(|i| (i * (i + n) % 31 / 29) as i8).collect::<Vec<_>>();
 /// let books = BitmapBooks::train([step(1)[..].into(), step(2)[..].into()])?;
-/// let bitmap = Bitmap::with_books(Arc::new(books));
-///
 /// let (sent, mut received) = (step(3), vec![0i8; 50_000]);
+///
+/// let held = CodebookSet::from_bytes(&books.set().to_bytes())?;
 /// let mut stream = Vec::new();
-/// assert_eq!(bitmap.encode(sent[..].into(), &mut stream)?.codebook, 0);
+/// let sizes = Bitmap::with_books(Arc::new(books)).encode(sent[..].into(), &mut stream)?;
+/// assert_eq!(sizes.codebook, 0);
+///
+/// let bitmap = Bitmap::with_books(Arc::new(BitmapBooks::from_set(held)?));
 /// bitmap.decode(&stream, received[..].as_mut().into())?;
 /// assert_eq!(received, sent);
 /// # Ok::<(), huffwire::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BitmapBooks {
-    books: Vec<Codebook>,
-    id: CodebookId,
+    set: CodebookSet,
+    /// The number of the book of each layer.
+    layers: Vec<u8>,
 }
 
+/// The name of the set that [`BitmapBooks::train`] makes.
+const SET_NAME: &str = "bitmap layers";
+
 impl BitmapBooks {
-    /// Codebooks for states like these.
+    /// Codebooks for values like these.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when there are none.
-    pub fn train<'a>(tensors: impl IntoIterator<Item = States<'a>> + Clone) -> Result<Self> {
+    /// [`Error::InvalidOption`] when there are no values.
+    pub fn train<'a>(tensors: impl IntoIterator<Item = Values<'a>>) -> Result<Self> {
         let platform = Platform::detect();
         let mut block = Block::default();
-        let mut levels: [Histogram; MAX_DEPTH + 1] = Default::default();
+        let mut layers: [Histogram; MAX_DEPTH + 1] = Default::default();
         let mut kept: [Histogram; MAX_DEPTH] = Default::default();
-        for states in tensors {
-            for start in (0..states.len()).step_by(BLOCK) {
-                let part = states.slice(start, start + BLOCK);
+        for values in tensors {
+            for start in (0..values.len()).step_by(BLOCK) {
+                let part = values.slice(start, start + BLOCK);
                 block.take(platform, part, MAX_DEPTH);
-                for level in 0..MAX_DEPTH {
-                    let [of_kept, all] = block.counts(platform, level, 1);
-                    kept[level].merge(&of_kept);
-                    levels[level].merge(&all);
+                for layer in 0..MAX_DEPTH {
+                    let [of_kept, all] = block.counts(platform, layer, 1);
+                    kept[layer].merge(&of_kept);
+                    layers[layer].merge(&all);
                 }
-                levels[MAX_DEPTH].add(block.level(MAX_DEPTH));
+                layers[MAX_DEPTH].add(block.layer(MAX_DEPTH));
             }
         }
-        if levels[0].total() == 0 {
-            return Err(Error::option("no states to make codebooks from"));
+        if layers[0].total() == 0 {
+            return Err(Error::option("no values to make codebooks from"));
         }
-        // The same rule as for a block; but where all was 0, what comes will nearly be.
-        let pays = |level: &usize| {
-            let none = kept[*level].total() == 0;
-            none || price(&kept[*level]) + price(&levels[level + 1]) < price(&levels[*level])
+        // The same rule as for a block. Where all was 0, nearly all of what comes will be 0.
+        let pays = |layer: &usize| {
+            let none = kept[*layer].total() == 0;
+            none || price(&kept[*layer]) + price(&layers[layer + 1]) < price(&layers[*layer])
         };
         let depth = (0..MAX_DEPTH).take_while(pays).count();
-        let planes = kept[..depth].iter().chain([&levels[depth]]);
+        let planes = kept[..depth].iter().chain([&layers[depth]]);
         let books = planes.map(|counts| {
             let mut counts = counts.clone();
             if counts.counts().iter().filter(|count| **count > 0).count() < 2 {
-                // Something else may come: there must be a code for it.
+                // Other bytes may come, and need codes of a sensible length.
                 counts = Histogram::from_counts(counts.counts().map(|count| count + 1));
             }
-            let made = made(&counts).ok_or_else(|| Error::codebook("no code for a plane"));
-            made.map(|(lengths, _)| lengths)
+            let fitted = fitted(&counts).ok_or_else(|| Error::codebook("no code for a plane"))?;
+            Ok(fitted.0)
         });
-        Ok(Self::new(books.collect::<Result<_>>()?))
+        Self::new(books.collect::<Result<_>>()?)
     }
 
-    /// What these codebooks cost for some states, beside ones made for them. It looks at all states; so at
-    /// every n-th tensor, as [`Keeper`](super::super::Keeper) does.
-    #[must_use]
-    pub fn drift(&self, states: States<'_>) -> Drift {
-        let fresh_bits = Self::train([states]).map_or(0, |fresh| fresh.bits(states));
-        Drift { spent_bits: self.bits(states), fresh_bits }
-    }
-
-    /// Bits of the planes of some states.
-    fn bits(&self, states: States<'_>) -> u64 {
-        let mut block = Block::default();
-        let mut bits = 0;
-        for start in (0..states.len()).step_by(BLOCK) {
-            block.take(Platform::detect(), states.slice(start, start + BLOCK), self.depth());
-            for (plane, book) in self.books.iter().enumerate() {
-                let counts = Histogram::of(block.plane(plane, self.depth()));
-                bits += match only_one(&counts) {
-                    // It is told.
-                    Some(_) => 8,
-                    None => {
-                        let prices = counts.counts().iter().zip(book.prices());
-                        let coded = prices.map(|(count, price)| count * u64::from(*price)).sum();
-                        // It is left as it is where that takes less.
-                        (8 * counts.total()).min(coded)
-                    }
-                };
-            }
+    fn new(books: Vec<Lengths>) -> Result<Self> {
+        let mut builder = SetBuilder::new(SET_NAME);
+        let mut layers = Vec::new();
+        for (layer, lengths) in books.into_iter().enumerate() {
+            // Layers whose books are equal share one.
+            let number = builder.add(lengths)?;
+            layers.push(number);
+            builder.bind(Binding {
+                pattern: "*".to_owned(),
+                dtype: None,
+                layout: Layout::Bytes,
+                plane: FIRST_LAYER + layer as u8,
+                books: vec![number],
+            })?;
         }
-        bits
+        Ok(Self { set: builder.build(), layers })
     }
 
-    fn new(lengths: Vec<Lengths>) -> Self {
-        let mut this = Self {
-            books: lengths.into_iter().map(Codebook::new).collect(),
-            id: CodebookId([0; 8]),
+    /// The codebooks of a set that has bindings for the layers of a bitmap.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCodebook`] when the set has none.
+    pub fn from_set(set: CodebookSet) -> Result<Self> {
+        let book = |plane: u8| {
+            let binding = set.bindings().iter().find(|binding| binding.plane == plane)?;
+            binding.books.first().copied()
         };
-        let digest = Sha256::new().chain_update(b"huffwire bitmap books\0");
-        let digest = digest.chain_update(this.to_bytes()).finalize();
-        this.id.0.copy_from_slice(&digest[..8]);
-        this
+        let layers: Vec<u8> = (FIRST_LAYER..=LAST_LAYER).map_while(book).collect();
+        if layers.is_empty() {
+            return Err(Error::codebook(
+                "no codebook of the set is for the layers of a bitmap: make a set of quantized values",
+            ));
+        }
+        Ok(Self { set, layers })
     }
 
-    /// Their identity: a hash of their content.
+    /// The set: what sender and receiver must share.
     #[must_use]
-    pub const fn id(&self) -> CodebookId {
-        self.id
+    pub const fn set(&self) -> &CodebookSet {
+        &self.set
     }
 
     /// How often zeros are split off.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.books.len() - 1
+        self.layers.len() - 1
     }
 
-    /// One for each plane: what is not 0 in the states, in the masks of the first split …, and the masks
-    /// of the last split.
+    /// The number in the set of the book of each layer, from layer 0 to layer [`depth`](Self::depth).
     #[must_use]
-    pub fn books(&self) -> &[Codebook] {
-        &self.books
+    pub fn layers(&self) -> &[u8] {
+        &self.layers
     }
 
-    /// Their content, to be sent to whom streams will be sent.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![self.depth() as u8];
-        self.books.iter().for_each(|book| book.lengths().write(&mut bytes));
-        bytes
+    /// Bits of the planes of some values.
+    fn bits(&self, values: Values<'_>) -> u64 {
+        let mut block = Block::default();
+        let mut bits = 0;
+        for start in (0..values.len()).step_by(BLOCK) {
+            block.take(Platform::detect(), values.slice(start, start + BLOCK), self.depth());
+            for (plane, &number) in self.layers.iter().enumerate() {
+                let counts = Histogram::of(block.plane(plane, self.depth()));
+                bits += match (only_one(&counts), self.set.book(number)) {
+                    (None, Ok(book)) => {
+                        let prices = counts.counts().iter().zip(book.prices());
+                        let coded = prices.map(|(count, price)| count * u64::from(*price)).sum();
+                        // A plane that would grow is stored as it is.
+                        (8 * counts.total()).min(coded)
+                    }
+                    // A constant plane is stored as one byte. (Every layer has a book.)
+                    _ => 8,
+                };
+            }
+        }
+        bits
+    }
+}
+
+impl FixedBooks for BitmapBooks {
+    fn drift(&self, values: Values<'_>) -> Drift {
+        Drift { spent_bits: self.bits(values), fresh_bits: self.refit(values).bits(values) }
     }
 
-    /// Reads what [`BitmapBooks::to_bytes`] gave.
-    ///
-    /// # Errors
-    /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::InvalidCodebook`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new("codebooks of bitmaps", bytes);
-        let depth = usize::from(reader.u8()?);
-        if depth > MAX_DEPTH {
-            return Err(reader.malformed(format!("{depth} splits")));
-        }
-        let mut books = Vec::new();
-        for _ in 0..=depth {
-            let (lengths, taken) = Lengths::read(reader.clone().rest())?;
-            reader.take(taken)?;
-            check_alphabet(&lengths)?;
-            books.push(lengths);
-        }
-        reader.finish()?;
-        Ok(Self::new(books))
+    fn refit(&self, values: Values<'_>) -> Self {
+        // Only without values there is an error.
+        Self::train([values]).unwrap_or_else(|_| self.clone())
     }
 }

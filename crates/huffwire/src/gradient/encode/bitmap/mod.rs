@@ -1,38 +1,37 @@
-//! Bitmaps and what they leave: a layout for the lane coder.
+//! Bitmaps: layers of masks and of values that are not 0, for the lane coder.
 //!
-//! # The layout
+//! # The layers
 //!
-//! A byte for each state (`zigzag`; 255 for what needs more). A *split* takes the zeros out: it leaves a
-//! plane of *masks*, a bit for each byte that is 1 where it is not 0, and a plane of the bytes that are not, less 1.
-//! Masks are bytes; where most of them are 0 too, they are split again, and so on:
+//! Layer 0 has a byte for each value (`zigzag`; 255 for values that need more than a byte). A *split* of a layer takes
+//! its zeros out. It leaves a plane of the bytes that are not 0, less 1, and a layer of *masks* above: a bit for each
+//! byte, 1 where the byte is not 0. Masks are bytes, so where most masks are 0 their layer is split too, and so on:
 //!
 //! ```text
-//! states ─┬─ not 0
+//! values ─┬─ not 0
 //!         └─ masks ─┬─ not 0
 //!                   └─ masks of masks …
 //! ```
 //!
-//! Each plane is a plane of bytes for the lane coder, with a codebook of its own. A mask is a symbol for
-//! eight neighbours at once, so no state costs a whole bit as it does in any code for single states: with
-//! 90 % zeros in any order, a mask costs what its entropy is to within a percent. Runs need no symbols;
-//! splitting and joining is one compress and one expand instruction for 64 bytes. What decides how
-//! often to split is the price of the planes.
+//! The lane coder codes each plane with a codebook of its own. A mask is one symbol for eight neighbours, so a value may
+//! cost less than a bit, which is impossible in a prefix code for single values: with 90 % zeros in any order, masks
+//! cost their entropy to within a percent. Splitting and joining take one compress and one expand instruction for
+//! 64 bytes. Layers are split as long as the estimated sizes of the planes become smaller.
 //!
 //! # The bytes
 //!
 //! ```text
-//! number of states   variable-length
-//! kind               0: codebooks inside, 1: fixed codebooks, then 4 bytes of their id
-//! blocks of 2^20 states:
-//!     depth          how often the block is split
-//!     wide           number of states of byte 255, and for each its number less 255 (all variable-length)
-//!     planes         the masks of the last split first, what is not 0 in the states last
+//! number of values   variable-length
+//! kind               0: all codebooks in the stream; 1: fixed codebooks, then 4 bytes of the id of their set
+//! blocks of 2^20 values:
+//!     depth          number of splits
+//!     wide           number of values of byte 255, and for each its number less 255 (all variable-length)
+//!     planes         the masks of the last split first, the values that are not 0 last
 //! ```
 //!
-//! How long a plane is follows from the planes before it. See `plane.rs` for their bytes.
+//! The length of a plane follows from the planes before it. See `plane.rs` for the bytes of a plane.
 
 mod books;
-mod made;
+mod fitted;
 mod plane;
 mod split;
 
@@ -40,43 +39,44 @@ use std::sync::{Arc, Mutex};
 
 use self::plane::{Blocks, PlaneBook, Planes};
 use self::split::SLACK;
-use super::super::states::{State, States, StatesMut, with_states};
+use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::fixed::check_id;
-use super::{Sizes, StateEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
-use crate::bytes;
+use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
 use crate::error::{Error, Result};
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::set::CodebookSet;
 use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 
 pub use books::BitmapBooks;
 
-/// States of a block: a byte each, they and their planes stay in the L2 cache.
+/// Number of values in a block. A block and its planes stay in the L2 cache.
 const BLOCK: usize = 1 << 20;
 
-/// The most splits: a mask of the last one stands for 4096 states.
+/// The largest number of splits. A mask of the last one stands for 4096 values.
 pub(super) const MAX_DEPTH: usize = 4;
 
-/// The byte of states that need more than a byte.
+/// The byte in layer 0 of a value that needs more than a byte.
 const WIDE: u8 = 255;
 
-/// How often the zeros are split off.
+/// The number of splits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Depth {
-    /// As often as it pays.
+    /// Splits as long as planes become smaller.
     #[default]
     Auto,
-    /// So often, at most 4 times; 0 is plain Huffman in lanes.
+    /// This number of splits, at most 4. With 0, each value is one symbol of the lane coder.
     Splits(u8),
 }
 
-/// Bitmaps of zeros and the other states, in lanes: the fast one.
+/// The bitmap encoder: masks of zeros, and the other values, by the lane coder. It is the fastest encoder.
 #[derive(Debug)]
 pub struct Bitmap {
     platform: Platform,
     depth: Depth,
     books: Option<Arc<BitmapBooks>>,
-    /// The planes of an earlier call, whose memory a later one uses.
+    /// The memory of an earlier call, which the next one uses again.
     spare: Mutex<Option<Box<Block>>>,
 }
 
@@ -95,20 +95,21 @@ impl Default for Bitmap {
 }
 
 impl Bitmap {
-    /// With codebooks that both ends hold: none is made, and none is sent.
+    /// An encoder with codebooks that both ends hold. It makes and sends no codebooks, except for a plane that a fixed
+    /// codebook cannot code.
     #[must_use]
     pub fn with_books(books: Arc<BitmapBooks>) -> Self {
         Self { books: Some(books), ..Self::default() }
     }
 
-    /// With so many splits; fixed codebooks bring their own number.
+    /// The same encoder with this number of splits. With fixed codebooks their number counts instead.
     #[must_use]
     pub const fn with_depth(mut self, depth: Depth) -> Self {
         self.depth = depth;
         self
     }
 
-    /// On a platform of the caller's choice. The bytes do not depend on it.
+    /// The same encoder with the instructions of `platform`. The bytes do not depend on it.
     #[must_use]
     pub const fn with_platform(mut self, platform: Platform) -> Self {
         self.platform = platform;
@@ -116,34 +117,34 @@ impl Bitmap {
     }
 }
 
-impl StateEncoder for Bitmap {
+impl ValueEncoder for Bitmap {
     fn name(&self) -> &'static str {
         if self.books.is_some() { "bitmap-fixed" } else { "bitmap" }
     }
 
-    fn encode(&self, states: States<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
+    fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         if let Depth::Splits(splits) = self.depth
             && usize::from(splits) > MAX_DEPTH
         {
             return Err(Error::option(format!("{splits} splits; at most {MAX_DEPTH}")));
         }
         let start = out.len();
-        put_count(out, states.len());
-        if states.is_empty() {
+        put_count(out, values.len());
+        if values.is_empty() {
             return Ok(Sizes { total: out.len() - start, codebook: 0 });
         }
         match &self.books {
             None => out.push(0),
             Some(books) => {
                 out.push(1);
-                out.extend_from_slice(&books.id().0[..4]);
+                out.extend_from_slice(&books.set().id().short());
             }
         }
-        let mut block = self.block(states.len().min(BLOCK));
+        let mut block = self.block(values.len().min(BLOCK));
         let mut blocks = Blocks::new(self.platform);
-        // The last one first, as lanes want it.
-        for index in (0..states.len().div_ceil(BLOCK)).rev() {
-            let part = states.slice(index * BLOCK, (index + 1) * BLOCK);
+        // The last block first, because the lanes of a plane carry bytes of the plane after it.
+        for index in (0..values.len().div_ceil(BLOCK)).rev() {
+            let part = values.slice(index * BLOCK, (index + 1) * BLOCK);
             self.encode_block(part, &mut block, &mut blocks)?;
         }
         let codebook = blocks.finish(out);
@@ -151,26 +152,26 @@ impl StateEncoder for Bitmap {
         Ok(Sizes { total: out.len() - start, codebook })
     }
 
-    fn decode(&self, stream: &[u8], states: StatesMut<'_>) -> Result<()> {
-        let mut reader = read_count(stream, states.len())?;
-        if states.is_empty() {
+    fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
+        let mut reader = read_count(stream, values.len())?;
+        if values.is_empty() {
             return reader.finish();
         }
         let books = match (reader.u8()?, &self.books) {
             (0, _) => None,
             (1, Some(books)) => {
-                check_id(reader.array()?, books.id())?;
-                Some(&**books)
+                check_id(reader.array()?, books.set().id())?;
+                Some(books.set())
             }
             (1, None) => return Err(malformed("it needs fixed codebooks, and none are at hand")),
             _ => return Err(malformed("a kind of bitmap that this version does not know")),
         };
-        with_states!(StatesMut, states, states => self.decode_blocks(reader, books, states))
+        with_values!(ValuesMut, values, values => self.decode_blocks(reader, books, values))
     }
 }
 
 impl Bitmap {
-    /// Planes for blocks of so many states.
+    /// Memory for blocks of `count` values.
     fn block(&self, count: usize) -> Box<Block> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
         let mut block = spare.unwrap_or_default();
@@ -178,6 +179,7 @@ impl Bitmap {
         block
     }
 
+    /// Keeps memory for the next call.
     fn keep(&self, block: Box<Block>) {
         if let Ok(mut spare) = self.spare.lock() {
             *spare = Some(block);
@@ -186,40 +188,41 @@ impl Bitmap {
 
     fn encode_block(
         &self,
-        states: States<'_>,
+        values: Values<'_>,
         block: &mut Block,
         blocks: &mut Blocks,
     ) -> Result<()> {
         let platform = self.platform;
-        blocks.begin(states.len());
+        blocks.begin(values.len());
         let depth = match (&self.books, self.depth) {
             (Some(books), _) => {
-                block.take(platform, states, books.depth());
-                for (plane, book) in books.books().iter().enumerate() {
-                    blocks.push(block.plane(plane, books.depth()), &PlaneBook::Fixed(book))?;
+                block.take(platform, values, books.depth());
+                for (plane, &number) in books.layers().iter().enumerate() {
+                    let book = PlaneBook::Fixed(number, books.set().book(number)?);
+                    blocks.push(block.plane(plane, books.depth()), &book)?;
                 }
                 books.depth()
             }
             (None, Depth::Splits(splits)) => {
                 let depth = usize::from(splits);
-                block.take(platform, states, depth);
+                block.take(platform, values, depth);
                 for plane in 0..=depth {
                     let bytes = block.plane(plane, depth);
-                    let book = PlaneBook::made(&Histogram::of(bytes));
+                    let book = PlaneBook::fitted(&Histogram::of(bytes));
                     blocks.push(bytes, &book)?;
                 }
                 depth
             }
             (None, Depth::Auto) => {
-                let counts = block.take_as_pays(platform, states, 1);
+                let counts = block.take_as_pays(platform, values, 1);
                 let depth = counts.len() - 1;
                 for (plane, counts) in counts.iter().enumerate() {
-                    blocks.push(block.plane(plane, depth), &PlaneBook::made(counts))?;
+                    blocks.push(block.plane(plane, depth), &PlaneBook::fitted(counts))?;
                 }
                 depth
             }
         };
-        block.find_wide(platform, states, depth);
+        block.find_wide(platform, values, depth);
         let head = blocks.head();
         head.push(depth as u8);
         put_varint(head, block.wide.len() as u64);
@@ -229,18 +232,18 @@ impl Bitmap {
         Ok(())
     }
 
-    fn decode_blocks<S: State>(
+    fn decode_blocks<S: Value>(
         &self,
         mut reader: Reader<'_>,
-        books: Option<&BitmapBooks>,
-        states: &mut [S],
+        books: Option<&CodebookSet>,
+        values: &mut [S],
     ) -> Result<()> {
-        let size = states.len().min(BLOCK);
+        let size = values.len().min(BLOCK);
         let mut block = self.block(size);
         let mut planes = Planes::new(self.platform);
-        for states in states.chunks_mut(size.max(1)) {
+        for values in values.chunks_mut(size.max(1)) {
             let depth = usize::from(reader.u8()?);
-            if depth > MAX_DEPTH || books.is_some_and(|books| books.depth() != depth) {
+            if depth > MAX_DEPTH {
                 return Err(malformed(format!("a block that was split {depth} times")));
             }
             let wide = reader.size()?;
@@ -248,42 +251,40 @@ impl Bitmap {
             for _ in 0..wide {
                 reader.varint()?;
             }
-            block.count = states.len();
+            block.count = values.len();
             block.reserve(depth);
-            // From the masks of the last split down to the states.
-            let mut due = (0..depth).fold(states.len(), |length, _| length.div_ceil(8));
+            // From the masks of the last split down to layer 0. `due` is the length of the next plane.
+            let mut due = (0..depth).fold(values.len(), |length, _| length.div_ceil(8));
             for plane in (1..=depth).rev() {
                 match planes.constant(&mut reader, due) {
-                    // Nothing but zeros, and nothing of the planes below.
+                    // The highest layer is all 0, so the planes below are empty.
                     Some(0) if plane == depth => {
                         due = 0;
                         break;
                     }
                     Some(byte) => block.room(plane, depth, due).fill(byte),
                     None => {
-                        let book = books.map(|books| &books.books()[plane]);
-                        planes.pull(&mut reader, book, block.room(plane, depth, due))?;
+                        planes.pull(&mut reader, books, block.room(plane, depth, due))?;
                     }
                 }
                 due = block.join(self.platform, plane, depth, due)?;
             }
             let highest = match planes.constant(&mut reader, due) {
                 Some(byte) if depth == 0 => {
-                    states.fill(S::from_zigzag(byte));
+                    values.fill(S::from_zigzag(byte));
                     byte
                 }
                 Some(byte) => {
                     block.room(0, depth, due).fill(byte);
-                    block.give(self.platform, depth, due, states)?
+                    block.give(self.platform, depth, due, values)?
                 }
                 None => {
-                    let book = books.map(|books| &books.books()[0]);
-                    planes.pull(&mut reader, book, block.room(0, depth, due))?;
-                    block.give(self.platform, depth, due, states)?
+                    planes.pull(&mut reader, books, block.room(0, depth, due))?;
+                    block.give(self.platform, depth, due, values)?
                 }
             };
             if highest == WIDE {
-                widen(states, wide, &mut wide_reader)?;
+                widen(values, wide, &mut wide_reader)?;
             } else if wide > 0 {
                 return Err(too_few_wide());
             }
@@ -294,145 +295,145 @@ impl Bitmap {
     }
 }
 
-/// Bytes of the stream of states of which these are a sample.
-pub(super) fn estimate(sample: States<'_>, scale: f64) -> f64 {
+/// The estimated size of a stream of `scale` times as many values as this sample has.
+pub(super) fn estimate(sample: Values<'_>, scale: f64) -> f64 {
     let mut block = Block::default();
-    // A block has a million states at most, and each has codebooks of its own.
+    // A block has at most a million values, and each block has codebooks of its own.
     let blocks = (sample.len() as f64 * scale / BLOCK as f64).max(1.0);
     let planes =
         block.take_as_pays(Platform::detect(), sample, (scale / blocks).round().max(1.0) as u64);
-    blocks * (planes.iter().map(made::price).sum::<f64>() + 2.0 * planes.len() as f64)
+    blocks * (planes.iter().map(fitted::price).sum::<f64>() + 2.0 * planes.len() as f64)
 }
 
-/// The planes of a block on their way to or from bytes.
+/// Memory for the layers and planes of a block.
 #[derive(Debug, Default)]
 struct Block {
-    /// States in the block.
+    /// Number of values in the block.
     count: usize,
-    /// By number of splits: the states, the masks of the first split, of the second …
-    levels: [Vec<u8>; MAX_DEPTH + 1],
-    /// By number of splits: the bytes of a level that are not 0, less 1.
+    /// The layers: bytes of values, masks of the first split, masks of the second split, and so on.
+    layers: [Vec<u8>; MAX_DEPTH + 1],
+    /// For each layer that is split, the bytes that are not 0, less 1.
     kept: [Vec<u8>; MAX_DEPTH],
-    /// How many these are.
+    /// For each layer that is split, the number of such bytes.
     kept_count: [usize; MAX_DEPTH],
-    /// What states of byte 255 are beyond it.
+    /// For each value whose byte is 255, in order: its number less 255.
     wide: Vec<u32>,
 }
 
 impl Block {
-    /// Makes room for the levels of a block.
+    /// Makes room for the layers of a block.
     fn reserve(&mut self, depth: usize) {
         let mut length = self.count;
-        for level in 0..=depth {
-            grow(&mut self.levels[level], length);
-            if level < depth {
-                grow(&mut self.kept[level], length + SLACK);
+        for layer in 0..=depth {
+            grow(&mut self.layers[layer], length);
+            if layer < depth {
+                grow(&mut self.kept[layer], length + SLACK);
             }
             length = length.div_ceil(8);
         }
     }
 
-    /// Bytes of a level.
-    fn length(&self, level: usize) -> usize {
-        (0..level).fold(self.count, |length, _| length.div_ceil(8))
+    /// Number of bytes of a layer.
+    fn length(&self, layer: usize) -> usize {
+        (0..layer).fold(self.count, |length, _| length.div_ceil(8))
     }
 
-    fn level(&self, level: usize) -> &[u8] {
-        &self.levels[level][..self.length(level)]
+    fn layer(&self, layer: usize) -> &[u8] {
+        &self.layers[layer][..self.length(layer)]
     }
 
-    /// The plane that is coded: what a level keeps, or all of the last one.
+    /// The plane of a layer: the bytes that are not 0, or all bytes of the highest layer.
     fn plane(&self, plane: usize, depth: usize) -> &[u8] {
-        if plane == depth { self.level(plane) } else { &self.kept[plane][..self.kept_count[plane]] }
+        if plane == depth { self.layer(plane) } else { &self.kept[plane][..self.kept_count[plane]] }
     }
 
-    /// Takes states in as bytes, without a split.
-    fn take_whole(&mut self, platform: Platform, states: States<'_>) {
-        let bytes = &mut self.levels[0][..states.len()];
-        with_states!(States, states, states => platform.run(|| {
-            for (byte, &state) in bytes.iter_mut().zip(states) {
-                *byte = state.to_zigzag();
+    /// Fills layer 0.
+    fn take_whole(&mut self, platform: Platform, values: Values<'_>) {
+        let bytes = &mut self.layers[0][..values.len()];
+        with_values!(Values, values, values => platform.run(|| {
+            for (byte, &value) in bytes.iter_mut().zip(values) {
+                *byte = value.to_zigzag();
             }
         }));
     }
 
-    /// Takes states in, split for the first time: level 1 and what level 0 keeps.
-    fn take_split(&mut self, platform: Platform, states: States<'_>) {
-        let masks = &mut self.levels[1][..states.len().div_ceil(8)];
-        self.kept_count[0] = split::split_states(platform, states, masks, &mut self.kept[0]);
+    /// Fills layer 1 and the plane of layer 0, without filling layer 0.
+    fn take_split(&mut self, platform: Platform, values: Values<'_>) {
+        let masks = &mut self.layers[1][..values.len().div_ceil(8)];
+        self.kept_count[0] = split::split_values(platform, values, masks, &mut self.kept[0]);
     }
 
-    /// Takes states in and splits so often.
-    fn take(&mut self, platform: Platform, states: States<'_>, depth: usize) {
-        self.count = states.len();
+    /// Fills all planes for `depth` splits.
+    fn take(&mut self, platform: Platform, values: Values<'_>, depth: usize) {
+        self.count = values.len();
         self.reserve(depth);
         if depth == 0 {
-            return self.take_whole(platform, states);
+            return self.take_whole(platform, values);
         }
-        self.take_split(platform, states);
-        (1..depth).for_each(|level| self.split_level(platform, level));
+        self.take_split(platform, values);
+        (1..depth).for_each(|layer| self.split_layer(platform, layer));
     }
 
-    /// Remembers what states of byte 255 are beyond it.
-    fn find_wide(&mut self, platform: Platform, states: States<'_>, depth: usize) {
+    /// Fills `wide`.
+    fn find_wide(&mut self, platform: Platform, values: Values<'_>, depth: usize) {
         self.wide.clear();
         let highest = highest(platform, self.plane(0, depth));
         if highest == if depth == 0 { WIDE } else { WIDE - 1 } {
-            with_states!(States, states, states => self.wide.extend(beyond_a_byte(states)));
+            with_values!(Values, values, values => self.wide.extend(beyond_a_byte(values)));
         }
     }
 
-    /// Splits a level above the states.
-    fn split_level(&mut self, platform: Platform, level: usize) {
-        let length = self.length(level);
-        let (low, high) = self.levels.split_at_mut(level + 1);
+    /// Splits a layer of masks.
+    fn split_layer(&mut self, platform: Platform, layer: usize) {
+        let length = self.length(layer);
+        let (low, high) = self.layers.split_at_mut(layer + 1);
         let masks = &mut high[0][..length.div_ceil(8)];
-        let bytes = &low[level][..length];
-        self.kept_count[level] = split::split(platform, bytes, masks, &mut self.kept[level]);
+        let bytes = &low[layer][..length];
+        self.kept_count[layer] = split::split(platform, bytes, masks, &mut self.kept[layer]);
     }
 
-    /// Counts of what a level keeps, and of the level, from those; every byte counts `scale` times.
-    fn counts(&self, platform: Platform, level: usize, scale: u64) -> [Histogram; 2] {
-        let kept = &self.kept[level][..self.kept_count[level]];
-        // The kernel for vectors is quick where few values occur, which is not so with masks.
-        let quick = if level == 0 { platform } else { Platform::Portable };
+    /// Counts of the plane of a layer that was split, and counts of the layer. Every byte counts `scale` times.
+    fn counts(&self, platform: Platform, layer: usize, scale: u64) -> [Histogram; 2] {
+        let kept = &self.kept[layer][..self.kept_count[layer]];
+        // The vector kernel is fast where few different bytes occur, which is not so with masks.
+        let quick = if layer == 0 { platform } else { Platform::Portable };
         let kept = scaled(bytes::histogram(quick, kept), scale);
-        let zeros = (self.length(level) - self.kept_count[level]) as u64 * scale;
+        let zeros = (self.length(layer) - self.kept_count[layer]) as u64 * scale;
         let all = joined(&kept, zeros);
         [kept, all]
     }
 
-    /// Takes states in and splits as often as it pays; returns the counts of the planes. Every state counts
-    /// `scale` times, as it does when they are a sample.
+    /// Fills the planes, with splits as long as planes become smaller. Returns the counts of the planes. Every value
+    /// counts `scale` times, for values that are a sample.
     fn take_as_pays(
         &mut self,
         platform: Platform,
-        states: States<'_>,
+        values: Values<'_>,
         scale: u64,
     ) -> Vec<Histogram> {
-        self.count = states.len();
+        self.count = values.len();
         self.reserve(MAX_DEPTH);
-        self.take_split(platform, states);
+        self.take_split(platform, values);
         let mut planes = Vec::new();
-        // What is not 0 is moved together anyway, and the others need not be looked at again.
+        // The first split is made in any case: counts of layer 0 follow from counts of the bytes that are not 0.
         let [mut kept, mut all] = self.counts(platform, 0, scale);
-        let mut price = made::price(&all);
+        let mut price = fitted::price(&all);
         loop {
-            let level = planes.len();
-            let above = level + 1;
+            let layer = planes.len();
+            let above = layer + 1;
             let [next_kept, masks] = if above < MAX_DEPTH {
-                self.split_level(platform, above);
+                self.split_layer(platform, above);
                 self.counts(platform, above, scale)
             } else {
-                let masks = scaled(bytes::histogram(Platform::Portable, self.level(above)), scale);
+                let masks = scaled(bytes::histogram(Platform::Portable, self.layer(above)), scale);
                 [Histogram::default(), masks]
             };
-            let price_of_masks = made::price(&masks);
-            // Where all is 0, that is told by masks at the same price, and no bytes need be written.
-            let is_empty = level == 0 && kept.total() == 0;
-            if !is_empty && made::price(&kept) + price_of_masks >= price {
-                if level == 0 {
-                    self.take_whole(platform, states);
+            let price_of_masks = fitted::price(&masks);
+            // Where all values are 0, a split costs nothing, and layer 0 need not be filled.
+            let is_empty = layer == 0 && kept.total() == 0;
+            if !is_empty && fitted::price(&kept) + price_of_masks >= price {
+                if layer == 0 {
+                    self.take_whole(platform, values);
                 }
                 break;
             }
@@ -446,18 +447,17 @@ impl Block {
         planes
     }
 
-    /// Where a decoded plane goes.
+    /// The memory for a decoded plane of `due` bytes.
     fn room(&mut self, plane: usize, depth: usize, due: usize) -> &mut [u8] {
         if plane == depth {
-            &mut self.levels[plane][..due]
+            &mut self.layers[plane][..due]
         } else {
             self.kept_count[plane] = due;
             &mut self.kept[plane][..due]
         }
     }
 
-    /// Makes a level above the states of its plane and the masks above; returns how many bytes the plane
-    /// below has.
+    /// Joins a layer of masks from its plane and the layer above. Returns the number of bytes of the plane below.
     fn join(
         &mut self,
         platform: Platform,
@@ -468,25 +468,25 @@ impl Block {
         let length = self.length(plane);
         let mut others = None;
         if plane < depth {
-            let (low, high) = self.levels.split_at_mut(plane + 1);
+            let (low, high) = self.layers.split_at_mut(plane + 1);
             let masks = &high[0][..length.div_ceil(8)];
             let kept = &self.kept[plane][..due];
             if highest(platform, kept) == u8::MAX {
                 return Err(zero_among_others());
             }
             split::join(platform, masks, kept, &mut low[plane][..length]);
-            // Masks that are not 0 are far fewer than all.
+            // The plane has far fewer bytes than the layer, so its bits are counted.
             others =
                 Some(platform.run(|| {
                     kept.iter().map(|less| less.wrapping_add(1).count_ones() as usize).sum()
                 }));
         }
-        let masks = self.level(plane);
+        let masks = self.layer(plane);
         let below = self.length(plane - 1);
-        // The last mask may have fewer than eight bits.
+        // Bits of the last mask beyond the last byte of the layer below must be 0.
         let last = masks.last().copied().unwrap_or(0);
         if !below.is_multiple_of(8) && last >> (below % 8) != 0 {
-            return Err(malformed("a mask that goes beyond the last state"));
+            return Err(malformed("a mask that goes beyond the last value"));
         }
         if let Some(others) = others {
             return Ok(others);
@@ -499,59 +499,59 @@ impl Block {
         }))
     }
 
-    /// Gives states out, -128 for what needs more than a byte; returns the highest byte of any.
-    fn give<S: State>(
+    /// Writes the values of the block, -128 for those that need more than a byte. Returns the highest byte of layer 0.
+    fn give<S: Value>(
         &self,
         platform: Platform,
         depth: usize,
         due: usize,
-        states: &mut [S],
+        values: &mut [S],
     ) -> Result<u8> {
         if depth == 0 {
-            let bytes = self.level(0);
+            let bytes = self.layer(0);
             platform.run(|| {
-                for (state, &byte) in states.iter_mut().zip(bytes) {
-                    *state = S::from_zigzag(byte);
+                for (value, &byte) in values.iter_mut().zip(bytes) {
+                    *value = S::from_zigzag(byte);
                 }
             });
             return Ok(highest(platform, bytes));
         }
         if due == 0 {
-            states.fill(S::default());
+            values.fill(S::default());
             return Ok(0);
         }
         let kept = &self.kept[0][..due];
         let highest = highest(platform, kept).checked_add(1).ok_or_else(zero_among_others)?;
-        split::join_states(platform, self.level(1), kept, S::view_mut(states));
+        split::join_values(platform, self.layer(1), kept, S::view_mut(values));
         Ok(highest)
     }
 }
 
-/// By how much states that need more than a byte are beyond it.
-fn beyond_a_byte<S: State>(states: &[S]) -> impl Iterator<Item = u32> {
-    states.iter().filter_map(|&state| zigzag(state.into()).checked_sub(WIDE.into()))
+/// The numbers less 255 of all values whose byte is 255.
+fn beyond_a_byte<S: Value>(values: &[S]) -> impl Iterator<Item = u32> {
+    values.iter().filter_map(|&value| zigzag(value.into()).checked_sub(WIDE.into()))
 }
 
-/// Puts states that need more than a byte in their places.
-fn widen<S: State>(states: &mut [S], wide: usize, reader: &mut Reader<'_>) -> Result<()> {
+/// Replaces -128 by the values that need more than a byte.
+fn widen<S: Value>(values: &mut [S], wide: usize, reader: &mut Reader<'_>) -> Result<()> {
     let mut due = 0;
-    for state in states.iter_mut().filter(|state| **state == S::from_zigzag(WIDE)) {
+    for value in values.iter_mut().filter(|value| **value == S::from_zigzag(WIDE)) {
         due += 1;
         if due > wide {
-            return Err(malformed("more states beyond a byte than it says"));
+            return Err(malformed("more values beyond a byte than it says"));
         }
         let more = u32::try_from(reader.varint()?).ok();
         let number = more.and_then(|more| more.checked_add(WIDE.into()));
-        let number = number.ok_or_else(|| malformed("a state beyond 32 bits"))?;
+        let number = number.ok_or_else(|| malformed("a value beyond 32 bits"))?;
         let wide = unzigzag(number);
-        *state = S::narrow(wide).ok_or_else(|| too_wide(wide))?;
+        *value = S::narrow(wide).ok_or_else(|| too_wide(wide))?;
     }
     if due < wide { Err(too_few_wide()) } else { Ok(()) }
 }
 
 #[cold]
 fn too_few_wide() -> Error {
-    malformed("fewer states beyond a byte than it says")
+    malformed("fewer values beyond a byte than it says")
 }
 
 #[cold]
@@ -559,7 +559,7 @@ fn zero_among_others() -> Error {
     malformed("a 0 where the masks have none")
 }
 
-/// The highest byte; 0 if there is none.
+/// The highest byte; 0 if there are no bytes.
 fn highest(platform: Platform, bytes: &[u8]) -> u8 {
     platform.run(|| bytes.iter().fold(0, |highest, &byte| byte.max(highest)))
 }
@@ -568,7 +568,7 @@ fn scaled(counts: [u32; 256], scale: u64) -> Histogram {
     Histogram::from_counts(counts.map(|count| u64::from(count) * scale))
 }
 
-/// Counts of what is left of a level, as those of the level itself.
+/// The counts of a layer, from the counts of its plane and the number of zeros.
 fn joined(kept: &Histogram, zeros: u64) -> Histogram {
     let mut counts = [zeros; 256];
     counts[1..].copy_from_slice(&kept.counts()[..255]);

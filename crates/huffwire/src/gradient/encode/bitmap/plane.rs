@@ -1,26 +1,28 @@
-//! Planes of bytes to bytes and back: the lane coder, or what suits a plane better.
+//! The coded form of a plane of bytes: by the lane coder, or another form if that is smaller.
 //!
 //! ```text
 //! mode            0 raw, 1 constant, 2 one stream, 3 lanes; + 4: with a fixed codebook
 //! raw:            the bytes
 //! constant:       the byte
-//! codebook        (modes 2 and 3, unless it is fixed), as in `docs/format.md`
-//! one stream:     length, then bits, the highest of a byte first; an escape is followed by the byte
+//! codebook        modes 2 and 3: as in `docs/format.md`; modes 6 and 7: one byte, its number in the set
+//! one stream:     length, then codes, from the highest bit of a byte down; an escape is followed by the byte
 //! lanes:          length of the stream, number of escapes (both variable-length), escapes,
 //!                 states of the lanes, stream
 //! ```
 //!
-//! What lanes carry along (see [`crate::lanes`]) are the first 128 bytes of the states of the next plane in
-//! lanes, which therefore are not there: it costs 64 bytes. The first one to be decoded has all of
-//! them, the last one carries zeros. So planes are encoded the last one first.
+//! The lanes of a plane carry 128 other bytes (see [`crate::lanes`]): the first 128 bytes of the lane states of the
+//! next plane in lanes, which are not stored with that plane. So a plane of 8-bit codes costs 64 bytes of states instead
+//! of 192. The first plane in lanes that is decoded has all its states stored, and the last one carries zeros.
+//! Therefore planes are encoded from the last to the first.
 
 use super::super::malformed;
-use super::made::{bytes_with, made, only_one};
-use crate::bytes;
+use super::fitted::{bytes_with, fitted, only_one};
 use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
-use crate::lanes::{self, INITIAL_BYTES, states_bytes, stream_capacity};
-use crate::platform::Platform;
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::lanes::{self, CARRIED_BYTES, states_bytes, stream_capacity};
+use crate::set::CodebookSet;
 use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 
@@ -29,56 +31,58 @@ const CONSTANT: u8 = 1;
 const SINGLE: u8 = 2;
 const LANES: u8 = 3;
 const FIXED: u8 = 4;
+const FIXED_SINGLE: u8 = FIXED | SINGLE;
+const FIXED_LANES: u8 = FIXED | LANES;
 
-/// Bytes from which on lanes are worth what they cost.
+/// Planes of at least this number of bytes are coded in lanes, whose states cost some bytes.
 pub(super) const LANES_FROM: usize = 1 << 13;
 
-/// Bytes from which on they are in a large block, whose bytes they do not add much to.
+/// The same for the planes of a large block, where the bytes of the states are a smaller share.
 const LANES_FROM_IN_LARGE: usize = 1 << 12;
 
-/// States of a large block.
+/// A block of at least this number of values is large.
 const LARGE: usize = 1 << 18;
 
-/// How a plane is going to be coded.
+/// The form in which a plane is going to be coded.
 #[derive(Debug)]
 pub(super) enum PlaneBook<'a> {
-    /// Nothing helps.
+    /// As it is, since no code is smaller.
     Raw,
-    /// All bytes are alike.
+    /// As one byte, since all bytes are this byte.
     Constant(u8),
-    /// A codebook made from the plane.
-    Made(Box<Codebook>),
-    /// A codebook that both ends hold.
-    Fixed(&'a Codebook),
+    /// By a codebook fitted to the plane, which is stored with it.
+    Fitted(Box<Codebook>),
+    /// By the book of this number of the set that both ends hold.
+    Fixed(u8, &'a Codebook),
 }
 
 impl PlaneBook<'_> {
-    /// The best one for a plane with these counts.
-    pub(super) fn made(counts: &Histogram) -> Self {
+    /// The smallest form of a plane with these counts, without fixed codebooks.
+    pub(super) fn fitted(counts: &Histogram) -> Self {
         let total = counts.total() as f64;
         if let Some(value) = only_one(counts) {
             return Self::Constant(value);
         }
-        match made(counts) {
+        match fitted(counts) {
             Some((lengths, bits)) if bytes_with(&lengths, bits, total) < total => {
-                Self::Made(Box::new(Codebook::new(lengths)))
+                Self::Fitted(Box::new(Codebook::new(lengths)))
             }
             _ => Self::Raw,
         }
     }
 }
 
-/// A coded plane: what is written before the states of its lanes, these, and what is written after.
+/// A coded plane: the bytes before the states of its lanes, the states, and the bytes after them.
 #[derive(Debug, Default)]
 struct Section {
     before: Vec<u8>,
     states: Vec<u8>,
-    /// Whether the first [`INITIAL_BYTES`] of the states travel in the lanes of another plane.
+    /// Whether the lanes of another plane carry the first [`CARRIED_BYTES`] of the states.
     carried: bool,
     after: Vec<u8>,
 }
 
-/// Coded planes and the heads of blocks, the last one first.
+/// The writer of a stream: coded planes and the heads of blocks, from the last to the first.
 #[derive(Debug)]
 pub(super) struct Blocks {
     platform: Platform,
@@ -101,19 +105,19 @@ impl Blocks {
         }
     }
 
-    /// Tells how many states the planes that follow are of.
-    pub(super) const fn begin(&mut self, states: usize) {
-        self.lanes_from = if states < LARGE { LANES_FROM } else { LANES_FROM_IN_LARGE };
+    /// Begins a block of this number of values.
+    pub(super) const fn begin(&mut self, values: usize) {
+        self.lanes_from = if values < LARGE { LANES_FROM } else { LANES_FROM_IN_LARGE };
     }
 
-    /// Where something goes that stands before what was pushed so far.
+    /// The place of bytes that stand before all that was pushed so far.
     pub(super) fn head(&mut self) -> &mut Vec<u8> {
         self.sections.push(Section::default());
         let last = self.sections.len() - 1;
         &mut self.sections[last].before
     }
 
-    /// Codes a plane, which goes before what was pushed so far.
+    /// Codes a plane, which stands before all that was pushed so far.
     pub(super) fn push(&mut self, plane: &[u8], book: &PlaneBook<'_>) -> Result<()> {
         if plane.is_empty() {
             return Ok(());
@@ -123,43 +127,38 @@ impl Blocks {
         match book {
             PlaneBook::Constant(value) => before.extend([CONSTANT, *value]),
             PlaneBook::Raw => put_raw(plane, before),
-            PlaneBook::Made(book) => {
+            PlaneBook::Fitted(book) => {
                 before.push(0);
                 book.lengths().write(before);
                 let codebook = before.len() - 1;
-                if self.put(plane, book, 0, &mut section)? {
+                if self.put(plane, book, &mut section)? {
                     self.codebook += codebook;
                 }
             }
-            // No code takes less. It also is what a fixed one may be worst at.
-            PlaneBook::Fixed(_) if plane.iter().all(|byte| *byte == plane[0]) => {
+            // No code is smaller, and a fixed one may be much larger.
+            PlaneBook::Fixed(..) if plane.iter().all(|byte| *byte == plane[0]) => {
                 before.extend([CONSTANT, plane[0]]);
             }
-            PlaneBook::Fixed(book) if !covers(self.platform, book, plane) => {
-                return self.push(plane, &PlaneBook::made(&Histogram::of(plane)));
+            PlaneBook::Fixed(_, book) if !covers(self.platform, book, plane) => {
+                return self.push(plane, &PlaneBook::fitted(&Histogram::of(plane)));
             }
-            PlaneBook::Fixed(book) => {
-                before.push(0);
-                _ = self.put(plane, book, FIXED, &mut section)?;
+            PlaneBook::Fixed(number, book) => {
+                before.extend([FIXED, *number]);
+                _ = self.put(plane, book, &mut section)?;
             }
         }
         self.sections.push(section);
         Ok(())
     }
 
-    /// Codes a plane with a codebook, or leaves it raw; returns which.
-    fn put(
-        &mut self,
-        plane: &[u8],
-        book: &Codebook,
-        fixed: u8,
-        section: &mut Section,
-    ) -> Result<bool> {
+    /// Codes a plane with a codebook, or leaves it raw; returns whether it was coded. The section holds the mode
+    /// so far, and the codebook.
+    fn put(&mut self, plane: &[u8], book: &Codebook, section: &mut Section) -> Result<bool> {
         if plane.len() < self.lanes_from {
             self.stream.clear();
             put_single(plane, book, &mut self.stream);
             if self.stream.len() < plane.len() {
-                section.before[0] = SINGLE | fixed;
+                section.before[0] |= SINGLE;
                 put_varint(&mut section.before, self.stream.len() as u64);
                 section.before.extend_from_slice(&self.stream);
                 return Ok(true);
@@ -172,7 +171,7 @@ impl Blocks {
         self.escapes.clear();
         if lengths.escape() > 0 {
             let chosen = std::array::from_fn(|byte| lengths.direct(byte as u8) == 0);
-            bytes::pick(self.platform, &chosen, plane, plane, &mut self.escapes);
+            bytes::select(self.platform, &chosen, plane, plane, &mut self.escapes);
         }
         let bits = u64::from(book.limit().bits()) * plane.len() as u64;
         let capacity = stream_capacity(book.limit(), bits);
@@ -180,8 +179,8 @@ impl Blocks {
             self.stream.resize(capacity, 0);
         }
         section.states.resize(states_bytes(book.limit()), 0);
-        // The plane that follows, if it is in lanes, gets its first states from this one.
-        let mut initial = [0; INITIAL_BYTES];
+        // The lanes of this plane carry the first states of the next plane in lanes.
+        let mut initial = [0; CARRIED_BYTES];
         let next = self.sections.iter_mut().rev().find(|section| !section.states.is_empty());
         if let Some(first) = next.as_ref().and_then(|next| next.states.first_chunk()) {
             initial = *first;
@@ -197,7 +196,7 @@ impl Blocks {
         if let Some(next) = next {
             next.carried = true;
         }
-        section.before[0] = LANES | fixed;
+        section.before[0] |= LANES;
         put_varint(&mut section.before, length as u64);
         put_varint(&mut section.before, self.escapes.len() as u64);
         section.before.extend_from_slice(&self.escapes);
@@ -205,11 +204,11 @@ impl Blocks {
         Ok(true)
     }
 
-    /// Appends all to `out`; returns the bytes of codebooks.
+    /// Appends the stream to `out`. Returns the number of bytes of codebooks in it.
     pub(super) fn finish(self, out: &mut Vec<u8>) -> usize {
         for section in self.sections.iter().rev() {
             out.extend_from_slice(&section.before);
-            let carried = if section.carried { INITIAL_BYTES } else { 0 };
+            let carried = if section.carried { CARRIED_BYTES } else { 0 };
             out.extend_from_slice(&section.states[carried..]);
             out.extend_from_slice(&section.after);
         }
@@ -224,8 +223,8 @@ fn covers(platform: Platform, book: &Codebook, plane: &[u8]) -> bool {
     last == 255 || usize::from(platform.run(highest)) <= last
 }
 
-/// Codebooks of exponents have no business here.
-pub(super) fn check_alphabet(lengths: &Lengths) -> Result<()> {
+/// Checks that a book is for bytes, not for exponents.
+fn check_alphabet(lengths: &Lengths) -> Result<()> {
     match lengths.alphabet() {
         Alphabet::Plain { .. } => Ok(()),
         Alphabet::Centred => Err(malformed("a codebook of exponents for a plane of bytes")),
@@ -237,12 +236,12 @@ fn put_raw(plane: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(plane);
 }
 
-/// Planes on their way out of bytes, the first one first.
+/// The reader of planes, from the first to the last.
 #[derive(Debug)]
 pub(super) struct Planes {
     platform: Platform,
-    /// What the lanes carried that were decoded last.
-    carried: Option<[u8; INITIAL_BYTES]>,
+    /// The bytes that the lanes of the plane decoded last carried.
+    carried: Option<[u8; CARRIED_BYTES]>,
 }
 
 impl Planes {
@@ -250,7 +249,7 @@ impl Planes {
         Self { platform, carried: None }
     }
 
-    /// The byte that all of the next plane is, if it is written so, which takes it.
+    /// Takes the next plane if it is a constant one: the byte that all its bytes are.
     pub(super) fn constant(&self, reader: &mut Reader<'_>, length: usize) -> Option<u8> {
         match reader.clone().rest() {
             [CONSTANT, byte, ..] if length > 0 => {
@@ -261,18 +260,18 @@ impl Planes {
         }
     }
 
-    /// Decodes the next plane.
+    /// Decodes the next plane. `fixed` is the set that both ends hold.
     pub(super) fn pull(
         &mut self,
         reader: &mut Reader<'_>,
-        fixed: Option<&Codebook>,
+        fixed: Option<&CodebookSet>,
         plane: &mut [u8],
     ) -> Result<()> {
         if plane.is_empty() {
             return Ok(());
         }
         let mode = reader.u8()?;
-        let made;
+        let embedded;
         let book = match (mode, fixed) {
             (RAW, _) => {
                 plane.copy_from_slice(reader.take(plane.len())?);
@@ -287,10 +286,17 @@ impl Planes {
                 let (lengths, taken) = Lengths::read(rest)?;
                 reader.take(taken)?;
                 check_alphabet(&lengths)?;
-                made = Codebook::new(lengths);
-                &made
+                embedded = Codebook::new(lengths);
+                &embedded
             }
-            (4..=7, Some(book)) if mode & !FIXED >= SINGLE => book,
+            (FIXED_SINGLE | FIXED_LANES, Some(set)) => {
+                let book = set.book(reader.u8()?)?;
+                check_alphabet(book.lengths())?;
+                book
+            }
+            (FIXED_SINGLE | FIXED_LANES, None) => {
+                return Err(malformed("a plane by fixed codebooks in a stream without any"));
+            }
             _ => return Err(malformed(format!("a plane of mode {mode}"))),
         };
         if mode & !FIXED == SINGLE {
@@ -305,8 +311,8 @@ impl Planes {
         let carried = self.carried.take();
         let own = match &carried {
             Some(carried) => {
-                states[..INITIAL_BYTES].copy_from_slice(carried);
-                INITIAL_BYTES
+                states[..CARRIED_BYTES].copy_from_slice(carried);
+                CARRIED_BYTES
             }
             None => 0,
         };
@@ -325,10 +331,10 @@ impl Planes {
         Ok(())
     }
 
-    /// Checks what the last lanes carried.
+    /// Checks that the lanes of the last plane carried zeros.
     pub(super) fn finish(&self) -> Result<()> {
         match self.carried {
-            Some(carried) if carried != [0; INITIAL_BYTES] => {
+            Some(carried) if carried != [0; CARRIED_BYTES] => {
                 Err(malformed("lanes that carry something no plane needs"))
             }
             _ => Ok(()),
@@ -336,10 +342,10 @@ impl Planes {
     }
 }
 
-/// Codes in one stream, the first bit of a code in the highest bit of a byte.
+/// Writes codes in one stream. The first bit of a code takes the highest free bit of a byte.
 fn put_single(plane: &[u8], book: &Codebook, out: &mut Vec<u8>) {
     let lengths = book.lengths();
-    // Codes, and behind those of escapes the byte.
+    // The codes; that of an escape includes the byte behind it.
     let mut codes = [(0u64, 0u32); 256];
     for ((byte, code), &entry) in (0u8..=255).zip(&mut codes).zip(book.encode_table()) {
         *code = (u64::from(entry & 0xfff), u32::from(entry >> 12));
@@ -407,6 +413,7 @@ fn take_single(bytes: &[u8], book: &Codebook, plane: &mut [u8]) -> Result<()> {
 mod tests {
     use super::*;
     use crate::gradient::Random;
+    use crate::set::SetBuilder;
 
     fn plane(count: usize, share: f64) -> Vec<u8> {
         let random = Random::new(count as u64);
@@ -421,7 +428,7 @@ mod tests {
             for platform in Platform::available() {
                 let mut blocks = Blocks::new(platform);
                 for plane in planes.iter().rev() {
-                    blocks.push(plane, &PlaneBook::made(&Histogram::of(plane))).unwrap();
+                    blocks.push(plane, &PlaneBook::fitted(&Histogram::of(plane))).unwrap();
                 }
                 let mut bytes = Vec::new();
                 blocks.finish(&mut bytes);
@@ -440,20 +447,23 @@ mod tests {
 
     #[test]
     fn fixed_books_code_what_they_never_saw() {
-        let (lengths, _) = made(&Histogram::of(&plane(5000, 2.0))).unwrap();
-        let book = Codebook::new(lengths);
+        let (lengths, _) = fitted(&Histogram::of(&plane(5000, 2.0))).unwrap();
+        let mut builder = SetBuilder::new("a test");
+        let number = builder.add(lengths).unwrap();
+        let set = builder.build();
+        let book = PlaneBook::Fixed(number, set.book(number).unwrap());
         for count in [300, 30_000] {
             for share in [1.0, 4.0, 1e9] {
                 let plane = plane(count, share);
                 let mut blocks = Blocks::new(Platform::detect());
-                blocks.push(&plane, &PlaneBook::Fixed(&book)).unwrap();
+                blocks.push(&plane, &book).unwrap();
                 let mut bytes = Vec::new();
                 assert_eq!(blocks.finish(&mut bytes), 0);
                 assert!(bytes.len() <= count + 1);
                 let mut decoded = vec![0; count];
                 let mut reader = Reader::new("a test", &bytes);
                 Planes::new(Platform::Portable)
-                    .pull(&mut reader, Some(&book), &mut decoded)
+                    .pull(&mut reader, Some(&set), &mut decoded)
                     .unwrap();
                 assert!(decoded == plane);
             }

@@ -1,0 +1,120 @@
+//! AVX-512 with VBMI2: vectors of 64 bytes, and masks.
+#![allow(unsafe_code)]
+
+mod bytes;
+mod interleave;
+mod isa;
+mod lanes;
+#[cfg(feature = "gradient")]
+mod layers;
+
+pub use isa::Avx512;
+
+use super::Kernels;
+use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
+#[cfg(feature = "gradient")]
+use super::layers::{Items, ItemsMut};
+use super::tables::Tables;
+use crate::alphabet::CodeLimit;
+use crate::error::Result;
+
+impl Kernels for Avx512 {
+    type Encoder<'t> = lanes::Encoder<'t>;
+    type Decoder<'t> = lanes::Decoder<'t>;
+
+    fn encoder<'t>(
+        self,
+        tables: &'t Tables,
+        map: SlotMap,
+        carried: &[u8; CARRIED_BYTES],
+        keep_escapes: bool,
+    ) -> Self::Encoder<'t> {
+        lanes::encoder(self, tables, map, carried, keep_escapes)
+    }
+
+    fn decoder<'t>(
+        self,
+        tables: &'t Tables,
+        reading: Reading<'_>,
+        states: &[u8],
+        stream: &'t [u8],
+    ) -> Result<Self::Decoder<'t>> {
+        lanes::decoder(self, tables, reading, states, stream)
+    }
+
+    fn fuses(self, limit: CodeLimit, _: Join) -> bool {
+        limit == CodeLimit::Bits8
+    }
+
+    #[inline(always)]
+    fn run<R>(self, function: impl FnOnce() -> R) -> R {
+        self.compiled(function)
+    }
+
+    fn histogram(self, bytes: &[u8]) -> [u32; 256] {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::histogram(bytes) }
+    }
+
+    fn select(self, chosen: &[bool; 256], keys: &[u8], values: &[u8], out: &mut Vec<u8>) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::select(chosen, keys, values, out) }
+    }
+
+    fn compact(self, keys: &[u8], values: &mut Vec<u8>) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::compact(keys, values) }
+    }
+
+    fn expand(self, key: u8, other: bool, keys: &[u8], values: &[u8], out: &mut [u8]) -> usize {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::expand(key, other, keys, values, out) }
+    }
+
+    fn replace(self, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::replace(key, values, bytes) }
+    }
+
+    fn pack_bits(self, symbols: &[u8], out: &mut [u8]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::pack_bits(symbols, out) }
+    }
+
+    fn unpack_bits(self, packed: &[u8], symbols: &mut [u8]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { bytes::unpack_bits(packed, symbols) }
+    }
+
+    fn split16(self, words: &[u8], low: &mut [u8], high: &mut [u8]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { interleave::split16_steps(words, low, high) }
+    }
+
+    fn merge16(self, low: &[u8], high: &[u8], words: &mut [u8]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { interleave::merge16_steps(low, high, words) }
+    }
+
+    fn split32(self, words: &[u8], bytes: [&mut [u8]; 4]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { interleave::split32_steps(words, bytes) }
+    }
+
+    fn merge32(self, bytes: [&[u8]; 4], words: &mut [u8]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { interleave::merge32_steps(bytes, words) }
+    }
+
+    #[cfg(feature = "gradient")]
+    fn compress_layer(self, items: Items<'_>, masks: &mut [u8], values: &mut [u8]) -> usize {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { layers::compress(items, masks, values) }
+    }
+
+    #[cfg(feature = "gradient")]
+    fn expand_layer(self, masks: &[u8], values: &[u8], items: ItemsMut<'_>) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { layers::expand(masks, values, items) }
+    }
+}

@@ -1,0 +1,152 @@
+//! Kernels: the loops that take the time, once for each instruction set. They know no codebook and no element type, and
+//! all `unsafe` code of the crate is here.
+//!
+//! # The floor plan
+//!
+//! * [`platform`] asks the processor what it has, and is the one place that knows all instruction sets.
+//! * [`lanes`] has the lane coder: what it does and why that is right, and the types that its callers use.
+//! * [`tables`] are the arrays that coders look codes up in.
+//! * [`bytes`], [`interleave`] and [`layers`] are loops over bytes.
+//! * A folder for each instruction set has files of these same names, and `isa`: the proof that the processor has the
+//!   instructions, and the moves between memory and vectors.
+//!
+//! [`portable`] is safe Rust and defines every kernel. All others write the same bytes, accept the same
+//! input, and report the same errors: the tests of each kernel run over [`Platform::available`](platform::Platform).
+//!
+//! # A new instruction set
+//!
+//! A folder with a type whose value is the proof and which implements [`Kernels`], and a row in [`platform`]. All kernels
+//! have portable defaults, so the folder can begin with the one that matters most.
+//!
+//! # How unsafe code is kept small
+//!
+//! * A function with `#[target_feature]` is safe to call from functions with the same features. The implementation of
+//!   [`Kernels`] calls from outside, and has the proof in its hands.
+//! * Vectors are loaded and stored through references to arrays, in `isa`.
+//! * A `Fence` orders stores past the caches when it is dropped, on every way out.
+//!
+//! # Names
+//!
+//! A function whose name ends in `_steps` is a loop that takes time: `cargo xtask kernels` reads the assembly of each of
+//! them, in which everything has to be inlined.
+
+pub(crate) mod bytes;
+pub(crate) mod interleave;
+pub(crate) mod lanes;
+#[cfg(feature = "gradient")]
+pub(crate) mod layers;
+pub(crate) mod platform;
+pub(crate) mod tables;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use avx2::isa::FENCES;
+
+use std::fmt::Debug;
+
+use self::lanes::{CARRIED_BYTES, DecodeLanes, EncodeLanes, Join, Reading, SlotMap};
+use self::platform::on;
+use self::tables::Tables;
+use crate::alphabet::CodeLimit;
+use crate::error::Result;
+
+/// What an instruction set does in its own way. A value is the proof that the processor has the instructions.
+///
+/// All methods but those that make coders have defaults, which are the portable kernels. Each one does what the function
+/// of the same name says in [`bytes`], [`interleave`], [`layers`] and [`lanes`].
+pub(crate) trait Kernels: Copy + Debug {
+    type Encoder<'t>: EncodeLanes + Debug;
+    type Decoder<'t>: DecodeLanes + Debug;
+
+    /// Lanes that carry some bytes; see [`lanes::Encoder::new`].
+    fn encoder<'t>(
+        self,
+        tables: &'t Tables,
+        map: SlotMap,
+        carried: &[u8; CARRIED_BYTES],
+        keep_escapes: bool,
+    ) -> Self::Encoder<'t>;
+
+    /// Lanes as an encoder left them; see [`lanes::Decoder::new`]. The states have the right size.
+    fn decoder<'t>(
+        self,
+        tables: &'t Tables,
+        reading: Reading<'_>,
+        states: &[u8],
+        stream: &'t [u8],
+    ) -> Result<Self::Decoder<'t>>;
+
+    fn fuses(self, _: CodeLimit, _: Join) -> bool {
+        false
+    }
+
+    /// Runs a function as compiled for these instructions; see [`platform::Platform::run`].
+    #[inline(always)]
+    fn run<R>(self, function: impl FnOnce() -> R) -> R {
+        function()
+    }
+
+    fn histogram(self, bytes: &[u8]) -> [u32; 256] {
+        portable::bytes::histogram(bytes)
+    }
+
+    fn select(self, chosen: &[bool; 256], keys: &[u8], values: &[u8], out: &mut Vec<u8>) {
+        portable::bytes::select(chosen, keys, values, out);
+    }
+
+    fn compact(self, keys: &[u8], values: &mut Vec<u8>) {
+        portable::bytes::compact(keys, values);
+    }
+
+    fn expand(self, key: u8, other: bool, keys: &[u8], values: &[u8], out: &mut [u8]) -> usize {
+        portable::bytes::expand(key, other, keys, values, out)
+    }
+
+    fn replace(self, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+        portable::bytes::replace(key, values, bytes)
+    }
+
+    fn pack_bits(self, symbols: &[u8], out: &mut [u8]) {
+        portable::bytes::pack_bits(symbols, out);
+    }
+
+    fn unpack_bits(self, packed: &[u8], symbols: &mut [u8]) {
+        portable::bytes::unpack_bits(packed, symbols);
+    }
+
+    fn split16(self, words: &[u8], low: &mut [u8], high: &mut [u8]) {
+        self.run(|| portable::interleave::split16(words, low, high));
+    }
+
+    fn merge16(self, low: &[u8], high: &[u8], words: &mut [u8]) {
+        self.run(|| portable::interleave::merge16(low, high, words));
+    }
+
+    fn split32(self, words: &[u8], bytes: [&mut [u8]; 4]) {
+        self.run(|| portable::interleave::split32(words, bytes));
+    }
+
+    fn merge32(self, bytes: [&[u8]; 4], words: &mut [u8]) {
+        self.run(|| portable::interleave::merge32(bytes, words));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn compress_layer(
+        self,
+        items: layers::Items<'_>,
+        masks: &mut [u8],
+        values: &mut [u8],
+    ) -> usize {
+        self.run(|| portable::layers::compress(items, masks, values))
+    }
+
+    #[cfg(feature = "gradient")]
+    fn expand_layer(self, masks: &[u8], values: &[u8], items: layers::ItemsMut<'_>) {
+        self.run(|| portable::layers::expand(masks, values, items));
+    }
+}
