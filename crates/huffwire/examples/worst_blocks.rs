@@ -56,9 +56,7 @@ fn block(
             Mode::LanesEmbedded(limit) => (Codebook::new(fitted(limit)?), None),
             Mode::SingleEmbedded => (Codebook::new(fitted(CodeLimit::Bits8)?), None),
             _ => {
-                let number = set
-                    .candidates(None, dtype, layout, index as u8)
-                    .find(|&n| set.book(n).is_ok_and(|book| book.limit() == CodeLimit::Bits8));
+                let number = set.candidates(None, dtype, layout, index as u8).next();
                 let number = number.ok_or("no book")?;
                 (set.book(number)?.clone(), Some(number))
             }
@@ -145,11 +143,14 @@ fn main() -> Result<(), Failure> {
         (Dtype::E3m2Packed, Layout::Magnitude, Mode::Raw, 1023),
         (Dtype::U8, Layout::Bytes, Mode::Constant, 1024),
         (Dtype::I8, Layout::Bytes, Mode::Lanes, 1024),
+        (Dtype::E3m2, Layout::Values, Mode::Lanes, 1024),
         (Dtype::U8, Layout::Bytes, bits8, 1024),
         (Dtype::E4m3, Layout::Magnitude, bits8, 1024),
         (Dtype::Word64, Layout::Positions, bits8, 1024),
         (Dtype::E3m2Packed, Layout::Magnitude, bits8, 1023),
         (Dtype::I8, Layout::Bytes, Mode::Single, 1024),
+        (Dtype::E3m2, Layout::Values, Mode::Single, 1024),
+        (Dtype::E3m2, Layout::Values, Mode::Single, 1 << 20),
         (Dtype::I8, Layout::Bytes, Mode::Single, 1 << 20),
         (Dtype::U8, Layout::Bytes, Mode::SingleEmbedded, 1024),
         (Dtype::Word64, Layout::Positions, Mode::SingleEmbedded, 1024),

@@ -35,13 +35,7 @@ pub(super) fn from_symbols(
     };
     escapes.clear();
     if lengths.escape() > 0 {
-        // By slot, whether the symbol takes the escape.
-        let mut escaping = [false; 256];
-        for (slot, escaping) in (0..=u8::MAX).zip(&mut escaping) {
-            *escaping = lengths.direct(slot) == 0;
-        }
-        escaping[ZERO_SLOT] &= !centred;
-        bytes::select(platform, &escaping, slots, symbols, escapes);
+        bytes::select(platform, &book.tables().escapes, slots, symbols, escapes);
     }
     zeros
 }
