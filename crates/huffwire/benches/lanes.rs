@@ -10,6 +10,7 @@ use huffwire::codebook::fit::{Effort, plain};
 use huffwire::codebook::{CodeLimit, Codebook};
 use huffwire::stats::Pmf;
 use huffwire::{CodebookSet, Platform, lanes};
+use huffwire_testing::Random;
 
 fn main() {
     divan::main();
@@ -57,13 +58,8 @@ fn book(kind: &str) -> Codebook {
 
 fn slots(book: &Codebook) -> Vec<u8> {
     let table = book.decode_table();
-    let mut state = 88_172_645_463_325_252_u64;
-    let draw = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        table[(state >> 30) as usize % table.len()] as u8
-    };
+    let mut random = Random::new(1);
+    let draw = |_| table[random.below(table.len())] as u8;
     (0..SYMBOLS).map(draw).collect()
 }
 

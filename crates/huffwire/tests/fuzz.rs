@@ -10,7 +10,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod fuzz_bodies;
-mod random;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use std::sync::Arc;
 use fuzz_bodies::forge::{crc32c, small_set};
 use huffwire::file::{self, TensorInfo, Writer};
 use huffwire::{CodebookSet, Dtype, EncodeOptions, Encoder, Level};
-use random::Random;
+use huffwire_testing::Random;
 
 type Body = fn(&[u8]);
 
@@ -31,20 +30,14 @@ const TARGETS: [(&str, Body); 4 + cfg!(feature = "gradient") as usize] = [
     ("round_trip", fuzz_bodies::round_trip),
 ];
 
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
-
 /// Values whose exponents have a peak, as those of tensors have; `zeros` of 256 are 0.
 fn tensor(dtype: Dtype, units: usize, zeros: u64) -> Vec<u8> {
-    let mut random = Random(units as u64);
+    let mut random = Random::new(units as u64);
     let mut bytes = Vec::new();
     for _ in 0..units {
-        let bits = random.next();
-        let zero = random.next() % 256 < zeros;
-        let exponent = 124 - u64::from(random.next().trailing_zeros());
+        let bits = random.bits();
+        let zero = random.bits() % 256 < zeros;
+        let exponent = 124 - u64::from(random.bits().trailing_zeros());
         let value = match dtype {
             _ if zero => 0,
             Dtype::Bf16 => bits & 0x807f | exponent << 7,
@@ -188,8 +181,8 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
     use huffwire::gradient::message::{self, Origin};
     use huffwire::gradient::quantize::{Natural, Quantized, Quantizer};
 
-    let mut random = Random(3);
-    let values = (0..200).map(|_| (random.next().trailing_zeros() as i8 - 2).max(0)).collect();
+    let mut random = Random::new(3);
+    let values = (0..200).map(|_| (random.bits().trailing_zeros() as i8 - 2).max(0)).collect();
     let quantizer = Quantizer::Natural(Natural);
     let quantized = Quantized { quantizer, values: ValueBuf::I8(values), scales: vec![1.0] };
     let mut seeds = Vec::new();
@@ -354,10 +347,10 @@ fn damaged_seeds_pass(target: &str, budget: usize) {
 fn generated_inputs_pass(target: &str, cases: usize) {
     let body = body_of(target);
     let seeds = committed(target);
-    let mut random = Random(crc32c(target.as_bytes()).into());
+    let mut random = Random::new(crc32c(target.as_bytes()).into());
     for case in 0..cases {
         let mut input = if case % 4 == 0 {
-            (0..random.below(400)).map(|_| random.next() as u8).collect()
+            (0..random.below(400)).map(|_| random.bits() as u8).collect()
         } else {
             seeds[random.below(seeds.len())].clone()
         };
@@ -367,7 +360,7 @@ fn generated_inputs_pass(target: &str, cases: usize) {
             }
             let at = random.below(input.len());
             match random.below(4) {
-                0 => input[at] = random.next() as u8,
+                0 => input[at] = random.bits() as u8,
                 1 => input[at] ^= 1 << random.below(8),
                 2 => {
                     let end = (at + random.below(9)).min(input.len());

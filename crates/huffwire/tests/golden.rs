@@ -11,7 +11,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
-mod random;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,8 +18,10 @@ use std::sync::{Arc, Mutex};
 
 use forge::small_set;
 use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
-use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message};
-use random::Random;
+use huffwire::{
+    CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message,
+};
+use huffwire_testing::Random;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
@@ -86,17 +87,17 @@ fn bits_of(dtype: Dtype) -> (u32, u32, u32) {
 fn tensor(dtype: Dtype, values: Values, units: usize) -> Vec<u8> {
     let (all, exponent_bits, mantissa_bits) = bits_of(dtype);
     let top = (1u64 << exponent_bits) - 1;
-    let mut random = Random(u64::from(dtype.number()));
+    let mut random = Random::new(u64::from(dtype.number()));
     let mut bytes = Vec::new();
     for _ in 0..units {
-        let noise = random.next();
-        let below = u64::from(random.next().trailing_zeros());
+        let noise = random.bits();
+        let below = u64::from(random.bits().trailing_zeros());
         let exponent = (top / 2 + 1).saturating_sub(below);
         let mantissa = noise & ((1 << mantissa_bits) - 1);
         // An e8m0 scale has no sign.
         let sign = if all > exponent_bits + mantissa_bits { noise >> 63 << (all - 1) } else { 0 };
         let dense = sign | exponent << mantissa_bits | mantissa;
-        let rare = random.next();
+        let rare = random.bits();
         let value = match values {
             Values::Zeros if rare & 1 == 0 => 0,
             Values::Escapes if rare.is_multiple_of(40) => noise & (u64::MAX >> (64 - all)),

@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
-mod random;
-
 use huffwire::PlaneInfo;
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES, Platform, Result,
     SymbolRule, message,
 };
+use huffwire_testing::Random;
 use proptest::prelude::*;
-use random::Random;
 
 /// Types whose blocks can be coded in one pass: with residue of every shape, and without any.
 const TYPES: [Dtype; 10] = [
@@ -29,7 +27,7 @@ const TYPES: [Dtype; 10] = [
 
 /// Values with a peak, some of them far off; no exact zeros unless asked for.
 fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (exponent_bits, mantissa_bits) = match dtype {
         Dtype::Bf16 => (8, 7),
         Dtype::F16 => (5, 10),
@@ -41,14 +39,14 @@ fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
         _ => (5, 3),
     };
     let mut value = || {
-        let noise = random.next();
-        let below = u64::from(random.next().trailing_zeros());
+        let noise = random.bits();
+        let below = u64::from(random.bits().trailing_zeros());
         let middle = match dtype {
             // Tensors in it are scaled, so that their largest values are near its own.
             Dtype::E5m2 => 28,
             _ => 1u64 << (exponent_bits - 1),
         };
-        let exponent = match random.next() % 1000 < outliers {
+        let exponent = match random.bits() % 1000 < outliers {
             true => noise >> 50 & ((1 << exponent_bits) - 1),
             false => middle.saturating_sub(below).max(1),
         };

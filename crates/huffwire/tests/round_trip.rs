@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
-mod random;
 
 use std::sync::Arc;
 
@@ -12,8 +11,8 @@ use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message,
 };
+use huffwire_testing::Random;
 use proptest::prelude::*;
-use random::Random;
 
 const RULES: [SymbolRule; 3] = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
 const LEVELS: [Level; 2] = [Level::Fast, Level::Max];
@@ -82,12 +81,12 @@ impl Values {
     fn one(self, dtype: Dtype, index: u64, random: &mut Random) -> u64 {
         let (all, exponent_bits, mantissa_bits) = bits_of(dtype);
         let top = (1u64 << exponent_bits) - 1;
-        let noise = random.next();
+        let noise = random.bits();
         let make = |sign: u64, exponent: u64, mantissa: u64| {
             let mantissa = mantissa & ((1 << mantissa_bits) - 1);
             (sign & 1) << (all - 1) | (exponent & top) << mantissa_bits | mantissa
         };
-        let below = u64::from(random.next().trailing_zeros());
+        let below = u64::from(random.bits().trailing_zeros());
         let ordinary = make(noise, (top / 2).wrapping_sub(below) & top, noise >> 8);
         match self {
             Self::AllEqual => make(1, top / 3, 1),
@@ -110,7 +109,7 @@ impl Values {
     }
 
     fn tensor(self, dtype: Dtype, units: usize, seed: u64) -> Vec<u8> {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut bytes = Vec::with_capacity(units * dtype.unit_bytes());
         for index in 0..units as u64 {
             let value = self.one(dtype, index, &mut random);
@@ -359,8 +358,8 @@ fn zeros_pay_by_the_residue_that_they_save() {
     {
         // Less than a sample, and enough for one.
         for units in [500, 20_000] {
-            let mut random = Random(17);
-            let value = |_| match random.next() {
+            let mut random = Random::new(17);
+            let value = |_| match random.bits() {
                 noise if noise.is_multiple_of(3) => 0,
                 noise => {
                     let exponent = (noise >> 40) % exponents + 1;
@@ -565,10 +564,10 @@ fn what_no_sample_saw_comes_back() {
     for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
         let (all, exponent, mantissa) = bits_of(dtype);
         let unit = dtype.unit_bytes();
-        let mut random = Random(7);
+        let mut random = Random::new(7);
         // Exponents of many kinds, and no mantissa.
         let elements = (0..(1 << 20) / unit).flat_map(|_| {
-            let exponent = (1u64 << (exponent - 2)) + u64::from(random.next().trailing_zeros() % 8);
+            let exponent = (1u64 << (exponent - 2)) + u64::from(random.bits().trailing_zeros() % 8);
             (exponent << mantissa).to_le_bytes().into_iter().take(unit)
         });
         let mut bytes: Vec<u8> = elements.collect();
@@ -589,9 +588,9 @@ fn what_no_sample_saw_comes_back() {
 /// Of bytes a sample shows too little to make a book from.
 #[test]
 fn books_of_bytes_are_made_from_all_of_them() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let bytes: Vec<u8> =
-        (0..1 << 17).map(|_| (random.next() & random.next() & 0xff) as u8).collect();
+        (0..1 << 17).map(|_| (random.bits() & random.bits() & 0xff) as u8).collect();
     for level in [Level::Fast, Level::Max] {
         let sizes = [Choice::Sample, Choice::Cheapest].map(|choice| {
             let options = EncodeOptions::default().level(level).choice(choice);

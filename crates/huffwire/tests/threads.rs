@@ -3,16 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 #![cfg(feature = "rayon")]
 
-mod random;
-
 use std::sync::{Arc, LazyLock};
 
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Level, POISON, SymbolRule,
     Threads, message,
 };
+use huffwire_testing::Random;
 use proptest::prelude::*;
-use random::Random;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Messages of fewer bytes of elements stay on the calling thread.
@@ -32,13 +30,13 @@ fn all_threads() -> impl Iterator<Item = Threads> {
 /// Sections of noise, of zeros, of one value, and of values as tensors have them, so that blocks differ in size
 /// and in the time they take.
 fn tensor(dtype: Dtype, bytes: usize, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let unit = dtype.unit_bytes();
     let mut tensor = Vec::with_capacity(bytes + unit);
     while tensor.len() < bytes {
-        let kind = random.next() % 5;
-        for _ in 0..1 + random.next() % 40_000 {
-            let noise = random.next();
+        let kind = random.bits() % 5;
+        for _ in 0..1 + random.bits() % 40_000 {
+            let noise = random.bits();
             let ordinary = noise & 0x80ff >> 1 | (0x3c00 - u64::from(noise.trailing_zeros()) * 128);
             let value = [noise, 0, 0x3c3c_3c3c, ordinary, ordinary << 16 | noise >> 48];
             tensor.extend_from_slice(&value[kind as usize].to_le_bytes()[..unit]);

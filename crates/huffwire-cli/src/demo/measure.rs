@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::shards::{Shard, role_name};
-use super::train::Role;
+use huffwire_demo::Role;
 
 /// One line of the comparison: the tensors of one role under one symbol rule.
 #[derive(Debug, Serialize)]

@@ -7,7 +7,6 @@
 mod measure;
 mod report;
 mod shards;
-mod train;
 
 use std::time::Instant;
 
@@ -23,11 +22,11 @@ use crate::report::Stream;
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let started = Instant::now();
     let workers = Workers::new(args.common.threads)?;
-    let config = train::Config::default();
+    let config = huffwire_demo::Config::default();
     let steps = config.dump_steps.iter().max().copied().unwrap_or(0);
     let bar = progress::steps(steps as u64, args.common.quiet);
     let batches = workers.install(|| {
-        train::train(&config, |step, _, loss| {
+        huffwire_demo::train(&config, |step, _, loss| {
             bar.set_position(step as u64);
             bar.set_message(format!("loss {loss:.2}"));
         })

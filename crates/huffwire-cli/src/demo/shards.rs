@@ -2,7 +2,7 @@
 
 use huffwire::calibrate::kind_of;
 
-use super::train::{Batch, Dump, Role};
+use huffwire_demo::{Batch, Dump, Role};
 
 /// A shard should not get smaller than this, or the few bytes around each would tell more about
 /// the shard's size than about its content.

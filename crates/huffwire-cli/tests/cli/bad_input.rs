@@ -1,7 +1,7 @@
 //! Input that is not what it should be: each kind is refused with a message that says what and
 //! where, and leaves nothing behind.
 
-use crate::common::{Folder, noise, npy, safetensors, with_header};
+use crate::common::{Folder, noise, npy, safetensors, safetensors_of};
 
 #[test]
 fn no_safetensors() {
@@ -14,9 +14,9 @@ fn no_safetensors() {
                 "second":{{"dtype":"F32","shape":[2],"data_offsets":{b}}}}}"#
         )
     };
-    let mut lying = with_header("{}", &[]);
+    let mut lying = safetensors_of("{}", &[]);
     lying[..8].copy_from_slice(&99_999_999u64.to_le_bytes());
-    let mut huge = with_header("{}", &[]);
+    let mut huge = safetensors_of("{}", &[]);
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     let overflow = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#;
     let cases: [(&str, Vec<u8>, &str); 14] = [
@@ -25,15 +25,15 @@ fn no_safetensors() {
         ("noise", noise(1000, 1), "header"),
         ("a header longer than the file", lying, "99999999 bytes"),
         ("a header longer than can be", huge, "18446744073709551615 bytes"),
-        ("no JSON", with_header("{nonsense", &[]), "header is not valid"),
-        ("no UTF-8", with_header("{}", &[]).into_iter().map(|b| b | 0x80).collect(), "header"),
-        ("overlap", with_header(&two("[0,8]", "[4,12]"), &[0; 12]), "`second`"),
-        ("hole", with_header(&two("[0,8]", "[12,20]"), &[0; 20]), "`second`"),
-        ("size and shape differ", with_header(&one("[0,12]"), &[0; 12]), "shape"),
-        ("backwards", with_header(&one("[8,0]"), &[0; 8]), "header is not valid"),
-        ("cut", with_header(&one("[0,8]"), &[0; 5]), "5 bytes follow"),
-        ("too much", with_header(&one("[0,8]"), &[0; 9]), "9 bytes follow"),
-        ("overflow", with_header(overflow, &[0; 8]), "overflow"),
+        ("no JSON", safetensors_of("{nonsense", &[]), "header is not valid"),
+        ("no UTF-8", safetensors_of("{}", &[]).into_iter().map(|b| b | 0x80).collect(), "header"),
+        ("overlap", safetensors_of(&two("[0,8]", "[4,12]"), &[0; 12]), "`second`"),
+        ("hole", safetensors_of(&two("[0,8]", "[12,20]"), &[0; 20]), "`second`"),
+        ("size and shape differ", safetensors_of(&one("[0,12]"), &[0; 12]), "shape"),
+        ("backwards", safetensors_of(&one("[8,0]"), &[0; 8]), "header is not valid"),
+        ("cut", safetensors_of(&one("[0,8]"), &[0; 5]), "5 bytes follow"),
+        ("too much", safetensors_of(&one("[0,8]"), &[0; 9]), "9 bytes follow"),
+        ("overflow", safetensors_of(overflow, &[0; 8]), "overflow"),
     ];
     for (what, bytes, mention) in cases {
         let folder = Folder::new();

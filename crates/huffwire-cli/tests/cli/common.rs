@@ -5,7 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use huffwire_testing::{Random, float};
 use tempfile::TempDir;
+
+pub(crate) use huffwire_testing::files::{npy, safetensors, safetensors_of};
+pub(crate) use huffwire_testing::noise;
 
 /// A folder that is gone after the test.
 pub(crate) struct Folder(TempDir);
@@ -126,64 +130,7 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-/// Bytes like those of trained weights: the sum of a few uniform values, as bf16.
+/// Bytes like those of trained weights, as bf16.
 pub(crate) fn bf16(values: usize, seed: u64) -> Vec<u8> {
-    let mut random = random(seed);
-    let value = |sum: f32| ((sum.to_bits() >> 16) as u16).to_le_bytes();
-    (0..values)
-        .flat_map(|_| value((0..4).map(|_| random() as f32 / 2f32.powi(63) - 1.0).sum()))
-        .collect()
-}
-
-/// Bytes without any pattern.
-pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut random = random(seed);
-    (0..bytes).map(|_| (random() >> 32) as u8).collect()
-}
-
-fn random(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    }
-}
-
-/// A tensor of a safetensors file: name, type, shape, bytes.
-pub(crate) type Tensor<'a> = (&'a str, &'a str, &'a [usize], &'a [u8]);
-
-/// A safetensors file, written by hand so that the order of everything is as given.
-pub(crate) fn safetensors(tensors: &[Tensor<'_>]) -> Vec<u8> {
-    let mut header = r#"{"__metadata__":{"format":"pt","note":"ünïcode"}"#.to_owned();
-    let (mut at, mut data) = (0, Vec::new());
-    for (name, dtype, shape, bytes) in tensors {
-        let end = at + bytes.len();
-        header.push_str(&format!(
-            r#", "{name}" : {{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{at},{end}]}}"#
-        ));
-        at = end;
-        data.extend_from_slice(bytes);
-    }
-    header.push_str("}   ");
-    with_header(&header, &data)
-}
-
-/// A safetensors file with any header.
-pub(crate) fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(data);
-    file
-}
-
-/// A `.npy` file with this type string and shape.
-pub(crate) fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend_from_slice(&(header.len() as u16).to_le_bytes());
-    file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(data);
-    file
+    float::to_bf16_bytes(&Random::new(seed).tensor(values, 0.0, 0.0))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{Folder, bf16, noise, npy, safetensors, with_header};
+use crate::common::{Folder, bf16, noise, npy, safetensors, safetensors_of};
 
 const IN: &str = "g.safetensors";
 
@@ -308,7 +308,7 @@ fn damage_is_found() {
 #[test]
 fn a_header_without_a_tensor_is_no_gradient() {
     let folder = Folder::new();
-    folder.write(IN, &with_header("{}", &[]));
+    folder.write(IN, &safetensors_of("{}", &[]));
     folder.fails(&["quantize", IN], &["no tensor"]);
 }
 

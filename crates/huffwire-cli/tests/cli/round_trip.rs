@@ -75,7 +75,7 @@ fn safetensors_without_tensors() {
     let folder = Folder::new();
     for (name, original) in [
         ("a.safetensors", safetensors(&[])),
-        ("b.safetensors", crate::common::with_header("{}", &[])),
+        ("b.safetensors", crate::common::safetensors_of("{}", &[])),
         ("c.safetensors", safetensors(&[("x", "F32", &[0], &[]), ("y", "BF16", &[3, 0], &[])])),
     ] {
         folder.write(name, &original);

@@ -328,19 +328,16 @@ fn build_book(cluster: &Cluster, plane: &Plane, limit: CodeLimit) -> Result<Fitt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use huffwire_testing::{Random, float};
 
     /// Values of one distribution at a scale of `2^octave`, as bf16.
     fn shard(octave: i32, seed: u32) -> Vec<u8> {
-        let mut x = seed | 1;
-        let mut next = || {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            f64::from(x) / f64::from(u32::MAX) - 0.5
-        };
-        let value = |u: f64, v: f64, w: f64| ((u + v + w) * f64::from(octave).exp2()) as f32;
-        let values: Vec<f32> = (0..20_000).map(|_| value(next(), next(), next())).collect();
-        values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect()
+        let mut random = Random::new(seed.into());
+        // The sum of three uniform numbers: bell-shaped.
+        let mut value = || (0..3).map(|_| random.uniform() - 0.5).sum::<f64>();
+        let scale = f64::from(octave).exp2();
+        let values: Vec<f32> = (0..20_000).map(|_| (value() * scale) as f32).collect();
+        float::to_bf16_bytes(&values)
     }
 
     fn collect(rule: SymbolRule, shards: impl IntoIterator<Item = Vec<u8>>) -> Collector {

@@ -1,6 +1,6 @@
 //! The AdamW optimiser (Loshchilov and Hutter, 2019) with a linear warm-up.
 
-use super::weights::Weights;
+use crate::weights::Weights;
 use ndarray::Zip;
 
 const BETA_1: f32 = 0.9;
@@ -11,7 +11,7 @@ const WARM_UP_STEPS: f32 = 10.0;
 const MAX_GRADIENT_LENGTH: f32 = 1.0;
 
 /// The running moments of the gradient, and how far training has come.
-pub(super) struct AdamW {
+pub(crate) struct AdamW {
     learning_rate: f32,
     step: i32,
     first: Weights,
@@ -20,13 +20,13 @@ pub(super) struct AdamW {
 
 impl AdamW {
     /// A fresh optimiser for weights of the layout of `weights`.
-    pub(super) fn new(weights: &Weights, learning_rate: f32) -> Self {
+    pub(crate) fn new(weights: &Weights, learning_rate: f32) -> Self {
         let zeros = weights.map(|_| 0.0);
         Self { learning_rate, step: 0, first: zeros.clone(), second: zeros }
     }
 
     /// Moves `weights` one step against `gradients`, which are clipped to a global norm of 1.
-    pub(super) fn update(&mut self, weights: &mut Weights, gradients: &Weights) {
+    pub(crate) fn update(&mut self, weights: &mut Weights, gradients: &Weights) {
         self.step += 1;
         let clip = (MAX_GRADIENT_LENGTH / gradients.length()).min(1.0);
         let rate = self.learning_rate * (self.step as f32 / WARM_UP_STEPS).min(1.0);
@@ -51,9 +51,9 @@ impl AdamW {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rng::SplitMix64;
-    use super::super::weights::{Sizes, Weights};
     use super::*;
+    use crate::rng::SplitMix64;
+    use crate::weights::{Sizes, Weights};
 
     #[test]
     fn the_first_step_has_the_length_of_the_learning_rate_in_every_value() {

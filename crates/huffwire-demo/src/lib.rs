@@ -1,4 +1,17 @@
-//! Trains a small language model on the spot, so that the demo has tensors from real training.
+//! Trains a small language model on the spot, so that `huffwire demo` has tensors of a real training.
+//!
+//! The trainer knows nothing of compression or files: it returns weights, gradients and activations in
+//! bf16.
+//!
+//! ```
+//! use huffwire_demo::{Config, Sizes, train};
+//!
+//! let sizes = Sizes { context: 16, d_model: 16, d_ff: 32, heads: 2, layers: 1 };
+//! let config = Config { sizes, windows: 2, dump_steps: vec![2], ..Config::default() };
+//! let batches = train(&config, |step, total, loss| println!("step {step} of {total}: loss {loss}"));
+//! assert_eq!(batches[0].step, 2);
+//! assert_eq!(batches[0].dumps[0].name, "model.layers.0.self_attn.q_proj.weight");
+//! ```
 //!
 //! The network is a Gemma-style decoder over bytes: tied embedding, root-mean-square norms, causal
 //! attention with rotary positions, and a GeGLU feed-forward network. Training is mixed precision
@@ -21,12 +34,12 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use rng::SplitMix64;
 use text::Corpus;
-pub(crate) use weights::Sizes;
+pub use weights::Sizes;
 use weights::Weights;
 
 /// What a dumped tensor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Role {
+pub enum Role {
     /// A weight matrix, `[out, in]`.
     Weight,
     /// What enters or leaves a weight matrix, `[tokens, width]`.
@@ -37,46 +50,46 @@ pub(crate) enum Role {
 
 /// One tensor at one step of the training.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Dump {
+pub struct Dump {
     /// The name that Hugging Face would give it, such as `model.layers.3.mlp.down_proj.weight`. A
     /// gradient has the name of its weight; an activation ends in `.in` or `.out`.
-    pub(crate) name: String,
+    pub name: String,
     /// What the tensor is.
-    pub(crate) role: Role,
+    pub role: Role,
     /// The decoder layer that it belongs to, from 0.
-    pub(crate) layer: usize,
+    pub layer: usize,
     /// Rows and columns.
-    pub(crate) shape: [usize; 2],
+    pub shape: [usize; 2],
     /// The bf16 bit patterns, row by row.
-    pub(crate) values: Vec<u16>,
+    pub values: Vec<u16>,
 }
 
 /// Every tensor dumped at one step of the training: the weights that the step began with, and the
 /// activations and gradients that they gave.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// The step, counted from 1.
-    pub(crate) step: usize,
+    pub step: usize,
     /// Mean cross-entropy of the step, in nats per byte.
-    pub(crate) loss: f32,
+    pub loss: f32,
     /// The tensors: weights, then gradients, then activations, each from the first layer to the
     /// last.
-    pub(crate) dumps: Vec<Dump>,
+    pub dumps: Vec<Dump>,
 }
 
 /// What to train and when to look.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub struct Config {
     /// The sizes of the network.
-    pub(crate) sizes: Sizes,
+    pub sizes: Sizes,
     /// Windows of text in one step.
-    pub(crate) windows: usize,
+    pub windows: usize,
     /// Peak learning rate.
-    pub(crate) learning_rate: f32,
+    pub learning_rate: f32,
     /// The steps, counted from 1, at which tensors are dumped; training ends with the last.
-    pub(crate) dump_steps: Vec<usize>,
+    pub dump_steps: Vec<usize>,
     /// Sets the initial weights and the order of the text.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 impl Default for Config {
@@ -97,7 +110,7 @@ impl Default for Config {
 ///
 /// The same configuration gives the same batches on the same machine, whatever the number of
 /// threads.
-pub(crate) fn train(config: &Config, mut progress: impl FnMut(usize, usize, f32)) -> Vec<Batch> {
+pub fn train(config: &Config, mut progress: impl FnMut(usize, usize, f32)) -> Vec<Batch> {
     let mut rng = SplitMix64::new(config.seed);
     let corpus = Corpus::built_in();
     let mut master = Weights::random(&config.sizes, &mut rng);

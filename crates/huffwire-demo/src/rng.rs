@@ -1,13 +1,13 @@
 //! A small seeded generator, so that a run can be repeated bit for bit.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(super) struct SplitMix64 {
+pub(crate) struct SplitMix64 {
     state: u64,
 }
 
 impl SplitMix64 {
     /// A generator whose whole sequence is set by `seed`.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
@@ -20,7 +20,7 @@ impl SplitMix64 {
     }
 
     /// A whole number in `0..bound`, or 0 where that range is empty.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         // Multiply and shift; the bias of at most bound / 2^64 does not matter here.
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
@@ -32,7 +32,7 @@ impl SplitMix64 {
     }
 
     /// A standard normal number, by the Box-Muller transform.
-    pub(super) fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         let radius = (-2.0 * self.uniform().ln()).sqrt();
         radius * (std::f32::consts::TAU * self.uniform()).cos()
     }

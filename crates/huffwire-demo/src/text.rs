@@ -1,11 +1,11 @@
-//! The training text: the sources of this trainer and the README of the program.
+//! The training text: the sources and the README of this crate.
 //!
 //! Real text is at hand without a download, and its statistics are those of code and prose.
 
-use super::rng::SplitMix64;
+use crate::rng::SplitMix64;
 
 const SOURCES: [&str; 11] = [
-    include_str!("../train.rs"),
+    include_str!("lib.rs"),
     include_str!("adamw.rs"),
     include_str!("attention.rs"),
     include_str!("bf16.rs"),
@@ -15,23 +15,23 @@ const SOURCES: [&str; 11] = [
     include_str!("rng.rs"),
     include_str!("text.rs"),
     include_str!("weights.rs"),
-    include_str!("../../../README.md"),
+    include_str!("../README.md"),
 ];
 
 /// A text of bytes, each of which is one token.
-pub(super) struct Corpus {
+pub(crate) struct Corpus {
     bytes: Vec<u8>,
 }
 
 impl Corpus {
     /// The text that ships with the program, tens of kilobytes.
-    pub(super) fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         Self { bytes: SOURCES.concat().into_bytes() }
     }
 
     /// Draws `count` stretches of `context + 1` bytes, with replacement: the first `context` bytes
     /// are the input, and the same stretch moved on by one byte is the target.
-    pub(super) fn sample(&self, rng: &mut SplitMix64, count: usize, context: usize) -> Vec<&[u8]> {
+    pub(crate) fn sample(&self, rng: &mut SplitMix64, count: usize, context: usize) -> Vec<&[u8]> {
         let starts = self.bytes.len().saturating_sub(context);
         (0..count)
             .map(|_| rng.below(starts))

@@ -4,25 +4,25 @@
 //! tokens, one after the other, and their columns are whole heads side by side, so that every
 //! window and head has a tile of its own, `[context, head_width]`.
 
-use super::weights::Sizes;
+use crate::weights::Sizes;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Axis, Ix2, SliceInfo, SliceInfoElem, Zip, s};
 
 type Tile = SliceInfo<[SliceInfoElem; 2], Ix2, Ix2>;
 
 /// One `[context, context]` matrix of attention probabilities for each window and head.
-pub(super) type Probabilities = Vec<Array2<f32>>;
+pub(crate) type Probabilities = Vec<Array2<f32>>;
 
 /// The gradients of the loss with respect to queries, keys and values.
-pub(super) struct Gradients {
-    pub(super) queries: Array2<f32>,
-    pub(super) keys: Array2<f32>,
-    pub(super) values: Array2<f32>,
+pub(crate) struct Gradients {
+    pub(crate) queries: Array2<f32>,
+    pub(crate) keys: Array2<f32>,
+    pub(crate) values: Array2<f32>,
 }
 
 /// Mixes the values of each window: every token sees itself and what came before it.
 /// The result has the shape of `values`.
-pub(super) fn attend(
+pub(crate) fn attend(
     sizes: &Sizes,
     queries: &Array2<f32>,
     keys: &Array2<f32>,
@@ -42,7 +42,7 @@ pub(super) fn attend(
 }
 
 /// The backward pass of [`attend`].
-pub(super) fn attend_backward(
+pub(crate) fn attend_backward(
     sizes: &Sizes,
     queries: &Array2<f32>,
     keys: &Array2<f32>,
@@ -105,7 +105,7 @@ fn softmax_backward(probabilities: &Array2<f32>, mut d: Array2<f32>) -> Array2<f
 
 /// Which way [`rotate`] turns.
 #[derive(Clone, Copy)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// By the position, as the forward pass does.
     Forward,
     /// Back again: a rotation is orthogonal, so this is the backward pass too.
@@ -114,7 +114,7 @@ pub(super) enum Turn {
 
 /// Rotary position embedding: turns pairs of columns of each head by angles that grow with the
 /// position of the row within its window. `x` is `[tokens, d_model]`.
-pub(super) fn rotate(sizes: &Sizes, x: &mut Array2<f32>, turn: Turn) {
+pub(crate) fn rotate(sizes: &Sizes, x: &mut Array2<f32>, turn: Turn) {
     let half = sizes.head_width() / 2;
     let direction = match turn {
         Turn::Forward => 1.0,
@@ -136,8 +136,8 @@ pub(super) fn rotate(sizes: &Sizes, x: &mut Array2<f32>, turn: Turn) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rng::SplitMix64;
     use super::*;
+    use crate::rng::SplitMix64;
 
     const SIZES: Sizes = Sizes { context: 5, d_model: 8, d_ff: 4, heads: 2, layers: 1 };
 

@@ -1,7 +1,7 @@
 //! Conversion between `f32` and bf16, the format in which the tensors are dumped.
 
 /// Rounds `value` to the nearest bf16, ties to even, and returns the bit pattern.
-pub(super) fn from_f32(value: f32) -> u16 {
+pub(crate) fn from_f32(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {
         // A payload that sits only in the lower half would be cut to zero, which spells infinity,
@@ -13,12 +13,12 @@ pub(super) fn from_f32(value: f32) -> u16 {
 }
 
 /// The value that a bf16 bit pattern stands for; every bf16 is also an `f32`.
-pub(super) fn to_f32(bits: u16) -> f32 {
+pub(crate) fn to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
 /// Rounds `value` to the nearest `f32` that bf16 can hold.
-pub(super) fn round(value: f32) -> f32 {
+pub(crate) fn round(value: f32) -> f32 {
     to_f32(from_f32(value))
 }
 

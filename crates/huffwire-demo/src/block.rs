@@ -1,14 +1,14 @@
 //! One decoder layer: attention and a gated feed-forward network, each behind a norm and each
 //! added to the residual stream.
 
-use super::attention::{Probabilities, Turn, attend, attend_backward, rotate};
-use super::ops::{geglu, geglu_backward, linear, linear_backward, rms_norm, rms_norm_backward};
-use super::weights::{BlockWeights, Sizes};
+use crate::attention::{Probabilities, Turn, attend, attend_backward, rotate};
+use crate::ops::{geglu, geglu_backward, linear, linear_backward, rms_norm, rms_norm_backward};
+use crate::weights::{BlockWeights, Sizes};
 use ndarray::Array2;
 
 /// What the forward pass leaves behind for the backward pass and for the dump.
 /// Every tensor has one row for each token.
-pub(super) struct BlockTrace {
+pub(crate) struct BlockTrace {
     input: Array2<f32>,
     attention_input: Array2<f32>,
     queries: Array2<f32>,
@@ -26,18 +26,18 @@ pub(super) struct BlockTrace {
 }
 
 /// An activation of interest: its name, and how to find it in a trace.
-pub(super) type Activation = (&'static str, fn(&BlockTrace) -> &Array2<f32>);
+pub(crate) type Activation = (&'static str, fn(&BlockTrace) -> &Array2<f32>);
 
 /// The activations worth a look, under the names that Hugging Face gives to the projections that
 /// they enter or leave. Each is `[tokens, d_model]` but `down_proj.in`, which is `[tokens, d_ff]`.
-pub(super) const ACTIVATIONS: [Activation; 3] = [
+pub(crate) const ACTIVATIONS: [Activation; 3] = [
     ("self_attn.o_proj.out", |trace| &trace.attention_output),
     ("mlp.down_proj.in", |trace| &trace.hidden),
     ("mlp.down_proj.out", |trace| &trace.mlp_output),
 ];
 
 /// Takes the residual stream, `[tokens, d_model]`, through the layer.
-pub(super) fn forward(
+pub(crate) fn forward(
     sizes: &Sizes,
     weights: &BlockWeights,
     input: Array2<f32>,
@@ -80,7 +80,7 @@ pub(super) fn forward(
 
 /// Takes the gradient of the residual stream back through the layer; also returns the gradients
 /// of its weights.
-pub(super) fn backward(
+pub(crate) fn backward(
     sizes: &Sizes,
     weights: &BlockWeights,
     trace: &BlockTrace,

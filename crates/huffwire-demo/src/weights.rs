@@ -1,30 +1,30 @@
 //! The trainable tensors of the network. Gradients and the state of the optimiser have the same
 //! layout, and so share the type.
 
-use super::rng::SplitMix64;
+use crate::rng::SplitMix64;
 use ndarray::Array2;
 
 /// Every byte is a token.
-pub(super) const VOCABULARY: usize = 256;
+pub(crate) const VOCABULARY: usize = 256;
 
 /// The sizes of the network.
 #[derive(Clone, Debug)]
-pub(crate) struct Sizes {
+pub struct Sizes {
     /// Tokens in a window.
-    pub(crate) context: usize,
+    pub context: usize,
     /// Width of the residual stream; a multiple of `2 * heads`.
-    pub(crate) d_model: usize,
+    pub d_model: usize,
     /// Width of the feed-forward network.
-    pub(crate) d_ff: usize,
+    pub d_ff: usize,
     /// Attention heads in a layer.
-    pub(crate) heads: usize,
+    pub heads: usize,
     /// Decoder layers.
-    pub(crate) layers: usize,
+    pub layers: usize,
 }
 
 impl Sizes {
     /// Columns of one attention head.
-    pub(super) fn head_width(&self) -> usize {
+    pub(crate) fn head_width(&self) -> usize {
         self.d_model / self.heads
     }
 }
@@ -32,36 +32,36 @@ impl Sizes {
 /// All weights of the network. The weights of the norms are matrices of one row, which lets every
 /// tensor have one type.
 #[derive(Clone)]
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// Token embedding, `[vocabulary, d_model]`; also the output projection.
-    pub(super) embedding: Array2<f32>,
+    pub(crate) embedding: Array2<f32>,
     /// The decoder layers, first to last.
-    pub(super) blocks: Vec<BlockWeights>,
+    pub(crate) blocks: Vec<BlockWeights>,
     /// Norm before the output projection, `[1, d_model]`.
-    pub(super) norm: Array2<f32>,
+    pub(crate) norm: Array2<f32>,
 }
 
 /// The weights of one decoder layer. Projections are `[out, in]`.
 #[derive(Clone)]
-pub(super) struct BlockWeights {
+pub(crate) struct BlockWeights {
     /// Norm before the attention, `[1, d_model]`.
-    pub(super) attention_norm: Array2<f32>,
+    pub(crate) attention_norm: Array2<f32>,
     /// Query projection, `[d_model, d_model]`.
-    pub(super) query: Array2<f32>,
+    pub(crate) query: Array2<f32>,
     /// Key projection, `[d_model, d_model]`.
-    pub(super) key: Array2<f32>,
+    pub(crate) key: Array2<f32>,
     /// Value projection, `[d_model, d_model]`.
-    pub(super) value: Array2<f32>,
+    pub(crate) value: Array2<f32>,
     /// Output projection of the attention, `[d_model, d_model]`.
-    pub(super) output: Array2<f32>,
+    pub(crate) output: Array2<f32>,
     /// Norm before the feed-forward network, `[1, d_model]`.
-    pub(super) mlp_norm: Array2<f32>,
+    pub(crate) mlp_norm: Array2<f32>,
     /// Gate projection, `[d_ff, d_model]`.
-    pub(super) gate: Array2<f32>,
+    pub(crate) gate: Array2<f32>,
     /// Up projection, `[d_ff, d_model]`.
-    pub(super) up: Array2<f32>,
+    pub(crate) up: Array2<f32>,
     /// Down projection, `[d_model, d_ff]`.
-    pub(super) down: Array2<f32>,
+    pub(crate) down: Array2<f32>,
 }
 
 impl Weights {
@@ -70,7 +70,7 @@ impl Weights {
     /// It is small on purpose. A start at the scale of the inverse root of the width learns a
     /// little faster, but so short a training would leave most of such weights about where they
     /// were drawn. From here most matrices move further than the length that they began with.
-    pub(super) fn random(sizes: &Sizes, rng: &mut SplitMix64) -> Self {
+    pub(crate) fn random(sizes: &Sizes, rng: &mut SplitMix64) -> Self {
         const DEVIATION: f32 = 0.02;
         let &Sizes { d_model, d_ff, layers, .. } = sizes;
         // Each layer adds two branches to the residual stream, whose sum should not grow with depth.
@@ -98,7 +98,7 @@ impl Weights {
     }
 
     /// Every tensor with `f` applied to each of its values.
-    pub(super) fn map(&self, f: impl Fn(f32) -> f32) -> Self {
+    pub(crate) fn map(&self, f: impl Fn(f32) -> f32) -> Self {
         let mut result = self.clone();
         for tensor in result.tensors_mut() {
             tensor.mapv_inplace(&f);
@@ -107,34 +107,34 @@ impl Weights {
     }
 
     /// Adds the values of `other`, tensor by tensor.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (sum, term) in self.tensors_mut().zip(other.tensors()) {
             *sum += term;
         }
     }
 
     /// Multiplies every value by `factor`.
-    pub(super) fn scale(&mut self, factor: f32) {
+    pub(crate) fn scale(&mut self, factor: f32) {
         for tensor in self.tensors_mut() {
             *tensor *= factor;
         }
     }
 
     /// The Euclidean norm of all values together.
-    pub(super) fn length(&self) -> f32 {
+    pub(crate) fn length(&self) -> f32 {
         let squares = self.tensors().map(|t| t.fold(0.0, |sum, x| sum + x * x));
         squares.sum::<f32>().sqrt()
     }
 
     /// Every tensor, in an order that never changes.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = &Array2<f32>> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Array2<f32>> {
         [&self.embedding, &self.norm]
             .into_iter()
             .chain(self.blocks.iter().flat_map(BlockWeights::tensors))
     }
 
     /// Every tensor, in the order of [`Weights::tensors`].
-    pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
         [&mut self.embedding, &mut self.norm]
             .into_iter()
             .chain(self.blocks.iter_mut().flat_map(BlockWeights::tensors_mut))
@@ -143,7 +143,7 @@ impl Weights {
 
 impl BlockWeights {
     /// The projections, under the names that Hugging Face gives them.
-    pub(super) fn projections(&self) -> [(&'static str, &Array2<f32>); 7] {
+    pub(crate) fn projections(&self) -> [(&'static str, &Array2<f32>); 7] {
         [
             ("self_attn.q_proj", &self.query),
             ("self_attn.k_proj", &self.key),

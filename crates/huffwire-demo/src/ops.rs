@@ -6,12 +6,12 @@
 use ndarray::{Array2, ArrayView1, Zip};
 
 /// `y = x Wᵀ`: `x` is `[tokens, in]`, `weight` is `[out, in]`, the result is `[tokens, out]`.
-pub(super) fn linear(x: &Array2<f32>, weight: &Array2<f32>) -> Array2<f32> {
+pub(crate) fn linear(x: &Array2<f32>, weight: &Array2<f32>) -> Array2<f32> {
     x.dot(&weight.t())
 }
 
 /// The gradients of [`linear`] with respect to `x` and `weight`.
-pub(super) fn linear_backward(
+pub(crate) fn linear_backward(
     x: &Array2<f32>,
     weight: &Array2<f32>,
     d_y: &Array2<f32>,
@@ -22,7 +22,7 @@ pub(super) fn linear_backward(
 /// Root-mean-square normalisation of each row of `x`, `[tokens, width]`, scaled by `1 + weight`,
 /// `[1, width]`. As in Gemma, a weight of zero is the identity, and so is what weight decay pulls
 /// towards.
-pub(super) fn rms_norm(x: &Array2<f32>, weight: &Array2<f32>) -> Array2<f32> {
+pub(crate) fn rms_norm(x: &Array2<f32>, weight: &Array2<f32>) -> Array2<f32> {
     let mut y = x.clone();
     for mut row in y.rows_mut() {
         row *= inverse_rms(row.view());
@@ -31,7 +31,7 @@ pub(super) fn rms_norm(x: &Array2<f32>, weight: &Array2<f32>) -> Array2<f32> {
 }
 
 /// The gradients of [`rms_norm`] with respect to `x` and `weight`.
-pub(super) fn rms_norm_backward(
+pub(crate) fn rms_norm_backward(
     x: &Array2<f32>,
     weight: &Array2<f32>,
     d_y: &Array2<f32>,
@@ -62,12 +62,12 @@ fn dot(a: ArrayView1<f32>, b: ArrayView1<f32>) -> f32 {
 }
 
 /// The gated activation `gelu(gate) * up`; all shapes are `[tokens, d_ff]`.
-pub(super) fn geglu(gate: &Array2<f32>, up: &Array2<f32>) -> Array2<f32> {
+pub(crate) fn geglu(gate: &Array2<f32>, up: &Array2<f32>) -> Array2<f32> {
     Zip::from(gate).and(up).map_collect(|&gate, &up| gelu(gate) * up)
 }
 
 /// The gradients of [`geglu`] with respect to `gate` and `up`.
-pub(super) fn geglu_backward(
+pub(crate) fn geglu_backward(
     gate: &Array2<f32>,
     up: &Array2<f32>,
     d_y: Array2<f32>,
@@ -103,7 +103,7 @@ fn gelu_slope(x: f32) -> f32 {
 
 /// The cross-entropy between the softmax of each row of `logits`, `[tokens, vocabulary]`, and the
 /// target token of that row, summed over the rows; also its gradient with respect to `logits`.
-pub(super) fn cross_entropy(mut logits: Array2<f32>, targets: &[u8]) -> (f32, Array2<f32>) {
+pub(crate) fn cross_entropy(mut logits: Array2<f32>, targets: &[u8]) -> (f32, Array2<f32>) {
     let mut loss = 0.0;
     for (mut row, &target) in logits.rows_mut().into_iter().zip(targets) {
         let target = usize::from(target);

@@ -1,22 +1,22 @@
 //! The whole network: embedding, decoder layers and the prediction of the next byte.
 
-use super::block::{self, BlockTrace};
-use super::ops::{cross_entropy, linear, linear_backward, rms_norm, rms_norm_backward};
-use super::weights::{Sizes, Weights};
+use crate::block::{self, BlockTrace};
+use crate::ops::{cross_entropy, linear, linear_backward, rms_norm, rms_norm_backward};
+use crate::weights::{Sizes, Weights};
 use ndarray::{Array2, Axis};
 
 /// What one forward and backward pass yields.
-pub(super) struct Pass {
+pub(crate) struct Pass {
     /// Cross-entropy in nats, summed over the tokens.
-    pub(super) loss: f32,
+    pub(crate) loss: f32,
     /// The gradient of that sum.
-    pub(super) gradients: Weights,
+    pub(crate) gradients: Weights,
     /// What went on in each layer, first to last.
-    pub(super) traces: Vec<BlockTrace>,
+    pub(crate) traces: Vec<BlockTrace>,
 }
 
 /// Runs the windows, each of `context + 1` bytes, through the network and back.
-pub(super) fn forward_backward(sizes: &Sizes, weights: &Weights, windows: &[&[u8]]) -> Pass {
+pub(crate) fn forward_backward(sizes: &Sizes, weights: &Weights, windows: &[&[u8]]) -> Pass {
     let inputs: Vec<u8> =
         windows.iter().flat_map(|window| &window[..sizes.context]).copied().collect();
     let targets: Vec<u8> = windows.iter().flat_map(|window| &window[1..]).copied().collect();
@@ -66,8 +66,8 @@ fn embed_scale(embedding: &Array2<f32>) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rng::SplitMix64;
     use super::*;
+    use crate::rng::SplitMix64;
 
     const SIZES: Sizes = Sizes { context: 6, d_model: 8, d_ff: 12, heads: 2, layers: 2 };
     const WINDOWS: [&[u8]; 2] = [b"huffman", b"entropy"];
