@@ -7,7 +7,9 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use huffwire::{Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule};
+use huffwire::{
+    CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, Tensor,
+};
 use huffwire_testing::{Random, float};
 
 fn main() {
@@ -47,7 +49,7 @@ fn block(case: &Case) -> Vec<u8> {
 
 fn encoder(case: &Case) -> Encoder {
     let options = EncodeOptions::default().rule(case.1).level(case.2);
-    Encoder::new(huffwire::CodebookSet::builtin(), options).expect("the options are valid")
+    Encoder::new(CodebookSet::builtin(), options).expect("the options are valid")
 }
 
 #[divan::bench]
@@ -66,7 +68,7 @@ fn encode(bencher: Bencher<'_, '_>, case: &Case) {
     let mut out = Vec::new();
     bencher.counter(BytesCount::new(BLOCK)).bench_local(|| {
         out.clear();
-        encoder.encode_block(case.0, black_box(&bytes), &mut out)
+        encoder.encode_block(&Tensor::new(case.0, black_box(&bytes)), &mut out)
     });
 }
 
@@ -74,11 +76,16 @@ fn encode(bencher: Bencher<'_, '_>, case: &Case) {
 fn decode(bencher: Bencher<'_, '_>, case: &Case) {
     let bytes = block(case);
     let mut coded = Vec::new();
-    encoder(case).encode_block(case.0, &bytes, &mut coded).expect("whole elements");
+    let tensor = Tensor::new(case.0, &bytes);
+    let encoded = encoder(case).encode_block(&tensor, &mut coded).expect("whole elements");
     let mut out = vec![0; bytes.len()];
     let mut decoder = Decoder::builtin();
-    bencher
-        .counter(BytesCount::new(BLOCK))
-        .bench_local(|| decoder.decode_block(case.0, true, black_box(&coded), &mut out));
+    let set = CodebookSet::builtin().id();
+    let checksum = encoded.checksum;
+    bencher.counter(BytesCount::new(BLOCK)).bench_local(|| {
+        let bytes = black_box(&coded);
+        let block = CodedBlock { dtype: case.0, set, checksum, bytes };
+        decoder.decode_block(&block, &mut out)
+    });
     assert!(out == bytes);
 }

@@ -36,7 +36,7 @@ fn threads(count: usize) -> Threads {
 fn encode(bencher: Bencher<'_, '_>, &(bytes, count): &(usize, usize)) {
     let tensor = tensor(bytes);
     let mut encoder = Encoder::builtin().with_threads(threads(count));
-    let mut out = vec![0; encoder.capacity(ELEMENT, bytes / 2)];
+    let mut out = vec![0; encoder.bound(ELEMENT, bytes / 2)];
     bencher
         .counter(BytesCount::new(bytes))
         .bench_local(|| encoder.encode(ELEMENT, black_box(&tensor), &mut out));

@@ -57,8 +57,8 @@ fn measure(set: &Arc<CodebookSet>, options: EncodeOptions, tensors: &[Tensor]) -
     let mut encoder = Encoder::new(Arc::clone(set), options).unwrap();
     let mut decoder = Decoder::new(Arc::clone(set));
     for tensor in tensors {
-        encoder.set_tensor(&tensor.name);
-        let message = encoder.encode_to_vec(tensor.dtype, &tensor.bytes).unwrap();
+        let named = huffwire::Tensor::new(tensor.dtype, &tensor.bytes).named(&tensor.name);
+        let message = encoder.encode_tensor_to_vec(&named).unwrap();
         let (_, restored) = decoder.decode_to_vec(&message).unwrap();
         assert!(restored == tensor.bytes, "{} does not come back", tensor.name);
         let ideal = profile(tensor, options.rule).ideal();

@@ -18,9 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use forge::small_set;
 use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
-use huffwire::{
-    CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message,
-};
+use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message};
 use huffwire_testing::Random;
 
 fn path(name: &str) -> PathBuf {

@@ -3,15 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
+mod forge;
+
+use forge::{builtin_block, message_of};
 use huffwire::PlaneInfo;
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES, Platform, Result,
-    SymbolRule, message,
+    SymbolRule, Tensor,
 };
 use huffwire_testing::Random;
 use proptest::prelude::*;
 
-/// Types whose blocks can be coded in one pass: with residue of every shape, and without any.
+/// Types whose blocks can be coded in one pass: with a remainder of every shape, and without any.
 const TYPES: [Dtype; 10] = [
     Dtype::Bf16,
     Dtype::F16,
@@ -71,7 +74,7 @@ fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
 fn with_embedded_book(dtype: Dtype, block: &[u8], size: usize) -> Option<Vec<u8>> {
     let set = CodebookSet::builtin();
     let start = &block[..block.len().min(INSPECT_BYTES)];
-    let info = Decoder::builtin().inspect_block(dtype, false, start, size).unwrap();
+    let info = Decoder::builtin().inspect_block(&builtin_block(dtype, start), size).unwrap();
     let Some((PlaneInfo::Resident { book, .. }, others)) = info.planes.split_first() else {
         return None;
     };
@@ -87,7 +90,7 @@ fn with_embedded_book(dtype: Dtype, block: &[u8], size: usize) -> Option<Vec<u8>
 fn decode(platform: Platform, dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; size];
     let mut decoder = Decoder::builtin().with_platform(platform);
-    decoder.decode_block(dtype, false, block, &mut out).map(|()| out)
+    decoder.decode_block(&builtin_block(dtype, block), &mut out).map(|()| out)
 }
 
 fn options(log2: u8, choice: Choice) -> EncodeOptions {
@@ -104,11 +107,11 @@ fn check(dtype: Dtype, tensor: &[u8], options: EncodeOptions) -> usize {
     let mut in_one_pass = 0;
     for elements in tensor.chunks(block_bytes) {
         let mut block = Vec::new();
-        new().encode_block(dtype, elements, &mut block).unwrap();
+        new().encode_block(&Tensor::new(dtype, elements), &mut block).unwrap();
         for platform in Platform::available() {
             let mut same = Vec::new();
             let mut encoder = new().with_platform(platform);
-            encoder.encode_block(dtype, elements, &mut same).unwrap();
+            encoder.encode_block(&Tensor::new(dtype, elements), &mut same).unwrap();
             assert!(same == block, "{dtype} {platform}");
             let decoded = decode(platform, dtype, &block, elements.len());
             assert!(decoded.as_deref() == Ok(elements), "{dtype} {platform}: {:?}", decoded.err());
@@ -118,10 +121,9 @@ fn check(dtype: Dtype, tensor: &[u8], options: EncodeOptions) -> usize {
             }
         }
         in_one_pass += usize::from(with_embedded_book(dtype, &block, elements.len()).is_some());
-        blocks.extend_from_slice(&(block.len() as u32).to_le_bytes());
-        blocks.extend_from_slice(&block);
+        blocks.push(block);
     }
-    assert!(message[message::HEADER_BYTES..] == blocks);
+    assert!(message == message_of(&message, None, &blocks));
     for platform in Platform::available() {
         let mut decoder = Decoder::builtin().with_platform(platform);
         let mut out = vec![0; tensor.len()];
@@ -190,7 +192,7 @@ proptest! {
         let mut block = Vec::new();
         let mut encoder =
             Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
-        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        encoder.encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
         let Some(embedded) = with_embedded_book(dtype, &block, tensor.len()) else {
             return Ok(());
         };
@@ -240,7 +242,7 @@ fn errors_about_small_floats_are_the_same_everywhere() {
         let mut block = Vec::new();
         let mut encoder =
             Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
-        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        encoder.encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
         let Some(embedded) = with_embedded_book(dtype, &block, tensor.len()) else { continue };
         // In turn: the last escape, an early one, the words, the signs.
         for (from_end, bits) in [(1, 0x80), (1, 0x20), (20, 0x80), (400, 0xff), (3000, 0xff)] {

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
 
+mod forge;
+
+use forge::builtin_block;
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, Platform, SymbolRule,
+    Tensor,
 };
 use huffwire_testing::Random;
 
@@ -70,7 +74,7 @@ fn damage_without_checksums_is_read_alike() {
         let tensor = tensor(dtype, 3_000, 20, &mut random);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let mut block = Vec::new();
-        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        encoder.encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
         for _ in 0..200 {
             let mut damaged = block.clone();
             let bit = (random.bits() >> 16) as usize % (8 * block.len());
@@ -81,7 +85,7 @@ fn damage_without_checksums_is_read_alike() {
             let mut results = Platform::available().map(|platform| {
                 let mut out = vec![0; tensor.len()];
                 let mut decoder = Decoder::builtin().with_platform(platform);
-                (decoder.decode_block(dtype, false, &damaged, &mut out), out)
+                (decoder.decode_block(&builtin_block(dtype, &damaged), &mut out), out)
             });
             let first = results.next().unwrap();
             assert!(results.all(|other| other == first), "{dtype}, bit {bit}");
@@ -93,7 +97,7 @@ fn damage_without_checksums_is_read_alike() {
 /// notice one or the other first.
 #[test]
 fn what_was_chosen_wrongly_in_two_ways_is_the_same_everywhere() {
-    // The runs of 64 that a sample has, of a code without loss: 1 to 3 bits and, for 26 symbols, 8.
+    // The pieces of 64 that a sample has, of a code without loss: 1 to 3 bits and, for 26 symbols, 8.
     let counts = [(0, 4096), (1, 2048), (2, 1024), (3, 64), (4, 64), (5, 64)];
     let rare = (6..32).map(|symbol| (symbol, 32));
     let mut sampled = counts.into_iter().chain(rare).flat_map(|(symbol, n)| vec![symbol; n]);
