@@ -9,7 +9,7 @@ use crate::shell::{ROOT, cargo, output};
 use crate::steps::Outcome;
 
 /// The file that the books are kept in, from the root of the repository.
-const FILE: &str = "crates/huffwire/src/codebook/builtin_data.rs";
+const FILE: &str = "crates/huffwire/src/set/builtin_data.rs";
 
 /// Makes the books again and writes them into the source.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

@@ -65,7 +65,7 @@ pub(crate) const ALL: &[Step] = &[
         about: "the promised figures hold, on real tensors and on generated ones",
         run: figures,
     },
-    Step { name: "python", about: "the tests of the programs in benches/ pass", run: python },
+    Step { name: "python", about: "the tests of the programs in benches/ and reference/ pass", run: python },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
         name: "books",
@@ -156,6 +156,8 @@ fn python() -> Result<Outcome> {
     if !missing.is_empty() {
         return Ok(Outcome::with(missing));
     }
+    let reference = ["-m", "unittest", "discover", "--quiet", "reference"];
+    run(program("python3").args(reference))?;
     let test = ["-m", "unittest", "discover", "--quiet", "benches"];
     match with_numpy() {
         Ok(python) => {
@@ -205,13 +207,26 @@ fn doc() -> Result<Outcome> {
 fn package() -> Result<Outcome> {
     // Compiling what was packaged takes most of this step's time, but less
     // than a minute on two cores, and nothing else notices a forgotten file.
-    let package = ["package", "--allow-dirty", "-p"];
-    run(cargo(&package).arg("huffwire"))?;
-    // No registry has the library of this version yet. Packaging both at once
-    // would provide it, but cargo unpacks it only the first time, and compiles
-    // the program with a stale library ever after.
-    run(cargo(&package)
-        .arg("huffwire-cli")
-        .args(["--config", r#"patch.crates-io.huffwire.path="crates/huffwire""#]))?;
+    //
+    // No registry has the other crates of this version yet, so each is compiled with those in the checkout.
+    // Packaging all at once would provide them, but cargo unpacks them only the first time, and compiles
+    // with stale libraries ever after.
+    for (name, needs) in PUBLISHED {
+        let mut package = cargo(&["package", "--allow-dirty", "-p", name]);
+        for needed in *needs {
+            package
+                .arg("--config")
+                .arg(format!(r#"patch.crates-io.{needed}.path="crates/{needed}""#));
+        }
+        run(&mut package)?;
+    }
     Ok(Outcome::Passed)
 }
+
+/// The crates that are published, each after those that it needs.
+const PUBLISHED: &[(&str, &[&str])] = &[
+    ("huffwire", &[]),
+    ("huffwire-io", &["huffwire"]),
+    ("huffwire-demo", &[]),
+    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-demo"]),
+];

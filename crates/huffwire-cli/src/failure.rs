@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use huffwire_io::Error;
+
 /// What a shell reports for a program that a closed pipe ended.
 const CLOSED_PIPE: u8 = 128 + 13;
 
@@ -21,8 +23,8 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The causes, outermost first. Some errors repeat their cause in their own message, which is not
-/// printed twice.
+/// The causes, outermost first, and what to type if the command line has a remedy. Some errors repeat
+/// their cause in their own message, which is not printed twice.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -34,7 +36,37 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         }
         line.push_str(&cause);
     }
+    let remedy = error.chain().find_map(|cause| remedy(cause.downcast_ref()?));
+    if let Some(remedy) = remedy {
+        line.push_str(&format!(" ({remedy})"));
+    }
     line
+}
+
+/// What to type when a library that knows nothing of the command line has failed.
+fn remedy(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::UnknownFormat { .. } => {
+            Some("pass the type, such as --dtype bf16, or --dtype u8 for bytes of any kind")
+        }
+        Error::InvalidFormat { format, .. } | Error::FileSize { format, .. }
+            if *format != ".hw" =>
+        {
+            Some("to compress the file as mere bytes pass --dtype u8")
+        }
+        Error::RawSize { .. } => Some("see --dtype and --shape"),
+        Error::CodebooksMissing { .. } | Error::OtherCodebooks { .. } => {
+            Some("pass --codebooks FILE")
+        }
+        Error::NoSuchTensor { .. } => Some("huffwire inspect lists all tensors"),
+        Error::Range { .. } => Some("see --range"),
+        Error::NotAnArray { .. } => Some("pass --as raw"),
+        Error::Exists { .. } => Some("pass --force to replace it"),
+        Error::SameFile { .. } => Some("pass another -o"),
+        Error::Terminal => Some("pass -o FILE"),
+        Error::Threads { .. } => Some("pass a smaller --threads"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,29 +1,20 @@
 //! The `huffwire` program: compresses tensor files without losing a bit, and shows with what.
 //!
-//! Each command is a file in `commands`. What they share goes from left to right:
-//!
-//! ```text
-//! input (which bytes are which tensor) -> pipeline (blocks in parallel) -> output (all or nothing)
-//! ```
+//! Each command is a file in `commands`. The work on files is done by the library `huffwire-io`; the
+//! program adds the command line, progress bars, reports for people and for programs, and exit codes.
 
 mod args;
 mod books;
 mod commands;
-mod container;
 mod demo;
 mod failure;
-mod floats;
-mod input;
-mod input_file;
+mod files;
 mod interrupt;
-mod output;
-mod pack;
-mod pipeline;
 mod progress;
 mod quantized;
 mod report;
-mod unpack;
-mod usage;
+mod standard;
+mod values;
 
 use std::process::ExitCode;
 
@@ -33,6 +24,7 @@ use huffwire::Platform;
 
 fn main() -> ExitCode {
     interrupt::remove_partial_files();
+    standard::survive_the_limit_of_file_sizes();
     let args = args::Args::parse();
     // The library takes a wrong HUFFWIRE_PLATFORM for "portable"; whoever sets one wants to know.
     let platform = Platform::from_environment().context("HUFFWIRE_PLATFORM");

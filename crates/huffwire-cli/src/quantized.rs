@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use huffwire::Decoder;
 use huffwire::gradient::file::{self, Coding, Directory, Entry, HEADER_BYTES, TRAILER_BYTES};
-use huffwire::gradient::message::{self, FloatParts};
+use huffwire::gradient::message::{self, Values};
+use huffwire_io::{InputFile, is_hw_file};
 
-use crate::container::Container;
-use crate::input_file::InputFile;
+use crate::files;
 
 /// A million tensors have a directory of this size.
 const MAX_DIRECTORY_BYTES: u64 = 1 << 28;
@@ -25,20 +25,20 @@ pub(crate) struct QuantizedFile {
 /// A part of a tensor of a .hwq file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part<'a> {
-    /// All bytes of a tensor that was kept.
+    /// The bytes that it had, all of them.
     Kept(&'a [u8]),
-    /// The next restored floats of a quantized tensor.
-    Floats(&'a [f32]),
+    /// What the next of its states stand for.
+    Values(&'a [f32]),
 }
 
 impl QuantizedFile {
     /// Opens a .hwq file; `-` is standard input.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = InputFile::open(path)?;
-        let start = file.read(0..file.bytes().min(8))?;
-        if Container::is_one(&start) {
+        let file = files::open(path)?;
+        let start = file.start(8)?;
+        if is_hw_file(&start) {
             bail!(
-                "{}: this file holds no quantized tensors, but tensors without loss; \
+                "{}: this file holds no quantized tensors: it was compressed without loss; \
                  huffwire decompress restores them",
                 file.label()
             );
@@ -50,7 +50,7 @@ impl QuantizedFile {
     pub(crate) fn read(file: InputFile) -> Result<Self> {
         let context = || file.label().to_owned();
         let bytes = file.bytes();
-        let header = file.read(0..bytes.min(HEADER_BYTES as u64))?;
+        let header = file.start(HEADER_BYTES as u64)?;
         file::read_header(&header).with_context(context)?;
         let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
             bail!("{}: the file was cut after {bytes} bytes", file.label());
@@ -59,10 +59,13 @@ impl QuantizedFile {
         let (range, check) = file::read_trailer(&trailer, bytes).with_context(context)?;
         let size = range.end - range.start;
         if size > MAX_DIRECTORY_BYTES {
-            bail!("{}: a directory of {size} bytes is larger than any can be", file.label());
+            bail!(
+                "{}: a directory of {size} bytes is larger than a valid one can be: the file is damaged",
+                file.label()
+            );
         }
         let offset = range.start;
-        let directory = Directory::read(&file.read_unproven(range)?, offset, check);
+        let directory = Directory::read(&file.read(range)?, offset, check);
         Ok(Self { directory: directory.with_context(context)?, file })
     }
 
@@ -73,12 +76,15 @@ impl QuantizedFile {
 
     /// The message of a quantized tensor, found to agree with the directory, and its header.
     pub(crate) fn message(&self, entry: &Entry) -> Result<(message::Header, Vec<u8>)> {
-        let bytes = self.file.read_unproven(entry.range.clone())?;
+        let bytes = self.file.read(entry.range.clone())?;
         let context = || self.describe(entry);
         let header = message::Header::read(&bytes).with_context(context)?;
         let dtype = header.dtype.name();
         if header.shape != entry.shape || !entry.dtype.eq_ignore_ascii_case(dtype) {
-            bail!("{}: it is not what the file's directory says it is", context());
+            bail!(
+                "{}: type or shape differ from those in the directory of the file: the file is damaged",
+                context()
+            );
         }
         Ok((header, bytes))
     }
@@ -93,15 +99,15 @@ impl QuantizedFile {
         let context = || self.describe(entry);
         match entry.coding {
             Coding::Kept => {
-                let bytes = self.file.read_unproven(entry.range.clone())?;
+                let bytes = self.file.read(entry.range.clone())?;
                 let decoded = Decoder::builtin().decode_to_vec(&bytes);
                 each(Part::Kept(&decoded.with_context(context)?.1))
             }
             Coding::Quantized => {
                 let (_, bytes) = self.message(entry)?;
-                let mut floats = FloatParts::open(&bytes).with_context(context)?;
-                while let Some(part) = floats.next_part().with_context(context)? {
-                    each(Part::Floats(part))?;
+                let mut values = Values::open(&bytes).with_context(context)?;
+                while let Some(part) = values.next_part().with_context(context)? {
+                    each(Part::Values(part))?;
                 }
                 Ok(())
             }

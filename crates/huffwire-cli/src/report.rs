@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::Serialize;
+
+use crate::standard::stdout_is_closed;
 
 /// Where a report goes: to standard error when the data go to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,7 @@ impl Stream {
     pub(crate) fn print(self, text: &str) -> Result<()> {
         match self {
             Self::Stdout => {
+                ensure!(!stdout_is_closed(), "standard output is closed: it cannot be written to");
                 let mut out = io::stdout().lock();
                 out.write_all(text.as_bytes())?;
                 out.flush()?;

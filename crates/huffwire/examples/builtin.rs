@@ -26,7 +26,7 @@ const ABOVE: usize = 16;
 
 fn main() -> Result<(), huffwire::Error> {
     println!("//! The built-in codebooks. Made by `examples/builtin.rs`: do not edit.\n");
-    println!("use super::CodeLimit;\nuse super::builtin::{{Shape, centred, plain}};");
+    println!("use super::shape::{{Shape, centred, plain}};\nuse crate::codebook::CodeLimit;");
     exponents()?;
     scales()?;
     for (name, about, format) in [

@@ -101,7 +101,8 @@ pub(crate) fn ascending(weights: &[f64]) -> Vec<usize> {
 /// lie before it.
 pub(crate) fn package_merge(sorted: &[f64], limit: u8) -> Option<Vec<u8>> {
     let n = sorted.len();
-    if n < 2 || n > 1 << limit {
+    // A limit may be larger than a `usize` has bits.
+    if n < 2 || 1usize.checked_shl(limit.into()).is_some_and(|most| n > most) {
         return None;
     }
     let mut places: Vec<u32> = vec![0; n * usize::from(limit)];
@@ -258,6 +259,14 @@ mod tests {
         assert_eq!(kraft(&limited), 1.0);
         let free = huffman_lengths(&weights);
         assert_eq!(cost(&weights, &limited), cost(&weights, &free));
+    }
+
+    #[test]
+    fn a_limit_beyond_the_bits_of_a_word_limits_nothing() {
+        let weights = [5.0, 1.0, 2.0, 9.0, 1.0];
+        for limit in [31, 32, 63, 64, 255] {
+            assert_eq!(limited_lengths(&weights, limit), limited_lengths(&weights, 5), "{limit}");
+        }
     }
 
     #[test]

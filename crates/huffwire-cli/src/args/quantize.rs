@@ -12,14 +12,14 @@ use huffwire::gradient::quantize::{
 
 use super::{OutputArgs, RawArgs};
 
-/// Quantize gradients, with loss, and code the quantized values without any: a .hwq file, or only a report.
+/// Quantize gradients (with loss) and compress the quantized values (without loss) to a .hwq file.
 ///
 /// Reads what compress reads: .safetensors, .npy, raw files (--dtype), sharded models by their index.
 /// Tensors of f32 are quantized, those of bf16 and f16 are converted to f32 first, which changes no
 /// value. Tensors of any other type are kept as they are, without loss.
 ///
-/// Without -o nothing is written: the report tells what a file would take, and what each encoder would
-/// have made of the values, and how fast. Every stream is decoded and compared.
+/// Without -o no file is written. The report then tells the size that the file would have, and the size and
+/// speed of each encoder. Everything that is encoded is decoded again and compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -46,7 +46,7 @@ pub(crate) struct QuantizeArgs {
     /// should be the smallest.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) encoder: EncoderArg,
-    /// Measure every encoder; done without being asked where there is no -o, or with --json.
+    /// Measure every encoder. This is the default without -o and with --json.
     #[arg(long)]
     pub(crate) compare: bool,
     /// Report as one JSON object, on standard output unless the data goes there.

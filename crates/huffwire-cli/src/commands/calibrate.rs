@@ -6,13 +6,11 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use huffwire::calibrate::{Calibration, Collector, KindReport, Options, Profile, kind_of};
 use huffwire::{Dtype, SymbolRule};
+use huffwire_io::{Input, Origin, Piece, Workers};
 use serde::Serialize;
 
 use crate::args::{CalibrateArgs, Kinds};
-use crate::input::{self, Original, Piece};
-use crate::input_file::{Origin, is_dash};
-use crate::output::Output;
-use crate::pipeline::Workers;
+use crate::files::{self, is_dash};
 use crate::progress;
 use crate::report::{Stream, Table, printable};
 
@@ -49,19 +47,20 @@ struct Kind<'a> {
 /// Counts symbols in all inputs and writes the codebooks made from them.
 pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
     let started = Instant::now();
-    let workers = Workers::new(args.common.threads)?;
+    let workers = files::workers(args.common.threads)?;
     let rule = SymbolRule::from(args.symbols);
-    let mut originals = Vec::new();
+    let mut inputs = Vec::new();
     for path in &args.inputs {
-        originals.extend(input::open(path, &args.raw)?);
+        inputs.extend(files::open_tensors(path, &args.raw)?);
     }
-    let inputs: Vec<&Origin> = originals.iter().map(|original| original.file.origin()).collect();
-    let mut output = Output::create(&args.output, args.force, &inputs)?;
+    let origins: Vec<&Origin> = inputs.iter().map(|input| input.file.origin()).collect();
+    let mut output = files::create(&args.output, args.force, &origins)?;
     let mut collector = Collector::new(rule);
-    collect(&originals, rule, args, &workers, &mut collector)?;
+    collect(&inputs, rule, args, &workers, &mut collector)?;
     if collector.shards() == 0 {
-        bail!("there is no tensor in the input that codebooks could be made from");
+        bail!("the input has no tensor to make codebooks from");
     }
+    inputs.iter().try_for_each(|input| input.file.check_length())?;
     let calibration = collector.build(&options(args))?;
     output.write(&calibration.set.to_bytes())?;
     output.finish()?;
@@ -96,38 +95,37 @@ fn options(args: &CalibrateArgs) -> Options {
 
 /// A part of a tensor whose symbols are to be counted.
 struct Job<'a> {
-    original: &'a Original,
+    input: &'a Input,
     piece: &'a Piece,
     range: Range<u64>,
 }
 
 fn collect(
-    originals: &[Original],
+    inputs: &[Input],
     rule: SymbolRule,
     args: &CalibrateArgs,
     workers: &Workers,
     collector: &mut Collector,
 ) -> Result<()> {
     let tensors = || {
-        let pieces = originals
-            .iter()
-            .flat_map(|original| original.pieces.iter().map(move |piece| (original, piece)));
+        let pieces =
+            inputs.iter().flat_map(|input| input.pieces.iter().map(move |piece| (input, piece)));
         pieces.filter(|(_, piece)| piece.tensor.is_some())
     };
-    let jobs = tensors().flat_map(|(original, piece)| {
+    let jobs = tensors().flat_map(|(input, piece)| {
         let size = block_bytes(piece.element);
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
-            Job { original, piece, range }
+            Job { input, piece, range }
         })
     });
     let count = |job: &Job<'_>, slot: &mut Option<Profile>| {
-        let bytes = job.original.file.read(job.range.clone())?;
+        let bytes = job.input.file.read(job.range.clone())?;
         let mut profile = Profile::new(job.piece.element, rule);
         profile.add(&bytes)?;
         *slot = Some(profile);
-        Ok(())
+        Ok::<(), anyhow::Error>(())
     };
     let bar = progress::bytes(tensors().map(|(_, p)| p.bytes()).sum(), args.common.quiet);
     let mut tensor: Option<Profile> = None;

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use huffwire::codebook::{Alphabet, ZERO_SLOT};
 use huffwire::{Codebook, CodebookSet};
+use huffwire_io::Origin;
 use serde::Serialize;
 
 use crate::args::CodebooksCommand;
 use crate::books::{self, Books};
-use crate::input_file::{InputFile, Origin, is_dash};
-use crate::output::Output;
+use crate::files::{self, is_dash};
 use crate::report::{Stream, Table, printable};
 
 /// Runs a subcommand.
@@ -32,17 +32,18 @@ pub(crate) fn run(command: &CodebooksCommand) -> Result<()> {
             }
         }
         CodebooksCommand::Import { input, output, force } => {
-            let file = InputFile::open(input)?;
-            let set = books::read(&file)?;
-            write(output, *force, &set.to_bytes(), Some(file.origin()))
+            let file = files::open(input)?;
+            let origin = file.origin().clone();
+            let set = huffwire_io::read_codebooks(file)?;
+            write(output, *force, &set.to_bytes(), Some(&origin))
         }
     }
 }
 
 fn write(path: &Path, force: bool, bytes: &[u8], input: Option<&Origin>) -> Result<()> {
-    let mut output = Output::create(path, force, input.as_slice())?;
+    let mut output = files::create(path, force, input.as_slice())?;
     output.write(bytes)?;
-    output.finish()
+    Ok(output.finish()?)
 }
 
 /// A set, for JSON.
@@ -214,7 +215,7 @@ fn show(what: &[PathBuf], json: bool) -> Result<()> {
         },
         [file, number, ..] => match as_number(number) {
             Some(number) => (Some(file), Some(number)),
-            None => bail!("{}: this is no number of a codebook", number.display()),
+            None => bail!("{}: a number is needed here, that of a codebook", number.display()),
         },
     };
     let set = books::load_or_builtin(file.map(PathBuf::as_path))?.set;

@@ -6,16 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
-use huffwire::{CodebookSet, Level, SymbolRule};
+use huffwire::{Level, SymbolRule};
+use huffwire_io::{Analysis, Input, Origin, WriteOptions, Writer, Written};
 use serde::Serialize;
 
 use crate::args::CompressArgs;
 use crate::books::{self, Books};
-use crate::input::{self, Original};
-use crate::input_file::{Origin, is_dash};
-use crate::output::Output;
-use crate::pack::{Analysis, Packed, Packing};
-use crate::pipeline::Workers;
+use crate::files::{self, is_dash};
 use crate::progress;
 use crate::report::{Stream, Table, percent, printable, saving, size};
 
@@ -63,38 +60,36 @@ struct TensorReport<'a> {
 /// Compresses a file.
 pub(crate) fn run(args: &CompressArgs) -> Result<()> {
     let started = Instant::now();
-    let workers = Workers::new(args.common.threads)?;
+    let workers = files::workers(args.common.threads)?;
     let Books { set, origin } = books::load_or_builtin(args.codebooks.codebooks.as_deref())?;
-    let options = args.coder.options(&set)?;
-    let builtin = set.id() == CodebookSet::builtin().id();
-    let packing = Packing {
-        set,
-        embed: !builtin && !args.reference_codebooks,
-        options,
-        analyse: args.common.json || args.verbose,
-    };
-    let originals = input::open(&args.input, &args.raw)?;
+    let encode = args.coder.options(&set)?;
+    let analyse = args.common.json || args.verbose;
+    let options = WriteOptions { encode, analyse, workers, ..WriteOptions::default() };
+    let mut options = options.with_codebooks(set);
+    options.embed &= !args.reference_codebooks;
+    let inputs = files::open_tensors(&args.input, &args.raw)?;
     let target = target(args);
-    let files = originals.iter().map(|original| original.file.origin());
-    let inputs: Vec<&Origin> = files.chain(&origin).collect();
-    let mut output = Output::create(&target, args.output.force, &inputs)?;
-    let total = originals.iter().map(|original| original.file.bytes()).sum();
-    let bar = progress::bytes(total, args.common.quiet);
-    let packed = packing.pack(&workers, &originals, &mut output, |bytes| bar.inc(bytes))?;
-    bar.finish_and_clear();
+    let origins = inputs.iter().map(|input| input.file.origin());
+    let origins: Vec<&Origin> = origins.chain(&origin).collect();
+    let output = files::create(&target, args.output.force, &origins)?;
     let label = output.label().to_owned();
-    output.finish()?;
+    let bar =
+        progress::bytes(inputs.iter().map(|input| input.file.bytes()).sum(), args.common.quiet);
+    let mut writer = Writer::new(output, options.clone())?;
+    writer.add_inputs(&inputs, |bytes| bar.inc(bytes))?;
+    let written = writer.finish()?;
+    bar.finish_and_clear();
 
     let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
-        stream.print_json(&report(&packing, &packed, seconds))
+        stream.print_json(&report(&options, &written, seconds))
     } else if args.common.quiet {
         Ok(())
     } else {
-        let report = report(&packing, &packed, seconds);
+        let report = report(&options, &written, seconds);
         let mut text = if args.verbose { table(&report) } else { String::new() };
-        text.push_str(&summary(&report, &originals, &label));
+        text.push_str(&summary(&report, &inputs, &label));
         stream.print(&text)
     }
 }
@@ -117,8 +112,8 @@ fn target(args: &CompressArgs) -> PathBuf {
     }
 }
 
-fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a> {
-    let directory = &packed.directory;
+fn report<'a>(options: &WriteOptions, written: &'a Written, seconds: f64) -> Report<'a> {
+    let directory = &written.directory;
     let none = Analysis::default();
     let sources = directory.sources.iter();
     let items = sources.flat_map(|source| source.items.iter().map(move |item| (source, item)));
@@ -131,7 +126,7 @@ fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a>
             other_coded_bytes += coded;
             continue;
         };
-        let analysis = packed.analyses.get(index).unwrap_or(&none);
+        let analysis = written.analyses.get(index).unwrap_or(&none);
         let ideal = analysis.ideal;
         let ideal_saving = |bytes: Option<f64>| {
             bytes.map_or(0.0, |bytes| huffwire::stats::saving_percent(raw as f64, bytes))
@@ -144,14 +139,14 @@ fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a>
             shape: &tensor.shape,
             raw_bytes: raw,
             coded_bytes: coded,
-            codebook: analysis.usage.codebooks(&packing.set),
+            codebook: analysis.usage.codebooks(&options.codebooks),
             layout: analysis.usage.layouts(),
             shannon_saving_percent: ideal_saving(ideal.map(|ideal| ideal.shannon_bytes)),
             huffman_saving_percent: ideal_saving(ideal.map(|ideal| ideal.huffman_bytes)),
             saving_percent: saving(raw, coded),
         });
     }
-    let (raw_bytes, coded_bytes) = (directory.raw_bytes(), packed.bytes);
+    let (raw_bytes, coded_bytes) = (directory.raw_bytes(), written.bytes);
     let blocks: u64 = directory.items().map(huffwire::file::Item::coded_bytes).sum();
     Report {
         raw_bytes,
@@ -163,12 +158,12 @@ fn report<'a>(packing: &Packing, packed: &'a Packed, seconds: f64) -> Report<'a>
         container_bytes: coded_bytes - blocks,
         codebook_set: directory.set.to_string(),
         codebook_set_embedded: directory.embedded.is_some(),
-        symbols: match packing.options.rule {
+        symbols: match options.encode.rule {
             SymbolRule::Auto => "exponent",
             SymbolRule::Bytes => "bytes",
             SymbolRule::BytePlanes => "planes",
         },
-        level: match packing.options.level {
+        level: match options.encode.level {
             Level::Fast => "fast",
             Level::Max => "max",
         },
@@ -195,7 +190,7 @@ fn table(report: &Report<'_>) -> String {
 }
 
 /// A line about the whole, and one for each type if there are several.
-fn summary(report: &Report<'_>, originals: &[Original], label: &str) -> String {
+fn summary(report: &Report<'_>, inputs: &[Input], label: &str) -> String {
     let mut types: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
     for tensor in &report.tensors {
         let (count, raw, coded) = types.entry(tensor.dtype).or_default();
@@ -203,7 +198,7 @@ fn summary(report: &Report<'_>, originals: &[Original], label: &str) -> String {
         *raw += tensor.raw_bytes;
         *coded += tensor.coded_bytes;
     }
-    let from = match originals {
+    let from = match inputs {
         [one] => one.file.label().to_owned(),
         [index, ..] => format!("{} and its shards", index.file.label()),
         [] => String::new(),

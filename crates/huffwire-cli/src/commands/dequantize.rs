@@ -11,12 +11,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{DequantizeArgs, ValueType};
-use crate::floats;
-use crate::input_file::is_dash;
-use crate::output::Output;
+use crate::files::{self, is_dash};
 use crate::progress;
 use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
+use crate::values;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
     let plans = plans(args, &file)?;
     let header = header(&file, &plans)?;
     let target = target(args)?;
-    let mut output = Output::create(&target, args.force, &[file.file.origin()])?;
+    let mut output = files::create(&target, args.force, &[file.file.origin()])?;
     let bar = progress::bytes(plans.iter().map(|plan| plan.bytes).sum(), args.quiet);
     output.write(&header)?;
     let mut bytes = Vec::new();
@@ -48,23 +47,27 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
         file.decode(plan.entry, |part| {
             let part = match part {
                 Part::Kept(kept) => kept,
-                Part::Floats(floats) => {
+                Part::Values(values) => {
                     bytes.clear();
-                    let written = floats::write(plan.element, floats, values_written, &mut bytes);
+                    let written = values::write(plan.element, values, values_written, &mut bytes);
                     written.with_context(|| file.describe(plan.entry))?;
-                    values_written += floats.len() as u64;
+                    values_written += values.len() as u64;
                     &bytes
                 }
             };
             bar.inc(part.len() as u64);
-            output.write(part)
+            Ok(output.write(part)?)
         })?;
         if output.written() - before != plan.bytes {
-            bail!("{}: it has another size than it should", file.describe(plan.entry));
+            bail!(
+                "{}: its size differs from that in the directory of the file: the file is damaged",
+                file.describe(plan.entry)
+            );
         }
     }
     bar.finish_and_clear();
     let (written_bytes, label) = (output.written(), output.label().to_owned());
+    file.file.check_length()?;
     output.finish()?;
     let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
     let kept = plans.iter().filter(|plan| plan.entry.coding == Coding::Kept).count();
@@ -96,7 +99,7 @@ pub(crate) fn run(args: &DequantizeArgs) -> Result<()> {
 struct Plan<'a> {
     entry: &'a Entry,
     dtype: String,
-    /// What floats are written as.
+    /// What values are written as.
     element: Dtype,
     bytes: u64,
 }
@@ -125,7 +128,7 @@ fn plans<'a>(args: &DequantizeArgs, file: &'a QuantizedFile) -> Result<Vec<Plan<
 
 /// The type that a tensor had; the message has to agree with it in the end.
 fn original(file: &QuantizedFile, entry: &Entry) -> Result<Dtype> {
-    let element = entry.dtype.parse().ok().filter(|element| floats::is_float(*element));
+    let element = entry.dtype.parse().ok().filter(|element| values::is_float(*element));
     element.with_context(|| {
         format!("{}: quantized from {:?}, which cannot be", file.describe(entry), entry.dtype)
     })

@@ -2,23 +2,18 @@
 
 mod quantized;
 
-use std::sync::Arc;
-
-use anyhow::{Context, Result};
-use huffwire::file::{BlockRef, Item, TensorInfo};
-use huffwire::{CodebookSet, Decoder, INSPECT_BYTES};
+use anyhow::Result;
+use huffwire::CodebookSet;
+use huffwire::file::{Item, TensorInfo};
+use huffwire_io::{Reader, Usage};
 use serde::Serialize;
 
 use super::codebooks;
 use crate::args::InspectArgs;
-use crate::books;
-use crate::container::Container;
-use crate::input_file::InputFile;
-use crate::pipeline::Workers;
+use crate::files;
 use crate::progress;
 use crate::quantized::QuantizedFile;
 use crate::report::{Stream, Table, percent, printable, saving, shape, size};
-use crate::usage::Usage;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -61,15 +56,20 @@ struct ItemReport<'a> {
 
 /// Shows what is in a file.
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
-    let file = InputFile::open(&args.input)?;
-    let start = file.read(0..file.bytes().min(8))?;
+    let file = files::open(&args.input)?;
+    let start = file.start(8)?;
     if huffwire::gradient::file::is_one(&start) {
         return quantized::run(args, &QuantizedFile::read(file)?);
     }
-    if Container::is_one(&start) || !books::is_book_file(&start) {
-        return container(args, &Container::read(file)?);
+    if !huffwire_io::is_codebook_file(&start) {
+        let workers = files::workers(args.common.threads)?;
+        let mut reader = files::read_hw(file, &workers)?;
+        if let Some(path) = &args.codebooks.codebooks {
+            reader = reader.with_codebooks_file(path)?;
+        }
+        return lossless(args, &reader);
     }
-    let set = books::read(&file)?;
+    let set = huffwire_io::read_codebooks(file)?;
     if args.common.json {
         Stream::Stdout.print_json(&codebooks::Set::of(&set))
     } else if args.common.quiet {
@@ -79,21 +79,22 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     }
 }
 
-fn container(args: &InspectArgs, container: &Container) -> Result<()> {
-    let directory = &container.directory;
-    let given = args.codebooks.codebooks.as_deref();
+fn lossless(args: &InspectArgs, reader: &Reader) -> Result<()> {
+    let directory = reader.directory();
     // Without the codebooks everything but their use can still be told.
-    let set = match given {
-        Some(path) => Some(container.books(Some(path))?.set),
-        None => container.books(None).ok().map(|books| books.set),
-    };
+    let set = reader.codebooks().ok();
     let usages = match &set {
-        Some(set) => usages(args, container, set)?,
+        Some(_) => {
+            let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
+            let usages = reader.usages(|bytes| bar.inc(bytes))?;
+            bar.finish_and_clear();
+            usages
+        }
         None => Vec::new(),
     };
     let mut usages = usages.iter();
     let mut item_report = |item| {
-        let usage = usages.next().zip(set.as_deref());
+        let usage = usages.next().zip(set.map(|set| &**set));
         ItemReport::of(item, usage)
     };
     let sources = directory.sources.iter().map(|source| SourceReport {
@@ -103,9 +104,9 @@ fn container(args: &InspectArgs, container: &Container) -> Result<()> {
         items: source.items.iter().map(&mut item_report).collect(),
     });
     let report = Report {
-        file_bytes: container.file.bytes(),
+        file_bytes: reader.file().bytes(),
         raw_bytes: directory.raw_bytes(),
-        saving_percent: saving(directory.raw_bytes(), container.file.bytes()),
+        saving_percent: saving(directory.raw_bytes(), reader.file().bytes()),
         checksums: directory.checksums,
         block_bytes: 1 << directory.block_log2,
         codebook_set: directory.set.to_string(),
@@ -118,7 +119,7 @@ fn container(args: &InspectArgs, container: &Container) -> Result<()> {
         // Whether it can be read, the exit code tells.
         Ok(())
     } else {
-        Stream::Stdout.print(&text(container.file.label(), &report, set.as_deref()))
+        Stream::Stdout.print(&text(reader.file().label(), &report, set.map(|set| &**set)))
     }
 }
 
@@ -139,50 +140,6 @@ impl<'a> ItemReport<'a> {
             codebook: usage.map(|(usage, set)| usage.codebooks(set)),
         }
     }
-}
-
-/// A block whose header is to be read.
-struct Job<'a> {
-    item: &'a Item,
-    /// The item's number among all items.
-    index: usize,
-    block: BlockRef,
-}
-
-/// Which codebooks the blocks of each item use.
-fn usages(args: &InspectArgs, container: &Container, set: &Arc<CodebookSet>) -> Result<Vec<Usage>> {
-    let workers = Workers::new(args.common.threads)?;
-    let directory = &container.directory;
-    let mut usages = vec![Usage::default(); directory.items().count()];
-    let jobs = directory
-        .items()
-        .enumerate()
-        .flat_map(|(index, item)| item.blocks().map(move |block| Job { item, index, block }));
-    let decoder = Decoder::new(Arc::clone(set));
-    let read = |job: &Job<'_>, slot: &mut Option<_>| {
-        // Only the header of a block is read: checksums cannot be checked, which is what `verify`
-        // is for.
-        let length = job.block.coded_bytes.min(INSPECT_BYTES) as u64;
-        let header = container.file.read(job.block.offset..job.block.offset + length)?;
-        let (element, raw_bytes) = (job.item.dtype, job.block.raw_bytes);
-        let info = decoder.inspect_block(element, directory.checksums, &header, raw_bytes);
-        *slot = Some(info.with_context(|| {
-            let what = Container::describe(job.item);
-            let label = container.file.label();
-            format!("{label}: {what}: the block at offset {} is damaged", job.block.offset)
-        })?);
-        Ok(())
-    };
-    let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
-    workers.run(1 << directory.block_log2, jobs, read, |job, slot| {
-        bar.inc(job.block.raw_bytes as u64);
-        if let Some(info) = slot.take() {
-            usages[job.index].add(&info);
-        }
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    Ok(usages)
 }
 
 fn text(label: &str, report: &Report<'_>, set: Option<&CodebookSet>) -> String {

@@ -4,17 +4,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use huffwire_io::Reader;
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
-use crate::container::Container;
 use crate::failure;
-use crate::input_file::InputFile;
-use crate::pipeline::Workers;
+use crate::files;
 use crate::progress;
 use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
-use crate::unpack;
 
 /// Damaged blocks that are described; more are only counted.
 const DESCRIBED: usize = 100;
@@ -76,23 +74,31 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
 
 /// What was found, and how messages call the file.
 fn check(args: &VerifyArgs) -> Result<(Report, String)> {
-    let file = InputFile::open(&args.input)?;
-    let start = file.read(0..file.bytes().min(8))?;
+    let file = files::open(&args.input)?;
+    let start = file.start(8)?;
     if huffwire::gradient::file::is_one(&start) {
-        return quantized(args, &QuantizedFile::read(file)?);
+        let file = QuantizedFile::read(file)?;
+        let checked = quantized(args, &file)?;
+        file.file.check_length()?;
+        return Ok(checked);
     }
-    container(args, &Container::read(file)?)
+    let workers = files::workers(args.common.threads)?;
+    let mut reader = files::read_hw(file, &workers)?;
+    if let Some(path) = &args.codebooks.codebooks {
+        reader = reader.with_codebooks_file(path)?;
+    }
+    let checked = lossless(args, &reader)?;
+    reader.file().check_length()?;
+    Ok(checked)
 }
 
-fn container(args: &VerifyArgs, container: &Container) -> Result<(Report, String)> {
+fn lossless(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
     let started = Instant::now();
-    let workers = Workers::new(args.common.threads)?;
-    let set = container.books(args.codebooks.codebooks.as_deref())?.set;
-    let directory = &container.directory;
+    let directory = reader.directory();
     let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
     let (mut blocks, mut damaged_blocks, mut damaged) = (0, 0, Vec::new());
-    let jobs = directory.items().flat_map(unpack::jobs);
-    unpack::decode(container, &set, &workers, jobs, |job, bytes| {
+    let jobs = directory.items().flat_map(Reader::blocks);
+    reader.decode_blocks(jobs, |job, bytes| {
         bar.inc(job.block.raw_bytes as u64);
         blocks += 1;
         let Err(error) = bytes else { return Ok(()) };
@@ -102,10 +108,10 @@ fn container(args: &VerifyArgs, container: &Container) -> Result<(Report, String
                 tensor: job.item.tensor.as_ref().map(|tensor| tensor.name.clone()),
                 block: job.index,
                 offset: job.block.offset,
-                error: failure::message(&error),
+                error: failure::message(&error.into()),
             });
         }
-        Ok(())
+        Ok::<(), huffwire_io::Error>(())
     })?;
     bar.finish_and_clear();
     let report = Report {
@@ -113,13 +119,13 @@ fn container(args: &VerifyArgs, container: &Container) -> Result<(Report, String
         tensors: directory.items().filter(|item| item.tensor.is_some()).count(),
         blocks,
         raw_bytes: directory.raw_bytes(),
-        coded_bytes: container.file.bytes(),
+        coded_bytes: reader.file().bytes(),
         checksums: directory.checksums,
         damaged_blocks,
         damaged,
         seconds: started.elapsed().as_secs_f64(),
     };
-    Ok((report, container.file.label().to_owned()))
+    Ok((report, reader.file().label().to_owned()))
 }
 
 /// A quantized tensor is a message: one block.

@@ -14,14 +14,14 @@ use anyhow::{Result, bail};
 use huffwire::SymbolRule;
 
 use crate::args::DemoArgs;
-use crate::pipeline::Workers;
+use crate::files;
 use crate::progress;
 use crate::report::Stream;
 
 /// Trains, measures, and prints what came out.
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let started = Instant::now();
-    let workers = Workers::new(args.common.threads)?;
+    let workers = files::workers(args.common.threads)?;
     let config = huffwire_demo::Config::default();
     let steps = config.dump_steps.iter().max().copied().unwrap_or(0);
     let bar = progress::steps(steps as u64, args.common.quiet);

@@ -24,9 +24,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "A small language model was trained on the spot, in bf16. Its tensors at step {} made\n\
-             the codebooks; with them, those at step {} were coded: {} shards, of which every bit\n\
-             came back. Saved, in percent of the size:\n",
+            "A small language model was trained just now, in bf16. Codebooks were made from its tensors\n\
+             at step {}, and the tensors at step {} were compressed with them: {} shards. Decompression\n\
+             restored every bit. Saved, in percent of the size:\n",
             self.calibrated_at_step, self.coded_at_step, self.shards,
         )?;
         let headings =
@@ -50,12 +50,12 @@ impl fmt::Display for Report {
         write!(
             f,
             "{table}{COLUMNS}
-Shards of a kind look alike, so a codebook fixed in advance comes within {gap:.1} points of one made
-for each shard; part of that are headers, which weigh less on larger shards. No codebook has to be
-built before sending, and only the number of one travels with the data.
-The rows `bytes` take every byte of a value as a symbol, as in the paper (arXiv 2601.10673). Coding
-only the exponent saves more, because the rest of a value is close to noise, and it does not mind
-when the scale of the values changes from step to step.
+Shards of a kind resemble each other, so a codebook fixed in advance comes within {gap:.1} points of a
+codebook made for each shard. Part of the difference are headers, which matter less for larger
+shards. No codebook is built or sent; the data only carry the codebook's number.
+In the rows `bytes` every byte of a value is a symbol, as in Agrawal et al. (arXiv 2601.10673).
+Coding only the exponent saves more, because sign and mantissa are close to noise, and because a
+change in the scale of the values does not matter.
 
 Next: huffwire compress MODEL.safetensors       your own tensors, with the built-in codebooks
       huffwire calibrate *.safetensors -o B     codebooks of your own, for --codebooks B
@@ -71,6 +71,6 @@ const COLUMNS: &str = "
   Shannon   no code for these symbols can save more
   Huffman   a code made for each shard after counting it; sending the codebook not counted
   fixed     codebooks from the earlier step, which both ends hold; everything counted that is sent
-  built-in  the codebooks inside huffwire, which have never seen these tensors
+  built-in  the codebooks inside huffwire, which were made without these tensors
   KL        how far the shards are from the average that made their codebook
 ";

@@ -48,7 +48,7 @@ fn no_safetensors() {
 fn no_index_of_a_sharded_model() {
     let name = "model.safetensors.index.json";
     for (index, mention) in [
-        ("nonsense", "no index"),
+        ("nonsense", "index"),
         ("{}", "weight_map"),
         (r#"{"weight_map": {"a": "../secret.safetensors"}}"#, "../secret.safetensors"),
         (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "/etc/passwd"),
@@ -72,8 +72,8 @@ fn no_npy() {
     let folder = Folder::new();
     let good = npy("<f4", "(2, 2)", &noise(16, 1));
     for (bytes, mention) in [
-        (noise(100, 1), "no .npy file"),
-        (Vec::new(), "no .npy file"),
+        (noise(100, 1), "valid .npy file"),
+        (Vec::new(), "valid .npy file"),
         (good[..20].to_vec(), "header"),
         (good[..good.len() - 1].to_vec(), "15 bytes follow"),
         ([&good[..], &[0]].concat(), "17 bytes follow"),

@@ -141,14 +141,139 @@ fn a_full_disk() {
 fn a_disk_that_fills_up_leaves_no_partial_file() {
     let folder = folder();
     let before = folder.snapshot();
-    let script = r#"trap '' XFSZ; ulimit -f 64; exec "$0" compress m.safetensors -o x.hw"#;
+    for trap in ["trap '' XFSZ; ", ""] {
+        let script = format!(r#"{trap}ulimit -f 64; exec "$0" compress m.safetensors -o x.hw"#);
+        let run = shell(&folder, &script);
+        run.failed(&[&script], &["x.hw", "cannot be written"]);
+        assert!(folder.snapshot() == before);
+    }
+}
+
+/// A shell script, to which the program is `$0`.
+#[cfg(unix)]
+fn shell(folder: &Folder, script: &str) -> crate::common::Run {
     let output = std::process::Command::new("bash")
         .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
         .current_dir(folder.path(""))
         .output()
         .unwrap();
-    crate::common::Run::from(output).failed(&["ulimit"], &["x.hw", "cannot be written"]);
-    assert!(folder.snapshot() == before);
+    output.into()
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[test]
+fn a_closed_standard_output_is_an_error() {
+    let folder = folder();
+    folder.ok(&["compress", IN]);
+    let before = folder.snapshot();
+    for command in [
+        "compress m.safetensors -o -",
+        "decompress m.safetensors.hw -o -",
+        "decompress m.safetensors.hw --tensor w",
+        "inspect m.safetensors.hw",
+        "verify m.safetensors.hw --json",
+        "codebooks export -o -",
+        "completions bash",
+    ] {
+        let run = shell(&folder, &format!(r#"exec "$0" {command} >&-"#));
+        run.failed(&[command], &["standard output is closed"]);
+        assert!(folder.snapshot() == before, "{command}");
+    }
+    // What says nothing there needs none; nor is it closed where it leads nowhere.
+    for redirected in
+        ["verify m.safetensors.hw --quiet >&-", "inspect m.safetensors.hw 1<>/dev/null"]
+    {
+        let run = shell(&folder, &format!(r#"exec "$0" {redirected}"#));
+        assert_eq!(run.code, Some(0), "{redirected}: {}", run.stderr);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    for mode in [0o600, 0o640, 0o444, 0o777] {
+        folder.write("x.hw", b"");
+        let set = fs::Permissions::from_mode(mode);
+        fs::set_permissions(folder.path("x.hw"), set).unwrap();
+        folder.ok(&["compress", IN, "-o", "x.hw", "--force"]);
+        assert!(!folder.read("x.hw").is_empty());
+        let found = fs::metadata(folder.path("x.hw")).unwrap().permissions().mode();
+        assert_eq!(found & 0o7777, mode, "{found:o}");
+        fs::remove_file(folder.path("x.hw")).unwrap();
+    }
+}
+
+/// On the command line `-` is a stream; a file of that name, stored in another one, is a file.
+#[test]
+fn a_file_called_dash_is_restored_as_a_file() {
+    let folder = Folder::new();
+    let shard = safetensors(&[("a", "U8", &[100], &noise(100, 1))]);
+    folder.write("-", &shard);
+    folder.ok(&["compress", "./-", "--dtype", "u8"]);
+    folder.write("m.safetensors.index.json", br#"{"weight_map": {"a": "-"}}"#);
+    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
+    fs::create_dir(folder.path("new")).unwrap();
+    for args in [
+        &["decompress", "./-.hw"][..],
+        &["decompress", "-.hw"],
+        &["decompress", "./-.hw", "-o", "new"],
+        &["decompress", "m.hw", "--force"],
+        &["decompress", "m.hw", "-o", "new", "--force"],
+    ] {
+        let to_new = args.contains(&"new");
+        let _ = fs::remove_file(folder.path("-"));
+        let args = if args[1] == "-.hw" { &["decompress", "--", "-.hw"] } else { args };
+        let report = String::from_utf8(folder.ok(args)).unwrap();
+        assert!(report.contains(if to_new { "new/-" } else { "./-" }), "{args:?}: {report}");
+        assert!(folder.read(if to_new { "new/-" } else { "-" }) == shard, "{args:?}");
+    }
+}
+
+/// What is read while somebody writes to it is a part of it, or of two states of it.
+#[cfg(unix)]
+#[test]
+fn input_that_grows_while_it_is_read_is_an_error() {
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+    let folder = Folder::new();
+    let bytes = noise(4_000_000, 1);
+    folder.write("log.bin", &bytes);
+    folder.ok(&["compress", "log.bin", "--dtype", "u8"]);
+    for args in [
+        &["compress", "log.bin", "--dtype", "u8", "-o", "-"][..],
+        &["decompress", "log.bin.hw", "-o", "-"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+            .args(args)
+            .current_dir(folder.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It has begun, and cannot end before its output is read.
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 100]).unwrap();
+        let input = fs::OpenOptions::new().append(true).open(folder.path(args[1]));
+        input.unwrap().write_all(b"one more line").unwrap();
+        stdout.read_to_end(&mut Vec::new()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        crate::common::Run::from(output)
+            .failed(args, &[args[1], "bytes, and", "after it was read"]);
+    }
+}
+
+/// Files that the system makes up as they are read are said to have no bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_a_size_are_compressed_whole() {
+    let folder = Folder::new();
+    let args = ["compress", "/proc/version", "--dtype", "u8", "-o", "x.hw"];
+    folder.ok(&args);
+    folder.ok(&["decompress", "x.hw", "-o", "x"]);
+    let expected = fs::read("/proc/version").unwrap();
+    assert!(!expected.is_empty() && folder.read("x") == expected);
 }
 
 #[test]
@@ -216,6 +341,30 @@ fn an_interruption_leaves_no_partial_file() {
     while files() == before.len() {
         assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
         std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(folder.snapshot() == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interruption_leaves_no_folder() {
+    use std::process::Command;
+    let folder = Folder::new();
+    folder.write("m.safetensors.index.json", br#"{"weight_map": {"a": "1.safetensors"}}"#);
+    let shard = bf16(20_000_000, 1);
+    folder.write("1.safetensors", &safetensors(&[("a", "BF16", &[20_000_000], &shard)]));
+    folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
+    let before = folder.snapshot();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+        .args(["decompress", "m.hw", "-o", "new", "--threads", "1"])
+        .current_dir(folder.path(""))
+        .spawn()
+        .unwrap();
+    let files = || fs::read_dir(folder.path("new")).map_or(0, Iterator::count);
+    while files() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
     }
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));

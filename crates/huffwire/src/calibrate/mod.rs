@@ -1,6 +1,6 @@
 //! Calibration: from the tensors of earlier batches to the codebooks of later ones.
 //!
-//! Paper A (section 3): tensors of one kind look alike across layers, shards and batches, so the
+//! Agrawal et al. (arXiv 2601.10673, section 3): tensors of one kind look alike across layers, shards and batches, so the
 //! average of their PMFs, each shard counting alike, makes a codebook that is close to optimal for
 //! all of them. For exponents "alike" means up to scale: their PMFs are shifted onto each other
 //! before they are averaged.
@@ -54,7 +54,7 @@ pub struct Options {
     /// The limit on code lengths; `None` picks by cost: long codes where they shrink a tensor by
     /// over 0.4 %.
     pub codes: Option<CodeLimit>,
-    /// Books made for each kind, from clusters of similar shards. `None`: 1, as in paper A, but up to
+    /// Books made for each kind, from clusters of similar shards. `None`: 1, as Agrawal et al. do, but up to
     /// 4 for magnitudes and values of small floats, whose scale a book cannot follow.
     pub books_per_kind: Option<usize>,
     /// Share of the mass that is spread evenly, so that the unforeseen stays affordable.

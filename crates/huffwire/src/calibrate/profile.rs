@@ -10,7 +10,7 @@ use crate::stats::Pmf;
 /// Index of the exact zero in the histogram of an exponent plane.
 pub(crate) const ZERO: usize = 256;
 
-/// Histograms of one tensor (one *shard* in the words of paper A).
+/// Histograms of one tensor (one *shard* in the words of Agrawal et al.).
 #[derive(Debug, Clone)]
 pub struct Profile {
     dtype: Dtype,

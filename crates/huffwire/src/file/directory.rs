@@ -4,14 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::item::{Item, Original};
-use super::{FRAME, HEADER_BYTES, is_plain_name, read_header};
+use super::{DIRECTORY, FRAME, HEADER_BYTES, is_plain_name, read_header};
 use crate::block;
 use crate::error::{Error, Result};
 use crate::ids::SetId;
 use crate::set::CodebookSet;
 use crate::wire::{Reader, crc32c, put_string, put_varint};
-
-pub(super) const DIRECTORY: &str = "the directory of a huffwire file";
 
 /// Codebook set that items of a file are coded with.
 #[derive(Debug, Clone, PartialEq, Eq)]

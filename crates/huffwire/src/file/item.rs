@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::directory::DIRECTORY;
+use super::DIRECTORY;
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -127,6 +127,9 @@ impl Item {
     ) -> Result<Self> {
         let first = reader.u8()?;
         let kind = Kind::from_number(first & !NAMED)?;
+        if kind == Kind::Delta {
+            return Err(kind.unexpected());
+        }
         let tensor = (first & NAMED != 0).then(|| TensorInfo::read(reader)).transpose()?;
         let dtype = Dtype::from_number(reader.u8()?)
             .ok_or_else(|| reader.malformed("an unknown element type"))?;

@@ -23,6 +23,7 @@ pub use directory::{Directory, SetRef};
 pub use item::{EntryRef, Item, Original, TensorInfo};
 pub use writer::{NewItem, Writer};
 
+const DIRECTORY: &str = "the directory of a huffwire file";
 const CHECKSUMS: u16 = 1;
 
 static FRAME: Frame = Frame {

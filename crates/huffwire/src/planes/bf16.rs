@@ -2,7 +2,7 @@
 
 use super::{Layout, Plane, Scheme, bytes};
 use crate::kernels::interleave;
-use crate::lanes::Join;
+use crate::kernels::lanes::Join;
 
 pub(super) const SCHEMES: &[Scheme] = &[
     Scheme {

@@ -19,10 +19,10 @@ pub(crate) mod pack;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::codebook::Alphabet;
+use crate::alphabet::Alphabet;
 use crate::dtype::Dtype;
+use crate::kernels::lanes::Join;
 use crate::kernels::platform::Platform;
-use crate::lanes::Join;
 
 /// The most planes a layout has.
 pub const MAX_PLANES: usize = 8;

@@ -5,7 +5,7 @@
 //! as a symbol is cheaper.
 
 use super::{Layout, Plane, Scheme, bytes};
-use crate::lanes::Join;
+use crate::kernels::lanes::Join;
 
 pub(super) const EIGHT_BITS: &[Scheme] = &[
     Scheme {

@@ -7,32 +7,12 @@
 use std::sync::{Arc, LazyLock};
 
 use super::builtin_data as data;
+use super::shape::Shape;
 use super::{Binding, CodebookSet, SetBuilder};
-use crate::codebook::{Alphabet, CodeLimit, Lengths};
+use crate::codebook::Lengths;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::planes::Layout;
-
-/// A built-in book.
-pub(super) struct Shape {
-    /// The parameters of the distribution it was made for.
-    pub(super) about: &'static str,
-    pub(super) lengths: Lengths,
-}
-
-pub(super) const fn centred(first: usize, direct: &[u8], escape: u8, zero: u8) -> Lengths {
-    Lengths::constant(Alphabet::Centred, CodeLimit::Bits8, first, direct, escape, zero)
-}
-
-pub(super) const fn plain(
-    width: u8,
-    limit: CodeLimit,
-    first: usize,
-    direct: &[u8],
-    escape: u8,
-) -> Lengths {
-    Lengths::constant(Alphabet::Plain { width }, limit, first, direct, escape, 0)
-}
 
 /// Books, the element types they are for (`None`: any), and the layout whose first plane they code.
 type Group = (&'static [Shape], &'static [Option<Dtype>], Layout);

@@ -1,6 +1,6 @@
 //! The built-in codebooks. Made by `examples/builtin.rs`: do not edit.
 
-use super::builtin::{Shape, centred, plain};
+use super::shape::{Shape, centred, plain};
 use crate::codebook::CodeLimit;
 
 /// Exponents of any float: spread of scales, phase, share of exact zeros.

@@ -1,6 +1,6 @@
 //! Histograms, probability mass functions, and what they say about compressibility.
 //!
-//! These are the measures of paper A (arXiv 2601.10673, section 3): Shannon entropy bounds every
+//! These are the measures of Agrawal et al. (arXiv 2601.10673, section 3): Shannon entropy bounds every
 //! code, a Huffman code built from the data comes within a fraction of a bit of it, and a fixed code
 //! costs the KL divergence on top. All sizes are in bits per symbol.
 
@@ -88,7 +88,7 @@ impl Pmf {
     }
 
     /// The mean of several PMFs over the same symbols, each counting alike whatever the size of the
-    /// shard it came from (paper A, section 3.2). `None` when there are none or they differ in size.
+    /// shard it came from (Agrawal et al., section 3.2). `None` when there are none or they differ in size.
     #[must_use]
     pub fn average<'a>(pmfs: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut pmfs = pmfs.into_iter();
@@ -144,14 +144,14 @@ impl Pmf {
     }
 
     /// Mean code length of an unrestricted Huffman code built from this very PMF, in bits per
-    /// symbol: the per-shard Huffman of paper A, its codebook not counted. A PMF with a single
+    /// symbol: the per-shard Huffman of Agrawal et al., its codebook not counted. A PMF with a single
     /// symbol costs 0 bits.
     #[must_use]
     pub fn huffman_bits(&self) -> f64 {
         huffman::huffman_bits(&self.p)
     }
 
-    /// Ideal compressibility (paper A, section 3): percent saved by a perfect code for this PMF on
+    /// Ideal compressibility (Agrawal et al., section 3): percent saved by a perfect code for this PMF on
     /// symbols of `raw_bits` bits.
     ///
     /// ```
@@ -174,7 +174,7 @@ impl Pmf {
 
 /// The share saved, in percent, when `coded` stands for `raw` (bytes, or bits per symbol).
 ///
-/// Paper A calls this compressibility. Negative when the coded form is larger; 0 for empty input.
+/// Agrawal et al. call it compressibility. Negative when the coded form is larger; 0 for empty input.
 ///
 /// ```
 /// # use huffwire::stats::saving_percent;

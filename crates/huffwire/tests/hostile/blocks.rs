@@ -173,7 +173,8 @@ fn a_stream_longer_than_the_block_is_refused() {
         let Error::Truncated { needed, .. } = error else {
             panic!("{error}");
         };
-        assert!(needed > lie as usize);
+        // Where a usize has 32 bits, this is as much as it can say.
+        assert!(needed > lie as usize || needed == usize::MAX);
     }
 }
 

@@ -153,6 +153,11 @@ fn more_units_than_the_message_holds_are_refused() {
             let mut forged = with(&message, 8, &units.to_le_bytes());
             mend_message(&mut forged, None);
             let error = Decoder::builtin().decode_to_vec(&forged).unwrap_err();
+            if 2 * u64::from(units) > isize::MAX as u64 {
+                // Where a usize has 32 bits, no memory could hold it.
+                assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+                continue;
+            }
             let known = matches!(error, Error::Malformed { .. } | Error::Truncated { .. });
             assert!(known, "{units}: {error}");
             says(&error, &["a message"]);
@@ -241,6 +246,7 @@ fn lengths_that_are_not_those_of_the_blocks_are_refused() {
 
 /// A sum of lengths is computed in 64 bits, and compared with what is there.
 #[test]
+#[cfg(target_pointer_width = "64")]
 fn lengths_whose_sum_is_vast_are_refused() {
     let options = EncodeOptions::default().checksums(false).block_log2(20);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();

@@ -19,7 +19,7 @@ use anyhow::Result;
 
 use crate::args::{BenchArgs, PlatformArg, name};
 use crate::books;
-use crate::input;
+use crate::files;
 use crate::progress;
 use crate::report::Stream;
 
@@ -28,14 +28,14 @@ use working_set::WorkingSet;
 
 /// Measures and reports.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let mut originals = Vec::new();
+    let mut inputs = Vec::new();
     for path in &args.inputs {
-        originals.extend(input::open(path, &args.raw)?);
+        inputs.extend(files::open_tensors(path, &args.raw)?);
     }
-    let message = args.message.map(|bytes| bytes.0.get());
-    let wanted = args.working_set.map(|bytes| bytes.0.get());
+    let message = args.message.map(|bytes| bytes.get());
+    let wanted = args.working_set.map(|bytes| bytes.get());
     let mut candidates = candidates(args)?;
-    let mut set = WorkingSet::load(&originals, wanted, message, &candidates)?;
+    let mut set = WorkingSet::load(&inputs, wanted, message, &candidates)?;
 
     let rounds = usize::from(args.rounds);
     let bar = progress::steps((candidates.len() * (rounds + 1)) as u64, args.quiet);

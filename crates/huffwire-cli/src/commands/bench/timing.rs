@@ -70,7 +70,7 @@ fn check(candidate: &mut Candidate, set: &mut WorkingSet) -> Result<()> {
         set.raw.get(message.raw.clone()) == set.restored.get(message.raw.clone())
     };
     if let Some(index) = set.messages.iter().position(|message| !same(message)) {
-        bail!("message {index} was not restored bit by bit; this is a bug");
+        bail!("message {index} was not restored bit by bit; this is a bug in the measured coder");
     }
     Ok(())
 }

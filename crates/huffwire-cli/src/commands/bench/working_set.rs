@@ -10,8 +10,9 @@ use std::ops::{Deref, DerefMut, Range};
 use ::huffwire::Dtype;
 use anyhow::{Context, Result, bail};
 
+use huffwire_io::{Input, Piece};
+
 use super::candidate::Candidate;
-use crate::input::{Original, Piece};
 
 /// Messages begin at cache lines, as tensors in frameworks do.
 const LINE: usize = 64;
@@ -43,12 +44,12 @@ impl WorkingSet {
     /// Reads the tensors of the files: `total` bytes of them, or each of them once, cut into messages
     /// of `message` bytes, or one for each tensor.
     pub(super) fn load(
-        originals: &[Original],
+        inputs: &[Input],
         total: Option<usize>,
         message: Option<usize>,
         candidates: &[Candidate],
     ) -> Result<Self> {
-        let sources = sources(originals);
+        let sources = sources(inputs);
         let shares = shares(&sources, total)?;
         // A size beyond all bounds should be refused before its messages are listed.
         reserve(shares.iter().fold(0, |sum, share| share.saturating_add(sum)).saturating_mul(3))?;
@@ -94,21 +95,21 @@ impl WorkingSet {
 /// The tensors of one element type.
 struct Source<'a> {
     element: Dtype,
-    tensors: Vec<(&'a Original, &'a Piece)>,
+    tensors: Vec<(&'a Input, &'a Piece)>,
     bytes: usize,
 }
 
-fn sources(originals: &[Original]) -> Vec<Source<'_>> {
+fn sources(inputs: &[Input]) -> Vec<Source<'_>> {
     let mut types: BTreeMap<Dtype, Source<'_>> = BTreeMap::new();
-    for original in originals {
-        for piece in &original.pieces {
+    for input in inputs {
+        for piece in &input.pieces {
             if piece.tensor.is_none() || piece.bytes() == 0 {
                 continue;
             }
             let element = piece.element;
             let fresh = || Source { element, tensors: Vec::new(), bytes: 0 };
             let source = types.entry(element).or_insert_with(fresh);
-            source.tensors.push((original, piece));
+            source.tensors.push((input, piece));
             source.bytes += piece.bytes() as usize;
         }
     }
@@ -144,7 +145,9 @@ impl Source<'_> {
         let fixed = match message {
             Some(message) if message < unit => {
                 let element = self.element;
-                bail!("--message {message}: an element of type {element} has {unit} bytes");
+                bail!(
+                    "--message {message} is too small: an element of type {element} has {unit} bytes"
+                );
             }
             Some(message) => Some(message - message % unit),
             None => None,
@@ -174,11 +177,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn fill(&mut self, mut out: &mut [u8]) -> Result<()> {
         while !out.is_empty() {
-            let (original, piece) = self.source.tensors[self.tensor];
+            let (input, piece) = self.source.tensors[self.tensor];
             let left = piece.bytes() - self.at;
             let take = usize::try_from(left)?.min(out.len());
             let (now, later) = out.split_at_mut(take);
-            original.file.read_exact_at(now, piece.range.start + self.at)?;
+            input.file.read_exact_at(now, piece.range.start + self.at)?;
             out = later;
             self.at += take as u64;
             if self.at == piece.bytes() {

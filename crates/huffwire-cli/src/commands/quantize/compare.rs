@@ -48,7 +48,10 @@ fn measure(kind: EncoderKind, quantized: &Quantized) -> Result<Measured> {
     let values = quantized.values.view();
     let mut stream = Vec::new();
     let sizes = encoder.encode(values, &mut stream)?;
-    ensure!(sizes.total == stream.len(), "it miscounts its bytes; this is a bug");
+    ensure!(
+        sizes.total == stream.len(),
+        "the encoder returned a wrong size; this is a bug in huffwire"
+    );
     let chosen = match kind {
         EncoderKind::Auto => Auto::chosen(&stream)?,
         kind => kind.name(),
@@ -56,7 +59,7 @@ fn measure(kind: EncoderKind, quantized: &Quantized) -> Result<Measured> {
     let mut restored = other_values(&quantized.values);
     encoder.decode(&stream, room(&mut restored))?;
     if restored != quantized.values {
-        bail!("the values were not restored; this is a bug");
+        bail!("decoding does not restore the quantized values; this is a bug in huffwire");
     }
     let encode_seconds = median_seconds(|| {
         stream.clear();

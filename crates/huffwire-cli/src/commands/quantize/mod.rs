@@ -12,20 +12,19 @@ use self::report::{Report, TensorReport};
 use self::tensor::Tensor;
 use self::write::Target;
 use crate::args::QuantizeArgs;
-use crate::input;
-use crate::input_file::is_dash;
+use crate::files::{self, is_dash};
 use crate::progress;
 use crate::report::Stream;
 
 /// Quantizes, writes where that is asked for, and reports.
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let quantizer = args.quantizer.quantizer()?;
-    let originals = input::open(&args.input, &args.raw)?;
-    let tensors = tensor::all(&originals)?;
+    let inputs = files::open_tensors(&args.input, &args.raw)?;
+    let tensors = tensor::all(&inputs)?;
     if !tensors.iter().any(Tensor::is_float) {
         bail!("{}: there is no tensor of f32, bf16 or f16 in it", args.input.display());
     }
-    let mut target = Target::new(&args.output, &originals)?;
+    let mut target = Target::new(&args.output, &inputs)?;
     let compare = args.compare || args.json || args.output.output.is_none();
     let bar = progress::bytes(tensors.iter().map(Tensor::bytes).sum(), args.quiet);
     let (mut reports, mut kept) = (Vec::new(), Vec::new());
@@ -51,6 +50,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         bar.inc(tensor.bytes());
     }
     bar.finish_and_clear();
+    inputs.iter().try_for_each(|input| input.file.check_length())?;
     let file_bytes = target.finish()?;
     let parameters = (&quantizer, args.encoder.0, args.quantizer.seed);
     let report = Report::new(parameters, file_bytes, reports, kept);

@@ -3,24 +3,24 @@
 use anyhow::{Result, bail};
 use huffwire::Dtype;
 use huffwire::file::TensorInfo;
+use huffwire_io::{Input, Piece};
 
-use crate::floats;
-use crate::input::{Original, Piece};
+use crate::values;
 
 /// A tensor in a file.
 pub(super) struct Tensor<'a> {
-    original: &'a Original,
+    input: &'a Input,
     piece: &'a Piece,
     pub(super) info: &'a TensorInfo,
 }
 
 /// All tensors.
-pub(super) fn all(originals: &[Original]) -> Result<Vec<Tensor<'_>>> {
+pub(super) fn all(inputs: &[Input]) -> Result<Vec<Tensor<'_>>> {
     let mut tensors = Vec::new();
-    for original in originals {
-        for piece in &original.pieces {
+    for input in inputs {
+        for piece in &input.pieces {
             let Some(info) = &piece.tensor else { continue };
-            let tensor = Tensor { original, piece, info };
+            let tensor = Tensor { input, piece, info };
             tensor.refuse_fortran()?;
             tensors.push(tensor);
         }
@@ -31,12 +31,12 @@ pub(super) fn all(originals: &[Original]) -> Result<Vec<Tensor<'_>>> {
 impl Tensor<'_> {
     /// What messages call it.
     pub(super) fn label(&self) -> String {
-        format!("{}: tensor {:?}", self.original.file.label(), self.info.name)
+        format!("{}: tensor {:?}", self.input.file.label(), self.info.name)
     }
 
     /// Whether it can be quantized.
     pub(super) const fn is_float(&self) -> bool {
-        floats::is_float(self.piece.element)
+        values::is_float(self.piece.element)
     }
 
     pub(super) const fn element(&self) -> Dtype {
@@ -59,32 +59,32 @@ impl Tensor<'_> {
 
     /// The bytes.
     pub(super) fn read(&self) -> Result<Vec<u8>> {
-        self.original.file.read_unproven(self.piece.range.clone())
+        Ok(self.input.file.read(self.piece.range.clone())?)
     }
 
-    /// The floats of a tensor that can be quantized.
-    pub(super) fn floats(&self) -> Result<Vec<f32>> {
-        let floats = floats::read(self.piece.element, &self.read()?);
+    /// The values of a tensor that can be quantized.
+    pub(super) fn values(&self) -> Result<Vec<f32>> {
+        let values = values::read(self.piece.element, &self.read()?);
         let elements = self.info.shape.iter().try_fold(1u64, |all, &d| all.checked_mul(d));
-        if elements != Some(floats.len() as u64) {
-            bail!("{}: its shape does not go with its {} elements", self.label(), floats.len());
+        if elements != Some(values.len() as u64) {
+            bail!("{}: its shape does not fit its {} elements", self.label(), values.len());
         }
-        Ok(floats)
+        Ok(values)
     }
 
     /// The order of elements in a .npy file, which its header alone tells. Safetensors has only one.
     fn refuse_fortran(&self) -> Result<()> {
-        let [header, _] = &self.original.pieces[..] else { return Ok(()) };
-        if !self.original.name.to_ascii_lowercase().ends_with(".npy") || self.info.shape.len() < 2 {
+        let [header, _] = &self.input.pieces[..] else { return Ok(()) };
+        if !self.input.name.to_ascii_lowercase().ends_with(".npy") || self.info.shape.len() < 2 {
             return Ok(());
         }
-        let text = self.original.file.read_unproven(header.range.clone())?;
+        let text = self.input.file.read(header.range.clone())?;
         let text = String::from_utf8_lossy(&text);
         if text.replace(' ', "").contains("'fortran_order':True") {
             bail!(
                 "{}: the array is in Fortran order, which safetensors cannot express; \
                  save numpy.ascontiguousarray of it",
-                self.original.file.label()
+                self.input.file.label()
             );
         }
         Ok(())

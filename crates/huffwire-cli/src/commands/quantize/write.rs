@@ -8,13 +8,13 @@ use huffwire::gradient::encode::EncoderKind;
 use huffwire::gradient::file::{Coding, Writer};
 use huffwire::gradient::message::{self, MessageSizes, Origin};
 use huffwire::gradient::quantize::Quantized;
+use huffwire_io::{Input, Output};
 use serde::Deserialize;
 
 use super::report::KeptReport;
 use super::tensor::Tensor;
 use crate::args::OutputArgs;
-use crate::input::Original;
-use crate::output::Output;
+use crate::files;
 
 /// Where messages go.
 pub(super) struct Target {
@@ -25,11 +25,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(args: &OutputArgs, originals: &[Original]) -> Result<Self> {
-        let inputs: Vec<_> = originals.iter().map(|original| original.file.origin()).collect();
+    pub(super) fn new(args: &OutputArgs, inputs: &[Input]) -> Result<Self> {
+        let origins: Vec<_> = inputs.iter().map(|input| input.file.origin()).collect();
         let output = args.output.as_deref();
-        let output = output.map(|path| Output::create(path, args.force, &inputs)).transpose()?;
-        let writer = Writer::new(metadata(originals)?)?;
+        let output = output.map(|path| files::create(path, args.force, &origins)).transpose()?;
+        let writer = Writer::new(metadata(inputs)?)?;
         let mut this = Self { output, writer, bytes: 0 };
         this.write(&this.writer.header())?;
         Ok(this)
@@ -47,7 +47,10 @@ impl Target {
         let mut bytes = Vec::new();
         let sizes = message::encode(quantized, origin, encoder, &mut bytes)?;
         let (_, decoded) = message::decode(&bytes)?;
-        ensure!(decoded == *quantized, "{encoder}: the values were not restored; this is a bug");
+        ensure!(
+            decoded == *quantized,
+            "{encoder}: decoding does not restore the quantized values; this is a bug in huffwire"
+        );
         self.writer.push(
             &tensor.info.name,
             &tensor.dtype(),
@@ -86,7 +89,7 @@ impl Target {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes += bytes.len() as u64;
         match &mut self.output {
-            Some(output) => output.write(bytes),
+            Some(output) => Ok(output.write(bytes)?),
             None => Ok(()),
         }
     }
@@ -100,15 +103,15 @@ struct Header {
 }
 
 /// The metadata of safetensors files; of shards that say different things the first one counts.
-fn metadata(originals: &[Original]) -> Result<Vec<(String, String)>> {
+fn metadata(inputs: &[Input]) -> Result<Vec<(String, String)>> {
     let mut metadata = BTreeMap::new();
-    for original in originals {
-        let is_shard = original.name.to_ascii_lowercase().ends_with(".safetensors");
-        let Some(header) = original.pieces.first().filter(|_| is_shard) else { continue };
+    for input in inputs {
+        let is_shard = input.name.to_ascii_lowercase().ends_with(".safetensors");
+        let Some(header) = input.pieces.first().filter(|_| is_shard) else { continue };
         if header.tensor.is_some() {
             continue;
         }
-        let text = original.file.read_unproven(header.range.clone())?;
+        let text = input.file.read(header.range.clone())?;
         // Behind the length of the header.
         let header: Header = serde_json::from_slice(text.get(8..).unwrap_or_default())?;
         for (key, value) in header.metadata {

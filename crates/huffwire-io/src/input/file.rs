@@ -1,0 +1,365 @@
+//! Reading at any offset: what parallel workers need, from files, streams and memory alike.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// The environment variable that names the folder of temporary files.
+const TEMPORARY: &str = if cfg!(windows) { "TMP" } else { "TMPDIR" };
+
+/// Bytes read at a time when nobody vouches for the size of the whole.
+const CHUNK: u64 = 1 << 20;
+
+/// Input that is read at offsets, from several threads if need be.
+///
+/// The size is that of the moment of opening. Whether it stayed so, [`InputFile::check_length`] tells.
+///
+/// ```
+/// use std::io::Cursor;
+/// use huffwire_io::InputFile;
+///
+/// let input = InputFile::from_reader("memory", Cursor::new(b"some bytes".to_vec()))?;
+/// assert_eq!(input.bytes(), 10);
+/// assert_eq!(input.read(5..10)?, b"bytes");
+/// # Ok::<(), huffwire_io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct InputFile {
+    store: Store,
+    bytes: u64,
+    origin: Origin,
+}
+
+/// Where the bytes are.
+enum Store {
+    /// A file, which several threads can read at a time.
+    File(File),
+    /// Anything else that can seek; threads take turns.
+    Reader(Mutex<Box<dyn ReadSeek>>),
+}
+
+trait ReadSeek: Read + Seek + Send {}
+impl<R: Read + Seek + Send> ReadSeek for R {}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.fmt(f),
+            Self::Reader(_) => f.write_str("Reader"),
+        }
+    }
+}
+
+/// Where an input comes from: its name in messages, and which file it is, so that no output replaces an
+/// input.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    label: String,
+    identity: Option<Identity>,
+}
+
+impl Origin {
+    /// The file that `path` names. The file is not opened.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self { label: path.display().to_string(), identity: Identity::of(path) }
+    }
+
+    /// Standard input.
+    #[must_use]
+    pub fn stdin() -> Self {
+        let identity = Identity::of_stream(&io::stdin());
+        Self { label: "standard input".to_owned(), identity }
+    }
+
+    /// The name in messages: the path, or `standard input`.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether this is the file that `other` names.
+    pub(crate) fn is(&self, other: &Identity) -> bool {
+        self.identity.as_ref() == Some(other)
+    }
+}
+
+/// Which file it is, whatever path led there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] std::path::PathBuf);
+
+impl Identity {
+    /// The file at `path`, links followed; `None` when there is none.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        return std::fs::metadata(path).ok().map(|m| Self::from_metadata(&m));
+        #[cfg(not(unix))]
+        return path.canonicalize().ok().map(Self);
+    }
+
+    #[cfg(unix)]
+    fn from_metadata(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self((metadata.dev(), metadata.ino()))
+    }
+
+    /// The file that a standard stream is redirected to, as far as the system tells.
+    #[cfg(unix)]
+    pub(crate) fn of_stream(stream: &impl std::os::fd::AsFd) -> Option<Self> {
+        let file = File::from(stream.as_fd().try_clone_to_owned().ok()?);
+        let metadata = file.metadata().ok()?;
+        metadata.is_file().then(|| Self::from_metadata(&metadata))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn of_stream<T>(_stream: &T) -> Option<Self> {
+        None
+    }
+}
+
+impl InputFile {
+    /// Opens a file. The content of a pipe or a device is first copied to a temporary file, which has no
+    /// name and vanishes with the `InputFile`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be opened or copied, [`Error::IsFolder`] for a folder.
+    pub fn open(path: &Path) -> Result<Self> {
+        let origin = Origin::of(path);
+        let label = origin.label();
+        let file = File::open(path).map_err(Error::io(label, "cannot be opened"))?;
+        let metadata = file.metadata().map_err(Error::io(label, "cannot be opened"))?;
+        if metadata.is_dir() {
+            return Err(Error::folder(path));
+        }
+        if !metadata.is_file() {
+            return Self::spool(file, origin);
+        }
+        let bytes = metadata.len();
+        // Files that the system makes up when they are read, as those in /proc, have no size or a wrong one.
+        let at_offsets = match ends_at(&file, bytes) {
+            Err(error) if error.kind() == ErrorKind::NotSeekable => false,
+            ends_there => ends_there.map_err(Error::io(label, "cannot be read"))?,
+        };
+        if at_offsets {
+            Ok(Self { store: Store::File(file), bytes, origin })
+        } else {
+            Self::spool(file, origin)
+        }
+    }
+
+    /// An error when the file is no longer as long as it was when it was opened: what was read then is a
+    /// part of it, or of two states of it. To be called when all was read and nothing made of it has
+    /// appeared yet; [`Writer`](crate::Writer) and [`Reader`](crate::Reader) do so.
+    ///
+    /// # Errors
+    /// [`Error::Changed`], [`Error::Io`].
+    pub fn check_length(&self) -> Result<()> {
+        let failed = |error| Error::io(self.label(), "cannot be read")(error);
+        let before = self.bytes;
+        let after = match &self.store {
+            Store::File(file) => match ends_at(file, before).map_err(failed)? {
+                true => before,
+                false => file.metadata().map_err(failed)?.len(),
+            },
+            Store::Reader(reader) => {
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                reader.seek(SeekFrom::End(0)).map_err(failed)?
+            }
+        };
+        if after == before {
+            return Ok(());
+        }
+        Err(Error::Changed { path: self.label().to_owned(), before, after })
+    }
+
+    /// Standard input, copied to a temporary file first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when standard input cannot be read or copied.
+    pub fn stdin() -> Result<Self> {
+        Self::spool(io::stdin().lock(), Origin::stdin())
+    }
+
+    /// Anything that can be read and can seek. `label` is its name in messages.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when its size cannot be found out.
+    pub fn from_reader(label: &str, mut reader: impl Read + Seek + Send + 'static) -> Result<Self> {
+        let bytes = reader.seek(SeekFrom::End(0)).map_err(Error::io(label, "cannot be read"))?;
+        let store = Store::Reader(Mutex::new(Box::new(reader)));
+        Ok(Self { store, bytes, origin: Origin { label: label.to_owned(), identity: None } })
+    }
+
+    fn spool(mut from: impl Read, origin: Origin) -> Result<Self> {
+        let failed = |source| {
+            let folder = std::env::temp_dir();
+            let what = format!(
+                "cannot be copied to a temporary file in {}, where input that is no ordinary file is kept \
+                 meanwhile; the variable {TEMPORARY} names another folder",
+                folder.display()
+            );
+            Error::io(origin.label(), what)(source)
+        };
+        let mut file = tempfile::tempfile().map_err(failed)?;
+        let bytes = io::copy(&mut from, &mut file).map_err(failed)?;
+        Ok(Self { store: Store::File(file), bytes, origin })
+    }
+
+    /// The name in messages: the path, or `standard input`.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.origin.label()
+    }
+
+    /// Where the input comes from.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills `buffer` with the bytes at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be read, [`Error::Changed`] when the file has become shorter.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let read = match &self.store {
+            Store::File(file) => read_exact_at(file, buffer, offset),
+            Store::Reader(reader) => {
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                reader.seek(SeekFrom::Start(offset)).and_then(|_| reader.read_exact(buffer))
+            }
+        };
+        if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof) {
+            // It tells more, if that is the reason.
+            self.check_length()?;
+        }
+        read.map_err(|source| {
+            let what = format!("{} bytes at offset {offset} cannot be read", buffer.len());
+            Error::io(self.label(), what)(source)
+        })
+    }
+
+    /// The bytes of a range. Memory is taken piece by piece as the bytes arrive, so that a range that
+    /// reaches beyond the end of the file costs nothing.
+    ///
+    /// # Errors
+    /// As [`InputFile::read_exact_at`], and [`Error::OutOfMemory`].
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let size = range.end.saturating_sub(range.start);
+        let mut bytes = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let chunk = (range.end - at).min(CHUNK) as usize;
+            if bytes.try_reserve(chunk).is_err() {
+                let (path, what) = (self.label().to_owned(), "a part".to_owned());
+                return Err(Error::OutOfMemory { path, what, bytes: size });
+            }
+            let filled = bytes.len();
+            bytes.resize(filled + chunk, 0);
+            self.read_exact_at(&mut bytes[filled..], at)?;
+            at += chunk as u64;
+        }
+        Ok(bytes)
+    }
+
+    /// The first bytes, `count` of them or as many as there are.
+    ///
+    /// # Errors
+    /// As [`InputFile::read_exact_at`].
+    pub fn start(&self, count: u64) -> Result<Vec<u8>> {
+        self.read(0..self.bytes.min(count))
+    }
+}
+
+/// Whether a file has a byte before this offset, and none from it on.
+fn ends_at(file: &File, offset: u64) -> io::Result<bool> {
+    let is_there = |at| match read_exact_at(file, &mut [0], at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    };
+    Ok((offset == 0 || is_there(offset - 1)?) && !is_there(offset)?)
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, offset) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                buffer = &mut buffer[n..];
+                offset += n as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Cursor, Write};
+
+    #[test]
+    fn a_range_beyond_the_end_costs_no_memory() {
+        let input = InputFile::from_reader("x", Cursor::new(vec![0; 10])).unwrap();
+        assert!(matches!(input.read(0..u64::MAX), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_is_noticed() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for content in ["", "content"] {
+            file.write_all(content.as_bytes()).unwrap();
+            let input = InputFile::open(file.path()).unwrap();
+            assert_eq!(input.read(0..input.bytes()).unwrap(), content.as_bytes());
+            input.check_length().unwrap();
+            file.write_all(b"more").unwrap();
+            let error = input.check_length().unwrap_err().to_string();
+            let (before, after) = (content.len(), content.len() + 4);
+            assert!(error.contains(&format!("{before} bytes, and {after} after")), "{error}");
+            file.as_file().set_len(content.len() as u64).unwrap();
+            input.check_length().unwrap();
+            file.as_file().set_len(0).unwrap();
+            file.rewind().unwrap();
+            assert_eq!(input.check_length().is_err(), !content.is_empty());
+            if !content.is_empty() {
+                let error = input.read(0..input.bytes()).unwrap_err().to_string();
+                assert!(error.contains("7 bytes, and 0 after"), "{error}");
+            }
+        }
+    }
+
+    /// Their size is said to be 0, or a page.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_that_the_system_makes_up_are_read_whole() {
+        for path in
+            ["/proc/version", "/proc/self/cmdline", "/sys/kernel/mm/transparent_hugepage/enabled"]
+        {
+            let Ok(expected) = std::fs::read(path) else { continue };
+            let input = InputFile::open(Path::new(path)).unwrap();
+            assert_eq!(input.read(0..input.bytes()).unwrap(), expected, "{path}");
+            input.check_length().unwrap();
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Output that appears under its name only when it is complete.
+
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+use crate::input::{Identity, Origin};
+
+/// Blocks of a tensor are larger than this; it gathers the many small writes around them.
+const BUFFER: usize = 1 << 16;
+
+/// A destination that was found fit to be written to.
+///
+/// A file is written under a temporary name beside its own, and gets its name in the end
+/// ([`Output::finish`]). Dropped before that, it leaves no trace. An existing file that is replaced keeps
+/// its permissions. Streams and devices are written as the bytes come.
+///
+/// ```
+/// use huffwire_io::Output;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("out.bin");
+/// let mut output = Output::create(&path, false, &[])?;
+/// output.write(b"all ")?;
+/// output.write(b"or nothing")?;
+/// assert!(!path.exists());
+/// output.finish()?;
+/// assert_eq!(std::fs::read(&path)?, b"all or nothing");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Output {
+    writer: BufWriter<Sink>,
+    label: String,
+    force: bool,
+    written: u64,
+}
+
+enum Sink {
+    /// Standard output, a device, a pipe, or whatever the caller gave.
+    Stream(Box<dyn Write + Send>),
+    /// A file beside the final one, which takes its place in the end.
+    File { temporary: NamedTempFile, target: PathBuf },
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::File { target, .. } => f.debug_struct("File").field("target", target).finish(),
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stream(stream) => stream.write(bytes),
+            Self::File { temporary, .. } => temporary.as_file_mut().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stream(stream) => stream.flush(),
+            Self::File { temporary, .. } => temporary.as_file_mut().flush(),
+        }
+    }
+}
+
+impl Output {
+    /// Prepares to write the file `path`. `force` allows that a file of that name is replaced. `inputs`
+    /// are the files that the output is made from.
+    ///
+    /// # Errors
+    /// Before any work is done: [`Error::Exists`] without `force`, [`Error::SameFile`] when the file is
+    /// one of the `inputs`, [`Error::IsFolder`], and [`Error::Io`] when the folder cannot be written to.
+    pub fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Self> {
+        let label = path.display().to_string();
+        refuse_inputs(&label, Identity::of(path), inputs)?;
+        // A link stays a link: what it points to is replaced.
+        let link = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
+        let target = link.unwrap_or_else(|| path.to_owned());
+        let sink = match fs::symlink_metadata(&target) {
+            Ok(metadata) if metadata.is_dir() => return Err(Error::folder(path)),
+            Ok(metadata) if !metadata.is_file() && !metadata.is_symlink() => {
+                let file = OpenOptions::new().write(true).open(&target);
+                let file = file.map_err(Error::io(&label, "cannot be written to"))?;
+                Sink::Stream(Box::new(file))
+            }
+            Ok(_) if !force => return Err(Error::Exists { path: label }),
+            replaced => Sink::File { temporary: temporary_beside(&target, replaced.ok())?, target },
+        };
+        Ok(Self::new(sink, label, force))
+    }
+
+    /// Prepares to write to standard output. `inputs` are the files that the output is made from.
+    ///
+    /// # Errors
+    /// [`Error::Terminal`], and [`Error::SameFile`] when standard output goes to one of the `inputs`.
+    pub fn stdout(inputs: &[&Origin]) -> Result<Self> {
+        let stdout = io::stdout();
+        if stdout.is_terminal() {
+            return Err(Error::Terminal);
+        }
+        let label = "standard output".to_owned();
+        refuse_inputs(&label, Identity::of_stream(&stdout), inputs)?;
+        let file = stdout_file().map_err(Error::io(&label, "cannot be written to"))?;
+        Ok(Self::new(Sink::Stream(Box::new(file)), label, false))
+    }
+
+    /// Prepares to write to any stream. `label` is its name in messages.
+    pub fn to_stream(label: &str, stream: impl Write + Send + 'static) -> Self {
+        Self::new(Sink::Stream(Box::new(stream)), label.to_owned(), false)
+    }
+
+    fn new(sink: Sink, label: String, force: bool) -> Self {
+        Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force, written: 0 }
+    }
+
+    /// The name in messages: the path, or `standard output`.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).map_err(Error::io(&self.label, "cannot be written"))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Brings everything to the disk. The file has not got its name yet; several can get theirs together
+    /// ([`Complete::publish_all`]).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn complete(mut self) -> Result<Complete> {
+        self.writer.flush().map_err(Error::io(&self.label, "cannot be written"))?;
+        let (sink, _) = self.writer.into_parts();
+        if let Sink::File { temporary, .. } = &sink {
+            let synced = temporary.as_file().sync_all();
+            synced.map_err(Error::io(&self.label, "cannot be written"))?;
+        }
+        Ok(Complete { sink, label: self.label, force: self.force })
+    }
+
+    /// Completes the output and gives the file its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self) -> Result<()> {
+        self.complete()?.publish().map(drop)
+    }
+}
+
+/// Output that is on the disk but has not got its name yet.
+#[derive(Debug)]
+pub struct Complete {
+    sink: Sink,
+    label: String,
+    force: bool,
+}
+
+impl Complete {
+    /// Gives several files their names. If one of them cannot get its name, the files that already got
+    /// theirs are removed again, except those that were allowed to replace something (`force`): the old
+    /// file is gone, and removing the new one too would leave nothing at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn publish_all(all: Vec<Self>) -> Result<()> {
+        let mut published = Vec::new();
+        for complete in all {
+            match complete.publish() {
+                Ok(target) => published.extend(target),
+                Err(error) => {
+                    for target in published {
+                        // The error that led here is the one to report.
+                        let _ = fs::remove_file(target);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the file its name; returns the path if nothing can have been replaced.
+    fn publish(self) -> Result<Option<PathBuf>> {
+        let Sink::File { temporary, target } = self.sink else { return Ok(None) };
+        let persisted = if self.force {
+            temporary.persist(&target)
+        } else {
+            temporary.persist_noclobber(&target)
+        };
+        let failed = Error::io(&self.label, "the finished file cannot get this name");
+        persisted.map_err(|error| failed(error.error))?;
+        Ok((!self.force).then_some(target))
+    }
+}
+
+fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&Origin]) -> Result<()> {
+    if let Some(output) = output
+        && let Some(input) = inputs.iter().find(|input| input.is(&output))
+    {
+        let (path, input) = (label.to_owned(), input.label().to_owned());
+        return Err(Error::SameFile { path, input });
+    }
+    Ok(())
+}
+
+/// A file in the folder of another one, whose place it is going to take.
+fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTempFile> {
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let label = target.display().to_string();
+    let replaced = replaced.filter(Metadata::is_file);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".huffwire-").suffix(".partial");
+    // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
+    // to have the mode of any file that a program makes.
+    #[cfg(unix)]
+    if replaced.is_none() {
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    }
+    // Locked meanwhile, so that no interruption comes between making a file and noting it down.
+    let mut partial = partial();
+    let temporary = builder
+        .tempfile_in(folder)
+        .map_err(Error::io(&label, format!("no file can be made in {}", folder.display())))?;
+    partial.files.push(temporary.path().to_owned());
+    drop(partial);
+    #[cfg(unix)]
+    if let Some(replaced) = replaced {
+        let kept = temporary.as_file().set_permissions(permissions_of(&replaced));
+        kept.map_err(Error::io(&label, "its mode cannot be kept"))?;
+    }
+    Ok(temporary)
+}
+
+/// Who may read and write a file. Nothing that is written here is to be run as somebody else.
+#[cfg(unix)]
+fn permissions_of(file: &Metadata) -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(file.permissions().mode() & 0o777)
+}
+
+/// What was made and was not complete then.
+#[derive(Debug)]
+struct Partial {
+    /// Their names are random, so those that have since been completed and renamed can stay here.
+    files: Vec<PathBuf>,
+    /// Folders are only removed when they are empty, so those in which something was completed can stay
+    /// here.
+    folders: Vec<PathBuf>,
+}
+
+static PARTIAL: Mutex<Partial> = Mutex::new(Partial { files: Vec::new(), folders: Vec::new() });
+
+fn partial() -> MutexGuard<'static, Partial> {
+    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a folder for files that are not complete: [`remove_partial_files`] removes it if it is empty then.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_partial_folder(path: &Path) -> Result<()> {
+    let mut partial = partial();
+    let label = path.display().to_string();
+    fs::create_dir(path).map_err(Error::io(&label, "this folder cannot be made"))?;
+    partial.folders.push(path.to_owned());
+    Ok(())
+}
+
+/// Removes all files that are not complete, and the folders made for them. For a program that a signal is
+/// about to end: no file can be made any more after this call, because every later [`Output::create`] waits
+/// for ever.
+pub fn remove_partial_files() {
+    let partial = partial();
+    // There is nobody to tell of an error, and no time.
+    for path in &partial.files {
+        let _ = fs::remove_file(path);
+    }
+    for path in &partial.folders {
+        let _ = fs::remove_dir(path);
+    }
+    // Never unlocked: a thread that still runs must not make another file.
+    std::mem::forget(partial);
+}
+
+/// Standard output without the line buffer in front of it.
+#[cfg(unix)]
+fn stdout_file() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+#[cfg(windows)]
+fn stdout_file() -> io::Result<File> {
+    use std::os::windows::io::AsHandle;
+    Ok(File::from(io::stdout().as_handle().try_clone_to_owned()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(path: &Path, force: bool) -> Complete {
+        let mut output = Output::create(path, force, &[]).unwrap();
+        output.write(b"new").unwrap();
+        assert_eq!(output.written(), 3);
+        output.complete().unwrap()
+    }
+
+    #[test]
+    fn several_files_appear_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let both = vec![complete(&first, false), complete(&second, false)];
+        // Somebody else was quicker.
+        fs::write(&second, b"theirs").unwrap();
+        let error = Complete::publish_all(both).unwrap_err();
+        assert!(error.to_string().contains("second"), "{error}");
+        assert_eq!(fs::read(&second).unwrap(), b"theirs");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "the first was taken away again");
+    }
+
+    #[test]
+    fn what_was_forced_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        fs::write(&first, b"old").unwrap();
+        let both = vec![complete(&first, true), complete(&second, true)];
+        // A file cannot take the place of a folder.
+        fs::create_dir(&second).unwrap();
+        assert!(Complete::publish_all(both).is_err());
+        assert_eq!(fs::read(&first).unwrap(), b"new", "the old one is gone in any case");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no litter");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("private");
+        fs::write(&path, b"old").unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        Complete::publish_all(vec![complete(&path, true)]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+}

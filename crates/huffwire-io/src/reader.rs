@@ -1,0 +1,581 @@
+//! Reading .hw files.
+
+use std::ops::{Bound, Range, RangeBounds};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use huffwire::file::{
+    self, Directory, EntryRef, HEADER_BYTES, Item, Original, SetRef, TRAILER_BYTES, TensorInfo,
+};
+use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, SetId};
+
+use crate::analysis::Usage;
+use crate::codebooks::load_codebooks;
+use crate::error::{Error, Result};
+use crate::formats::npy;
+use crate::input::InputFile;
+use crate::output::Output;
+use crate::workers::Workers;
+
+/// How to read a .hw file.
+#[derive(Debug, Clone)]
+pub struct ReadOptions {
+    /// The most bytes that one call may decode; more are an error before anything is decoded. A small
+    /// file can decode to very much, so set a limit where files come from strangers. Default: no limit.
+    pub max_size: u64,
+    /// The most bytes that the directory of a file may have: that much memory is used when a file is
+    /// opened. Default: 4 GiB, the directory of 100 TB of tensors.
+    pub max_directory_size: u64,
+    /// The threads that blocks are decoded on. Default: the calling thread.
+    pub workers: Arc<Workers>,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        let workers = Arc::new(Workers::caller());
+        Self { max_size: u64::MAX, max_directory_size: 1 << 32, workers }
+    }
+}
+
+/// What a tensor is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TensorFormat {
+    /// Little-endian bytes and nothing else.
+    #[default]
+    Raw,
+    /// A `.npy` file: the header that the array came with, or one of C order. See [`npy::header`] for
+    /// types that NumPy does not have.
+    Npy,
+}
+
+/// Reads a .hw file: lists what is in it, and decodes any part of it.
+///
+/// Every block of a .hw file can be decoded alone. So a read costs as much as the blocks (128 KiB by
+/// default) that hold what is asked for, wherever they lie. A reader can be shared among threads.
+///
+/// ```
+/// use std::io::Cursor;
+/// use huffwire::Dtype;
+/// use huffwire::file::TensorInfo;
+/// use huffwire_io::{Error, Output, ReadOptions, Reader, WriteOptions, Writer};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("x.hw");
+/// # let mut writer = Writer::create(&path, false, WriteOptions::default())?;
+/// # writer.begin_original("x")?;
+/// # let info = |name: &str| TensorInfo { name: name.into(), dtype: "BF16".into(), shape: vec![500] };
+/// # writer.add_tensor(info("layers.0.weight"), Dtype::Bf16, &[0x3f; 1000])?;
+/// # writer.add_tensor(info("layers.1.weight"), Dtype::Bf16, &[0x40; 1000])?;
+/// # writer.finish()?;
+/// let reader = Reader::open(&path)?;
+/// for (tensor, item) in reader.tensors() {
+///     println!("{} {:?}: {} bytes", tensor.name, tensor.shape, item.raw_bytes);
+/// }
+/// assert_eq!(reader.read_range("layers.1.weight", 10..12)?, [0x40; 4]);
+///
+/// // From memory, or anything else that can seek; no call decodes more than 500 bytes.
+/// let options = ReadOptions { max_size: 500, ..ReadOptions::default() };
+/// let reader = Reader::from_reader(Cursor::new(std::fs::read(&path)?), options)?;
+/// assert!(matches!(reader.read("layers.0.weight"), Err(Error::TooLarge { .. })));
+/// assert!(matches!(reader.read("layers.weight"), Err(Error::NoSuchTensor { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    file: InputFile,
+    directory: Directory,
+    options: ReadOptions,
+    /// In the order of the directory's list; `None` for a set that is neither embedded nor built in nor given.
+    sets: Vec<Option<Arc<CodebookSet>>>,
+    /// Those that no thread uses at the moment.
+    decoders: Mutex<Vec<Decoder>>,
+}
+
+/// A block of a .hw file.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockJob<'a> {
+    /// The item that the block belongs to.
+    pub item: &'a Item,
+    /// The block's number in the item.
+    pub index: usize,
+    /// Where the block lies.
+    pub block: EntryRef,
+}
+
+/// A decoded block, or why there is none.
+#[derive(Default)]
+struct Decoded {
+    coded: Vec<u8>,
+    raw: Vec<u8>,
+    error: Option<Error>,
+}
+
+/// A part of a tensor.
+struct Slice {
+    bytes: Range<u64>,
+    shape: Vec<u64>,
+}
+
+/// Whether a file that begins so is a .hw file. Eight bytes are enough.
+#[must_use]
+pub fn is_hw_file(start: &[u8]) -> bool {
+    start.starts_with(b"HUFFWIRE")
+}
+
+impl Reader {
+    /// Opens the file `path` with default options.
+    ///
+    /// # Errors
+    /// Those of [`InputFile::open`] and [`Reader::new`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::new(InputFile::open(path)?, ReadOptions::default())
+    }
+
+    /// Opens a .hw file in anything that can be read and can seek.
+    ///
+    /// # Errors
+    /// As [`Reader::new`].
+    pub fn from_reader(
+        reader: impl std::io::Read + std::io::Seek + Send + 'static,
+        options: ReadOptions,
+    ) -> Result<Self> {
+        Self::new(InputFile::from_reader("the .hw file", reader)?, options)
+    }
+
+    /// Reads and checks the directory of a .hw file.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] or [`Error::InvalidFormat`] when the file is no .hw file, was cut or is damaged;
+    /// [`Error::TooLarge`].
+    pub fn new(file: InputFile, options: ReadOptions) -> Result<Self> {
+        let codec = |error| Error::codec(file.label(), "")(error);
+        let header = file.start(HEADER_BYTES as u64)?;
+        file::read_header(&header).map_err(codec)?;
+        let bytes = file.bytes();
+        let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
+            let detail = format!("it was cut after {bytes} bytes; fetch or copy it again");
+            return Err(Error::invalid(file.label(), ".hw", detail));
+        };
+        let trailer = file.read(trailer_at..bytes)?;
+        let (range, check) = file::read_trailer(&trailer, bytes).map_err(codec)?;
+        let (size, limit) = (range.end - range.start, options.max_directory_size);
+        if size > limit {
+            let (path, what) = (file.label().to_owned(), "the directory".to_owned());
+            return Err(Error::TooLarge { path, what, bytes: size, limit });
+        }
+        let offset = range.start;
+        let content = file.read(range).map_err(|error| match error {
+            Error::OutOfMemory { path, bytes, .. } => {
+                Error::OutOfMemory { path, what: "a directory".to_owned(), bytes }
+            }
+            error => error,
+        })?;
+        let directory = Directory::read(&header, &content, offset, check);
+        let directory = directory.map_err(codec)?;
+        let builtin = CodebookSet::builtin();
+        let at_hand = |set: &SetRef| {
+            set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
+        };
+        let sets = directory.sets.iter().map(at_hand).collect();
+        Ok(Self { file, directory, options, sets, decoders: Mutex::default() })
+    }
+
+    /// Decodes with codebooks from the file `path`, if the .hw file needs any: codebooks that are embedded
+    /// or built in come first, and `path` is not opened then.
+    ///
+    /// # Errors
+    /// [`Error::OtherCodebooks`] when it holds other codebooks than those that the data were coded with;
+    /// those of [`load_codebooks`].
+    pub fn with_codebooks_file(self, path: &Path) -> Result<Self> {
+        if self.missing().is_none() {
+            return Ok(self);
+        }
+        self.with_codebooks(load_codebooks(path)?, &path.display().to_string())
+    }
+
+    /// Decodes with these codebooks. `given` is what messages call them.
+    ///
+    /// # Errors
+    /// [`Error::OtherCodebooks`] when the data were coded with others.
+    pub fn with_codebooks(mut self, codebooks: Arc<CodebookSet>, given: &str) -> Result<Self> {
+        let found = codebooks.id();
+        let place = self.directory.sets.iter().position(|set| set.id == found);
+        match (place, self.missing()) {
+            (Some(place), _) => self.sets[place] = Some(codebooks),
+            (None, None) => {}
+            (None, Some(wanted)) => {
+                let (path, given) = (self.file.label().to_owned(), given.to_owned());
+                return Err(Error::OtherCodebooks { path, wanted, given, found });
+            }
+        }
+        self.idle().clear();
+        Ok(self)
+    }
+
+    /// The first codebook set of the file that is neither embedded nor built in nor given.
+    #[must_use]
+    pub fn missing(&self) -> Option<SetId> {
+        let missing = self.sets.iter().position(Option::is_none)?;
+        self.directory.sets.get(missing).map(|set| set.id)
+    }
+
+    /// The codebook sets of the file that are at hand.
+    pub fn sets(&self) -> impl Iterator<Item = &Arc<CodebookSet>> {
+        self.sets.iter().flatten()
+    }
+
+    /// The codebooks to decode an item with.
+    ///
+    /// # Errors
+    /// [`Error::CodebooksMissing`] when they are neither embedded nor built in nor given.
+    pub fn codebooks_of(&self, item: &Item) -> Result<&Arc<CodebookSet>> {
+        let missing = || {
+            let path = self.file.label().to_owned();
+            self.directory.set_of(item).map_or_else(
+                || Error::invalid(&path, ".hw", "an item names no codebook set"),
+                |wanted| Error::CodebooksMissing { path: path.clone(), wanted },
+            )
+        };
+        self.sets.get(item.set).and_then(Option::as_ref).ok_or_else(missing)
+    }
+
+    /// Checks that all codebooks of the file are at hand.
+    ///
+    /// # Errors
+    /// [`Error::CodebooksMissing`].
+    pub fn check_codebooks(&self) -> Result<()> {
+        let path = || self.file.label().to_owned();
+        self.missing()
+            .map_or(Ok(()), |wanted| Err(Error::CodebooksMissing { path: path(), wanted }))
+    }
+
+    /// The .hw file.
+    #[must_use]
+    pub const fn file(&self) -> &InputFile {
+        &self.file
+    }
+
+    /// What is in the file.
+    #[must_use]
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// All tensors, in the order of the file: name, type and shape, and what is known of the bytes.
+    pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, &Item)> {
+        self.directory.items().filter_map(|item| Some((item.tensor.as_ref()?, item)))
+    }
+
+    /// The tensor `name`. The first one if several originals have a tensor of that name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`].
+    pub fn tensor(&self, name: &str) -> Result<&Item> {
+        self.directory.tensor(name).ok_or_else(|| {
+            let names = || self.tensors().map(|(tensor, _)| tensor.name.as_str());
+            let similar = names().filter(|other| other.contains(name) || name.contains(*other));
+            Error::NoSuchTensor {
+                path: self.file.label().to_owned(),
+                name: name.to_owned(),
+                tensors: names().count(),
+                similar: similar.take(3).map(str::to_owned).collect(),
+            }
+        })
+    }
+
+    /// Decodes a tensor: its elements as little-endian bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`], [`Error::CodebooksMissing`], [`Error::TooLarge`], and [`Error::Codec`] when
+    /// a block is damaged.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        self.read_range(name, ..)
+    }
+
+    /// Decodes some elements of a tensor, counted from 0 in the order of memory; no block that holds none
+    /// of them is read.
+    ///
+    /// # Errors
+    /// As [`Reader::read`], and [`Error::Range`] when the range reaches outside the tensor, or begins or
+    /// ends within a byte (elements of 4 or 6 bits).
+    pub fn read_range(&self, name: &str, elements: impl RangeBounds<u64>) -> Result<Vec<u8>> {
+        let item = self.tensor(name)?;
+        let slice = self.slice(item, &elements)?;
+        let bytes = slice.bytes.end - slice.bytes.start;
+        let mut out = Vec::new();
+        self.decode_slice(item, &slice.bytes, |part| {
+            // Grows with what was decoded, never with what is claimed.
+            if out.try_reserve(part.len()).is_err() {
+                let (path, what) = (self.file.label().to_owned(), describe(item));
+                return Err(Error::OutOfMemory { path, what, bytes });
+            }
+            out.extend_from_slice(part);
+            Ok(())
+        })?;
+        self.file.check_length()?;
+        Ok(out)
+    }
+
+    /// Writes a tensor, or some of its elements, to an output; returns the size of the elements in bytes.
+    /// `progress` is called with the number of bytes done since its last call.
+    ///
+    /// # Errors
+    /// As [`Reader::read_range`], [`Error::NotAnArray`], [`Error::Io`].
+    pub fn write_tensor(
+        &self,
+        name: &str,
+        elements: impl RangeBounds<u64>,
+        format: TensorFormat,
+        output: &mut Output,
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64> {
+        let item = self.tensor(name)?;
+        let slice = self.slice(item, &elements)?;
+        let bytes = slice.bytes.end - slice.bytes.start;
+        if format == TensorFormat::Npy {
+            match self.npy_header_of(item).filter(|_| is_full(&elements)) {
+                Some(header) => {
+                    self.decode_slice(header, &(0..header.raw_bytes), |part| output.write(part))?;
+                }
+                None => {
+                    let dtype = item.tensor.as_ref().map_or("", |tensor| &tensor.dtype);
+                    output.write(&npy::header(item.dtype, dtype, &slice.shape, bytes)?)?;
+                }
+            }
+        }
+        self.decode_slice(item, &slice.bytes, |part| {
+            progress(part.len() as u64);
+            output.write(part)
+        })?;
+        self.file.check_length()?;
+        Ok(bytes)
+    }
+
+    /// Writes an original file, one of [`Directory::originals`], to an output. `progress` is called with the
+    /// number of bytes done since its last call.
+    ///
+    /// # Errors
+    /// [`Error::CodebooksMissing`], [`Error::TooLarge`], [`Error::Codec`], [`Error::Io`].
+    pub fn write_original(
+        &self,
+        original: &Original,
+        output: &mut Output,
+        mut progress: impl FnMut(u64),
+    ) -> Result<()> {
+        self.check_size(&format!("the original {:?}", original.name), original.raw_bytes())?;
+        let jobs = original.items.iter().flat_map(Self::blocks);
+        self.decode_blocks(jobs, |_, decoded| {
+            let bytes = decoded?;
+            progress(bytes.len() as u64);
+            output.write(bytes)
+        })?;
+        self.file.check_length()
+    }
+
+    /// The header that an array had in the `.npy` file it comes from: only there it is told whether the
+    /// array is in C or Fortran order.
+    fn npy_header_of(&self, item: &Item) -> Option<&Item> {
+        self.directory.originals.iter().find_map(|original| match &original.items[..] {
+            [header, array] if std::ptr::eq(array, item) && original.name.ends_with(".npy") => {
+                header.tensor.is_none().then_some(header)
+            }
+            _ => None,
+        })
+    }
+
+    /// All blocks of an item, for [`Reader::decode_blocks`].
+    pub fn blocks(item: &Item) -> impl Iterator<Item = BlockJob<'_>> + Send {
+        item.blocks().enumerate().map(move |(index, block)| BlockJob { item, index, block })
+    }
+
+    /// Decodes blocks on the threads of the reader and hands each result, in order, to `consume`, which
+    /// decides what an error means.
+    ///
+    /// # Errors
+    /// [`Error::CodebooksMissing`], and the first error that `consume` returns.
+    pub fn decode_blocks<'a, E: From<Error> + Send>(
+        &self,
+        jobs: impl Iterator<Item = BlockJob<'a>> + Send,
+        mut consume: impl FnMut(&BlockJob<'a>, Result<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let work = |job: &BlockJob<'a>, slot: &mut Decoded| {
+            slot.error = self.decode_block(job, slot).err();
+            Ok(())
+        };
+        let block_bytes = 1 << self.directory.block_log2;
+        self.options.workers.run(block_bytes, jobs, work, |job, slot| match slot.error.take() {
+            None => consume(job, Ok(&slot.raw)),
+            Some(error) => consume(job, Err(error)),
+        })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Decoder>> {
+        self.decoders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A decoder with all codebooks at hand.
+    fn decoder(&self) -> Result<Decoder> {
+        let mut decoder = Decoder::builtin();
+        for set in self.sets() {
+            decoder =
+                decoder.with_set(Arc::clone(set)).map_err(Error::codec(self.file.label(), ""))?;
+        }
+        Ok(decoder)
+    }
+
+    fn decode_block(&self, job: &BlockJob<'_>, slot: &mut Decoded) -> Result<()> {
+        let BlockJob { item, index, block } = job;
+        let set = self.codebooks_of(item)?.id();
+        slot.coded.clear();
+        // In a file with holes a block of gigabytes takes no room on the disk.
+        if slot.coded.try_reserve(block.coded_bytes).is_err() {
+            return Err(Error::OutOfMemory {
+                path: self.file.label().to_owned(),
+                what: "a block".to_owned(),
+                bytes: block.coded_bytes as u64,
+            });
+        }
+        slot.coded.resize(block.coded_bytes, 0);
+        self.file.read_exact_at(&mut slot.coded, block.offset)?;
+        slot.raw.resize(block.raw_bytes, 0);
+        let idle = self.idle().pop();
+        let mut decoder = idle.map_or_else(|| self.decoder(), Ok)?;
+        let (dtype, checksum) = (item.dtype, block.checksum);
+        let coded = CodedBlock { dtype, set, checksum, bytes: &slot.coded };
+        let result = decoder.decode_block(&coded, &mut slot.raw);
+        self.idle().push(decoder);
+        result.map_err(|error| {
+            let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
+            Error::codec(self.file.label(), what)(error)
+        })
+    }
+
+    /// Which codebooks and layouts the blocks of each item use, in the order of the directory. Only the
+    /// header of each block is read, so damage within a block is not noticed. `progress` is called with
+    /// the number of bytes done since its last call.
+    ///
+    /// # Errors
+    /// [`Error::CodebooksMissing`], and [`Error::Codec`] when the header of a block is damaged.
+    pub fn usages(&self, mut progress: impl FnMut(u64)) -> Result<Vec<Usage>> {
+        self.check_codebooks()?;
+        let decoder = self.decoder()?;
+        let directory = &self.directory;
+        let mut usages = vec![Usage::default(); directory.items().count()];
+        let jobs = directory
+            .items()
+            .enumerate()
+            .flat_map(|(number, item)| Self::blocks(item).map(move |job| (number, job)));
+        let read = |(_, job): &(usize, BlockJob<'_>), slot: &mut Option<_>| {
+            let BlockJob { item, index, block } = job;
+            let length = block.coded_bytes.min(INSPECT_BYTES) as u64;
+            let header = self.file.read(block.offset..block.offset + length)?;
+            let (dtype, set) = (item.dtype, self.codebooks_of(item)?.id());
+            let coded = CodedBlock { dtype, set, checksum: None, bytes: &header };
+            let info = decoder.inspect_block(&coded, block.raw_bytes);
+            *slot = Some(info.map_err(|error| {
+                let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
+                Error::codec(self.file.label(), what)(error)
+            })?);
+            Ok::<(), Error>(())
+        };
+        self.options.workers.run(
+            1 << directory.block_log2,
+            jobs,
+            read,
+            |(number, job), slot| {
+                progress(job.block.raw_bytes as u64);
+                if let Some(info) = slot.take() {
+                    usages[*number].add(&info);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(usages)
+    }
+
+    /// Decodes the bytes `wanted` of an item and hands them, part after part, to `consume`.
+    fn decode_slice(
+        &self,
+        item: &Item,
+        wanted: &Range<u64>,
+        mut consume: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.check_size(&describe(item), wanted.end - wanted.start)?;
+        let overlap = |job: &BlockJob<'_>| {
+            let start = job.block.raw_offset;
+            let end = start + job.block.raw_bytes as u64;
+            let from = wanted.start.clamp(start, end) - start;
+            let to = wanted.end.clamp(start, end) - start;
+            from as usize..to as usize
+        };
+        let jobs = Self::blocks(item).filter(|job| !overlap(job).is_empty());
+        self.decode_blocks(jobs, |job, decoded| consume(&decoded?[overlap(job)]))
+    }
+
+    fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
+        let limit = self.options.max_size;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let (path, what) = (self.file.label().to_owned(), what.to_owned());
+        Err(Error::TooLarge { path, what, bytes, limit })
+    }
+
+    fn slice(&self, item: &Item, range: &impl RangeBounds<u64>) -> Result<Slice> {
+        let shape = item.tensor.as_ref().map(|tensor| tensor.shape.clone()).unwrap_or_default();
+        if is_full(range) {
+            return Ok(Slice { bytes: 0..item.raw_bytes, shape });
+        }
+        let wrong = |detail: String| Error::Range {
+            path: self.file.label().to_owned(),
+            name: item.tensor.as_ref().map_or_else(String::new, |tensor| tensor.name.clone()),
+            detail,
+        };
+        let elements = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
+        let bits = u128::from(item.raw_bytes) * 8;
+        let bits_each = match elements {
+            Some(0) => Some(0),
+            Some(n) if bits.is_multiple_of(u128::from(n)) => Some(bits / u128::from(n)),
+            _ => None,
+        };
+        let (Some(elements), Some(bits_each)) = (elements, bits_each) else {
+            let detail =
+                "the size of an element does not follow from its size and shape; read all of it";
+            return Err(wrong(detail.to_owned()));
+        };
+        let start = match range.start_bound() {
+            Bound::Unbounded => 0,
+            Bound::Included(&start) => start,
+            Bound::Excluded(&before) => before.saturating_add(1),
+        };
+        let end = match range.end_bound() {
+            Bound::Unbounded => elements,
+            Bound::Included(&last) => last.saturating_add(1),
+            Bound::Excluded(&end) => end,
+        };
+        if start > end || end > elements {
+            return Err(wrong(format!(
+                "the range {start}..{end} reaches outside its {elements} elements"
+            )));
+        }
+        let at = |element: u64| match u128::from(element) * bits_each {
+            bits if bits.is_multiple_of(8) => Ok((bits / 8) as u64),
+            _ => Err(wrong(format!(
+                "its elements have {bits_each} bits: a range must begin and end between bytes"
+            ))),
+        };
+        Ok(Slice { bytes: at(start)?..at(end)?, shape: vec![end - start] })
+    }
+}
+
+fn is_full(range: &impl RangeBounds<u64>) -> bool {
+    matches!((range.start_bound(), range.end_bound()), (Bound::Unbounded, Bound::Unbounded))
+}
+
+/// What messages call an item.
+fn describe(item: &Item) -> String {
+    match &item.tensor {
+        Some(tensor) => format!("tensor {:?}", tensor.name),
+        None => "a header".to_owned(),
+    }
+}

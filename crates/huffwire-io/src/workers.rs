@@ -1,0 +1,236 @@
+//! Blocks on several threads: results in order, memory bounded.
+//!
+//! Jobs are taken in batches. All threads work on a batch, while the caller consumes the one before; so at
+//! most two batches exist at a time, and the results do not depend on the number of threads.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+
+/// Bytes of elements that each thread gets in a batch: enough to even out blocks of unequal cost.
+const BYTES_PER_THREAD: usize = 1 << 20;
+
+/// The threads that blocks are coded on.
+///
+/// ```
+/// use huffwire_io::{Error, Workers};
+///
+/// let workers = Workers::new(2)?;
+/// let mut squares = Vec::new();
+/// let square = |job: &u64, result: &mut u64| {
+///     *result = job * job;
+///     Ok::<(), Error>(())
+/// };
+/// workers.run(1 << 17, 0..1000, square, |_, result| {
+///     squares.push(*result); // In the order of the jobs.
+///     Ok(())
+/// })?;
+/// assert_eq!(squares[..4], [0, 1, 4, 9]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Workers {
+    /// `None`: the calling thread does all the work.
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Workers {
+    /// Starts so many threads; 0 means one for each core.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] when they cannot be started.
+    pub fn new(threads: usize) -> Result<Self, Error> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| Error::Threads { threads, detail: error.to_string() })?;
+        Ok(Self { pool: Some(pool) })
+    }
+
+    /// No threads: the calling thread does all the work.
+    #[must_use]
+    pub const fn caller() -> Self {
+        Self { pool: None }
+    }
+
+    /// Number of threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+    }
+
+    /// Runs work that uses rayon by itself on these threads.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    /// One value for each thread, such as an encoder with its scratch memory.
+    ///
+    /// # Errors
+    /// The error of `make`.
+    pub fn each<T, E>(&self, mut make: impl FnMut() -> Result<T, E>) -> Result<PerThread<T>, E> {
+        let values = (0..self.threads()).map(|_| make().map(Mutex::new));
+        Ok(PerThread(values.collect::<Result<_, E>>()?))
+    }
+
+    /// Calls `work` for all jobs in parallel and `consume` for each of them in order, on the calling
+    /// thread. `block_bytes` is the size of a job's elements. The first error, in the order of the jobs,
+    /// ends the run; every job before it was consumed.
+    ///
+    /// `work` leaves its result in an `S`, which `consume` then gets. Each `S` is used again for a later
+    /// job, so that its buffers need not be allocated again.
+    ///
+    /// # Errors
+    /// Those of `work` and `consume`, and [`Error::Threads`].
+    pub fn run<J, S, E>(
+        &self,
+        block_bytes: usize,
+        jobs: impl Iterator<Item = J> + Send,
+        work: impl Fn(&J, &mut S) -> Result<(), E> + Sync,
+        mut consume: impl FnMut(&J, &mut S) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        J: Send + Sync,
+        S: Default + Send,
+        E: From<Error> + Send,
+    {
+        if let Some(pool) = &self.pool {
+            return run_on(pool, block_bytes, jobs, work, consume);
+        }
+        let mut slot = S::default();
+        for job in jobs {
+            work(&job, &mut slot)?;
+            consume(&job, &mut slot)?;
+        }
+        Ok(())
+    }
+}
+
+fn run_on<J, S, E>(
+    pool: &rayon::ThreadPool,
+    block_bytes: usize,
+    mut jobs: impl Iterator<Item = J> + Send,
+    work: impl Fn(&J, &mut S) -> Result<(), E> + Sync,
+    mut consume: impl FnMut(&J, &mut S) -> Result<(), E>,
+) -> Result<(), E>
+where
+    J: Send + Sync,
+    S: Default + Send,
+    E: From<Error> + Send,
+{
+    let per_thread = (BYTES_PER_THREAD / block_bytes.max(1)).clamp(2, 64);
+    let batch_size = pool.current_num_threads() * per_thread;
+    // Of size 0: a finished batch waits until the one before it is consumed.
+    let (done, finished) = sync_channel::<Vec<(J, S)>>(0);
+    let (give_back, used) = channel::<S>();
+    let work = &work;
+    let produce = move || -> Result<(), E> {
+        loop {
+            let fresh = || used.try_recv().unwrap_or_default();
+            let mut batch: Vec<(J, S)> =
+                jobs.by_ref().take(batch_size).map(|job| (job, fresh())).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let each = |(job, slot): &mut (J, S)| work(job, slot);
+            let results: Vec<_> = pool.install(|| batch.par_iter_mut().map(each).collect());
+            let failed = results.iter().position(Result::is_err);
+            batch.truncate(failed.unwrap_or(batch.len()));
+            // The consumer gave up; its error is the one to report.
+            if done.send(batch).is_err() {
+                return Ok(());
+            }
+            results.into_iter().collect::<Result<(), E>>()?;
+        }
+    };
+    thread::scope(|scope| {
+        let producer = thread::Builder::new().spawn_scoped(scope, produce);
+        let producer =
+            producer.map_err(|error| Error::Threads { threads: 1, detail: error.to_string() })?;
+        let consumed = finished.into_iter().try_for_each(|batch| {
+            batch.into_iter().try_for_each(|(job, mut slot)| {
+                consume(&job, &mut slot)?;
+                let _ = give_back.send(slot); // Nobody needs it any more at the very end.
+                Ok(())
+            })
+        });
+        let produced = producer.join().unwrap_or_else(|panic| resume_unwind(panic));
+        consumed.and(produced)
+    })
+}
+
+/// One `T` for each thread of [`Workers`].
+#[derive(Debug)]
+pub struct PerThread<T>(Vec<Mutex<T>>);
+
+impl<T> PerThread<T> {
+    /// Calls `f` with the value of the current thread.
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // Never contended: each thread of the pool has its own. Outside a pool the first serves.
+        let index = rayon::current_thread_index().unwrap_or(0) % self.0.len();
+        f(&mut self.0[index].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of its own, so that the tests see which one arrives.
+    #[derive(Debug, PartialEq)]
+    struct Failure(String);
+
+    impl From<Error> for Failure {
+        fn from(error: Error) -> Self {
+            Self(error.to_string())
+        }
+    }
+
+    fn all() -> [Workers; 3] {
+        [Workers::caller(), Workers::new(1).unwrap(), Workers::new(3).unwrap()]
+    }
+
+    #[test]
+    fn results_come_in_order() {
+        for workers in all() {
+            let mut seen = Vec::new();
+            let square = |&job: &u32, slot: &mut u32| {
+                *slot = job * job;
+                Ok::<(), Failure>(())
+            };
+            let consume = |&job: &u32, slot: &mut u32| {
+                seen.push((job, *slot));
+                Ok(())
+            };
+            workers.run(1 << 17, 0..1000, square, consume).unwrap();
+            assert_eq!(seen, (0..1000).map(|i| (i, i * i)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_it_and_everything_before_it_was_consumed() {
+        let failing_at = |limit: u32, job: u32| match job < limit {
+            true => Ok(()),
+            false => Err(Failure(format!("job {job}"))),
+        };
+        for workers in all() {
+            let mut consumed = 0;
+            let consume = |_: &u32, (): &mut ()| {
+                consumed += 1;
+                Ok(())
+            };
+            let work = |&job: &u32, (): &mut ()| failing_at(77, job);
+            let error = workers.run(1 << 17, 0..1000, work, consume).unwrap_err();
+            assert_eq!((error.0.as_str(), consumed), ("job 77", 77));
+            let fail = |&job: &u32, (): &mut ()| failing_at(5, job);
+            let error = workers.run(1 << 17, 0..1000, |_, _| Ok(()), fail).unwrap_err();
+            assert_eq!(error.0, "job 5");
+        }
+    }
+}

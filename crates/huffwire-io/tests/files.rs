@@ -1,0 +1,243 @@
+//! Writing and reading .hw files, damage and limits included.
+
+#![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
+
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use huffwire::Dtype;
+use huffwire::file::TensorInfo;
+use huffwire_io::{
+    Error, Input, InputFile, Output, RawOptions, ReadOptions, Reader, TensorFormat, Workers,
+    WriteOptions, Writer,
+};
+use huffwire_testing::{Random, files, float, noise};
+use tempfile::TempDir;
+
+fn folder() -> (TempDir, impl Fn(&str) -> PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    (folder, move |name: &str| path.join(name))
+}
+
+fn weights(count: usize) -> Vec<u8> {
+    float::to_bf16_bytes(&Random::new(1).tensor(count, -6.0, 0.5))
+}
+
+fn info(name: &str, shape: &[u64]) -> TensorInfo {
+    TensorInfo { name: name.to_owned(), dtype: "BF16".to_owned(), shape: shape.to_vec() }
+}
+
+/// A .hw file of one tensor `w` of a million values, and the bytes of that tensor.
+fn one_tensor(path: &Path) -> Vec<u8> {
+    let bytes = weights(1 << 20);
+    let mut writer = Writer::create(path, false, WriteOptions::default()).unwrap();
+    writer.begin_original("x").unwrap();
+    writer.add_tensor(info("w", &[1024, 1024]), Dtype::Bf16, &bytes).unwrap();
+    writer.finish().unwrap();
+    bytes
+}
+
+fn restored(reader: &Reader, path: &Path) -> Vec<u8> {
+    let mut output = Output::create(path, true, &[]).unwrap();
+    let original = &reader.directory().originals[0];
+    reader.write_original(original, &mut output, |_| ()).unwrap();
+    output.finish().unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn files_come_back_and_do_not_depend_on_the_threads() {
+    let (_folder, path) = folder();
+    let (a, b) = (weights(300_000), noise(70_001, 2));
+    let file = files::safetensors(&[
+        ("a", "BF16", &[300, 1000], &a),
+        ("empty", "F32", &[0], &[]),
+        ("b", "U8", &[70_001], &b),
+    ]);
+    std::fs::write(path("m.safetensors"), &file).unwrap();
+    let all = [Workers::caller(), Workers::new(1).unwrap(), Workers::new(3).unwrap()];
+    let mut packed = Vec::new();
+    for (number, workers) in all.into_iter().enumerate() {
+        let workers = Arc::new(workers);
+        let options = WriteOptions { workers: Arc::clone(&workers), ..WriteOptions::default() };
+        let target = path(&format!("{number}.hw"));
+        let mut writer = Writer::create(&target, false, options).unwrap();
+        let mut done = 0;
+        let inputs = Input::open(&path("m.safetensors"), None).unwrap();
+        writer.add_inputs(&inputs, |bytes| done += bytes).unwrap();
+        let written = writer.finish().unwrap();
+        packed.push(std::fs::read(&target).unwrap());
+        assert_eq!((done, written.bytes), (file.len() as u64, packed[number].len() as u64));
+        let options = ReadOptions { workers, ..ReadOptions::default() };
+        let reader = Reader::new(InputFile::open(&target).unwrap(), options).unwrap();
+        assert!(restored(&reader, &path("restored")) == file);
+        assert!(reader.read("a").unwrap() == a && reader.read("b").unwrap() == b);
+        assert!(reader.read("empty").unwrap().is_empty());
+        assert_eq!(reader.usages(|_| ()).unwrap().len(), 4);
+    }
+    assert!(packed.iter().all(|other| *other == packed[0]));
+}
+
+#[test]
+fn originals_in_memory_may_mix_tensors_and_bytes() {
+    let (_folder, path) = folder();
+    let mut writer = Writer::create(&path("x.hw"), false, WriteOptions::default()).unwrap();
+    writer.begin_original("x").unwrap();
+    writer.add_bytes(b"before").unwrap();
+    // No whole number of elements: coded as bytes.
+    writer.add_tensor(info("odd", &[3]), Dtype::Bf16, b"odd").unwrap();
+    writer.add_bytes(b"").unwrap();
+    writer.add_bytes(b"after").unwrap();
+    writer.finish().unwrap();
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    assert_eq!(restored(&reader, &path("x")), b"beforeoddafter");
+}
+
+/// Counts the bytes that are read.
+struct Counting(Cursor<Vec<u8>>, Arc<AtomicU64>);
+
+impl Read for Counting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl Seek for Counting {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn ranges_read_only_the_blocks_that_hold_them() {
+    let (_folder, path) = folder();
+    let bytes = one_tensor(&path("x.hw"));
+    let count = Arc::new(AtomicU64::new(0));
+    let file = Counting(Cursor::new(std::fs::read(path("x.hw")).unwrap()), Arc::clone(&count));
+    let reader = Reader::from_reader(file, ReadOptions::default()).unwrap();
+    let total = bytes.len() as u64 / 2;
+    let sizes: Vec<u64> =
+        reader.tensor("w").unwrap().blocks().map(|b| b.coded_bytes as u64).collect();
+    assert_eq!(sizes.len(), 16);
+    for (range, blocks) in [
+        (0..1, 0..1),
+        (65_535..65_537, 0..2),
+        (70_000..70_000, 0..0),
+        (total - 1..total, 15..16),
+        (0..total, 0..16),
+    ] {
+        count.store(0, Ordering::Relaxed);
+        let part = reader.read_range("w", range.clone()).unwrap();
+        assert!(part == bytes[2 * range.start as usize..2 * range.end as usize], "{range:?}");
+        let expected: u64 = sizes[blocks].iter().sum();
+        assert_eq!(count.load(Ordering::Relaxed), expected, "{range:?}");
+    }
+    assert!(reader.read_range("w", 7..=7).unwrap() == bytes[14..16]);
+    assert!(reader.read_range("w", ..2).unwrap() == bytes[..4]);
+    for range in [0..total + 1, total + 1..total + 1, u64::MAX..u64::MAX] {
+        assert!(matches!(reader.read_range("w", range), Err(Error::Range { .. })));
+    }
+}
+
+#[test]
+fn limits_hold_before_anything_is_decoded() {
+    let (_folder, path) = folder();
+    let bytes = one_tensor(&path("x.hw"));
+    let open = |max_size, max_directory_size| {
+        let options = ReadOptions { max_size, max_directory_size, ..ReadOptions::default() };
+        Reader::new(InputFile::open(&path("x.hw")).unwrap(), options)
+    };
+    let size = bytes.len() as u64;
+    assert!(open(size, 1 << 20).unwrap().read("w").unwrap() == bytes);
+    let reader = open(size - 1, 1 << 20).unwrap();
+    assert!(matches!(reader.read("w"), Err(Error::TooLarge { .. })));
+    assert!(reader.read_range("w", 1..).unwrap() == bytes[2..]);
+    let mut output = Output::to_stream("memory", io::sink());
+    let original = &reader.directory().originals[0];
+    let refused = reader.write_original(original, &mut output, |_| ());
+    assert!(matches!(refused, Err(Error::TooLarge { .. })) && output.written() == 0);
+    assert!(matches!(open(size, 10), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn damage_is_an_error_that_names_file_tensor_and_block() {
+    let (_folder, path) = folder();
+    let bytes = one_tensor(&path("x.hw"));
+    let mut file = std::fs::read(path("x.hw")).unwrap();
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    let second = reader.tensor("w").unwrap().blocks().nth(1).unwrap();
+    file[second.offset as usize + 1000] ^= 1;
+    std::fs::write(path("damaged.hw"), &file).unwrap();
+    let reader = Reader::open(&path("damaged.hw")).unwrap();
+    let error = reader.read("w").unwrap_err();
+    assert!(matches!(error, Error::Codec { .. }));
+    for mention in ["damaged.hw", "\"w\"", "block 1 at offset"] {
+        assert!(error.to_string().contains(mention), "{error}");
+    }
+    assert!(reader.read_range("w", ..65_536).unwrap() == bytes[..131_072], "block 0 is as it was");
+    let mut damaged = 0;
+    let jobs = reader.directory().items().flat_map(Reader::blocks);
+    let counted = reader.decode_blocks(jobs, |_, block| {
+        damaged += usize::from(block.is_err());
+        Ok::<(), Error>(())
+    });
+    assert_eq!((counted.is_ok(), damaged), (true, 1));
+    for cut in [0, 7, 11, 20, 100, file.len() - 1] {
+        let cut = Cursor::new(file[..cut].to_vec());
+        assert!(Reader::from_reader(cut, ReadOptions::default()).is_err());
+    }
+}
+
+#[test]
+fn an_unfinished_file_never_appears() {
+    let (_folder, path) = folder();
+    let target = path("x.hw");
+    let write = || {
+        let mut writer = Writer::create(&target, false, WriteOptions::default()).unwrap();
+        writer.begin_original("x").unwrap();
+        writer
+    };
+    drop(write());
+    let mut writer = write();
+    assert!(matches!(writer.begin_original("x"), Err(Error::Unwritable { .. })));
+    assert!(matches!(writer.begin_original("../x"), Err(Error::Unwritable { .. })));
+    // An input that is gone while it is read.
+    std::fs::write(path("in.bin"), noise(100_000, 1)).unwrap();
+    let inputs = Input::open(&path("in.bin"), Some(&RawOptions::new(Dtype::U8))).unwrap();
+    std::fs::write(path("in.bin"), b"").unwrap();
+    assert!(matches!(writer.add_inputs(&inputs, |_| ()), Err(Error::Changed { .. })));
+    assert!(matches!(writer.finish(), Err(Error::Unwritable { .. })));
+    assert!(!target.exists());
+    assert_eq!(std::fs::read_dir(target.parent().unwrap()).unwrap().count(), 1, "no litter");
+}
+
+#[test]
+fn arrays_keep_their_headers() {
+    let (_folder, path) = folder();
+    let array = files::npy("<f4", "(2, 3)", &[1; 24]);
+    std::fs::write(path("a.npy"), &array).unwrap();
+    let mut writer = Writer::create(&path("a.hw"), false, WriteOptions::default()).unwrap();
+    writer.add_inputs(&Input::open(&path("a.npy"), None).unwrap(), |_| ()).unwrap();
+    writer.finish().unwrap();
+    let reader = Reader::open(&path("a.hw")).unwrap();
+    let mut output = Output::create(&path("b.npy"), false, &[]).unwrap();
+    let bytes = reader.write_tensor("a.npy", .., TensorFormat::Npy, &mut output, |_| ());
+    assert_eq!(bytes.unwrap(), 24);
+    output.finish().unwrap();
+    assert_eq!(std::fs::read(path("b.npy")).unwrap(), array);
+}
+
+#[test]
+fn names_that_resemble_are_told() {
+    let (_folder, path) = folder();
+    one_tensor(&path("x.hw"));
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    let message = reader.read("lm_head.w").unwrap_err().to_string();
+    let expected = r#"there is no tensor "lm_head.w" among its 1; did you mean "w"?"#;
+    assert!(message.ends_with(expected), "{message}");
+}
