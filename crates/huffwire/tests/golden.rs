@@ -76,6 +76,7 @@ enum Values {
 /// take the part.
 fn bits_of(dtype: Dtype) -> (u32, u32, u32) {
     match dtype.coding() {
+        _ if dtype == Dtype::F64 => (64, 11, 52),
         Dtype::Bf16 => (16, 8, 7),
         Dtype::F16 => (16, 5, 10),
         Dtype::F32 => (32, 8, 23),
@@ -176,8 +177,8 @@ fn cases() -> Vec<Case> {
         case("by-planes", F32, Values::Zeros, 1500, by_planes, "Positions"),
         case("empty", Bf16, Values::Dense, 0, small, ""),
         case("single", F32, Values::Dense, 1, small, ""),
-        case("dense", I32, Values::Dense, 320, small, "Bytes"),
-        case("dense", F64, Values::Dense, 160, small, "Bytes"),
+        case("zeros", I32, Values::Zeros, 1500, max, "Positions"),
+        case("dense", F64, Values::Dense, 700, one_block, "Positions"),
         case("truth", Bool, Values::Truth, 1300, small, "Bytes"),
         case("dense", Complex64, Values::Dense, 320, small, "Exponent"),
         case("dense", E4m3Fnuz, Values::Dense, 1300, small, "Magnitude"),
@@ -344,8 +345,9 @@ fn items() -> Vec<(Option<&'static str>, Dtype, bool, Vec<u8>)> {
     ]
 }
 
-/// What stands for an item of a kind that today's library lists and does not decode: kind header and block.
-const DELTA: [&[u8]; 2] = [b"kind header", b"what changed"];
+/// The entries of an item of quantized values, as sections 14 and 15 of the format have them: a header (natural;
+/// run lengths; no flags; one dimension, 100; one scale, 1.0), and a block (100 values: 60 times 1, 40 times 0).
+const VALUES: [&[u8]; 2] = [&[3, 5, 0, 1, 100, 1, 0, 0, 0x80, 0x3f], &[100, 2, 59, 0, 39]];
 
 /// A file of two originals that holds the items twice, coded with a set that it embeds and with one that it names,
 /// and an item of another kind.
@@ -374,13 +376,13 @@ fn write_file() -> Vec<u8> {
             }
         }
     }
-    writer.begin_original("c.delta").unwrap();
-    let (tensor, kind, dtype) = (None, Kind::Delta, Dtype::F32);
+    writer.begin_original("c.values").unwrap();
+    let (tensor, kind, dtype) = (None, Kind::Values, Dtype::F32);
     writer.begin_item(NewItem { tensor, kind, dtype, set: 0 }).unwrap();
-    let [header, block] = DELTA;
+    let [header, block] = VALUES;
     writer.push_kind_header(header.len(), Some(file::checksum(header))).unwrap();
     writer.push_block(400, block.len(), Some(file::checksum(block))).unwrap();
-    bytes.extend_from_slice(&DELTA.concat());
+    bytes.extend_from_slice(&VALUES.concat());
     bytes.extend_from_slice(&writer.finish());
     bytes
 }
@@ -423,7 +425,7 @@ fn a_golden_file_is_read_and_still_written_the_same() {
     assert_eq!(directory.sets[0].embedded.as_deref(), Some(&*small_set()));
     assert_eq!((directory.checksums, directory.block_log2), (true, 10));
     let names: Vec<&str> = directory.originals.iter().map(|s| s.name.as_str()).collect();
-    assert_eq!(names, ["a.safetensors", "b.safetensors", "c.delta"]);
+    assert_eq!(names, ["a.safetensors", "b.safetensors", "c.values"]);
     for original in &directory.originals[..2] {
         assert_eq!(original.items.len(), items().len());
         for (item, (name, dtype, small, raw)) in original.items.iter().zip(items()) {
@@ -434,9 +436,9 @@ fn a_golden_file_is_read_and_still_written_the_same() {
             assert!(read(&bytes, &directory, item, 0..raw.len() as u64) == raw, "{full:?}");
         }
     }
-    let delta = &directory.originals[2].items[0];
-    assert_eq!((delta.kind, delta.dtype, delta.raw_bytes), (Kind::Delta, Dtype::F32, 400));
-    for (entry, expected) in delta.entries().zip(DELTA) {
+    let values = &directory.originals[2].items[0];
+    assert_eq!((values.kind, values.dtype, values.raw_bytes), (Kind::Values, Dtype::F32, 400));
+    for (entry, expected) in values.entries().zip(VALUES) {
         let found = &bytes[entry.offset as usize..][..entry.coded_bytes];
         assert_eq!(found, expected);
         assert_eq!(entry.checksum, Some(file::checksum(found)));
