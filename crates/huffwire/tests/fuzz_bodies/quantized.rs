@@ -153,7 +153,8 @@ fn any_file(bytes: &[u8]) {
         match entry.coding {
             Coding::Quantized => any_message(message),
             Coding::Kept => {
-                let size = huffwire::message::Header::read(message).and_then(|h| h.raw_bytes());
+                let size =
+                    huffwire::message::Header::read(message, None).and_then(|h| h.raw_bytes());
                 if size.is_ok_and(|size| size <= LARGEST) {
                     let _ = Decoder::builtin().decode_to_vec(message);
                 }
