@@ -2,25 +2,44 @@
 
 use super::*;
 
-const UNITS: u16 = 500;
+const UNITS: u16 = 2500;
 /// Where the fields of the sample block lie: layout, book, base, zeros, length of the stream,
-/// escapes, and the mode of the residue.
+/// escapes, and the mode of the remainder.
 const BOOK: usize = 1;
 const ZEROS: usize = 3;
 const STREAM: usize = 7;
 const ESCAPES: usize = 11;
-const RESIDUE: usize = 15;
+const REMAINDER: usize = 15;
+
+/// Of blocks that hold them all.
+fn encoder(checksums: bool) -> Encoder {
+    Encoder::new(CodebookSet::builtin(), large_blocks(checksums)).unwrap()
+}
+
+fn large_blocks(checksums: bool) -> EncodeOptions {
+    options(checksums).block_log2(13)
+}
+
+/// Elements with both signs, enough of them for lanes.
+fn with_signs(units: u16) -> Vec<u8> {
+    let mut tensor = tensor(units);
+    // Of ordinary values: neither of zeros nor of those that take the escape.
+    for element in tensor.chunks_mut(10).filter(|element| element[1] >= 0x3c) {
+        element[1] |= 0x80;
+    }
+    tensor
+}
 
 /// A block with zeros apart and escapes, coded with a resident book.
 fn sample() -> Vec<u8> {
     let mut block = Vec::new();
-    encoder(false).encode_block(Dtype::Bf16, &tensor(UNITS), &mut block).unwrap();
+    encoder(false).encode_block(&Tensor::new(Dtype::Bf16, &with_signs(UNITS)), &mut block).unwrap();
     assert_eq!(block[0], Layout::Exponent.number());
     let set = CodebookSet::builtin();
     let book = set.book(block[BOOK]).expect("a resident book");
     assert!(book.lengths().zero() > 0 && book.lengths().escape() > 0);
     assert!(field(&block, ZEROS) > 100 && field(&block, ESCAPES) > 10);
-    assert_eq!(block[RESIDUE], 0xff, "the residue is raw");
+    assert_eq!(block[REMAINDER], 0xff, "the remainder is raw");
     block
 }
 
@@ -30,7 +49,7 @@ fn field(block: &[u8], at: usize) -> u32 {
 
 fn decode_to(dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0x11; size];
-    let decoded = Decoder::builtin().decode_block(dtype, false, block, &mut out);
+    let decoded = Decoder::builtin().decode_block(&builtin_block(dtype, block), &mut out);
     if decoded.is_err() {
         assert!(out.iter().all(|&byte| byte == POISON));
     }
@@ -50,7 +69,7 @@ fn sample_error(block: &[u8]) -> Error {
 #[test]
 fn cut_anywhere_is_an_error() {
     let block = sample();
-    assert_eq!(decode_to(Dtype::Bf16, &block, 2 * usize::from(UNITS)), Ok(tensor(UNITS)));
+    assert_eq!(decode_to(Dtype::Bf16, &block, 2 * usize::from(UNITS)), Ok(with_signs(UNITS)));
     for cut in 0..block.len() {
         let error = sample_error(&block[..cut]);
         assert!(matches!(error, Error::Truncated { what: "a block", .. }), "{cut}: {error}");
@@ -60,24 +79,48 @@ fn cut_anywhere_is_an_error() {
 #[test]
 fn cut_and_flipped_blocks_fail_their_checksum() {
     let mut block = Vec::new();
-    encoder(true).encode_block(Dtype::Bf16, &tensor(UNITS), &mut block).unwrap();
-    let mut out = vec![0; 2 * usize::from(UNITS)];
-    let mut decode = |block: &[u8]| {
+    let tensor = with_signs(UNITS);
+    let encoded = encoder(true).encode_block(&Tensor::new(Dtype::Bf16, &tensor), &mut block);
+    let checksum = encoded.unwrap().checksum;
+    assert_eq!(checksum, Some(crc32c(&block)));
+    let mut out = vec![0; tensor.len()];
+    let mut decode = |bytes: &[u8], checksum| {
         out.fill(0x11);
-        let result = Decoder::builtin().decode_block(Dtype::Bf16, true, block, &mut out);
+        let block = CodedBlock { checksum, ..builtin_block(Dtype::Bf16, bytes) };
+        let result = Decoder::builtin().decode_block(&block, &mut out);
         assert!(result.is_ok() || out.iter().all(|&byte| byte == POISON));
         result
     };
-    assert_eq!(decode(&block), Ok(()));
-    for cut in 4..block.len() {
-        assert!(matches!(decode(&block[..cut]), Err(Error::Checksum { .. })));
-    }
-    for cut in 0..4 {
-        assert!(matches!(decode(&block[..cut]), Err(Error::Truncated { needed: 4, .. })));
+    assert_eq!(decode(&block, checksum), Ok(()));
+    for cut in 0..block.len() {
+        assert!(matches!(decode(&block[..cut], checksum), Err(Error::Checksum { .. })));
     }
     for bit in 0..8 * block.len() {
-        let result = decode(&flipped(&block, bit));
-        assert!(matches!(result, Err(Error::Checksum { .. })));
+        let result = decode(&flipped(&block, bit), checksum);
+        assert!(matches!(result, Err(Error::Checksum { what: "a block", .. })));
+    }
+    for bit in 0..32 {
+        let result = decode(&block, checksum.map(|checksum| checksum ^ 1 << bit));
+        assert!(matches!(result, Err(Error::Checksum { what: "a block", .. })));
+    }
+}
+
+/// Block of a set that the decoder does not hold, also where it uses no book of it.
+#[test]
+fn blocks_of_another_set_are_refused() {
+    let tensor = tensor(UNITS);
+    for dtype in [Dtype::Bf16, Dtype::U8] {
+        let mut block = Vec::new();
+        encoder(false).encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
+        let block = CodedBlock { set: small_set().id(), ..builtin_block(dtype, &block) };
+        let mut out = vec![0x11; tensor.len()];
+        let expected = Error::SetMismatch {
+            wanted: small_set().id().to_string(),
+            held: vec![CodebookSet::builtin().id()],
+        };
+        assert_eq!(Decoder::builtin().decode_block(&block, &mut out), Err(expected.clone()));
+        assert!(out.iter().all(|&byte| byte == POISON));
+        assert_eq!(Decoder::builtin().inspect_block(&block, tensor.len()), Err(expected));
     }
 }
 
@@ -86,7 +129,7 @@ fn flipped_bits_of_every_element_type_never_panic() {
     for dtype in Dtype::all() {
         let tensor = &tensor(252)[..504 / dtype.unit_bytes() * dtype.unit_bytes()];
         let mut block = Vec::new();
-        encoder(false).encode_block(dtype, tensor, &mut block).unwrap();
+        encoder(false).encode_block(&Tensor::new(dtype, tensor), &mut block).unwrap();
         assert_eq!(decode_to(dtype, &block, tensor.len()), Ok(tensor.to_vec()));
         for bit in 0..8 * block.len() {
             let _ = decode_to(dtype, &flipped(&block, bit), tensor.len());
@@ -97,7 +140,7 @@ fn flipped_bits_of_every_element_type_never_panic() {
 #[test]
 fn layouts_that_the_type_does_not_have_are_refused() {
     let block = sample();
-    for layout in [2, 3, 6, 7, 255] {
+    for layout in [2, 3, 7, 8, 255] {
         let error = sample_error(&with(&block, 0, &[layout]));
         malformed(&error, 0, &["a block", &format!("layout {layout}"), "bf16"]);
     }
@@ -106,7 +149,7 @@ fn layouts_that_the_type_does_not_have_are_refused() {
 #[test]
 fn books_that_the_set_does_not_have_are_refused() {
     let held = CodebookSet::builtin().books().len();
-    for number in [held as u8, 191, 192, 0xfc] {
+    for number in [held as u8, 191, 192, 0xfa] {
         let error = sample_error(&with(&sample(), BOOK, &[number]));
         assert_eq!(error, Error::UnknownCodebook { number, held });
         says(&error, &[&number.to_string(), "the data is damaged"]);
@@ -139,7 +182,7 @@ fn lying_counts_are_refused() {
 fn more_zeros_than_elements_are_refused() {
     let lie = u32::from(UNITS) + 1;
     let error = sample_error(&with(&sample(), ZEROS, &lie.to_le_bytes()));
-    malformed(&error, RESIDUE, &["more zeros than elements"]);
+    malformed(&error, REMAINDER, &["more zeros than elements"]);
 }
 
 #[test]
@@ -180,7 +223,7 @@ fn bytes_behind_the_last_plane_are_refused() {
 
 #[test]
 fn a_constant_outside_the_alphabet_is_refused() {
-    // Exponents of f16 have 5 bits; its residue planes have 8 and 3.
+    // Exponents of f16 have 5 bits; the planes of its remainder 8 and 3.
     let f16 = |exponent, low, high| [1, 0xfe, exponent, 0xfe, low, 0xfe, high];
     assert!(decode_to(Dtype::F16, &f16(31, 255, 7), 20).is_ok());
     for (block, at) in [(f16(32, 0, 0), 3), (f16(255, 0, 0), 3), (f16(0, 0, 8), 7)] {
@@ -195,11 +238,11 @@ fn exponents_outside_the_alphabet_are_refused_beside_zeros_too() {
     let value = |i: u16| match i.wrapping_mul(40_503) >> 6 {
         mixed if mixed % 3 == 0 => 0,
         mixed if mixed % 17 == 1 => mixed % 1024,
-        mixed => 0x3000 + (mixed << 10) % 0x0c00 + mixed % 1021,
+        mixed => 0x3000 + (mixed << 15) + (mixed << 10) % 0x0c00 + mixed % 1021,
     };
     let tensor: Vec<u8> = (0..UNITS).flat_map(|i| value(i).to_le_bytes()).collect();
     let mut block = Vec::new();
-    encoder(false).encode_block(Dtype::F16, &tensor, &mut block).unwrap();
+    encoder(false).encode_block(&Tensor::new(Dtype::F16, &tensor), &mut block).unwrap();
     assert_eq!(block[0], Layout::Exponent.number());
     let (base, escapes) = (block[BOOK + 1], field(&block, ESCAPES) as usize);
     assert!(field(&block, ZEROS) > 100 && escapes > 10);
@@ -259,20 +302,23 @@ fn a_lane_state_without_its_sentinel_is_refused() {
 
 #[test]
 fn a_stream_of_half_words_is_refused() {
-    // A long book: its stream consists of 16-bit words.
+    // A book of 12-bit codes: its stream consists of 16-bit words.
     let set = small_set();
     let mut block = Vec::new();
-    let mut encoder = Encoder::new(Arc::clone(&set), options(false)).unwrap();
-    let tensor: Vec<u8> = (0..1000).map(|i| (i % 23 % 4) as u8).collect();
-    encoder.encode_block(Dtype::U8, &tensor, &mut block).unwrap();
+    let mut encoder = Encoder::new(Arc::clone(&set), large_blocks(false)).unwrap();
+    let tensor: Vec<u8> = (0..3000).map(|i| (i % 23 % 4) as u8).collect();
+    encoder.encode_block(&Tensor::new(Dtype::U8, &tensor), &mut block).unwrap();
     assert_eq!(block[..2], [Layout::Bytes.number(), 1]);
     let stream = field(&block, 2);
-    let mut decoder = Decoder::new(set);
-    let mut out = vec![0; 1000];
-    assert_eq!(decoder.decode_block(Dtype::U8, false, &block, &mut out), Ok(()));
+    let of_set = |bytes: &[u8], out: &mut [u8]| {
+        let block = CodedBlock { dtype: Dtype::U8, set: set.id(), checksum: None, bytes };
+        Decoder::new(Arc::clone(&set)).decode_block(&block, out)
+    };
+    let mut out = vec![0; 3000];
+    assert_eq!(of_set(&block, &mut out), Ok(()));
     for lie in [stream - 1, stream + 1, u32::MAX] {
         let block = with(&block, 2, &lie.to_le_bytes());
-        let decoded = decoder.decode_block(Dtype::U8, false, &block, &mut out);
+        let decoded = of_set(&block, &mut out);
         malformed(&decoded.unwrap_err(), 10, &["no whole number of words"]);
     }
 }
@@ -301,11 +347,12 @@ fn an_empty_block_is_refused() {
 #[test]
 fn looking_into_a_block_refuses_what_decoding_its_header_refuses() {
     let decoder = Decoder::builtin();
-    let look =
-        |block: &[u8]| decoder.inspect_block(Dtype::Bf16, false, block, 2 * usize::from(UNITS));
+    let look = |block: &[u8]| {
+        decoder.inspect_block(&builtin_block(Dtype::Bf16, block), 2 * usize::from(UNITS))
+    };
     let block = sample();
     assert!(look(&block).is_ok());
-    for cut in 0..=RESIDUE {
+    for cut in 0..=REMAINDER {
         assert!(look(&block[..cut]).is_err(), "{cut}");
     }
     assert!(look(&with(&block, 0, &[9])).is_err());
