@@ -118,10 +118,14 @@ fn clippy() -> Result<Outcome> {
     // Only these see the library bare, and as most programs use it.
     run(cargo(&["clippy", "-p", "huffwire", "--no-default-features"]).args(strict))?;
     run(cargo(&["clippy", "-p", "huffwire", "--all-targets"]).args(strict))?;
+    run(cargo(&["clippy", "-p", "huffwire-io", "--no-default-features", "--all-targets"])
+        .args(strict))?;
     Ok(Outcome::Passed)
 }
 
 fn unit() -> Result<Outcome> {
+    // Without its features it must refuse what the others see it read.
+    run(&mut cargo(&["test", "-p", "huffwire-io", "--no-default-features", "--test", "files"]))?;
     let mut missing = Vec::new();
     for platform in PLATFORMS {
         // Only the library knows what a platform needs of the processor.
