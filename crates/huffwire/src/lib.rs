@@ -87,6 +87,8 @@ pub use dtype::{Dtype, UnknownDtype};
 pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
 pub use error::{Error, Result};
 pub use ids::{CodebookId, SetId};
+#[cfg(target_arch = "aarch64")]
+pub use kernels::platform::Neon;
 pub use kernels::platform::Platform;
 #[cfg(target_arch = "x86_64")]
 pub use kernels::platform::{Avx2, Avx512};
