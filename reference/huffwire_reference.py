@@ -422,6 +422,9 @@ def number_codes(book):
 # Section 5: codebook sets
 
 
+FIRST_LAYER, LAST_LAYER = 128, 132  # what a binding has as its plane for layers 0 to 4 of a bitmap
+
+
 @dataclass
 class Binding:
     pattern: str
@@ -443,8 +446,7 @@ class CodebookSet:
 
     def is_of_layers(self):
         """Whether this is a set of bitmap layers."""
-        plain = all(not book.centred and book.width == 8 for book in self.books)
-        return plain and 1 <= len(self.books) <= 5 and not self.bindings
+        return bool(self.bindings) and all(binding.plane >= FIRST_LAYER for binding in self.bindings)
 
 
 def read_set(data):
@@ -484,6 +486,8 @@ def read_binding(reader, books):
 
 
 def book_fits(book, type, layout, plane):
+    if FIRST_LAYER <= plane <= LAST_LAYER:
+        return not book.centred
     try:
         planes = planes_of(layout, type)
     except Malformed:
@@ -930,7 +934,7 @@ def read_file(data, sets):
         set_ids.append(id)
         if size:
             embedded = read_set(reader.take(size))
-            require(embedded.id() == id, WrongSet, "an embedded set has another id")
+            require(embedded.id() == id, Malformed, "an embedded set has another id")
             known[id] = embedded
     originals = []
     for _ in range(reader.varint()):

@@ -520,7 +520,7 @@ ENCODERS = {
     "rlh": 2,
     "sh": 3,
     "shs": 4,
-    "runs": 5,
+    "run-lengths": 5,
     "elias-gamma": 6,
     "elias-delta": 7,
     "elias-omega": 8,
@@ -530,7 +530,7 @@ ENCODERS = {
     "auto": 12,
     "bitmap-fixed": 13,
 }
-AUTO = ["bitmap", "runs", "huffman", "rlh", "qsgd-elias", "elias-gamma", "elias-delta", "elias-omega"]
+AUTO = ["bitmap", "run-lengths", "huffman", "rlh", "qsgd-elias", "elias-gamma", "elias-delta", "elias-omega"]
 
 
 def value_stream(rng, encoder, values, books=()):
@@ -545,7 +545,7 @@ def value_stream(rng, encoder, values, books=()):
         return out + (book_stream(rng, values, alphabet) if values else b"")
     if encoder in ("bitmap", "bitmap-fixed"):
         return out + (bitmap_stream(rng, values, books) if values else b"")
-    if encoder == "runs":
+    if encoder == "run-lengths":
         runs = random_runs(rng, values, lambda value: len(values))
         return out + b"".join(varint(zigzag(value)) + varint(run - 1) for value, run in runs)
     if encoder.startswith("elias"):

@@ -274,7 +274,8 @@ class Streams(unittest.TestCase):
     def test_every_encoder(self):
         rng = random.Random(6)
         books = [encoder.random_book(rng, 8, longest) for longest in (8, 8, 12)]
-        read = reference.read_set(encoder.write_set("layers", books))
+        bindings = [("*", 0, 4, 128 + layer, [0, 1, 2]) for layer in range(5)]
+        read = reference.read_set(encoder.write_set("layers", books, bindings))
         self.assertTrue(read.is_of_layers())
         for name, number in encoder.ENCODERS.items():
             for count in [0, 1, 2, 40, 300, 1000, rng.randrange(400)]:
@@ -333,7 +334,7 @@ class Quantized(unittest.TestCase):
             modes = [["raw", "constant"]] * 5  # the set has no books
             blocks = encoder.random_blocks(rng, reference.F32, data, [], 12, modes=modes)
             coded_scales = encoder.write_message(header, blocks)
-        name = rng.choice(["runs", "huffman", "elias-omega"])
+        name = rng.choice(["run-lengths", "huffman", "elias-omega"])
         head = encoder.kind_header(quantizer, name, [len(values)], scales, coded_scales=coded_scales)
         entries = [head] + ([encoder.value_stream(rng, name, values)] if values else [])
         header = encoder.message_header(type, 20, set.id(), len(values), kind=1)

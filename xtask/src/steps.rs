@@ -65,7 +65,11 @@ pub(crate) const ALL: &[Step] = &[
         about: "the promised figures hold, on real tensors and on generated ones",
         run: figures,
     },
-    Step { name: "python", about: "the tests of the programs in benches/ pass", run: python },
+    Step {
+        name: "python",
+        about: "the tests of the programs in benches/ and reference/ pass",
+        run: python,
+    },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
         name: "books",
@@ -156,6 +160,8 @@ fn python() -> Result<Outcome> {
     if !missing.is_empty() {
         return Ok(Outcome::with(missing));
     }
+    let reference = ["-m", "unittest", "discover", "--quiet", "reference"];
+    run(program("python3").args(reference))?;
     let test = ["-m", "unittest", "discover", "--quiet", "benches"];
     match with_numpy() {
         Ok(python) => {

@@ -127,6 +127,9 @@ impl Item {
     ) -> Result<Self> {
         let first = reader.u8()?;
         let kind = Kind::from_number(first & !NAMED)?;
+        if kind == Kind::Delta {
+            return Err(kind.unexpected());
+        }
         let tensor = (first & NAMED != 0).then(|| TensorInfo::read(reader)).transpose()?;
         let dtype = Dtype::from_number(reader.u8()?)
             .ok_or_else(|| reader.malformed("an unknown element type"))?;

@@ -193,6 +193,10 @@ impl CodebookSet {
         reader.take(MAGIC.len() + 1)?;
         let mut builder = SetBuilder::new(reader.string()?);
         let books = reader.u8()?;
+        if usize::from(books) > MAX_BOOKS {
+            let (found, limit) = (books.into(), MAX_BOOKS as u64);
+            return Err(Error::TooLarge { what: "a codebook set (in books)", found, limit });
+        }
         for _ in 0..books {
             let (lengths, size) = Lengths::read(reader.clone().rest())?;
             reader.take(size)?;
@@ -208,7 +212,6 @@ impl CodebookSet {
                 0 => None,
                 number => Some(
                     Dtype::from_number(number)
-                        .filter(|dtype| dtype.coding() == *dtype)
                         .ok_or_else(|| reader.malformed("an unknown element type"))?,
                 ),
             };

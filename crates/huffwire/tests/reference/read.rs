@@ -1,0 +1,84 @@
+//! Reads messages and files as a program would, and names errors as the specification does.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use huffwire::file::{self, Directory};
+use huffwire::{CodebookSet, CodedBlock, Decoder, Error, Expected, Kind, Result};
+
+/// A folder of the repository.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
+}
+
+/// The name that section 1 of the specification gives to an error.
+pub(crate) fn name(error: &Error) -> &'static str {
+    match error {
+        Error::Truncated { .. } => "truncated",
+        Error::Malformed { .. } | Error::PartialElement { .. } => "malformed",
+        Error::Checksum { .. } => "checksum",
+        Error::UnknownVersion { .. } => "version",
+        Error::UnknownKind { .. } => "kind",
+        Error::MissingContext | Error::UnexpectedContext => "context",
+        Error::SetMismatch { .. } | Error::AmbiguousSet { .. } => "set",
+        Error::UnknownCodebook { .. } | Error::InvalidCodebook(_) => "codebook",
+        Error::TooLarge { .. } => "too large",
+        Error::InBlock { source, .. } => name(source),
+        other => panic!("no error of the format: {other}"),
+    }
+}
+
+/// A decoder that holds these sets and no others. Without any it holds one without books.
+pub(crate) fn decoder(sets: &[Arc<CodebookSet>]) -> Result<Decoder> {
+    let none = || Arc::new(huffwire::SetBuilder::new("none").build());
+    let first = sets.first().cloned().unwrap_or_else(none);
+    let mut rest = sets.iter().skip(1);
+    rest.try_fold(Decoder::new(first), |decoder, set| decoder.with_set(Arc::clone(set)))
+}
+
+/// The elements of a message.
+pub(crate) fn message(
+    bytes: &[u8],
+    sets: &[Arc<CodebookSet>],
+    context: Option<u64>,
+) -> Result<Vec<u8>> {
+    let mut expected = Expected::anything();
+    expected.context = context;
+    Ok(decoder(sets)?.decode_expected_to_vec(bytes, &expected)?.1)
+}
+
+/// The originals of a file, with their names.
+pub(crate) fn file(bytes: &[u8], sets: &[Arc<CodebookSet>]) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut decoder = decoder(sets)?;
+    file::read_header(bytes)?;
+    let trailer = bytes.len().saturating_sub(file::TRAILER_BYTES).max(file::HEADER_BYTES);
+    let (range, check) = file::read_trailer(&bytes[trailer..], bytes.len() as u64)?;
+    let (start, end) = (range.start as usize, range.end as usize);
+    let directory = Directory::read(bytes, &bytes[start..end], range.start, check)?;
+    for set in directory.sets.iter().filter_map(|set| set.embedded.as_ref()) {
+        decoder = decoder.with_set(Arc::clone(set))?;
+    }
+    let mut originals = Vec::new();
+    for original in &directory.originals {
+        let mut content = Vec::new();
+        for item in &original.items {
+            if item.kind != Kind::Tensor {
+                let (number, name) = (item.kind.number(), item.kind.name());
+                return Err(Error::UnknownKind { number, name });
+            }
+            for block in item.blocks() {
+                let coded = CodedBlock {
+                    dtype: item.dtype,
+                    set: directory.set_of(item).unwrap(),
+                    checksum: block.checksum,
+                    bytes: &bytes[block.offset as usize..][..block.coded_bytes],
+                };
+                let start = content.len();
+                content.resize(start + block.raw_bytes, 0);
+                decoder.decode_block(&coded, &mut content[start..])?;
+            }
+        }
+        originals.push((original.name.clone(), content));
+    }
+    Ok(originals)
+}
