@@ -3,7 +3,7 @@
 use crate::codebook::{Alphabet, CodeLimit, Codebook, Lengths, MAX_LENGTHS_BYTES};
 use crate::error::{Error, Result};
 use crate::lanes;
-use crate::planes::pack::packed_bytes;
+use crate::kernels::pack::packed_bytes;
 use crate::set::CodebookSet;
 use crate::wire::Reader;
 

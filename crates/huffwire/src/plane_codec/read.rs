@@ -7,7 +7,7 @@ use crate::codebook::Codebook;
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, Reading};
-use crate::planes::pack::{packed_bytes, unpack};
+use crate::kernels::pack::{packed_bytes, unpack};
 
 /// Reads planes; owns the scratch memory.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, Escapes, SlotMap};
 use crate::planes::MAX_PLANES;
-use crate::planes::pack::{pack, packed_bytes};
+use crate::kernels::pack::{pack, packed_bytes};
 
 /// A plane that is going to be written.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use crate::kernels::platform::Platform;
 use crate::lanes::{self, CachePolicy, Escapes, SlotMap, ToSplit};
 use crate::plane_codec::{Coder, PlaneHeader, Sizes, carried};
 use crate::planes::MAX_PLANES;
-use crate::planes::pack::{pack, packed_bytes};
+use crate::kernels::pack::{pack, packed_bytes};
 use crate::set::CodebookSet;
 
 /// Memory for pieces.
