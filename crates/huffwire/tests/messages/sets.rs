@@ -13,10 +13,10 @@ use huffwire::{CodedBlock, SetBuilder};
 fn set_of(symbols: &[usize]) -> Arc<CodebookSet> {
     let mut builder = SetBuilder::new("short codes");
     for &symbol in symbols {
-        let mut direct = [0; 256];
-        direct[symbol] = 1;
+        let mut ordinary = [0; 256];
+        ordinary[symbol] = 1;
         let alphabet = Alphabet::Plain { width: 8 };
-        let lengths = Lengths::new(alphabet, CodeLimit::Bits8, &direct, 1, 0).unwrap();
+        let lengths = Lengths::new(alphabet, CodeLimit::Bits8, &ordinary, 1, 0).unwrap();
         builder.add(lengths).unwrap();
     }
     Arc::new(builder.build())

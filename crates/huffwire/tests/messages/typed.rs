@@ -13,7 +13,7 @@ fn check<T: Element + Debug>(units: usize, seed: u64) {
     for (element, index) in elements.iter_mut().zip(0..) {
         let mut random = Random::new(seed ^ index);
         // Any bits, NaNs too; now and then all zero.
-        if random.bits() % 3 > 0 {
+        if !random.bits().is_multiple_of(3) {
             element.as_mut_bytes().fill_with(|| random.bits() as u8);
         }
     }
