@@ -30,6 +30,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "codebook"),
     ("huffwire", "set"),
     ("huffwire", "lanes"),
+    ("huffwire", "plane_codec"),
     ("huffwire", "plan"),
     ("huffwire", "block"),
     ("huffwire", "message"),

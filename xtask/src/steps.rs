@@ -65,7 +65,11 @@ pub(crate) const ALL: &[Step] = &[
         about: "the promised figures hold, on real tensors and on generated ones",
         run: figures,
     },
-    Step { name: "python", about: "the tests of the programs in benches/ and reference/ pass", run: python },
+    Step {
+        name: "python",
+        about: "the tests of the programs in benches/ and reference/ pass",
+        run: python,
+    },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
         name: "books",

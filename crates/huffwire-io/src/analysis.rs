@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use huffwire::CodebookSet;
 use huffwire::calibrate::Ideal;
-use huffwire::{BlockInfo, PlaneInfo};
+use huffwire::{BlockInfo, PlaneMode};
 
 /// What is known of a tensor that was compressed, or of bytes around tensors.
 #[derive(Debug, Clone, Default)]
@@ -34,14 +34,14 @@ impl Usage {
         let mut coded = false;
         let mut constant = false;
         for plane in &block.planes {
-            match plane {
-                PlaneInfo::Raw => {}
-                PlaneInfo::Constant(_) => constant = true,
-                PlaneInfo::Resident { book, .. } => {
+            match &plane.mode {
+                PlaneMode::Raw => {}
+                PlaneMode::Constant(_) => constant = true,
+                PlaneMode::Resident { book, .. } => {
                     *self.resident.entry(*book).or_default() += 1;
                     coded = true;
                 }
-                PlaneInfo::Embedded { .. } => {
+                PlaneMode::Embedded { .. } => {
                     self.embedded += 1;
                     coded = true;
                 }

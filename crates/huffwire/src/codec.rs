@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::block::{self, BlockDecoder, BlockInfo, Method};
+use crate::block::{self, BlockDecoder, BlockInfo};
 use crate::dtype::Dtype;
 use crate::element::{Element, fill_bytes};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::kernels::platform::Platform;
 use crate::lanes::CachePolicy;
 use crate::message::{self, EncodeWorker, Encoding, Header, Parsed};
 use crate::parallel::{Threads, Workers};
-use crate::plan::{Choice, Level};
+use crate::plan::{Choice, Level, Policy};
 use crate::planes::SymbolRule;
 use crate::set::{CodebookSet, Sets};
 use crate::tensor::{Expected, Tensor};
@@ -123,7 +123,7 @@ pub struct Encoder {
     set: Arc<CodebookSet>,
     options: EncodeOptions,
     /// One for each element type and, under [`Choice::Named`], each tensor name.
-    policies: Vec<(String, Method)>,
+    policies: Vec<(String, Policy)>,
     workers: Workers<EncodeWorker>,
     buffers: Vec<Vec<u8>>,
 }
@@ -283,12 +283,12 @@ impl Encoder {
         let EncodeOptions { rule, level, choice, .. } = self.options;
         let name = if choice == Choice::Named { tensor.name() } else { "" };
         let dtype = tensor.dtype().coding();
-        let known = |(of, policy): &(String, Method)| policy.dtype() == dtype && of == name;
+        let known = |(of, policy): &(String, Policy)| policy.dtype() == dtype && of == name;
         self.policies.iter().position(known).unwrap_or_else(|| {
             if self.policies.len() >= REMEMBERED {
                 self.policies.clear();
             }
-            let policy = Method::new(&self.set, dtype, name, rule, level, choice);
+            let policy = Policy::new(&self.set, dtype, name, rule, level, choice);
             self.policies.push((name.to_owned(), policy));
             self.policies.len() - 1
         })
@@ -542,9 +542,9 @@ fn poisoned<T>(out: &mut [u8], result: Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::PlaneInfo;
+    use crate::block::PlaneMode;
 
-    fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneInfo> {
+    fn books_of(choice: Choice, tensor: &[u8]) -> Vec<PlaneMode> {
         let options = EncodeOptions::default().choice(choice);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let mut block = Vec::new();
@@ -559,7 +559,8 @@ mod tests {
         assert!(restored == tensor);
         let start = &block[..block.len().min(INSPECT_BYTES)];
         let coded = CodedBlock { bytes: start, ..coded };
-        decoder.inspect_block(&coded, tensor.len()).unwrap().planes
+        let info = decoder.inspect_block(&coded, tensor.len()).unwrap();
+        info.planes.into_iter().map(|plane| plane.mode).collect()
     }
 
     #[test]
@@ -568,16 +569,19 @@ mod tests {
         let tensor: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
         for number in [0, 5, 14] {
             let planes = books_of(Choice::Fixed(number), &tensor);
-            assert!(matches!(planes[0], PlaneInfo::Resident { book, .. } if book == number));
-            assert_eq!(planes[1], PlaneInfo::Raw);
+            assert!(matches!(planes[0], PlaneMode::Resident { book, .. } if book == number));
+            assert_eq!(planes[1], PlaneMode::Raw);
         }
+        let cheapest = books_of(Choice::Cheapest, &tensor);
+        assert!(matches!(cheapest[0], PlaneMode::Resident { .. }));
+        // Of both signs, so that there is no gain without a book either.
+        let values = (1..20_000u16).map(|i| i.wrapping_mul(40_503));
+        let tensor: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
         let bytes_book = CodebookSet::builtin().books().len() as u8 - 1;
         assert!(
             books_of(Choice::Fixed(bytes_book), &tensor).is_empty(),
             "verbatim: it fits no plane"
         );
-        let cheapest = books_of(Choice::Cheapest, &tensor);
-        assert!(matches!(cheapest[0], PlaneInfo::Resident { .. }));
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub mod lanes;
 pub mod message;
 mod parallel;
 pub mod plan;
+mod plane_codec;
 pub mod planes;
 mod set;
 pub mod stats;
@@ -79,19 +80,22 @@ mod stream;
 mod tensor;
 mod wire;
 
-pub use block::{BlockInfo, PlaneInfo};
+pub use block::{BlockInfo, PlaneInfo, PlaneMode, PlaneParts};
 pub use codebook::Codebook;
 pub use codec::{CodedBlock, Decoder, EncodeOptions, EncodedBlock, Encoder, INSPECT_BYTES, POISON};
 pub use dtype::{Dtype, UnknownDtype};
 pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
 pub use error::{Error, Result};
 pub use ids::{CodebookId, SetId};
+#[cfg(target_arch = "aarch64")]
+pub use kernels::platform::Neon;
 pub use kernels::platform::Platform;
 #[cfg(target_arch = "x86_64")]
 pub use kernels::platform::{Avx2, Avx512};
 pub use message::Kind;
 pub use parallel::Threads;
 pub use plan::{Choice, Level};
+pub use plane_codec::Coder;
 pub use planes::{Layout, SymbolRule};
 pub use set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 pub use stream::{MessageReader, MessageWriter, StreamError};

@@ -150,7 +150,7 @@ fn a_message_larger_than_memory_is_an_error() {
 fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all_the_same() {
     use huffwire::gradient::ValueBuf;
     use huffwire::gradient::encode::EncoderKind;
-    use huffwire::gradient::message::{self, FloatParts, Origin};
+    use huffwire::gradient::message::{self, FloatParts, Options, Origin};
     use huffwire::gradient::quantize::{
         Keep, Linear, Natural, Quantized, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
     };
@@ -170,11 +170,14 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
         let quantized = Quantized { quantizer, values, scales: vec![0.5; scales] };
         let (mut bytes, origin) =
             (Vec::new(), Origin { dtype: Dtype::F32, shape: &[ELEMENTS as u64] });
-        message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes).unwrap();
+        let options = Options::default().encoder(EncoderKind::Auto);
+        message::encode(&quantized, origin, &options, &mut bytes).unwrap();
         assert!(bytes.len() < 4000, "{quantizer}: {}", bytes.len());
+        let (anything, mut decoder) = (Expected::anything(), Decoder::builtin());
         // 5 MiB of values; scales and floats take four times as much.
         for largest in [LIMIT, 12 << 20, 64 << 20] {
-            let decoded = with_pieces_of(largest, || message::decode(&bytes));
+            let decoded =
+                with_pieces_of(largest, || message::decode(&bytes, &anything, &mut decoder));
             let is_there = largest > if scales > 1 { 4 * ELEMENTS } else { ELEMENTS };
             match decoded {
                 Ok((_, decoded)) => assert!(is_there && decoded == quantized),
@@ -188,7 +191,7 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
                 Err(error) => assert!(matches!(error, Error::OutOfMemory { .. }), "{error}"),
             }
             let taken = with_pieces_of(largest.max(5 << 20), || {
-                let mut floats = FloatParts::open(&bytes)?;
+                let mut floats = FloatParts::open(&bytes, &anything, &mut decoder)?;
                 let mut taken = 0;
                 while let Some(part) = floats.next_part()? {
                     taken += part.len();

@@ -183,13 +183,13 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// A message for each encoder, recipes for each quantizer, streams alone, and a file.
+/// A message for each encoder, recipes for each quantizer, streams alone, and items.
 #[cfg(feature = "gradient")]
 fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
     use huffwire::gradient::ValueBuf;
     use huffwire::gradient::encode::EncoderKind;
-    use huffwire::gradient::file::{Coding, Writer};
-    use huffwire::gradient::message::{self, Origin};
+    use huffwire::gradient::item::ItemWriter;
+    use huffwire::gradient::message::{self, Options, Origin};
     use huffwire::gradient::quantize::{Natural, Quantized, Quantizer};
 
     let mut random = Random::new(3);
@@ -197,17 +197,16 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
     let quantizer = Quantizer::Natural(Natural);
     let quantized = Quantized { quantizer, values: ValueBuf::I8(values), scales: vec![1.0] };
     let mut seeds = Vec::new();
-    let mut file = Writer::new(vec![("format".to_owned(), "pt".to_owned())]).unwrap();
-    let mut file_bytes = file.header().to_vec();
     for (number, kind) in EncoderKind::all().enumerate() {
         let mut bytes = Vec::new();
         let origin = Origin { dtype: Dtype::Bf16, shape: &[20, 10] };
-        message::encode(&quantized, origin, kind, &mut bytes).unwrap();
-        if number < 3 {
-            let name = format!("layers.{number}.weight");
-            file.push(&name, "BF16", &[20, 10], Coding::Quantized, bytes.len()).unwrap();
-            file_bytes.extend_from_slice(&bytes);
-        }
+        let options = Options::default().encoder(kind).checksums(number % 2 == 0);
+        message::encode(&quantized, origin, &options, &mut bytes).unwrap();
+        let item = ItemWriter::new(&quantized, origin, &options).unwrap();
+        let mut entries = vec![item.kind_header().len() as u8, 200];
+        entries.extend_from_slice(item.kind_header());
+        item.encode_block(0, &mut entries).unwrap();
+        seeds.push((format!("item-{kind}"), entries));
         seeds.push((format!("message-{kind}"), bytes));
         let mut stream = Vec::new();
         kind.encoder((-4, 4)).encode(quantized.values.view(), &mut stream).unwrap();
@@ -216,8 +215,6 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
         let recipe = [number as u8, 5, 30, 128, number as u8, 9, 8 << 3 | 5, 0x80, 2];
         seeds.push((format!("recipe-{number}"), [&recipe[..], &[125; 8], &[30, 0, 7]].concat()));
     }
-    file_bytes.extend_from_slice(&file.finish());
-    seeds.push(("file".to_owned(), file_bytes));
     seeds
 }
 

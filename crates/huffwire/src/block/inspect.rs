@@ -1,28 +1,83 @@
-//! What a block says of itself, for people.
+//! What a block says of itself: for people, and for decoders on other devices, which want to know where its parts are.
 
-use super::decode::{CodedHeader, PlaneHeader, Side, book};
-use super::{VERBATIM, WHAT};
-use crate::codebook::CodeLimit;
+use super::MAX_HEADER_BYTES;
+use super::header::BlockHeader;
+use crate::codebook::{CodeLimit, Codebook, Lengths};
 use crate::dtype::Dtype;
-use crate::error::{Error, Result};
-use crate::plan::BookRef;
-use crate::planes::Layout;
+use crate::error::Result;
+use crate::plane_codec::{BookRef, Coder, PlaneHeader, Sizes};
+use crate::planes::{Layout, MAX_PLANES};
 use crate::set::CodebookSet;
 use crate::wire::Reader;
 
-/// What a block consists of, for people: the layout and how each plane is stored.
+/// What a block consists of: the layout, and how and where each plane is stored.
+///
+/// All of it follows from the block's header and from how many elements the block holds; nothing is decoded.
+///
+/// A loader that decodes on a GPU needs no more than this: for each plane the book and where the parts of its payload
+/// are. The payload is a stack ([`PlaneInfo::carried_bytes`]): the end of what lies in front of a plane in lanes is not
+/// there, but in these lanes. In nearly all blocks that is the end of plane 1, in the lanes of plane 0.
+///
+/// ```
+/// use huffwire::{CodebookSet, CodedBlock, Decoder, Dtype, Encoder, PlaneMode, Tensor};
+///
+/// let tensor: Vec<u8> = (0..16384u32)
+///     .flat_map(|i| ((i.wrapping_mul(2_654_435_761) >> 12) as f32 / 1e6 - 0.5).to_le_bytes())
+///     .collect();
+/// let mut block = Vec::new();
+/// Encoder::builtin().encode_block(&Tensor::new(Dtype::F32, &tensor), &mut block)?;
+/// let set = CodebookSet::builtin();
+/// let coded = CodedBlock { dtype: Dtype::F32, set: set.id(), checksum: None, bytes: &block };
+/// let info = Decoder::builtin().inspect_block(&coded, tensor.len())?;
+///
+/// let exponents = &info.planes[0];
+/// let PlaneMode::Resident { book, base, .. } = exponents.mode else { panic!("{info:?}") };
+/// let table = set.book(book)?; // the tables that the kernel looks codes up in
+/// let parts = exponents.parts.expect("a coded plane");
+/// // Offsets count from the block's first byte, the layout.
+/// let states = parts.states..parts.stream;
+/// let stream = parts.stream..parts.escapes;
+/// let escapes = parts.escapes..parts.end;
+/// assert_eq!(states.len(), 192);
+///
+/// // Plane 1: its last 128 bytes come out of the lanes of plane 0, the others lie here.
+/// let raw = info.planes[1].payload.clone();
+/// assert_eq!(raw.len() + exponents.carried_bytes, exponents.symbols);
+/// assert_eq!(raw.end, states.start);
+/// # let _ = (table, base, stream, escapes);
+/// # Ok::<(), huffwire::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockInfo {
-    /// The layout; `None` for a block stored verbatim.
+    /// The layout; `None` for a block stored verbatim, whose elements lie behind its first byte.
     pub layout: Option<Layout>,
-    /// How each plane is stored.
+    /// Bytes of the header: where the payload begins.
+    pub header_bytes: usize,
+    /// How each plane is stored, in the order of the layout.
     pub planes: Vec<PlaneInfo>,
 }
 
 /// How a plane of a block is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaneInfo {
+    /// How.
+    pub mode: PlaneMode,
+    /// Symbols stored: units of the block times symbols for each, less the zeros of plane 0.
+    pub symbols: usize,
+    /// Units that plane 0 codes as exact zeros: they have no symbols in later planes. 0 for all other planes.
+    pub zeros: usize,
+    /// Where in the block the payload is, but for what the lanes of other planes carry of it: its end, or all of it.
+    pub payload: std::ops::Range<usize>,
+    /// Bytes of the planes behind this one that its lanes carry. 0 if it is not in lanes.
+    pub carried_bytes: usize,
+    /// Where the parts of the payload are; `None` if it is not coded.
+    pub parts: Option<PlaneParts>,
+}
+
+/// How a plane of a block is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaneInfo {
-    /// As it is.
+pub enum PlaneMode {
+    /// As it is: symbols packed without gaps.
     Raw,
     /// One symbol, repeated.
     Constant(u8),
@@ -32,12 +87,37 @@ pub enum PlaneInfo {
         book: u8,
         /// Exponent of slot 0 (centred books).
         base: u8,
+        /// How the codes lie.
+        coder: Coder,
     },
     /// With a book stored in the block.
     Embedded {
         /// The limit on its codes.
         limit: CodeLimit,
+        /// Exponent of slot 0 (centred books).
+        base: u8,
+        /// How the codes lie.
+        coder: Coder,
     },
+}
+
+/// Where the parts of a coded plane's payload begin, as offsets from the block's first byte. Each part ends where the
+/// next one begins.
+///
+/// They hold as if no byte of this plane were carried by the lanes of another one: what lies beyond the end of
+/// [`PlaneInfo::payload`] does not lie in the block, but in those lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaneParts {
+    /// The book, if it is stored in the block: its serialized form begins here, in the header.
+    pub book: Option<usize>,
+    /// The states of the lanes; nothing in a single stream.
+    pub states: usize,
+    /// The stream.
+    pub stream: usize,
+    /// The escapes, a byte each.
+    pub escapes: usize,
+    /// The end of the escapes.
+    pub end: usize,
 }
 
 impl BlockInfo {
@@ -48,28 +128,61 @@ impl BlockInfo {
         block: &[u8],
         bytes: usize,
     ) -> Result<Self> {
-        let mut reader = Reader::new(WHAT, block);
-        let number = reader.u8()?;
-        if number == VERBATIM {
-            return Ok(Self { layout: None, planes: Vec::new() });
-        }
-        let scheme = Layout::from_number(number).and_then(|layout| dtype.scheme(layout));
-        let scheme = scheme.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown layout"))?;
-        let mut side = Side::new();
+        let mut reader = Reader::new(super::WHAT, &block[..block.len().min(MAX_HEADER_BYTES)]);
+        let mut embedded = vec![Codebook::new(Lengths::placeholder()); MAX_PLANES];
+        let Some(header) = BlockHeader::read(&mut reader, set, dtype, bytes, &mut embedded)? else {
+            return Ok(Self { layout: None, header_bytes: 1, planes: Vec::new() });
+        };
+        let header_bytes = block.len().min(MAX_HEADER_BYTES) - reader.remaining();
         let units = bytes / dtype.unit_bytes();
+        let sizes = Sizes::of(header.planes(), |plane| header.shape(plane, units));
         let mut planes = Vec::new();
-        for (index, plane) in scheme.planes.iter().enumerate() {
-            planes.push(match side.read_header(set, plane, index, units, &mut reader)? {
-                PlaneHeader::Raw => PlaneInfo::Raw,
-                PlaneHeader::Constant(symbol) => PlaneInfo::Constant(symbol),
-                PlaneHeader::Coded(CodedHeader {
-                    book_ref: BookRef::Resident(book), base, ..
-                }) => PlaneInfo::Resident { book, base },
-                PlaneHeader::Coded(CodedHeader { book_ref, .. }) => PlaneInfo::Embedded {
-                    limit: book(set, &side.embedded, book_ref, index)?.limit(),
-                },
+        // What is left of a plane's payload when the lanes in front of it have taken theirs.
+        let mut end = header_bytes.saturating_add(sizes.total);
+        let mut header_at = 1;
+        for (index, plane) in header.planes().iter().enumerate() {
+            let shape = header.shape(index, units);
+            let carried_bytes = sizes.carried[index];
+            let begin = (header_bytes + sizes.before[index]).saturating_sub(carried_bytes);
+            let size = plane.payload_bytes(&shape);
+            let book = header.book(index, set, &embedded);
+            let parts = plane.coded().map(|coded| {
+                let states = begin;
+                let stream = states.saturating_add(coded.states_bytes());
+                let escapes = stream.saturating_add(coded.stream_bytes);
+                PlaneParts {
+                    book: plane.embeds().then_some(header_at + 1),
+                    states,
+                    stream,
+                    escapes,
+                    end: escapes.saturating_add(coded.escapes),
+                }
             });
+            let stored_end = begin.saturating_add(size).min(end);
+            planes.push(PlaneInfo {
+                mode: mode(plane),
+                symbols: shape.count,
+                zeros: plane.coded().map_or(0, |coded| coded.zeros),
+                payload: begin.min(stored_end)..stored_end,
+                carried_bytes,
+                parts,
+            });
+            end = begin.min(stored_end);
+            header_at += plane.write(book)?.as_slice().len();
         }
-        Ok(Self { layout: Some(scheme.layout), planes })
+        Ok(Self { layout: Some(header.scheme.layout), header_bytes, planes })
+    }
+}
+
+const fn mode(plane: &PlaneHeader) -> PlaneMode {
+    let coded = match plane {
+        PlaneHeader::Raw => return PlaneMode::Raw,
+        PlaneHeader::Constant(symbol) => return PlaneMode::Constant(*symbol),
+        PlaneHeader::Coded(coded) => coded,
+    };
+    let (limit, base, coder) = (coded.limit, coded.base, coded.coder);
+    match coded.book {
+        BookRef::Resident(book) => PlaneMode::Resident { book, base, coder },
+        BookRef::Embedded => PlaneMode::Embedded { limit, base, coder },
     }
 }

@@ -1,7 +1,10 @@
 //! Canonical codes, and the tables that coders look symbols up in.
 
+use std::sync::OnceLock;
+
 use super::bits8;
 use super::lengths::{Alphabet, CodeLimit, ESCAPE_RAW_BITS, Lengths, ZERO_SLOT};
+use super::multi_symbol::MultiSymbol;
 use crate::kernels::tables::{Bits12, Tables, Vectors};
 use crate::stats::{Pmf, saving_percent};
 
@@ -14,6 +17,8 @@ use crate::stats::{Pmf, saving_percent};
 pub struct Codebook {
     lengths: Lengths,
     tables: Tables,
+    /// Made when it is first asked for; `None` for 12-bit codes.
+    multi_symbol: OnceLock<Option<MultiSymbol>>,
     prices: [u8; 256],
     /// The price of the last slot, and by slot how much less it costs.
     escaped: i16,
@@ -37,6 +42,7 @@ impl Codebook {
         let mut book = Self {
             lengths,
             tables: Tables::default(),
+            multi_symbol: OnceLock::new(),
             prices: [0; 256],
             escaped: 0,
             savings: [0; 256],
@@ -49,6 +55,7 @@ impl Codebook {
     /// Makes this the codebook of other lengths, in the memory it already has.
     pub(crate) fn rebuild(&mut self, lengths: Lengths) {
         self.lengths = lengths;
+        self.multi_symbol = OnceLock::new();
         let slots = lengths.alphabet().slots();
         let escape_slot = lengths.escape_slot().map(usize::from);
         // The length of the code that a slot has, the escape's included.
@@ -135,6 +142,11 @@ impl Codebook {
     /// What lane coders look codes up in.
     pub(crate) const fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// The table that tells several codes at a time; `None` for 12-bit codes.
+    pub(crate) fn multi_symbol(&self) -> Option<&MultiSymbol> {
+        self.multi_symbol.get_or_init(|| MultiSymbol::new(self)).as_ref()
     }
 
     /// The content.

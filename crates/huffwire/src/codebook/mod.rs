@@ -5,9 +5,11 @@ mod bits8;
 mod canonical;
 pub mod fit;
 mod lengths;
+mod multi_symbol;
 
 pub use canonical::Codebook;
 pub use lengths::{
     Alphabet, CodeLimit, ESCAPE_RAW_BITS, ESCAPE_SLOT, Lengths, MAX_LENGTHS_BYTES, WINDOW,
     ZERO_SLOT,
 };
+pub(crate) use multi_symbol::{MultiSymbol, WINDOW_BITS};

@@ -41,18 +41,9 @@ pub(crate) fn expand(
 
 /// Puts the next of `values` wherever `key` is found in `bytes`; returns how many were due. Where values
 /// have run out, the key stays.
+#[cfg(any(test, feature = "gradient"))]
 pub(crate) fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
     on!(platform, kernels => kernels.replace(key, values, bytes))
-}
-
-/// Packs symbols of one bit, low bits first; what is left of the last byte is 0.
-pub(crate) fn pack_bits(platform: Platform, symbols: &[u8], out: &mut [u8]) {
-    on!(platform, kernels => kernels.pack_bits(symbols, out));
-}
-
-/// The inverse of [`pack_bits`].
-pub(crate) fn unpack_bits(platform: Platform, packed: &[u8], symbols: &mut [u8]) {
-    on!(platform, kernels => kernels.unpack_bits(packed, symbols));
 }
 
 #[cfg(test)]

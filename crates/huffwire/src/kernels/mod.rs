@@ -6,7 +6,7 @@
 //! * [`platform`] asks the processor what it has, and is the one place that knows all instruction sets.
 //! * [`lanes`] has the lane coder: what it does and why that is right, and the types that its callers use.
 //! * [`tables`] are the arrays that coders look codes up in.
-//! * [`bytes`], [`interleave`] and [`layers`] are loops over bytes.
+//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes.
 //! * A folder for each instruction set has files of these same names, and `isa`: the proof that the processor has the
 //!   instructions, and the moves between memory and vectors.
 //!
@@ -35,6 +35,7 @@ pub(crate) mod interleave;
 pub(crate) mod lanes;
 #[cfg(feature = "gradient")]
 pub(crate) mod layers;
+pub(crate) mod pack;
 pub(crate) mod platform;
 pub(crate) mod tables;
 
@@ -42,6 +43,10 @@ pub(crate) mod tables;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod patterns;
 mod portable;
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -58,7 +63,7 @@ use crate::error::Result;
 /// What an instruction set does in its own way. A value is the proof that the processor has the instructions.
 ///
 /// All methods but those that make coders have defaults, which are the portable kernels. Each one does what the function
-/// of the same name says in [`bytes`], [`interleave`], [`layers`] and [`lanes`].
+/// of the same name says in [`bytes`], [`pack`], [`interleave`], [`layers`] and [`lanes`].
 pub(crate) trait Kernels: Copy + Debug {
     type Encoder<'t>: EncodeLanes + Debug;
     type Decoder<'t>: DecodeLanes + Debug;
@@ -111,26 +116,32 @@ pub(crate) trait Kernels: Copy + Debug {
         portable::bytes::replace(key, values, bytes)
     }
 
-    fn pack_bits(self, symbols: &[u8], out: &mut [u8]) {
-        portable::bytes::pack_bits(symbols, out);
+    /// Whole groups of eight symbols, of 1 to 7 bits.
+    fn pack(self, width: u8, symbols: &[u8], out: &mut [u8]) {
+        portable::pack::pack(width, symbols, out);
     }
 
-    fn unpack_bits(self, packed: &[u8], symbols: &mut [u8]) {
-        portable::bytes::unpack_bits(packed, symbols);
+    /// Whole groups of eight symbols, of 1 to 7 bits.
+    fn unpack(self, width: u8, packed: &[u8], symbols: &mut [u8]) {
+        portable::pack::unpack(width, packed, symbols);
     }
 
+    /// Whole groups.
     fn split16(self, words: &[u8], low: &mut [u8], high: &mut [u8]) {
         self.run(|| portable::interleave::split16(words, low, high));
     }
 
+    /// Whole groups.
     fn merge16(self, low: &[u8], high: &[u8], words: &mut [u8]) {
         self.run(|| portable::interleave::merge16(low, high, words));
     }
 
+    /// Whole groups.
     fn split32(self, words: &[u8], bytes: [&mut [u8]; 4]) {
         self.run(|| portable::interleave::split32(words, bytes));
     }
 
+    /// Whole groups.
     fn merge32(self, bytes: [&[u8]; 4], words: &mut [u8]) {
         self.run(|| portable::interleave::merge32(bytes, words));
     }

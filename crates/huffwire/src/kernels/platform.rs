@@ -64,7 +64,7 @@ macro_rules! platforms {
                 }))*
             }
 
-            /// The platform's name: `portable`, `avx2`, `avx512`.
+            /// The platform's name: `portable`, `avx2`, `avx512`, `neon`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -195,6 +195,8 @@ platforms! { $
     "x86_64" Avx2 avx2;
     /// AVX-512 with VBMI2 (Intel since Ice Lake, AMD since Zen 4).
     "x86_64" Avx512 avx512;
+    /// NEON, which all 64-bit processors by Arm have (and others with their instructions).
+    "aarch64" Neon neon;
 }
 pub(super) use on_platform as on;
 

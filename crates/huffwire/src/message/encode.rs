@@ -2,12 +2,13 @@
 
 use super::table::{Seal, TableMut, table_bytes};
 use super::{HEADER_BYTES, Header, Kind, bound};
-use crate::block::{self, BlockEncoder, Method};
+use crate::block::{self, BlockEncoder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 use crate::lanes::CachePolicy;
 use crate::parallel::{Share, Workers, in_order};
+use crate::plan::Policy;
 use crate::set::CodebookSet;
 
 /// Tensors of so many bytes are larger than caches: they come from memory and go there.
@@ -20,7 +21,7 @@ const UNCACHED: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Encoding<'a> {
     pub(crate) set: &'a CodebookSet,
-    pub(crate) policy: &'a Method,
+    pub(crate) policy: &'a Policy,
     pub(crate) dtype: Dtype,
     pub(crate) checksums: bool,
     pub(crate) block_log2: u8,

@@ -1,6 +1,6 @@
 //! IEEE binary16: 5 exponent bits; the lower mantissa bits and the sign; the three top mantissa bits.
 
-use super::{Layout, Plane, Scheme, bytes};
+use super::{Layout, Plane, Scheme, bytes, sign_apart};
 use crate::kernels::interleave;
 use crate::kernels::platform::Platform;
 
@@ -16,6 +16,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
         split,
         merge,
     },
+    sign_apart::F16,
     bytes::PAIRS,
     bytes::POSITIONS_OF_2,
 ];

@@ -1,6 +1,6 @@
 //! IEEE binary32: an exponent byte; three bytes of mantissa, the lowest with the sign in its lowest bit.
 
-use super::{Layout, Plane, Scheme, bytes};
+use super::{Layout, Plane, Scheme, bytes, sign_apart};
 use crate::kernels::interleave;
 
 pub(super) const SCHEMES: &[Scheme] = &[
@@ -23,6 +23,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
             interleave::merge32(platform, [low, middle, high, exponents], bytes);
         },
     },
+    sign_apart::F32,
     bytes::QUADS,
     bytes::POSITIONS_OF_4,
 ];

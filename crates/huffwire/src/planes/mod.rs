@@ -12,9 +12,8 @@ mod bf16;
 mod bytes;
 mod f16;
 mod f32;
+mod sign_apart;
 mod small;
-
-pub(crate) mod pack;
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,11 +42,19 @@ pub enum Layout {
     Bytes = 4,
     /// One plane per byte position of the element, each with a codebook of its own.
     Positions = 5,
+    /// As [`Layout::Exponent`], and the signs in a plane of their own: for blocks in which all are the same.
+    SignApart = 6,
 }
 
 impl Layout {
-    const ALL: [Self; 5] =
-        [Self::Exponent, Self::Magnitude, Self::Values, Self::Bytes, Self::Positions];
+    const ALL: [Self; 6] = [
+        Self::Exponent,
+        Self::Magnitude,
+        Self::Values,
+        Self::Bytes,
+        Self::Positions,
+        Self::SignApart,
+    ];
 
     /// The number that stands for this layout in the format.
     #[must_use]
@@ -70,6 +77,7 @@ impl Layout {
             Self::Values => "values",
             Self::Bytes => "bytes",
             Self::Positions => "positions",
+            Self::SignApart => "sign-apart",
         }
     }
 }
@@ -153,7 +161,7 @@ pub(crate) struct Scheme {
     /// one can split and merge on its way.
     pub(crate) join: Option<Join>,
     /// Fills the planes from whole units; `false` when these bytes do not fit the layout (a bit is
-    /// set that the type does not have), and the planes are then undefined.
+    /// set that the type does not have, or signs that are set apart vary), and the planes are then undefined.
     split: fn(Platform, &[u8], &mut [&mut [u8]]) -> bool,
     /// The inverse.
     merge: fn(Platform, &[&[u8]], &mut [u8]),
@@ -243,7 +251,8 @@ impl Dtype {
     }
 
     /// The layouts that fulfil a rule for this type, at least one; where there are several the
-    /// cheapest is chosen block by block.
+    /// cheapest is chosen block by block. ([`Layout::SignApart`], which blocks without a change of sign have in place
+    /// of [`Layout::Exponent`], is not among them.)
     pub fn layouts(self, rule: SymbolRule) -> impl Iterator<Item = Layout> {
         let has_positions = self.scheme(Layout::Positions).is_some();
         self.schemes().iter().map(|scheme| scheme.layout).filter(move |&layout| match rule {
@@ -303,8 +312,12 @@ mod tests {
                 let mut planes = vec![Vec::new(); MAX_PLANES];
                 let unit = dtype.unit_bytes();
                 if !scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes) {
-                    assert!(matches!(dtype, Dtype::E3m2 | Dtype::E2m3));
-                    input.iter_mut().for_each(|byte| *byte &= 0x3f);
+                    if scheme.layout == Layout::SignApart {
+                        input.chunks_mut(unit).for_each(|bytes| bytes[unit - 1] |= 0x80);
+                    } else {
+                        assert!(matches!(dtype, Dtype::E3m2 | Dtype::E2m3));
+                        input.iter_mut().for_each(|byte| *byte &= 0x3f);
+                    }
                     assert!(scheme.split_to_vecs(Platform::Portable, unit, &input, &mut planes));
                 }
                 for (plane, buffer) in scheme.planes.iter().zip(&planes) {

@@ -104,14 +104,6 @@ pub fn builtin_block(dtype: Dtype, bytes: &[u8]) -> CodedBlock<'_> {
     CodedBlock { dtype, set: CodebookSet::builtin().id(), checksum: None, bytes }
 }
 
-/// Makes the checksum of a message of a quantized tensor good again.
-pub fn mend_quantized(message: &mut [u8]) {
-    if message.len() >= 9 {
-        let check = crc32c(&message[9..]);
-        message[5..9].copy_from_slice(&check.to_le_bytes());
-    }
-}
-
 /// A set of two small books, short enough to be embedded in a seed.
 pub fn small_set() -> Arc<CodebookSet> {
     let mut window = [0; WINDOW];

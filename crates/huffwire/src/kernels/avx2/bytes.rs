@@ -5,37 +5,8 @@
 use core::arch::x86_64::*;
 
 use super::isa::{load, store};
+use crate::kernels::patterns::{APART, Patterns, TOGETHER};
 use crate::kernels::portable;
-
-/// By mask of eight bytes: where each byte comes from.
-type Patterns = [[u8; 8]; 256];
-
-/// The chosen bytes together.
-static TOGETHER: Patterns = patterns(true);
-
-/// The first bytes apart, to the chosen places; 0 to the others.
-static APART: Patterns = patterns(false);
-
-const fn patterns(together: bool) -> Patterns {
-    let mut patterns = [[0x80; 8]; 256];
-    let mut mask = 0;
-    while mask < 256 {
-        let (mut place, mut rank) = (0, 0);
-        while place < 8 {
-            if mask >> place & 1 == 1 {
-                if together {
-                    patterns[mask][rank] = place as u8;
-                } else {
-                    patterns[mask][place] = rank as u8;
-                }
-                rank += 1;
-            }
-            place += 1;
-        }
-        mask += 1;
-    }
-    patterns
-}
 
 /// Those of eight bytes that a mask chooses, moved together; 0 behind them.
 #[cfg(feature = "gradient")]
@@ -176,29 +147,4 @@ pub(super) fn replace(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
         }
     }
     due + portable::bytes::replace(key, values.get(due..).unwrap_or(&[]), last)
-}
-
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn pack_bits(symbols: &[u8], out: &mut [u8]) {
-    let (vectors, last) = symbols.as_chunks::<32>();
-    let (words, last_out) = out.split_at_mut(out.len().min(4 * vectors.len()));
-    for (word, vector) in words.as_chunks_mut().0.iter_mut().zip(vectors) {
-        let bits = _mm256_slli_epi16::<7>(load(vector));
-        *word = _mm256_movemask_epi8(bits).to_le_bytes();
-    }
-    portable::bytes::pack_bits(last, last_out);
-}
-
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn unpack_bits(packed: &[u8], symbols: &mut [u8]) {
-    let byte_of = load(&std::array::from_fn(|i| i as u8 / 8));
-    let bit_of = load(&std::array::from_fn(|i| 1 << (i % 8)));
-    let (vectors, last) = symbols.as_chunks_mut::<32>();
-    let (words, last_packed) = packed.split_at(packed.len().min(4 * vectors.len()));
-    for (vector, word) in vectors.iter_mut().zip(words.as_chunks().0) {
-        let words = _mm256_set1_epi32(i32::from_le_bytes(*word));
-        let bits = _mm256_and_si256(_mm256_shuffle_epi8(words, byte_of), bit_of);
-        store(vector, _mm256_min_epu8(bits, _mm256_set1_epi8(1)));
-    }
-    portable::bytes::unpack_bits(last_packed, last);
 }

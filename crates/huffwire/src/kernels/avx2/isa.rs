@@ -2,8 +2,9 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m256i, _MM_HINT_ET0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si128,
-    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_storeu_si256,
+    __m128i, __m256i, _MM_HINT_ET0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_sfence,
+    _mm_storeu_si128, _mm_stream_si128, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm256_storeu_si256,
 };
 
 /// Proof that this processor has AVX2, BMI1, BMI2, LZCNT and POPCNT: all that came with Haswell and Zen.
@@ -49,6 +50,22 @@ pub(crate) fn load(bytes: &[u8; 32]) -> __m256i {
 pub(crate) fn store(bytes: &mut [u8; 32], vector: __m256i) {
     // SAFETY: the exclusive reference covers the 32 bytes, and the instruction needs no alignment.
     unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), vector) }
+}
+
+/// The vector of 16 bytes in memory.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(crate) fn load_half(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: the reference covers the 16 bytes, and the instruction needs no alignment.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// Puts a vector of 16 bytes in memory.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub(crate) fn store_half(bytes: &mut [u8; 16], vector: __m128i) {
+    // SAFETY: the exclusive reference covers the 16 bytes, and the instruction needs no alignment.
+    unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), vector) }
 }
 
 /// Whether [`stream`] does anything about this memory: where it is allocated, it usually begins at a multiple of

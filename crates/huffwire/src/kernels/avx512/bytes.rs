@@ -241,23 +241,3 @@ pub(super) fn replace(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
     }
     due + portable::bytes::replace(key, values.get(due..).unwrap_or(&[]), last)
 }
-
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-pub(super) fn pack_bits(symbols: &[u8], out: &mut [u8]) {
-    let (vectors, last) = symbols.as_chunks::<64>();
-    let (words, last_out) = out.split_at_mut(out.len().min(8 * vectors.len()));
-    for (word, vector) in words.as_chunks_mut().0.iter_mut().zip(vectors) {
-        *word = _mm512_test_epi8_mask(load(vector), _mm512_set1_epi8(1)).to_le_bytes();
-    }
-    portable::bytes::pack_bits(last, last_out);
-}
-
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-pub(super) fn unpack_bits(packed: &[u8], symbols: &mut [u8]) {
-    let (vectors, last) = symbols.as_chunks_mut::<64>();
-    let (words, last_packed) = packed.split_at(packed.len().min(8 * vectors.len()));
-    for (vector, word) in vectors.iter_mut().zip(words.as_chunks().0) {
-        store(vector, _mm512_maskz_set1_epi8(u64::from_le_bytes(*word), 1));
-    }
-    portable::bytes::unpack_bits(last_packed, last);
-}

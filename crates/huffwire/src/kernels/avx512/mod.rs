@@ -7,6 +7,7 @@ mod isa;
 mod lanes;
 #[cfg(feature = "gradient")]
 mod layers;
+mod pack;
 
 pub use isa::Avx512;
 
@@ -76,14 +77,14 @@ impl Kernels for Avx512 {
         unsafe { bytes::replace(key, values, bytes) }
     }
 
-    fn pack_bits(self, symbols: &[u8], out: &mut [u8]) {
+    fn pack(self, width: u8, symbols: &[u8], out: &mut [u8]) {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { bytes::pack_bits(symbols, out) }
+        unsafe { pack::pack(width, symbols, out) }
     }
 
-    fn unpack_bits(self, packed: &[u8], symbols: &mut [u8]) {
+    fn unpack(self, width: u8, packed: &[u8], symbols: &mut [u8]) {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { bytes::unpack_bits(packed, symbols) }
+        unsafe { pack::unpack(width, packed, symbols) }
     }
 
     fn split16(self, words: &[u8], low: &mut [u8], high: &mut [u8]) {

@@ -69,17 +69,3 @@ pub(crate) fn replace(key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
     }
     due
 }
-
-pub(crate) fn pack_bits(symbols: &[u8], out: &mut [u8]) {
-    for (byte, symbols) in out.iter_mut().zip(symbols.chunks(8)) {
-        *byte = symbols.iter().rev().fold(0, |byte, &symbol| byte << 1 | symbol & 1);
-    }
-}
-
-pub(crate) fn unpack_bits(packed: &[u8], symbols: &mut [u8]) {
-    for (symbols, &byte) in symbols.chunks_mut(8).zip(packed) {
-        for (place, symbol) in symbols.iter_mut().enumerate() {
-            *symbol = byte >> place & 1;
-        }
-    }
-}

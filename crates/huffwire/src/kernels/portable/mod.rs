@@ -5,6 +5,7 @@ pub(crate) mod interleave;
 pub(crate) mod lanes;
 #[cfg(feature = "gradient")]
 pub(crate) mod layers;
+pub(crate) mod pack;
 
 use super::Kernels;
 use super::lanes::{CARRIED_BYTES, Reading, SlotMap};

@@ -5,45 +5,7 @@
 use core::arch::x86_64::*;
 
 use crate::kernels::lanes::LANES;
-
-/// By mask of eight lanes: where each byte comes from.
-type Patterns = [[u8; 8]; 256];
-
-/// The chosen lanes together.
-static TOGETHER: Patterns = {
-    let mut patterns = [[0; 8]; 256];
-    let mut mask = 0;
-    while mask < 256 {
-        let (mut lane, mut rank) = (0, 0);
-        while lane < 8 {
-            if mask >> lane & 1 == 1 {
-                patterns[mask][rank] = lane;
-                rank += 1;
-            }
-            lane += 1;
-        }
-        mask += 1;
-    }
-    patterns
-};
-
-/// The last of eight bytes to the chosen lanes; 0 to the others.
-static APART: Patterns = {
-    let mut patterns = [[0x80; 8]; 256];
-    let mut mask = 0;
-    while mask < 256 {
-        let (mut lane, mut next) = (8, 8);
-        while lane > 0 {
-            lane -= 1;
-            if mask >> lane & 1 == 1 {
-                next -= 1;
-                patterns[mask][lane] = next;
-            }
-        }
-        mask += 1;
-    }
-    patterns
-};
+use crate::kernels::patterns::{LAST_APART, TOGETHER};
 
 /// Puts the bytes of chosen lanes together in `room`; returns how many.
 #[inline]
@@ -74,7 +36,7 @@ pub(super) fn refill_apart(words: &[u8; LANES], before: &mut usize, chosen: u32)
     debug_assert!((LANES / 2..=LANES).contains(before));
     let mut eight = |chosen: u32| {
         let chosen = chosen & 0xff;
-        let pattern = &APART[chosen as usize];
+        let pattern = &LAST_APART[chosen as usize];
         // SAFETY: a pattern has eight bytes. `before` is 32 to 64 at first, and loses at most 24 before the last
         // of the four calls, so that what is loaded lies in the 64 bytes of `words`.
         let given = unsafe {

@@ -1,0 +1,298 @@
+//! The plan of a block: which layout, and how each of its planes is stored, by the evidence of a sample or of all.
+
+use super::bound;
+use super::header::BlockHeader;
+use super::one_pass;
+use super::plane_by_plane::SplitPlanes;
+use crate::codebook::{Codebook, Lengths};
+use crate::kernels::bytes;
+use crate::kernels::platform::Platform;
+use crate::plan::{LayoutPolicy, Level, Plan, PlaneContext, Policy};
+use crate::plane_codec::PlaneHeader;
+use crate::planes::{Layout, MAX_PLANES, Role, find_zeros};
+use crate::set::CodebookSet;
+use crate::stats::{Counts, SampleSize, draw_sample, is_noise};
+
+/// What a plan is made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// A sample. Who writes the block checks that planes are constant which are planned to be.
+    Sample,
+    /// A sample of a block of which it is known that such planes are not.
+    SampleOfVarying,
+    /// The whole block.
+    All,
+}
+
+/// How a block is going to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Planned {
+    /// Its header before the sizes are known.
+    pub(super) header: BlockHeader,
+    /// Whether a plane looks as if it could be coded which is planned to be raw, as a sample is not enough.
+    pub(super) promising: bool,
+}
+
+/// Plans blocks; owns the planes that they were split into, and the books that were made for them.
+#[derive(Debug)]
+pub(super) struct Planner {
+    platform: Platform,
+    /// Planes of the whole block; of a sample while that is looked at.
+    planes: Vec<Vec<u8>>,
+    /// Changes places with `planes` meanwhile: each keeps its size, and nothing is cleared in vain.
+    sample_planes: Vec<Vec<u8>>,
+    /// 0 for each element that is an exact zero; empty when the block has none, or none that is
+    /// coded apart.
+    nonzero: Vec<u8>,
+    embedded: Vec<Codebook>,
+    sample: Vec<u8>,
+    counts: Counts,
+}
+
+/// Units from which on a block whose signs are all the same has them apart, whatever else there is: with fewer, what
+/// they save may be less than the headers of two more planes.
+const APART_FROM: usize = 256;
+
+impl Planner {
+    pub(super) fn new(platform: Platform) -> Self {
+        Self {
+            platform,
+            planes: vec![Vec::new(); MAX_PLANES],
+            sample_planes: vec![Vec::new(); MAX_PLANES],
+            nonzero: Vec::new(),
+            embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
+            sample: Vec::new(),
+            counts: Counts::new(),
+        }
+    }
+
+    /// By plane: the books that were made.
+    pub(super) fn embedded(&self) -> &[Codebook] {
+        &self.embedded
+    }
+
+    /// What the whole block was split into.
+    pub(super) fn split(&self) -> SplitPlanes<'_> {
+        let Self { planes, nonzero, embedded, .. } = self;
+        SplitPlanes { planes, nonzero, embedded }
+    }
+
+    /// Whether there were exact zeros, and the plan sets them apart.
+    pub(super) const fn sets_zeros_apart(&self) -> bool {
+        !self.nonzero.is_empty()
+    }
+
+    /// Plans a block by a sample; `None` where a sample would be nearly all of it, `Some(None)` when no layout is cheaper
+    /// than none.
+    pub(super) fn plan_by_sample(
+        &mut self,
+        set: &CodebookSet,
+        policy: &Policy,
+        evidence: Evidence,
+        bytes: &[u8],
+    ) -> Option<Option<Planned>> {
+        let size = policy.sample()?;
+        let mut sample = std::mem::take(&mut self.sample);
+        let drawn = draw_sample(bytes, policy.dtype().unit_bytes(), size, &mut sample);
+        std::mem::swap(&mut self.planes, &mut self.sample_planes);
+        let planned = drawn.map(|drawn| self.plan_on(set, policy, evidence, drawn, bytes.len()));
+        std::mem::swap(&mut self.planes, &mut self.sample_planes);
+        self.sample = sample;
+        planned
+    }
+
+    /// Plans a block on all of it; `None` when no layout is cheaper than none. Leaves its planes for
+    /// [`Planner::split`].
+    pub(super) fn plan(
+        &mut self,
+        set: &CodebookSet,
+        policy: &Policy,
+        bytes: &[u8],
+    ) -> Option<Planned> {
+        self.plan_on(set, policy, Evidence::All, bytes, bytes.len())
+    }
+
+    /// Plans the other planes of a block whose first plane, without zeros apart, was planned by a sample. `None` when
+    /// the layout does not fit.
+    pub(super) fn plan_others(
+        &mut self,
+        set: &CodebookSet,
+        policy: &Policy,
+        header: &BlockHeader,
+        bytes: &[u8],
+    ) -> Option<Planned> {
+        let mut layouts = policy.layouts().iter();
+        let layout = layouts.find(|layout| layout.scheme.layout == header.scheme.layout)?;
+        let first = Some(header.planes()[0]);
+        let all = bytes.len();
+        Some(self.plan_layout(set, policy, layout, Evidence::All, (bytes, all), first)?.0)
+    }
+
+    /// Whether a block fits a layout, and planes are constant that are planned to be.
+    pub(super) fn fits(&mut self, header: &BlockHeader, unit_bytes: usize, bytes: &[u8]) -> bool {
+        let Self { platform, planes, .. } = self;
+        header.scheme.split_to_vecs(*platform, unit_bytes, bytes, planes)
+            && header.planes().iter().zip(planes).all(|(plane, symbols)| match plane {
+                PlaneHeader::Constant(symbol) => one_pass::is_constant(*platform, *symbol, symbols),
+                _ => true,
+            })
+    }
+
+    /// The cheapest layout of a block of `all` bytes by the evidence of some of them, or of all; `None`
+    /// when none is cheaper than no layout. Leaves the books made for it in `self.embedded` and, if the
+    /// evidence is all there is, its planes in `self.planes`.
+    fn plan_on(
+        &mut self,
+        set: &CodebookSet,
+        policy: &Policy,
+        evidence: Evidence,
+        bytes: &[u8],
+        all: usize,
+    ) -> Option<Planned> {
+        let mut best: Option<(usize, &LayoutPolicy, Planned)> = None;
+        let mut last = None;
+        let mut is_apart = false;
+        for layout in policy.layouts() {
+            let number = layout.scheme.layout;
+            let skipped = match number {
+                Layout::SignApart => evidence == Evidence::SampleOfVarying,
+                Layout::Exponent => is_apart,
+                _ => false,
+            };
+            if skipped {
+                continue;
+            }
+            // Whether it fits or not, the planes left are its own.
+            last = Some(number);
+            let planned = self.plan_layout(set, policy, layout, evidence, (bytes, all), None);
+            let Some((planned, stored)) = planned else {
+                continue;
+            };
+            is_apart |=
+                number == Layout::SignApart && all / policy.dtype().unit_bytes() >= APART_FROM;
+            if best.as_ref().is_none_or(|(lowest, ..)| stored < *lowest) {
+                best = Some((stored, layout, planned));
+            }
+        }
+        let (_, layout, planned) = best.filter(|(stored, ..)| *stored < bound(all))?;
+        let left = evidence == Evidence::All
+            || planned.header.planes().iter().any(PlaneHeader::embeds)
+            || !self.nonzero.is_empty();
+        if left && last != Some(layout.scheme.layout) {
+            let planned = self.plan_layout(set, policy, layout, evidence, (bytes, all), None)?;
+            return Some(planned.0);
+        }
+        Some(planned)
+    }
+
+    /// Splits the evidence and plans each plane of a block of `all` bytes, but for the first one if there is a
+    /// plan for it that sets no zeros apart. Returns the bytes of the block, too; `None` when the layout does not fit.
+    fn plan_layout(
+        &mut self,
+        set: &CodebookSet,
+        policy: &Policy,
+        layout: &LayoutPolicy,
+        evidence: Evidence,
+        (bytes, all): (&[u8], usize),
+        first: Option<PlaneHeader>,
+    ) -> Option<(Planned, usize)> {
+        let unit_bytes = policy.dtype().unit_bytes();
+        let scheme = layout.scheme;
+        if !scheme.split_to_vecs(self.platform, unit_bytes, bytes, &mut self.planes) {
+            return None;
+        }
+        let units = all / unit_bytes;
+        let factor = (all / bytes.len().max(1)).max(1) as u32;
+        let mut header = BlockHeader::raw(scheme);
+        let (mut stored, mut promising) = (1, false);
+        let count = scheme.planes.len();
+        if scheme.planes[0].centred && first.is_none() {
+            find_zeros(self.platform, &self.planes[..count], &mut self.nonzero);
+        } else {
+            self.nonzero.clear();
+        }
+        // Of a plane that is all the same nothing is stored.
+        let mut is_stored = [true; MAX_PLANES];
+        let mut remainder_bits = 0;
+        for ((plane, symbols), is_stored) in
+            scheme.planes.iter().zip(&self.planes).zip(&mut is_stored)
+        {
+            if plane.role == Role::Remainder {
+                *is_stored = constant_symbol(symbols).is_none();
+                remainder_bits += if *is_stored { u64::from(plane.width) } else { 0 };
+            }
+        }
+        for (index, plane) in scheme.planes.iter().enumerate() {
+            if let (0, Some(first)) = (index, first) {
+                header.set(0, first);
+                continue;
+            }
+            let shape = header.shape(index, units);
+            let symbols = &self.planes[index];
+            if plane.role == Role::Remainder {
+                let constant = constant_symbol(symbols);
+                let raw = constant.is_some()
+                    || policy.level() == Level::Fast
+                    || is_noise(self.platform, symbols, plane.width);
+                // Few symbols may be known by a sample, but not those of a remainder.
+                let sample = scheme.planes[0].centred && evidence != Evidence::All;
+                promising |= !raw;
+                if raw || sample {
+                    let believed = constant.filter(|_| evidence != Evidence::SampleOfVarying);
+                    let plan = believed.map_or_else(|| Plan::raw(&shape), Plan::constant);
+                    stored += plan.stored();
+                    header.set(index, plan.header);
+                    continue;
+                }
+            }
+            let nonzero: &[u8] = if plane.centred { &self.nonzero } else { &[] };
+            // Who plans the first plane by a sample does not count all of the others either.
+            let drawn = first
+                .and_then(|_| draw_sample(symbols, 1, SampleSize::REMAINDER, &mut self.sample));
+            let factor = drawn.map_or(factor, |drawn| (symbols.len() / drawn.len()) as u32);
+            let counts = &mut self.counts;
+            counts.count(self.platform, drawn.unwrap_or(symbols), nonzero, factor);
+            // What is rare need not be in the sample: only a whole plane is known to be constant.
+            if drawn.is_some() && counts.constant().is_some() {
+                counts.count(self.platform, symbols, nonzero, 1);
+            }
+            let context = PlaneContext {
+                platform: self.platform,
+                shape,
+                remainder_bits,
+                set,
+                candidates: &layout.candidates[index],
+                embed: policy.embeds(plane, &layout.candidates[index]),
+                behind: (index + 1..count)
+                    .filter(|&later| is_stored[later])
+                    .map(|later| PlaneHeader::Raw.payload_bytes(&header.shape(later, units)))
+                    .sum(),
+            };
+            let plan = context.plan(counts, &mut self.embedded[index]);
+            stored += plan.stored();
+            header.set(index, plan.header);
+            if plane.centred && !self.nonzero.is_empty() {
+                let book = header.book(index, set, &self.embedded);
+                if book.is_some_and(|book| book.lengths().zero() > 0) {
+                    self.compact(count);
+                } else {
+                    self.nonzero.clear();
+                }
+            }
+        }
+        Some((Planned { header, promising }, stored))
+    }
+
+    /// Takes the remainder of exact zeros out of the remainder planes.
+    fn compact(&mut self, count: usize) {
+        for plane in &mut self.planes[1..count] {
+            bytes::compact(self.platform, &self.nonzero, plane);
+        }
+    }
+}
+
+/// The symbol that a plane consists of, if there is only one.
+fn constant_symbol(symbols: &[u8]) -> Option<u8> {
+    let (first, rest) = symbols.split_first()?;
+    rest.iter().all(|symbol| symbol == first).then_some(*first)
+}

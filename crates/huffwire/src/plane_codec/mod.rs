@@ -1,0 +1,307 @@
+//! The one codec of planes: symbols of 1 to 8 bits to a header and a payload, and back.
+//!
+//! Nothing here knows element types or layouts. Whoever has planes (a block of a tensor, a bitmap of quantized
+//! values) says of each one what its alphabet is and how many symbols it has ([`PlaneShape`]), and how it is to be
+//! stored ([`PlaneHeader`], which [`crate::plan`] makes of counts). See `docs/format.md`, sections 7.2 to 7.5.
+//!
+//! ```text
+//! headers: plane 0, plane 1, ..., the last plane
+//! payload: the last plane, ..., plane 1, plane 0      a stack; lanes carry the end of what lies before them
+//! ```
+//!
+//! | to write | to read |
+//! |---|---|
+//! | [`PlaneWriter::write`]: all planes, headers and payload | [`PlaneHeader::read`]: one header after the other |
+//! | | [`Sizes::of`]: where the payload ends, what each plane's lanes carry |
+//! | | [`PlaneReader::read`]: one plane after the other, plane 0 first |
+
+mod header;
+mod payload;
+mod read;
+mod single;
+mod slots;
+mod write;
+
+pub use header::Coder;
+pub(crate) use header::{
+    BITS12_FROM, BookRef, CodedPlane, MAX_PLANE_HEADER_BYTES, PlaneHeader, PlaneShape, SINGLE_BELOW,
+};
+pub(crate) use payload::{PayloadReader, Sizes, carried, check_carried};
+pub(crate) use read::{PlaneReader, PlaneToRead, check_padding, is_beyond, outside};
+pub(crate) use write::{PlaneToWrite, PlaneWriter, room};
+
+/// How errors name what is coded here.
+const WHAT: &str = "a block";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codebook::{Alphabet, CodeLimit, Codebook, Lengths};
+    use crate::error::{Error, Result};
+    use crate::kernels::platform::Platform;
+    use crate::planes::MAX_PLANES;
+    use crate::set::{CodebookSet, SetBuilder};
+    use crate::wire::Reader;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    /// Plain books of width 3 with and without an escape, of width 8 with codes of both limits; centred ones with and
+    /// without a zero.
+    static SET: LazyLock<CodebookSet> = LazyLock::new(|| {
+        let plain = |width, limit, codes: &[u8], escape| {
+            let mut lengths = vec![0; 1usize << width];
+            lengths[..codes.len()].copy_from_slice(codes);
+            Lengths::new(Alphabet::Plain { width }, limit, &lengths, escape, 0).unwrap()
+        };
+        let centred = |codes: &[u8], escape, zero| {
+            let mut lengths = [0; 62];
+            lengths[20..20 + codes.len()].copy_from_slice(codes);
+            Lengths::new(Alphabet::Centred, CodeLimit::Bits8, &lengths, escape, zero).unwrap()
+        };
+        let long = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        let all = [
+            plain(3, CodeLimit::Bits8, &[2, 3, 3, 3, 3, 3, 4, 4], 0),
+            plain(3, CodeLimit::Bits8, &[1, 2, 3], 3),
+            plain(8, CodeLimit::Bits8, &[1, 2, 3, 4, 5, 6], 6),
+            plain(8, CodeLimit::Bits12, &long, 12),
+            centred(&[1, 2, 3], 3, 0),
+            centred(&[2, 2, 3, 4, 5], 5, 2),
+        ];
+        let mut builder = SetBuilder::new("planes");
+        for lengths in all {
+            builder.add(lengths).unwrap();
+        }
+        builder.build()
+    });
+
+    /// A plane that is going to be written, and how.
+    #[derive(Debug, Clone)]
+    struct Case {
+        header: PlaneHeader,
+        shape: PlaneShape,
+        symbols: Vec<u8>,
+        nonzero: Vec<u8>,
+    }
+
+    impl Case {
+        fn book(&self) -> Option<&'static Codebook> {
+            match self.header.coded()?.book {
+                BookRef::Resident(number) => SET.book(number).ok(),
+                BookRef::Embedded => {
+                    SET.books().iter().find(|book| book.lengths().alphabet() == self.shape.alphabet)
+                }
+            }
+        }
+    }
+
+    /// One of eight ways to store so many symbols; `rare` of 256 are outside the book.
+    fn case(way: u8, count: usize, rare: u8, seed: u64) -> Case {
+        let mut state = seed | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state >> 16
+        };
+        let (number, width, coder) = match way {
+            0 => (None, 3, Coder::Single),
+            1 => (None, 8, Coder::Lanes),
+            2..8 => (Some(way - 2), 8, Coder::Single),
+            _ => (Some(way - 8), 8, Coder::Lanes),
+        };
+        let book = number.and_then(|number| SET.book(number).ok());
+        let alphabet = book.map_or(Alphabet::Plain { width }, |book| book.lengths().alphabet());
+        let width = if let Alphabet::Plain { width } = alphabet { width } else { 8 };
+        let base = if alphabet == Alphabet::Centred { 100 } else { 0 };
+        let mask = 0xff >> (8 - width);
+        let symbols: Vec<u8> = (0..count)
+            .map(|_| {
+                let bits = next();
+                let near = bits.trailing_zeros().min(11) as u8;
+                let near = if base > 0 { base + 20 + near % 5 } else { near };
+                if (bits >> 32) as u8 <= rare { (bits >> 40) as u8 & mask } else { near & mask }
+            })
+            .collect();
+        let (mut symbols, mut nonzero) = (symbols, Vec::new());
+        if book.is_some_and(|book| book.lengths().zero() > 0) && seed & 2 == 0 {
+            nonzero = symbols.iter().map(|symbol| u8::from(symbol % 3 > 0)).collect();
+            for (symbol, nonzero) in symbols.iter_mut().zip(&nonzero) {
+                *symbol *= nonzero;
+            }
+        }
+        let header = match book {
+            None if seed & 4 == 0 => {
+                symbols.fill(seed as u8 & mask);
+                PlaneHeader::Constant(seed as u8 & mask)
+            }
+            None => PlaneHeader::Raw,
+            Some(book) => {
+                let few = book.limit() == CodeLimit::Bits12 && count < BITS12_FROM;
+                let first =
+                    SET.books().iter().find(|b| b.lengths().alphabet() == alphabet) == Some(book);
+                let embedded = seed & 8 == 0 && first && !few;
+                PlaneHeader::Coded(CodedPlane {
+                    book: match number {
+                        Some(number) if !embedded => BookRef::Resident(number),
+                        _ => BookRef::Embedded,
+                    },
+                    limit: book.limit(),
+                    coder,
+                    base,
+                    zeros: 0,
+                    stream_bytes: 0,
+                    escapes: 0,
+                })
+            }
+        };
+        Case { header, shape: PlaneShape { alphabet, width, count }, symbols, nonzero }
+    }
+
+    fn written(platform: Platform, cases: &[Case]) -> Vec<u8> {
+        let planes: Vec<_> = cases
+            .iter()
+            .map(|case| PlaneToWrite {
+                header: case.header,
+                book: case.book(),
+                width: case.shape.width,
+                symbols: &case.symbols,
+                nonzero: &case.nonzero,
+            })
+            .collect();
+        let symbols: usize = cases.iter().map(|case| case.symbols.len()).sum();
+        let mut out = vec![0; room(1000 + 3 * symbols)];
+        let length = PlaneWriter::default().write(platform, &planes, &mut out).unwrap();
+        out.truncate(length);
+        out
+    }
+
+    fn read(platform: Platform, bytes: &[u8], shapes: &[PlaneShape]) -> Result<Vec<Vec<u8>>> {
+        let mut reader = Reader::new("a test", bytes);
+        let mut embedded = vec![Codebook::new(Lengths::placeholder()); MAX_PLANES];
+        let mut headers = Vec::new();
+        for (shape, embedded) in shapes.iter().zip(&mut embedded) {
+            headers.push(PlaneHeader::read(&mut reader, shape, &SET, embedded)?);
+        }
+        let sizes = Sizes::of(&headers, |plane| shapes[plane]);
+        let mut payload = PayloadReader::new(reader.take(sizes.total)?);
+        reader.finish()?;
+        let mut planes = PlaneReader::default();
+        let read = |(index, &header): (usize, &PlaneHeader)| {
+            let book = match header.coded().map(|coded| coded.book) {
+                None => None,
+                Some(BookRef::Resident(number)) => SET.book(number).ok(),
+                Some(BookRef::Embedded) => Some(&embedded[index]),
+            };
+            let (shape, carried) = (shapes[index], sizes.carried[index]);
+            let mut symbols = Vec::new();
+            let plane = PlaneToRead { header, shape, book, carried };
+            planes.read(platform, &plane, &mut payload, &mut symbols).map(|()| symbols)
+        };
+        headers.iter().enumerate().map(read).collect()
+    }
+
+    fn cases() -> impl Strategy<Value = Vec<Case>> {
+        let counts = prop_oneof![0..130usize, 1000..1300usize, 4090..4500usize];
+        let one = (0..14u8, counts, prop::sample::select(&[0, 3, 200][..]), any::<u64>());
+        prop::collection::vec(
+            one.prop_map(|(way, count, rare, seed)| case(way, count, rare, seed)),
+            1..8,
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Planes in any modes, one behind the other: all platforms write the same, and read it.
+        #[test]
+        fn planes_of_all_modes_come_back(cases in cases()) {
+            let shapes: Vec<_> = cases.iter().map(|case| case.shape).collect();
+            let expected = written(Platform::Portable, &cases);
+            for platform in Platform::available() {
+                prop_assert!(written(platform, &cases) == expected);
+                let planes = read(platform, &expected, &shapes);
+                prop_assert!(planes.is_ok(), "{planes:?}");
+                for (case, plane) in cases.iter().zip(planes.unwrap()) {
+                    prop_assert!(case.symbols == plane, "{:?}", case.header);
+                }
+            }
+        }
+
+        /// Damage is an error or other symbols, and the same on all platforms. Whatever is read has the right size.
+        #[test]
+        fn damage_is_an_error_or_other_symbols(
+            cases in cases(),
+            places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..3),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let shapes: Vec<_> = cases.iter().map(|case| case.shape).collect();
+            let mut bytes = written(Platform::Portable, &cases);
+            for (place, change) in places {
+                let at = place.index(bytes.len());
+                bytes[at] ^= change;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let expected = read(Platform::Portable, &bytes, &shapes);
+            for platform in Platform::available() {
+                prop_assert!(read(platform, &bytes, &shapes) == expected);
+            }
+            if let Ok(planes) = expected {
+                for (plane, shape) in planes.iter().zip(&shapes) {
+                    prop_assert_eq!(plane.len(), shape.count);
+                    prop_assert!(!is_beyond(Platform::Portable, plane, shape.width));
+                }
+            }
+        }
+    }
+
+    fn single(stream: &[u8], count: usize) -> Result<Vec<Vec<u8>>> {
+        // Book 0 has codes 00, 010 to 110, 1110 and 1111.
+        let mut bytes = vec![0xfb, 0, stream.len() as u8];
+        bytes.extend_from_slice(stream);
+        let shape = PlaneShape { alphabet: Alphabet::Plain { width: 3 }, width: 3, count };
+        read(Platform::Portable, &bytes, &[shape])
+    }
+
+    #[test]
+    fn a_single_stream_is_as_long_as_its_codes() {
+        assert_eq!(single(&[0b0001_0011], 3), Ok(vec![vec![0, 1, 2]]));
+        assert_eq!(single(&[0b1111_0000], 3), Ok(vec![vec![7, 0, 0]]));
+        assert_eq!(single(&[], 0), Ok(vec![vec![]]));
+        let says = |result: Result<Vec<Vec<u8>>>, words: &str| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Malformed { .. }));
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        for count in [4, 5, 300, 100_000] {
+            says(single(&[0b1111_1110], count), "behind the end");
+        }
+        says(single(&[], 1), "behind the end");
+        says(single(&[0b0001_0011, 0], 3), "more than the codes");
+        says(single(&[0], 0), "more than the codes");
+        // A bit of the filling.
+        says(single(&[0b1111_0001], 1), "more than the codes");
+        says(single(&[0b1111_1000], 1), "more than the codes");
+    }
+
+    #[test]
+    fn few_symbols_do_not_embed_a_book_of_12_bit_codes() {
+        let book = SET.book(3).unwrap();
+        let alphabet = Alphabet::Plain { width: 8 };
+        for mode in [0xfc, 0xfd] {
+            let mut bytes = vec![mode];
+            book.lengths().write(&mut bytes);
+            bytes.extend_from_slice(&[0; 300]);
+            let shape = |count| PlaneShape { alphabet, width: 8, count };
+            let mut embedded = Codebook::new(Lengths::placeholder());
+            let mut read = |count| {
+                let mut reader = Reader::new("a test", &bytes);
+                PlaneHeader::read(&mut reader, &shape(count), &SET, &mut embedded)
+            };
+            let error = read(BITS12_FROM - 1).unwrap_err();
+            assert!(error.to_string().contains("12-bit codes"), "{error}");
+            assert!(read(BITS12_FROM).is_ok());
+        }
+    }
+}
