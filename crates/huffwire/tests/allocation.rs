@@ -11,7 +11,9 @@ use std::cell::Cell;
 
 use forge::{builtin_block, crc32c, mend_message, small_set};
 use huffwire::file::{self, Directory, Writer};
-use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected};
+use huffwire::{
+    CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected, MessageReader,
+};
 
 /// What reading may cost at most, whatever the input says.
 const LIMIT: usize = 3 << 20;
@@ -223,6 +225,58 @@ fn a_message_that_claims_gigabytes_costs_nothing() {
                     let message = forged_message(dtype, units, block_log2, body);
                     refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
                 }
+            }
+        }
+    }
+}
+
+/// The table is there, and nothing behind it: entries are counted from what the header claims.
+#[test]
+fn a_table_without_its_blocks_costs_nothing() {
+    let blocks = 1 << 16;
+    for (length, units) in [(1u32, blocks << 10), (1025, blocks << 10), (1, (blocks << 10) - 1)] {
+        let table: Vec<u8> = std::iter::repeat_n(length.to_le_bytes(), blocks).flatten().collect();
+        for body in [0, 1000] {
+            let body = [&table[..], &vec![0; body]].concat();
+            let message = forged_message(Dtype::U8, units as u32, 10, &body);
+            refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
+            let mut out = [0; 100];
+            let anything = Expected::anything();
+            refused_cheaply(|| {
+                Decoder::builtin().decode_range(&message, &anything, 5..105, &mut out)
+            });
+        }
+    }
+}
+
+/// Other kinds have a kind header, and blocks of up to 2^20 values.
+#[test]
+fn messages_of_other_kinds_cost_nothing() {
+    for kind in 1..8 {
+        for units in [0, 1, u32::MAX] {
+            for body in [&[][..], &[0xff; 4], &[0xff; 100], &[1, 0, 0, 0, 7]] {
+                let mut message = forged_message(Dtype::F32, units, 20, body);
+                message[3] |= kind << 5;
+                mend_message(&mut message, None);
+                refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
+            }
+        }
+    }
+}
+
+/// What a stream claims is waited for, piece by piece, and memory grows with what comes.
+#[test]
+fn a_stream_that_claims_gigabytes_costs_nothing() {
+    let mut out = vec![0; 1 << 20];
+    for checksums in [0, 1] {
+        for units in [1 << 20, u32::MAX] {
+            for body in [0, 4, 100, 1 << 18] {
+                let mut message = forged_message(Dtype::U8, units, 10, &vec![1; body]);
+                message[1] |= checksums;
+                let check = crc32c(&message[..12]);
+                message[12..16].copy_from_slice(&check.to_le_bytes());
+                let mut reader = MessageReader::new(&message[..], Decoder::builtin());
+                refused_cheaply(|| reader.read_tensor(Dtype::U8, &mut out));
             }
         }
     }
