@@ -1,6 +1,7 @@
 //! The steps of `cargo xtask test`: what each of them checks, and how.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Step] = &[
         about: "the golden files hold on a processor whose words begin with their highest byte",
         run: endian,
     },
+    Step { name: "neon", about: "an Arm processor codes the same bytes with NEON", run: neon },
     Step {
         name: "package",
         about: "what would be published is complete and compiles",
@@ -65,9 +67,13 @@ pub(crate) fn find(name: &str) -> Result<&'static Step> {
         .with_context(|| format!("`{name}` is unknown; `cargo xtask help` lists what there is"))
 }
 
-/// The instruction sets that the library has kernels for, as the values of
+/// The instruction sets of this processor's kind that the library has kernels for, as the values of
 /// `HUFFWIRE_PLATFORM`. A new one adds its name here, and `unit` tests it too.
-const PLATFORMS: &[&str] = &["portable", "avx2", "avx512"];
+const PLATFORMS: &[&str] = if cfg!(target_arch = "aarch64") {
+    &["portable", "neon"]
+} else {
+    &["portable", "avx2", "avx512"]
+};
 
 /// Processors other than this one for which the library must compile.
 const OTHER_TARGETS: &[&str] = &["aarch64-unknown-linux-gnu"];
@@ -152,9 +158,7 @@ fn doc() -> Result<Outcome> {
 fn targets() -> Result<Outcome> {
     let mut missing = Vec::new();
     for target in OTHER_TARGETS {
-        // rustc names the folder whether or not the target is installed.
-        let library = output(program("rustc").args(["--print=target-libdir", "--target", target]))?;
-        if Path::new(&library).exists() {
+        if is_installed(target)? {
             run(&mut cargo(&["check", "-p", "huffwire", "--target", target]))?;
         } else {
             missing.push(*target);
@@ -167,30 +171,83 @@ fn targets() -> Result<Outcome> {
     })
 }
 
-/// A processor of the other byte order than that of nearly all others, and who plays it.
-const BIG_ENDIAN: &str = "s390x-unknown-linux-gnu";
-const BIG_ENDIAN_LINKER: &str = "s390x-linux-gnu-gcc";
-const BIG_ENDIAN_RUNNER: [&str; 3] = ["qemu-s390x", "-L", "/usr/s390x-linux-gnu"];
+/// Whether programs for a target can be compiled.
+fn is_installed(target: &str) -> Result<bool> {
+    // rustc names the folder whether or not the target is installed.
+    let library = output(program("rustc").args(["--print=target-libdir", "--target", target]))?;
+    Ok(Path::new(&library).exists())
+}
+
+/// A processor that another program plays: the target, its linker, and that program.
+pub(crate) struct Emulated {
+    pub(crate) target: &'static str,
+    linker: &'static str,
+    runner: [&'static str; 3],
+}
+
+/// A processor of the other byte order than that of nearly all others.
+const BIG_ENDIAN: Emulated = Emulated {
+    target: "s390x-unknown-linux-gnu",
+    linker: "s390x-linux-gnu-gcc",
+    runner: ["qemu-s390x", "-L", "/usr/s390x-linux-gnu"],
+};
+
+/// A processor with NEON.
+pub(crate) const ARM: Emulated = Emulated {
+    target: "aarch64-unknown-linux-gnu",
+    linker: "aarch64-linux-gnu-gcc",
+    runner: ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"],
+};
 
 fn endian() -> Result<Outcome> {
-    let library = output(program("rustc").args(["--print=target-libdir", "--target", BIG_ENDIAN]))?;
-    let mut missing = Vec::new();
-    if !Path::new(&library).exists() {
-        missing.push(BIG_ENDIAN);
-    }
-    for needed in [BIG_ENDIAN_LINKER, BIG_ENDIAN_RUNNER[0]] {
-        if output(program(needed).arg("--version")).is_err() {
-            missing.push(needed);
+    BIG_ENDIAN.test(&["--test", "golden"])
+}
+
+fn neon() -> Result<Outcome> {
+    ARM.test(&["--lib", "--test", "platforms", "--test", "golden"])
+}
+
+impl Emulated {
+    /// What is not installed.
+    fn missing(&self, programs: &[&'static str]) -> Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        if !is_installed(self.target)? {
+            missing.push(self.target);
         }
+        for needed in programs {
+            if output(program(needed).arg("--version")).is_err() {
+                missing.push(*needed);
+            }
+        }
+        Ok(missing)
     }
-    if !missing.is_empty() {
-        return Ok(Outcome::NotChecked(format!("not installed: {}", missing.join(", "))));
+
+    /// What is not installed of all that compiles for this processor.
+    pub(crate) fn missing_to_compile(&self) -> Result<Vec<&'static str>> {
+        self.missing(&[self.linker])
     }
-    let variable = |name: &str| format!("CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_{name}");
-    run(cargo(&["test", "-p", "huffwire", "--test", "golden", "--target", BIG_ENDIAN])
-        .env(variable("LINKER"), BIG_ENDIAN_LINKER)
-        .env(variable("RUNNER"), BIG_ENDIAN_RUNNER.join(" ")))?;
-    Ok(Outcome::Passed)
+
+    /// Makes a command for cargo one for this processor.
+    pub(crate) fn compile<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.args(["--target", self.target]).env(self.variable("LINKER"), self.linker)
+    }
+
+    fn variable(&self, name: &str) -> String {
+        let target = self.target.to_uppercase().replace('-', "_");
+        format!("CARGO_TARGET_{target}_{name}")
+    }
+
+    /// Runs tests of the library.
+    fn test(&self, tests: &[&str]) -> Result<Outcome> {
+        let missing = self.missing(&[self.linker, self.runner[0]])?;
+        if !missing.is_empty() {
+            return Ok(Outcome::NotChecked(format!("not installed: {}", missing.join(", "))));
+        }
+        let mut command = cargo(&["test", "-p", "huffwire"]);
+        let command = self.compile(&mut command).args(tests);
+        run(command.env(self.variable("RUNNER"), self.runner.join(" ")))?;
+        Ok(Outcome::Passed)
+    }
 }
 
 fn package() -> Result<Outcome> {
