@@ -17,11 +17,16 @@ use crate::steps::{Gap, Outcome};
 const FOLDER: &str = "crates/huffwire/src/kernels";
 
 /// Processors: what Rust calls them, the target to compile for where they are not this one, and the folders of their
-/// instruction sets. (An assembly needs no linker.)
+/// instruction sets.
 const PROCESSORS: &[(&str, Option<&str>, &[&str])] = &[
     ("x86_64", None, &["avx2", "avx512"]),
     ("aarch64", Some("aarch64-unknown-linux-gnu"), &["neon"]),
 ];
+
+/// The package that links for an Arm processor, and its program.
+const ARM_COMPILER: &str = "gcc-aarch64-linux-gnu";
+const ARM_LINKER: (&str, &str) =
+    ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
 
 /// What a kernel may call: what ends it, and what one step in ten needs, or the last one.
 const RARE: &[&str] = &["panic", "slice_index_fail", "replace_marked", "keep_symbols", "padded"];
@@ -33,7 +38,8 @@ pub(crate) fn check() -> Result<Outcome> {
             _ if *processor == std::env::consts::ARCH => check_processor(None, sets)?,
             None => gaps.push(Gap::of_machine(format!("the kernels are for {processor}"))),
             Some(target) => {
-                let missing = needs::missing(&[target])?;
+                // A dependency is linked to be a library of C's.
+                let missing = needs::missing(&[target, ARM_COMPILER])?;
                 if missing.is_empty() {
                     check_processor(Some(target), sets)?;
                 }
@@ -83,7 +89,7 @@ fn command(arguments: &[&str], folder: &Path, other: Option<&str>) -> Command {
     let mut command = cargo(arguments);
     command.arg("--target-dir").arg(folder);
     if let Some(other) = other {
-        command.args(["--target", other]);
+        command.args(["--target", other]).env(ARM_LINKER.0, ARM_LINKER.1);
     }
     command
 }
