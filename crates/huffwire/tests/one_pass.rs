@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
-mod random;
-
 use huffwire::codebook::CodeLimit;
 use huffwire::{
-    Choice, Coder, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES, Platform, PlaneMode, Result,
-    SymbolRule, message,
+    Choice, CodebookSet, CodedBlock, Coder, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES,
+    Layout, PlaneMode, Platform, Result, SymbolRule, Tensor,
 };
+use huffwire_testing::Random;
 use proptest::prelude::*;
-use random::Random;
 
 /// Types whose blocks can be coded in one pass: with remainder of every shape, and without any.
 const TYPES: [Dtype; 10] = [
@@ -29,7 +27,7 @@ const TYPES: [Dtype; 10] = [
 
 /// Values with a peak, some of them far off; no exact zeros unless asked for.
 fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (exponent_bits, mantissa_bits) = match dtype {
         Dtype::Bf16 => (8, 7),
         Dtype::F16 => (5, 10),
@@ -41,14 +39,14 @@ fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
         _ => (5, 3),
     };
     let mut value = || {
-        let noise = random.next();
-        let below = u64::from(random.next().trailing_zeros());
+        let noise = random.bits();
+        let below = u64::from(random.bits().trailing_zeros());
         let middle = match dtype {
             // Tensors in it are scaled, so that their largest values are near its own.
             Dtype::E5m2 => 28,
             _ => 1u64 << (exponent_bits - 1),
         };
-        let exponent = match random.next() % 1000 < outliers {
+        let exponent = match random.bits() % 1000 < outliers {
             true => noise >> 50 & ((1 << exponent_bits) - 1),
             false => middle.saturating_sub(below).max(1),
         };
@@ -73,12 +71,12 @@ fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
 fn with_embedded_book(dtype: Dtype, block: &[u8], size: usize) -> Option<Vec<u8>> {
     let set = CodebookSet::builtin();
     let start = &block[..block.len().min(INSPECT_BYTES)];
-    let info = Decoder::builtin().inspect_block(dtype, false, start, size).unwrap();
+    let info = Decoder::builtin().inspect_block(&coded(dtype, start), size).unwrap();
     let mut modes = info.planes.iter().map(|plane| plane.mode);
     let Some(PlaneMode::Resident { book, coder: Coder::Lanes, .. }) = modes.next() else {
         return None;
     };
-    let raw = modes.all(|mode| mode == PlaneMode::Raw);
+    let raw = modes.all(|mode| matches!(mode, PlaneMode::Raw | PlaneMode::Constant(_)));
     let lengths = set.book(book).unwrap().lengths();
     // Few symbols must not embed a book of 12-bit codes.
     let slow = lengths.limit() == CodeLimit::Bits12 && info.planes[0].symbols < 4096;
@@ -90,10 +88,14 @@ fn with_embedded_book(dtype: Dtype, block: &[u8], size: usize) -> Option<Vec<u8>
     })
 }
 
+fn coded(dtype: Dtype, bytes: &[u8]) -> CodedBlock<'_> {
+    CodedBlock { dtype, set: CodebookSet::builtin().id(), checksum: None, bytes }
+}
+
 fn decode(platform: Platform, dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; size];
     let mut decoder = Decoder::builtin().with_platform(platform);
-    decoder.decode_block(dtype, false, block, &mut out).map(|()| out)
+    decoder.decode_block(&coded(dtype, block), &mut out).map(|()| out)
 }
 
 fn options(log2: u8, choice: Choice) -> EncodeOptions {
@@ -110,11 +112,11 @@ fn check(dtype: Dtype, tensor: &[u8], options: EncodeOptions) -> usize {
     let mut in_one_pass = 0;
     for elements in tensor.chunks(block_bytes) {
         let mut block = Vec::new();
-        new().encode_block(dtype, elements, &mut block).unwrap();
+        new().encode_block(&Tensor::new(dtype, elements), &mut block).unwrap();
         for platform in Platform::available() {
             let mut same = Vec::new();
             let mut encoder = new().with_platform(platform);
-            encoder.encode_block(dtype, elements, &mut same).unwrap();
+            encoder.encode_block(&Tensor::new(dtype, elements), &mut same).unwrap();
             assert!(same == block, "{dtype} {platform}");
             let decoded = decode(platform, dtype, &block, elements.len());
             assert!(decoded.as_deref() == Ok(elements), "{dtype} {platform}: {:?}", decoded.err());
@@ -124,10 +126,9 @@ fn check(dtype: Dtype, tensor: &[u8], options: EncodeOptions) -> usize {
             }
         }
         in_one_pass += usize::from(with_embedded_book(dtype, &block, elements.len()).is_some());
-        blocks.extend_from_slice(&(block.len() as u32).to_le_bytes());
         blocks.extend_from_slice(&block);
     }
-    assert!(message[message::HEADER_BYTES..] == blocks);
+    assert!(message.ends_with(&blocks));
     for platform in Platform::available() {
         let mut decoder = Decoder::builtin().with_platform(platform);
         let mut out = vec![0; tensor.len()];
@@ -167,6 +168,80 @@ fn two_blocks_side_by_side_and_what_is_left() {
     }
 }
 
+/// Floats whose sign is a bit of their last byte.
+const SIGNED: [(Dtype, u8); 7] = [
+    (Dtype::Bf16, 0x80),
+    (Dtype::F16, 0x80),
+    (Dtype::F32, 0x80),
+    (Dtype::E4m3, 0x80),
+    (Dtype::E5m2, 0x80),
+    (Dtype::E2m3, 0x20),
+    (Dtype::E3m2, 0x20),
+];
+
+/// Makes all signs the same, but for those of some units.
+fn one_sign(tensor: &mut [u8], (dtype, bit): (Dtype, u8), negative: bool, others: &[usize]) {
+    let unit_bytes = dtype.unit_bytes();
+    for (index, unit) in tensor.chunks_mut(unit_bytes).enumerate() {
+        let sign = &mut unit[unit_bytes - 1];
+        *sign = if negative != others.contains(&index) { *sign | bit } else { *sign & !bit };
+    }
+}
+
+/// How the planes of a block are stored.
+fn modes(dtype: Dtype, tensor: &[u8]) -> (Option<Layout>, Vec<PlaneMode>) {
+    let mut block = Vec::new();
+    let mut encoder = Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
+    encoder.encode_block(&Tensor::new(dtype, tensor), &mut block).unwrap();
+    let info = Decoder::builtin().inspect_block(&coded(dtype, &block), tensor.len()).unwrap();
+    (info.layout, info.planes.iter().map(|plane| plane.mode).collect())
+}
+
+#[test]
+fn signs_that_never_vary_are_apart_and_cost_nothing() {
+    for (dtype, bit) in SIGNED {
+        for (units, negative) in [
+            (300, false),
+            (300, true),
+            (3000, true),
+            (8192, false),
+            (20_000, false),
+            (20_001, true),
+        ] {
+            let mut tensor = tensor(dtype, units, 5, units as u64);
+            one_sign(&mut tensor, (dtype, bit), negative, &[]);
+            check(dtype, &tensor, options(17, Choice::Sample));
+            check(dtype, &tensor, options(13, Choice::Cheapest));
+            let (layout, modes) = modes(dtype, &tensor);
+            let apart = dtype.unit_bytes() > 1;
+            assert_eq!(layout == Some(Layout::SignApart), apart, "{dtype} {units}: {modes:?}");
+            if layout != Some(Layout::Values) {
+                let last = modes.last().copied();
+                assert_eq!(last, Some(PlaneMode::Constant(u8::from(negative))), "{dtype} {units}");
+            }
+        }
+    }
+}
+
+/// A sample may have one sign, and the block has both: nothing is decided by a sample that is not checked.
+#[test]
+fn one_sign_among_thousands_is_noticed() {
+    for (dtype, bit) in SIGNED {
+        for units in [2500, 9000, 20_000] {
+            for other in [0, 63, 1000, units / 2, units - 1] {
+                for negative in [false, true] {
+                    let mut tensor = tensor(dtype, units, 0, other as u64);
+                    one_sign(&mut tensor, (dtype, bit), negative, &[other]);
+                    check(dtype, &tensor, options(17, Choice::Sample));
+                    let (layout, modes) = modes(dtype, &tensor);
+                    assert_ne!(layout, Some(Layout::SignApart));
+                    assert!(!matches!(modes.last(), Some(PlaneMode::Constant(_))));
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -196,7 +271,7 @@ proptest! {
         let mut block = Vec::new();
         let mut encoder =
             Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
-        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        encoder.encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
         let Some(embedded) = with_embedded_book(dtype, &block, tensor.len()) else {
             return Ok(());
         };
@@ -246,7 +321,7 @@ fn errors_about_small_floats_are_the_same_everywhere() {
         let mut block = Vec::new();
         let mut encoder =
             Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
-        encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+        encoder.encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
         let Some(embedded) = with_embedded_book(dtype, &block, tensor.len()) else { continue };
         // In turn: the last escape, an early one, the words, the signs.
         for (from_end, bits) in [(1, 0x80), (1, 0x20), (20, 0x80), (400, 0xff), (3000, 0xff)] {

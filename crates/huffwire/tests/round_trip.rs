@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
-mod random;
 
 use std::sync::Arc;
 
 use forge::small_set;
 use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::{
-    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message,
+    BlockInfo, Choice, CodebookSet, CodedBlock, Coder, Decoder, Dtype, EncodeOptions, Encoder,
+    Level, PlaneMode, SymbolRule, Tensor,
 };
+use huffwire_testing::Random;
 use proptest::prelude::*;
-use random::Random;
 
 const RULES: [SymbolRule; 3] = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
 const LEVELS: [Level; 2] = [Level::Fast, Level::Max];
@@ -82,12 +82,12 @@ impl Values {
     fn one(self, dtype: Dtype, index: u64, random: &mut Random) -> u64 {
         let (all, exponent_bits, mantissa_bits) = bits_of(dtype);
         let top = (1u64 << exponent_bits) - 1;
-        let noise = random.next();
+        let noise = random.bits();
         let make = |sign: u64, exponent: u64, mantissa: u64| {
             let mantissa = mantissa & ((1 << mantissa_bits) - 1);
             (sign & 1) << (all - 1) | (exponent & top) << mantissa_bits | mantissa
         };
-        let below = u64::from(random.next().trailing_zeros());
+        let below = u64::from(random.bits().trailing_zeros());
         let ordinary = make(noise, (top / 2).wrapping_sub(below) & top, noise >> 8);
         match self {
             Self::AllEqual => make(1, top / 3, 1),
@@ -110,7 +110,9 @@ impl Values {
     }
 
     fn tensor(self, dtype: Dtype, units: usize, seed: u64) -> Vec<u8> {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
+        let complex = [Dtype::Complex32, Dtype::Complex64, Dtype::Complex128].contains(&dtype);
+        let units = if complex { units.next_multiple_of(2) } else { units };
         let mut bytes = Vec::with_capacity(units * dtype.unit_bytes());
         for index in 0..units as u64 {
             let value = self.one(dtype, index, &mut random);
@@ -124,13 +126,49 @@ fn encoder(set: &Arc<CodebookSet>, options: EncodeOptions) -> Encoder {
     Encoder::new(Arc::clone(set), options).unwrap()
 }
 
+fn coded<'a>(
+    set: &CodebookSet,
+    dtype: Dtype,
+    checksum: Option<u32>,
+    bytes: &'a [u8],
+) -> CodedBlock<'a> {
+    CodedBlock { dtype, set: set.id(), checksum, bytes }
+}
+
+/// What a block says of its parts accounts for every byte of it once, for as many symbols as there are.
+#[track_caller]
+fn parts_fill_the_block(info: &BlockInfo, length: usize, raw: usize) {
+    let Some(layout) = info.layout else {
+        assert_eq!(length, info.header_bytes + raw);
+        return;
+    };
+    let mut end = length;
+    for plane in &info.planes {
+        // Plane 0 comes last.
+        assert_eq!(plane.payload.end, end, "{layout}: {info:?}");
+        end = plane.payload.start;
+        if let Some(parts) = &plane.parts {
+            assert_eq!(plane.payload.start, parts.states.min(plane.payload.end));
+            assert!(parts.states <= parts.stream && parts.stream <= parts.escapes);
+            assert!(parts.escapes <= parts.end && plane.payload.end <= parts.end);
+        }
+        let in_lanes = matches!(
+            plane.mode,
+            PlaneMode::Resident { coder: Coder::Lanes, .. }
+                | PlaneMode::Embedded { coder: Coder::Lanes, .. }
+        );
+        assert!(in_lanes || plane.carried_bytes == 0);
+    }
+    assert_eq!(end, info.header_bytes);
+}
+
 /// Encodes, checks that the tensor comes back and that the size is within the bound.
 #[track_caller]
 fn check(encoder: &mut Encoder, dtype: Dtype, tensor: &[u8]) -> Vec<u8> {
     let message = encoder.encode_to_vec(dtype, tensor).unwrap();
     let units = tensor.len() / dtype.unit_bytes();
     let options = *encoder.options();
-    assert!(message.len() <= message::bound(dtype, units, options.block_log2));
+    assert!(message.len() <= encoder.bound(dtype, units));
     let set = Arc::new(encoder.set().clone());
     let (header, decoded) = Decoder::new(set).decode_to_vec(&message).unwrap();
     assert_eq!((header.dtype, header.units as usize), (dtype, units));
@@ -153,13 +191,12 @@ fn every_type_rule_level_and_choice_brings_every_distribution_back() {
         for (round, rule) in RULES.into_iter().enumerate() {
             for level in LEVELS {
                 for choice in CHOICES {
-                    let options = EncodeOptions {
-                        rule,
-                        level,
-                        choice,
-                        checksums: choice != Choice::Sample,
-                        block_log2: 12,
-                    };
+                    let options = EncodeOptions::default()
+                        .rule(rule)
+                        .level(level)
+                        .choice(choice)
+                        .checksums(choice != Choice::Sample)
+                        .block_log2(12);
                     // One encoder for all: whatever a block leaves behind meets the next one.
                     let mut encoder = encoder(&set, options);
                     for (index, values) in ALL_VALUES.into_iter().enumerate() {
@@ -270,7 +307,6 @@ fn calibrated_sets_bring_back_what_they_were_not_made_for() {
             for choice in CHOICES {
                 let options = EncodeOptions::default().rule(rule).choice(choice).block_log2(11);
                 let mut encoder = encoder(&set, options);
-                encoder.set_tensor("layers.3");
                 for values in ALL_VALUES {
                     check(&mut encoder, dtype, &values.tensor(dtype, units, 2));
                 }
@@ -319,14 +355,14 @@ fn a_block_alone_is_never_longer_than_verbatim_and_a_byte() {
                     let mut tensor = Values::Noise.tensor(dtype, units, zeros as u64);
                     tensor[..zeros * dtype.unit_bytes()].fill(0);
                     let mut block = Vec::new();
-                    encoder.encode_block(dtype, &tensor, &mut block).unwrap();
+                    encoder.encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
                     assert!(
                         block.len() <= 1 + tensor.len(),
                         "{dtype} {level:?}: {zeros} zeros of {units}: {} bytes",
                         block.len()
                     );
                     let mut out = vec![0; tensor.len()];
-                    decoder.decode_block(dtype, false, &block, &mut out).unwrap();
+                    decoder.decode_block(&coded(&set, dtype, None, &block), &mut out).unwrap();
                     assert!(out == tensor);
                 }
             }
@@ -359,8 +395,8 @@ fn zeros_pay_by_the_residue_that_they_save() {
     {
         // Less than a sample, and enough for one.
         for units in [500, 20_000] {
-            let mut random = Random(17);
-            let value = |_| match random.next() {
+            let mut random = Random::new(17);
+            let value = |_| match random.bits() {
                 noise if noise.is_multiple_of(3) => 0,
                 noise => {
                     let exponent = (noise >> 40) % exponents + 1;
@@ -418,7 +454,7 @@ fn encode_leaves_the_same_message_as_encode_to_vec_in_any_buffer() {
     let mut encoder = encoder(&set, options);
     let expected = encoder.encode_to_vec(Dtype::Bf16, &tensor).unwrap();
     for filler in [0, 0x55, 0xff] {
-        let mut out = vec![filler; message::capacity(Dtype::Bf16, 9000, 12) + 33];
+        let mut out = vec![filler; encoder.bound(Dtype::Bf16, 9000) + 33];
         let length = encoder.encode(Dtype::Bf16, &tensor, &mut out).unwrap();
         assert!(out[..length] == expected);
     }
@@ -432,8 +468,8 @@ fn tensor_names_choose_books_and_only_by_their_bindings() {
     let options = EncodeOptions::default().choice(Choice::Named);
     let mut encoder = encoder(&set, options);
     let coded = |encoder: &mut Encoder, name: &str| {
-        encoder.set_tensor(name);
-        check(encoder, Dtype::Bf16, &tensor)
+        let tensor = Tensor::new(Dtype::Bf16, &tensor).named(name);
+        encoder.encode_tensor_to_vec(&tensor).unwrap()
     };
     let bound = coded(&mut encoder, "layers.7");
     let unbound = coded(&mut encoder, "elsewhere");
@@ -452,27 +488,27 @@ fn blocks_are_those_of_the_message_and_each_decodes_alone() {
             let tensor = Values::Mixed.tensor(dtype, 2000, 8);
             let message = encoder.encode_to_vec(dtype, &tensor).unwrap();
             let size = huffwire::block::block_bytes(dtype, 10);
-            let mut at = message::HEADER_BYTES;
-            let mut found = Vec::new();
-            while at < message.len() {
-                let length = u32::from_le_bytes(message[at..at + 4].try_into().unwrap()) as usize;
-                found.push(&message[at + 4..at + 4 + length]);
-                at += 4 + length;
-            }
-            assert_eq!(found.len(), tensor.len().div_ceil(size));
             let mut decoder = Decoder::builtin();
-            // Last block first: none needs another.
-            for (block, raw) in found.iter().zip(tensor.chunks(size)).rev() {
+            // The last block first: none needs another. They are the end of the message.
+            let mut rest = &message[..];
+            for raw in tensor.chunks(size).rev() {
                 let mut alone = vec![7];
-                let length = encoder.encode_block(dtype, raw, &mut alone).unwrap();
-                assert_eq!((length, alone[0]), (block.len(), 7), "what was there stays");
-                assert!(alone[1..] == **block);
+                let encoded = encoder.encode_block(&Tensor::new(dtype, raw), &mut alone).unwrap();
+                assert_eq!((1 + encoded.bytes, alone[0]), (alone.len(), 7), "what was there stays");
+                assert_eq!(encoded.checksum.is_some(), checksums);
+                let before;
+                (before, rest) = rest.split_at(rest.len() - encoded.bytes);
+                assert!(alone[1..] == *rest);
                 let mut out = vec![0; raw.len()];
-                decoder.decode_block(dtype, checksums, block, &mut out).unwrap();
+                let block = coded(&set, dtype, encoded.checksum, rest);
+                decoder.decode_block(&block, &mut out).unwrap();
                 assert!(out == raw);
-                let info = decoder.inspect_block(dtype, checksums, block, raw.len()).unwrap();
+                let info = decoder.inspect_block(&block, raw.len()).unwrap();
                 assert_eq!(info.layout.is_none(), info.planes.is_empty());
+                parts_fill_the_block(&info, rest.len(), raw.len());
+                rest = before;
             }
+            assert!(rest.len() < message.len() / 4 && rest[..4] == message[..4]);
         }
     }
 }
@@ -492,12 +528,13 @@ fn threads_make_the_same_bytes() {
 
 fn any_options() -> impl Strategy<Value = EncodeOptions> {
     let choices = (0..3usize, any::<bool>(), 0..3usize, any::<bool>(), 10..=14u8);
-    choices.prop_map(|(rule, max, choice, checksums, block_log2)| EncodeOptions {
-        rule: RULES[rule],
-        level: if max { Level::Max } else { Level::Fast },
-        choice: CHOICES[choice],
-        checksums,
-        block_log2,
+    choices.prop_map(|(rule, max, choice, checksums, block_log2)| {
+        EncodeOptions::default()
+            .rule(RULES[rule])
+            .level(if max { Level::Max } else { Level::Fast })
+            .choice(CHOICES[choice])
+            .checksums(checksums)
+            .block_log2(block_log2)
     })
 }
 
@@ -565,10 +602,10 @@ fn what_no_sample_saw_comes_back() {
     for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
         let (all, exponent, mantissa) = bits_of(dtype);
         let unit = dtype.unit_bytes();
-        let mut random = Random(7);
+        let mut random = Random::new(7);
         // Exponents of many kinds, and no mantissa.
         let elements = (0..(1 << 20) / unit).flat_map(|_| {
-            let exponent = (1u64 << (exponent - 2)) + u64::from(random.next().trailing_zeros() % 8);
+            let exponent = (1u64 << (exponent - 2)) + u64::from(random.bits().trailing_zeros() % 8);
             (exponent << mantissa).to_le_bytes().into_iter().take(unit)
         });
         let mut bytes: Vec<u8> = elements.collect();
@@ -589,9 +626,9 @@ fn what_no_sample_saw_comes_back() {
 /// Of bytes a sample shows too little to make a book from.
 #[test]
 fn books_of_bytes_are_made_from_all_of_them() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let bytes: Vec<u8> =
-        (0..1 << 17).map(|_| (random.next() & random.next() & 0xff) as u8).collect();
+        (0..1 << 17).map(|_| (random.bits() & random.bits() & 0xff) as u8).collect();
     for level in [Level::Fast, Level::Max] {
         let sizes = [Choice::Sample, Choice::Cheapest].map(|choice| {
             let options = EncodeOptions::default().level(level).choice(choice);

@@ -2,8 +2,8 @@
 
 use crate::codebook::{Alphabet, CodeLimit, Codebook, Lengths, MAX_LENGTHS_BYTES};
 use crate::error::{Error, Result};
-use crate::lanes;
 use crate::kernels::pack::packed_bytes;
+use crate::lanes;
 use crate::set::CodebookSet;
 use crate::wire::Reader;
 

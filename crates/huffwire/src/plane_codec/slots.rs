@@ -59,9 +59,9 @@ pub(super) fn to_symbols(
         symbols.copy_from_slice(slots);
         0
     };
-    let escapes_seen = lengths.escape_slot().map_or(0, |escape| {
-        bytes::expand(platform, escape, false, slots, escapes, symbols)
-    });
+    let escapes_seen = lengths
+        .escape_slot()
+        .map_or(0, |escape| bytes::expand(platform, escape, false, slots, escapes, symbols));
     if zeros_seen != zeros || escapes_seen != escapes.len() {
         return Err(lanes::wrong_count());
     }

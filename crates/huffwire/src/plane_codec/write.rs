@@ -5,10 +5,10 @@ use super::payload::PayloadWriter;
 use super::{single, slots};
 use crate::codebook::{Alphabet, Codebook};
 use crate::error::{Error, Result};
+use crate::kernels::pack::{pack, packed_bytes};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, Escapes, SlotMap};
 use crate::planes::MAX_PLANES;
-use crate::kernels::pack::{pack, packed_bytes};
 
 /// A plane that is going to be written.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,6 @@ mod f32;
 mod sign_apart;
 mod small;
 
-
 use std::fmt;
 use std::str::FromStr;
 

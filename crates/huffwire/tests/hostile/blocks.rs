@@ -16,8 +16,13 @@ fn encoder(checksums: bool) -> Encoder {
     Encoder::new(CodebookSet::builtin(), large_blocks(checksums)).unwrap()
 }
 
+/// A block of the built-in set, without a checksum.
+pub(super) fn bare(dtype: Dtype, bytes: &[u8]) -> CodedBlock<'_> {
+    CodedBlock { dtype, set: CodebookSet::builtin().id(), checksum: None, bytes }
+}
+
 fn large_blocks(checksums: bool) -> EncodeOptions {
-    EncodeOptions { block_log2: 13, ..options(checksums) }
+    options(checksums).block_log2(13)
 }
 
 /// Elements with both signs, enough of them for lanes.
@@ -33,7 +38,7 @@ fn with_signs(units: u16) -> Vec<u8> {
 /// A block with zeros apart and escapes, coded with a resident book.
 fn sample() -> Vec<u8> {
     let mut block = Vec::new();
-    encoder(false).encode_block(Dtype::Bf16, &with_signs(UNITS), &mut block).unwrap();
+    encoder(false).encode_block(&Tensor::new(Dtype::Bf16, &with_signs(UNITS)), &mut block).unwrap();
     assert_eq!(block[0], Layout::Exponent.number());
     let set = CodebookSet::builtin();
     let book = set.book(block[BOOK]).expect("a resident book");
@@ -49,7 +54,7 @@ fn field(block: &[u8], at: usize) -> u32 {
 
 fn decode_to(dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0x11; size];
-    let decoded = Decoder::builtin().decode_block(dtype, false, block, &mut out);
+    let decoded = Decoder::builtin().decode_block(&bare(dtype, block), &mut out);
     if decoded.is_err() {
         assert!(out.iter().all(|&byte| byte == POISON));
     }
@@ -79,20 +84,21 @@ fn cut_anywhere_is_an_error() {
 #[test]
 fn cut_and_flipped_blocks_fail_their_checksum() {
     let mut block = Vec::new();
-    encoder(true).encode_block(Dtype::Bf16, &with_signs(UNITS), &mut block).unwrap();
+    let tensor = with_signs(UNITS);
+    let encoded =
+        encoder(true).encode_block(&Tensor::new(Dtype::Bf16, &tensor), &mut block).unwrap();
+    assert_eq!(encoded.checksum, Some(crc32c(&block)));
     let mut out = vec![0; 2 * usize::from(UNITS)];
     let mut decode = |block: &[u8]| {
         out.fill(0x11);
-        let result = Decoder::builtin().decode_block(Dtype::Bf16, true, block, &mut out);
+        let block = CodedBlock { checksum: encoded.checksum, ..bare(Dtype::Bf16, block) };
+        let result = Decoder::builtin().decode_block(&block, &mut out);
         assert!(result.is_ok() || out.iter().all(|&byte| byte == POISON));
         result
     };
     assert_eq!(decode(&block), Ok(()));
-    for cut in 4..block.len() {
+    for cut in 0..block.len() {
         assert!(matches!(decode(&block[..cut]), Err(Error::Checksum { .. })));
-    }
-    for cut in 0..4 {
-        assert!(matches!(decode(&block[..cut]), Err(Error::Truncated { needed: 4, .. })));
     }
     for bit in 0..8 * block.len() {
         let result = decode(&flipped(&block, bit));
@@ -105,7 +111,7 @@ fn flipped_bits_of_every_element_type_never_panic() {
     for dtype in Dtype::all() {
         let tensor = &tensor(252)[..504 / dtype.unit_bytes() * dtype.unit_bytes()];
         let mut block = Vec::new();
-        encoder(false).encode_block(dtype, tensor, &mut block).unwrap();
+        encoder(false).encode_block(&Tensor::new(dtype, tensor), &mut block).unwrap();
         assert_eq!(decode_to(dtype, &block, tensor.len()), Ok(tensor.to_vec()));
         for bit in 0..8 * block.len() {
             let _ = decode_to(dtype, &flipped(&block, bit), tensor.len());
@@ -218,7 +224,7 @@ fn exponents_outside_the_alphabet_are_refused_beside_zeros_too() {
     };
     let tensor: Vec<u8> = (0..UNITS).flat_map(|i| value(i).to_le_bytes()).collect();
     let mut block = Vec::new();
-    encoder(false).encode_block(Dtype::F16, &tensor, &mut block).unwrap();
+    encoder(false).encode_block(&Tensor::new(Dtype::F16, &tensor), &mut block).unwrap();
     assert_eq!(block[0], Layout::Exponent.number());
     let (base, escapes) = (block[BOOK + 1], field(&block, ESCAPES) as usize);
     assert!(field(&block, ZEROS) > 100 && escapes > 10);
@@ -235,6 +241,19 @@ fn exponents_outside_the_alphabet_are_refused_beside_zeros_too() {
             malformed(&error(Dtype::F16, &forged, tensor.len()), 0, &beyond);
         }
     }
+}
+
+/// A constant sign, as small floats and layout sign-apart have it, and mantissas without a gap.
+#[test]
+fn signs_apart_are_read_as_they_are_written_down() {
+    // Exponent 127; mantissas 1, 2, 3 in seven bits each; sign 1.
+    let block = |last: u8, sign: u8| [6, 0xfe, 127, 0xff, 0xfe, sign, 0x01, 0xc1, last];
+    let elements = [0xbf81u16, 0xbf82, 0xbf83].map(u16::to_le_bytes).concat();
+    assert_eq!(decode_to(Dtype::Bf16, &block(0, 1), 6), Ok(elements));
+    malformed(&error(Dtype::Bf16, &block(0x20, 1), 6), 0, &["padding bits that are not zero"]);
+    malformed(&error(Dtype::Bf16, &block(0, 2), 6), 6, &["a constant outside the alphabet"]);
+    // Integers have no sign apart.
+    malformed(&error(Dtype::I8, &block(0, 1), 6), 0, &["layout 6"]);
 }
 
 #[test]
@@ -283,15 +302,19 @@ fn a_stream_of_half_words_is_refused() {
     let mut block = Vec::new();
     let mut encoder = Encoder::new(Arc::clone(&set), large_blocks(false)).unwrap();
     let tensor: Vec<u8> = (0..3000).map(|i| (i % 23 % 4) as u8).collect();
-    encoder.encode_block(Dtype::U8, &tensor, &mut block).unwrap();
+    encoder.encode_block(&Tensor::new(Dtype::U8, &tensor), &mut block).unwrap();
     assert_eq!(block[..2], [Layout::Bytes.number(), 1]);
     let stream = field(&block, 2);
-    let mut decoder = Decoder::new(set);
+    let mut decoder = Decoder::new(Arc::clone(&set));
     let mut out = vec![0; 3000];
-    assert_eq!(decoder.decode_block(Dtype::U8, false, &block, &mut out), Ok(()));
+    assert_eq!(
+        decoder.decode_block(&CodedBlock { set: set.id(), ..bare(Dtype::U8, &block) }, &mut out),
+        Ok(())
+    );
     for lie in [stream - 1, stream + 1, u32::MAX] {
         let block = with(&block, 2, &lie.to_le_bytes());
-        let decoded = decoder.decode_block(Dtype::U8, false, &block, &mut out);
+        let decoded = decoder
+            .decode_block(&CodedBlock { set: set.id(), ..bare(Dtype::U8, &block) }, &mut out);
         malformed(&decoded.unwrap_err(), 10, &["no whole number of words"]);
     }
 }
@@ -321,7 +344,7 @@ fn an_empty_block_is_refused() {
 fn looking_into_a_block_refuses_what_decoding_its_header_refuses() {
     let decoder = Decoder::builtin();
     let look =
-        |block: &[u8]| decoder.inspect_block(Dtype::Bf16, false, block, 2 * usize::from(UNITS));
+        |block: &[u8]| decoder.inspect_block(&bare(Dtype::Bf16, block), 2 * usize::from(UNITS));
     let block = sample();
     assert!(look(&block).is_ok());
     for cut in 0..=REMAINDER {

@@ -20,7 +20,8 @@ use huffwire::file::{self, Directory, TensorInfo, Writer};
 use huffwire::message::{self, Header};
 use huffwire::{Binding, SetBuilder};
 use huffwire::{
-    CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Layout, POISON, Result,
+    CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Error, Layout, POISON, Result,
+    Tensor,
 };
 
 /// The elements that most tests here are about: zeros, ordinary values, and some that take the

@@ -4,11 +4,11 @@ use super::super::header::BlockHeader;
 use super::{Constants, packed_constant, pieces};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
+use crate::kernels::pack::{pack, packed_bytes};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, CachePolicy, Escapes, SlotMap, ToSplit};
 use crate::plane_codec::{Coder, PlaneHeader, Sizes, carried};
 use crate::planes::MAX_PLANES;
-use crate::kernels::pack::{pack, packed_bytes};
 use crate::set::CodebookSet;
 
 /// Memory for pieces.
