@@ -74,7 +74,7 @@ def bar_rows(report: Report) -> list[tuple[str, list[tuple[str, float, float, fl
 def bench_name(row: dict[str, Any]) -> str:
     threads = f"{row['threads']} threads" if row["threads"] > 1 else None
     parts = (row["codec"], row["symbols"], row["level"], row["platform"], threads)
-    return " ".join(part for part in parts if part and part != "exponent")
+    return " ".join(part for part in parts if part and part != "auto")
 
 
 def bounds(report: Report) -> dict[str, float]:

@@ -230,12 +230,12 @@ class Program:
     def __call__(self, gradient: np.ndarray, step: int, worker: int) -> np.ndarray:
         from safetensors.numpy import load_file, save_file
 
-        sent, wire, received = (self.folder / name for name in ("sent.safetensors", "wire.hwq", "received.safetensors"))
+        sent, wire, received = (self.folder / name for name in ("sent.safetensors", "wire.hw", "received.safetensors"))
         save_file({"gradient": gradient}, sent)
         options = ("--quantizer", "qsgd", "--levels", str(self.levels), "--bucket", str(self.bucket), "--norm", self.norm)
         seed = str(message_seed(step, worker))
         evaluate.call(self.program, "quantize", str(sent), "-o", str(wire), "--force", "--quiet", "--seed", seed, *options)
-        evaluate.call(self.program, "dequantize", str(wire), "-o", str(received), "--force", "--quiet")
+        evaluate.call(self.program, "decompress", str(wire), "-o", str(received), "--force", "--quiet")
         values = load_file(received)["gradient"]
         uncoded = Uncoded(self.levels, self.bucket, self.norm)(gradient, step, worker)
         self.messages += 1

@@ -2,6 +2,7 @@
 
 mod quantize;
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
 use huffwire_io::{ByteCount, NotAByteCount, RawOptions};
 
-pub(crate) use quantize::{DequantizeArgs, QuantizeArgs, ValueType};
+pub(crate) use quantize::QuantizeArgs;
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
 ///
@@ -67,14 +68,15 @@ pub(crate) enum Command {
     /// List, show, export and import codebooks.
     #[command(subcommand)]
     Codebooks(CodebooksCommand),
-    /// Quantize gradients (with loss), compress them, and compare the encoders.
+    /// Quantize gradients (with loss), compress them into a .hw file, and compare the encoders.
     Quantize(QuantizeArgs),
-    /// Restore tensors from a .hwq file of quantized tensors.
-    Dequantize(DequantizeArgs),
     /// Measure speed and saving on your tensors, against memcpy, zstd and lz4.
     Bench(BenchArgs),
     /// Print the completion script for a shell.
     Completions(CompletionsArgs),
+    /// There is no such command: `huffwire decompress` restores quantized tensors, too.
+    #[command(hide = true)]
+    Dequantize(DequantizeArgs),
 }
 
 /// Flags of every command that may take long.
@@ -127,8 +129,8 @@ pub(crate) struct RawArgs {
 impl RawArgs {
     /// What the raw file consists of; `None` if the input is no raw file.
     pub(crate) fn options(&self) -> Option<RawOptions> {
-        let NamedDtype { name, element } = self.dtype.clone()?;
-        Some(RawOptions { element, dtype: name, shape: self.shape.clone() })
+        let NamedDtype { name, dtype } = self.dtype.clone()?;
+        Some(RawOptions { dtype, spelling: name, shape: self.shape.clone() })
     }
 }
 
@@ -174,13 +176,12 @@ impl CoderArgs {
             Choose::Sample => Choice::Sample,
             Choose::Named => Choice::Named,
         };
-        Ok(EncodeOptions {
-            rule: self.symbols.into(),
-            level: self.level.into(),
-            choice: self.book.map_or(Ok(choice), fixed)?,
-            checksums: !self.no_checksums,
-            block_log2: self.block_size.log2,
-        })
+        Ok(EncodeOptions::default()
+            .rule(self.symbols.into())
+            .level(self.level.into())
+            .choice(self.book.map_or(Ok(choice), fixed)?)
+            .checksums(!self.no_checksums)
+            .block_log2(self.block_size.log2))
     }
 }
 
@@ -231,6 +232,9 @@ pub(crate) struct CompressArgs {
 }
 
 /// Restore the original files from a .hw file, or extract one tensor.
+///
+/// Tensors that `huffwire quantize` quantized come back as floats near those that they had; everything else
+/// comes back bit by bit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -251,7 +255,7 @@ pub(crate) struct DecompressArgs {
     /// all files appear or none.
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Only this tensor, as raw little-endian bytes.
+    /// Only this tensor, as raw little-endian bytes: for a quantized one those of the restored floats.
     #[arg(long, value_name = "NAME")]
     pub(crate) tensor: Option<String>,
     /// Only elements A to B of the tensor, counted from 0, without B. A or B may be left out. Only the
@@ -267,10 +271,10 @@ pub(crate) struct DecompressArgs {
     pub(crate) common: Common,
 }
 
-/// Show what is in a .hw file, a .hwq file of quantized tensors, or a codebook file.
+/// Show what is in a .hw file or a codebook file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// A .hw file, a .hwq file, or a codebook file; - for standard input (copied to TMPDIR first).
+    /// A .hw file or a codebook file; - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -279,12 +283,12 @@ pub(crate) struct InspectArgs {
     pub(crate) common: Common,
 }
 
-/// Decode all of a .hw file, or of a .hwq file of quantized tensors, and report every damaged block.
+/// Decode all of a .hw file and report every damaged block.
 ///
 /// Exits with 0 when everything decodes and all checksums agree, else with 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The .hw or .hwq file, or - for standard input (copied to TMPDIR first).
+    /// The .hw file, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
@@ -324,7 +328,7 @@ pub(crate) struct CalibrateArgs {
     /// and smaller floats].
     #[arg(long, value_name = "N")]
     pub(crate) books_per_kind: Option<NonZeroUsize>,
-    /// The longest codes.
+    /// The longest codes, in bits.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) codes: Codes,
     /// Share of the probability that is spread evenly over all symbols [default: 0.001].
@@ -441,13 +445,7 @@ pub(crate) struct BenchArgs {
     )]
     pub(crate) level: Vec<LevelArg>,
     /// What the symbols of huffwire's Huffman code are.
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_enum,
-        value_delimiter = ',',
-        default_value = "exponent"
-    )]
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "auto")]
     pub(crate) symbols: Vec<Symbols>,
     /// Leave out zstd and lz4.
     #[arg(long)]
@@ -473,23 +471,30 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
+/// What somebody gives to a command that does not exist.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DequantizeArgs {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    ignored: Vec<OsString>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Symbols {
     /// What suits the type: exponents of floats, whole small floats, bytes of integers.
     #[default]
-    Exponent,
+    Auto,
     /// Every byte, one codebook for all of them (arXiv 2601.10673).
     Bytes,
     /// Every byte, a codebook for each byte position of an element.
-    Planes,
+    BytePlanes,
 }
 
 impl From<Symbols> for SymbolRule {
     fn from(symbols: Symbols) -> Self {
         match symbols {
-            Symbols::Exponent => Self::Auto,
+            Symbols::Auto => Self::Auto,
             Symbols::Bytes => Self::Bytes,
-            Symbols::Planes => Self::BytePlanes,
+            Symbols::BytePlanes => Self::BytePlanes,
         }
     }
 }
@@ -545,10 +550,12 @@ pub(crate) enum Kinds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Codes {
     /// Up to 8 bits, with an escape code for rare symbols: fastest.
-    Short,
+    #[value(name = "8")]
+    Bits8,
     /// Up to 12 bits.
-    Long,
-    /// Long codes only where they save noticeably more.
+    #[value(name = "12")]
+    Bits12,
+    /// Up to 12 bits only where that saves noticeably more.
     #[default]
     Auto,
 }
@@ -556,8 +563,8 @@ pub(crate) enum Codes {
 impl Codes {
     pub(crate) const fn limit(self) -> Option<CodeLimit> {
         match self {
-            Self::Short => Some(CodeLimit::Bits8),
-            Self::Long => Some(CodeLimit::Bits12),
+            Self::Bits8 => Some(CodeLimit::Bits8),
+            Self::Bits12 => Some(CodeLimit::Bits12),
             Self::Auto => None,
         }
     }
@@ -572,14 +579,14 @@ pub(crate) fn name(value: impl ValueEnum) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct NamedDtype {
     pub(crate) name: String,
-    pub(crate) element: Dtype,
+    pub(crate) dtype: Dtype,
 }
 
 impl FromStr for NamedDtype {
     type Err = huffwire::UnknownDtype;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(Self { name: name.to_owned(), element: name.parse()? })
+        Ok(Self { name: name.to_owned(), dtype: name.parse()? })
     }
 }
 

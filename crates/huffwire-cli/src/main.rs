@@ -9,12 +9,11 @@ mod commands;
 mod demo;
 mod failure;
 mod files;
+mod floats;
 mod interrupt;
 mod progress;
-mod quantized;
 mod report;
 mod standard;
-mod values;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 //!
 //! * [`Reader`] opens a .hw file, lists its tensors, and decodes one of them, a part of one, or whole
 //!   original files. It decodes only the blocks that hold what is asked for.
-//! * [`Writer`] makes a .hw file from tensors in memory or from whole files.
+//! * [`Writer`] makes a .hw file from tensors in memory, from whole files, or from quantized gradients.
 //! * [`Input`] finds the tensors in `.safetensors` files, models in several such files, `.npy` files and
 //!   raw files.
 //! * [`Output`] is a file that appears under its name only when it is complete.
@@ -30,6 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The feature `gradient` (default) is for items of quantized values: `Writer::add_values` writes them, and [`Reader`]
+//! restores floats from them. Without it they are an error, and all other items of a file can be read.
+//!
 //! Input is never trusted: sizes are checked before memory is taken for them, and every failure is an
 //! [`Error`] that names the file.
 
@@ -53,6 +56,8 @@ pub use output::{Complete, Output, create_partial_folder, remove_partial_files};
 pub use reader::{BlockJob, ReadOptions, Reader, TensorFormat, is_hw_file};
 pub use size::{ByteCount, NotAByteCount};
 pub use workers::{PerThread, Workers};
+#[cfg(feature = "gradient")]
+pub use writer::values::ValueSizes;
 pub use writer::{WriteOptions, Writer, Written};
 
 /// The examples of the README are tests.

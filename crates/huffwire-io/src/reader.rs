@@ -1,5 +1,8 @@
 //! Reading .hw files.
 
+#[cfg(feature = "gradient")]
+mod values;
+
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use huffwire::file::{
     self, Directory, EntryRef, HEADER_BYTES, Item, Original, SetRef, TRAILER_BYTES, TensorInfo,
 };
-use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, SetId};
+use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, Kind, SetId};
 
 use crate::analysis::Usage;
 use crate::codebooks::load_codebooks;
@@ -87,6 +90,8 @@ pub struct Reader {
     options: ReadOptions,
     /// In the order of the directory's list; `None` for a set that is neither embedded nor built in nor given.
     sets: Vec<Option<Arc<CodebookSet>>>,
+    /// Sets that were given and are not in that list, which quantized values may need.
+    others: Vec<Arc<CodebookSet>>,
     /// Those that no thread uses at the moment.
     decoders: Mutex<Vec<Decoder>>,
 }
@@ -177,7 +182,7 @@ impl Reader {
             set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
         };
         let sets = directory.sets.iter().map(at_hand).collect();
-        Ok(Self { file, directory, options, sets, decoders: Mutex::default() })
+        Ok(Self { file, directory, options, sets, others: Vec::new(), decoders: Mutex::default() })
     }
 
     /// Decodes with codebooks from the file `path`, if the .hw file needs any: codebooks that are embedded
@@ -202,7 +207,7 @@ impl Reader {
         let place = self.directory.sets.iter().position(|set| set.id == found);
         match (place, self.missing()) {
             (Some(place), _) => self.sets[place] = Some(codebooks),
-            (None, None) => {}
+            (None, None) => self.others.push(codebooks),
             (None, Some(wanted)) => {
                 let (path, given) = (self.file.label().to_owned(), given.to_owned());
                 return Err(Error::OtherCodebooks { path, wanted, given, found });
@@ -219,9 +224,9 @@ impl Reader {
         self.directory.sets.get(missing).map(|set| set.id)
     }
 
-    /// The codebook sets of the file that are at hand.
+    /// The codebook sets that are at hand, first those that the file names.
     pub fn sets(&self) -> impl Iterator<Item = &Arc<CodebookSet>> {
-        self.sets.iter().flatten()
+        self.sets.iter().flatten().chain(&self.others)
     }
 
     /// The codebooks to decode an item with.
@@ -363,6 +368,8 @@ impl Reader {
         mut progress: impl FnMut(u64),
     ) -> Result<()> {
         self.check_size(&format!("the original {:?}", original.name), original.raw_bytes())?;
+        let empty = |item: &&Item| item.raw_bytes == 0;
+        original.items.iter().filter(empty).try_for_each(|item| self.check_kind_header(item))?;
         let jobs = original.items.iter().flat_map(Self::blocks);
         self.decode_blocks(jobs, |_, decoded| {
             let bytes = decoded?;
@@ -388,8 +395,31 @@ impl Reader {
         item.blocks().enumerate().map(move |(index, block)| BlockJob { item, index, block })
     }
 
-    /// Decodes blocks on the threads of the reader and hands each result, in order, to `consume`, which
-    /// decides what an error means.
+    /// Checks what stands before the blocks of an item. Only items that are no plain tensors have such a thing: the
+    /// quantizer and the scales of quantized values. Damage shows when blocks are decoded, too; but not every item has
+    /// blocks.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when it is damaged or of a kind that this library cannot read, [`Error::TooLarge`],
+    /// [`Error::CodebooksMissing`], [`Error::Io`].
+    pub fn check_kind_header(&self, item: &Item) -> Result<()> {
+        match item.kind {
+            Kind::Tensor => Ok(()),
+            #[cfg(feature = "gradient")]
+            Kind::Values => self.open_values(item).map(drop),
+            _ => Err(self.unknown_kind(item)),
+        }
+    }
+
+    fn unknown_kind(&self, item: &Item) -> Error {
+        let kind = item.kind;
+        let error = huffwire::Error::UnknownKind { number: kind.number(), name: kind.name() };
+        Error::codec(self.file.label(), describe(item))(error)
+    }
+
+    /// Decodes blocks and hands each result, in order, to `consume`, which decides what an error means. Blocks of plain
+    /// tensors are decoded on the threads of the reader. Those of quantized values are read there, and restored on the
+    /// calling thread.
     ///
     /// # Errors
     /// [`Error::CodebooksMissing`], and the first error that `consume` returns.
@@ -399,13 +429,24 @@ impl Reader {
         mut consume: impl FnMut(&BlockJob<'a>, Result<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
         let work = |job: &BlockJob<'a>, slot: &mut Decoded| {
-            slot.error = self.decode_block(job, slot).err();
+            slot.error = match job.item.kind {
+                Kind::Tensor => self.decode_block(job, slot).err(),
+                _ => self.read_block(job, &mut slot.coded).err(),
+            };
             Ok(())
         };
-        let block_bytes = 1 << self.directory.block_log2;
+        #[cfg(feature = "gradient")]
+        let mut restorer = values::Restorer::new(self);
+        // Of the largest blocks, so that memory is bounded whatever they are.
+        let block_bytes = self.directory.items().map(Item::block_bytes).max().unwrap_or(1);
         self.options.workers.run(block_bytes, jobs, work, |job, slot| match slot.error.take() {
-            None => consume(job, Ok(&slot.raw)),
             Some(error) => consume(job, Err(error)),
+            None => match job.item.kind {
+                Kind::Tensor => consume(job, Ok(&slot.raw)),
+                #[cfg(feature = "gradient")]
+                Kind::Values => consume(job, restorer.restore(job, &slot.coded)),
+                _ => consume(job, Err(self.unknown_kind(job.item))),
+            },
         })
     }
 
@@ -424,19 +465,9 @@ impl Reader {
     }
 
     fn decode_block(&self, job: &BlockJob<'_>, slot: &mut Decoded) -> Result<()> {
-        let BlockJob { item, index, block } = job;
+        let BlockJob { item, block, .. } = job;
         let set = self.codebooks_of(item)?.id();
-        slot.coded.clear();
-        // In a file with holes a block of gigabytes takes no room on the disk.
-        if slot.coded.try_reserve(block.coded_bytes).is_err() {
-            return Err(Error::OutOfMemory {
-                path: self.file.label().to_owned(),
-                what: "a block".to_owned(),
-                bytes: block.coded_bytes as u64,
-            });
-        }
-        slot.coded.resize(block.coded_bytes, 0);
-        self.file.read_exact_at(&mut slot.coded, block.offset)?;
+        self.read_coded(block, &mut slot.coded)?;
         slot.raw.resize(block.raw_bytes, 0);
         let idle = self.idle().pop();
         let mut decoder = idle.map_or_else(|| self.decoder(), Ok)?;
@@ -444,38 +475,77 @@ impl Reader {
         let coded = CodedBlock { dtype, set, checksum, bytes: &slot.coded };
         let result = decoder.decode_block(&coded, &mut slot.raw);
         self.idle().push(decoder);
-        result.map_err(|error| {
-            let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
-            Error::codec(self.file.label(), what)(error)
-        })
+        result.map_err(self.block_error(job))
     }
 
-    /// Which codebooks and layouts the blocks of each item use, in the order of the directory. Only the
-    /// header of each block is read, so damage within a block is not noticed. `progress` is called with
-    /// the number of bytes done since its last call.
+    /// Reads the coded bytes of a block that is not of a plain tensor, and verifies their checksum.
+    fn read_block(&self, job: &BlockJob<'_>, coded: &mut Vec<u8>) -> Result<()> {
+        self.read_coded(&job.block, coded)?;
+        verify(&job.block, coded, "a block").map_err(self.block_error(job))
+    }
+
+    fn read_coded(&self, entry: &EntryRef, coded: &mut Vec<u8>) -> Result<()> {
+        coded.clear();
+        // In a file with holes a block of gigabytes takes no room on the disk.
+        if coded.try_reserve(entry.coded_bytes).is_err() {
+            return Err(Error::OutOfMemory {
+                path: self.file.label().to_owned(),
+                what: "a block".to_owned(),
+                bytes: entry.coded_bytes as u64,
+            });
+        }
+        coded.resize(entry.coded_bytes, 0);
+        self.file.read_exact_at(coded, entry.offset)
+    }
+
+    fn block_error(&self, job: &BlockJob<'_>) -> impl FnOnce(huffwire::Error) -> Error {
+        let BlockJob { item, index, block } = job;
+        let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
+        Error::codec(self.file.label(), what)
+    }
+
+    /// The kind header of an item that is no plain tensor. Its checksum was verified.
+    #[cfg(feature = "gradient")]
+    fn read_kind_header(&self, item: &Item) -> Result<Vec<u8>> {
+        let missing = || Error::invalid(self.file.label(), ".hw", "an item has no kind header");
+        let entry = item.kind_header().ok_or_else(missing)?;
+        let bytes = self.file.read(entry.offset..entry.offset + entry.coded_bytes as u64)?;
+        verify(&entry, &bytes, "a kind header").map_err(self.kind_header_error(item))?;
+        Ok(bytes)
+    }
+
+    #[cfg(feature = "gradient")]
+    fn kind_header_error(&self, item: &Item) -> impl FnOnce(huffwire::Error) -> Error {
+        let offset = item.kind_header().map_or(0, |entry| entry.offset);
+        let what = format!("{}: its kind header at offset {offset}", describe(item));
+        Error::codec(self.file.label(), what)
+    }
+
+    /// Which codebooks and layouts the blocks of each item use, in the order of the directory; `None` for items that
+    /// are no plain tensors, and for those whose codebooks are not at hand. Only the header of each block is read, so
+    /// damage within a block is not noticed. `progress` is called with the number of bytes done since its last call.
     ///
     /// # Errors
-    /// [`Error::CodebooksMissing`], and [`Error::Codec`] when the header of a block is damaged.
-    pub fn usages(&self, mut progress: impl FnMut(u64)) -> Result<Vec<Usage>> {
-        self.check_codebooks()?;
+    /// [`Error::Codec`] when the header of a block is damaged.
+    pub fn usages(&self, mut progress: impl FnMut(u64)) -> Result<Vec<Option<Usage>>> {
         let decoder = self.decoder()?;
         let directory = &self.directory;
-        let mut usages = vec![Usage::default(); directory.items().count()];
+        let is_known = |item: &Item| item.kind == Kind::Tensor && self.codebooks_of(item).is_ok();
+        let usage = |item: &Item| is_known(item).then(Usage::default);
+        let mut usages: Vec<Option<Usage>> = directory.items().map(usage).collect();
         let jobs = directory
             .items()
             .enumerate()
+            .filter(|(_, item)| is_known(item))
             .flat_map(|(number, item)| Self::blocks(item).map(move |job| (number, job)));
         let read = |(_, job): &(usize, BlockJob<'_>), slot: &mut Option<_>| {
-            let BlockJob { item, index, block } = job;
+            let BlockJob { item, block, .. } = job;
             let length = block.coded_bytes.min(INSPECT_BYTES) as u64;
             let header = self.file.read(block.offset..block.offset + length)?;
             let (dtype, set) = (item.dtype, self.codebooks_of(item)?.id());
             let coded = CodedBlock { dtype, set, checksum: None, bytes: &header };
             let info = decoder.inspect_block(&coded, block.raw_bytes);
-            *slot = Some(info.map_err(|error| {
-                let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
-                Error::codec(self.file.label(), what)(error)
-            })?);
+            *slot = Some(info.map_err(self.block_error(job))?);
             Ok::<(), Error>(())
         };
         self.options.workers.run(
@@ -484,8 +554,8 @@ impl Reader {
             read,
             |(number, job), slot| {
                 progress(job.block.raw_bytes as u64);
-                if let Some(info) = slot.take() {
-                    usages[*number].add(&info);
+                if let (Some(info), Some(usage)) = (slot.take(), &mut usages[*number]) {
+                    usage.add(&info);
                 }
                 Ok(())
             },
@@ -508,6 +578,9 @@ impl Reader {
             let to = wanted.end.clamp(start, end) - start;
             from as usize..to as usize
         };
+        if item.raw_bytes == 0 {
+            self.check_kind_header(item)?;
+        }
         let jobs = Self::blocks(item).filter(|job| !overlap(job).is_empty());
         self.decode_blocks(jobs, |job, decoded| consume(&decoded?[overlap(job)]))
     }
@@ -570,6 +643,17 @@ impl Reader {
 
 fn is_full(range: &impl RangeBounds<u64>) -> bool {
     matches!((range.start_bound(), range.end_bound()), (Bound::Unbounded, Bound::Unbounded))
+}
+
+/// Compares an entry with its checksum, if it has one.
+fn verify(entry: &EntryRef, bytes: &[u8], what: &'static str) -> huffwire::Result<()> {
+    let computed = file::checksum(bytes);
+    match entry.checksum {
+        Some(stored) if stored != computed => {
+            Err(huffwire::Error::Checksum { what, stored, computed })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What messages call an item.

@@ -1,5 +1,8 @@
 //! Writing .hw files.
 
+#[cfg(feature = "gradient")]
+pub(crate) mod values;
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -196,6 +199,21 @@ impl Writer {
         unchanged
     }
 
+    /// Adds a piece of a file to the current original. The caller adds the pieces in their order, and has
+    /// [`InputFile::check_length`](crate::InputFile::check_length) called in the end. `progress` is called with
+    /// the number of bytes done since its last call.
+    ///
+    /// # Errors
+    /// As [`Writer::add_tensor`], and those of reading.
+    pub fn add_piece(
+        &mut self,
+        input: &Input,
+        piece: &Piece,
+        progress: impl FnMut(u64),
+    ) -> Result<()> {
+        self.add(&[(None, Source::Input(input), piece)], progress)
+    }
+
     /// Begins an original: what is added next belongs to it. `name` is the name of the file when it is
     /// restored: a plain file name, which no other original of this file has.
     ///
@@ -210,8 +228,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Unwritable`] before the first [`Writer::begin_original`], [`Error::Io`].
-    pub fn add_tensor(&mut self, tensor: TensorInfo, element: Dtype, bytes: &[u8]) -> Result<()> {
-        let piece = Piece::tensor(tensor, element, 0..bytes.len() as u64);
+    pub fn add_tensor(&mut self, tensor: TensorInfo, dtype: Dtype, bytes: &[u8]) -> Result<()> {
+        let piece = Piece::tensor(tensor, dtype, 0..bytes.len() as u64);
         self.add(&[(None, Source::Memory(bytes), &piece)], |_| ())
     }
 
@@ -259,7 +277,7 @@ impl Writer {
             while *items < first_item + until {
                 let (name, _, piece) = pieces[*items - first_item];
                 let begun = name.map_or(Ok(()), |name| directory.begin_original(name));
-                let (tensor, dtype) = (piece.tensor.clone(), piece.element);
+                let (tensor, dtype) = (piece.tensor.clone(), piece.dtype);
                 let item = NewItem { tensor, kind: Kind::Tensor, dtype, set: *set };
                 let begun = begun.and_then(|()| directory.begin_item(item));
                 begun.map_err(|error| unwritable(output, &error))?;
@@ -294,7 +312,7 @@ fn unwritable(output: &Output, error: &huffwire::Error) -> Error {
 
 impl Coder {
     fn encode(&mut self, options: &WriteOptions, job: &Job<'_>, block: &mut Block) -> Result<()> {
-        let element = job.piece.element;
+        let dtype = job.piece.dtype;
         let size = (job.range.end - job.range.start) as usize;
         let raw = match job.source {
             Source::Input(input) => {
@@ -311,15 +329,15 @@ impl Coder {
             Source::Memory(_) => "memory",
         };
         let failed = || Error::codec(label, format!("tensor {:?}", job.piece.name()));
-        let tensor = Tensor::new(element, raw).named(job.piece.name());
+        let tensor = Tensor::new(dtype, raw).named(job.piece.name());
         let encoded = self.encoder.encode_block(&tensor, &mut block.coded).map_err(failed())?;
         block.checksum = encoded.checksum;
         if options.analyse {
-            let mut profile = Profile::new(element, options.encode.rule);
+            let mut profile = Profile::new(dtype, options.encode.rule);
             profile.add(raw).map_err(failed())?;
             block.profile = Some(profile);
             let set = self.encoder.set().id();
-            let coded = CodedBlock { dtype: element, set, checksum: None, bytes: &block.coded };
+            let coded = CodedBlock { dtype, set, checksum: None, bytes: &block.coded };
             let info = self.inspector.inspect_block(&coded, size);
             block.info = Some(info.map_err(failed())?);
         }
@@ -365,7 +383,7 @@ fn jobs<'a>(
     block_log2: u8,
 ) -> impl Iterator<Item = Job<'a>> + Send {
     pieces.iter().enumerate().flat_map(move |(index, &(_, source, piece))| {
-        let size = huffwire::block::block_bytes(piece.element, block_log2);
+        let size = huffwire::block::block_bytes(piece.dtype, block_log2);
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
@@ -383,11 +401,8 @@ mod tests {
     #[test]
     fn analyses_do_not_keep_histograms() {
         const TENSORS: u64 = 2000;
-        let piece = |n: u64| Piece {
-            tensor: None,
-            element: Dtype::Bf16,
-            range: 65536 * n..65536 * (n + 1),
-        };
+        let piece =
+            |n: u64| Piece { tensor: None, dtype: Dtype::Bf16, range: 65536 * n..65536 * (n + 1) };
         let pieces: Vec<Piece> = (0..TENSORS).map(piece).collect();
         let pieces: Vec<_> =
             pieces.iter().map(|piece| (None, Source::Memory(&[]), piece)).collect();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use huffwire::Dtype;
-use huffwire::file::TensorInfo;
+use huffwire::file::{self, NewItem, TensorInfo};
+use huffwire::{CodebookSet, Dtype, Kind, SetBuilder};
 use huffwire_io::{
     Error, Input, InputFile, Output, RawOptions, ReadOptions, Reader, TensorFormat, Workers,
     WriteOptions, Writer,
@@ -240,4 +240,123 @@ fn names_that_resemble_are_told() {
     let message = reader.read("lm_head.w").unwrap_err().to_string();
     let expected = r#"there is no tensor "lm_head.w" among its 1; did you mean "w"?"#;
     assert!(message.ends_with(expected), "{message}");
+}
+
+/// A file that is written entry by entry, each of them an item's only one.
+fn write_entries(path: &Path, sets: &[Arc<CodebookSet>], entries: &[(Kind, usize, &[u8])]) {
+    let mut writer = file::Writer::new(true, 17).unwrap();
+    let mut bytes = writer.header().to_vec();
+    let places: Vec<usize> = sets.iter().map(|set| writer.add_set(set, false)).collect();
+    writer.begin_original("x").unwrap();
+    for (number, &(kind, set, entry)) in entries.iter().enumerate() {
+        let tensor = Some(info(&format!("t{number}"), &[2]));
+        let (dtype, set) = (Dtype::Bf16, places[set]);
+        writer.begin_item(NewItem { tensor, kind, dtype, set }).unwrap();
+        let check = Some(file::checksum(entry));
+        match kind {
+            Kind::Tensor => writer.push_block(4, entry.len(), check).unwrap(),
+            _ => writer.push_kind_header(entry.len(), check).unwrap(),
+        }
+        bytes.extend_from_slice(entry);
+    }
+    bytes.extend(writer.finish());
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A set of the first built-in codebooks, so many of them.
+fn other_set(books: usize) -> Arc<CodebookSet> {
+    let mut set = SetBuilder::new("other");
+    for book in &CodebookSet::builtin().books()[..books] {
+        set.add(book.lengths().clone()).unwrap();
+    }
+    Arc::new(set.build())
+}
+
+#[test]
+fn a_file_may_need_several_sets_of_codebooks() {
+    let (_folder, path) = folder();
+    let (one, other, third) = (other_set(1), other_set(2), other_set(3));
+    // Layout 0: the bytes as they are.
+    let (a, b) = (&[0, 1, 2, 3, 4][..], &[0, 5, 6, 7, 8][..]);
+    let sets = [Arc::clone(&one), Arc::clone(&other)];
+    write_entries(&path("x.hw"), &sets, &[(Kind::Tensor, 0, a), (Kind::Tensor, 1, b)]);
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    assert_eq!((reader.missing(), reader.sets().count()), (Some(one.id()), 0));
+    let usages = reader.usages(|_| ()).unwrap();
+    assert!(usages.iter().all(Option::is_none), "{usages:?}");
+    let wrong = reader.with_codebooks(third, "third").unwrap_err().to_string();
+    assert!(wrong.contains("third holds set"), "{wrong}");
+    // One of two sets is enough for the items that name it.
+    let reader = Reader::open(&path("x.hw")).unwrap().with_codebooks(other, "other").unwrap();
+    assert_eq!(reader.missing(), Some(one.id()));
+    assert_eq!(reader.read("t1").unwrap(), b[1..]);
+    let missing = reader.read("t0").unwrap_err();
+    assert!(matches!(missing, Error::CodebooksMissing { wanted, .. } if wanted == one.id()));
+    assert!(reader.check_codebooks().is_err());
+    let known: Vec<bool> = reader.usages(|_| ()).unwrap().iter().map(Option::is_some).collect();
+    assert_eq!(known, [false, true]);
+    let reader = reader.with_codebooks(one, "one").unwrap();
+    reader.check_codebooks().unwrap();
+    assert_eq!(restored(&reader, &path("x")), [&a[1..], &b[1..]].concat());
+}
+
+#[test]
+fn blocks_that_changed_places_are_found() {
+    let (_folder, path) = folder();
+    // Noise is stored as it is: all blocks have the same length.
+    let bytes = noise(1 << 18, 3);
+    let mut writer = Writer::create(&path("x.hw"), false, WriteOptions::default()).unwrap();
+    writer.begin_original("x").unwrap();
+    let tensor = TensorInfo { name: "n".into(), dtype: "U8".into(), shape: vec![1 << 18] };
+    writer.add_tensor(tensor, Dtype::U8, &bytes).unwrap();
+    writer.finish().unwrap();
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    let blocks: Vec<_> = reader.tensor("n").unwrap().blocks().collect();
+    let [first, second] = blocks[..] else { panic!("two blocks") };
+    assert_eq!(first.coded_bytes, second.coded_bytes);
+    let mut file = std::fs::read(path("x.hw")).unwrap();
+    let (a, b) = file.split_at_mut(second.offset as usize);
+    a[first.offset as usize..].swap_with_slice(&mut b[..second.coded_bytes]);
+    std::fs::write(path("x.hw"), &file).unwrap();
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    let error = reader.read("n").unwrap_err().to_string();
+    assert!(error.contains("block 0") && error.contains("checksum"), "{error}");
+    let mut damaged = Vec::new();
+    let jobs = reader.directory().items().flat_map(Reader::blocks);
+    let found = reader.decode_blocks(jobs, |job, block| {
+        damaged.extend(block.is_err().then_some(job.index));
+        Ok::<(), Error>(())
+    });
+    found.unwrap();
+    assert_eq!(damaged, [0, 1]);
+}
+
+#[test]
+fn kinds_that_nobody_can_read_yet_are_an_error_of_their_own() {
+    let (_folder, path) = folder();
+    let entries = [(Kind::Tensor, 0, &[0, 1, 2, 3, 4][..]), (Kind::Delta, 0, &[9][..])];
+    write_entries(&path("x.hw"), &[CodebookSet::builtin()], &entries);
+    let error = Reader::open(&path("x.hw")).unwrap_err().to_string();
+    for mention in ["x.hw", "kind 2 (delta)"] {
+        assert!(error.contains(mention), "{mention}: {error}");
+    }
+}
+
+/// Quantized values are such a kind for a build without the feature that reads them.
+#[cfg(not(feature = "gradient"))]
+#[test]
+fn other_items_of_a_file_are_read_without_the_feature_for_one() {
+    let (_folder, path) = folder();
+    let block = &[0, 1, 2, 3, 4][..];
+    let entries = [(Kind::Tensor, 0, block), (Kind::Values, 0, &[9][..])];
+    write_entries(&path("x.hw"), &[CodebookSet::builtin()], &entries);
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    assert_eq!(reader.read("t0").unwrap(), [1, 2, 3, 4]);
+    let error = reader.read("t1").unwrap_err().to_string();
+    for mention in ["x.hw", "\"t1\"", "kind 1 (quantized values)"] {
+        assert!(error.contains(mention), "{mention}: {error}");
+    }
+    let mut output = Output::to_stream("memory", io::sink());
+    let original = &reader.directory().originals[0];
+    assert!(reader.write_original(original, &mut output, |_| ()).is_err());
 }

@@ -7,7 +7,10 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use huffwire::{Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule};
+use huffwire::{
+    CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, Tensor,
+};
+use huffwire_testing::{Random, float};
 
 fn main() {
     divan::main();
@@ -29,44 +32,24 @@ const CASES: &[Case] = &[
     Case(Dtype::E4m3, SymbolRule::Auto, Level::Fast, 0),
 ];
 
-fn uniform(state: &mut u64) -> f64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state >> 11) as f64 / (1u64 << 53) as f64
-}
-
 fn block(case: &Case) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252;
-    let mut normal = || (0..12).map(|_| uniform(&mut state)).sum::<f64>() - 6.0;
-    let mut values = Vec::new();
-    for _ in 0..BLOCK / case.0.unit_bytes() {
-        let scale = f64::exp2(0.5 * normal() - 6.0);
-        values.push((normal() * scale) as f32);
-    }
-    for (index, value) in values.iter_mut().enumerate() {
-        if (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 127 < 128 * case.3 / 100 {
+    let mut random = Random::new(1);
+    let mut values = random.tensor(BLOCK / case.0.unit_bytes(), -6.0, 0.5);
+    for value in &mut values {
+        if random.bits() % 100 < case.3 {
             *value = 0.0;
         }
     }
     match case.0 {
-        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Dtype::E4m3 => values
-            .iter()
-            .map(|v| {
-                // Sign, then exponent and mantissa rebiased, the way a scaled conversion would.
-                let bits = (v * 4096.0).to_bits();
-                let code = (bits >> 20 & 0x7ff) as i32 - 120 * 8;
-                (bits >> 24 & 0x80) as u8 | code.clamp(0, 126) as u8
-            })
-            .collect(),
-        _ => values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(),
+        Dtype::F32 => float::to_f32_bytes(&values),
+        Dtype::E4m3 => float::to_scaled_e4m3_bytes(&values),
+        _ => float::to_bf16_bytes(&values),
     }
 }
 
 fn encoder(case: &Case) -> Encoder {
     let options = EncodeOptions::default().rule(case.1).level(case.2);
-    Encoder::new(huffwire::CodebookSet::builtin(), options).expect("the options are valid")
+    Encoder::new(CodebookSet::builtin(), options).expect("the options are valid")
 }
 
 #[divan::bench]
@@ -85,7 +68,7 @@ fn encode(bencher: Bencher<'_, '_>, case: &Case) {
     let mut out = Vec::new();
     bencher.counter(BytesCount::new(BLOCK)).bench_local(|| {
         out.clear();
-        encoder.encode_block(case.0, black_box(&bytes), &mut out)
+        encoder.encode_block(&Tensor::new(case.0, black_box(&bytes)), &mut out)
     });
 }
 
@@ -93,11 +76,16 @@ fn encode(bencher: Bencher<'_, '_>, case: &Case) {
 fn decode(bencher: Bencher<'_, '_>, case: &Case) {
     let bytes = block(case);
     let mut coded = Vec::new();
-    encoder(case).encode_block(case.0, &bytes, &mut coded).expect("whole elements");
+    let tensor = Tensor::new(case.0, &bytes);
+    let encoded = encoder(case).encode_block(&tensor, &mut coded).expect("whole elements");
     let mut out = vec![0; bytes.len()];
     let mut decoder = Decoder::builtin();
-    bencher
-        .counter(BytesCount::new(BLOCK))
-        .bench_local(|| decoder.decode_block(case.0, true, black_box(&coded), &mut out));
+    let set = CodebookSet::builtin().id();
+    let checksum = encoded.checksum;
+    bencher.counter(BytesCount::new(BLOCK)).bench_local(|| {
+        let bytes = black_box(&coded);
+        let block = CodedBlock { dtype: case.0, set, checksum, bytes };
+        decoder.decode_block(&block, &mut out)
+    });
     assert!(out == bytes);
 }

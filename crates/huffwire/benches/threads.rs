@@ -7,6 +7,7 @@ use std::sync::Arc;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use huffwire::{Decoder, Dtype, Encoder, Threads};
+use huffwire_testing::{Random, float};
 
 fn main() {
     divan::main();
@@ -19,20 +20,10 @@ const MIB: usize = 1 << 20;
 const CASES: &[(usize, usize)] =
     &[(MIB, 1), (MIB, 2), (4 * MIB, 1), (4 * MIB, 2), (64 * MIB, 1), (64 * MIB, 2)];
 
-fn uniform(state: &mut u64) -> f64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// Normal values at scales mixed over half an octave, as in `block.rs`; a million of them, again and again.
 fn tensor(bytes: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252;
-    let mut normal = || (0..12).map(|_| uniform(&mut state)).sum::<f64>() - 6.0;
-    let values = (0..bytes.min(2 * MIB) / 2).map(|_| normal() * f64::exp2(0.5 * normal() - 6.0));
-    let some: Vec<u8> =
-        values.flat_map(|v| (((v as f32).to_bits() >> 16) as u16).to_le_bytes()).collect();
+    let values = Random::new(1).tensor(bytes.min(2 * MIB) / 2, -6.0, 0.5);
+    let some = float::to_bf16_bytes(&values);
     some.iter().copied().cycle().take(bytes).collect()
 }
 
@@ -45,7 +36,7 @@ fn threads(count: usize) -> Threads {
 fn encode(bencher: Bencher<'_, '_>, &(bytes, count): &(usize, usize)) {
     let tensor = tensor(bytes);
     let mut encoder = Encoder::builtin().with_threads(threads(count));
-    let mut out = vec![0; encoder.capacity(ELEMENT, bytes / 2)];
+    let mut out = vec![0; encoder.bound(ELEMENT, bytes / 2)];
     bencher
         .counter(BytesCount::new(bytes))
         .bench_local(|| encoder.encode(ELEMENT, black_box(&tensor), &mut out));

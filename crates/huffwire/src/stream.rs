@@ -227,7 +227,8 @@ impl<R: Read> MessageReader<R> {
         let (sets, workers) = self.decoder.parts();
         let set = sets.find_short(header.set)?;
         let decoding = Decoding::new(&header, Seal { header: check }, set)?;
-        let batch = (BATCH_BYTES / decoding.block_bytes).next_multiple_of(2);
+        // Two are decoded at a time, unless one is larger than a batch should be.
+        let batch = (BATCH_BYTES / decoding.block_bytes).max(1);
         let mut outs = out[..size].chunks_mut(batch * decoding.block_bytes);
         while table.len() > 0 {
             let [front, behind] = table.split_at(batch.min(table.len()));
@@ -315,6 +316,25 @@ mod tests {
             reader.read_expected(&expected, &mut out).unwrap();
             assert!(out == tensor);
             assert!(reader.into_inner().0.is_empty());
+        }
+    }
+
+    #[test]
+    fn blocks_of_every_size_come_back() {
+        let tensor = tensor();
+        // Larger than a batch, too.
+        let tensor = [&tensor[..], &tensor].concat();
+        for block_log2 in 10..=20 {
+            let options = crate::EncodeOptions::default().block_log2(block_log2);
+            let encoder = Encoder::new(crate::CodebookSet::builtin(), options).unwrap();
+            let mut writer = MessageWriter::new(Vec::new(), encoder);
+            writer.write_tensor(&Tensor::new(Dtype::F32, &tensor)).unwrap();
+            let stream = writer.into_inner();
+            let mut out = vec![0; tensor.len()];
+            MessageReader::new(&stream[..], Decoder::builtin())
+                .read_tensor(Dtype::F32, &mut out)
+                .unwrap();
+            assert!(out == tensor, "2^{block_log2}");
         }
     }
 

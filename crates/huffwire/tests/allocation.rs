@@ -9,7 +9,7 @@ mod forge;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use forge::{crc32c, mend_message, small_set};
+use forge::{builtin_block, crc32c, mend_message, small_set};
 use huffwire::file::{self, Directory, Writer};
 use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error};
 
@@ -113,7 +113,7 @@ fn forged_message(dtype: Dtype, units: u32, block_log2: u8, body: &[u8]) -> Vec<
     let mut message = encoder.encode_to_vec(dtype, &[]).unwrap();
     message[8..12].copy_from_slice(&units.to_le_bytes());
     message.extend_from_slice(body);
-    mend_message(&mut message);
+    mend_message(&mut message, None);
     message
 }
 
@@ -243,7 +243,7 @@ fn a_block_that_claims_gigabytes_costs_nothing_beyond_its_own_size() {
             for dtype in Dtype::all() {
                 let mut out = [0; 1000 * 24];
                 let mut decoder = Decoder::builtin();
-                refused_cheaply(|| decoder.decode_block(dtype, false, &block, &mut out));
+                refused_cheaply(|| decoder.decode_block(&builtin_block(dtype, &block), &mut out));
             }
         }
     }
@@ -251,22 +251,27 @@ fn a_block_that_claims_gigabytes_costs_nothing_beyond_its_own_size() {
 
 #[test]
 fn a_directory_that_claims_gigabytes_costs_nothing() {
-    let header = Writer::new(&CodebookSet::builtin(), false, true, 20).unwrap().header();
-    let start = [vec![20], CodebookSet::builtin().id().0.to_vec()].concat();
+    let header = Writer::new(true, 20).unwrap().header();
+    let set = [&[20, 1], &CodebookSet::builtin().id().0[..]].concat();
     for lie in [1 << 32, i64::MAX as u64, u64::MAX] {
         let lie = varint(lie);
-        let item = [&[0, 1, 1, b'x', 1, 0, Dtype::U8.number()], &lie[..]].concat();
-        for rest in [
-            lie.clone(),                                       // The embedded set.
-            [&[0], &lie[..]].concat(),                         // Sources.
-            [&[0, 1], &lie[..]].concat(),                      // A name.
-            [&[0, 1, 1, b'x'], &lie[..]].concat(),             // Items.
-            [&[0, 1, 1, b'x', 1, 1], &lie[..]].concat(),       // A tensor's name.
-            [&[0, 1, 1, b'x', 1, 1, 0, 0], &lie[..]].concat(), // Dimensions.
-            item.clone(),                                      // Bytes.
-            [item, vec![1; 1000]].concat(),                    // Bytes in a few tiny blocks.
+        let [item, values] = [(0, Dtype::U8), (1, Dtype::F32)].map(|(kind, dtype)| {
+            [&set[..], &[0, 1, 1, b'x', 1, kind, dtype.number(), 0], &lie].concat()
+        });
+        for bytes in [
+            [&[20], &lie[..]].concat(),                                 // Sets.
+            [&set[..], &lie].concat(),                                  // The embedded set.
+            [&set[..], &[0], &lie].concat(),                            // Originals.
+            [&set[..], &[0, 1], &lie].concat(),                         // A name.
+            [&set[..], &[0, 1, 1, b'x'], &lie].concat(),                // Items.
+            [&set[..], &[0, 1, 1, b'x', 1, 0x80], &lie].concat(),       // A tensor's name.
+            [&set[..], &[0, 1, 1, b'x', 1, 0x80, 0, 0], &lie].concat(), // Dimensions.
+            [&set[..], &[0, 1, 1, b'x', 1, 0, 13], &lie].concat(),      // The set's place.
+            [item.clone(), vec![1; 1000]].concat(), // Bytes in a few tiny blocks.
+            [values.clone(), vec![1; 1000]].concat(),
+            item, // Bytes.
+            values,
         ] {
-            let bytes = [&start[..], &rest].concat();
             let check = crc32c(&bytes);
             refused_cheaply(|| Directory::read(&header, &bytes, 16, check));
         }
@@ -298,7 +303,7 @@ fn decoding_again_and_again_holds_no_more_than_once() {
     decoder.decode(&message, &mut out).unwrap();
     let (_, peak) = peak_of(|| decoder.decode(&message, &mut out).unwrap());
     assert_eq!(peak, 0, "a second message of the same kind allocates");
-    let mut coded = vec![0; huffwire::message::capacity(Dtype::Bf16, out.len() / 2, 17)];
+    let mut coded = vec![0; huffwire::message::bound(Dtype::Bf16, out.len() / 2, 17)];
     encoder.encode(Dtype::Bf16, &tensor, &mut coded).unwrap();
     let (_, peak) = peak_of(|| encoder.encode(Dtype::Bf16, &tensor, &mut coded).unwrap());
     assert_eq!(peak, 0, "a second message of the same kind allocates");

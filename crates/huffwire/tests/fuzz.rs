@@ -10,15 +10,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod fuzz_bodies;
-mod random;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fuzz_bodies::forge::{crc32c, small_set};
-use huffwire::file::{self, TensorInfo, Writer};
-use huffwire::{CodebookSet, Dtype, EncodeOptions, Encoder, Level};
-use random::Random;
+use fuzz_bodies::forge::{crc32c, small_set, whole};
+use huffwire::file::{self, NewItem, TensorInfo, Writer};
+use huffwire::message::Kind;
+use huffwire::{CodebookSet, Dtype, EncodeOptions, Encoder, Level, Tensor};
+use huffwire_testing::Random;
 
 type Body = fn(&[u8]);
 
@@ -31,21 +31,15 @@ const TARGETS: [(&str, Body); 4 + cfg!(feature = "gradient") as usize] = [
     ("round_trip", fuzz_bodies::round_trip),
 ];
 
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
-
 /// Values whose exponents have a peak, as those of tensors have; `zeros` of 256 are 0.
 fn tensor(dtype: Dtype, units: usize, zeros: u64) -> Vec<u8> {
-    let mut random = Random(units as u64);
+    let mut random = Random::new(units as u64);
     let mut bytes = Vec::new();
-    for _ in 0..units {
-        let bits = random.next();
-        let zero = random.next() % 256 < zeros;
-        let exponent = 124 - u64::from(random.next().trailing_zeros());
-        let value = match dtype {
+    for _ in 0..whole(dtype, units) {
+        let bits = random.bits();
+        let zero = random.bits() % 256 < zeros;
+        let exponent = 124 - u64::from(random.bits().trailing_zeros());
+        let value = match dtype.coding() {
             _ if zero => 0,
             Dtype::Bf16 => bits & 0x807f | exponent << 7,
             Dtype::F16 => bits & 0x83ff | (exponent - 110) << 10,
@@ -83,7 +77,7 @@ fn codebook_seeds() -> Vec<(String, Vec<u8>)> {
     #[cfg(feature = "json")]
     {
         seeds.push(("small-set.json".to_owned(), small.to_json().into_bytes()));
-        let empty = r#"{"format":"huffwire codebook set","version":1,"name":"n","codebooks":[{"alphabet":"plain","width":1,"limit":"short","codes":{"0":"0","1":"1"}}],"bindings":[]}"#;
+        let empty = r#"{"format":"huffwire codebook set","version":1,"name":"n","codebooks":[{"alphabet":"plain","width":1,"limit":8,"codes":{"0":"0","1":"1"}}],"bindings":[]}"#;
         seeds.push(("tiny-set.json".to_owned(), empty.into()));
     }
     let builtin = CodebookSet::builtin();
@@ -97,14 +91,14 @@ fn codebook_seeds() -> Vec<(String, Vec<u8>)> {
 
 fn file_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
-    for (name, embed, checksums, elements) in [
+    for (name, embed, checksums, dtypes) in [
         ("empty", false, true, &[][..]),
         ("bytes", false, true, &[Dtype::U8]),
         ("unchecked", false, false, &[Dtype::Bf16]),
         ("embedded", true, true, &[Dtype::Bf16, Dtype::U8]),
-        ("several", false, false, &[Dtype::F32, Dtype::E4m3, Dtype::Word64]),
+        ("several", false, false, &[Dtype::F32, Dtype::E4m3, Dtype::Complex64]),
     ] {
-        seeds.push((name.to_owned(), small_file(embed, checksums, elements)));
+        seeds.push((name.to_owned(), small_file(embed, checksums, dtypes)));
     }
     // A directory alone, as the body wants it: checksums, offset, the bytes.
     let file = small_file(true, true, &[Dtype::Bf16]);
@@ -113,11 +107,11 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
     let mut alone = vec![1, range.start as u8, (range.start >> 8) as u8];
     alone.extend_from_slice(&file[range.start as usize..range.end as usize]);
     seeds.push(("directory".to_owned(), alone));
-    // Recipes: options, shape, items (element, mode, size, literal), where to change, changes.
-    for (number, (embed, sources, items)) in
+    // Recipes: options, shape, items (type, mode, size, literal), where to change, changes.
+    for (number, (embed, originals, items)) in
         [(1, 1, 1), (1, 2, 3), (0, 3, 2), (0, 1, 1)].into_iter().enumerate()
     {
-        let shape = embed | sources << 1 | items << 3;
+        let shape = embed | originals << 1 | items << 3;
         let mut recipe = vec![32 * (number as u8 % 2), 0, shape];
         for dtype in [0, 12, 3, 15, 9, 1] {
             recipe.extend_from_slice(&[dtype, 4 << 3 | 5, 0x80, 1, 125, 3, 9, 200]);
@@ -128,25 +122,27 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-fn small_file(embed: bool, checksums: bool, elements: &[Dtype]) -> Vec<u8> {
+fn small_file(embed: bool, checksums: bool, dtypes: &[Dtype]) -> Vec<u8> {
     let set = small_set();
     let options = EncodeOptions::default().checksums(checksums).block_log2(10);
     let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
-    let mut writer = Writer::new(&set, embed, checksums, 10).unwrap();
+    let mut writer = Writer::new(checksums, 10).unwrap();
+    let place = writer.add_set(&set, embed);
     let mut bytes = writer.header().to_vec();
-    writer.begin_source("model.safetensors").unwrap();
-    for &dtype in elements {
+    writer.begin_original("model.safetensors").unwrap();
+    for &dtype in dtypes {
         let raw = tensor(dtype, 128, 100);
         let info = TensorInfo {
             name: format!("layers.0.{dtype}"),
             dtype: dtype.to_string(),
             shape: vec![4, 32],
         };
-        let info = (dtype != Dtype::U8).then_some(info);
-        writer.begin_item(info, dtype).unwrap();
+        let tensor = (dtype != Dtype::U8).then_some(info);
+        let (kind, set) = (Kind::Tensor, place);
+        writer.begin_item(NewItem { tensor, kind, dtype, set }).unwrap();
         for block in raw.chunks(1024) {
-            let coded = encoder.encode_block(dtype, block, &mut bytes).unwrap();
-            writer.push_block(block.len(), coded).unwrap();
+            let coded = encoder.encode_block(&Tensor::new(dtype, block), &mut bytes).unwrap();
+            writer.push_block(block.len(), coded.bytes, coded.checksum).unwrap();
         }
     }
     bytes.extend_from_slice(&writer.finish());
@@ -155,7 +151,15 @@ fn small_file(embed: bool, checksums: bool, elements: &[Dtype]) -> Vec<u8> {
 
 fn message_seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
+    let tensor_in_context = tensor(Dtype::Bf16, 600, 0);
+    let in_context = Tensor::new(Dtype::Bf16, &tensor_in_context).in_context(7);
+    let message = Encoder::builtin().encode_tensor_to_vec(&in_context).unwrap();
+    seeds.push(("context-7".to_owned(), message));
     for dtype in Dtype::all() {
+        let message = Encoder::builtin().encode_to_vec(dtype, &tensor(dtype, 20, 0)).unwrap();
+        seeds.push((format!("{dtype}-tiny"), message));
+    }
+    for dtype in Dtype::all().filter(|dtype| dtype.coding() == *dtype) {
         for (level, zeros, checksums) in [(Level::Fast, 128, true), (Level::Max, 0, false)] {
             let options = EncodeOptions::default().level(level).checksums(checksums).block_log2(10);
             let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
@@ -166,44 +170,43 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
                 seeds.push((format!("{dtype}-{level}"), message));
             }
         }
-        // A block alone: element, size, the block.
+        // A block alone: type, size, the block.
         let options = EncodeOptions::default().checksums(false).block_log2(10);
         let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
         let raw = tensor(dtype, 200, 60);
         let raw = &raw[..raw.len().min(1024 / dtype.unit_bytes() * dtype.unit_bytes())];
         let (low, high) = (raw.len() as u8, (raw.len() >> 8) as u8);
         let mut alone = vec![dtype.number() - 1, low, high];
-        encoder.encode_block(dtype, raw, &mut alone).unwrap();
+        encoder.encode_block(&Tensor::new(dtype, raw), &mut alone).unwrap();
         seeds.push((format!("block-{dtype}"), alone));
     }
     seeds
 }
 
-/// A message for each encoder, recipes for each quantizer, streams alone, and a file.
+/// A message for each encoder, recipes for each quantizer, streams alone, and items.
 #[cfg(feature = "gradient")]
 fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
     use huffwire::gradient::ValueBuf;
     use huffwire::gradient::encode::EncoderKind;
-    use huffwire::gradient::file::{Coding, Writer};
-    use huffwire::gradient::message::{self, Origin};
+    use huffwire::gradient::item::ItemWriter;
+    use huffwire::gradient::message::{self, Options, Origin};
     use huffwire::gradient::quantize::{Natural, Quantized, Quantizer};
 
-    let mut random = Random(3);
-    let values = (0..200).map(|_| (random.next().trailing_zeros() as i8 - 2).max(0)).collect();
+    let mut random = Random::new(3);
+    let values = (0..200).map(|_| (random.bits().trailing_zeros() as i8 - 2).max(0)).collect();
     let quantizer = Quantizer::Natural(Natural);
     let quantized = Quantized { quantizer, values: ValueBuf::I8(values), scales: vec![1.0] };
     let mut seeds = Vec::new();
-    let mut file = Writer::new(vec![("format".to_owned(), "pt".to_owned())]).unwrap();
-    let mut file_bytes = file.header().to_vec();
     for (number, kind) in EncoderKind::all().enumerate() {
         let mut bytes = Vec::new();
         let origin = Origin { dtype: Dtype::Bf16, shape: &[20, 10] };
-        message::encode(&quantized, origin, kind, &mut bytes).unwrap();
-        if number < 3 {
-            let name = format!("layers.{number}.weight");
-            file.push(&name, "BF16", &[20, 10], Coding::Quantized, bytes.len()).unwrap();
-            file_bytes.extend_from_slice(&bytes);
-        }
+        let options = Options::default().encoder(kind).checksums(number % 2 == 0);
+        message::encode(&quantized, origin, &options, &mut bytes).unwrap();
+        let item = ItemWriter::new(&quantized, origin, &options).unwrap();
+        let mut entries = vec![item.kind_header().len() as u8, 200];
+        entries.extend_from_slice(item.kind_header());
+        item.encode_block(0, &mut entries).unwrap();
+        seeds.push((format!("item-{kind}"), entries));
         seeds.push((format!("message-{kind}"), bytes));
         let mut stream = Vec::new();
         kind.encoder((-4, 4)).encode(quantized.values.view(), &mut stream).unwrap();
@@ -212,12 +215,10 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
         let recipe = [number as u8, 5, 30, 128, number as u8, 9, 8 << 3 | 5, 0x80, 2];
         seeds.push((format!("recipe-{number}"), [&recipe[..], &[125; 8], &[30, 0, 7]].concat()));
     }
-    file_bytes.extend_from_slice(&file.finish());
-    seeds.push(("file".to_owned(), file_bytes));
     seeds
 }
 
-/// Element, options, tensor (mode, size, literal), set, tensor: what `round_trip` reads, and what
+/// Type, options, tensor (mode, size, literal), set, tensor: what `round_trip` reads, and what
 /// the others read where they take recipes.
 fn recipes() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
@@ -354,10 +355,10 @@ fn damaged_seeds_pass(target: &str, budget: usize) {
 fn generated_inputs_pass(target: &str, cases: usize) {
     let body = body_of(target);
     let seeds = committed(target);
-    let mut random = Random(crc32c(target.as_bytes()).into());
+    let mut random = Random::new(crc32c(target.as_bytes()).into());
     for case in 0..cases {
         let mut input = if case % 4 == 0 {
-            (0..random.below(400)).map(|_| random.next() as u8).collect()
+            (0..random.below(400)).map(|_| random.bits() as u8).collect()
         } else {
             seeds[random.below(seeds.len())].clone()
         };
@@ -367,7 +368,7 @@ fn generated_inputs_pass(target: &str, cases: usize) {
             }
             let at = random.below(input.len());
             match random.below(4) {
-                0 => input[at] = random.next() as u8,
+                0 => input[at] = random.bits() as u8,
                 1 => input[at] ^= 1 << random.below(8),
                 2 => {
                     let end = (at + random.below(9)).min(input.len());

@@ -11,16 +11,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 
 mod forge;
-mod random;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use forge::small_set;
-use huffwire::file::{self, Directory, Item, TensorInfo, Writer};
-use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule, message};
-use random::Random;
+use forge::{entries_of, small_set};
+use huffwire::file::{self, Directory, Item, NewItem, TensorInfo, Writer};
+use huffwire::message::Kind;
+use huffwire::{
+    CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected, Level,
+    SymbolRule, Tensor, block,
+};
+use huffwire_testing::Random;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name)
@@ -61,16 +64,19 @@ enum Values {
     Zeros,
     /// Dense, and now and then any bits at all.
     Escapes,
-    /// Half of the exponents the same, the others all over the place: not what short codes are good at.
+    /// Half of the exponents the same, the others all over the place: not what 8-bit codes are good at.
     Spread,
     Constant,
     Noise,
+    /// Zeros and ones.
+    Truth,
 }
 
 /// Bits of a value, and of its exponent and mantissa; the rest have none, and their upper bits
 /// take the part.
 fn bits_of(dtype: Dtype) -> (u32, u32, u32) {
-    match dtype {
+    match dtype.coding() {
+        _ if dtype == Dtype::F64 => (64, 11, 52),
         Dtype::Bf16 => (16, 8, 7),
         Dtype::F16 => (16, 5, 10),
         Dtype::F32 => (32, 8, 23),
@@ -86,17 +92,17 @@ fn bits_of(dtype: Dtype) -> (u32, u32, u32) {
 fn tensor(dtype: Dtype, values: Values, units: usize) -> Vec<u8> {
     let (all, exponent_bits, mantissa_bits) = bits_of(dtype);
     let top = (1u64 << exponent_bits) - 1;
-    let mut random = Random(u64::from(dtype.number()));
+    let mut random = Random::new(u64::from(dtype.number()));
     let mut bytes = Vec::new();
     for _ in 0..units {
-        let noise = random.next();
-        let below = u64::from(random.next().trailing_zeros());
+        let noise = random.bits();
+        let below = u64::from(random.bits().trailing_zeros());
         let exponent = (top / 2 + 1).saturating_sub(below);
         let mantissa = noise & ((1 << mantissa_bits) - 1);
         // An e8m0 scale has no sign.
         let sign = if all > exponent_bits + mantissa_bits { noise >> 63 << (all - 1) } else { 0 };
         let dense = sign | exponent << mantissa_bits | mantissa;
-        let rare = random.next();
+        let rare = random.bits();
         let value = match values {
             Values::Zeros if rare & 1 == 0 => 0,
             Values::Escapes if rare.is_multiple_of(40) => noise & (u64::MAX >> (64 - all)),
@@ -105,6 +111,7 @@ fn tensor(dtype: Dtype, values: Values, units: usize) -> Vec<u8> {
             }
             Values::Spread => sign | (top / 2) << mantissa_bits | mantissa,
             Values::Dense | Values::Zeros | Values::Escapes => dense,
+            Values::Truth => rare & 1,
             Values::Constant => 5 << (mantissa_bits / 2),
             Values::Noise => noise & (u64::MAX >> (64 - all)),
         };
@@ -118,12 +125,13 @@ struct Case {
     dtype: Dtype,
     tensor: Vec<u8>,
     options: EncodeOptions,
+    context: Option<u64>,
     /// What must occur among the planes of its blocks, as `inspect_block` tells it.
     shows: &'static str,
 }
 
 fn cases() -> Vec<Case> {
-    use Dtype::{Bf16, E4m3, F32, U8, Word64};
+    use Dtype::{Bf16, Bool, Complex64, E4m3, E4m3Fnuz, F32, F64, I32, U8, Word64};
     let small = EncodeOptions::default().block_log2(10);
     let max = EncodeOptions::default().level(Level::Max).block_log2(12);
     let bare = small.checksums(false);
@@ -135,10 +143,12 @@ fn cases() -> Vec<Case> {
         dtype,
         tensor: tensor(dtype, values, units),
         options,
+        context: None,
         shows,
     };
     let mut cases = Vec::new();
-    for dtype in Dtype::all() {
+    // Types that are coded as others are follow below, one of each family.
+    for dtype in Dtype::all().filter(|dtype| dtype.coding() == *dtype) {
         let units = 1300 / dtype.unit_bytes();
         cases.push(case("dense", dtype, Values::Dense, units, small, ""));
         cases.push(case("zeros", dtype, Values::Zeros, units, max, ""));
@@ -152,15 +162,33 @@ fn cases() -> Vec<Case> {
         case("verbatim", Bf16, Values::Noise, 600, small, "layout: None"),
         case("verbatim", U8, Values::Noise, 600, bare, "layout: None"),
         case("unchecked", Bf16, Values::Zeros, 700, bare, "Resident"),
-        case("embedded-short", U8, Values::Dense, 3000, max, "Embedded { limit: Short }"),
-        case("embedded-long", U8, Values::Dense, 9000, one_block, "Embedded { limit: Long }"),
-        case("embedded-short", Bf16, Values::Zeros, 3000, one_block, "Embedded { limit: Short }"),
-        case("embedded-long", Bf16, Values::Spread, 20000, one_block, "Embedded { limit: Long }"),
+        case("embedded-bits8", U8, Values::Dense, 3000, max, "Embedded { limit: Bits8 }"),
+        case("embedded-bits12", U8, Values::Dense, 9000, one_block, "Embedded { limit: Bits12 }"),
+        case("embedded-bits8", Bf16, Values::Zeros, 3000, one_block, "Embedded { limit: Bits8 }"),
+        case(
+            "embedded-bits12",
+            Bf16,
+            Values::Spread,
+            20000,
+            one_block,
+            "Embedded { limit: Bits12 }",
+        ),
         case("by-bytes", Bf16, Values::Dense, 1500, by_bytes, "Bytes"),
         case("by-planes", F32, Values::Zeros, 1500, by_planes, "Positions"),
         case("empty", Bf16, Values::Dense, 0, small, ""),
         case("single", F32, Values::Dense, 1, small, ""),
+        case("zeros", I32, Values::Zeros, 1500, max, "Positions"),
+        case("dense", F64, Values::Dense, 700, one_block, "Positions"),
+        case("truth", Bool, Values::Truth, 1300, small, "Bytes"),
+        case("dense", Complex64, Values::Dense, 320, small, "Exponent"),
+        case("dense", E4m3Fnuz, Values::Dense, 1300, small, "Magnitude"),
     ]);
+    for (name, dtype, context) in
+        [("context-7", Bf16, 7), ("context-0", Bf16, 0), ("context-max", F32, u64::MAX)]
+    {
+        let case = case(name, dtype, Values::Dense, 600, small, "Resident");
+        cases.push(Case { context: Some(context), ..case });
+    }
     cases
 }
 
@@ -172,17 +200,22 @@ fn builtin() -> Arc<CodebookSet> {
 
 /// How the blocks of a message are stored, for people.
 fn described(case: &Case, message: &[u8], decoder: &Decoder) -> String {
-    let size = Item::block_bytes(case.dtype, case.options.block_log2);
-    let mut rest = &message[message::HEADER_BYTES..];
+    let size = block::block_bytes(case.dtype, case.options.block_log2);
+    let set = decoder.sets().next().unwrap().id();
     let mut text = String::new();
-    for raw in case.tensor.chunks(size) {
-        let (length, behind) = rest.split_first_chunk().unwrap();
-        let (block, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
-        let info = decoder.inspect_block(case.dtype, case.options.checksums, block, raw.len());
-        text += &format!("{:?}\n", info.unwrap());
-        rest = behind;
+    for (entry, raw) in entries_of(message).into_iter().zip(case.tensor.chunks(size)) {
+        let (dtype, bytes) = (case.dtype, &message[entry]);
+        let block = CodedBlock { dtype, set, checksum: None, bytes };
+        text += &format!("{:?}\n", decoder.inspect_block(&block, raw.len()).unwrap());
     }
     text
+}
+
+fn encode(set: &Arc<CodebookSet>, case: &Case) -> Vec<u8> {
+    let mut encoder = Encoder::new(Arc::clone(set), case.options).unwrap();
+    let tensor = Tensor::new(case.dtype, &case.tensor);
+    let tensor = case.context.map_or(tensor.clone(), |context| tensor.in_context(context));
+    encoder.encode_tensor_to_vec(&tensor).unwrap()
 }
 
 #[test]
@@ -191,13 +224,22 @@ fn every_golden_message_decodes_to_its_tensor_and_is_still_made_the_same() {
     let mut decoder = Decoder::new(Arc::clone(&set));
     let mut changed = Vec::new();
     for case in cases() {
-        let mut encoder = Encoder::new(Arc::clone(&set), case.options).unwrap();
-        let today = encoder.encode_to_vec(case.dtype, &case.tensor).unwrap();
+        let today = encode(&set, &case);
         let message = golden(&case.name, &today);
-        let (header, decoded) = decoder.decode_to_vec(&message).unwrap();
+        let anything = Expected::anything();
+        let expected = case.context.map_or(anything, |context| anything.context(context));
+        let (header, decoded) = decoder.decode_expected_to_vec(&message, &expected).unwrap();
         assert!(decoded == case.tensor, "{} decodes to something else", case.name);
-        assert_eq!(header.dtype, case.dtype);
+        assert_eq!((header.kind, header.dtype), (Kind::Tensor, case.dtype));
         assert_eq!(header.checksums, case.options.checksums);
+        assert_eq!(header.has_context, case.context.is_some());
+        if let Some(context) = case.context {
+            let other = anything.context(context.wrapping_add(1));
+            let error = decoder.decode_expected_to_vec(&message, &other).unwrap_err();
+            assert!(matches!(error, Error::Checksum { .. }), "{error}");
+            let error = decoder.decode_to_vec(&message).unwrap_err();
+            assert_eq!(error, Error::MissingContext);
+        }
         let text = described(&case, &message, &decoder);
         assert!(text.contains(case.shows), "{} shows no {}: {text}", case.name, case.shows);
         if message != today {
@@ -216,7 +258,9 @@ fn no_golden_message_is_left_out() {
     builtin();
     for entry in std::fs::read_dir(path("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_case = !name.ends_with(".message") || known.contains(&name);
+        // Those of quantized values have a test of their own.
+        let is_other = !name.ends_with(".message") || name.starts_with("values-");
+        let is_case = is_other || known.contains(&name);
         assert!(is_case, "nothing tests {name}");
     }
 }
@@ -290,39 +334,57 @@ fn a_golden_set_in_json_is_read_and_still_written_the_same() {
     same_as_today("small.codebooks.json", &bytes, today.as_bytes());
 }
 
-/// Name (of those that are tensors), element type, bytes.
-fn items() -> Vec<(Option<&'static str>, Dtype, Vec<u8>)> {
+/// Name (of those that are tensors), element type, whether the small set is used, bytes.
+fn items() -> Vec<(Option<&'static str>, Dtype, bool, Vec<u8>)> {
     vec![
-        (None, Dtype::U8, br#"{"a header of":"safetensors"}"#.to_vec()),
-        (Some("dense"), Dtype::Bf16, tensor(Dtype::Bf16, Values::Dense, 1400)),
-        (Some("empty"), Dtype::F32, Vec::new()),
-        (Some("zeros"), Dtype::F32, tensor(Dtype::F32, Values::Zeros, 700)),
-        (Some("noise"), Dtype::Word64, tensor(Dtype::Word64, Values::Noise, 150)),
+        (None, Dtype::U8, true, br#"{"a header of":"safetensors"}"#.to_vec()),
+        (Some("dense"), Dtype::Bf16, true, tensor(Dtype::Bf16, Values::Dense, 1400)),
+        (Some("empty"), Dtype::F32, false, Vec::new()),
+        (Some("zeros"), Dtype::F32, true, tensor(Dtype::F32, Values::Zeros, 700)),
+        (Some("builtin"), Dtype::Bf16, false, tensor(Dtype::Bf16, Values::Dense, 1400)),
+        (Some("noise"), Dtype::Word64, false, tensor(Dtype::Word64, Values::Noise, 150)),
+        (Some("whole"), Dtype::I64, true, tensor(Dtype::I64, Values::Dense, 150)),
     ]
 }
 
-/// A file of two sources that holds the items twice, coded with a set that it embeds.
+/// The entries of an item of quantized values, as sections 14 and 15 of the format have them: a header (natural;
+/// run lengths; no flags; one dimension, 100; one scale, 1.0), and a block (100 values: 60 times 1, 40 times 0).
+const VALUES: [&[u8]; 2] = [&[3, 5, 0, 1, 100, 1, 0, 0, 0x80, 0x3f], &[100, 2, 59, 0, 39]];
+
+/// A file of two originals that holds the items twice, coded with a set that it embeds and with one that it names,
+/// and an item of another kind.
 fn write_file() -> Vec<u8> {
-    let set = small_set();
     let options = EncodeOptions::default().block_log2(10);
-    let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
-    let mut writer = Writer::new(&set, true, true, 10).unwrap();
+    let mut writer = Writer::new(true, 10).unwrap();
+    let mut encoders = [(small_set(), true), (builtin(), false)].map(|(set, embed)| {
+        let place = writer.add_set(&set, embed);
+        (place, Encoder::new(set, options).unwrap())
+    });
     let mut bytes = writer.header().to_vec();
-    for source in ["a.safetensors", "b.safetensors"] {
-        writer.begin_source(source).unwrap();
-        for (name, dtype, raw) in items() {
-            let info = name.map(|name| TensorInfo {
-                name: format!("{source}/{name}"),
+    for original in ["a.safetensors", "b.safetensors"] {
+        writer.begin_original(original).unwrap();
+        for (name, dtype, small, raw) in items() {
+            let tensor = name.map(|name| TensorInfo {
+                name: format!("{original}/{name}"),
                 dtype: dtype.name().to_uppercase(),
                 shape: vec![raw.len() as u64 / dtype.unit_bytes() as u64, 1],
             });
-            writer.begin_item(info, dtype).unwrap();
-            for block in raw.chunks(Item::block_bytes(dtype, 10)) {
-                let coded = encoder.encode_block(dtype, block, &mut bytes).unwrap();
-                writer.push_block(block.len(), coded).unwrap();
+            let (set, encoder) = &mut encoders[usize::from(!small)];
+            let (kind, set) = (Kind::Tensor, *set);
+            writer.begin_item(NewItem { tensor, kind, dtype, set }).unwrap();
+            for block in raw.chunks(block::block_bytes(dtype, 10)) {
+                let coded = encoder.encode_block(&Tensor::new(dtype, block), &mut bytes).unwrap();
+                writer.push_block(block.len(), coded.bytes, coded.checksum).unwrap();
             }
         }
     }
+    writer.begin_original("c.values").unwrap();
+    let (tensor, kind, dtype) = (None, Kind::Values, Dtype::F32);
+    writer.begin_item(NewItem { tensor, kind, dtype, set: 0 }).unwrap();
+    let [header, block] = VALUES;
+    writer.push_kind_header(header.len(), Some(file::checksum(header))).unwrap();
+    writer.push_block(400, block.len(), Some(file::checksum(block))).unwrap();
+    bytes.extend_from_slice(&VALUES.concat());
     bytes.extend_from_slice(&writer.finish());
     bytes
 }
@@ -336,13 +398,18 @@ fn open(bytes: &[u8]) -> Directory {
 
 /// The bytes of an item in a range, decoded from as few blocks as hold them.
 fn read(bytes: &[u8], directory: &Directory, item: &Item, range: std::ops::Range<u64>) -> Vec<u8> {
-    let mut decoder = Decoder::new(Arc::clone(directory.embedded.as_ref().unwrap()));
+    let embedded = directory.sets.iter().find_map(|set| set.embedded.clone()).unwrap();
+    let mut decoder = Decoder::new(embedded).with_set(builtin()).unwrap();
+    let set = directory.set_of(item).unwrap();
     let mut found = Vec::new();
     let mut first = None;
     for block in item.blocks_of(range.clone()) {
         let coded = &bytes[block.offset as usize..][..block.coded_bytes];
         let mut raw = vec![0; block.raw_bytes];
-        decoder.decode_block(item.dtype, directory.checksums, coded, &mut raw).unwrap();
+        let (dtype, checksum) = (item.dtype, block.checksum);
+        assert!(checksum.is_some());
+        let coded = CodedBlock { dtype, set, checksum, bytes: coded };
+        decoder.decode_block(&coded, &mut raw).unwrap();
         found.extend_from_slice(&raw);
         first.get_or_insert(block.raw_offset);
     }
@@ -355,18 +422,28 @@ fn a_golden_file_is_read_and_still_written_the_same() {
     let today = write_file();
     let bytes = golden("model.huffwire", &today);
     let directory = open(&bytes);
-    assert_eq!(directory.embedded.as_deref(), Some(&*small_set()));
+    let sets: Vec<_> = directory.sets.iter().map(|set| (set.id, set.embedded.is_some())).collect();
+    assert_eq!(sets, [(small_set().id(), true), (builtin().id(), false)]);
+    assert_eq!(directory.sets[0].embedded.as_deref(), Some(&*small_set()));
     assert_eq!((directory.checksums, directory.block_log2), (true, 10));
-    let names: Vec<&str> = directory.sources.iter().map(|s| s.name.as_str()).collect();
-    assert_eq!(names, ["a.safetensors", "b.safetensors"]);
-    for source in &directory.sources {
-        assert_eq!(source.items.len(), items().len());
-        for (item, (name, dtype, raw)) in source.items.iter().zip(items()) {
-            let full = name.map(|name| format!("{}/{name}", source.name));
+    let names: Vec<&str> = directory.originals.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["a.safetensors", "b.safetensors", "c.values"]);
+    for original in &directory.originals[..2] {
+        assert_eq!(original.items.len(), items().len());
+        for (item, (name, dtype, small, raw)) in original.items.iter().zip(items()) {
+            let full = name.map(|name| format!("{}/{name}", original.name));
             assert_eq!(item.tensor.as_ref().map(|tensor| &tensor.name), full.as_ref());
+            assert_eq!((item.kind, item.set), (Kind::Tensor, usize::from(!small)));
             assert_eq!((item.dtype, item.raw_bytes), (dtype, raw.len() as u64));
             assert!(read(&bytes, &directory, item, 0..raw.len() as u64) == raw, "{full:?}");
         }
+    }
+    let values = &directory.originals[2].items[0];
+    assert_eq!((values.kind, values.dtype, values.raw_bytes), (Kind::Values, Dtype::F32, 400));
+    for (entry, expected) in values.entries().zip(VALUES) {
+        let found = &bytes[entry.offset as usize..][..entry.coded_bytes];
+        assert_eq!(found, expected);
+        assert_eq!(entry.checksum, Some(file::checksum(found)));
     }
     same_as_today("model.huffwire", &bytes, &today);
 }
@@ -376,7 +453,7 @@ fn any_range_of_a_tensor_in_the_golden_file_is_read_from_the_blocks_that_hold_it
     let bytes = golden("model.huffwire", &write_file());
     let directory = open(&bytes);
     let item = directory.tensor("b.safetensors/dense").unwrap();
-    let raw = &items()[1].2;
+    let raw = &items()[1].3;
     let size = raw.len() as u64;
     assert_eq!(item.blocks().count(), 3);
     for (range, blocks) in [
@@ -398,123 +475,10 @@ fn any_range_of_a_tensor_in_the_golden_file_is_read_from_the_blocks_that_hold_it
     assert!(directory.tensor("dense").is_none());
 }
 
-/// Messages and a file of quantized gradients.
+/// Messages and items of quantized gradients.
 #[cfg(feature = "gradient")]
-mod quantized {
-    use huffwire::Dtype;
-    use huffwire::gradient::encode::EncoderKind;
-    use huffwire::gradient::file::{self, Coding, Directory, Writer};
-    use huffwire::gradient::message::{self, Origin};
-    use huffwire::gradient::quantize::{
-        Keep, Linear, Natural, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify,
-        TernGrad, WHOLE,
-    };
-
-    use super::{Values, golden, path, same_as_today, tensor};
-
-    const ELEMENTS: usize = 900;
-
-    /// A name, values and scales, and their encoder: every encoder and every quantizer occurs.
-    fn cases() -> Vec<(String, Quantized, EncoderKind)> {
-        let qsgd = |levels, bucket, norm| Quantizer::Qsgd(Qsgd { levels, bucket, norm });
-        let sign = |scale| Quantizer::Sign(Sign { scale, bucket: 100 });
-        let sparsify = |keep| Quantizer::Sparsify(Sparsify { keep, share: 0.125 });
-        let quantizers = [
-            qsgd(4, 512, Norm::L2),
-            // Values of more than a byte, and scales worth coding.
-            qsgd(1000, 4, Norm::Max),
-            Quantizer::TernGrad(TernGrad { clip: Some(2.5), bucket: WHOLE }),
-            Quantizer::TernGrad(TernGrad { clip: None, bucket: 64 }),
-            Quantizer::Natural(Natural),
-            sign(SignScale::One),
-            sign(SignScale::Mean),
-            sign(SignScale::Means),
-            sparsify(Keep::Top),
-            sparsify(Keep::Random),
-            Quantizer::Linear(Linear { bucket: WHOLE }),
-            Quantizer::Linear(Linear { bucket: 30 }),
-        ];
-        let bytes = tensor(Dtype::F32, Values::Dense, ELEMENTS);
-        let floats = bytes.as_chunks::<4>().0.iter().map(|float| f32::from_le_bytes(*float));
-        let floats: Vec<f32> = floats.collect();
-        // Each encoder with two quantizers.
-        let pairs = (0..24).map(|i| (quantizers[i % 12], (i + i / 12 * 5) % 12));
-        let kinds: Vec<EncoderKind> = EncoderKind::all().collect();
-        let case = |(quantizer, kind): (Quantizer, usize)| {
-            let kind = kinds[kind];
-            let name = format!("{kind}-{quantizer}.quantized").replace([' ', '='], "-");
-            (name, quantizer.quantize(&floats, 1).unwrap(), kind)
-        };
-        pairs.map(case).collect()
-    }
-
-    fn encode(quantized: &Quantized, kind: EncoderKind) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let origin = Origin { dtype: Dtype::Bf16, shape: &[30, ELEMENTS as u64 / 30] };
-        message::encode(quantized, origin, kind, &mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn every_golden_message_decodes_to_its_values_and_is_still_made_the_same() {
-        for (name, quantized, kind) in cases() {
-            let today = encode(&quantized, kind);
-            let bytes = golden(&name, &today);
-            let (header, decoded) = message::decode(&bytes).unwrap();
-            assert!(decoded == quantized, "{name}");
-            assert_eq!((header.encoder, header.dtype), (kind, Dtype::Bf16));
-            same_as_today(&name, &bytes, &today);
-        }
-    }
-
-    #[test]
-    fn no_golden_message_is_left_out() {
-        let known: Vec<String> = cases().into_iter().map(|case| case.0).collect();
-        for entry in std::fs::read_dir(path("")).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let is_case = !name.ends_with(".quantized") || known.contains(&name);
-            assert!(is_case, "nothing tests {name}");
-        }
-    }
-
-    #[test]
-    fn a_golden_file_is_read_and_still_written_the_same() {
-        let metadata = vec![("format".to_owned(), "pt".to_owned())];
-        let mut writer = Writer::new(metadata.clone()).unwrap();
-        let mut today = writer.header().to_vec();
-        let cases = &cases()[..3];
-        for (name, quantized, kind) in cases {
-            let message = encode(quantized, *kind);
-            writer.push(name, "BF16", &[30, 30], Coding::Quantized, message.len()).unwrap();
-            today.extend_from_slice(&message);
-        }
-        let kept = tensor(Dtype::Word64, Values::Noise, 20);
-        let mut encoder = huffwire::Encoder::builtin();
-        let message = encoder.encode_to_vec(Dtype::Word64, &kept).unwrap();
-        writer.push("kept", "I64", &[20], Coding::Kept, message.len()).unwrap();
-        today.extend_from_slice(&message);
-        today.extend_from_slice(&writer.finish());
-
-        let bytes = golden("gradients.hwq", &today);
-        file::read_header(&bytes).unwrap();
-        let trailer = &bytes[bytes.len() - file::TRAILER_BYTES..];
-        let (range, check) = file::read_trailer(trailer, bytes.len() as u64).unwrap();
-        let directory = &bytes[range.start as usize..range.end as usize];
-        let directory = Directory::read(directory, range.start, check).unwrap();
-        assert_eq!(directory.metadata, metadata);
-        let message = |index: usize| {
-            let range = &directory.entries[index].range;
-            &bytes[range.start as usize..range.end as usize]
-        };
-        for (index, (name, quantized, _)) in cases.iter().enumerate() {
-            assert_eq!(directory.entries[index].name, *name);
-            assert!(message::decode(message(index)).unwrap().1 == *quantized, "{name}");
-        }
-        let restored = huffwire::Decoder::builtin().decode_to_vec(message(3)).unwrap().1;
-        assert_eq!(restored, kept);
-        same_as_today("gradients.hwq", &bytes, &today);
-    }
-}
+#[path = "golden/quantized.rs"]
+mod quantized;
 
 #[test]
 fn golden_files_are_small() {

@@ -3,16 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 #![cfg(feature = "rayon")]
 
-mod random;
+mod forge;
 
 use std::sync::{Arc, LazyLock};
 
+use forge::{entries_of, mend_message, message_of, whole};
 use huffwire::{
     Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Level, POISON, SymbolRule,
     Threads, message,
 };
+use huffwire_testing::Random;
 use proptest::prelude::*;
-use random::Random;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Messages of fewer bytes of elements stay on the calling thread.
@@ -32,19 +33,19 @@ fn all_threads() -> impl Iterator<Item = Threads> {
 /// Sections of noise, of zeros, of one value, and of values as tensors have them, so that blocks differ in size
 /// and in the time they take.
 fn tensor(dtype: Dtype, bytes: usize, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let unit = dtype.unit_bytes();
     let mut tensor = Vec::with_capacity(bytes + unit);
     while tensor.len() < bytes {
-        let kind = random.next() % 5;
-        for _ in 0..1 + random.next() % 40_000 {
-            let noise = random.next();
+        let kind = random.bits() % 5;
+        for _ in 0..1 + random.bits() % 40_000 {
+            let noise = random.bits();
             let ordinary = noise & 0x80ff >> 1 | (0x3c00 - u64::from(noise.trailing_zeros()) * 128);
             let value = [noise, 0, 0x3c3c_3c3c, ordinary, ordinary << 16 | noise >> 48];
             tensor.extend_from_slice(&value[kind as usize].to_le_bytes()[..unit]);
         }
     }
-    tensor.truncate(bytes / unit * unit);
+    tensor.truncate(whole(dtype, bytes / unit) * unit);
     tensor
 }
 
@@ -84,17 +85,6 @@ fn check_error(message: &[u8], bytes: usize) -> Error {
         assert_eq!(decoder.decode_to_vec(message).as_ref(), Err(&expected), "{threads:?}");
     }
     expected
-}
-
-/// Where each block's length lies.
-fn blocks_of(message: &[u8]) -> Vec<usize> {
-    let mut at = message::HEADER_BYTES;
-    let mut found = Vec::new();
-    while at < message.len() {
-        found.push(at);
-        at += 4 + u32::from_le_bytes(message[at..at + 4].try_into().unwrap()) as usize;
-    }
-    found
 }
 
 #[test]
@@ -149,23 +139,62 @@ fn damage_gives_the_same_error_whichever_block_it_is_in() {
         let options = EncodeOptions::default().checksums(checksums).block_log2(15);
         let tensor = tensor(Dtype::Bf16, 36 << 15, 4);
         let message = check(options, Dtype::Bf16, &tensor);
-        for (index, at) in blocks_of(&message).into_iter().enumerate() {
+        for (index, block) in entries_of(&message).into_iter().enumerate() {
             let mut damaged = message.clone();
-            // The layout, which comes behind the length and the checksum.
-            damaged[at + 4 + if checksums { 4 } else { 0 }] = 0x77;
-            let Error::InBlock { index: found, .. } = check_error(&damaged, tensor.len()) else {
+            // The layout.
+            damaged[block.start] = 0x77;
+            let Error::InBlock { index: found, source } = check_error(&damaged, tensor.len())
+            else {
                 panic!("block {index}");
             };
             assert_eq!(found, index as u64);
+            assert_eq!(matches!(*source, Error::Checksum { .. }), checksums, "{source}");
             // A length beyond what blocks can have.
             let mut damaged = message.clone();
+            let at = message::HEADER_BYTES + 4 * index;
             damaged[at + 2] = 0x77;
             let error = check_error(&damaged, tensor.len());
-            assert!(
-                matches!(error, Error::Malformed { offset, .. } if offset == at + 4),
-                "{error}"
-            );
+            assert!(matches!(error, Error::Malformed { offset, .. } if offset == at), "{error}");
         }
+    }
+}
+
+/// Exchanged blocks are sound, and only their checksums tell that they are in each other's places.
+#[test]
+fn exchanged_blocks_give_the_same_error() {
+    let tensor = tensor(Dtype::F32, 3 << 20, 10);
+    let message = check(EncodeOptions::default(), Dtype::F32, &tensor);
+    let entries = entries_of(&message);
+    let mut blocks: Vec<Vec<u8>> = entries.into_iter().map(|entry| message[entry].into()).collect();
+    for (first, second) in [(0, 1), (5, 20), (22, 23)] {
+        blocks.swap(first, second);
+        let mut exchanged = message_of(&message, None, &blocks);
+        blocks.swap(first, second);
+        // With the checksums that the blocks had where they came from.
+        let table = message::HEADER_BYTES + 4 * blocks.len();
+        exchanged[table..][..4 * blocks.len()]
+            .copy_from_slice(&message[table..][..4 * blocks.len()]);
+        let of = |number: usize| table + 4 * number..table + 4 * number + 4;
+        exchanged[of(first)].copy_from_slice(&message[of(second)]);
+        exchanged[of(second)].copy_from_slice(&message[of(first)]);
+        let error = check_error(&exchanged, tensor.len());
+        let Error::InBlock { index, source } = error else { panic!("{error}") };
+        assert!(matches!(*source, Error::Checksum { .. }), "{source}");
+        assert_eq!(index, first as u64);
+    }
+}
+
+/// A header that says something else about sound blocks: the checksums of blocks are good, what they hold is not.
+#[test]
+fn a_forged_header_gives_the_same_error() {
+    let tensor = tensor(Dtype::Bf16, 3 << 20, 11);
+    let message = check(EncodeOptions::default(), Dtype::Bf16, &tensor);
+    for dtype in [Dtype::F16, Dtype::I16] {
+        let mut forged = message.clone();
+        forged[2] = dtype.number();
+        mend_message(&mut forged, None);
+        let error = check_error(&forged, tensor.len());
+        assert!(matches!(error, Error::InBlock { .. }), "{error}");
     }
 }
 
@@ -173,14 +202,12 @@ fn damage_gives_the_same_error_whichever_block_it_is_in() {
 fn of_several_damaged_blocks_the_first_is_reported() {
     let tensor = tensor(Dtype::Bf16, 3 << 20, 5);
     let message = check(EncodeOptions::default(), Dtype::Bf16, &tensor);
-    let blocks = blocks_of(&message);
-    for first in 0..blocks.len() - 1 {
+    let blocks = entries_of(&message);
+    for first in 0..blocks.len() {
         let mut damaged = message.clone();
-        for at in &blocks[first..] {
-            damaged[at + 8] ^= 0x40;
+        for block in &blocks[first..] {
+            damaged[block.start] ^= 0x40;
         }
-        // Not even the lengths can be read to the end.
-        damaged.truncate(message.len() - 1);
         let error = check_error(&damaged, tensor.len());
         assert!(matches!(error, Error::InBlock { index, .. } if index == first as u64), "{error}");
     }
@@ -190,8 +217,8 @@ fn of_several_damaged_blocks_the_first_is_reported() {
 fn cut_and_extended_messages() {
     let tensor = tensor(Dtype::Bf16, 5 << 18, 6);
     let message = check(EncodeOptions::default(), Dtype::Bf16, &tensor);
-    for at in blocks_of(&message) {
-        for cut in [at, at + 1, at + 4, at + 100] {
+    for block in entries_of(&message) {
+        for cut in [block.start, block.start + 1, block.end - 1] {
             let error = check_error(&message[..cut], tensor.len());
             assert!(matches!(error, Error::Truncated { .. }), "{error}");
         }
@@ -227,12 +254,13 @@ fn any_options() -> impl Strategy<Value = EncodeOptions> {
     let rules = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
     let choices = [Choice::Cheapest, Choice::Sample, Choice::Named];
     (0..3usize, any::<bool>(), 0..3usize, any::<bool>(), 12..=19u8).prop_map(
-        move |(rule, max, choice, checksums, block_log2)| EncodeOptions {
-            rule: rules[rule],
-            level: if max { Level::Max } else { Level::Fast },
-            choice: choices[choice],
-            checksums,
-            block_log2,
+        move |(rule, max, choice, checksums, block_log2)| {
+            EncodeOptions::default()
+                .rule(rules[rule])
+                .level(if max { Level::Max } else { Level::Fast })
+                .choice(choices[choice])
+                .checksums(checksums)
+                .block_log2(block_log2)
         },
     )
 }
@@ -242,7 +270,7 @@ proptest! {
 
     #[test]
     fn any_tensor_under_any_options(
-        dtype in (1..=16u8).prop_map(|number| Dtype::from_number(number).unwrap()),
+        dtype in prop::sample::select(Dtype::all().collect::<Vec<_>>()),
         options in any_options(),
         bytes in SHARED_BYTES - 100..2 * SHARED_BYTES,
         seed in any::<u64>(),

@@ -1,4 +1,4 @@
-//! The command line of `quantize` and `dequantize`.
+//! The command line of `quantize`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,11 +12,15 @@ use huffwire::gradient::quantize::{
 
 use super::{OutputArgs, RawArgs};
 
-/// Quantize gradients (with loss) and compress the quantized values (without loss) to a .hwq file.
+/// Quantize gradients (with loss) and compress the quantized values (without loss) into a .hw file.
 ///
 /// Reads what compress reads: .safetensors, .npy, raw files (--dtype), sharded models by their index.
 /// Tensors of f32 are quantized, those of bf16 and f16 are converted to f32 first, which changes no
-/// value. Tensors of any other type are kept as they are, without loss.
+/// value. Everything else is compressed without loss: tensors of other types, headers, indexes.
+///
+/// decompress, inspect and verify read the file as any other .hw file. decompress restores files of the
+/// original layout. The floats in them are near the original ones; those of bf16 and f16 are rounded to the
+/// nearest.
 ///
 /// Without -o no file is written. The report then tells the size that the file would have, and the size and
 /// speed of each encoder. Everything that is encoded is decoded again and compared.
@@ -25,8 +29,8 @@ use super::{OutputArgs, RawArgs};
 Examples:
   huffwire quantize gradients.safetensors --levels 4 --bucket 512          only a report
   huffwire quantize gradients.safetensors --levels 4 --bucket 512 --json   the same for programs
-  huffwire quantize gradients.safetensors --quantizer topk --keep 0.01 -o gradients.hwq
-  huffwire dequantize gradients.hwq -o restored.safetensors
+  huffwire quantize gradients.safetensors --quantizer topk --keep 0.01 -o gradients.hw
+  huffwire decompress gradients.hw -o restored.safetensors
 
 Speeds are those of one thread, elements a second in the median call; an element is a value, so f32
 gradients of 4 GB have 1 G elements. The seed decides where stochastic rounding goes: equal seeds,
@@ -55,47 +59,6 @@ pub(crate) struct QuantizeArgs {
     /// Print nothing but errors (and JSON, where asked for).
     #[arg(short, long)]
     pub(crate) quiet: bool,
-}
-
-/// Restore the tensors of a .hwq file as safetensors.
-///
-/// Tensors that were quantized come back as the floats that their values stand for, in the type that
-/// they had; those that were kept come back bit by bit. Also restored are names, shapes and the
-/// metadata of the safetensors file.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  huffwire dequantize gradients.hwq                      writes gradients.safetensors
-  huffwire dequantize gradients.hwq --as f32 -o g.safetensors")]
-pub(crate) struct DequantizeArgs {
-    /// The .hwq file, or - for standard input (copied to TMPDIR first).
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
-    /// Output file, or - for standard output [default: IN with .safetensors in the place of .hwq].
-    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
-    pub(crate) output: Option<PathBuf>,
-    /// Overwrite output that exists.
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// The type of tensors that were quantized.
-    #[arg(long = "as", value_enum, default_value_t)]
-    pub(crate) values: ValueType,
-    /// Report as one JSON object, on standard output unless the data goes there.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print nothing but errors (and JSON, where asked for).
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-/// What restored floats are written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum ValueType {
-    /// What the tensor was; floats are rounded to the nearest bf16 or f16, ties to even.
-    #[default]
-    Original,
-    /// f32: exactly what the values stand for.
-    F32,
 }
 
 /// The quantizer and its parameters.

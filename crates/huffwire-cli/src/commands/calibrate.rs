@@ -33,7 +33,7 @@ struct Report<'a> {
 #[derive(Debug, Serialize)]
 struct Kind<'a> {
     kind: &'a str,
-    element: &'static str,
+    dtype: &'static str,
     layout: &'static str,
     plane: u8,
     shards: usize,
@@ -113,7 +113,7 @@ fn collect(
         pieces.filter(|(_, piece)| piece.tensor.is_some())
     };
     let jobs = tensors().flat_map(|(input, piece)| {
-        let size = block_bytes(piece.element);
+        let size = block_bytes(piece.dtype);
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
@@ -122,7 +122,7 @@ fn collect(
     });
     let count = |job: &Job<'_>, slot: &mut Option<Profile>| {
         let bytes = job.input.file.read(job.range.clone())?;
-        let mut profile = Profile::new(job.piece.element, rule);
+        let mut profile = Profile::new(job.piece.dtype, rule);
         profile.add(&bytes)?;
         *slot = Some(profile);
         Ok::<(), anyhow::Error>(())
@@ -151,14 +151,14 @@ fn collect(
     Ok(())
 }
 
-const fn block_bytes(element: Dtype) -> usize {
-    BLOCK_BYTES / element.unit_bytes() * element.unit_bytes()
+const fn block_bytes(dtype: Dtype) -> usize {
+    BLOCK_BYTES / dtype.unit_bytes() * dtype.unit_bytes()
 }
 
 fn kind(report: &KindReport) -> Kind<'_> {
     Kind {
         kind: &report.kind,
-        element: report.dtype.name(),
+        dtype: report.dtype.name(),
         layout: report.layout.name(),
         plane: report.plane,
         shards: report.shards,

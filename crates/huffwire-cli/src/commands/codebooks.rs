@@ -78,7 +78,7 @@ struct Book {
 #[derive(Debug, Serialize)]
 struct Binding {
     pattern: String,
-    element: Option<&'static str>,
+    dtype: Option<&'static str>,
     layout: &'static str,
     plane: u8,
     books: Vec<u8>,
@@ -89,7 +89,7 @@ impl Set {
     pub(crate) fn of(set: &CodebookSet) -> Self {
         let bindings = set.bindings().iter().map(|binding| Binding {
             pattern: binding.pattern.clone(),
-            element: binding.dtype.map(|element| element.name()),
+            dtype: binding.dtype.map(|dtype| dtype.name()),
             layout: binding.layout.name(),
             plane: binding.plane,
             books: binding.books.clone(),

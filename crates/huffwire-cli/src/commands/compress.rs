@@ -40,10 +40,10 @@ struct Report<'a> {
 #[derive(Debug, Serialize)]
 struct TensorReport<'a> {
     name: &'a str,
-    source: &'a str,
-    dtype: &'a str,
-    /// The type that it was coded as.
-    element: &'static str,
+    original: &'a str,
+    dtype: &'static str,
+    /// The type as the original spells it.
+    original_dtype: &'a str,
     shape: &'a [u64],
     raw_bytes: u64,
     coded_bytes: u64,
@@ -115,11 +115,12 @@ fn target(args: &CompressArgs) -> PathBuf {
 fn report<'a>(options: &WriteOptions, written: &'a Written, seconds: f64) -> Report<'a> {
     let directory = &written.directory;
     let none = Analysis::default();
-    let sources = directory.sources.iter();
-    let items = sources.flat_map(|source| source.items.iter().map(move |item| (source, item)));
+    let originals = directory.originals.iter();
+    let items =
+        originals.flat_map(|original| original.items.iter().map(move |item| (original, item)));
     let mut tensors = Vec::new();
     let (mut other_raw_bytes, mut other_coded_bytes) = (0, 0);
-    for (index, (source, item)) in items.enumerate() {
+    for (index, (original, item)) in items.enumerate() {
         let (raw, coded) = (item.raw_bytes, item.coded_bytes());
         let Some(tensor) = &item.tensor else {
             other_raw_bytes += raw;
@@ -133,9 +134,9 @@ fn report<'a>(options: &WriteOptions, written: &'a Written, seconds: f64) -> Rep
         };
         tensors.push(TensorReport {
             name: &tensor.name,
-            source: &source.name,
-            dtype: &tensor.dtype,
-            element: item.dtype.name(),
+            original: &original.name,
+            dtype: item.dtype.name(),
+            original_dtype: &tensor.dtype,
             shape: &tensor.shape,
             raw_bytes: raw,
             coded_bytes: coded,
@@ -156,12 +157,12 @@ fn report<'a>(options: &WriteOptions, written: &'a Written, seconds: f64) -> Rep
         other_raw_bytes,
         other_coded_bytes,
         container_bytes: coded_bytes - blocks,
-        codebook_set: directory.set.to_string(),
-        codebook_set_embedded: directory.embedded.is_some(),
+        codebook_set: options.codebooks.id().to_string(),
+        codebook_set_embedded: options.embed,
         symbols: match options.encode.rule {
-            SymbolRule::Auto => "exponent",
+            SymbolRule::Auto => "auto",
             SymbolRule::Bytes => "bytes",
-            SymbolRule::BytePlanes => "planes",
+            SymbolRule::BytePlanes => "byte-planes",
         },
         level: match options.encode.level {
             Level::Fast => "fast",
@@ -177,7 +178,7 @@ fn table(report: &Report<'_>) -> String {
     for tensor in &report.tensors {
         table.row([
             printable(tensor.name),
-            printable(tensor.dtype),
+            printable(tensor.original_dtype),
             size(tensor.raw_bytes),
             size(tensor.coded_bytes),
             percent(tensor.saving_percent),
@@ -193,7 +194,7 @@ fn table(report: &Report<'_>) -> String {
 fn summary(report: &Report<'_>, inputs: &[Input], label: &str) -> String {
     let mut types: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
     for tensor in &report.tensors {
-        let (count, raw, coded) = types.entry(tensor.dtype).or_default();
+        let (count, raw, coded) = types.entry(tensor.original_dtype).or_default();
         *count += 1;
         *raw += tensor.raw_bytes;
         *coded += tensor.coded_bytes;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use huffwire::file::Source;
+use huffwire::Kind;
+use huffwire::file::{Item, Original};
 use huffwire_io::{Complete, Origin, Reader, TensorFormat};
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ struct Report {
     raw_bytes: u64,
     /// Bytes written: with the header that `--as npy` puts before the elements.
     written_bytes: u64,
+    /// Tensors that were quantized: their floats are near the original ones.
+    lossy_tensors: usize,
     outputs: Vec<String>,
     seconds: f64,
 }
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
         reader = reader.with_codebooks_file(path)?;
     }
     // Before anything is made: what would fail in any case should leave no trace.
-    reader.codebooks()?;
+    reader.check_codebooks()?;
     let given = codebooks.map(files::origin);
     let inputs: Vec<&Origin> = iter::once(reader.file().origin()).chain(&given).collect();
     let restored = match &args.tensor {
@@ -49,17 +52,26 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
     let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
-        let Restored { raw_bytes, written_bytes, outputs } = restored;
+        let Restored { raw_bytes, written_bytes, lossy_tensors, outputs } = restored;
         let coded_bytes = reader.file().bytes();
-        let report = Report { coded_bytes, raw_bytes, written_bytes, outputs, seconds };
+        let report =
+            Report { coded_bytes, raw_bytes, written_bytes, lossy_tensors, outputs, seconds };
         return stream.print_json(&report);
     }
     if args.common.quiet || to_stdout {
         return Ok(());
     }
     let speed = (restored.raw_bytes as f64 / seconds.max(1e-9)) as u64;
+    let lossy = match restored.lossy_tensors {
+        0 => String::new(),
+        1 => "1 tensor was quantized: its floats are near the original ones, not the same\n"
+            .to_owned(),
+        count => format!(
+            "{count} tensors were quantized: their floats are near the original ones, not the same\n"
+        ),
+    };
     stream.print(&format!(
-        "{} -> {}: {}, {}/s\n",
+        "{} -> {}: {}, {}/s\n{lossy}",
         printable(reader.file().label()),
         printable(&restored.outputs.join(", ")),
         size(restored.raw_bytes),
@@ -71,7 +83,13 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
 struct Restored {
     raw_bytes: u64,
     written_bytes: u64,
+    lossy_tensors: usize,
     outputs: Vec<String>,
+}
+
+/// How many of these items are tensors that were quantized.
+fn lossy<'a>(items: impl Iterator<Item = &'a Item>) -> usize {
+    items.filter(|item| item.kind == Kind::Values).count()
 }
 
 /// Restores all original files; none of them appears unless all are complete.
@@ -84,7 +102,7 @@ fn whole(args: &DecompressArgs, reader: &Reader, inputs: &[&Origin]) -> Result<R
     let raw_bytes = reader.directory().raw_bytes();
     let bar = progress::bytes(raw_bytes, args.common.quiet);
     let (mut complete, mut written_bytes) = (Vec::new(), 0);
-    for (original, mut output) in reader.directory().sources.iter().zip(outputs) {
+    for (original, mut output) in reader.directory().originals.iter().zip(outputs) {
         reader.write_original(original, &mut output, |bytes| bar.inc(bytes))?;
         written_bytes += output.written();
         complete.push(output.complete()?);
@@ -93,7 +111,8 @@ fn whole(args: &DecompressArgs, reader: &Reader, inputs: &[&Origin]) -> Result<R
     Complete::publish_all(complete)?;
     targets.keep_folder();
     let outputs = targets.files.iter().map(|path| path.display().to_string()).collect();
-    Ok(Restored { raw_bytes, written_bytes, outputs })
+    let lossy_tensors = lossy(reader.directory().items());
+    Ok(Restored { raw_bytes, written_bytes, lossy_tensors, outputs })
 }
 
 /// Where each original file goes.
@@ -107,11 +126,11 @@ impl Targets {
     fn of(args: &DecompressArgs, reader: &Reader) -> Result<Self> {
         let label = reader.file().label();
         let made = std::cell::Cell::new(None);
-        let in_folder = |folder: &Path, sources: &[Source]| {
-            sources.iter().map(|source| as_file(folder.join(&source.name))).collect()
+        let in_folder = |folder: &Path, originals: &[Original]| {
+            originals.iter().map(|original| as_file(folder.join(&original.name))).collect()
         };
-        let sources = &reader.directory().sources;
-        let files = match (&sources[..], &args.output) {
+        let originals = &reader.directory().originals;
+        let files = match (&originals[..], &args.output) {
             ([], _) => Vec::new(),
             ([one], Some(folder)) if folder.is_dir() => vec![folder.join(&one.name)],
             ([_], Some(path)) => vec![path.clone()],
@@ -176,5 +195,6 @@ fn tensor(
     bar.finish_and_clear();
     let written_bytes = output.written();
     output.finish()?;
-    Ok(Restored { raw_bytes, written_bytes, outputs: vec![path.display().to_string()] })
+    let (lossy_tensors, outputs) = (lossy([item].into_iter()), vec![path.display().to_string()]);
+    Ok(Restored { raw_bytes, written_bytes, lossy_tensors, outputs })
 }

@@ -1,10 +1,8 @@
 //! `huffwire inspect`.
 
-mod quantized;
-
 use anyhow::Result;
-use huffwire::CodebookSet;
-use huffwire::file::{Item, TensorInfo};
+use huffwire::file::{Item, SetRef, TensorInfo};
+use huffwire::{CodebookSet, Kind};
 use huffwire_io::{Reader, Usage};
 use serde::Serialize;
 
@@ -12,7 +10,6 @@ use super::codebooks;
 use crate::args::InspectArgs;
 use crate::files;
 use crate::progress;
-use crate::quantized::QuantizedFile;
 use crate::report::{Stream, Table, percent, printable, saving, shape, size};
 
 /// What `--json` prints.
@@ -21,16 +18,25 @@ struct Report<'a> {
     file_bytes: u64,
     raw_bytes: u64,
     saving_percent: f64,
+    /// Tensors that are quantized: floats near the original ones are restored from them.
+    lossy_tensors: usize,
     checksums: bool,
     block_bytes: u64,
-    codebook_set: String,
-    codebook_set_embedded: bool,
-    sources: Vec<SourceReport<'a>>,
+    codebook_sets: Vec<SetReport>,
+    originals: Vec<OriginalReport<'a>>,
+}
+
+/// A codebook set that the file names.
+#[derive(Debug, Serialize)]
+struct SetReport {
+    id: String,
+    /// Where the set is found: `embedded`, `built in`, `given`, or `missing`.
+    found: &'static str,
 }
 
 /// One original file.
 #[derive(Debug, Serialize)]
-struct SourceReport<'a> {
+struct OriginalReport<'a> {
     name: &'a str,
     raw_bytes: u64,
     coded_bytes: u64,
@@ -42,32 +48,35 @@ struct SourceReport<'a> {
 struct ItemReport<'a> {
     /// `None` for bytes that are no tensor.
     name: Option<&'a str>,
-    dtype: Option<&'a str>,
+    kind: &'static str,
+    dtype: &'static str,
+    /// The type as the original spells it.
+    original_dtype: Option<&'a str>,
     shape: Option<&'a [u64]>,
-    element: &'static str,
     raw_bytes: u64,
     coded_bytes: u64,
     saving_percent: f64,
     blocks: usize,
-    /// `None` when the codebooks are not at hand.
+    /// `None` when the codebooks are not at hand, and for quantized tensors.
     layout: Option<String>,
     codebook: Option<String>,
+    /// `None` where nothing is quantized; so are the fields below.
+    quantizer: Option<&'static str>,
+    parameters: Option<String>,
+    encoder: Option<&'static str>,
+    scales: Option<usize>,
 }
 
 /// Shows what is in a file.
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let file = files::open(&args.input)?;
-    let start = file.start(8)?;
-    if huffwire::gradient::file::is_one(&start) {
-        return quantized::run(args, &QuantizedFile::read(file)?);
-    }
-    if !huffwire_io::is_codebook_file(&start) {
+    if !huffwire_io::is_codebook_file(&file.start(8)?) {
         let workers = files::workers(args.common.threads)?;
         let mut reader = files::read_hw(file, &workers)?;
         if let Some(path) = &args.codebooks.codebooks {
             reader = reader.with_codebooks_file(path)?;
         }
-        return lossless(args, &reader);
+        return tensors(args, &reader);
     }
     let set = huffwire_io::read_codebooks(file)?;
     if args.common.json {
@@ -79,39 +88,35 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     }
 }
 
-fn lossless(args: &InspectArgs, reader: &Reader) -> Result<()> {
+fn tensors(args: &InspectArgs, reader: &Reader) -> Result<()> {
     let directory = reader.directory();
-    // Without the codebooks everything but their use can still be told.
-    let set = reader.codebooks().ok();
-    let usages = match &set {
-        Some(_) => {
-            let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
-            let usages = reader.usages(|bytes| bar.inc(bytes))?;
-            bar.finish_and_clear();
-            usages
-        }
-        None => Vec::new(),
-    };
+    let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
+    let usages = reader.usages(|bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
     let mut usages = usages.iter();
-    let mut item_report = |item| {
-        let usage = usages.next().zip(set.map(|set| &**set));
-        ItemReport::of(item, usage)
-    };
-    let sources = directory.sources.iter().map(|source| SourceReport {
-        name: &source.name,
-        raw_bytes: source.raw_bytes(),
-        coded_bytes: source.items.iter().map(Item::coded_bytes).sum(),
-        items: source.items.iter().map(&mut item_report).collect(),
-    });
+    let mut originals = Vec::new();
+    for original in &directory.originals {
+        let mut items = Vec::new();
+        for item in &original.items {
+            let usage = usages.next().and_then(Option::as_ref);
+            items.push(ItemReport::of(reader, item, usage)?);
+        }
+        originals.push(OriginalReport {
+            name: &original.name,
+            raw_bytes: original.raw_bytes(),
+            coded_bytes: original.items.iter().map(Item::coded_bytes).sum(),
+            items,
+        });
+    }
     let report = Report {
         file_bytes: reader.file().bytes(),
         raw_bytes: directory.raw_bytes(),
         saving_percent: saving(directory.raw_bytes(), reader.file().bytes()),
+        lossy_tensors: directory.items().filter(|item| item.kind == Kind::Values).count(),
         checksums: directory.checksums,
         block_bytes: 1 << directory.block_log2,
-        codebook_set: directory.set.to_string(),
-        codebook_set_embedded: directory.embedded.is_some(),
-        sources: sources.collect(),
+        codebook_sets: directory.sets.iter().map(|set| SetReport::of(reader, set)).collect(),
+        originals,
     };
     if args.common.json {
         Stream::Stdout.print_json(&report)
@@ -119,67 +124,121 @@ fn lossless(args: &InspectArgs, reader: &Reader) -> Result<()> {
         // Whether it can be read, the exit code tells.
         Ok(())
     } else {
-        Stream::Stdout.print(&text(reader.file().label(), &report, set.map(|set| &**set)))
+        Stream::Stdout.print(&text(reader.file().label(), &report))
+    }
+}
+
+impl SetReport {
+    fn of(reader: &Reader, set: &SetRef) -> Self {
+        let found = if set.embedded.is_some() {
+            "embedded"
+        } else if set.id == CodebookSet::builtin().id() {
+            "built in"
+        } else if reader.sets().any(|found| found.id() == set.id) {
+            "given"
+        } else {
+            "missing"
+        };
+        Self { id: set.id.to_string(), found }
     }
 }
 
 impl<'a> ItemReport<'a> {
-    fn of(item: &'a Item, usage: Option<(&Usage, &CodebookSet)>) -> Self {
+    fn of(reader: &Reader, item: &'a Item, usage: Option<&Usage>) -> Result<Self> {
         let tensor: Option<&TensorInfo> = item.tensor.as_ref();
         let (raw_bytes, coded_bytes) = (item.raw_bytes, item.coded_bytes());
-        Self {
+        let values = reader.values_header(item)?;
+        let values = values.as_ref();
+        let codebooks = |usage: &Usage| Some(usage.codebooks(reader.codebooks_of(item).ok()?));
+        Ok(Self {
             name: tensor.map(|tensor| tensor.name.as_str()),
-            dtype: tensor.map(|tensor| tensor.dtype.as_str()),
+            kind: item.kind.name(),
+            dtype: item.dtype.name(),
+            original_dtype: tensor.map(|tensor| tensor.dtype.as_str()),
             shape: tensor.map(|tensor| tensor.shape.as_slice()),
-            element: item.dtype.name(),
             raw_bytes,
             coded_bytes,
             saving_percent: saving(raw_bytes, coded_bytes),
             blocks: item.blocks().count(),
-            layout: usage.map(|(usage, _)| usage.layouts()),
-            codebook: usage.map(|(usage, set)| usage.codebooks(set)),
+            layout: usage.map(Usage::layouts),
+            codebook: usage.and_then(codebooks),
+            quantizer: values.map(|header| header.quantizer.name()),
+            parameters: values.map(|header| header.quantizer.to_string()),
+            encoder: values.map(|header| header.encoder.name()),
+            scales: values.map(|header| header.scales),
+        })
+    }
+
+    /// How its elements became symbols: the layouts of its blocks, or the quantizer.
+    fn form(&self) -> String {
+        match (&self.layout, &self.parameters, self.scales) {
+            (_, Some(parameters), Some(1)) => format!("{parameters}, 1 scale"),
+            (_, Some(parameters), Some(scales)) => format!("{parameters}, {scales} scales"),
+            (Some(layout), ..) => layout.clone(),
+            _ => "?".to_owned(),
         }
+    }
+
+    /// What coded it: codebooks, or an encoder of quantized values.
+    fn coder(&self) -> String {
+        let encoder = self.encoder.map(|encoder| format!("encoder {encoder}"));
+        encoder.or_else(|| self.codebook.clone()).unwrap_or_else(|| "?".to_owned())
     }
 }
 
-fn text(label: &str, report: &Report<'_>, set: Option<&CodebookSet>) -> String {
-    let embedded = match (report.codebook_set_embedded, set) {
-        (true, _) => "embedded",
-        (false, Some(set)) if set.id() == CodebookSet::builtin().id() => "built in",
-        (false, Some(_)) => "given",
-        (false, None) => "not at hand: pass --codebooks FILE",
+fn text(label: &str, report: &Report<'_>) -> String {
+    let set = |set: &SetReport| match set.found {
+        "missing" => format!("{} (not at hand: pass --codebooks FILE)", set.id),
+        found => format!("{} ({found})", set.id),
     };
+    let sets: Vec<String> = report.codebook_sets.iter().map(set).collect();
+    let sets = if sets.is_empty() { "none".to_owned() } else { sets.join(", ") };
     let mut out = format!(
-        "{}: {} -> {}, saved {}\nblocks of {}, {} checksums, codebook set {} ({embedded})\n",
+        "{}: {} -> {}, saved {}\nblocks of {}, {} checksums, codebook set {}\n",
         printable(label),
         size(report.raw_bytes),
         size(report.file_bytes),
         percent(report.saving_percent),
         size(report.block_bytes),
         if report.checksums { "with" } else { "without" },
-        report.codebook_set,
+        sets,
     );
-    for source in &report.sources {
-        let (raw, coded) = (size(source.raw_bytes), size(source.coded_bytes));
-        out.push_str(&format!("\n{}: {raw} -> {coded}\n", printable(source.name)));
-        let headings =
-            ["tensor", "dtype", "shape", "size", "coded", "saved", "blocks", "layout", "codebooks"];
+    match report.lossy_tensors {
+        0 => {}
+        1 => out.push_str("1 tensor is quantized: its floats come back near the original ones\n"),
+        count => out.push_str(&format!(
+            "{count} tensors are quantized: their floats come back near the original ones\n"
+        )),
+    }
+    for original in &report.originals {
+        let (raw, coded) = (size(original.raw_bytes), size(original.coded_bytes));
+        out.push_str(&format!("\n{}: {raw} -> {coded}\n", printable(original.name)));
+        let headings = [
+            "tensor",
+            "dtype",
+            "shape",
+            "size",
+            "coded",
+            "saved",
+            "blocks",
+            "layout or quantizer",
+            "coded with",
+        ];
         let mut table = Table::new(headings);
         for column in [1, 2, 7, 8] {
             table = table.flush_left(column);
         }
-        for item in &source.items {
-            let unknown = || "?".to_owned();
+        for item in &original.items {
             table.row([
                 item.name.map_or_else(|| "(no tensor)".to_owned(), printable),
-                item.dtype.map_or_else(|| "-".to_owned(), printable),
+                item.original_dtype.map_or_else(|| "-".to_owned(), printable),
                 item.shape.map_or_else(|| "-".to_owned(), shape),
                 size(item.raw_bytes),
                 size(item.coded_bytes),
                 percent(item.saving_percent),
                 item.blocks.to_string(),
-                item.layout.clone().unwrap_or_else(unknown),
-                item.codebook.clone().unwrap_or_else(unknown),
+                item.form(),
+                item.coder(),
             ]);
         }
         out.push_str(&table.to_string());

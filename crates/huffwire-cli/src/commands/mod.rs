@@ -6,11 +6,11 @@ mod codebooks;
 mod completions;
 mod compress;
 mod decompress;
-mod dequantize;
 mod inspect;
 mod quantize;
 mod verify;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,9 +29,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Calibrate(args) => calibrate::run(args)?,
         Command::Codebooks(args) => codebooks::run(args)?,
         Command::Quantize(args) => quantize::run(args)?,
-        Command::Dequantize(args) => dequantize::run(args)?,
         Command::Bench(args) => bench::run(args)?,
         Command::Completions(args) => completions::run(args)?,
+        Command::Dequantize(_) => return Ok(no_such_command()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What people who quantized something are likely to try.
+fn no_such_command() -> ExitCode {
+    // Nobody is left to hear that standard error is closed.
+    let _ = writeln!(
+        io::stderr(),
+        "error: there is no command 'dequantize'\n\n  \
+         tip: huffwire decompress FILE.hw restores quantized tensors, too, in files of the original layout\n\n\
+         For more information, try 'huffwire decompress --help'."
+    );
+    ExitCode::from(2)
 }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use huffwire::Kind;
+use huffwire::file::Item;
 use huffwire_io::Reader;
 use serde::Serialize;
 
@@ -11,7 +13,6 @@ use crate::args::VerifyArgs;
 use crate::failure;
 use crate::files;
 use crate::progress;
-use crate::quantized::{Part, QuantizedFile};
 use crate::report::{Stream, printable, size};
 
 /// Damaged blocks that are described; more are only counted.
@@ -22,6 +23,9 @@ const DESCRIBED: usize = 100;
 struct Report {
     ok: bool,
     tensors: usize,
+    /// Of these so many are quantized.
+    lossy_tensors: usize,
+    /// Blocks, and the headers of quantized tensors.
     blocks: u64,
     raw_bytes: u64,
     coded_bytes: u64,
@@ -38,9 +42,28 @@ struct Report {
 struct Damage {
     /// `None` for a block that belongs to no tensor, such as the original file's header.
     tensor: Option<String>,
-    block: usize,
+    /// `None` for the header of a quantized tensor, without which its blocks cannot be decoded.
+    block: Option<usize>,
     offset: u64,
     error: String,
+}
+
+/// All damage, of which only the first is described.
+#[derive(Debug, Default)]
+struct Found {
+    count: u64,
+    described: Vec<Damage>,
+}
+
+impl Found {
+    fn add(&mut self, item: &Item, block: Option<usize>, offset: u64, error: huffwire_io::Error) {
+        self.count += 1;
+        if self.described.len() < DESCRIBED {
+            let tensor = item.tensor.as_ref().map(|tensor| tensor.name.clone());
+            let error = failure::message(&error.into());
+            self.described.push(Damage { tensor, block, offset, error });
+        }
+    }
 }
 
 /// What `--json` prints when it does not even come to blocks.
@@ -74,101 +97,61 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
 
 /// What was found, and how messages call the file.
 fn check(args: &VerifyArgs) -> Result<(Report, String)> {
-    let file = files::open(&args.input)?;
-    let start = file.start(8)?;
-    if huffwire::gradient::file::is_one(&start) {
-        let file = QuantizedFile::read(file)?;
-        let checked = quantized(args, &file)?;
-        file.file.check_length()?;
-        return Ok(checked);
-    }
-    let workers = files::workers(args.common.threads)?;
-    let mut reader = files::read_hw(file, &workers)?;
+    let mut reader = files::open_hw(&args.input, &files::workers(args.common.threads)?)?;
     if let Some(path) = &args.codebooks.codebooks {
         reader = reader.with_codebooks_file(path)?;
     }
-    let checked = lossless(args, &reader)?;
+    let checked = decode(args, &reader)?;
     reader.file().check_length()?;
     Ok(checked)
 }
 
-fn lossless(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
+fn decode(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
     let started = Instant::now();
     let directory = reader.directory();
     let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
-    let (mut blocks, mut damaged_blocks, mut damaged) = (0, 0, Vec::new());
-    let jobs = directory.items().flat_map(Reader::blocks);
+    let (mut blocks, mut found) = (0, Found::default());
+    // Every codebook that is missing would be the damage of each block.
+    reader.check_codebooks()?;
+    let mut readable = Vec::new();
+    for item in directory.items() {
+        let Some(header) = item.kind_header() else {
+            readable.push(item);
+            continue;
+        };
+        blocks += 1;
+        match reader.check_kind_header(item) {
+            Ok(()) => readable.push(item),
+            Err(error) => {
+                blocks += item.blocks().count() as u64;
+                bar.inc(item.raw_bytes);
+                found.add(item, None, header.offset, error);
+            }
+        }
+    }
+    let jobs = readable.into_iter().flat_map(Reader::blocks);
     reader.decode_blocks(jobs, |job, bytes| {
         bar.inc(job.block.raw_bytes as u64);
         blocks += 1;
-        let Err(error) = bytes else { return Ok(()) };
-        damaged_blocks += 1;
-        if damaged.len() < DESCRIBED {
-            damaged.push(Damage {
-                tensor: job.item.tensor.as_ref().map(|tensor| tensor.name.clone()),
-                block: job.index,
-                offset: job.block.offset,
-                error: failure::message(&error.into()),
-            });
+        if let Err(error) = bytes {
+            found.add(job.item, Some(job.index), job.block.offset, error);
         }
         Ok::<(), huffwire_io::Error>(())
     })?;
     bar.finish_and_clear();
     let report = Report {
-        ok: damaged_blocks == 0,
+        ok: found.count == 0,
         tensors: directory.items().filter(|item| item.tensor.is_some()).count(),
+        lossy_tensors: directory.items().filter(|item| item.kind == Kind::Values).count(),
         blocks,
         raw_bytes: directory.raw_bytes(),
         coded_bytes: reader.file().bytes(),
         checksums: directory.checksums,
-        damaged_blocks,
-        damaged,
+        damaged_blocks: found.count,
+        damaged: found.described,
         seconds: started.elapsed().as_secs_f64(),
     };
     Ok((report, reader.file().label().to_owned()))
-}
-
-/// A quantized tensor is a message: one block.
-fn quantized(args: &VerifyArgs, file: &QuantizedFile) -> Result<(Report, String)> {
-    let started = Instant::now();
-    let entries = &file.directory.entries;
-    let bar = progress::bytes(file.file.bytes(), args.common.quiet);
-    let (mut raw_bytes, mut damaged_blocks, mut damaged) = (0, 0, Vec::new());
-    for entry in entries {
-        bar.inc(entry.range.end - entry.range.start);
-        let mut bytes = 0;
-        let decoded = file.decode(entry, |part| {
-            bytes += match part {
-                Part::Kept(bytes) => bytes.len() as u64,
-                Part::Floats(floats) => 4 * floats.len() as u64,
-            };
-            Ok(())
-        });
-        match decoded {
-            Ok(()) => raw_bytes += bytes,
-            Err(error) => {
-                damaged_blocks += 1;
-                if damaged.len() < DESCRIBED {
-                    let (tensor, offset) = (Some(entry.name.clone()), entry.range.start);
-                    let error = failure::message(&error);
-                    damaged.push(Damage { tensor, block: 0, offset, error });
-                }
-            }
-        }
-    }
-    bar.finish_and_clear();
-    let report = Report {
-        ok: damaged_blocks == 0,
-        tensors: entries.len(),
-        blocks: entries.len() as u64,
-        raw_bytes,
-        coded_bytes: file.file.bytes(),
-        checksums: true,
-        damaged_blocks,
-        damaged,
-        seconds: started.elapsed().as_secs_f64(),
-    };
-    Ok((report, file.file.label().to_owned()))
 }
 
 fn print(report: &Report, label: &str, quiet: bool) -> Result<()> {
@@ -188,8 +171,12 @@ fn print(report: &Report, label: &str, quiet: bool) -> Result<()> {
         true => "all checksums agree",
         false => "it carries no checksums, so damage may go unnoticed",
     };
+    let lossy = match report.lossy_tensors {
+        0 => String::new(),
+        count => format!(" ({count} of them quantized)"),
+    };
     Stream::Stdout.print(&format!(
-        "{label}: {} tensors, {} blocks, {} -> {}: everything decodes, {checked}\n",
+        "{label}: {} tensors{lossy}, {} blocks, {} -> {}: everything decodes, {checked}\n",
         report.tensors,
         report.blocks,
         size(report.coded_bytes),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use huffwire::calibrate::{Collector, Ideal, KindReport, Options, Profile};
 use huffwire::stats::saving_percent;
-use huffwire::{Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, SymbolRule};
+use huffwire::{Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, SymbolRule, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -89,8 +89,8 @@ fn round_trip(
 ) -> Result<usize> {
     let options = EncodeOptions::default().rule(rule).choice(choice);
     let mut encoder = Encoder::new(Arc::clone(set), options)?;
-    encoder.set_tensor(&shard.kind);
-    let message = encoder.encode_to_vec(Dtype::Bf16, &shard.bytes)?;
+    let tensor = Tensor::new(Dtype::Bf16, &shard.bytes).named(&shard.kind);
+    let message = encoder.encode_tensor_to_vec(&tensor)?;
     let mut restored = vec![0; shard.bytes.len()];
     Decoder::new(Arc::clone(set)).decode(&message, &mut restored)?;
     ensure!(restored == shard.bytes, "a shard of {} came back changed", shard.kind);
@@ -110,7 +110,7 @@ fn row(rule: SymbolRule, role: Role, coded: &[Coded], kinds: &[KindReport]) -> R
     let (kl, shards) = kinds.fold((0.0, 0), weigh);
     Row {
         tensors,
-        symbols: if rule == SymbolRule::Bytes { "bytes" } else { "exponent" },
+        symbols: if rule == SymbolRule::Bytes { "bytes" } else { "auto" },
         shards: coded.len(),
         raw_bytes: raw,
         shannon_saving_percent: saved(coded.iter().map(|c| c.ideal.shannon_bytes).sum()),

@@ -78,7 +78,7 @@ fn every_variant_that_is_asked_for_is_measured_once() {
     let folder = folder();
     let lists = [
         "--symbols",
-        "exponent,bytes,planes",
+        "auto,bytes,byte-planes",
         "--level",
         "max,fast,max",
         "--platform",
@@ -168,7 +168,7 @@ fn what_cannot_be_measured_is_refused() {
         ("--message", "0", "above 0"),
         ("--platform", "abacus", "portable"),
         ("--level", "lazy", "fast"),
-        ("--symbols", "runes", "exponent"),
+        ("--symbols", "runes", "byte-planes"),
         ("--threads", "0", "1..=1024"),
         ("--threads", "1,", "--threads"),
         ("--rounds", "0", "1..=1000"),

@@ -35,8 +35,8 @@ fn calibrate_reports_what_it_found() {
     assert_eq!(report["kinds"][0]["kind"], "*");
     for flags in [
         &["--symbols", "bytes"][..],
-        &["--symbols", "planes", "--codes", "long"],
-        &["--books-per-kind", "2", "--codes", "short", "--smoothing", "0.01", "--name", "mine"],
+        &["--symbols", "byte-planes", "--codes", "12"],
+        &["--books-per-kind", "2", "--codes", "8", "--smoothing", "0.01", "--name", "mine"],
     ] {
         let args = [&["calibrate", "1.safetensors", "-o", "x", "--force"][..], flags].concat();
         folder.ok(&args);

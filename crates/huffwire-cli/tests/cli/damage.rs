@@ -1,7 +1,7 @@
 //! Damaged .hw files: all damage is found, the message says where, and nothing is written.
 
 use huffwire::file::{self, Directory};
-use huffwire::{CodebookSet, Decoder};
+use huffwire::{CodedBlock, Decoder};
 
 use crate::common::{Folder, bf16, noise, safetensors};
 
@@ -44,16 +44,16 @@ fn decodes(bytes: &[u8]) -> huffwire::Result<()> {
     let (range, check) = file::read_trailer(trailer, bytes.len() as u64)?;
     let directory = &bytes[range.start as usize..range.end as usize];
     let directory = Directory::read(&bytes[..file::HEADER_BYTES], directory, range.start, check)?;
-    let set = CodebookSet::builtin();
-    if directory.set != set.id() {
-        return Err(huffwire::Error::InvalidOption("another set".into()));
-    }
-    let mut decoder = Decoder::new(set);
+    let mut decoder = Decoder::builtin();
     for item in directory.items() {
+        let Some(set) = directory.set_of(item) else {
+            return Err(huffwire::Error::InvalidOption("no set".into()));
+        };
         for block in item.blocks() {
             let coded = &bytes[block.offset as usize..][..block.coded_bytes];
-            let mut raw = vec![0; block.raw_bytes];
-            decoder.decode_block(item.dtype, directory.checksums, coded, &mut raw)?;
+            let coded =
+                CodedBlock { dtype: item.dtype, set, checksum: block.checksum, bytes: coded };
+            decoder.decode_block(&coded, &mut vec![0; block.raw_bytes])?;
         }
     }
     Ok(())
@@ -94,7 +94,7 @@ fn verify_names_every_damaged_block() {
     let folder = small();
     let mut damaged = folder.read(HW);
     let inspected = folder.json(&["inspect", HW, "--json"]);
-    let items = inspected["sources"][0]["items"].as_array().unwrap();
+    let items = inspected["originals"][0]["items"].as_array().unwrap();
     let coded = |item: &serde_json::Value| item["coded_bytes"].as_u64().unwrap() as usize;
     let (header, alpha) = (coded(&items[0]), coded(&items[1]));
     // The last bytes of the last block of alpha, and the first of beta.

@@ -286,8 +286,8 @@ fn none_of_several_files_appears_before_all_are_complete() {
     folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
     // Damage in the last block, which belongs to the second shard.
     let inspected = folder.json(&["inspect", "m.hw", "--json"]);
-    let sources = inspected["sources"].as_array().unwrap();
-    let coded: u64 = sources.iter().map(|s| s["coded_bytes"].as_u64().unwrap()).sum();
+    let originals = inspected["originals"].as_array().unwrap();
+    let coded: u64 = originals.iter().map(|one| one["coded_bytes"].as_u64().unwrap()).sum();
     let mut damaged = folder.read("m.hw");
     damaged[16 + coded as usize - 1] ^= 1;
     folder.write("m.hw", &damaged);

@@ -1,5 +1,7 @@
 //! What the program tells about its work.
 
+use serde_json::Value;
+
 use crate::common::{Folder, bf16, noise, safetensors};
 
 fn folder() -> Folder {
@@ -33,7 +35,8 @@ fn compress_reports_one_json_object() {
     for tensor in tensors {
         let raw = number(tensor, "raw_bytes");
         assert!(number(tensor, "coded_bytes") <= raw + 10.0);
-        assert!(tensor["codebook"].is_string() && tensor["dtype"].is_string());
+        assert!(tensor["codebook"].is_string() && tensor["original_dtype"].is_string());
+        assert_eq!(tensor["original"], "m.safetensors");
         let [shannon, huffman, saved] = ["shannon", "huffman", ""].map(|kind| {
             let key =
                 if kind.is_empty() { "saving_percent" } else { &format!("{kind}_saving_percent") };
@@ -69,11 +72,15 @@ fn inspect_lists_tensors_and_codebooks() {
         assert!(text.contains(mention), "{mention}: {text}");
     }
     let report = folder.json(&["inspect", "m.safetensors.hw", "--json"]);
-    let items = report["sources"][0]["items"].as_array().unwrap();
+    let items = report["originals"][0]["items"].as_array().unwrap();
     assert_eq!(items.len(), 5);
     assert_eq!(items[0]["name"], serde_json::Value::Null);
     assert_eq!(items[1]["shape"], serde_json::json!([100, 1000]));
-    assert_eq!(report["sources"][0]["name"], "m.safetensors");
+    assert_eq!((&items[1]["dtype"], &items[1]["original_dtype"]), (&"bf16".into(), &"BF16".into()));
+    assert_eq!((&items[1]["kind"], &items[1]["quantizer"]), (&"tensor".into(), &Value::Null));
+    assert_eq!(report["codebook_sets"][0]["found"], "built in");
+    assert_eq!(report["lossy_tensors"], 0);
+    assert_eq!(report["originals"][0]["name"], "m.safetensors");
 }
 
 /// Names come from files, and files from anywhere: none may drive the terminal.
@@ -110,6 +117,7 @@ fn decompress_tells_what_it_wrote() {
     let mut args = vec!["decompress", hw, "--tensor", "zeros", "-o", "z", "--json"];
     let plain = folder.json(&args);
     assert_eq!((&plain["raw_bytes"], &plain["written_bytes"]), (&1200.into(), &1200.into()));
+    assert_eq!((&whole["lossy_tensors"], &plain["lossy_tensors"]), (&0.into(), &0.into()));
     args.extend(["--as", "npy", "--force"]);
     let array = folder.json(&args);
     let written = folder.read("z").len();

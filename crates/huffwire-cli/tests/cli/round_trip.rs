@@ -51,7 +51,7 @@ fn safetensors_of_all_types_under_all_options() {
         &[],
         &["--level", "max"],
         &["--symbols", "bytes"],
-        &["--symbols", "planes", "--level", "max"],
+        &["--symbols", "byte-planes", "--level", "max"],
         &["--choose", "sample"],
         &["--choose", "cheapest"],
         &["--choose", "named"],

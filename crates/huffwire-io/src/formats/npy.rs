@@ -50,26 +50,26 @@ pub(super) fn cut(file: InputFile, name: String) -> Result<Input> {
     let text = String::from_utf8_lossy(&file.read(header_at..data)?).into_owned();
     let header = parse(&text).ok_or_else(|| invalid("its header cannot be understood"))?;
     let found = file.bytes() - data;
-    let element = match dtype(&header.descr) {
+    let dtype = match dtype_of(&header.descr) {
         // Structures and pickled objects: the size of an element is not known here.
         None => Dtype::U8,
-        Some((element, size)) => {
+        Some((dtype, size)) => {
             let announced = bytes_of(size, &header.shape).unwrap_or(u64::MAX);
             if announced != found {
                 let path = file.label().to_owned();
                 return Err(Error::FileSize { path, format: ENDING, announced, found });
             }
-            element
+            dtype
         }
     };
     let tensor = TensorInfo { name: name.clone(), dtype: header.descr, shape: header.shape };
     let range = data..file.bytes();
-    let pieces = vec![Piece::verbatim(0..data), Piece::tensor(tensor, element, range)];
+    let pieces = vec![Piece::verbatim(0..data), Piece::tensor(tensor, dtype, range)];
     Ok(Input { name, file, pieces })
 }
 
 /// Element type and bytes per element of a type string such as `<f4`.
-fn dtype(descr: &str) -> Option<(Dtype, u64)> {
+fn dtype_of(descr: &str) -> Option<(Dtype, u64)> {
     let (order, rest) = descr.split_at_checked(1)?;
     let (kind, size) = rest.split_at_checked(1)?;
     let size: u64 = size.parse().ok().filter(|&size| (1..=1 << 20).contains(&size))?;
@@ -85,7 +85,7 @@ fn dtype(descr: &str) -> Option<(Dtype, u64)> {
     if let Some(dtype) = Dtype::from_numpy_name(&known) {
         return Some((dtype, size));
     }
-    let element = match (order, kind, size) {
+    let dtype = match (order, kind, size) {
         // NumPy has no bf16 of its own; ml_dtypes stores it as two opaque bytes.
         ("<" | "|", "V", 2) => Dtype::Bf16,
         // Characters have 4 bytes.
@@ -94,7 +94,7 @@ fn dtype(descr: &str) -> Option<(Dtype, u64)> {
         ("<" | ">" | "|", "b" | "i" | "u" | "f" | "c" | "V" | "m" | "M", _) => words,
         _ => return None,
     };
-    Some((element, size))
+    Some((dtype, size))
 }
 
 /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
@@ -116,7 +116,7 @@ fn parse(text: &str) -> Option<Header> {
 
 /// The header of a `.npy` file for an array in C order, to be written before the bytes of the array.
 ///
-/// `element` is the type that the array was coded as, `dtype` its type as the original file wrote it,
+/// `dtype` is the type of the array, `spelling` the same as the original file wrote it,
 /// `shape` its dimensions, outermost first, and `bytes` its size. NumPy has no bf16: such an array becomes
 /// one of 2-byte void (`<V2`), as `ml_dtypes` writes it. Smaller floats become bytes.
 ///
@@ -132,9 +132,9 @@ fn parse(text: &str) -> Option<Header> {
 ///
 /// # Errors
 /// [`Error::NotAnArray`] when type, shape and size do not go together.
-pub fn header(element: Dtype, dtype: &str, shape: &[u64], bytes: u64) -> Result<Vec<u8>> {
-    let (descr, shape) = described(element, dtype, shape, bytes);
-    let size = self::dtype(descr).map_or(1, |(_, size)| size);
+pub fn header(dtype: Dtype, spelling: &str, shape: &[u64], bytes: u64) -> Result<Vec<u8>> {
+    let (descr, shape) = described(dtype, spelling, shape, bytes);
+    let size = dtype_of(descr).map_or(1, |(_, size)| size);
     let not_an_array =
         || Error::NotAnArray { bytes, descr: descr.to_owned(), dimensions: shape.len() };
     if bytes_of(size, &shape) != Some(bytes) {
@@ -170,16 +170,21 @@ pub fn header(element: Dtype, dtype: &str, shape: &[u64], bytes: u64) -> Result<
 }
 
 /// How NumPy calls the type, and the shape in elements of that type.
-fn described<'a>(element: Dtype, dtype: &'a str, shape: &[u64], bytes: u64) -> (&'a str, Vec<u64>) {
-    match element {
-        _ if is_descr(dtype) => (dtype, shape.to_vec()),
+fn described<'a>(
+    dtype: Dtype,
+    spelling: &'a str,
+    shape: &[u64],
+    bytes: u64,
+) -> (&'a str, Vec<u64>) {
+    match dtype {
+        _ if is_descr(spelling) => (spelling, shape.to_vec()),
         // NumPy has no bf16 of its own: two opaque bytes, as ml_dtypes stores it.
         Dtype::Bf16 => ("<V2", shape.to_vec()),
         Dtype::Word16 => ("<u2", shape.to_vec()),
         Dtype::Word32 => ("<u4", shape.to_vec()),
         Dtype::Word64 => ("<u8", shape.to_vec()),
-        _ => match element.numpy_name() {
-            Some(name) if element != Dtype::U8 => (name, shape.to_vec()),
+        _ => match dtype.numpy_name() {
+            Some(name) if dtype != Dtype::U8 => (name, shape.to_vec()),
             // Small floats: NumPy has no such type, so their bytes.
             _ if bytes_of(1, shape) == Some(bytes) => ("|u1", shape.to_vec()),
             _ => ("|u1", vec![bytes]),
@@ -193,7 +198,7 @@ fn bytes_of(size: u64, shape: &[u64]) -> Option<u64> {
 }
 
 fn is_descr(name: &str) -> bool {
-    name.starts_with(['<', '>', '|', '=']) && dtype(name).is_some()
+    name.starts_with(['<', '>', '|', '=']) && dtype_of(name).is_some()
 }
 
 #[cfg(test)]
@@ -218,16 +223,16 @@ mod tests {
 
     #[test]
     fn types_of_numpy() {
-        assert_eq!(dtype("<f4"), Some((Dtype::F32, 4)));
-        assert_eq!(dtype(">f4"), Some((Dtype::Word32, 4)));
-        assert_eq!(dtype("<f8"), Some((Dtype::F64, 8)));
-        assert_eq!(dtype("<c16"), Some((Dtype::Complex128, 16)));
-        assert_eq!(dtype("|b1"), Some((Dtype::Bool, 1)));
-        assert_eq!(dtype("<i1"), Some((Dtype::I8, 1)));
-        assert_eq!(dtype(">i4"), Some((Dtype::Word32, 4)));
-        assert_eq!(dtype("<U5"), Some((Dtype::Word32, 20)));
+        assert_eq!(dtype_of("<f4"), Some((Dtype::F32, 4)));
+        assert_eq!(dtype_of(">f4"), Some((Dtype::Word32, 4)));
+        assert_eq!(dtype_of("<f8"), Some((Dtype::F64, 8)));
+        assert_eq!(dtype_of("<c16"), Some((Dtype::Complex128, 16)));
+        assert_eq!(dtype_of("|b1"), Some((Dtype::Bool, 1)));
+        assert_eq!(dtype_of("<i1"), Some((Dtype::I8, 1)));
+        assert_eq!(dtype_of(">i4"), Some((Dtype::Word32, 4)));
+        assert_eq!(dtype_of("<U5"), Some((Dtype::Word32, 20)));
         for descr in ["", "<", "<f", "|O", "<f0", "structure", "é4"] {
-            assert_eq!(dtype(descr), None, "{descr}");
+            assert_eq!(dtype_of(descr), None, "{descr}");
         }
     }
 
@@ -259,12 +264,12 @@ mod tests {
 
     #[test]
     fn a_shape_that_does_not_give_the_size_is_refused() {
-        for (element, dtype, shape, bytes) in [
+        for (dtype, spelling, shape, bytes) in [
             (Dtype::F32, "F32", &[2, 3][..], 25),
             (Dtype::Bf16, "BF16", &[1 << 40, 1 << 40], 8),
             (Dtype::Word64, "<f8", &[0], 8),
         ] {
-            let error = header(element, dtype, shape, bytes).unwrap_err().to_string();
+            let error = header(dtype, spelling, shape, bytes).unwrap_err().to_string();
             assert!(error.contains("raw bytes"), "{error}");
         }
         // What NumPy has no type for is bytes, whatever the shape.

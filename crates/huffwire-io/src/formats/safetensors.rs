@@ -58,14 +58,14 @@ pub(super) fn cut(file: InputFile, name: String) -> Result<Input> {
         let dtype = info.dtype.to_string();
         let shape = info.shape.iter().map(|&d| d as u64).collect();
         let (start, end) = info.data_offsets;
-        let element = element_of(&dtype);
+        let known = dtype_of(&dtype);
         let range = data + start as u64..data + end as u64;
-        Piece::tensor(TensorInfo { name, dtype, shape }, element, range)
+        Piece::tensor(TensorInfo { name, dtype, shape }, known, range)
     }));
     Ok(Input { name, file, pieces })
 }
 
 /// Types that huffwire does not know are coded as bytes, which always works.
-fn element_of(dtype: &str) -> Dtype {
+fn dtype_of(dtype: &str) -> Dtype {
     Dtype::from_safetensors_name(dtype).unwrap_or(Dtype::U8)
 }

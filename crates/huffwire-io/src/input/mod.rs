@@ -31,7 +31,7 @@ pub struct Piece {
     /// Name, type and shape of the tensor; `None` for bytes that are no tensor.
     pub tensor: Option<TensorInfo>,
     /// The type that the bytes are coded as.
-    pub element: Dtype,
+    pub dtype: Dtype,
     /// Where the bytes lie in the file.
     pub range: Range<u64>,
 }
@@ -40,15 +40,15 @@ impl Piece {
     /// Bytes that are no tensor.
     #[must_use]
     pub const fn verbatim(range: Range<u64>) -> Self {
-        Self { tensor: None, element: Dtype::U8, range }
+        Self { tensor: None, dtype: Dtype::U8, range }
     }
 
     /// A tensor. It is coded as bytes if its size is no whole number of elements of the type.
     #[must_use]
-    pub fn tensor(tensor: TensorInfo, element: Dtype, range: Range<u64>) -> Self {
-        let whole = element.values_in(range.end - range.start).is_some();
-        let element = if whole { element } else { Dtype::U8 };
-        Self { tensor: Some(tensor), element, range }
+    pub fn tensor(tensor: TensorInfo, dtype: Dtype, range: Range<u64>) -> Self {
+        let whole = dtype.values_in(range.end - range.start).is_some();
+        let dtype = if whole { dtype } else { Dtype::U8 };
+        Self { tensor: Some(tensor), dtype, range }
     }
 
     /// The tensor's name; empty for bytes that are no tensor.

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::frame::write_trailer;
 use super::item::{Item, Original};
-use super::{DIRECTORY, FRAME, HEADER_BYTES, is_plain_name, read_header};
+use super::{DIRECTORY, HEADER_BYTES, is_plain_name, read_header};
 use crate::block;
 use crate::error::{Error, Result};
 use crate::ids::SetId;
@@ -101,7 +102,7 @@ impl Directory {
                 item.write(&mut out);
             }
         }
-        FRAME.write_trailer(&mut out, offset);
+        write_trailer(&mut out, offset);
         out
     }
 

@@ -6,14 +6,11 @@ use super::DIRECTORY;
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::message::Kind;
+use crate::message::{Kind, VALUES_LOG2};
 use crate::wire::{Reader, put_string, put_varint};
 
 /// Bit of an item's first byte: it is a tensor, which has a name.
 const NAMED: u8 = 0x80;
-
-/// Quantized values in a block, as a power of two.
-const VALUES_LOG2: u8 = 20;
 
 /// What a tensor is called in the original file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::directory::{Directory, SetRef};
+use super::frame::write_header;
 use super::item::{Item, Original, TensorInfo};
-use super::{CHECKSUMS, FRAME, HEADER_BYTES, is_plain_name};
+use super::{HEADER_BYTES, is_plain_name};
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ impl Writer {
     /// The first bytes of the file.
     #[must_use]
     pub fn header(&self) -> [u8; HEADER_BYTES] {
-        FRAME.write_header(u16::from(self.directory.checksums) * CHECKSUMS)
+        write_header(self.directory.checksums)
     }
 
     /// Begins an original file.

@@ -1,78 +1,39 @@
-//! Messages of quantized tensors: the values and scales of one tensor, with all that is needed to restore floats.
-//! See `docs/format.md`, "Quantized tensors".
+//! Messages of kind 1: the quantized values and scales of one tensor, with all that is needed to restore floats. See
+//! `docs/format.md`, sections 8 and 14.
 //!
 //! ```
-//! use huffwire::Dtype;
-//! use huffwire::gradient::encode::EncoderKind;
-//! use huffwire::gradient::message;
+//! use huffwire::gradient::message::{self, Options, Origin};
 //! use huffwire::gradient::quantize::{Qsgd, Quantizer};
+//! use huffwire::{Decoder, Dtype, Expected};
 //!
 //! let gradient: Vec<f32> = (0..100_000).map(|i| (i as f32 * 0.37).sin().powi(9)).collect();
 //! let quantizer = Quantizer::Qsgd(Qsgd { levels: 4, ..Qsgd::default() });
 //! let quantized = quantizer.quantize(&gradient, 1)?;
 //!
 //! let mut bytes = Vec::new();
-//! let origin = message::Origin { dtype: Dtype::F32, shape: &[1000, 100] };
-//! message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes)?;
+//! let origin = Origin { dtype: Dtype::F32, shape: &[1000, 100] };
+//! message::encode(&quantized, origin, &Options::default().context(7), &mut bytes)?;
 //!
-//! let (header, received) = message::decode(&bytes)?;
+//! let expected = Expected::anything().context(7);
+//! let (header, received) = message::decode(&bytes, &expected, &mut Decoder::builtin())?;
 //! assert_eq!(header.shape, [1000, 100]);
 //! assert_eq!(received, quantized);
 //! # Ok::<(), huffwire::Error>(())
 //! ```
 
-use super::encode::{EncoderKind, Sizes, ValueEncoder};
-use super::parameters;
-use super::quantize::{ByParts, Quantized, Quantizer, check_scales};
-use super::values::{ValueBuf, ValuesMut};
-use crate::codec::{Decoder, EncodeOptions, Encoder};
-use crate::dtype::Dtype;
+use std::vec;
+
+use super::encode::Sizes;
+use super::item::{ItemReader, ItemWriter, KindHeader};
+use super::quantize::Quantized;
+use super::values::{Value, ValueBuf};
+use crate::codec::Decoder;
 use crate::error::{Error, Result, reserve};
-use crate::message as tensor_message;
+use crate::message::{self, Kind, Parsed, VALUES_LOG2, write_entries};
 use crate::set::CodebookSet;
-use crate::wire::crc32c;
-use crate::wire::{Reader, put_varint};
+use crate::tensor::Expected;
 
-const WHAT: &str = "a quantized tensor";
-const MAGIC: &[u8; 4] = b"HWQT";
-const VERSION: u8 = 1;
-/// Magic, version, checksum.
-const FRONT_BYTES: usize = 9;
-/// The flag for values that need more than a byte.
-const WIDE: u8 = 1;
-/// The flag for scales that are coded.
-const CODED_SCALES: u8 = 2;
-
-/// Number of values in a stream; the last stream of a tensor has what remains. Since each stream has bytes of its own,
-/// a short message cannot claim an arbitrary number of values.
-pub const PART: usize = 1 << 20;
-
-/// The tensor before it was quantized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin<'a> {
-    /// The element type: `F32`, `Bf16` or `F16`. Floats of the last two were converted to f32 first.
-    pub dtype: Dtype,
-    /// Dimensions, outermost first. Their product is the number of elements.
-    pub shape: &'a [u64],
-}
-
-/// The header of a message.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Header {
-    /// The quantizer, with its parameters.
-    pub quantizer: Quantizer,
-    /// The encoder of the values.
-    pub encoder: EncoderKind,
-    /// The element type before quantization.
-    pub dtype: Dtype,
-    /// Dimensions, outermost first.
-    pub shape: Vec<u64>,
-    /// Number of scales.
-    pub scales: usize,
-    /// Whether values may need more than a byte.
-    pub wide: bool,
-    elements: usize,
-}
+pub use super::header::{BLOCK, Header, Options, Origin};
 
 /// The size of a message, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,346 +46,207 @@ pub struct MessageSizes {
     pub values: Sizes,
 }
 
-impl Header {
-    /// Number of elements: the product of the dimensions.
-    #[must_use]
-    pub const fn elements(&self) -> usize {
-        self.elements
-    }
-
-    /// Reads the header of a whole message. The message's checksum is verified.
-    ///
-    /// # Errors
-    /// A typed error when the bytes are no message of a version this library reads.
-    pub fn read(message: &[u8]) -> Result<Self> {
-        Ok(Parsed::read(message)?.header)
-    }
-}
-
 /// Appends the message of a quantized tensor to `out`.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] for an element type that is no float of 16 or 32 bits, a shape that does not go
-/// with the values, another number of scales than the quantizer makes, parameters that make no sense, and as the
-/// encoder does. Nothing is appended then.
+/// As [`ItemWriter::new`] and the encoder; [`Error::TooLarge`] for 2³² values and more. Nothing is appended then.
 pub fn encode(
     quantized: &Quantized,
     origin: Origin<'_>,
-    encoder: EncoderKind,
+    options: &Options,
     out: &mut Vec<u8>,
 ) -> Result<MessageSizes> {
-    let Quantized { quantizer, values, scales } = quantized;
-    quantizer.check()?;
-    let Origin { dtype, shape } = origin;
-    if !is_float(dtype) {
-        return Err(Error::option(format!("a quantized tensor of {dtype}; f32, bf16 or f16")));
+    let item = ItemWriter::new(quantized, origin, options)?;
+    let Ok(units) = u32::try_from(item.header().elements()) else {
+        let (found, limit) = (item.header().elements() as u64, u32::MAX.into());
+        return Err(Error::TooLarge { what: "a message (in units)", found, limit });
+    };
+    let mut sizes = MessageSizes { scales: item.scale_bytes(), ..Default::default() };
+    let (mut blocks, mut ends) = (Vec::new(), vec![0]);
+    for index in 0..item.header().blocks() {
+        let block = item.encode_block(index, &mut blocks)?;
+        sizes.values.total += block.total;
+        sizes.values.codebook += block.codebook;
+        ends.push(blocks.len());
     }
-    let values = values.view();
-    if elements_of(shape) != Some(values.len()) {
-        let detail = format!("dimensions {shape:?} for {} values", values.len());
-        return Err(Error::option(detail));
-    }
-    if !quantizer.takes(scales.len(), values.len()) {
-        let detail = format!("{} scales for {} values", scales.len(), values.len());
-        return Err(Error::option(detail));
-    }
-    let raw_scales: Vec<u8> = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
-    let coded_scales = code_scales(&raw_scales)?;
+    let blocks = ends.windows(2).map(|ends| &blocks[ends[0]..ends[1]]);
+    let entries: Vec<&[u8]> = std::iter::once(item.kind_header()).chain(blocks).collect();
+    let header = message::Header {
+        kind: Kind::Values,
+        dtype: origin.dtype,
+        units,
+        checksums: options.checksums,
+        has_context: options.context.is_some(),
+        set: CodebookSet::builtin().id().short(),
+        block_log2: VALUES_LOG2,
+    };
     let start = out.len();
-    out.extend_from_slice(MAGIC);
-    out.push(VERSION);
-    out.extend_from_slice(&[0; FRONT_BYTES - MAGIC.len() - 1]);
-    parameters::write(quantizer, out);
-    out.push(encoder.number());
-    out.push(dtype.number());
-    let wide = matches!(quantized.values, ValueBuf::I32(_));
-    let flags = if wide { WIDE } else { 0 } | coded_scales.as_ref().map_or(0, |_| CODED_SCALES);
-    out.push(flags);
-    put_varint(out, shape.len() as u64);
-    for &dimension in shape {
-        put_varint(out, dimension);
-    }
-    put_varint(out, scales.len() as u64);
-    let before_scales = out.len();
-    match coded_scales {
-        Some(coded) => {
-            put_varint(out, coded.len() as u64);
-            out.extend_from_slice(&coded);
-        }
-        None => out.extend_from_slice(&raw_scales),
-    }
-    let mut sizes = MessageSizes { scales: out.len() - before_scales, ..Default::default() };
-    let coder = encoder.encoder(quantizer.alphabet());
-    let mut stream = Vec::new();
-    for from in (0..values.len()).step_by(PART) {
-        stream.clear();
-        let part = coder.encode(values.slice(from, from + PART), &mut stream);
-        let part = part.inspect_err(|_| out.truncate(start))?;
-        put_varint(out, stream.len() as u64);
-        out.extend_from_slice(&stream);
-        sizes.values.total += part.total;
-        sizes.values.codebook += part.codebook;
-    }
-    let check = crc32c(&out[start + FRONT_BYTES..]);
-    out[start + FRONT_BYTES - 4..start + FRONT_BYTES].copy_from_slice(&check.to_le_bytes());
+    write_entries(&header, options.context, &entries, out)?;
     sizes.total = out.len() - start;
     Ok(sizes)
 }
 
-/// Decodes a whole message.
-///
-/// The checksum is verified before anything else. Memory grows with what was decoded, not with what the header
-/// claims. Still, few bytes can stand for many equal values: if the sender is not trusted, look at
-/// [`Header::elements`] first. [`Quantized::dequantize`] checks that the values and scales are such as the quantizer
-/// makes.
+/// Reads what a message tells of its tensor before the values. The message's entries must be complete; the checksums of
+/// the header and of the kind header are verified. No set is needed.
 ///
 /// # Errors
-/// A typed error for everything that is not a whole message.
-pub fn decode(message: &[u8]) -> Result<(Header, Quantized)> {
-    let Parsed { header, scales, parts } = Parsed::read(message)?;
-    let scales = scales.decode(header.scales)?;
-    let values = if header.wide {
-        let values = decode_parts(&header, &parts, |values: &mut [i32]| values.into())?;
-        ValueBuf::I32(values)
+/// A typed error when the bytes are no message of quantized values of a version that this library reads.
+pub fn read_header(message: &[u8], context: Option<u64>) -> Result<Header> {
+    let parsed = Parsed::read(message, context)?;
+    let header = parsed.header;
+    Header::read(header.dtype, header.units.into(), kind_header(&parsed)?)
+}
+
+/// Decodes a whole message that is as expected. `decoder` holds the sets that the message may need: the built-in one,
+/// and the set of layers that the kind header may name.
+///
+/// Memory grows with what was decoded, not with what the header claims. Still, few bytes can stand for many equal
+/// values: if the sender is not trusted, set [`Expected::max_bytes`]. [`Quantized::dequantize`] checks that the values
+/// and scales are such as the quantizer makes.
+///
+/// # Errors
+/// A typed error for everything that is not a whole message of quantized values, or not as expected.
+pub fn decode(
+    message: &[u8],
+    expected: &Expected,
+    decoder: &mut Decoder,
+) -> Result<(Header, Quantized)> {
+    let (reader, mut blocks) = open(message, expected, decoder)?;
+    let values = if reader.header().wide {
+        ValueBuf::I32(decode_blocks(&reader, &mut blocks)?)
     } else {
-        ValueBuf::I8(decode_parts(&header, &parts, |values: &mut [i8]| values.into())?)
+        ValueBuf::I8(decode_blocks(&reader, &mut blocks)?)
     };
+    let (header, scales) = reader.into_parts();
     let quantizer = header.quantizer;
     Ok((header, Quantized { quantizer, values, scales }))
 }
 
-fn decode_parts<S: Default + Clone>(
-    header: &Header,
-    parts: &[&[u8]],
-    view: impl Fn(&mut [S]) -> ValuesMut<'_>,
-) -> Result<Vec<S>> {
-    let decoder = header.encoder.encoder(header.quantizer.alphabet());
+fn decode_blocks<S: Value>(reader: &ItemReader, blocks: &mut Blocks<'_>) -> Result<Vec<S>> {
     let mut values: Vec<S> = Vec::new();
-    for (index, part) in parts.iter().enumerate() {
+    while let Some((index, block)) = blocks.next()? {
         let start = values.len();
-        let more = (header.elements - start).min(PART);
+        let more = reader.header().block_values(index);
         reserve(&mut values, more, "a quantized tensor")?;
         values.resize(start + more, S::default());
-        let decoded = decoder.decode(part, view(&mut values[start..]));
-        decoded.map_err(|error| error.in_block(index as u64))?;
+        reader.decode_block(index, block, S::view_mut(&mut values[start..]))?;
     }
     Ok(values)
 }
 
-/// The restored floats of a message, part by part. This takes memory for the scales and for one part, however large
-/// the tensor is. The floats are those of [`Quantized::dequantize`].
+/// The restored floats of a message, block by block, as bytes of the original type. This takes memory for the scales
+/// and for one block, however large the tensor is. The floats are those of [`Quantized::dequantize`], rounded as
+/// [`ItemReader::restore_block`] does.
 ///
 /// ```
-/// use huffwire::Dtype;
-/// use huffwire::gradient::encode::EncoderKind;
-/// use huffwire::gradient::message::{self, FloatParts};
+/// use huffwire::gradient::message::{self, FloatParts, Options, Origin};
 /// use huffwire::gradient::quantize::{Linear, Quantizer};
+/// use huffwire::{Decoder, Dtype, Expected};
 ///
 /// let gradient: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.37).sin()).collect();
 /// let quantized = Quantizer::Linear(Linear { bucket: 100 }).quantize(&gradient, 1)?;
 /// let mut bytes = Vec::new();
-/// let origin = message::Origin { dtype: Dtype::F32, shape: &[3000] };
-/// message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes)?;
+/// let origin = Origin { dtype: Dtype::F32, shape: &[3000] };
+/// message::encode(&quantized, origin, &Options::default(), &mut bytes)?;
 ///
-/// let mut floats = FloatParts::open(&bytes)?;
+/// let mut parts = FloatParts::open(&bytes, &Expected::anything(), &mut Decoder::builtin())?;
 /// let mut received = Vec::new();
-/// while let Some(part) = floats.next_part()? {
-///     received.extend_from_slice(part);
+/// while let Some(part) = parts.next_part()? {
+///     received.extend(part.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
 /// }
 /// assert_eq!(received, quantized.dequantize()?);
 /// # Ok::<(), huffwire::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct FloatParts<'a> {
-    header: Header,
-    scales: Vec<f32>,
-    decoder: Box<dyn ValueEncoder>,
-    /// The streams of all parts, in order, and the number of those that were decoded.
-    parts: Vec<&'a [u8]>,
-    taken: usize,
-    by_parts: ByParts,
-    /// The values of the part that was decoded last.
-    values: ValueBuf,
-    floats: Vec<f32>,
+pub struct FloatParts<'m> {
+    reader: ItemReader,
+    blocks: Blocks<'m>,
+    bytes: Vec<u8>,
 }
 
-impl<'a> FloatParts<'a> {
+impl<'m> FloatParts<'m> {
     /// Reads all of a message but its values.
     ///
     /// # Errors
-    /// As [`decode`], and [`Error::Malformed`] for scales that are not finite.
-    pub fn open(message: &'a [u8]) -> Result<Self> {
-        let Parsed { header, scales, parts } = Parsed::read(message)?;
-        let scales = scales.decode(header.scales)?;
-        check_scales(&scales)?;
-        let decoder = header.encoder.encoder(header.quantizer.alphabet());
-        let values = if header.wide { ValueBuf::I32(Vec::new()) } else { ValueBuf::I8(Vec::new()) };
-        let (by_parts, floats) = (ByParts::default(), Vec::new());
-        Ok(Self { header, scales, decoder, parts, taken: 0, by_parts, values, floats })
+    /// As [`decode`].
+    pub fn open(message: &'m [u8], expected: &Expected, decoder: &mut Decoder) -> Result<Self> {
+        let (reader, blocks) = open(message, expected, decoder)?;
+        Ok(Self { reader, blocks, bytes: Vec::new() })
     }
 
-    /// The header of the message.
+    /// What the message tells of its tensor.
     #[must_use]
     pub const fn header(&self) -> &Header {
-        &self.header
+        self.reader.header()
     }
 
-    /// The floats of the next part: [`PART`] of them, or what remains in the last part; `None` after the last part.
+    /// The floats of the next block: [`BLOCK`] of them, or what remains in the last block; `None` after that.
     ///
     /// # Errors
     /// As [`decode`] and [`Quantized::dequantize`]. After an error it must not be called again.
-    pub fn next_part(&mut self) -> Result<Option<&[f32]>> {
-        let index = self.taken;
-        let Some(part) = self.parts.get(index) else {
-            self.by_parts.finish(&self.header.quantizer, &self.scales)?;
-            return Ok(None);
-        };
-        let count = (self.header.elements - index * PART).min(PART);
-        let view = match &mut self.values {
-            ValueBuf::I8(values) => ValuesMut::I8(resized(values, count)?),
-            ValueBuf::I32(values) => ValuesMut::I32(resized(values, count)?),
-        };
-        let in_part = |error: Error| error.in_block(index as u64);
-        self.decoder.decode(part, view).map_err(in_part)?;
-        self.floats.clear();
-        let Self { header, scales, floats, values, .. } = self;
-        let dequantized = self.by_parts.next(&header.quantizer, values.view(), scales, floats);
-        dequantized.map_err(in_part)?;
-        self.taken += 1;
-        Ok(Some(&self.floats))
+    pub fn next_part(&mut self) -> Result<Option<&[u8]>> {
+        let Some((index, block)) = self.blocks.next()? else { return Ok(None) };
+        let header = self.reader.header();
+        let size = header.block_values(index) * header.dtype.unit_bytes();
+        let more = size.saturating_sub(self.bytes.len());
+        reserve(&mut self.bytes, more, "a block of floats")?;
+        self.bytes.resize(size, 0);
+        self.reader.restore_block(index, block, &mut self.bytes)?;
+        Ok(Some(&self.bytes))
     }
 }
 
-/// A buffer of `count` values, whose content is going to be replaced.
-fn resized<S: Default + Clone>(values: &mut Vec<S>, count: usize) -> Result<&mut [S]> {
-    reserve(values, count.saturating_sub(values.len()), "a part of a quantized tensor")?;
-    values.resize(count, S::default());
-    Ok(values)
+/// The blocks of a message that were not taken yet.
+#[derive(Debug)]
+struct Blocks<'m> {
+    parsed: Parsed<'m>,
+    rest: vec::IntoIter<(usize, &'m [u8])>,
 }
 
-/// A message whose lengths were all checked. Nothing of it is decoded.
-struct Parsed<'a> {
-    header: Header,
-    scales: Scales<'a>,
-    parts: Vec<&'a [u8]>,
-}
-
-enum Scales<'a> {
-    Raw(&'a [u8]),
-    Coded(&'a [u8]),
-}
-
-impl<'a> Parsed<'a> {
-    fn read(message: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader::new(WHAT, message);
-        if &reader.array()? != MAGIC {
-            return Err(Error::malformed(
-                WHAT,
-                0,
-                "it does not begin as a message of a quantized tensor does",
-            ));
-        }
-        let version = reader.u8()?;
-        if version != VERSION {
-            let (found, supported) = (version.into(), VERSION.into());
-            return Err(Error::UnknownVersion { what: WHAT, found, supported });
-        }
-        let (stored, computed) = (reader.u32()?, crc32c(&message[FRONT_BYTES..]));
-        if stored != computed {
-            return Err(Error::Checksum { what: WHAT, stored, computed });
-        }
-        let quantizer = parameters::read(&mut reader)?;
-        let encoder = EncoderKind::from_number(reader.u8()?)
-            .ok_or_else(|| reader.malformed("an encoder that this version does not know"))?;
-        let dtype = Dtype::from_number(reader.u8()?).filter(|dtype| is_float(*dtype));
-        let dtype =
-            dtype.ok_or_else(|| reader.malformed("an element type that is not quantized"))?;
-        let flags = reader.u8()?;
-        if flags & !(WIDE | CODED_SCALES) != 0 {
-            return Err(reader.malformed("flags that this version does not know"));
-        }
-        let mut shape = Vec::new();
-        for _ in 0..reader.varint()? {
-            shape.push(reader.varint()?);
-        }
-        let elements = elements_of(&shape)
-            .ok_or_else(|| reader.malformed("more elements than this machine can have"))?;
-        let scales = reader.size()?;
-        if !quantizer.takes(scales, elements) {
-            let detail = format!("{scales} scales for {elements} elements");
-            return Err(reader.malformed(detail));
-        }
-        let header =
-            Header { quantizer, encoder, dtype, shape, scales, wide: flags & WIDE != 0, elements };
-        let scales = if flags & CODED_SCALES == 0 {
-            let bytes = scales.saturating_mul(4);
-            Scales::Raw(reader.take(bytes)?)
-        } else {
-            let bytes = reader.size()?;
-            Scales::Coded(reader.take(bytes)?)
-        };
-        let mut parts = Vec::new();
-        // Each part takes at least a byte, so this ends with the message whatever the shape claims.
-        for _ in 0..elements.div_ceil(PART) {
-            let bytes = reader.size()?;
-            parts.push(reader.take(bytes)?);
-        }
-        reader.finish()?;
-        Ok(Self { header, scales, parts })
+impl<'m> Blocks<'m> {
+    /// The index and the bytes of the next block, whose checksum was verified.
+    fn next(&mut self) -> Result<Option<(usize, &'m [u8])>> {
+        let Some((number, block)) = self.rest.next() else { return Ok(None) };
+        let index = number - 1;
+        let verified = self.parsed.verify(number, block, "a block of quantized values");
+        verified.map_err(|error| error.in_block(index as u64))?;
+        Ok(Some((index, block)))
     }
 }
 
-impl Scales<'_> {
-    fn decode(&self, count: usize) -> Result<Vec<f32>> {
-        let coded;
-        let bytes = match self {
-            Self::Raw(bytes) => *bytes,
-            Self::Coded(message) => {
-                let header = tensor_message::Header::read(message, None)?;
-                if header.dtype != Dtype::F32 || header.units as usize != count {
-                    let detail = format!("its scales are {} of {}", header.units, header.dtype);
-                    return Err(Error::malformed(WHAT, 0, detail));
-                }
-                coded = Decoder::builtin().decode_to_vec(message)?.1;
-                &coded
-            }
-        };
-        let mut scales = Vec::new();
-        reserve(&mut scales, count, "the scales of a quantized tensor")?;
-        let stored = bytes.as_chunks::<4>().0.iter();
-        scales.extend(stored.map(|scale| f32::from_le_bytes(*scale)));
-        Ok(scales)
-    }
+/// Reads all of a message but its values.
+fn open<'m>(
+    message: &'m [u8],
+    expected: &Expected,
+    decoder: &mut Decoder,
+) -> Result<(ItemReader, Blocks<'m>)> {
+    let (parsed, set) = decoder.parse(message, expected)?;
+    let message::Header { dtype, units, .. } = parsed.header;
+    let (bytes, set, units) = (kind_header(&parsed)?, set.id(), units.into());
+    let reader = ItemReader::new(&KindHeader { dtype, units, set, bytes }, decoder)?;
+    let mut rest = parsed.entries().collect::<Vec<_>>().into_iter();
+    rest.next();
+    Ok((reader, Blocks { parsed, rest }))
 }
 
-/// Scales as a message of the lossless coder, where that is smaller.
-fn code_scales(raw: &[u8]) -> Result<Option<Vec<u8>>> {
-    if raw.len() <= tensor_message::HEADER_BYTES {
-        return Ok(None);
+/// The kind header of a message, which must be of quantized values.
+fn kind_header<'m>(parsed: &Parsed<'m>) -> Result<&'m [u8]> {
+    let header = parsed.header;
+    match header.kind {
+        Kind::Values => {}
+        Kind::Tensor => {
+            let (expected, found) = (Kind::Values.name().into(), header.kind.name().into());
+            return Err(Error::Unexpected { what: "the kind of a message", expected, found });
+        }
+        kind @ Kind::Delta => return Err(kind.unexpected()),
     }
-    // The checksum of the whole message covers the scales.
-    let options = EncodeOptions::default().checksums(false);
-    let mut encoder = Encoder::new(CodebookSet::builtin(), options)?;
-    let coded = match encoder.encode_to_vec(Dtype::F32, raw) {
-        Ok(coded) => coded,
-        // There are more scales than a message holds.
-        Err(Error::TooLarge { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let length_bytes = 10;
-    Ok((coded.len() + length_bytes < raw.len()).then_some(coded))
-}
-
-const fn is_float(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::Bf16 | Dtype::F16)
-}
-
-/// The product of dimensions; `None` when the machine cannot address so many elements.
-fn elements_of(shape: &[u64]) -> Option<usize> {
-    // With a dimension of 0 there are no elements, even if the other dimensions overflow.
-    if shape.contains(&0) {
-        return Some(0);
+    if header.block_log2 != VALUES_LOG2 {
+        let detail = format!("blocks of 2^{} quantized values; they have 2^20", header.block_log2);
+        return Err(Error::malformed("a message", 3, detail));
     }
-    let elements = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d))?;
-    usize::try_from(elements).ok().filter(|elements| *elements <= isize::MAX as usize / 4)
+    let mut entries = parsed.entries();
+    let (number, entry) =
+        entries.next().ok_or_else(|| Error::malformed("a message", 0, "it has no kind header"))?;
+    parsed.verify(number, entry, "the kind header of a message")?;
+    Ok(entry)
 }

@@ -21,8 +21,8 @@
 //!   [`Linear`](quantize::Linear).
 //! * [`ErrorFeedback`]: the error of one quantization is added to the next gradient.
 //! * [`encode`]: the encoders, behind one trait.
-//! * [`message`]: one quantized tensor as bytes, with all that is needed to restore floats. [`mod@file`]: many
-//!   tensors.
+//! * [`message`]: one quantized tensor as bytes, with all that is needed to restore floats. [`item`]: the same
+//!   entry by entry, for a [`file`](mod@crate::file).
 //!
 //! ```
 //! use huffwire::gradient::encode::{self, Bitmap, ValueEncoder};
@@ -47,7 +47,8 @@
 
 pub mod encode;
 mod feedback;
-pub mod file;
+mod header;
+pub mod item;
 pub mod message;
 mod parameters;
 pub mod quantize;

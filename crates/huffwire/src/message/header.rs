@@ -14,6 +14,9 @@ const CONTEXT: u8 = 2;
 /// Bytes that the header's checksum covers, the context apart.
 const COVERED: usize = 12;
 
+/// Quantized values in a block, as a power of two.
+pub(crate) const VALUES_LOG2: u8 = 20;
+
 /// Bytes of the message header.
 pub const HEADER_BYTES: usize = 16;
 

@@ -16,6 +16,7 @@ mod table;
 
 pub(crate) use decode::{Decoding, decode, decode_batch, decode_to_vec};
 pub(crate) use encode::{EncodeWorker, Encoding, encode};
+pub(crate) use header::VALUES_LOG2;
 pub use header::{HEADER_BYTES, Header, Kind};
 #[cfg(feature = "gradient")]
 pub(crate) use parsed::write_entries;

@@ -304,11 +304,7 @@ mod tests {
     #[test]
     fn merge_inverts_split_on_every_bit_pattern() {
         let mut bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        let mut x = 1u32;
-        bytes.extend((0..24 * 4096).map(|_| {
-            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (x >> 24) as u8
-        }));
+        bytes.extend(huffwire_testing::noise(24 * 4096, 1));
         for dtype in Dtype::all() {
             let usable = bytes.len() / dtype.unit_bytes() * dtype.unit_bytes();
             for scheme in dtype.schemes() {

@@ -15,13 +15,14 @@ mod quantized;
 
 use std::sync::Arc;
 
-use forge::{crc32c, mend_message, small_set};
+use forge::{builtin_block, crc32c, mend_message, small_set, whole};
 use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::codebook::{Codebook, Lengths};
-use huffwire::file::{self, Directory, TensorInfo, Writer};
-use huffwire::message::{self, Header};
+use huffwire::file::{self, Directory, NewItem, TensorInfo, Writer};
+use huffwire::message::{self, Header, Kind};
 use huffwire::{
-    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Level, POISON, SymbolRule, lanes,
+    Choice, CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected,
+    Level, MessageReader, POISON, SymbolRule, Tensor, lanes,
 };
 #[cfg(any(fuzzing, feature = "gradient"))]
 #[allow(unused_imports, reason = "each fuzz target takes its own body")]
@@ -53,7 +54,8 @@ impl<'a> Recipe<'a> {
     }
 
     fn dtype(&mut self) -> Dtype {
-        Dtype::from_number(self.byte() % 16 + 1).expect("16 element types")
+        let count = Dtype::all().count();
+        Dtype::all().nth(usize::from(self.byte()) % count).expect("fewer than there are")
     }
 
     /// Two bytes.
@@ -61,20 +63,25 @@ impl<'a> Recipe<'a> {
         let choices = self.byte();
         let rules = [SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
         let chances = [Choice::Cheapest, Choice::Sample, Choice::Named];
-        EncodeOptions {
-            rule: rules[usize::from(choices & 3) % 3],
-            level: if choices & 4 == 0 { Level::Fast } else { Level::Max },
-            choice: chances[usize::from(choices >> 3 & 3) % 3],
-            checksums: choices & 32 != 0,
-            block_log2: 10 + self.byte() % 11,
-        }
+        EncodeOptions::default()
+            .rule(rules[usize::from(choices & 3) % 3])
+            .level(if choices & 4 == 0 { Level::Fast } else { Level::Max })
+            .choice(chances[usize::from(choices >> 3 & 3) % 3])
+            .checksums(choices & 32 != 0)
+            .block_log2(10 + self.byte() % 11)
+    }
+
+    /// A context, or none: one byte.
+    fn context(&mut self) -> Option<u64> {
+        let byte = self.byte();
+        (byte & 1 == 1).then_some(u64::from(byte >> 1))
     }
 
     /// Whole units of a type; the first byte says how they come about, two more how many bytes.
     fn tensor(&mut self, dtype: Dtype) -> Vec<u8> {
         let (mode, bytes) = (self.byte(), self.number());
         let unit = dtype.unit_bytes();
-        let bytes = bytes % 2600 / unit * unit;
+        let bytes = whole(dtype, bytes % 2600 / unit) * unit;
         let literal = self.take(usize::from(mode >> 3));
         let mut noise = literal.iter().fold(0x9e37_79b9_7f4a_7c15u64, |seed, &byte| {
             (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -127,7 +134,8 @@ impl<'a> Recipe<'a> {
     fn set(&mut self, dtype: Dtype, rule: SymbolRule, tensor: &[u8]) -> Arc<CodebookSet> {
         let made = || {
             let mut profile = Profile::new(dtype, rule);
-            profile.add(&tensor[..tensor.len() / 2 / dtype.unit_bytes() * dtype.unit_bytes()])?;
+            let unit = dtype.unit_bytes();
+            profile.add(&tensor[..whole(dtype, tensor.len() / 2 / unit) * unit])?;
             let mut collector = Collector::new(rule);
             collector.push("layers.*", profile)?;
             collector.build(&Options::default())
@@ -157,19 +165,23 @@ impl<'a> Recipe<'a> {
 
 /// Any bytes as a message: decoded or refused, and nothing of a refused one is handed out.
 pub fn message(data: &[u8]) {
-    any_message(data);
+    any_message(data, None);
+    any_message(data, Some(7));
     any_block(data);
 
     let mut recipe = Recipe(data);
     let dtype = recipe.dtype();
     let options = recipe.options();
     let tensor = recipe.tensor(dtype);
+    let context = recipe.context();
     let edits = recipe.0;
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).expect("valid options");
-    let mut message = encoder.encode_to_vec(dtype, &tensor).expect("whole units");
+    let whole = Tensor::new(dtype, &tensor);
+    let in_context = context.map_or(whole.clone(), |context| whole.in_context(context));
+    let mut message = encoder.encode_tensor_to_vec(&in_context).expect("whole values");
     recipe.edit(&mut message);
-    mend_message(&mut message);
-    any_message(&message);
+    mend_message(&mut message, context);
+    any_message(&message, context);
 
     // A block alone has no header that could stop it.
     let options = options.checksums(false);
@@ -177,40 +189,80 @@ pub fn message(data: &[u8]) {
     let limit = (1 << options.block_log2) / dtype.unit_bytes() * dtype.unit_bytes();
     let tensor = &tensor[..tensor.len().min(limit)];
     let mut block = Vec::new();
-    encoder.encode_block(dtype, tensor, &mut block).expect("whole units");
+    encoder.encode_block(&Tensor::new(dtype, tensor), &mut block).expect("whole units");
     Recipe(edits).edit(&mut block);
     decode_block(dtype, &block, tensor.len());
 }
 
-fn any_message(message: &[u8]) {
+fn any_message(message: &[u8], context: Option<u64>) {
     let mut decoder = Decoder::builtin();
-    let Ok(header) = Header::read(message) else {
-        assert!(decoder.decode_to_vec(message).is_err());
-        let mut out = [0; 64];
-        assert!(decoder.decode(message, &mut out).is_err());
-        assert_eq!(out, [POISON; 64]);
-        return;
+    let anything = Expected::anything();
+    let expected = context.map_or(anything, |context| anything.context(context));
+    let header = match Header::read(message, context) {
+        Ok(header) => header,
+        Err(error) => {
+            let decoded = decoder.decode_expected_to_vec(message, &expected);
+            assert_eq!(decoded, Err(error.clone()));
+            let mut out = [0; 64];
+            let decoded = decoder.decode_expected(message, &expected, &mut out);
+            assert_eq!(decoded, Err(error));
+            assert_eq!(out, [POISON; 64]);
+            return;
+        }
     };
+    assert_eq!(header.has_context, context.is_some());
     let Some(size) = header.raw_bytes().ok().filter(|&size| size <= LARGEST) else {
         return;
     };
     let mut out = vec![0x11; size];
-    let in_place = decoder.decode(message, &mut out);
-    let in_vector = decoder.decode_to_vec(message);
+    let in_place = decoder.decode_expected(message, &expected, &mut out);
+    let in_vector = decoder.decode_expected_to_vec(message, &expected);
     match (in_place, in_vector) {
         (Ok(first), Ok((second, decoded))) => {
             assert_eq!((first, second), (header, header));
             assert!(decoded == out, "two decodings differ");
-            out.push(0);
-            assert!(decoder.decode(message, &mut out).is_err());
+            let mut longer = vec![0; size + 1];
+            assert!(decoder.decode_expected(message, &expected, &mut longer).is_err());
+            // Some of it, and all of it from a stream.
+            let range = size / 3..size - size / 4;
+            let mut some = vec![0x22; range.len()];
+            let ranged = decoder.decode_range(message, &expected, range.clone(), &mut some);
+            assert_eq!((ranged, &some[..]), (Ok(header), &out[range]));
+            assert_eq!(streamed(message, &expected, &mut out.clone()), Ok(out));
         }
-        (Err(error), Err(_)) => {
-            assert!(!error.to_string().is_empty());
+        (Err(first), Err(second)) => {
+            assert_eq!(first, second);
+            assert!(!first.to_string().is_empty());
+            assert!(out.iter().all(|&byte| byte == POISON), "an error left data behind");
+            let of_stream = streamed(message, &expected, &mut out);
+            // A stream may go on behind a message, and end within it; its reader looks at the kind before the set.
+            let whole = matches!(
+                first,
+                Error::Malformed { .. } | Error::Truncated { .. } | Error::SetMismatch { .. }
+            );
+            assert!(whole || of_stream == Err(Some(first)), "{of_stream:?}");
         }
         (first, second) => panic!("decode says {first:?}, decode_to_vec {:?}", second.err()),
     }
-    if decoder.decode(message, &mut out).is_err() {
-        assert!(out.iter().all(|&byte| byte == POISON), "an error left data behind");
+}
+
+/// The elements of a message that comes as a stream; the error of the message, if there is one.
+fn streamed(message: &[u8], expected: &Expected, out: &mut [u8]) -> Result<Vec<u8>, Option<Error>> {
+    use huffwire::StreamError;
+    let mut reader = MessageReader::new(message, Decoder::builtin());
+    match reader.read_expected(expected, out) {
+        Ok(()) => Ok(out.to_vec()),
+        Err(error) => {
+            assert!(out.iter().all(|&byte| byte == POISON), "an error left data behind");
+            match error {
+                StreamError::Message(error) => Err(Some(error)),
+                StreamError::Ended(more) => {
+                    assert!(more > 0);
+                    Err(None)
+                }
+                other => panic!("{other}"),
+            }
+        }
     }
 }
 
@@ -224,19 +276,23 @@ fn any_block(data: &[u8]) {
 fn decode_block(dtype: Dtype, block: &[u8], size: usize) {
     let mut decoder = Decoder::builtin();
     let mut out = vec![0x11; size];
-    let decoded = decoder.decode_block(dtype, false, block, &mut out);
+    let coded = builtin_block(dtype, block);
+    let decoded = decoder.decode_block(&coded, &mut out);
     if decoded.is_err() {
         assert!(out.iter().all(|&byte| byte == POISON));
     } else {
-        let info = decoder.inspect_block(dtype, false, block, size);
+        let info = decoder.inspect_block(&coded, size);
         info.expect("a block that decodes can be looked into");
         // The decoder keeps nothing of what it saw: a fresh one and the same one agree.
         let mut again = vec![0x22; size];
-        Decoder::builtin().decode_block(dtype, false, block, &mut again).expect("the same bytes");
+        Decoder::builtin().decode_block(&coded, &mut again).expect("the same bytes");
         assert!(out == again);
     }
-    let checked = decoder.decode_block(dtype, true, block, &mut out);
-    assert!(checked.is_ok() || out.iter().all(|&byte| byte == POISON));
+    let checked = CodedBlock { checksum: Some(crc32c(block)), ..coded };
+    assert_eq!(decoder.decode_block(&checked, &mut out), decoded);
+    let damaged = CodedBlock { checksum: Some(!crc32c(block)), ..coded };
+    assert!(decoder.decode_block(&damaged, &mut out).is_err());
+    assert!(out.iter().all(|&byte| byte == POISON));
 }
 
 /// Any bytes as a file: opened or refused; what is opened lies where it says.
@@ -249,7 +305,7 @@ pub fn file(data: &[u8]) {
     let mut recipe = Recipe(data);
     let flags = recipe.byte();
     let checksums = flags & 1 != 0;
-    let header = Writer::new(&CodebookSet::builtin(), false, checksums, 10).unwrap().header();
+    let header = Writer::new(checksums, 10).expect("a block size").header();
     let offset = recipe.number() as u64;
     let bytes = recipe.0;
     if let Ok(directory) = Directory::read(&header, bytes, offset, crc32c(bytes)) {
@@ -276,30 +332,37 @@ pub fn file(data: &[u8]) {
     open(&bytes);
 }
 
-/// A file of up to two sources with up to three items each; tells where its directory begins.
+/// A file of up to three originals with up to three items each, coded with one of two sets; tells where its
+/// directory begins.
 fn build_file(recipe: &mut Recipe<'_>) -> (Vec<u8>, usize) {
     let EncodeOptions { checksums, block_log2, .. } = recipe.options();
     let shape = recipe.byte();
-    let set = small_set();
     let options = EncodeOptions::default().checksums(checksums).block_log2(block_log2);
-    let mut encoder = Encoder::new(Arc::clone(&set), options).expect("valid options");
-    let mut writer = Writer::new(&set, shape & 1 != 0, checksums, block_log2).unwrap();
+    let mut writer = Writer::new(checksums, block_log2).expect("a block size");
+    let mut encoders = [small_set(), CodebookSet::builtin()].map(|set| {
+        writer.add_set(&set, shape & 1 != 0);
+        Encoder::new(set, options).expect("valid options")
+    });
     let mut bytes = writer.header().to_vec();
-    for source in 0..shape >> 1 & 3 {
-        writer.begin_source(&format!("model-{source}.safetensors")).expect("a plain name");
+    for original in 0..shape >> 1 & 3 {
+        writer.begin_original(&format!("model-{original}.safetensors")).expect("a plain name");
         for item in 0..shape >> 3 & 3 {
             let dtype = recipe.dtype();
-            let mut tensor = recipe.tensor(dtype);
-            tensor.truncate(6000 / dtype.unit_bytes() * dtype.unit_bytes());
-            let info = (item > 0).then(|| TensorInfo {
+            let bytes_of_item = recipe.tensor(dtype);
+            let tensor = (item > 0).then(|| TensorInfo {
                 name: format!("layers.{item}.weight"),
                 dtype: "BF16".into(),
-                shape: vec![tensor.len() as u64, 1],
+                shape: vec![bytes_of_item.len() as u64, 1],
             });
-            writer.begin_item(info, dtype).expect("a source was begun");
-            for block in tensor.chunks(huffwire::block::block_bytes(dtype, block_log2)) {
-                let coded = encoder.encode_block(dtype, block, &mut bytes).expect("a block");
-                writer.push_block(block.len(), coded).expect("a full block");
+            let set = usize::from(shape >> 5 & 1 ^ item & 1);
+            let (kind, encoder) = (Kind::Tensor, &mut encoders[set]);
+            let new = NewItem { tensor, kind, dtype, set };
+            writer.begin_item(new).expect("an original was begun");
+            for block in bytes_of_item.chunks(huffwire::block::block_bytes(dtype, block_log2)) {
+                let coded = encoder.encode_block(&Tensor::new(dtype, block), &mut bytes);
+                let coded = coded.expect("a block");
+                let pushed = writer.push_block(block.len(), coded.bytes, coded.checksum);
+                pushed.expect("a full block");
             }
         }
     }
@@ -322,17 +385,20 @@ fn open(bytes: &[u8]) {
         return;
     };
     check_directory(&directory, range.start);
-    let set = match &directory.embedded {
-        Some(set) => Arc::clone(set),
-        None if directory.set == CodebookSet::builtin().id() => CodebookSet::builtin(),
-        None => small_set(),
-    };
-    let mut decoder = Decoder::new(set);
-    for item in directory.items() {
+    for item in directory.items().filter(|item| item.kind == Kind::Tensor) {
+        let listed = &directory.sets[item.set];
+        let set = match &listed.embedded {
+            Some(set) => Arc::clone(set),
+            None if listed.id == CodebookSet::builtin().id() => CodebookSet::builtin(),
+            None => small_set(),
+        };
+        let mut decoder = Decoder::new(set);
         for block in item.blocks() {
-            let coded = &bytes[block.offset as usize..][..block.coded_bytes];
+            let bytes = &bytes[block.offset as usize..][..block.coded_bytes];
+            let (dtype, checksum) = (item.dtype, block.checksum);
+            let coded = CodedBlock { dtype, set: listed.id, checksum, bytes };
             let mut out = vec![0x11; block.raw_bytes];
-            let decoded = decoder.decode_block(item.dtype, directory.checksums, coded, &mut out);
+            let decoded = decoder.decode_block(&coded, &mut out);
             assert!(decoded.is_ok() || out.iter().all(|&byte| byte == POISON));
         }
     }
@@ -343,13 +409,17 @@ fn check_directory(directory: &Directory, end: u64) {
     let mut at = file::HEADER_BYTES as u64;
     for item in directory.items() {
         let (first, mut raw) = (at, 0);
-        for block in item.blocks() {
-            assert_eq!((block.offset, block.raw_offset), (at, raw));
-            assert!(block.raw_bytes > 0 && block.coded_bytes > 0);
-            assert!(block.raw_bytes <= 1 << directory.block_log2);
-            at += block.coded_bytes as u64;
-            raw += block.raw_bytes as u64;
+        for (number, entry) in item.entries().enumerate() {
+            assert_eq!((entry.offset, entry.raw_offset), (at, raw));
+            assert!(entry.coded_bytes > 0 && entry.checksum.is_some() == directory.checksums);
+            let is_header = item.kind != Kind::Tensor && number == 0;
+            assert_eq!(entry.raw_bytes == 0, is_header);
+            assert_eq!(is_header, item.kind_header() == Some(entry));
+            assert!(entry.raw_bytes <= item.block_bytes());
+            at += entry.coded_bytes as u64;
+            raw += entry.raw_bytes as u64;
         }
+        assert!(directory.set_of(item).is_some());
         assert_eq!((raw, at - first), (item.raw_bytes, item.coded_bytes()));
         assert_eq!(item.units() * item.dtype.unit_bytes() as u64, raw);
         let middle = raw / 2;
@@ -366,9 +436,9 @@ fn check_directory(directory: &Directory, end: u64) {
         }
     }
     assert_eq!(at, end);
-    for source in &directory.sources {
-        assert!(file::is_plain_name(&source.name));
-        assert!(!source.name.contains(['/', '\\']) && source.name != "..");
+    for original in &directory.originals {
+        assert!(file::is_plain_name(&original.name));
+        assert!(!original.name.contains(['/', '\\']) && original.name != "..");
     }
     let raw: u64 = directory.items().map(|item| item.raw_bytes).sum();
     assert_eq!(directory.raw_bytes(), raw);
@@ -463,11 +533,13 @@ pub fn round_trip(data: &[u8]) {
     let second = recipe.tensor(dtype);
     let mut encoder = Encoder::new(Arc::clone(&set), options).expect("valid options");
     let mut decoder = Decoder::new(Arc::clone(&set));
-    encoder.set_tensor("layers.0.weight");
+    fn named(dtype: Dtype, bytes: &[u8]) -> Tensor<'_> {
+        Tensor::new(dtype, bytes).named("layers.0.weight")
+    }
     // The second time around every scratch buffer holds what another tensor left there.
     let mut messages = Vec::new();
     for tensor in [&first, &second, &first] {
-        let message = encoder.encode_to_vec(dtype, tensor).expect("whole units");
+        let message = encoder.encode_tensor_to_vec(&named(dtype, tensor)).expect("whole values");
         let units = tensor.len() / dtype.unit_bytes();
         let bound = message::bound(dtype, units, options.block_log2);
         assert!(message.len() <= bound, "{} over {bound}", message.len());
@@ -478,16 +550,15 @@ pub fn round_trip(data: &[u8]) {
     }
     assert!(messages[0] == messages[2], "an encoder remembers too much");
     let mut fresh = Encoder::new(set, options).expect("valid options");
-    fresh.set_tensor("layers.0.weight");
-    let message = fresh.encode_to_vec(dtype, &second).expect("whole units");
+    let message = fresh.encode_tensor_to_vec(&named(dtype, &second)).expect("whole values");
     assert!(messages[1] == message, "an encoder remembers too much");
 
     // A block alone, whose bound has no slack: a file's directory refuses longer ones.
     let limit = huffwire::block::block_bytes(dtype, options.block_log2);
     let block = &first[..first.len().min(limit)];
     let mut coded = Vec::new();
-    let length = fresh.encode_block(dtype, block, &mut coded).expect("a block");
-    assert_eq!(length, coded.len());
-    let bound = 1 + block.len() + if options.checksums { 4 } else { 0 };
-    assert!(length <= bound, "a block of {length} over {bound}");
+    let encoded = fresh.encode_block(&Tensor::new(dtype, block), &mut coded).expect("a block");
+    assert_eq!(encoded.bytes, coded.len());
+    assert_eq!(encoded.checksum, options.checksums.then(|| crc32c(&coded)));
+    assert!(coded.len() <= 1 + block.len(), "a block of {} bytes", coded.len());
 }

@@ -1,26 +1,26 @@
-//! Quantized tensors: messages, files, and the streams of all encoders.
+//! Quantized tensors: messages, items, and the streams of all encoders.
 
 use huffwire::gradient::encode::{self, EncoderKind, ValueEncoder};
-use huffwire::gradient::file::{self, Coding, Directory, HEADER_BYTES, TRAILER_BYTES, Writer};
-use huffwire::gradient::message::{self, Header, Origin};
+use huffwire::gradient::item::{ItemReader, KindHeader};
+use huffwire::gradient::message::{self, FloatParts, Header, Options, Origin};
 use huffwire::gradient::quantize::{
     Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
 };
-use huffwire::{Decoder, Dtype};
+use huffwire::{CodebookSet, Decoder, Dtype, Expected};
 
 use super::Recipe;
-use super::forge::{crc32c, mend_quantized};
+use super::forge::mend_message;
 
 /// Messages that claim more are not decoded: the caller of the library decides what is too much.
 const LARGEST: usize = 1 << 18;
 
-/// Any bytes as a message of a quantized tensor, as a file of them, as a stream of each encoder.
+/// Any bytes as a message of a quantized tensor, as the entries of an item, as a stream of each encoder.
 pub fn quantized(data: &[u8]) {
     any_message(data);
     let mut mended = data.to_vec();
-    mend_quantized(&mut mended);
+    mend_message(&mut mended);
     any_message(&mended);
-    any_file(data);
+    any_item(data);
     for kind in EncoderKind::all() {
         any_stream(&*kind.encoder((-4, 4)), data);
     }
@@ -38,16 +38,18 @@ pub fn quantized(data: &[u8]) {
     let shape = [floats.len() as u64];
     let mut message = Vec::new();
     let origin = Origin { dtype: Dtype::F32, shape: &shape };
-    if message::encode(&quantized, origin, kind, &mut message).is_err() {
+    // Checksums would find what is changed below.
+    let options = Options::default().encoder(kind).checksums(false);
+    if message::encode(&quantized, origin, &options, &mut message).is_err() {
         return;
     }
-    let (_, decoded) = message::decode(&message).expect("a message");
+    let (_, decoded) = decode(&message).expect("a message");
     assert!(decoded == quantized, "{quantizer:?} and {kind}");
     decoded.dequantize().expect("values of this quantizer");
     let edits = recipe.0;
     let mut changed = message.clone();
     recipe.edit(&mut changed);
-    mend_quantized(&mut changed);
+    mend_message(&mut changed);
     any_message(&changed);
 
     let mut stream = Vec::new();
@@ -57,8 +59,6 @@ pub fn quantized(data: &[u8]) {
         Recipe(edits).edit(&mut stream);
         any_stream(&*encoder, &stream);
     }
-
-    changed_file(&message, &shape, Recipe(edits));
 }
 
 /// Four bytes.
@@ -87,23 +87,57 @@ fn quantizer(recipe: &mut Recipe<'_>) -> Quantizer {
     }
 }
 
+fn decode(message: &[u8]) -> huffwire::Result<(Header, huffwire::gradient::quantize::Quantized)> {
+    message::decode(message, &Expected::anything(), &mut Decoder::builtin())
+}
+
 fn any_message(message: &[u8]) {
-    let Ok(header) = Header::read(message) else {
-        assert!(message::decode(message).is_err());
+    let Ok(header) = message::read_header(message, None) else {
+        assert!(decode(message).is_err());
         return;
     };
-    if header.elements() > LARGEST {
+    if header.elements() > LARGEST || header.scales > LARGEST {
         return;
     }
-    match message::decode(message) {
+    match decode(message) {
         Ok((again, quantized)) => {
             assert_eq!(again, header);
             assert_eq!(quantized.values.view().len(), header.elements());
-            if let Ok(floats) = quantized.dequantize() {
+            let floats = quantized.dequantize();
+            if let Ok(floats) = &floats {
                 assert!(floats.len() == header.elements() && floats.iter().all(|v| v.is_finite()));
             }
+            assert_eq!(by_parts(message, &header).is_ok(), floats.is_ok());
         }
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The floats of a message, block by block.
+fn by_parts(message: &[u8], header: &Header) -> huffwire::Result<()> {
+    let decoder = &mut Decoder::builtin();
+    let mut parts = FloatParts::open(message, &Expected::anything(), decoder)?;
+    let mut bytes = 0;
+    while let Some(part) = parts.next_part()? {
+        bytes += part.len();
+    }
+    assert_eq!(bytes, header.elements() * header.dtype.unit_bytes());
+    Ok(())
+}
+
+/// A kind header, whose length is the first byte, and a block behind it.
+fn any_item(bytes: &[u8]) {
+    let [length, units, bytes @ ..] = bytes else { return };
+    let Some((kind_header, block)) = bytes.split_at_checked(usize::from(*length)) else { return };
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::U8] {
+        let mut decoder = Decoder::builtin();
+        let (units_claimed, set) = (u64::from(*units), CodebookSet::builtin().id());
+        let kind_header = KindHeader { dtype, units: units_claimed, set, bytes: kind_header };
+        let reader = ItemReader::new(&kind_header, &mut decoder);
+        if let Ok(mut reader) = reader {
+            let mut out = vec![0; usize::from(*units) * dtype.unit_bytes()];
+            let _ = reader.restore_block(0, block, &mut out);
+        }
     }
 }
 
@@ -117,48 +151,4 @@ fn any_stream(encoder: &dyn ValueEncoder, stream: &[u8]) {
         wide_result.expect("what fits a byte fits more");
         assert!(narrow.iter().zip(&wide).all(|(&narrow, &wide)| i32::from(narrow) == wide));
     }
-}
-
-/// A file of a quantized tensor and one that is none, changed in its directory.
-fn changed_file(message: &[u8], shape: &[u64], mut edits: Recipe<'_>) {
-    let mut writer = Writer::new(vec![("a".to_owned(), "b".to_owned())]).expect("one key");
-    let mut bytes = writer.header().to_vec();
-    writer.push("q", "F32", shape, Coding::Quantized, message.len()).expect("a new name");
-    writer.push("k", "U8", &[0], Coding::Kept, message.len()).expect("a new name");
-    bytes.extend_from_slice(message);
-    bytes.extend_from_slice(message);
-    let at = bytes.len();
-    let mut end = writer.finish();
-    end.truncate(end.len() - TRAILER_BYTES);
-    edits.edit(&mut end);
-    bytes.extend_from_slice(&end);
-    bytes.extend_from_slice(&(at as u64).to_le_bytes());
-    bytes.extend_from_slice(&(end.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&crc32c(&end).to_le_bytes());
-    bytes.extend_from_slice(b"HWQE");
-    any_file(&bytes);
-}
-
-fn any_file(bytes: &[u8]) {
-    let _ = file::read_header(bytes);
-    let Some(trailer) = bytes.last_chunk::<TRAILER_BYTES>() else { return };
-    let Ok((range, check)) = file::read_trailer(trailer, bytes.len() as u64) else { return };
-    let directory = &bytes[range.start as usize..range.end as usize];
-    let Ok(directory) = Directory::read(directory, range.start, check) else { return };
-    let mut at = HEADER_BYTES as u64;
-    for entry in &directory.entries {
-        assert_eq!(entry.range.start, at);
-        at = entry.range.end;
-        let message = &bytes[entry.range.start as usize..entry.range.end as usize];
-        match entry.coding {
-            Coding::Quantized => any_message(message),
-            Coding::Kept => {
-                let size = huffwire::message::Header::read(message).and_then(|h| h.raw_bytes());
-                if size.is_ok_and(|size| size <= LARGEST) {
-                    let _ = Decoder::builtin().decode_to_vec(message);
-                }
-            }
-        }
-    }
-    assert_eq!(at, range.start);
 }

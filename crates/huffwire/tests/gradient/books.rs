@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use huffwire::FIRST_LAYER;
+use huffwire::codebook::Lengths;
 use huffwire::gradient::encode::{
     Bitmap, BitmapBooks, Fixed, FixedBooks, RunAlphabet, ValueEncoder,
 };
 use huffwire::gradient::{Random, Values};
 use huffwire::{Binding, SetBuilder};
 use huffwire::{CodebookSet, Layout};
-use huffwire::{FIRST_LAYER, Lengths};
 
 use crate::forge::crc32c;
 use crate::values::qsgd_like;

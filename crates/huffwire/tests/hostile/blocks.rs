@@ -16,11 +16,6 @@ fn encoder(checksums: bool) -> Encoder {
     Encoder::new(CodebookSet::builtin(), large_blocks(checksums)).unwrap()
 }
 
-/// A block of the built-in set, without a checksum.
-pub(super) fn bare(dtype: Dtype, bytes: &[u8]) -> CodedBlock<'_> {
-    CodedBlock { dtype, set: CodebookSet::builtin().id(), checksum: None, bytes }
-}
-
 fn large_blocks(checksums: bool) -> EncodeOptions {
     options(checksums).block_log2(13)
 }
@@ -54,7 +49,7 @@ fn field(block: &[u8], at: usize) -> u32 {
 
 fn decode_to(dtype: Dtype, block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut out = vec![0x11; size];
-    let decoded = Decoder::builtin().decode_block(&bare(dtype, block), &mut out);
+    let decoded = Decoder::builtin().decode_block(&builtin_block(dtype, block), &mut out);
     if decoded.is_err() {
         assert!(out.iter().all(|&byte| byte == POISON));
     }
@@ -85,24 +80,47 @@ fn cut_anywhere_is_an_error() {
 fn cut_and_flipped_blocks_fail_their_checksum() {
     let mut block = Vec::new();
     let tensor = with_signs(UNITS);
-    let encoded =
-        encoder(true).encode_block(&Tensor::new(Dtype::Bf16, &tensor), &mut block).unwrap();
-    assert_eq!(encoded.checksum, Some(crc32c(&block)));
-    let mut out = vec![0; 2 * usize::from(UNITS)];
-    let mut decode = |block: &[u8]| {
+    let encoded = encoder(true).encode_block(&Tensor::new(Dtype::Bf16, &tensor), &mut block);
+    let checksum = encoded.unwrap().checksum;
+    assert_eq!(checksum, Some(crc32c(&block)));
+    let mut out = vec![0; tensor.len()];
+    let mut decode = |bytes: &[u8], checksum| {
         out.fill(0x11);
-        let block = CodedBlock { checksum: encoded.checksum, ..bare(Dtype::Bf16, block) };
+        let block = CodedBlock { checksum, ..builtin_block(Dtype::Bf16, bytes) };
         let result = Decoder::builtin().decode_block(&block, &mut out);
         assert!(result.is_ok() || out.iter().all(|&byte| byte == POISON));
         result
     };
-    assert_eq!(decode(&block), Ok(()));
+    assert_eq!(decode(&block, checksum), Ok(()));
     for cut in 0..block.len() {
-        assert!(matches!(decode(&block[..cut]), Err(Error::Checksum { .. })));
+        assert!(matches!(decode(&block[..cut], checksum), Err(Error::Checksum { .. })));
     }
     for bit in 0..8 * block.len() {
-        let result = decode(&flipped(&block, bit));
-        assert!(matches!(result, Err(Error::Checksum { .. })));
+        let result = decode(&flipped(&block, bit), checksum);
+        assert!(matches!(result, Err(Error::Checksum { what: "a block", .. })));
+    }
+    for bit in 0..32 {
+        let result = decode(&block, checksum.map(|checksum| checksum ^ 1 << bit));
+        assert!(matches!(result, Err(Error::Checksum { what: "a block", .. })));
+    }
+}
+
+/// Block of a set that the decoder does not hold, also where it uses no book of it.
+#[test]
+fn blocks_of_another_set_are_refused() {
+    let tensor = tensor(UNITS);
+    for dtype in [Dtype::Bf16, Dtype::U8] {
+        let mut block = Vec::new();
+        encoder(false).encode_block(&Tensor::new(dtype, &tensor), &mut block).unwrap();
+        let block = CodedBlock { set: small_set().id(), ..builtin_block(dtype, &block) };
+        let mut out = vec![0x11; tensor.len()];
+        let expected = Error::SetMismatch {
+            wanted: small_set().id().to_string(),
+            held: vec![CodebookSet::builtin().id()],
+        };
+        assert_eq!(Decoder::builtin().decode_block(&block, &mut out), Err(expected.clone()));
+        assert!(out.iter().all(|&byte| byte == POISON));
+        assert_eq!(Decoder::builtin().inspect_block(&block, tensor.len()), Err(expected));
     }
 }
 
@@ -205,7 +223,7 @@ fn bytes_behind_the_last_plane_are_refused() {
 
 #[test]
 fn a_constant_outside_the_alphabet_is_refused() {
-    // Exponents of f16 have 5 bits; its remainder planes have 8 and 3.
+    // Exponents of f16 have 5 bits; the planes of its remainder 8 and 3.
     let f16 = |exponent, low, high| [1, 0xfe, exponent, 0xfe, low, 0xfe, high];
     assert!(decode_to(Dtype::F16, &f16(31, 255, 7), 20).is_ok());
     for (block, at) in [(f16(32, 0, 0), 3), (f16(255, 0, 0), 3), (f16(0, 0, 8), 7)] {
@@ -297,7 +315,7 @@ fn a_lane_state_without_its_sentinel_is_refused() {
 
 #[test]
 fn a_stream_of_half_words_is_refused() {
-    // A long book: its stream consists of 16-bit words.
+    // A book of 12-bit codes: its stream consists of 16-bit words.
     let set = small_set();
     let mut block = Vec::new();
     let mut encoder = Encoder::new(Arc::clone(&set), large_blocks(false)).unwrap();
@@ -305,16 +323,15 @@ fn a_stream_of_half_words_is_refused() {
     encoder.encode_block(&Tensor::new(Dtype::U8, &tensor), &mut block).unwrap();
     assert_eq!(block[..2], [Layout::Bytes.number(), 1]);
     let stream = field(&block, 2);
-    let mut decoder = Decoder::new(Arc::clone(&set));
+    let of_set = |bytes: &[u8], out: &mut [u8]| {
+        let block = CodedBlock { dtype: Dtype::U8, set: set.id(), checksum: None, bytes };
+        Decoder::new(Arc::clone(&set)).decode_block(&block, out)
+    };
     let mut out = vec![0; 3000];
-    assert_eq!(
-        decoder.decode_block(&CodedBlock { set: set.id(), ..bare(Dtype::U8, &block) }, &mut out),
-        Ok(())
-    );
+    assert_eq!(of_set(&block, &mut out), Ok(()));
     for lie in [stream - 1, stream + 1, u32::MAX] {
         let block = with(&block, 2, &lie.to_le_bytes());
-        let decoded = decoder
-            .decode_block(&CodedBlock { set: set.id(), ..bare(Dtype::U8, &block) }, &mut out);
+        let decoded = of_set(&block, &mut out);
         malformed(&decoded.unwrap_err(), 10, &["no whole number of words"]);
     }
 }
@@ -343,8 +360,9 @@ fn an_empty_block_is_refused() {
 #[test]
 fn looking_into_a_block_refuses_what_decoding_its_header_refuses() {
     let decoder = Decoder::builtin();
-    let look =
-        |block: &[u8]| decoder.inspect_block(&bare(Dtype::Bf16, block), 2 * usize::from(UNITS));
+    let look = |block: &[u8]| {
+        decoder.inspect_block(&builtin_block(Dtype::Bf16, block), 2 * usize::from(UNITS))
+    };
     let block = sample();
     assert!(look(&block).is_ok());
     for cut in 0..=REMAINDER {

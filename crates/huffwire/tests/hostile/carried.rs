@@ -41,11 +41,11 @@ impl Forged {
     fn coded(&self) -> (Vec<u8>, Vec<u8>) {
         let set = CodebookSet::builtin();
         let book = set.book(self.book).unwrap();
-        let mut initial = [0; lanes::CARRIED_BYTES];
-        initial[..self.carried.len()].copy_from_slice(&self.carried);
+        let mut carried = [0; lanes::CARRIED_BYTES];
+        carried[..self.carried.len()].copy_from_slice(&self.carried);
         let room = lanes::stream_capacity(book.limit(), 12 * self.units() as u64);
         let (mut states, mut stream) = (vec![0; lanes::states_bytes(book.limit())], vec![0; room]);
-        let length = lanes::encode(book, &self.slots, &initial, &mut states, &mut stream).unwrap();
+        let length = lanes::encode(book, &self.slots, &carried, &mut states, &mut stream).unwrap();
         stream.truncate(length);
         (states, stream)
     }
@@ -80,7 +80,7 @@ fn decode_everywhere(block: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut results = Platform::available().map(|platform| {
         let mut out = vec![0x11; size];
         let mut decoder = Decoder::builtin().with_platform(platform);
-        let decoded = decoder.decode_block(&super::blocks::bare(Dtype::Bf16, block), &mut out);
+        let decoded = decoder.decode_block(&builtin_block(Dtype::Bf16, block), &mut out);
         assert!(decoded.is_ok() || out.iter().all(|&byte| byte == POISON));
         decoded.map(|()| out)
     });
@@ -120,7 +120,7 @@ fn what_is_forged_here_is_good_until_it_is_changed() {
 }
 
 #[test]
-fn lanes_that_carry_more_than_they_were_lent_are_refused() {
+fn lanes_that_carry_more_than_there_is_to_carry_are_refused() {
     for units in [0, 1, 63, 64, 65, 127] {
         let good = Forged::new(book(false), units);
         for at in units..lanes::CARRIED_BYTES {
@@ -135,7 +135,7 @@ fn lanes_that_carry_more_than_they_were_lent_are_refused() {
 }
 
 #[test]
-fn nothing_is_lent_by_a_constant() {
+fn lanes_carry_nothing_of_a_constant() {
     for units in UNITS {
         let mut forged = Forged::new(book(true), units);
         (forged.remainder, forged.stored, forged.carried) = (vec![0xfe, 0x55], vec![], vec![]);
@@ -150,7 +150,7 @@ fn nothing_is_lent_by_a_constant() {
 }
 
 #[test]
-fn remainder_of_zeros_is_not_lent() {
+fn lanes_carry_no_remainder_of_zeros() {
     // With all values but 40 coded as zeros, there are 40 bytes to carry.
     let mut forged = Forged::new(book(true), 300);
     for slot in &mut forged.slots[20..280] {
@@ -169,7 +169,7 @@ fn remainder_of_zeros_is_not_lent() {
 }
 
 /// A block whose planes are both coded, the second with an embedded book, and the symbols of the second; its own
-/// lanes carry a byte that nobody lent them, which should be 0.
+/// lanes carry a byte for which there is none to carry, which should be 0.
 fn both_coded(units: usize, carried_by_remainder: u8) -> (Forged, Vec<u8>) {
     let alphabet = Alphabet::Plain { width: 8 };
     // Symbols 0 to 3, and an escape.
@@ -179,11 +179,11 @@ fn both_coded(units: usize, carried_by_remainder: u8) -> (Forged, Vec<u8>) {
     let own_book = huffwire::Codebook::new(lengths);
     let symbols: Vec<u8> = (0..units).map(|i| (i * i % 5) as u8).collect();
     let escapes: Vec<u8> = symbols.iter().copied().filter(|&symbol| symbol > 3).collect();
-    let mut initial = [0; lanes::CARRIED_BYTES];
-    initial[77] = carried_by_remainder;
+    let mut carried = [0; lanes::CARRIED_BYTES];
+    carried[77] = carried_by_remainder;
     let room = lanes::stream_capacity(CodeLimit::Bits8, 3 * units as u64);
     let (mut states, mut stream) = (vec![0; 192], vec![0; room]);
-    let length = lanes::encode(&own_book, &symbols, &initial, &mut states, &mut stream).unwrap();
+    let length = lanes::encode(&own_book, &symbols, &carried, &mut states, &mut stream).unwrap();
     let mut remainder = vec![0xfd];
     lengths.write(&mut remainder);
     remainder.extend_from_slice(&(length as u32).to_le_bytes());
@@ -224,7 +224,7 @@ fn a_payload_of_another_size_than_the_headers_say_is_refused() {
         }
         let longer = [&block[..], &[0]].concat();
         malformed(&decode_everywhere(&longer, size).unwrap_err(), block.len(), &["too many"]);
-        // More or fewer units, with the same payload: more or less to lend.
+        // More or fewer units, with the same payload: more or less to carry.
         for other in [size - 2, size + 2, size / 2, 2 * size, size + 256] {
             assert!(decode_everywhere(&block, other / 2 * 2).is_err());
         }
@@ -296,17 +296,12 @@ fn words_that_are_missing_or_left_over_are_refused() {
 }
 
 /// A message of bf16 blocks of `2^14` bytes, without checksums.
-fn message_of(blocks: &[Vec<u8>], units: usize) -> Vec<u8> {
+fn message_of_blocks(blocks: &[Vec<u8>], units: usize) -> Vec<u8> {
     let options = EncodeOptions::default().checksums(false).block_log2(14);
     let mut encoder = Encoder::new(CodebookSet::builtin(), options).unwrap();
-    let mut message = encoder.encode_to_vec(Dtype::Bf16, &[]).unwrap();
-    message[8..12].copy_from_slice(&(units as u32).to_le_bytes());
-    mend_message(&mut message);
-    for block in blocks {
-        message.extend_from_slice(&(block.len() as u32).to_le_bytes());
-    }
-    blocks.iter().for_each(|block| message.extend_from_slice(block));
-    message
+    let mut head = encoder.encode_to_vec(Dtype::Bf16, &[]).unwrap();
+    head[8..12].copy_from_slice(&(units as u32).to_le_bytes());
+    message_of(&head, None, blocks)
 }
 
 #[test]
@@ -326,7 +321,7 @@ fn an_error_names_its_block_whichever_of_two_it_is_in() {
         let good: Vec<Forged> = sizes.map(|units| Forged::new(book(true), units)).collect();
         let units = good.iter().map(Forged::units).sum::<usize>();
         let decode = |blocks: &[Vec<u8>]| {
-            let message = message_of(blocks, units);
+            let message = message_of_blocks(blocks, units);
             let mut results = Platform::available().flat_map(|platform| {
                 let mut decoder = Decoder::builtin().with_platform(platform);
                 let mut out = vec![0x11; 2 * units];
@@ -358,7 +353,7 @@ fn an_error_names_its_block_whichever_of_two_it_is_in() {
                 // With another error behind it, it is still the first that counts.
                 for later in damaged + 1..=whole {
                     let mut blocks = blocks.clone();
-                    blocks[later][1] = 0xfa;
+                    blocks[later][1] = 0xfc;
                     assert_eq!(inside(decode(&blocks).unwrap_err()), (index, error.clone()));
                     blocks[later] = changed(later);
                     assert_eq!(inside(decode(&blocks).unwrap_err()), (index, error.clone()));

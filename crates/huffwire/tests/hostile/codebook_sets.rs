@@ -136,7 +136,7 @@ fn bindings_to_what_is_not_there_are_refused() {
     let dtype = Dtype::U8.number();
     forged(|bytes| assert_eq!(bytes[at..at + 5], [dtype, 4, 0, 1, 1])).unwrap();
     for (offset, value, words) in [
-        (0, 17, "an unknown element type"),
+        (0, 30, "an unknown element type"),
         (1, 0, "an unknown layout"),
         (1, 6, "an unknown layout"),
         (1, Layout::Exponent.number(), "another alphabet"),

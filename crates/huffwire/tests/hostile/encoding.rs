@@ -10,7 +10,10 @@ fn parts_of_an_element_are_refused() {
         let (input, mut coded) = (vec![0; bytes], Vec::new());
         let mut encoder = encoder(true);
         assert_eq!(encoder.encode_to_vec(dtype, &input).as_ref(), Err(&expected));
-        assert_eq!(encoder.encode_block(dtype, &input, &mut coded).as_ref(), Err(&expected));
+        assert_eq!(
+            encoder.encode_block(&Tensor::new(dtype, &input), &mut coded).as_ref(),
+            Err(&expected)
+        );
         assert!(coded.is_empty());
         says(&expected, &[dtype.name(), &format!("{bytes} bytes are no whole number")]);
     }
@@ -19,7 +22,7 @@ fn parts_of_an_element_are_refused() {
 #[test]
 fn a_small_output_buffer_is_refused() {
     let tensor = tensor(600);
-    let needed = message::capacity(Dtype::Bf16, 600, 10);
+    let needed = message::bound(Dtype::Bf16, 600, 10);
     for available in [0, 15, needed - 1] {
         let mut out = vec![0; available];
         let encoded = encoder(true).encode(Dtype::Bf16, &tensor, &mut out);
@@ -31,7 +34,7 @@ fn a_small_output_buffer_is_refused() {
 
 #[test]
 fn a_block_larger_than_the_options_allow_is_refused() {
-    let encoded = encoder(true).encode_block(Dtype::U8, &[0; 1025], &mut Vec::new());
+    let encoded = encoder(true).encode_block(&Tensor::new(Dtype::U8, &[0; 1025]), &mut Vec::new());
     let (what, found, limit) = ("a block", 1025, 1024);
     assert_eq!(encoded, Err(Error::TooLarge { what, found, limit }));
 }

@@ -4,13 +4,24 @@ use super::*;
 
 const NAME: &str = "model.safetensors";
 
+/// A tensor of that type, coded with the first set of a file.
+const fn new_item(tensor: Option<TensorInfo>, dtype: Dtype) -> NewItem {
+    NewItem { tensor, kind: Kind::Tensor, dtype, set: 0 }
+}
+
+/// A writer of a file of small blocks, coded with the built-in set.
+fn writer(checksums: bool) -> Writer {
+    let mut writer = Writer::new(checksums, 10).unwrap();
+    assert_eq!(writer.add_set(&CodebookSet::builtin(), false), 0);
+    writer
+}
+
 /// A file of two items, and what they hold.
 fn sample(checksums: bool) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let set = CodebookSet::builtin();
     let mut encoder = encoder(checksums);
-    let mut writer = Writer::new(&set, false, checksums, 10).unwrap();
+    let mut writer = writer(checksums);
     let mut bytes = writer.header().to_vec();
-    writer.begin_source(NAME).unwrap();
+    writer.begin_original(NAME).unwrap();
     let raw = vec![b"a header".to_vec(), tensor(700)];
     for (raw, tensor) in raw.iter().zip([false, true]) {
         let dtype = if tensor { Dtype::Bf16 } else { Dtype::U8 };
@@ -19,10 +30,10 @@ fn sample(checksums: bool) -> (Vec<u8>, Vec<Vec<u8>>) {
             dtype: "BF16".into(),
             shape: vec![7, 100],
         });
-        writer.begin_item(info, dtype).unwrap();
+        writer.begin_item(new_item(info, dtype)).unwrap();
         for block in raw.chunks(1024) {
-            let coded = encoder.encode_block(dtype, block, &mut bytes).unwrap();
-            writer.push_block(block.len(), coded).unwrap();
+            let coded = encoder.encode_block(&Tensor::new(dtype, block), &mut bytes).unwrap();
+            writer.push_block(block.len(), coded.bytes, coded.checksum).unwrap();
         }
     }
     bytes.extend_from_slice(&writer.finish());
@@ -42,7 +53,9 @@ fn read(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         for block in item.blocks() {
             let coded = &bytes[block.offset as usize..][..block.coded_bytes];
             let out = &mut raw[block.raw_offset as usize..][..block.raw_bytes];
-            decoder.decode_block(item.dtype, directory.checksums, coded, out)?;
+            let (dtype, checksum) = (item.dtype, block.checksum);
+            let set = directory.set_of(item).expect("a listed set");
+            decoder.decode_block(&CodedBlock { dtype, set, checksum, bytes: coded }, out)?;
         }
         Ok(raw)
     });
@@ -154,15 +167,16 @@ fn string(text: &str) -> Vec<u8> {
     [varint(text.len() as u64), text.as_bytes().to_vec()].concat()
 }
 
-/// Block size and set: what every directory begins with.
+/// Block size and set, which is not embedded: what most directories here begin with.
 fn start() -> Vec<u8> {
-    [vec![10], CodebookSet::builtin().id().0.to_vec()].concat()
+    [&[10, 1], &CodebookSet::builtin().id().0[..], &[0]].concat()
 }
 
 /// The directory made of these parts, behind blocks of 100 bytes.
 fn directory(parts: &[&[u8]]) -> Result<Directory> {
     let bytes = parts.concat();
-    let header = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap().header();
+    // Without checksums of entries: most of what is tested here does not need them.
+    let header = writer(false).header();
     let offset = file::HEADER_BYTES as u64 + 100;
     Directory::read(&header, &bytes, offset, crc32c(&bytes))
 }
@@ -174,13 +188,13 @@ fn refused(parts: &[&[u8]]) -> Error {
     error
 }
 
-/// One source of one item without a name, `bytes` bytes of u8, one block of 100 coded bytes.
-fn one_item(bytes: u64) -> [Vec<u8>; 6] {
+/// One original of one item without a name, `bytes` bytes of u8, one block of 100 coded bytes.
+fn one_item(bytes: u64) -> [Vec<u8>; 5] {
     [
         start(),
-        varint(0),
         [varint(1), string(NAME), varint(1)].concat(),
-        vec![0, Dtype::U8.number()],
+        // Kind, type, place of the set.
+        vec![0, Dtype::U8.number(), 0],
         varint(bytes),
         varint(100),
     ]
@@ -212,7 +226,7 @@ fn a_directory_cut_anywhere_or_longer_is_refused() {
 #[test]
 fn a_damaged_directory_is_refused() {
     let bytes = one_item(200).concat();
-    let header = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap().header();
+    let header = writer(false).header();
     let error = Directory::read(&header, &bytes, 116, !crc32c(&bytes)).unwrap_err();
     assert!(matches!(error, Error::Checksum { .. }));
     says(&error, &["the directory of a huffwire file is damaged"]);
@@ -222,12 +236,11 @@ fn a_damaged_directory_is_refused() {
 fn names_that_leave_the_folder_are_refused() {
     for name in ["../x", "..", ".", "", "a/b", "/etc/passwd", "a\\b", "c:x", "a\0b", "a\nb", "x/.."]
     {
-        let error = refused(&[&start(), &[0, 1], &string(name), &[0]]);
+        let error = refused(&[&start(), &[1], &string(name), &[0]]);
         let quoted = format!("{name:?} is no plain file name");
         says(&error, &["malformed", &quoted]);
-        let mut writer = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap();
-        let error = writer.begin_source(name).unwrap_err();
-        malformed(&error, 0, &["a source", &quoted]);
+        let error = writer(true).begin_original(name).unwrap_err();
+        malformed(&error, 0, &[&quoted]);
         assert!(!file::is_plain_name(name));
     }
     assert!(file::is_plain_name("model..v2.safetensors"));
@@ -235,31 +248,34 @@ fn names_that_leave_the_folder_are_refused() {
 
 #[test]
 fn names_that_are_not_utf8_are_refused() {
-    let error = refused(&[&start(), &[0, 1, 2, 0xff, 0xfe, 0]]);
-    malformed(&error, 12, &["a name that is not UTF-8"]);
+    let error = refused(&[&start(), &[1, 2, 0xff, 0xfe, 0]]);
+    malformed(&error, start().len() + 2, &["a name that is not UTF-8"]);
 }
 
 #[test]
 fn lying_sizes_and_counts_are_refused() {
     for lie in [1 << 20, u64::from(u32::MAX), 1 << 62, u64::MAX - 1, u64::MAX] {
         let lie = varint(lie);
-        // Size of the embedded set; number of sources; length of a name; number of items.
+        // Number of sets; size of the embedded set.
+        refused(&[&[10], &lie]);
+        refused(&[&start()[..10], &lie]);
+        // Number of originals; length of a name; number of items.
         refused(&[&start(), &lie]);
-        refused(&[&start(), &[0], &lie]);
-        refused(&[&start(), &[0, 1], &lie]);
-        refused(&[&start(), &[0, 1], &string(NAME), &lie]);
-        // Length of a tensor's name and of its dtype; number of dimensions.
-        let tensor = [start(), vec![0, 1], string(NAME), vec![1, 1]].concat();
+        refused(&[&start(), &[1], &lie]);
+        refused(&[&start(), &[1], &string(NAME), &lie]);
+        // Length of a tensor's name and of its type; number of dimensions.
+        let tensor = [start(), vec![1], string(NAME), vec![1, 0x80]].concat();
         refused(&[&tensor, &lie]);
         refused(&[&tensor, &string("w"), &lie]);
         refused(&[&tensor, &string("w"), &string("U8"), &lie]);
-        // Size of the item; coded size of its block.
+        // Place of the set; size of the item; length of its block.
         let item = one_item(200);
-        let before = item[..4].concat();
+        let before = item[..3].concat();
+        let error = refused(&[&before[..before.len() - 1], &lie, &item[3], &item[4]]);
+        says(&error, &["an item of a codebook set that is not listed"]);
         refused(&[&before, &lie]);
-        refused(&[&before, &lie, &item[5]]);
-        let error = refused(&[&before, &item[4], &lie]);
-        says(&error, &["a block larger than blocks can be"]);
+        refused(&[&before, &lie, &item[4]]);
+        refused(&[&before, &item[3], &lie]);
     }
 }
 
@@ -269,17 +285,29 @@ fn sizes_beyond_what_can_be_addressed_are_refused() {
         let error = refused(&parts(&one_item(lie)));
         says(&error, &["a size that no tensor of this type can have"]);
     }
-    let mut item = one_item(201);
-    item[3][1] = Dtype::Bf16.number();
-    says(&refused(&parts(&item)), &["a size that no tensor of this type can have"]);
+    for (bytes, dtype) in [
+        (201, Dtype::Bf16),
+        (200, Dtype::E3m2Packed),
+        (202, Dtype::Complex32),
+        (204, Dtype::Complex64),
+        (200, Dtype::Complex128),
+    ] {
+        let mut item = one_item(bytes);
+        item[2][1] = dtype.number();
+        says(&refused(&parts(&item)), &["a size that no tensor of this type can have"]);
+    }
 }
 
 #[test]
 fn empty_blocks_and_blocks_beyond_their_bound_are_refused() {
-    for coded in [0, 1 + 200 + 4 + 1] {
+    for (coded, words) in [
+        (0, "an entry of 0 bytes, or of more than 4 GiB"),
+        (1 << 32, "an entry of 0 bytes, or of more than 4 GiB"),
+        (1 + 200 + 1, "a block larger than blocks can be"),
+    ] {
         let mut item = one_item(200);
-        item[5] = varint(coded);
-        says(&refused(&parts(&item)), &["a block larger than blocks can be"]);
+        item[4] = varint(coded);
+        says(&refused(&parts(&item)), &[words]);
     }
 }
 
@@ -287,17 +315,17 @@ fn empty_blocks_and_blocks_beyond_their_bound_are_refused() {
 fn blocks_that_do_not_fill_the_space_are_refused() {
     for coded in [99, 101] {
         let mut item = one_item(200);
-        item[5] = varint(coded);
+        item[4] = varint(coded);
         says(&refused(&parts(&item)), &["do not fill the space before the directory"]);
     }
 }
 
 #[test]
-fn unknown_kinds_element_types_and_block_sizes_are_refused() {
+fn unknown_element_types_and_block_sizes_are_refused() {
     for (part, at, value, words) in [
-        (3, 0, 2, "an unknown kind of item"),
-        (3, 1, 0, "an unknown element type"),
-        (3, 1, 17, "an unknown element type"),
+        (2, 1, 0, "an unknown element type"),
+        (2, 1, 30, "an unknown element type"),
+        (2, 1, 255, "an unknown element type"),
         (0, 0, 9, "a block size outside 1 KiB to 1 MiB"),
         (0, 0, 21, "a block size outside 1 KiB to 1 MiB"),
         (0, 0, 255, "a block size outside 1 KiB to 1 MiB"),
@@ -309,55 +337,171 @@ fn unknown_kinds_element_types_and_block_sizes_are_refused() {
 }
 
 #[test]
+fn unknown_kinds_are_refused_by_number() {
+    let unknown = [3, 4, 63, 127].map(|number| (number, "unknown"));
+    for (number, name) in unknown.into_iter().chain([(2, "delta")]) {
+        for named in [0, 0x80] {
+            let mut item = one_item(200);
+            item[2][0] = named | number;
+            let error = directory(&parts(&item)).unwrap_err();
+            assert_eq!(error, Error::UnknownKind { number, name });
+            says(&error, &[&format!("kind {number} ({name})")]);
+        }
+    }
+}
+
+#[test]
+fn items_of_quantized_values_have_a_kind_header() {
+    let values = [Kind::Values.number(), Dtype::F32.number(), 0];
+    let mut item = one_item(400);
+    item[2] = values.to_vec();
+    // The kind header, and all 100 values in a block.
+    item[4] = [varint(30), varint(70)].concat();
+    let found = directory(&parts(&item)).unwrap();
+    let found = found.items().next().unwrap();
+    assert_eq!((found.kind, found.units()), (Kind::Values, 100));
+    let header = found.kind_header().unwrap();
+    assert_eq!((header.offset, header.coded_bytes, header.raw_bytes), (16, 30, 0));
+    let blocks: Vec<_> = found.blocks().collect();
+    assert_eq!((blocks[0].offset, blocks[0].coded_bytes), (46, 70));
+    assert_eq!((blocks[0].raw_offset, blocks[0].raw_bytes), (0, 400));
+    assert_eq!((blocks.len(), found.entries().count()), (1, 2));
+    // Without the block's length.
+    item[4] = varint(100);
+    let error = refused(&parts(&item));
+    assert!(matches!(error, Error::Truncated { .. }), "{error}");
+}
+
+#[test]
+fn a_set_that_is_listed_twice_is_refused() {
+    let set = &start()[2..];
+    let error = refused(&[&[10, 2], set, set, &[0]]);
+    says(&error, &["malformed", "a codebook set that is listed twice"]);
+}
+
+#[test]
+fn entries_have_checksums_if_the_file_has_them() {
+    let item = [one_item(200).concat(), vec![1, 2, 3, 4]].concat();
+    let header = writer(true).header();
+    let read = |bytes: &[u8]| Directory::read(&header, bytes, 116, crc32c(bytes));
+    let directory = read(&item).unwrap();
+    let block = directory.items().next().unwrap().blocks().next().unwrap();
+    assert_eq!(block.checksum, Some(0x0403_0201));
+    for cut in 1..=4 {
+        let error = read(&item[..item.len() - cut]).unwrap_err();
+        assert!(matches!(error, Error::Truncated { .. }), "{error}");
+    }
+}
+
+/// Sound blocks in each other's places fail the checksums of these places.
+#[test]
+fn exchanged_blocks_are_refused() {
+    let mut encoder = encoder(true);
+    let mut writer = writer(true);
+    let raw = tensor(1200);
+    let mut bytes = writer.header().to_vec();
+    writer.begin_original(NAME).unwrap();
+    writer.begin_item(new_item(None, Dtype::Bf16)).unwrap();
+    let blocks: Vec<Vec<u8>> = raw
+        .chunks(1024)
+        .map(|block| {
+            let mut coded = Vec::new();
+            let tensor = Tensor::new(Dtype::Bf16, block);
+            let encoded = encoder.encode_block(&tensor, &mut coded).unwrap();
+            writer.push_block(block.len(), encoded.bytes, encoded.checksum).unwrap();
+            coded
+        })
+        .collect();
+    let end = writer.finish();
+    for order in [[0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 1, 0], [0, 0, 2]] {
+        bytes.truncate(file::HEADER_BYTES);
+        order.into_iter().for_each(|number| bytes.extend_from_slice(&blocks[number]));
+        bytes.extend_from_slice(&end);
+        match read(&bytes) {
+            Ok(found) => assert!(order == [0, 1, 2] && found == [raw.clone()]),
+            // Blocks of other lengths move the directory.
+            Err(error) if bytes.len() == end.len() + 16 + blocks.concat().len() => {
+                assert!(matches!(error, Error::Checksum { what: "a block", .. }), "{error}");
+            }
+            Err(error) => says(&error, &["trailer"]),
+        }
+    }
+}
+
+#[test]
 fn numbers_not_in_their_shortest_form_are_refused() {
     let long_form = [0x80, 0x00];
     let too_long = [0xff; 10];
     for form in [&long_form[..], &too_long] {
         let error = refused(&[&start(), form]);
-        malformed(&error, 9, &["a variable-length number that is not canonical"]);
+        malformed(&error, start().len(), &["a variable-length number that is not canonical"]);
     }
 }
 
 #[test]
 fn an_embedded_set_other_than_the_one_named_is_refused() {
     let set = small_set().to_bytes();
-    let error = refused(&[&start(), &varint(set.len() as u64), &set, &[0]]);
+    let before = &start()[..10];
+    let error = refused(&[before, &varint(set.len() as u64), &set, &[0]]);
     says(&error, &["the embedded codebook set is not the one named"]);
     let damaged = flipped(&set, 100);
-    let error = directory(&[&start(), &varint(set.len() as u64), &damaged, &[0]]).unwrap_err();
+    let error = directory(&[before, &varint(set.len() as u64), &damaged, &[0]]).unwrap_err();
     says(&error, &["a codebook set is damaged"]);
 }
 
 #[test]
 fn a_writer_used_in_the_wrong_order_is_refused() {
-    let mut writer = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap();
+    let mut writer = Writer::new(true, 10).unwrap();
     let invalid = |result| matches!(result, Err(Error::InvalidOption(_)));
-    assert!(invalid(writer.begin_item(None, Dtype::U8)));
-    assert!(invalid(writer.push_block(10, 10)));
-    writer.begin_source(NAME).unwrap();
-    assert!(invalid(writer.push_block(10, 10)));
-    writer.begin_item(None, Dtype::U8).unwrap();
-    assert!(invalid(writer.push_block(0, 10)));
-    assert!(invalid(writer.push_block(1025, 10)));
-    writer.push_block(1024, 10).unwrap();
-    writer.push_block(1023, 10).unwrap();
-    assert!(invalid(writer.push_block(1024, 10)), "behind a short block");
+    let sum = Some(7);
+    assert!(invalid(writer.begin_item(new_item(None, Dtype::U8))), "no set");
+    writer.add_set(&CodebookSet::builtin(), false);
+    assert!(invalid(writer.begin_item(new_item(None, Dtype::U8))), "no original");
+    assert!(invalid(writer.push_block(10, 10, sum)));
+    writer.begin_original(NAME).unwrap();
+    assert!(writer.begin_original(NAME).is_err(), "the name is taken");
+    assert!(invalid(writer.push_block(10, 10, sum)), "no item");
+    assert!(invalid(writer.push_kind_header(10, sum)), "no item");
+    let other_set = NewItem { set: 1, ..new_item(None, Dtype::U8) };
+    assert!(invalid(writer.begin_item(other_set)));
+    writer.begin_item(new_item(None, Dtype::U8)).unwrap();
+    assert!(invalid(writer.push_kind_header(10, sum)), "a tensor has none");
+    assert!(invalid(writer.push_block(0, 10, sum)));
+    assert!(invalid(writer.push_block(1025, 10, sum)));
+    assert!(invalid(writer.push_block(1024, 10, None)), "no checksum");
+    writer.push_block(1024, 10, sum).unwrap();
+    writer.push_block(1023, 10, sum).unwrap();
+    assert!(invalid(writer.push_block(1024, 10, sum)), "behind a short block");
+    let values = NewItem { kind: Kind::Values, ..new_item(None, Dtype::F32) };
+    writer.begin_item(values).unwrap();
+    assert!(invalid(writer.push_block(400, 10, sum)), "before the kind header");
+    writer.push_kind_header(10, sum).unwrap();
+    assert!(invalid(writer.push_kind_header(10, sum)), "a second one");
+    writer.push_block(400, 10, sum).unwrap();
+    let mut unchecked = self::writer(false);
+    unchecked.begin_original(NAME).unwrap();
+    unchecked.begin_item(new_item(None, Dtype::U8)).unwrap();
+    assert!(invalid(unchecked.push_block(10, 10, sum)), "a file without checksums");
+    for block_log2 in [0, 9, 21, 255] {
+        assert!(matches!(Writer::new(true, block_log2), Err(Error::InvalidOption(_))));
+    }
 }
 
-/// BUG at the time of writing: all of these are taken, and make files that cannot be read.
+/// Each of these would make a file that cannot be read.
 #[test]
 fn a_writer_refuses_blocks_that_no_reader_would_accept() {
     for (dtype, raw, coded) in [
-        (Dtype::Bf16, 101, 50), // Half an element.
-        (Dtype::U8, 100, 0),    // A block of no bytes.
-        (Dtype::U8, 100, 106),  // Longer than verbatim.
+        (Dtype::Bf16, 101, 50),     // Half an element.
+        (Dtype::Complex64, 12, 10), // A real part alone.
+        (Dtype::U8, 100, 0),        // A block of no bytes.
+        (Dtype::U8, 100, 102),      // Longer than verbatim.
         #[cfg(target_pointer_width = "64")]
         (Dtype::U8, 100, (1 << 32) + 50), // 50 in 32 bits.
     ] {
-        let mut writer = Writer::new(&CodebookSet::builtin(), false, true, 10).unwrap();
-        writer.begin_source(NAME).unwrap();
-        writer.begin_item(None, dtype).unwrap();
-        let pushed = writer.push_block(raw, coded);
+        let mut writer = writer(false);
+        writer.begin_original(NAME).unwrap();
+        writer.begin_item(new_item(None, dtype)).unwrap();
+        let pushed = writer.push_block(raw, coded, None);
         assert!(matches!(pushed, Err(Error::InvalidOption(_))), "{dtype}: {raw} bytes in {coded}");
     }
 }

@@ -14,14 +14,14 @@ mod messages;
 
 use std::sync::Arc;
 
-use forge::{crc32c, mend_message, small_set};
+use forge::{builtin_block, crc32c, entries_of, mend_message, message_of, small_set};
 use huffwire::codebook::{Alphabet, CodeLimit, Lengths, WINDOW};
-use huffwire::file::{self, Directory, TensorInfo, Writer};
-use huffwire::message::{self, Header};
+use huffwire::file::{self, Directory, NewItem, TensorInfo, Writer};
+use huffwire::message::{self, Header, Kind};
 use huffwire::{Binding, SetBuilder};
 use huffwire::{
-    CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Error, Layout, POISON, Result,
-    Tensor,
+    CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected, Layout,
+    POISON, Result, Tensor,
 };
 
 /// The elements that most tests here are about: zeros, ordinary values, and some that take the

@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use huffwire::file::{self, Directory};
+#[cfg(feature = "gradient")]
+use huffwire::gradient::{item::ItemReader, item::KindHeader, message::FloatParts};
+#[cfg(feature = "gradient")]
+use huffwire::message::Header;
 use huffwire::{CodebookSet, CodedBlock, Decoder, Error, Expected, Kind, Result};
 
 /// A folder of the repository.
@@ -44,7 +48,17 @@ pub(crate) fn message(
 ) -> Result<Vec<u8>> {
     let mut expected = Expected::anything();
     expected.context = context;
-    Ok(decoder(sets)?.decode_expected_to_vec(bytes, &expected)?.1)
+    let mut decoder = decoder(sets)?;
+    #[cfg(feature = "gradient")]
+    if Header::read(bytes, context)?.kind == Kind::Values {
+        let mut parts = FloatParts::open(bytes, &expected, &mut decoder)?;
+        let mut floats = Vec::new();
+        while let Some(part) = parts.next_part()? {
+            floats.extend_from_slice(part);
+        }
+        return Ok(floats);
+    }
+    Ok(decoder.decode_expected_to_vec(bytes, &expected)?.1)
 }
 
 /// The originals of a file, with their names.
@@ -62,6 +76,12 @@ pub(crate) fn file(bytes: &[u8], sets: &[Arc<CodebookSet>]) -> Result<Vec<(Strin
     for original in &directory.originals {
         let mut content = Vec::new();
         for item in &original.items {
+            #[cfg(feature = "gradient")]
+            if item.kind == Kind::Values {
+                let set = directory.set_of(item).unwrap();
+                content.extend_from_slice(&values(bytes, item, set, &mut decoder)?);
+                continue;
+            }
             if item.kind != Kind::Tensor {
                 let (number, name) = (item.kind.number(), item.kind.name());
                 return Err(Error::UnknownKind { number, name });
@@ -81,4 +101,32 @@ pub(crate) fn file(bytes: &[u8], sets: &[Arc<CodebookSet>]) -> Result<Vec<(Strin
         originals.push((original.name.clone(), content));
     }
     Ok(originals)
+}
+
+/// The restored floats of an item of quantized values.
+#[cfg(feature = "gradient")]
+fn values(
+    file: &[u8],
+    item: &file::Item,
+    set: huffwire::SetId,
+    decoder: &mut Decoder,
+) -> Result<Vec<u8>> {
+    let entry = |entry: file::EntryRef| {
+        let bytes = &file[entry.offset as usize..][..entry.coded_bytes];
+        let computed = file::checksum(bytes);
+        match entry.checksum.filter(|stored| *stored != computed) {
+            Some(stored) => Err(Error::Checksum { what: "an entry", stored, computed }),
+            None => Ok(bytes),
+        }
+    };
+    let bytes = entry(item.kind_header().unwrap())?;
+    let header = KindHeader { dtype: item.dtype, units: item.units(), set, bytes };
+    let mut reader = ItemReader::new(&header, decoder)?;
+    let mut content = Vec::new();
+    for (index, block) in item.blocks().enumerate() {
+        let start = content.len();
+        content.resize(start + block.raw_bytes, 0);
+        reader.restore_block(index, entry(block)?, &mut content[start..])?;
+    }
+    Ok(content)
 }

@@ -8,10 +8,10 @@ use super::timing::Samples;
 /// A way to code messages. All memory that it needs is kept from call to call.
 pub(super) trait Coder {
     /// The size of the buffer that [`Coder::encode`] wants for so many bytes.
-    fn capacity(&self, element: Dtype, bytes: usize) -> usize;
+    fn bound(&self, dtype: Dtype, bytes: usize) -> usize;
 
     /// Makes a message of `raw`; returns its length.
-    fn encode(&mut self, element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize>;
+    fn encode(&mut self, dtype: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize>;
 
     /// Restores what [`Coder::encode`] was given, into a buffer of exactly that size.
     fn decode(&mut self, message: &[u8], out: &mut [u8]) -> Result<()>;

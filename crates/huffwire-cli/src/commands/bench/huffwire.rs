@@ -60,12 +60,12 @@ struct Huffwire {
 }
 
 impl Coder for Huffwire {
-    fn capacity(&self, element: Dtype, bytes: usize) -> usize {
-        self.encoder.capacity(element, bytes / element.unit_bytes())
+    fn bound(&self, dtype: Dtype, bytes: usize) -> usize {
+        self.encoder.bound(dtype, bytes / dtype.unit_bytes())
     }
 
-    fn encode(&mut self, element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
-        Ok(self.encoder.encode(element, raw, out)?)
+    fn encode(&mut self, dtype: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+        Ok(self.encoder.encode(dtype, raw, out)?)
     }
 
     fn decode(&mut self, message: &[u8], out: &mut [u8]) -> Result<()> {

@@ -87,7 +87,7 @@ fn encode(candidate: &mut Candidate, set: &mut WorkingSet) -> Result<()> {
     for (message, length) in set.messages.iter().zip(&mut candidate.samples.lengths) {
         let raw = &set.raw[message.raw.clone()];
         let coded = &mut set.coded[message.coded.clone()];
-        *length = candidate.coder.encode(message.element, raw, coded)?;
+        *length = candidate.coder.encode(message.dtype, raw, coded)?;
     }
     Ok(())
 }

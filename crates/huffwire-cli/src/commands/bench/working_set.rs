@@ -28,7 +28,7 @@ pub(super) struct WorkingSet {
 /// What is coded by one call.
 #[derive(Debug)]
 pub(super) struct Message {
-    pub(super) element: Dtype,
+    pub(super) dtype: Dtype,
     /// Its place in `raw` and in `restored`.
     pub(super) raw: Range<usize>,
     /// Its place in `coded`: room for whatever any candidate makes of it.
@@ -56,13 +56,13 @@ impl WorkingSet {
         let mut messages = Vec::new();
         let (mut raw_end, mut coded_end) = (0, 0);
         for (source, &share) in sources.iter().zip(&shares) {
-            let element = source.element;
+            let dtype = source.dtype;
             for length in source.lengths(share, message)? {
                 let capacities =
-                    candidates.iter().map(|candidate| candidate.coder.capacity(element, length));
+                    candidates.iter().map(|candidate| candidate.coder.bound(dtype, length));
                 let capacity = capacities.max().unwrap_or(0);
                 messages.push(Message {
-                    element,
+                    dtype,
                     raw: raw_end..raw_end + length,
                     coded: coded_end..coded_end + capacity,
                 });
@@ -94,7 +94,7 @@ impl WorkingSet {
 
 /// The tensors of one element type.
 struct Source<'a> {
-    element: Dtype,
+    dtype: Dtype,
     tensors: Vec<(&'a Input, &'a Piece)>,
     bytes: usize,
 }
@@ -106,9 +106,9 @@ fn sources(inputs: &[Input]) -> Vec<Source<'_>> {
             if piece.tensor.is_none() || piece.bytes() == 0 {
                 continue;
             }
-            let element = piece.element;
-            let fresh = || Source { element, tensors: Vec::new(), bytes: 0 };
-            let source = types.entry(element).or_insert_with(fresh);
+            let dtype = piece.dtype;
+            let fresh = || Source { dtype, tensors: Vec::new(), bytes: 0 };
+            let source = types.entry(dtype).or_insert_with(fresh);
             source.tensors.push((input, piece));
             source.bytes += piece.bytes() as usize;
         }
@@ -120,7 +120,7 @@ fn sources(inputs: &[Input]) -> Vec<Source<'_>> {
 fn shares(sources: &[Source<'_>], total: Option<usize>) -> Result<Vec<usize>> {
     let Some(total) = total else { return Ok(sources.iter().map(|source| source.bytes).collect()) };
     let all: usize = sources.iter().map(|source| source.bytes).sum();
-    let whole = |source: &Source<'_>, bytes: usize| bytes - bytes % source.element.unit_bytes();
+    let whole = |source: &Source<'_>, bytes: usize| bytes - bytes % source.dtype.unit_bytes();
     let share = |source: &Source<'_>| -> Result<usize> {
         let share = total as u128 * source.bytes as u128 / all.max(1) as u128;
         Ok(whole(source, usize::try_from(share)?))
@@ -141,12 +141,12 @@ fn shares(sources: &[Source<'_>], total: Option<usize>) -> Result<Vec<usize>> {
 impl Source<'_> {
     /// The sizes of the messages that `share` bytes are cut into.
     fn lengths(&self, share: usize, message: Option<usize>) -> Result<Vec<usize>> {
-        let unit = self.element.unit_bytes();
+        let unit = self.dtype.unit_bytes();
         let fixed = match message {
             Some(message) if message < unit => {
-                let element = self.element;
+                let dtype = self.dtype;
                 bail!(
-                    "--message {message} is too small: an element of type {element} has {unit} bytes"
+                    "--message {message} is too small: an element of type {dtype} has {unit} bytes"
                 );
             }
             Some(message) => Some(message - message % unit),
@@ -235,8 +235,8 @@ impl DerefMut for Buffer {
 mod tests {
     use super::*;
 
-    fn source(element: Dtype, bytes: usize) -> Source<'static> {
-        Source { element, tensors: Vec::new(), bytes }
+    fn source(dtype: Dtype, bytes: usize) -> Source<'static> {
+        Source { dtype, tensors: Vec::new(), bytes }
     }
 
     #[test]

@@ -3,14 +3,17 @@
 mod compare;
 mod report;
 mod tensor;
-mod write;
+
+use std::io;
 
 use anyhow::{Context, Result, bail};
 use huffwire::gradient::Random;
+use huffwire::gradient::item::Options;
+use huffwire::gradient::quantize::Quantizer;
+use huffwire_io::{Input, Origin, Output, WriteOptions, Writer, Written};
 
-use self::report::{Report, TensorReport};
+use self::report::{KeptReport, Report, TensorReport};
 use self::tensor::Tensor;
-use self::write::Target;
 use crate::args::QuantizeArgs;
 use crate::files::{self, is_dash};
 use crate::progress;
@@ -20,40 +23,21 @@ use crate::report::Stream;
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let quantizer = args.quantizer.quantizer()?;
     let inputs = files::open_tensors(&args.input, &args.raw)?;
-    let tensors = tensor::all(&inputs)?;
-    if !tensors.iter().any(Tensor::is_float) {
+    if !tensor::all(&inputs).any(|tensor| tensor.is_float()) {
         bail!("{}: there is no tensor of f32, bf16 or f16 in it", args.input.display());
     }
-    let mut target = Target::new(&args.output, &inputs)?;
-    let compare = args.compare || args.json || args.output.output.is_none();
-    let bar = progress::bytes(tensors.iter().map(Tensor::bytes).sum(), args.quiet);
-    let (mut reports, mut kept) = (Vec::new(), Vec::new());
-    for (index, tensor) in tensors.iter().enumerate() {
-        let context = || tensor.label();
-        if !tensor.is_float() {
-            kept.push(target.keep(tensor).with_context(context)?);
-            bar.inc(tensor.bytes());
-            continue;
-        }
-        let floats = tensor.floats()?;
-        // Tensors of equal seeds would be rounded the same way at the same places.
-        let seed = Random::new(args.quantizer.seed).bits(index as u64);
-        let quantized = quantizer.quantize(&floats, seed).with_context(context)?;
-        let sizes = target.quantized(tensor, &quantized, args.encoder.0).with_context(context)?;
-        let report = TensorReport::new(tensor, &floats, &quantized, sizes);
-        let mut report = report.with_context(context)?;
-        if compare {
-            let (encoders, left_out) = compare::all(&quantized).with_context(context)?;
-            report.add_encoders(encoders, left_out);
-        }
-        reports.push(report);
-        bar.inc(tensor.bytes());
-    }
-    bar.finish_and_clear();
-    inputs.iter().try_for_each(|input| input.file.check_length())?;
-    let file_bytes = target.finish()?;
+    let origins: Vec<&Origin> = inputs.iter().map(|input| input.file.origin()).collect();
+    let output = match args.output.output.as_deref() {
+        Some(path) => files::create(path, args.output.force, &origins)?,
+        // There is only to be a report, which tells the size of the file.
+        None => Output::to_stream("nowhere", io::sink()),
+    };
+    let workers = files::workers(None)?;
+    let writer = Writer::new(output, WriteOptions { workers, ..WriteOptions::default() })?;
+    let (reports, written) = write(args, &quantizer, &inputs, writer)?;
+    let kept = KeptReport::all(&written.directory);
     let parameters = (&quantizer, args.encoder.0, args.quantizer.seed);
-    let report = Report::new(parameters, file_bytes, reports, kept);
+    let report = Report::new(parameters, written.bytes, reports, kept);
     let to_stdout = args.output.output.as_deref().is_some_and(is_dash);
     let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     if args.json {
@@ -63,4 +47,46 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     } else {
         stream.print(&report.to_string())
     }
+}
+
+/// Writes the file: the originals with all that is in them, floats quantized.
+fn write(
+    args: &QuantizeArgs,
+    quantizer: &Quantizer,
+    inputs: &[Input],
+    mut writer: Writer,
+) -> Result<(Vec<TensorReport>, Written)> {
+    let compare = args.compare || args.json || args.output.output.is_none();
+    let options = Options::default().encoder(args.encoder.0);
+    let bar = progress::bytes(inputs.iter().map(|input| input.file.bytes()).sum(), args.quiet);
+    let (mut reports, mut seeds) = (Vec::new(), 0..);
+    for input in inputs {
+        writer.begin_original(&input.name)?;
+        for piece in &input.pieces {
+            let tensor = Tensor::of(input, piece);
+            // Tensors of equal seeds would be rounded the same way at the same places.
+            let number = tensor.as_ref().and_then(|_| seeds.next());
+            let Some(tensor) = tensor.filter(Tensor::is_float) else {
+                writer.add_piece(input, piece, |bytes| bar.inc(bytes))?;
+                continue;
+            };
+            let context = || tensor.label();
+            let floats = tensor.floats()?;
+            let seed = Random::new(args.quantizer.seed).bits(number.unwrap_or(0));
+            let quantized = quantizer.quantize(&floats, seed).with_context(context)?;
+            let (info, dtype) = (tensor.info.clone(), tensor.dtype());
+            let sizes = writer.add_values(info, dtype, &quantized, &options, |_| ())?;
+            let report = TensorReport::new(&tensor, &floats, &quantized, sizes);
+            let mut report = report.with_context(context)?;
+            if compare {
+                let (encoders, left_out) = compare::all(&quantized).with_context(context)?;
+                report.add_encoders(encoders, left_out);
+            }
+            reports.push(report);
+            bar.inc(piece.bytes());
+        }
+    }
+    bar.finish_and_clear();
+    inputs.iter().try_for_each(|input| input.file.check_length())?;
+    Ok((reports, writer.finish()?))
 }

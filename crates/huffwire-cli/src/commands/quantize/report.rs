@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
+use huffwire::Kind;
+use huffwire::file::Directory;
 use huffwire::gradient::encode::{EncoderKind, shannon};
-use huffwire::gradient::message::MessageSizes;
 use huffwire::gradient::quantize::{Quantized, Quantizer};
+use huffwire_io::ValueSizes;
 use serde::Serialize;
 
 use super::compare::{LeftOut, Measured};
@@ -27,24 +29,46 @@ pub(super) struct Report {
     /// The whole file, or what it would have.
     file_bytes: u64,
     tensors: Vec<TensorReport>,
-    /// Tensors that are no floats.
+    /// Tensors of other types.
     kept: Vec<KeptReport>,
 }
 
 /// A tensor that is kept without loss.
 #[derive(Debug, Serialize)]
 pub(super) struct KeptReport {
-    pub(super) name: String,
-    pub(super) dtype: String,
-    pub(super) raw_bytes: u64,
-    pub(super) coded_bytes: u64,
+    name: String,
+    dtype: &'static str,
+    /// The type as the original spells it.
+    original_dtype: String,
+    raw_bytes: u64,
+    coded_bytes: u64,
+}
+
+impl KeptReport {
+    /// All tensors of a file that were not quantized.
+    pub(super) fn all(directory: &Directory) -> Vec<Self> {
+        let items = directory.items().filter(|item| item.kind == Kind::Tensor);
+        let kept = items.filter_map(|item| {
+            let tensor = item.tensor.as_ref()?;
+            Some(Self {
+                name: tensor.name.clone(),
+                dtype: item.dtype.name(),
+                original_dtype: tensor.dtype.clone(),
+                raw_bytes: item.raw_bytes,
+                coded_bytes: item.coded_bytes(),
+            })
+        });
+        kept.collect()
+    }
 }
 
 /// A tensor.
 #[derive(Debug, Serialize)]
 pub(super) struct TensorReport {
     name: String,
-    dtype: String,
+    dtype: &'static str,
+    /// The type as the original spells it.
+    original_dtype: String,
     shape: Vec<u64>,
     #[serde(flatten)]
     figures: Figures,
@@ -62,7 +86,7 @@ struct Figures {
     /// The scales in the file.
     scales_bytes: u64,
     /// The tensor in the file: scales, values and all.
-    message_bytes: u64,
+    coded_bytes: u64,
     /// `‖Q(v) - v‖ / ‖v‖`; 0 where that is 0 / 0.
     relative_error: f64,
     max_abs_error: f64,
@@ -120,7 +144,7 @@ impl TensorReport {
         tensor: &Tensor<'_>,
         floats: &[f32],
         quantized: &Quantized,
-        sizes: MessageSizes,
+        sizes: ValueSizes,
     ) -> Result<Self> {
         let values = quantized.values.view();
         let shannon = shannon(values);
@@ -128,8 +152,8 @@ impl TensorReport {
             elements: floats.len() as u64,
             raw_bytes: tensor.bytes(),
             scales: quantized.scales.len() as u64,
-            scales_bytes: sizes.scales as u64,
-            message_bytes: sizes.total as u64,
+            scales_bytes: sizes.scales,
+            coded_bytes: sizes.coded,
             shannon_bytes: shannon.values,
             shannon_pairs_bytes: shannon.pairs,
             shannon_runs_bytes: shannon.zero_runs,
@@ -147,7 +171,8 @@ impl TensorReport {
         let info = tensor.info;
         Ok(Self {
             name: info.name.clone(),
-            dtype: info.dtype.clone(),
+            dtype: tensor.dtype().name(),
+            original_dtype: info.dtype.clone(),
             shape: info.shape.clone(),
             figures,
         })
@@ -191,7 +216,7 @@ impl Figures {
         self.raw_bytes += other.raw_bytes;
         self.scales += other.scales;
         self.scales_bytes += other.scales_bytes;
-        self.message_bytes += other.message_bytes;
+        self.coded_bytes += other.coded_bytes;
         self.max_abs_error = self.max_abs_error.max(other.max_abs_error);
         self.shannon_bytes += other.shannon_bytes;
         self.shannon_pairs_bytes += other.shannon_pairs_bytes;

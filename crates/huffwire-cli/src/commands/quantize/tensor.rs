@@ -5,7 +5,7 @@ use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 use huffwire_io::{Input, Piece};
 
-use crate::values;
+use crate::floats;
 
 /// A tensor in a file.
 pub(super) struct Tensor<'a> {
@@ -15,20 +15,18 @@ pub(super) struct Tensor<'a> {
 }
 
 /// All tensors.
-pub(super) fn all(inputs: &[Input]) -> Result<Vec<Tensor<'_>>> {
-    let mut tensors = Vec::new();
-    for input in inputs {
-        for piece in &input.pieces {
-            let Some(info) = &piece.tensor else { continue };
-            let tensor = Tensor { input, piece, info };
-            tensor.refuse_fortran()?;
-            tensors.push(tensor);
-        }
-    }
-    Ok(tensors)
+pub(super) fn all(inputs: &[Input]) -> impl Iterator<Item = Tensor<'_>> {
+    inputs
+        .iter()
+        .flat_map(|input| input.pieces.iter().filter_map(move |piece| Tensor::of(input, piece)))
 }
 
-impl Tensor<'_> {
+impl<'a> Tensor<'a> {
+    /// The tensor that a piece of a file is; `None` for bytes that are no tensor.
+    pub(super) fn of(input: &'a Input, piece: &'a Piece) -> Option<Self> {
+        Some(Self { input, piece, info: piece.tensor.as_ref()? })
+    }
+
     /// What messages call it.
     pub(super) fn label(&self) -> String {
         format!("{}: tensor {:?}", self.input.file.label(), self.info.name)
@@ -36,20 +34,12 @@ impl Tensor<'_> {
 
     /// Whether it can be quantized.
     pub(super) const fn is_float(&self) -> bool {
-        values::is_float(self.piece.element)
+        floats::is_float(self.piece.dtype)
     }
 
-    pub(super) const fn element(&self) -> Dtype {
-        self.piece.element
-    }
-
-    /// The element type as safetensors spells it.
-    pub(super) fn dtype(&self) -> String {
-        if self.is_float() {
-            self.element().name().to_ascii_uppercase()
-        } else {
-            self.info.dtype.clone()
-        }
+    /// The type of its elements.
+    pub(super) const fn dtype(&self) -> Dtype {
+        self.piece.dtype
     }
 
     /// Bytes in the file.
@@ -57,36 +47,14 @@ impl Tensor<'_> {
         self.piece.bytes()
     }
 
-    /// The bytes.
-    pub(super) fn read(&self) -> Result<Vec<u8>> {
-        Ok(self.input.file.read(self.piece.range.clone())?)
-    }
-
-    /// The values of a tensor that can be quantized.
-    pub(super) fn values(&self) -> Result<Vec<f32>> {
-        let values = values::read(self.piece.element, &self.read()?);
+    /// The floats of a tensor that can be quantized.
+    pub(super) fn floats(&self) -> Result<Vec<f32>> {
+        let bytes = self.input.file.read(self.piece.range.clone())?;
+        let floats = floats::read(self.piece.dtype, &bytes);
         let elements = self.info.shape.iter().try_fold(1u64, |all, &d| all.checked_mul(d));
-        if elements != Some(values.len() as u64) {
-            bail!("{}: its shape does not fit its {} elements", self.label(), values.len());
+        if elements != Some(floats.len() as u64) {
+            bail!("{}: its shape does not fit its {} elements", self.label(), floats.len());
         }
-        Ok(values)
-    }
-
-    /// The order of elements in a .npy file, which its header alone tells. Safetensors has only one.
-    fn refuse_fortran(&self) -> Result<()> {
-        let [header, _] = &self.input.pieces[..] else { return Ok(()) };
-        if !self.input.name.to_ascii_lowercase().ends_with(".npy") || self.info.shape.len() < 2 {
-            return Ok(());
-        }
-        let text = self.input.file.read(header.range.clone())?;
-        let text = String::from_utf8_lossy(&text);
-        if text.replace(' ', "").contains("'fortran_order':True") {
-            bail!(
-                "{}: the array is in Fortran order, which safetensors cannot express; \
-                 save numpy.ascontiguousarray of it",
-                self.input.file.label()
-            );
-        }
-        Ok(())
+        Ok(floats)
     }
 }

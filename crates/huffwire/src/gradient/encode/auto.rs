@@ -5,7 +5,7 @@ use super::book::{Book, coded_bits};
 use super::symbols::{Counts, Symbol};
 use super::{
     Bitmap, Elias, EliasCode, Huffman, MAX_RUNS, QsgdElias, QsgdScheme, Rlh, RunAlphabet,
-    RunLengths, Sizes, ValueEncoder, bitmap, malformed, zigzag,
+    RunLengths, Sizes, ValueEncoder, bitmap, cut, malformed, zigzag,
 };
 use crate::error::Result;
 
@@ -184,7 +184,7 @@ fn best(values: Values<'_>) -> usize {
 
 /// The stream without its last byte, and the encoder that made it.
 fn split(stream: &[u8]) -> Result<(&[u8], Candidate)> {
-    let (&number, stream) = stream.split_last().ok_or_else(|| malformed("it is empty"))?;
+    let (&number, stream) = stream.split_last().ok_or_else(|| cut(0))?;
     let candidate = candidates().get(usize::from(number)).copied();
     Ok((stream, candidate.ok_or_else(|| malformed(format!("an encoder of number {number}")))?))
 }

@@ -4,9 +4,11 @@ use sha2::{Digest, Sha256};
 
 use super::super::values::{Value, Values, with_values};
 use super::bits::{BitReader, BitWriter};
-use super::code::{Code, Codes, Decoder, MAX_CODES, is_complete, lengths, multi_symbol};
+use super::code::{
+    Code, Codes, Decoder, MAX_CODES, is_complete, lengths, multi_symbol, put_escaped,
+};
 use super::symbols::{Counts, RunAlphabet, Symbol, gaps, pairs, zero_runs};
-use super::{malformed, too_long, unzigzag, zigzag};
+use super::{malformed, unzigzag, zigzag};
 use crate::error::{Error, Result};
 use crate::ids::CodebookId;
 
@@ -254,21 +256,6 @@ fn is_narrow(value: i32) -> bool {
 #[inline(always)]
 const fn byte(value: i32) -> usize {
     value as u8 as usize
-}
-
-/// Writes the symbol behind an escape.
-#[cold]
-fn put_escaped(symbol: Symbol, writer: &mut BitWriter<'_>) {
-    writer.put_gamma(zigzag(symbol.value));
-    writer.put_gamma(symbol.run - 1);
-}
-
-/// Takes the symbol behind an escape.
-#[cold]
-pub(super) fn take_escaped(reader: &mut BitReader<'_>) -> Result<Symbol> {
-    let value = unzigzag(reader.take_gamma()?);
-    let run = reader.take_gamma()?.checked_add(1).ok_or_else(too_long)?;
-    Ok(Symbol { value, run })
 }
 
 /// Number of bits of the codes of counted symbols. The codebook is not included.

@@ -9,8 +9,8 @@ pub(super) mod multi_symbol;
 use std::collections::HashMap;
 
 use super::bits::{BitReader, BitWriter};
-use super::malformed;
 use super::symbols::{Symbol, TABLE, place};
+use super::{malformed, too_long, unzigzag, zigzag};
 use crate::error::Result;
 use crate::huffman::{huffman_lengths, limited_lengths};
 
@@ -266,6 +266,21 @@ impl<'a> Decoder<'a> {
         // A complete code never comes here.
         Err(malformed("a code that the codebook does not have"))
     }
+}
+
+/// Writes the symbol behind an escape.
+#[cold]
+pub(super) fn put_escaped(symbol: Symbol, writer: &mut BitWriter<'_>) {
+    writer.put_gamma(zigzag(symbol.value));
+    writer.put_gamma(symbol.run - 1);
+}
+
+/// Takes the symbol behind an escape.
+#[cold]
+pub(super) fn take_escaped(reader: &mut BitReader<'_>) -> Result<Symbol> {
+    let value = unzigzag(reader.take_gamma()?);
+    let run = reader.take_gamma()?.checked_add(1).ok_or_else(too_long)?;
+    Ok(Symbol { value, run })
 }
 
 #[cfg(test)]

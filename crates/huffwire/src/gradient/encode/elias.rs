@@ -11,7 +11,8 @@ use dsi_bitstream::traits::{BitRead, BitSeek, BitWrite, LE};
 use super::super::values::{Value, Values, ValuesMut, with_values};
 use super::symbols::pairs;
 use super::{
-    Sizes, ValueEncoder, malformed, put_count, read_count, too_long, too_wide, unzigzag, zigzag,
+    Sizes, ValueEncoder, cut, malformed, put_count, read_count, too_long, too_wide, unzigzag,
+    zigzag,
 };
 use crate::error::{Error, Result};
 
@@ -250,15 +251,16 @@ pub(super) fn words(bytes: &[u8]) -> Words {
 
 impl Words {
     pub(super) const fn reader(&self) -> CheckedReader<'_> {
-        CheckedReader(BufBitReader::new(MemWordReader::new(self.words.as_slice())))
+        let reader = BufBitReader::new(MemWordReader::new(self.words.as_slice()));
+        CheckedReader { reader, bytes: self.bytes }
     }
 
     /// Ends reading: an error unless all bytes were read, and no more.
     pub(super) fn finish(&self, mut reader: CheckedReader<'_>) -> Result<()> {
-        let position = reader.0.bit_pos().map_err(|_| Stop::End.into_error())?;
+        let position = reader.reader.bit_pos().map_err(|_| cut(self.bytes))?;
         let read = position.div_ceil(8);
         if read > self.bytes as u64 {
-            return Err(Stop::End.into_error());
+            return Err(cut(self.bytes));
         }
         if read < self.bytes as u64 {
             return Err(malformed(format!("{} bytes too many", self.bytes as u64 - read)));
@@ -273,7 +275,11 @@ impl Words {
 
 /// A reader that refuses lengths beyond those of any valid number. Without that, a damaged stream could make the crate
 /// shift by too many bits.
-pub(super) struct CheckedReader<'a>(BufBitReader<LE, MemWordReader<u32, &'a [u32]>>);
+pub(super) struct CheckedReader<'a> {
+    reader: BufBitReader<LE, MemWordReader<u32, &'a [u32]>>,
+    /// Bytes of the stream.
+    bytes: usize,
+}
 
 /// More bits than the largest valid number has.
 const MOST_BITS: u64 = 40;
@@ -281,7 +287,10 @@ const MOST_BITS: u64 = 40;
 /// The reasons for which reading stops.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stop {
-    End,
+    /// The stream has no more than so many bytes.
+    End {
+        bytes: usize,
+    },
     TooLarge,
 }
 
@@ -289,7 +298,7 @@ impl Stop {
     #[cold]
     fn into_error(self) -> Error {
         match self {
-            Self::End => malformed("it ends before the last value; it was cut, fetch it again"),
+            Self::End { bytes } => cut(bytes),
             Self::TooLarge => malformed("a number that is too large"),
         }
     }
@@ -304,6 +313,10 @@ impl fmt::Display for Stop {
 impl std::error::Error for Stop {}
 
 impl CheckedReader<'_> {
+    const fn end(&self) -> Stop {
+        Stop::End { bytes: self.bytes }
+    }
+
     #[inline(always)]
     pub(super) fn take_bit(&mut self) -> Result<bool> {
         Ok(self.read_bits(1).map_err(Stop::into_error)? == 1)
@@ -320,30 +333,30 @@ impl BitRead<LE> for CheckedReader<'_> {
         if count as u64 > MOST_BITS {
             return Err(Stop::TooLarge);
         }
-        self.0.read_bits(count).map_err(|_| Stop::End)
+        self.reader.read_bits(count).map_err(|_| self.end())
     }
 
     #[inline(always)]
     fn peek_bits(&mut self, count: usize) -> Result<u64, Stop> {
-        self.0.peek_bits(count).map_err(|_| Stop::End)
+        self.reader.peek_bits(count).map_err(|_| self.end())
     }
 
     #[inline(always)]
     fn skip_bits(&mut self, count: usize) -> Result<(), Stop> {
-        self.0.skip_bits(count).map_err(|_| Stop::End)
+        self.reader.skip_bits(count).map_err(|_| self.end())
     }
 
     #[inline(always)]
     fn skip_bits_after_peek(&mut self, count: usize) {
-        self.0.skip_bits_after_peek(count);
+        self.reader.skip_bits_after_peek(count);
     }
 
     #[inline(always)]
     fn read_unary(&mut self) -> Result<u64, Stop> {
-        match self.0.read_unary() {
+        match self.reader.read_unary() {
             Ok(number) if number <= MOST_BITS => Ok(number),
             Ok(_) => Err(Stop::TooLarge),
-            Err(_) => Err(Stop::End),
+            Err(_) => Err(self.end()),
         }
     }
 }

@@ -5,12 +5,11 @@ use std::str::FromStr;
 
 use super::{
     Auto, Bitmap, Elias, EliasCode, Huffman, QsgdElias, QsgdScheme, Rlh, RunLengths, Sh, Shs,
-    ValueEncoder,
+    ValueEncoder, bitmap,
 };
 use crate::error::Error;
 
-/// An encoder by name and number, of those whose streams can be decoded without anything else. These are all but
-/// the encoders with fixed codebooks.
+/// An encoder by name and number, of those that messages may use: all but [`Fixed`](super::Fixed).
 ///
 /// ```
 /// use huffwire::gradient::encode::EncoderKind;
@@ -48,9 +47,11 @@ pub enum EncoderKind {
     Bitmap = 11,
     /// [`Auto`].
     Auto = 12,
+    /// [`Bitmap`] with the books of a set.
+    BitmapFixed = 13,
 }
 
-const ALL: [EncoderKind; 12] = [
+const ALONE: [EncoderKind; 12] = [
     EncoderKind::Huffman,
     EncoderKind::Rlh,
     EncoderKind::Sh,
@@ -66,9 +67,9 @@ const ALL: [EncoderKind; 12] = [
 ];
 
 impl EncoderKind {
-    /// All encoders, in the order of their numbers.
+    /// All encoders that need no books, in the order of their numbers: all but [`EncoderKind::BitmapFixed`].
     pub fn all() -> impl Iterator<Item = Self> + Clone {
-        ALL.into_iter()
+        ALONE.into_iter()
     }
 
     /// The number of the encoder in messages.
@@ -80,18 +81,21 @@ impl EncoderKind {
     /// The encoder with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        Self::all().find(|kind| kind.number() == number)
+        Self::all().chain([Self::BitmapFixed]).find(|kind| kind.number() == number)
     }
 
     /// The encoder's [`name`](ValueEncoder::name).
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.encoder((0, 0)).name()
+        match self {
+            Self::BitmapFixed => bitmap::NAME_WITH_BOOKS,
+            _ => self.encoder((0, 0)).name(),
+        }
     }
 
     /// The encoder itself. The lowest and the highest value are those of
     /// [`Quantizer::alphabet`](crate::gradient::quantize::Quantizer::alphabet). Only encoders that sample need them;
-    /// decoders do not.
+    /// decoders do not. For [`EncoderKind::BitmapFixed`] it is a bitmap without books: see [`Bitmap::with_books`].
     #[must_use]
     pub fn encoder(self, (lowest, highest): (i32, i32)) -> Box<dyn ValueEncoder> {
         match self {
@@ -105,7 +109,7 @@ impl EncoderKind {
             Self::EliasOmega => Box::new(Elias::new(EliasCode::Omega)),
             Self::QsgdElias => Box::new(QsgdElias::new(QsgdScheme::Sparse)),
             Self::QsgdEliasDense => Box::new(QsgdElias::new(QsgdScheme::Dense)),
-            Self::Bitmap => Box::new(Bitmap::default()),
+            Self::Bitmap | Self::BitmapFixed => Box::new(Bitmap::default()),
             Self::Auto => Box::new(Auto),
         }
     }
@@ -120,7 +124,7 @@ impl fmt::Display for EncoderKind {
 impl FromStr for EncoderKind {
     type Err = Error;
 
-    /// Accepts the names of [`EncoderKind::name`].
+    /// Accepts the names of [`EncoderKind::all`].
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::all().find(|kind| kind.name() == name).ok_or_else(|| {
             let known: Vec<&str> = Self::all().map(Self::name).collect();
@@ -140,7 +144,10 @@ mod tests {
             assert_eq!(EncoderKind::from_number(kind.number()), Some(kind));
             assert_eq!(kind.name().parse(), Ok(kind));
         }
-        assert_eq!((EncoderKind::from_number(0), EncoderKind::from_number(13)), (None, None));
+        let fixed = EncoderKind::from_number(13).unwrap();
+        assert_eq!((fixed, fixed.name()), (EncoderKind::BitmapFixed, "bitmap-fixed"));
+        assert!("bitmap-fixed".parse::<EncoderKind>().is_err(), "it needs books");
+        assert_eq!((EncoderKind::from_number(0), EncoderKind::from_number(14)), (None, None));
         assert!("abacus".parse::<EncoderKind>().unwrap_err().to_string().contains("bitmap"));
     }
 }

@@ -42,6 +42,7 @@ mod sampled;
 mod symbols;
 
 pub use auto::{Auto, Estimate, estimates};
+pub(super) use bitmap::is_of_layers;
 pub use bitmap::{Bitmap, BitmapBooks, Depth};
 pub use drift::{Drift, FixedBooks, RefreshPolicy};
 pub use elias::{Elias, EliasCode};
@@ -58,7 +59,7 @@ use crate::error::{Error, Result};
 use crate::wire::{Reader, put_varint};
 
 /// An encoder of quantized values, and the decoder of its streams.
-pub trait ValueEncoder: std::fmt::Debug {
+pub trait ValueEncoder: std::fmt::Debug + Send + Sync {
     /// The name of the encoder in reports and on the command line.
     fn name(&self) -> &'static str;
 
@@ -121,6 +122,12 @@ fn read_count<'a>(stream: &'a [u8], room: usize) -> Result<Reader<'a>> {
 #[cold]
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::malformed(WHAT, 0, detail)
+}
+
+/// The error for a stream that ends, after so many bytes, before its last value.
+#[cold]
+const fn cut(bytes: usize) -> Error {
+    Error::Truncated { what: WHAT, offset: bytes, needed: 1, available: 0 }
 }
 
 /// The error for a value that does not fit the buffer's width.

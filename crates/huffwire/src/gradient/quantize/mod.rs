@@ -169,6 +169,44 @@ impl Quantizer {
         }))
     }
 
+    /// Appends the floats of some consecutive values of a tensor, the first of which is its value `first`. `scales`
+    /// are those of the whole tensor, or for a sparsifier those from the first of these values on. They must be finite,
+    /// and [`Quantizer::takes`] must accept their number. Returns how many scales a sparsifier used.
+    pub(super) fn dequantize_part(
+        &self,
+        first: usize,
+        values: Values<'_>,
+        scales: &[f32],
+        floats: &mut Vec<f32>,
+    ) -> Result<usize> {
+        let count = values.len();
+        match self.buckets() {
+            Some((bucket, per_bucket)) => {
+                // First the rest of the bucket in which the values begin, then the buckets that begin here.
+                let into = first % bucket;
+                let rest = if into == 0 { 0 } else { (bucket - into).min(count) };
+                for (from, to) in [(0, rest), (rest, count)] {
+                    if from == to {
+                        continue;
+                    }
+                    let start = (first + from) / bucket;
+                    let end = (first + to).div_ceil(bucket);
+                    let of_these = scales.get(start * per_bucket..end * per_bucket);
+                    let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
+                    self.dequantize_to(values.slice(from, to), of_these, floats)?;
+                }
+            }
+            None if matches!(self, Self::Sparsify(_)) => {
+                // If there are too few scales, the quantizer finds that.
+                let due = (count - values.zeros()).min(scales.len());
+                self.dequantize_to(values, &scales[..due], floats)?;
+                return Ok(due);
+            }
+            None => self.dequantize_to(values, scales, floats)?,
+        }
+        Ok(0)
+    }
+
     /// The size of a bucket and its number of scales; `None` for quantizers without buckets.
     const fn buckets(&self) -> Option<(usize, usize)> {
         match self {
@@ -244,67 +282,6 @@ impl Quantized {
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
         self.quantizer.dequantize(self.values.view(), &self.scales)
-    }
-}
-
-/// Dequantizes a tensor whose values come part by part, the first part first.
-#[derive(Debug, Default)]
-pub(super) struct ByParts {
-    /// Number of values so far.
-    values: usize,
-    /// Number of scales used so far, where each scale is an element.
-    scales: usize,
-}
-
-impl ByParts {
-    /// Appends the floats of the next values. `scales` are those of the whole tensor; they must be finite, and
-    /// [`Quantizer::takes`] must accept their number.
-    pub(super) fn next(
-        &mut self,
-        quantizer: &Quantizer,
-        values: Values<'_>,
-        scales: &[f32],
-        floats: &mut Vec<f32>,
-    ) -> Result<()> {
-        let count = values.len();
-        match quantizer.buckets() {
-            Some((bucket, per_bucket)) => {
-                // First the rest of the bucket in which the last part ended, then the buckets that begin here.
-                let into = self.values % bucket;
-                let rest = if into == 0 { 0 } else { (bucket - into).min(count) };
-                for (from, to) in [(0, rest), (rest, count)] {
-                    if from == to {
-                        continue;
-                    }
-                    let first = (self.values + from) / bucket;
-                    let end = (self.values + to).div_ceil(bucket);
-                    let of_these = scales.get(first * per_bucket..end * per_bucket);
-                    let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
-                    quantizer.dequantize_to(values.slice(from, to), of_these, floats)?;
-                }
-            }
-            None if matches!(quantizer, Quantizer::Sparsify(_)) => {
-                let left = scales.get(self.scales..).unwrap_or(&[]);
-                // If there are too few scales, the quantizer finds that.
-                let due = (count - values.zeros()).min(left.len());
-                quantizer.dequantize_to(values, &left[..due], floats)?;
-                self.scales += due;
-            }
-            None => quantizer.dequantize_to(values, scales, floats)?,
-        }
-        self.values += count;
-        Ok(())
-    }
-
-    /// Checks, after all values, that no scales are left.
-    pub(super) fn finish(&self, quantizer: &Quantizer, scales: &[f32]) -> Result<()> {
-        match quantizer {
-            Quantizer::Sparsify(_) if self.scales < scales.len() => {
-                let left = scales.len() - self.scales;
-                Err(bad(self.values, format!("{left} scales more than elements kept")))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -13,11 +13,11 @@ pub(super) fn candidate() -> Candidate {
 struct Lz4;
 
 impl Coder for Lz4 {
-    fn capacity(&self, _element: Dtype, bytes: usize) -> usize {
+    fn bound(&self, _dtype: Dtype, bytes: usize) -> usize {
         block::get_maximum_output_size(bytes)
     }
 
-    fn encode(&mut self, _element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, _dtype: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         Ok(block::compress_into(raw, out)?)
     }
 

@@ -26,11 +26,11 @@ struct Copy {
 }
 
 impl Coder for Copy {
-    fn capacity(&self, _element: Dtype, bytes: usize) -> usize {
+    fn bound(&self, _dtype: Dtype, bytes: usize) -> usize {
         bytes
     }
 
-    fn encode(&mut self, _element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, _dtype: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         (self.copy)(&mut out[..raw.len()], raw);
         Ok(raw.len())
     }

@@ -41,11 +41,11 @@ struct Zstd {
 }
 
 impl Coder for Zstd {
-    fn capacity(&self, _element: Dtype, bytes: usize) -> usize {
+    fn bound(&self, _dtype: Dtype, bytes: usize) -> usize {
         zstd_safe::compress_bound(bytes)
     }
 
-    fn encode(&mut self, _element: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    fn encode(&mut self, _dtype: Dtype, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         Ok(self.encoder.compress_to_buffer(raw, out)?)
     }
 

@@ -1,5 +1,7 @@
 //! Codebooks for bitmaps that both ends hold: an ordinary codebook set with a book for each layer.
 
+use std::sync::Arc;
+
 use super::super::super::values::Values;
 use super::super::drift::{Drift, FixedBooks};
 use super::fitted::{fitted, only_one, price};
@@ -21,7 +23,7 @@ use crate::stats::Histogram;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use huffwire::codebook::CodebookSet;
+/// use huffwire::CodebookSet;
 /// use huffwire::gradient::encode::{Bitmap, BitmapBooks, ValueEncoder};
 ///
 /// let step = |n: usize| (0..50_000).map(|i| (i * (i + n) % 31 / 29) as i8).collect::<Vec<_>>();
@@ -40,7 +42,7 @@ use crate::stats::Histogram;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BitmapBooks {
-    set: CodebookSet,
+    set: Arc<CodebookSet>,
     /// The number of the book of each layer.
     layers: Vec<u8>,
 }
@@ -107,14 +109,15 @@ impl BitmapBooks {
                 books: vec![number],
             })?;
         }
-        Ok(Self { set: builder.build(), layers })
+        Ok(Self { set: Arc::new(builder.build()), layers })
     }
 
     /// The codebooks of a set that has bindings for the layers of a bitmap.
     ///
     /// # Errors
     /// [`Error::InvalidCodebook`] when the set has none.
-    pub fn from_set(set: CodebookSet) -> Result<Self> {
+    pub fn from_set(set: impl Into<Arc<CodebookSet>>) -> Result<Self> {
+        let set = set.into();
         let book = |plane: u8| {
             let binding = set.bindings().iter().find(|binding| binding.plane == plane)?;
             binding.books.first().copied()
@@ -130,7 +133,7 @@ impl BitmapBooks {
 
     /// The set: what sender and receiver must share.
     #[must_use]
-    pub const fn set(&self) -> &CodebookSet {
+    pub const fn set(&self) -> &Arc<CodebookSet> {
         &self.set
     }
 
@@ -168,6 +171,12 @@ impl BitmapBooks {
         }
         bits
     }
+}
+
+/// Whether a set is one of bitmap layers: it has bindings, and all of them are for layers.
+pub(in crate::gradient) fn is_of_layers(set: &CodebookSet) -> bool {
+    let bindings = set.bindings();
+    !bindings.is_empty() && bindings.iter().all(|binding| binding.plane >= FIRST_LAYER)
 }
 
 impl FixedBooks for BitmapBooks {

@@ -7,7 +7,8 @@ use crate::codebook::{Alphabet, CodeLimit, Lengths};
 use crate::huffman::{huffman_lengths, limited_lengths};
 use crate::stats::Histogram;
 
-use super::plane::LANES_FROM;
+/// Planes of at least this number of bytes are coded in lanes, whose states cost some bytes.
+pub(super) const LANES_FROM: usize = 1 << 13;
 
 /// Planes of fewer bytes are priced by an actual codebook, since limits and escapes matter more there.
 const EXACT_BELOW: u64 = 1024;

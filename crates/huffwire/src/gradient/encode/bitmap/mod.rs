@@ -50,6 +50,7 @@ use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 
 pub use books::BitmapBooks;
+pub(in crate::gradient) use books::is_of_layers;
 
 /// Number of values in a block. A block and its planes stay in the L2 cache.
 const BLOCK: usize = 1 << 20;
@@ -59,6 +60,9 @@ pub(super) const MAX_DEPTH: usize = 4;
 
 /// The byte in layer 0 of a value that needs more than a byte.
 const WIDE: u8 = 255;
+
+/// The name of a bitmap encoder with fixed codebooks.
+pub(super) const NAME_WITH_BOOKS: &str = "bitmap-fixed";
 
 /// The number of splits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -75,22 +79,25 @@ pub enum Depth {
 pub struct Bitmap {
     platform: Platform,
     depth: Depth,
+    /// The books to encode with.
     books: Option<Arc<BitmapBooks>>,
+    /// The set that streams may name books of.
+    set: Option<Arc<CodebookSet>>,
     /// The memory of an earlier call, which the next one uses again.
     spare: Mutex<Option<Box<Block>>>,
 }
 
 impl Clone for Bitmap {
     fn clone(&self) -> Self {
-        let books = self.books.clone();
-        Self { platform: self.platform, depth: self.depth, books, spare: Mutex::default() }
+        let (books, set) = (self.books.clone(), self.set.clone());
+        Self { platform: self.platform, depth: self.depth, books, set, spare: Mutex::default() }
     }
 }
 
 impl Default for Bitmap {
     fn default() -> Self {
-        let platform = Platform::detect();
-        Self { platform, depth: Depth::Auto, books: None, spare: Mutex::default() }
+        let (platform, depth) = (Platform::detect(), Depth::Auto);
+        Self { platform, depth, books: None, set: None, spare: Mutex::default() }
     }
 }
 
@@ -99,7 +106,15 @@ impl Bitmap {
     /// codebook cannot code.
     #[must_use]
     pub fn with_books(books: Arc<BitmapBooks>) -> Self {
-        Self { books: Some(books), ..Self::default() }
+        let set = Some(Arc::clone(books.set()));
+        Self { books: Some(books), set, ..Self::default() }
+    }
+
+    /// An encoder without fixed codebooks, which decodes streams made with the books of `set`. Unlike
+    /// [`BitmapBooks::from_set`] it needs no bindings.
+    #[must_use]
+    pub fn with_set(set: Arc<CodebookSet>) -> Self {
+        Self { set: Some(set), ..Self::default() }
     }
 
     /// The same encoder with this number of splits. With fixed codebooks their number counts instead.
@@ -119,7 +134,7 @@ impl Bitmap {
 
 impl ValueEncoder for Bitmap {
     fn name(&self) -> &'static str {
-        if self.books.is_some() { "bitmap-fixed" } else { "bitmap" }
+        if self.books.is_some() { NAME_WITH_BOOKS } else { "bitmap" }
     }
 
     fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
@@ -157,11 +172,11 @@ impl ValueEncoder for Bitmap {
         if values.is_empty() {
             return reader.finish();
         }
-        let books = match (reader.u8()?, &self.books) {
+        let books = match (reader.u8()?, &self.set) {
             (0, _) => None,
-            (1, Some(books)) => {
-                check_id(reader.array()?, books.set().id())?;
-                Some(books.set())
+            (1, Some(set)) => {
+                check_id(reader.array()?, set.id())?;
+                Some(&**set)
             }
             (1, None) => return Err(malformed("it needs fixed codebooks, and none are at hand")),
             _ => return Err(malformed("a kind of bitmap that this version does not know")),

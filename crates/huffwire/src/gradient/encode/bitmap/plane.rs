@@ -16,7 +16,7 @@
 //! Therefore planes are encoded from the last to the first.
 
 use super::super::malformed;
-use super::fitted::{bytes_with, fitted, only_one};
+use super::fitted::{LANES_FROM, bytes_with, fitted, only_one};
 use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
 use crate::kernels::bytes;
@@ -34,10 +34,8 @@ const FIXED: u8 = 4;
 const FIXED_SINGLE: u8 = FIXED | SINGLE;
 const FIXED_LANES: u8 = FIXED | LANES;
 
-/// Planes of at least this number of bytes are coded in lanes, whose states cost some bytes.
-pub(super) const LANES_FROM: usize = 1 << 13;
-
-/// The same for the planes of a large block, where the bytes of the states are a smaller share.
+/// The number of bytes from which on the planes of a large block are coded in lanes; the bytes of the states are a
+/// smaller share there.
 const LANES_FROM_IN_LARGE: usize = 1 << 12;
 
 /// A block of at least this number of values is large.

@@ -3,10 +3,9 @@
 //! A decoder learns only from its table where the next code begins, so it waits for each look-up. An entry of these
 //! tables therefore holds as much as possible: up to seven values, or a run of zeros and the value after it.
 
-use super::{Coded, Decoder, FIRST_BITS};
+use super::{Coded, Decoder, FIRST_BITS, take_escaped};
 use crate::error::Result;
 use crate::gradient::encode::bits::BitReader;
-use crate::gradient::encode::book::take_escaped;
 use crate::gradient::encode::symbols::Symbol;
 use crate::gradient::encode::{too_long, too_wide};
 use crate::gradient::values::Value;
