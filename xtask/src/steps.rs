@@ -101,9 +101,13 @@ pub(crate) fn find(name: &str) -> Result<&'static Step> {
         .with_context(|| format!("`{name}` is unknown; `cargo xtask help` lists what there is"))
 }
 
-/// The instruction sets that the library has kernels for, as the values of
+/// The instruction sets of this processor's kind that the library has kernels for, as the values of
 /// `HUFFWIRE_PLATFORM`. A new one adds its name here, and `unit` tests it too.
-const PLATFORMS: &[&str] = &["portable", "avx2", "avx512"];
+const PLATFORMS: &[&str] = if cfg!(target_arch = "aarch64") {
+    &["portable", "neon"]
+} else {
+    &["portable", "avx2", "avx512"]
+};
 
 fn fmt() -> Result<Outcome> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;

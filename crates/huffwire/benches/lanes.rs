@@ -18,9 +18,9 @@ fn main() {
 
 const SYMBOLS: usize = 64 << 10;
 
-/// Kinds of books: narrow (two tables of 64 entries decode it), wide (a table of 256 does); long codes as
+/// Kinds of books: narrow (two tables of 64 entries decode it), wide (a table of 256 does); 12-bit codes as
 /// exponents have them and as mantissas have them.
-const KINDS: [&str; 4] = ["narrow", "wide", "long, peaked", "long, wide"];
+const KINDS: [&str; 4] = ["narrow", "wide", "12-bit, peaked", "12-bit, wide"];
 
 fn cases() -> impl Iterator<Item = (&'static str, &'static str)> {
     let platforms = || Platform::available().map(Platform::name);
@@ -31,19 +31,19 @@ fn platform(name: &str) -> Platform {
     name.parse().expect("it is one of those that are available")
 }
 
-/// The book of long codes for 256 symbols of these weights.
-fn long(weight: impl Fn(i32) -> f64) -> Codebook {
+/// The book of 12-bit codes for 256 symbols of these weights.
+fn bits12(weight: impl Fn(i32) -> f64) -> Codebook {
     let pmf = Pmf::from_weights(&(0..256).map(weight).collect::<Vec<_>>()).expect("weights");
-    let built = plain(&pmf, 8, CodeLimit::Bits12, Effort::Quick).expect("a long code fits");
+    let built = plain(&pmf, 8, CodeLimit::Bits12, Effort::Quick).expect("a 12-bit code fits");
     Codebook::new(built.lengths)
 }
 
 fn book(kind: &str) -> Codebook {
     match kind {
         // Halving upwards and downwards, as exponents do.
-        "long, peaked" => return long(|i| 0.5_f64.powi(i32::abs(i - 120).min(30))),
+        "12-bit, peaked" => return bits12(|i| 0.5_f64.powi(i32::abs(i - 120).min(30))),
         // Falling by half an octave, twice, as mantissas with signs do.
-        "long, wide" => return long(|i| 0.5_f64.powf(f64::from(i % 128) / 128.0)),
+        "12-bit, wide" => return bits12(|i| 0.5_f64.powf(f64::from(i % 128) / 128.0)),
         _ => {}
     }
     let set = CodebookSet::builtin();

@@ -13,7 +13,7 @@ fn main() {
     divan::main();
 }
 
-const ELEMENT: Dtype = Dtype::Bf16;
+const DTYPE: Dtype = Dtype::Bf16;
 const MIB: usize = 1 << 20;
 
 /// Bytes of elements, and threads.
@@ -36,16 +36,16 @@ fn threads(count: usize) -> Threads {
 fn encode(bencher: Bencher<'_, '_>, &(bytes, count): &(usize, usize)) {
     let tensor = tensor(bytes);
     let mut encoder = Encoder::builtin().with_threads(threads(count));
-    let mut out = vec![0; encoder.bound(ELEMENT, bytes / 2)];
+    let mut out = vec![0; encoder.bound(DTYPE, bytes / 2)];
     bencher
         .counter(BytesCount::new(bytes))
-        .bench_local(|| encoder.encode(ELEMENT, black_box(&tensor), &mut out));
+        .bench_local(|| encoder.encode(DTYPE, black_box(&tensor), &mut out));
 }
 
 #[divan::bench(args = CASES)]
 fn decode(bencher: Bencher<'_, '_>, &(bytes, count): &(usize, usize)) {
     let tensor = tensor(bytes);
-    let message = Encoder::builtin().encode_to_vec(ELEMENT, &tensor).expect("whole elements");
+    let message = Encoder::builtin().encode_to_vec(DTYPE, &tensor).expect("whole elements");
     let mut out = vec![0; bytes];
     let mut decoder = Decoder::builtin().with_threads(threads(count));
     bencher
@@ -57,7 +57,7 @@ fn decode(bencher: Bencher<'_, '_>, &(bytes, count): &(usize, usize)) {
 #[divan::bench(args = CASES)]
 fn decode_to_vec(bencher: Bencher<'_, '_>, &(bytes, count): &(usize, usize)) {
     let tensor = tensor(bytes);
-    let message = Encoder::builtin().encode_to_vec(ELEMENT, &tensor).expect("whole elements");
+    let message = Encoder::builtin().encode_to_vec(DTYPE, &tensor).expect("whole elements");
     let mut decoder = Decoder::builtin().with_threads(threads(count));
     bencher
         .counter(BytesCount::new(bytes))

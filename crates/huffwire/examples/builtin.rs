@@ -275,10 +275,10 @@ fn close() {
 }
 
 fn entry(about: &str, built: &fit::Fitted) {
-    let direct = built.lengths.ordinary_lengths();
-    let first = direct.iter().position(|&l| l > 0).unwrap_or(0);
-    let last = direct.iter().rposition(|&l| l > 0).unwrap_or(0);
-    let digits: Vec<String> = direct[first..=last].iter().map(u8::to_string).collect();
+    let ordinary = built.lengths.ordinary_lengths();
+    let first = ordinary.iter().position(|&l| l > 0).unwrap_or(0);
+    let last = ordinary.iter().rposition(|&l| l > 0).unwrap_or(0);
+    let digits: Vec<String> = ordinary[first..=last].iter().map(u8::to_string).collect();
     let (digits, escape) = (digits.join(","), built.lengths.escape());
     let limit = built.lengths.limit();
     let code = match built.lengths.alphabet() {

@@ -11,7 +11,9 @@ use std::cell::Cell;
 
 use forge::{builtin_block, crc32c, mend_message, small_set};
 use huffwire::file::{self, Directory, Writer};
-use huffwire::{CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error};
+use huffwire::{
+    CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected, MessageReader,
+};
 
 /// What reading may cost at most, whatever the input says.
 const LIMIT: usize = 3 << 20;
@@ -148,7 +150,7 @@ fn a_message_larger_than_memory_is_an_error() {
 fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all_the_same() {
     use huffwire::gradient::ValueBuf;
     use huffwire::gradient::encode::EncoderKind;
-    use huffwire::gradient::message::{self, FloatParts, Origin};
+    use huffwire::gradient::message::{self, FloatParts, Options, Origin};
     use huffwire::gradient::quantize::{
         Keep, Linear, Natural, Quantized, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
     };
@@ -168,11 +170,14 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
         let quantized = Quantized { quantizer, values, scales: vec![0.5; scales] };
         let (mut bytes, origin) =
             (Vec::new(), Origin { dtype: Dtype::F32, shape: &[ELEMENTS as u64] });
-        message::encode(&quantized, origin, EncoderKind::Auto, &mut bytes).unwrap();
+        let options = Options::default().encoder(EncoderKind::Auto);
+        message::encode(&quantized, origin, &options, &mut bytes).unwrap();
         assert!(bytes.len() < 4000, "{quantizer}: {}", bytes.len());
+        let (anything, mut decoder) = (Expected::anything(), Decoder::builtin());
         // 5 MiB of values; scales and floats take four times as much.
         for largest in [LIMIT, 12 << 20, 64 << 20] {
-            let decoded = with_pieces_of(largest, || message::decode(&bytes));
+            let decoded =
+                with_pieces_of(largest, || message::decode(&bytes, &anything, &mut decoder));
             let is_there = largest > if scales > 1 { 4 * ELEMENTS } else { ELEMENTS };
             match decoded {
                 Ok((_, decoded)) => assert!(is_there && decoded == quantized),
@@ -186,7 +191,7 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
                 Err(error) => assert!(matches!(error, Error::OutOfMemory { .. }), "{error}"),
             }
             let taken = with_pieces_of(largest.max(5 << 20), || {
-                let mut floats = FloatParts::open(&bytes)?;
+                let mut floats = FloatParts::open(&bytes, &anything, &mut decoder)?;
                 let mut taken = 0;
                 while let Some(part) = floats.next_part()? {
                     taken += part.len();
@@ -220,6 +225,58 @@ fn a_message_that_claims_gigabytes_costs_nothing() {
                     let message = forged_message(dtype, units, block_log2, body);
                     refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
                 }
+            }
+        }
+    }
+}
+
+/// The table is there, and nothing behind it: entries are counted from what the header claims.
+#[test]
+fn a_table_without_its_blocks_costs_nothing() {
+    let blocks = 1 << 16;
+    for (length, units) in [(1u32, blocks << 10), (1025, blocks << 10), (1, (blocks << 10) - 1)] {
+        let table: Vec<u8> = std::iter::repeat_n(length.to_le_bytes(), blocks).flatten().collect();
+        for body in [0, 1000] {
+            let body = [&table[..], &vec![0; body]].concat();
+            let message = forged_message(Dtype::U8, units as u32, 10, &body);
+            refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
+            let mut out = [0; 100];
+            let anything = Expected::anything();
+            refused_cheaply(|| {
+                Decoder::builtin().decode_range(&message, &anything, 5..105, &mut out)
+            });
+        }
+    }
+}
+
+/// Other kinds have a kind header, and blocks of up to 2^20 values.
+#[test]
+fn messages_of_other_kinds_cost_nothing() {
+    for kind in 1..8 {
+        for units in [0, 1, u32::MAX] {
+            for body in [&[][..], &[0xff; 4], &[0xff; 100], &[1, 0, 0, 0, 7]] {
+                let mut message = forged_message(Dtype::F32, units, 20, body);
+                message[3] |= kind << 5;
+                mend_message(&mut message, None);
+                refused_cheaply(|| Decoder::builtin().decode_to_vec(&message));
+            }
+        }
+    }
+}
+
+/// What a stream claims is waited for, piece by piece, and memory grows with what comes.
+#[test]
+fn a_stream_that_claims_gigabytes_costs_nothing() {
+    let mut out = vec![0; 1 << 20];
+    for checksums in [0, 1] {
+        for units in [1 << 20, u32::MAX] {
+            for body in [0, 4, 100, 1 << 18] {
+                let mut message = forged_message(Dtype::U8, units, 10, &vec![1; body]);
+                message[1] |= checksums;
+                let check = crc32c(&message[..12]);
+                message[12..16].copy_from_slice(&check.to_le_bytes());
+                let mut reader = MessageReader::new(&message[..], Decoder::builtin());
+                refused_cheaply(|| reader.read_tensor(Dtype::U8, &mut out));
             }
         }
     }

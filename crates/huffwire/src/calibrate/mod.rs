@@ -212,7 +212,9 @@ impl Collector {
         }
         if options.builtin {
             // Only what can serve the types that were seen: a set has room for 192 books.
-            let seen = |dtype| self.shards.keys().any(|(_, shard)| shard.coding() == dtype);
+            let seen = |dtype: Dtype| {
+                self.shards.keys().any(|(_, shard)| shard.coding() == dtype.coding())
+            };
             builder.include(&CodebookSet::builtin(), |binding| {
                 self.shards.is_empty() || binding.dtype.is_none_or(seen)
             })?;

@@ -1,4 +1,4 @@
-//! Kernels over bytes that know nothing of tensors: counting, picking out, dealing back.
+//! Kernels over bytes that know nothing of tensors: counting, selecting, expanding.
 //!
 //! Each has a portable version, which defines it, and one for each instruction set that does better.
 

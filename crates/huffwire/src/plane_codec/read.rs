@@ -5,9 +5,9 @@ use super::payload::PayloadReader;
 use super::{WHAT, single, slots};
 use crate::codebook::Codebook;
 use crate::error::{Error, Result};
+use crate::kernels::pack::{packed_bytes, unpack};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, Reading};
-use crate::planes::pack::{packed_bytes, unpack};
 
 /// Reads planes; owns the scratch memory.
 #[derive(Debug, Default)]

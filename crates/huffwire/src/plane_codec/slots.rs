@@ -50,18 +50,18 @@ pub(super) fn to_symbols(
     symbols: &mut [u8],
 ) -> Result<()> {
     let lengths = book.lengths();
-    let (zeros_seen, escapes_seen) = if lengths.alphabet() == Alphabet::Centred {
-        let zeros = platform.run(
+    let zeros_seen = if lengths.alphabet() == Alphabet::Centred {
+        platform.run(
             #[inline(always)]
             || from_slots(slots, base, symbols),
-        );
-        let escape = ESCAPE_SLOT as u8;
-        (zeros, bytes::expand(platform, escape, false, slots, escapes, symbols))
+        )
     } else {
         symbols.copy_from_slice(slots);
-        let escape = lengths.escape_slot();
-        (0, escape.map_or(0, |escape| bytes::replace(platform, escape, escapes, symbols)))
+        0
     };
+    let escapes_seen = lengths
+        .escape_slot()
+        .map_or(0, |escape| bytes::expand(platform, escape, false, slots, escapes, symbols));
     if zeros_seen != zeros || escapes_seen != escapes.len() {
         return Err(lanes::wrong_count());
     }

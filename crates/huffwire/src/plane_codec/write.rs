@@ -1,14 +1,14 @@
 //! Planes to headers and payload.
 
-use super::header::{CodedPlane, Coder, HeaderBytes, PlaneHeader, no_book};
+use super::header::{CodedPlane, Coder, PlaneHeader, no_book};
 use super::payload::PayloadWriter;
 use super::{single, slots};
 use crate::codebook::{Alphabet, Codebook};
 use crate::error::{Error, Result};
+use crate::kernels::pack::{pack, packed_bytes};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, Escapes, SlotMap};
 use crate::planes::MAX_PLANES;
-use crate::planes::pack::{pack, packed_bytes};
 
 /// A plane that is going to be written.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ impl PlaneWriter {
         }
         let mut at = [0; MAX_PLANES + 1];
         for (index, (plane, header)) in planes.iter().zip(&headers).enumerate() {
-            at[index + 1] = at[index] + header.write(plane.book)?.as_slice().len();
+            at[index + 1] = at[index] + header.header_bytes(plane.book)?;
         }
         let start = at[planes.len()];
         let (needed, available) = (start, out.len());
@@ -95,8 +95,7 @@ impl PlaneWriter {
         }
         let end = payload.end();
         for (index, (plane, header)) in planes.iter().zip(&headers).enumerate() {
-            let bytes: HeaderBytes = header.write(plane.book)?;
-            payload.headers()[at[index]..at[index + 1]].copy_from_slice(bytes.as_slice());
+            header.write(plane.book, &mut payload.headers()[at[index]..at[index + 1]])?;
         }
         Ok(end)
     }

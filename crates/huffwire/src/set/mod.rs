@@ -35,7 +35,7 @@ pub const LAST_LAYER: u8 = FIRST_LAYER + 4;
 pub struct Binding {
     /// Tensor names this is for; `*` stands for any run of characters.
     pub pattern: String,
-    /// The element type, or any. It stands for the types that are coded as this one ([`Dtype::coding`]), too.
+    /// The element type, or any. It stands for all types that are coded alike ([`Dtype::coding`]).
     pub dtype: Option<Dtype>,
     /// The layout of the planes.
     pub layout: Layout,
@@ -135,7 +135,7 @@ impl CodebookSet {
         let bindings = self.bindings.iter().filter(move |binding| {
             binding.layout == layout
                 && binding.plane == plane
-                && binding.dtype.is_none_or(|bound| bound == dtype.coding())
+                && binding.dtype.is_none_or(|bound| bound.coding() == dtype.coding())
                 && tensor.is_none_or(|name| binding.matches(name))
         });
         bindings
@@ -288,8 +288,7 @@ impl SetBuilder {
     /// # Errors
     /// [`Error::InvalidCodebook`] when the binding names no book, one twice, one that is not there, a
     /// plane beyond the last, or a book of another alphabet than the plane's.
-    pub fn bind(&mut self, mut binding: Binding) -> Result<()> {
-        binding.dtype = binding.dtype.map(Dtype::coding);
+    pub fn bind(&mut self, binding: Binding) -> Result<()> {
         let is_layer = (FIRST_LAYER..=LAST_LAYER).contains(&binding.plane);
         let is_plane = is_layer || usize::from(binding.plane) < MAX_PLANES;
         if binding.books.is_empty() || !is_plane {

@@ -110,9 +110,9 @@ pub fn small_set() -> Arc<CodebookSet> {
     window[27..36].copy_from_slice(&[6, 5, 5, 4, 3, 2, 2, 3, 6]);
     let centred =
         Lengths::new(Alphabet::Centred, CodeLimit::Bits8, &window, 5, 4).expect("a complete code");
-    let mut direct = [0; 256];
-    direct[..4].copy_from_slice(&[1, 3, 3, 3]);
-    let bytes = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Bits12, &direct, 3, 0)
+    let mut ordinary = [0; 256];
+    ordinary[..4].copy_from_slice(&[1, 3, 3, 3]);
+    let bytes = Lengths::new(Alphabet::Plain { width: 8 }, CodeLimit::Bits12, &ordinary, 3, 0)
         .expect("a complete code");
     let mut builder = SetBuilder::new("small");
     for (lengths, dtype, layout) in

@@ -18,7 +18,7 @@ const LARGEST: usize = 1 << 18;
 pub fn quantized(data: &[u8]) {
     any_message(data);
     let mut mended = data.to_vec();
-    mend_message(&mut mended);
+    mend_message(&mut mended, None);
     any_message(&mended);
     any_item(data);
     for kind in EncoderKind::all() {
@@ -49,7 +49,7 @@ pub fn quantized(data: &[u8]) {
     let edits = recipe.0;
     let mut changed = message.clone();
     recipe.edit(&mut changed);
-    mend_message(&mut changed);
+    mend_message(&mut changed, None);
     any_message(&changed);
 
     let mut stream = Vec::new();

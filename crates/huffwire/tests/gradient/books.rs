@@ -76,7 +76,8 @@ fn is_sound(bytes: &[u8], data: &[Vec<i32>]) -> bool {
         set[body..].copy_from_slice(&check.to_le_bytes());
     }
     if let Ok(books) = CodebookSet::from_bytes(&set).and_then(BitmapBooks::from_set) {
-        assert_eq!(books.set().to_bytes(), set);
+        // A type that is coded as another one is written as that one.
+        assert_eq!(CodebookSet::from_bytes(&books.set().to_bytes()).as_ref(), Ok(&**books.set()));
         data.iter().for_each(|values| _ = books.drift(Values::I32(values)));
         let bitmap = Bitmap::with_books(Arc::new(books));
         data.iter().for_each(|values| round_trips(&bitmap, values, bytes));

@@ -294,7 +294,7 @@ fn flipped_bits_without_checksums_give_a_tensor_or_an_error() {
         for bit in 0..8 * message.len() {
             let mut flipped = message.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            mend_message(&mut flipped);
+            mend_message(&mut flipped, None);
             use_up(&flipped);
         }
     }
@@ -311,7 +311,7 @@ fn errors_say_what_it_is() {
     let error = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut changed = message.clone();
         change(&mut changed);
-        mend_message(&mut changed);
+        mend_message(&mut changed, None);
         decode(&changed).unwrap_err()
     };
     assert!(matches!(error(&|m| m[0] = b'X'), Error::Malformed { .. }));

@@ -173,9 +173,9 @@ fn lanes_carry_no_remainder_of_zeros() {
 fn both_coded(units: usize, carried_by_remainder: u8) -> (Forged, Vec<u8>) {
     let alphabet = Alphabet::Plain { width: 8 };
     // Symbols 0 to 3, and an escape.
-    let mut direct = [0; 256];
-    direct[..4].copy_from_slice(&[1, 3, 3, 3]);
-    let lengths = Lengths::new(alphabet, CodeLimit::Bits8, &direct, 3, 0).unwrap();
+    let mut ordinary = [0; 256];
+    ordinary[..4].copy_from_slice(&[1, 3, 3, 3]);
+    let lengths = Lengths::new(alphabet, CodeLimit::Bits8, &ordinary, 3, 0).unwrap();
     let own_book = huffwire::Codebook::new(lengths);
     let symbols: Vec<u8> = (0..units).map(|i| (i * i % 5) as u8).collect();
     let escapes: Vec<u8> = symbols.iter().copied().filter(|&symbol| symbol > 3).collect();

@@ -5,10 +5,10 @@ use super::super::header::ReadBlock;
 use super::{Constants, packed_constant, pieces};
 use crate::codebook::Codebook;
 use crate::error::Result;
+use crate::kernels::pack::{packed_bytes, unpack};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, CARRIED_BYTES, CachePolicy, Join, Reading, ToMerge};
 use crate::plane_codec::{Coder, PlaneHeader, check_carried, check_padding, is_beyond, outside};
-use crate::planes::pack::{packed_bytes, unpack};
 use crate::planes::{MAX_PLANES, Plane, Scheme};
 use crate::set::CodebookSet;
 

@@ -234,6 +234,8 @@ impl Bits {
 pub(super) struct Words {
     words: Vec<u32>,
     bytes: usize,
+    /// Number of bits of 0 at the end of the bytes.
+    zeros: usize,
 }
 
 /// Bytes as words, with zeros behind the last byte. Bytes keep their order in memory: the reader orders the bytes of
@@ -246,13 +248,18 @@ pub(super) fn words(bytes: &[u8]) -> Words {
     if !rest.is_empty() {
         words.push(u32::from_ne_bytes(last));
     }
-    Words { words, bytes: bytes.len() }
+    let empty = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let last = bytes.len().checked_sub(empty + 1).map_or(0, |last| bytes[last].leading_zeros());
+    Words { words, bytes: bytes.len(), zeros: 8 * empty + last as usize }
 }
 
 impl Words {
     pub(super) const fn reader(&self) -> CheckedReader<'_> {
         let reader = BufBitReader::new(MemWordReader::new(self.words.as_slice()));
-        CheckedReader { reader, bytes: self.bytes }
+        // From 33 zeros on a number is too large, however it would go on. (Some may belong to the code before it.)
+        let (bytes, most) = (self.bytes, 32);
+        let all_zeros = if self.zeros > most { Stop::TooLarge } else { Stop::End { bytes } };
+        CheckedReader { reader, bytes, all_zeros }
     }
 
     /// Ends reading: an error unless all bytes were read, and no more.
@@ -279,6 +286,8 @@ pub(super) struct CheckedReader<'a> {
     reader: BufBitReader<LE, MemWordReader<u32, &'a [u32]>>,
     /// Bytes of the stream.
     bytes: usize,
+    /// The reason for which a number stops whose zeros go on to the end.
+    all_zeros: Stop,
 }
 
 /// More bits than the largest valid number has.
@@ -356,7 +365,7 @@ impl BitRead<LE> for CheckedReader<'_> {
         match self.reader.read_unary() {
             Ok(number) if number <= MOST_BITS => Ok(number),
             Ok(_) => Err(Stop::TooLarge),
-            Err(_) => Err(self.end()),
+            Err(_) => Err(self.all_zeros),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::stats::Histogram;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use huffwire::codebook::CodebookSet;
+/// use huffwire::CodebookSet;
 /// use huffwire::gradient::encode::{Bitmap, BitmapBooks, ValueEncoder};
 ///
 /// let step = |n: usize| (0..50_000).map(|i| (i * (i + n) % 31 / 29) as i8).collect::<Vec<_>>();
