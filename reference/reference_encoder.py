@@ -363,11 +363,11 @@ def random_blocks(rng, type, data, books, block_size, **choices):
 
 def write_item(type, size, entries, set=0, kind=0, tensor=None, checked=True):
     """An item of the directory. `tensor`: name, spelled type, shape."""
-    out = bytes([kind | 0x80 * (tensor is not None)])
+    out = bytes([kind | 0x40 * (set > 0) | 0x80 * (tensor is not None)])
     if tensor is not None:
         name, spelled, shape = tensor
         out += string(name) + string(spelled) + varint(len(shape)) + b"".join(map(varint, shape))
-    out += bytes([type.number]) + varint(set) + varint(size)
+    out += bytes([type.number]) + (varint(set) if set else b"") + varint(size)
     out += b"".join(varint(len(entry)) for entry in entries)
     return out + (b"".join(u32(crc32c(entry)) for entry in entries) if checked else b"")
 
