@@ -123,6 +123,10 @@ pub(super) struct ReadBlock<'a> {
 
 /// What a block is.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are two at most, and a block allocates nothing"
+)]
 pub(super) enum Kind<'a> {
     /// The elements as they are.
     Verbatim(&'a [u8]),

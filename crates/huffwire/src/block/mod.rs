@@ -52,7 +52,7 @@ mod tests {
         let mut tensor = Vec::new();
         for _ in 0..units {
             let noise = random.bits();
-            let exponent = 100 - (random.bits().trailing_zeros() as u64).min(20);
+            let exponent = 100 - u64::from(random.bits().trailing_zeros().min(20));
             let value = match bytes {
                 4 => exponent << 23 | noise & 0x7f_ffff,
                 2 if dtype == Dtype::Bf16 => exponent << 7 | noise & 0x7f,
