@@ -16,6 +16,7 @@ mod inspect;
 mod one_pass;
 mod plane_by_plane;
 mod planner;
+mod scratch;
 mod size;
 
 pub(crate) use decode::BlockDecoder;
@@ -35,7 +36,8 @@ mod tests {
     use super::header::{BlockHeader, Kind};
     use super::one_pass::{self, PieceScratch, WriteScratch};
     use super::plane_by_plane::{self, SplitPlanes};
-    use super::{decode::BlockScratch, size};
+    use super::scratch::BlockScratch;
+    use super::size;
     use crate::dtype::Dtype;
     use crate::kernels::platform::Platform;
     use crate::lanes::CachePolicy;
