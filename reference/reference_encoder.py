@@ -343,7 +343,7 @@ def message_header(type, block_size, set_id, units, flags=1, kind=0, context=Non
 def write_message(header, entries):
     checksums = []
     if header[1] & 1:
-        checksums = [crc32c(header[12:16] + u32(i) + u32(len(e)) + e) for i, e in enumerate(entries)]
+        checksums = [crc32c(e) ^ crc32c(header[12:16] + u32(i) + u32(len(e))) for i, e in enumerate(entries)]
     return header + b"".join(map(u32, [*map(len, entries), *checksums])) + b"".join(entries)
 
 
