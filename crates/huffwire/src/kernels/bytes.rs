@@ -40,9 +40,9 @@ pub(crate) fn expand(
 }
 
 /// Puts the next of `values` wherever `key` is found in `bytes`; returns how many were due. Where values
-/// have run out, the key stays.
-#[cfg(any(test, feature = "gradient"))]
-pub(crate) fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+/// have run out, the key stays. The lane coder has its platform at hand and calls the kernel itself.
+#[cfg(test)]
+fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
     on!(platform, kernels => kernels.replace(key, values, bytes))
 }
 
