@@ -251,6 +251,7 @@ class Plane:
     per_unit: int = 1
     step: int = 0
     centred: bool = False
+    any_plain: bool = False  # whether plain books of other widths can code it, too
 
 
 VERBATIM, EXPONENT, MAGNITUDE, VALUES, BYTES, POSITIONS, SIGN_APART = range(7)
@@ -496,7 +497,9 @@ def book_fits(book, type, layout, plane):
 
 
 def fits_plane(book, plane):
-    return book.centred if plane.centred else not book.centred and book.width == plane.width
+    if plane.centred or book.centred:
+        return plane.centred and book.centred
+    return plane.any_plain or book.width == plane.width
 
 
 def check_sets(sets):
@@ -1418,7 +1421,7 @@ def decode_bitmap(reader, count, books):
     large = []
     for _ in range(number_of_large):
         large.append(reader.varint())
-    plane = Plane(8, 0)
+    plane = Plane(8, 0, any_plain=True)
     headers = [read_plane_header(reader, plane, number, books) for number in counts]
     payload = reader.take(payload_sizes(headers))
     planes = read_payload(headers, payload)

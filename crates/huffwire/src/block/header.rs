@@ -42,7 +42,7 @@ impl BlockHeader {
         let zeros = if plane == 0 { 0 } else { self.zeros() };
         let plane = &self.scheme.planes[plane];
         let count = (units * usize::from(plane.per_unit)).saturating_sub(zeros);
-        PlaneShape { alphabet: plane.alphabet(), width: plane.width, count }
+        PlaneShape { alphabet: plane.alphabet(), width: plane.width, count, any_plain: false }
     }
 
     /// The book of a plane, if it has one.

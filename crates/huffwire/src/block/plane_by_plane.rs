@@ -30,8 +30,14 @@ pub(super) fn write(
     writer: &mut PlaneWriter,
     out: &mut [u8],
 ) -> Result<usize> {
-    let nothing =
-        PlaneToWrite { header: PlaneHeader::Raw, book: None, width: 8, symbols: &[], nonzero: &[] };
+    let nothing = PlaneToWrite {
+        header: PlaneHeader::Raw,
+        book: None,
+        width: 8,
+        symbols: &[],
+        nonzero: &[],
+        or_raw: false,
+    };
     let mut planes = [nothing; MAX_PLANES];
     let headers = header.planes();
     for (index, (plane, &header_of_plane)) in planes.iter_mut().zip(headers).enumerate() {
@@ -41,13 +47,14 @@ pub(super) fn write(
             width: header.scheme.planes[index].width,
             symbols: &split.planes[index],
             nonzero: if index == 0 { split.nonzero } else { &[] },
+            or_raw: false,
         };
     }
     let available = out.len();
     let no_room = || Error::OutputTooSmall { needed: 1, available };
     let (layout, rest) = out.split_first_mut().ok_or_else(no_room)?;
     *layout = header.scheme.layout.number();
-    Ok(1 + writer.write(platform, &planes[..headers.len()], rest)?)
+    Ok(1 + writer.write(platform, &mut planes[..headers.len()], rest)?)
 }
 
 /// Decodes a block.

@@ -7,7 +7,7 @@ use super::plane_by_plane::SplitPlanes;
 use crate::codebook::{Codebook, Lengths};
 use crate::kernels::bytes;
 use crate::kernels::platform::Platform;
-use crate::plan::{LayoutPolicy, Level, Plan, PlaneContext, Policy};
+use crate::plan::{LayoutPolicy, Level, Plan, PlaneContext, Policy, Taste};
 use crate::plane_codec::PlaneHeader;
 use crate::planes::{Layout, MAX_PLANES, Role, find_zeros};
 use crate::set::CodebookSet;
@@ -258,6 +258,7 @@ impl Planner {
             }
             let context = PlaneContext {
                 platform: self.platform,
+                taste: Taste::TENSORS,
                 shape,
                 remainder_bits,
                 set,

@@ -16,6 +16,8 @@ use crate::stats::Pmf;
 pub enum Effort {
     /// Price every number of escaped symbols: for books that are kept.
     Exhaustive,
+    /// A few numbers, by rules of thumb: for planes of any shape.
+    Careful,
     /// One number, by a rule of thumb: for books made while a block waits.
     Quick,
 }
@@ -212,9 +214,22 @@ fn direct_counts(
     // `2^-limit`, worth `2^-limit / ln 2` bits; by the escape it costs some `limit + 8` bits. They are
     // equal near `p = 2^-limit / 5`.
     let total: f64 = weights.iter().sum();
-    let least = total * 0.5f64.powi(i32::from(limit.bits()) + 2);
-    vec![heaviest_first.iter().filter(|&&i| weights[i] >= least).count().max(1).min(all)]
+    let at_least = |bits: u8| {
+        let least = total * 0.5f64.powi(bits.into());
+        heaviest_first.iter().filter(|&&i| weights[i] >= least).count().max(1).min(all)
+    };
+    let mut counts = vec![at_least(limit.bits() + 2)];
+    if effort == Effort::Careful {
+        counts.push(at_least(limit.bits()));
+        counts.extend(Some(all).filter(|all| *all <= FEW_SYMBOLS));
+        counts.sort_unstable();
+        counts.dedup();
+    }
+    counts
 }
+
+/// Up to this number of symbols a code for each of them is worth trying.
+const FEW_SYMBOLS: usize = 64;
 
 #[cfg(test)]
 mod tests {

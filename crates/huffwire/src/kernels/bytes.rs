@@ -42,6 +42,7 @@ pub(crate) fn expand(
 /// Puts the next of `values` wherever `key` is found in `bytes`; returns how many were due. Where values
 /// have run out, the key stays.
 #[cfg(any(test, feature = "gradient"))]
+#[cfg(test)]
 pub(crate) fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
     on!(platform, kernels => kernels.replace(key, values, bytes))
 }

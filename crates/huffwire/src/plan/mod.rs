@@ -9,6 +9,6 @@ mod plane;
 mod policy;
 mod price;
 
-pub(crate) use plane::{Plan, PlaneContext};
+pub(crate) use plane::{Plan, PlaneContext, Taste};
 pub use policy::{Choice, Level};
 pub(crate) use policy::{LayoutPolicy, Policy};

@@ -43,15 +43,37 @@ impl Plan {
     }
 }
 
-/// The share of a block that 12-bit codes must save where 8-bit ones would do: their kernels are slower.
-const BITS12_GAIN: f64 = 0.004;
-
 /// Books whose price is looked at with neighbouring bases, too.
 const FINALISTS: usize = 3;
+
+/// What an encoder prefers where size alone does not decide.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taste {
+    /// The share of a plane (of a block, for exponents) that 12-bit codes must save where 8-bit ones would do: their
+    /// kernels are slower.
+    pub(crate) bits12_gain: f64,
+    /// Symbols from which on a coded plane is in lanes.
+    pub(crate) single_below: usize,
+    /// Bytes that an ideal code must save before a book is made.
+    pub(crate) least_gain: usize,
+    /// How hard to look for a book.
+    pub(crate) effort: Effort,
+}
+
+impl Taste {
+    /// For the planes of tensors.
+    pub(crate) const TENSORS: Self = Self {
+        bits12_gain: 0.004,
+        single_below: SINGLE_BELOW,
+        least_gain: 64,
+        effort: Effort::Quick,
+    };
+}
 
 /// What a plan depends on beside the counts.
 pub(crate) struct PlaneContext<'a> {
     pub(crate) platform: Platform,
+    pub(crate) taste: Taste,
     pub(crate) shape: PlaneShape,
     /// Bits of remainder that an exact zero saves when it is coded apart.
     pub(crate) remainder_bits: u64,
@@ -104,7 +126,10 @@ impl PlaneContext<'_> {
             let Ok(book) = self.set.book(number) else {
                 continue;
             };
-            if book.lengths().alphabet() != alphabet {
+            let book_alphabet = book.lengths().alphabet();
+            let fits = book_alphabet == alphabet
+                || self.shape.takes(book_alphabet) && counts.are_below(book_alphabet.slots());
+            if !fits {
                 continue;
             }
             let base: u8 = match alphabet {
@@ -182,7 +207,7 @@ impl PlaneContext<'_> {
         };
         let in_lanes = plan(Coder::Lanes);
         // The numbers in its header are known only where everything was counted.
-        let single = self.shape.count < SINGLE_BELOW && counts.factor() == 1;
+        let single = self.shape.count < self.taste.single_below && counts.factor() == 1;
         let single = single.then(|| plan(Coder::Single));
         single.filter(|single| single.stored < in_lanes.stored).unwrap_or(in_lanes)
     }
@@ -195,31 +220,37 @@ impl PlaneContext<'_> {
             *weight = f64::from(count);
         }
         weights[256] = f64::from(counts.zeros());
-        let alphabet = self.shape.alphabet;
+        // A book in which all numbers of some bits have a code needs no escape, which would take code space of the
+        // rarest: half a bit a symbol where there are two.
+        let alphabet = match counts.all_of_bits().filter(|_| self.shape.any_plain) {
+            Some(width) => Alphabet::Plain { width },
+            None => self.shape.alphabet,
+        };
         let pmf = match alphabet {
             Alphabet::Centred => Pmf::from_weights(&weights)?,
             Alphabet::Plain { width } => {
                 let pmf = Pmf::from_weights(&weights[..1 << width])?;
                 // Not worth making when even Shannon would not pay for states and lengths.
-                let gain = (f64::from(width) - pmf.entropy()) * total as f64 / 8.0;
-                let states = match self.shape.count {
-                    ..SINGLE_BELOW => 0,
-                    _ => lanes::states_bytes(CodeLimit::Bits8) - carried(self.behind),
+                let gain = (f64::from(self.shape.width) - pmf.entropy()) * total as f64 / 8.0;
+                let states = if self.shape.count < self.taste.single_below {
+                    0
+                } else {
+                    lanes::states_bytes(CodeLimit::Bits8) - carried(self.behind)
                 };
-                if gain < (states + 64) as f64 {
+                if gain < (states + self.taste.least_gain) as f64 {
                     return None;
                 }
                 pmf
             }
         };
         let build = |limit| match alphabet {
-            Alphabet::Centred => fit::centred(&pmf, limit, Effort::Quick).ok(),
-            Alphabet::Plain { width } => fit::plain(&pmf, width, limit, Effort::Quick).ok(),
+            Alphabet::Centred => fit::centred(&pmf, limit, self.taste.effort).ok(),
+            Alphabet::Plain { width } => fit::plain(&pmf, width, limit, self.taste.effort).ok(),
         };
         let mut fitted = build(CodeLimit::Bits8)?;
         let lost = fitted.bits - fitted.huffman_bits;
         if self.shape.count >= BITS12_FROM
-            && lost > BITS12_GAIN * (fitted.bits + self.remainder_bits as f64)
+            && lost > self.taste.bits12_gain * (fitted.bits + self.remainder_bits as f64)
             && let Some(long) = build(CodeLimit::Bits12)
             // The states of 12-bit codes are longer, too.
             && (fitted.bits - long.bits) * total as f64 / 8.0 > LANES as f64

@@ -34,6 +34,15 @@ pub(crate) struct PlaneShape {
     pub(crate) width: u8,
     /// Symbols, those that a book's zero stands for included.
     pub(crate) count: usize,
+    /// Whether plain books of any width can code the plane, too: one of fewer bits, where all symbols have them.
+    pub(crate) any_plain: bool,
+}
+
+impl PlaneShape {
+    /// Whether a book of this alphabet can code the plane, or may be able to.
+    pub(crate) fn takes(&self, alphabet: Alphabet) -> bool {
+        alphabet == self.alphabet || self.any_plain && alphabet != Alphabet::Centred
+    }
 }
 
 /// Where the codebook of a coded plane comes from.
@@ -140,7 +149,7 @@ impl PlaneHeader {
                 lengths
             }
         };
-        if lengths.alphabet() != shape.alphabet {
+        if !shape.takes(lengths.alphabet()) {
             return Err(reader.malformed("a codebook of another alphabet than the plane's"));
         }
         let limit = lengths.limit();

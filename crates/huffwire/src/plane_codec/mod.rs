@@ -154,11 +154,16 @@ mod tests {
                 })
             }
         };
-        Case { header, shape: PlaneShape { alphabet, width, count }, symbols, nonzero }
+        Case {
+            header,
+            shape: PlaneShape { alphabet, width, count, any_plain: false },
+            symbols,
+            nonzero,
+        }
     }
 
     fn written(platform: Platform, cases: &[Case]) -> Vec<u8> {
-        let planes: Vec<_> = cases
+        let mut planes: Vec<_> = cases
             .iter()
             .map(|case| PlaneToWrite {
                 header: case.header,
@@ -166,11 +171,12 @@ mod tests {
                 width: case.shape.width,
                 symbols: &case.symbols,
                 nonzero: &case.nonzero,
+                or_raw: false,
             })
             .collect();
         let symbols: usize = cases.iter().map(|case| case.symbols.len()).sum();
         let mut out = vec![0; room(1000 + 3 * symbols)];
-        let length = PlaneWriter::default().write(platform, &planes, &mut out).unwrap();
+        let length = PlaneWriter::default().write(platform, &mut planes, &mut out).unwrap();
         out.truncate(length);
         out
     }
@@ -256,11 +262,62 @@ mod tests {
         }
     }
 
+    #[test]
+    fn planes_are_raw_where_codes_turn_out_to_be_longer() {
+        let alphabet = Alphabet::Plain { width: 8 };
+        let noise = |seed: usize| (0..5000).map(|i| (i * (seed + i * i) / 7) as u8).collect();
+        let few: Vec<u8> = (0..5000).map(|i| (i % 11 / 9) as u8).collect();
+        let planes: [Vec<u8>; 4] = [few.clone(), noise(3), few, noise(5)];
+        let shapes = [PlaneShape { alphabet, width: 8, count: 5000, any_plain: false }; 4];
+        // Book 2 has codes for few symbols.
+        let limit = SET.book(2).unwrap().limit();
+        for coders in [[Coder::Lanes; 4], [Coder::Single; 4]] {
+            let planned = |coder| {
+                PlaneHeader::Coded(CodedPlane {
+                    book: BookRef::Resident(2),
+                    limit,
+                    coder,
+                    base: 0,
+                    zeros: 0,
+                    stream_bytes: 0,
+                    escapes: 0,
+                })
+            };
+            for platform in Platform::available() {
+                let mut to_write: Vec<_> = planes
+                    .iter()
+                    .zip(coders)
+                    .map(|(symbols, coder)| PlaneToWrite {
+                        header: planned(coder),
+                        book: SET.book(2).ok(),
+                        width: 8,
+                        symbols,
+                        nonzero: &[],
+                        or_raw: true,
+                    })
+                    .collect();
+                let mut out = vec![0; room(60_000)];
+                let written = PlaneWriter::default().write(platform, &mut to_write, &mut out);
+                out.truncate(written.unwrap());
+                let is_raw: Vec<bool> =
+                    to_write.iter().map(|plane| plane.header == PlaneHeader::Raw).collect();
+                assert_eq!(is_raw, [false, true, false, true]);
+                assert!(out.len() < 10_000 + 2 * 5000 / 2);
+                assert_eq!(read(platform, &out, &shapes), Ok(planes.to_vec()));
+            }
+        }
+    }
+
     fn single(stream: &[u8], count: usize) -> Result<Vec<Vec<u8>>> {
         // Book 0 has codes 00, 010 to 110, 1110 and 1111.
         let mut bytes = vec![0xfb, 0, stream.len() as u8];
         bytes.extend_from_slice(stream);
-        let shape = PlaneShape { alphabet: Alphabet::Plain { width: 3 }, width: 3, count };
+        let shape = PlaneShape {
+            alphabet: Alphabet::Plain { width: 3 },
+            width: 3,
+            count,
+            any_plain: false,
+        };
         read(Platform::Portable, &bytes, &[shape])
     }
 
@@ -293,7 +350,7 @@ mod tests {
             let mut bytes = vec![mode];
             book.lengths().write(&mut bytes);
             bytes.extend_from_slice(&[0; 300]);
-            let shape = |count| PlaneShape { alphabet, width: 8, count };
+            let shape = |count| PlaneShape { alphabet, width: 8, count, any_plain: false };
             let mut embedded = Codebook::new(Lengths::placeholder());
             let mut read = |count| {
                 let mut reader = Reader::new("a test", &bytes);

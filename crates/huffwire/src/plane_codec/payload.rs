@@ -27,13 +27,20 @@ impl<'a> PayloadWriter<'a> {
         Self { out, start, end: start }
     }
 
-    /// Takes what lanes carry off the end.
-    pub(super) fn take(&mut self) -> [u8; CARRIED_BYTES] {
-        let taken = carried(self.end - self.start);
+    /// Takes what lanes carry off the end. Returns where the end was, too.
+    pub(super) fn take(&mut self) -> (usize, [u8; CARRIED_BYTES]) {
+        let (end, taken) = (self.end, carried(self.end - self.start));
         let mut bytes = [0; CARRIED_BYTES];
-        bytes[..taken].copy_from_slice(&self.out[self.end - taken..self.end]);
+        bytes[..taken].copy_from_slice(&self.out[end - taken..end]);
         self.end -= taken;
-        bytes
+        (end, bytes)
+    }
+
+    /// Undoes what followed [`PayloadWriter::take`].
+    pub(super) fn give_back(&mut self, end: usize, bytes: &[u8; CARRIED_BYTES]) {
+        let taken = carried(end - self.start);
+        self.out[end - taken..end].copy_from_slice(&bytes[..taken]);
+        self.end = end;
     }
 
     /// Everything behind the end, of which [`PayloadWriter::grow`] makes a part of the payload.

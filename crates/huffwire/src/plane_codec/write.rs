@@ -7,7 +7,7 @@ use crate::codebook::{Alphabet, Codebook};
 use crate::error::{Error, Result};
 use crate::kernels::pack::{pack, packed_bytes};
 use crate::kernels::platform::Platform;
-use crate::lanes::{self, Escapes, SlotMap};
+use crate::lanes::{self, CARRIED_BYTES, Escapes, SlotMap};
 use crate::planes::MAX_PLANES;
 
 /// A plane that is going to be written.
@@ -23,6 +23,14 @@ pub(crate) struct PlaneToWrite<'a> {
     pub(crate) symbols: &'a [u8],
     /// 0 for each symbol that the book's zero codes; empty if there are none. Only for books with a zero.
     pub(crate) nonzero: &'a [u8],
+    /// Whether the plane is stored raw where its codes turn out to be longer. Only without zeros apart.
+    pub(crate) or_raw: bool,
+}
+
+impl PlaneToWrite<'_> {
+    const fn raw_bytes(&self) -> usize {
+        packed_bytes(self.symbols.len(), self.width)
+    }
 }
 
 /// Writes planes; owns the scratch memory.
@@ -42,7 +50,8 @@ pub(crate) const fn room(bytes: usize) -> usize {
 }
 
 impl PlaneWriter {
-    /// Writes headers and payload of at most [`MAX_PLANES`] planes to the start of `out`; returns their length.
+    /// Writes headers and payload of at most [`MAX_PLANES`] planes to the start of `out`; returns their length. The
+    /// planes get the headers that they were written with.
     ///
     /// # Errors
     /// [`Error::OutputTooSmall`]; [`Error::InvalidCodebook`] for a coded plane without a book, or with a symbol that
@@ -50,7 +59,7 @@ impl PlaneWriter {
     pub(crate) fn write(
         &mut self,
         platform: Platform,
-        planes: &[PlaneToWrite<'_>],
+        planes: &mut [PlaneToWrite<'_>],
         out: &mut [u8],
     ) -> Result<usize> {
         let mut headers = [PlaneHeader::Raw; MAX_PLANES];
@@ -62,43 +71,63 @@ impl PlaneWriter {
         let mut ends = [0; MAX_PLANES];
         for ((plane, header), end) in planes.iter().zip(&mut headers).zip(&mut ends) {
             if let PlaneHeader::Coded(coded @ CodedPlane { coder: Coder::Single, .. }) = header {
+                let start = self.singles.len();
                 self.write_single(platform, plane, coded)?;
+                if plane.or_raw && self.singles.len() - start > plane.raw_bytes() {
+                    self.singles.truncate(start);
+                    *header = PlaneHeader::Raw;
+                }
             }
             *end = self.singles.len();
         }
-        let mut at = [0; MAX_PLANES + 1];
-        for (index, (plane, header)) in planes.iter().zip(&headers).enumerate() {
-            at[index + 1] = at[index] + header.write(plane.book)?.as_slice().len();
+        let mut start = 0;
+        for (plane, header) in planes.iter().zip(&headers) {
+            start += header.write(plane.book)?.as_slice().len();
         }
-        let start = at[planes.len()];
         let (needed, available) = (start, out.len());
         if available < needed {
             return Err(Error::OutputTooSmall { needed, available });
         }
         let mut payload = PayloadWriter::new(out, start);
         for (index, plane) in planes.iter().enumerate().rev() {
-            match &mut headers[index] {
+            let header = &mut headers[index];
+            if let PlaneHeader::Coded(coded @ CodedPlane { coder: Coder::Lanes, .. }) = header {
+                let (before, carried) = payload.take();
+                self.write_lanes(platform, plane, coded, &carried, &mut payload)?;
+                if plane.or_raw && payload.end() - before > plane.raw_bytes() {
+                    payload.give_back(before, &carried);
+                    *header = PlaneHeader::Raw;
+                }
+            }
+            match header {
                 PlaneHeader::Constant(_) => {}
                 PlaneHeader::Raw => {
-                    let size = packed_bytes(plane.symbols.len(), plane.width);
-                    pack(platform, plane.symbols, plane.width, payload.push(size)?);
+                    let place = payload.push(plane.raw_bytes())?;
+                    pack(platform, plane.symbols, plane.width, place);
                 }
                 PlaneHeader::Coded(coded) if coded.coder == Coder::Single => {
                     let bytes = coded.stream_bytes + coded.escapes;
                     let stored = &self.singles[ends[index] - bytes..ends[index]];
                     payload.push(bytes)?.copy_from_slice(stored);
                 }
-                PlaneHeader::Coded(coded) => {
-                    self.write_lanes(platform, plane, coded, &mut payload)?;
-                }
+                // In lanes: it is there.
+                PlaneHeader::Coded(_) => {}
             }
         }
         let end = payload.end();
-        for (index, (plane, header)) in planes.iter().zip(&headers).enumerate() {
+        let mut at = 0;
+        for (plane, header) in planes.iter_mut().zip(headers) {
             let bytes: HeaderBytes = header.write(plane.book)?;
-            payload.headers()[at[index]..at[index + 1]].copy_from_slice(bytes.as_slice());
+            let bytes = bytes.as_slice();
+            payload.headers()[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+            plane.header = header;
         }
-        Ok(end)
+        // A plane that is raw after all has a shorter header.
+        if at < start {
+            out.copy_within(start..end, at);
+        }
+        Ok(end - (start - at))
     }
 
     /// Appends stream and escapes to `self.singles`.
@@ -129,10 +158,10 @@ impl PlaneWriter {
         platform: Platform,
         plane: &PlaneToWrite<'_>,
         coded: &mut CodedPlane,
+        carried: &[u8; CARRIED_BYTES],
         payload: &mut PayloadWriter<'_>,
     ) -> Result<()> {
         let book = plane.book.ok_or_else(no_book)?;
-        let carried = payload.take();
         let states_bytes = lanes::states_bytes(book.limit());
         let free = payload.free();
         let available = free.len();
@@ -142,8 +171,9 @@ impl PlaneWriter {
         let escapes = if plane.nonzero.is_empty() {
             check_slots(platform, book, plane.symbols)?;
             self.in_lanes.clear(plane.symbols.len());
+            let keep = book.lengths().escape() > 0;
             let map = SlotMap::new(book.lengths().alphabet(), coded.base);
-            let mut encoder = lanes::Encoder::new(platform, book.tables(), map, &carried, true);
+            let mut encoder = lanes::Encoder::new(platform, book.tables(), map, carried, keep);
             encoder.push(plane.symbols, stream, &mut self.in_lanes)?;
             (coded.zeros, coded.stream_bytes) = (0, encoder.finish(states));
             self.in_lanes.as_slice()
@@ -151,7 +181,7 @@ impl PlaneWriter {
             let Self { slots, escapes, .. } = self;
             let symbols = (plane.symbols, plane.nonzero);
             coded.zeros = slots::from_symbols(platform, book, coded.base, symbols, slots, escapes);
-            coded.stream_bytes = lanes::encode_on(platform, book, slots, &carried, states, stream)?;
+            coded.stream_bytes = lanes::encode_on(platform, book, slots, carried, states, stream)?;
             escapes
         };
         coded.escapes = escapes.len();

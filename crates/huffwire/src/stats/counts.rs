@@ -56,17 +56,31 @@ impl Counts {
             || {
                 self.zeros = nonzero.iter().map(|&n| u32::from(n == 0)).sum();
                 histogram[0] -= self.zeros;
-                self.most = histogram.iter().fold(0, |most, &count| count.max(most));
-                self.by_symbol[..256].copy_from_slice(&histogram);
-                self.by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
-                self.is_small = symbols.len() <= i16::MAX as usize;
-                for (small, &count) in self.small.iter_mut().zip(&self.by_symbol) {
-                    *small = count as i16;
-                }
+                self.keep(&histogram, symbols.len());
             },
         );
         self.nonzero = symbols.len() as u32 - self.zeros;
         self.factor = factor;
+    }
+
+    /// Takes counts of all symbols of a plane without exact zeros in place of what was counted before.
+    #[cfg(feature = "gradient")]
+    pub(crate) fn set(&mut self, histogram: &[u32; 256]) {
+        self.zeros = 0;
+        self.nonzero = histogram.iter().sum();
+        self.factor = 1;
+        self.keep(histogram, self.nonzero as usize);
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, histogram: &[u32; 256], all: usize) {
+        self.most = histogram.iter().fold(0, |most, &count| count.max(most));
+        self.by_symbol[..256].copy_from_slice(histogram);
+        self.by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
+        self.is_small = all <= i16::MAX as usize;
+        for (small, &count) in self.small.iter_mut().zip(&self.by_symbol) {
+            *small = count as i16;
+        }
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -116,6 +130,18 @@ impl Counts {
         let symbol = self.by_symbol().iter().position(only);
         let symbol = symbol.map_or(0, |symbol| symbol as u8);
         (self.zeros == 0 || symbol == 0).then_some(symbol)
+    }
+
+    /// Whether all symbols that are no exact zeros are below a limit.
+    pub(crate) fn are_below(&self, limit: usize) -> bool {
+        self.by_symbol().iter().skip(limit).all(|&count| count == 0)
+    }
+
+    /// The number of bits, if there is one, of which exactly all numbers occur.
+    pub(crate) fn all_of_bits(&self) -> Option<u8> {
+        let used = self.by_symbol().iter().take_while(|count| **count > 0).count();
+        let all = used > 1 && used.is_power_of_two() && self.are_below(used);
+        all.then(|| used.ilog2() as u8)
     }
 
     /// Mean of the symbols that are not exact zeros, rounded: the block's centre.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use huffwire::Platform;
 use huffwire::gradient::encode::{
     self, Auto, Bitmap, BitmapBooks, Depth, Fixed, RunAlphabet, Sh, Shs, Sizes, ValueEncoder,
 };
 use huffwire::gradient::{ValueBuf, Values};
+use huffwire::{Error, Platform};
 use proptest::prelude::*;
 
 use crate::values::qsgd_like;
@@ -107,15 +107,14 @@ fn more_pairs_than_codes_round_trip() {
 
 /// Runs and blocks beyond one of a million values.
 #[test]
-fn several_blocks_round_trip() {
-    let mut values = qsgd_like((2 << 20) + 5, 93.0, 6, 1);
-    values[400_000..1_700_000].fill(0);
-    values[2_000_000] = -128;
+fn the_largest_bitmap_round_trips() {
+    let mut values = qsgd_like(1 << 20, 93.0, 6, 1);
+    values[400_000..700_000].fill(0);
+    values[1_000_000] = -128;
     let wide: Vec<i32> = values.iter().map(|&value| value.into()).collect();
     let (stream, _) = round_trip(&Bitmap::default(), &wide);
     let books = Arc::new(BitmapBooks::train([Values::I8(&values[..100_000])]).unwrap());
     round_trip(&Bitmap::with_books(books), &wide);
-    round_trip(&encode::Rlh, &wide);
     for platform in Platform::available() {
         let mut other = Vec::new();
         let encoder = Bitmap::default().with_platform(platform);
@@ -125,6 +124,26 @@ fn several_blocks_round_trip() {
         encoder.decode(&stream, decoded[..].as_mut().into()).unwrap();
         assert!(decoded == values);
     }
+}
+
+#[test]
+fn bitmaps_have_a_largest_size_and_the_others_have_none() {
+    let values = qsgd_like((1 << 20) + 1, 93.0, 6, 1);
+    let wide: Vec<i32> = values.iter().map(|&value| value.into()).collect();
+    let mut stream = vec![7];
+    let error = Bitmap::default().encode(Values::I8(&values), &mut stream).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { limit: 0x10_0000, .. }), "{error}");
+    assert_eq!(stream, [7], "nothing is appended");
+    round_trip(&encode::Rlh, &wide);
+    // Values that a bitmap would be the best for.
+    let (stream, _) = round_trip(&Auto, &wide);
+    assert_ne!(Auto::chosen(&stream).unwrap(), "bitmap");
+    assert_eq!(Auto::choose(Values::I8(&values[1..])), "bitmap");
+    let claim = [0x81, 0x80, 0x40];
+    assert_eq!(encode::count(&claim), Ok(values.len()));
+    let mut room = vec![0i8; values.len()];
+    let error = Bitmap::default().decode(&claim, room[..].as_mut().into()).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }
 
 fn any_values() -> impl Strategy<Value = Vec<i32>> {

@@ -176,6 +176,69 @@ fn messages_of_all_types_rules_and_levels() {
     exchange.check();
 }
 
+/// Quantized values by every encoder, of quantizers with few levels and with many.
+#[cfg(feature = "gradient")]
+#[test]
+fn messages_of_quantized_values() {
+    use huffwire::gradient::encode::{BitmapBooks, EncoderKind};
+    use huffwire::gradient::message::{self, Options, Origin};
+    use huffwire::gradient::quantize::{Linear, Norm, Qsgd, Quantizer, Sign, TernGrad};
+
+    let mut random = Random::new(5);
+    let qsgd = |levels| Quantizer::Qsgd(Qsgd { levels, bucket: 64, norm: Norm::Max });
+    let quantizers = [
+        Quantizer::TernGrad(TernGrad::default()),
+        Quantizer::Sign(Sign::default()),
+        qsgd(2),
+        qsgd(4),
+        qsgd(1000),
+        Quantizer::Linear(Linear::default()),
+    ];
+    let floats = |random: &mut Random, zeros: usize| -> Vec<f32> {
+        let float = |random: &mut Random| match random.below(100) < zeros {
+            true => 0.0,
+            false => random.normal() as f32,
+        };
+        (0..3000).map(|_| float(random)).collect()
+    };
+    let train = |quantizer: Quantizer, floats: &[f32]| {
+        let earlier = quantizer.quantize(floats, 1).unwrap();
+        Arc::new(BitmapBooks::train([earlier.values.view()]).unwrap())
+    };
+    // Books for few zeros and for many, which meet values of other quantizers, too.
+    let earlier = [0, 90].map(|zeros| floats(&mut random, zeros));
+    let books: Vec<_> = quantizers
+        .iter()
+        .flat_map(|quantizer| earlier.each_ref().map(|floats| train(*quantizer, floats)))
+        .collect();
+    let mut sets = vec![CodebookSet::builtin()];
+    for books in &books {
+        if sets.iter().all(|set| set.id() != books.set().id()) {
+            sets.push(Arc::clone(books.set()));
+        }
+    }
+    let mut exchange = Exchange::new("values", &sets);
+    let kinds: Vec<_> = EncoderKind::all().collect();
+    for quantizer in quantizers {
+        for zeros in [0, 60, 97] {
+            let quantized = quantizer.quantize(&floats(&mut random, zeros), 2).unwrap();
+            let by_kind = kinds.iter().map(|kind| Options::default().encoder(*kind));
+            let by_books = books.iter().map(|books| Options::default().books(Arc::clone(books)));
+            for options in by_kind.chain(by_books) {
+                let mut bytes = Vec::new();
+                let origin = Origin { dtype: Dtype::F32, shape: &[30, 100] };
+                message::encode(&quantized, origin, &options, &mut bytes).unwrap();
+                let floats = quantized.dequantize().unwrap();
+                let tensor: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
+                let name = format!("{quantizer}, {zeros} % zeros, {}", options.encoder);
+                assert_eq!(read::message(&bytes, &exchange.sets(), None).unwrap(), tensor);
+                exchange.message(&name, &bytes, None, Some(&tensor));
+            }
+        }
+    }
+    exchange.check();
+}
+
 #[test]
 fn a_block_of_the_largest_size() {
     let mut exchange = Exchange::new("large", &[CodebookSet::builtin()]);

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use super::super::super::values::Values;
 use super::super::drift::{Drift, FixedBooks};
-use super::fitted::{fitted, only_one, price};
-use super::{BLOCK, Block, MAX_DEPTH};
-use crate::codebook::Lengths;
+use super::MOST_VALUES;
+use super::layers::{Layers, MAX_DEPTH};
+use super::planner::{BITS12_GAIN, coded_bytes, lanes_from};
+use crate::codebook::fit::{self, Effort};
+use crate::codebook::{CodeLimit, Lengths};
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 use crate::planes::Layout;
 use crate::set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
-use crate::stats::Histogram;
+use crate::stats::{Histogram, Pmf};
 
 /// Codebooks for the planes of a [`Bitmap`](super::Bitmap), made from earlier gradients.
 ///
@@ -57,25 +59,31 @@ impl BitmapBooks {
     /// [`Error::InvalidOption`] when there are no values.
     pub fn train<'a>(tensors: impl IntoIterator<Item = Values<'a>>) -> Result<Self> {
         let platform = Platform::detect();
-        let mut block = Block::default();
+        let mut planes = Layers::default();
         let mut layers: [Histogram; MAX_DEPTH + 1] = Default::default();
         let mut kept: [Histogram; MAX_DEPTH] = Default::default();
         for values in tensors {
-            for start in (0..values.len()).step_by(BLOCK) {
-                let part = values.slice(start, start + BLOCK);
-                block.take(platform, part, MAX_DEPTH);
+            for start in (0..values.len()).step_by(MOST_VALUES) {
+                let part = values.slice(start, start + MOST_VALUES);
+                planes.take(platform, part, MAX_DEPTH);
                 for layer in 0..MAX_DEPTH {
-                    let [of_kept, all] = block.counts(platform, layer, 1);
+                    let counts = planes.counts(platform, layer);
+                    let [of_kept, all] =
+                        counts.map(|counts| Histogram::from_counts(counts.map(u64::from)));
                     kept[layer].merge(&of_kept);
                     layers[layer].merge(&all);
                 }
-                layers[MAX_DEPTH].add(block.layer(MAX_DEPTH));
+                layers[MAX_DEPTH].add(planes.layer(MAX_DEPTH));
             }
         }
         if layers[0].total() == 0 {
             return Err(Error::option("no values to make codebooks from"));
         }
-        // The same rule as for a block. Where all was 0, nearly all of what comes will be 0.
+        let price = |counts: &Histogram| {
+            let most = lanes_from(MOST_VALUES);
+            coded_bytes(&counts.counts().map(|count| count as f64), 1.0, most)
+        };
+        // The same rule as for a stream. Where all was 0, nearly all of what comes will be 0.
         let pays = |layer: &usize| {
             let none = kept[*layer].total() == 0;
             none || price(&kept[*layer]) + price(&layers[layer + 1]) < price(&layers[*layer])
@@ -88,8 +96,7 @@ impl BitmapBooks {
                 // Other bytes may come, and need codes of a sensible length.
                 counts = Histogram::from_counts(counts.counts().map(|count| count + 1));
             }
-            let fitted = fitted(&counts).ok_or_else(|| Error::codebook("no code for a plane"))?;
-            Ok(fitted.0)
+            fitted(&counts)
         });
         Self::new(books.collect::<Result<_>>()?)
     }
@@ -115,7 +122,7 @@ impl BitmapBooks {
     /// The codebooks of a set that has bindings for the layers of a bitmap.
     ///
     /// # Errors
-    /// [`Error::InvalidCodebook`] when the set has none.
+    /// [`Error::InvalidCodebook`] when the set has none, or has books for other purposes, too.
     pub fn from_set(set: impl Into<Arc<CodebookSet>>) -> Result<Self> {
         let set = set.into();
         let book = |plane: u8| {
@@ -123,9 +130,9 @@ impl BitmapBooks {
             binding.books.first().copied()
         };
         let layers: Vec<u8> = (FIRST_LAYER..=LAST_LAYER).map_while(book).collect();
-        if layers.is_empty() {
+        if layers.is_empty() || !is_of_layers(&set) {
             return Err(Error::codebook(
-                "no codebook of the set is for the layers of a bitmap: make a set of quantized values",
+                "the set is not one of the layers of a bitmap alone: make a set of quantized values",
             ));
         }
         Ok(Self { set, layers })
@@ -151,14 +158,16 @@ impl BitmapBooks {
 
     /// Bits of the planes of some values.
     fn bits(&self, values: Values<'_>) -> u64 {
-        let mut block = Block::default();
+        let mut planes = Layers::default();
         let mut bits = 0;
-        for start in (0..values.len()).step_by(BLOCK) {
-            block.take(Platform::detect(), values.slice(start, start + BLOCK), self.depth());
-            for (plane, &number) in self.layers.iter().enumerate() {
-                let counts = Histogram::of(block.plane(plane, self.depth()));
-                bits += match (only_one(&counts), self.set.book(number)) {
-                    (None, Ok(book)) => {
+        for start in (0..values.len()).step_by(MOST_VALUES) {
+            let part = values.slice(start, start + MOST_VALUES);
+            planes.take(Platform::detect(), part, self.depth());
+            for (layer, &number) in self.layers.iter().enumerate() {
+                let counts = Histogram::of(planes.plane(layer, self.depth()));
+                let several = counts.counts().iter().filter(|count| **count > 0).count() > 1;
+                bits += match self.set.book(number) {
+                    Ok(book) if several => {
                         let prices = counts.counts().iter().zip(book.prices());
                         let coded = prices.map(|(count, price)| count * u64::from(*price)).sum();
                         // A plane that would grow is stored as it is.
@@ -171,6 +180,27 @@ impl BitmapBooks {
         }
         bits
     }
+}
+
+/// The book for a plane with these counts.
+fn fitted(counts: &Histogram) -> Result<Lengths> {
+    // A book in which all numbers of some bits have a code needs no escape.
+    let used = counts.counts().iter().take_while(|count| **count > 0).count();
+    let all = used > 1
+        && used.is_power_of_two()
+        && counts.counts().iter().skip(used).all(|count| *count == 0);
+    let width = if all { used.ilog2() as u8 } else { 8 };
+    let weights: Vec<f64> =
+        counts.counts().iter().take(1 << width).map(|count| *count as f64).collect();
+    let pmf = Pmf::from_weights(&weights).ok_or_else(|| Error::codebook("no counts"))?;
+    let short = fit::plain(&pmf, width, CodeLimit::Bits8, Effort::Careful)?;
+    if short.huffman_bits < short.bits * (1.0 - BITS12_GAIN) {
+        let long = fit::plain(&pmf, width, CodeLimit::Bits12, Effort::Careful)?;
+        if long.bits < short.bits * (1.0 - BITS12_GAIN) {
+            return Ok(long.lengths);
+        }
+    }
+    Ok(short.lengths)
 }
 
 /// Whether a set is one of bitmap layers: it has bindings, and all of them are for layers.

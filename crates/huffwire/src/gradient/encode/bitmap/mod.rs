@@ -1,4 +1,4 @@
-//! Bitmaps: layers of masks and of values that are not 0, for the lane coder.
+//! Bitmaps: layers of masks and of values that are not 0, coded by the codec of planes that blocks of tensors use.
 //!
 //! # The layers
 //!
@@ -19,47 +19,35 @@
 //!
 //! # The bytes
 //!
-//! ```text
-//! number of values   variable-length
-//! kind               0: all codebooks in the stream; 1: fixed codebooks, then 4 bytes of the id of their set
-//! blocks of 2^20 values:
-//!     depth          number of splits
-//!     wide           number of values of byte 255, and for each its number less 255 (all variable-length)
-//!     planes         the masks of the last split first, the values that are not 0 last
-//! ```
-//!
-//! The length of a plane follows from the planes before it. See `plane.rs` for the bytes of a plane.
+//! A stream is one block of layers, of at most 2²⁰ values. See `docs/format.md`, section 15.6.
 
 mod books;
-mod fitted;
-mod plane;
+mod layers;
+mod planner;
 mod split;
 
 use std::sync::{Arc, Mutex};
 
-use self::plane::{Blocks, PlaneBook, Planes};
-use self::split::SLACK;
+use self::layers::{Joined, MAX_DEPTH, PLANES, WIDE, highest, layer_bytes};
+use self::planner::{NO_BOOKS, Plan, Planner, shape};
 use super::super::values::{Value, Values, ValuesMut, with_values};
-use super::fixed::check_id;
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count, too_wide, unzigzag, zigzag};
+use crate::codebook::{Codebook, Lengths, MAX_LENGTHS_BYTES};
 use crate::error::{Error, Result};
-use crate::kernels::bytes;
 use crate::kernels::platform::Platform;
+use crate::message::VALUES_LOG2;
+use crate::plane_codec::{
+    BookRef, MAX_PLANE_HEADER_BYTES, PayloadReader, PlaneHeader, PlaneReader, PlaneToRead,
+    PlaneToWrite, PlaneWriter, Sizes as PayloadSizes, room,
+};
 use crate::set::CodebookSet;
-use crate::stats::Histogram;
 use crate::wire::{Reader, put_varint};
 
 pub use books::BitmapBooks;
 pub(in crate::gradient) use books::is_of_layers;
 
-/// Number of values in a block. A block and its planes stay in the L2 cache.
-const BLOCK: usize = 1 << 20;
-
-/// The largest number of splits. A mask of the last one stands for 4096 values.
-pub(super) const MAX_DEPTH: usize = 4;
-
-/// The byte in layer 0 of a value that needs more than a byte.
-const WIDE: u8 = 255;
+/// The most values of a stream. They and their planes stay in the L2 cache.
+pub(super) const MOST_VALUES: usize = 1 << VALUES_LOG2;
 
 /// The name of a bitmap encoder with fixed codebooks.
 pub(super) const NAME_WITH_BOOKS: &str = "bitmap-fixed";
@@ -75,6 +63,10 @@ pub enum Depth {
 }
 
 /// The bitmap encoder: masks of zeros, and the other values, by the lane coder. It is the fastest encoder.
+///
+/// A stream holds at most 2²⁰ values, as many as a block of a message or a file: that is the unit of random access, and
+/// its planes stay in the cache. Who has more makes a stream of each 2²⁰ of them, as
+/// [`ItemWriter`](crate::gradient::item::ItemWriter) does.
 #[derive(Debug)]
 pub struct Bitmap {
     platform: Platform,
@@ -84,7 +76,7 @@ pub struct Bitmap {
     /// The set that streams may name books of.
     set: Option<Arc<CodebookSet>>,
     /// The memory of an earlier call, which the next one uses again.
-    spare: Mutex<Option<Box<Block>>>,
+    spare: Mutex<Option<Box<Scratch>>>,
 }
 
 impl Clone for Bitmap {
@@ -103,7 +95,7 @@ impl Default for Bitmap {
 
 impl Bitmap {
     /// An encoder with codebooks that both ends hold. It makes and sends no codebooks, except for a plane that a fixed
-    /// codebook cannot code.
+    /// codebook cannot code. A stream does not tell which set its books are of: the receiver must know.
     #[must_use]
     pub fn with_books(books: Arc<BitmapBooks>) -> Self {
         let set = Some(Arc::clone(books.set()));
@@ -137,408 +129,224 @@ impl ValueEncoder for Bitmap {
         if self.books.is_some() { NAME_WITH_BOOKS } else { "bitmap" }
     }
 
+    /// [`Error::TooLarge`] for more than 2²⁰ values.
     fn encode(&self, values: Values<'_>, out: &mut Vec<u8>) -> Result<Sizes> {
         if let Depth::Splits(splits) = self.depth
             && usize::from(splits) > MAX_DEPTH
         {
             return Err(Error::option(format!("{splits} splits; at most {MAX_DEPTH}")));
         }
+        check_count(values.len())?;
         let start = out.len();
         put_count(out, values.len());
-        if values.is_empty() {
-            return Ok(Sizes { total: out.len() - start, codebook: 0 });
+        let mut codebook = 0;
+        if !values.is_empty() {
+            let mut scratch = self.scratch();
+            let written = scratch.write(self, values, out);
+            self.keep(scratch);
+            codebook = written.inspect_err(|_| out.truncate(start))?;
         }
-        match &self.books {
-            None => out.push(0),
-            Some(books) => {
-                out.push(1);
-                out.extend_from_slice(&books.set().id().short());
-            }
-        }
-        let mut block = self.block(values.len().min(BLOCK));
-        let mut blocks = Blocks::new(self.platform);
-        // The last block first, because the lanes of a plane carry bytes of the plane after it.
-        for index in (0..values.len().div_ceil(BLOCK)).rev() {
-            let part = values.slice(index * BLOCK, (index + 1) * BLOCK);
-            self.encode_block(part, &mut block, &mut blocks)?;
-        }
-        let codebook = blocks.finish(out);
-        self.keep(block);
         Ok(Sizes { total: out.len() - start, codebook })
     }
 
     fn decode(&self, stream: &[u8], values: ValuesMut<'_>) -> Result<()> {
         let mut reader = read_count(stream, values.len())?;
+        check_count(values.len())?;
         if values.is_empty() {
             return reader.finish();
         }
-        let books = match (reader.u8()?, &self.set) {
-            (0, _) => None,
-            (1, Some(set)) => {
-                check_id(reader.array()?, set.id())?;
-                Some(&**set)
-            }
-            (1, None) => return Err(malformed("it needs fixed codebooks, and none are at hand")),
-            _ => return Err(malformed("a kind of bitmap that this version does not know")),
-        };
-        with_values!(ValuesMut, values, values => self.decode_blocks(reader, books, values))
+        let set = self.set.as_deref().unwrap_or(&NO_BOOKS);
+        let mut scratch = self.scratch();
+        let read = with_values!(ValuesMut, values, values => {
+            scratch.read(self.platform, &mut reader, set, values)
+        });
+        self.keep(scratch);
+        read
     }
+}
+
+fn check_count(count: usize) -> Result<()> {
+    if count <= MOST_VALUES {
+        return Ok(());
+    }
+    let (found, limit) = (count as u64, MOST_VALUES as u64);
+    Err(Error::TooLarge { what: "a bitmap (in values)", found, limit })
 }
 
 impl Bitmap {
-    /// Memory for blocks of `count` values.
-    fn block(&self, count: usize) -> Box<Block> {
-        let spare = self.spare.lock().ok().and_then(|mut spare| spare.take());
-        let mut block = spare.unwrap_or_default();
-        block.count = count;
-        block
+    fn scratch(&self) -> Box<Scratch> {
+        self.spare.lock().ok().and_then(|mut spare| spare.take()).unwrap_or_default()
+    }
+
+    /// The estimated size of a stream of `scale` times as many values as this sample has.
+    pub(super) fn estimate(&self, sample: Values<'_>, scale: f64) -> f64 {
+        let mut scratch = self.scratch();
+        let bytes = scratch.planner.estimate(self.platform, sample, scale);
+        self.keep(scratch);
+        bytes
     }
 
     /// Keeps memory for the next call.
-    fn keep(&self, block: Box<Block>) {
+    fn keep(&self, scratch: Box<Scratch>) {
         if let Ok(mut spare) = self.spare.lock() {
-            *spare = Some(block);
+            *spare = Some(scratch);
+        }
+    }
+}
+
+/// Memory for streams.
+#[derive(Debug, Default)]
+struct Scratch {
+    planner: Planner,
+    writer: PlaneWriter,
+    /// Headers and payload of planes that are encoded.
+    coded: Vec<u8>,
+    reader: PlaneReader,
+    /// Planes that are decoded, that of the highest layer first, and books that their headers embed.
+    planes: [Vec<u8>; PLANES],
+    embedded: Vec<Codebook>,
+    joined: Joined,
+}
+
+impl Scratch {
+    /// Appends a block of layers; returns the bytes of codebooks in it.
+    fn write(&mut self, bitmap: &Bitmap, values: Values<'_>, out: &mut Vec<u8>) -> Result<usize> {
+        let (platform, books) = (bitmap.platform, bitmap.books.as_deref());
+        let plan = match (books, bitmap.depth) {
+            (Some(books), _) => self.planner.plan_by_books(platform, values, books)?,
+            (None, Depth::Splits(splits)) => {
+                self.planner.plan_splits(platform, values, splits.into())
+            }
+            (None, Depth::Auto) => self.planner.plan(platform, values),
+        };
+        self.write_head(platform, values, plan.len() - 1, out);
+        self.write_planes(platform, &plan, books, out)
+    }
+
+    /// Appends all that stands in front of the headers of planes.
+    fn write_head(&self, platform: Platform, values: Values<'_>, depth: usize, out: &mut Vec<u8>) {
+        let layers = &self.planner.layers;
+        out.push(depth as u8);
+        for layer in (0..depth).rev() {
+            put_varint(out, layers.kept(layer).len() as u64);
+        }
+        let highest = highest(platform, layers.plane(0, depth));
+        if highest < if depth == 0 { WIDE } else { WIDE - 1 } {
+            return out.push(0);
+        }
+        let wide: Vec<u32> =
+            with_values!(Values, values, values => beyond_a_byte(values).collect());
+        put_varint(out, wide.len() as u64);
+        for more in wide {
+            put_varint(out, more.into());
         }
     }
 
-    fn encode_block(
-        &self,
-        values: Values<'_>,
-        block: &mut Block,
-        blocks: &mut Blocks,
-    ) -> Result<()> {
-        let platform = self.platform;
-        blocks.begin(values.len());
-        let depth = match (&self.books, self.depth) {
-            (Some(books), _) => {
-                block.take(platform, values, books.depth());
-                for (plane, &number) in books.layers().iter().enumerate() {
-                    let book = PlaneBook::Fixed(number, books.set().book(number)?);
-                    blocks.push(block.plane(plane, books.depth()), &book)?;
-                }
-                books.depth()
-            }
-            (None, Depth::Splits(splits)) => {
-                let depth = usize::from(splits);
-                block.take(platform, values, depth);
-                for plane in 0..=depth {
-                    let bytes = block.plane(plane, depth);
-                    let book = PlaneBook::fitted(&Histogram::of(bytes));
-                    blocks.push(bytes, &book)?;
-                }
-                depth
-            }
-            (None, Depth::Auto) => {
-                let counts = block.take_as_pays(platform, values, 1);
-                let depth = counts.len() - 1;
-                for (plane, counts) in counts.iter().enumerate() {
-                    blocks.push(block.plane(plane, depth), &PlaneBook::fitted(counts))?;
-                }
-                depth
-            }
+    /// Appends headers and payload of the planes; returns the bytes of codebooks in them.
+    fn write_planes(
+        &mut self,
+        platform: Platform,
+        plan: &Plan,
+        books: Option<&BitmapBooks>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize> {
+        let depth = plan.len() - 1;
+        let Self { planner, writer, coded, .. } = self;
+        let plane = |layer: usize| planner.layers.plane(layer, depth);
+        let bytes: usize = (0..=depth).map(|layer| plane(layer).len()).sum();
+        // Fixed books may take a code of 12 bits, and a byte behind it, for each symbol.
+        let most = room(plan.len() * MAX_PLANE_HEADER_BYTES + 3 * bytes);
+        if coded.len() < most {
+            coded.resize(most, 0);
+        }
+        let to_write = |(layer, header): (usize, &PlaneHeader)| PlaneToWrite {
+            header: *header,
+            book: planner.book(layer, header, books),
+            width: 8,
+            symbols: plane(layer),
+            nonzero: &[],
+            // What a fixed book costs is known only afterwards.
+            or_raw: true,
         };
-        block.find_wide(platform, values, depth);
-        let head = blocks.head();
-        head.push(depth as u8);
-        put_varint(head, block.wide.len() as u64);
-        for &more in &block.wide {
-            put_varint(head, more.into());
+        let mut planes: Vec<_> = plan.iter().enumerate().rev().map(to_write).collect();
+        let length = writer.write(platform, &mut planes, coded)?;
+        out.extend_from_slice(&coded[..length]);
+        let books = planes.iter().filter(|plane| plane.header.embeds());
+        let books = books.filter_map(|plane| plane.book);
+        let bytes = |book: &Codebook| book.lengths().write_to(&mut [0; MAX_LENGTHS_BYTES]);
+        Ok(books.map(bytes).sum())
+    }
+
+    /// Reads a block of layers.
+    fn read<S: Value>(
+        &mut self,
+        platform: Platform,
+        reader: &mut Reader<'_>,
+        set: &CodebookSet,
+        values: &mut [S],
+    ) -> Result<()> {
+        let count = values.len();
+        let depth = usize::from(reader.u8()?);
+        if depth > MAX_DEPTH {
+            return Err(malformed(format!("a bitmap of depth {depth}")));
+        }
+        let mut sizes = [layer_bytes(count, depth); PLANES];
+        for (layer, size) in (0..depth).rev().zip(&mut sizes[1..]) {
+            *size = reader.size()?;
+            if *size > layer_bytes(count, layer) {
+                return Err(malformed(format!("a plane of {size} bytes, more than its layer has")));
+            }
+        }
+        let wide = reader.size()?;
+        if wide > count {
+            return Err(malformed("more values beyond a byte than values"));
+        }
+        let mut wide_reader = reader.clone();
+        for _ in 0..wide {
+            reader.varint()?;
+        }
+        self.read_planes(platform, reader, set, &sizes[..=depth])?;
+        let highest = self.joined.values(platform, &self.planes[..=depth], values)?;
+        if highest == WIDE {
+            return widen(values, wide, &mut wide_reader);
+        }
+        if wide > 0 { Err(too_few_wide()) } else { Ok(()) }
+    }
+
+    /// Reads headers and payload of planes of so many bytes.
+    fn read_planes(
+        &mut self,
+        platform: Platform,
+        reader: &mut Reader<'_>,
+        set: &CodebookSet,
+        sizes: &[usize],
+    ) -> Result<()> {
+        let Self { planes, embedded, .. } = self;
+        embedded.resize_with(PLANES, || Codebook::new(Lengths::placeholder()));
+        let mut headers = [PlaneHeader::Raw; PLANES];
+        let headers = &mut headers[..sizes.len()];
+        for ((header, embedded), &size) in headers.iter_mut().zip(&mut *embedded).zip(sizes) {
+            *header = PlaneHeader::read(reader, &shape(size), set, embedded)?;
+        }
+        let payload = PayloadSizes::of(headers, |plane| shape(sizes[plane]));
+        let mut stack = PayloadReader::new(reader.take(payload.total)?);
+        reader.finish()?;
+        for (index, (header, symbols)) in headers.iter().zip(planes).enumerate() {
+            let book = match header.coded().map(|coded| coded.book) {
+                None => None,
+                Some(BookRef::Resident(number)) => Some(set.book(number)?),
+                Some(BookRef::Embedded) => Some(&embedded[index]),
+            };
+            if index == 0 && sizes.len() > 1 && *header == PlaneHeader::Constant(0) {
+                // All values are 0, and other planes are empty: `Joined` checks that.
+                symbols.clear();
+                continue;
+            }
+            let (shape, carried) = (shape(sizes[index]), payload.carried[index]);
+            let plane = PlaneToRead { header: *header, shape, book, carried };
+            self.reader.read(platform, &plane, &mut stack, symbols)?;
         }
         Ok(())
-    }
-
-    fn decode_blocks<S: Value>(
-        &self,
-        mut reader: Reader<'_>,
-        books: Option<&CodebookSet>,
-        values: &mut [S],
-    ) -> Result<()> {
-        let size = values.len().min(BLOCK);
-        let mut block = self.block(size);
-        let mut planes = Planes::new(self.platform);
-        for values in values.chunks_mut(size.max(1)) {
-            let depth = usize::from(reader.u8()?);
-            if depth > MAX_DEPTH {
-                return Err(malformed(format!("a block that was split {depth} times")));
-            }
-            let wide = reader.size()?;
-            let mut wide_reader = reader.clone();
-            for _ in 0..wide {
-                reader.varint()?;
-            }
-            block.count = values.len();
-            block.reserve(depth);
-            // From the masks of the last split down to layer 0. `due` is the length of the next plane.
-            let mut due = (0..depth).fold(values.len(), |length, _| length.div_ceil(8));
-            for plane in (1..=depth).rev() {
-                match planes.constant(&mut reader, due) {
-                    // The highest layer is all 0, so the planes below are empty.
-                    Some(0) if plane == depth => {
-                        due = 0;
-                        break;
-                    }
-                    Some(byte) => block.room(plane, depth, due).fill(byte),
-                    None => {
-                        planes.pull(&mut reader, books, block.room(plane, depth, due))?;
-                    }
-                }
-                due = block.join(self.platform, plane, depth, due)?;
-            }
-            let highest = match planes.constant(&mut reader, due) {
-                Some(byte) if depth == 0 => {
-                    values.fill(S::from_zigzag(byte));
-                    byte
-                }
-                Some(byte) => {
-                    block.room(0, depth, due).fill(byte);
-                    block.give(self.platform, depth, due, values)?
-                }
-                None => {
-                    planes.pull(&mut reader, books, block.room(0, depth, due))?;
-                    block.give(self.platform, depth, due, values)?
-                }
-            };
-            if highest == WIDE {
-                widen(values, wide, &mut wide_reader)?;
-            } else if wide > 0 {
-                return Err(too_few_wide());
-            }
-        }
-        self.keep(block);
-        planes.finish()?;
-        reader.finish()
-    }
-}
-
-/// The estimated size of a stream of `scale` times as many values as this sample has.
-pub(super) fn estimate(sample: Values<'_>, scale: f64) -> f64 {
-    let mut block = Block::default();
-    // A block has at most a million values, and each block has codebooks of its own.
-    let blocks = (sample.len() as f64 * scale / BLOCK as f64).max(1.0);
-    let planes =
-        block.take_as_pays(Platform::detect(), sample, (scale / blocks).round().max(1.0) as u64);
-    blocks * (planes.iter().map(fitted::price).sum::<f64>() + 2.0 * planes.len() as f64)
-}
-
-/// Memory for the layers and planes of a block.
-#[derive(Debug, Default)]
-struct Block {
-    /// Number of values in the block.
-    count: usize,
-    /// The layers: bytes of values, masks of the first split, masks of the second split, and so on.
-    layers: [Vec<u8>; MAX_DEPTH + 1],
-    /// For each layer that is split, the bytes that are not 0, less 1.
-    kept: [Vec<u8>; MAX_DEPTH],
-    /// For each layer that is split, the number of such bytes.
-    kept_count: [usize; MAX_DEPTH],
-    /// For each value whose byte is 255, in order: its number less 255.
-    wide: Vec<u32>,
-}
-
-impl Block {
-    /// Makes room for the layers of a block.
-    fn reserve(&mut self, depth: usize) {
-        let mut length = self.count;
-        for layer in 0..=depth {
-            grow(&mut self.layers[layer], length);
-            if layer < depth {
-                grow(&mut self.kept[layer], length + SLACK);
-            }
-            length = length.div_ceil(8);
-        }
-    }
-
-    /// Number of bytes of a layer.
-    fn length(&self, layer: usize) -> usize {
-        (0..layer).fold(self.count, |length, _| length.div_ceil(8))
-    }
-
-    fn layer(&self, layer: usize) -> &[u8] {
-        &self.layers[layer][..self.length(layer)]
-    }
-
-    /// The plane of a layer: the bytes that are not 0, or all bytes of the highest layer.
-    fn plane(&self, plane: usize, depth: usize) -> &[u8] {
-        if plane == depth { self.layer(plane) } else { &self.kept[plane][..self.kept_count[plane]] }
-    }
-
-    /// Fills layer 0.
-    fn take_whole(&mut self, platform: Platform, values: Values<'_>) {
-        let bytes = &mut self.layers[0][..values.len()];
-        with_values!(Values, values, values => platform.run(|| {
-            for (byte, &value) in bytes.iter_mut().zip(values) {
-                *byte = value.to_zigzag();
-            }
-        }));
-    }
-
-    /// Fills layer 1 and the plane of layer 0, without filling layer 0.
-    fn take_split(&mut self, platform: Platform, values: Values<'_>) {
-        let masks = &mut self.layers[1][..values.len().div_ceil(8)];
-        self.kept_count[0] = split::split_values(platform, values, masks, &mut self.kept[0]);
-    }
-
-    /// Fills all planes for `depth` splits.
-    fn take(&mut self, platform: Platform, values: Values<'_>, depth: usize) {
-        self.count = values.len();
-        self.reserve(depth);
-        if depth == 0 {
-            return self.take_whole(platform, values);
-        }
-        self.take_split(platform, values);
-        (1..depth).for_each(|layer| self.split_layer(platform, layer));
-    }
-
-    /// Fills `wide`.
-    fn find_wide(&mut self, platform: Platform, values: Values<'_>, depth: usize) {
-        self.wide.clear();
-        let highest = highest(platform, self.plane(0, depth));
-        if highest == if depth == 0 { WIDE } else { WIDE - 1 } {
-            with_values!(Values, values, values => self.wide.extend(beyond_a_byte(values)));
-        }
-    }
-
-    /// Splits a layer of masks.
-    fn split_layer(&mut self, platform: Platform, layer: usize) {
-        let length = self.length(layer);
-        let (low, high) = self.layers.split_at_mut(layer + 1);
-        let masks = &mut high[0][..length.div_ceil(8)];
-        let bytes = &low[layer][..length];
-        self.kept_count[layer] = split::split(platform, bytes, masks, &mut self.kept[layer]);
-    }
-
-    /// Counts of the plane of a layer that was split, and counts of the layer. Every byte counts `scale` times.
-    fn counts(&self, platform: Platform, layer: usize, scale: u64) -> [Histogram; 2] {
-        let kept = &self.kept[layer][..self.kept_count[layer]];
-        // The vector kernel is fast where few different bytes occur, which is not so with masks.
-        let quick = if layer == 0 { platform } else { Platform::Portable };
-        let kept = scaled(bytes::histogram(quick, kept), scale);
-        let zeros = (self.length(layer) - self.kept_count[layer]) as u64 * scale;
-        let all = joined(&kept, zeros);
-        [kept, all]
-    }
-
-    /// Fills the planes, with splits as long as planes become smaller. Returns the counts of the planes. Every value
-    /// counts `scale` times, for values that are a sample.
-    fn take_as_pays(
-        &mut self,
-        platform: Platform,
-        values: Values<'_>,
-        scale: u64,
-    ) -> Vec<Histogram> {
-        self.count = values.len();
-        self.reserve(MAX_DEPTH);
-        self.take_split(platform, values);
-        let mut planes = Vec::new();
-        // The first split is made in any case: counts of layer 0 follow from counts of the bytes that are not 0.
-        let [mut kept, mut all] = self.counts(platform, 0, scale);
-        let mut price = fitted::price(&all);
-        loop {
-            let layer = planes.len();
-            let above = layer + 1;
-            let [next_kept, masks] = if above < MAX_DEPTH {
-                self.split_layer(platform, above);
-                self.counts(platform, above, scale)
-            } else {
-                let masks = scaled(bytes::histogram(Platform::Portable, self.layer(above)), scale);
-                [Histogram::default(), masks]
-            };
-            let price_of_masks = fitted::price(&masks);
-            // Where all values are 0, a split costs nothing, and layer 0 need not be filled.
-            let is_empty = layer == 0 && kept.total() == 0;
-            if !is_empty && fitted::price(&kept) + price_of_masks >= price {
-                if layer == 0 {
-                    self.take_whole(platform, values);
-                }
-                break;
-            }
-            planes.push(kept);
-            (kept, all, price) = (next_kept, masks, price_of_masks);
-            if above == MAX_DEPTH {
-                break;
-            }
-        }
-        planes.push(all);
-        planes
-    }
-
-    /// The memory for a decoded plane of `due` bytes.
-    fn room(&mut self, plane: usize, depth: usize, due: usize) -> &mut [u8] {
-        if plane == depth {
-            &mut self.layers[plane][..due]
-        } else {
-            self.kept_count[plane] = due;
-            &mut self.kept[plane][..due]
-        }
-    }
-
-    /// Joins a layer of masks from its plane and the layer above. Returns the number of bytes of the plane below.
-    fn join(
-        &mut self,
-        platform: Platform,
-        plane: usize,
-        depth: usize,
-        due: usize,
-    ) -> Result<usize> {
-        let length = self.length(plane);
-        let mut others = None;
-        if plane < depth {
-            let (low, high) = self.layers.split_at_mut(plane + 1);
-            let masks = &high[0][..length.div_ceil(8)];
-            let kept = &self.kept[plane][..due];
-            if highest(platform, kept) == u8::MAX {
-                return Err(zero_among_others());
-            }
-            split::join(platform, masks, kept, &mut low[plane][..length]);
-            // The plane has far fewer bytes than the layer, so its bits are counted.
-            others =
-                Some(platform.run(|| {
-                    kept.iter().map(|less| less.wrapping_add(1).count_ones() as usize).sum()
-                }));
-        }
-        let masks = self.layer(plane);
-        let below = self.length(plane - 1);
-        // Bits of the last mask beyond the last byte of the layer below must be 0.
-        let last = masks.last().copied().unwrap_or(0);
-        if !below.is_multiple_of(8) && last >> (below % 8) != 0 {
-            return Err(malformed("a mask that goes beyond the last value"));
-        }
-        if let Some(others) = others {
-            return Ok(others);
-        }
-        let (words, rest) = masks.as_chunks::<8>();
-        Ok(platform.run(|| {
-            let words = words.iter().map(|word| u64::from_le_bytes(*word).count_ones() as usize);
-            let rest = rest.iter().map(|mask| mask.count_ones() as usize);
-            words.sum::<usize>() + rest.sum::<usize>()
-        }))
-    }
-
-    /// Writes the values of the block, -128 for those that need more than a byte. Returns the highest byte of layer 0.
-    fn give<S: Value>(
-        &self,
-        platform: Platform,
-        depth: usize,
-        due: usize,
-        values: &mut [S],
-    ) -> Result<u8> {
-        if depth == 0 {
-            let bytes = self.layer(0);
-            platform.run(|| {
-                for (value, &byte) in values.iter_mut().zip(bytes) {
-                    *value = S::from_zigzag(byte);
-                }
-            });
-            return Ok(highest(platform, bytes));
-        }
-        if due == 0 {
-            values.fill(S::default());
-            return Ok(0);
-        }
-        let kept = &self.kept[0][..due];
-        let highest = highest(platform, kept).checked_add(1).ok_or_else(zero_among_others)?;
-        split::join_values(platform, self.layer(1), kept, S::view_mut(values));
-        Ok(highest)
     }
 }
 
@@ -567,31 +375,4 @@ fn widen<S: Value>(values: &mut [S], wide: usize, reader: &mut Reader<'_>) -> Re
 #[cold]
 fn too_few_wide() -> Error {
     malformed("fewer values beyond a byte than it says")
-}
-
-#[cold]
-fn zero_among_others() -> Error {
-    malformed("a 0 where the masks have none")
-}
-
-/// The highest byte; 0 if there are no bytes.
-fn highest(platform: Platform, bytes: &[u8]) -> u8 {
-    platform.run(|| bytes.iter().fold(0, |highest, &byte| byte.max(highest)))
-}
-
-fn scaled(counts: [u32; 256], scale: u64) -> Histogram {
-    Histogram::from_counts(counts.map(|count| u64::from(count) * scale))
-}
-
-/// The counts of a layer, from the counts of its plane and the number of zeros.
-fn joined(kept: &Histogram, zeros: u64) -> Histogram {
-    let mut counts = [zeros; 256];
-    counts[1..].copy_from_slice(&kept.counts()[..255]);
-    Histogram::from_counts(counts)
-}
-
-fn grow(bytes: &mut Vec<u8>, length: usize) {
-    if bytes.len() < length {
-        bytes.resize(length, 0);
-    }
 }
