@@ -5,7 +5,6 @@ use super::payload::PayloadWriter;
 use super::{single, slots};
 use crate::codebook::{Alphabet, Codebook};
 use crate::error::{Error, Result};
-use crate::kernels::bytes;
 use crate::kernels::pack::{pack, packed_bytes};
 use crate::kernels::platform::Platform;
 use crate::lanes::{self, CARRIED_BYTES, Escapes, SlotMap};
@@ -168,25 +167,12 @@ impl PlaneWriter {
         let (states, stream) = free
             .split_at_mut_checked(states_bytes)
             .ok_or(Error::OutputTooSmall { needed: states_bytes, available })?;
-        let is_centred = book.lengths().alphabet() == Alphabet::Centred;
-        let escapes = if !is_centred {
-            // What takes the escape is found faster apart than on the way into the lanes.
+        let escapes = if plane.nonzero.is_empty() {
             check_slots(platform, book, plane.symbols)?;
-            self.escapes.clear();
-            if book.lengths().escape() > 0 {
-                let (table, symbols) = (&book.tables().escapes, plane.symbols);
-                bytes::select(platform, table, symbols, symbols, &mut self.escapes);
-            }
-            let tables = book.tables();
-            let mut encoder =
-                lanes::Encoder::new(platform, tables, SlotMap::IDENTITY, carried, false);
-            encoder.push(plane.symbols, stream, &mut self.in_lanes)?;
-            coded.stream_bytes = encoder.finish(states);
-            &self.escapes
-        } else if plane.nonzero.is_empty() {
             self.in_lanes.clear(plane.symbols.len());
+            let keep = book.lengths().escape() > 0;
             let map = SlotMap::new(book.lengths().alphabet(), coded.base);
-            let mut encoder = lanes::Encoder::new(platform, book.tables(), map, carried, true);
+            let mut encoder = lanes::Encoder::new(platform, book.tables(), map, carried, keep);
             encoder.push(plane.symbols, stream, &mut self.in_lanes)?;
             (coded.zeros, coded.stream_bytes) = (0, encoder.finish(states));
             self.in_lanes.as_slice()

@@ -120,7 +120,7 @@ pub fn estimates(values: Values<'_>) -> Vec<Estimate> {
             let bytes = match candidate {
                 // A stream of that encoder holds no more.
                 Candidate::Bitmap if values.len() > bitmap::MOST_VALUES => f64::INFINITY,
-                Candidate::Bitmap => bitmap::estimate(sample, scale),
+                Candidate::Bitmap => BITMAP.with(|bitmap| bitmap.estimate(sample, scale)),
                 Candidate::RunLengths => {
                     of_pairs(&|symbol| varint(zigzag(symbol.value)) + varint(symbol.run - 1))
                 }

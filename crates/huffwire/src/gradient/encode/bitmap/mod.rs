@@ -179,17 +179,20 @@ impl Bitmap {
         self.spare.lock().ok().and_then(|mut spare| spare.take()).unwrap_or_default()
     }
 
+    /// The estimated size of a stream of `scale` times as many values as this sample has.
+    pub(super) fn estimate(&self, sample: Values<'_>, scale: f64) -> f64 {
+        let mut scratch = self.scratch();
+        let bytes = scratch.planner.estimate(self.platform, sample, scale);
+        self.keep(scratch);
+        bytes
+    }
+
     /// Keeps memory for the next call.
     fn keep(&self, scratch: Box<Scratch>) {
         if let Ok(mut spare) = self.spare.lock() {
             *spare = Some(scratch);
         }
     }
-}
-
-/// The estimated size of a stream of `scale` times as many values as this sample has.
-pub(super) fn estimate(sample: Values<'_>, scale: f64) -> f64 {
-    Planner::default().estimate(Platform::detect(), sample, scale)
 }
 
 /// Memory for streams.
