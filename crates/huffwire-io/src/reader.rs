@@ -54,7 +54,7 @@ pub enum TensorFormat {
 /// Reads a .hw file: lists what is in it, and decodes any part of it.
 ///
 /// Every block of a .hw file can be decoded alone. So a read costs as much as the blocks (128 KiB by
-/// default) that hold what is asked for, wherever they lie. A reader can be shared among threads.
+/// default) that hold the requested bytes, wherever they lie. A reader can be shared among threads.
 ///
 /// ```
 /// use std::io::Cursor;

@@ -123,7 +123,7 @@ struct Job<'a> {
     piece: &'a Piece,
     /// The piece's number among all pieces of this call.
     index: usize,
-    /// In the source.
+    /// The place of its bytes in `source`.
     range: Range<u64>,
 }
 

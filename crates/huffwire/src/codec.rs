@@ -1,6 +1,6 @@
-//! Encoder and decoder: what a user holds on to. Both own their scratch memory, so that coding a
-//! message allocates nothing once the first one of its element type and size went through, unless a
-//! codebook is fitted to the data (at [`Level::Max`], or where the set has none for a plane).
+//! `Encoder` and `Decoder`, the main types of the library. Both own their scratch memory. After the first message of
+//! an element type and size, coding another one allocates nothing, unless a codebook is fitted to
+//! the data (at [`Level::Max`], or where the set has none for a plane).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -503,7 +503,7 @@ impl Decoder {
         self.workers.own().decode(set, dtype, bytes, CachePolicy::Cached, out)
     }
 
-    /// What a block made by [`Encoder::encode_block`] tells of itself; `bytes` is the size of its
+    /// Describes a block made by [`Encoder::encode_block`] without decoding it; `bytes` is the size of its
     /// elements. Only the first [`INSPECT_BYTES`] of the block are needed, so its checksum is not
     /// verified.
     ///

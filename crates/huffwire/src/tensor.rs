@@ -1,4 +1,4 @@
-//! What an encoder is given, and what a decoder is told to expect.
+//! `Tensor`, which an encoder takes, and `Expected`, which tells a decoder what to accept.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Items: the tensors of an original file, and what stands around them.
+//! Items: the tensors of an original file, and the bytes around them.
 
 use std::ops::Range;
 

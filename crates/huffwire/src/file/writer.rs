@@ -1,4 +1,4 @@
-//! Writing a file: what was written so far, and the bytes in front of the entries and behind them.
+//! Writing a file: the record of what was written so far, and the bytes in front of and behind the entries.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Work whose results lie one behind the other, their lengths unknown beforehand: coded batches of a message.
+//! Jobs whose results follow one another and whose lengths are not known in advance: coded batches of a message.
 //!
-//! Whoever is idle takes the next batch, so nobody waits for the slowest, and batches of unequal cost even out.
-//! Where a result belongs is known when all before it are finished: if they are when a batch is taken, its result
-//! goes straight there, or else into a buffer first.
+//! An idle thread takes the next batch, so no thread waits for the slowest one. The place of a result is known when all
+//! batches before it are finished. If they are finished when a thread takes a batch, the result is written straight to
+//! its place, else into a buffer first.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Threads: which ones work on a message, and how they share it. Nothing here knows what a message is.
+//! Threads: which threads work on a job, and how they share its batches. This module does not know messages.
 
 mod each;
 mod in_order;

@@ -1,4 +1,4 @@
-//! How much each thread takes at a time.
+//! Shares of threads: how many blocks a thread takes at a time.
 
 /// Most bytes in a batch, unless a block is larger: once coded it is in the L2 cache when it moves to
 /// its place.

@@ -1,4 +1,4 @@
-//! Codebook sets as JSON: for reading, for look-up tables in hardware, for making sets elsewhere.
+//! Codebook sets as JSON: for people, for look-up tables in hardware, and for sets that other programs make.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A set of codebooks: the one thing that sender and receiver must share.
+//! Codebook sets. Sender and receiver must have the same set.
 
 mod builtin;
 mod builtin_data;

@@ -1,4 +1,4 @@
-//! The coders of a plane, whatever the platform.
+//! Encoder and decoder of a plane, on any platform.
 
 use super::{
     CARRIED_BYTES, DecodeLanes, EncodeLanes, Escaped, Escapes, Reading, SlotMap, ToMerge, ToSplit,

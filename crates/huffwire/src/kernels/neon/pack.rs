@@ -1,4 +1,4 @@
-//! The kernels for NEON: neighbours are brought together by shifts, groups of eight symbols by `tbl`; symbols are taken
+//! Packing kernels for NEON: neighbours are brought together by shifts, groups of eight symbols by `tbl`; symbols are taken
 //! apart by `tbl` and shifts of each byte by a distance of its own.
 #![allow(unsafe_code)]
 

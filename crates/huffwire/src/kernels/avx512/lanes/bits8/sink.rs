@@ -1,5 +1,5 @@
-//! Where decoded symbols go: merged with what another plane has, past the caches or not, escapes put in their
-//! places.
+//! Output of the decoder: symbols alone, or merged with those of another plane, stored past the caches or through
+//! them, with escapes put in their places.
 
 use core::arch::x86_64::*;
 
