@@ -256,7 +256,8 @@ impl Writer {
             true => self.analyses.finish(self.items),
             false => Vec::new(),
         };
-        self.output.write(&self.directory.finish())?;
+        let end = self.directory.finish().map_err(|error| unwritable(&self.output, &error))?;
+        self.output.write(&end)?;
         let bytes = self.output.written();
         self.output.finish()?;
         Ok(Written { directory: self.directory.directory().clone(), bytes, analyses })

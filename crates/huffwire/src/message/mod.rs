@@ -38,5 +38,5 @@ pub const fn bound(dtype: Dtype, units: usize, block_log2: u8) -> usize {
     let bytes = units.saturating_mul(dtype.unit_bytes());
     let blocks = units.div_ceil(block::units_per_block(dtype, block_log2));
     let table = table_bytes(blocks, true);
-    HEADER_BYTES + bytes.saturating_add(blocks).saturating_add(table)
+    bytes.saturating_add(blocks).saturating_add(table).saturating_add(HEADER_BYTES)
 }
