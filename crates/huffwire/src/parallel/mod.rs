@@ -25,7 +25,7 @@ pub(crate) use share::{BATCH_BYTES, Share};
 ///
 /// The calling thread works too, so a pool of one thread is the same as [`Threads::One`]. Each thread that
 /// helped leaves its scratch memory with the encoder or decoder, for the next message. A call from within a pool is
-/// fine, also when all its threads are in such calls: nobody waits but for batches that another thread is coding.
+/// fine, also when all its threads are in such calls: a thread waits only for batches that another thread is coding.
 ///
 /// [`Decoder::decode`](crate::Decoder::decode) into a buffer that is used again gains most.
 /// [`Decoder::decode_to_vec`](crate::Decoder::decode_to_vec) gets its memory from the system bit by bit, on the
