@@ -1,8 +1,8 @@
 //! Messages: one tensor on its way over a link. See `docs/format.md`, section 8.
 //!
 //! A message is a header of 16 bytes, a table with the lengths and then the checksums of all entries, and the entries:
-//! a kind header for kinds other than tensors, and blocks. A message carries no set: the receiver holds the same [`CodebookSet`](crate::CodebookSet), which the header
-//! names by 32 bits of its id.
+//! a kind header for kinds other than tensors, and blocks. A message carries no set: the receiver holds the same
+//! [`CodebookSet`](crate::CodebookSet), which the header names by 32 bits of its id.
 //!
 //! [`Encoder`](crate::Encoder) and [`Decoder`](crate::Decoder) make and read messages. This module has what can be
 //! known of a message without decoding it: its [`Header`], and how long it can become ([`bound`]).
