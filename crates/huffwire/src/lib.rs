@@ -1,11 +1,11 @@
 //! Lossless compression of machine-learning tensors at the speed of a wire, with Huffman codebooks that
 //! both ends hold before the data exist.
 //!
-//! Huffman coding in three stages (count symbols, make a codebook, send codebook and data) is too slow
-//! for links between accelerators. Tensors of one kind look alike across layers, shards and batches, so
-//! a codebook made from the average of earlier tensors is nearly as good as one made for the tensor
-//! itself (Agrawal et al., *Single-Stage Huffman Encoder for ML Compression*, arXiv 2601.10673). A message then carries the
-//! numbers of codebooks and the codes, and no codebook.
+//! Huffman coding in three stages (count symbols, make a codebook, send codebook and data) is too slow for links
+//! between accelerators. Tensors of one kind look alike across layers, shards and batches, so a codebook made from the
+//! average of earlier tensors is nearly as good as one made for the tensor itself (Agrawal et al., *Single-Stage
+//! Huffman Encoder for ML Compression*, arXiv 2601.10673). A message then carries the numbers of codebooks and the
+//! codes, and no codebook.
 //!
 //! huffwire codes the *exponents* of floating-point values, relative to a base that each block chooses,
 //! so a book does not care about the scale of a tensor. A built-in set of such books needs no

@@ -1,11 +1,11 @@
 //! Messages: one tensor on its way over a link. See `docs/format.md`, section 8.
 //!
-//! A message is a header of 16 bytes, a table with the length and the checksum of each block, and the blocks. It
-//! does not carry codebooks: the receiver holds the same [`CodebookSet`](crate::CodebookSet), which the header
-//! names by 32 bits of its id.
+//! A message is a header of 16 bytes, a table with the lengths and then the checksums of all entries, and the entries:
+//! a kind header for kinds other than tensors, and blocks. A message carries no set: the receiver holds the same
+//! [`CodebookSet`](crate::CodebookSet), which the header names by 32 bits of its id.
 //!
-//! [`Encoder`](crate::Encoder) and [`Decoder`](crate::Decoder) make and read messages. This module tells what one
-//! can know of a message without decoding it: its [`Header`], and how long it can become ([`bound`]).
+//! [`Encoder`](crate::Encoder) and [`Decoder`](crate::Decoder) make and read messages. This module has what can be
+//! known of a message without decoding it: its [`Header`], and how long it can become ([`bound`]).
 
 mod decode;
 mod encode;

@@ -82,16 +82,16 @@ struct Assembly<'a, I> {
 }
 
 struct Progress<'a, I> {
-    /// Batches that nobody has taken.
+    /// Batches that no thread has taken.
     batches: I,
     taken: usize,
     /// Results that have their place, and their length.
     placed: usize,
     length: usize,
-    /// Where the next ones go; empty while somebody writes there.
+    /// The place of the next results; empty while a thread writes there.
     out: &'a mut [u8],
     finished: Vec<Finished>,
-    /// Buffers that nobody uses. There are few, so that memory stays small while one thread is late.
+    /// Buffers that no thread uses. There are few, so that memory stays small while one thread is late.
     buffers: Vec<Vec<u8>>,
     stopped: bool,
     /// The first error in the order of the batches.

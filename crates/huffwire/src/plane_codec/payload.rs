@@ -1,5 +1,6 @@
-//! The payload of a block: a stack of bytes. A writer pushes the last plane first; the lanes of a plane carry the end of
-//! the bytes that were pushed before it. A reader takes planes off the end, and puts back the bytes that lanes carried.
+//! The payload of a block: a stack of bytes. A writer pushes the last plane first; the lanes of a plane carry the end
+//! of the bytes that were pushed before it. A reader takes planes off the end, and puts back the bytes that lanes
+//! carried.
 
 use super::WHAT;
 use super::header::{CodedPlane, Coder, PlaneHeader, PlaneShape};

@@ -88,7 +88,7 @@ pub(in super::super) fn alike(first: &OnePass<'_>, second: &OnePass<'_>) -> bool
     first.scheme.layout == second.scheme.layout && first.units == second.units
 }
 
-/// A block on its way out.
+/// A block that is decoded.
 struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,

@@ -349,7 +349,7 @@ impl<'a> Escaped<'a> {
     }
 }
 
-/// Whether a platform's coders can split and merge on their way, which saves a pass over the elements.
+/// Whether a platform's coders can split and merge within their loops, which saves a pass over the elements.
 pub(crate) fn fuses(platform: Platform, limit: CodeLimit, join: Join) -> bool {
     super::on!(platform, kernels => kernels.fuses(limit, join))
 }

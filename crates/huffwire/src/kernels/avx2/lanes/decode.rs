@@ -358,7 +358,7 @@ impl Half {
         _mm256_packus_epi16(_mm256_srli_epi16::<8>(first), _mm256_srli_epi16::<8>(second))
     }
 
-    /// Drops codes; whoever has fewer than 16 bits then is in need of a word.
+    /// Drops codes. Lanes that then have fewer than 16 bits need a word.
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn drop(&mut self, lengths: __m256i) {

@@ -12,12 +12,12 @@
 //!
 //! # What a step costs
 //!
-//! A step of 64 symbols is some 170 instructions in both directions: for the encoder 50 to look up codes and
-//! lengths (of 64 slots), 60 for the lanes, 60 to store the words that lanes emit; for the decoder 35 to look up (where
-//! three tables are enough), 60 for the lanes, 70 for the refill. The only chain from step to step is a multiplication in
-//! the encoder, and a multiplication and a lookup in the decoder, some 20 cycles: a word that a lane takes becomes
-//! lookahead, which is not looked at before the step after the next. So the number of instructions decides. 100 of
-//! them are vector instructions, which three ports share on Intel's processors: 35 cycles. A processor with five
+//! A step of 64 symbols is some 170 instructions in both directions: for the encoder 50 to look up codes and lengths
+//! (of 64 slots), 60 for the lanes, 60 to store the words that lanes emit; for the decoder 35 to look up (where three
+//! tables are enough), 60 for the lanes, 70 for the refill. The only chain from step to step is a multiplication in the
+//! encoder, and a multiplication and a lookup in the decoder, some 20 cycles: a word that a lane takes becomes
+//! lookahead, which is not looked at before the step after the next. So the number of instructions decides. 100 of them
+//! are vector instructions, which three ports share on Intel's processors: 35 cycles. A processor with five
 //! instructions a cycle takes as long for all of them. Measured are 50 cycles, because 16 registers do not hold all
 //! vectors, and some are stored and loaded again.
 

@@ -163,7 +163,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
 #[cold]
 const fn rarely() {}
 
-/// Escapes on their way to the symbols that stand for them.
+/// Escaped symbols, which replace the symbols that stand for them.
 #[derive(Clone, Copy)]
 struct Taking<'e> {
     /// What the escape's slot becomes.
