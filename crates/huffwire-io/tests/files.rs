@@ -332,14 +332,27 @@ fn blocks_that_changed_places_are_found() {
 }
 
 #[test]
-fn kinds_that_nobody_can_read_yet_are_an_error_of_their_own() {
-    let (_folder, path) = folder();
-    let entries = [(Kind::Tensor, 0, &[0, 1, 2, 3, 4][..]), (Kind::Delta, 0, &[9][..])];
-    write_entries(&path("x.hw"), &[CodebookSet::builtin()], &entries);
-    let error = Reader::open(&path("x.hw")).unwrap_err().to_string();
-    for mention in ["x.hw", "kind 2 (delta)"] {
-        assert!(error.contains(mention), "{mention}: {error}");
+fn files_that_nobody_could_read_are_not_written() {
+    let mut writer = file::Writer::new(true, 17).unwrap();
+    let set = writer.add_set(&CodebookSet::builtin(), false);
+    writer.begin_original("x").unwrap();
+    let item = |kind| NewItem { tensor: None, kind, dtype: Dtype::Bf16, set };
+    let error = writer.begin_item(item(Kind::Delta)).unwrap_err().to_string();
+    assert!(error.contains("kind 2 (delta)"), "{error}");
+    // An item of quantized values whose kind header never comes.
+    writer.begin_item(item(Kind::Values)).unwrap();
+    for error in [writer.begin_item(item(Kind::Tensor)), writer.finish().map(|_| ())] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("without its kind header"), "{error}");
     }
+    // More sets than a reader takes.
+    let mut writer = file::Writer::new(true, 17).unwrap();
+    let places: Vec<usize> =
+        (1..=33).map(|books| writer.add_set(&other_set(books), false)).collect();
+    writer.begin_original("x").unwrap();
+    let item = NewItem { tensor: None, kind: Kind::Tensor, dtype: Dtype::Bf16, set: places[0] };
+    let error = writer.begin_item(item).unwrap_err().to_string();
+    assert!(error.contains("32 codebook sets"), "{error}");
 }
 
 /// Quantized values are such a kind for a build without the feature that reads them.

@@ -29,8 +29,8 @@ pub enum StreamError {
     /// Reading or writing failed.
     #[error("the stream failed: {0}")]
     Io(#[from] io::Error),
-    /// The stream ended where a message could begin: the sender has sent all that it had.
-    #[error("the stream ended before a message")]
+    /// The stream ended where a tensor could begin: the sender has sent all that it had.
+    #[error("the stream ended before a tensor")]
     Closed,
     /// The stream ended within a message.
     #[error(
@@ -198,7 +198,14 @@ impl<R: Read> MessageReader<R> {
             let left = rest.len();
             let expected_here =
                 expected.max_bytes(expected.max_bytes.map_or(left, |m| m.min(left)));
-            let read = self.read_message(&expected_here, rest)?;
+            let mut head = [0; HEADER_BYTES];
+            fill(&mut self.inner, &mut head).map_err(|error| match error {
+                StreamError::Ended(more) if done == 0 && more == HEADER_BYTES as u64 => {
+                    StreamError::Closed
+                }
+                error => error,
+            })?;
+            let read = self.read_message(&head, &expected_here, rest)?;
             done += read;
             if done == out.len() {
                 return Ok(());
@@ -212,14 +219,14 @@ impl<R: Read> MessageReader<R> {
         }
     }
 
-    /// Receives a message whose elements have room in `out`; returns how many bytes they are.
-    fn read_message(&mut self, expected: &Expected, out: &mut [u8]) -> Result<usize, StreamError> {
-        let mut head = [0; HEADER_BYTES];
-        fill(&mut self.inner, &mut head).map_err(|error| match error {
-            StreamError::Ended(more) if more == HEADER_BYTES as u64 => StreamError::Closed,
-            error => error,
-        })?;
-        let (header, check) = Header::read_with_check(&head, expected.context)?;
+    /// Receives the rest of a message whose elements have room in `out`; returns how many bytes they are.
+    fn read_message(
+        &mut self,
+        head: &[u8; HEADER_BYTES],
+        expected: &Expected,
+        out: &mut [u8],
+    ) -> Result<usize, StreamError> {
+        let (header, check) = Header::read_with_check(head, expected.context)?;
         expected.check(&header)?;
         if header.kind != Kind::Tensor {
             return Err(header.kind.unexpected().into());
@@ -361,7 +368,9 @@ mod tests {
         let tensor = &tensor()[..100_000];
         let stream = sent(&Tensor::new(Dtype::F32, tensor), 1 << 16);
         let mut out = vec![0; tensor.len()];
-        for cut in (0..stream.len()).step_by(997) {
+        for cut in
+            (0..stream.len()).step_by(997).chain(1..100).chain(stream.len() - 100..stream.len())
+        {
             let mut reader = MessageReader::new(&stream[..cut], Decoder::builtin());
             let error = reader.read_tensor(Dtype::F32, &mut out).unwrap_err();
             let closed = cut == 0 && matches!(error, StreamError::Closed);
@@ -405,8 +414,8 @@ mod tests {
             block_log2: 10,
         };
         let (head, _) = header.write(None);
-        let mut reader = MessageReader::new(&head[..], Decoder::builtin());
-        let error = reader.read_message(&Expected::anything(), &mut []).unwrap_err();
+        let mut reader = MessageReader::new(&[][..], Decoder::builtin());
+        let error = reader.read_message(&head, &Expected::anything(), &mut []).unwrap_err();
         assert!(matches!(error, StreamError::Ended(33_554_432)), "{error}");
         assert!(reader.table.capacity() <= 4 * TABLE_STEP);
     }

@@ -56,8 +56,7 @@ impl Directory {
         let mut sets: Vec<SetRef> = Vec::new();
         let count = reader.varint()?;
         if count > MAX_SETS as u64 {
-            let (what, limit) = ("the list of codebook sets of a file", MAX_SETS as u64);
-            return Err(Error::TooLarge { what, found: count, limit });
+            return Err(reader.malformed(format!("{count} codebook sets: {MAX_SETS} is the limit")));
         }
         for _ in 0..count {
             let set = SetRef::read(&mut reader)?;

@@ -158,9 +158,7 @@ impl Item {
                 return Err(reader.malformed("a block larger than blocks can be"));
             }
             if kind != Kind::Tensor && coded > MAX_VALUES_BYTES {
-                let (found, limit) = (coded.into(), MAX_VALUES_BYTES.into());
-                let what = "a block of quantized values";
-                return Err(Error::TooLarge { what, found, limit });
+                return Err(reader.malformed("a block of quantized values of more than 64 MiB"));
             }
             lengths.push(coded);
             left -= raw;
