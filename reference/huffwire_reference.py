@@ -772,8 +772,9 @@ class Message:
         """An entry, its checksum verified (section 8.2)."""
         entry = self.entries[number]
         if self.checked:
-            covered = u32(self.checksum) + u32(number) + u32(len(entry)) + entry
-            require(crc32c(covered) == self.checksums[number], WrongChecksum, f"the checksum of entry {number}")
+            place = u32(self.checksum) + u32(number) + u32(len(entry))
+            right = crc32c(entry) ^ crc32c(place) == self.checksums[number]
+            require(right, WrongChecksum, f"the checksum of entry {number}")
         return entry
 
 
@@ -963,7 +964,7 @@ def read_file(data, sets):
 def read_item(reader, block_size, checked, number_of_sets):
     """An item of the directory, section 9.3."""
     byte = reader.u8()
-    kind, is_tensor = byte & 0x7F, byte >> 7
+    kind, other_set, is_tensor = byte & 0x3F, byte >> 6 & 1, byte >> 7
     require(kind in (TENSOR, QUANTIZED), UnknownKind, f"an item of kind {kind}")
     name = spelled_type = shape = None
     if is_tensor:
@@ -974,8 +975,9 @@ def read_item(reader, block_size, checked, number_of_sets):
             shape.append(reader.varint())
     type = element_type(reader.u8())
     check_quantized_type(kind, type)
-    set = reader.varint()
+    set = reader.varint() if other_set else 0
     require(set < number_of_sets, Malformed, f"an item has set {set} of {number_of_sets}")
+    require(set > 0 or not other_set, Malformed, "an item names the first set, which goes without saying")
     size = reader.varint()
     require(size < 2**63 and size % type.unit == 0, Malformed, f"an item of {size} bytes of {type.name}")
     check_whole_elements(type, size // type.unit)

@@ -343,7 +343,7 @@ def message_header(type, block_size, set_id, units, flags=1, kind=0, context=Non
 def write_message(header, entries):
     checksums = []
     if header[1] & 1:
-        checksums = [crc32c(header[12:16] + u32(i) + u32(len(e)) + e) for i, e in enumerate(entries)]
+        checksums = [crc32c(e) ^ crc32c(header[12:16] + u32(i) + u32(len(e))) for i, e in enumerate(entries)]
     return header + b"".join(map(u32, [*map(len, entries), *checksums])) + b"".join(entries)
 
 
@@ -363,11 +363,11 @@ def random_blocks(rng, type, data, books, block_size, **choices):
 
 def write_item(type, size, entries, set=0, kind=0, tensor=None, checked=True):
     """An item of the directory. `tensor`: name, spelled type, shape."""
-    out = bytes([kind | 0x80 * (tensor is not None)])
+    out = bytes([kind | 0x40 * (set > 0) | 0x80 * (tensor is not None)])
     if tensor is not None:
         name, spelled, shape = tensor
         out += string(name) + string(spelled) + varint(len(shape)) + b"".join(map(varint, shape))
-    out += bytes([type.number]) + varint(set) + varint(size)
+    out += bytes([type.number]) + (varint(set) if set else b"") + varint(size)
     out += b"".join(varint(len(entry)) for entry in entries)
     return out + (b"".join(u32(crc32c(entry)) for entry in entries) if checked else b"")
 

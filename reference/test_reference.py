@@ -77,18 +77,19 @@ class Basics(unittest.TestCase):
 
 class WorkedExample(unittest.TestCase):
     def test_section_10(self):
-        """The bytes that section 10 prints are a set and a message, and hold what it says."""
+        """The bytes that section 10 prints are a set and two messages of one tensor, and hold what it says."""
         text = (HERE.parent / "docs" / "format.md").read_text(encoding="utf-8")
         section = text.split("\n## 10. ")[1].split("\n## 11. ")[0]
         dumps = []
         for fence in re.findall(r"```text\n(.*?)```", section, re.DOTALL):
             lines = [re.match(r" *((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:  |$)", line) for line in fence.splitlines()]
             dumps.append(b"".join(bytes.fromhex(line[1]) for line in lines))
-        set_bytes, message = dumps
+        set_bytes, message, small = dumps
         set = reference.read_set(set_bytes)
         self.assertEqual((len(set_bytes), set.id().hex()), (35, "594c4945ff0d680d"))
-        self.assertEqual(len(message), 244)
+        self.assertEqual((len(message), len(small)), (244, 97))
         values = struct.unpack("<200H", reference.decode_message(message, [set]).data)
+        self.assertEqual(reference.decode_message(small, [set]).data, struct.pack("<200H", *values))
         expected = {33: 0x6440, 5: 0x3F80, 40: 0xBF40, 97: 0x4240, 100: 0x4040}
         expected |= {161: 0x92C0, 150: 0x3FC0, 195: 0xC260, 199: 0x3F50}
         self.assertEqual({place: value for place, value in enumerate(values) if value}, expected)

@@ -5,37 +5,72 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::needs;
 use crate::shell::{ROOT, cargo, run};
 use crate::steps::{Gap, Outcome};
 
 /// Where the kernels are, a folder for each instruction set.
 const FOLDER: &str = "crates/huffwire/src/kernels";
 
-/// The instruction sets of the processor that the assembly is for, by folder.
-const INSTRUCTION_SETS: &[&str] = &["avx2", "avx512"];
+/// Processors: what Rust calls them, the target to compile for where they are not this one, and the folders of their
+/// instruction sets.
+const PROCESSORS: &[(&str, Option<&str>, &[&str])] = &[
+    ("x86_64", None, &["avx2", "avx512"]),
+    ("aarch64", Some("aarch64-unknown-linux-gnu"), &["neon"]),
+];
+
+/// The package that links for an Arm processor, and its program.
+const ARM_COMPILER: &str = "gcc-aarch64-linux-gnu";
+const ARM_LINKER: (&str, &str) =
+    ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
 
 /// What a kernel may call: what ends it, and what one step in ten needs, or the last one.
 const RARE: &[&str] = &["panic", "slice_index_fail", "replace_marked", "keep_symbols", "padded"];
 
 pub(crate) fn check() -> Result<Outcome> {
-    if !cfg!(target_arch = "x86_64") {
-        return Ok(Outcome::with(vec![Gap::of_machine("the kernels are for x86-64")]));
-    }
-    // Apart, so that the folder has this assembly alone; removed first, since names change.
-    let target = &Path::new(ROOT).join("target/kernels");
-    if target.join("release/deps").exists() {
-        for file in assembly(target)? {
-            fs::remove_file(file)?;
+    let mut gaps = Vec::new();
+    for (processor, target, sets) in PROCESSORS {
+        match target {
+            _ if *processor == std::env::consts::ARCH => check_processor(None, sets)?,
+            None => gaps.push(Gap::of_machine(format!("the kernels are for {processor}"))),
+            Some(target) => {
+                // A dependency is linked to be a library of C's.
+                let missing = needs::missing(&[target, ARM_COMPILER])?;
+                if missing.is_empty() {
+                    check_processor(Some(target), sets)?;
+                }
+                gaps.extend(missing);
+            }
         }
     }
-    let flags = ["rustc", "--release", "-p", "huffwire", "--all-features", "--lib", "--target-dir"];
-    run(cargo(&flags).arg(target).args(["--", "--emit=asm", "-Ccodegen-units=1"]))?;
-    let kernels = kernels()?;
+    Ok(Outcome::with(gaps))
+}
+
+/// Checks the kernels of some instruction sets, in the assembly for another processor or, if it is `None`, for this one.
+fn check_processor(other: Option<&str>, sets: &[&str]) -> Result<()> {
+    // Apart, so that the folder has this assembly alone; removed first, since names change, together with what makes
+    // cargo believe that there is nothing to be compiled.
+    let folder = &Path::new(ROOT).join("target/kernels");
+    let output = folder.join(other.unwrap_or("")).join("release/deps");
+    if output.exists() {
+        for file in assembly(&output)? {
+            fs::remove_file(file)?;
+        }
+        run(&mut command(&["clean", "--quiet", "--release", "-p", "huffwire"], folder, other))?;
+    }
+    let mut compile = command(
+        &["rustc", "--release", "-p", "huffwire", "--all-features", "--lib"],
+        folder,
+        other,
+    );
+    run(compile.args(["--", "--emit=asm", "-Ccodegen-units=1"]))?;
+    let kernels = kernels(sets)?;
     let mut seen = vec![false; kernels.len()];
-    for file in assembly(target)? {
+    for file in assembly(&output)? {
         check_file(&fs::read_to_string(file)?, &kernels, &mut seen)?;
     }
     for (kernel, seen) in kernels.iter().zip(seen) {
@@ -46,7 +81,17 @@ pub(crate) fn check() -> Result<Outcome> {
             kernel.file.display()
         );
     }
-    Ok(Outcome::Passed)
+    Ok(())
+}
+
+/// A command for cargo about a folder with what is compiled for a processor.
+fn command(arguments: &[&str], folder: &Path, other: Option<&str>) -> Command {
+    let mut command = cargo(arguments);
+    command.arg("--target-dir").arg(folder);
+    if let Some(other) = other {
+        command.args(["--target", other]).env(ARM_LINKER.0, ARM_LINKER.1);
+    }
+    command
 }
 
 /// A function with a loop that takes time: any whose name ends in `_steps`.
@@ -82,11 +127,11 @@ impl Kernel {
     }
 }
 
-/// All kernels of the source.
-fn kernels() -> Result<Vec<Kernel>> {
+/// All kernels of some instruction sets in the source.
+fn kernels(sets: &[&str]) -> Result<Vec<Kernel>> {
     let root = Path::new(ROOT).join(FOLDER);
     let mut kernels = Vec::new();
-    for set in INSTRUCTION_SETS {
+    for set in sets {
         let before = kernels.len();
         let mut folders = vec![PathBuf::from(set)];
         while let Some(folder) = folders.pop() {
@@ -119,11 +164,10 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
         .filter(|name| name.ends_with("_steps"))
 }
 
-/// Where the compiler wrote the library's assembly.
-fn assembly(target: &Path) -> Result<Vec<PathBuf>> {
-    let folder = target.join("release/deps");
+/// The assembly that the compiler wrote to a folder.
+fn assembly(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))? {
+    for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "s") {
             files.push(path);
@@ -147,8 +191,8 @@ fn check_file(text: &str, kernels: &[Kernel], seen: &mut [bool]) -> Result<()> {
         let mut words = line.split_whitespace();
         let (instruction, operand) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         ensure!(!instruction.contains("gather"), "{symbol} gathers: {line}");
-        let called =
-            instruction.starts_with("call") && !RARE.iter().any(|rare| operand.contains(rare));
+        let calls = instruction.starts_with("call") || matches!(instruction, "bl" | "blr");
+        let called = calls && !RARE.iter().any(|rare| operand.contains(rare));
         ensure!(!called, "{symbol} calls what should be inlined: {operand}");
     }
     Ok(())
@@ -174,7 +218,7 @@ mod tests {
             format!("{KERNEL}\tvpermb\t%zmm0\n\tcallq\tx_keep_symbols\n_other:\n\tcallq\tx\n");
         assert!(check_file(&fine, &kernels, &mut seen).is_ok());
         assert_eq!(seen, [false, true]);
-        for bad in ["\tcallq\t_mm512_load", "\tvpgatherdd\t(%rax,%zmm0)"] {
+        for bad in ["\tcallq\t_mm512_load", "\tbl\tvld1q_u8", "\tvpgatherdd\t(%rax,%zmm0)"] {
             assert!(check_file(&format!("{KERNEL}{bad}\n"), &kernels, &mut seen).is_err());
         }
     }

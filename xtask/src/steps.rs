@@ -101,9 +101,13 @@ pub(crate) fn find(name: &str) -> Result<&'static Step> {
         .with_context(|| format!("`{name}` is unknown; `cargo xtask help` lists what there is"))
 }
 
-/// The instruction sets that the library has kernels for, as the values of
+/// The instruction sets of this processor's kind that the library has kernels for, as the values of
 /// `HUFFWIRE_PLATFORM`. A new one adds its name here, and `unit` tests it too.
-const PLATFORMS: &[&str] = &["portable", "avx2", "avx512"];
+const PLATFORMS: &[&str] = if cfg!(target_arch = "aarch64") {
+    &["portable", "neon"]
+} else {
+    &["portable", "avx2", "avx512"]
+};
 
 fn fmt() -> Result<Outcome> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
@@ -118,10 +122,14 @@ fn clippy() -> Result<Outcome> {
     // Only these see the library bare, and as most programs use it.
     run(cargo(&["clippy", "-p", "huffwire", "--no-default-features"]).args(strict))?;
     run(cargo(&["clippy", "-p", "huffwire", "--all-targets"]).args(strict))?;
+    run(cargo(&["clippy", "-p", "huffwire-io", "--no-default-features", "--all-targets"])
+        .args(strict))?;
     Ok(Outcome::Passed)
 }
 
 fn unit() -> Result<Outcome> {
+    // Without its features it must refuse what the others see it read.
+    run(&mut cargo(&["test", "-p", "huffwire-io", "--no-default-features", "--test", "files"]))?;
     let mut missing = Vec::new();
     for platform in PLATFORMS {
         // Only the library knows what a platform needs of the processor.

@@ -20,7 +20,6 @@
 
 mod adamw;
 mod attention;
-mod bf16;
 mod block;
 mod model;
 mod ops;
@@ -29,6 +28,7 @@ mod text;
 mod weights;
 
 use adamw::AdamW;
+use half::bf16;
 use model::Pass;
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -119,7 +119,7 @@ pub fn train(config: &Config, mut progress: impl FnMut(usize, usize, f32)) -> Ve
     let mut batches = Vec::with_capacity(config.dump_steps.len());
     for step in 1..=total {
         let windows = corpus.sample(&mut rng, config.windows, config.sizes.context);
-        let weights = master.map(bf16::round);
+        let weights = master.map(|weight| bf16::from_f32(weight).to_f32());
         let passes = run_shards(&config.sizes, &weights, &windows);
 
         let per_token = ((windows.len() * config.sizes.context) as f32).recip();
@@ -184,7 +184,7 @@ fn dump_rows(role: Role, layer: usize, name: &str, parts: &[&Array2<f32>]) -> Du
         role,
         layer,
         shape: [rows, columns],
-        values: values.copied().map(bf16::from_f32).collect(),
+        values: values.map(|value| bf16::from_f32(*value).to_bits()).collect(),
     }
 }
 

@@ -4,11 +4,10 @@
 
 use crate::rng::SplitMix64;
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 10] = [
     include_str!("lib.rs"),
     include_str!("adamw.rs"),
     include_str!("attention.rs"),
-    include_str!("bf16.rs"),
     include_str!("block.rs"),
     include_str!("model.rs"),
     include_str!("ops.rs"),

@@ -267,7 +267,7 @@ fn write_entries(path: &Path, sets: &[Arc<CodebookSet>], entries: &[(Kind, usize
 fn other_set(books: usize) -> Arc<CodebookSet> {
     let mut set = SetBuilder::new("other");
     for book in &CodebookSet::builtin().books()[..books] {
-        set.add(book.lengths().clone()).unwrap();
+        set.add(*book.lengths()).unwrap();
     }
     Arc::new(set.build())
 }

@@ -63,7 +63,7 @@ fn block(
         };
         let lengths = book.lengths();
         let slots: Vec<u8> = (0..count)
-            .map(|i| (i * 2_654_435_761 >> 7) as u8)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8)
             .map(|slot| if lengths.direct(slot) > 0 { slot } else { 0 })
             .map(|slot| if lengths.direct(slot) > 0 { slot } else { first(lengths) })
             .collect();
@@ -143,14 +143,11 @@ fn main() -> Result<(), Failure> {
         (Dtype::E3m2Packed, Layout::Magnitude, Mode::Raw, 1023),
         (Dtype::U8, Layout::Bytes, Mode::Constant, 1024),
         (Dtype::I8, Layout::Bytes, Mode::Lanes, 1024),
-        (Dtype::E3m2, Layout::Values, Mode::Lanes, 1024),
         (Dtype::U8, Layout::Bytes, bits8, 1024),
         (Dtype::E4m3, Layout::Magnitude, bits8, 1024),
         (Dtype::Word64, Layout::Positions, bits8, 1024),
         (Dtype::E3m2Packed, Layout::Magnitude, bits8, 1023),
         (Dtype::I8, Layout::Bytes, Mode::Single, 1024),
-        (Dtype::E3m2, Layout::Values, Mode::Single, 1024),
-        (Dtype::E3m2, Layout::Values, Mode::Single, 1 << 20),
         (Dtype::I8, Layout::Bytes, Mode::Single, 1 << 20),
         (Dtype::U8, Layout::Bytes, Mode::SingleEmbedded, 1024),
         (Dtype::Word64, Layout::Positions, Mode::SingleEmbedded, 1024),

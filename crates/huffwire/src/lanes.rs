@@ -1,6 +1,6 @@
 //! The lane coder with codebooks: a plane of slots to 64 interleaved streams, and back.
 //!
-//! How it works, and what it stores, is said in `kernels/lanes`.
+//! `docs/format.md` says what is stored, and the head of `kernels/lanes/mod.rs` how it works and why it is right.
 
 pub use crate::kernels::lanes::{CARRIED_BYTES, LANES, states_bytes, stream_capacity};
 pub(crate) use crate::kernels::lanes::{

@@ -199,7 +199,7 @@ fn a_quantized_tensor_larger_than_memory_is_an_error_and_its_parts_are_there_all
                 Ok(taken)
             });
             match taken {
-                Ok(taken) => assert_eq!(taken, ELEMENTS),
+                Ok(taken) => assert_eq!(taken, 4 * ELEMENTS, "bytes of f32"),
                 Err(error) => {
                     let refused = matches!(error, Error::OutOfMemory { .. });
                     assert!(refused && scales > 1 && largest <= 4 * ELEMENTS, "{error}");

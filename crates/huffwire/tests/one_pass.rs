@@ -8,8 +8,8 @@ mod forge;
 use forge::{builtin_block, message_of};
 use huffwire::codebook::CodeLimit;
 use huffwire::{
-    Choice, CodebookSet, Coder, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES, PlaneMode,
-    Platform, Result, SymbolRule, Tensor,
+    Choice, CodebookSet, Coder, Decoder, Dtype, EncodeOptions, Encoder, INSPECT_BYTES, Layout,
+    PlaneMode, Platform, Result, SymbolRule, Tensor,
 };
 use huffwire_testing::Random;
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ fn with_embedded_book(dtype: Dtype, block: &[u8], size: usize) -> Option<Vec<u8>
     let Some(PlaneMode::Resident { book, coder: Coder::Lanes, .. }) = modes.next() else {
         return None;
     };
-    let raw = modes.all(|mode| mode == PlaneMode::Raw);
+    let raw = modes.all(|mode| matches!(mode, PlaneMode::Raw | PlaneMode::Constant(_)));
     let lengths = set.book(book).unwrap().lengths();
     // Few symbols must not embed a book of 12-bit codes.
     let slow = lengths.limit() == CodeLimit::Bits12 && info.planes[0].symbols < 4096;
@@ -164,6 +164,81 @@ fn two_blocks_side_by_side_and_what_is_left() {
             in_one_pass += check(dtype, &tensor, options(14, Choice::Sample));
         }
         assert!(in_one_pass > 10, "{dtype}: {in_one_pass} blocks in one pass");
+    }
+}
+
+/// Floats whose sign is a bit of their last byte.
+const SIGNED: [(Dtype, u8); 7] = [
+    (Dtype::Bf16, 0x80),
+    (Dtype::F16, 0x80),
+    (Dtype::F32, 0x80),
+    (Dtype::E4m3, 0x80),
+    (Dtype::E5m2, 0x80),
+    (Dtype::E2m3, 0x20),
+    (Dtype::E3m2, 0x20),
+];
+
+/// Makes all signs the same, but for those of some units.
+fn one_sign(tensor: &mut [u8], (dtype, bit): (Dtype, u8), negative: bool, others: &[usize]) {
+    let unit_bytes = dtype.unit_bytes();
+    for (index, unit) in tensor.chunks_mut(unit_bytes).enumerate() {
+        let sign = &mut unit[unit_bytes - 1];
+        *sign = if negative != others.contains(&index) { *sign | bit } else { *sign & !bit };
+    }
+}
+
+/// How the planes of a block are stored.
+fn modes(dtype: Dtype, tensor: &[u8]) -> (Option<Layout>, Vec<PlaneMode>) {
+    let mut block = Vec::new();
+    let mut encoder = Encoder::new(CodebookSet::builtin(), options(17, Choice::Sample)).unwrap();
+    encoder.encode_block(&Tensor::new(dtype, tensor), &mut block).unwrap();
+    let info =
+        Decoder::builtin().inspect_block(&builtin_block(dtype, &block), tensor.len()).unwrap();
+    (info.layout, info.planes.iter().map(|plane| plane.mode).collect())
+}
+
+#[test]
+fn signs_that_never_vary_are_apart_and_cost_nothing() {
+    for (dtype, bit) in SIGNED {
+        for (units, negative) in [
+            (300, false),
+            (300, true),
+            (3000, true),
+            (8192, false),
+            (20_000, false),
+            (20_001, true),
+        ] {
+            let mut tensor = tensor(dtype, units, 5, units as u64);
+            one_sign(&mut tensor, (dtype, bit), negative, &[]);
+            check(dtype, &tensor, options(17, Choice::Sample));
+            check(dtype, &tensor, options(13, Choice::Cheapest));
+            let (layout, modes) = modes(dtype, &tensor);
+            let apart = dtype.unit_bytes() > 1;
+            assert_eq!(layout == Some(Layout::SignApart), apart, "{dtype} {units}: {modes:?}");
+            if layout != Some(Layout::Values) {
+                let last = modes.last().copied();
+                assert_eq!(last, Some(PlaneMode::Constant(u8::from(negative))), "{dtype} {units}");
+            }
+        }
+    }
+}
+
+/// A sample may have one sign, and the block has both: nothing is decided by a sample that is not checked.
+#[test]
+fn one_sign_among_thousands_is_noticed() {
+    for (dtype, bit) in SIGNED {
+        for units in [2500, 9000, 20_000] {
+            for other in [0, 63, 1000, units / 2, units - 1] {
+                for negative in [false, true] {
+                    let mut tensor = tensor(dtype, units, 0, other as u64);
+                    one_sign(&mut tensor, (dtype, bit), negative, &[other]);
+                    check(dtype, &tensor, options(17, Choice::Sample));
+                    let (layout, modes) = modes(dtype, &tensor);
+                    assert_ne!(layout, Some(Layout::SignApart));
+                    assert!(!matches!(modes.last(), Some(PlaneMode::Constant(_))));
+                }
+            }
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use forge::{builtin_block, crc32c, entries_of, small_set, whole};
 use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::{
-    Choice, CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Level, SymbolRule,
-    Tensor, message,
+    BlockInfo, Choice, CodebookSet, CodedBlock, Coder, Decoder, Dtype, EncodeOptions, Encoder,
+    Level, PlaneMode, SymbolRule, Tensor, message,
 };
 use huffwire_testing::Random;
 use proptest::prelude::*;
@@ -122,6 +122,33 @@ impl Values {
 
 fn encoder(set: &Arc<CodebookSet>, options: EncodeOptions) -> Encoder {
     Encoder::new(Arc::clone(set), options).unwrap()
+}
+
+/// What a block says of its parts accounts for every byte of it once, for as many symbols as there are.
+#[track_caller]
+fn parts_fill_the_block(info: &BlockInfo, length: usize, raw: usize) {
+    let Some(layout) = info.layout else {
+        assert_eq!(length, info.header_bytes + raw);
+        return;
+    };
+    let mut end = length;
+    for plane in &info.planes {
+        // Plane 0 comes last.
+        assert_eq!(plane.payload.end, end, "{layout}: {info:?}");
+        end = plane.payload.start;
+        if let Some(parts) = &plane.parts {
+            assert_eq!(plane.payload.start, parts.states.min(plane.payload.end));
+            assert!(parts.states <= parts.stream && parts.stream <= parts.escapes);
+            assert!(parts.escapes <= parts.end && plane.payload.end <= parts.end);
+        }
+        let in_lanes = matches!(
+            plane.mode,
+            PlaneMode::Resident { coder: Coder::Lanes, .. }
+                | PlaneMode::Embedded { coder: Coder::Lanes, .. }
+        );
+        assert!(in_lanes || plane.carried_bytes == 0);
+    }
+    assert_eq!(end, info.header_bytes);
 }
 
 /// Encodes, checks that the tensor comes back and that the size is within the bound.
@@ -471,6 +498,7 @@ fn blocks_are_those_of_the_message_and_each_decodes_alone() {
                 assert!(out == raw);
                 let info = decoder.inspect_block(&block, raw.len()).unwrap();
                 assert_eq!(info.layout.is_none(), info.planes.is_empty());
+                parts_fill_the_block(&info, block.bytes.len(), raw.len());
             }
         }
     }

@@ -53,9 +53,9 @@ impl fmt::Display for Report {
 Shards of a kind resemble each other, so a codebook fixed in advance comes within {gap:.1} points of a
 codebook made for each shard. Part of the difference are headers, which matter less for larger
 shards. No codebook is built or sent; the data only carry the codebook's number.
-In the rows `auto` only the exponent of a value is coded, in the rows `bytes` every byte, as in Agrawal
-et al. (arXiv 2601.10673). Coding only the exponent saves more, because sign and mantissa are close to noise, and because a
-change in the scale of the values does not matter.
+In the rows `auto` only the exponent of a value is coded, in the rows `bytes` every byte, as in
+Agrawal et al. (arXiv 2601.10673). Coding only the exponent saves more, because sign and mantissa are
+close to noise, and because a change in the scale of the values does not matter.
 
 Next: huffwire compress MODEL.safetensors       your own tensors, with the built-in codebooks
       huffwire calibrate *.safetensors -o B     codebooks of your own, for --codebooks B

@@ -165,7 +165,7 @@ fn what_is_written_comes_back_and_equal_seeds_make_equal_bytes() {
     let bias = folder.ok(&["decompress", "g.hw", "--tensor", "a.bias", "--range", "100..300"]);
     assert!(bias == new[range("a.bias")][200..600]);
     let array = folder.ok(&["decompress", "g.hw", "--tensor", "a.weight", "--as", "npy"]);
-    assert!(array.ends_with(&tensor) && array.windows(10).any(|text| text == b"(100, 120)"));
+    assert!(array.ends_with(&tensor) && array.windows(9).any(|text| text == b"(100, 120"));
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -287,17 +287,21 @@ fn gradients_that_cannot_be_quantized_are_refused() {
     folder.fails(&["quantize", IN, "--quantizer", "natural"], &["\"w\"", "2^127"]);
 }
 
-/// Random-k multiplies what it keeps, here beyond the range of f16: the largest f16 is the nearest.
+/// Random-k multiplies what it keeps, here beyond the range of f16: it would come back as infinity.
 #[test]
-fn floats_beyond_the_range_of_their_type_become_the_largest() {
+fn floats_that_their_type_cannot_hold_are_refused() {
     let folder = Folder::new();
     let halves = [0x7bffu16.to_le_bytes(); 100].concat();
     folder.write(IN, &safetensors(&[("w", "F16", &[100], &halves)]));
-    folder.ok(&["quantize", IN, "--quantizer", "randomk", "--keep", "0.1", "-o", "g.hw"]);
-    let restored = folder.ok(&["decompress", "g.hw", "--tensor", "w"]);
-    let words = restored.as_chunks().0.iter().map(|word| u16::from_le_bytes(*word));
-    let (kept, zeros): (Vec<u16>, Vec<u16>) = words.partition(|word| *word != 0);
-    assert_eq!((kept, zeros.len()), (vec![0x7bff; 10], 90));
+    for keep in ["0.5", "1"] {
+        let args = ["quantize", IN, "--quantizer", "randomk", "--keep", keep, "-o", "g.hw"];
+        if keep == "1" {
+            folder.ok(&args);
+            assert!(folder.ok(&["decompress", "g.hw", "--tensor", "w"]) == halves);
+        } else {
+            folder.fails(&args, &[IN, "\"w\"", "element ", "131008", "f16", "infinity"]);
+        }
+    }
 }
 
 #[test]
@@ -499,7 +503,7 @@ fn scales_that_there_is_no_memory_for_are_an_error() {
     put_varint(&mut kind_header, BLOCKS * BLOCK);
     kind_header.extend_from_slice(&scales);
     let file = forged(BLOCKS, &kind_header, &block_of_ones());
-    assert!(file.len() < 50_000, "{}", file.len());
+    assert!(file.len() < 100_000, "{}", file.len());
     folder.write("large.hw", &file);
     let before = folder.snapshot();
     run_within(&folder, 500_000, &["inspect", "large.hw"]);

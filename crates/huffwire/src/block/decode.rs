@@ -3,13 +3,11 @@
 use super::header::{Kind, ReadBlock};
 use super::one_pass::{self, PieceScratch};
 use super::plane_by_plane;
-use crate::codebook::{Codebook, Lengths};
+use super::scratch::BlockScratch;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 use crate::lanes::CachePolicy;
-use crate::plane_codec::PlaneReader;
-use crate::planes::MAX_PLANES;
 use crate::set::CodebookSet;
 
 /// Decodes blocks; owns the scratch memory, so that a block costs no allocation.
@@ -19,27 +17,6 @@ pub(crate) struct BlockDecoder {
     /// Of two blocks that are decoded side by side.
     blocks: [BlockScratch; 2],
     pieces: PieceScratch,
-}
-
-/// The memory for a block.
-#[derive(Debug)]
-pub(super) struct BlockScratch {
-    pub(super) planes: Vec<Vec<u8>>,
-    pub(super) compacted: Vec<u8>,
-    pub(super) reader: PlaneReader,
-    /// By plane: the book that its header brought.
-    pub(super) embedded: Vec<Codebook>,
-}
-
-impl BlockScratch {
-    pub(super) fn new() -> Self {
-        Self {
-            planes: vec![Vec::new(); MAX_PLANES],
-            compacted: Vec::new(),
-            reader: PlaneReader::default(),
-            embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
-        }
-    }
 }
 
 impl BlockDecoder {

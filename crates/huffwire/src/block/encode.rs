@@ -38,8 +38,8 @@ impl BlockEncoder {
         }
     }
 
-    /// Encodes whole units into `out`, which needs [`capacity`] bytes; returns the bytes used, at
-    /// most [`bound`].
+    /// Encodes whole units into `out`, which has [`capacity`] bytes; returns the bytes used, at most [`bound`]. From
+    /// [`bound`] bytes on it can be tried with fewer: [`Error::OutputTooSmall`] tells that it takes [`capacity`].
     pub(crate) fn encode(
         &mut self,
         set: &CodebookSet,
@@ -49,11 +49,14 @@ impl BlockEncoder {
         out: &mut [u8],
     ) -> Result<usize> {
         let (needed, available) = (capacity(bytes.len()), out.len());
-        if available < needed {
-            return Err(Error::OutputTooSmall { needed, available });
+        let too_small = Error::OutputTooSmall { needed, available };
+        if available < bound(bytes.len()) {
+            return Err(too_small);
         }
         match self.encode_layout(set, policy, bytes, cache, out) {
             Ok(Some(length)) if length < bound(bytes.len()) => return Ok(length),
+            // With more room the block might be coded, and what it becomes must not depend on the room.
+            Err(Error::OutputTooSmall { .. }) if available < needed => return Err(too_small),
             // What was chosen by a sample may turn out to be a bad choice, or not to fit at all.
             Ok(_) | Err(Error::OutputTooSmall { .. }) => {}
             Err(error) => return Err(error),

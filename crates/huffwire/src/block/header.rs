@@ -84,27 +84,30 @@ impl BlockHeader {
         Ok(Some(header))
     }
 
-    /// Writes the header to the start of `out`; returns its length.
+    /// Bytes of the header.
+    pub(super) fn header_bytes(&self, set: &CodebookSet, embedded: &[Codebook]) -> Result<usize> {
+        let of_plane = |(index, plane): (usize, &PlaneHeader)| {
+            plane.header_bytes(self.book(index, set, embedded))
+        };
+        self.planes().iter().enumerate().try_fold(1, |sum, plane| Ok(sum + of_plane(plane)?))
+    }
+
+    /// Writes the header to the start of `out`.
     pub(super) fn write(
         &self,
         set: &CodebookSet,
         embedded: &[Codebook],
         out: &mut [u8],
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let available = out.len();
-        let mut at = 0;
-        let mut put = |bytes: &[u8]| {
-            let needed = at + bytes.len();
-            let place = out.get_mut(at..needed);
-            place.ok_or(Error::OutputTooSmall { needed, available })?.copy_from_slice(bytes);
-            at = needed;
-            Ok(())
-        };
-        put(&[self.scheme.layout.number()])?;
+        let no_room = || Error::OutputTooSmall { needed: 1, available };
+        let (layout, mut rest) = out.split_first_mut().ok_or_else(no_room)?;
+        *layout = self.scheme.layout.number();
         for (index, plane) in self.planes().iter().enumerate() {
-            put(plane.write(self.book(index, set, embedded))?.as_slice())?;
+            let bytes = plane.write(self.book(index, set, embedded), rest)?;
+            rest = &mut rest[bytes..];
         }
-        Ok(at)
+        Ok(())
     }
 }
 
@@ -120,6 +123,10 @@ pub(super) struct ReadBlock<'a> {
 
 /// What a block is.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are two at most, and a block allocates nothing"
+)]
 pub(super) enum Kind<'a> {
     /// The elements as they are.
     Verbatim(&'a [u8]),

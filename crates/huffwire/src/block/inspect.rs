@@ -168,7 +168,7 @@ impl BlockInfo {
                 parts,
             });
             end = begin.min(stored_end);
-            header_at += plane.write(book)?.as_slice().len();
+            header_at += plane.header_bytes(book)?;
         }
         Ok(Self { layout: Some(header.scheme.layout), header_bytes, planes })
     }

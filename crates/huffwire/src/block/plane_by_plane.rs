@@ -1,8 +1,8 @@
 //! A block whose planes lie in memory, one written or read after the other: all that a block can be. Most blocks can do
 //! with [`super::one_pass`], which writes the same bytes.
 
-use super::decode::BlockScratch;
 use super::header::{BlockHeader, ReadBlock};
+use super::scratch::BlockScratch;
 use crate::codebook::{Codebook, ZERO_SLOT};
 use crate::error::{Error, Result};
 use crate::kernels::bytes;

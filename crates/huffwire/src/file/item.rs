@@ -11,6 +11,8 @@ use crate::wire::{Reader, put_string, put_varint};
 
 /// Bit of an item's first byte: it is a tensor, which has a name.
 const NAMED: u8 = 0x80;
+/// Bit of an item's first byte: its set is another than the first one listed.
+const OTHER_SET: u8 = 0x40;
 
 /// What a tensor is called in the original file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,15 +125,16 @@ impl Item {
         offset: u64,
     ) -> Result<Self> {
         let first = reader.u8()?;
-        let kind = Kind::from_number(first & !NAMED)?;
+        let kind = Kind::from_number(first & !(NAMED | OTHER_SET))?;
         if kind == Kind::Delta {
             return Err(kind.unexpected());
         }
         let tensor = (first & NAMED != 0).then(|| TensorInfo::read(reader)).transpose()?;
         let dtype = Dtype::from_number(reader.u8()?)
             .ok_or_else(|| reader.malformed("an unknown element type"))?;
-        let set = reader.size()?;
-        if set >= sets {
+        let other = first & OTHER_SET != 0;
+        let set = if other { reader.size()? } else { 0 };
+        if set >= sets || (other && set == 0) {
             return Err(reader.malformed("an item of a codebook set that is not listed"));
         }
         let raw_bytes = reader.varint()?;
@@ -165,12 +168,16 @@ impl Item {
 
     /// Appends what [`Item::read`] reads.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.kind.number() | if self.tensor.is_some() { NAMED } else { 0 });
+        let named = if self.tensor.is_some() { NAMED } else { 0 };
+        let other_set = if self.set > 0 { OTHER_SET } else { 0 };
+        out.push(self.kind.number() | named | other_set);
         if let Some(tensor) = &self.tensor {
             tensor.write(out);
         }
         out.push(self.dtype.number());
-        put_varint(out, self.set as u64);
+        if self.set > 0 {
+            put_varint(out, self.set as u64);
+        }
         put_varint(out, self.raw_bytes);
         for &length in &self.lengths {
             put_varint(out, length.into());

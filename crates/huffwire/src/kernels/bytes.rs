@@ -1,4 +1,4 @@
-//! Kernels over bytes that know nothing of tensors: counting, picking out, dealing back.
+//! Kernels over bytes that know nothing of tensors: counting, selecting, expanding.
 //!
 //! Each has a portable version, which defines it, and one for each instruction set that does better.
 
@@ -40,10 +40,9 @@ pub(crate) fn expand(
 }
 
 /// Puts the next of `values` wherever `key` is found in `bytes`; returns how many were due. Where values
-/// have run out, the key stays.
-#[cfg(any(test, feature = "gradient"))]
+/// have run out, the key stays. The lane coder has its platform at hand and calls the kernel itself.
 #[cfg(test)]
-pub(crate) fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
+fn replace(platform: Platform, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
     on!(platform, kernels => kernels.replace(key, values, bytes))
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Encoding<'a> {
 #[derive(Debug)]
 pub(crate) struct EncodeWorker {
     pub(crate) blocks: BlockEncoder,
-    /// Takes a block where the output has no room for what an encoder may scribble behind one.
+    /// Takes a block where the output has too little room for an encoder, which may write a little behind it.
     spill: Vec<u8>,
 }
 
@@ -126,17 +126,16 @@ fn encode_batch(
     while let Some((index, bytes)) = blocks.next() {
         let ahead = blocks.peek().map_or(&[][..], |(_, bytes)| bytes);
         let flow = encoding.flow(ahead, place);
-        let capacity = block::capacity(bytes.len());
         let rest = &mut out[at..];
-        let length = if rest.len() >= capacity {
-            encoder.encode(encoding.set, encoding.policy, bytes, flow, rest)?
-        } else {
-            spill.resize(spill.len().max(capacity), 0);
-            let length = encoder.encode(encoding.set, encoding.policy, bytes, flow, spill)?;
-            let available = rest.len();
-            let too_small = Error::OutputTooSmall { needed: length, available };
-            rest.get_mut(..length).ok_or(too_small)?.copy_from_slice(&spill[..length]);
-            length
+        let length = match encoder.encode(encoding.set, encoding.policy, bytes, flow, rest) {
+            Err(Error::OutputTooSmall { needed, available }) => {
+                spill.resize(spill.len().max(needed), 0);
+                let length = encoder.encode(encoding.set, encoding.policy, bytes, flow, spill)?;
+                let too_small = Error::OutputTooSmall { needed: length, available };
+                rest.get_mut(..length).ok_or(too_small)?.copy_from_slice(&spill[..length]);
+                length
+            }
+            encoded => encoded?,
         };
         table.fill(index, &out[at..at + length]);
         at += length;

@@ -3,7 +3,7 @@
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::wire::{Crc32c, Reader};
+use crate::wire::{Reader, crc32c};
 
 const WHAT: &str = "a message";
 const MAGIC: u8 = b'H';
@@ -197,9 +197,6 @@ impl Header {
 }
 
 fn checksum(covered: &[u8], context: Option<u64>) -> u32 {
-    let check = Crc32c::new().with(covered);
-    match context {
-        None => check.value(),
-        Some(context) => check.with(&context.to_le_bytes()).value(),
-    }
+    let Some(context) = context else { return crc32c(covered) };
+    crc32c(&[covered, &context.to_le_bytes()].concat())
 }

@@ -202,7 +202,7 @@ impl PlaneContext<'_> {
                 escapes: escapes as usize,
             };
             let header = PlaneHeader::Coded(coded);
-            let header_bytes = header.write(Some(book)).map_or(0, |bytes| bytes.as_slice().len());
+            let header_bytes = header.header_bytes(Some(book)).unwrap_or(0);
             Plan { header, stored: header_bytes + coded.payload_bytes() - carried, saved_bits }
         };
         let in_lanes = plan(Coder::Lanes);

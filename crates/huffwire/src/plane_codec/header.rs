@@ -181,46 +181,76 @@ impl PlaneHeader {
         }
         Ok(Self::Coded(CodedPlane { book, limit, coder, base, zeros, stream_bytes, escapes }))
     }
-    /// The header as it is written. `book` is the one that it names; only the headers of coded planes need it.
+    /// Bytes of the header. `book` is the one that it names; only the headers of coded planes need it.
     ///
     /// # Errors
     /// [`Error::InvalidCodebook`] where it is missing.
-    pub(crate) fn write(&self, book: Option<&Codebook>) -> Result<HeaderBytes> {
-        let mut out = HeaderBytes::new();
+    pub(crate) fn header_bytes(&self, book: Option<&Codebook>) -> Result<usize> {
+        let coded = match self {
+            Self::Raw => return Ok(1),
+            Self::Constant(_) => return Ok(2),
+            Self::Coded(coded) => coded,
+        };
+        let lengths = book.ok_or_else(no_book)?.lengths();
+        let mode = match (coded.book, coded.coder) {
+            (BookRef::Resident(_), Coder::Lanes) => 1,
+            (BookRef::Resident(_), Coder::Single) => 2,
+            (BookRef::Embedded, _) => 1 + lengths.write_to(&mut [0; MAX_LENGTHS_BYTES]),
+        };
+        let field = |there: bool, value: usize| match coded.coder {
+            _ if !there => 0,
+            Coder::Lanes => 4,
+            Coder::Single => (value.max(1).ilog2() / 7 + 1) as usize,
+        };
+        Ok(mode
+            + usize::from(lengths.alphabet() == Alphabet::Centred)
+            + field(lengths.zero() > 0, coded.zeros)
+            + field(true, coded.stream_bytes)
+            + field(lengths.escape() > 0, coded.escapes))
+    }
+
+    /// Writes the header to the start of `out`; returns its [`PlaneHeader::header_bytes`].
+    ///
+    /// # Errors
+    /// The same, and [`Error::OutputTooSmall`].
+    pub(crate) fn write(&self, book: Option<&Codebook>, out: &mut [u8]) -> Result<usize> {
+        let (needed, available) = (self.header_bytes(book)?, out.len());
+        let place = out.get_mut(..needed).ok_or(Error::OutputTooSmall { needed, available })?;
+        let mut fields = Fields { out: place };
         let coded = match self {
             Self::Raw => {
-                out.put(&[RAW]);
-                return Ok(out);
+                fields.put(&[RAW]);
+                return Ok(needed);
             }
             Self::Constant(symbol) => {
-                out.put(&[CONSTANT, *symbol]);
-                return Ok(out);
+                fields.put(&[CONSTANT, *symbol]);
+                return Ok(needed);
             }
             Self::Coded(coded) => coded,
         };
         let lengths = book.ok_or_else(no_book)?.lengths();
         match (coded.book, coded.coder) {
-            (BookRef::Resident(number), Coder::Lanes) => out.put(&[number]),
-            (BookRef::Resident(number), Coder::Single) => out.put(&[SINGLE_RESIDENT, number]),
-            (BookRef::Embedded, Coder::Lanes) => out.put(&[LANES_EMBEDDED]),
-            (BookRef::Embedded, Coder::Single) => out.put(&[SINGLE_EMBEDDED]),
+            (BookRef::Resident(number), Coder::Lanes) => fields.put(&[number]),
+            (BookRef::Resident(number), Coder::Single) => fields.put(&[SINGLE_RESIDENT, number]),
+            (BookRef::Embedded, Coder::Lanes) => fields.put(&[LANES_EMBEDDED]),
+            (BookRef::Embedded, Coder::Single) => fields.put(&[SINGLE_EMBEDDED]),
         }
         if coded.book == BookRef::Embedded {
             let mut bytes = [0; MAX_LENGTHS_BYTES];
             let size = lengths.write_to(&mut bytes);
-            out.put(&bytes[..size]);
+            fields.put(&bytes[..size]);
         }
         if lengths.alphabet() == Alphabet::Centred {
-            out.put(&[coded.base]);
+            fields.put(&[coded.base]);
         }
         if lengths.zero() > 0 {
-            out.field(coded.coder, coded.zeros);
+            fields.number(coded.coder, coded.zeros);
         }
-        out.field(coded.coder, coded.stream_bytes);
+        fields.number(coded.coder, coded.stream_bytes);
         if lengths.escape() > 0 {
-            out.field(coded.coder, coded.escapes);
+            fields.number(coded.coder, coded.escapes);
         }
-        Ok(out)
+        Ok(needed)
     }
 }
 
@@ -239,25 +269,23 @@ impl CodedPlane {
     }
 }
 
-/// The bytes of a plane's header.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HeaderBytes {
-    bytes: [u8; MAX_PLANE_HEADER_BYTES],
-    end: usize,
+/// What is left of a header that is being written.
+struct Fields<'a> {
+    out: &'a mut [u8],
 }
 
-impl HeaderBytes {
-    const fn new() -> Self {
-        Self { bytes: [0; MAX_PLANE_HEADER_BYTES], end: 0 }
-    }
-
+impl Fields<'_> {
+    /// There always is room: [`PlaneHeader::header_bytes`].
     fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+        if let Some((place, rest)) = std::mem::take(&mut self.out).split_at_mut_checked(bytes.len())
+        {
+            place.copy_from_slice(bytes);
+            self.out = rest;
+        }
     }
 
-    /// No field is above 2^32, as a block is not.
-    fn field(&mut self, coder: Coder, value: usize) {
+    /// No number is above 2^32, as a block is not.
+    fn number(&mut self, coder: Coder, value: usize) {
         let mut value = value as u32;
         if coder == Coder::Lanes {
             return self.put(&value.to_le_bytes());
@@ -267,10 +295,6 @@ impl HeaderBytes {
             value >>= 7;
         }
         self.put(&[value as u8]);
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.end]
     }
 }
 

@@ -1,6 +1,6 @@
 //! Planes to headers and payload.
 
-use super::header::{CodedPlane, Coder, HeaderBytes, PlaneHeader, no_book};
+use super::header::{CodedPlane, Coder, PlaneHeader, no_book};
 use super::payload::PayloadWriter;
 use super::{single, slots};
 use crate::codebook::{Alphabet, Codebook};
@@ -82,7 +82,7 @@ impl PlaneWriter {
         }
         let mut start = 0;
         for (plane, header) in planes.iter().zip(&headers) {
-            start += header.write(plane.book)?.as_slice().len();
+            start += header.header_bytes(plane.book)?;
         }
         let (needed, available) = (start, out.len());
         if available < needed {
@@ -117,10 +117,9 @@ impl PlaneWriter {
         let end = payload.end();
         let mut at = 0;
         for (plane, header) in planes.iter_mut().zip(headers) {
-            let bytes: HeaderBytes = header.write(plane.book)?;
-            let bytes = bytes.as_slice();
-            payload.headers()[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
+            let size = header.header_bytes(plane.book)?;
+            header.write(plane.book, &mut payload.headers()[at..at + size])?;
+            at += size;
             plane.header = header;
         }
         // A plane that is raw after all has a shorter header.

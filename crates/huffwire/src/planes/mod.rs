@@ -6,7 +6,7 @@
 //! this module knows one family of element types and lists its layouts; nothing else in the crate
 //! knows how a bf16 is put together.
 //!
-//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see [`crate::kernels::interleave`].
+//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see `kernels/interleave.rs`.
 
 mod bf16;
 mod bytes;

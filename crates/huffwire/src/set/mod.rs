@@ -216,7 +216,6 @@ impl CodebookSet {
                 ),
             };
             let layout = Layout::from_number(reader.u8()?)
-                .filter(|layout| *layout != Layout::SignApart)
                 .ok_or_else(|| reader.malformed("an unknown layout"))?;
             let plane = reader.u8()?;
             let count = usize::from(reader.u8()?);
@@ -293,11 +292,6 @@ impl SetBuilder {
         let is_plane = is_layer || usize::from(binding.plane) < MAX_PLANES;
         if binding.books.is_empty() || !is_plane {
             return Err(Error::codebook("a binding without a book or without a plane"));
-        }
-        if binding.layout == Layout::SignApart {
-            return Err(Error::codebook(
-                "a binding to signs apart, whose exponents take the books of layout exponent",
-            ));
         }
         for (index, &number) in binding.books.iter().enumerate() {
             if binding.books[..index].contains(&number) {

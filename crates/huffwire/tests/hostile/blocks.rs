@@ -261,6 +261,19 @@ fn exponents_outside_the_alphabet_are_refused_beside_zeros_too() {
     }
 }
 
+/// A constant sign, as small floats and layout sign-apart have it, and mantissas without a gap.
+#[test]
+fn signs_apart_are_read_as_they_are_written_down() {
+    // Exponent 127; mantissas 1, 2, 3 in seven bits each; sign 1.
+    let block = |last: u8, sign: u8| [6, 0xfe, 127, 0xff, 0xfe, sign, 0x01, 0xc1, last];
+    let elements = [0xbf81u16, 0xbf82, 0xbf83].map(u16::to_le_bytes).concat();
+    assert_eq!(decode_to(Dtype::Bf16, &block(0, 1), 6), Ok(elements));
+    malformed(&error(Dtype::Bf16, &block(0x20, 1), 6), 0, &["padding bits that are not zero"]);
+    malformed(&error(Dtype::Bf16, &block(0, 2), 6), 6, &["a constant outside the alphabet"]);
+    // Integers have no sign apart.
+    malformed(&error(Dtype::I8, &block(0, 1), 6), 0, &["layout 6"]);
+}
+
 #[test]
 fn raw_planes_with_padding_bits_are_refused() {
     // One e4m3 value: its magnitude is constant, its sign is one bit of a byte.

@@ -138,7 +138,7 @@ fn bindings_to_what_is_not_there_are_refused() {
     for (offset, value, words) in [
         (0, 30, "an unknown element type"),
         (1, 0, "an unknown layout"),
-        (1, 6, "an unknown layout"),
+        (1, 7, "an unknown layout"),
         (1, Layout::Exponent.number(), "another alphabet"),
         (2, 1, "another alphabet"),
         (2, 8, "without a plane"),

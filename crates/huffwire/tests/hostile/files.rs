@@ -193,8 +193,8 @@ fn one_item(bytes: u64) -> [Vec<u8>; 5] {
     [
         start(),
         [varint(1), string(NAME), varint(1)].concat(),
-        // Kind, type, place of the set.
-        vec![0, Dtype::U8.number(), 0],
+        // Kind, type. The set is the first one.
+        vec![0, Dtype::U8.number()],
         varint(bytes),
         varint(100),
     ]
@@ -271,8 +271,11 @@ fn lying_sizes_and_counts_are_refused() {
         // Place of the set; size of the item; length of its block.
         let item = one_item(200);
         let before = item[..3].concat();
-        let error = refused(&[&before[..before.len() - 1], &lie, &item[3], &item[4]]);
+        let other_set = [0x40, Dtype::U8.number()];
+        let error = refused(&[&item[0], &item[1], &other_set, &lie, &item[3], &item[4]]);
         says(&error, &["an item of a codebook set that is not listed"]);
+        // The first one goes without saying.
+        refused(&[&item[0], &item[1], &other_set, &[0], &item[3], &item[4]]);
         refused(&[&before, &lie]);
         refused(&[&before, &lie, &item[4]]);
         refused(&[&before, &item[3], &lie]);
@@ -338,7 +341,7 @@ fn unknown_element_types_and_block_sizes_are_refused() {
 
 #[test]
 fn unknown_kinds_are_refused_by_number() {
-    let unknown = [3, 4, 63, 127].map(|number| (number, "unknown"));
+    let unknown = [3, 4, 62, 63].map(|number| (number, "unknown"));
     for (number, name) in unknown.into_iter().chain([(2, "delta")]) {
         for named in [0, 0x80] {
             let mut item = one_item(200);
@@ -352,7 +355,7 @@ fn unknown_kinds_are_refused_by_number() {
 
 #[test]
 fn items_of_quantized_values_have_a_kind_header() {
-    let values = [Kind::Values.number(), Dtype::F32.number(), 0];
+    let values = [Kind::Values.number(), Dtype::F32.number()];
     let mut item = one_item(400);
     item[2] = values.to_vec();
     // The kind header, and all 100 values in a block.

@@ -16,6 +16,7 @@ use self::report::{KeptReport, Report, TensorReport};
 use self::tensor::Tensor;
 use crate::args::QuantizeArgs;
 use crate::files::{self, is_dash};
+use crate::floats;
 use crate::progress;
 use crate::report::Stream;
 
@@ -74,10 +75,18 @@ fn write(
             let floats = tensor.floats()?;
             let seed = Random::new(args.quantizer.seed).bits(number.unwrap_or(0));
             let quantized = quantizer.quantize(&floats, seed).with_context(context)?;
+            let near = quantized.dequantize().with_context(context)?;
             let (info, dtype) = (tensor.info.clone(), tensor.dtype());
+            if let Some(index) = floats::first_beyond(dtype, &near) {
+                bail!(
+                    "{}: element {index} would come back as infinity: {} exceeds the range of {dtype}; choose \
+                     another quantizer, or convert the tensor to f32 before",
+                    tensor.label(),
+                    near[index]
+                );
+            }
             let sizes = writer.add_values(info, dtype, &quantized, &options, |_| ())?;
-            let report = TensorReport::new(&tensor, &floats, &quantized, sizes);
-            let mut report = report.with_context(context)?;
+            let mut report = TensorReport::new(&tensor, (&floats, &near), &quantized, sizes);
             if compare {
                 let (encoders, left_out) = compare::all(&quantized).with_context(context)?;
                 report.add_encoders(encoders, left_out);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::Result;
 use huffwire::Kind;
 use huffwire::file::Directory;
 use huffwire::gradient::encode::{EncoderKind, shannon};
@@ -142,10 +141,10 @@ impl TensorReport {
     /// All but the encoders.
     pub(super) fn new(
         tensor: &Tensor<'_>,
-        floats: &[f32],
+        (floats, near): (&[f32], &[f32]),
         quantized: &Quantized,
         sizes: ValueSizes,
-    ) -> Result<Self> {
+    ) -> Self {
         let values = quantized.values.view();
         let shannon = shannon(values);
         let mut figures = Figures {
@@ -161,7 +160,7 @@ impl TensorReport {
             ..Figures::default()
         };
         figures.sums.zeros = values.zeros() as u64;
-        for (&float, near) in floats.iter().zip(quantized.dequantize()?) {
+        for (&float, &near) in floats.iter().zip(near) {
             let error = f64::from(near) - f64::from(float);
             figures.sums.squares += f64::from(float).powi(2);
             figures.sums.error_squares += error.powi(2);
@@ -169,13 +168,13 @@ impl TensorReport {
         }
         figures.conclude();
         let info = tensor.info;
-        Ok(Self {
+        Self {
             name: info.name.clone(),
             dtype: tensor.dtype().name(),
             original_dtype: info.dtype.clone(),
             shape: info.shape.clone(),
             figures,
-        })
+        }
     }
 
     /// Adds what was measured of encoders.

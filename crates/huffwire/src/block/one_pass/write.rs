@@ -47,7 +47,7 @@ pub(in super::super) fn write(
     // What a sample was short of: sizes are those of the whole block.
     (coded.zeros, coded.stream_bytes, coded.escapes) = (0, 0, 0);
     header.set(0, PlaneHeader::Coded(coded));
-    let start = header.write(set, embedded, out)?;
+    let start = header.header_bytes(set, embedded)?;
     let sizes = Sizes::of(header.planes(), |plane| header.shape(plane, units));
     let mut constants: Constants = [None; MAX_PLANES];
     for (constant, plane) in constants.iter_mut().zip(header.planes()) {

@@ -66,11 +66,11 @@ pub(super) fn select(chosen: &[bool; 256], keys: &[u8], values: &[u8], out: &mut
         let bit = _mm256_and_si256(_mm256_srli_epi16::<4>(keys), half);
         let without = _mm256_and_si256(row, _mm256_shuffle_epi8(bits, bit));
         let without = _mm256_cmpeq_epi8(without, _mm256_setzero_si256());
-        let mut picked = !(_mm256_movemask_epi8(without) as u32);
-        // Most vectors of a plane have nothing to pick, and few have much.
-        while picked != 0 {
-            out.push(values[picked.trailing_zeros() as usize]);
-            picked &= picked - 1;
+        let mut selected = !(_mm256_movemask_epi8(without) as u32);
+        // Most vectors of a plane have nothing to select, and few have much.
+        while selected != 0 {
+            out.push(values[selected.trailing_zeros() as usize]);
+            selected &= selected - 1;
         }
     }
     portable::bytes::select(chosen, last_keys, last_values, out);
@@ -83,16 +83,16 @@ pub(super) fn compact(keys: &[u8], values: &mut Vec<u8>) {
     let mut kept = 0;
     for (index, keys) in keys.iter().enumerate() {
         let zero = _mm256_cmpeq_epi8(load(keys), _mm256_setzero_si256());
-        let picked = !(_mm256_movemask_epi8(zero) as u32);
+        let selected = !(_mm256_movemask_epi8(zero) as u32);
         for eight in 0..4 {
             let at = 32 * index + 8 * eight;
             let Some(from) = values.get(at..).and_then(<[u8]>::first_chunk) else { break };
-            let picked = picked >> (8 * eight) & 0xff;
-            let together = moved(&TOGETHER, picked, from);
+            let selected = selected >> (8 * eight) & 0xff;
+            let together = moved(&TOGETHER, selected, from);
             // Never beyond what was read: `kept <= at`.
             let Some(to) = values.get_mut(kept..).and_then(<[u8]>::first_chunk_mut) else { break };
             *to = _mm_cvtsi128_si64(together).to_le_bytes();
-            kept += picked.count_ones() as usize;
+            kept += selected.count_ones() as usize;
         }
     }
     for (index, &key) in (count - last_keys.len()..).zip(last_keys) {
@@ -109,7 +109,7 @@ pub(super) fn expand(key: u8, other: bool, keys: &[u8], values: &[u8], out: &mut
     let (groups, _) = keys.as_chunks::<32>();
     let (places, _) = out.as_chunks_mut::<32>();
     // The shorter of the two decides.
-    let dealt = 32 * groups.len().min(places.len());
+    let done = 32 * groups.len().min(places.len());
     let mut due = 0;
     for (keys, place) in groups.iter().zip(places) {
         let here = _mm256_xor_si256(_mm256_cmpeq_epi8(load(keys), wanted), invert);
@@ -126,7 +126,7 @@ pub(super) fn expand(key: u8, other: bool, keys: &[u8], values: &[u8], out: &mut
         due += mask.count_ones() as usize;
     }
     let left = values.get(due..).unwrap_or(&[]);
-    due + portable::bytes::expand(key, other, &keys[dealt..], left, &mut out[dealt..])
+    due + portable::bytes::expand(key, other, &keys[done..], left, &mut out[done..])
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]

@@ -90,8 +90,8 @@ fn unpack_steps<const W: usize>(packed: &[u8], vectors: &mut [[u8; 32]]) -> usiz
     }));
     let down = _mm_cvtsi64_si128(16 - W as i64);
     for (step, vector) in vectors.iter_mut().enumerate() {
-        let bytes = packed.get(4 * W * step..).and_then(|bytes| bytes.get(..2 * W + 16));
-        let Some(bytes) = bytes else { return step };
+        let Some(bytes) = packed.get(4 * W * step..) else { return step };
+        let Some(bytes) = bytes.get(..2 * W + 16) else { return step };
         let (Some(first), Some(second)) = (bytes.first_chunk(), bytes[2 * W..].first_chunk())
         else {
             return step;

@@ -158,12 +158,12 @@ pub(super) fn select(chosen: &[bool; 256], keys: &[u8], values: &[u8], out: &mut
         let lower = _mm512_permutex2var_epi8(quarters[0], keys, quarters[1]);
         let upper = _mm512_permutex2var_epi8(quarters[2], keys, quarters[3]);
         let flags = _mm512_mask_blend_epi8(_mm512_movepi8_mask(keys), lower, upper);
-        let picked = _mm512_movepi8_mask(flags);
-        // Most vectors of a plane have nothing to pick, and few have much.
-        if picked != 0 {
+        let selected = _mm512_movepi8_mask(flags);
+        // Most vectors of a plane have nothing to select, and few have much.
+        if selected != 0 {
             let mut bytes = [0; 64];
-            store(&mut bytes, _mm512_maskz_compress_epi8(picked, load(values)));
-            out.extend_from_slice(&bytes[..picked.count_ones() as usize]);
+            store(&mut bytes, _mm512_maskz_compress_epi8(selected, load(values)));
+            out.extend_from_slice(&bytes[..selected.count_ones() as usize]);
         }
     }
     portable::bytes::select(chosen, last_keys, last_values, out);
@@ -177,12 +177,12 @@ pub(super) fn compact(keys: &[u8], values: &mut Vec<u8>) {
     for keys in keys {
         let Some(from) = values.get(at..).and_then(<[u8]>::first_chunk) else { break };
         let keys = load(keys);
-        let picked = _mm512_test_epi8_mask(keys, keys);
-        let bytes = _mm512_maskz_compress_epi8(picked, load(from));
+        let selected = _mm512_test_epi8_mask(keys, keys);
+        let bytes = _mm512_maskz_compress_epi8(selected, load(from));
         // Never beyond what was read: `kept <= at`.
         let Some(to) = values.get_mut(kept..).and_then(<[u8]>::first_chunk_mut) else { break };
         store(to, bytes);
-        kept += picked.count_ones() as usize;
+        kept += selected.count_ones() as usize;
         at += 64;
     }
     for &key in last_keys {

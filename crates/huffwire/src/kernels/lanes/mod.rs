@@ -1,69 +1,74 @@
-//! The lane coder: 64 prefix-code streams advancing together, one shared stream of refill words.
+//! The lane coder: 64 prefix-code streams that advance together and share one stream of refill words.
 //!
 //! # The machine
 //!
-//! A plane's slots (symbols mapped to table indices) are dealt to 64 lanes: slot `i` belongs to lane
-//! `i mod 64` at step `i div 64`. A lane of the decoder holds a *window* of `n` unread bits. With
-//! words of `w` bits (8 for short codes, 16 for long ones) `16 <= n < 16 + w` between steps. One step:
+//! The symbols of a plane are mapped to *slots*, the indices of the tables. There are 64 lanes: slot `i` belongs to lane
+//! `i mod 64`, and is coded in step `i div 64`. A lane of the decoder holds a *window* of `n` unread bits. Refill words
+//! have `w` bits: 8 for codes of at most 8 bits, 16 for codes of at most 12 bits. Between steps `16 <= n < 16 + w`.
+//! One step of the decoder:
 //!
-//! 1. the top 8 (short) or 12 (long) bits of each window index the decode table, which tells the
-//!    slot and the length of its code;
-//! 2. each lane drops that many bits;
-//! 3. each lane left with `n < 16`, in descending order of lanes, takes the next word of the shared
-//!    stream, puts it below its bits, and has `n + w`.
+//! 1. The top 8 (or 12) bits of each window index the decode table, which tells the slot and the length of its code.
+//! 2. Each lane drops as many bits as the code has.
+//! 3. Each lane left with `n < 16` takes the next word of the shared stream, in descending order of lanes. The word
+//!    goes below the lane's bits, and the lane then has `n + w`.
 //!
-//! The encoder runs the film backwards: last step first, and in each the first lane first. A lane holds `v`, its `n` unread
-//! bits as a number, the bit to be read next on top. To encode a code of `len` bits:
+//! The encoder does the same backwards: it begins with the last step, and in each step with the first lane. A lane holds
+//! a number `v` of `n` bits, those that are still unread for the decoder, the next one on top. To encode a code of `len`
+//! bits:
 //!
-//! 1. if `n + len >= 16 + w`, the low `w` bits of `v` are emitted, `v >>= w`, `n -= w`;
-//! 2. `v |= code << n`, `n += len`.
+//! 1. If `n + len >= 16 + w`, the low `w` bits of `v` are emitted, `v >>= w` and `n -= w`.
+//! 2. `v |= code << n` and `n += len`.
 //!
-//! # Why the decoder takes exactly the words the encoder gave
+//! # Why the decoder takes exactly the words that the encoder emitted
 //!
-//! Look at one lane and one symbol. The encoder goes from `n` to `n'`, the decoder from `n'` back to
-//! `n`. The encoder emits or not, so `n' = n + len - w` or `n' = n + len`. Codes have 1 to `w` bits
-//! (8 of 8, 12 of 16), so `n + len` lies in `17 ..= 15 + 2w`, and exactly one of the two choices
-//! puts `n'` in `16 ..= 15 + w`: "emit" when `n + len >= 16 + w`, "do not" otherwise. The decoder at `n'`
-//! drops `len` bits and has `n' - len`, which is `n - w < 16` if the encoder emitted and `n >= 16` if
-//! it did not. So "fewer than 16 bits left" holds exactly when a word was emitted at this place. The
-//! shared stream is a stack: the encoder goes through the steps in descending order, the lanes of each in
-//! ascending order, and pushes; the decoder goes the other way in both and pops, so what it finds on
-//! top is, by induction from the end, the word that was emitted at this place.
+//! Look at one lane and one symbol. The encoder goes from `n` to `n'`, the decoder from `n'` back to `n`.
 //!
-//! Lanes beyond the end of a partial last step neither code nor refill in it, on both sides.
+//! The encoder either emits, and `n' = n + len - w`, or does not, and `n' = n + len`. Codes have 1 to `w` bits
+//! (8 of 8, 12 of 16), so `n + len` lies in `17 ..= 15 + 2w`, and exactly one of the two choices puts `n'` in
+//! `16 ..= 15 + w`: to emit when `n + len >= 16 + w`, not to emit otherwise.
 //!
-//! # Why 16 bits, when codes have 8
+//! The decoder at `n'` drops `len` bits and has `n' - len`. That is `n - w < 16` if the encoder emitted, and `n >= 16` if
+//! it did not. So a lane has fewer than 16 bits left exactly where a word was emitted.
 //!
-//! A window of 8 bits would do for a table of 256 entries. But then the byte that a lane takes may be looked at in
-//! the very next step, and the processor can do nothing before it has been dealt: that was half
-//! of the 29 cycles of a step. With 8 bits in reserve the byte is not looked at before the step after, and
-//! dealing it happens beside the next lookup. The reserve costs nothing, see below.
+//! The shared stream is a stack. The encoder goes through the steps in descending order, and through the lanes of each
+//! step in ascending order, and pushes words; the decoder goes the other way in both, and pops words. By induction from
+//! the end, the word that it finds on top is the one that was emitted at this place.
+//!
+//! Lanes beyond the end of a partial last step neither code nor refill in that step, on both sides.
+//!
+//! # Why windows have 16 bits, when codes have 8
+//!
+//! A window of 8 bits would be enough to index a table of 256 entries. But the byte that a lane takes would then be
+//! looked at in the very next step, and the processor could do nothing before it had reached its lane: that was half of
+//! the 29 cycles of a step. With 8 bits of *lookahead* below the window nobody looks at the byte before the step after
+//! the next, and bytes go to their lanes while the next codes are looked up. Lookahead takes no space in what is stored,
+//! as the next section says.
 //!
 //! # What is stored
 //!
-//! * The encoder starts with `n = 16` in every lane, which is where the decoder must end: a
-//!   cheap test that the stream was read as it was written. It is no checksum.
-//! * These first 16 bits of 64 lanes are free: whatever they are, the decoder has them in its hands
-//!   at the end. They carry 128 bytes of the block's payload that would otherwise lie in front of the plane
-//!   (see `format::block`). So a coded plane costs the 64 sentinels and what rounding takes, some 40 bytes.
-//! * The encoder's last states are the decoder's first. They are stored as words of `16 + w` bits, `v` with
-//!   a sentinel bit above it (`1 << n | v`), so that one word tells both; a word below `1 << 16` has no
-//!   sentinel in its place and is an error. The 24-bit words of short codes are stored by place: the lowest
-//!   bytes of all lanes, the middle ones, the highest ones; the 32-bit words of long codes one after the
-//!   other.
-//! * The stack is stored bottom first, in the order of emission: the *decoder reads it from its end to
-//!   its start*. So the encoder writes forwards into its final place without knowing the length
-//!   beforehand, and nothing has to be moved; the decoder, who knows the length, does not mind the
-//!   direction. The words of a step lie in the order of lanes, as "compress" writes and "expand" reads
-//!   them. Emitted bits number `Σ len - Σ (n_end - 16)`, hence a stream is never longer than the code words it stands for.
+//! * The encoder starts with `n = 16` in every lane, and there the decoder must end. That is a cheap
+//!   test that the stream was read as it was written. It is no checksum.
+//! * These first 16 bits of 64 lanes can have any value, and the decoder has them in its hands at the end. So the
+//!   lanes *carry* 128 bytes of the block's payload, which would otherwise be stored in front of the plane
+//!   (see `docs/format.md`). A coded plane therefore costs the 64 sentinels and what rounding takes, some 40 bytes.
+//! * The encoder's last states are the decoder's first ones. They are stored as words of `16 + w` bits: `v` with
+//!   a sentinel bit above it (`1 << n | v`), so that one word tells both `n` and `v`. A word below `1 << 16` has no
+//!   sentinel, which is an error. The 24-bit words of 8-bit codes are stored by place: the lowest bytes of
+//!   all lanes, the middle ones, the highest ones. The 32-bit words of 12-bit codes follow one another.
+//! * The stack is stored bottom first, in the order of emission, and *the decoder reads it from its end to its start*. So
+//!   the encoder writes forwards into the final place without knowing the length beforehand, and nothing has to be
+//!   moved; the decoder knows the length. The words of a step lie in the order of lanes, as the instructions
+//!   "compress" and "expand" have them. Emitted bits number `Σ len - Σ (n_end - 16)`, hence a stream is never longer than
+//!   its code words.
 //!
 //! # Why lanes
 //!
-//! A vector register holds the windows of 64 lanes; table lookups are byte permutations of
-//! registers; "the lanes that need a word take the next ones in order" is one expand instruction,
-//! its reverse one compress. A GPU warp does the same with a ballot and a population count. Nothing
-//! depends on the number of threads or the width of the registers: every implementation reads and
-//! writes the same bytes, and the one in portable safe Rust (`portable.rs`) defines them.
+//! A vector register holds the windows of 64 lanes. Table lookups are permutations of the bytes of registers. That the
+//! lanes which need a word take the next ones in order is one "expand" instruction, and its reverse is one
+//! "compress". A GPU warp does the same with a ballot and a population count. Nothing depends on the number
+//! of threads or the width of registers: every implementation reads and writes the same bytes, and the portable one
+//! defines them.
+
 mod by_limit;
 mod coder;
 pub(crate) mod errors;

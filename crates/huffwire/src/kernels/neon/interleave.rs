@@ -34,6 +34,7 @@ fn right32(bytes: uint8x16_t) -> uint8x16_t {
     vreinterpretq_u8_u32(vsriq_n_u32::<1>(vshlq_n_u32::<31>(words), words))
 }
 
+#[inline(never)]
 #[target_feature(enable = "neon")]
 pub(super) fn split16_steps(words: &[u8], low: &mut [u8], high: &mut [u8]) {
     let words = words.as_chunks::<16>().0.as_chunks::<8>().0.iter();
@@ -48,6 +49,7 @@ pub(super) fn split16_steps(words: &[u8], low: &mut [u8], high: &mut [u8]) {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "neon")]
 pub(super) fn merge16_steps(low: &[u8], high: &[u8], words: &mut [u8]) {
     let words = words.as_chunks_mut::<16>().0.as_chunks_mut::<8>().0.iter_mut();
@@ -79,6 +81,7 @@ fn transposed([a, b, c, d]: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
     [vtrn1q_u8(ac, bd), vtrn2q_u8(ac, bd), vtrn1q_u8(ac_high, bd_high), vtrn2q_u8(ac_high, bd_high)]
 }
 
+#[inline(never)]
 #[target_feature(enable = "neon")]
 pub(super) fn split32_steps(words: &[u8], [b0, b1, b2, b3]: [&mut [u8]; 4]) {
     let words = words.as_chunks::<16>().0.as_chunks::<16>().0.iter();
@@ -103,6 +106,7 @@ pub(super) fn split32_steps(words: &[u8], [b0, b1, b2, b3]: [&mut [u8]; 4]) {
     }
 }
 
+#[inline(never)]
 #[target_feature(enable = "neon")]
 pub(super) fn merge32_steps([b0, b1, b2, b3]: [&[u8]; 4], words: &mut [u8]) {
     let words = words.as_chunks_mut::<16>().0.as_chunks_mut::<16>().0.iter_mut();

@@ -21,11 +21,11 @@ pub(crate) fn histogram(bytes: &[u8]) -> [u32; 256] {
 
 pub(crate) fn select(chosen: &[bool; 256], keys: &[u8], values: &[u8], out: &mut Vec<u8>) {
     for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-        // Most chunks have nothing to pick: finding that out takes no branches.
+        // Most chunks have nothing to select: finding that out takes no branches.
         if keys.iter().fold(false, |any, &key| any | chosen[usize::from(key)]) {
             let pairs = keys.iter().zip(values);
-            let picked = pairs.filter(|(key, _)| chosen[usize::from(**key)]);
-            out.extend(picked.map(|(_, &value)| value));
+            let selected = pairs.filter(|(key, _)| chosen[usize::from(**key)]);
+            out.extend(selected.map(|(_, &value)| value));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::super::super::values::Values;
 use super::super::drift::{Drift, FixedBooks};
 use super::MOST_VALUES;
 use super::layers::{Layers, MAX_DEPTH};
-use super::planner::{BITS12_GAIN, coded_bytes, lanes_from};
+use super::price::{BITS12_GAIN, coded_bytes, lanes_from};
 use crate::codebook::fit::{self, Effort};
 use crate::codebook::{CodeLimit, Lengths};
 use crate::error::{Error, Result};

@@ -24,6 +24,7 @@
 mod books;
 mod layers;
 mod planner;
+mod price;
 mod split;
 
 use std::sync::{Arc, Mutex};

@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use super::books::BitmapBooks;
 use super::layers::{Layers, MAX_DEPTH, PLANES, highest};
+use super::price::{BITS12_GAIN, coded_bytes, lanes_from};
 use crate::codebook::fit::Effort;
 use crate::codebook::{Alphabet, Codebook, Lengths};
 use crate::error::Result;
 use crate::gradient::values::Values;
-use crate::huffman::huffman_bits;
 use crate::kernels::bytes;
 use crate::kernels::platform::Platform;
 use crate::lanes::CARRIED_BYTES;
@@ -17,25 +17,8 @@ use crate::plane_codec::{BookRef, CodedPlane, Coder, PlaneHeader, PlaneShape};
 use crate::set::{CodebookSet, SetBuilder};
 use crate::stats::Counts;
 
-/// Planes of at least this number of bytes are coded in lanes, whose states cost some bytes.
-const LANES_FROM: usize = 1 << 13;
-
-/// The same for the planes of many values, where the bytes of the states are a smaller share.
-const LANES_FROM_OF_MANY: usize = 1 << 12;
-
-/// From this number on values are many.
-const MANY: usize = 1 << 18;
-
-/// The share of a plane that codes of up to 12 bits must save to be used, because they are slower.
-pub(super) const BITS12_GAIN: f64 = 0.03;
-
 /// Planes of fewer bytes are priced by an actual plan, since limits and escapes matter more there.
 const EXACT_BELOW: u32 = 1024;
-
-/// The number of bytes from which on the planes of so many values are in lanes.
-pub(super) const fn lanes_from(values: usize) -> usize {
-    if values < MANY { LANES_FROM } else { LANES_FROM_OF_MANY }
-}
 
 /// What is known of a plane of so many bytes before it is read.
 pub(super) const fn shape(count: usize) -> PlaneShape {
@@ -230,24 +213,6 @@ impl Planner {
         let context = context(platform, total as usize, lanes_from, 0);
         context.plan(&self.counts, &mut self.embedded[0]).stored() as f64
     }
-}
-
-/// The estimated bytes of a plane of these bytes, each of which counts `scale` times: header, book, payload.
-pub(super) fn coded_bytes(counts: &[f64; 256], scale: f64, lanes_from: usize) -> f64 {
-    let total = counts.iter().sum::<f64>() * scale;
-    let used = counts.iter().copied().filter(|count| *count > 0.0);
-    if used.clone().count() < 2 {
-        return total.min(2.0);
-    }
-    // States, less what they carry, and the fields of a header.
-    let lanes = if total < lanes_from as f64 { 4.0 } else { 64.0 + 8.0 };
-    let last = counts.iter().rposition(|count| *count > 0.0).unwrap_or(0);
-    // An escape makes the rarest code longer by a bit. Where all numbers of some bits occur, there is none.
-    let all = (last + 1).is_power_of_two() && used.clone().count() == last + 1;
-    let escape = if all { 0.0 } else { used.fold(f64::INFINITY, f64::min) };
-    let bits = (huffman_bits(counts) + escape) * scale;
-    // A codebook takes half a byte for each length.
-    (bits / 8.0 + last as f64 / 2.0 + lanes).min(total)
 }
 
 fn context(

@@ -21,7 +21,7 @@ use crate::kernels::lanes::{
     wrong_end,
 };
 
-/// Words that must be there for a step: those that the step before needs are dealt in it.
+/// Words that must be there for a step: those that the step before needs are taken in it.
 const AHEAD: usize = 2 * LANES;
 
 /// Decodes pieces of a plane, the first one first; see [`crate::kernels::lanes::Decoder`].
@@ -328,7 +328,7 @@ struct Done {
 /// Half of the lanes.
 #[derive(Clone, Copy)]
 struct Half {
-    /// High and low bytes of the windows, and the bytes in lookahead.
+    /// High and low bytes of the windows, and the bytes of lookahead.
     high: __m256i,
     low: __m256i,
     lookahead: __m256i,

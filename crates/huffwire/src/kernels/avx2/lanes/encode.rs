@@ -384,7 +384,7 @@ struct Half {
 }
 
 impl Half {
-    /// One step: adds codes. Returns the lanes that emit what was in lookahead before.
+    /// One step: adds codes. Returns the lanes that emit what was the lookahead before.
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn step(&mut self, codes: __m256i, lengths: __m256i) -> u32 {

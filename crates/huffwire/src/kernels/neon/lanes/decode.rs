@@ -88,23 +88,42 @@ impl<'t> Decoder<'t> {
         Ok(Self { proof, kind, tables, base, high, low, lookahead, bits, stream })
     }
 
-    /// Steps, as long as there is a word for each lane; returns how many.
+    /// Steps, as long as `stream` has a word for each lane; only the lanes that are set in `active` take part where
+    /// that is said to be `PARTIAL`. Returns how many, and how many words are left.
     #[inline(never)]
     #[target_feature(enable = "neon")]
-    fn pull_steps<const KIND: u8>(&mut self, symbols: &mut [[u8; LANES]]) -> usize {
+    fn pull_steps<const KIND: u8, const PARTIAL: bool>(
+        &mut self,
+        symbols: &mut [[u8; LANES]],
+        stream: &[u8],
+        active: &Bytes,
+    ) -> (usize, usize) {
         let tables = WindowTables::new::<KIND>(self);
         let mut lanes = self.lanes();
-        let mut left = self.stream.len();
+        let mut left = stream.len();
         let mut done = 0;
         for place in symbols {
-            let Some(words) = self.stream.get(..left).and_then(<[u8]>::last_chunk) else { break };
-            let (found, lengths) = tables.look_up::<KIND>(lanes.windows());
+            let Some(words) = stream.get(..left).and_then(<[u8]>::last_chunk) else { break };
+            let (found, mut lengths) = tables.look_up::<KIND>(lanes.windows());
             put(place, found);
-            left -= lanes.advance(lengths, words);
+            if PARTIAL {
+                for (lengths, active) in lengths.iter_mut().zip(active) {
+                    *lengths = vandq_u8(*lengths, load(active));
+                }
+            }
+            left -= lanes.advance::<KIND, PARTIAL>(lengths, words);
             done += 1;
         }
-        self.stream = &self.stream[..left];
         self.put_lanes(&lanes);
+        (done, left)
+    }
+
+    /// Whole steps, as long as there is a word for each lane; returns how many.
+    #[target_feature(enable = "neon")]
+    fn pull_whole<const KIND: u8>(&mut self, symbols: &mut [[u8; LANES]]) -> usize {
+        let active = [[0xff; QUARTER]; 4];
+        let (done, left) = self.pull_steps::<KIND, false>(symbols, self.stream, &active);
+        self.stream = &self.stream[..left];
         done
     }
 
@@ -118,19 +137,11 @@ impl<'t> Decoder<'t> {
         words[LANES - there..].copy_from_slice(&self.stream[self.stream.len() - there..]);
         let mut active = [[0; QUARTER]; 4];
         active.as_flattened_mut()[..symbols.len()].fill(0xff);
-        let tables = WindowTables::new::<KIND>(self);
-        let mut lanes = self.lanes();
-        let (found, mut lengths) = tables.look_up::<KIND>(lanes.windows());
-        let mut padded = [0; LANES];
-        put(&mut padded, found);
-        symbols.copy_from_slice(&padded[..symbols.len()]);
-        for (lengths, active) in lengths.iter_mut().zip(&active) {
-            *lengths = vandq_u8(*lengths, load(active));
-        }
-        let taken = lanes.advance(lengths, &words);
-        let left = self.stream.len().checked_sub(taken).ok_or_else(out_of_words)?;
+        let mut padded = [[0; LANES]];
+        let (_, left) = self.pull_steps::<KIND, true>(&mut padded, &words, &active);
+        symbols.copy_from_slice(&padded.as_flattened()[..symbols.len()]);
+        let left = self.stream.len().checked_sub(LANES - left).ok_or_else(out_of_words)?;
         self.stream = &self.stream[..left];
-        self.put_lanes(&lanes);
         Ok(())
     }
 
@@ -161,7 +172,7 @@ impl<'t> Decoder<'t> {
 impl DecodeLanes for Decoder<'_> {
     fn pull(&mut self, escaped: &mut Escaped<'_>, symbols: &mut [u8]) -> Result<()> {
         let (whole, partial) = symbols.as_chunks_mut();
-        let done = dispatch!(self, pull_steps(whole));
+        let done = dispatch!(self, pull_whole(whole));
         for symbols in whole[done..].iter_mut().map(<[u8; LANES]>::as_mut_slice).chain([partial]) {
             if !symbols.is_empty() {
                 dispatch!(self, pull_last(symbols))?;
@@ -277,10 +288,14 @@ impl Lanes {
     }
 
     /// Drops codes, and gives the last of `words` to the lanes left with fewer than 16 bits; returns how many those are.
-    /// A length of 0 leaves a lane as it is.
+    /// A length of 0 leaves a lane as it is. (One for each caller, so that the compiler inlines it.)
     #[inline]
     #[target_feature(enable = "neon")]
-    fn advance(&mut self, lengths: [uint8x16_t; 4], words: &[u8; LANES]) -> usize {
+    fn advance<const KIND: u8, const PARTIAL: bool>(
+        &mut self,
+        lengths: [uint8x16_t; 4],
+        words: &[u8; LANES],
+    ) -> usize {
         let mut needy = self.bits;
         for quarter in 0..4 {
             let left = vsubq_u8(self.bits[quarter], lengths[quarter]);
@@ -295,22 +310,25 @@ impl Lanes {
         let (chosen, counts) = chosen(needy, self.places);
         let taken = usize::from((counts >> 56) as u8);
         for quarter in 0..4 {
-            let [first, second] = [2 * quarter, 2 * quarter + 1].map(
-                #[inline(always)]
-                |eight| {
-                    // The words of these eight lanes end here, at least eight after the first word there is.
-                    let taken_by_later = taken - usize::from((counts >> (8 * eight)) as u8);
-                    let end = LANES - taken_by_later;
-                    let pattern = LAST_APART[usize::from((chosen >> (8 * eight)) as u8)];
-                    let bytes = words.get(..end).and_then(<[u8]>::last_chunk);
-                    (*bytes.unwrap_or(&[0; 8]), pattern)
-                },
+            let given = vcombine_u8(
+                words_of(words, chosen, counts, 2 * quarter),
+                words_of(words, chosen, counts, 2 * quarter + 1),
             );
-            let first = vtbl1_u8(load_half(&first.0), load_half(&first.1));
-            let second = vtbl1_u8(load_half(&second.0), load_half(&second.1));
-            let given = vcombine_u8(first, second);
             self.lookahead[quarter] = vorrq_u8(self.lookahead[quarter], given);
         }
         taken
     }
+}
+
+/// Some of the last of 64 words, for the chosen of eight lanes; 0 for the others. `chosen` and `counts` are those of
+/// [`super::chosen`].
+#[inline]
+#[target_feature(enable = "neon")]
+fn words_of(words: &[u8; LANES], chosen: u64, counts: u64, eight: usize) -> uint8x8_t {
+    let of_later = ((counts >> 56) as usize).wrapping_sub((counts >> (8 * eight)) as usize % 128);
+    let pattern = &LAST_APART[(chosen >> (8 * eight)) as usize % 256];
+    // At most all lanes after these eight take words, 56 of them or fewer: known to the compiler, it checks nothing.
+    let start = LANES - 8 - of_later.min(LANES - 8);
+    let bytes = load_half(words[start..].first_chunk().unwrap_or(&[0; 8]));
+    vtbl1_u8(bytes, load_half(pattern))
 }

@@ -57,12 +57,13 @@ impl<'t> Encoder<'t> {
         Self { proof, tables, slots, map, keep_escapes, high: zeros, low, lookahead, bits: zeros }
     }
 
-    /// Whole steps.
+    /// Steps; only the lanes that are set in `active` take part where that is said to be `PARTIAL`.
     #[inline(never)]
     #[target_feature(enable = "neon")]
-    fn push_steps<const ENTRIES: usize>(
+    fn push_steps<const ENTRIES: usize, const PARTIAL: bool>(
         &mut self,
         symbols: &[[u8; LANES]],
+        active: &Bytes,
         stream: &mut [u8],
         end: &mut usize,
         escapes: &mut Escapes,
@@ -74,15 +75,33 @@ impl<'t> Encoder<'t> {
             let (quarters, _) = symbols.as_chunks();
             let vectors =
                 [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])];
-            let (codes, lengths) = tables.look_up::<ENTRIES>(vectors);
+            let (mut codes, mut lengths) = tables.look_up::<ENTRIES>(vectors);
+            if PARTIAL {
+                for (quarter, active) in active.iter().enumerate() {
+                    codes[quarter] = vandq_u8(codes[quarter], load(active));
+                    lengths[quarter] = vandq_u8(lengths[quarter], load(active));
+                }
+            }
             keep_marked(lengths, symbols, escapes);
             let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
             let Some(room) = room else { return Err(no_room(at + LANES, stream.len())) };
-            at += lanes.step(codes, lengths, room);
+            at += lanes.step::<ENTRIES, PARTIAL>(codes, lengths, room);
         }
         *end = at;
         self.put_lanes(&lanes);
         Ok(())
+    }
+
+    #[target_feature(enable = "neon")]
+    fn push_whole<const ENTRIES: usize>(
+        &mut self,
+        symbols: &[[u8; LANES]],
+        stream: &mut [u8],
+        end: &mut usize,
+        escapes: &mut Escapes,
+    ) -> Result<()> {
+        let active = [[0xff; QUARTER]; 4];
+        self.push_steps::<ENTRIES, false>(symbols, &active, stream, end, escapes)
     }
 
     /// Symbols that do not make a step, if there are any.
@@ -97,26 +116,10 @@ impl<'t> Encoder<'t> {
         if symbols.is_empty() {
             return Ok(());
         }
-        let tables = CodeTables::new(self);
-        let (mut padded, mut active) = ([0; LANES], [[0; QUARTER]; 4]);
-        padded[..symbols.len()].copy_from_slice(symbols);
+        let (mut padded, mut active) = ([[0; LANES]], [[0; QUARTER]; 4]);
+        padded.as_flattened_mut()[..symbols.len()].copy_from_slice(symbols);
         active.as_flattened_mut()[..symbols.len()].fill(0xff);
-        let (quarters, _) = padded.as_chunks();
-        let vectors =
-            [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])];
-        let (mut codes, mut lengths) = tables.look_up::<ENTRIES>(vectors);
-        for (quarter, active) in active.iter().enumerate() {
-            codes[quarter] = vandq_u8(codes[quarter], load(active));
-            lengths[quarter] = vandq_u8(lengths[quarter], load(active));
-        }
-        keep_marked(lengths, &padded, escapes);
-        let available = stream.len();
-        let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
-        let room = room.ok_or_else(|| no_room(*end + LANES, available))?;
-        let mut lanes = self.lanes();
-        *end += lanes.step(codes, lengths, room);
-        self.put_lanes(&lanes);
-        Ok(())
+        self.push_steps::<ENTRIES, true>(&padded, &active, stream, end, escapes)
     }
 
     #[inline]
@@ -153,7 +156,7 @@ impl EncodeLanes for Encoder<'_> {
     ) -> Result<()> {
         let (whole, partial) = symbols.as_chunks();
         dispatch!(self, push_partial(partial, stream, end, escapes))?;
-        dispatch!(self, push_steps(whole, stream, end, escapes))
+        dispatch!(self, push_whole(whole, stream, end, escapes))
     }
 
     fn finish(&self, states: &mut [u8]) {
@@ -273,10 +276,11 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// One step; lanes whose length is 0 take no part. Returns the number of bytes emitted.
+    /// One step; lanes whose length is 0 take no part. Returns the number of bytes emitted. (One for
+    /// each caller, so that the compiler inlines it.)
     #[inline]
     #[target_feature(enable = "neon")]
-    fn step(
+    fn step<const ENTRIES: usize, const PARTIAL: bool>(
         &mut self,
         codes: [uint8x16_t; 4],
         lengths: [uint8x16_t; 4],

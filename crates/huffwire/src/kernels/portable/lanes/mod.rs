@@ -4,8 +4,8 @@
 //! could learn. Shifts by a variable distance are slow on older processors, and vectors of 16-bit words do not
 //! have them: shifting by a code's length is multiplying by a power of two, which comes with the code.
 //!
-//! The encoder does one lane after the other. The decoder of short codes takes turns: arithmetic on all lanes, of which
-//! the compiler makes vectors; looking up, lane by lane; and dealing words, one after the other.
+//! The encoder does one lane after the other. The decoder of 8-bit codes does three things in turn: arithmetic on all
+//! lanes, of which the compiler makes vectors; looking up, lane by lane; and giving words to lanes, one after the other.
 
 mod decode;
 mod encode;

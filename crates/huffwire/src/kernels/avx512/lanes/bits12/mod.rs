@@ -2,7 +2,7 @@
 //!
 //! # Bits of a lane
 //!
-//! As for short codes (`avx512.rs`) only `d = n - 16` is kept, here 0 to 15, in a byte: `d ± len` is the new
+//! As for [8-bit codes](super::bits8) only `d = n - 16` is kept, here 0 to 15, in a byte: `d ± len` is the new
 //! one in its lower four bits, and tells in the fifth whether a word moves. A lane is 32 bits in two
 //! halves, 16-bit words each: one register for lanes 0 to 31, one for 32 to 63. Whatever is looked up is looked
 //! up in bytes, 64 at a time: lane `j` is byte `2j`, lane `32 + j` byte `2j + 1`, so that bytes become
@@ -10,17 +10,17 @@
 //!
 //! # Encoder
 //!
-//! A *window* holds `d` bits on top, 16 more lie in *reserve*. A funnel shift to the right by `len` lets the code
-//! into the window from above; the word that goes to the reserve, when the one that was there is
+//! A *window* holds `d` bits on top, 16 more, the *lookahead*, lie below. A funnel shift to the right by `len` lets the code
+//! into the window from above; the word that becomes the lookahead, when the one that was there is
 //! emitted, is the code with the window's bits below, which another funnel shift puts together. Both use only the
 //! bits of codes and counts that matter, so what lies above may be garbage. Two "compress" write the words of
 //! a step.
 //!
 //! # Decoder
 //!
-//! A window holds `d` bits at the bottom, used ones above, and 16 more lie in lookahead: a funnel shift by `d` gives the
-//! 16 bits that are next. To take a word is to move the reserve to the window, and to "expand" the word to the
-//! reserve. With 16 bits in lookahead and codes of up to 12 the word may be looked at in the very next
+//! A window holds `d` bits at the bottom, used ones above, and 16 more are the lookahead: a funnel shift by `d` gives the
+//! 16 bits that are next. To take a word is to move the lookahead to the window, and to "expand" the word to the
+//! lookahead. With 16 bits of it and codes of up to 12 the word may be looked at in the very next
 //! step: that a step counts the words it takes before it can load them is what it waits for, and
 //! why two planes side by side take little longer than one.
 //!

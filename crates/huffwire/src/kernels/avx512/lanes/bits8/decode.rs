@@ -350,7 +350,7 @@ impl DecodeTables {
 
 /// All lanes of a decoder; byte `i` of a vector stands for lane `i`.
 struct DecoderLanes<'a> {
-    /// High and low bytes of the windows, and the bytes in lookahead.
+    /// High and low bytes of the windows, and the bytes of lookahead.
     high: __m512i,
     low: __m512i,
     lookahead: __m512i,
@@ -436,7 +436,7 @@ impl<'a> DecoderLanes<'a> {
             return Err(out_of_words());
         };
         self.end = end;
-        // Loaded as late as this, the words have a whole step to be dealt before anybody looks at them.
+        // Loaded as late as this, the words have a whole step to reach their lanes before anybody looks at them.
         let words = match self.stream.get(end..end + LANES).and_then(<[u8]>::first_chunk) {
             Some(words) => load(words),
             None => load_some(self.stream.get(end..).unwrap_or(&[])),

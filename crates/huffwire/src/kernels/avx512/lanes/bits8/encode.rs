@@ -265,7 +265,7 @@ impl EncodeTables {
         }
     }
 
-    /// Low and high bytes of a group of 16-bit words, as [`deal`] has them.
+    /// Low and high bytes of a group of 16-bit words, as [`crate::kernels::interleave`] has them.
     #[inline]
     #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
     fn split(&self, a: __m512i, b: __m512i) -> (__m512i, __m512i) {

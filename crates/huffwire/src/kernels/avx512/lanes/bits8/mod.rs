@@ -6,7 +6,7 @@
 //! of `len` bits, or dropping one, is `d ± len`, bit 3 of the result tells whether a byte moves, and its
 //! low three bits are the new `d`, moved byte or not.
 //!
-//! A lane is a *window* of 8 to 15 bits and a byte in *reserve* below it. The windows of 64 lanes are 16-bit
+//! A lane is a *window* of 8 to 15 bits and a byte of *lookahead* below it. The windows of 64 lanes are 16-bit
 //! words in two registers, one for the lanes at even bytes of a 64-byte
 //! vector, one for those at odd bytes: then going from bytes to words takes shifts and bitwise
 //! selections, not the shuffles that keep port 5 of Intel's processors busy.
@@ -14,16 +14,16 @@
 //! # Encoder
 //!
 //! A window holds its bits on top, the next to be read at the low end of them. A funnel shift to the
-//! right by `len` lets the code in from above and drops at the bottom what went to the reserve: code and
+//! right by `len` lets the code in from above and drops at the bottom what became the lookahead: code and
 //! count may carry garbage in their upper bits, since the funnel shift uses only the lower ones. The
-//! byte that goes to the reserve lies `d` bits below the top; the one that was there is emitted: "compress"
+//! byte that becomes the lookahead lies `d` bits below the top; the one that was there is emitted: "compress"
 //! writes the words of a step in the order of lanes, as the format has them.
 //!
 //! # Decoder
 //!
 //! A window holds its bits at the bottom, and above them bits that were used already: dropping a code
 //! changes nothing but `d`. To take a byte is to move all up by a byte, which planes of high, low and
-//! reserve bytes do under a mask; the reserve gets its byte by "expand". "Multishift" takes
+//! lookahead bytes do under a mask; the lookahead gets its byte by "expand". "Multishift" takes
 //! 8 bits of 64 from any bit on, for eight lanes at once: there are the indices for the tables.
 //!
 //! # Tables
@@ -37,7 +37,7 @@
 //!
 //! # Splitting and merging
 //!
-//! Words are dealt by shifts and selections. The signs of 64 bytes are one mask, which lies in memory as packed signs
+//! Words are interleaved by shifts and selections. The signs of 64 bytes are one mask, which lies in memory as packed signs
 //! do.
 
 mod decode;
@@ -85,7 +85,7 @@ fn load_table(bytes: &[u8; 256]) -> [__m512i; 4] {
     [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
 }
 
-/// What [`Encoder::push_whole`] is given, or [`Decoder::pull_whole`] has to make, as a constant for the compiler.
+/// What [`Encoder::push_steps`] is given, or [`Decoder::pull_steps`] has to make, as a constant for the compiler.
 const SYMBOLS: u8 = 0;
 const WORDS: u8 = 1;
 /// Words, while others are fetched.
