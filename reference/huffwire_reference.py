@@ -6,8 +6,8 @@ carries the number of the section that it follows. Where the two disagree, docs/
 
 The way of the bytes. A tensor is cut into blocks. In a block, a *layout* splits every element into symbols of at
 most 8 bits, one *plane* for each kind of symbol: the exponents are a plane, the mantissas another one. A plane is
-stored raw, as one constant, or coded with a Huffman codebook. A coded plane is either one stream of bits, or dealt
-to 64 *lanes* that a processor can decode side by side. The lanes of a plane can carry up to 128 bytes of other
+stored raw, as one constant, or coded with a Huffman codebook. A coded plane is either one stream of bits, or spread
+over 64 *lanes* that a processor can decode side by side. The lanes of a plane can carry up to 128 bytes of other
 planes, so the payload of a block is a stack: the decoder takes plane 0 off its end, puts back what the lanes
 carried, then takes plane 1 off its end, and so on. Codebooks travel beforehand, in *sets*; a block names a book by
 its number. Blocks make a message (one tensor on a link) or a file (any number of original files on a disk).

@@ -19,11 +19,11 @@ import peers
 
 Record = dict[str, Any]
 
-# The paper's baseline: omega over pairs of a value and its repetitions.
+# The baseline of Gajjala et al.: omega over pairs of a value and its repetitions.
 BASELINE = "elias-omega"
 ELIAS = ("elias-gamma", "elias-delta", "elias-omega")
 QSGD_ELIAS = ("qsgd-elias", "qsgd-elias-dense")
-# The paper's "up to", over its models, data sets and quantizers.
+# The "up to" of Gajjala et al., over their models, data sets and quantizers.
 HEADLINE = {"rlh": 5.1, "sh": 4.32, "shs": 3.8}
 # The symbols of each encoder that has one code for a whole tensor: below Shannon's bound for them it cannot go.
 # Bitmaps are split as often as it pays, and see more neighbours than the eight of their bound.
@@ -46,7 +46,7 @@ class Choice:
 
     name: str
     options: tuple[str, ...]
-    # Whether the paper has it: QSGD and TernGrad.
+    # Whether Gajjala et al. have it: QSGD and TernGrad.
     in_paper: bool = False
 
 
@@ -270,7 +270,7 @@ def step_table(report: Record) -> Table:
 
 
 def headline_table(report: Record) -> Table:
-    """The paper's claim beside ours: over its own quantizers, and over all."""
+    """The claim of Gajjala et al. beside what was measured: over their quantizers, and over all."""
     rows = []
     for scope, records in scopes(report):
         for name in SHOWN:

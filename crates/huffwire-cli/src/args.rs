@@ -471,7 +471,7 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
-/// What somebody gives to a command that does not exist.
+/// Arguments of a command that does not exist.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DequantizeArgs {
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -480,10 +480,10 @@ pub(crate) struct DequantizeArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Symbols {
-    /// What suits the type: exponents of floats, whole small floats, bytes of integers.
+    /// What suits the type: exponents of bf16, f16 and f32, magnitudes or values of smaller floats, bytes of all else.
     #[default]
     Auto,
-    /// Every byte, one codebook for all of them (arXiv 2601.10673).
+    /// Every byte, one codebook for all of them (Agrawal et al., arXiv 2601.10673).
     Bytes,
     /// Every byte, a codebook for each byte position of an element.
     BytePlanes,
@@ -501,7 +501,7 @@ impl From<Symbols> for SymbolRule {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum LevelArg {
-    /// Fast: code what is worth it with the codebooks of the set.
+    /// Fast: code exponents and other compressible symbols with the codebooks of the set.
     #[default]
     Fast,
     /// Smallest: code everything that saves bytes, also with codebooks made for a block and stored in it.
@@ -525,7 +525,8 @@ pub(crate) enum Choose {
     Sample,
     /// The same with the exact size of the whole block.
     Cheapest,
-    /// Consider only codebooks that `huffwire calibrate` made for tensors of this name.
+    /// Consider only the codebooks that are bound to the name of the tensor: those that `huffwire calibrate`
+    /// made for it, else the built-in ones if the set has them.
     Named,
 }
 

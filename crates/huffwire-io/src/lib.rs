@@ -1,8 +1,8 @@
-//! Files of tensors for [`huffwire`]: reading and writing `.hw` files, and taking apart the files that
-//! tensors come in.
+//! Files of tensors for [`huffwire`]: reading and writing `.hw` files, and finding the tensors in
+//! files of other formats.
 //!
 //! * [`Reader`] opens a .hw file, lists its tensors, and decodes one of them, a part of one, or whole
-//!   original files. It decodes only the blocks that hold what is asked for.
+//!   original files. It decodes only the blocks that hold the requested bytes.
 //! * [`Writer`] makes a .hw file from tensors in memory, from whole files, or from quantized gradients.
 //! * [`Input`] finds the tensors in `.safetensors` files, models in several such files, `.npy` files and
 //!   raw files.

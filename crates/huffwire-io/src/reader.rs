@@ -26,8 +26,8 @@ pub struct ReadOptions {
     /// The most bytes that one call may decode; more are an error before anything is decoded. A small
     /// file can decode to very much, so set a limit where files come from strangers. Default: no limit.
     pub max_size: u64,
-    /// The most bytes that the directory of a file may have: that much memory is used when a file is
-    /// opened. Default: 4 GiB, the directory of 100 TB of tensors.
+    /// The most bytes that the directory of a file may have. The directory is read when a file is opened, and takes
+    /// some times as much memory as bytes. Default: 4 GiB, the directory of 100 TB of tensors.
     pub max_directory_size: u64,
     /// The threads that blocks are decoded on. Default: the calling thread.
     pub workers: Arc<Workers>,
@@ -54,7 +54,7 @@ pub enum TensorFormat {
 /// Reads a .hw file: lists what is in it, and decodes any part of it.
 ///
 /// Every block of a .hw file can be decoded alone. So a read costs as much as the blocks (128 KiB by
-/// default) that hold what is asked for, wherever they lie. A reader can be shared among threads.
+/// default) that hold the requested bytes, wherever they lie. A reader can be shared among threads.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -192,7 +192,7 @@ impl Reader {
     /// [`Error::OtherCodebooks`] when it holds other codebooks than those that the data were coded with;
     /// those of [`load_codebooks`].
     pub fn with_codebooks_file(self, path: &Path) -> Result<Self> {
-        if self.missing().is_none() {
+        if self.missing().is_none() && !self.has_values() {
             return Ok(self);
         }
         self.with_codebooks(load_codebooks(path)?, &path.display().to_string())
@@ -208,6 +208,8 @@ impl Reader {
         match (place, self.missing()) {
             (Some(place), _) => self.sets[place] = Some(codebooks),
             (None, None) => self.others.push(codebooks),
+            // Items of quantized values may name sets that the directory does not list.
+            (None, Some(_)) if self.has_values() => self.others.push(codebooks),
             (None, Some(wanted)) => {
                 let (path, given) = (self.file.label().to_owned(), given.to_owned());
                 return Err(Error::OtherCodebooks { path, wanted, given, found });
@@ -215,6 +217,11 @@ impl Reader {
         }
         self.idle().clear();
         Ok(self)
+    }
+
+    /// Whether the file has items of quantized values.
+    fn has_values(&self) -> bool {
+        self.directory.items().any(|item| item.kind == Kind::Values)
     }
 
     /// The first codebook set of the file that is neither embedded nor built in nor given.

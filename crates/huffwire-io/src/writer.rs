@@ -123,7 +123,7 @@ struct Job<'a> {
     piece: &'a Piece,
     /// The piece's number among all pieces of this call.
     index: usize,
-    /// In the source.
+    /// The place of its bytes in `source`.
     range: Range<u64>,
 }
 
@@ -256,7 +256,8 @@ impl Writer {
             true => self.analyses.finish(self.items),
             false => Vec::new(),
         };
-        self.output.write(&self.directory.finish())?;
+        let end = self.directory.finish().map_err(|error| unwritable(&self.output, &error))?;
+        self.output.write(&end)?;
         let bytes = self.output.written();
         self.output.finish()?;
         Ok(Written { directory: self.directory.directory().clone(), bytes, analyses })

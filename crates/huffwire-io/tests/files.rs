@@ -259,7 +259,7 @@ fn write_entries(path: &Path, sets: &[Arc<CodebookSet>], entries: &[(Kind, usize
         }
         bytes.extend_from_slice(entry);
     }
-    bytes.extend(writer.finish());
+    bytes.extend(writer.finish().unwrap());
     std::fs::write(path, bytes).unwrap();
 }
 

@@ -1,7 +1,7 @@
-//! Makes the built-in codebooks: prints `src/codebook/builtin_data.rs`.
+//! Makes the built-in codebooks: prints `src/set/builtin_data.rs`.
 //!
 //! ```text
-//! cargo run --release -p huffwire --example builtin > crates/huffwire/src/codebook/builtin_data.rs
+//! cargo run --release -p huffwire --example builtin > crates/huffwire/src/set/builtin_data.rs
 //! ```
 //!
 //! The books are made from formulas, not from anybody's tensors. Values of trained networks look

@@ -1,17 +1,17 @@
-//! Slots: what symbols are to codebooks and to the tables of their codes.
+//! Alphabets of codebooks. An alphabet maps symbols to slots, the indices of the tables of codes.
 
-/// Window slots of a centred alphabet: exponents `base ..= base + 61`, modulo 256.
+/// Number of ordinary slots of a centred alphabet: exponents `base ..= base + 61`, modulo 256.
 pub const WINDOW: usize = 62;
 /// Slot of the escape symbol in a centred alphabet.
 pub const ESCAPE_SLOT: usize = 62;
 /// Slot of the exact-zero symbol in a centred alphabet.
 pub const ZERO_SLOT: usize = 63;
 
-/// Which symbols a codebook is about, and how they map to *slots*, the indices of its tables.
+/// Alphabet of a codebook: which symbols it has, and how they map to *slots*, the indices of its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Alphabet {
-    /// Exponents relative to a base that each block chooses: 62 window slots, one slot for the
-    /// escape, one for the exact zero. Scale does not matter to such a book, only shape does.
+    /// Exponents relative to a base that each block chooses: 62 ordinary slots, one slot for the escape, one
+    /// for the exact zero. Such a book fits tensors of any scale.
     Centred,
     /// The symbols `0 .. 2^width` themselves, `1 <= width <= 8`.
     Plain {
@@ -40,12 +40,12 @@ impl Alphabet {
     }
 }
 
-/// How long codes may be, and with it the word size of the lane coder.
+/// Limit on the length of codes. It also decides how long the words and the states of the lane coder are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CodeLimit {
-    /// Up to 8 bits; 16-bit lane states, refilled by bytes.
+    /// Codes of up to 8 bits; lanes have states of 24 bits and take bytes.
     Bits8,
-    /// Up to 12 bits; 32-bit lane states, refilled by 16-bit words.
+    /// Codes of up to 12 bits; lanes have states of 32 bits and take words of 16 bits.
     Bits12,
 }
 

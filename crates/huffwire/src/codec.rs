@@ -1,6 +1,6 @@
-//! Encoder and decoder: what a user holds on to. Both own their scratch memory, so that coding a
-//! message allocates nothing once the first one of its element type and size went through, unless a
-//! codebook is fitted to the data (at [`Level::Max`], or where the set has none for a plane).
+//! `Encoder` and `Decoder`, the main types of the library. Both own their scratch memory. After the first message of
+//! an element type and size, coding another one allocates nothing, unless a codebook is fitted to
+//! the data (at [`Level::Max`], or where the set has none for a plane).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::block::{self, BlockDecoder, BlockInfo};
 use crate::dtype::Dtype;
 use crate::element::{Element, fill_bytes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 use crate::ids::SetId;
 use crate::kernels::platform::Platform;
 use crate::lanes::CachePolicy;
@@ -21,7 +21,7 @@ use crate::tensor::{Expected, Tensor};
 use crate::wire::crc32c;
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
-/// NaNs. In integers and the 4- and 6-bit floats only the error tells.
+/// NaNs, but e4m3fnuz and e5m2fnuz. In these, in integers and in the 4- and 6-bit floats only the error tells.
 pub const POISON: u8 = 0xff;
 
 /// Bytes at the start of a block that hold everything [`Decoder::inspect_block`] looks at, whatever the
@@ -243,8 +243,14 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn encode_tensor_to_vec(&mut self, tensor: &Tensor<'_>) -> Result<Vec<u8>> {
-        let units = tensor.bytes().len() / tensor.dtype().unit_bytes();
-        let mut out = vec![0; self.bound(tensor.dtype(), units)];
+        let (dtype, bytes) = (tensor.dtype(), tensor.bytes().len());
+        if dtype.values_in(bytes as u64).is_none() {
+            return Err(Error::PartialElement { dtype, bytes });
+        }
+        let bound = self.bound(dtype, bytes / dtype.unit_bytes());
+        let mut out = Vec::new();
+        reserve(&mut out, bound, "a message")?;
+        out.resize(bound, 0);
         let length = self.encode_tensor(tensor, &mut out)?;
         out.truncate(length);
         Ok(out)
@@ -438,7 +444,7 @@ impl Decoder {
         let (parsed, set) = self.parse(message, &Expected::anything().dtype(T::DTYPE))?;
         let bytes = message::decode_to_vec(&parsed, &set, &mut self.workers)?;
         let mut out = Vec::new();
-        crate::error::reserve(&mut out, bytes.len() / size_of::<T>(), "a tensor")?;
+        reserve(&mut out, bytes.len() / size_of::<T>(), "a tensor")?;
         out.resize(bytes.len() / size_of::<T>(), T::new_zeroed());
         fill_bytes(&mut out, |place| place.copy_from_slice(&bytes));
         Ok(out)
@@ -486,13 +492,7 @@ impl Decoder {
 
     fn decode_checked_block(&mut self, block: &CodedBlock<'_>, out: &mut [u8]) -> Result<()> {
         let CodedBlock { dtype, set, checksum, bytes } = *block;
-        if !out.len().is_multiple_of(dtype.unit_bytes()) {
-            return Err(Error::PartialElement { dtype, bytes: out.len() });
-        }
-        let limit = 1u64 << block::BLOCK_LOG2.end();
-        if out.len() as u64 > limit {
-            return Err(Error::TooLarge { what: "a block", found: out.len() as u64, limit });
-        }
+        check_block_size(dtype, out.len())?;
         if let Some(stored) = checksum {
             let computed = crc32c(bytes);
             if stored != computed {
@@ -503,13 +503,14 @@ impl Decoder {
         self.workers.own().decode(set, dtype, bytes, CachePolicy::Cached, out)
     }
 
-    /// What a block made by [`Encoder::encode_block`] tells of itself; `bytes` is the size of its
+    /// Describes a block made by [`Encoder::encode_block`] without decoding it; `bytes` is the size of its
     /// elements. Only the first [`INSPECT_BYTES`] of the block are needed, so its checksum is not
     /// verified.
     ///
     /// # Errors
     /// A typed error when the block's header cannot be read.
     pub fn inspect_block(&self, block: &CodedBlock<'_>, bytes: usize) -> Result<BlockInfo> {
+        check_block_size(block.dtype, bytes)?;
         BlockInfo::read(self.sets.find(block.set)?, block.dtype, block.bytes, bytes)
     }
 
@@ -529,6 +530,18 @@ impl Decoder {
     pub(crate) fn parts(&mut self) -> (&Sets, &mut Workers<BlockDecoder>) {
         (&self.sets, &mut self.workers)
     }
+}
+
+/// Checks that a block can hold so many bytes of elements.
+fn check_block_size(dtype: Dtype, bytes: usize) -> Result<()> {
+    if !bytes.is_multiple_of(dtype.unit_bytes()) {
+        return Err(Error::PartialElement { dtype, bytes });
+    }
+    let limit = 1u64 << block::BLOCK_LOG2.end();
+    if bytes as u64 > limit {
+        return Err(Error::TooLarge { what: "a block", found: bytes as u64, limit });
+    }
+    Ok(())
 }
 
 /// Fills the output with [`POISON`] after an error.

@@ -1,4 +1,4 @@
-//! Element types: what a tensor is made of, before anything is known about its symbols.
+//! Element types: sizes, names and numbers of the types of a tensor's elements.
 //!
 //! Each type has one row below. A new type needs its row, a file in `planes/` unless it is coded as another type
 //! is, and a line in `docs/format.md`, section 2.

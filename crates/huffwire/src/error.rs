@@ -1,4 +1,4 @@
-//! What can go wrong, said so that the reader knows what, where and what to do.
+//! Errors. Each one says what is wrong, where, and what to do.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,7 @@
-//! The lane coder with codebooks: a plane of slots to 64 interleaved streams, and back.
+//! The lane coder with codebooks: it codes a plane of slots in 64 lanes that share one stream.
 //!
-//! `docs/format.md` says what is stored, and the head of `kernels/lanes/mod.rs` how it works and why it is right.
+//! `docs/format.md`, section 6, says what is stored. The head of `kernels/lanes/mod.rs` tells how the coder works and
+//! why the decoder always finds the words that the encoder emitted.
 
 pub use crate::kernels::lanes::{CARRIED_BYTES, LANES, states_bytes, stream_capacity};
 pub(crate) use crate::kernels::lanes::{
@@ -14,7 +15,7 @@ use crate::kernels::platform::Platform;
 
 /// Encodes `slots` with the codes of `book`; returns the length of the stream in bytes.
 ///
-/// `carried` are bytes that [`decode`] gives back. `states` takes [`states_bytes`] bytes. `stream` needs
+/// `carried` are bytes that [`decode`] returns. `states` takes [`states_bytes`] bytes. `stream` needs
 /// [`stream_capacity`] bytes; what lies beyond the returned length is left undefined. Uses
 /// [`Platform::detect`].
 ///

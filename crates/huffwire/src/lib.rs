@@ -1,11 +1,11 @@
 //! Lossless compression of machine-learning tensors at the speed of a wire, with Huffman codebooks that
 //! both ends hold before the data exist.
 //!
-//! Huffman coding in three stages (count symbols, build a codebook, send codebook and data) is too slow
-//! for links between accelerators. Tensors of one kind look alike across layers, shards and batches, so
-//! a codebook made from the average of earlier ones is nearly as good as one made for the tensor at
-//! hand (*Single-Stage Huffman Encoder for ML Compression*, arXiv 2601.10673). A message then carries a
-//! codebook number and code words, nothing else.
+//! Huffman coding in three stages (count symbols, make a codebook, send codebook and data) is too slow for links
+//! between accelerators. Tensors of one kind look alike across layers, shards and batches, so a codebook made from the
+//! average of earlier tensors is nearly as good as one made for the tensor itself (Agrawal et al., *Single-Stage
+//! Huffman Encoder for ML Compression*, arXiv 2601.10673). A message then carries the numbers of codebooks and the
+//! codes, and no codebook.
 //!
 //! huffwire codes the *exponents* of floating-point values, relative to a base that each block chooses,
 //! so a book does not care about the scale of a tensor. A built-in set of such books needs no
@@ -38,17 +38,17 @@
 //!   nothing per message (books made from the data excepted).
 //! * [`CodebookSet`] is what both ends must share: built in, read from bytes or JSON, or made by
 //!   [`calibrate`] from tensors of earlier batches.
-//! * [`pmf`] has the measures behind it: entropy, KL divergence, compressibility.
+//! * [`stats`] has the measures behind calibration: entropy, KL divergence, compressibility.
 //!
-//! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, uses no
-//! threads but those it is given ([`Threads`]), and has `unsafe` code only where a file is about an instruction
-//! set ([`Platform`]).
+//! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, uses only the
+//! threads that it is given ([`Threads`]), and has `unsafe` code only in the files of instruction sets
+//! ([`Platform`]).
 //!
 //! # Features
 //!
-//! * `gradient` (default): the module `gradient`, quantized gradients and coders of their states.
 //! * `json` (default): `CodebookSet::to_json` and `CodebookSet::from_json`.
 //! * `rayon` (default): messages on several threads, `Threads::Current` and `Threads::Pool`.
+//! * `gradient`: the module `gradient`, quantizers of gradients and encoders of quantized values.
 
 // Where there are no vector coders, what only they use is there all the same: it says what they are given.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]

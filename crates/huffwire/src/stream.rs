@@ -29,6 +29,9 @@ pub enum StreamError {
     /// Reading or writing failed.
     #[error("the stream failed: {0}")]
     Io(#[from] io::Error),
+    /// The stream ended where a message could begin: the sender has sent all that it had.
+    #[error("the stream ended before a message")]
+    Closed,
     /// The stream ended within a message.
     #[error(
         "the stream ended within a message: {0} more bytes were expected; the sender stopped early"
@@ -112,7 +115,8 @@ impl<W: Write> MessageWriter<W> {
             }
             let bound = self.encoder.bound(dtype, part.len() / dtype.unit_bytes());
             if self.buffer.len() < bound {
-                reserve(&mut self.buffer, bound, "a message")?;
+                let more = bound - self.buffer.len();
+                reserve(&mut self.buffer, more, "a message")?;
                 self.buffer.resize(bound, 0);
             }
             let length = self.encoder.encode_tensor(&message, &mut self.buffer)?;
@@ -135,8 +139,8 @@ fn parts(bytes: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
     none.into_iter().chain(bytes.chunks(size))
 }
 
-/// Receives tensors from a byte stream. Blocks are decoded as they come; memory grows with the bytes that have
-/// arrived, never with a claim.
+/// Receives tensors from a byte stream. Blocks are decoded as they come, on the calling thread; memory grows with the
+/// bytes that have arrived, never with a claim.
 ///
 /// See [`MessageWriter`] for an example.
 #[derive(Debug)]
@@ -158,14 +162,14 @@ impl<R: Read> MessageReader<R> {
     /// byte of `out` is [`POISON`], and the stream is not at the start of a message.
     ///
     /// # Errors
-    /// [`StreamError::Ended`] and [`StreamError::Io`]; as [`Decoder::decode_expected`], also for messages that
-    /// hold more than what is left of `out`.
+    /// [`StreamError::Closed`] at the end of the stream, [`StreamError::Ended`] and [`StreamError::Io`]; as
+    /// [`Decoder::decode_expected`], also for messages that hold more than what is left of `out`.
     pub fn read_tensor(&mut self, dtype: Dtype, out: &mut [u8]) -> Result<(), StreamError> {
         self.read_expected(&Expected::anything().dtype(dtype), out)
     }
 
     /// Receives a tensor that is as expected and fills `out`. An expected context is that of the first message; each
-    /// that follows has the next number.
+    /// that follows has the next number. A limit on bytes is that of each message; the tensor's size is that of `out`.
     ///
     /// # Errors
     /// As [`MessageReader::read_tensor`].
@@ -211,7 +215,10 @@ impl<R: Read> MessageReader<R> {
     /// Receives a message whose elements have room in `out`; returns how many bytes they are.
     fn read_message(&mut self, expected: &Expected, out: &mut [u8]) -> Result<usize, StreamError> {
         let mut head = [0; HEADER_BYTES];
-        fill(&mut self.inner, &mut head)?;
+        fill(&mut self.inner, &mut head).map_err(|error| match error {
+            StreamError::Ended(more) if more == HEADER_BYTES as u64 => StreamError::Closed,
+            error => error,
+        })?;
         let (header, check) = Header::read_with_check(&head, expected.context)?;
         expected.check(&header)?;
         if header.kind != Kind::Tensor {
@@ -357,7 +364,8 @@ mod tests {
         for cut in (0..stream.len()).step_by(997) {
             let mut reader = MessageReader::new(&stream[..cut], Decoder::builtin());
             let error = reader.read_tensor(Dtype::F32, &mut out).unwrap_err();
-            assert!(matches!(error, StreamError::Ended(1..)), "{error}");
+            let closed = cut == 0 && matches!(error, StreamError::Closed);
+            assert!(closed || cut > 0 && matches!(error, StreamError::Ended(1..)), "{error}");
             assert!(out.iter().all(|byte| *byte == POISON));
         }
         for at in (0..stream.len()).step_by(701) {

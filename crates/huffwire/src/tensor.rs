@@ -1,4 +1,4 @@
-//! What an encoder is given, and what a decoder is told to expect.
+//! `Tensor`, which an encoder takes, and `Expected`, which tells a decoder what to accept.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::element::{Element, to_bytes};
 use crate::error::{Error, Result};
 use crate::message::Header;
 
-/// Tensor on its way into a message: its elements, and what the encoder may know of it besides.
+/// Tensor to be encoded: its elements, and optionally its name and its context.
 ///
 /// ```
 /// use huffwire::{Dtype, Tensor};

@@ -145,7 +145,7 @@ fn small_file(embed: bool, checksums: bool, dtypes: &[Dtype]) -> Vec<u8> {
             writer.push_block(block.len(), coded.bytes, coded.checksum).unwrap();
         }
     }
-    bytes.extend_from_slice(&writer.finish());
+    bytes.extend_from_slice(&writer.finish().unwrap());
     bytes
 }
 

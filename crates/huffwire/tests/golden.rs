@@ -388,7 +388,7 @@ fn write_file() -> Vec<u8> {
     writer.push_kind_header(header.len(), Some(file::checksum(header))).unwrap();
     writer.push_block(400, block.len(), Some(file::checksum(block))).unwrap();
     bytes.extend_from_slice(&VALUES.concat());
-    bytes.extend_from_slice(&writer.finish());
+    bytes.extend_from_slice(&writer.finish().unwrap());
     bytes
 }
 

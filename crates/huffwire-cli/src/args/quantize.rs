@@ -56,7 +56,7 @@ pub(crate) struct QuantizeArgs {
     /// Report as one JSON object, on standard output unless the data goes there.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print nothing but errors (and JSON, where asked for).
+    /// Print only errors, and JSON if --json is given.
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

@@ -1,8 +1,8 @@
 //! `huffwire demo`: the idea of fixed codebooks, shown on tensors of a real if small training.
 //!
-//! What the paper (arXiv 2601.10673) did with Gemma 2B: split the tensors into shards as a group of
-//! accelerators would hold them, average the distributions of one batch into codebooks, and use
-//! these on a later batch.
+//! The demo repeats what Agrawal et al. (arXiv 2601.10673) did with Gemma 2B. It splits the tensors into shards as a
+//! group of accelerators would hold them, averages the distributions of one batch into codebooks, and uses these
+//! on a later batch.
 
 mod measure;
 mod report;

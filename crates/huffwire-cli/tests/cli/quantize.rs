@@ -442,7 +442,7 @@ fn forged(blocks: usize, kind_header: &[u8], block: &[u8]) -> Vec<u8> {
         writer.push_block(4 * BLOCK, block.len(), check(block)).unwrap();
         bytes.extend_from_slice(block);
     }
-    bytes.extend(writer.finish());
+    bytes.extend(writer.finish().unwrap());
     bytes
 }
 

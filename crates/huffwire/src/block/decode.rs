@@ -1,4 +1,4 @@
-//! A block to elements: the place where hostile bytes meet the coder.
+//! Decoding of blocks, whose bytes may be hostile.
 
 use super::header::{Kind, ReadBlock};
 use super::one_pass::{self, PieceScratch};

@@ -1,4 +1,4 @@
-//! Elements to a block: plan on a sample if that will do, else on the whole block; then write.
+//! Encoding of blocks: a block is planned on a sample if that is enough, else on the whole block, and then written.
 
 use super::plane_by_plane::{self, SplitPlanes};
 use super::planner::{Evidence, Planned, Planner};

@@ -1,4 +1,5 @@
-//! What a block says of itself: for people, and for decoders on other devices, which want to know where its parts are.
+//! Description of a block without decoding it: for people, and for decoders on other devices, which need to know where
+//! the parts of the block are.
 
 use super::MAX_HEADER_BYTES;
 use super::header::BlockHeader;
@@ -10,13 +11,14 @@ use crate::planes::{Layout, MAX_PLANES};
 use crate::set::CodebookSet;
 use crate::wire::Reader;
 
-/// What a block consists of: the layout, and how and where each plane is stored.
+/// Description of a block: the layout, and how and where each plane is stored.
 ///
-/// All of it follows from the block's header and from how many elements the block holds; nothing is decoded.
+/// The description follows from the block's header and from the number of elements; nothing is decoded.
 ///
-/// A loader that decodes on a GPU needs no more than this: for each plane the book and where the parts of its payload
-/// are. The payload is a stack ([`PlaneInfo::carried_bytes`]): the end of what lies in front of a plane in lanes is not
-/// there, but in these lanes. In nearly all blocks that is the end of plane 1, in the lanes of plane 0.
+/// A loader that decodes on a GPU needs no more: for each plane, the book and the places of the parts of the payload.
+/// The payload is a stack. A plane in lanes takes the last bytes in front of it ([`PlaneInfo::carried_bytes`]) into its
+/// lanes, so these bytes are missing in front of the plane. In nearly all blocks they are the end of plane 1, carried
+/// by the lanes of plane 0.
 ///
 /// ```
 /// use huffwire::{CodebookSet, CodedBlock, Decoder, Dtype, Encoder, PlaneMode, Tensor};
@@ -60,28 +62,29 @@ pub struct BlockInfo {
 /// How a plane of a block is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaneInfo {
-    /// How.
+    /// Raw, constant, or coded, and with which book.
     pub mode: PlaneMode,
     /// Symbols stored: units of the block times symbols for each, less the zeros of plane 0.
     pub symbols: usize,
     /// Units that plane 0 codes as exact zeros: they have no symbols in later planes. 0 for all other planes.
     pub zeros: usize,
-    /// Where in the block the payload is, but for what the lanes of other planes carry of it: its end, or all of it.
+    /// Place of the payload in the block, without the bytes that lanes of other planes carry: the end of the payload,
+    /// or all of it.
     pub payload: std::ops::Range<usize>,
-    /// Bytes of the planes behind this one that its lanes carry. 0 if it is not in lanes.
+    /// Bytes of the planes behind this one that the lanes of this plane carry. 0 if this plane is not in lanes.
     pub carried_bytes: usize,
-    /// Where the parts of the payload are; `None` if it is not coded.
+    /// Places of the parts of the payload; `None` if the plane is not coded.
     pub parts: Option<PlaneParts>,
 }
 
 /// How a plane of a block is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaneMode {
-    /// As it is: symbols packed without gaps.
+    /// Raw: symbols packed without gaps.
     Raw,
-    /// One symbol, repeated.
+    /// Constant: one symbol, repeated.
     Constant(u8),
-    /// With a book of the set.
+    /// Coded with a book of the set.
     Resident {
         /// The book's number.
         book: u8,
@@ -90,7 +93,7 @@ pub enum PlaneMode {
         /// How the codes lie.
         coder: Coder,
     },
-    /// With a book stored in the block.
+    /// Coded with a book that is stored in the block.
     Embedded {
         /// The limit on its codes.
         limit: CodeLimit,

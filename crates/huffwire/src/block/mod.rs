@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The plan of a block is its header before the sizes are known. Planes are written and read by
-//! [`crate::plane_codec`] one after the other; nearly all blocks can do with one pass over the elements
-//! ([`one_pass`]).
+//! `plane_codec` one after the other, or, for nearly all blocks, in one pass over the elements
+//! (`one_pass`).
 
 mod decode;
 mod encode;

@@ -1,5 +1,5 @@
-//! A block whose planes lie in memory, one written or read after the other: all that a block can be. Most blocks can do
-//! with [`super::one_pass`], which writes the same bytes.
+//! Blocks whose planes lie in memory and are written or read one after the other. Every block can be coded so. For most
+//! blocks [`super::one_pass`] is possible and faster; it writes the same bytes.
 
 use super::header::{BlockHeader, ReadBlock};
 use super::scratch::BlockScratch;

@@ -1,4 +1,5 @@
-//! The plan of a block: which layout, and how each of its planes is stored, by the evidence of a sample or of all.
+//! The plan of a block: which layout it has, and how each plane is stored. It is made from a sample or from the whole
+//! block.
 
 use super::bound;
 use super::header::BlockHeader;
@@ -13,12 +14,12 @@ use crate::planes::{Layout, MAX_PLANES, Role, find_zeros};
 use crate::set::CodebookSet;
 use crate::stats::{Counts, SampleSize, draw_sample, is_noise};
 
-/// What a plan is made by.
+/// The part of a block that a plan is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// A sample. Who writes the block checks that planes are constant which are planned to be.
+    /// A sample. The writer of the block checks that planes which are planned as constant are constant.
     Sample,
-    /// A sample of a block of which it is known that such planes are not.
+    /// A sample of a block whose planes are known not to be constant where the sample is.
     SampleOfVarying,
     /// The whole block.
     All,
@@ -29,7 +30,7 @@ pub(super) enum Evidence {
 pub(super) struct Planned {
     /// Its header before the sizes are known.
     pub(super) header: BlockHeader,
-    /// Whether a plane looks as if it could be coded which is planned to be raw, as a sample is not enough.
+    /// Whether a plane that is planned as raw, because a sample is not enough, looks as if it could be coded.
     pub(super) promising: bool,
 }
 
@@ -37,9 +38,9 @@ pub(super) struct Planned {
 #[derive(Debug)]
 pub(super) struct Planner {
     platform: Platform,
-    /// Planes of the whole block; of a sample while that is looked at.
+    /// Planes of the whole block, or of a sample while a sample is looked at.
     planes: Vec<Vec<u8>>,
-    /// Changes places with `planes` meanwhile: each keeps its size, and nothing is cleared in vain.
+    /// Swapped with `planes` while a sample is looked at, so that both keep their sizes and nothing is cleared in vain.
     sample_planes: Vec<Vec<u8>>,
     /// 0 for each element that is an exact zero; empty when the block has none, or none that is
     /// coded apart.
@@ -49,8 +50,8 @@ pub(super) struct Planner {
     counts: Counts,
 }
 
-/// Units from which on a block whose signs are all the same has them apart, whatever else there is: with fewer, what
-/// they save may be less than the headers of two more planes.
+/// Units from which on a block whose signs are all the same always has them in a plane of their own. In smaller blocks
+/// the signs may save less than the headers of two more planes take.
 const APART_FROM: usize = 256;
 
 impl Planner {

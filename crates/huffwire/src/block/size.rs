@@ -1,4 +1,4 @@
-//! How large blocks are.
+//! Sizes of blocks.
 
 use crate::dtype::Dtype;
 use crate::plane_codec::{self, MAX_PLANE_HEADER_BYTES};

@@ -1,4 +1,4 @@
-//! Averaging the PMFs of shards, and finding groups of shards that deserve a book of their own.
+//! Averages of the PMFs of shards, and groups of similar shards, each of which gets a book of its own.
 
 use super::profile::ZERO;
 use crate::codebook::Codebook;

@@ -1,9 +1,9 @@
-//! Calibration: from the tensors of earlier batches to the codebooks of later ones.
+//! Calibration: codebooks made from the tensors of earlier batches, for the tensors of later ones.
 //!
-//! Agrawal et al. (arXiv 2601.10673, section 3): tensors of one kind look alike across layers, shards and batches, so the
-//! average of their PMFs, each shard counting alike, makes a codebook that is close to optimal for
-//! all of them. For exponents "alike" means up to scale: their PMFs are shifted onto each other
-//! before they are averaged.
+//! Tensors of one kind have similar PMFs across layers, shards and batches. A codebook made from the average of these
+//! PMFs, in which each shard has the same weight, is close to optimal for all of them (Agrawal et al., arXiv
+//! 2601.10673, section 3). Exponents are similar up to scale, so their PMFs are shifted onto each other before they
+//! are averaged.
 
 mod average;
 mod profile;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::planes::{Layout, Plane, Role, SymbolRule};
 use crate::set::{Binding, CodebookSet, SetBuilder};
 
-/// Long codes must shrink the whole tensor by this share to be worth their slower kernel.
+/// 12-bit codes must shrink the whole tensor by this share to be worth their slower kernel.
 const LONG_CODES_PAY: f64 = 0.004;
 
 /// Books for a kind of small floats: enough to follow a drifting scale (docs/codebooks.md).
@@ -51,13 +51,14 @@ pub fn kind_of(name: &str) -> String {
 pub struct Options {
     /// Name of the set, for people.
     pub name: String,
-    /// The limit on code lengths; `None` picks by cost: long codes where they shrink a tensor by
-    /// over 0.4 %.
+    /// Limit on code lengths. `None`: 12-bit codes where they make a tensor smaller by more than 0.4 %, else 8-bit
+    /// codes.
     pub codes: Option<CodeLimit>,
     /// Books made for each kind, from clusters of similar shards. `None`: 1, as Agrawal et al. do, but up to
     /// 4 for magnitudes and values of small floats, whose scale a book cannot follow.
     pub books_per_kind: Option<usize>,
-    /// Share of the mass that is spread evenly, so that the unforeseen stays affordable.
+    /// Share of the probability that is spread evenly over all symbols, so that symbols which the shards do not have
+    /// are not too expensive.
     pub smoothing: f64,
     /// Whether the built-in books that fit the element types seen are put into the set too, behind the
     /// new ones, for tensors of other kinds.

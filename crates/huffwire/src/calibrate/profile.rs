@@ -35,10 +35,10 @@ struct LayoutProfile {
     planes: Vec<Vec<u64>>,
 }
 
-/// What perfect codes would make of a tensor, for comparison with what was achieved.
+/// Sizes of a tensor under ideal codes, to compare real sizes with.
 ///
-/// Codes cover the symbol planes of the best layout; remainder counts with all its bits, that of
-/// exact zeros with none. Codebooks count as free.
+/// The symbol planes of the best layout are coded. The remainder is counted with all its bits, except that of exact
+/// zeros, which is not counted. Codebooks are not counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ideal {
     /// Bytes of the elements.

@@ -11,25 +11,25 @@ use crate::error::{Error, Result};
 use crate::huffman::{ascending, narrow_lengths, package_merge};
 use crate::stats::Pmf;
 
-/// How hard to look for the best set of escaped symbols.
+/// Effort of the search for the symbols that share the escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
     /// Price every number of escaped symbols: for books that are kept.
     Exhaustive,
     /// A few numbers, by rules of thumb: for planes of any shape.
     Careful,
-    /// One number, by a rule of thumb: for books made while a block waits.
+    /// One number, by a rule of thumb: for books that are made while a block is encoded.
     Quick,
 }
 
-/// A finished book with what it costs on the PMF it was built from.
+/// A fitted book, with its cost for the PMF that it was fitted to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fitted {
     /// The content of the codebook.
     pub lengths: Lengths,
     /// Bits per symbol of this book, escapes included.
     pub bits: f64,
-    /// Bits per symbol of an unrestricted Huffman code: what limits and escape cost is the
+    /// Bits per symbol of an unrestricted Huffman code. The limit and the escape cost the
     /// difference.
     pub huffman_bits: f64,
     /// The symbol of the PMF that slot 0 stands for: 0 unless the book is centred.
@@ -37,7 +37,7 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// What the limits of the book cost against unrestricted Huffman, in percent of its bits.
+    /// Cost of the limit and the escape, in percent of the bits of an unrestricted Huffman code.
     #[must_use]
     pub fn overhead_percent(&self) -> f64 {
         if self.huffman_bits > 0.0 { 100.0 * (self.bits / self.huffman_bits - 1.0) } else { 0.0 }

@@ -33,7 +33,7 @@ impl Lengths {
     ///
     /// # Errors
     /// [`Error::InvalidCodebook`] when a length exceeds the limit, the code is not complete, an
-    /// escape is missing or superfluous, or a centred short book is not narrow (see
+    /// escape is missing or superfluous, or a centred book of 8-bit codes is not narrow (see
     /// [`Lengths::is_narrow`]).
     pub fn new(
         alphabet: Alphabet,
@@ -167,7 +167,7 @@ impl Lengths {
 
     /// Whether this is a *narrow* book: at most 64 slots, codes of at most 8 bits, and at most a
     /// quarter of the code space under codes of more than 6 bits, so that two 64-entry tables in
-    /// vector registers decode it. Every centred short book is; all others are *wide*.
+    /// vector registers decode it. Every centred book of 8-bit codes is narrow; all others are *wide*.
     #[must_use]
     pub const fn is_narrow(&self) -> bool {
         matches!((self.alphabet, self.limit), (Alphabet::Centred, CodeLimit::Bits8))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frame::write_trailer;
 use super::item::{Item, Original};
-use super::{DIRECTORY, HEADER_BYTES, is_plain_name, read_header};
+use super::{DIRECTORY, HEADER_BYTES, MAX_SETS, is_plain_name, read_header};
 use crate::block;
 use crate::error::{Error, Result};
 use crate::ids::SetId;
@@ -54,7 +54,12 @@ impl Directory {
             return Err(reader.malformed("a block size outside 1 KiB to 1 MiB"));
         }
         let mut sets: Vec<SetRef> = Vec::new();
-        for _ in 0..reader.varint()? {
+        let count = reader.varint()?;
+        if count > MAX_SETS as u64 {
+            let (what, limit) = ("the list of codebook sets of a file", MAX_SETS as u64);
+            return Err(Error::TooLarge { what, found: count, limit });
+        }
+        for _ in 0..count {
             let set = SetRef::read(&mut reader)?;
             if sets.iter().any(|known| known.id == set.id) {
                 return Err(reader.malformed("a codebook set that is listed twice"));

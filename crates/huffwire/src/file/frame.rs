@@ -1,5 +1,5 @@
-//! What a file begins and ends with: a header of 16 bytes, and a trailer of 24 that points to the directory before it.
-//! So a writer never has to go back.
+//! Header and trailer of a file. The header has 16 bytes. The trailer has 24 bytes and points to the directory in front
+//! of it, so a writer never has to go back.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Items: the tensors of an original file, and what stands around them.
+//! Items: the tensors of an original file, and the bytes around them.
 
 use std::ops::Range;
 
@@ -13,6 +13,9 @@ use crate::wire::{Reader, put_string, put_varint};
 const NAMED: u8 = 0x80;
 /// Bit of an item's first byte: its set is another than the first one listed.
 const OTHER_SET: u8 = 0x40;
+
+/// The most bytes of a coded block of quantized values: far more than any encoder makes of 2^20 values.
+const MAX_VALUES_BYTES: u32 = 1 << 26;
 
 /// What a tensor is called in the original file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +156,11 @@ impl Item {
             let coded = entry_length(reader)?;
             if kind == Kind::Tensor && coded as usize > block::bound(raw as usize) {
                 return Err(reader.malformed("a block larger than blocks can be"));
+            }
+            if kind != Kind::Tensor && coded > MAX_VALUES_BYTES {
+                let (found, limit) = (coded.into(), MAX_VALUES_BYTES.into());
+                let what = "a block of quantized values";
+                return Err(Error::TooLarge { what, found, limit });
             }
             lengths.push(coded);
             left -= raw;

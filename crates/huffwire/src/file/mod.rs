@@ -19,6 +19,9 @@ pub use frame::{HEADER_BYTES, TRAILER_BYTES, read_header, read_trailer};
 pub use item::{EntryRef, Item, Original, TensorInfo};
 pub use writer::{NewItem, Writer};
 
+/// The most codebook sets of a file. A set takes few bytes in the file and up to some megabytes of memory.
+const MAX_SETS: usize = 32;
+
 const DIRECTORY: &str = "the directory of a huffwire file";
 
 /// The checksum of an entry in a file: CRC-32C of its bytes.

@@ -1,4 +1,4 @@
-//! Writing a file: what was written so far, and the bytes in front of the entries and behind them.
+//! Writing a file: the record of what was written so far, and the bytes in front of and behind the entries.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::directory::{Directory, SetRef};
 use super::frame::write_header;
 use super::item::{Item, Original, TensorInfo};
-use super::{HEADER_BYTES, is_plain_name};
+use super::{HEADER_BYTES, MAX_SETS, is_plain_name};
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -74,8 +74,10 @@ impl Writer {
     /// Begins an original file.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the name is not a plain file name, or taken.
+    /// [`Error::Malformed`] when the name is not a plain file name, or taken; [`Error::InvalidOption`] when the item
+    /// before lacks its kind header.
     pub fn begin_original(&mut self, name: &str) -> Result<()> {
+        self.check_last()?;
         if !is_plain_name(name) {
             return Err(Original::bad_name(name));
         }
@@ -89,11 +91,20 @@ impl Writer {
     /// Begins an item of the current original file. An item may be empty.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] before the first [`Writer::begin_original`], or for a set that is not listed.
+    /// [`Error::InvalidOption`] before the first [`Writer::begin_original`], for a set that is not listed or more sets
+    /// than a file may have, or when the item before lacks its kind header; [`Error::UnknownKind`] for a delta.
     pub fn begin_item(&mut self, item: NewItem) -> Result<()> {
+        self.check_last()?;
         let NewItem { tensor, kind, dtype, set } = item;
         if set >= self.directory.sets.len() {
             return Err(Error::InvalidOption("an item of a set that is not listed".into()));
+        }
+        if self.directory.sets.len() > MAX_SETS {
+            let detail = format!("a file of more than {MAX_SETS} codebook sets");
+            return Err(Error::InvalidOption(detail.into()));
+        }
+        if kind == Kind::Delta {
+            return Err(kind.unexpected());
         }
         let (block_log2, offset) = (self.directory.block_log2, self.offset);
         let original = self.directory.originals.last_mut();
@@ -153,6 +164,15 @@ impl Writer {
         self.push(raw_bytes, coded_bytes, checksum)
     }
 
+    /// Checks that the item begun last is complete.
+    fn check_last(&self) -> Result<()> {
+        let last = self.directory.originals.last().and_then(|file| file.items.last());
+        if last.is_some_and(|item| item.lengths.len() < item.kind.leading_entries()) {
+            return Err(Error::InvalidOption("an item without its kind header".into()));
+        }
+        Ok(())
+    }
+
     fn current(&mut self, missing: &'static str) -> Result<&mut Item> {
         let item = self.directory.originals.last_mut().and_then(|file| file.items.last_mut());
         item.ok_or(Error::InvalidOption(missing.into()))
@@ -180,8 +200,11 @@ impl Writer {
     }
 
     /// The last bytes of the file: directory and trailer.
-    #[must_use]
-    pub fn finish(&self) -> Vec<u8> {
-        self.directory.write(self.offset)
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when the last item lacks its kind header.
+    pub fn finish(&self) -> Result<Vec<u8>> {
+        self.check_last()?;
+        Ok(self.directory.write(self.offset))
     }
 }

@@ -228,7 +228,8 @@ impl<'a> Parsed<'a> {
             shape.push(reader.varint()?);
         }
         if elements_of(&shape) != Some(units) {
-            let detail = format!("dimensions {shape:?} for {units} elements");
+            let detail =
+                format!("{} dimensions whose product is not the {units} elements", shape.len());
             return Err(reader.malformed(detail));
         }
         let scales = reader.size()?;

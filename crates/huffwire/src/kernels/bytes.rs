@@ -1,6 +1,6 @@
 //! Kernels over bytes that know nothing of tensors: counting, selecting, expanding.
 //!
-//! Each has a portable version, which defines it, and one for each instruction set that does better.
+//! The portable version of each kernel defines the result. Instruction sets that are faster have versions of their own.
 
 use super::Kernels;
 use super::platform::{Platform, on};

@@ -3,16 +3,15 @@
 //!
 //! # The order
 //!
-//! Byte `p` of an interleaved group belongs to word `(p mod b) * 64 / b + p div b` of the group, `b` the bytes of a
-//! word: a deck of 64 cards cut in `b` stacks, of which one card each is taken in turn. The last group, if it is
-//! not whole, stays in order.
+//! Byte `p` of an interleaved group belongs to word `(p mod b) * 64 / b + p div b` of the group, where `b` is the bytes
+//! of a word. The 64 words are thus `b` sequences of `64 / b` words, and the order takes one word of each sequence in
+//! turn. The last group, if it is not whole, stays in order.
 //!
-//! Why: think of a group of 16-bit words as two vectors of 32 words, `A` and `B`. The bytes of
-//! `A >> 8 | B & 0xff00` are the upper bytes of `A` and `B` in turn, those of `A & 0xff | B << 8` the lower
-//! ones. So interleaved planes come from shifts and bitwise selections within words, at any width of
-//! vectors, and go back the same way. Planes in the order of words need shuffles across the vector in
-//! both directions, which most processors do on one port only, the one that the lane coder needs
-//! most.
+//! The reason: think of a group of 16-bit words as two vectors of 32 words, `A` and `B`. The bytes of
+//! `A >> 8 | B & 0xff00` are the upper bytes of `A` and `B` in turn, those of `A & 0xff | B << 8` the lower ones. So
+//! interleaved planes are made by shifts and bitwise selections within words, at any width of vectors, and words are made from
+//! planes in the same way. Planes in the order of words need shuffles across the vector in both directions, which most
+//! processors do on one port only, the one that the lane coder needs most.
 //!
 //! Words are rotated to the left by one bit beforehand: the sign of a float goes to the lowest bit, the
 //! exponent to the top.

@@ -1,5 +1,5 @@
-//! Kernels that set zeros apart: which of eight items are 0, by bits, and those that are not, moved together. A bitmap is
-//! made of layers of that: the masks of one layer are the items of the next.
+//! Kernels that set zeros apart. For eight items they make a mask with a bit for each item, and move the items that are
+//! not 0 together. A bitmap has several such layers: the masks of one layer are the items of the next.
 
 use super::Kernels;
 use super::platform::{Platform, on};

@@ -1,7 +1,7 @@
 //! Kernels: the loops that take the time, once for each instruction set. They know no codebook and no element type, and
 //! all `unsafe` code of the crate is here.
 //!
-//! # The floor plan
+//! # Where to find what
 //!
 //! * [`platform`] asks the processor what it has, and is the one place that knows all instruction sets.
 //! * [`lanes`] has the lane coder: what it does and why that is right, and the types that its callers use.

@@ -1,7 +1,7 @@
-//! Which instructions the kernels use: asked of the processor once, at run time.
+//! Platforms: the instruction sets that kernels use. The processor is asked once, at run time, what it has.
 //!
-//! Every platform reads and writes the same bytes, and the same blocks come out; only the time
-//! differs. Code that a platform has no kernel for runs as on [`Platform::Portable`].
+//! All platforms read and write the same bytes; only the time differs. Where a platform lacks a kernel, it uses that of
+//! [`Platform::Portable`].
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! Tables that lane coders look codes up in: plain arrays, which coders only read.
 //!
-//! They are filled together with a codebook, since a block has no time for it.
+//! They are filled when a codebook is made, because filling them takes too long to do for each block.
 
 use crate::alphabet::CodeLimit;
 

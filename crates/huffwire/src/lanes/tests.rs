@@ -198,7 +198,7 @@ fn every_count_near_whole_steps_round_trips() {
     }
 }
 
-/// The state of a lane of short codes.
+/// The state of a lane of 8-bit codes.
 fn state(states: &[u8], lane: usize) -> u32 {
     [0, 1, 2].iter().map(|place| u32::from(states[place * LANES + lane]) << (8 * place)).sum()
 }

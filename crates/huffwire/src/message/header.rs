@@ -138,6 +138,9 @@ impl Header {
             return Err(Error::malformed(WHAT, 1, "flags that this version does not know"));
         }
         let kind = Kind::from_number(size >> 5)?;
+        if kind == Kind::Delta {
+            return Err(kind.unexpected());
+        }
         let dtype = Dtype::from_number(dtype)
             .ok_or_else(|| Error::malformed(WHAT, 2, "an unknown element type"))?;
         let block_log2 = size & 31;

@@ -1,11 +1,11 @@
 //! Messages: one tensor on its way over a link. See `docs/format.md`, section 8.
 //!
-//! A message is a header of 16 bytes, a table with the length and the checksum of each block, and the blocks. It
-//! does not carry codebooks: the receiver holds the same [`CodebookSet`](crate::CodebookSet), which the header
-//! names by 32 bits of its id.
+//! A message is a header of 16 bytes, a table with the lengths and then the checksums of all entries, and the entries:
+//! a kind header for kinds other than tensors, and blocks. A message carries no set: the receiver holds the same
+//! [`CodebookSet`](crate::CodebookSet), which the header names by 32 bits of its id.
 //!
-//! [`Encoder`](crate::Encoder) and [`Decoder`](crate::Decoder) make and read messages. This module tells what one
-//! can know of a message without decoding it: its [`Header`], and how long it can become ([`bound`]).
+//! [`Encoder`](crate::Encoder) and [`Decoder`](crate::Decoder) make and read messages. This module has what can be
+//! known of a message without decoding it: its [`Header`], and how long it can become ([`bound`]).
 
 mod decode;
 mod encode;
@@ -38,5 +38,5 @@ pub const fn bound(dtype: Dtype, units: usize, block_log2: u8) -> usize {
     let bytes = units.saturating_mul(dtype.unit_bytes());
     let blocks = units.div_ceil(block::units_per_block(dtype, block_log2));
     let table = table_bytes(blocks, true);
-    HEADER_BYTES + bytes.saturating_add(blocks).saturating_add(table)
+    bytes.saturating_add(blocks).saturating_add(table).saturating_add(HEADER_BYTES)
 }

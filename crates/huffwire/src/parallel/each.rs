@@ -1,4 +1,4 @@
-//! Work whose results have their places from the start: decoded batches of a message.
+//! Jobs whose results have known places: decoded batches of a message.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,8 +1,8 @@
-//! Work whose results lie one behind the other, their lengths unknown beforehand: coded batches of a message.
+//! Jobs whose results follow one another and whose lengths are not known in advance: coded batches of a message.
 //!
-//! Whoever is idle takes the next batch, so nobody waits for the slowest, and batches of unequal cost even out.
-//! Where a result belongs is known when all before it are finished: if they are when a batch is taken, its result
-//! goes straight there, or else into a buffer first.
+//! An idle thread takes the next batch, so no thread waits for the slowest one. The place of a result is known when all
+//! batches before it are finished. If they are finished when a thread takes a batch, the result is written straight to
+//! its place, else into a buffer first.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -82,16 +82,16 @@ struct Assembly<'a, I> {
 }
 
 struct Progress<'a, I> {
-    /// Batches that nobody has taken.
+    /// Batches that no thread has taken.
     batches: I,
     taken: usize,
     /// Results that have their place, and their length.
     placed: usize,
     length: usize,
-    /// Where the next ones go; empty while somebody writes there.
+    /// The place of the next results; empty while a thread writes there.
     out: &'a mut [u8],
     finished: Vec<Finished>,
-    /// Buffers that nobody uses. There are few, so that memory stays small while one thread is late.
+    /// Buffers that no thread uses. There are few, so that memory stays small while one thread is late.
     buffers: Vec<Vec<u8>>,
     stopped: bool,
     /// The first error in the order of the batches.

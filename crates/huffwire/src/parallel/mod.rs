@@ -1,4 +1,4 @@
-//! Threads: which ones work on a message, and how they share it. Nothing here knows what a message is.
+//! Threads: which threads work on a job, and how they share its batches. This module does not know messages.
 
 mod each;
 mod in_order;
@@ -25,7 +25,8 @@ pub(crate) use share::{BATCH_BYTES, Share};
 ///
 /// The calling thread works too, so a pool of one thread is the same as [`Threads::One`]. Each thread that
 /// helped leaves its scratch memory with the encoder or decoder, for the next message. A call from within a pool is
-/// fine, also when all its threads are in such calls: nobody waits but for batches that another thread is coding.
+/// fine, also when all its threads are in such calls. A call ends when the pool has run all helpers, also those that
+/// found nothing left to do: the pool's threads must not wait for the caller.
 ///
 /// [`Decoder::decode`](crate::Decoder::decode) into a buffer that is used again gains most.
 /// [`Decoder::decode_to_vec`](crate::Decoder::decode_to_vec) gets its memory from the system bit by bit, on the

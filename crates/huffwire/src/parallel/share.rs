@@ -1,4 +1,4 @@
-//! How much each thread takes at a time.
+//! Shares of threads: how many blocks a thread takes at a time.
 
 /// Most bytes in a batch, unless a block is larger: once coded it is in the L2 cache when it moves to
 /// its place.
@@ -7,7 +7,7 @@ pub(crate) const BATCH_BYTES: usize = 512 << 10;
 /// Fewer bytes stay on the calling thread: half of them would not make up for waking another.
 const SHARED_BYTES: usize = 1 << 20;
 
-/// Batches for each thread, if there are blocks enough: at the end nobody waits for long.
+/// Batches for each thread, if there are enough blocks: so no thread waits long at the end.
 const BATCHES_PER_THREAD: usize = 2;
 
 /// Share of each thread: how blocks of equal size are put into batches.

@@ -1,9 +1,8 @@
-//! Choosing how to code: what a sender decides once for a tensor ([`Policy`]), what a book costs on the counts of a
-//! plane, and which book, which base, or no book at all is best for a plane ([`PlaneContext::plan`]).
+//! Plans: which books a sender considers for a tensor (`Policy`), what a book costs for the counts of a plane
+//! (prices), and which book and base, or no book, is best for a plane (`PlaneContext::plan`).
 //!
-//! A book's price on a plane is exact: the sum of the lengths it gives to what the histogram
-//! counted, escapes with their raw bits. No code is written before its price is known, so a block
-//! never grows beyond its raw form and a small header.
+//! The price of a book is exact for the symbols that were counted: the sum of their code lengths, and the raw bits of
+//! escapes. A block whose codes turn out to be longer than its elements is stored verbatim.
 
 mod plane;
 mod policy;

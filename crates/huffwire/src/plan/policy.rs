@@ -1,11 +1,11 @@
-//! What a sender decides once for a tensor.
+//! Policy of a sender for a tensor: the level, and the books that blocks may take.
 
 use crate::dtype::Dtype;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule};
 use crate::set::CodebookSet;
 use crate::stats::SampleSize;
 
-/// How much work goes into the size.
+/// Level: how much work the encoder does for the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Level {
     /// Code the symbol planes with resident books; sign and mantissa stay raw. A book is made from the data
@@ -17,7 +17,7 @@ pub enum Level {
     Max,
 }
 
-/// Which resident books are considered for a block, and on what evidence.
+/// Choice of resident books for a block: which are considered, and on which part of the block they are priced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
     /// The cheapest of all books that fit the plane, priced on a sample: one unit in 64, but at least
@@ -43,7 +43,7 @@ pub(crate) struct LayoutPolicy {
     pub(crate) candidates: [Vec<u8>; MAX_PLANES],
 }
 
-/// What the sender decided once for a tensor: its symbols, its books, and how to choose.
+/// Policy for a tensor: its layouts, their books, and how to choose between them.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     dtype: Dtype,
@@ -73,7 +73,7 @@ impl Policy {
                     (Some(plane), Choice::Fixed(number)) => {
                         Some(number).filter(|number| fits(number, plane)).into_iter().collect()
                     }
-                    // Exponents are the same with their signs apart. What remains has no books of its own.
+                    // The exponents are those of the layout exponent, so its bindings serve both layouts.
                     (Some(plane), _) if layout == Layout::SignApart => {
                         let layout = Layout::Exponent;
                         let books = set.candidates(tensor, dtype, layout, index as u8);

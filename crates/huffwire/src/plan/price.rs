@@ -1,12 +1,12 @@
-//! Prices: what a book spends on the counts of a plane, exactly.
+//! Prices: the bits that a book takes for the counts of a plane, exactly.
 
 use crate::codebook::{Alphabet, Codebook, ESCAPE_SLOT, Lengths};
 use crate::stats::Counts;
 
 /// Bits that a book spends on all but the exact zeros, escaped symbols included.
 ///
-/// Everything costs what a symbol outside the window does, less what those inside save: a sum over
-/// the slots of the book, without a lookup.
+/// The price is that of escapes for all symbols, less what symbols with slots of their own save: one sum over the
+/// slots of the book, without a lookup.
 #[inline(always)]
 pub(super) fn price(counts: &Counts, book: &Codebook, base: u8) -> u64 {
     let (outside, savings) = book.savings();

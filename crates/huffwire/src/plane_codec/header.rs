@@ -25,7 +25,7 @@ pub(crate) const BITS12_FROM: usize = 4096;
 /// microsecond or two.
 pub(crate) const SINGLE_BELOW: usize = 2048;
 
-/// What has to be known of a plane to read it, and is not in its header.
+/// Shape of a plane: what a reader must know of the plane beside its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PlaneShape {
     /// The alphabet of the books that can code the plane.
@@ -45,16 +45,16 @@ impl PlaneShape {
     }
 }
 
-/// Where the codebook of a coded plane comes from.
+/// Reference to the codebook of a coded plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BookRef {
-    /// This one of the set.
+    /// The book of the set with this number.
     Resident(u8),
-    /// The header has it.
+    /// A book that the header embeds.
     Embedded,
 }
 
-/// How the codes of a coded plane lie.
+/// Arrangement of the codes of a coded plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coder {
     /// In 64 lanes, see [`crate::lanes`].
@@ -63,7 +63,7 @@ pub enum Coder {
     Single,
 }
 
-/// How a plane is stored.
+/// Header of a plane: how the plane is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlaneHeader {
     /// Its symbols, packed without gaps.

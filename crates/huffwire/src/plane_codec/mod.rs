@@ -1,8 +1,8 @@
 //! The one codec of planes: symbols of 1 to 8 bits to a header and a payload, and back.
 //!
-//! Nothing here knows element types or layouts. Whoever has planes (a block of a tensor, a bitmap of quantized
-//! values) says of each one what its alphabet is and how many symbols it has ([`PlaneShape`]), and how it is to be
-//! stored ([`PlaneHeader`], which [`crate::plan`] makes of counts). See `docs/format.md`, sections 7.2 to 7.5.
+//! Nothing here knows element types or layouts. The caller (a block of a tensor, or a bitmap of quantized
+//! values) tells the alphabet of each plane and its number of symbols ([`PlaneShape`]), and how the plane is to be
+//! stored ([`PlaneHeader`], which [`crate::plan`] makes from counts). See `docs/format.md`, sections 7.2 to 7.5.
 //!
 //! ```text
 //! headers: plane 0, plane 1, ..., the last plane

@@ -1,5 +1,6 @@
-//! The payload: a stack of bytes. Planes are pushed the last one first; one in lanes takes the end of what is there
-//! by then along. Whoever reads takes planes off its end, and puts back what lanes carried.
+//! The payload of a block: a stack of bytes. A writer pushes the last plane first; the lanes of a plane carry the end
+//! of the bytes that were pushed before it. A reader takes planes off the end, and puts back the bytes that lanes
+//! carried.
 
 use super::WHAT;
 use super::header::{CodedPlane, Coder, PlaneHeader, PlaneShape};
@@ -12,7 +13,7 @@ pub(crate) const fn carried(stacked: usize) -> usize {
     if stacked < CARRIED_BYTES { stacked } else { CARRIED_BYTES }
 }
 
-/// A payload on its way into `out`.
+/// A payload that is written into `out`.
 #[derive(Debug)]
 pub(super) struct PayloadWriter<'a> {
     out: &'a mut [u8],
@@ -71,7 +72,7 @@ impl<'a> PayloadWriter<'a> {
     }
 }
 
-/// What headers say of a payload.
+/// Sizes of a payload, as the headers of its planes tell them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Bytes of the payload.
@@ -100,7 +101,7 @@ impl Sizes {
     }
 }
 
-/// A payload on its way out. Its size was checked.
+/// A payload that is read. Its size was checked.
 #[derive(Debug)]
 pub(crate) struct PayloadReader<'a> {
     stored: &'a [u8],

@@ -1,4 +1,4 @@
-//! Planes out of a payload.
+//! Reading planes from a payload.
 
 use super::header::{BookRef, Coder, PlaneHeader, PlaneShape};
 use super::payload::PayloadReader;

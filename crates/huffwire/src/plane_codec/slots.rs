@@ -1,5 +1,5 @@
-//! Symbols to the slots of a book, and back: for planes with zeros apart, and for single streams. (Lanes map symbols
-//! to slots on their way.)
+//! Mapping symbols to the slots of a book, and back: for planes with zeros apart, and for single streams. (The lane
+//! coder maps symbols to slots within its loop.)
 
 use crate::codebook::{Alphabet, Codebook, ESCAPE_SLOT, ZERO_SLOT};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Planes to headers and payload.
+//! Writing planes: headers and payload.
 
 use super::header::{CodedPlane, Coder, PlaneHeader, no_book};
 use super::payload::PayloadWriter;

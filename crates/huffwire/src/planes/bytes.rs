@@ -2,7 +2,7 @@
 
 use super::{Layout, Plane, Scheme};
 
-/// Every byte a symbol, `N` bytes a unit: the symbol rule of paper A.
+/// Every byte is a symbol, `N` bytes a unit, as in Agrawal et al. (arXiv 2601.10673).
 const fn bytes<const N: usize>() -> Scheme {
     Scheme {
         layout: Layout::Bytes,

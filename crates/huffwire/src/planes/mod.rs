@@ -1,12 +1,12 @@
 //! Element types to planes of symbols and back.
 //!
-//! A *layout* says how the elements of a tensor fall apart into planes; a plane is a run of symbols
+//! A *layout* says how the elements of a tensor fall apart into planes; a plane is a sequence of symbols
 //! of 1 to 8 bits. Some planes are worth coding (*symbols*: exponents, magnitudes, bytes), others
 //! are close to noise and usually kept as they are (*remainder*: signs and mantissas). Each file of
 //! this module knows one family of element types and lists its layouts; nothing else in the crate
 //! knows how a bf16 is put together.
 //!
-//! Floats of 16 and 32 bits fall apart in groups of 64, in an order of its own; see `kernels/interleave.rs`.
+//! The units of floats of 16 and 32 bits are interleaved in groups of 64; see `kernels/interleave.rs`.
 
 mod bf16;
 mod bytes;
@@ -38,11 +38,11 @@ pub enum Layout {
     Magnitude = 2,
     /// Each value of a 6-bit type as one symbol.
     Values = 3,
-    /// Every byte as a symbol of one alphabet: the symbol rule of paper A.
+    /// Every byte as a symbol of one alphabet, as in Agrawal et al. (arXiv 2601.10673).
     Bytes = 4,
     /// One plane per byte position of the element, each with a codebook of its own.
     Positions = 5,
-    /// As [`Layout::Exponent`], and the signs in a plane of their own: for blocks in which all are the same.
+    /// As [`Layout::Exponent`], but the signs are in a plane of their own: for blocks in which all signs are the same.
     SignApart = 6,
 }
 
@@ -97,16 +97,17 @@ impl FromStr for Layout {
     }
 }
 
-/// The user's wish for the symbols; each element type answers with the layouts that fulfil it.
+/// Rule for the symbols. It stands for one or more layouts, which depend on the element type
+/// ([`Dtype::layouts`](crate::Dtype::layouts)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SymbolRule {
     /// What suits the type best: exponents of the 16- and 32-bit floats, magnitudes (or whole
     /// values, whichever costs less) of the small floats, bytes or byte positions of integers.
     #[default]
     Auto,
-    /// Every byte a symbol of one alphabet, as in paper A.
+    /// Every byte is a symbol of one alphabet, as in Agrawal et al. (arXiv 2601.10673).
     Bytes,
-    /// One codebook per byte position.
+    /// One plane and one codebook for each byte position.
     BytePlanes,
 }
 
@@ -250,9 +251,9 @@ impl Dtype {
         self.schemes().iter().find(|scheme| scheme.layout == layout)
     }
 
-    /// The layouts that fulfil a rule for this type, at least one; where there are several the
-    /// cheapest is chosen block by block. ([`Layout::SignApart`], which blocks without a change of sign have in place
-    /// of [`Layout::Exponent`], is not among them.)
+    /// Layouts that a rule stands for, at least one. Where there are several, each block takes the
+    /// cheapest. ([`Layout::SignApart`] is not among them: blocks in which all signs are the same have it in place of
+    /// [`Layout::Exponent`].)
     pub fn layouts(self, rule: SymbolRule) -> impl Iterator<Item = Layout> {
         let has_positions = self.scheme(Layout::Positions).is_some();
         self.schemes().iter().map(|scheme| scheme.layout).filter(move |&layout| match rule {
@@ -274,8 +275,8 @@ impl Dtype {
     }
 
     /// Splits whole units into the planes of a layout, one symbol a byte, in the order in which the
-    /// format codes them: in groups of 64, which the floats of 16 and 32 bits deal out (`docs/format.md`,
-    /// section 3).
+    /// format codes them: the units of floats of 16 and 32 bits are interleaved in groups of 64
+    /// (`docs/format.md`, section 3.1).
     ///
     /// `None` when the type lacks the layout, the bytes are no whole units, or they set bits that
     /// the layout has no place for (the two spare bits of an unpacked 6-bit type).

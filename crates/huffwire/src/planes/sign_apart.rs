@@ -1,8 +1,8 @@
-//! Floats whose signs never vary: exponents, the mantissa alone, and the sign in a plane of its own.
+//! Layout for floats whose signs never vary: exponents, the mantissa alone, and the sign in a plane of its own.
 //!
-//! Splitting goes by way of the ordinary bytes of [`crate::kernels::interleave`], which have the sign at the lowest end of the
-//! remainder: it is taken out, and the mantissa moves down by a bit. A sign that varies does not fit, of which the first
-//! group of units mostly tells.
+//! Splitting goes by way of the ordinary bytes of [`crate::kernels::interleave`], which have the sign in the lowest bit
+//! of the remainder. The sign is taken out, and the mantissa moves down by a bit. A block with different signs does not
+//! fit; most such blocks are found out in their first group of units.
 
 use super::{Layout, Plane, Scheme};
 use crate::kernels::interleave;

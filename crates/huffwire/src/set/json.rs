@@ -1,4 +1,4 @@
-//! Codebook sets as JSON: for reading, for look-up tables in hardware, for making sets elsewhere.
+//! Codebook sets as JSON: for people, for look-up tables in hardware, and for sets that other programs make.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ impl CodebookSet {
         serde_json::to_string_pretty(&set).unwrap_or_default()
     }
 
-    /// Reads what [`CodebookSet::to_json`] wrote, or what somebody wrote in its manner: ids may be
+    /// Reads what [`CodebookSet::to_json`] wrote, or what another program wrote in the same form: ids may be
     /// left out, code words must be the canonical ones for their lengths.
     ///
     /// # Errors

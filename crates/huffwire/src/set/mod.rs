@@ -1,4 +1,4 @@
-//! A set of codebooks: the one thing that sender and receiver must share.
+//! Codebook sets. Sender and receiver must have the same set.
 
 mod builtin;
 mod builtin_data;
@@ -21,7 +21,7 @@ use crate::wire::{Reader, put_string, put_varint};
 const WHAT: &str = "a codebook set";
 const MAGIC: &[u8; 8] = b"HUFFBOOK";
 const VERSION: u8 = 1;
-/// Numbers from here on mean something else in a block.
+/// Most books in a set. Modes of a plane from this number on do not name books.
 pub(crate) const MAX_BOOKS: usize = 192;
 
 /// The plane of a binding that is for layer 0 of a bitmap of quantized values; the layers above it follow. No element
@@ -30,10 +30,11 @@ pub const FIRST_LAYER: u8 = 128;
 /// The plane of a binding that is for the highest layer that a bitmap can have, layer 4.
 pub const LAST_LAYER: u8 = FIRST_LAYER + 4;
 
-/// Which books serve which symbols: advice to the sender, not part of the set's identity.
+/// Binding: which books are meant for which tensors and planes. It is advice to the sender, and the id of the set does
+/// not cover it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// Tensor names this is for; `*` stands for any run of characters.
+    /// Pattern of tensor names; `*` stands for any characters, also none.
     pub pattern: String,
     /// The element type, or any. It stands for all types that are coded alike ([`Dtype::coding`]).
     pub dtype: Option<Dtype>,
@@ -46,7 +47,7 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Whether this binding is about tensors of that name.
+    /// Whether the pattern matches a tensor name.
     #[must_use]
     pub fn matches(&self, tensor: &str) -> bool {
         matches_pattern(&self.pattern, tensor)
@@ -92,7 +93,7 @@ impl CodebookSet {
         &self.name
     }
 
-    /// The set's identity.
+    /// The id of the set.
     #[must_use]
     pub const fn id(&self) -> SetId {
         self.id
@@ -116,7 +117,7 @@ impl CodebookSet {
         }
     }
 
-    /// What the books are for.
+    /// The bindings.
     #[must_use]
     pub fn bindings(&self) -> &[Binding] {
         &self.bindings
@@ -234,7 +235,7 @@ fn write_books(out: &mut Vec<u8>, books: &[Codebook]) {
     }
 }
 
-/// Puts a set together.
+/// Builder of a set.
 #[derive(Debug, Clone)]
 pub struct SetBuilder {
     name: String,
@@ -282,7 +283,7 @@ impl SetBuilder {
         self.add(fitted.lengths)
     }
 
-    /// Says what books are for.
+    /// Adds a binding.
     ///
     /// # Errors
     /// [`Error::InvalidCodebook`] when the binding names no book, one twice, one that is not there, a
@@ -321,7 +322,7 @@ impl SetBuilder {
         Ok(())
     }
 
-    /// Adds the bindings of another set that `wanted` picks, behind those that are there, with their
+    /// Adds the bindings of another set that `wanted` selects, behind those that are there, with their
     /// books, whose numbers may change.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Several sets in one place, for a decoder that picks by what a message names.
+//! Several sets in one place, for a decoder that selects a set by the id in a message.
 
 use std::sync::Arc;
 

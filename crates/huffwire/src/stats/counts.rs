@@ -9,8 +9,8 @@ const SLOTS: usize = 64;
 /// Counts of the symbols of a plane, or of a sample of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
-    /// Occurrences per symbol, going round: whatever the base of a centred book, its slots lie side by side. Elements
-    /// that are exact zeros are left out of an exponent plane.
+    /// Occurrences of each symbol, with the first entries repeated at the end, so that the slots of a centred book lie
+    /// side by side with any base. Elements that are exact zeros are left out of an exponent plane.
     by_symbol: [u32; 256 + SLOTS],
     /// The same in 16 bits, for [`Counts::is_small`]: tens of books and bases are priced for every block, and
     /// processors multiply and add 16 bits several times as fast.
@@ -19,7 +19,7 @@ pub(crate) struct Counts {
     is_small: bool,
     /// Exact zeros in an exponent plane.
     zeros: u32,
-    /// All but those.
+    /// Symbols counted, exact zeros left out.
     nonzero: u32,
     /// How many symbols each one counted stands for.
     factor: u32,
@@ -121,7 +121,7 @@ impl Counts {
         u64::from(self.factor) * (u64::from(self.nonzero) + u64::from(self.zeros))
     }
 
-    /// The one symbol that everything is, if so.
+    /// The symbol that all symbols are, if they are all the same.
     pub(crate) fn constant(&self) -> Option<u8> {
         if self.most != self.nonzero {
             return None;
@@ -137,7 +137,7 @@ impl Counts {
         self.by_symbol().iter().skip(limit).all(|&count| count == 0)
     }
 
-    /// The number of bits, if there is one, of which exactly all numbers occur.
+    /// The width `b` for which exactly the symbols below `2^b` occur, if there is one.
     pub(crate) fn all_of_bits(&self) -> Option<u8> {
         let used = self.by_symbol().iter().take_while(|count| **count > 0).count();
         let all = used > 1 && used.is_power_of_two() && self.are_below(used);

@@ -4,8 +4,8 @@ use super::sample::{SampleSize, draw_sample};
 use crate::kernels::bytes;
 use crate::kernels::platform::Platform;
 
-/// Whether a plane is so close to noise, by a sample of it, that a book made for it could not pay for
-/// itself: then the rest need not be counted.
+/// Whether a plane, judged by a sample, is so close to noise that a book made for the plane would take more bytes than
+/// it saves. Then the rest of the plane need not be counted.
 ///
 /// Two symbols drawn from a PMF `p` are the same with the probability `Σ p²`, of which the pairs in a sample
 /// give an unbiased estimate, however small the sample. For a PMF near the uniform one of `m` symbols the entropy

@@ -30,7 +30,8 @@ impl SampleSize {
     }
 }
 
-/// Draws the sample of a block: runs of 64 units, spread evenly. `None` when that were the block, or nearly.
+/// Draws the sample of a block: runs of 64 units, spread evenly. `None` if the sample would be all of the block, or
+/// nearly all.
 pub(crate) fn draw_sample<'a>(
     bytes: &[u8],
     unit_bytes: usize,

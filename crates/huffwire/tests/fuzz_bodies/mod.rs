@@ -367,7 +367,7 @@ fn build_file(recipe: &mut Recipe<'_>) -> (Vec<u8>, usize) {
         }
     }
     let directory_at = bytes.len();
-    bytes.extend_from_slice(&writer.finish());
+    bytes.extend_from_slice(&writer.finish().unwrap());
     (bytes, directory_at)
 }
 

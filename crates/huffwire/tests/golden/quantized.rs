@@ -145,7 +145,7 @@ fn write_file(cases: &[Case]) -> Vec<u8> {
         writer.push_block(2 * ELEMENTS, block.len(), Some(file::checksum(&block))).unwrap();
         bytes.extend_from_slice(&block);
     }
-    bytes.extend_from_slice(&writer.finish());
+    bytes.extend_from_slice(&writer.finish().unwrap());
     bytes
 }
 

@@ -1,4 +1,4 @@
-//! Quantized gradients: what the papers promise of quantizers, and that encoders lose nothing.
+//! Quantized gradients: what the authors of quantizers promise, and that encoders lose nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A panic says what does not hold.
 

@@ -1,4 +1,4 @@
-//! What the papers value of their quantizers, and bad input.
+//! The properties of quantizers that their authors promise, and bad input.
 
 use huffwire::Error;
 use huffwire::gradient::quantize::{

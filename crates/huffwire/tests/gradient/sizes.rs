@@ -40,7 +40,7 @@ fn codes_are_near_the_entropy_of_their_symbols() {
     }
 }
 
-/// The order of the paper's results.
+/// The order of the results of Gajjala et al. (2020).
 #[test]
 fn huffman_codes_of_runs_beat_elias() {
     for zeros in [50.0, 75.0, 90.0, 95.0, 99.0] {

@@ -36,7 +36,7 @@ fn sample(checksums: bool) -> (Vec<u8>, Vec<Vec<u8>>) {
             writer.push_block(block.len(), coded.bytes, coded.checksum).unwrap();
         }
     }
-    bytes.extend_from_slice(&writer.finish());
+    bytes.extend_from_slice(&writer.finish().unwrap());
     (bytes, raw)
 }
 
@@ -415,7 +415,7 @@ fn exchanged_blocks_are_refused() {
             coded
         })
         .collect();
-    let end = writer.finish();
+    let end = writer.finish().unwrap();
     for order in [[0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 1, 0], [0, 0, 2]] {
         bytes.truncate(file::HEADER_BYTES);
         order.into_iter().for_each(|number| bytes.extend_from_slice(&blocks[number]));

@@ -100,7 +100,7 @@ fn a_file_has_items_of_two_sets() {
             writer.push_block(block.len(), coded.bytes, coded.checksum).unwrap();
         }
     }
-    bytes.extend_from_slice(&writer.finish());
+    bytes.extend_from_slice(&writer.finish().unwrap());
 
     let trailer = &bytes[bytes.len() - file::TRAILER_BYTES..];
     let (range, check) = file::read_trailer(trailer, bytes.len() as u64).unwrap();

@@ -1,9 +1,9 @@
-//! A block in one pass over its elements, as nearly all blocks are written and read.
+//! Blocks written and read in one pass over their elements, as nearly all blocks are.
 //!
-//! Piece by piece, small enough for the L1 cache, elements are split, what is raw goes to its place in the block, and
-//! the symbols of plane 0 go into the lanes, the last piece first as these want it; and the other way round. That is
-//! possible where plane 0 is in lanes, all others are raw or constant, and no zeros are set apart. The bytes are those
-//! of [`super::plane_by_plane`].
+//! The writer takes the elements in pieces that fit the L1 cache, the last piece first, since lanes are encoded
+//! backwards. It splits a piece, puts raw planes into their places in the block, and gives the symbols of plane 0 to
+//! the lanes. The reader does the reverse. One pass is possible where plane 0 is in lanes, all other planes are raw or
+//! constant, and no zeros are coded apart. The bytes are the same as those of [`super::plane_by_plane`].
 
 mod read;
 mod write;
@@ -19,9 +19,9 @@ use crate::planes::MAX_PLANES;
 /// time. A multiple of 64, so that pieces are whole steps and whole bytes of packed planes.
 const PIECE: usize = 8192;
 
-/// The pieces of a block of so many units, as (from, to): [`PIECE`] units each, but for the last one, which has what
-/// is left besides. So whatever the lanes carry is made of the last piece alone. Where the lane coder splits and
-/// merges on its way, that piece is as small as can be, and all before it are one.
+/// The pieces of a block of so many units, as (from, to): [`PIECE`] units each, except the last one, which also
+/// has the rest. So the bytes that lanes carry come from the last piece alone. Where the lane coder splits and merges
+/// within its loop, the last piece is as small as possible, and everything before it is one piece.
 fn pieces(units: usize, fused: Option<Join>) -> impl DoubleEndedIterator<Item = (usize, usize)> {
     let all_but_last = fused.map_or(0, |join| units.saturating_sub(join.carried()));
     let (size, count) = match all_but_last / lanes::LANES * lanes::LANES {

@@ -1,5 +1,5 @@
-//! A block to elements. Two blocks can be on their way at the same time: what the lanes of one wait for, those of the
-//! other have time to do.
+//! Decoding a block in one pass. Two blocks can be decoded at the same time: while the lanes of one block wait for a
+//! look-up, the processor works on the lanes of the other.
 
 use super::super::header::ReadBlock;
 use super::{Constants, packed_constant, pieces};
@@ -88,7 +88,7 @@ pub(in super::super) fn alike(first: &OnePass<'_>, second: &OnePass<'_>) -> bool
     first.scheme.layout == second.scheme.layout && first.units == second.units
 }
 
-/// A block on its way out.
+/// A block that is decoded.
 struct Progress<'a> {
     pass: OnePass<'a>,
     lanes: lanes::Decoder<'a>,

@@ -1,4 +1,4 @@
-//! Elements to a block.
+//! Encoding a block in one pass.
 
 use super::super::header::BlockHeader;
 use super::{Constants, packed_constant, pieces};

@@ -1,4 +1,4 @@
-//! The kernels for AVX2. Eight bytes at a time are moved together or apart by `vpshufb`, with a pattern for each
+//! Byte kernels for AVX2. Eight bytes at a time are moved together or apart by `vpshufb`, with a pattern for each
 //! of the 256 ways to choose some of them.
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The kernels for AVX2: the portable ones, on vectors of 32 bytes.
+//! Interleaving kernels for AVX2: the same steps as the portable kernels, on vectors of 32 bytes.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;

@@ -1,4 +1,4 @@
-//! The kernels for AVX2: eight bytes at a time are moved together or apart.
+//! Kernels of layers for AVX2: eight bytes at a time are moved together or apart.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;

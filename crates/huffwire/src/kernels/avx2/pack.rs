@@ -1,6 +1,6 @@
-//! The kernels for AVX2: neighbours are brought together by multiplying and adding, and taken apart by shifts; groups of
-//! eight symbols move by byte shuffles. (`pext` and `pdep` do all of that to eight symbols, but take hundreds of cycles
-//! on processors by AMD before Zen 3.)
+//! Packing kernels for AVX2: neighbours are brought together by multiplying and adding, and taken apart by shifts;
+//! groups of eight symbols move by byte shuffles. (`pext` and `pdep` do all of that to eight symbols, but take hundreds
+//! of cycles on processors by AMD before Zen 3.)
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;

@@ -1,4 +1,4 @@
-//! The kernels for AVX-512 with VBMI2.
+//! Byte kernels for AVX-512 with VBMI2.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;

@@ -1,4 +1,4 @@
-//! The kernels for AVX-512 with VBMI2, whose funnel shifts rotate words in one instruction.
+//! Interleaving kernels for AVX-512 with VBMI2, whose funnel shifts rotate words in one instruction.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;

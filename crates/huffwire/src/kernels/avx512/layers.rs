@@ -1,4 +1,4 @@
-//! The kernels for AVX-512 with VBMI2: one compress, one expand.
+//! Kernels of layers for AVX-512 with VBMI2: one instruction compresses 64 bytes, one expands them.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;

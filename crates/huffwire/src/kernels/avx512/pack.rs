@@ -1,4 +1,4 @@
-//! The kernels for AVX-512: neighbours are brought together by multiplying and adding, groups of eight symbols by
+//! Packing kernels for AVX-512: neighbours are brought together by multiplying and adding, groups of eight symbols by
 //! `vpermb`; symbols are taken apart by `vpmultishiftqb`.
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! One coder for 8-bit codes and another for 12-bit codes, as one.
+//! A coder for both limits, made of one coder for 8-bit codes and one for 12-bit codes.
 
 use super::{CARRIED_BYTES, DecodeLanes, EncodeLanes, Escaped, Escapes, ToMerge, ToSplit};
 use crate::error::Result;

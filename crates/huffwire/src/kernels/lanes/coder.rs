@@ -1,4 +1,4 @@
-//! The coders of a plane, whatever the platform.
+//! Encoder and decoder of a plane, on any platform.
 
 use super::{
     CARRIED_BYTES, DecodeLanes, EncodeLanes, Escaped, Escapes, Reading, SlotMap, ToMerge, ToSplit,
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::kernels::platform::{DecoderOf, EncoderOf, Platform};
 use crate::kernels::tables::Tables;
 
-/// A plane on its way into lanes, piece by piece, **the last piece first**.
+/// Encoder of a plane, piece by piece, **the last piece first**.
 #[derive(Debug)]
 pub(crate) struct Encoder<'t> {
     coder: EncoderOf<'t>,
@@ -66,7 +66,7 @@ impl<'t> Encoder<'t> {
     }
 }
 
-/// A plane on its way out of the lanes, piece by piece, the first piece first.
+/// Decoder of a plane, piece by piece, the first piece first.
 #[derive(Debug)]
 pub(crate) struct Decoder<'t> {
     coder: DecoderOf<'t>,

@@ -1,4 +1,4 @@
-//! The errors of all implementations: platforms must not differ in what they report either.
+//! Errors of lane coders. All platforms report the same errors.
 
 use crate::error::Error;
 

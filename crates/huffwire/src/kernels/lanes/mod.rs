@@ -40,7 +40,7 @@
 //!
 //! A window of 8 bits would be enough to index a table of 256 entries. But the byte that a lane takes would then be
 //! looked at in the very next step, and the processor could do nothing before it had reached its lane: that was half of
-//! the 29 cycles of a step. With 8 bits of *lookahead* below the window nobody looks at the byte before the step after
+//! the 29 cycles of a step. With 8 bits of *lookahead* below the window the byte is not looked at before the step after
 //! the next, and bytes go to their lanes while the next codes are looked up. Lookahead takes no space in what is stored,
 //! as the next section says.
 //!
@@ -48,7 +48,7 @@
 //!
 //! * The encoder starts with `n = 16` in every lane, and there the decoder must end. That is a cheap
 //!   test that the stream was read as it was written. It is no checksum.
-//! * These first 16 bits of 64 lanes can have any value, and the decoder has them in its hands at the end. So the
+//! * These first 16 bits of 64 lanes can have any value, and the decoder finds them in the lanes at the end. So the
 //!   lanes *carry* 128 bytes of the block's payload, which would otherwise be stored in front of the plane
 //!   (see `docs/format.md`). A coded plane therefore costs the 64 sentinels and what rounding takes, some 40 bytes.
 //! * The encoder's last states are the decoder's first ones. They are stored as words of `16 + w` bits: `v` with
@@ -349,7 +349,7 @@ impl<'a> Escaped<'a> {
     }
 }
 
-/// Whether a platform's coders can split and merge on their way, which saves a pass over the elements.
+/// Whether a platform's coders can split and merge within their loops, which saves a pass over the elements.
 pub(crate) fn fuses(platform: Platform, limit: CodeLimit, join: Join) -> bool {
     super::on!(platform, kernels => kernels.fuses(limit, join))
 }

@@ -1,4 +1,4 @@
-//! The kernels for NEON, whose `trn` does what elsewhere are shifts and selections.
+//! Interleaving kernels for NEON. The instruction `trn` replaces the shifts and selections of other platforms.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;

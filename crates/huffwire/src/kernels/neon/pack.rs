@@ -1,5 +1,5 @@
-//! The kernels for NEON: neighbours are brought together by shifts, groups of eight symbols by `tbl`; symbols are taken
-//! apart by `tbl` and shifts of each byte by a distance of its own.
+//! Packing kernels for NEON: neighbours are brought together by shifts, groups of eight symbols by `tbl`; symbols are
+//! taken apart by `tbl` and shifts of each byte by a distance of its own.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;

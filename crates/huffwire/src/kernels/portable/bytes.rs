@@ -1,4 +1,4 @@
-//! The kernels in portable safe Rust.
+//! Byte kernels in portable safe Rust.
 
 /// Bytes handled at a time: few enough that a byte can count them, so that the compiler makes vectors
 /// of it.

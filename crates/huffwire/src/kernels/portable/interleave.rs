@@ -1,4 +1,4 @@
-//! The kernels in portable safe Rust: words of 64 bits as vectors of smaller ones, which compilers turn
+//! Interleaving kernels in portable safe Rust: words of 64 bits as vectors of smaller ones, which compilers turn
 //! into wider vectors.
 
 /// The lower byte of each 16-bit word, and its lowest bit.

@@ -1,7 +1,7 @@
-//! The kernels in portable safe Rust.
+//! Kernels of layers in portable safe Rust.
 //!
-//! Bits of 64 items at a time are gone through: a loop over items would guess wrongly all the time, one over
-//! the bits of eight items nearly as often.
+//! The loops go over the bits of 64 items at a time. The branch of a loop over single items would be mispredicted all
+//! the time, that of a loop over the bits of eight items nearly as often.
 
 use crate::kernels::layers::{Items, ItemsMut};
 

@@ -1,5 +1,5 @@
-//! The kernels in portable safe Rust: eight symbols are a word of 64 bits, in which neighbours move together in three
-//! steps.
+//! Packing kernels in portable safe Rust: eight symbols are a word of 64 bits, and in three steps neighbours in the
+//! word move together.
 
 /// Calls a function with the width as a constant.
 macro_rules! with_constant_width {

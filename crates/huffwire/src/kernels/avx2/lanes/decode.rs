@@ -1,8 +1,8 @@
-//! The decoder.
+//! Decoder of lanes for AVX2.
 //!
 //! High, low and lookahead bytes of the lanes lie in vectors of their own. A window holds its bits at the
-//! bottom of high and low byte, and above them bits that were used already: dropping a code changes nothing but
-//! `d`, and to take a byte is to move all up by a byte. The next 8 bits of a window are the upper byte of its
+//! bottom of the high and the low byte; the bits above them were used already. To drop a code therefore changes only
+//! `d`, and to take a byte moves all three bytes up by one. The next 8 bits of a window are the upper byte of its
 //! product with `2^(8 - d)`.
 #![allow(unsafe_code)]
 
@@ -358,7 +358,7 @@ impl Half {
         _mm256_packus_epi16(_mm256_srli_epi16::<8>(first), _mm256_srli_epi16::<8>(second))
     }
 
-    /// Drops codes; whoever has fewer than 16 bits then is in need of a word.
+    /// Drops codes. Lanes that then have fewer than 16 bits need a word.
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn drop(&mut self, lengths: __m256i) {

@@ -1,9 +1,9 @@
-//! The encoder.
+//! Encoder of lanes for AVX2.
 //!
-//! Windows are words, those of lanes at even bytes of a half and those at odd bytes apart. A window holds its bits
-//! on top, the next to be read at the low end of them. To add a code is to shift the window to the right by
-//! its length (the upper half of a product with `2^(16 - len)`) and to put the code above, which comes from
-//! the table where it belongs: at the top of a byte.
+//! Windows are words. Those of lanes at even bytes of a half lie in one vector, those at odd bytes in another. A window
+//! holds its bits on top, the next to be read at the low end of them. To add a code is to shift the window to the right
+//! by its length (the upper half of a product with `2^(16 - len)`) and to put the code above, which comes from the
+//! table where it belongs: at the top of a byte.
 //!
 //! The byte that goes to the lookahead lies `d` bits below the top of the window: the upper byte of the lower
 //! half of a product with `2^d`.

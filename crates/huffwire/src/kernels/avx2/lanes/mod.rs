@@ -1,9 +1,9 @@
 //! The lane coder for AVX2: codes of at most 8 bits, 64 lanes as two halves of 32 bytes.
 //!
-//! Lanes are kept as in [`crate::kernels::avx512`]: of the 16 to 23 unread bits of a lane, the lower 8 are its *lookahead*,
-//! the others its *window*, and only `d = n - 16` is stored of their number; after adding or dropping a code
-//! bit 3 of `d ± len` says whether a byte moves, and the low three bits are the new `d`. What AVX2
-//! lacks is done in other ways:
+//! Lanes are kept as in [`crate::kernels::avx512`]. Of the `n` unread bits of a lane, 16 to 23, the lower 8 are its
+//! *lookahead* and the others its *window*. Only `d = n - 16` is stored. When a code is added or dropped, bit 3 of
+//! `d ± len` says whether a byte moves, and the low three bits are the new `d`. Instructions that AVX2 lacks are
+//! replaced:
 //!
 //! * **Shifts of bytes and words by a distance of their own** are multiplications of words by powers of two, which
 //!   `vpshufb` looks up by the distance.
@@ -12,14 +12,14 @@
 //!
 //! # What a step costs
 //!
-//! A step of 64 symbols is some 170 instructions in both directions: for the encoder 50 to look up codes and
-//! lengths (of 64 slots), 60 for the lanes, 60 to store what they emit; for the decoder 35 to look up (where
-//! three tables do), 60 for the lanes, 70 to give words to lanes. The only chain from step to step in the encoder is a
-//! multiplication, in the decoder a multiplication and a lookup, 20 cycles or so, since the words that a step
-//! gives become the lookahead and are not looked at before the step after next. So instructions decide:
-//! 100 of them are vectors', which three ports share on Intel's processors, 35 cycles; a processor that does five
-//! instructions per cycle takes as many. Measured are 50, where what is kept of all that in 16
-//! registers is stored and loaded again.
+//! A step of 64 symbols is some 170 instructions in both directions: for the encoder 50 to look up codes and lengths
+//! (of 64 slots), 60 for the lanes, 60 to store the words that lanes emit; for the decoder 35 to look up (where three
+//! tables are enough), 60 for the lanes, 70 for the refill. The only chain from step to step is a multiplication in the
+//! encoder, and a multiplication and a lookup in the decoder, some 20 cycles: a word that a lane takes becomes
+//! lookahead, which is not looked at before the step after the next. So the number of instructions decides. 100 of them
+//! are vector instructions, which three ports share on Intel's processors: 35 cycles. A processor with five
+//! instructions a cycle takes as long for all of them. Measured are 50 cycles, because 16 registers do not hold all
+//! vectors, and some are stored and loaded again.
 
 mod decode;
 mod encode;

@@ -1,5 +1,5 @@
-//! Bytes to the lanes that want them, and bytes of the lanes that have some to give: eight lanes at a time, by
-//! a table of 256 patterns. (`pdep` and `pext` would do without a table, but take hundreds of cycles on
+//! Refill for AVX2: giving bytes to the lanes that need them, and storing the bytes that lanes emit, eight lanes at a
+//! time, by a table of 256 patterns. (`pdep` and `pext` would do without a table, but take hundreds of cycles on
 //! processors by AMD before Zen 3, and are no faster elsewhere.)
 
 use core::arch::x86_64::*;

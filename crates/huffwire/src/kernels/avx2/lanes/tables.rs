@@ -1,4 +1,4 @@
-//! Tables of up to 256 bytes, out of tables of 16.
+//! Tables of up to 256 bytes, made of tables of 16 bytes.
 //!
 //! `vpshufb` looks up the low four bits of an index in a table of 16 bytes, and gives 0 where bit 7 of the index is
 //! set. A large table is a list of such tables, each with an index of its own that is computed from the

@@ -1,4 +1,4 @@
-//! The decoder.
+//! Decoder of lanes for NEON.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;

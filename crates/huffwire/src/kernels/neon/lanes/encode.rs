@@ -1,4 +1,4 @@
-//! The encoder.
+//! Encoder of lanes for NEON.
 #![allow(unsafe_code)]
 
 use core::arch::aarch64::*;

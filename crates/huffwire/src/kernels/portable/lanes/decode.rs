@@ -1,4 +1,4 @@
-//! The decoders.
+//! Decoders of lanes in portable safe Rust.
 
 use super::{Bits8, Bits12, Word};
 use crate::error::{Error, Result};

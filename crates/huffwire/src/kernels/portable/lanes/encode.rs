@@ -1,4 +1,4 @@
-//! The encoder.
+//! Encoder of lanes in portable safe Rust.
 
 use std::marker::PhantomData;
 

@@ -1,11 +1,12 @@
 //! The lane coder in portable safe Rust: the reference that defines the bytes.
 //!
-//! Written so that the compiler sees what cannot go wrong, and that nothing depends on a branch that no predictor
-//! could learn. Shifts by a variable distance are slow on older processors, and vectors of 16-bit words do not
-//! have them: shifting by a code's length is multiplying by a power of two, which comes with the code.
+//! The compiler can see that no index is out of bounds, and no branch depends on the data in a way that processors
+//! cannot predict. Shifts by a variable distance are slow on older processors, and vectors of 16-bit words do not
+//! have them. A shift by the length of a code is therefore a multiplication by a power of two, which the tables have
+//! for each code.
 //!
-//! The encoder does one lane after the other. The decoder of 8-bit codes does three things in turn: arithmetic on all
-//! lanes, of which the compiler makes vectors; looking up, lane by lane; and giving words to lanes, one after the other.
+//! The encoder codes one lane after the other. The decoder of 8-bit codes does three things in turn: arithmetic on all
+//! lanes, which the compiler turns into vector instructions; look-ups, lane by lane; and the refill, lane by lane.
 
 mod decode;
 mod encode;

@@ -20,9 +20,9 @@
 //!
 //! A window holds `d` bits at the bottom, used ones above, and 16 more are the lookahead: a funnel shift by `d` gives the
 //! 16 bits that are next. To take a word is to move the lookahead to the window, and to "expand" the word to the
-//! lookahead. With 16 bits of it and codes of up to 12 the word may be looked at in the very next
-//! step: that a step counts the words it takes before it can load them is what it waits for, and
-//! why two planes side by side take little longer than one.
+//! lookahead. With 16 bits of lookahead and codes of up to 12 bits the word may be looked at in the very
+//! next step. A step must count the words that it takes before it can load them, and the next step waits for that. This
+//! is why two planes side by side take little longer than one.
 //!
 //! # Tables
 //!
@@ -33,7 +33,7 @@
 //!   that begin within a bucket begin where another `vpermb` says: one comparison for each length more. Few books
 //!   need more than one, none more than five.
 //! * With the length known the code is the window shifted, its rank the code plus an offset by length, and
-//!   its slot what a table of 256 has at this rank. Nobody waits for that.
+//!   its slot the entry of a table of 256 at this rank. No other instruction waits for this look-up.
 //! * If all codes of over 6 bits lie in the last two buckets, and there are at most 64 codes, as exponents have
 //!   them, the rank is looked up instead: by bucket, plus a correction by the window's place in
 //!   the last two, 0 for all windows before. Length and slot follow from the rank by one `vpermb` each.

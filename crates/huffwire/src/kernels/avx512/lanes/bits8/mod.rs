@@ -2,14 +2,14 @@
 //!
 //! # Bits of a lane
 //!
-//! A lane has 16 to 23 unread bits. Only `d = n - 16` is kept, and it costs next to nothing: adding a code
-//! of `len` bits, or dropping one, is `d ± len`, bit 3 of the result tells whether a byte moves, and its
-//! low three bits are the new `d`, moved byte or not.
+//! A lane has `n` unread bits, 16 to 23. Only `d = n - 16` is kept, which takes few instructions: to add or drop a code
+//! of `len` bits is `d ± len`. Bit 3 of the result tells whether a byte moves, and its low three bits are the new `d`
+//! in either case.
 //!
 //! A lane is a *window* of 8 to 15 bits and a byte of *lookahead* below it. The windows of 64 lanes are 16-bit
 //! words in two registers, one for the lanes at even bytes of a 64-byte
-//! vector, one for those at odd bytes: then going from bytes to words takes shifts and bitwise
-//! selections, not the shuffles that keep port 5 of Intel's processors busy.
+//! vector, one for those at odd bytes. So bytes become words by shifts and bitwise
+//! selections, not by the shuffles that keep port 5 of Intel's processors busy.
 //!
 //! # Encoder
 //!

@@ -1,5 +1,5 @@
-//! Where decoded symbols go: merged with what another plane has, past the caches or not, escapes put in their
-//! places.
+//! Output of the decoder: symbols alone, or merged with those of another plane, stored past the caches or through
+//! them, with escapes put in their places.
 
 use core::arch::x86_64::*;
 
@@ -163,7 +163,7 @@ impl<'a, 'e, const OUTPUT: u8> Sink<'a, 'e, OUTPUT> {
 #[cold]
 const fn rarely() {}
 
-/// Escapes on their way to the symbols that stand for them.
+/// Escaped symbols, which replace the symbols that stand for them.
 #[derive(Clone, Copy)]
 struct Taking<'e> {
     /// What the escape's slot becomes.

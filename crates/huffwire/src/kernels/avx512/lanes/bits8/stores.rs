@@ -1,4 +1,4 @@
-//! Vectors on their way past the caches, to places that need not be aligned.
+//! Stores of vectors past the caches, to places that need not be aligned.
 
 use core::arch::x86_64::*;
 
