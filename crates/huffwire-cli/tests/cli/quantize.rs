@@ -128,6 +128,21 @@ fn the_report_holds_what_it_promises_and_nothing_is_written() {
 }
 
 #[test]
+fn tensors_of_several_blocks_are_measured_as_files_have_them() {
+    let folder = Folder::new();
+    let floats: Vec<f32> = gradient((1 << 20) + 5).iter().map(|float| float.powi(5)).collect();
+    let bytes = le_bytes(&floats);
+    folder.write(IN, &safetensors(&[("w", "F32", &[(1 << 20) + 5], &bytes)]));
+    let flags = ["quantize", IN, "--quantizer", "natural", "--encoder", "bitmap", "--json"];
+    let report = folder.json(&flags);
+    let bitmap = encoders(&report).iter().find(|encoder| encoder["name"] == "bitmap").unwrap();
+    // The file has a kind header besides.
+    let more = number(&report, "coded_bytes") - number(bitmap, "coded_bytes");
+    assert!(more > 0.0 && more < 50.0, "{more}");
+    assert_eq!(encoders(&report).len(), NAMES.len());
+}
+
+#[test]
 fn what_is_written_comes_back_and_equal_seeds_make_equal_bytes() {
     let folder = folder();
     for quantizer in ["qsgd", "terngrad", "natural", "sign", "topk", "randomk", "int8"] {

@@ -308,6 +308,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn plain_books_of_any_width_code_a_plane_that_takes_them() {
+        let alphabet = Alphabet::Plain { width: 8 };
+        let shape = PlaneShape { alphabet, width: 8, count: 3, any_plain: true };
+        // A single stream of book 0 (width 3): codes 00, 010 and 011.
+        let stream = [0xfb, 0, 1, 0b0001_0011];
+        assert_eq!(read(Platform::Portable, &stream, &[shape]), Ok(vec![vec![0, 1, 2]]));
+        let strict = PlaneShape { any_plain: false, ..shape };
+        assert!(read(Platform::Portable, &stream, &[strict]).is_err());
+        // Centred books code centred planes alone.
+        let centred = [0xfb, 4, 100, 1, 0, 0];
+        let error = read(Platform::Portable, &centred, &[shape]).unwrap_err();
+        assert!(error.to_string().contains("another alphabet"), "{error}");
+        // Book 1 (width 3, with an escape, code 111): a byte of more bits by the escape.
+        let lone = PlaneShape { count: 1, ..shape };
+        let escaped = [0xfb, 1, 1, 1, 0b1110_0000, 200];
+        let decoded = read(Platform::Portable, &escaped, &[lone]);
+        assert_eq!(decoded, Ok(vec![vec![200]]));
+    }
+
     fn single(stream: &[u8], count: usize) -> Result<Vec<Vec<u8>>> {
         // Book 0 has codes 00, 010 to 110, 1110 and 1111.
         let mut bytes = vec![0xfb, 0, stream.len() as u8];

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use huffwire::CodebookSet;
-use huffwire::SetBuilder;
 use huffwire::gradient::Values;
 use huffwire::gradient::encode::{
     Bitmap, BitmapBooks, Fixed, FixedBooks, Huffman, RefreshPolicy, Rlh, RunAlphabet, ValueEncoder,
 };
+use huffwire::{CodebookSet, SetBuilder};
 
 use crate::values::qsgd_like;
 
