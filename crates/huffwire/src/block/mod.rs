@@ -145,7 +145,8 @@ mod tests {
                 }
             }
         }
-        assert!(in_one_pass > 30, "{in_one_pass}");
+        let platforms = Platform::available().into_iter().count();
+        assert!(in_one_pass >= 20 * platforms, "{in_one_pass} on {platforms} platforms");
     }
 
     /// Single streams beside raw and constant planes: those of few symbols, and no others.
