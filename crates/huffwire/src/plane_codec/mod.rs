@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn planes_are_raw_where_codes_turn_out_to_be_longer() {
         let alphabet = Alphabet::Plain { width: 8 };
-        let noise = |seed: usize| (0..5000).map(|i| (i * (seed + i * i) / 7) as u8).collect();
+        let noise = |seed: u64| (0..5000).map(|i| (i * (seed + i * i) / 7) as u8).collect();
         let few: Vec<u8> = (0..5000).map(|i| (i % 11 / 9) as u8).collect();
         let planes: [Vec<u8>; 4] = [few.clone(), noise(3), few, noise(5)];
         let shapes = [PlaneShape { alphabet, width: 8, count: 5000, any_plain: false }; 4];

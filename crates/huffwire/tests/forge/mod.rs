@@ -71,7 +71,7 @@ pub fn entries_of(message: &[u8]) -> Vec<Range<usize>> {
     lengths
         .map(|length| {
             let start = at;
-            at += u32::from_le_bytes(*length) as usize;
+            at = at.saturating_add(u32::from_le_bytes(*length) as usize);
             start..at
         })
         .collect()
