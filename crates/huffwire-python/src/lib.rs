@@ -1,0 +1,13 @@
+//! The compiled part of the Python package `huffwire`: the module `huffwire._huffwire`.
+use pyo3::prelude::*;
+
+/// The compiled part of `huffwire`.
+#[pymodule]
+mod _huffwire {
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
