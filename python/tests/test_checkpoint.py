@@ -1,0 +1,493 @@
+"""Checkpoints of `torch.distributed.checkpoint`: ranks, resharding, damage, interrupted saves."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.distributed as dist  # noqa: E402
+import torch.distributed.checkpoint as dcp  # noqa: E402
+import torch.multiprocessing  # noqa: E402
+from torch.distributed.checkpoint.api import CheckpointException  # noqa: E402
+
+import checkpoint_ranks  # noqa: E402
+import huffwire  # noqa: E402
+import huffwire.checkpoint  # noqa: E402
+from huffwire.checkpoint import Reader, Report, Writer  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def on_ranks(work: Any, world: int, folder: Path) -> None:
+    torch.multiprocessing.spawn(work, (world, free_port(), folder), nprocs=world)
+
+
+def save(state: dict[str, Any], folder: Path, **options: Any) -> Writer:
+    options.setdefault("sync_files", False)
+    writer = Writer(folder, **options)
+    dcp.save(state, storage_writer=writer, no_dist=True)
+    return writer
+
+
+def load(state: dict[str, Any], folder: Path, **options: Any) -> dict[str, Any]:
+    dcp.load(state, storage_reader=Reader(folder, **options), no_dist=True)
+    return state
+
+
+def load_error(state: dict[str, Any], folder: Path, **options: Any) -> BaseException:
+    """The error of a load, out of the exception that collects those of all ranks."""
+    with pytest.raises(CheckpointException) as caught:
+        load(state, folder, **options)
+    (error, _), *_ = caught.value.failures.values()
+    return error
+
+
+def save_error(state: dict[str, Any], folder: Path, **options: Any) -> BaseException:
+    with pytest.raises(CheckpointException) as caught:
+        save(state, folder, **options)
+    (error, _), *_ = caught.value.failures.values()
+    return error
+
+
+def data_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.distcp"))
+
+
+def example(scale: float = 1.0) -> dict[str, Any]:
+    torch.manual_seed(1)
+    return {
+        "model": {"a": (torch.randn(300, 70) * scale).bfloat16(), "b": torch.randn(40) * scale},
+        "optim": {"state": {"a": {"exp_avg": torch.randn(300, 70) * scale}}},
+        "step": int(scale),
+    }
+
+
+def blank(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: blank(value) for key, value in state.items()}
+    return torch.zeros_like(state) if isinstance(state, torch.Tensor) else None
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert checkpoint_ranks.differences(a, b) == []
+
+
+# --- ranks ---
+
+
+@pytest.fixture(scope="module")
+def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints that two ranks saved: a sharded model, master weights, moments. See `checkpoint_ranks.save`."""
+    folder = tmp_path_factory.mktemp("ranks")
+    on_ranks(checkpoint_ranks.save, 2, folder)
+    return folder
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_loads_into_any_number_of_ranks(by_two_ranks: Path, world: int) -> None:
+    on_ranks(checkpoint_ranks.load, world, by_two_ranks)
+
+
+def test_loads_without_ranks(by_two_ranks: Path) -> None:
+    reference = torch.load(by_two_ranks / "reference.pt", weights_only=True)
+    for name in ("saved", "by thread", "by process"):
+        assert_same(load(blank(reference), by_two_ranks / name), reference)
+
+
+def test_reports_what_each_kind_saved(by_two_ranks: Path) -> None:
+    whole, of_rank_1 = (
+        torch.load(by_two_ranks / f"report-{rank}.pt", weights_only=False) for rank in (0, 1)
+    )
+    assert list(whole.kinds) == list(huffwire.checkpoint.KINDS)
+    assert not of_rank_1.whole
+    assert of_rank_1.kinds["weights"].bytes < whole.kinds["weights"].bytes
+    parameters = 33 * 257 + 257 + 257 * 7 + 7 + 7 * 3 + 3
+    assert whole.kinds["weights"].bytes == 2 * parameters
+    for kind in ("master weights", "first moment", "second moment"):
+        assert whole.kinds[kind].bytes == 4 * parameters
+    assert whole.kinds["weights"].saved > 0.25
+    assert whole.kinds["master weights"].saved > 0.1
+    assert huffwire.checkpoint.report(by_two_ranks / "saved") == whole
+    assert huffwire.checkpoint.report(by_two_ranks / "by process").kinds.keys() == whole.kinds.keys()
+    assert whole.total.stored == sum(p.stat().st_size for p in data_files(by_two_ranks / "saved"))
+
+
+def test_one_file_per_thread_or_per_item(by_two_ranks: Path) -> None:
+    names = [path.name for path in data_files(by_two_ranks / "saved")]
+    assert len(names) == 4
+    assert {name[:4] for name in names} == {"__0_", "__1_"}
+    assert len(data_files(by_two_ranks / "by thread")) > 20
+    assert len(data_files(by_two_ranks / "by process")) == 2
+
+
+def test_torch_says_that_it_cannot_read_huffwire(by_two_ranks: Path) -> None:
+    state = {"model": {"0.bias": torch.zeros(257)}}
+    with pytest.raises(CheckpointException, match="huffwire"):
+        dcp.load(state, storage_reader=dcp.FileSystemReader(by_two_ranks / "saved"), no_dist=True)
+
+
+# --- one process ---
+
+
+def test_without_a_process_group(tmp_path: Path) -> None:
+    assert not dist.is_initialized()
+    state = example()
+    writer = save(state, tmp_path, sync_files=True)
+    assert writer.report().whole
+    assert str(writer.report()).startswith("127 kB in ")
+    assert_same(load(blank(state), tmp_path), state)
+
+
+DTYPES = [
+    getattr(torch, name)
+    for name in (
+        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64"
+        " complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
+    ).split()
+]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_dtype(tmp_path: Path, threads: int) -> None:
+    torch.manual_seed(5)
+    state = {}
+    for dtype in DTYPES:
+        raw = torch.randint(0, 2 if dtype == torch.bool else 256, (6, 16 * 8), dtype=torch.uint8)
+        state[str(dtype)] = raw.view(dtype)
+    save(state, tmp_path, thread_count=threads)
+    assert_same(load(blank(state), tmp_path, thread_count=threads), state)
+
+
+def test_shapes_and_strides(tmp_path: Path) -> None:
+    base = torch.randn(24, 30)
+    state = {
+        "scalar": torch.tensor(2.5),
+        "empty": torch.empty(3, 0, 2),
+        "transposed": base.t(),
+        "part": base[3:9, 4:20],
+        "expanded": torch.randn(4, 1).expand(4, 5),
+        "conjugate": torch.randn(7, dtype=torch.complex64).conj(),
+        "negative": torch.randn(7, dtype=torch.complex64).conj().imag,
+        "learns": torch.nn.Parameter(torch.randn(5)),
+        "channels last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    }
+    plain = {name: t.detach().resolve_conj().resolve_neg().contiguous() for name, t in state.items()}
+    save(state, tmp_path)
+    assert_same(load({name: torch.zeros_like(t) for name, t in plain.items()}, tmp_path), plain)
+
+    # Into tensors that are not contiguous, or of another dtype.
+    target = {"transposed": torch.zeros(24, 30).t(), "part": torch.zeros(6, 16, dtype=torch.float64)}
+    load(target, tmp_path)
+    assert torch.equal(target["transposed"], base.t())
+    assert torch.equal(target["part"], base[3:9, 4:20].double())
+
+
+def test_large_tensors_are_several_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huffwire.checkpoint, "PIECE_BYTES", 4096)
+    state = {"a": torch.randn(100, 77), "b": torch.randn(13, 500).bfloat16(), "bytes": "x" * 10_000}
+    save(state, tmp_path)
+    metadata = Reader(tmp_path).read_metadata()
+    pieces = {
+        index.fqn: len(huffwire.checkpoint._Stored.of(info).lengths)
+        for index, info in metadata.storage_data.items()
+    }
+    assert pieces == {"a": 8, "b": 4, "bytes": 3}
+    assert_same(load(blank(state), tmp_path), state)
+
+
+def test_reads_only_the_messages_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huffwire.checkpoint, "PIECE_BYTES", 4096)
+    tensor = torch.randn(64, 8, 32)  # four rows in a message
+    save({"a": tensor}, tmp_path)
+    decoded = []
+    decode_into = huffwire.torch.decode_into
+
+    def counting(message: Any, out: torch.Tensor, **options: Any) -> Any:
+        decoded.append(out.numel())
+        return decode_into(message, out, **options)
+
+    monkeypatch.setattr(huffwire.torch, "decode_into", counting)
+    for offsets, lengths, messages in [
+        ((8, 0, 0), (8, 8, 32), 2),
+        ((9, 0, 0), (2, 8, 32), 1),
+        ((10, 0, 0), (6, 8, 32), 2),
+        ((10, 3, 0), (6, 2, 32), 2),
+        ((0, 7, 31), (64, 1, 1), 16),
+        ((63, 7, 31), (1, 1, 1), 1),
+    ]:
+        decoded.clear()
+        target = torch.zeros(lengths)
+        plan = plan_of("a", tuple(tensor.shape), offsets, lengths)
+        reader = Reader(tmp_path)
+        reader.set_up_storage_reader(reader.read_metadata(), True)
+        reader.read_data(plan, OneTensor(target)).wait()
+        box = tuple(slice(o, o + n) for o, n in zip(offsets, lengths, strict=True))
+        assert torch.equal(target, tensor[box])
+        assert len(decoded) == messages, (offsets, lengths)
+
+
+def plan_of(name: str, shape: tuple[int, ...], offsets: tuple[int, ...], lengths: tuple[int, ...]) -> Any:
+    index = dcp.metadata.MetadataIndex(name, (0,) * len(shape))
+    item = dcp.planner.ReadItem(
+        type=dcp.planner.LoadItemType.TENSOR,
+        dest_index=index,
+        dest_offsets=torch.Size([0] * len(shape)),
+        storage_index=index,
+        storage_offsets=torch.Size(offsets),
+        lengths=torch.Size(lengths),
+    )
+    return dcp.planner.LoadPlan([item])
+
+
+class OneTensor:
+    """A planner for one tensor."""
+
+    def __init__(self, target: torch.Tensor) -> None:
+        self.target = target
+        self.committed = False
+
+    def resolve_tensor(self, _: Any) -> torch.Tensor:
+        return self.target
+
+    def commit_tensor(self, _: Any, tensor: torch.Tensor) -> None:
+        assert tensor is not None
+        self.committed = True
+
+
+def test_async_save_without_ranks(tmp_path: Path) -> None:
+    state = example()
+    expected = {"model": {"a": state["model"]["a"].clone()}}
+    future = dcp.async_save(state, storage_writer=Writer(tmp_path, sync_files=False), no_dist=True)
+    state["model"]["a"].zero_()
+    future.result()
+    assert_same(load(blank(expected), tmp_path), expected)
+
+
+def test_levels_and_checksums(tmp_path: Path) -> None:
+    state = example()
+    for number, options in enumerate(
+        [{"level": "max"}, {"symbols": "bytes"}, {"checksums": False}, {"threads": 2}]
+    ):
+        save(state, tmp_path / str(number), **options)
+        assert_same(load(blank(state), tmp_path / str(number), threads=2), state)
+
+
+def test_options_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(huffwire.OptionError, match="thread_count"):
+        Writer(tmp_path, thread_count=0)
+    with pytest.raises(huffwire.OptionError, match="thread_count"):
+        Reader(tmp_path, thread_count=0)
+    error = save_error(example(), tmp_path, level="best")
+    assert isinstance(error, huffwire.OptionError)
+    assert data_files(tmp_path) == []
+
+
+def test_progress(tmp_path: Path) -> None:
+    state = example()
+    calls: list[tuple[int, int]] = []
+    save(state, tmp_path, progress=lambda done, total: calls.append((done, total)))
+    tensors = 300 * 70 * 2 + 40 * 4 + 300 * 70 * 4
+    assert calls[-1][0] >= tensors and calls == sorted(calls)
+    calls.clear()
+    load(blank(state), tmp_path, progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1][0] == calls[-1][1] >= tensors
+
+
+def test_kinds_of_the_caller(tmp_path: Path) -> None:
+    writer = save(example(), tmp_path, kinds=lambda name: "biases" if name.endswith("b") else None)
+    assert list(writer.report().kinds) == ["weights", "first moment", "other", "biases"]
+
+
+def test_logs_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "huffwire.checkpoint"):
+        save(example(), tmp_path)
+    (record,) = [r for r in caplog.records if r.name == "huffwire.checkpoint"]
+    assert re.search(r"% saved\): weights \d", record.getMessage())
+
+
+def test_an_empty_report_is_one_line() -> None:
+    assert str(Report(whole=False)) == "this rank: 0 B in 0 B (0.0 % saved)"
+
+
+# --- saves that fail, and saves over older ones ---
+
+
+def test_a_save_that_fails_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    old = example(1.0)
+    save(old, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    bad = example(2.0)
+    bad["sparse"] = torch.eye(4).to_sparse()
+    error = save_error(bad, tmp_path)
+    assert isinstance(error, huffwire.UnsupportedError) and "'sparse'" in str(error)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert_same(load(blank(old), tmp_path), old)
+
+
+def test_a_save_that_is_killed_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    old, new = example(1.0), example(2.0)
+    save(old, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def killed(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        # The data of the new checkpoint are there, its metadata are not.
+        patch.setattr(Writer, "finish", killed)
+        with pytest.raises((KeyboardInterrupt, CheckpointException)):
+            save(new, tmp_path)
+    assert len(data_files(tmp_path)) == 2
+    assert_same(load(blank(old), tmp_path), old)
+
+    save(new, tmp_path)
+    assert len(data_files(tmp_path)) == 1
+    assert_same(load(blank(new), tmp_path), new)
+
+
+def test_a_checkpoint_without_metadata_is_none(tmp_path: Path) -> None:
+    save(example(), tmp_path)
+    (tmp_path / ".metadata").rename(tmp_path / ".metadata.tmp")
+    with pytest.raises(huffwire.MissingFileError, match="no whole checkpoint"):
+        huffwire.checkpoint.report(tmp_path)
+    assert "no whole checkpoint" in str(load_error(example(), tmp_path))
+
+
+def test_overwriting(tmp_path: Path) -> None:
+    save(example(1.0), tmp_path)
+    error = save_error(example(2.0), tmp_path, overwrite=False)
+    assert isinstance(error, huffwire.ExistsError) and "overwrite=True" in str(error)
+    (tmp_path / "notes.txt").write_text("kept")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*existing checkpoint.*")
+        save(example(2.0), tmp_path, thread_count=3)
+    assert len(data_files(tmp_path)) == 3
+    save(example(3.0), tmp_path)
+    assert len(data_files(tmp_path)) == 1
+    assert (tmp_path / "notes.txt").exists()
+    assert_same(load(blank(example(3.0)), tmp_path), example(3.0))
+
+
+def test_overwriting_what_torch_wrote(tmp_path: Path) -> None:
+    dcp.save(example(1.0), storage_writer=dcp.FileSystemWriter(tmp_path), no_dist=True)
+    save(example(2.0), tmp_path)
+    assert len(data_files(tmp_path)) == 1
+    assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
+
+
+def test_plans_that_are_cached(tmp_path: Path) -> None:
+    for scale in (1.0, 2.0):
+        planner = dcp.DefaultSavePlanner(enable_plan_caching=True)
+        writer = Writer(tmp_path, sync_files=False)
+        dcp.save(example(scale), storage_writer=writer, planner=planner, no_dist=True)
+        assert_same(load(blank(example(scale)), tmp_path), example(scale))
+
+
+def test_reads_what_torch_wrote(tmp_path: Path) -> None:
+    state = example()
+    dcp.save(state, storage_writer=dcp.FileSystemWriter(tmp_path), no_dist=True)
+    assert_same(load(blank(state), tmp_path), state)
+    assert huffwire.checkpoint.report(tmp_path) == Report()
+
+
+# --- damage ---
+
+
+def test_damaged_data_name_the_tensor_and_the_file(tmp_path: Path) -> None:
+    state = example()
+    save(state, tmp_path)
+    (file,) = data_files(tmp_path)
+    infos = Reader(tmp_path).read_metadata().storage_data
+    good = file.read_bytes()
+    for index, info in infos.items():
+        for position in {info.offset, info.offset + 9, info.offset + info.length // 2, info.offset + info.length - 1}:
+            bad = bytearray(good)
+            bad[position] ^= 0x10
+            file.write_bytes(bad)
+            error = load_error(blank(state), tmp_path)
+            assert isinstance(error, (huffwire.DamagedError, huffwire.VersionError)), (position, error)
+            assert repr(index.fqn) in str(error) and str(file) in str(error)
+
+
+def test_files_cut_short_or_missing(tmp_path: Path) -> None:
+    state = example()
+    save(state, tmp_path)
+    (file,) = data_files(tmp_path)
+    good = file.read_bytes()
+    file.write_bytes(good[:-1])
+    error = load_error(blank(state), tmp_path)
+    assert isinstance(error, huffwire.DamagedError) and f"ends at byte {len(good) - 1}" in str(error)
+    file.unlink()
+    error = load_error(blank(state), tmp_path, thread_count=2)
+    assert isinstance(error, huffwire.MissingFileError) and str(file) in str(error)
+
+
+def test_tensors_that_were_exchanged(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    first = torch.randn(1000).bfloat16()
+    state = {"a": first, "b": first.clone(), "c": torch.zeros(3)}
+    save(state, tmp_path)
+    (file,) = data_files(tmp_path)
+    infos = {index.fqn: info for index, info in Reader(tmp_path).read_metadata().storage_data.items()}
+    a, b = infos["a"], infos["b"]
+    assert a.length == b.length
+    bad = bytearray(file.read_bytes())
+    bad[a.offset : a.offset + a.length], bad[b.offset : b.offset + b.length] = (
+        bad[b.offset : b.offset + b.length],
+        bad[a.offset : a.offset + a.length],
+    )
+    file.write_bytes(bad)
+    error = load_error(blank(state), tmp_path)
+    assert isinstance(error, huffwire.DamagedError) and "'a'" in str(error)
+
+
+def test_a_file_of_an_older_save(tmp_path: Path) -> None:
+    save(example(1.0), tmp_path)
+    (old,) = data_files(tmp_path)
+    old_bytes = old.read_bytes()
+    save(example(1.0), tmp_path)
+    (new,) = data_files(tmp_path)
+    new.write_bytes(old_bytes)
+    assert isinstance(load_error(example(), tmp_path), huffwire.DamagedError)
+
+
+def test_damaged_metadata(tmp_path: Path) -> None:
+    save(example(), tmp_path)
+    file = tmp_path / ".metadata"
+    good = file.read_bytes()
+    for bad in (
+        b"",
+        good[: len(good) // 2],
+        good[:-1],
+        good.replace(b"bfloat16", b"bfloat17"),
+        good.replace(b"lengths", b"lengthz"),
+        good[:-9] + bytes([good[-9] ^ 1]) + good[-8:],
+        pickle.dumps("no metadata"),
+    ):
+        assert bad != good
+        file.write_bytes(bad)
+        with pytest.raises(huffwire.DamagedError, match=re.escape(str(file))):
+            huffwire.checkpoint.report(tmp_path)
+        assert isinstance(load_error(example(), tmp_path), (huffwire.DamagedError, AssertionError))
+
+
+def test_a_tensor_of_another_shape(tmp_path: Path) -> None:
+    save({"a": torch.zeros(4, 4)}, tmp_path)
+    reader = Reader(tmp_path)
+    reader.set_up_storage_reader(reader.read_metadata(), True)
+    with pytest.raises(huffwire.MismatchError, match="'a'"):
+        reader.read_data(plan_of("a", (4, 4), (0, 0), (4, 4)), OneTensor(torch.zeros(4, 5)))
