@@ -121,7 +121,9 @@ def save(rank: int, world: int, port: int, folder: Path) -> None:
     torch.save(report, folder / f"report-{rank}.pt")
 
     threaded = Writer(folder / "by thread", sync_files=False, single_file_per_rank=False)
-    future = dcp.async_save(state, storage_writer=threaded)
+    # Training goes on meanwhile, so the save needs a process group of its own.
+    aside = dist.new_group()
+    future = dcp.async_save(state, storage_writer=threaded, process_group=aside)
     train(model, optimizer, 1)  # the copy of the state must not see this
     future.result()
 
