@@ -62,10 +62,10 @@ from torch.futures import Future
 
 import huffwire
 import huffwire.torch
-from huffwire._kinds import KINDS, OTHER, Report, Share, kind_of
-from huffwire._progress import Progress, ProgressOption
+from huffwire._roles import ROLES, Report, Share, role_of
+from huffwire._progress import Progress, reporting
 
-__all__ = ["KINDS", "Reader", "Report", "Share", "Writer", "kind_of", "report"]
+__all__ = ["ROLES", "Reader", "Report", "Share", "Writer", "role_of", "report"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ _SEAL = b"huffwire checkpoint 1\n"
 _SEAL_BYTES = len(_SEAL) + 4 + 8
 # `__<rank>_<number of the save>_<number of the file>.distcp`, and without the number of the save as torch writes it.
 _DATA_FILE = re.compile(r"__(\d+)_(?:[0-9a-f]{16}_)?\d+" + re.escape(DEFAULT_SUFFIX))
+_CODEBOOKS = re.compile(r"codebooks-[0-9a-f]{16}\.books")
 _RANK_METADATA = re.compile(r"__\d+" + re.escape(_METADATA))
 
 
@@ -88,7 +89,7 @@ _RANK_METADATA = re.compile(r"__\d+" + re.escape(_METADATA))
 class _Stored:
     """How a value lies in its file: messages of equal parts of its elements, one behind the other."""
 
-    kind: str
+    role: str
     #: The type of the elements, as `bfloat16`; None for a value that is no tensor.
     dtype: str | None
     shape: tuple[int, ...]
@@ -96,6 +97,8 @@ class _Stored:
     piece: int
     #: Bytes of each message.
     lengths: tuple[int, ...]
+    #: The id of the codebooks beside the built-in ones; they lie in the same folder.
+    codebooks: str | None
 
     def descriptor(self) -> str:
         return _DESCRIPTOR + json.dumps(dataclasses.asdict(self), separators=(",", ":"))
@@ -150,12 +153,12 @@ class Writer(FileSystemWriter):
         overwrite: False to refuse a folder with a checkpoint.
         level: "fast" or "max".
         symbols: "auto", "bytes" or "byte-planes".
-        codebooks: a set to use beside the built-in one; `Reader` needs it, too.
+        codebooks: a set to use instead of the built-in one. It is kept in the folder, so `Reader` has it, too.
         checksums: False leaves the checksums of messages out.
         threads: threads that encode one tensor, for each of `thread_count`. None: `OMP_NUM_THREADS`, or else the
             processors of the process.
-        kinds: names the kind of a value for the report, from its name. None from `kinds`, or no `kinds`, leaves it to
-            `kind_of`.
+        roles: names the role of a value for the report, from its name. None from `roles`, or no `roles`, leaves it to
+            `role_of`.
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
 
     Raises:
@@ -170,7 +173,7 @@ class Writer(FileSystemWriter):
     >>> weights = torch.randn(1 << 20).bfloat16()
     >>> writer = Writer(folder.name, sync_files=False)
     >>> _ = dcp.save({"weights": weights}, storage_writer=writer, no_dist=True)
-    >>> print(f"{writer.report().kinds['weights'].saved:.0%}")
+    >>> print(f"{writer.report().roles['weights'].saved:.0%}")
     33%
     >>> restored = {"weights": torch.empty_like(weights)}
     >>> dcp.load(restored, storage_reader=Reader(folder.name), no_dist=True)
@@ -193,8 +196,8 @@ class Writer(FileSystemWriter):
         codebooks: huffwire.Codebooks | None = None,
         checksums: bool = True,
         threads: int | None = None,
-        kinds: Callable[[str], str | None] | None = None,
-        progress: ProgressOption = None,
+        roles: Callable[[str], str | None] | None = None,
+        progress: Progress = None,
     ) -> None:
         if thread_count < 1:
             raise huffwire.OptionError(f"thread_count is {thread_count}; it must be at least 1")
@@ -207,7 +210,7 @@ class Writer(FileSystemWriter):
             cache_staged_state_dict=cache_staged_state_dict,
             overwrite=overwrite,
         )
-        self.kinds = kinds
+        self.roles = roles
         self.progress = progress
         self.options: dict[str, Any] = {
             "level": level,
@@ -219,7 +222,7 @@ class Writer(FileSystemWriter):
         self._report = Report(whole=False)
 
     def report(self) -> Report:
-        """What the last save wrote, for each kind.
+        """What the last save wrote, for each role.
 
         The coordinator (rank 0) reports the whole checkpoint, other ranks what they wrote themselves. After
         `async_save` in a process of its own this writer knows nothing; `huffwire.checkpoint.report(path)` does.
@@ -251,9 +254,10 @@ class Writer(FileSystemWriter):
         for name, items in zip(names, parts, strict=True):
             files.put((name, items))
 
-        with Progress(self.progress, total=_planned_bytes(plan.items), what="saving") as progress:
+        with reporting(self.progress, _planned_bytes(plan.items), "saving") as report:
+            done = _Done(report, _planned_bytes(plan.items))
             workers = [
-                _Saving(self, planner, files, progress)
+                _Saving(self, planner, files, done)
                 for _ in range(max(1, min(self.thread_count, len(parts))))
             ]
             try:
@@ -284,6 +288,8 @@ class Writer(FileSystemWriter):
         name = _metadata_name(None if self.use_collectives else self.rank)
         unfinished = folder / f"{name}.tmp"
         with _system_errors():
+            if books := self.options["codebooks"]:
+                books.save(folder / _codebooks_name(books.id))
             with unfinished.open("wb") as file:
                 file.write(pickled)
                 file.write(seal)
@@ -295,7 +301,8 @@ class Writer(FileSystemWriter):
                 _sync_folder(folder)
 
         storage = metadata.storage_data.values()
-        self._remove_others(folder, {info.relative_path for info in storage})
+        mine = {info.relative_path for info in storage}
+        self._remove_others(folder, mine | ({_codebooks_name(books.id)} if books else set()))
         self._report = _report_of(storage, whole=self.use_collectives)
         _log.info("%s: %s", folder, self._report)
 
@@ -314,7 +321,9 @@ class Writer(FileSystemWriter):
                 return  # files of a checkpoint without a coordinator: no way to know whose they are
             for name in names:
                 match = _DATA_FILE.fullmatch(name)
-                if match and name not in mine and (self.use_collectives or int(match[1]) == self.rank):
+                old = match and (self.use_collectives or int(match[1]) == self.rank)
+                old = old or (self.use_collectives and _CODEBOOKS.fullmatch(name))
+                if old and name not in mine:
                     Path(folder, name).unlink(missing_ok=True)
 
 
@@ -326,12 +335,12 @@ class _Saving:
         writer: Writer,
         planner: SavePlanner,
         files: queue.SimpleQueue[tuple[str, list[WriteItem]]],
-        progress: Progress,
+        done: _Done,
     ) -> None:
         self.writer = writer
         self.planner = planner
         self.files = files
-        self.progress = progress
+        self.done = done
         self.results: list[WriteResult] = []
         self._scratch = bytearray()
 
@@ -386,9 +395,9 @@ class _Saving:
             shape = tuple(tensor.shape)
             dtype = str(tensor.dtype).removeprefix("torch.")
 
-        kind = self.writer.kinds(index.fqn) if self.writer.kinds else None
-        if kind is None:
-            kind = kind_of(index.fqn, dtype is not None and elements.dtype.is_floating_point)
+        role = self.writer.roles(index.fqn) if self.writer.roles else None
+        if role is None:
+            role = role_of(index.fqn, dtype is not None and elements.dtype.is_floating_point)
         piece = max(1, PIECE_BYTES // elements.itemsize)
         lengths = []
         for number, part in enumerate(elements.split(piece) if elements.numel() else ()):
@@ -402,9 +411,11 @@ class _Saving:
                 )
             _write_all(file, memoryview(self._scratch)[:length])
             lengths.append(length)
-            self.progress.advance(part.nbytes)
+            if tensor is not None:
+                self.done.add(part.nbytes)
 
-        stored = _Stored(kind, dtype, shape, piece, tuple(lengths))
+        books = self.writer.options["codebooks"]
+        stored = _Stored(role, dtype, shape, piece, tuple(lengths), books and books.id)
         size = sum(lengths)
         info = _StorageInfo(name, offset, size, transform_descriptors=[stored.descriptor()])
         self.results.append(WriteResult(index=index, size_in_bytes=size, storage_data=info))
@@ -420,7 +431,7 @@ class Reader(FileSystemReader):
 
     Args:
         path: the folder.
-        codebooks: a set, or sets, that the writer used beside the built-in one.
+        codebooks: a set, or sets, if those in the folder were lost.
         threads: threads that decode one tensor. None: `OMP_NUM_THREADS`, or else the processors of the process.
         thread_count: threads of Python that read and decode tensors side by side.
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
@@ -441,7 +452,7 @@ class Reader(FileSystemReader):
         codebooks: huffwire.Codebooks | Sequence[huffwire.Codebooks] | None = None,
         threads: int | None = None,
         thread_count: int = 1,
-        progress: ProgressOption = None,
+        progress: Progress = None,
     ) -> None:
         if thread_count < 1:
             raise huffwire.OptionError(f"thread_count is {thread_count}; it must be at least 1")
@@ -451,7 +462,7 @@ class Reader(FileSystemReader):
         self.options: dict[str, Any] = {"codebooks": codebooks, "threads": threads}
 
     def report(self) -> Report:
-        """What the checkpoint holds, for each kind. Values that huffwire did not write are left out."""
+        """What the checkpoint holds, for each role. Values that huffwire did not write are left out."""
         metadata = self.read_metadata()
         return _report_of((metadata.storage_data or {}).values(), whole=True)
 
@@ -479,42 +490,55 @@ class Reader(FileSystemReader):
             super().read_data(dataclasses.replace(plan, items=others), planner).wait()
 
         ours.sort(key=lambda one: (one[1].relative_path, one[1].offset))
-        total = sum(stored.torch_dtype.itemsize * _wanted(item, stored) for item, _, stored in ours)
+        total = sum(_wanted_bytes(item, stored) for item, _, stored in ours)
+        options = self.options | {"codebooks": self._sets({stored.codebooks for *_, stored in ours})}
         with (
-            Progress(self.progress, total=total, what="loading") as progress,
-            _Loading(Path(self.path), self.options) as loading,
+            reporting(self.progress, total, "loading") as report,
+            _Loading(Path(self.path), options) as loading,
         ):
+            done = _Done(report, total)
             if self.thread_count == 1:
                 for item, info, stored in ours:
                     self._load(loading, planner, item, info, stored)()
-                    progress.advance(stored.torch_dtype.itemsize * _wanted(item, stored))
+                    done.add(_wanted_bytes(item, stored))
             else:
-                self._load_side_by_side(loading, planner, ours, progress)
+                self._load_side_by_side(loading, planner, ours, done)
         future: Future[None] = Future()
         future.set_result(None)
         return future
+
+    def _sets(self, ids: set[str | None]) -> list[huffwire.Codebooks]:
+        """The codebooks of the caller, and those of the folder that stored tensors need."""
+        given = self.options["codebooks"]
+        sets = [given] if isinstance(given, huffwire.Codebooks) else list(given or ())
+        have = {books.id for books in sets} | {huffwire.Codebooks.builtin().id, None}
+        for id in sorted(ids - have):
+            path = Path(self.path, _codebooks_name(id))
+            with _naming("the codebooks of the checkpoint"):
+                sets.append(huffwire.Codebooks.load(path))
+        return sets
 
     def _load_side_by_side(
         self,
         loading: _Loading,
         planner: LoadPlanner,
         items: Sequence[tuple[ReadItem, Any, _Stored]],
-        progress: Progress,
+        done: _Done,
     ) -> None:
         # Planners need not be safe for threads: they are called by this thread alone, before and after decoding.
         with concurrent.futures.ThreadPoolExecutor(self.thread_count, "huffwire-load") as pool:
-            waiting: list[tuple[concurrent.futures.Future[Callable[[], None]], int]] = []
+            waiting: list[tuple[Callable[[], None], int]] = []
             try:
                 for item, info, stored in items:
                     finish = self._load(loading, planner, item, info, stored, pool)
-                    waiting.append((finish, stored.torch_dtype.itemsize * _wanted(item, stored)))
+                    waiting.append((finish, _wanted_bytes(item, stored)))
                     if len(waiting) > 2 * self.thread_count:
-                        done, count = waiting.pop(0)
-                        done()
-                        progress.advance(count)
-                for done, count in waiting:
-                    done()
-                    progress.advance(count)
+                        finish, count = waiting.pop(0)
+                        finish()
+                        done.add(count)
+                for finish, count in waiting:
+                    finish()
+                    done.add(count)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
@@ -653,7 +677,7 @@ class _Loading:
 
 
 def report(path: str | os.PathLike[str]) -> Report:
-    """What the checkpoint in a folder holds, for each kind, from its metadata.
+    """What the checkpoint in a folder holds, for each role, from its metadata.
 
     Raises:
         huffwire.FileError: if the folder has no whole checkpoint.
@@ -667,7 +691,7 @@ def _report_of(infos: Any, *, whole: bool) -> Report:
     for info in infos:
         stored = _Stored.of(info)
         if stored is not None:
-            parts.append((stored.kind, Share(1, stored.bytes, info.length)))
+            parts.append((stored.role, Share(1, stored.bytes, info.length)))
     return Report.of(parts, whole=whole)
 
 
@@ -709,6 +733,10 @@ def _place(file: str, index: MetadataIndex, piece: int) -> int:
     return int.from_bytes(hashlib.blake2b(place, digest_size=8).digest(), "little")
 
 
+def _codebooks_name(id: str) -> str:
+    return f"codebooks-{id}.books"
+
+
 def _metadata_name(rank: int | None) -> str:
     return _METADATA if rank is None else f"__{rank}{_METADATA}"
 
@@ -722,9 +750,26 @@ def _planned_bytes(items: Sequence[WriteItem]) -> int:
     )
 
 
-def _wanted(item: ReadItem, stored: _Stored) -> int:
-    """Elements that an item reads."""
-    return math.prod(stored.shape if item.type == LoadItemType.BYTE_IO else item.lengths)
+def _wanted_bytes(item: ReadItem, stored: _Stored) -> int:
+    """Bytes of the elements that an item reads."""
+    sizes = stored.shape if item.type == LoadItemType.BYTE_IO else item.lengths
+    return stored.torch_dtype.itemsize * math.prod(sizes)
+
+
+class _Done:
+    """The bytes that are done, on all threads, and who is told."""
+
+    def __init__(self, report: Callable[[int, int], object] | None, total: int) -> None:
+        self._report = report
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        if self._report is not None and count:
+            with self._lock:
+                self._done += count
+                self._report(self._done, self._total)
 
 
 def _run_together(tasks: Sequence[Callable[[threading.Event], None]]) -> None:

@@ -80,6 +80,8 @@ def example(scale: float = 1.0) -> dict[str, Any]:
 def blank(state: Any) -> Any:
     if isinstance(state, dict):
         return {key: blank(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [blank(value) for value in state]
     return torch.zeros_like(state) if isinstance(state, torch.Tensor) else None
 
 
@@ -106,24 +108,26 @@ def test_loads_into_any_number_of_ranks(by_two_ranks: Path, world: int) -> None:
 def test_loads_without_ranks(by_two_ranks: Path) -> None:
     reference = torch.load(by_two_ranks / "reference.pt", weights_only=True)
     for name in ("saved", "by thread", "by process"):
-        assert_same(load(blank(reference), by_two_ranks / name), reference)
+        loaded = load(blank(reference), by_two_ranks / name)
+        assert_same(checkpoint_ranks.whole(loaded), reference)
 
 
 def test_reports_what_each_kind_saved(by_two_ranks: Path) -> None:
     whole, of_rank_1 = (
         torch.load(by_two_ranks / f"report-{rank}.pt", weights_only=False) for rank in (0, 1)
     )
-    assert list(whole.kinds) == list(huffwire.checkpoint.KINDS)
+    assert list(whole.roles) == list(huffwire.checkpoint.ROLES)
     assert not of_rank_1.whole
-    assert of_rank_1.kinds["weights"].bytes < whole.kinds["weights"].bytes
+    assert of_rank_1.roles["weights"].bytes < whole.roles["weights"].bytes
     parameters = 33 * 257 + 257 + 257 * 7 + 7 + 7 * 3 + 3
-    assert whole.kinds["weights"].bytes == 2 * parameters
-    for kind in ("master weights", "first moment", "second moment"):
-        assert whole.kinds[kind].bytes == 4 * parameters
-    assert whole.kinds["weights"].saved > 0.25
-    assert whole.kinds["master weights"].saved > 0.1
+    elsewhere = 8 + 12 * 4  # floats outside the model and the optimizer
+    assert whole.roles["weights"].bytes == 2 * parameters + elsewhere
+    for role in ("master weights", "first moment", "second moment"):
+        assert whole.roles[role].bytes == 4 * parameters
+    assert whole.roles["weights"].saved > 0.25
+    assert whole.roles["master weights"].saved > 0.1
     assert huffwire.checkpoint.report(by_two_ranks / "saved") == whole
-    assert huffwire.checkpoint.report(by_two_ranks / "by process").kinds.keys() == whole.kinds.keys()
+    assert huffwire.checkpoint.report(by_two_ranks / "by process").roles.keys() == whole.roles.keys()
     assert whole.total.stored == sum(p.stat().st_size for p in data_files(by_two_ranks / "saved"))
 
 
@@ -287,6 +291,34 @@ def test_levels_and_checksums(tmp_path: Path) -> None:
         assert_same(load(blank(state), tmp_path / str(number), threads=2), state)
 
 
+def test_codebooks_are_kept_in_the_folder(tmp_path: Path) -> None:
+    state = example()
+    books = huffwire.calibrate(
+        {"a": state["model"]["a"], "m": state["optim"]["state"]["a"]["exp_avg"]}, builtin=False
+    ).codebooks
+    save(state, tmp_path, codebooks=books)
+    assert_same(load(blank(state), tmp_path), state)
+    (kept,) = tmp_path.glob("*.books")
+    assert huffwire.Codebooks.load(kept) == books
+
+    elsewhere = tmp_path / "elsewhere"
+    kept.rename(elsewhere)
+    error = load_error(blank(state), tmp_path)
+    assert isinstance(error, huffwire.MissingFileError) and str(kept) in str(error)
+    assert_same(load(blank(state), tmp_path, codebooks=books), state)
+    assert_same(load(blank(state), tmp_path, codebooks=[books], thread_count=2), state)
+
+    elsewhere.rename(kept)
+    save(state, tmp_path)
+    assert not kept.exists()
+
+
+def test_a_writer_can_be_pickled(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, codebooks=huffwire.Codebooks.builtin(), level="max")
+    copy = pickle.loads(pickle.dumps(writer))
+    assert copy.options == writer.options and copy.path == writer.path
+
+
 def test_options_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(huffwire.OptionError, match="thread_count"):
         Writer(tmp_path, thread_count=0)
@@ -308,9 +340,9 @@ def test_progress(tmp_path: Path) -> None:
     assert calls[-1][0] == calls[-1][1] >= tensors
 
 
-def test_kinds_of_the_caller(tmp_path: Path) -> None:
-    writer = save(example(), tmp_path, kinds=lambda name: "biases" if name.endswith("b") else None)
-    assert list(writer.report().kinds) == ["weights", "first moment", "other", "biases"]
+def test_roles_of_the_caller(tmp_path: Path) -> None:
+    writer = save(example(), tmp_path, roles=lambda name: "biases" if name.endswith("b") else None)
+    assert list(writer.report().roles) == ["weights", "first moment", "other", "biases"]
 
 
 def test_logs_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What the tensors of a training's checkpoint are, by their names, and how much each kind of them saved."""
+"""What the tensors of a training's checkpoint are, by their names, and how much each role of them saved."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ FIRST_MOMENT = "first moment"
 SECOND_MOMENT = "second moment"
 OTHER = "other"
 
-#: The kinds, in the order in which reports list them.
-KINDS = (WEIGHTS, MASTER_WEIGHTS, FIRST_MOMENT, SECOND_MOMENT, OTHER)
+#: The roles, in the order in which reports list them.
+ROLES = (WEIGHTS, MASTER_WEIGHTS, FIRST_MOMENT, SECOND_MOMENT, OTHER)
 
 # What optimizers call their tensors: torch.optim, Apex, Transformer Engine, bitsandbytes, DeepSpeed, Megatron.
 _MASTER_WEIGHTS = frozenset(
@@ -26,18 +26,18 @@ _OPTIMIZERS = frozenset("optim optimizer optimizers optim_state optimizer_state 
 _BARE_OPTIMIZERS = frozenset("state param_groups".split())
 
 
-def kind_of(name: str, floating: bool) -> str:
-    """The kind of a tensor, from its name in a checkpoint.
+def role_of(name: str, floating: bool) -> str:
+    """The role of a tensor, from its name in a checkpoint.
 
     Args:
         name: the fully qualified name, as `model.layers.0.weight` or `optim.state.layers.0.weight.exp_avg`.
-        floating: whether its elements are floats. Integers and bytes are of the kind "other".
+        floating: whether its elements are floats. Integers and bytes are of the role "other".
 
-    >>> kind_of("model.layers.0.weight", floating=True)
+    >>> role_of("model.layers.0.weight", floating=True)
     'weights'
-    >>> kind_of("optim.state.layers.0.weight.exp_avg_sq", floating=True)
+    >>> role_of("optim.state.layers.0.weight.exp_avg_sq", floating=True)
     'second moment'
-    >>> kind_of("optim.state.layers.0.weight.step", floating=True)
+    >>> role_of("optim.state.layers.0.weight.step", floating=True)
     'other'
     """
     if not floating:
@@ -56,7 +56,7 @@ def kind_of(name: str, floating: bool) -> str:
 
 @dataclass(frozen=True)
 class Share:
-    """What one kind has in a checkpoint.
+    """What one role has in a checkpoint.
 
     Attributes:
         parts: how many tensors, shards of tensors, or other values.
@@ -70,7 +70,7 @@ class Share:
 
     @property
     def saved(self) -> float:
-        """The share of `bytes` that is not stored, from 0 to 1; below 0 if the kind grew."""
+        """The share of `bytes` that is not stored, from 0 to 1; below 0 if the role grew."""
         return 1.0 - self.stored / self.bytes if self.bytes else 0.0
 
     def __add__(self, other: Share) -> Share:
@@ -81,10 +81,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Report:
-    """What a checkpoint holds, for each kind. `print` shows it as one line.
+    """What a checkpoint holds, for each role. `print` shows it as one line.
 
     Attributes:
-        kinds: a `Share` for each kind that is there; `KINDS` has the order.
+        roles: a `Share` for each role that is there; `ROLES` has the order.
         whole: whether this is about the whole checkpoint, or about what one rank wrote.
 
     >>> weights = Share(parts=2, bytes=4_000_000, stored=2_640_000)
@@ -92,37 +92,37 @@ class Report:
     >>> report = Report({"weights": weights, "first moment": moment})
     >>> print(report)
     12.0 MB in 9.34 MB (22.2 % saved): weights 34.0 % of 4.00 MB, first moment 16.2 % of 8.00 MB
-    >>> report.kinds["first moment"].stored
+    >>> report.roles["first moment"].stored
     6700000
     """
 
-    kinds: Mapping[str, Share] = field(default_factory=dict)
+    roles: Mapping[str, Share] = field(default_factory=dict)
     whole: bool = True
 
     @classmethod
     def of(cls, parts: Iterable[tuple[str, Share]], *, whole: bool) -> Report:
-        """The sum of parts, each with its kind. Kinds that `KINDS` lacks follow in the order of their names."""
+        """The sum of parts, each with its role. Roles that `ROLES` lacks follow in the order of their names."""
         sums: dict[str, Share] = {}
-        for kind, share in parts:
-            sums[kind] = sums.get(kind, Share()) + share
-        order = [kind for kind in KINDS if kind in sums]
-        order += sorted(sums.keys() - set(KINDS))
-        return cls({kind: sums[kind] for kind in order}, whole)
+        for role, share in parts:
+            sums[role] = sums.get(role, Share()) + share
+        order = [role for role in ROLES if role in sums]
+        order += sorted(sums.keys() - set(ROLES))
+        return cls({role: sums[role] for role in order}, whole)
 
     @property
     def total(self) -> Share:
-        """All kinds together."""
-        return sum(self.kinds.values(), Share())
+        """All roles together."""
+        return sum(self.roles.values(), Share())
 
     def __str__(self) -> str:
         total = self.total
-        kinds = ", ".join(
-            f"{kind} {100 * share.saved:.1f} % of {_size(share.bytes)}"
-            for kind, share in self.kinds.items()
+        roles = ", ".join(
+            f"{role} {100 * share.saved:.1f} % of {_size(share.bytes)}"
+            for role, share in self.roles.items()
         )
         whose = "" if self.whole else "this rank: "
         line = f"{whose}{_size(total.bytes)} in {_size(total.stored)} ({100 * total.saved:.1f} % saved)"
-        return f"{line}: {kinds}" if kinds else line
+        return f"{line}: {roles}" if roles else line
 
 
 def _size(count: int) -> str:
