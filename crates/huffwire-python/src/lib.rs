@@ -1,10 +1,22 @@
 //! The compiled part of the Python package `huffwire`: the module `huffwire._huffwire`.
+
+mod codebooks;
+mod error;
+mod memory;
+mod options;
+mod threads;
+
 use pyo3::prelude::*;
 
 /// The compiled part of `huffwire`.
 #[pymodule]
 mod _huffwire {
     use super::*;
+
+    #[pymodule_export]
+    use super::codebooks::Codebooks;
+    #[pymodule_export]
+    use super::threads::default_threads;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

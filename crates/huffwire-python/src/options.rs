@@ -1,0 +1,106 @@
+//! Options as Python callers write them: `level="max"`, `symbols="bytes"`, `codebooks=...`, dtypes by their names.
+
+use std::sync::Arc;
+
+use huffwire::{CodebookSet, Dtype, EncodeOptions, Expected, Level, SymbolRule};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::codebooks::Codebooks;
+use crate::error::Class;
+
+/// How to encode: what an encoder is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoding {
+    pub(crate) set: Arc<CodebookSet>,
+    pub(crate) options: EncodeOptions,
+}
+
+impl Encoding {
+    /// # Errors
+    /// `OptionError` for an unknown level or unknown symbols.
+    pub(crate) fn new(
+        level: &str,
+        symbols: &str,
+        codebooks: Option<&Codebooks>,
+        checksums: bool,
+    ) -> PyResult<Self> {
+        let options = EncodeOptions::default().checksums(checksums);
+        let options = options.level(level_of(level)?).rule(symbols_of(symbols)?);
+        Ok(Self { set: set(codebooks), options })
+    }
+}
+
+/// The set that a caller names; the built-in one if there is none.
+pub(crate) fn set(codebooks: Option<&Codebooks>) -> Arc<CodebookSet> {
+    codebooks.map_or_else(CodebookSet::builtin, |codebooks| Arc::clone(&codebooks.set))
+}
+
+/// The level of this name.
+///
+/// # Errors
+/// `OptionError`.
+pub(crate) fn level_of(name: &str) -> PyResult<Level> {
+    match name {
+        "fast" => Ok(Level::Fast),
+        "max" => Ok(Level::Max),
+        _ => Err(Class::Option.error(format!("level={name:?}: give \"fast\" or \"max\""))),
+    }
+}
+
+/// The rule for symbols of this name.
+///
+/// # Errors
+/// `OptionError`.
+pub(crate) fn symbols_of(name: &str) -> PyResult<SymbolRule> {
+    match name {
+        "auto" => Ok(SymbolRule::Auto),
+        "bytes" => Ok(SymbolRule::Bytes),
+        "byte-planes" => Ok(SymbolRule::BytePlanes),
+        _ => Err(Class::Option
+            .error(format!("symbols={name:?}: give \"auto\", \"bytes\" or \"byte-planes\""))),
+    }
+}
+
+/// The element type of this name.
+///
+/// # Errors
+/// `OptionError`, which lists the names.
+pub(crate) fn dtype_of(name: &str) -> PyResult<Dtype> {
+    name.parse().map_err(|error: huffwire::UnknownDtype| Class::Option.error(error.to_string()))
+}
+
+/// The sets that a decoder gets besides the built-in one: `None`, a `Codebooks`, or a list or tuple of them.
+pub(crate) struct DecoderSets(pub(crate) Vec<Arc<CodebookSet>>);
+
+impl<'py> FromPyObject<'_, 'py> for DecoderSets {
+    type Error = PyErr;
+
+    fn extract(object: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let one = |object: &Bound<'py, PyAny>| {
+            let codebooks = object.cast::<Codebooks>();
+            codebooks.map(|codebooks| Arc::clone(&codebooks.get().set)).map_err(|_| {
+                Class::Option.error("codebooks=: give a Codebooks, a list of them, or None")
+            })
+        };
+        if object.is_none() {
+            Ok(Self(Vec::new()))
+        } else if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+            let all = object.try_iter()?.map(|item| one(&item?));
+            all.collect::<PyResult<_>>().map(Self)
+        } else {
+            one(&object).map(|set| Self(vec![set]))
+        }
+    }
+}
+
+/// What a message must be, of what the caller tells.
+pub(crate) fn expected(
+    dtype: Option<Dtype>,
+    context: Option<u64>,
+    max_size: Option<usize>,
+) -> Expected {
+    let mut expected = Expected::anything();
+    (expected.dtype, expected.context, expected.max_bytes) = (dtype, context, max_size);
+    expected
+}

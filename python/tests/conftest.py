@@ -1,0 +1,7 @@
+"""What all tests need before they import anything."""
+
+import os
+
+# A machine may announce instructions (AMX) that it does not run. torch then dies with an illegal
+# instruction in products of bf16 matrices.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
