@@ -1,9 +1,12 @@
 //! The compiled part of the Python package `huffwire`: the module `huffwire._huffwire`.
 
+mod calibrate;
 mod codebooks;
 mod error;
+mod gradient;
 mod memory;
 mod options;
+mod stats;
 mod threads;
 
 use pyo3::prelude::*;
@@ -14,7 +17,17 @@ mod _huffwire {
     use super::*;
 
     #[pymodule_export]
-    use super::codebooks::Codebooks;
+    use super::calibrate::{Collector, KindReport, kind_of, profile_file};
+    #[pymodule_export]
+    use super::codebooks::{Binding, Codebook, Codebooks};
+    #[pymodule_export]
+    use super::gradient::{
+        BitmapBooks, Drift, ErrorFeedback, FixedBook, Quantized, RefreshPolicy, ValueHeader,
+        all_encoders, chosen_encoder, count_values, decode_message, decode_message_into,
+        decode_values, encode_values, estimates, quantizer_text, read_message_header, shannon,
+    };
+    #[pymodule_export]
+    use super::stats::{Pmf, Profile, encoded_bytes};
     #[pymodule_export]
     use super::threads::default_threads;
 
