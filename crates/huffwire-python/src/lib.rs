@@ -27,6 +27,8 @@ mod _huffwire {
         decode_values, encode_values, estimates, quantizer_text, read_message_header, shannon,
     };
     #[pymodule_export]
+    use super::options::{dtype_bytes, dtype_named, torch_name};
+    #[pymodule_export]
     use super::stats::{Pmf, Profile, encoded_bytes};
     #[pymodule_export]
     use super::threads::default_threads;

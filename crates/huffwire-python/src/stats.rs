@@ -18,8 +18,15 @@ const PIECE: usize = 1 << 20;
 /// Bytes of a tensor in a message whose size is measured.
 const MESSAGE: usize = 1 << 26;
 
-/// A probability mass function.
-#[pyclass(name = "Pmf", module = "huffwire._huffwire", frozen)]
+/// A probability mass function: probabilities of up to some hundred symbols, whose sum is 1.
+///
+/// It is made of weights, which need not sum up to 1. Raises OptionError for weights that are negative, not finite, or
+/// all 0.
+///
+/// >>> from huffwire.stats import Pmf
+/// >>> Pmf([2, 1, 1]).probabilities
+/// [0.5, 0.25, 0.25]
+#[pyclass(name = "Pmf", module = "huffwire.stats", frozen, skip_from_py_object)]
 pub(crate) struct Pmf(stats::Pmf);
 
 impl Pmf {
@@ -38,6 +45,13 @@ impl Pmf {
         })
     }
 
+    /// The mean of several PMFs over as many symbols, each of the same weight.
+    ///
+    /// Raises OptionError if there are none, or they differ in the number of symbols.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf.average([Pmf([1, 0]), Pmf([1, 1])]).probabilities
+    /// [0.75, 0.25]
     #[staticmethod]
     fn average(pmfs: Vec<PyRef<'_, Self>>) -> PyResult<Self> {
         let average = stats::Pmf::average(pmfs.iter().map(|pmf| &pmf.0));
@@ -46,23 +60,45 @@ impl Pmf {
         })
     }
 
+    /// The probabilities, a list in the order of the symbols.
     #[getter]
     fn probabilities(&self) -> Vec<f64> {
         self.0.probabilities().to_vec()
     }
 
+    /// Shannon's entropy in bits per symbol.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf([1, 1, 1, 1]).entropy()
+    /// 2.0
     fn entropy(&self) -> f64 {
         self.0.entropy()
     }
 
+    /// The mean bits per symbol of a Huffman code made from this PMF, its codebook not counted.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf([2, 1, 1]).huffman_bits()
+    /// 1.5
     fn huffman_bits(&self) -> f64 {
         self.0.huffman_bits()
     }
 
+    /// The Kullback-Leibler divergence from a model, in bits: what an ideal code for the model spends on top of the entropy.
+    /// Infinite if the model rules out a symbol that occurs.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf([1, 1, 0, 0]).kl_divergence(Pmf([1, 1, 1, 1]))
+    /// 1.0
     fn kl_divergence(&self, model: &Self) -> f64 {
         self.0.kl_divergence(&model.0)
     }
 
+    /// The same PMF with the share `epsilon` of the probability, from 0 to 1, spread over all symbols.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf([1, 0]).smoothed(0.5).probabilities
+    /// [0.75, 0.25]
     fn smoothed(&self, epsilon: f64) -> PyResult<Self> {
         if !(0.0..=1.0).contains(&epsilon) {
             return Err(Class::Option.error("epsilon must lie between 0 and 1"));
@@ -70,10 +106,20 @@ impl Pmf {
         Ok(Self(self.0.smoothed(epsilon)))
     }
 
+    /// Percent saved by a perfect code on symbols of `raw_bits` bits.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf([2, 1, 1, 0]).ideal_compressibility(2)
+    /// 25.0
     fn ideal_compressibility(&self, raw_bits: f64) -> f64 {
         self.0.ideal_compressibility(raw_bits)
     }
 
+    /// Percent saved by a Huffman code made from this PMF, its codebook not counted, on symbols of `raw_bits` bits.
+    ///
+    /// >>> from huffwire.stats import Pmf
+    /// >>> Pmf([2, 1, 1, 0]).huffman_compressibility(2)
+    /// 25.0
     fn huffman_compressibility(&self, raw_bits: f64) -> f64 {
         self.0.huffman_compressibility(raw_bits)
     }
@@ -95,8 +141,12 @@ impl Pmf {
 /// A plane of symbols: layout, number, bits of a symbol, whether it holds exponents, counts, PMF.
 type Plane<'py> = (&'static str, usize, u8, bool, Vec<u64>, Option<Bound<'py, Pmf>>);
 
-/// Histograms of all planes of symbols of a tensor.
-#[pyclass(name = "Profile", module = "huffwire._huffwire", frozen)]
+/// Histograms of all planes of symbols of a tensor; `huffwire.stats.profile` makes them.
+///
+/// >>> import huffwire.stats as stats
+/// >>> stats.profile(("bf16", bytes(600)))
+/// <huffwire.stats.Profile of 300 units of bf16>
+#[pyclass(name = "Profile", module = "huffwire.stats", frozen, skip_from_py_object)]
 pub(crate) struct Profile {
     dtype: Dtype,
     inner: Mutex<calibrate::Profile>,
@@ -116,6 +166,7 @@ impl Profile {
 
 #[pymethods]
 impl Profile {
+    /// The profile of elements in memory; see `huffwire.stats.profile`.
     #[staticmethod]
     #[pyo3(signature = (dtype, memory, symbols, threads))]
     fn of(
@@ -136,16 +187,19 @@ impl Profile {
         Ok(counted.map_err(of_codec)?.into())
     }
 
+    /// The element type.
     #[getter]
     const fn dtype(&self) -> &'static str {
         self.dtype.name()
     }
 
+    /// How many units (elements) were counted.
     #[getter]
     fn units(&self) -> u64 {
         self.get().units()
     }
 
+    /// The planes as tuples of the fields of `huffwire.stats.Plane`; `huffwire.stats.planes` makes these of them.
     fn planes<'py>(&self, py: Python<'py>) -> PyResult<Vec<Plane<'py>>> {
         let profile = self.get();
         let mut planes = Vec::new();
