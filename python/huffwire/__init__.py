@@ -10,20 +10,35 @@ Arrays and tensors are encoded by `huffwire.numpy` and `huffwire.torch`, which h
 
 from huffwire import _errors
 from huffwire._buffers import decode, decode_into, encode, encode_into, inspect, max_encoded_size
+from huffwire._calibrate import Calibration, KindReport, calibrate, kind_of
 from huffwire._errors import *  # noqa: F403 (the exceptions, all of them)
-from huffwire._huffwire import Codebooks, MessageHeader, __version__, default_threads, platform
+from huffwire._huffwire import (
+    Binding,
+    Codebook,
+    Codebooks,
+    MessageHeader,
+    __version__,
+    default_threads,
+    platform,
+)
 
 __all__ = [
     *_errors.__all__,
+    "Binding",
+    "Calibration",
+    "Codebook",
     "Codebooks",
+    "KindReport",
     "MessageHeader",
     "__version__",
+    "calibrate",
     "decode",
     "decode_into",
     "default_threads",
     "encode",
     "encode_into",
     "inspect",
+    "kind_of",
     "max_encoded_size",
     "platform",
 ]

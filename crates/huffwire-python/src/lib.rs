@@ -1,11 +1,14 @@
 //! The compiled part of the Python package `huffwire`: the module `huffwire._huffwire`.
 
+mod calibrate;
 mod codebooks;
 mod codec;
 mod coders;
 mod error;
+mod gradient;
 mod memory;
 mod options;
+mod stats;
 mod threads;
 
 use pyo3::prelude::*;
@@ -16,7 +19,19 @@ mod _huffwire {
     use super::*;
 
     #[pymodule_export]
-    use super::codebooks::Codebooks;
+    use super::calibrate::{Collector, KindReport, kind_of, profile_file};
+    #[pymodule_export]
+    use super::codebooks::{Binding, Codebook, Codebooks};
+    #[pymodule_export]
+    use super::gradient::{
+        BitmapBooks, Drift, ErrorFeedback, FixedBook, Quantized, RefreshPolicy, ValueHeader,
+        all_encoders, chosen_encoder, count_values, decode_message, decode_message_into,
+        decode_values, encode_values, estimates, quantizer_text, read_message_header, shannon,
+    };
+    #[pymodule_export]
+    use super::options::{dtype_bytes, dtype_named, torch_name};
+    #[pymodule_export]
+    use super::stats::{Pmf, Profile, encoded_bytes};
     #[pymodule_export]
     use super::codec::{
         _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,

@@ -104,3 +104,22 @@ pub(crate) fn expected(
     (expected.dtype, expected.context, expected.max_bytes) = (dtype, context, max_size);
     expected
 }
+
+/// The name of the element type that PyTorch calls so (without `torch.`), if there is one. NumPy and ml_dtypes have the
+/// same names for those of the types that they know.
+#[pyfunction]
+pub(crate) fn dtype_named(name: &str) -> Option<&'static str> {
+    Dtype::from_torch_name(name).map(Dtype::name)
+}
+
+/// PyTorch's name of an element type, if it has the type.
+#[pyfunction]
+pub(crate) fn torch_name(dtype: &str) -> PyResult<Option<&'static str>> {
+    Ok(dtype_of(dtype)?.torch_name())
+}
+
+/// The bytes of one unit of an element type.
+#[pyfunction]
+pub(crate) fn dtype_bytes(dtype: &str) -> PyResult<usize> {
+    Ok(dtype_of(dtype)?.unit_bytes())
+}

@@ -145,15 +145,21 @@ impl Profile {
         self.layouts.iter().filter(|profile| profile.fits).map(|profile| profile.layout)
     }
 
-    /// PMF of a plane: `2^width` symbols, or for an exponent plane 257, the last of them the exact
-    /// zero. `None` for remainder, an unknown plane, or an empty tensor.
+    /// How often each symbol of a plane occurred: `2^width` symbols, or for an exponent plane 257, the last of them the
+    /// exact zero. `None` for remainder and for an unknown plane.
     #[must_use]
-    pub fn pmf(&self, layout: Layout, plane: usize) -> Option<Pmf> {
+    pub fn counts(&self, layout: Layout, plane: usize) -> Option<&[u64]> {
         let spec = self.dtype.planes(layout).get(plane)?;
         let profile = self.layouts.iter().find(|profile| profile.layout == layout)?;
         let size = if spec.centred { ZERO + 1 } else { 1 << spec.width };
-        let weights: Vec<f64> =
-            profile.planes[plane].get(..size)?.iter().map(|&c| c as f64).collect();
+        profile.planes[plane].get(..size)
+    }
+
+    /// PMF of the symbols that [`Profile::counts`] counted. `None` for remainder, an unknown plane, or an empty tensor.
+    #[must_use]
+    pub fn pmf(&self, layout: Layout, plane: usize) -> Option<Pmf> {
+        let counts = self.counts(layout, plane)?;
+        let weights: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
         Pmf::from_weights(&weights)
     }
 
@@ -204,6 +210,9 @@ mod tests {
         let pmf = profile.pmf(Layout::Exponent, 0).unwrap();
         assert_eq!(pmf.probabilities()[ZERO], 0.5);
         assert_eq!((pmf.probabilities()[127], pmf.probabilities()[0]), (0.25, 0.25));
+        let counts = profile.counts(Layout::Exponent, 0).unwrap();
+        assert_eq!((counts.len(), counts[127], counts[0], counts[ZERO]), (257, 1, 1, 2));
+        assert_eq!(profile.counts(Layout::Exponent, 1), None);
         let ideal = profile.ideal();
         assert_eq!((ideal.shannon_bytes, ideal.huffman_bytes), (2.75, 2.75));
     }

@@ -39,6 +39,12 @@ impl ErrorFeedback {
         Self { residual: vec![0.0; elements], decay: 1.0 }
     }
 
+    /// A memory with this error in it: what [`ErrorFeedback::residual`] returned before a training was interrupted.
+    #[must_use]
+    pub const fn from_residual(residual: Vec<f32>) -> Self {
+        Self { residual, decay: 1.0 }
+    }
+
     /// The same memory, in which the error counts `decay` times in the next step. With 1, nothing is forgotten.
     #[must_use]
     pub const fn with_decay(mut self, decay: f32) -> Self {

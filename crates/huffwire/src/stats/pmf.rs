@@ -127,7 +127,8 @@ impl Pmf {
     /// ```
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        -self.p.iter().filter(|&&p| p > 0.0).map(|p| p * p.log2()).sum::<f64>()
+        // Subtracted, not negated: -0.0 would be a strange entropy.
+        0.0 - self.p.iter().filter(|&&p| p > 0.0).map(|p| p * p.log2()).sum::<f64>()
     }
 
     /// Kullback-Leibler divergence `D(self || model)`, in bits: what an ideal code for `model`
@@ -202,6 +203,8 @@ mod tests {
 
     #[test]
     fn entropy_is_below_huffman_which_is_within_one_bit() {
+        let certain = Pmf::from_weights(&[0.0, 1.0]).unwrap();
+        assert_eq!(certain.entropy().to_bits(), 0);
         let pmf = Pmf::from_weights(&[0.5, 0.2, 0.15, 0.1, 0.05, 0.0]).unwrap();
         let (entropy, huffman) = (pmf.entropy(), pmf.huffman_bits());
         assert!(entropy <= huffman && huffman < entropy + 1.0, "{entropy} {huffman}");

@@ -1,0 +1,224 @@
+"""Codebooks made from tensors in memory and in files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from huffwire import _arrays, _huffwire
+from huffwire._errors import OptionError, UnsupportedError
+from huffwire._huffwire import Codebooks, KindReport, kind_of
+
+Symbols: TypeAlias = Literal["auto", "bytes", "byte-planes"]
+Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
+
+__all__ = ["Calibration", "KindReport", "calibrate", "kind_of"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A finished calibration."""
+
+    codebooks: Codebooks
+    """The codebooks, bound to the kinds."""
+    kinds: list[KindReport] = field(repr=False)
+    """What was found for each plane of each kind of tensors; bits are per symbol, means over tensors."""
+    tensors: int
+    """How many tensors were counted."""
+
+    def describe(self) -> str:
+        """What was found, as text for people: a line for each plane of each kind.
+
+        >>> import huffwire
+        >>> result = huffwire.calibrate({"layers.0.w": ("bf16", bytes(2000))})
+        >>> print(result.describe().splitlines()[1].split()[:4])
+        ['layers.*.w', 'bf16', 'exponent', '0']
+        """
+        rows = [
+            ["kind", "type", "symbols", "tensors", "books", "bits", "Huffman", "Shannon", "KL"]
+        ]
+        for kind in self.kinds:
+            rows.append(
+                [
+                    kind.kind,
+                    kind.dtype,
+                    f"{kind.layout} {kind.plane}",
+                    str(kind.shards),
+                    " ".join(f"#{book}" for book in kind.books),
+                    f"{kind.book_bits:.3f}",
+                    f"{kind.huffman_bits:.3f}",
+                    f"{kind.shannon_bits:.3f}",
+                    f"{kind.mean_kl_bits:.3f}",
+                ]
+            )
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+        books = self.codebooks
+        lines.append(f"{self.tensors} tensors -> set {books.id} ({books.name}), {len(books)} codebooks")
+        return "\n".join(lines)
+
+
+def calibrate(
+    tensors: Any,
+    *,
+    kinds: str | Callable[[str], str] | None = None,
+    symbols: Symbols = "auto",
+    name: str = "calibrated",
+    codes: Literal[8, 12] | None = None,
+    books_per_kind: int | None = None,
+    smoothing: float = 0.001,
+    builtin: bool = True,
+    codebooks: Codebooks | None = None,
+    threads: int | None = None,
+    progress: Progress = None,
+) -> Calibration:
+    """Makes codebooks from tensors of earlier steps, for tensors of later ones.
+
+    Tensors of a kind look alike. The PMFs of their symbols are averaged, each tensor with the same
+    weight, and a codebook is made from each average (Agrawal et al., arXiv 2601.10673). PMFs of
+    exponents are first shifted onto each other. The more the tensors, the better.
+
+    >>> import array, huffwire
+    >>> def weights(layer):
+    ...     return array.array("f", [(i * i % 97 - 48) / 2 ** (6 + layer) for i in range(5000)])
+    >>> result = huffwire.calibrate({f"layers.{i}.weight": weights(i) for i in range(3)})
+    >>> result.kinds[0].kind, result.kinds[0].shards
+    ('layers.*.weight', 3)
+    >>> message = huffwire.encode(weights(3), "f32", codebooks=result.codebooks)
+
+    Args:
+        tensors: A mapping from names to tensors (such as a state dict), pairs of name and tensor, or one
+            path or several of ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or ``.hw`` files.
+            Tensors are torch tensors on the CPU, numpy arrays, buffers with a format, or tuples of a
+            dtype's name and a buffer. Pairs may come from a generator: only counts are kept.
+        kinds: Which tensors are of one kind. None: those whose names differ in digits alone. A string: all
+            tensors are of this kind, a pattern of names (``"*"`` for any). A function: from name to kind.
+        symbols: What the codebooks encode: ``"auto"``, ``"bytes"`` or ``"byte-planes"``.
+        name: The name of the set, for people.
+        codes: The most bits of a code. None: 12 where this saves 0.4 % more than 8.
+        books_per_kind: Codebooks for each kind, from clusters of similar tensors. None: 1, and up to 4 for
+            floats of 8 bits and less.
+        smoothing: The share of probability, from 0 to below 1, that is spread over all symbols.
+        builtin: Whether the built-in codebooks for the dtypes seen are put behind the new ones.
+        codebooks: Codebooks that ``.hw`` files need, if they were made with other than built-in ones.
+        threads: How many threads count; None for as many as `huffwire.default_threads` says.
+        progress: True for a bar of tqdm, or a function that is called with the bytes done and, where they
+            are known, the bytes in all.
+
+    Returns:
+        The codebooks, and what was found for each kind.
+
+    Raises:
+        OptionError: There is no tensor, or an option has a value that it cannot have.
+        UnsupportedError: A tensor or a file that cannot be read.
+        CodebookError: More than 192 codebooks.
+        FileError: The system refused to read a file.
+        DamagedError: A file is damaged.
+    """
+    kind = _kinds(kinds)
+    collector = _huffwire.Collector(symbols)
+    with _Progress(progress) as report:
+        for tensor_name, source in _sources(tensors):
+            if tensor_name is None:
+                call = report.of_file() if report else None
+                found = _huffwire.profile_file(source, symbols, threads, codebooks, call)
+                for file_tensor, profile in found:
+                    collector.push(kind(file_tensor), profile)
+            else:
+                element = _arrays.elements(source)
+                profile = _huffwire.Profile.of(element.dtype, element.memory, symbols, threads)
+                collector.push(kind(tensor_name), profile)
+                if report:
+                    report.advance(_bytes(element))
+    if collector.shards == 0:
+        raise OptionError("there is no tensor with elements to make codebooks from")
+    made, reports = collector.build(name, codes, books_per_kind, smoothing, builtin)
+    return Calibration(made, reports, collector.shards)
+
+
+def _kinds(kinds: str | Callable[[str], str] | None) -> Callable[[str], str]:
+    if kinds is None:
+        return kind_of
+    if isinstance(kinds, str):
+        return lambda _: kinds
+    if callable(kinds):
+        return kinds
+    raise OptionError("kinds=: give None, a pattern, or a function from names to kinds")
+
+
+def _sources(tensors: Any) -> Iterator[tuple[str | None, Any]]:
+    """Names and tensors; no name stands for a file."""
+    if isinstance(tensors, (str, os.PathLike)):
+        yield None, os.fspath(tensors)
+    elif isinstance(tensors, Mapping):
+        yield from _checked(tensors.items())
+    elif isinstance(tensors, Iterable) and not isinstance(tensors, (bytes, bytearray, memoryview)):
+        yield from _checked(tensors)
+    else:
+        raise UnsupportedError(
+            f"{type(tensors).__name__}: pass a mapping from names to tensors, pairs of both, or paths"
+        )
+
+
+def _checked(items: Iterable[Any]) -> Iterator[tuple[str | None, Any]]:
+    for item in items:
+        if isinstance(item, (str, os.PathLike)):
+            yield None, os.fspath(item)
+        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+            yield item
+        else:
+            raise UnsupportedError(
+                f"{type(item).__name__}: pass pairs of a name and a tensor, or paths of files"
+            )
+
+
+def _bytes(element: _arrays.Elements) -> int:
+    memory = element.memory
+    return memory[1] if isinstance(memory, tuple) else memoryview(memory).nbytes
+
+
+class _Progress:
+    """Calls the caller's function with what is done in all; None as context if nobody wants to know."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._call = progress if callable(progress) else None
+        self._bar: Any = None
+        self._wanted = bool(progress)
+        self._done = 0
+
+    def __enter__(self) -> _Progress | None:
+        if self._wanted and self._call is None:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                self._wanted = False
+            else:
+                self._bar = tqdm(unit="B", unit_scale=True, desc="calibrate")
+        return self if self._wanted else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, size: int) -> None:
+        self._done += size
+        self._tell(size, None)
+
+    def of_file(self) -> Callable[[int, int], None]:
+        before = self._done
+
+        def tell(done: int, total: int) -> None:
+            size = before + done - self._done
+            self._done = before + done
+            self._tell(size, before + total)
+
+        return tell
+
+    def _tell(self, size: int, total: int | None) -> None:
+        if self._call is not None:
+            self._call(self._done, total)
+        elif self._bar is not None:
+            self._bar.total = total
+            self._bar.update(size)
