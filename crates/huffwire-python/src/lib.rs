@@ -8,6 +8,7 @@ mod error;
 mod gradient;
 mod memory;
 mod options;
+mod program;
 mod stats;
 mod threads;
 
@@ -37,6 +38,8 @@ mod _huffwire {
         _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
         _max_encoded_size, _measure, MessageHeader, platform,
     };
+    #[pymodule_export]
+    use super::program::_program;
     #[pymodule_export]
     use super::threads::default_threads;
 
