@@ -2,6 +2,7 @@
 
 mod codebooks;
 mod error;
+mod files;
 mod memory;
 mod options;
 mod threads;
@@ -15,6 +16,8 @@ mod _huffwire {
 
     #[pymodule_export]
     use super::codebooks::Codebooks;
+    #[pymodule_export]
+    use super::files::{FileReader, FileWriter, safetensors_header};
     #[pymodule_export]
     use super::threads::default_threads;
 
