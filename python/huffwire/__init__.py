@@ -1,7 +1,31 @@
-"""Lossless compression of machine-learning tensors with Huffman codebooks fixed in advance."""
+"""Lossless compression of machine-learning tensors with Huffman codebooks fixed in advance.
+
+>>> import huffwire
+>>> message = huffwire.encode(bytes(1 << 20), "bf16")
+>>> huffwire.decode(message) == bytes(1 << 20)
+True
+
+Arrays and tensors are encoded by `huffwire.numpy` and `huffwire.torch`, which have to be imported by name.
+"""
 
 from huffwire import _errors
+from huffwire._buffers import decode, decode_into, encode, encode_into, inspect, max_encoded_size
 from huffwire._errors import *  # noqa: F403 (the exceptions, all of them)
-from huffwire._huffwire import Codebooks, __version__, default_threads
+from huffwire._files import safe_open
+from huffwire._huffwire import Codebooks, MessageHeader, __version__, default_threads, platform
 
-__all__ = [*_errors.__all__, "Codebooks", "__version__", "default_threads"]
+__all__ = [
+    *_errors.__all__,
+    "Codebooks",
+    "MessageHeader",
+    "__version__",
+    "decode",
+    "decode_into",
+    "default_threads",
+    "encode",
+    "encode_into",
+    "inspect",
+    "max_encoded_size",
+    "platform",
+    "safe_open",
+]

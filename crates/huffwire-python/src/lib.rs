@@ -1,6 +1,8 @@
 //! The compiled part of the Python package `huffwire`: the module `huffwire._huffwire`.
 
 mod codebooks;
+mod codec;
+mod coders;
 mod error;
 mod files;
 mod memory;
@@ -16,6 +18,11 @@ mod _huffwire {
 
     #[pymodule_export]
     use super::codebooks::Codebooks;
+    #[pymodule_export]
+    use super::codec::{
+        _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
+        _max_encoded_size, _measure, MessageHeader, platform,
+    };
     #[pymodule_export]
     use super::files::{FileReader, FileWriter, safetensors_header};
     #[pymodule_export]

@@ -10,7 +10,7 @@ use std::ffi::c_char;
 use std::slice;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyMemoryError, PyOverflowError};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyTuple};
 use pyo3::{Borrowed, ffi};
@@ -163,15 +163,18 @@ pub(crate) fn new_bytes<'py, E: Send>(
     fill: impl FnOnce(&mut [u8]) -> Result<(), E> + Send,
     error: impl FnOnce(E) -> PyErr,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let size = isize::try_from(length).map_err(|_| PyMemoryError::new_err(()))?;
+    let none = || {
+        Class::OutOfMemory
+            .error(format!("{length} bytes are needed, and there is no memory for them"))
+    };
+    let size = isize::try_from(length).map_err(|_| none())?;
     // SAFETY: with a null pointer the function makes an object with room for `size` bytes, or fails with an exception
     // set; either is what `from_owned_ptr_or_err` takes.
     let object = unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyBytes_FromStringAndSize(std::ptr::null::<c_char>(), size),
-        )?
+        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null::<c_char>(), size);
+        Bound::from_owned_ptr_or_err(py, object)
     };
+    let object = object.map_err(|_| none())?;
     let bytes = object.cast_into::<PyBytes>()?;
     // SAFETY: the object is new and only this function knows it, so nobody else reads or writes its bytes, with or
     // without the interpreter lock. There are `length` of them, allocated outside of Rust.
