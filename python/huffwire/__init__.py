@@ -12,6 +12,7 @@ from huffwire import _errors
 from huffwire._buffers import decode, decode_into, encode, encode_into, inspect, max_encoded_size
 from huffwire._calibrate import Calibration, KindReport, calibrate, kind_of
 from huffwire._errors import *  # noqa: F403 (the exceptions, all of them)
+from huffwire._files import safe_open
 from huffwire._huffwire import (
     Binding,
     Codebook,
@@ -41,4 +42,5 @@ __all__ = [
     "kind_of",
     "max_encoded_size",
     "platform",
+    "safe_open",
 ]

@@ -1,188 +1,85 @@
-"""Arrays, tensors and buffers as memory for the compiled part, and results as the kind that came in.
-
-Neither torch nor numpy is imported here, unless the caller passes or asks for what belongs to them.
-"""
+"""Arrays of NumPy: the names of their types, and their memory."""
 
 from __future__ import annotations
 
-import math
-import sys
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from huffwire import _huffwire
-from huffwire._errors import (
-    MismatchError,
-    OptionError,
-    OutOfMemoryError,
-    OutputError,
-    UnsupportedError,
-)
+import numpy as np
 
-Kind: TypeAlias = Literal["numpy", "torch", "buffer"]
-KINDS = ("numpy", "torch", "buffer")
+from huffwire._errors import UnsupportedError
 
-# Formats of memoryviews, as the name that torch and numpy have for the type.
-_FORMATS = {
-    "f": "float32",
-    "d": "float64",
-    "e": "float16",
-    "?": "bool",
-    "c": "uint8",
-    **{code: "int" for code in "bhilqn"},
-    **{code: "uint" for code in "BHILQN"},
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array: TypeAlias = npt.NDArray[Any]
+
+# huffwire's name of each element type that NumPy or ml_dtypes has, by theirs.
+_NAMES = {
+    "float16": "f16",
+    "float32": "f32",
+    "float64": "f64",
+    "int8": "i8",
+    "int16": "i16",
+    "int32": "i32",
+    "int64": "i64",
+    "uint8": "u8",
+    "uint16": "u16",
+    "uint32": "u32",
+    "uint64": "u64",
+    "bool": "bool",
+    "complex64": "complex64",
+    "complex128": "complex128",
+    # Of ml_dtypes:
+    "bfloat16": "bf16",
+    "float8_e4m3fn": "e4m3",
+    "float8_e5m2": "e5m2",
+    "float8_e4m3fnuz": "e4m3fnuz",
+    "float8_e5m2fnuz": "e5m2fnuz",
+    "float8_e8m0fnu": "e8m0",
+    "float6_e3m2fn": "e3m2",
+    "float6_e2m3fn": "e2m3",
+    "complex32": "complex32",
 }
-# Formats of the buffers that results are.
-_RESULTS = {"f32": "f", "i8": "b", "i32": "i"}
+_NUMPY_NAMES = {name: theirs for theirs, name in _NAMES.items()}
 
 
-class Elements(NamedTuple):
-    """The elements of an array, a tensor or a buffer."""
-
-    dtype: str
-    """huffwire's name of their type."""
-    shape: tuple[int, ...]
-    memory: Any
-    """What the compiled part takes: an object with the buffer protocol, or address and bytes."""
-    kind: Kind
-    """What the caller passed, and gets back."""
-    owner: Any
-    """What keeps the memory alive; it is kept for that alone."""
-
-
-def elements(value: Any, *, writable: bool = False) -> Elements:
-    """The elements of an array, a tensor, a buffer, or a tuple of a dtype's name and a buffer.
-
-    What is not contiguous is copied, unless it is to be written to.
-
-    Raises:
-        UnsupportedError: It has no elements that can be coded.
-        OutputError: It is to be written to, and that is not possible.
-    """
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        return _of_tensor(torch, value, writable)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return _of_array(numpy, value, writable)
-    if type(value) is tuple:
-        if len(value) != 2 or not isinstance(value[0], str):
-            raise UnsupportedError("a tuple must be the name of a dtype and a buffer")
-        name, buffer = value
-        view = _view(buffer)
-        count = view.nbytes // _huffwire.dtype_bytes(name)
-        return Elements(name, (count,), buffer, "buffer", buffer)
-    view = _view(value)
-    return Elements(_dtype_of_view(view), tuple(view.shape or ()), value, "buffer", view)
-
-
-def _view(value: Any) -> memoryview:
-    try:
-        return memoryview(value)
-    except (TypeError, BufferError, ValueError) as error:
+def _name(dtype: np.dtype[Any]) -> str:
+    name = _NAMES.get(dtype.name)
+    if name is None:
         raise UnsupportedError(
-            f"{type(value).__name__}: pass a torch tensor, a numpy array, a buffer with a format such as "
-            "array.array, or a tuple of a dtype's name and a buffer"
-        ) from error
-
-
-def _dtype_of_view(view: memoryview) -> str:
-    code = view.format.lstrip("@=<" if sys.byteorder == "little" else "@=>")
-    name = _FORMATS.get(code)
-    if name in ("int", "uint"):
-        name = f"{name}{8 * view.itemsize}"
-    dtype = _huffwire.dtype_named(name) if name else None
-    if dtype is None:
-        raise UnsupportedError(
-            f"a buffer of format {view.format!r}: pass a tuple of a dtype's name and the buffer"
+            f"huffwire has no element type for NumPy's {dtype}: encode a view of it as integers of the "
+            "same size, such as array.view('uint8')"
         )
-    return dtype
-
-
-def _of_tensor(torch: Any, tensor: Any, writable: bool) -> Elements:
-    dtype = _huffwire.dtype_named(str(tensor.dtype).removeprefix("torch."))
-    if dtype is None:
-        raise UnsupportedError(f"a tensor of {tensor.dtype}: this type cannot be coded")
-    if tensor.layout is not torch.strided:
-        raise UnsupportedError(f"a tensor of layout {tensor.layout}: call to_dense() first")
-    if tensor.device.type != "cpu":
-        place = "it has no data" if tensor.device.type == "meta" else "call cpu() first"
-        error = OutputError if writable else UnsupportedError
-        raise error(f"a tensor on {tensor.device}: {place}")
-    if hasattr(tensor, "to_local"):
-        raise UnsupportedError("a distributed tensor: call to_local() or full_tensor() first")
-    shape = tuple(tensor.shape)
-    if writable:
-        if tensor.requires_grad and tensor.is_leaf:
-            raise OutputError("the output requires grad: pass its detach()")
-        if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
-            raise OutputError("the output is not contiguous: give one that is")
-    tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
-    return Elements(dtype, shape, (tensor.data_ptr(), tensor.nbytes), "torch", tensor)
-
-
-def _of_array(numpy: Any, array: Any, writable: bool) -> Elements:
-    dtype = _huffwire.dtype_named(array.dtype.name)
-    if dtype is None:
-        raise UnsupportedError(f"an array of {array.dtype}: this type cannot be coded")
-    shape = array.shape
-    if writable:
-        if not isinstance(array, numpy.ndarray) or not array.flags.writeable:
-            raise OutputError("the output is read-only: give an array that can be written to")
-        if not array.flags.c_contiguous or not array.dtype.isnative:
-            raise OutputError("the output is not contiguous, or not native: give an array that is")
-    elif not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    flat = numpy.ascontiguousarray(array).reshape(-1).view(numpy.uint8)
-    return Elements(dtype, shape, flat, "numpy", flat)
-
-
-def check_kind(kind: str) -> None:
-    """Raises OptionError unless a caller may ask for this kind of results."""
-    if kind not in KINDS:
-        raise OptionError(f"kind={kind!r}: give one of {', '.join(map(repr, KINDS))}")
-
-
-def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """A new array, tensor or buffer of f32, bf16, f16, i8 or i32, and its memory for the compiled part.
-
-    Raises:
-        OutOfMemoryError: There is no memory for it.
-    """
-    check_kind(kind)
-    name = _huffwire.torch_name(dtype)
-    size = math.prod(shape) * _huffwire.dtype_bytes(dtype)
-    try:
-        if kind == "torch":
-            import torch
-
-            tensor = torch.empty(shape, dtype=getattr(torch, name))
-            return tensor, (tensor.data_ptr(), size)
-        if kind == "numpy":
-            import numpy
-
-            array = numpy.empty(shape, dtype=_numpy_dtype(name))
-            return array, array.reshape(-1).view(numpy.uint8)
-        memory = bytearray(size)
-    except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
-        text = f"{size} bytes are needed, and there is no memory for them"
-        raise OutOfMemoryError(text) from error
-    view = memoryview(memory)
-    code = _RESULTS.get(dtype)
-    if code is None:
-        return view, memory
-    # A view of no elements cannot be given a shape.
-    return (view.cast(code, shape) if shape and size else view.cast(code)), memory
-
-
-def _numpy_dtype(name: str) -> Any:
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
     return name
 
 
-def check_shape(found: tuple[int, ...], due: tuple[int, ...]) -> None:
-    """Raises MismatchError unless shapes are the same."""
-    if tuple(found) != tuple(due):
-        raise MismatchError(f"shape {tuple(found)} where {tuple(due)} was expected")
+def _dtype(name: str) -> np.dtype[Any]:
+    theirs = _NUMPY_NAMES.get(name)
+    if theirs is None:
+        raise UnsupportedError(
+            f"NumPy has no type for elements of {name}: huffwire.decode returns their bytes"
+        )
+    if hasattr(np, theirs) or theirs == "bool":
+        return np.dtype(theirs)
+    try:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, theirs))
+    except (ImportError, AttributeError):
+        raise UnsupportedError(
+            f"elements of {name} need the package ml_dtypes, a version with {theirs}: "
+            "pip install --upgrade ml_dtypes"
+        ) from None
+
+
+def _source(array: Array) -> tuple[Array, str]:
+    """The bytes of an array that is encoded, and huffwire's name of its type."""
+    if not isinstance(array, (np.ndarray, np.generic)) or isinstance(array, np.ma.MaskedArray):
+        raise UnsupportedError(
+            f"{type(array).__name__}: give a numpy.ndarray; of a masked array encode data and mask apart"
+        )
+    array = np.asarray(array)
+    name = _name(array.dtype)
+    if not array.dtype.isnative:
+        array = array.byteswap().view(array.dtype.newbyteorder("="))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8), name

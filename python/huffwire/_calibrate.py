@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from huffwire import _arrays, _huffwire
+from huffwire import _elements, _huffwire
 from huffwire._errors import OptionError, UnsupportedError
 from huffwire._huffwire import Codebooks, KindReport, kind_of
 
@@ -127,7 +127,7 @@ def calibrate(
                 for file_tensor, profile in found:
                     collector.push(kind(file_tensor), profile)
             else:
-                element = _arrays.elements(source)
+                element = _elements.elements(source)
                 profile = _huffwire.Profile.of(element.dtype, element.memory, symbols, threads)
                 collector.push(kind(tensor_name), profile)
                 if report:
@@ -174,7 +174,7 @@ def _checked(items: Iterable[Any]) -> Iterator[tuple[str | None, Any]]:
             )
 
 
-def _bytes(element: _arrays.Elements) -> int:
+def _bytes(element: _elements.Elements) -> int:
     memory = element.memory
     return memory[1] if isinstance(memory, tuple) else memoryview(memory).nbytes
 

@@ -7,14 +7,17 @@ __all__ = [
     "Error",
     "ExistsError",
     "FileError",
+    "LayoutError",
     "LimitError",
     "MismatchError",
     "MissingFileError",
+    "MissingKeysError",
     "NoSuchTensorError",
     "OptionError",
     "OutOfMemoryError",
     "OutputError",
     "QuantizeError",
+    "SharedStorageError",
     "UnsupportedError",
     "VersionError",
     "WrongContextError",
@@ -60,6 +63,18 @@ class LimitError(Error, ValueError):
 
 class UnsupportedError(Error, TypeError):
     """A tensor, an object or an element type that cannot be coded."""
+
+
+class LayoutError(UnsupportedError, ValueError):
+    """A tensor that is to be saved is not contiguous."""
+
+
+class SharedStorageError(UnsupportedError, RuntimeError):
+    """Tensors that are to be saved share memory."""
+
+
+class MissingKeysError(Error, RuntimeError):
+    """A file lacks tensors of a model, or has tensors that the model does not have."""
 
 
 class OptionError(Error, ValueError):

@@ -29,8 +29,8 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from huffwire import _arrays, _huffwire
-from huffwire._arrays import Kind
+from huffwire import _elements, _huffwire
+from huffwire._elements import Kind
 from huffwire._errors import LimitError, MismatchError, OptionError, UnsupportedError, VersionError
 from huffwire._huffwire import Codebooks, Drift
 
@@ -280,8 +280,8 @@ class Quantized:
             UnsupportedError: Values or scales of another type. (Whether the quantizer can make such values
                 is found when floats are restored.)
         """
-        given = _arrays.elements(values)
-        floats = _arrays.elements(scales)
+        given = _elements.elements(values)
+        floats = _elements.elements(scales)
         if floats.dtype != "f32":
             raise UnsupportedError(f"scales of {floats.dtype}: they are f32")
         made = _huffwire.Quantized.of_parts(_spec(quantizer), _value_input(given), floats.memory)
@@ -306,14 +306,14 @@ class Quantized:
     def values(self) -> Any:
         """A new array or tensor of the values, int8 or int32, in the shape of the gradient."""
         dtype = "i32" if self._quantized.wide else "i8"
-        result, memory = _arrays.empty(self._kind, dtype, self._shape)
+        result, memory = _elements.empty(self._kind, dtype, self._shape)
         self._quantized.values_into(memory)
         return result
 
     @property
     def scales(self) -> Any:
         """A new array or tensor of the scales, float32, of one dimension."""
-        result, memory = _arrays.empty(self._kind, "f32", (self._quantized.scales,))
+        result, memory = _elements.empty(self._kind, "f32", (self._quantized.scales,))
         self._quantized.scales_into(memory)
         return result
 
@@ -332,7 +332,7 @@ class Quantized:
         Raises:
             DamagedError: Values or scales that the quantizer never makes.
         """
-        result, memory = _arrays.empty(self._kind, self._dtype, self._shape)
+        result, memory = _elements.empty(self._kind, self._dtype, self._shape)
         self._quantized.restore_into(self._dtype, memory)
         return result
 
@@ -409,7 +409,7 @@ def quantize(gradient: Any, quantizer: Quantizer, *, seed: int = 0) -> Quantized
         QuantizeError: An element is NaN or infinite, or a norm is beyond the range of f32; with the index.
         UnsupportedError: Elements of another type.
     """
-    found = _arrays.elements(gradient)
+    found = _elements.elements(gradient)
     made = _huffwire.Quantized.of(_spec(quantizer), found.dtype, found.memory, _seed(seed))
     return Quantized(made, found.dtype, found.shape, found.kind)
 
@@ -560,13 +560,13 @@ def decode(
         OutOfMemoryError: There is no memory for the floats.
         Error: As `inspect`.
     """
-    _arrays.check_kind(kind)
+    _elements.check_kind(kind)
     message = _buffer(message)
     header = _huffwire.read_message_header(message, context)
     size = header.elements * _huffwire.dtype_bytes(header.dtype)
     if max_size is not None and size > max_size:
         raise LimitError(f"the floats of the message take {size} bytes, and max_size is {max_size}")
-    result, memory = _arrays.empty(kind, header.dtype, tuple(header.shape))
+    result, memory = _elements.empty(kind, header.dtype, tuple(header.shape))
     _huffwire.decode_message_into(message, memory, header.dtype, _sets(codebooks), context)
     return result
 
@@ -595,12 +595,12 @@ def decode_into(
         Error: As `decode`.
     """
     message = _buffer(message)
-    target = _arrays.elements(out, writable=True)
+    target = _elements.elements(out, writable=True)
     header = _huffwire.read_message_header(message, context)
     if target.dtype != header.dtype:
         raise MismatchError(f"the gradient is of {header.dtype}, and the output of {target.dtype}")
     if target.kind != "buffer":
-        _arrays.check_shape(target.shape, tuple(header.shape))
+        _elements.check_shape(target.shape, tuple(header.shape))
     _huffwire.decode_message_into(
         message, target.memory, target.dtype, _sets(codebooks), context
     )
@@ -628,7 +628,7 @@ def decode_quantized(
     Raises:
         Error: As `decode`.
     """
-    _arrays.check_kind(kind)
+    _elements.check_kind(kind)
     header, quantized = _huffwire.decode_message(
         _buffer(message), _sets(codebooks), context, max_size
     )
@@ -726,13 +726,13 @@ def decode_values(
         CodebookError: The stream was made with another `FixedBook`.
         OutOfMemoryError: There is no memory for as many values as the stream claims to have.
     """
-    _arrays.check_kind(kind)
+    _elements.check_kind(kind)
     stream = _buffer(stream)
     count = _huffwire.count_values(stream)
     size = count * (4 if wide else 1)
     if max_size is not None and size > max_size:
         raise LimitError(f"the values of the stream take {size} bytes, and max_size is {max_size}")
-    result, memory = _arrays.empty(kind, "i32" if wide else "i8", (count,))
+    result, memory = _elements.empty(kind, "i32" if wide else "i8", (count,))
     _huffwire.decode_values(stream, _encoder(encoder), memory, bool(wide))
     return result
 
@@ -1045,7 +1045,7 @@ class ErrorFeedback:
             OptionError: ``elements`` or ``decay`` has a value that it cannot have.
         """
         count = _number(elements, "elements", 0)
-        _, memory = _arrays.empty("buffer", "f32", (count,))
+        _, memory = _elements.empty("buffer", "f32", (count,))
         self._begin(memory, decay)
 
     def _begin(self, memory: Any, decay: float) -> None:
@@ -1069,7 +1069,7 @@ class ErrorFeedback:
         Raises:
             UnsupportedError: Floats of another type.
         """
-        found = _arrays.elements(residual)
+        found = _elements.elements(residual)
         if found.dtype != "f32":
             raise UnsupportedError(f"an error of {found.dtype}: it is f32")
         made = cls.__new__(cls)
@@ -1088,13 +1088,13 @@ class ErrorFeedback:
             MismatchError: A gradient of another size.
             Error: As `quantize`.
         """
-        found = _arrays.elements(gradient)
+        found = _elements.elements(gradient)
         made = self._memory.quantize(_spec(quantizer), found.dtype, found.memory, _seed(seed))
         return Quantized(made, found.dtype, found.shape, found.kind)
 
     def residual(self, *, kind: Kind = "numpy") -> Any:
         """The error that is kept: a new array, tensor or buffer of f32, of one dimension."""
-        result, memory = _arrays.empty(kind, "f32", (len(self),))
+        result, memory = _elements.empty(kind, "f32", (len(self),))
         self._memory.residual_into(memory)
         return result
 
@@ -1141,7 +1141,7 @@ def _runs(runs: int) -> int:
     return _number(runs, "runs", 1, 1 << 16)
 
 
-def _value_input(found: _arrays.Elements) -> tuple[Any, bool]:
+def _value_input(found: _elements.Elements) -> tuple[Any, bool]:
     if found.dtype not in ("i8", "i32"):
         raise UnsupportedError(f"values of {found.dtype}: values are int8 or int32")
     return found.memory, found.dtype == "i32"
@@ -1151,10 +1151,10 @@ def _values(values: Any) -> tuple[Any, bool]:
     """Memory of values for the compiled part. Who calls this must keep what it returns, and ``values``."""
     if isinstance(values, Quantized):
         dtype = "i32" if values._quantized.wide else "i8"
-        _, memory = _arrays.empty("buffer", dtype, (len(values),))
+        _, memory = _elements.empty("buffer", dtype, (len(values),))
         values._quantized.values_into(memory)
         return memory, dtype == "i32"
-    found = _arrays.elements(values)
+    found = _elements.elements(values)
     return _Kept(_value_input(found), found.owner)
 
 

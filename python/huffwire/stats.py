@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from huffwire import _arrays, _huffwire
+from huffwire import _elements, _huffwire
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, Pmf, Profile
 
@@ -119,7 +119,7 @@ def profile(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = Non
         MismatchError: A buffer is no whole number of elements.
         OptionError: An option has a value that it cannot have.
     """
-    found = _arrays.elements(tensor)
+    found = _elements.elements(tensor)
     return Profile.of(found.dtype, found.memory, symbols, threads)
 
 
@@ -306,7 +306,7 @@ def savings(
         codebooks: Codebooks to compare with the built-in ones.
         level: ``"fast"``, or ``"max"``, at which blocks may carry codebooks of their own.
     """
-    found = _arrays.elements(tensor)
+    found = _elements.elements(tensor)
     raw, shannon, huffman = Profile.of(found.dtype, found.memory, symbols, threads).ideal()
 
     def saved(size: float) -> float:

@@ -53,7 +53,7 @@ pub use error::{Error, Result};
 pub use formats::RawOptions;
 pub use input::{Input, InputFile, Origin, Piece};
 pub use output::{Complete, Output, create_partial_folder, remove_partial_files};
-pub use reader::{BlockJob, ReadOptions, Reader, TensorFormat, is_hw_file};
+pub use reader::{BlockJob, Destination, ReadOptions, Reader, Region, TensorFormat, is_hw_file};
 pub use size::{ByteCount, NotAByteCount};
 pub use workers::{PerThread, Workers};
 #[cfg(feature = "gradient")]

@@ -1,5 +1,6 @@
 //! Reading .hw files.
 
+mod into;
 #[cfg(feature = "gradient")]
 mod values;
 
@@ -19,6 +20,9 @@ use crate::formats::npy;
 use crate::input::InputFile;
 use crate::output::Output;
 use crate::workers::Workers;
+
+use into::Spare;
+pub use into::{Destination, Region};
 
 /// How to read a .hw file.
 #[derive(Debug, Clone)]
@@ -93,7 +97,7 @@ pub struct Reader {
     /// Sets that were given and are not in that list, which quantized values may need.
     others: Vec<Arc<CodebookSet>>,
     /// Those that no thread uses at the moment.
-    decoders: Mutex<Vec<Decoder>>,
+    spares: Mutex<Vec<Spare>>,
 }
 
 /// A block of a .hw file.
@@ -182,7 +186,7 @@ impl Reader {
             set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
         };
         let sets = directory.sets.iter().map(at_hand).collect();
-        Ok(Self { file, directory, options, sets, others: Vec::new(), decoders: Mutex::default() })
+        Ok(Self { file, directory, options, sets, others: Vec::new(), spares: Mutex::default() })
     }
 
     /// Decodes with codebooks from the file `path`, if the .hw file needs any: codebooks that are embedded
@@ -457,8 +461,8 @@ impl Reader {
         })
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Decoder>> {
-        self.decoders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Spare>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A decoder with all codebooks at hand.
@@ -477,11 +481,11 @@ impl Reader {
         self.read_coded(block, &mut slot.coded)?;
         slot.raw.resize(block.raw_bytes, 0);
         let idle = self.idle().pop();
-        let mut decoder = idle.map_or_else(|| self.decoder(), Ok)?;
+        let mut spare = idle.map_or_else(|| self.decoder().map(Spare::from), Ok)?;
         let (dtype, checksum) = (item.dtype, block.checksum);
         let coded = CodedBlock { dtype, set, checksum, bytes: &slot.coded };
-        let result = decoder.decode_block(&coded, &mut slot.raw);
-        self.idle().push(decoder);
+        let result = spare.decoder.decode_block(&coded, &mut slot.raw);
+        self.idle().push(spare);
         result.map_err(self.block_error(job))
     }
 

@@ -5,7 +5,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{channel, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rayon::prelude::*;
@@ -14,6 +14,9 @@ use crate::error::Error;
 
 /// Bytes of elements that each thread gets in a batch: enough to even out blocks of unequal cost.
 const BYTES_PER_THREAD: usize = 1 << 20;
+
+/// The same where all threads wait for each other at the end of a batch.
+const BYTES_IN_PLACE: usize = 16 << 20;
 
 /// The threads that blocks are coded on.
 ///
@@ -36,7 +39,7 @@ const BYTES_PER_THREAD: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Workers {
     /// `None`: the calling thread does all the work.
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Arc<rayon::ThreadPool>>,
 }
 
 impl Workers {
@@ -47,7 +50,13 @@ impl Workers {
     pub fn new(threads: usize) -> Result<Self, Error> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|error| Error::Threads { threads, detail: error.to_string() })?;
-        Ok(Self { pool: Some(pool) })
+        Ok(Self::on(Arc::new(pool)))
+    }
+
+    /// The threads of this pool.
+    #[must_use]
+    pub const fn on(pool: Arc<rayon::ThreadPool>) -> Self {
+        Self { pool: Some(pool) }
     }
 
     /// No threads: the calling thread does all the work.
@@ -59,7 +68,7 @@ impl Workers {
     /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+        self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
     /// Runs work that uses rayon by itself on these threads.
@@ -109,6 +118,38 @@ impl Workers {
             consume(&job, &mut slot)?;
         }
         Ok(())
+    }
+
+    /// Calls `work` for all jobs in parallel; the jobs say themselves where their results go. `consume` is called on the
+    /// calling thread after each batch. `block_bytes` is the size of a job's elements. The first error, in the order of
+    /// the jobs, ends the run.
+    ///
+    /// # Errors
+    /// Those of `work` and `consume`.
+    pub fn run_in_place<J: Send, E: From<F> + Send, F: Send>(
+        &self,
+        block_bytes: usize,
+        mut jobs: impl Iterator<Item = J>,
+        work: impl Fn(&mut J) -> Result<(), F> + Sync,
+        mut consume: impl FnMut(&[J]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let per_thread = (BYTES_IN_PLACE / block_bytes.max(1)).clamp(2, 1024);
+        let size = self.threads() * per_thread;
+        let mut batch = Vec::new();
+        loop {
+            batch.clear();
+            batch.extend(jobs.by_ref().take(size));
+            match &self.pool {
+                _ if batch.is_empty() => return Ok(()),
+                Some(pool) if batch.len() > 1 => {
+                    let results: Vec<_> =
+                        pool.install(|| batch.par_iter_mut().map(&work).collect());
+                    results.into_iter().collect::<Result<(), F>>()?;
+                }
+                _ => batch.iter_mut().try_for_each(&work)?,
+            }
+            consume(&batch)?;
+        }
     }
 }
 

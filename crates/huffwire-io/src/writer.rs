@@ -233,6 +233,25 @@ impl Writer {
         self.add(&[(None, Source::Memory(bytes), &piece)], |_| ())
     }
 
+    /// Adds several tensors in memory to the current original; small ones are coded in parallel, too. `progress` is
+    /// called with the number of bytes done since its last call, and its error ends the work: the writer cannot
+    /// complete the file then.
+    ///
+    /// # Errors
+    /// As [`Writer::add_tensor`], and those of `progress`.
+    pub fn add_tensors<'a, E: From<Error> + Send>(
+        &mut self,
+        tensors: impl IntoIterator<Item = (TensorInfo, Dtype, &'a [u8])>,
+        progress: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let pieces = tensors.into_iter().map(|(tensor, dtype, bytes)| {
+            (Piece::tensor(tensor, dtype, 0..bytes.len() as u64), bytes)
+        });
+        let pieces: Vec<_> = pieces.collect();
+        let sources = pieces.iter().map(|(piece, bytes)| (None, Source::Memory(bytes), piece));
+        self.add_with(&sources.collect::<Vec<_>>(), progress)
+    }
+
     /// Adds bytes that are no tensor to the current original.
     ///
     /// # Errors
@@ -269,6 +288,17 @@ impl Writer {
         pieces: &[(Option<&str>, Source<'_>, &Piece)],
         mut progress: impl FnMut(u64),
     ) -> Result<()> {
+        self.add_with(pieces, |bytes| {
+            progress(bytes);
+            Ok(())
+        })
+    }
+
+    fn add_with<E: From<Error> + Send>(
+        &mut self,
+        pieces: &[(Option<&str>, Source<'_>, &Piece)],
+        mut progress: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         // Until the end is reached.
         let failed = std::mem::replace(&mut self.failed, true);
         let Self { output, options, directory, set, analyses, items, coders, .. } = self;
@@ -288,7 +318,7 @@ impl Writer {
         };
         let block_log2 = options.encode.block_log2;
         let encode = |job: &Job<'_>, block: &mut Block| {
-            coders.with(|coder| coder.encode(options, job, block))
+            coders.with(|coder| coder.encode(options, job, block)).map_err(E::from)
         };
         options.workers.run(1 << block_log2, jobs(pieces, block_log2), encode, |job, block| {
             announce(directory, output, job.index + 1)?;
@@ -298,8 +328,7 @@ impl Writer {
             if options.analyse {
                 analyses.add(first_item + job.index, job.range.end == job.piece.range.end, block);
             }
-            progress(block.raw_bytes as u64);
-            Ok(())
+            progress(block.raw_bytes as u64)
         })?;
         announce(directory, output, pieces.len())?;
         self.failed = failed;

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use huffwire::file::{self, NewItem, TensorInfo};
 use huffwire::{CodebookSet, Dtype, Kind, SetBuilder};
+use huffwire_io::formats::safetensors::Header;
 use huffwire_io::{
-    Error, Input, InputFile, Output, RawOptions, ReadOptions, Reader, TensorFormat, Workers,
-    WriteOptions, Writer,
+    Destination, Error, Input, InputFile, Output, RawOptions, ReadOptions, Reader, Region,
+    TensorFormat, Workers, WriteOptions, Writer,
 };
 use huffwire_testing::{Random, files, float, noise};
 use tempfile::TempDir;
@@ -372,4 +373,132 @@ fn other_items_of_a_file_are_read_without_the_feature_for_one() {
     let mut output = Output::to_stream("memory", io::sink());
     let original = &reader.directory().originals[0];
     assert!(reader.write_original(original, &mut output, |_| ()).is_err());
+}
+
+#[test]
+fn tensors_are_decoded_into_memory() {
+    let (_folder, path) = folder();
+    let bytes = one_tensor(&path("x.hw"));
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    let item = reader.tensor("w").unwrap();
+    for workers in [Workers::caller(), Workers::new(3).unwrap()] {
+        let (mut all, mut columns) = (vec![0; bytes.len()], vec![0; 2 * 1024 * 5]);
+        let mut destinations = [
+            Destination { item, region: Region::all(bytes.len() as u64), memory: &mut all },
+            Destination {
+                item,
+                region: Region::new(2 << 20, &[1024, 1024], &[0..1024, 7..12]).unwrap(),
+                memory: &mut columns,
+            },
+        ];
+        let mut done = 0;
+        let progress = |bytes| {
+            done += bytes;
+            Ok::<(), Error>(())
+        };
+        reader.decode_into(&workers, &mut destinations, progress).unwrap();
+        assert_eq!(done, (all.len() + columns.len()) as u64);
+        assert!(all == bytes);
+        let expected = bytes.chunks(2048).flat_map(|row| &row[14..24]).copied();
+        assert!(columns.iter().copied().eq(expected));
+    }
+}
+
+#[test]
+fn decoding_into_memory_checks_sizes_and_can_be_ended() {
+    let (_folder, path) = folder();
+    let bytes = one_tensor(&path("x.hw"));
+    let options = ReadOptions { max_size: 1 << 20, ..ReadOptions::default() };
+    let limited = Reader::new(InputFile::open(&path("x.hw")).unwrap(), options).unwrap();
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    let into = |reader: &Reader, memory: &mut [u8], progress: fn(u64) -> Result<(), Error>| {
+        let (item, region) = (reader.tensor("w").unwrap(), Region::all(2 << 20));
+        let mut to = [Destination { item, region, memory }];
+        reader.decode_into(&Workers::caller(), &mut to, progress).unwrap_err()
+    };
+    let mut memory = vec![0; bytes.len()];
+    let error = into(&limited, &mut memory, |_| Ok(()));
+    assert!(matches!(error, Error::TooLarge { limit: 0x10_0000, .. }), "{error}");
+    let error = into(&reader, &mut memory[1..], |_| Ok(()));
+    assert!(matches!(error, Error::Range { .. }), "{error}");
+    let error = into(&reader, &mut memory, |_| Err(Error::Terminal));
+    assert!(matches!(error, Error::Terminal), "{error}");
+}
+
+#[test]
+fn tensors_are_added_together_until_progress_fails() {
+    let (_folder, path) = folder();
+    let (a, b) = (weights(1000), noise(300_000, 3));
+    let info_b = TensorInfo { name: "b".into(), dtype: "U8".into(), shape: vec![300_000] };
+    let tensors =
+        || [(info("a", &[1000]), Dtype::Bf16, &a[..]), (info_b.clone(), Dtype::U8, &b[..])];
+    let mut writer = Writer::create(&path("x.hw"), false, WriteOptions::default()).unwrap();
+    writer.begin_original("x").unwrap();
+    let mut done = 0;
+    let progress = |bytes| {
+        done += bytes;
+        Ok::<(), Error>(())
+    };
+    writer.add_tensors(tensors(), progress).unwrap();
+    assert_eq!(done, 302_000);
+    writer.finish().unwrap();
+    let reader = Reader::open(&path("x.hw")).unwrap();
+    assert!(reader.read("a").unwrap() == a && reader.read("b").unwrap() == b);
+
+    let mut writer = Writer::create(&path("y.hw"), false, WriteOptions::default()).unwrap();
+    writer.begin_original("y").unwrap();
+    let error = writer.add_tensors(tensors(), |_| Err(Error::Terminal)).unwrap_err();
+    assert!(matches!(error, Error::Terminal));
+    assert!(matches!(writer.finish(), Err(Error::Unwritable { .. })));
+    assert!(!path("y.hw").exists());
+}
+
+/// Restored by its header or by the directory: the tensors are the same, or the file is refused.
+#[test]
+fn headers_and_directories_that_differ_are_noticed() {
+    let (_folder, path) = folder();
+    let (a, b) = (weights(100), weights(50));
+    let header = |first: &str, shape: &[u64]| {
+        let tensors = vec![info(first, shape), info("b", &[50])];
+        Header::new("m", None, tensors).unwrap()
+    };
+    let made = |header: &Header| {
+        let mut writer = Writer::create(&path("m.hw"), true, WriteOptions::default()).unwrap();
+        writer.begin_original("m.safetensors").unwrap();
+        writer.add_bytes(&header.to_bytes()).unwrap();
+        writer.add_tensor(info("a", &[10, 10]), Dtype::Bf16, &a).unwrap();
+        writer.add_tensor(info("b", &[50]), Dtype::Bf16, &b).unwrap();
+        writer.finish().unwrap();
+        header.check("m.hw", &Reader::open(&path("m.hw")).unwrap().directory().originals[0])
+    };
+    made(&header("a", &[10, 10])).unwrap();
+    for wrong in [header("a", &[100]), header("c", &[10, 10]), header("a", &[101])] {
+        let error = made(&wrong).unwrap_err().to_string();
+        assert!(error.contains("\"a\""), "{error}");
+    }
+    let more = vec![info("a", &[10, 10]), info("b", &[50]), info("c", &[0])];
+    let error = made(&Header::new("m", None, more).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("\"c\""), "{error}");
+}
+
+#[test]
+fn headers_that_no_safetensors_file_can_have_are_refused() {
+    let tensor = |name: &str, dtype: &str, shape: &[u64]| TensorInfo {
+        name: name.into(),
+        dtype: dtype.into(),
+        shape: shape.to_vec(),
+    };
+    for (tensors, what) in [
+        (vec![tensor("a", "C128", &[1])], "C128"),
+        (vec![tensor("__metadata__", "F32", &[1])], "__metadata__"),
+        (vec![tensor("a", "F32", &[1]), tensor("a", "U8", &[1])], "two tensors"),
+        (vec![tensor("a", "F4", &[3])], "whole number"),
+        (vec![tensor("a", "F32", &[u64::MAX, 2])], "too many"),
+    ] {
+        let error = Header::new("m", None, tensors).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    for bytes in [&b""[..], b"\x02\0\0\0\0\0\0\0{", b"\x02\0\0\0\0\0\0\0[]"] {
+        assert!(matches!(Header::parse("m", bytes), Err(Error::InvalidFormat { .. })));
+    }
 }

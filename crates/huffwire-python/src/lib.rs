@@ -5,6 +5,7 @@ mod codebooks;
 mod codec;
 mod coders;
 mod error;
+mod files;
 mod gradient;
 mod memory;
 mod options;
@@ -38,6 +39,8 @@ mod _huffwire {
         _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
         _max_encoded_size, _measure, MessageHeader, platform,
     };
+    #[pymodule_export]
+    use super::files::{FileReader, FileWriter, safetensors_header};
     #[pymodule_export]
     use super::program::_program;
     #[pymodule_export]

@@ -3,7 +3,7 @@
 
 pub mod npy;
 pub(crate) mod raw;
-mod safetensors;
+pub mod safetensors;
 mod sharded;
 
 use std::path::Path;
