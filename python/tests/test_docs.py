@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -76,13 +75,10 @@ def test_the_guide_has_all_its_parts() -> None:
     assert len([b for b in blocks(GUIDE) if b[0] == "python"]) >= 12
 
 
-def test_the_tables_of_the_guide_are_complete() -> None:
+def test_the_guide_names_errors_that_there_are() -> None:
     import huffwire
 
-    text = GUIDE.read_text()
-    errors = set(re.findall(r"`(\w+Error)`", text))
-    for name in errors & set(dir(huffwire)) - {"ValueError", "TypeError", "OSError", "KeyError"}:
+    builtin = {"ValueError", "TypeError", "OSError", "KeyError"}
+    named = set(re.findall(r"`(\w+Error)`", GUIDE.read_text())) - builtin
+    for name in named:
         assert issubclass(getattr(huffwire, name), huffwire.Error)
-    for name in errors - {"ValueError", "TypeError", "OSError", "KeyError"}:
-        assert hasattr(huffwire, name), name
-    assert os.path.exists(GUIDE)
