@@ -1,4 +1,4 @@
-"""What the tensors of a training's checkpoint are, by their names, and how much each role of them saved."""
+"""The roles of tensors in a training, by their names, and how much each role saved."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ OTHER = "other"
 #: The roles, in the order in which reports list them.
 ROLES = (WEIGHTS, MASTER_WEIGHTS, FIRST_MOMENT, SECOND_MOMENT, OTHER)
 
-# What optimizers call their tensors: torch.optim, Apex, Transformer Engine, bitsandbytes, DeepSpeed, Megatron.
+# What optimizers call their tensors: torch.optim, Apex, Transformer Engine, bitsandbytes,
+# DeepSpeed, Megatron.
 _MASTER_WEIGHTS = frozenset(
-    "master master_param master_params master_weight master_weights fp32_param fp32_params fp32_master"
-    " main_param main_params".split()
+    "master master_param master_params master_weight master_weights fp32_param fp32_params"
+    " fp32_master main_param main_params".split()
 )
 _FIRST_MOMENTS = frozenset("exp_avg momentum_buffer momentum state1 mu".split())
 _SECOND_MOMENTS = frozenset("exp_avg_sq max_exp_avg_sq square_avg sum state2 nu".split())
@@ -30,7 +31,8 @@ def role_of(name: str, floating: bool) -> str:
     """The role of a tensor, from its name in a checkpoint.
 
     Args:
-        name: the fully qualified name, as `model.layers.0.weight` or `optim.state.layers.0.weight.exp_avg`.
+        name: the fully qualified name, as `model.layers.0.weight` or
+            `optim.state.layers.0.weight.exp_avg`.
         floating: whether its elements are floats. Integers and bytes are of the role "other".
 
     >>> role_of("model.layers.0.weight", floating=True)
@@ -74,9 +76,7 @@ class Share:
         return 1.0 - self.stored / self.bytes if self.bytes else 0.0
 
     def __add__(self, other: Share) -> Share:
-        return Share(
-            self.parts + other.parts, self.bytes + other.bytes, self.stored + other.stored
-        )
+        return Share(self.parts + other.parts, self.bytes + other.bytes, self.stored + other.stored)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Report:
 
     @classmethod
     def of(cls, parts: Iterable[tuple[str, Share]], *, whole: bool) -> Report:
-        """The sum of parts, each with its role. Roles that `ROLES` lacks follow in the order of their names."""
+        """The sum of parts, each with its role. Roles that `ROLES` lacks come last, by name."""
         sums: dict[str, Share] = {}
         for role, share in parts:
             sums[role] = sums.get(role, Share()) + share
@@ -121,7 +121,8 @@ class Report:
             for role, share in self.roles.items()
         )
         whose = "" if self.whole else "this rank: "
-        line = f"{whose}{_size(total.bytes)} in {_size(total.stored)} ({100 * total.saved:.1f} % saved)"
+        line = f"{whose}{_size(total.bytes)} in {_size(total.stored)}"
+        line += f" ({100 * total.saved:.1f} % saved)"
         return f"{line}: {roles}" if roles else line
 
 

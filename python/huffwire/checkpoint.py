@@ -8,11 +8,13 @@
     dcp.save(state_dict, storage_writer=Writer("checkpoints/1000"))
     dcp.load(state_dict, storage_reader=Reader("checkpoints/1000"))
 
-Every bit comes back, into any number of ranks. A folder holds a checkpoint from the moment at which its file
-`.metadata` is there; an interrupted save leaves an older checkpoint in the same folder whole.
+Every bit comes back, into any number of ranks. A folder holds a checkpoint from the moment at which
+its file `.metadata` is there; an interrupted save leaves an older checkpoint in the same folder
+whole.
 
-Like those of torch, checkpoints are for people who trust each other: the file `.metadata` and values that are no
-tensors are pickles, and a pickle can run any program. Files of strangers are read with `huffwire.torch.load_file`.
+Like those of torch, checkpoints are for people who trust each other: the file `.metadata` and
+values that are no tensors are pickles, and a pickle can run any program. Files of strangers are
+read with `huffwire.torch.load_file`.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ import secrets
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
@@ -73,13 +76,15 @@ _log = logging.getLogger(__name__)
 PIECE_BYTES = 32 << 20
 
 _METADATA = ".metadata"
-# What transform descriptors of huffwire begin with. `FileSystemReader` then says that it does not know "huffwire",
-# instead of taking a message for a pickle.
+# What transform descriptors of huffwire begin with. `FileSystemReader` then says that it does not
+# know "huffwire", instead of taking a message for a pickle.
 _DESCRIPTOR = "huffwire/1 "
-# Behind the pickle in `.metadata`: this, and the CRC-32 and the length of the pickle. Unpicklers stop before it.
+# Behind the pickle in `.metadata`: this, and the CRC-32 and the length of the pickle. Unpicklers
+# stop before it.
 _SEAL = b"huffwire checkpoint 1\n"
 _SEAL_BYTES = len(_SEAL) + 4 + 8
-# `__<rank>_<number of the save>_<number of the file>.distcp`, and without the number of the save as torch writes it.
+# `__<rank>_<number of the save>_<number of the file>.distcp`, and without the number of the save as
+# torch writes it.
 _DATA_FILE = re.compile(r"__(\d+)_(?:[0-9a-f]{16}_)?\d+" + re.escape(DEFAULT_SUFFIX))
 _CODEBOOKS = re.compile(r"codebooks-[0-9a-f]{16}\.books")
 _RANK_METADATA = re.compile(r"__\d+" + re.escape(_METADATA))
@@ -87,7 +92,7 @@ _RANK_METADATA = re.compile(r"__\d+" + re.escape(_METADATA))
 
 @dataclasses.dataclass(frozen=True)
 class _Stored:
-    """How a value lies in its file: messages of equal parts of its elements, one behind the other."""
+    """How a value lies in its file: messages of equal parts of its elements, in a row."""
 
     role: str
     #: The type of the elements, as `bfloat16`; None for a value that is no tensor.
@@ -136,37 +141,40 @@ class _Stored:
 class Writer(FileSystemWriter):
     """Writes checkpoints of `torch.distributed.checkpoint`, each tensor as huffwire messages.
 
-    Each rank writes `thread_count` files. `dcp.save` and `dcp.async_save` take the writer, the latter with its thread
-    or with its process.
+    Each rank writes `thread_count` files. `dcp.save` and `dcp.async_save` take the writer, the
+    latter with its thread or with its process.
 
-    A message has a checksum, and is bound to the name of its tensor, to its place in the tensor and to its file: what
-    was damaged or exchanged is noticed. Files of a save have names that no other save has. The metadata come last, at
-    once, and then the files of an older checkpoint in the folder are removed.
+    A message has a checksum, and is bound to the name of its tensor, to its place in the tensor and
+    to its file: what was damaged or exchanged is noticed. Files of a save have names that no other
+    save has. The metadata come last, at once, and then the files of an older checkpoint in the
+    folder are removed.
 
     Args:
-        path: the folder; it is made if it is not there.
+        path: The folder; it is made if it is not there.
         single_file_per_rank: False for one file for each tensor instead.
-        sync_files: wait until the disk has the files (fsync).
-        thread_count: threads of Python that encode and write, each to its own file.
-        per_thread_copy_ahead: bytes that are copied from a GPU ahead of coding, with one thread.
-        cache_staged_state_dict: keep the copy on the CPU that `async_save` makes, for the next save.
+        sync_files: Wait until the disk has the files (fsync).
+        thread_count: Threads of Python that encode and write, each to its own file.
+        per_thread_copy_ahead: Bytes that are copied from a GPU ahead of coding, with one thread.
+        cache_staged_state_dict: Keep the copy on the CPU that `async_save` makes, for the next
+            save.
         overwrite: False to refuse a folder with a checkpoint.
         level: "fast" or "max".
         symbols: "auto", "bytes" or "byte-planes".
-        codebooks: a set to use instead of the built-in one. It is kept in the folder, so `Reader` has it, too.
+        codebooks: A set to use instead of the built-in one. It is kept in the folder, so `Reader`
+            has it, too.
         checksums: False leaves the checksums of messages out.
-        threads: threads that encode one tensor, for each of `thread_count`. None: `OMP_NUM_THREADS`, or else the
-            processors of the process.
-        roles: names the role of a value for the report, from its name. None from `roles`, or no `roles`, leaves it to
-            `role_of`.
+        threads: Threads that encode one tensor, for each of `thread_count`. None:
+            `OMP_NUM_THREADS`, or else the processors of the process.
+        roles: Names the role of a value for the report, from its name. None from `roles`, or no
+            `roles`, leaves it to `role_of`.
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
 
     Raises:
-        huffwire.FileError: from `dcp.save`, if `overwrite` is False and the folder has a checkpoint, or the system
-            refuses to write.
-        huffwire.UnsupportedError: from `dcp.save`, for a sparse, quantized or meta tensor, which it names.
+        ExistsError: If `overwrite` is False and the folder has a checkpoint.
+        FileError: If the system refuses to write.
+        UnsupportedError: For a sparse, quantized or meta tensor, which the error names.
 
-        With ranks, `dcp.save` raises a `CheckpointException` that holds the errors of all ranks.
+        `dcp.save` raises them inside a `CheckpointException`, which holds the errors of all ranks.
 
     >>> import tempfile, torch, torch.distributed.checkpoint as dcp
     >>> folder = tempfile.TemporaryDirectory()
@@ -224,8 +232,9 @@ class Writer(FileSystemWriter):
     def report(self) -> Report:
         """What the last save wrote, for each role.
 
-        The coordinator (rank 0) reports the whole checkpoint, other ranks what they wrote themselves. After
-        `async_save` in a process of its own this writer knows nothing; `huffwire.checkpoint.report(path)` does.
+        The coordinator (rank 0) reports the whole checkpoint, other ranks what they wrote
+        themselves. After `async_save` in a process of its own this writer knows nothing;
+        `huffwire.checkpoint.report(path)` does.
         """
         return self._report
 
@@ -282,7 +291,9 @@ class Writer(FileSystemWriter):
         }
         metadata.storage_meta = self.storage_meta()
         pickled = pickle.dumps(metadata)
-        seal = _SEAL + zlib.crc32(pickled).to_bytes(4, "little") + len(pickled).to_bytes(8, "little")
+        seal = (
+            _SEAL + zlib.crc32(pickled).to_bytes(4, "little") + len(pickled).to_bytes(8, "little")
+        )
 
         folder = Path(self.path)
         name = _metadata_name(None if self.use_collectives else self.rank)
@@ -307,7 +318,7 @@ class Writer(FileSystemWriter):
         _log.info("%s: %s", folder, self._report)
 
     def _rank_of(self, plan: SavePlan) -> int:
-        """The number of this rank, from the prefix `__<rank>_` that the coordinator gave its plan."""
+        """The number of this rank, or what the coordinator put in its plan: `__<rank>_`."""
         if self.rank is not None:
             return self.rank
         digits = re.match(r"__(\d+)_", getattr(plan.storage_data, "prefix", ""))
@@ -321,8 +332,10 @@ class Writer(FileSystemWriter):
                 return  # files of a checkpoint without a coordinator: no way to know whose they are
             for name in names:
                 match = _DATA_FILE.fullmatch(name)
-                old = match and (self.use_collectives or int(match[1]) == self.rank)
-                old = old or (self.use_collectives and _CODEBOOKS.fullmatch(name))
+                if self.use_collectives:
+                    old = match is not None or _CODEBOOKS.fullmatch(name) is not None
+                else:
+                    old = match is not None and int(match[1]) == self.rank
                 if old and name not in mine:
                     Path(folder, name).unlink(missing_ok=True)
 
@@ -359,38 +372,54 @@ class _Saving:
                 if self.writer.sync_files:
                     os.fsync(file.fileno())
 
-    def _values(self, items: Sequence[WriteItem]) -> Iterator[tuple[WriteItem, torch.Tensor | None]]:
-        """Items with their tensors on the CPU; those that are no tensors come first, without one."""
+    def _values(
+        self, items: Sequence[WriteItem]
+    ) -> Iterator[tuple[WriteItem, torch.Tensor | None]]:
+        """Items with tensors on the CPU; values that are no tensors come first, without one."""
         for item in items:
             if item.type == WriteItemType.BYTE_IO:
                 yield item, None
         tensors = [item for item in items if item.type != WriteItemType.BYTE_IO]
         ahead = self.writer.per_thread_copy_ahead
         if self.writer.thread_count == 1 and ahead > 0 and torch.accelerator.is_available():
-            loader = _OverlappingCpuLoader(self.planner.resolve_data, inflight_threshhold=ahead)
+            loader = _OverlappingCpuLoader(self._tensor, inflight_threshhold=ahead)
             for item in tensors:
-                loader.add(0 if item.tensor_data is None else math.prod(item.tensor_data.size), item)
-            for tensor, item in loader.values():
-                yield item, tensor
+                loader.add(_planned_bytes([item]), item)
+            for tensor, loaded in loader.values():
+                yield cast(WriteItem, loaded), tensor
         else:
             for item in tensors:
-                yield item, self.planner.resolve_data(item).detach().cpu()
+                yield item, self._tensor(item).detach().cpu()
+
+    def _tensor(self, item: WriteItem) -> torch.Tensor:
+        """The tensor of an item, where it is, if it has elements that can be saved."""
+        tensor = cast(torch.Tensor, self.planner.resolve_data(item))
+        plain = tensor.layout == torch.strided and not tensor.is_nested
+        if not plain or tensor.is_quantized or tensor.is_meta:
+            raise huffwire.UnsupportedError(
+                f"{item.index.fqn!r} is a sparse, nested, quantized or meta tensor: save the dense "
+                "tensors that it consists of"
+            )
+        return tensor
 
     def _write(
-        self, file: io.RawIOBase, name: str, offset: int, item: WriteItem, tensor: torch.Tensor | None
+        self,
+        file: io.RawIOBase,
+        name: str,
+        offset: int,
+        item: WriteItem,
+        tensor: torch.Tensor | None,
     ) -> int:
         """Appends the messages of an item, and returns where they end."""
         index = item.index
         dtype = None
         if tensor is None:
-            view = self.planner.resolve_data(item).getbuffer()
-            elements = torch.frombuffer(view, dtype=torch.uint8) if view.nbytes else torch.empty(0, dtype=torch.uint8)
-            shape: tuple[int, ...] = (view.nbytes,)
+            content = cast(io.BytesIO, self.planner.resolve_data(item)).getbuffer()
+            elements = torch.empty(0, dtype=torch.uint8)
+            if content.nbytes:
+                elements = torch.frombuffer(content, dtype=torch.uint8)
+            shape: tuple[int, ...] = (content.nbytes,)
         else:
-            if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-                raise huffwire.UnsupportedError(
-                    f"{index.fqn!r} is a sparse, quantized or meta tensor; save its parts as dense tensors"
-                )
             elements = tensor.resolve_conj().resolve_neg().reshape(-1)
             shape = tuple(tensor.shape)
             dtype = str(tensor.dtype).removeprefix("torch.")
@@ -400,7 +429,8 @@ class _Saving:
             role = role_of(index.fqn, dtype is not None and elements.dtype.is_floating_point)
         piece = max(1, PIECE_BYTES // elements.itemsize)
         lengths = []
-        for number, part in enumerate(elements.split(piece) if elements.numel() else ()):
+        for number, first in enumerate(range(0, elements.numel(), piece)):
+            part = elements[first : first + piece]
             room = huffwire.torch.max_encoded_size(part.shape, part.dtype)
             if len(self._scratch) < room:
                 self._scratch = bytearray(room)
@@ -425,22 +455,24 @@ class _Saving:
 class Reader(FileSystemReader):
     """Reads checkpoints that `Writer` wrote, and those of torch's own `FileSystemWriter`.
 
-    `dcp.load` decodes each tensor straight into the tensor that the caller brings, if that is contiguous, on the CPU
-    and of the dtype that was saved. Others are decoded beside it and copied, which converts the dtype. Of a large tensor
-    only the parts that a rank needs are read.
+    `dcp.load` decodes each tensor straight into the tensor that the caller brings, if that is
+    contiguous, on the CPU and of the dtype that was saved. Others are decoded beside it and copied,
+    which converts the dtype. Of a large tensor only the parts that a rank needs are read.
 
     Args:
-        path: the folder.
-        codebooks: a set, or sets, if those in the folder were lost.
-        threads: threads that decode one tensor. None: `OMP_NUM_THREADS`, or else the processors of the process.
-        thread_count: threads of Python that read and decode tensors side by side.
+        path: The folder.
+        codebooks: A set, or sets, if those in the folder were lost.
+        threads: Threads that decode one tensor. None: `OMP_NUM_THREADS`, or else the processors of
+            the process.
+        thread_count: Threads of Python that read and decode tensors side by side.
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
 
     Raises:
-        huffwire.FileError: from `dcp.load`, if the folder has no whole checkpoint, or a file is missing.
-        huffwire.DamagedError: if a file is damaged. The error names the tensor and the file.
-        huffwire.MismatchError: if the tensor that the caller brings has another shape.
-        huffwire.CodebookError: if a set of codebooks is not at hand.
+        FileError: If the folder has no whole checkpoint, or a file is
+            missing.
+        DamagedError: If a file is damaged. The error names the tensor and the file.
+        MismatchError: If the tensor that the caller brings has another shape.
+        CodebookError: If a set of codebooks is not at hand.
 
         `dcp.load` raises them inside a `CheckpointException`, which holds the errors of all ranks.
     """
@@ -462,7 +494,7 @@ class Reader(FileSystemReader):
         self.options: dict[str, Any] = {"codebooks": codebooks, "threads": threads}
 
     def report(self) -> Report:
-        """What the checkpoint holds, for each role. Values that huffwire did not write are left out."""
+        """What the checkpoint holds, for each role, of what huffwire wrote."""
         metadata = self.read_metadata()
         return _report_of((metadata.storage_data or {}).values(), whole=True)
 
@@ -471,9 +503,10 @@ class Reader(FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         path = Path(self.path) / _metadata_name(kwargs.get("rank"))
         metadata = _read_metadata(path)
-        if getattr(metadata, "storage_meta", None) is None:
-            metadata.storage_meta = StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
+        # Old checkpoints of torch do not have it.
+        storage_meta = getattr(metadata, "storage_meta", None) or StorageMeta()
+        storage_meta.load_id = self.load_id
+        metadata.storage_meta = storage_meta
         return metadata
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
@@ -491,7 +524,9 @@ class Reader(FileSystemReader):
 
         ours.sort(key=lambda one: (one[1].relative_path, one[1].offset))
         total = sum(_wanted_bytes(item, stored) for item, _, stored in ours)
-        options = self.options | {"codebooks": self._sets({stored.codebooks for *_, stored in ours})}
+        options = self.options | {
+            "codebooks": self._sets({stored.codebooks for *_, stored in ours})
+        }
         with (
             reporting(self.progress, total, "loading") as report,
             _Loading(Path(self.path), options) as loading,
@@ -511,8 +546,8 @@ class Reader(FileSystemReader):
         """The codebooks of the caller, and those of the folder that stored tensors need."""
         given = self.options["codebooks"]
         sets = [given] if isinstance(given, huffwire.Codebooks) else list(given or ())
-        have = {books.id for books in sets} | {huffwire.Codebooks.builtin().id, None}
-        for id in sorted(ids - have):
+        have = {books.id for books in sets} | {huffwire.Codebooks.builtin().id}
+        for id in sorted({id for id in ids if id is not None} - have):
             path = Path(self.path, _codebooks_name(id))
             with _naming("the codebooks of the checkpoint"):
                 sets.append(huffwire.Codebooks.load(path))
@@ -525,7 +560,8 @@ class Reader(FileSystemReader):
         items: Sequence[tuple[ReadItem, Any, _Stored]],
         done: _Done,
     ) -> None:
-        # Planners need not be safe for threads: they are called by this thread alone, before and after decoding.
+        # Planners need not be safe for threads: they are called by this thread alone, before and
+        # after decoding.
         with concurrent.futures.ThreadPoolExecutor(self.thread_count, "huffwire-load") as pool:
             waiting: list[tuple[Callable[[], None], int]] = []
             try:
@@ -552,12 +588,15 @@ class Reader(FileSystemReader):
         stored: _Stored,
         pool: concurrent.futures.Executor | None = None,
     ) -> Callable[[], None]:
-        """Starts to load an item; the function that is returned waits for the end, and gives it to the planner."""
+        """Starts to load an item. The result waits for the end, and tells the planner."""
         index = item.storage_index
         if item.type == LoadItemType.BYTE_IO:
             values = torch.empty(math.prod(stored.shape), dtype=torch.uint8)
-            work = lambda: loading.whole(index, info, stored, values)  # noqa: E731
-            commit = lambda: planner.load_bytes(item, io.BytesIO(values.numpy().tobytes()))  # noqa: E731
+            work = partial(loading.whole, index, info, stored, values)
+
+            def commit() -> None:
+                planner.load_bytes(item, io.BytesIO(values.numpy().tobytes()))
+
         else:
             target = planner.resolve_tensor(item).detach()
             if target.size() != torch.Size(item.lengths):
@@ -565,8 +604,8 @@ class Reader(FileSystemReader):
                     f"{index.fqn!r} in {info.relative_path}: the tensor to load into has the shape "
                     f"{tuple(target.size())}, the checkpoint has {tuple(item.lengths)} for it"
                 )
-            work = lambda: loading.part(index, info, stored, item, target)  # noqa: E731
-            commit = lambda: planner.commit_tensor(item, target)  # noqa: E731
+            work = partial(loading.part, index, info, stored, item, target)
+            commit = partial(planner.commit_tensor, item, target)
         if pool is None:
             work()
             return commit
@@ -609,10 +648,13 @@ class _Loading:
             return
         if stored.dtype is None or len(item.lengths) != len(stored.shape):
             raise huffwire.MismatchError(
-                f"{index.fqn!r} in {info.relative_path}: the checkpoint has something else under this name"
+                f"{index.fqn!r} in {info.relative_path}: the checkpoint has something else under "
+                "this name"
             )
         strides = [math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))]
-        first = sum(offset * stride for offset, stride in zip(item.storage_offsets, strides, strict=True))
+        first = sum(
+            offset * stride for offset, stride in zip(item.storage_offsets, strides, strict=True)
+        )
         last = first + sum(
             (length - 1) * stride for length, stride in zip(item.lengths, strides, strict=True)
         )
@@ -632,17 +674,24 @@ class _Loading:
         total = math.prod(stored.shape)
         end = first + out.numel()
         starts = itertools.accumulate(stored.lengths, initial=info.offset)
-        for number, (start, length) in enumerate(zip(starts, stored.lengths)):
+        for number, (start, length) in enumerate(zip(starts, stored.lengths, strict=False)):
             low = number * stored.piece
             high = min(low + stored.piece, total)
             if high <= first or low >= end:
                 continue
             message = self._read(index, info, start, length)
             whole = first <= low and high <= end
-            piece = out[low - first : high - first] if whole else torch.empty(high - low, dtype=out.dtype)
+            piece = (
+                out[low - first : high - first]
+                if whole
+                else torch.empty(high - low, dtype=out.dtype)
+            )
             with _naming(f"{index.fqn!r} in {self._folder / info.relative_path}"):
                 huffwire.torch.decode_into(
-                    message, piece, context=_place(info.relative_path, index, number), **self._options
+                    message,
+                    piece,
+                    context=_place(info.relative_path, index, number),
+                    **self._options,
                 )
             if not whole:
                 a, b = max(low, first), min(high, end)
@@ -659,8 +708,8 @@ class _Loading:
             size = os.fstat(descriptor).st_size
         if start + length > size:
             raise huffwire.DamagedError(
-                f"{index.fqn!r} in {path}: the file ends at byte {size}, and should have {start + length}; "
-                "restore it"
+                f"{index.fqn!r} in {path}: the file ends at byte {size}, and should have "
+                f"{start + length}; restore it"
             )
         scratch = getattr(self._local, "scratch", None)
         if scratch is None or len(scratch) < length:
@@ -680,8 +729,8 @@ def report(path: str | os.PathLike[str]) -> Report:
     """What the checkpoint in a folder holds, for each role, from its metadata.
 
     Raises:
-        huffwire.FileError: if the folder has no whole checkpoint.
-        huffwire.DamagedError: if its metadata are damaged.
+        FileError: If the folder has no whole checkpoint.
+        DamagedError: If its metadata are damaged.
     """
     return Reader(path).report()
 
@@ -700,7 +749,8 @@ def _read_metadata(path: Path) -> Metadata:
         content = path.read_bytes()
     except FileNotFoundError:
         raise huffwire.MissingFileError(
-            f"{path.parent} holds no whole checkpoint: {path.name} is missing. A save still runs, or was interrupted"
+            f"{path.parent} holds no whole checkpoint: {path.name} is missing. A save "
+            "still runs, or was interrupted"
         ) from None
     except OSError as error:
         raise huffwire.FileError(str(error)) from error
@@ -709,16 +759,18 @@ def _read_metadata(path: Path) -> Metadata:
     if seal.startswith(_SEAL):
         pickled = pickled[:-_SEAL_BYTES]
         checksum, length = seal[len(_SEAL) : -8], seal[-8:]
-        if len(pickled) != int.from_bytes(length, "little") or zlib.crc32(pickled) != int.from_bytes(
-            checksum, "little"
-        ):
+        if len(pickled) != int.from_bytes(length, "little") or zlib.crc32(
+            pickled
+        ) != int.from_bytes(checksum, "little"):
             raise huffwire.DamagedError(f"{path}: the checksum is wrong; restore the file")
     try:
         metadata = pickle.loads(pickled)
     except Exception as error:
         raise huffwire.DamagedError(f"{path} is damaged, or cut short: {error}") from error
     if not isinstance(metadata, Metadata):
-        raise huffwire.DamagedError(f"{path} holds a {type(metadata).__name__}, and no metadata of a checkpoint")
+        raise huffwire.DamagedError(
+            f"{path} holds a {type(metadata).__name__}, and no metadata of a checkpoint"
+        )
     if not seal.startswith(_SEAL) and any(
         _Stored.of(info) is not None for info in (metadata.storage_data or {}).values()
     ):
@@ -727,7 +779,7 @@ def _read_metadata(path: Path) -> Metadata:
 
 
 def _place(file: str, index: MetadataIndex, piece: int) -> int:
-    """The context of a message: 64 bits of a hash over its file, its tensor and where it lies in the tensor."""
+    """The context of a message: 64 bits of a hash over its file, its tensor and its place there."""
     offset = None if index.offset is None else list(index.offset)
     place = json.dumps([file, index.fqn, offset, piece]).encode()
     return int.from_bytes(hashlib.blake2b(place, digest_size=8).digest(), "little")
@@ -742,7 +794,7 @@ def _metadata_name(rank: int | None) -> str:
 
 
 def _planned_bytes(items: Sequence[WriteItem]) -> int:
-    """Bytes of all tensors of a plan; the sizes of other values are not known before they are written."""
+    """Bytes of all tensors of a plan; the sizes of other values are not known yet."""
     return sum(
         math.prod(item.tensor_data.chunk.sizes) * item.tensor_data.properties.dtype.itemsize
         for item in items
@@ -773,7 +825,7 @@ class _Done:
 
 
 def _run_together(tasks: Sequence[Callable[[threading.Event], None]]) -> None:
-    """Runs tasks on a thread each, the last on this one. After the first error the others are told to stop."""
+    """Runs tasks on a thread each, the last on this one. An error tells the others to stop."""
     stop = threading.Event()
     errors: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""What the ranks of `test_checkpoint.py` do. They are processes of their own, and import this module alone."""
+"""What the ranks of `test_checkpoint.py` do: processes of their own that import this module."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def model_and_optimizer(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
     """A sharded model that computes in bf16, its f32 master weights, and its optimizer."""
     torch.manual_seed(seed)
     # 7 rows on 4 ranks: the last one has a row less. 3 rows: the last one has none.
-    model = nn.Sequential(nn.Linear(33, 257), nn.GELU(), nn.Linear(257, 7), nn.GELU(), nn.Linear(7, 3))
+    model = nn.Sequential(
+        nn.Linear(33, 257), nn.GELU(), nn.Linear(257, 7), nn.GELU(), nn.Linear(7, 3)
+    )
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
     for layer in model:
         if isinstance(layer, nn.Linear):
@@ -53,7 +55,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Non
 
 
 def state_of(model: nn.Module, optimizer: torch.optim.Optimizer, value: int) -> dict[str, Any]:
-    """All that a checkpoint holds. `value` goes into what is no parameter, so that loading can be seen."""
+    """All that a checkpoint holds. `value` goes into what is no parameter: loading changes it."""
     masters, moments = get_state_dict(model, optimizer)
     return {
         "model": {name: tensor.bfloat16() for name, tensor in masters.items()},
@@ -105,7 +107,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 
 def save(rank: int, world: int, port: int, folder: Path) -> None:
-    """Trains and saves: with `save`, with both kinds of `async_save`, and with torch's own writer."""
+    """Trains and saves: with `save`, both kinds of `async_save`, and torch's own writer."""
     start(rank, world, port)
     model, optimizer = model_and_optimizer(seed=0)
     train(model, optimizer, STEPS)
@@ -141,7 +143,9 @@ def save(rank: int, world: int, port: int, folder: Path) -> None:
     check_loaded(folder, "saved", reference)
 
     # Each rank for itself, without a coordinator.
-    dcp.save(state, storage_writer=Writer(folder / "alone", sync_files=False), use_collectives=False)
+    dcp.save(
+        state, storage_writer=Writer(folder / "alone", sync_files=False), use_collectives=False
+    )
     check_loaded(folder, "alone", reference)
     dist.destroy_process_group()
 

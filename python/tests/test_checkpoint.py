@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 import torch.distributed as dist  # noqa: E402
 import torch.distributed.checkpoint as dcp  # noqa: E402
-import torch.multiprocessing  # noqa: E402
+import torch.multiprocessing  # noqa: E402, F811
 from torch.distributed.checkpoint.api import CheckpointException  # noqa: E402
 
 import checkpoint_ranks  # noqa: E402
@@ -94,7 +94,7 @@ def assert_same(a: Any, b: Any) -> None:
 
 @pytest.fixture(scope="module")
 def by_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints that two ranks saved: a sharded model, master weights, moments. See `checkpoint_ranks.save`."""
+    """Checkpoints that two ranks saved, see `checkpoint_ranks.save`."""
     folder = tmp_path_factory.mktemp("ranks")
     on_ranks(checkpoint_ranks.save, 2, folder)
     return folder
@@ -127,7 +127,9 @@ def test_reports_what_each_kind_saved(by_two_ranks: Path) -> None:
     assert whole.roles["weights"].saved > 0.25
     assert whole.roles["master weights"].saved > 0.1
     assert huffwire.checkpoint.report(by_two_ranks / "saved") == whole
-    assert huffwire.checkpoint.report(by_two_ranks / "by process").roles.keys() == whole.roles.keys()
+    assert (
+        huffwire.checkpoint.report(by_two_ranks / "by process").roles.keys() == whole.roles.keys()
+    )
     assert whole.total.stored == sum(p.stat().st_size for p in data_files(by_two_ranks / "saved"))
 
 
@@ -160,8 +162,9 @@ def test_without_a_process_group(tmp_path: Path) -> None:
 DTYPES = [
     getattr(torch, name)
     for name in (
-        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64"
-        " complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
+        "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64"
+        " complex64 complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz"
+        " float8_e8m0fnu"
     ).split()
 ]
 
@@ -190,18 +193,25 @@ def test_shapes_and_strides(tmp_path: Path) -> None:
         "learns": torch.nn.Parameter(torch.randn(5)),
         "channels last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
     }
-    plain = {name: t.detach().resolve_conj().resolve_neg().contiguous() for name, t in state.items()}
+    plain = {
+        name: t.detach().resolve_conj().resolve_neg().contiguous() for name, t in state.items()
+    }
     save(state, tmp_path)
     assert_same(load({name: torch.zeros_like(t) for name, t in plain.items()}, tmp_path), plain)
 
     # Into tensors that are not contiguous, or of another dtype.
-    target = {"transposed": torch.zeros(24, 30).t(), "part": torch.zeros(6, 16, dtype=torch.float64)}
+    target = {
+        "transposed": torch.zeros(24, 30).t(),
+        "part": torch.zeros(6, 16, dtype=torch.float64),
+    }
     load(target, tmp_path)
     assert torch.equal(target["transposed"], base.t())
     assert torch.equal(target["part"], base[3:9, 4:20].double())
 
 
-def test_large_tensors_are_several_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_are_several_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(huffwire.checkpoint, "PIECE_BYTES", 4096)
     state = {"a": torch.randn(100, 77), "b": torch.randn(13, 500).bfloat16(), "bytes": "x" * 10_000}
     save(state, tmp_path)
@@ -245,7 +255,9 @@ def test_reads_only_the_messages_it_needs(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(decoded) == messages, (offsets, lengths)
 
 
-def plan_of(name: str, shape: tuple[int, ...], offsets: tuple[int, ...], lengths: tuple[int, ...]) -> Any:
+def plan_of(
+    name: str, shape: tuple[int, ...], offsets: tuple[int, ...], lengths: tuple[int, ...]
+) -> Any:
     index = dcp.metadata.MetadataIndex(name, (0,) * len(shape))
     item = dcp.planner.ReadItem(
         type=dcp.planner.LoadItemType.TENSOR,
@@ -371,6 +383,20 @@ def test_a_save_that_fails_leaves_the_older_checkpoint(tmp_path: Path) -> None:
     assert_same(load(blank(old), tmp_path), old)
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(4).to_sparse(),
+        torch.empty(4, device="meta"),
+        torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "meta", "quantized"],
+)
+def test_tensors_without_plain_elements(tmp_path: Path, tensor: torch.Tensor) -> None:
+    error = save_error({"odd": tensor}, tmp_path)
+    assert isinstance(error, huffwire.UnsupportedError) and "'odd'" in str(error)
+
+
 def test_a_save_that_is_killed_leaves_the_older_checkpoint(tmp_path: Path) -> None:
     old, new = example(1.0), example(2.0)
     save(old, tmp_path)
@@ -446,12 +472,20 @@ def test_damaged_data_name_the_tensor_and_the_file(tmp_path: Path) -> None:
     infos = Reader(tmp_path).read_metadata().storage_data
     good = file.read_bytes()
     for index, info in infos.items():
-        for position in {info.offset, info.offset + 9, info.offset + info.length // 2, info.offset + info.length - 1}:
+        for position in {
+            info.offset,
+            info.offset + 9,
+            info.offset + info.length // 2,
+            info.offset + info.length - 1,
+        }:
             bad = bytearray(good)
             bad[position] ^= 0x10
             file.write_bytes(bad)
             error = load_error(blank(state), tmp_path)
-            assert isinstance(error, (huffwire.DamagedError, huffwire.VersionError)), (position, error)
+            assert isinstance(error, (huffwire.DamagedError, huffwire.VersionError)), (
+                position,
+                error,
+            )
             assert repr(index.fqn) in str(error) and str(file) in str(error)
 
 
@@ -462,7 +496,9 @@ def test_files_cut_short_or_missing(tmp_path: Path) -> None:
     good = file.read_bytes()
     file.write_bytes(good[:-1])
     error = load_error(blank(state), tmp_path)
-    assert isinstance(error, huffwire.DamagedError) and f"ends at byte {len(good) - 1}" in str(error)
+    assert isinstance(error, huffwire.DamagedError) and f"ends at byte {len(good) - 1}" in str(
+        error
+    )
     file.unlink()
     error = load_error(blank(state), tmp_path, thread_count=2)
     assert isinstance(error, huffwire.MissingFileError) and str(file) in str(error)
@@ -474,7 +510,9 @@ def test_tensors_that_were_exchanged(tmp_path: Path) -> None:
     state = {"a": first, "b": first.clone(), "c": torch.zeros(3)}
     save(state, tmp_path)
     (file,) = data_files(tmp_path)
-    infos = {index.fqn: info for index, info in Reader(tmp_path).read_metadata().storage_data.items()}
+    infos = {
+        index.fqn: info for index, info in Reader(tmp_path).read_metadata().storage_data.items()
+    }
     a, b = infos["a"], infos["b"]
     assert a.length == b.length
     bad = bytearray(file.read_bytes())

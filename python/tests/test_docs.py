@@ -33,7 +33,7 @@ def run(arguments: list[str], folder: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_run(document: Path, tmp_path: Path) -> None:
-    """Python blocks are one program. Commands of huffwire run where they stand, after the blocks above them."""
+    """Python blocks are one program. Commands of huffwire run where they stand."""
     # Lines keep their numbers, so that a traceback points into the document.
     lines: list[str] = []
     for language, start, content in blocks(document):
@@ -50,14 +50,16 @@ def test_blocks_run(document: Path, tmp_path: Path) -> None:
 
 
 def of_command(document: Path, line: str) -> str:
-    """A command of a shell as a line of Python; commands that are tested elsewhere become nothing."""
+    """A command of a shell as a line of Python; what is tested elsewhere becomes nothing."""
     words = shlex.split(line, comments=True)
     if words[:1] == ["huffwire"] and document == GUIDE:
         command = f"[__import__('sys').executable, '-m', *{words!r}]"
         return f"__import__('subprocess').run({command}, check=True, stdout=-3)"
     if words[:2] == ["pip", "install"]:
         extras = re.findall(r"\[(\w+)\]", words[2])
-        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+            "optional-dependencies"
+        ]
         assert set(extras) <= set(known), f"{document}: {line}"
         return ""
     # The commands of the README are tests of the program, see crates/huffwire-cli.
