@@ -24,9 +24,8 @@ from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # of Python 3.12
-
     import numpy.typing as npt
+    from typing_extensions import Buffer
 
     Array: TypeAlias = npt.NDArray[Any]
 

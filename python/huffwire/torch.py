@@ -27,7 +27,7 @@ from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # of Python 3.12
+    from typing_extensions import Buffer
 
     Memory: TypeAlias = Buffer | torch.Tensor
 
