@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from huffwire._errors import UnsupportedError
 
@@ -34,7 +33,6 @@ _NAMES = {
     torch.bits16: "word16",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 _CPU = torch.device("cpu")
 
 
@@ -61,9 +59,12 @@ def _refusal(tensor: torch.Tensor) -> str | None:
     """Why the memory of a tensor is not simply its elements; None if it is."""
     if not isinstance(tensor, torch.Tensor):
         return f"{type(tensor).__name__}: give a torch.Tensor"
-    if type(tensor) not in _PLAIN and is_traceable_wrapper_subclass(tensor):
+    # A class that takes operations into its own hands; its elements may be anywhere.
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         remedy = "give the tensors that it consists of, such as tensor.to_local() of a DTensor"
         return f"a {type(tensor).__name__} has no memory of its own: {remedy}"
+    if tensor.is_nested:
+        return "a nested tensor cannot be coded: give the tensors that it consists of (tensor.unbind())"
     if tensor.layout is not torch.strided:
         remedy = "encode its indices and values apart, or tensor.to_dense()"
         return f"a tensor of layout {tensor.layout} cannot be coded: {remedy}"
@@ -80,10 +81,18 @@ def _refusal(tensor: torch.Tensor) -> str | None:
 
 
 def _address(tensor: torch.Tensor) -> tuple[int, int]:
-    address, size = tensor.data_ptr(), tensor.nbytes
-    if address == 0 and size:
+    """Where the elements of a contiguous tensor lie, and how many bytes they have."""
+    size = tensor.nbytes
+    if size == 0:
+        return 0, 0
+    try:
+        address, storage = tensor.data_ptr(), tensor.untyped_storage()
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnsupportedError(f"a tensor without memory: {error}") from None
+    # The storage may have been taken away, as FSDP does between uses of a parameter.
+    if storage.nbytes() < tensor.storage_offset() * tensor.itemsize + size:
         raise UnsupportedError(
-            f"this tensor ({type(tensor).__name__}) has no memory: it is not a tensor with data"
+            f"a tensor of {size} bytes whose storage has {storage.nbytes()}: it was freed or made smaller"
         )
     return address, size
 

@@ -29,7 +29,7 @@ from huffwire._tensors import _CPU, _address, _dtype, _name, _refusal, _source
 from huffwire._torch_files import load, load_file, load_model, safe_open, save, save_file, save_model
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # of Python 3.12
+    from typing_extensions import Buffer
 
     Memory: TypeAlias = Buffer | torch.Tensor
 
@@ -217,6 +217,10 @@ def decode(
         tensor = torch.empty(sizes, dtype=dtype, device=_CPU)
     except RuntimeError as error:
         raise OutOfMemoryError(f"{size} bytes are needed: {error}") from None
+    if type(tensor) is not torch.Tensor:
+        raise UnsupportedError(
+            f"here torch.empty makes a {type(tensor).__name__}, which has no memory: decode outside of this mode"
+        )
     _huffwire._decode_into(
         source, name, _address(tensor), codebooks, threads, context, max_size
     )

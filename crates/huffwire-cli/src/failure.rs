@@ -1,26 +1,31 @@
 //! How a failure reaches the user: one line, and an exit code.
 
 use std::io::{self, ErrorKind, Write};
-use std::process::ExitCode;
 
 use huffwire_io::Error;
 
+/// The exit code when all went well.
+pub(crate) const SUCCESS: u8 = 0;
+/// The exit code of an error in the input, the codebooks or the output.
+pub(crate) const FAILURE: u8 = 1;
+/// The exit code of an error in the command line.
+pub(crate) const USAGE: u8 = 2;
 /// What a shell reports for a program that a closed pipe ended.
 const CLOSED_PIPE: u8 = 128 + 13;
 
 /// Prints the error and returns the exit code that goes with it. Says nothing when whoever read the
 /// output has closed it: they know.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
     };
     if error.chain().any(closed) {
-        return ExitCode::from(CLOSED_PIPE);
+        return CLOSED_PIPE;
     }
     // Nobody is left to hear that standard error is closed too.
     let _ = writeln!(io::stderr(), "error: {}", message(error));
-    ExitCode::FAILURE
+    FAILURE
 }
 
 /// The causes, outermost first, and what to type if the command line has a remedy. Some errors repeat

@@ -1,34 +1,45 @@
-//! The `huffwire` program: compresses tensor files without losing a bit, and shows with what.
-//!
-//! Each command is a file in `commands`. The work on files is done by the library `huffwire-io`; the
-//! program adds the command line, progress bars, reports for people and for programs, and exit codes.
-
-mod args;
-mod books;
-mod commands;
-mod demo;
-mod failure;
-mod files;
-mod floats;
-mod interrupt;
-mod progress;
-mod report;
-mod standard;
+//! The binary of the program; all that it does is in the library of this package.
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::Parser;
-use huffwire::Platform;
-
 fn main() -> ExitCode {
-    interrupt::remove_partial_files();
-    standard::survive_the_limit_of_file_sizes();
-    let args = args::Args::parse();
-    // The library takes a wrong HUFFWIRE_PLATFORM for "portable"; whoever sets one wants to know.
-    let platform = Platform::from_environment().context("HUFFWIRE_PLATFORM");
-    match platform.and_then(|_| commands::run(&args)) {
-        Ok(code) => code,
-        Err(error) => failure::report(&error),
+    ExitCode::from(huffwire_cli::run(std::env::args_os(), found::stdout_is_closed()))
+}
+
+/// Elsewhere a closed standard output fails by itself.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+mod found {
+    pub(crate) const fn stdout_is_closed() -> bool {
+        false
     }
+}
+
+/// The standard streams as the program found them.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[allow(unsafe_code)]
+mod found {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+    /// Whether there was no standard output when the program was started (`>&-`). What is written to it now goes to
+    /// `/dev/null`, without an error.
+    pub(crate) fn stdout_is_closed() -> bool {
+        STDOUT_IS_CLOSED.load(Ordering::Relaxed)
+    }
+
+    /// Before `main`, Rust opens `/dev/null` in the place of standard streams that are closed; so this must be looked at
+    /// earlier.
+    extern "C" fn look() {
+        let is_closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
+        STDOUT_IS_CLOSED.store(is_closed, Ordering::Relaxed);
+    }
+
+    // SAFETY: the linker collects pointers to functions in this section, which are called once each before `main`,
+    // on the only thread; this one makes a system call and stores a byte, for which nothing of Rust's need
+    // be ready.
+    #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+    #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+    #[used]
+    static LOOK: extern "C" fn() = look;
 }

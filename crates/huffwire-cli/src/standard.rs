@@ -1,12 +1,18 @@
 //! The standard streams and signals as the program found them.
 
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-pub(crate) use found::stdout_is_closed;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Elsewhere a closed standard output fails by itself.
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Remembers whether there was a standard output when the process was started.
+pub(crate) fn remember_stdout(is_closed: bool) {
+    STDOUT_IS_CLOSED.store(is_closed, Ordering::Relaxed);
+}
+
+/// Whether there was no standard output when the process was started. What is written to it now goes to
+/// `/dev/null`, without an error.
 pub(crate) fn stdout_is_closed() -> bool {
-    false
+    STDOUT_IS_CLOSED.load(Ordering::Relaxed)
 }
 
 /// Makes a limit on the size of files (`ulimit -f`) an error of the write that goes beyond it, after which partial files
@@ -18,33 +24,4 @@ pub(crate) fn survive_the_limit_of_file_sizes() {
         let nobody_asks = std::sync::Arc::default();
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, nobody_asks);
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-#[allow(unsafe_code)]
-mod found {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    static STDOUT_IS_CLOSED: AtomicBool = AtomicBool::new(false);
-
-    /// Whether there was no standard output when the program was started (`>&-`). What is written to it now goes to
-    /// `/dev/null`, without an error.
-    pub(crate) fn stdout_is_closed() -> bool {
-        STDOUT_IS_CLOSED.load(Ordering::Relaxed)
-    }
-
-    /// Before `main`, Rust opens `/dev/null` in the place of standard streams that are closed; so this must be looked at
-    /// earlier.
-    extern "C" fn look() {
-        let is_closed = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_err();
-        STDOUT_IS_CLOSED.store(is_closed, Ordering::Relaxed);
-    }
-
-    // SAFETY: the linker collects pointers to functions in this section, which are called once each before `main`,
-    // on the only thread; this one makes a system call and stores a byte, for which nothing of Rust's need
-    // be ready.
-    #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
-    #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
-    #[used]
-    static LOOK: extern "C" fn() = look;
 }

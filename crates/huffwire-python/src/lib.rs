@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod memory;
 mod options;
+mod program;
 mod threads;
 
 use pyo3::prelude::*;
@@ -25,6 +26,8 @@ mod _huffwire {
     };
     #[pymodule_export]
     use super::files::{FileReader, FileWriter, safetensors_header};
+    #[pymodule_export]
+    use super::program::_program;
     #[pymodule_export]
     use super::threads::default_threads;
 

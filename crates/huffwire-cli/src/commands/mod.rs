@@ -11,15 +11,15 @@ mod quantize;
 mod verify;
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::args::{Args, Command};
 use crate::demo;
+use crate::failure;
 
 /// Runs the command that the user gave.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> Result<u8> {
     match &args.command {
         Command::Demo(args) => demo::run(args)?,
         Command::Compress(args) => compress::run(args)?,
@@ -33,11 +33,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Completions(args) => completions::run(args)?,
         Command::Dequantize(_) => return Ok(no_such_command()),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(failure::SUCCESS)
 }
 
 /// What people who quantized something are likely to try.
-fn no_such_command() -> ExitCode {
+fn no_such_command() -> u8 {
     // Nobody is left to hear that standard error is closed.
     let _ = writeln!(
         io::stderr(),
@@ -45,5 +45,5 @@ fn no_such_command() -> ExitCode {
          tip: huffwire decompress FILE.hw restores quantized tensors, too, in files of the original layout\n\n\
          For more information, try 'huffwire decompress --help'."
     );
-    ExitCode::from(2)
+    failure::USAGE
 }

@@ -1,6 +1,5 @@
 //! `huffwire verify`.
 
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -74,7 +73,7 @@ struct Unreadable {
 }
 
 /// Decodes everything and reports. The exit code tells whether all is well.
-pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &VerifyArgs) -> Result<u8> {
     let ok = match check(args) {
         Ok((report, label)) => {
             if args.common.json {
@@ -92,7 +91,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         }
         Err(error) => return Err(error),
     };
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ok { failure::SUCCESS } else { failure::FAILURE })
 }
 
 /// What was found, and how messages call the file.
