@@ -64,8 +64,9 @@ def _dtype(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, theirs))
-    except (ImportError, AttributeError):
+        dtype: np.dtype[Any] = np.dtype(vars(ml_dtypes)[theirs])
+        return dtype
+    except (ImportError, KeyError):
         raise UnsupportedError(
             f"elements of {name} need the package ml_dtypes, a version with {theirs}: "
             "pip install --upgrade ml_dtypes"

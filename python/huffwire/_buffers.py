@@ -10,7 +10,7 @@ from huffwire._errors import UnsupportedError
 from huffwire._huffwire import Codebooks, MessageHeader
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # of Python 3.12
+    from typing_extensions import Buffer
 
 Level: TypeAlias = Literal["fast", "max"]
 Symbols: TypeAlias = Literal["auto", "bytes", "byte-planes"]

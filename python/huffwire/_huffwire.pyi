@@ -1,6 +1,7 @@
 """The compiled part of huffwire. What begins with an underscore is for this package alone."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 from typing_extensions import Buffer
@@ -39,6 +40,71 @@ class MessageHeader:
     @property
     def block_size(self) -> int: ...
 
+_Progress = Callable[[int, int], object] | None
+# A tensor's place in the file; for a part of it its shape and a range of each dimension; its memory.
+_Wanted = tuple[int, tuple[Sequence[int], Sequence[tuple[int, int]]] | None, _Memory]
+
+@final
+class FileReader:
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        max_size: int | None = None,
+        codebooks: _Sets = None,
+    ) -> FileReader: ...
+    @staticmethod
+    def from_bytes(
+        data: bytes, *, max_size: int | None = None, codebooks: _Sets = None
+    ) -> FileReader: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def coded_bytes(self) -> int: ...
+    def originals(self) -> list[str]: ...
+    def tensors(self) -> list[tuple[str, str, str | None, tuple[int, ...], int, int]]: ...
+    def metadata(self, original: int) -> dict[str, str] | None: ...
+    def content(self, original: int, limit: int) -> bytes: ...
+    def decode(
+        self,
+        wanted: Sequence[_Wanted],
+        *,
+        threads: int | None = None,
+        progress: _Progress = None,
+        done: int = 0,
+        total: int = 0,
+    ) -> None: ...
+
+@final
+class FileWriter:
+    def __new__(
+        cls,
+        path: str | os.PathLike[str] | None,
+        *,
+        level: str = "fast",
+        symbols: str = "auto",
+        codebooks: Codebooks | None = None,
+        checksums: bool = True,
+        threads: int | None = None,
+    ) -> FileWriter: ...
+    def begin_original(self, name: str) -> None: ...
+    def add_bytes(self, data: Buffer) -> None: ...
+    def add(
+        self,
+        tensors: Sequence[tuple[str, str, Sequence[int], _Memory]],
+        *,
+        progress: _Progress = None,
+        done: int = 0,
+        total: int = 0,
+    ) -> None: ...
+    def finish(self) -> int | bytes: ...
+    def abort(self) -> None: ...
+
+def safetensors_header(
+    label: str,
+    tensors: Sequence[tuple[str, str, Sequence[int]]],
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[bytes, list[str]]: ...
 def default_threads() -> int: ...
 def platform() -> str: ...
 def _dtype_name(name: str, /) -> str: ...

@@ -26,9 +26,8 @@ from huffwire._huffwire import Codebooks
 from huffwire._numpy_files import load, load_file, safe_open, save, save_file
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # of Python 3.12
-
     import numpy.typing as npt
+    from typing_extensions import Buffer
 
     Array: TypeAlias = npt.NDArray[Any]
 
@@ -44,6 +43,7 @@ __all__ = [
     "save",
     "save_file",
 ]
+
 
 def _target(array: Array) -> tuple[Array, str]:
     """The bytes of an array that is decoded into, and huffwire's name of its type."""

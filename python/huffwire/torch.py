@@ -29,7 +29,7 @@ from huffwire._tensors import _CPU, _address, _dtype, _name, _refusal, _source
 from huffwire._torch_files import load, load_file, load_model, safe_open, save, save_file, save_model
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # of Python 3.12
+    from typing_extensions import Buffer
 
     Memory: TypeAlias = Buffer | torch.Tensor
 

@@ -83,17 +83,18 @@ def test_the_errors_are_a_family():
 # The examples.
 
 
-@pytest.mark.parametrize("name", ["__init__", *(m.name for m in pkgutil.iter_modules([str(PACKAGE)]))])
+MODULES = [f"huffwire.{module.name}" for module in pkgutil.iter_modules([str(PACKAGE)])]
+
+
+@pytest.mark.parametrize("name", ["huffwire", *MODULES])
 def test_examples_of_the_documentation_run(name):
-    if name == "__main__":
-        return  # It has no examples.
-    module = importlib.import_module("huffwire" if name == "__init__" else f"huffwire.{name}")
+    module = importlib.import_module(name)
     options = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner(optionflags=options)
     for test in finder.find(module):
         runner.run(test)
-    if name == "_huffwire":
+    if name == "huffwire._huffwire":
         # The finder does not look at compiled functions.
         for compiled in vars(module).values():
             if inspect.isroutine(compiled) or inspect.isclass(compiled):
@@ -235,8 +236,8 @@ def test_an_interruption_leaves_nothing_behind(tmp_path):
 
 
 def test_the_script_is_there():
-    script = Path(sys.executable).with_name("huffwire")
     if "site-packages" not in PACKAGE.parts:
-        return  # Imported from a checkout; only pip makes scripts.
+        pytest.skip("huffwire is imported from a checkout, and only pip makes scripts")
+    script = Path(sys.executable).with_name("huffwire")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"huffwire {huffwire.__version__}\n"

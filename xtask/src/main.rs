@@ -6,6 +6,7 @@ mod fuzz;
 mod kernels;
 mod layers;
 mod needs;
+mod python;
 mod shell;
 mod steps;
 mod suite;
@@ -34,6 +35,12 @@ const COMMANDS: &[Command] = &[
         arguments: fuzz::ARGUMENTS,
         about: "fuzz one target, or each in turn; --seconds 0 never ends",
         run: fuzz::run,
+    },
+    Command {
+        name: "python",
+        arguments: python::ARGUMENTS,
+        about: "the step below; --oldest tests the package alone, with the oldest torch and NumPy that it supports",
+        run: python::command,
     },
     Command {
         name: "builtin",

@@ -51,8 +51,8 @@ const I686_LIBC: &[&str] = &["test", "-e", "/usr/i686-linux-gnu/lib/crt1.o"];
 /// Everything. A new row needs nothing else: a step asks with [`missing`].
 #[rustfmt::skip]
 const NEEDS: &[Need] = &[
-    debian("python", "python3", PYTHON, "runs the programs in benches/ (3.11 or newer)"),
-    debian("python", "python3-venv", VENV, "keeps numpy inside the checkout"),
+    debian("python", "python3", PYTHON, "runs the programs in benches/ and the package (3.11 or newer)"),
+    debian("python", "python3-venv", VENV, "keeps numpy and torch inside the checkout"),
 
     debian("cross", "qemu-user", &["qemu-s390x", "--version"], "runs programs for other processors"),
     rust("cross", "aarch64-unknown-linux-gnu", "compiles for another processor"),

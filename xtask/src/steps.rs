@@ -10,8 +10,8 @@ use crate::cross;
 use crate::fuzz;
 use crate::kernels;
 use crate::layers;
-use crate::needs;
-use crate::shell::{ROOT, cargo, output, program, run};
+use crate::python;
+use crate::shell::{ROOT, cargo, output, run};
 
 /// One thing that must hold of the repository.
 pub(crate) struct Step {
@@ -67,8 +67,8 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step {
         name: "python",
-        about: "the tests of the programs in benches/ and reference/ pass",
-        run: python,
+        about: "the tests of the Python package and of the programs in benches/ and reference/ pass",
+        run: python::check,
     },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
@@ -162,53 +162,6 @@ fn figures() -> Result<Outcome> {
         Outcome::with(vec![Gap::of_machine(what)])
     })
 }
-
-fn python() -> Result<Outcome> {
-    let missing = needs::missing(&["python3"])?;
-    if !missing.is_empty() {
-        return Ok(Outcome::with(missing));
-    }
-    let reference = ["-m", "unittest", "discover", "--quiet", "reference"];
-    run(program("python3").args(reference))?;
-    let test = ["-m", "unittest", "discover", "--quiet", "benches"];
-    match with_numpy() {
-        Ok(python) => {
-            run(program(python).args(test))?;
-            Ok(Outcome::Passed)
-        }
-        // Most tests need the standard library alone.
-        Err(error) => {
-            run(program("python3").args(test))?;
-            let mut gaps = needs::missing(&["python3-venv"])?;
-            if gaps.is_empty() {
-                gaps.push(Gap {
-                    what: format!("tests that need numpy: {error:#}"),
-                    remedy: Some("a network, for pip".to_owned()),
-                });
-            }
-            Ok(Outcome::with(gaps))
-        }
-    }
-}
-
-/// A Python in the checkout that has numpy; made when there is none.
-fn with_numpy() -> Result<PathBuf> {
-    let environment = Path::new(ROOT).join(".venv/tests");
-    let python = environment.join("bin/python");
-    let has_numpy = |python: &Path| {
-        output(program(python).args(["-c", "import numpy; print(numpy.__version__)"]))
-            .is_ok_and(|version| version == NUMPY)
-    };
-    if !(python.exists() && has_numpy(&python)) {
-        run(program("python3").args(["-m", "venv"]).arg(&environment))?;
-        let install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet"];
-        run(program(&python).args(install).arg(format!("numpy=={NUMPY}")))?;
-    }
-    Ok(python)
-}
-
-/// The version that the programs in benches/ install for themselves, too.
-const NUMPY: &str = "2.4.6";
 
 fn doc() -> Result<Outcome> {
     run(cargo(&["doc", "--workspace", "--no-deps", "--all-features"])

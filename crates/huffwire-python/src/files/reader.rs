@@ -24,9 +24,14 @@ use crate::options::DecoderSets;
 #[pyclass(frozen, module = "huffwire._huffwire", skip_from_py_object)]
 pub(crate) struct FileReader {
     reader: Reader,
+    /// The most bytes of tensors that one call may decode.
+    max_size: u64,
     /// Where the tensors are: the place of the original, and of the item in it.
     places: Vec<(usize, usize)>,
 }
+
+/// Headers and indexes of so many bytes are decoded even where `max_size` is less.
+const HEADERS: u64 = 1 << 20;
 
 /// A tensor to decode, or a part of it: its place in `tensors()`, the shape and a range of each dimension if it is a
 /// part, and the memory.
@@ -34,7 +39,7 @@ type Wanted = (usize, Option<(Vec<u64>, Vec<(u64, u64)>)>, Output);
 
 #[pymethods]
 impl FileReader {
-    /// Opens the file `path`. No call decodes more than `max_size` bytes.
+    /// Opens the file `path`. No call decodes more than `max_size` bytes of tensors.
     #[new]
     #[pyo3(signature = (path, *, max_size=None, codebooks=None))]
     fn open(
@@ -158,6 +163,18 @@ impl FileReader {
         }
         check_apart(&destinations)?;
         let bytes: u64 = destinations.iter().map(|to| to.region.bytes()).sum();
+        if bytes > self.max_size {
+            let what = match &destinations[..] {
+                [one] => one.item.tensor.as_ref().map(|tensor| format!("tensor {:?}", tensor.name)),
+                _ => None,
+            };
+            return Err(Class::Limit.error(format!(
+                "{}: {} has {bytes} bytes to decode, and max_size is {}",
+                self.label(),
+                what.unwrap_or_else(|| format!("a call for {} tensors", destinations.len())),
+                self.max_size
+            )));
+        }
         // Threads would wait for each other longer than they work.
         let workers = if bytes < 1 << 20 { Workers::caller() } else { workers(py, threads)? };
         let mut progress = Progress::new(progress, done, total);
@@ -173,8 +190,8 @@ impl FileReader {
         max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
     ) -> huffwire_io::Result<Self> {
-        let options =
-            ReadOptions { max_size: max_size.unwrap_or(u64::MAX), ..ReadOptions::default() };
+        let max_size = max_size.unwrap_or(u64::MAX);
+        let options = ReadOptions { max_size: max_size.max(HEADERS), ..ReadOptions::default() };
         let mut reader = Reader::new(file?, options)?;
         let sets = codebooks.map_or_else(Vec::new, |codebooks| codebooks.0);
         let listed = |reader: &Reader, id| reader.directory().sets.iter().any(|set| set.id == id);
@@ -192,7 +209,7 @@ impl FileReader {
             tensors.map(move |(index, _)| (place, index))
         });
         let places = places.collect();
-        Ok(Self { reader, places })
+        Ok(Self { reader, max_size, places })
     }
 
     fn original(&self, place: usize) -> Result<&Original, Failure> {
@@ -250,6 +267,7 @@ impl FileReader {
 
     /// The bytes of an item that is no tensor.
     fn bytes_of(&self, item: &Item, what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+        let limit = limit.min(self.max_size.max(HEADERS));
         if item.raw_bytes > limit {
             return Err(Failure::File(huffwire_io::Error::TooLarge {
                 path: self.reader.file().label().to_owned(),

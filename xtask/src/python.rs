@@ -1,0 +1,167 @@
+//! The Python programs of the repository, and the Python package: built, installed in the checkout, and tested.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::needs;
+use crate::shell::{ROOT, output, program, run};
+use crate::steps::{self, Gap, Outcome, Step};
+use crate::suite;
+
+/// What `cargo xtask python` understands.
+pub(crate) const ARGUMENTS: &str = "[--oldest]";
+
+/// The NumPy that the programs in benches/ install for themselves, too.
+const NUMPY: &str = "2.4.6";
+
+/// What the package is tested with: a folder in `.venv`, and what pip installs there.
+struct Environment {
+    folder: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// The newest version of everything.
+const NEWEST: Environment = Environment {
+    folder: ".venv/package",
+    packages: &[
+        "torch",
+        "numpy",
+        "ml_dtypes",
+        "safetensors",
+        "tqdm",
+        "maturin",
+        "pytest",
+        "hypothesis",
+    ],
+};
+
+/// The oldest versions that the package supports.
+const OLDEST: Environment = Environment {
+    folder: ".venv/package-oldest",
+    packages: &[
+        "torch==2.11.*",
+        "numpy==1.26.*",
+        "ml_dtypes==0.5.*",
+        "safetensors",
+        "tqdm",
+        "maturin",
+        "pytest",
+        "hypothesis",
+    ],
+};
+
+/// Tests the Python programs and the package, as a step does or with `--oldest`.
+pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    match arguments {
+        [] => suite::run_one(steps::find("python")?),
+        [oldest] if oldest == "--oldest" => suite::run_one(&Step {
+            name: "python",
+            about: "the tests of the Python package pass with the oldest torch and NumPy",
+            run: || package(&OLDEST),
+        }),
+        _ => bail!("`python` knows only {ARGUMENTS}"),
+    }
+}
+
+/// The step `python`.
+pub(crate) fn check() -> Result<Outcome> {
+    let missing = needs::missing(&["python3"])?;
+    if !missing.is_empty() {
+        return Ok(Outcome::with(missing));
+    }
+    let mut gaps = programs()?;
+    if let Outcome::Partly(more) = package(&NEWEST)? {
+        gaps.extend(more);
+        gaps.dedup();
+    }
+    Ok(Outcome::with(gaps))
+}
+
+/// Tests the programs in reference/ and benches/; tells what could not be tested.
+fn programs() -> Result<Vec<Gap>> {
+    let reference = ["-m", "unittest", "discover", "--quiet", "reference"];
+    run(program("python3").args(reference))?;
+    let test = ["-m", "unittest", "discover", "--quiet", "benches"];
+    match with_numpy() {
+        Ok(python) => {
+            run(program(python).args(test))?;
+            Ok(Vec::new())
+        }
+        // Most tests need the standard library alone.
+        Err(error) => {
+            run(program("python3").args(test))?;
+            gaps("tests that need numpy", &error)
+        }
+    }
+}
+
+/// Builds the package, installs it in an environment in the checkout, and tests it there.
+fn package(environment: &Environment) -> Result<Outcome> {
+    let python = match with_packages(environment) {
+        Ok(python) => python,
+        Err(error) => return Ok(Outcome::with(gaps("the Python package", &error)?)),
+    };
+    let wheels = Path::new(ROOT).join("target/wheels");
+    if wheels.exists() {
+        fs::remove_dir_all(&wheels).context("target/wheels cannot be emptied")?;
+    }
+    // In target/, where other builds find what it compiled.
+    let build = ["-m", "maturin", "build", "--release", "--locked", "--out", "target/wheels"];
+    run(program(&python).args(build))?;
+    let built = fs::read_dir(&wheels)?.collect::<Result<Vec<_>, _>>()?;
+    let [wheel] = &built[..] else { bail!("maturin made {} wheels, and not one", built.len()) };
+    run(pip(&python).args(["--no-deps", "--force-reinstall"]).arg(wheel.path()))?;
+    run(program(&python).args(["-m", "pytest", "--quiet", "python/tests"]))?;
+    Ok(Outcome::Passed)
+}
+
+/// A Python in the checkout that has NumPy alone; made when there is none.
+fn with_numpy() -> Result<PathBuf> {
+    let environment = Path::new(ROOT).join(".venv/tests");
+    let python = environment.join("bin/python");
+    let has_numpy = |python: &Path| {
+        output(program(python).args(["-c", "import numpy; print(numpy.__version__)"]))
+            .is_ok_and(|version| version == NUMPY)
+    };
+    if !(python.exists() && has_numpy(&python)) {
+        run(program("python3").args(["-m", "venv"]).arg(&environment))?;
+        run(pip(&python).arg(format!("numpy=={NUMPY}")))?;
+    }
+    Ok(python)
+}
+
+/// A Python in the checkout that has everything that the package is tested with; made when there is none, and
+/// taken as it is when there is one.
+fn with_packages(environment: &Environment) -> Result<PathBuf> {
+    let folder = Path::new(ROOT).join(environment.folder);
+    let python = folder.join("bin/python");
+    let wanted = environment.packages.join("\n");
+    // Written last, so an environment that was not finished has none.
+    let list = folder.join("packages.txt");
+    if fs::read_to_string(&list).is_ok_and(|found| found == wanted) && python.exists() {
+        return Ok(python);
+    }
+    run(program("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run(pip(&python).args(environment.packages))?;
+    fs::write(list, wanted)?;
+    Ok(python)
+}
+
+/// `pip install`, to which is added what.
+fn pip(python: &Path) -> std::process::Command {
+    let mut pip = program(python);
+    pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet"]);
+    pip
+}
+
+/// The gaps that an environment leaves which cannot be made.
+fn gaps(what: &str, error: &anyhow::Error) -> Result<Vec<Gap>> {
+    let mut gaps = needs::missing(&["python3-venv"])?;
+    if gaps.is_empty() {
+        let remedy = Some("a network, for pip".to_owned());
+        gaps.push(Gap { what: format!("{what}: {error:#}"), remedy });
+    }
+    Ok(gaps)
+}
