@@ -108,8 +108,9 @@ def _of_tensor(torch: Any, tensor: Any, writable: bool) -> Elements:
         place = "it has no data" if tensor.device.type == "meta" else "call cpu() first"
         error = OutputError if writable else UnsupportedError
         raise error(f"a tensor on {tensor.device}: {place}")
-    if hasattr(tensor, "to_local"):
-        raise UnsupportedError("a distributed tensor: call to_local() or full_tensor() first")
+    if hasattr(tensor, "__tensor_flatten__"):
+        remedy = "give the tensors that it consists of, such as to_local() of a DTensor"
+        raise UnsupportedError(f"a {type(tensor).__name__} has no memory of its own: {remedy}")
     shape = tuple(tensor.shape)
     if writable:
         if tensor.requires_grad and tensor.is_leaf:
@@ -117,6 +118,8 @@ def _of_tensor(torch: Any, tensor: Any, writable: bool) -> Elements:
         if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
             raise OutputError("the output is not contiguous: give one that is")
     tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    if tensor.nbytes and not tensor.data_ptr():
+        raise UnsupportedError(f"this tensor ({type(tensor).__name__}) has no memory")
     return Elements(dtype, shape, (tensor.data_ptr(), tensor.nbytes), "torch", tensor)
 
 

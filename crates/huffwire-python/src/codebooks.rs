@@ -255,7 +255,7 @@ impl Codebook {
 
     /// What has a code, the number of its code, and the bits of it.
     fn slots(&self) -> impl Iterator<Item = (Slot, u8, u8)> {
-        let lengths = self.get().lengths().ordinary_lengths().iter().zip(0u8..);
+        let lengths = self.get().lengths().ordinary_lengths().iter().zip(0..=u8::MAX);
         let coded = lengths.filter(|(bits, _)| **bits > 0);
         coded.map(|(&bits, slot)| (Slot::Symbol(slot), slot, bits)).chain(self.escape_and_zero())
     }
