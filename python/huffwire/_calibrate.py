@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -70,7 +70,7 @@ def calibrate(
     books_per_kind: int | None = None,
     smoothing: float = 0.001,
     builtin: bool = True,
-    codebooks: Codebooks | None = None,
+    codebooks: Codebooks | Sequence[Codebooks] | None = None,
     threads: int | None = None,
     progress: Progress = None,
 ) -> Calibration:
@@ -104,7 +104,7 @@ def calibrate(
             floats of 8 bits and less.
         smoothing: The share of probability, from 0 to below 1, that is spread over all symbols.
         builtin: Whether the built-in codebooks for the dtypes seen are put behind the new ones.
-        codebooks: Codebooks that ``.hw`` files need, if they were made with other than built-in ones.
+        codebooks: Codebooks that ``.hw`` files need, if they neither embed them nor use the built-in ones.
         threads: How many threads count; None for as many as `huffwire.default_threads` says.
         progress: True for a bar of tqdm, or a function that is called with the bytes done and, where they
             are known, the bytes in all.

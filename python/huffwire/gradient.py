@@ -443,7 +443,8 @@ def encode(
             receiver must give the same.
 
     Raises:
-        OptionError: No quantizer for a gradient, one for a `Quantized`, or an unknown encoder.
+        OptionError: No quantizer for a gradient, one for a `Quantized`, an unknown encoder, or one that the
+            quantizer has too many levels for (``"sh"`` and ``"shs"`` take 32768 different values).
         LimitError: 2**32 elements or more.
         Error: As `quantize`.
     """

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use huffwire::calibrate::{self, Options};
 use huffwire::codebook::CodeLimit;
-use huffwire::{Dtype, SymbolRule};
+use huffwire::{CodebookSet, Dtype, Kind, SymbolRule};
 use huffwire_io::{Input, Piece, ReadOptions, Reader, Workers, is_hw_file};
 use pyo3::prelude::*;
 
 use crate::codebooks::Codebooks;
 use crate::error::{Class, of_codec, of_io};
-use crate::options::symbols_of;
+use crate::options::{DecoderSets, symbols_of};
 use crate::stats::Profile;
 use crate::threads;
 
@@ -142,12 +142,11 @@ pub(crate) fn profile_file(
     path: PathBuf,
     symbols: &str,
     threads: Option<usize>,
-    codebooks: Option<Bound<'_, Codebooks>>,
+    codebooks: DecoderSets,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<(String, Profile)>> {
     let rule = symbols_of(symbols)?;
     let threads = threads::count(threads)?;
-    let set = codebooks.map(|books| Arc::clone(&books.get().set));
     let mut found = Vec::new();
     py.detach(|| {
         let workers = Arc::new(Workers::new(threads).map_err(of_io)?);
@@ -161,7 +160,7 @@ pub(crate) fn profile_file(
         let counting = Counting { rule, report: &mut report, found: &mut found };
         let start = huffwire_io::InputFile::open(&path).and_then(|file| file.start(8));
         if is_hw_file(&start.map_err(of_io)?) {
-            counting.compressed(&path, workers, set)
+            counting.compressed(&path, workers, codebooks.0)
         } else {
             counting.plain(&path, &workers)
         }
@@ -252,14 +251,23 @@ impl Counting<'_> {
         self,
         path: &Path,
         workers: Arc<Workers>,
-        set: Option<Arc<huffwire::CodebookSet>>,
+        sets: Vec<Arc<CodebookSet>>,
     ) -> PyResult<()> {
         let Self { rule, report, found } = self;
         let file = huffwire_io::InputFile::open(path).map_err(of_io)?;
         let options = ReadOptions { workers, ..ReadOptions::default() };
         let mut reader = Reader::new(file, options).map_err(of_io)?;
-        if let Some(set) = set {
-            reader = reader.with_codebooks(set, "the codebooks given").map_err(of_io)?;
+        let is_listed = |reader: &Reader, set: &CodebookSet| {
+            reader.directory().sets.iter().any(|listed| listed.id == set.id())
+        };
+        let (listed, others): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| is_listed(&reader, set));
+        for set in listed.into_iter().chain(others) {
+            // Quantized values may need sets that the file does not list. If a set is missing, reading tells it.
+            let has_values = || reader.tensors().any(|(_, item)| item.kind == Kind::Values);
+            if is_listed(&reader, &set) || has_values() {
+                reader = reader.with_codebooks(set, "the codebooks given").map_err(of_io)?;
+            }
         }
         let total = reader.tensors().map(|(_, item)| item.raw_bytes).sum();
         let mut done = 0;

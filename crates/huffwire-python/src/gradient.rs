@@ -258,6 +258,19 @@ impl EncoderChoice {
     }
 }
 
+/// The most values that may have codes from a sample.
+const MOST_SAMPLED: i32 = 1 << 15;
+
+/// The range of some values for encoders that sample. What lies outside takes an escape.
+fn alphabet_of(values: Values<'_>) -> (i32, i32) {
+    let (lowest, highest) = range(values);
+    if i64::from(highest) - i64::from(lowest) < i64::from(MOST_SAMPLED) {
+        (lowest, highest)
+    } else {
+        (lowest.max(-MOST_SAMPLED / 2), highest.min(MOST_SAMPLED / 2 - 1))
+    }
+}
+
 /// The lowest and the highest of some values and 0.
 fn range(values: Values<'_>) -> (i32, i32) {
     match values {
@@ -296,7 +309,7 @@ fn stream<'py>(
     runs: u32,
 ) -> PyResult<(Bound<'py, PyBytes>, usize)> {
     let encoded = work(py, values.len(), || {
-        let alphabet = alphabet.unwrap_or_else(|| range(values));
+        let alphabet = alphabet.unwrap_or_else(|| alphabet_of(values));
         let mut out = Vec::new();
         let sizes = encoder.encoder(alphabet, seed, runs).encode(values, &mut out)?;
         Ok::<_, huffwire::Error>((out, sizes.codebook))
