@@ -130,7 +130,7 @@ def calibrate(
                     collector.push(kind(file_tensor), profile)
             else:
                 element = _arrays.elements(source)
-                profile = _huffwire.Profile.of(element.dtype, element.memory, symbols, threads)
+                profile = _huffwire.Profile._of(element.dtype, element.memory, symbols, threads)
                 collector.push(kind(tensor_name), profile)
                 if report:
                     report.advance(_bytes(element))

@@ -120,7 +120,7 @@ def profile(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = Non
         OptionError: An option has a value that it cannot have.
     """
     found = _arrays.elements(tensor)
-    return Profile.of(found.dtype, found.memory, symbols, threads)
+    return Profile._of(found.dtype, found.memory, symbols, threads)
 
 
 def planes(
@@ -140,7 +140,7 @@ def planes(
         if isinstance(tensor, Profile)
         else profile(tensor, symbols=symbols, threads=threads)
     )
-    return [Plane(*fields) for fields in counted.planes()]
+    return [Plane(*fields) for fields in counted._planes()]
 
 
 def _plane(tensor: Any, symbols: Symbols, layout: str | None, plane: int) -> Plane:
@@ -282,7 +282,7 @@ def ideal(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = None)
         if isinstance(tensor, Profile)
         else profile(tensor, symbols=symbols, threads=threads)
     )
-    return Ideal(*counted.ideal())
+    return Ideal(*counted._ideal())
 
 
 def savings(
@@ -307,7 +307,7 @@ def savings(
         level: ``"fast"``, or ``"max"``, at which blocks may carry codebooks of their own.
     """
     found = _arrays.elements(tensor)
-    raw, shannon, huffman = Profile.of(found.dtype, found.memory, symbols, threads).ideal()
+    raw, shannon, huffman = Profile._of(found.dtype, found.memory, symbols, threads)._ideal()
 
     def saved(size: float) -> float:
         return 100.0 * (1.0 - size / raw) if raw else 0.0

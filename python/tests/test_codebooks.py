@@ -275,10 +275,11 @@ def test_random_text_is_no_json_of_a_set(text):
         Codebooks.from_json(text)
 
 
-@pytest.mark.parametrize("what", [None, 5, "text", object(), [1, 2]])
+@pytest.mark.parametrize("what", [None, 5, "text", object(), [1, 2], (0, 8)])
 def test_what_is_no_buffer_is_refused(what):
-    with pytest.raises(huffwire.UnsupportedError):
-        Codebooks.from_bytes(what)
+    for read in (Codebooks, Codebooks.from_bytes):
+        with pytest.raises(huffwire.UnsupportedError):
+            read(what)
 
 
 # Calibration.
