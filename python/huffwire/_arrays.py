@@ -1,4 +1,4 @@
-"""Arrays, tensors and buffers as memory for the compiled part, and results as the kind that came in.
+"""Arrays, tensors and buffers as memory, and results as the kind that came in.
 
 Neither torch nor numpy is imported here, unless the caller passes or asks for what belongs to them.
 """
@@ -80,8 +80,8 @@ def _view(value: Any) -> memoryview:
         return memoryview(value)
     except (TypeError, BufferError, ValueError) as error:
         raise UnsupportedError(
-            f"{type(value).__name__}: pass a torch tensor, a numpy array, a buffer with a format such as "
-            "array.array, or a tuple of a dtype's name and a buffer"
+            f"{type(value).__name__}: pass a torch tensor, a numpy array, a buffer with a format "
+            "such as array.array, or a tuple of a dtype's name and a buffer"
         ) from error
 
 
@@ -146,13 +146,13 @@ def check_kind(kind: str) -> None:
 
 
 def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """A new array, tensor or buffer of f32, bf16, f16, i8 or i32, and its memory for the compiled part.
+    """A new array, tensor or buffer of f32, bf16, f16, i8 or i32, and its memory.
 
     Raises:
         OutOfMemoryError: There is no memory for it.
     """
     check_kind(kind)
-    name = _huffwire.torch_name(dtype)
+    name = _huffwire.torch_name(dtype) or ""
     size = math.prod(shape) * _huffwire.dtype_bytes(dtype)
     try:
         if kind == "torch":
@@ -169,7 +169,7 @@ def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
     except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
         text = f"{size} bytes are needed, and there is no memory for them"
         raise OutOfMemoryError(text) from error
-    view = memoryview(memory)
+    view: Any = memoryview(memory)
     code = _RESULTS.get(dtype)
     if code is None:
         return view, memory

@@ -24,7 +24,7 @@ class Calibration:
     codebooks: Codebooks
     """The codebooks, bound to the kinds."""
     kinds: list[KindReport] = field(repr=False)
-    """What was found for each plane of each kind of tensors; bits are per symbol, means over tensors."""
+    """What was found for each plane of each kind of tensors."""
     tensors: int
     """How many tensors were counted."""
 
@@ -36,9 +36,7 @@ class Calibration:
         >>> print(result.describe().splitlines()[1].split()[:4])
         ['layers.*.w', 'bf16', 'exponent', '0']
         """
-        rows = [
-            ["kind", "type", "symbols", "tensors", "books", "bits", "Huffman", "Shannon", "KL"]
-        ]
+        rows = [["kind", "type", "symbols", "tensors", "books", "bits", "Huffman", "Shannon", "KL"]]
         for kind in self.kinds:
             rows.append(
                 [
@@ -56,7 +54,9 @@ class Calibration:
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
         books = self.codebooks
-        lines.append(f"{self.tensors} tensors -> set {books.id} ({books.name}), {len(books)} codebooks")
+        lines.append(
+            f"{self.tensors} tensors -> set {books.id} ({books.name}), {len(books)} codebooks"
+        )
         return "\n".join(lines)
 
 
@@ -91,23 +91,26 @@ def calibrate(
     True
 
     Args:
-        tensors: A mapping from names to tensors (such as a state dict), pairs of name and tensor, or one
-            path or several of ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or ``.hw`` files.
-            Tensors are torch tensors on the CPU, numpy arrays, buffers with a format, or tuples of a
-            dtype's name and a buffer. Pairs may come from a generator: only counts are kept.
-        kinds: Which tensors are of one kind. None: those whose names differ in digits alone. A string: all
-            tensors are of this kind, a pattern of names (``"*"`` for any). A function: from name to kind.
+        tensors: A mapping from names to tensors (such as a state dict), pairs of name and tensor,
+            or one path or several of ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or
+            ``.hw`` files. Tensors are torch tensors on the CPU, numpy arrays, buffers with a
+            format, or tuples of a dtype's name and a buffer. Pairs may come from a generator: only
+            counts are kept.
+        kinds: Which tensors are of one kind. None: those whose names differ in digits alone. A
+            string: all tensors are of this kind, a pattern of names (``"*"`` for any). A function:
+            from name to kind.
         symbols: What the codebooks encode: ``"auto"``, ``"bytes"`` or ``"byte-planes"``.
         name: The name of the set, for people.
         codes: The most bits of a code. None: 12 where this saves 0.4 % more than 8.
-        books_per_kind: Codebooks for each kind, from clusters of similar tensors. None: 1, and up to 4 for
-            floats of 8 bits and less.
+        books_per_kind: Codebooks for each kind, from clusters of similar tensors. None: 1, and up
+            to 4 for floats of 8 bits and less.
         smoothing: The share of probability, from 0 to below 1, that is spread over all symbols.
         builtin: Whether the built-in codebooks for the dtypes seen are put behind the new ones.
-        codebooks: Codebooks that ``.hw`` files need, if they neither embed them nor use the built-in ones.
+        codebooks: Codebooks that ``.hw`` files need, if they neither embed them nor use the
+            built-in ones.
         threads: How many threads count; None for as many as `huffwire.default_threads` says.
-        progress: True for a bar of tqdm, or a function that is called with the bytes done and, where they
-            are known, the bytes in all.
+        progress: True for a bar of tqdm, or a function that is called with the bytes done and,
+            where they are known, the bytes in all.
 
     Returns:
         The codebooks, and what was found for each kind.
@@ -160,7 +163,7 @@ def _sources(tensors: Any) -> Iterator[tuple[str | None, Any]]:
         yield from _checked(tensors)
     else:
         raise UnsupportedError(
-            f"{type(tensors).__name__}: pass a mapping from names to tensors, pairs of both, or paths"
+            f"{type(tensors).__name__}: pass a mapping from names to tensors, pairs, or paths"
         )
 
 
@@ -182,7 +185,7 @@ def _bytes(element: _arrays.Elements) -> int:
 
 
 class _Progress:
-    """Calls the caller's function with what is done in all; None as context if nobody wants to know."""
+    """Tells the caller what is done in all; as a context it is None if nobody wants to know."""
 
     def __init__(self, progress: Progress) -> None:
         self._call = progress if callable(progress) else None

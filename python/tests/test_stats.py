@@ -16,7 +16,9 @@ from huffwire import Codebooks, stats
 from huffwire.stats import Pmf
 
 # Those whose shares are not so small that their products are no floats.
-WEIGHTS = st.lists(st.just(0.0) | st.floats(1e-6, 1e6), min_size=1, max_size=257).filter(lambda w: sum(w) > 0)
+WEIGHTS = st.lists(st.just(0.0) | st.floats(1e-6, 1e6), min_size=1, max_size=257).filter(
+    lambda w: sum(w) > 0
+)
 
 
 def normal(size=50_000, scale=0.02, dtype=ml_dtypes.bfloat16, seed=1):

@@ -133,7 +133,7 @@ impl Quantized {
         encoder: EncoderChoice,
         checksums: bool,
         context: Option<u64>,
-    ) -> PyResult<(Bound<'py, PyBytes>, [usize; 3])> {
+    ) -> PyResult<(Bound<'py, PyBytes>, (usize, usize, usize))> {
         let dtype = float_type(dtype)?;
         let mut options = Options::default().checksums(checksums);
         options.context = context;
@@ -153,7 +153,7 @@ impl Quantized {
             Ok::<_, huffwire::Error>((out, sizes))
         });
         let (bytes, sizes) = made.map_err(of_codec)?;
-        let sizes = [sizes.scales, sizes.values.total, sizes.values.codebook];
+        let sizes = (sizes.scales, sizes.values.total, sizes.values.codebook);
         Ok((PyBytes::new(py, &bytes), sizes))
     }
 
