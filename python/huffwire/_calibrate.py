@@ -9,12 +9,46 @@ from typing import Any, Literal, TypeAlias
 
 from huffwire import _arrays, _huffwire
 from huffwire._errors import OptionError, UnsupportedError
-from huffwire._huffwire import Codebooks, KindReport, kind_of
+from huffwire._huffwire import Codebooks, kind_of
 
 Symbols: TypeAlias = Literal["auto", "bytes", "byte-planes"]
 Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
 
 __all__ = ["Calibration", "KindReport", "calibrate", "kind_of"]
+
+
+@dataclass(frozen=True)
+class KindReport:
+    """What calibration found for one plane of one kind of tensors.
+
+    Bits are per symbol, means over the tensors.
+
+    >>> import huffwire
+    >>> report = huffwire.calibrate({"layers.0.w": ("bf16", bytes(2000))}).kinds[0]
+    >>> report.kind, report.dtype, report.layout, report.plane, report.tensors
+    ('layers.*.w', 'bf16', 'exponent', 0, 1)
+    """
+
+    kind: str
+    """The kind, a pattern of tensor names."""
+    dtype: str
+    """The element type."""
+    layout: str
+    """The layout that was chosen."""
+    plane: int
+    """The plane, counted from 0."""
+    tensors: int
+    """How many tensors were averaged."""
+    books: list[int]
+    """Numbers of the codebooks made."""
+    shannon_bits: float
+    """Shannon's entropy of each tensor's own PMF."""
+    huffman_bits: float
+    """A Huffman code made for each tensor."""
+    book_bits: float
+    """The best of the codebooks made."""
+    mean_kl_bits: float
+    """The KL divergence of the tensors' PMFs from the average."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +77,7 @@ class Calibration:
                     kind.kind,
                     kind.dtype,
                     f"{kind.layout} {kind.plane}",
-                    str(kind.shards),
+                    str(kind.tensors),
                     " ".join(f"#{book}" for book in kind.books),
                     f"{kind.book_bits:.3f}",
                     f"{kind.huffman_bits:.3f}",
@@ -84,7 +118,7 @@ def calibrate(
     >>> def weights(layer):
     ...     return array.array("f", [(i * i % 97 - 48) / 2 ** (6 + layer) for i in range(5000)])
     >>> result = huffwire.calibrate({f"layers.{i}.weight": weights(i) for i in range(3)})
-    >>> result.kinds[0].kind, result.kinds[0].shards
+    >>> result.kinds[0].kind, result.kinds[0].tensors
     ('layers.*.weight', 3)
     >>> import huffwire.stats
     >>> huffwire.stats.savings(weights(3), codebooks=result.codebooks).codebooks > 0
@@ -93,7 +127,7 @@ def calibrate(
     Args:
         tensors: A mapping from names to tensors (such as a state dict), pairs of name and tensor,
             or one path or several of ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or
-            ``.hw`` files. Tensors are torch tensors on the CPU, numpy arrays, buffers with a
+            ``.hw`` files. Tensors are torch tensors, numpy arrays, buffers with a
             format, or tuples of a dtype's name and a buffer. Pairs may come from a generator: only
             counts are kept.
         kinds: Which tensors are of one kind. None: those whose names differ in digits alone. A
@@ -140,7 +174,7 @@ def calibrate(
     if collector.shards == 0:
         raise OptionError("there is no tensor with elements to make codebooks from")
     made, reports = collector.build(name, codes, books_per_kind, smoothing, builtin)
-    return Calibration(made, reports, collector.shards)
+    return Calibration(made, [KindReport(*fields) for fields in reports], collector.shards)
 
 
 def _kinds(kinds: str | Callable[[str], str] | None) -> Callable[[str], str]:

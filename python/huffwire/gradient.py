@@ -14,10 +14,10 @@ values into bytes, and this loses nothing.
     >>> restored.shape
     (10000,)
 
-Gradients are torch tensors on the CPU, numpy arrays, buffers of floats (`array.array`), or tuples
-of a dtype's name and a buffer (``("bf16", data)``). Their types are f32, bf16 and f16. Contiguous
-ones of f32 are not copied, and none is changed. Results are of the kind that came in; functions
-that get only bytes have a parameter ``kind``: ``"numpy"``, ``"torch"`` or ``"buffer"`` (a
+Gradients are torch tensors, numpy arrays, buffers of floats (`array.array`), or tuples of a dtype's
+name and a buffer (``("bf16", data)``). Their types are f32, bf16 and f16. Contiguous ones of f32 on
+the CPU are not copied, and none is changed. Results are of the kind that came in, and on the CPU;
+functions that get only bytes have a parameter ``kind``: ``"numpy"``, ``"torch"`` or ``"buffer"`` (a
 memoryview).
 
 The same gradient, quantizer and seed give the same values on every machine.

@@ -4,9 +4,9 @@ These are the measures of Agrawal et al. (arXiv 2601.10673, section 3): Shannon'
 every code, a Huffman code made for the very data comes within a fraction of a bit of it, and a
 fixed code costs the Kullback-Leibler divergence on top.
 
-Tensors are torch tensors on the CPU, numpy arrays, buffers with a format (`array.array`), or tuples
-of a dtype's name and a buffer (``("bf16", data)``). Contiguous ones are not copied, and none is
-changed.
+Tensors are torch tensors, numpy arrays, buffers with a format (`array.array`), or tuples of a
+dtype's name and a buffer (``("bf16", data)``). Contiguous ones on the CPU are not copied, and none
+is changed.
 
     >>> import array
     >>> import huffwire.stats as stats

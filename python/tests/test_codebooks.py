@@ -3,6 +3,7 @@
 import array
 import copy
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -179,6 +180,15 @@ def test_sets_of_format_version_1_are_loaded():
     assert small.to_bytes() == (golden / "small.codebooks").read_bytes()
 
 
+def test_sets_are_found_in_files_that_embed_them():
+    embedded = Codebooks.load(ROOT / "crates/huffwire/tests/golden/v1/model.huffwire")
+    assert embedded == Codebooks.load(ROOT / "crates/huffwire/tests/golden/v1/small.codebooks")
+    with pytest.raises(huffwire.CodebookError, match="several"):
+        Codebooks.load(VECTORS / "valid/two-originals.hw")
+    with pytest.raises(huffwire.CodebookError, match="none"):
+        Codebooks.load(VECTORS / "valid/no-originals.hw")
+
+
 def vectors(ok, suffix):
     found = [v for v in MANIFEST if v["file"].endswith(suffix) and ("error" not in v) == ok]
     assert found
@@ -310,7 +320,7 @@ def test_tensors_of_all_sorts_give_the_same_codebooks():
 def test_the_report_tells_what_was_found(calibrated):
     (kind,) = calibrated.kinds
     assert (kind.kind, kind.dtype, kind.layout, kind.plane) == ("layers.*.w", "bf16", "exponent", 0)
-    assert kind.shards == calibrated.tensors == 3
+    assert kind.tensors == calibrated.tensors == 3
     assert kind.shannon_bits <= kind.huffman_bits <= kind.book_bits * 1.001
     assert 0 <= kind.mean_kl_bits < 0.01
     assert kind.books == [0]
@@ -401,6 +411,30 @@ def test_files_give_what_their_tensors_give(tmp_path):
     assert huffwire.calibrate([str(tmp_path / "w.npy")]).kinds[0].kind == "w.npy"
     both = huffwire.calibrate([tmp_path / "model.safetensors", ("more", raw["layers.1.w"])])
     assert both.tensors == 4
+
+
+def test_the_files_of_a_sharded_model_are_one_model(tmp_path):
+    tensors = {f"layers.{i}.w": normal(i, dtype=np.float32) for i in range(4)}
+    index = {"metadata": {}, "weight_map": {}}
+    for shard in range(2):
+        name = f"model-{shard}.safetensors"
+        part = {key: tensors[key] for key in list(tensors)[2 * shard : 2 * shard + 2]}
+        save_file(part, tmp_path / name)
+        index["weight_map"].update(dict.fromkeys(part, name))
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    found = huffwire.calibrate(path)
+    assert found.tensors == 4 and found.codebooks == huffwire.calibrate(tensors).codebooks
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_calibrate_too(method):
+    tensors = {"w": ("bf16", normal(1, size=1 << 21).tobytes())}
+    # Threads of this process have worked, and a fork has none of them.
+    expected = huffwire.calibrate(tensors, threads=2)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        found = pool.apply_async(huffwire.calibrate, (tensors,), {"threads": 2})
+        assert found.get(timeout=120) == expected
 
 
 def test_progress_reaches_the_whole(tmp_path):
