@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from huffwire import _arrays, _huffwire
 from huffwire._errors import OptionError, UnsupportedError
@@ -17,8 +16,8 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
 __all__ = ["Calibration", "KindReport", "calibrate", "kind_of"]
 
 
-@dataclass(frozen=True)
-class KindReport:
+# No dataclasses: to import them takes longer than all of huffwire.
+class KindReport(NamedTuple):
     """What calibration found for one plane of one kind of tensors.
 
     Bits are per symbol, means over the tensors.
@@ -51,13 +50,12 @@ class KindReport:
     """The KL divergence of the tensors' PMFs from the average."""
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(NamedTuple):
     """A finished calibration."""
 
     codebooks: Codebooks
     """The codebooks, bound to the kinds."""
-    kinds: list[KindReport] = field(repr=False)
+    kinds: list[KindReport]
     """What was found for each plane of each kind of tensors."""
     tensors: int
     """How many tensors were counted."""
