@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from huffwire import _elements, _huffwire
 from huffwire._errors import OptionError, UnsupportedError
-from huffwire._huffwire import Codebooks, KindReport, kind_of
+from huffwire._huffwire import Codebooks, kind_of
 
 Symbols: TypeAlias = Literal["auto", "bytes", "byte-planes"]
 Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
@@ -17,14 +16,47 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
 __all__ = ["Calibration", "KindReport", "calibrate", "kind_of"]
 
 
-@dataclass(frozen=True)
-class Calibration:
+# No dataclasses: to import them takes longer than all of huffwire.
+class KindReport(NamedTuple):
+    """What calibration found for one plane of one kind of tensors.
+
+    Bits are per symbol, means over the tensors.
+
+    >>> import huffwire
+    >>> report = huffwire.calibrate({"layers.0.w": ("bf16", bytes(2000))}).kinds[0]
+    >>> report.kind, report.dtype, report.layout, report.plane, report.tensors
+    ('layers.*.w', 'bf16', 'exponent', 0, 1)
+    """
+
+    kind: str
+    """The kind, a pattern of tensor names."""
+    dtype: str
+    """The element type."""
+    layout: str
+    """The layout that was chosen."""
+    plane: int
+    """The plane, counted from 0."""
+    tensors: int
+    """How many tensors were averaged."""
+    books: list[int]
+    """Numbers of the codebooks made."""
+    shannon_bits: float
+    """Shannon's entropy of each tensor's own PMF."""
+    huffman_bits: float
+    """A Huffman code made for each tensor."""
+    book_bits: float
+    """The best of the codebooks made."""
+    mean_kl_bits: float
+    """The KL divergence of the tensors' PMFs from the average."""
+
+
+class Calibration(NamedTuple):
     """A finished calibration."""
 
     codebooks: Codebooks
     """The codebooks, bound to the kinds."""
-    kinds: list[KindReport] = field(repr=False)
-    """What was found for each plane of each kind of tensors; bits are per symbol, means over tensors."""
+    kinds: list[KindReport]
+    """What was found for each plane of each kind of tensors."""
     tensors: int
     """How many tensors were counted."""
 
@@ -36,16 +68,14 @@ class Calibration:
         >>> print(result.describe().splitlines()[1].split()[:4])
         ['layers.*.w', 'bf16', 'exponent', '0']
         """
-        rows = [
-            ["kind", "type", "symbols", "tensors", "books", "bits", "Huffman", "Shannon", "KL"]
-        ]
+        rows = [["kind", "type", "symbols", "tensors", "books", "bits", "Huffman", "Shannon", "KL"]]
         for kind in self.kinds:
             rows.append(
                 [
                     kind.kind,
                     kind.dtype,
                     f"{kind.layout} {kind.plane}",
-                    str(kind.shards),
+                    str(kind.tensors),
                     " ".join(f"#{book}" for book in kind.books),
                     f"{kind.book_bits:.3f}",
                     f"{kind.huffman_bits:.3f}",
@@ -56,7 +86,9 @@ class Calibration:
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
         books = self.codebooks
-        lines.append(f"{self.tensors} tensors -> set {books.id} ({books.name}), {len(books)} codebooks")
+        lines.append(
+            f"{self.tensors} tensors -> set {books.id} ({books.name}), {len(books)} codebooks"
+        )
         return "\n".join(lines)
 
 
@@ -70,7 +102,7 @@ def calibrate(
     books_per_kind: int | None = None,
     smoothing: float = 0.001,
     builtin: bool = True,
-    codebooks: Codebooks | None = None,
+    codebooks: Codebooks | Sequence[Codebooks] | None = None,
     threads: int | None = None,
     progress: Progress = None,
 ) -> Calibration:
@@ -84,28 +116,33 @@ def calibrate(
     >>> def weights(layer):
     ...     return array.array("f", [(i * i % 97 - 48) / 2 ** (6 + layer) for i in range(5000)])
     >>> result = huffwire.calibrate({f"layers.{i}.weight": weights(i) for i in range(3)})
-    >>> result.kinds[0].kind, result.kinds[0].shards
+    >>> result.kinds[0].kind, result.kinds[0].tensors
     ('layers.*.weight', 3)
-    >>> message = huffwire.encode(weights(3), "f32", codebooks=result.codebooks)
+    >>> import huffwire.stats
+    >>> huffwire.stats.savings(weights(3), codebooks=result.codebooks).codebooks > 0
+    True
 
     Args:
-        tensors: A mapping from names to tensors (such as a state dict), pairs of name and tensor, or one
-            path or several of ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or ``.hw`` files.
-            Tensors are torch tensors on the CPU, numpy arrays, buffers with a format, or tuples of a
-            dtype's name and a buffer. Pairs may come from a generator: only counts are kept.
-        kinds: Which tensors are of one kind. None: those whose names differ in digits alone. A string: all
-            tensors are of this kind, a pattern of names (``"*"`` for any). A function: from name to kind.
+        tensors: A mapping from names to tensors (such as a state dict), pairs of name and tensor,
+            or one path or several of ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or
+            ``.hw`` files. Tensors are torch tensors, numpy arrays, buffers with a
+            format, or tuples of a dtype's name and a buffer. Pairs may come from a generator: only
+            counts are kept.
+        kinds: Which tensors are of one kind. None: those whose names differ in digits alone. A
+            string: all tensors are of this kind, a pattern of names (``"*"`` for any). A function:
+            from name to kind.
         symbols: What the codebooks encode: ``"auto"``, ``"bytes"`` or ``"byte-planes"``.
         name: The name of the set, for people.
         codes: The most bits of a code. None: 12 where this saves 0.4 % more than 8.
-        books_per_kind: Codebooks for each kind, from clusters of similar tensors. None: 1, and up to 4 for
-            floats of 8 bits and less.
+        books_per_kind: Codebooks for each kind, from clusters of similar tensors. None: 1, and up
+            to 4 for floats of 8 bits and less.
         smoothing: The share of probability, from 0 to below 1, that is spread over all symbols.
         builtin: Whether the built-in codebooks for the dtypes seen are put behind the new ones.
-        codebooks: Codebooks that ``.hw`` files need, if they were made with other than built-in ones.
+        codebooks: Codebooks that ``.hw`` files need, if they neither embed them nor use the
+            built-in ones.
         threads: How many threads count; None for as many as `huffwire.default_threads` says.
-        progress: True for a bar of tqdm, or a function that is called with the bytes done and, where they
-            are known, the bytes in all.
+        progress: True for a bar of tqdm, or a function that is called with the bytes done and,
+            where they are known, the bytes in all.
 
     Returns:
         The codebooks, and what was found for each kind.
@@ -128,14 +165,14 @@ def calibrate(
                     collector.push(kind(file_tensor), profile)
             else:
                 element = _elements.elements(source)
-                profile = _huffwire.Profile.of(element.dtype, element.memory, symbols, threads)
+                profile = _huffwire.Profile._of(element.dtype, element.memory, symbols, threads)
                 collector.push(kind(tensor_name), profile)
                 if report:
                     report.advance(_bytes(element))
     if collector.shards == 0:
         raise OptionError("there is no tensor with elements to make codebooks from")
     made, reports = collector.build(name, codes, books_per_kind, smoothing, builtin)
-    return Calibration(made, reports, collector.shards)
+    return Calibration(made, [KindReport(*fields) for fields in reports], collector.shards)
 
 
 def _kinds(kinds: str | Callable[[str], str] | None) -> Callable[[str], str]:
@@ -158,7 +195,7 @@ def _sources(tensors: Any) -> Iterator[tuple[str | None, Any]]:
         yield from _checked(tensors)
     else:
         raise UnsupportedError(
-            f"{type(tensors).__name__}: pass a mapping from names to tensors, pairs of both, or paths"
+            f"{type(tensors).__name__}: pass a mapping from names to tensors, pairs, or paths"
         )
 
 
@@ -180,7 +217,7 @@ def _bytes(element: _elements.Elements) -> int:
 
 
 class _Progress:
-    """Calls the caller's function with what is done in all; None as context if nobody wants to know."""
+    """Tells the caller what is done in all; as a context it is None if nobody wants to know."""
 
     def __init__(self, progress: Progress) -> None:
         self._call = progress if callable(progress) else None

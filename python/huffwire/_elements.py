@@ -1,4 +1,4 @@
-"""Arrays, tensors and buffers as memory for the compiled part, and results as the kind that came in.
+"""Arrays, tensors and buffers as memory, and results as the kind that came in.
 
 Neither torch nor numpy is imported here, unless the caller passes or asks for what belongs to them.
 """
@@ -52,7 +52,7 @@ class Elements(NamedTuple):
 def elements(value: Any, *, writable: bool = False) -> Elements:
     """The elements of an array, a tensor, a buffer, or a tuple of a dtype's name and a buffer.
 
-    What is not contiguous is copied, unless it is to be written to.
+    What is not contiguous, or not on the CPU, is copied, unless it is to be written to.
 
     Raises:
         UnsupportedError: It has no elements that can be coded.
@@ -80,8 +80,8 @@ def _view(value: Any) -> memoryview:
         return memoryview(value)
     except (TypeError, BufferError, ValueError) as error:
         raise UnsupportedError(
-            f"{type(value).__name__}: pass a torch tensor, a numpy array, a buffer with a format such as "
-            "array.array, or a tuple of a dtype's name and a buffer"
+            f"{type(value).__name__}: pass a torch tensor, a numpy array, a buffer with a format "
+            "such as array.array, or a tuple of a dtype's name and a buffer"
         ) from error
 
 
@@ -104,10 +104,10 @@ def _of_tensor(torch: Any, tensor: Any, writable: bool) -> Elements:
         raise UnsupportedError(f"a tensor of {tensor.dtype}: this type cannot be coded")
     if tensor.layout is not torch.strided:
         raise UnsupportedError(f"a tensor of layout {tensor.layout}: call to_dense() first")
-    if tensor.device.type != "cpu":
-        place = "it has no data" if tensor.device.type == "meta" else "call cpu() first"
-        error = OutputError if writable else UnsupportedError
-        raise error(f"a tensor on {tensor.device}: {place}")
+    if tensor.device.type == "meta":
+        raise UnsupportedError("a tensor on the device meta has no data: give one that has")
+    if writable and tensor.device.type != "cpu":
+        raise OutputError(f"the output is on {tensor.device}: give one on the CPU, and copy it")
     if hasattr(tensor, "__tensor_flatten__"):
         remedy = "give the tensors that it consists of, such as to_local() of a DTensor"
         raise UnsupportedError(f"a {type(tensor).__name__} has no memory of its own: {remedy}")
@@ -117,7 +117,7 @@ def _of_tensor(torch: Any, tensor: Any, writable: bool) -> Elements:
             raise OutputError("the output requires grad: pass its detach()")
         if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
             raise OutputError("the output is not contiguous: give one that is")
-    tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     if tensor.nbytes and not tensor.data_ptr():
         raise UnsupportedError(f"this tensor ({type(tensor).__name__}) has no memory")
     return Elements(dtype, shape, (tensor.data_ptr(), tensor.nbytes), "torch", tensor)
@@ -146,13 +146,13 @@ def check_kind(kind: str) -> None:
 
 
 def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """A new array, tensor or buffer of f32, bf16, f16, i8 or i32, and its memory for the compiled part.
+    """A new array, tensor or buffer of f32, bf16, f16, i8 or i32, and its memory.
 
     Raises:
         OutOfMemoryError: There is no memory for it.
     """
     check_kind(kind)
-    name = _huffwire.torch_name(dtype)
+    name = _huffwire.torch_name(dtype) or ""
     size = math.prod(shape) * _huffwire.dtype_bytes(dtype)
     try:
         if kind == "torch":
@@ -169,7 +169,7 @@ def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
     except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
         text = f"{size} bytes are needed, and there is no memory for them"
         raise OutOfMemoryError(text) from error
-    view = memoryview(memory)
+    view: Any = memoryview(memory)
     code = _RESULTS.get(dtype)
     if code is None:
         return view, memory

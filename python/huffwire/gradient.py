@@ -1,8 +1,8 @@
 """Quantized gradients: quantizers, and lossless coders of the values that quantizers make.
 
-Data-parallel training sends gradients between machines. A quantizer turns each float of a gradient into a
-small integer, a *value*, and a few *scales*; this loses precision. An encoder turns the values into bytes,
-and this loses nothing.
+Data-parallel training sends gradients between machines. A quantizer turns each float of a gradient
+into a small integer, a *value*, and a few *scales*; this loses precision. An encoder turns the
+values into bytes, and this loses nothing.
 
     >>> import array
     >>> from huffwire import gradient
@@ -14,10 +14,11 @@ and this loses nothing.
     >>> restored.shape
     (10000,)
 
-Gradients are torch tensors on the CPU, numpy arrays, buffers of floats (`array.array`), or tuples of a
-dtype's name and a buffer (``("bf16", data)``). Their types are f32, bf16 and f16. Contiguous ones of f32
-are not copied, and none is changed. Results are of the kind that came in; functions that get only bytes
-have a parameter ``kind``: ``"numpy"``, ``"torch"`` or ``"buffer"`` (a memoryview).
+Gradients are torch tensors, numpy arrays, buffers of floats (`array.array`), or tuples of a dtype's
+name and a buffer (``("bf16", data)``). Their types are f32, bf16 and f16. Contiguous ones of f32 on
+the CPU are not copied, and none is changed. Results are of the kind that came in, and on the CPU;
+functions that get only bytes have a parameter ``kind``: ``"numpy"``, ``"torch"`` or ``"buffer"`` (a
+memoryview).
 
 The same gradient, quantizer and seed give the same values on every machine.
 """
@@ -67,13 +68,14 @@ __all__ = [
 ]
 
 ENCODERS: tuple[str, ...] = tuple(_huffwire.all_encoders())
-"""The names of all encoders that need no codebooks of earlier steps; ``"auto"`` selects among them."""
+"""The names of all encoders without codebooks of earlier steps; ``"auto"`` selects among them."""
 
 
 class Quantizer:
-    """What all quantizers have in common: `Qsgd`, `TernGrad`, `Natural`, `Sign`, `Sparsify`, `Linear`.
+    """What all quantizers have in common.
 
-    Their parameters cannot be changed. ``str(quantizer)`` is its text in reports.
+    They are `Qsgd`, `TernGrad`, `Natural`, `Sign`, `Sparsify` and `Linear`. Their parameters cannot
+    be changed. ``str(quantizer)`` is a quantizer's text in reports.
 
     >>> from huffwire import gradient
     >>> str(gradient.Qsgd(levels=4))
@@ -86,7 +88,8 @@ class Quantizer:
         _huffwire.quantizer_text(self._spec())
 
     def _spec(self) -> tuple[Any, ...]:
-        return (self._name, *astuple(self))  # type: ignore[call-overload] # subclasses are dataclasses
+        # All subclasses are dataclasses.
+        return (self._name, *astuple(self))  # type: ignore[call-overload]
 
     def __str__(self) -> str:
         return _huffwire.quantizer_text(self._spec())
@@ -103,11 +106,11 @@ class Quantizer:
 
 @dataclass(frozen=True)
 class Qsgd(Quantizer):
-    """QSGD (Alistarh et al., NIPS 2017): stochastic rounding to levels between 0 and a bucket's norm.
+    """QSGD (Alistarh et al., NIPS 2017): stochastic rounding to levels between 0 and a norm.
 
-    It is unbiased. ``levels`` is the number of levels above 0, 1 to 2**30; with up to 127, values take a
-    byte each. ``bucket`` is how many elements share a norm, or None for all. ``norm`` is ``"l2"``, or
-    ``"max"``, whose error is smaller.
+    It is unbiased. ``levels`` is the number of levels above 0, 1 to 2**30; with up to 127, values
+    take a byte each. ``bucket`` is how many elements share a norm, or None for all. ``norm`` is
+    ``"l2"``, or ``"max"``, whose error is smaller.
 
     >>> from huffwire.gradient import Qsgd
     >>> Qsgd(levels=0)  # doctest: +ELLIPSIS
@@ -126,8 +129,8 @@ class Qsgd(Quantizer):
 class TernGrad(Quantizer):
     """TernGrad (Wen et al., NIPS 2017): a sign or 0, by stochastic rounding.
 
-    ``clip``: floats beyond so many standard deviations are clipped; None for no clipping. ``bucket``: how
-    many elements share a scale, or None for all.
+    ``clip``: floats beyond so many standard deviations are clipped; None for no clipping.
+    ``bucket``: how many elements share a scale, or None for all.
 
     >>> from huffwire.gradient import TernGrad
     >>> str(TernGrad(clip=None))
@@ -155,9 +158,10 @@ class Natural(Quantizer):
 class Sign(Quantizer):
     """Signs alone. It is biased: use it with `ErrorFeedback`.
 
-    ``scale`` says which floats the signs stand for: ``"one"``: 1 and -1 (signSGD); ``"mean"``: plus and
-    minus the mean magnitude (EF-signSGD); ``"means"``: the mean of the floats that are not negative, and
-    that of the others (1-bit SGD). ``bucket``: how many elements share scales, or None for all.
+    ``scale`` says which floats the signs stand for: ``"one"``: 1 and -1 (signSGD); ``"mean"``: plus
+    and minus the mean magnitude (EF-signSGD); ``"means"``: the mean of the floats that are not
+    negative, and that of the others (1-bit SGD). ``bucket``: how many elements share scales, or
+    None for all.
 
     >>> import array
     >>> from huffwire.gradient import Sign
@@ -174,8 +178,9 @@ class Sign(Quantizer):
 class Sparsify(Quantizer):
     """Top-k and random-k: a few elements exactly, 0 for all others.
 
-    ``keep`` is ``"top"`` (the largest magnitudes; biased, use it with `ErrorFeedback`) or ``"random"``
-    (scaled so that it is unbiased). ``share`` is the share that is kept, above 0 and at most 1.
+    ``keep`` is ``"top"`` (the largest magnitudes; biased, use it with `ErrorFeedback`) or
+    ``"random"`` (scaled so that it is unbiased). ``share`` is the share that is kept, above 0 and
+    at most 1.
 
     >>> import array
     >>> from huffwire.gradient import Sparsify
@@ -277,8 +282,8 @@ class Quantized:
             dtype: The type of the gradient: ``"f32"``, ``"bf16"`` or ``"f16"``.
 
         Raises:
-            UnsupportedError: Values or scales of another type. (Whether the quantizer can make such values
-                is found when floats are restored.)
+            UnsupportedError: Values or scales of another type. (Whether the quantizer can make such
+                values is found when floats are restored.)
         """
         given = _elements.elements(values)
         floats = _elements.elements(scales)
@@ -406,7 +411,8 @@ def quantize(gradient: Any, quantizer: Quantizer, *, seed: int = 0) -> Quantized
             index of each element. Take another one for each step, each tensor and each worker.
 
     Raises:
-        QuantizeError: An element is NaN or infinite, or a norm is beyond the range of f32; with the index.
+        QuantizeError: An element is NaN or infinite, or a norm is beyond the range of f32; with the
+            index.
         UnsupportedError: Elements of another type.
     """
     found = _elements.elements(gradient)
@@ -436,14 +442,16 @@ def encode(
         gradient: The gradient, or a `Quantized`.
         quantizer: The quantizer; None for a `Quantized`.
         seed: As for `quantize`.
-        encoder: The encoder of the values: one of `ENCODERS`, or `BitmapBooks`, which the receiver must
-            hold.
+        encoder: The encoder of the values: one of `ENCODERS`, or `BitmapBooks`, which the receiver
+            must hold.
         checksums: Whether each block of the message gets a checksum of 4 bytes.
         context: A number that sender and receiver know (a step, a chunk), and that is not sent. The
             receiver must give the same.
 
     Raises:
-        OptionError: No quantizer for a gradient, one for a `Quantized`, or an unknown encoder.
+        OptionError: No quantizer for a gradient, one for a `Quantized`, an unknown encoder, or one
+            that the quantizer has too many levels for (``"sh"`` and ``"shs"`` take 32768 different
+            values).
         LimitError: 2**32 elements or more.
         Error: As `quantize`.
     """
@@ -544,12 +552,12 @@ def decode(
 
     Args:
         message: A whole message, an object with the buffer protocol.
-        kind: ``"numpy"`` for an array, ``"torch"`` for a tensor, ``"buffer"`` for a memoryview (of bytes,
-            where the gradient was bf16 or f16). bf16 needs ml_dtypes with numpy.
+        kind: ``"numpy"`` for an array, ``"torch"`` for a tensor, ``"buffer"`` for a memoryview (of
+            bytes, where the gradient was bf16 or f16). bf16 needs ml_dtypes with numpy.
         codebooks: The `BitmapBooks` that it was encoded with, or their set, or several of them.
         context: The context that it was encoded with.
-        max_size: The most bytes that the floats may have. A few bytes can stand for gigabytes of equal
-            floats: set this for messages from strangers.
+        max_size: The most bytes that the floats may have. A few bytes can stand for gigabytes of
+            equal floats: set this for messages from strangers.
 
     Returns:
         Floats of the gradient's type and shape.
@@ -601,9 +609,7 @@ def decode_into(
         raise MismatchError(f"the gradient is of {header.dtype}, and the output of {target.dtype}")
     if target.kind != "buffer":
         _elements.check_shape(target.shape, tuple(header.shape))
-    _huffwire.decode_message_into(
-        message, target.memory, target.dtype, _sets(codebooks), context
-    )
+    _huffwire.decode_message_into(message, target.memory, target.dtype, _sets(codebooks), context)
 
 
 def decode_quantized(
@@ -618,7 +624,7 @@ def decode_quantized(
 
     >>> import array
     >>> from huffwire import gradient
-    >>> sent = gradient.quantize(array.array("f", [0.5, -0.25]), gradient.TernGrad(clip=None), seed=1)
+    >>> sent = gradient.quantize(array.array("f", [0.5, -0.25]), gradient.Natural(), seed=1)
     >>> gradient.decode_quantized(sent.encode(), kind="buffer") == sent
     True
 
@@ -652,8 +658,8 @@ def encode_values(
     True
 
     Args:
-        values: Integers of 8 or 32 bits, of any shape, or a `Quantized`. Encoders of the bitmap take up
-            to 2**20 values.
+        values: Integers of 8 or 32 bits, of any shape, or a `Quantized`. Encoders of the bitmap
+            take up to 2**20 values.
         encoder: One of `ENCODERS`, or codebooks of earlier steps, which the receiver must hold.
         seed: For the samples of ``"sh"`` and ``"shs"``.
         runs: The longest run of zeros that ``"shs"`` has a symbol for, 1 to 65536.
@@ -721,7 +727,8 @@ def decode_values(
         The values, of one dimension.
 
     Raises:
-        DamagedError: The stream is cut short, or not one of this encoder; or a value does not fit 8 bits.
+        DamagedError: The stream is cut short, or not one of this encoder; or a value does not fit 8
+            bits.
         LimitError: The values have more than ``max_size`` bytes.
         CodebookError: The stream was made with another `FixedBook`.
         OutOfMemoryError: There is no memory for as many values as the stream claims to have.
@@ -751,7 +758,9 @@ def encoder_of_auto(stream: Any) -> str:
 
 
 def estimates(values: Any) -> dict[str, float]:
-    """The estimated bytes of the stream of each encoder that ``"auto"`` may select. Nothing is encoded.
+    """The estimated bytes of the streams of the encoders that ``"auto"`` may select.
+
+    Nothing is encoded.
 
     >>> from huffwire import gradient
     >>> found = gradient.estimates(("i8", bytes(1000)))
@@ -813,7 +822,9 @@ class FixedBook:
     def __init__(self, data: Any) -> None:
         """The codebook in these bytes: the same as `FixedBook.from_bytes`."""
         self._books = (
-            data if isinstance(data, _huffwire.FixedBook) else _huffwire.FixedBook.from_bytes(_buffer(data))
+            data
+            if isinstance(data, _huffwire.FixedBook)
+            else _huffwire.FixedBook.from_bytes(_buffer(data))
         )
 
     @classmethod
@@ -832,8 +843,8 @@ class FixedBook:
 
         Args:
             tensors: Several tensors of values, each as for `encode_values`.
-            alphabet: What the symbols are: ``"values"``, ``"pairs"`` (a value and its repetitions), or
-                ``"zero-runs"`` (runs of zeros, and other values).
+            alphabet: What the symbols are: ``"values"``, ``"pairs"`` (a value and its repetitions),
+                or ``"zero-runs"`` (runs of zeros, and other values).
             runs: The longest run of zeros that has a symbol, 1 to 65536.
 
         Raises:
@@ -971,8 +982,9 @@ class BitmapBooks:
 class RefreshPolicy:
     """When fixed codebooks are replaced.
 
-    The policy counts the values of every n-th tensor, and has new codebooks ready when the old ones lose
-    more than is tolerated. The caller decides when to switch, since both ends must do it at once.
+    The policy counts the values of every n-th tensor, and has new codebooks ready when the old ones
+    lose more than is tolerated. The caller decides when to switch, since both ends must do it at
+    once.
 
     >>> import array
     >>> from huffwire import gradient
@@ -991,7 +1003,7 @@ class RefreshPolicy:
     def __init__(
         self, books: FixedBook | BitmapBooks, *, tolerance: float = 0.02, every: int = 10
     ) -> None:
-        """A policy for ``books``, which may lose the share ``tolerance``; one tensor of ``every`` counts.
+        """A policy for ``books``: they may lose ``tolerance``; one tensor of ``every`` counts.
 
         Raises:
             OptionError: An option has a value that it cannot have.
@@ -1005,12 +1017,12 @@ class RefreshPolicy:
 
     @property
     def fresh(self) -> FixedBook | BitmapBooks | None:
-        """Codebooks made for the tensor that was counted last, if those in use lost too much on it."""
+        """Codebooks made for the tensor that was counted last, if those in use lost too much."""
         fresh = self._policy.fresh
         return None if fresh is None else _books(fresh)
 
     def observe(self, values: Any) -> Drift | None:
-        """Takes notice of values that are going to be sent; returns their drift if they were counted."""
+        """Takes notice of values that will be sent; returns their drift if they were counted."""
         return self._policy.observe(_values(values))
 
     def switch(self, books: FixedBook | BitmapBooks) -> None:
@@ -1025,8 +1037,8 @@ class RefreshPolicy:
 class ErrorFeedback:
     """The memory of error feedback: the error of one quantization is added to the next gradient.
 
-    With error feedback, biased quantizers converge, too (Seide et al. 2014, Karimireddy et al. 2019). Keep
-    one for each tensor.
+    With error feedback, biased quantizers converge, too (Seide et al. 2014, Karimireddy et al.
+    2019). Keep one for each tensor.
 
     >>> import array
     >>> from huffwire import gradient
@@ -1039,7 +1051,9 @@ class ErrorFeedback:
     __slots__ = ("_decay", "_memory")
 
     def __init__(self, elements: int, *, decay: float = 1.0) -> None:
-        """An empty memory for gradients of so many elements; the error counts ``decay`` times later.
+        """An empty memory for gradients of so many elements.
+
+        The error counts ``decay`` times in the next step; with 1, nothing is forgotten.
 
         Raises:
             OptionError: ``elements`` or ``decay`` has a value that it cannot have.
@@ -1117,7 +1131,7 @@ def _restored_feedback(residual: bytes, decay: float) -> ErrorFeedback:
 
 
 def _buffer(value: Any) -> Any:
-    # The compiled part takes tuples, too: an address and a length, which only this package may name.
+    # The compiled part takes tuples, too: an address and a length. Only this package may name them.
     if type(value) is tuple:
         raise UnsupportedError("a tuple gives no access to its bytes: pass bytes")
     return value
@@ -1148,7 +1162,7 @@ def _value_input(found: _elements.Elements) -> tuple[Any, bool]:
 
 
 def _values(values: Any) -> tuple[Any, bool]:
-    """Memory of values for the compiled part. Who calls this must keep what it returns, and ``values``."""
+    """Memory of values for the compiled part; it lives as long as what is returned."""
     if isinstance(values, Quantized):
         dtype = "i32" if values._quantized.wide else "i8"
         _, memory = _elements.empty("buffer", dtype, (len(values),))
@@ -1158,7 +1172,7 @@ def _values(values: Any) -> tuple[Any, bool]:
     return _Kept(_value_input(found), found.owner)
 
 
-class _Kept(tuple):
+class _Kept(tuple[Any, bool]):
     """A pair of memory and width that keeps the memory alive."""
 
     owner: Any

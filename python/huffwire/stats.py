@@ -1,11 +1,12 @@
 """What codes can make of a tensor: histograms and PMFs of its symbols, entropy, savings.
 
-These are the measures of Agrawal et al. (arXiv 2601.10673, section 3): Shannon's entropy bounds every
-code, a Huffman code made for the very data comes within a fraction of a bit of it, and a fixed code costs
-the Kullback-Leibler divergence on top.
+These are the measures of Agrawal et al. (arXiv 2601.10673, section 3): Shannon's entropy bounds
+every code, a Huffman code made for the very data comes within a fraction of a bit of it, and a
+fixed code costs the Kullback-Leibler divergence on top.
 
-Tensors are torch tensors on the CPU, numpy arrays, buffers with a format (`array.array`), or tuples of a
-dtype's name and a buffer (``("bf16", data)``). Contiguous ones are not copied, and none is changed.
+Tensors are torch tensors, numpy arrays, buffers with a format (`array.array`), or tuples of a
+dtype's name and a buffer (``("bf16", data)``). Contiguous ones on the CPU are not copied, and none
+is changed.
 
     >>> import array
     >>> import huffwire.stats as stats
@@ -53,7 +54,7 @@ class Plane:
     """The symbols of one plane of a tensor."""
 
     layout: str
-    """How elements fall apart: ``"exponent"``, ``"bytes"``, ``"positions"``, ``"magnitude"``, ..."""
+    """How elements fall apart: ``"exponent"``, ``"bytes"``, ``"positions"``, ..."""
     plane: int
     """The plane's number in its layout."""
     width: int
@@ -61,7 +62,8 @@ class Plane:
     centred: bool
     """Whether the symbols are exponents, which codebooks hold relative to a base."""
     counts: list[int]
-    """How often each symbol occurred: ``2**width`` numbers; for exponents 257, the last for exact zeros."""
+    """How often each symbol occurred: ``2**width`` numbers; for exponents 257, the last for
+    zeros."""
     pmf: Pmf | None
     """The same as probabilities; None for an empty tensor."""
 
@@ -90,10 +92,10 @@ class Savings:
     raw_bytes: int
     """Bytes of the tensor."""
     shannon: float
-    """A perfect code for the tensor's own PMF. The remainder (signs and mantissas) is not coded: where it
-    is not noise, messages may save more."""
+    """A perfect code for the tensor's own PMF. The remainder (signs and mantissas) is not coded:
+    where it is not noise, messages may save more."""
     huffman: float
-    """A Huffman code made for this very tensor, its codebook not counted; the remainder is not coded."""
+    """A Huffman code made for this very tensor, its codebook not counted; no remainder is coded."""
     codebooks: float | None
     """Messages with the codebooks given, every header counted; None if none were given."""
     builtin: float
@@ -120,27 +122,28 @@ def profile(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = Non
         OptionError: An option has a value that it cannot have.
     """
     found = _elements.elements(tensor)
-    return Profile.of(found.dtype, found.memory, symbols, threads)
+    return Profile._of(found.dtype, found.memory, symbols, threads)
 
 
-def planes(
-    tensor: Any, *, symbols: Symbols = "auto", threads: int | None = None
-) -> list[Plane]:
+def _profile(value: Any, symbols: Symbols, threads: int | None) -> Profile:
+    if isinstance(value, Profile):
+        return value
+    return profile(value, symbols=symbols, threads=threads)
+
+
+def planes(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = None) -> list[Plane]:
     """The planes of symbols of a tensor, of every layout of a rule. Remainders are not among them.
 
     >>> import huffwire.stats as stats
-    >>> [(p.layout, p.plane, p.width) for p in stats.planes(("bf16", bytes(8)), symbols="byte-planes")]
+    >>> found = stats.planes(("bf16", bytes(8)), symbols="byte-planes")
+    >>> [(plane.layout, plane.plane, plane.width) for plane in found]
     [('positions', 0, 8), ('positions', 1, 8)]
 
     Args:
         tensor, symbols, threads: As for `profile`. A `Profile` can take the tensor's place.
     """
-    counted = (
-        tensor
-        if isinstance(tensor, Profile)
-        else profile(tensor, symbols=symbols, threads=threads)
-    )
-    return [Plane(*fields) for fields in counted.planes()]
+    counted = _profile(tensor, symbols, threads)
+    return [Plane(*fields) for fields in counted._planes()]
 
 
 def _plane(tensor: Any, symbols: Symbols, layout: str | None, plane: int) -> Plane:
@@ -149,7 +152,9 @@ def _plane(tensor: Any, symbols: Symbols, layout: str | None, plane: int) -> Pla
         if one.plane == plane and layout in (None, one.layout):
             return one
     known = ", ".join(f"{one.layout} {one.plane}" for one in found)
-    raise OptionError(f"there is no plane {layout or 'of number'} {plane} of symbols; there are: {known}")
+    raise OptionError(
+        f"there is no plane {layout or 'of number'} {plane} of symbols; there are: {known}"
+    )
 
 
 def histogram(
@@ -238,8 +243,8 @@ def huffman_bits(value: Any, *, symbols: Symbols = "auto") -> float:
 def kl_divergence(data: Any, model: Any, *, symbols: Symbols = "auto") -> float:
     """The Kullback-Leibler divergence of data from a model, in bits per symbol.
 
-    This is what an ideal code for ``model`` spends on top of the entropy of ``data``; infinite if the
-    model rules out a symbol that occurs.
+    This is what an ideal code for ``model`` spends on top of the entropy of ``data``; infinite if
+    the model rules out a symbol that occurs.
 
     >>> import huffwire.stats as stats
     >>> stats.kl_divergence([1, 1, 0, 0], [1, 1, 1, 1])
@@ -267,8 +272,8 @@ def average(pmfs: Iterable[Pmf]) -> Pmf:
 def ideal(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = None) -> Ideal:
     """The bytes of a tensor under ideal codes, over all of its planes.
 
-    Of the layouts of the rule the smallest counts. The remainder (signs and mantissas) counts with all its
-    bits, but that of exact zeros not at all.
+    Of the layouts of the rule the smallest counts. The remainder (signs and mantissas) counts with
+    all its bits, but that of exact zeros not at all.
 
     >>> import huffwire.stats as stats
     >>> stats.ideal(bytes(1000))
@@ -277,12 +282,8 @@ def ideal(tensor: Any, *, symbols: Symbols = "auto", threads: int | None = None)
     Args:
         tensor, symbols, threads: As for `profile`. A `Profile` can take the tensor's place.
     """
-    counted = (
-        tensor
-        if isinstance(tensor, Profile)
-        else profile(tensor, symbols=symbols, threads=threads)
-    )
-    return Ideal(*counted.ideal())
+    counted = _profile(tensor, symbols, threads)
+    return Ideal(*counted._ideal())
 
 
 def savings(
@@ -307,7 +308,7 @@ def savings(
         level: ``"fast"``, or ``"max"``, at which blocks may carry codebooks of their own.
     """
     found = _elements.elements(tensor)
-    raw, shannon, huffman = Profile.of(found.dtype, found.memory, symbols, threads).ideal()
+    raw, shannon, huffman = Profile._of(found.dtype, found.memory, symbols, threads)._ideal()
 
     def saved(size: float) -> float:
         return 100.0 * (1.0 - size / raw) if raw else 0.0

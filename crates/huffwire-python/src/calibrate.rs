@@ -5,59 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use huffwire::calibrate::{self, Options};
 use huffwire::codebook::CodeLimit;
-use huffwire::{Dtype, SymbolRule};
+use huffwire::{CodebookSet, Dtype, Kind, SymbolRule};
 use huffwire_io::{Input, Piece, ReadOptions, Reader, Workers, is_hw_file};
 use pyo3::prelude::*;
 
 use crate::codebooks::Codebooks;
 use crate::error::{Class, of_codec, of_io};
-use crate::options::symbols_of;
+use crate::options::{DecoderSets, symbols_of};
 use crate::stats::Profile;
 use crate::threads;
 
 /// Bytes of elements that are counted at a time.
 const BLOCK_BYTES: usize = 1 << 18;
 
-/// What calibration found for one plane of one kind of tensors. Bits are per symbol, means over the tensors.
-///
-/// >>> import huffwire
-/// >>> report = huffwire.calibrate({"layers.0.w": ("bf16", bytes(2000))}).kinds[0]
-/// >>> report.kind, report.dtype, report.layout, report.plane, report.shards
-/// ('layers.*.w', 'bf16', 'exponent', 0, 1)
-#[pyclass(name = "KindReport", module = "huffwire", frozen, get_all, skip_from_py_object)]
-pub(crate) struct KindReport {
-    /// The kind, a pattern of tensor names.
-    kind: String,
-    /// The element type.
-    dtype: &'static str,
-    /// The layout that was chosen.
-    layout: &'static str,
-    /// The plane, counted from 0.
-    plane: u8,
-    /// How many tensors were averaged.
-    shards: usize,
-    /// Numbers of the codebooks made.
-    books: Vec<usize>,
-    /// Shannon's entropy of each tensor's own PMF.
-    shannon_bits: f64,
-    /// A Huffman code made for each tensor.
-    huffman_bits: f64,
-    /// The best of the codebooks made.
-    book_bits: f64,
-    /// The KL divergence of the tensors' PMFs from the average.
-    mean_kl_bits: f64,
-}
-
-#[pymethods]
-impl KindReport {
-    fn __repr__(&self) -> String {
-        let Self { kind, dtype, layout, plane, shards, book_bits, shannon_bits, .. } = self;
-        format!(
-            "<KindReport {kind:?} {dtype} {layout} {plane}: {shards} shards, {book_bits:.3} bits \
-             with its codebooks, {shannon_bits:.3} at Shannon's bound>"
-        )
-    }
-}
+/// What calibration found for a plane of a kind of tensors: the fields of `KindReport` in `huffwire/_calibrate.py`.
+type KindReport = (String, &'static str, &'static str, u8, usize, Vec<usize>, f64, f64, f64, f64);
 
 /// Profiles of tensors, by kind.
 #[pyclass(name = "Collector", module = "huffwire._huffwire", frozen, skip_from_py_object)]
@@ -108,17 +70,20 @@ impl Collector {
         let books_per_kind = books_per_kind.map(|books| usize::try_from(books).unwrap_or(0));
         let options = Options { name, codes, books_per_kind, smoothing, builtin };
         let made = py.detach(|| self.get().build(&options)).map_err(of_codec)?;
-        let kinds = made.kinds.into_iter().map(|report| KindReport {
-            kind: report.kind,
-            dtype: report.dtype.name(),
-            layout: report.layout.name(),
-            plane: report.plane,
-            shards: report.shards,
-            books: report.books.into_iter().map(usize::from).collect(),
-            shannon_bits: report.shannon_bits,
-            huffman_bits: report.huffman_bits,
-            book_bits: report.book_bits,
-            mean_kl_bits: report.mean_kl_bits,
+        let kinds = made.kinds.into_iter().map(|report| {
+            let books = report.books.into_iter().map(usize::from).collect();
+            (
+                report.kind,
+                report.dtype.name(),
+                report.layout.name(),
+                report.plane,
+                report.shards,
+                books,
+                report.shannon_bits,
+                report.huffman_bits,
+                report.book_bits,
+                report.mean_kl_bits,
+            )
         });
         Ok((Codebooks { set: Arc::new(made.set) }, kinds.collect()))
     }
@@ -142,12 +107,11 @@ pub(crate) fn profile_file(
     path: PathBuf,
     symbols: &str,
     threads: Option<usize>,
-    codebooks: Option<Bound<'_, Codebooks>>,
+    codebooks: DecoderSets,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<(String, Profile)>> {
     let rule = symbols_of(symbols)?;
     let threads = threads::count(threads)?;
-    let set = codebooks.map(|books| Arc::clone(&books.get().set));
     let mut found = Vec::new();
     py.detach(|| {
         let workers = Arc::new(Workers::new(threads).map_err(of_io)?);
@@ -161,7 +125,7 @@ pub(crate) fn profile_file(
         let counting = Counting { rule, report: &mut report, found: &mut found };
         let start = huffwire_io::InputFile::open(&path).and_then(|file| file.start(8));
         if is_hw_file(&start.map_err(of_io)?) {
-            counting.compressed(&path, workers, set)
+            counting.compressed(&path, workers, codebooks.0)
         } else {
             counting.plain(&path, &workers)
         }
@@ -252,14 +216,23 @@ impl Counting<'_> {
         self,
         path: &Path,
         workers: Arc<Workers>,
-        set: Option<Arc<huffwire::CodebookSet>>,
+        sets: Vec<Arc<CodebookSet>>,
     ) -> PyResult<()> {
         let Self { rule, report, found } = self;
         let file = huffwire_io::InputFile::open(path).map_err(of_io)?;
         let options = ReadOptions { workers, ..ReadOptions::default() };
         let mut reader = Reader::new(file, options).map_err(of_io)?;
-        if let Some(set) = set {
-            reader = reader.with_codebooks(set, "the codebooks given").map_err(of_io)?;
+        let is_listed = |reader: &Reader, set: &CodebookSet| {
+            reader.directory().sets.iter().any(|listed| listed.id == set.id())
+        };
+        let (listed, others): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| is_listed(&reader, set));
+        for set in listed.into_iter().chain(others) {
+            // Quantized values may need sets that the file does not list. If a set is missing, reading tells it.
+            let has_values = || reader.tensors().any(|(_, item)| item.kind == Kind::Values);
+            if is_listed(&reader, &set) || has_values() {
+                reader = reader.with_codebooks(set, "the codebooks given").map_err(of_io)?;
+            }
         }
         let total = reader.tensors().map(|(_, item)| item.raw_bytes).sum();
         let mut done = 0;

@@ -9,9 +9,9 @@ use huffwire::CodebookSet;
 use huffwire::codebook::{Alphabet, ZERO_SLOT};
 use huffwire_io::{Output, load_codebooks};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
-use crate::error::{of_codec, of_io};
+use crate::error::{Class, of_codec, of_io};
 use crate::memory::Input;
 use crate::stats::Pmf;
 
@@ -40,7 +40,7 @@ impl From<CodebookSet> for Codebooks {
 impl Codebooks {
     #[new]
     #[pyo3(signature = (data, /))]
-    fn new(data: Input) -> PyResult<Self> {
+    fn new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::from_bytes(data)
     }
 
@@ -65,7 +65,14 @@ impl Codebooks {
     /// True
     #[staticmethod]
     #[pyo3(signature = (data, /))]
-    fn from_bytes(data: Input) -> PyResult<Self> {
+    fn from_bytes(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        // A tuple would be an address, and this is called by people.
+        if data.is_instance_of::<PyTuple>() {
+            return Err(
+                Class::Unsupported.error("a tuple gives no access to its bytes: pass bytes")
+            );
+        }
+        let data: Input = data.extract()?;
         CodebookSet::from_bytes(data.bytes()).map(Self::from).map_err(of_codec)
     }
 
@@ -255,7 +262,7 @@ impl Codebook {
 
     /// What has a code, the number of its code, and the bits of it.
     fn slots(&self) -> impl Iterator<Item = (Slot, u8, u8)> {
-        let lengths = self.get().lengths().ordinary_lengths().iter().zip(0u8..);
+        let lengths = self.get().lengths().ordinary_lengths().iter().zip(0..=u8::MAX);
         let coded = lengths.filter(|(bits, _)| **bits > 0);
         coded.map(|(&bits, slot)| (Slot::Symbol(slot), slot, bits)).chain(self.escape_and_zero())
     }

@@ -21,7 +21,7 @@ mod _huffwire {
     use super::*;
 
     #[pymodule_export]
-    use super::calibrate::{Collector, KindReport, kind_of, profile_file};
+    use super::calibrate::{Collector, kind_of, profile_file};
     #[pymodule_export]
     use super::codebooks::{Binding, Codebook, Codebooks};
     #[pymodule_export]

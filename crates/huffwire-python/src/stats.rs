@@ -169,7 +169,7 @@ impl Profile {
     /// The profile of elements in memory; see `huffwire.stats.profile`.
     #[staticmethod]
     #[pyo3(signature = (dtype, memory, symbols, threads))]
-    fn of(
+    fn _of(
         py: Python<'_>,
         dtype: &str,
         memory: Input,
@@ -200,7 +200,7 @@ impl Profile {
     }
 
     /// The planes as tuples of the fields of `huffwire.stats.Plane`; `huffwire.stats.planes` makes these of them.
-    fn planes<'py>(&self, py: Python<'py>) -> PyResult<Vec<Plane<'py>>> {
+    fn _planes<'py>(&self, py: Python<'py>) -> PyResult<Vec<Plane<'py>>> {
         let profile = self.get();
         let mut planes = Vec::new();
         for layout in profile.layouts() {
@@ -215,7 +215,7 @@ impl Profile {
     }
 
     /// Bytes raw, at Shannon's entropy, and under a Huffman code for this tensor.
-    fn ideal(&self) -> (u64, f64, f64) {
+    fn _ideal(&self) -> (u64, f64, f64) {
         let ideal = self.get().ideal();
         (ideal.raw_bytes, ideal.shannon_bytes, ideal.huffman_bytes)
     }

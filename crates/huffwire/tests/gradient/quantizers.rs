@@ -413,5 +413,6 @@ fn error_feedback_sends_everything_in_the_end() {
         assert!(memory.quantize(&quantizer, &[f32::NAN; 200], 0).is_err());
         assert!(memory.quantize(&quantizer, &[0.0; 199], 0).is_err());
         assert_eq!(memory, before);
+        assert_eq!(ErrorFeedback::from_residual(before.residual().to_vec()), before);
     }
 }
