@@ -82,8 +82,9 @@ def _dtype(name: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, theirs))
-    except (ImportError, AttributeError):
+        dtype: np.dtype[Any] = np.dtype(vars(ml_dtypes)[theirs])
+        return dtype
+    except (ImportError, KeyError):
         raise UnsupportedError(
             f"elements of {name} need the package ml_dtypes, a version with {theirs}: "
             "pip install --upgrade ml_dtypes"
@@ -109,9 +110,13 @@ def _target(array: Array) -> tuple[Array, str]:
         raise OutputError(f"{type(array).__name__}: give a numpy.ndarray to decode into")
     name = _name(array.dtype)
     if not array.dtype.isnative:
-        raise OutputError(f"the output has the other byte order ({array.dtype.str}): give a native one")
+        raise OutputError(
+            f"the output has the other byte order ({array.dtype.str}): give a native one"
+        )
     if not array.flags.c_contiguous:
-        raise OutputError("the output is not contiguous (in C order): give one that is, and copy from it")
+        raise OutputError(
+            "the output is not contiguous (in C order): give one that is, and copy from it"
+        )
     return np.asarray(array).reshape(-1).view(np.uint8), name
 
 
@@ -144,9 +149,7 @@ def encode(
         Error: As for `huffwire.encode`.
     """
     source, name = _source(tensor)
-    return _huffwire._encode(
-        source, name, level, symbols, codebooks, checksums, threads, context
-    )
+    return _huffwire._encode(source, name, level, symbols, codebooks, checksums, threads, context)
 
 
 def encode_into(
@@ -199,8 +202,7 @@ def max_encoded_size(shape: int | Sequence[int], dtype: npt.DTypeLike) -> int:
         OptionError: No shape.
     """
     dtype = np.dtype(dtype)
-    elements = _shapes.prod(_shapes.checked(shape))
-    return _huffwire._max_encoded_size(_name(dtype), elements * dtype.itemsize)
+    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
 
 
 def decode(
@@ -276,6 +278,4 @@ def decode_into(
         Error: As for `huffwire.decode`.
     """
     target, name = _target(tensor)
-    _huffwire._decode_into(
-        _buffer(message), name, target, codebooks, threads, context, max_size
-    )
+    _huffwire._decode_into(_buffer(message), name, target, codebooks, threads, context, max_size)
