@@ -52,7 +52,9 @@ def measure(size, seconds):
 
 def seconds_to_import():
     """The quickest of several imports, each in a Python of its own."""
-    program = "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
+    program = (
+        "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
+    )
     run = [sys.executable, "-c", program]
     return min(float(subprocess.check_output(run)) for _ in range(10))
 
@@ -68,7 +70,9 @@ def main():
     if arguments.json:
         print(json.dumps({"platform": huffwire.platform(), "import": imported, "sizes": results}))
         return
-    print(f"platform {huffwire.platform()}, torch {torch.__version__}, import in {imported * 1e3:.1f} ms")
+    print(
+        f"platform {huffwire.platform()}, torch {torch.__version__}, import in {imported * 1e3:.1f} ms"
+    )
     print(f"{'':8} {'':6} {'library':>12} {'package':>12} {'more':>10} {'':>7} {'library':>11}")
     for name, size in SIZES.items():
         for way in ("encode", "decode"):

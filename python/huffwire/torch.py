@@ -56,7 +56,7 @@ def _target(tensor: torch.Tensor) -> None:
         raise OutputError(f"the output: {refusal}")
     if tensor.device != _CPU:
         raise OutputError(
-            f"the output is on the device {tensor.device}: decode into a tensor on the device cpu, and copy it"
+            f"the output is on the device {tensor.device}: decode into one on the device cpu, and copy it"
         )
     if not tensor.is_contiguous():
         raise OutputError("the output is not contiguous: decode into one that is, and copy it")
@@ -177,8 +177,7 @@ def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:
         UnsupportedError: A type that huffwire does not have.
         OptionError: No shape.
     """
-    elements = _shapes.prod(_shapes.checked(shape))
-    return _huffwire._max_encoded_size(_name(dtype), elements * dtype.itemsize)
+    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
 
 
 def decode(
@@ -219,11 +218,9 @@ def decode(
         raise OutOfMemoryError(f"{size} bytes are needed: {error}") from None
     if type(tensor) is not torch.Tensor:
         raise UnsupportedError(
-            f"here torch.empty makes a {type(tensor).__name__}, which has no memory: decode outside of this mode"
+            f"torch.empty makes a {type(tensor).__name__} here, which has no memory: decode elsewhere"
         )
-    _huffwire._decode_into(
-        source, name, _address(tensor), codebooks, threads, context, max_size
-    )
+    _huffwire._decode_into(source, name, _address(tensor), codebooks, threads, context, max_size)
     return tensor
 
 
