@@ -45,13 +45,6 @@ def test_an_import_brings_neither_torch_nor_numpy():
     assert run("-c", code) == (0, "\n", "")
 
 
-def test_an_import_is_quick():
-    # The quickest of several, since other programs run, too. Slow machines get twice what is promised.
-    code = "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
-    times = [float(run("-c", code)[1]) for _ in range(5)]
-    assert min(times) < 0.1
-
-
 def test_the_version_is_that_of_the_crates():
     manifest = (ROOT / "Cargo.toml").read_text()
     assert f'\n[workspace.package]\nversion = "{huffwire.__version__}"\n' in manifest

@@ -25,6 +25,13 @@ mod _huffwire {
     #[pymodule_export]
     use super::codebooks::{Binding, Codebook, Codebooks};
     #[pymodule_export]
+    use super::codec::{
+        _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
+        _max_encoded_size, _measure, MessageHeader, platform,
+    };
+    #[pymodule_export]
+    use super::files::{FileReader, FileWriter, safetensors_header};
+    #[pymodule_export]
     use super::gradient::{
         BitmapBooks, Drift, ErrorFeedback, FixedBook, Quantized, RefreshPolicy, ValueHeader,
         all_encoders, chosen_encoder, count_values, decode_message, decode_message_into,
@@ -33,16 +40,9 @@ mod _huffwire {
     #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named, torch_name};
     #[pymodule_export]
-    use super::stats::{Pmf, Profile, encoded_bytes};
-    #[pymodule_export]
-    use super::codec::{
-        _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
-        _max_encoded_size, _measure, MessageHeader, platform,
-    };
-    #[pymodule_export]
-    use super::files::{FileReader, FileWriter, safetensors_header};
-    #[pymodule_export]
     use super::program::_program;
+    #[pymodule_export]
+    use super::stats::{Pmf, Profile, encoded_bytes};
     #[pymodule_export]
     use super::threads::default_threads;
 
