@@ -61,6 +61,7 @@ _NAMES = {
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _CPU = torch.device("cpu")
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -80,6 +81,24 @@ def _dtype(name: str) -> torch.dtype:
             f"torch has no type for elements of {name}: huffwire.decode returns their bytes"
         )
     return dtype
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a tensor is its elements, one after the other.
+
+    These are few questions, of which most tensors pass all: when the caches hold nothing but the tensor before,
+    each takes microseconds. Quantized tensors have types of their own.
+    """
+    return (
+        type(tensor) in _PLAIN
+        and tensor.dtype in _NAMES
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+        and not tensor.is_neg()
+        and not tensor.is_conj()
+        and tensor.is_contiguous()
+    )
 
 
 def _refusal(tensor: torch.Tensor) -> str | None:
@@ -117,7 +136,7 @@ def _address(tensor: torch.Tensor) -> tuple[int, int]:
     except (RuntimeError, NotImplementedError) as error:
         raise UnsupportedError(f"a tensor without memory: {error}") from None
     # The storage may have been taken away, as FSDP does between uses of a parameter.
-    if storage.nbytes() < tensor.storage_offset() * tensor.itemsize + size:
+    if storage.data_ptr() + storage.nbytes() < address + size:
         raise UnsupportedError(
             f"a tensor of {size} bytes whose storage has {storage.nbytes()}: it was freed or made smaller"
         )
@@ -126,6 +145,8 @@ def _address(tensor: torch.Tensor) -> tuple[int, int]:
 
 def _source(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
     """A contiguous tensor on the processor that is encoded, and huffwire's name of its type."""
+    if _is_plain(tensor):
+        return tensor, _NAMES[tensor.dtype]
     refusal = _refusal(tensor)
     if refusal is not None:
         raise UnsupportedError(refusal)
@@ -139,6 +160,8 @@ def _source(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
 
 def _target(tensor: torch.Tensor) -> None:
     """Checks a tensor that is written to."""
+    if _is_plain(tensor):
+        return
     refusal = _refusal(tensor)
     if refusal is not None:
         raise OutputError(f"the output: {refusal}")
@@ -152,8 +175,11 @@ def _target(tensor: torch.Tensor) -> None:
 
 def _changed(tensor: torch.Tensor) -> None:
     """Tells autograd that a tensor was written to."""
-    if not tensor.is_inference():
+    try:
         increment_version(tensor)
+    except RuntimeError:
+        if not tensor.is_inference():  # Autograd does not watch those.
+            raise
 
 
 def _message(message: Memory) -> Buffer | tuple[int, int]:
@@ -246,12 +272,9 @@ def encode_into(
         out = _address(buffer)
     else:
         out = _buffer(buffer)
-    length = _huffwire._encode_into(
+    return _huffwire._encode_into(
         _address(source), name, out, level, symbols, codebooks, checksums, threads, context
     )
-    if isinstance(buffer, torch.Tensor):
-        _changed(buffer)
-    return length
 
 
 def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:

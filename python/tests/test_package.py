@@ -46,10 +46,10 @@ def test_an_import_brings_neither_torch_nor_numpy():
 
 
 def test_an_import_is_quick():
-    # The quickest of several, since other programs run, too. Slow machines get twice what is promised.
-    code = "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
+    # The time of this process alone, since other programs run, too; the best of several.
+    code = "import time; t = time.process_time(); import huffwire; print(time.process_time() - t)"
     times = [float(run("-c", code)[1]) for _ in range(5)]
-    assert min(times) < 0.1
+    assert min(times) < 0.05
 
 
 def test_the_version_is_that_of_the_crates():
