@@ -21,7 +21,7 @@ import numpy as np
 from huffwire import _huffwire, _shapes
 from huffwire._arrays import _dtype, _name, _source
 from huffwire._buffers import Level, Sets, Symbols, _buffer
-from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
+from huffwire._errors import OutOfMemoryError, OutputError
 from huffwire._huffwire import Codebooks
 from huffwire._numpy_files import load, load_file, safe_open, save, save_file
 

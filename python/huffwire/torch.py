@@ -25,8 +25,16 @@ from huffwire import _huffwire, _shapes
 from huffwire._buffers import Level, Sets, Symbols, _buffer
 from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
-from huffwire._tensors import _CPU, _address, _dtype, _name, _refusal, _source
-from huffwire._torch_files import load, load_file, load_model, safe_open, save, save_file, save_model
+from huffwire._tensors import _CPU, _address, _dtype, _is_plain, _name, _refusal, _source
+from huffwire._torch_files import (
+    load,
+    load_file,
+    load_model,
+    safe_open,
+    save,
+    save_file,
+    save_model,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -51,6 +59,8 @@ __all__ = [
 
 def _target(tensor: torch.Tensor) -> None:
     """Checks a tensor that is written to."""
+    if _is_plain(tensor):
+        return
     refusal = _refusal(tensor)
     if refusal is not None:
         raise OutputError(f"the output: {refusal}")
@@ -64,8 +74,11 @@ def _target(tensor: torch.Tensor) -> None:
 
 def _changed(tensor: torch.Tensor) -> None:
     """Tells autograd that a tensor was written to."""
-    if not tensor.is_inference():
+    try:
         increment_version(tensor)
+    except RuntimeError:
+        if not tensor.is_inference():  # Autograd does not watch those.
+            raise
 
 
 def _message(message: Memory) -> Buffer | tuple[int, int]:
@@ -158,12 +171,9 @@ def encode_into(
         out = _address(buffer)
     else:
         out = _buffer(buffer)
-    length = _huffwire._encode_into(
+    return _huffwire._encode_into(
         _address(source), name, out, level, symbols, codebooks, checksums, threads, context
     )
-    if isinstance(buffer, torch.Tensor):
-        _changed(buffer)
-    return length
 
 
 def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:
