@@ -381,7 +381,7 @@ class _Saving:
                 yield item, None
         tensors = [item for item in items if item.type != WriteItemType.BYTE_IO]
         ahead = self.writer.per_thread_copy_ahead
-        if self.writer.thread_count == 1 and ahead > 0 and torch.accelerator.is_available():
+        if self.writer.thread_count == 1 and ahead > 0 and torch.cuda.is_available():
             loader = _OverlappingCpuLoader(self._tensor, inflight_threshhold=ahead)
             for item in tensors:
                 loader.add(_planned_bytes([item]), item)

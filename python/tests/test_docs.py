@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("ml_dtypes")
-
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "python.md"
 DOCUMENTS = [GUIDE, ROOT / "README.md", ROOT / "python" / "README.md"]
