@@ -11,6 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import torch
@@ -50,9 +51,38 @@ def measure(size, seconds):
     }
 
 
+def speed_of_threads(count, seconds):
+    """Bytes in a second that so many Python threads encode and decode together, each its own tensor."""
+    size = 16 << 20
+    done = [0] * count
+    ready = threading.Barrier(count + 1)
+
+    def work(number):
+        tensor = (torch.randn(size // 2) * 0.02).bfloat16()
+        longest = huffwire.torch.max_encoded_size(tensor.shape, tensor.dtype)
+        buffer = torch.zeros(longest, dtype=torch.uint8)
+        ready.wait()
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            length = huffwire.torch.encode_into(tensor, buffer, threads=1)
+            huffwire.torch.decode_into(buffer[:length], tensor, threads=1)
+            done[number] += 2 * size
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    start = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - start)
+
+
 def seconds_to_import():
     """The quickest of several imports, each in a Python of its own."""
-    program = "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
+    program = (
+        "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
+    )
     run = [sys.executable, "-c", program]
     return min(float(subprocess.check_output(run)) for _ in range(10))
 
@@ -64,11 +94,15 @@ def main():
     arguments = parser.parse_args()
 
     results = {name: measure(size, arguments.seconds) for name, size in SIZES.items()}
+    speeds = {count: speed_of_threads(count, arguments.seconds) for count in (1, 2)}
     imported = seconds_to_import()
     if arguments.json:
-        print(json.dumps({"platform": huffwire.platform(), "import": imported, "sizes": results}))
+        whole = {"platform": huffwire.platform(), "import": imported}
+        print(json.dumps(whole | {"sizes": results, "threads": speeds}))
         return
-    print(f"platform {huffwire.platform()}, torch {torch.__version__}, import in {imported * 1e3:.1f} ms")
+    print(
+        f"platform {huffwire.platform()}, torch {torch.__version__}, import in {imported * 1e3:.1f} ms"
+    )
     print(f"{'':8} {'':6} {'library':>12} {'package':>12} {'more':>10} {'':>7} {'library':>11}")
     for name, size in SIZES.items():
         for way in ("encode", "decode"):
@@ -77,6 +111,8 @@ def main():
                 f"{name:8} {way:6} {rust * 1e6:9.1f} µs {python * 1e6:9.1f} µs "
                 f"{(python - rust) * 1e6:7.1f} µs {python / rust - 1:7.1%} {size / rust / 1e9:6.1f} GB/s"
             )
+    for count, speed in speeds.items():
+        print(f"{count} Python threads encode and decode {speed / 1e9:.1f} GB/s together")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = npt.NDArray[Any]
 
-# huffwire's name of each element type that NumPy or ml_dtypes has, by theirs.
-_NAMES = {
+# huffwire's name of each element type that NumPy has, by NumPy's.
+_OF_NUMPY = {
     "float16": "f16",
     "float32": "f32",
     "float64": "f64",
@@ -29,7 +29,9 @@ _NAMES = {
     "bool": "bool",
     "complex64": "complex64",
     "complex128": "complex128",
-    # Of ml_dtypes:
+}
+# The same of those that ml_dtypes has.
+_OF_ML_DTYPES = {
     "bfloat16": "bf16",
     "float8_e4m3fn": "e4m3",
     "float8_e5m2": "e5m2",
@@ -40,6 +42,7 @@ _NAMES = {
     "float6_e2m3fn": "e2m3",
     "complex32": "complex32",
 }
+_NAMES = _OF_NUMPY | _OF_ML_DTYPES
 _NUMPY_NAMES = {name: theirs for theirs, name in _NAMES.items()}
 
 
@@ -59,7 +62,7 @@ def _dtype(name: str) -> np.dtype[Any]:
         raise UnsupportedError(
             f"NumPy has no type for elements of {name}: huffwire.decode returns their bytes"
         )
-    if hasattr(np, theirs) or theirs == "bool":
+    if theirs in _OF_NUMPY:
         return np.dtype(theirs)
     try:
         import ml_dtypes

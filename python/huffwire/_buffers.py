@@ -18,8 +18,9 @@ Sets: TypeAlias = Codebooks | Sequence[Codebooks] | None
 
 
 def _buffer(value: Buffer) -> Buffer:
+    """An object that may be a buffer; the compiled part finds out whether it is."""
     # The compiled part takes tuples, too: an address and a length, which only this package may name.
-    if type(value) is tuple:
+    if isinstance(value, tuple):
         raise UnsupportedError("a tuple gives no access to its bytes: pass bytes or an array")
     return value
 
@@ -173,9 +174,7 @@ def decode(
         MismatchError: It has another dtype, or holds no tensor but quantized values.
         LimitError: Its elements have more than ``max_size`` bytes.
     """
-    return _huffwire._decode(
-        _buffer(message), dtype, codebooks, threads, context, max_size
-    )
+    return _huffwire._decode(_buffer(message), dtype, codebooks, threads, context, max_size)
 
 
 def decode_into(

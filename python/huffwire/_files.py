@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
@@ -140,6 +139,9 @@ class Files:
 
 def _weight_map(label: str, content: bytes) -> dict[str, str]:
     """Which file holds which tensor, as an index of a model says."""
+    # Not at the top: `import huffwire` is to be quick.
+    import json
+
     try:
         names = json.loads(content)["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -24,6 +24,15 @@ def checked(shape: int | Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
+def elements(shape: int | Sequence[int]) -> int:
+    """How many elements a shape has.
+
+    Raises:
+        OptionError: It is no shape.
+    """
+    return prod(checked(shape))
+
+
 def of_message(shape: int | Sequence[int] | None, elements: int) -> tuple[int, ...]:
     """The shape of a message's elements as the caller wants it; one dimension if it does not matter.
 

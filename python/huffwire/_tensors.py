@@ -34,6 +34,7 @@ _NAMES = {
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _CPU = torch.device("cpu")
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -53,6 +54,24 @@ def _dtype(name: str) -> torch.dtype:
             f"torch has no type for elements of {name}: huffwire.decode returns their bytes"
         )
     return dtype
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether the memory of a tensor is its elements, one after the other.
+
+    These are few questions, of which most tensors pass all: when the caches hold nothing but the tensor before,
+    each takes microseconds. Quantized tensors have types of their own.
+    """
+    return (
+        type(tensor) in _PLAIN
+        and tensor.dtype in _NAMES
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+        and not tensor.is_neg()
+        and not tensor.is_conj()
+        and tensor.is_contiguous()
+    )
 
 
 def _refusal(tensor: torch.Tensor) -> str | None:
@@ -90,7 +109,7 @@ def _address(tensor: torch.Tensor) -> tuple[int, int]:
     except (RuntimeError, NotImplementedError) as error:
         raise UnsupportedError(f"a tensor without memory: {error}") from None
     # The storage may have been taken away, as FSDP does between uses of a parameter.
-    if storage.nbytes() < tensor.storage_offset() * tensor.itemsize + size:
+    if storage.data_ptr() + storage.nbytes() < address + size:
         raise UnsupportedError(
             f"a tensor of {size} bytes whose storage has {storage.nbytes()}: it was freed or made smaller"
         )
@@ -99,6 +118,8 @@ def _address(tensor: torch.Tensor) -> tuple[int, int]:
 
 def _source(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
     """A contiguous tensor on the processor that is encoded, and huffwire's name of its type."""
+    if _is_plain(tensor):
+        return tensor, _NAMES[tensor.dtype]
     refusal = _refusal(tensor)
     if refusal is not None:
         raise UnsupportedError(refusal)

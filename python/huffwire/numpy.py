@@ -21,7 +21,7 @@ import numpy as np
 from huffwire import _huffwire, _shapes
 from huffwire._arrays import _dtype, _name, _source
 from huffwire._buffers import Level, Sets, Symbols, _buffer
-from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
+from huffwire._errors import OutOfMemoryError, OutputError
 from huffwire._huffwire import Codebooks
 from huffwire._numpy_files import load, load_file, safe_open, save, save_file
 
@@ -51,9 +51,13 @@ def _target(array: Array) -> tuple[Array, str]:
         raise OutputError(f"{type(array).__name__}: give a numpy.ndarray to decode into")
     name = _name(array.dtype)
     if not array.dtype.isnative:
-        raise OutputError(f"the output has the other byte order ({array.dtype.str}): give a native one")
+        raise OutputError(
+            f"the output has the other byte order ({array.dtype.str}): give a native one"
+        )
     if not array.flags.c_contiguous:
-        raise OutputError("the output is not contiguous (in C order): give one that is, and copy from it")
+        raise OutputError(
+            "the output is not contiguous (in C order): give one that is, and copy from it"
+        )
     return np.asarray(array).reshape(-1).view(np.uint8), name
 
 
@@ -86,9 +90,7 @@ def encode(
         Error: As for `huffwire.encode`.
     """
     source, name = _source(tensor)
-    return _huffwire._encode(
-        source, name, level, symbols, codebooks, checksums, threads, context
-    )
+    return _huffwire._encode(source, name, level, symbols, codebooks, checksums, threads, context)
 
 
 def encode_into(
@@ -141,8 +143,7 @@ def max_encoded_size(shape: int | Sequence[int], dtype: npt.DTypeLike) -> int:
         OptionError: No shape.
     """
     dtype = np.dtype(dtype)
-    elements = _shapes.prod(_shapes.checked(shape))
-    return _huffwire._max_encoded_size(_name(dtype), elements * dtype.itemsize)
+    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
 
 
 def decode(
@@ -218,6 +219,4 @@ def decode_into(
         Error: As for `huffwire.decode`.
     """
     target, name = _target(tensor)
-    _huffwire._decode_into(
-        _buffer(message), name, target, codebooks, threads, context, max_size
-    )
+    _huffwire._decode_into(_buffer(message), name, target, codebooks, threads, context, max_size)

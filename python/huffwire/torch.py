@@ -25,8 +25,16 @@ from huffwire import _huffwire, _shapes
 from huffwire._buffers import Level, Sets, Symbols, _buffer
 from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
-from huffwire._tensors import _CPU, _address, _dtype, _name, _refusal, _source
-from huffwire._torch_files import load, load_file, load_model, safe_open, save, save_file, save_model
+from huffwire._tensors import _CPU, _address, _dtype, _is_plain, _name, _refusal, _source
+from huffwire._torch_files import (
+    load,
+    load_file,
+    load_model,
+    safe_open,
+    save,
+    save_file,
+    save_model,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -51,12 +59,14 @@ __all__ = [
 
 def _target(tensor: torch.Tensor) -> None:
     """Checks a tensor that is written to."""
+    if _is_plain(tensor):
+        return
     refusal = _refusal(tensor)
     if refusal is not None:
         raise OutputError(f"the output: {refusal}")
     if tensor.device != _CPU:
         raise OutputError(
-            f"the output is on the device {tensor.device}: decode into a tensor on the device cpu, and copy it"
+            f"the output is on the device {tensor.device}: decode into one on the device cpu, and copy it"
         )
     if not tensor.is_contiguous():
         raise OutputError("the output is not contiguous: decode into one that is, and copy it")
@@ -64,8 +74,11 @@ def _target(tensor: torch.Tensor) -> None:
 
 def _changed(tensor: torch.Tensor) -> None:
     """Tells autograd that a tensor was written to."""
-    if not tensor.is_inference():
+    try:
         increment_version(tensor)
+    except RuntimeError:
+        if not tensor.is_inference():  # Autograd does not watch those.
+            raise
 
 
 def _message(message: Memory) -> Buffer | tuple[int, int]:
@@ -158,12 +171,9 @@ def encode_into(
         out = _address(buffer)
     else:
         out = _buffer(buffer)
-    length = _huffwire._encode_into(
+    return _huffwire._encode_into(
         _address(source), name, out, level, symbols, codebooks, checksums, threads, context
     )
-    if isinstance(buffer, torch.Tensor):
-        _changed(buffer)
-    return length
 
 
 def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:
@@ -177,8 +187,7 @@ def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:
         UnsupportedError: A type that huffwire does not have.
         OptionError: No shape.
     """
-    elements = _shapes.prod(_shapes.checked(shape))
-    return _huffwire._max_encoded_size(_name(dtype), elements * dtype.itemsize)
+    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
 
 
 def decode(
@@ -219,11 +228,9 @@ def decode(
         raise OutOfMemoryError(f"{size} bytes are needed: {error}") from None
     if type(tensor) is not torch.Tensor:
         raise UnsupportedError(
-            f"here torch.empty makes a {type(tensor).__name__}, which has no memory: decode outside of this mode"
+            f"torch.empty makes a {type(tensor).__name__} here, which has no memory: decode elsewhere"
         )
-    _huffwire._decode_into(
-        source, name, _address(tensor), codebooks, threads, context, max_size
-    )
+    _huffwire._decode_into(source, name, _address(tensor), codebooks, threads, context, max_size)
     return tensor
 
 

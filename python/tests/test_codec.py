@@ -68,7 +68,9 @@ def test_every_bit_comes_back(dtype, data, options):
 def test_weights_become_a_third_smaller():
     assert 0.6 < len(MESSAGE) / len(WEIGHTS) < 0.7
     # Level max also codes what is not an exponent, if that gains anything: here every second byte.
-    doubled = bytes(byte for pair in zip(WEIGHTS, bytes(len(WEIGHTS))) for byte in pair)
+    doubled = bytes(
+        byte for pair in zip(WEIGHTS, bytes(len(WEIGHTS)), strict=True) for byte in pair
+    )
     sizes = {level: len(huffwire.encode(doubled, "bf16", level=level)) for level in ["fast", "max"]}
     assert sizes["max"] < 0.9 * sizes["fast"]
 

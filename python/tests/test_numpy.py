@@ -30,7 +30,7 @@ def filled(shape, dtype, pattern):
     """An array with these bytes, again and again: every bit pattern, NaNs with payloads among them."""
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     data = np.frombuffer((pattern * (size // len(pattern) + 1))[:size], np.uint8)
-    if dtype == bool:
+    if dtype.kind == "b":
         data = data & 1
     return data.copy().view(dtype).reshape(shape)
 

@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[2]
 def run(*arguments, **options):
     """Runs another Python; returns its exit code, output and errors."""
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -37,15 +41,15 @@ def program(*arguments, **options):
 
 
 def test_an_import_brings_neither_torch_nor_numpy():
-    code = "import sys, huffwire; print(*sorted({'torch', 'numpy', 'ml_dtypes'} & set(sys.modules)))"
+    code = "import sys, huffwire; print(*{'torch', 'numpy', 'ml_dtypes'} & set(sys.modules))"
     assert run("-c", code) == (0, "\n", "")
 
 
 def test_an_import_is_quick():
-    # Of several, the quickest: other programs run, too. The limit is twice what is promised, for slow machines.
-    code = "import time; t = time.perf_counter(); import huffwire; print(time.perf_counter() - t)"
+    # The time of this process alone, since other programs run, too; the best of several.
+    code = "import time; t = time.process_time(); import huffwire; print(time.process_time() - t)"
     times = [float(run("-c", code)[1]) for _ in range(5)]
-    assert min(times) < 0.1
+    assert min(times) < 0.05
 
 
 def test_the_version_is_that_of_the_crates():
@@ -143,8 +147,8 @@ def test_the_stubs_are_those_of_the_module():
         elif isinstance(node, ast.AnnAssign):
             described.add(node.target.id)
             assert hasattr(_huffwire, node.target.id)
-    ignored = {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__all__"}
-    assert set(vars(_huffwire)) - ignored == described
+    found = {name for name in vars(_huffwire) if not name.startswith("__")}
+    assert found | {"__version__"} == described
 
 
 def compare_class(stub, compiled):

@@ -217,9 +217,7 @@ class Messages(torch.utils.data.Dataset):
     """A data set that keeps its tensors as messages."""
 
     def __init__(self):
-        self.messages = [
-            huffwire.torch.encode(TENSOR + number, threads=2) for number in range(4)
-        ]
+        self.messages = [huffwire.torch.encode(TENSOR + number, threads=2) for number in range(4)]
 
     def __len__(self):
         return len(self.messages)

@@ -49,7 +49,9 @@ def tensors(draw):
     dtype = draw(st.sampled_from(DTYPES))
     shape = tuple(draw(st.lists(st.integers(0, 12), max_size=4)))
     tensor = filled(shape, dtype, draw(st.binary(min_size=1, max_size=100)))
-    steps = tuple(slice(draw(st.integers(0, 2)), None, draw(st.sampled_from([1, 1, 2, 3]))) for _ in shape)
+    steps = tuple(
+        slice(draw(st.integers(0, 2)), None, draw(st.sampled_from([1, 1, 2, 3]))) for _ in shape
+    )
     tensor = tensor[steps].permute(draw(st.permutations(range(len(shape)))))
     if tensor.dim() and draw(st.booleans()):
         tensor = tensor.unsqueeze(0).expand(3, *tensor.shape)
@@ -195,7 +197,9 @@ def strange():
             "sparse_csr": torch.eye(3).to_sparse_csr(),
             "int_repr": torch.quantize_per_tensor(torch.randn(9), 0.1, 0, torch.qint8),
             "meta": torch.empty(3, device="meta"),
-            "NestedTensor": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+            "NestedTensor": torch.nested.nested_tensor(
+                [torch.ones(2), torch.ones(3)], layout=torch.jagged
+            ),
             "to_local": Wrapper(torch.ones(3)),
             "give a torch.Tensor": [1.0, 2.0],
             "ndarray": np.zeros(3),

@@ -165,3 +165,22 @@ fn gaps(what: &str, error: &anyhow::Error) -> Result<Vec<Gap>> {
     }
     Ok(gaps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [["--oldes"].as_slice(), &["newest"], &["--oldest", "--oldest"]] {
+            let words: Vec<String> = line.iter().map(ToString::to_string).collect();
+            assert!(command(&words).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_network_a_gap_is_left_that_one_mends() {
+        let gaps = gaps("the tests", &anyhow::anyhow!("no network")).unwrap();
+        assert!(gaps.iter().all(|gap| gap.remedy.is_some()) && !gaps.is_empty());
+    }
+}

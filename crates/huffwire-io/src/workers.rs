@@ -4,8 +4,9 @@
 //! most two batches exist at a time, and the results do not depend on the number of threads.
 
 use std::panic::resume_unwind;
-use std::sync::mpsc::{channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rayon::prelude::*;
@@ -15,8 +16,8 @@ use crate::error::Error;
 /// Bytes of elements that each thread gets in a batch: enough to even out blocks of unequal cost.
 const BYTES_PER_THREAD: usize = 1 << 20;
 
-/// The same where all threads wait for each other at the end of a batch.
-const BYTES_IN_PLACE: usize = 16 << 20;
+/// Bytes that a thread does before it tells so.
+const STEP: u64 = 4 << 20;
 
 /// The threads that blocks are coded on.
 ///
@@ -120,37 +121,84 @@ impl Workers {
         Ok(())
     }
 
-    /// Calls `work` for all jobs in parallel; the jobs say themselves where their results go. `consume` is called on the
-    /// calling thread after each batch. `block_bytes` is the size of a job's elements. The first error, in the order of
-    /// the jobs, ends the run.
+    /// Calls `work` for all jobs in parallel; the jobs say themselves where their results go. `work` returns the bytes
+    /// that it has done, and `progress` is called with sums of them, on the calling thread. The first error of `work`,
+    /// in the order of the jobs, or an error of `progress` ends the run.
+    ///
+    /// No thread waits for another one before the jobs are at an end.
     ///
     /// # Errors
-    /// Those of `work` and `consume`.
-    pub fn run_in_place<J: Send, E: From<F> + Send, F: Send>(
+    /// Those of `work` and `progress`.
+    pub fn run_in_place<J: Send, E: From<F>, F: Send>(
         &self,
-        block_bytes: usize,
-        mut jobs: impl Iterator<Item = J>,
-        work: impl Fn(&mut J) -> Result<(), F> + Sync,
-        mut consume: impl FnMut(&[J]) -> Result<(), E>,
+        mut jobs: impl Iterator<Item = J> + Send,
+        work: impl Fn(&mut J) -> Result<u64, F> + Sync,
+        mut progress: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let per_thread = (BYTES_IN_PLACE / block_bytes.max(1)).clamp(2, 1024);
-        let size = self.threads() * per_thread;
-        let mut batch = Vec::new();
-        loop {
-            batch.clear();
-            batch.extend(jobs.by_ref().take(size));
-            match &self.pool {
-                _ if batch.is_empty() => return Ok(()),
-                Some(pool) if batch.len() > 1 => {
-                    let results: Vec<_> =
-                        pool.install(|| batch.par_iter_mut().map(&work).collect());
-                    results.into_iter().collect::<Result<(), F>>()?;
+        let Some(pool) = &self.pool else {
+            let mut steps = 0;
+            for mut job in jobs {
+                steps += work(&mut job)?;
+                if steps >= STEP {
+                    progress(std::mem::take(&mut steps))?;
                 }
-                _ => batch.iter_mut().try_for_each(&work)?,
             }
-            consume(&batch)?;
+            return if steps > 0 { progress(steps) } else { Ok(()) };
+        };
+        let jobs = Mutex::new(jobs.by_ref().enumerate());
+        let failed: Mutex<Option<(usize, F)>> = Mutex::new(None);
+        let ended = AtomicBool::new(false);
+        let (tell, told) = channel::<u64>();
+        let each = |tell: Sender<u64>| {
+            let mut steps = 0;
+            while !ended.load(Ordering::Relaxed) {
+                // Taken in order: when one fails, all before it were taken and will be done.
+                let Some((index, mut job)) = lock(&jobs).next() else { break };
+                match work(&mut job) {
+                    Ok(bytes) => steps += bytes,
+                    Err(error) => {
+                        ended.store(true, Ordering::Relaxed);
+                        let mut failed = lock(&failed);
+                        if failed.as_ref().is_none_or(|(first, _)| index < *first) {
+                            *failed = Some((index, error));
+                        }
+                        break;
+                    }
+                }
+                if steps >= STEP {
+                    // Nobody listens any more if the run is at an end.
+                    let _ = tell.send(std::mem::take(&mut steps));
+                }
+            }
+            if steps > 0 {
+                let _ = tell.send(steps);
+            }
+        };
+        let told = pool.in_place_scope(|scope| {
+            for _ in 0..pool.current_num_threads() {
+                let (each, tell) = (&each, tell.clone());
+                scope.spawn(move |_| each(tell));
+            }
+            // What is left are the threads' own; when they are gone, so is the work.
+            drop(tell);
+            while let Ok(bytes) = told.recv() {
+                let bytes = bytes + told.try_iter().sum::<u64>();
+                if let Err(error) = progress(bytes) {
+                    ended.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error.into()),
+            None => told,
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run_on<J, S, E>(
@@ -251,6 +299,42 @@ mod tests {
             };
             workers.run(1 << 17, 0..1000, square, consume).unwrap();
             assert_eq!(seen, (0..1000).map(|i| (i, i * i)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn jobs_say_themselves_where_their_results_go() {
+        for workers in all() {
+            let mut squares = vec![0u64; 1000];
+            let mut told = 0;
+            let work = |(index, square): &mut (usize, &mut u64)| {
+                **square = (*index * *index) as u64;
+                Ok::<u64, Failure>(STEP / 3)
+            };
+            let progress = |bytes| {
+                told += bytes;
+                Ok::<(), Failure>(())
+            };
+            workers.run_in_place(squares.iter_mut().enumerate(), work, progress).unwrap();
+            assert_eq!(told, 1000 * (STEP / 3));
+            assert_eq!(squares, (0..1000).map(|i| i * i).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn work_in_place_ends_with_the_first_error() {
+        for workers in all() {
+            let failing = |job: &mut u64| match *job {
+                77.. => Err(Failure(format!("job {job}"))),
+                _ => Ok(STEP),
+            };
+            let error =
+                workers.run_in_place(0..1000, failing, |_| Ok::<(), Failure>(())).unwrap_err();
+            assert_eq!(error.0, "job 77");
+            let work = |_: &mut u64| Ok::<u64, Failure>(STEP);
+            let enough = |_| Err(Failure("enough".to_owned()));
+            let error = workers.run_in_place(0.., work, enough).unwrap_err();
+            assert_eq!(error.0, "enough");
         }
     }
 

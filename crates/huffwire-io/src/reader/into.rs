@@ -219,11 +219,11 @@ impl Reader {
         let (plain, mut values): (Vec<_>, Vec<_>) =
             destinations.iter_mut().partition(|to| to.item.kind == Kind::Tensor);
         let jobs = plain.into_iter().flat_map(jobs_of);
-        let work = |job: &mut Job<'_, '_>| self.decode_job(job);
-        let largest = self.directory.items().map(Item::block_bytes).max().unwrap_or(1);
-        workers.run_in_place(largest, jobs, work, |done| {
-            progress(done.iter().map(|job| job.memory.len() as u64).sum())
-        })?;
+        let work = |job: &mut Job<'_, '_>| {
+            self.decode_job(job)?;
+            Ok::<_, Error>(job.memory.len() as u64)
+        };
+        workers.run_in_place(jobs, work, &mut progress)?;
         for to in &mut values {
             let mut jobs: Vec<_> = jobs_of(to).collect();
             let blocks: Vec<_> = jobs.iter().map(|job| job.block).collect();
