@@ -182,7 +182,7 @@ class Writer(FileSystemWriter):
     >>> writer = Writer(folder.name, sync_files=False)
     >>> _ = dcp.save({"weights": weights}, storage_writer=writer, no_dist=True)
     >>> print(f"{writer.report().roles['weights'].saved:.0%}")
-    33%
+    34%
     >>> restored = {"weights": torch.empty_like(weights)}
     >>> dcp.load(restored, storage_reader=Reader(folder.name), no_dist=True)
     >>> torch.equal(restored["weights"], weights)
@@ -381,7 +381,7 @@ class _Saving:
                 yield item, None
         tensors = [item for item in items if item.type != WriteItemType.BYTE_IO]
         ahead = self.writer.per_thread_copy_ahead
-        if self.writer.thread_count == 1 and ahead > 0 and torch.accelerator.is_available():
+        if self.writer.thread_count == 1 and ahead > 0 and torch.cuda.is_available():
             loader = _OverlappingCpuLoader(self._tensor, inflight_threshhold=ahead)
             for item in tensors:
                 loader.add(_planned_bytes([item]), item)
@@ -475,6 +475,14 @@ class Reader(FileSystemReader):
         CodebookError: If a set of codebooks is not at hand.
 
         `dcp.load` raises them inside a `CheckpointException`, which holds the errors of all ranks.
+
+    >>> import tempfile, torch, torch.distributed.checkpoint as dcp
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> try:
+    ...     dcp.load({"a": torch.empty(3)}, storage_reader=Reader(folder.name), no_dist=True)
+    ... except dcp.CheckpointException as error:
+    ...     print("no whole checkpoint" in str(error))
+    True
     """
 
     def __init__(
@@ -727,6 +735,15 @@ class _Loading:
 
 def report(path: str | os.PathLike[str]) -> Report:
     """What the checkpoint in a folder holds, for each role, from its metadata.
+
+    >>> import tempfile, torch, torch.distributed.checkpoint as dcp, huffwire.checkpoint
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> moments = {"a": {"exp_avg": torch.ones(1000)}}
+    >>> state = {"model": {"a": torch.ones(4000)}, "optim": {"state": moments}}
+    >>> _ = dcp.save(state, storage_writer=huffwire.checkpoint.Writer(folder.name), no_dist=True)
+    >>> report = huffwire.checkpoint.report(folder.name)
+    >>> {role: share.bytes for role, share in report.roles.items()}
+    {'weights': 16000, 'first moment': 4000}
 
     Raises:
         FileError: If the folder has no whole checkpoint.

@@ -5,24 +5,27 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import signal
 import socket
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import checkpoint_ranks
 import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+import torch.multiprocessing
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
-torch = pytest.importorskip("torch")
-
-import torch.distributed as dist  # noqa: E402
-import torch.distributed.checkpoint as dcp  # noqa: E402
-import torch.multiprocessing  # noqa: E402, F811
-from torch.distributed.checkpoint.api import CheckpointException  # noqa: E402
-
-import checkpoint_ranks  # noqa: E402
-import huffwire  # noqa: E402
-import huffwire.checkpoint  # noqa: E402
-from huffwire.checkpoint import Reader, Report, Writer  # noqa: E402
+import huffwire
+import huffwire.checkpoint
+from huffwire.checkpoint import Reader, Report, Writer
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
@@ -292,6 +295,36 @@ def test_async_save_without_ranks(tmp_path: Path) -> None:
     state["model"]["a"].zero_()
     future.result()
     assert_same(load(blank(expected), tmp_path), expected)
+
+
+def test_loads_without_knowing_what_is_there(tmp_path: Path) -> None:
+    # As `torch.distributed.checkpoint.format_utils` does.
+    state = example()
+    save(state, tmp_path)
+    loaded: dict[str, Any] = {}
+    planner = _EmptyStateDictLoadPlanner()
+    _load_state_dict(loaded, storage_reader=Reader(tmp_path), planner=planner, no_dist=True)
+    assert_same(loaded, state)
+
+
+def test_a_checkpoint_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    old = example(1.0)
+    save(old, tmp_path)
+    script = f"""
+import os, signal, sys
+sys.path[:0] = {sys.path!r}
+import torch, torch.distributed.checkpoint as dcp
+from huffwire.checkpoint import Writer
+kill = lambda done, _: done and os.kill(os.getpid(), signal.SIGKILL)
+writer = Writer({str(tmp_path)!r}, progress=kill)
+dcp.save({{"a": torch.randn(1000, 1000)}}, storage_writer=writer, no_dist=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=100)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(data_files(tmp_path)) == 2
+    assert_same(load(blank(old), tmp_path), old)
+    save(example(2.0), tmp_path)
+    assert len(data_files(tmp_path)) == 1
 
 
 def test_levels_and_checksums(tmp_path: Path) -> None:
