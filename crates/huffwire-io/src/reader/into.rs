@@ -293,6 +293,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     /// The bytes of a region one by one, by the definition.
@@ -314,8 +316,8 @@ mod tests {
     fn regions_are_boxes() {
         let cases: [(&[u64], &[Range<u64>]); 9] = [
             (&[], &[]),
-            (&[7], &[2..5]),
-            (&[7], &[3..3]),
+            (&[7], from_ref(&(2..5))),
+            (&[7], from_ref(&(3..3))),
             (&[4, 6], &[1..3, 0..6]),
             (&[4, 6], &[0..4, 1..3]),
             (&[3, 4, 5], &[0..3, 1..3, 0..5]),
@@ -351,11 +353,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         for (bytes, shape, ranges) in [
-            (12, &[3, 2][..], &[0..3][..]),
+            (12, &[3, 2][..], from_ref(&(0..3))),
             (12, &[3, 2], &[0..3, 0..3]),
             (13, &[3, 2], &[0..3, 0..2]),
             (12, &[u64::MAX, u64::MAX], &[0..1, 0..1]),
-            (12, &[0], &[0..0]),
+            (12, &[0], from_ref(&(0..0))),
         ] {
             assert!(Region::new(bytes, shape, ranges).is_err(), "{bytes} {shape:?} {ranges:?}");
         }
