@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 import huffwire
 import huffwire.numpy
 import huffwire.torch as ht
+from huffwire import _tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-DTYPES = list(ht._NAMES)
+DTYPES = list(_tensors._NAMES)
 ALL_DTYPES = {value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 # Types of quantized tensors, and types that no tensor of torch can be computed with.
 REFUSED = sorted(ALL_DTYPES - set(DTYPES), key=str)
