@@ -202,7 +202,7 @@ def test_a_context_must_be_the_same():
     with pytest.raises(huffwire.ContextError, match="another context") as caught:
         huffwire.decode(message, context=4)
     assert type(caught.value) is huffwire.WrongContextError
-    with pytest.raises(OverflowError):
+    with pytest.raises(huffwire.OptionError):
         huffwire.encode(WEIGHTS, "bf16", context=-1)
 
 
@@ -296,3 +296,15 @@ def test_large_tensors_are_coded_the_same_with_any_threads():
     for threads in [None, 2, 3]:
         assert huffwire.encode(large, "bf16", threads=threads) == one
         assert huffwire.decode(one, threads=threads) == large
+
+
+@pytest.mark.parametrize("option", ["threads", "context"])
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+def test_numbers_out_of_range_are_options_that_are_refused(option, number):
+    with pytest.raises(huffwire.OptionError, match="give a number from 0"):
+        huffwire.encode(bytes(64), "bf16", **{option: number})
+    message = huffwire.encode(bytes(64), "bf16")
+    with pytest.raises(huffwire.OptionError, match="give a number from 0"):
+        huffwire.decode(message, **{option: number})
+    with pytest.raises(huffwire.OptionError, match="give a number from 0"):
+        huffwire.decode(message, max_size=number)

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::codebooks::Codebooks;
 use crate::error::{Class, of_codec, of_io};
-use crate::options::{DecoderSets, symbols_of};
+use crate::options::{DecoderSets, symbols_of, whole_number};
 use crate::stats::Profile;
 use crate::threads;
 
@@ -106,7 +106,7 @@ pub(crate) fn profile_file(
     py: Python<'_>,
     path: PathBuf,
     symbols: &str,
-    threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     codebooks: DecoderSets,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<(String, Profile)>> {

@@ -12,7 +12,7 @@ use crate::codebooks::Codebooks;
 use crate::coders;
 use crate::error::of_codec;
 use crate::memory::{Input, Output, new_bytes, work};
-use crate::options::{DecoderSets, Encoding, dtype_of, expected};
+use crate::options::{DecoderSets, Encoding, dtype_of, expected, whole_number};
 use crate::threads::threads;
 
 /// Header of a message: what can be known without decoding it.
@@ -65,7 +65,10 @@ pub(crate) fn _dtype_name(name: &str) -> PyResult<&'static str> {
 
 #[pyfunction]
 #[pyo3(signature = (message, context, /))]
-pub(crate) fn _inspect(message: Input, context: Option<u64>) -> PyResult<MessageHeader> {
+pub(crate) fn _inspect(
+    message: Input,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+) -> PyResult<MessageHeader> {
     let header = Header::read(message.bytes(), context).map_err(of_codec)?;
     let size = header.raw_bytes().map_err(of_codec)? as u64;
     Ok(MessageHeader {
@@ -110,8 +113,8 @@ pub(crate) fn _encode<'py>(
     symbols: &str,
     codebooks: Option<PyRef<'_, Codebooks>>,
     checksums: bool,
-    threads: Option<usize>,
-    context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let encoding = Encoding::new(level, symbols, codebooks.as_deref(), checksums)?;
     let (dtype, bytes) = (dtype_of(dtype)?, source.bytes());
@@ -147,8 +150,8 @@ pub(crate) fn _encode_into(
     symbols: &str,
     codebooks: Option<PyRef<'_, Codebooks>>,
     checksums: bool,
-    threads: Option<usize>,
-    context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
 ) -> PyResult<usize> {
     let encoding = Encoding::new(level, symbols, codebooks.as_deref(), checksums)?;
     let (dtype, bytes) = (dtype_of(dtype)?, source.bytes());
@@ -168,8 +171,8 @@ pub(crate) fn _encode_into(
 pub(crate) fn _check(
     message: Input,
     codebooks: DecoderSets,
-    context: Option<u64>,
-    max_size: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] max_size: Option<usize>,
 ) -> PyResult<(&'static str, usize)> {
     let expected = expected(None, context, max_size);
     coders::with_decoder(&codebooks.0, |decoder| {
@@ -192,9 +195,9 @@ pub(crate) fn _decode<'py>(
     message: Input,
     dtype: Option<&str>,
     codebooks: DecoderSets,
-    threads: Option<usize>,
-    context: Option<u64>,
-    max_size: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] max_size: Option<usize>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let dtype = dtype.map(dtype_of).transpose()?;
     let expected = expected(dtype, context, max_size);
@@ -216,9 +219,9 @@ pub(crate) fn _decode_into(
     dtype: Option<&str>,
     mut out: Output,
     codebooks: DecoderSets,
-    threads: Option<usize>,
-    context: Option<u64>,
-    max_size: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] max_size: Option<usize>,
 ) -> PyResult<usize> {
     let dtype = dtype.map(dtype_of).transpose()?;
     let expected = expected(dtype, context, max_size);
@@ -247,7 +250,7 @@ pub(crate) fn _measure(
     dtype: &str,
     mut out: Output,
     mut restored: Output,
-    threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     repeats: usize,
 ) -> PyResult<Vec<(f64, f64)>> {
     let (dtype, bytes) = (dtype_of(dtype)?, source.bytes());

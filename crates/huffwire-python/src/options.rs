@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use huffwire::{CodebookSet, Dtype, EncodeOptions, Expected, Level, SymbolRule};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -68,6 +69,23 @@ pub(crate) fn symbols_of(name: &str) -> PyResult<SymbolRule> {
 /// `OptionError`, which lists the names.
 pub(crate) fn dtype_of(name: &str) -> PyResult<Dtype> {
     name.parse().map_err(|error: huffwire::UnknownDtype| Class::Option.error(error.to_string()))
+}
+
+/// A number of 0 or more, or `None`, as `threads=`, `context=` and `max_size=` take it.
+///
+/// # Errors
+/// `OptionError` for a number outside the range, `TypeError` for what is no whole number.
+pub(crate) fn whole_number<'py, T>(object: &Bound<'py, PyAny>) -> PyResult<Option<T>>
+where
+    for<'a> T: FromPyObject<'a, 'py, Error = PyErr>,
+{
+    object.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(object.py()) {
+            Class::Option.error(format!("{object}: give a number from 0 to {}, or None", u64::MAX))
+        } else {
+            error
+        }
+    })
 }
 
 /// The sets that a decoder gets besides the built-in one: `None`, a `Codebooks`, or a list or tuple of them.

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::codebooks::Codebooks;
 use crate::error::{Class, of_codec};
 use crate::memory::{Input, work};
-use crate::options::{Encoding, dtype_of, symbols_of};
+use crate::options::{Encoding, dtype_of, symbols_of, whole_number};
 use crate::threads;
 
 /// Bytes of a tensor that a thread counts at a time.
@@ -174,7 +174,7 @@ impl Profile {
         dtype: &str,
         memory: Input,
         symbols: &str,
-        threads: Option<usize>,
+        #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     ) -> PyResult<Self> {
         let (dtype, rule) = (dtype_of(dtype)?, symbols_of(symbols)?);
         let bytes = memory.bytes();
@@ -258,7 +258,7 @@ pub(crate) fn encoded_bytes(
     codebooks: Option<&Bound<'_, Codebooks>>,
     symbols: &str,
     level: &str,
-    threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
 ) -> PyResult<u64> {
     let dtype = dtype_of(dtype)?;
     let Encoding { set, options } = Encoding::new(level, symbols, codebooks.map(Bound::get), true)?;

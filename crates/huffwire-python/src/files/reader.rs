@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::{Failure, workers};
 use crate::error::{Class, of_io};
 use crate::memory::Output;
-use crate::options::DecoderSets;
+use crate::options::{DecoderSets, whole_number};
 
 /// A `.hw` file that is open. The file behind it stays open as long as this object lives.
 ///
@@ -45,7 +45,7 @@ impl FileReader {
     fn open(
         py: Python<'_>,
         path: PathBuf,
-        max_size: Option<u64>,
+        #[pyo3(from_py_with = whole_number)] max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
     ) -> PyResult<Self> {
         py.detach(|| Self::new(InputFile::open(&path), max_size, codebooks)).map_err(of_io)
@@ -57,7 +57,7 @@ impl FileReader {
     fn from_bytes(
         py: Python<'_>,
         data: PyBackedBytes,
-        max_size: Option<u64>,
+        #[pyo3(from_py_with = whole_number)] max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
     ) -> PyResult<Self> {
         let file = InputFile::from_reader("the bytes given", Cursor::new(data));
@@ -140,7 +140,7 @@ impl FileReader {
         &self,
         py: Python<'_>,
         mut wanted: Vec<Wanted>,
-        threads: Option<usize>,
+        #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
         progress: Option<Py<PyAny>>,
         done: u64,
         total: u64,

@@ -17,7 +17,7 @@ use super::shared_workers;
 use crate::codebooks::Codebooks;
 use crate::error::{Class, of_io};
 use crate::memory::Input;
-use crate::options::{Encoding, dtype_of};
+use crate::options::{Encoding, dtype_of, whole_number};
 
 /// A `.hw` file that is being written. It gets its name when `finish` is called; else it leaves no trace.
 #[pyclass(frozen, module = "huffwire._huffwire", skip_from_py_object)]
@@ -51,7 +51,7 @@ impl FileWriter {
         symbols: &str,
         codebooks: Option<&Codebooks>,
         checksums: bool,
-        threads: Option<usize>,
+        #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     ) -> PyResult<Self> {
         let Encoding { set, options: encode } =
             Encoding::new(level, symbols, codebooks, checksums)?;

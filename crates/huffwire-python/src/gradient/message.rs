@@ -9,7 +9,7 @@ use super::quantized::Quantized;
 use super::quantizer::spec;
 use crate::error::of_codec;
 use crate::memory::{Input, Output};
-use crate::options::{DecoderSets, expected};
+use crate::options::{DecoderSets, expected, whole_number};
 
 /// What a message tells of a quantized gradient before its values.
 #[pyclass(name = "ValueHeader", module = "huffwire._huffwire", frozen, skip_from_py_object)]
@@ -60,7 +60,10 @@ impl ValueHeader {
 
 /// What a message tells before its values. No value is decoded.
 #[pyfunction]
-pub(crate) fn read_message_header(message: Input, context: Option<u64>) -> PyResult<ValueHeader> {
+pub(crate) fn read_message_header(
+    message: Input,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+) -> PyResult<ValueHeader> {
     message::read_header(message.bytes(), context).map(ValueHeader).map_err(of_codec)
 }
 
@@ -75,8 +78,8 @@ pub(crate) fn decode_message(
     py: Python<'_>,
     message: Input,
     codebooks: DecoderSets,
-    context: Option<u64>,
-    max_size: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] max_size: Option<usize>,
 ) -> PyResult<(ValueHeader, Quantized)> {
     let mut decoder = decoder(codebooks)?;
     let bytes = message.bytes();
@@ -94,7 +97,7 @@ pub(crate) fn decode_message_into(
     mut output: Output,
     dtype: &str,
     codebooks: DecoderSets,
-    context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
 ) -> PyResult<()> {
     let mut decoder = decoder(codebooks)?;
     let dtype = float_type(dtype)?;

@@ -10,7 +10,7 @@ use super::quantizer::{Spec, spec};
 use super::values::{EncoderChoice, ValueInput, ValueMemory, stream};
 use crate::error::{Class, of_codec};
 use crate::memory::{Input, Output, work};
-use crate::options::dtype_of;
+use crate::options::{dtype_of, whole_number};
 
 /// A quantized gradient: values and scales.
 #[pyclass(name = "Quantized", module = "huffwire._huffwire", frozen, skip_from_py_object)]
@@ -132,7 +132,7 @@ impl Quantized {
         shape: Vec<u64>,
         encoder: EncoderChoice,
         checksums: bool,
-        context: Option<u64>,
+        #[pyo3(from_py_with = whole_number)] context: Option<u64>,
     ) -> PyResult<(Bound<'py, PyBytes>, (usize, usize, usize))> {
         let dtype = float_type(dtype)?;
         let mut options = Options::default().checksums(checksums);
