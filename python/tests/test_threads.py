@@ -48,10 +48,11 @@ def runs_during(work, rounds=1000):
 
     interval = sys.getswitchinterval()
     thread = threading.Thread(target=other)
-    thread.start()
+    # From here on a thread runs only when the one that has the lock gives it away. One that waits for the lock
+    # already would ask for it once more.
+    sys.setswitchinterval(1000)
     try:
-        # From here on a thread runs only when the one that has the lock gives it away.
-        sys.setswitchinterval(1000)
+        thread.start()
         begin.set()
         for _ in range(rounds):
             work()
