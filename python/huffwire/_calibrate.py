@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from huffwire import _elements, _huffwire
 from huffwire._errors import OptionError, UnsupportedError
 from huffwire._huffwire import Codebooks, kind_of
+from huffwire._progress import OpenProgress, OpenReport, open_reporting
 
 Symbols: TypeAlias = Literal["auto", "bytes", "byte-planes"]
-Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
 
 __all__ = ["Calibration", "KindReport", "calibrate", "kind_of"]
 
@@ -104,7 +104,7 @@ def calibrate(
     builtin: bool = True,
     codebooks: Codebooks | Sequence[Codebooks] | None = None,
     threads: int | None = None,
-    progress: Progress = None,
+    progress: OpenProgress = None,
 ) -> Calibration:
     """Makes codebooks from tensors of earlier steps, for tensors of later ones.
 
@@ -156,19 +156,24 @@ def calibrate(
     """
     kind = _kinds(kinds)
     collector = _huffwire.Collector(symbols)
-    with _Progress(progress) as report:
+    done = 0
+    with open_reporting(progress, "calibrating") as report:
         for tensor_name, source in _sources(tensors):
             if tensor_name is None:
-                call = report.of_file() if report else None
-                found = _huffwire.profile_file(source, symbols, threads, codebooks, call)
+                of_file = _OfFile(report, done)
+                found = _huffwire.profile_file(
+                    source, symbols, threads, codebooks, of_file if report else None
+                )
+                done = of_file.done
                 for file_tensor, profile in found:
                     collector.push(kind(file_tensor), profile)
             else:
                 element = _elements.elements(source)
                 profile = _huffwire.Profile._of(element.dtype, element.memory, symbols, threads)
                 collector.push(kind(tensor_name), profile)
+                done += _bytes(element)
                 if report:
-                    report.advance(_bytes(element))
+                    report(done, None)
     if collector.shards == 0:
         raise OptionError("there is no tensor with elements to make codebooks from")
     made, reports = collector.build(name, codes, books_per_kind, smoothing, builtin)
@@ -216,46 +221,15 @@ def _bytes(element: _elements.Elements) -> int:
     return memory[1] if isinstance(memory, tuple) else memoryview(memory).nbytes
 
 
-class _Progress:
-    """Tells the caller what is done in all; as a context it is None if nobody wants to know."""
+class _OfFile:
+    """Tells how far all tensors are while one of several files is read."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._call = progress if callable(progress) else None
-        self._bar: Any = None
-        self._wanted = bool(progress)
-        self._done = 0
+    def __init__(self, report: OpenReport, before: int) -> None:
+        self._report = report
+        self._before = before
+        self.done = before
 
-    def __enter__(self) -> _Progress | None:
-        if self._wanted and self._call is None:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError:
-                self._wanted = False
-            else:
-                self._bar = tqdm(unit="B", unit_scale=True, desc="calibrate")
-        return self if self._wanted else None
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def advance(self, size: int) -> None:
-        self._done += size
-        self._tell(size, None)
-
-    def of_file(self) -> Callable[[int, int], None]:
-        before = self._done
-
-        def tell(done: int, total: int) -> None:
-            size = before + done - self._done
-            self._done = before + done
-            self._tell(size, before + total)
-
-        return tell
-
-    def _tell(self, size: int, total: int | None) -> None:
-        if self._call is not None:
-            self._call(self._done, total)
-        elif self._bar is not None:
-            self._bar.total = total
-            self._bar.update(size)
+    def __call__(self, done: int, total: int) -> None:
+        self.done = self._before + done
+        if self._report:
+            self._report(self.done, self._before + total)

@@ -6,25 +6,28 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from huffwire._errors import OptionError
 
 # What `progress=` takes: nothing, True for a bar, or a function of the bytes done and the bytes there are.
 Progress: TypeAlias = Callable[[int, int], object] | bool | None
+# The same where nobody may know beforehand how many bytes there are.
+OpenProgress: TypeAlias = Callable[[int, int | None], object] | bool | None
 Report: TypeAlias = Callable[[int, int], object] | None
+OpenReport: TypeAlias = Callable[[int, int | None], object] | None
 
 # Seconds between two lines of `_line`.
 _PAUSE = 0.1
 
 
 @contextmanager
-def reporting(progress: Progress, total: int, what: str) -> Iterator[Report]:
+def reporting(progress: Any, total: int | None, what: str) -> Iterator[Any]:
     """The function that is told how far the work is; None if nobody wants to know.
 
     Args:
         progress: As the caller of a function of this package gives it.
-        total: Bytes of all tensors.
+        total: Bytes of all tensors; None if they are not known, which only a bar can bear.
         what: What a bar says is being done.
 
     Raises:
@@ -45,7 +48,21 @@ def reporting(progress: Progress, total: int, what: str) -> Iterator[Report]:
 
 
 @contextmanager
-def _bar(total: int, what: str) -> Iterator[Report]:
+def open_reporting(progress: OpenProgress, what: str) -> Iterator[OpenReport]:
+    """`reporting` where the bytes of all tensors become known on the way, or never.
+
+    Raises:
+        OptionError: ``progress`` is nothing of that kind.
+    """
+    if callable(progress):
+        yield progress
+        return
+    with reporting(progress, None, what) as report:
+        yield report
+
+
+@contextmanager
+def _bar(total: int | None, what: str) -> Iterator[OpenReport]:
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -53,21 +70,29 @@ def _bar(total: int, what: str) -> Iterator[Report]:
             yield report
         return
     with tqdm(total=total, desc=what, unit="B", unit_scale=True, unit_divisor=1024) as bar:
-        yield lambda done, _: bar.update(done - bar.n)
+
+        def report(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report
 
 
 @contextmanager
-def _line(total: int, what: str) -> Iterator[Report]:
+def _line(total: int | None, what: str) -> Iterator[OpenReport]:
     """A line on standard error, where there is no tqdm."""
     told = -_PAUSE
 
-    def report(done: int, _: int) -> None:
+    def report(done: int, total: int | None) -> None:
         nonlocal told
         now = time.monotonic()
         if now - told >= _PAUSE or done == total:
             told = now
-            percent = 100 * done // total if total else 100
-            print(f"\r{what}: {percent:3} % of {total:,} bytes", end="", file=sys.stderr, flush=True)
+            if total is None:
+                state = f"{done:,} bytes"
+            else:
+                state = f"{100 * done // total if total else 100:3} % of {total:,} bytes"
+            print(f"\r{what}: {state}", end="", file=sys.stderr, flush=True)
 
     report(0, total)
     try:
