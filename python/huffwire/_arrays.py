@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from huffwire._errors import UnsupportedError
+from huffwire._errors import OutputError, UnsupportedError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -87,3 +87,15 @@ def _source(array: Array) -> tuple[Array, str]:
     if not array.dtype.isnative:
         array = array.byteswap().view(array.dtype.newbyteorder("="))
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8), name
+
+
+def _target(array: Array) -> tuple[Array, str]:
+    """The bytes of an array that is decoded into, and huffwire's name of its type."""
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise OutputError(f"{type(array).__name__}: give a numpy.ndarray to decode into")
+    name = _name(array.dtype)
+    if not array.dtype.isnative:
+        raise OutputError(f"the output has the other byte order ({array.dtype.str}): give a native one")
+    if not array.flags.c_contiguous:
+        raise OutputError("the output is not contiguous (in C order): give one that is, and copy from it")
+    return np.asarray(array).reshape(-1).view(np.uint8), name

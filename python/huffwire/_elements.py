@@ -60,10 +60,10 @@ def elements(value: Any, *, writable: bool = False) -> Elements:
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        return _of_tensor(torch, value, writable)
+        return _of_tensor(value, writable)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return _of_array(numpy, value, writable)
+        return _of_array(value, writable)
     if type(value) is tuple:
         if len(value) != 2 or not isinstance(value[0], str):
             raise UnsupportedError("a tuple must be the name of a dtype and a buffer")
@@ -98,45 +98,29 @@ def _dtype_of_view(view: memoryview) -> str:
     return dtype
 
 
-def _of_tensor(torch: Any, tensor: Any, writable: bool) -> Elements:
-    dtype = _huffwire.dtype_named(str(tensor.dtype).removeprefix("torch."))
-    if dtype is None:
-        raise UnsupportedError(f"a tensor of {tensor.dtype}: this type cannot be coded")
-    if tensor.layout is not torch.strided:
-        raise UnsupportedError(f"a tensor of layout {tensor.layout}: call to_dense() first")
-    if tensor.device.type == "meta":
-        raise UnsupportedError("a tensor on the device meta has no data: give one that has")
-    if writable and tensor.device.type != "cpu":
-        raise OutputError(f"the output is on {tensor.device}: give one on the CPU, and copy it")
-    if hasattr(tensor, "__tensor_flatten__"):
-        remedy = "give the tensors that it consists of, such as to_local() of a DTensor"
-        raise UnsupportedError(f"a {type(tensor).__name__} has no memory of its own: {remedy}")
-    shape = tuple(tensor.shape)
+def _of_tensor(tensor: Any, writable: bool) -> Elements:
+    from huffwire import _tensors
+
     if writable:
         if tensor.requires_grad and tensor.is_leaf:
             raise OutputError("the output requires grad: pass its detach()")
-        if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
-            raise OutputError("the output is not contiguous: give one that is")
-    tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    if tensor.nbytes and not tensor.data_ptr():
-        raise UnsupportedError(f"this tensor ({type(tensor).__name__}) has no memory")
-    return Elements(dtype, shape, (tensor.data_ptr(), tensor.nbytes), "torch", tensor)
+        _tensors._target(tensor)
+    elif tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.detach().resolve_conj().resolve_neg()
+    source, dtype = _tensors._source(tensor)
+    return Elements(dtype, tuple(tensor.shape), _tensors._address(source), "torch", source)
 
 
-def _of_array(numpy: Any, array: Any, writable: bool) -> Elements:
-    dtype = _huffwire.dtype_named(array.dtype.name)
-    if dtype is None:
-        raise UnsupportedError(f"an array of {array.dtype}: this type cannot be coded")
-    shape = array.shape
+def _of_array(array: Any, writable: bool) -> Elements:
+    from huffwire import _arrays
+
     if writable:
-        if not isinstance(array, numpy.ndarray) or not array.flags.writeable:
+        flat, dtype = _arrays._target(array)
+        if not array.flags.writeable:
             raise OutputError("the output is read-only: give an array that can be written to")
-        if not array.flags.c_contiguous or not array.dtype.isnative:
-            raise OutputError("the output is not contiguous, or not native: give an array that is")
-    elif not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    flat = numpy.ascontiguousarray(array).reshape(-1).view(numpy.uint8)
-    return Elements(dtype, shape, flat, "numpy", flat)
+    else:
+        flat, dtype = _arrays._source(array)
+    return Elements(dtype, array.shape, flat, "numpy", flat)
 
 
 def check_kind(kind: str) -> None:
@@ -152,18 +136,21 @@ def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
         OutOfMemoryError: There is no memory for it.
     """
     check_kind(kind)
-    name = _huffwire.torch_name(dtype) or ""
     size = math.prod(shape) * _huffwire.dtype_bytes(dtype)
     try:
         if kind == "torch":
             import torch
 
-            tensor = torch.empty(shape, dtype=getattr(torch, name))
+            from huffwire import _tensors
+
+            tensor = torch.empty(shape, dtype=_tensors._dtype(dtype))
             return tensor, (tensor.data_ptr(), size)
         if kind == "numpy":
             import numpy
 
-            array = numpy.empty(shape, dtype=_numpy_dtype(name))
+            from huffwire import _arrays
+
+            array = numpy.empty(shape, dtype=_arrays._dtype(dtype))
             return array, array.reshape(-1).view(numpy.uint8)
         memory = bytearray(size)
     except (MemoryError, OverflowError, RuntimeError, ValueError) as error:
@@ -175,14 +162,6 @@ def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
         return view, memory
     # A view of no elements cannot be given a shape.
     return (view.cast(code, shape) if shape and size else view.cast(code)), memory
-
-
-def _numpy_dtype(name: str) -> Any:
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
-    return name
 
 
 def check_shape(found: tuple[int, ...], due: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from huffwire._errors import UnsupportedError
+from huffwire._errors import OutputError, UnsupportedError
 
 # huffwire's name of each element type.
 _NAMES = {
@@ -129,3 +129,18 @@ def _source(tensor: torch.Tensor) -> tuple[torch.Tensor, str]:
     if not tensor.is_contiguous():
         tensor = tensor.detach().contiguous()
     return tensor, name
+
+
+def _target(tensor: torch.Tensor) -> None:
+    """Checks a tensor that is written to."""
+    if _is_plain(tensor):
+        return
+    refusal = _refusal(tensor)
+    if refusal is not None:
+        raise OutputError(f"the output: {refusal}")
+    if tensor.device != _CPU:
+        raise OutputError(
+            f"the output is on the device {tensor.device}: decode into one on the device cpu, and copy it"
+        )
+    if not tensor.is_contiguous():
+        raise OutputError("the output is not contiguous: decode into one that is, and copy it")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from huffwire import _huffwire, _shapes
-from huffwire._arrays import _dtype, _name, _source
+from huffwire._arrays import _dtype, _name, _source, _target
 from huffwire._buffers import Level, Sets, Symbols, _buffer
-from huffwire._errors import OutOfMemoryError, OutputError
+from huffwire._errors import OutOfMemoryError
 from huffwire._huffwire import Codebooks
 from huffwire._numpy_files import load, load_file, safe_open, save, save_file
 
@@ -43,18 +43,6 @@ __all__ = [
     "save",
     "save_file",
 ]
-
-
-def _target(array: Array) -> tuple[Array, str]:
-    """The bytes of an array that is decoded into, and huffwire's name of its type."""
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        raise OutputError(f"{type(array).__name__}: give a numpy.ndarray to decode into")
-    name = _name(array.dtype)
-    if not array.dtype.isnative:
-        raise OutputError(f"the output has the other byte order ({array.dtype.str}): give a native one")
-    if not array.flags.c_contiguous:
-        raise OutputError("the output is not contiguous (in C order): give one that is, and copy from it")
-    return np.asarray(array).reshape(-1).view(np.uint8), name
 
 
 def encode(

@@ -25,7 +25,7 @@ from huffwire import _huffwire, _shapes
 from huffwire._buffers import Level, Sets, Symbols, _buffer
 from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
-from huffwire._tensors import _CPU, _address, _dtype, _is_plain, _name, _refusal, _source
+from huffwire._tensors import _CPU, _address, _dtype, _name, _source, _target
 from huffwire._torch_files import (
     load,
     load_file,
@@ -55,21 +55,6 @@ __all__ = [
     "save_file",
     "save_model",
 ]
-
-
-def _target(tensor: torch.Tensor) -> None:
-    """Checks a tensor that is written to."""
-    if _is_plain(tensor):
-        return
-    refusal = _refusal(tensor)
-    if refusal is not None:
-        raise OutputError(f"the output: {refusal}")
-    if tensor.device != _CPU:
-        raise OutputError(
-            f"the output is on the device {tensor.device}: decode into one on the device cpu, and copy it"
-        )
-    if not tensor.is_contiguous():
-        raise OutputError("the output is not contiguous: decode into one that is, and copy it")
 
 
 def _changed(tensor: torch.Tensor) -> None:

@@ -38,7 +38,7 @@ mod _huffwire {
         decode_values, encode_values, estimates, quantizer_text, read_message_header, shannon,
     };
     #[pymodule_export]
-    use super::options::{dtype_bytes, dtype_named, torch_name};
+    use super::options::{dtype_bytes, dtype_named};
     #[pymodule_export]
     use super::program::_program;
     #[pymodule_export]

@@ -130,12 +130,6 @@ pub(crate) fn dtype_named(name: &str) -> Option<&'static str> {
     Dtype::from_torch_name(name).map(Dtype::name)
 }
 
-/// PyTorch's name of an element type, if it has the type.
-#[pyfunction]
-pub(crate) fn torch_name(dtype: &str) -> PyResult<Option<&'static str>> {
-    Ok(dtype_of(dtype)?.torch_name())
-}
-
 /// The bytes of one unit of an element type.
 #[pyfunction]
 pub(crate) fn dtype_bytes(dtype: &str) -> PyResult<usize> {
