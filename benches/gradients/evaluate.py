@@ -290,7 +290,7 @@ def headline_table(report: Record) -> Table:
                 )
             )
     headings = (
-        "encoder", "paper, up to", "here, up to", "Shannon there", "on its symbols", "to best Elias", "to QSGD's",
+        "encoder", "Gajjala et al., up to", "here, up to", "Shannon there", "on its symbols", "to best Elias", "to QSGD's",
         "median", "where",
     )
     return Table("Times smaller than Elias omega, at most; codebooks included", headings, rows)

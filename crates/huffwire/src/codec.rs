@@ -287,9 +287,11 @@ impl Encoder {
     /// Where the policy for a tensor lies.
     fn policy(&mut self, tensor: &Tensor<'_>) -> usize {
         let EncodeOptions { rule, level, choice, .. } = self.options;
-        let name = if choice == Choice::Named { tensor.name() } else { "" };
+        let named = choice == Choice::Named;
+        let name = if named { tensor.name() } else { "" };
         let dtype = tensor.dtype().coding();
-        let known = |(of, policy): &(String, Policy)| policy.dtype() == dtype && of == name;
+        let known =
+            |(of, policy): &(String, Policy)| policy.dtype() == dtype && (!named || of == name);
         self.policies.iter().position(known).unwrap_or_else(|| {
             if self.policies.len() >= REMEMBERED {
                 self.policies.clear();

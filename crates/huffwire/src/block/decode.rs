@@ -44,7 +44,7 @@ impl BlockDecoder {
             Kind::Coded(block) => block,
         };
         match one_pass::plan(&block, set, &scratch.embedded) {
-            Some(pass) => one_pass::read(*platform, pass, cache, pieces, out),
+            Some(pass) => one_pass::read(*platform, &pass, cache, pieces, out),
             None => plane_by_plane::read(*platform, set, &block, scratch, out),
         }
     }
@@ -96,7 +96,7 @@ impl BlockDecoder {
         );
         match passes {
             (Some(first), Some(second)) if one_pass::alike(&first, &second) => {
-                Some(one_pass::read_two(*platform, [first, second], caches, pieces, outs))
+                Some(one_pass::read_two(*platform, [&first, &second], caches, pieces, outs))
             }
             // As if each one were alone.
             (Some(_), _) | (_, Some(_)) => None,

@@ -139,7 +139,7 @@ mod tests {
                     assert!(out == elements, "{dtype} {units} {platform}");
                     out.fill(0x11);
                     let pass = one_pass::plan(&coded, &set, &scratch.embedded).unwrap();
-                    one_pass::read(platform, pass, cache, &mut PieceScratch::default(), &mut out)
+                    one_pass::read(platform, &pass, cache, &mut PieceScratch::default(), &mut out)
                         .unwrap();
                     assert!(out == elements, "{dtype} {units} {platform}");
                 }

@@ -21,7 +21,7 @@ use crate::planes::{Layout, Plane, Role, SymbolRule};
 use crate::set::{Binding, CodebookSet, SetBuilder};
 
 /// 12-bit codes must shrink the whole tensor by this share to be worth their slower kernel.
-const LONG_CODES_PAY: f64 = 0.004;
+const BITS_12_PAY: f64 = 0.004;
 
 /// Books for a kind of small floats: enough to follow a drifting scale (docs/codebooks.md).
 const SMALL_FLOAT_BOOKS: usize = 4;
@@ -303,9 +303,9 @@ fn fit_plane(
     let (books, book_bits) = match options.codes {
         Some(limit) => build_all(limit)?,
         None => {
-            let (short, long) = (build_all(CodeLimit::Bits8)?, build_all(CodeLimit::Bits12)?);
-            let gain = (short.1 - long.1) / (short.1 + other_bits).max(f64::MIN_POSITIVE);
-            if gain > LONG_CODES_PAY { long } else { short }
+            let (bits8, bits12) = (build_all(CodeLimit::Bits8)?, build_all(CodeLimit::Bits12)?);
+            let gain = (bits8.1 - bits12.1) / (bits8.1 + other_bits).max(f64::MIN_POSITIVE);
+            if gain > BITS_12_PAY { bits12 } else { bits8 }
         }
     };
     let plane = index as u8;

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_have_a_symbol_and_no_residue() {
+    fn zeros_have_a_symbol_and_no_remainder() {
         // Two zeros, 1.0, -0.0: exponents 127 and 0 beside the zero symbol.
         let bytes = [0, 0, 0, 0, 0x80, 0x3f, 0, 0x80];
         let mut profile = Profile::new(Dtype::Bf16, SymbolRule::Auto);

@@ -167,6 +167,7 @@ macro_rules! platforms {
         }
 
         impl<'t> DecoderOf<'t> {
+            #[inline]
             pub(super) fn new(
                 platform: Platform,
                 tables: &'t Tables,

@@ -172,9 +172,9 @@ fn pieces<const N: usize>(planes: [&[u8]; N], index: usize) -> [&[u8]; N] {
 
 /// Whether signs vary among the first units of `B` bytes.
 fn varies<const B: usize>(bytes: &[u8]) -> bool {
-    let signs = || bytes.as_chunks::<B>().0.iter().take(GLANCE).map(|unit| unit[B - 1] & 0x80);
-    signs().fold(0, |any, sign| any | sign) != signs().fold(0x80, |all, sign| all & sign)
-        && !bytes.is_empty()
+    let mut signs = bytes.as_chunks::<B>().0.iter().take(GLANCE).map(|unit| unit[B - 1] & 0x80);
+    // Where they vary, the first few show it.
+    signs.next().is_some_and(|first| signs.any(|sign| sign != first))
 }
 
 /// Copies the lowest bit of each byte; returns whether these bits vary.

@@ -90,7 +90,7 @@ pub(in super::super) fn alike(first: &OnePass<'_>, second: &OnePass<'_>) -> bool
 
 /// A block that is decoded.
 struct Progress<'a> {
-    pass: OnePass<'a>,
+    pass: &'a OnePass<'a>,
     lanes: lanes::Decoder<'a>,
     fused: Option<Join>,
     cache: CachePolicy<'a>,
@@ -99,9 +99,11 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
+    /// In place: lanes are large, and moving them takes as long as decoding some of what they hold.
+    #[inline(always)]
     fn begin(
         platform: Platform,
-        pass: OnePass<'a>,
+        pass: &'a OnePass<'a>,
         cache: CachePolicy<'a>,
         scratch: &mut OfBlock,
     ) -> Result<Self> {
@@ -131,7 +133,7 @@ impl<'a> Progress<'a> {
     where
         'a: 'b,
     {
-        let pass = &self.pass;
+        let pass = self.pass;
         let place = |unit: usize| packed_bytes(unit, pass.scheme.planes[1].width);
         let other = match pass.constants[1] {
             None => &pass.raw[1][place(from)..place(to)],
@@ -182,7 +184,7 @@ impl<'a> Progress<'a> {
         scratch: &mut OfBlock,
         out: &mut [u8],
     ) -> Result<()> {
-        let pass = &self.pass;
+        let pass = self.pass;
         let planes = pass.scheme.planes;
         let mut slices: [&[u8]; MAX_PLANES] = [&[]; MAX_PLANES];
         slices[0] = symbols;
@@ -244,7 +246,7 @@ struct OfBlock {
 /// Decodes a block.
 pub(in super::super) fn read(
     platform: Platform,
-    pass: OnePass<'_>,
+    pass: &OnePass<'_>,
     cache: CachePolicy<'_>,
     scratch: &mut PieceScratch,
     out: &mut [u8],
@@ -268,7 +270,7 @@ pub(in super::super) fn read(
 /// Two blocks that are [`alike`]. The error may be that of either.
 pub(in super::super) fn read_two(
     platform: Platform,
-    [first, second]: [OnePass<'_>; 2],
+    [first, second]: [&OnePass<'_>; 2],
     caches: [CachePolicy<'_>; 2],
     scratch: &mut PieceScratch,
     [first_out, second_out]: [&mut [u8]; 2],

@@ -79,6 +79,7 @@ impl<'t> Decoder<'t> {
     /// # Errors
     /// [`Error::Truncated`] for states of the wrong size, [`Error::Malformed`] for one without a
     /// sentinel.
+    #[inline]
     pub(crate) fn new(
         platform: Platform,
         tables: &'t Tables,

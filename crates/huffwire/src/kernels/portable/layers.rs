@@ -36,14 +36,7 @@ impl Item for u8 {
 
     #[inline(always)]
     fn nonzero(items: &[Self; 64]) -> u64 {
-        // Most are zeros where this is worth its while.
-        if items.iter().fold(0, |any, item| any | item) == 0 {
-            return 0;
-        }
-        let words = items.as_chunks::<8>().0.iter().enumerate();
-        words.fold(0, |all, (i, word)| {
-            all | u64::from(nonzero_bytes(u64::from_le_bytes(*word))) << (8 * i)
-        })
+        nonzero_of_bytes(items)
     }
 }
 
@@ -61,14 +54,7 @@ impl Item for i8 {
 
     #[inline(always)]
     fn nonzero(items: &[Self; 64]) -> u64 {
-        if items.iter().fold(0, |any, item| any | item) == 0 {
-            return 0;
-        }
-        let words = items.as_chunks::<8>().0.iter().enumerate();
-        words.fold(0, |all, (i, word)| {
-            let word = u64::from_le_bytes(word.map(|item| item as u8));
-            all | u64::from(nonzero_bytes(word)) << (8 * i)
-        })
+        nonzero_of_bytes(&items.map(|item| item as u8))
     }
 }
 
@@ -90,6 +76,19 @@ impl Item for i32 {
         }
         items.iter().enumerate().fold(0, |all, (i, item)| all | u64::from(*item != 0) << i)
     }
+}
+
+/// Which of 64 bytes are not 0, by bits.
+#[inline(always)]
+fn nonzero_of_bytes(bytes: &[u8; 64]) -> u64 {
+    // Most are zeros where this is worth its while.
+    if bytes.iter().fold(0, |any, byte| any | byte) == 0 {
+        return 0;
+    }
+    let words = bytes.as_chunks::<8>().0.iter().enumerate();
+    words.fold(0, |all, (i, word)| {
+        all | u64::from(nonzero_bytes(u64::from_le_bytes(*word))) << (8 * i)
+    })
 }
 
 /// Which bytes of a word are not 0, a bit each.

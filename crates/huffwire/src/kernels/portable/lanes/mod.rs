@@ -11,8 +11,14 @@
 mod decode;
 mod encode;
 
-pub(crate) use decode::{Decoder, Decoder12, With, decoder};
-pub(crate) use encode::{Encoder, LaneEncoder, encoder};
+pub(crate) use decode::{Decoder, decoder};
+pub(crate) use encode::{Encoder, encoder};
+// Platforms without vectors for codes of 12 bits.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use {
+    decode::{Decoder12, With},
+    encode::LaneEncoder,
+};
 
 use crate::kernels::lanes::LANES;
 
