@@ -1,7 +1,8 @@
 //! Error feedback: the error of one quantization is added to the next gradient.
 
-use super::quantize::{Quantized, Quantizer};
+use super::quantize::{Kept, Quantized, Quantizer};
 use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
 
 /// The memory of error feedback (Seide et al. 2014, "1-Bit Stochastic Gradient Descent"; Karimireddy et al.
 /// 2019, "Error Feedback Fixes SignSGD", algorithm 2). In each step a worker sends `Q(p)` of `p = g + e`, and keeps
@@ -68,13 +69,26 @@ impl ErrorFeedback {
         gradient: &[f32],
         seed: u64,
     ) -> Result<Quantized> {
-        let compensated = self.compensate(gradient)?;
-        let quantized = quantizer.quantize(&compensated, seed)?;
-        let sent = quantized.dequantize()?;
-        for ((left, whole), sent) in self.residual.iter_mut().zip(&compensated).zip(&sent) {
-            *left = whole - sent;
-        }
+        let mut quantized = Quantized::empty(*quantizer);
+        self.quantize_to(quantizer, gradient, seed, &mut quantized)?;
         Ok(quantized)
+    }
+
+    /// Does the same as [`ErrorFeedback::quantize`] with a tensor that was quantized before, whose memory is used again.
+    /// After an `Err` that tensor holds anything, and the kept error is unchanged.
+    ///
+    /// # Errors
+    /// As [`ErrorFeedback::quantize`].
+    pub fn quantize_to(
+        &mut self,
+        quantizer: &Quantizer,
+        gradient: &[f32],
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        self.check(gradient)?;
+        let kept = Kept { error: &mut self.residual[..], decay: self.decay };
+        quantizer.quantize_kept(Platform::detect(), gradient, Some(kept), seed, quantized)
     }
 
     /// The sum of a gradient and the kept error.
@@ -82,6 +96,12 @@ impl ErrorFeedback {
     /// # Errors
     /// [`Error::InvalidOption`] for a gradient of another size.
     pub fn compensate(&self, gradient: &[f32]) -> Result<Vec<f32>> {
+        self.check(gradient)?;
+        let pairs = gradient.iter().zip(&self.residual);
+        Ok(pairs.map(|(float, left)| float + self.decay * left).collect())
+    }
+
+    fn check(&self, gradient: &[f32]) -> Result<()> {
         if gradient.len() != self.residual.len() {
             return Err(Error::option(format!(
                 "a gradient of {} elements for a memory of {}",
@@ -89,7 +109,6 @@ impl ErrorFeedback {
                 self.residual.len()
             )));
         }
-        let pairs = gradient.iter().zip(&self.residual);
-        Ok(pairs.map(|(float, left)| float + self.decay * left).collect())
+        Ok(())
     }
 }

@@ -98,6 +98,13 @@ impl ValuesMut<'_> {
     }
 }
 
+impl Default for ValueBuf {
+    /// No values.
+    fn default() -> Self {
+        Self::I8(Vec::new())
+    }
+}
+
 impl ValueBuf {
     /// These values, in one byte each if all fit, else in four.
     #[must_use]

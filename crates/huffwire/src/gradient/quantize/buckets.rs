@@ -1,0 +1,278 @@
+//! Quantizers that scale each bucket of floats and round floats one by one: how they go over a tensor.
+//!
+//! First all buckets are measured, which finds their scales and everything that cannot be quantized. Then nothing can
+//! fail any more, and blocks of [`BLOCK`] floats are rounded. The floats of a block, its random words and its restored
+//! floats stay in the nearest cache.
+
+use std::ops::Range;
+
+use super::bad;
+use crate::error::{Error, Result};
+use crate::kernels::platform::Platform;
+use crate::kernels::quantize::{self as kernels, LANES, Moments, Number, Sums};
+
+/// Floats that are rounded together: whole groups of noise.
+const BLOCK: usize = 1024;
+
+/// The scales and the rounding of a quantizer.
+pub(super) trait Rounding {
+    /// Whether rounding takes random numbers.
+    const IS_RANDOM: bool;
+
+    /// Elements that share scales.
+    fn bucket(&self) -> usize;
+
+    /// Number of scales of a bucket.
+    fn per_bucket(&self) -> usize {
+        1
+    }
+
+    /// The highest magnitude of a value.
+    fn highest(&self) -> u32;
+
+    /// Appends the scales of a bucket.
+    fn measure(&self, bucket: &Bucket<'_>, scales: &mut Vec<f32>) -> Result<()>;
+
+    /// Rounds floats of a bucket with these scales.
+    fn round<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        floats: &[f32],
+        noise: &[u32],
+        values: &mut [N],
+    );
+
+    /// Restores floats of a bucket with these scales. No value exceeds the highest one.
+    fn restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        values: &[N],
+        floats: &mut [f32],
+    );
+
+    /// Whether all values are some that the quantizer makes.
+    fn makes<N: Number>(&self, platform: Platform, values: &[N]) -> bool {
+        kernels::within(platform, values, self.highest())
+    }
+}
+
+/// The error of earlier steps, and how much it counts.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::gradient) struct Kept<E> {
+    pub(in crate::gradient) error: E,
+    pub(in crate::gradient) decay: f32,
+}
+
+/// A gradient that is quantized, and the error that is added to it.
+#[derive(Debug, Clone, Copy)]
+struct Floats<'a> {
+    platform: Platform,
+    gradient: &'a [f32],
+    kept: Option<Kept<&'a [f32]>>,
+}
+
+impl<'a> Floats<'a> {
+    /// The floats of a range of at most [`BLOCK`] elements.
+    #[inline]
+    fn part<'b>(self, range: Range<usize>, buffer: &'b mut [f32; BLOCK]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        let gradient = &self.gradient[range.clone()];
+        let Some(Kept { error, decay }) = self.kept else { return gradient };
+        let sums = &mut buffer[..gradient.len()];
+        kernels::compensate(self.platform, gradient, &error[range], decay, sums);
+        sums
+    }
+}
+
+/// A bucket that is measured.
+#[derive(Debug)]
+pub(super) struct Bucket<'a> {
+    floats: Floats<'a>,
+    range: Range<usize>,
+}
+
+impl Bucket<'_> {
+    /// Index of the first element.
+    pub(super) const fn start(&self) -> usize {
+        self.range.start
+    }
+
+    /// Number of elements, at least 1.
+    pub(super) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The first float.
+    pub(super) fn first(&self) -> f32 {
+        self.floats.part(self.start()..self.start() + 1, &mut [0.0; BLOCK])[0]
+    }
+
+    /// Calls a function with all floats, some at a time. Returns the largest magnitude.
+    ///
+    /// # Errors
+    /// [`Error::Unquantizable`] for a float that is not finite.
+    #[inline]
+    pub(super) fn visit(&self, mut each: impl FnMut(&[f32])) -> Result<f32> {
+        let mut buffer = [0.0; BLOCK];
+        let mut largest = 0;
+        for start in self.range.clone().step_by(BLOCK) {
+            let end = self.range.end.min(start + BLOCK);
+            let floats = self.floats.part(start..end, &mut buffer);
+            largest = largest.max(kernels::largest(self.floats.platform, floats));
+            if !f32::from_bits(largest).is_finite() {
+                return Err(not_finite(floats, start));
+            }
+            each(floats);
+        }
+        Ok(f32::from_bits(largest))
+    }
+
+    /// The largest magnitude, and the sums of distances from a number and of their squares.
+    pub(super) fn moments(&self, pivot: f32) -> Result<(f32, Moments)> {
+        let mut moments = Moments::default();
+        let platform = self.floats.platform;
+        let largest =
+            self.visit(|floats| kernels::add_moments(platform, floats, pivot, &mut moments))?;
+        Ok((largest, moments))
+    }
+
+    /// The sums of positive and negative floats.
+    pub(super) fn sums(&self) -> Result<Sums> {
+        let mut sums = Sums::default();
+        self.visit(|floats| kernels::add_magnitudes(self.floats.platform, floats, &mut sums))?;
+        Ok(sums)
+    }
+}
+
+/// The error about the first float that is not finite.
+#[cold]
+pub(super) fn not_finite(floats: &[f32], start: usize) -> Error {
+    let index = floats.iter().position(|float| !float.is_finite()).unwrap_or(0);
+    let float = floats.get(index).copied().unwrap_or(f32::NAN);
+    Error::unquantizable(start + index, format!("it is {float}"))
+}
+
+/// Quantizes a gradient, to which the kept error is added. The new error takes the place of the old one. After an `Err`
+/// it is unchanged.
+pub(super) fn quantize<Q: Rounding, N: Number>(
+    platform: Platform,
+    quantizer: &Q,
+    seed: u64,
+    gradient: &[f32],
+    mut kept: Option<Kept<&mut [f32]>>,
+    values: &mut Vec<N>,
+    scales: &mut Vec<f32>,
+) -> Result<()> {
+    let count = gradient.len();
+    scales.clear();
+    measure(quantizer, floats(platform, gradient, &kept), scales)?;
+    if values.len() != count {
+        // Zeros of a new allocation cost nothing yet.
+        *values = vec![N::default(); count];
+    }
+    let (mut sums, mut sent) = ([0.0; BLOCK], [0.0; BLOCK]);
+    let mut noise = [[0; LANES]; BLOCK / LANES];
+    for start in (0..count).step_by(BLOCK) {
+        let block = start..count.min(start + BLOCK);
+        let values = &mut values[block.clone()];
+        let sent = &mut sent[..block.len()];
+        if Q::IS_RANDOM {
+            let groups = &mut noise[..block.len().div_ceil(LANES)];
+            kernels::noise(platform, seed, (start / LANES) as u64, groups);
+        }
+        let noise = &noise.as_flattened()[..block.len()];
+        let floats = match &kept {
+            None => &gradient[block.clone()],
+            Some(Kept { error, decay }) => {
+                let (gradient, error) = (&gradient[block.clone()], &error[block.clone()]);
+                kernels::compensate(platform, gradient, error, *decay, &mut sums);
+                &sums[..block.len()]
+            }
+        };
+        for (part, scales) in parts(quantizer, block.clone(), scales) {
+            let (floats, values) = (&floats[part.clone()], &mut values[part.clone()]);
+            quantizer.round(platform, scales, floats, &noise[part.clone()], values);
+            if kept.is_some() {
+                quantizer.restore(platform, scales, values, &mut sent[part]);
+            }
+        }
+        if let Some(kept) = &mut kept {
+            kernels::subtract(platform, floats, sent, &mut kept.error[block]);
+        }
+    }
+    Ok(())
+}
+
+/// The floats that are quantized, while the error is only read.
+fn floats<'a>(
+    platform: Platform,
+    gradient: &'a [f32],
+    kept: &'a Option<Kept<&mut [f32]>>,
+) -> Floats<'a> {
+    let kept = kept.as_ref().map(|kept| Kept { error: &*kept.error, decay: kept.decay });
+    Floats { platform, gradient, kept }
+}
+
+/// Appends the scales of all buckets.
+fn measure(quantizer: &impl Rounding, floats: Floats<'_>, scales: &mut Vec<f32>) -> Result<()> {
+    let count = floats.gradient.len();
+    scales.reserve(count.div_ceil(quantizer.bucket()).saturating_mul(quantizer.per_bucket()));
+    let mut start = 0;
+    while start < count {
+        let range = start..start.saturating_add(quantizer.bucket()).min(count);
+        start = range.end;
+        quantizer.measure(&Bucket { floats, range }, scales)?;
+    }
+    Ok(())
+}
+
+/// The parts of a block that lie in different buckets: their places in the block, and their scales.
+fn parts<'a>(
+    quantizer: &impl Rounding,
+    block: Range<usize>,
+    scales: &'a [f32],
+) -> impl Iterator<Item = (Range<usize>, &'a [f32])> {
+    let (bucket, per_bucket) = (quantizer.bucket(), quantizer.per_bucket());
+    let mut at = block.start;
+    std::iter::from_fn(move || {
+        (at < block.end).then(|| {
+            let number = at / bucket;
+            let end = (number + 1).saturating_mul(bucket).min(block.end);
+            let part = at - block.start..end - block.start;
+            at = end;
+            (part, &scales[number * per_bucket..][..per_bucket])
+        })
+    })
+}
+
+/// Appends the floats that values stand for.
+pub(super) fn dequantize<N: Number>(
+    platform: Platform,
+    quantizer: &impl Rounding,
+    values: &[N],
+    scales: &[f32],
+    floats: &mut Vec<f32>,
+) -> Result<()> {
+    let needed = values.len().div_ceil(quantizer.bucket()).saturating_mul(quantizer.per_bucket());
+    if scales.len() != needed {
+        let found = scales.len();
+        return Err(bad(0, format!("{found} scales where the values need {needed}")));
+    }
+    if !quantizer.makes(platform, values) {
+        let is_bad = |value: &N| !quantizer.makes(Platform::Portable, &[*value]);
+        let index = values.iter().position(is_bad).unwrap_or(0);
+        let value: i32 = values.get(index).map_or(0, |value| (*value).into());
+        return Err(bad(index, format!("value {value}, which this quantizer never makes")));
+    }
+    let before = floats.len();
+    floats.resize(before + values.len(), 0.0);
+    let floats = &mut floats[before..];
+    for (part, scales) in parts(quantizer, 0..values.len(), scales) {
+        quantizer.restore(platform, scales, &values[part.clone()], &mut floats[part]);
+    }
+    Ok(())
+}
