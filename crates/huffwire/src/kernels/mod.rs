@@ -164,8 +164,8 @@ pub(crate) trait Kernels: Copy + Debug {
     }
 
     #[cfg(feature = "gradient")]
-    fn noise(self, seed: u64, first: u64, groups: &mut [[u32; quantize::LANES]]) {
-        self.run(|| portable::quantize::noise(seed, first, groups));
+    fn noise(self, seed: u64, first: u64, words: &mut [u64]) {
+        self.run(|| portable::quantize::noise(seed, first, words));
     }
 
     #[cfg(feature = "gradient")]

@@ -7,16 +7,23 @@
 use super::Kernels;
 use super::platform::{Platform, on};
 
-/// Lanes of sums, and words of a group of noise.
+/// Lanes of sums.
 pub(crate) const LANES: usize = 16;
+
+/// What the state of SplitMix64 grows by from one number to the next.
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// 64 random bits, those at `index`: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 /// OOPSLA 2014).
 #[inline(always)]
 pub(crate) const fn hash(seed: u64, index: u64) -> u64 {
-    let step = 0x9e37_79b9_7f4a_7c15_u64;
-    let z = seed.wrapping_add(step.wrapping_mul(index.wrapping_add(1)));
-    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mix(seed.wrapping_add(STEP.wrapping_mul(index.wrapping_add(1))))
+}
+
+/// The number that SplitMix64 makes of a state.
+#[inline(always)]
+pub(crate) const fn mix(state: u64) -> u64 {
+    let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ z >> 31
 }
@@ -65,7 +72,7 @@ pub(crate) struct Moments {
 pub(crate) struct Sums {
     pub(crate) plus: [f64; LANES],
     pub(crate) minus: [f64; LANES],
-    pub(crate) negative: [u64; LANES],
+    pub(crate) negative: [u32; LANES],
 }
 
 /// The sum of all lanes.
@@ -81,10 +88,10 @@ pub(crate) fn total(lanes: &[f64; LANES]) -> f64 {
     sums[0]
 }
 
-/// Random words for groups of 16 elements, the first of which is group `first`: word `i` of a group is the lower half of
-/// [`hash`] at `8 · group + i` for `i` below 8, and the upper half of that at `8 · group + i - 8` for the others.
-pub(crate) fn noise(platform: Platform, seed: u64, first: u64, groups: &mut [[u32; LANES]]) {
-    on!(platform, kernels => kernels.noise(seed, first, groups));
+/// The random words of two elements each: [`hash`] at `first`, `first + 1` and so on. Its lower half is the first word in
+/// memory, also where the highest byte comes first.
+pub(crate) fn noise(platform: Platform, seed: u64, first: u64, words: &mut [u64]) {
+    on!(platform, kernels => kernels.noise(seed, first, words));
 }
 
 /// `gradient + decay · kept`.
@@ -207,11 +214,11 @@ mod tests {
     fn all_platforms_give_the_same() {
         for count in [0, 1, 7, 15, 16, 17, 63, 64, 100, 511, 1024] {
             let (a, b) = (floats(count, 1), floats(count, 2));
-            let groups = count.div_ceil(LANES);
             let noise_of = |platform| {
-                let mut words = vec![[0; LANES]; groups];
-                noise(platform, 7, 3, &mut words);
-                words.into_iter().flatten().collect::<Vec<u32>>()
+                let mut words = [0; 512];
+                noise(platform, 7, 3, &mut words[..count.div_ceil(2)]);
+                let words: [u32; 1024] = zerocopy::transmute!(words);
+                words
             };
             alike("noise", noise_of);
             alike("compensate", |platform| {
@@ -279,13 +286,15 @@ mod tests {
 
     #[test]
     fn noise_is_a_function_of_the_place() {
-        let mut all = [[0; LANES]; 4];
-        noise(Platform::Portable, 9, 0, &mut all);
-        let mut last = [[0; LANES]; 1];
-        noise(Platform::Portable, 9, 3, &mut last);
-        assert_eq!(all[3], last[0]);
-        assert_eq!(all[1][2], hash(9, 10) as u32);
-        assert_eq!(all[1][11], (hash(9, 11) >> 32) as u32);
+        for platform in platforms() {
+            let mut words = [0; 9];
+            noise(platform, 9, 3, &mut words);
+            let words: [u32; 18] = zerocopy::transmute!(words);
+            for (i, word) in words.into_iter().enumerate() {
+                let bits = hash(9, 3 + i as u64 / 2);
+                assert_eq!(word, (bits >> (32 * (i % 2))) as u32);
+            }
+        }
     }
 
     /// Of all words those in the share of the fraction round up.
@@ -322,7 +331,7 @@ mod tests {
             (total(&sums.plus) - plus).abs() < 1e-9 && (total(&sums.minus) - minus).abs() < 1e-9
         );
         let negative = floats.iter().filter(|float| **float < 0.0).count();
-        assert_eq!(sums.negative.iter().sum::<u64>(), negative as u64);
+        assert_eq!(sums.negative.iter().sum::<u32>(), negative as u32);
         let mut moments = Moments::default();
         add_moments(Platform::Portable, &floats, 0.5, &mut moments);
         let sum: f64 = floats.iter().map(|&float| f64::from(float) - 0.5).sum();

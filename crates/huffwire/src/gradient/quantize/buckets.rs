@@ -9,9 +9,9 @@ use std::ops::Range;
 use super::bad;
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
-use crate::kernels::quantize::{self as kernels, LANES, Moments, Number, Sums};
+use crate::kernels::quantize::{self as kernels, Moments, Number, Sums};
 
-/// Floats that are rounded together: whole groups of noise.
+/// Floats that are rounded together: an even number.
 const BLOCK: usize = 1024;
 
 /// The scales and the rounding of a quantizer.
@@ -31,7 +31,7 @@ pub(super) trait Rounding {
     fn highest(&self) -> u32;
 
     /// Appends the scales of a bucket.
-    fn measure(&self, bucket: &Bucket<'_>, scales: &mut Vec<f32>) -> Result<()>;
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()>;
 
     /// Rounds floats of a bucket with these scales.
     fn round<N: Number>(
@@ -93,6 +93,7 @@ impl<'a> Floats<'a> {
 pub(super) struct Bucket<'a> {
     floats: Floats<'a>,
     range: Range<usize>,
+    buffer: &'a mut [f32; BLOCK],
 }
 
 impl Bucket<'_> {
@@ -107,8 +108,8 @@ impl Bucket<'_> {
     }
 
     /// The first float.
-    pub(super) fn first(&self) -> f32 {
-        self.floats.part(self.start()..self.start() + 1, &mut [0.0; BLOCK])[0]
+    pub(super) fn first(&mut self) -> f32 {
+        self.floats.part(self.range.start..self.range.start + 1, self.buffer)[0]
     }
 
     /// Calls a function with all floats, some at a time. Returns the largest magnitude.
@@ -116,12 +117,11 @@ impl Bucket<'_> {
     /// # Errors
     /// [`Error::Unquantizable`] for a float that is not finite.
     #[inline]
-    pub(super) fn visit(&self, mut each: impl FnMut(&[f32])) -> Result<f32> {
-        let mut buffer = [0.0; BLOCK];
+    pub(super) fn visit(&mut self, mut each: impl FnMut(&[f32])) -> Result<f32> {
         let mut largest = 0;
         for start in self.range.clone().step_by(BLOCK) {
             let end = self.range.end.min(start + BLOCK);
-            let floats = self.floats.part(start..end, &mut buffer);
+            let floats = self.floats.part(start..end, self.buffer);
             largest = largest.max(kernels::largest(self.floats.platform, floats));
             if !f32::from_bits(largest).is_finite() {
                 return Err(not_finite(floats, start));
@@ -132,7 +132,7 @@ impl Bucket<'_> {
     }
 
     /// The largest magnitude, and the sums of distances from a number and of their squares.
-    pub(super) fn moments(&self, pivot: f32) -> Result<(f32, Moments)> {
+    pub(super) fn moments(&mut self, pivot: f32) -> Result<(f32, Moments)> {
         let mut moments = Moments::default();
         let platform = self.floats.platform;
         let largest =
@@ -141,9 +141,10 @@ impl Bucket<'_> {
     }
 
     /// The sums of positive and negative floats.
-    pub(super) fn sums(&self) -> Result<Sums> {
+    pub(super) fn sums(&mut self) -> Result<Sums> {
         let mut sums = Sums::default();
-        self.visit(|floats| kernels::add_magnitudes(self.floats.platform, floats, &mut sums))?;
+        let platform = self.floats.platform;
+        self.visit(|floats| kernels::add_magnitudes(platform, floats, &mut sums))?;
         Ok(sums)
     }
 }
@@ -175,16 +176,16 @@ pub(super) fn quantize<Q: Rounding, N: Number>(
         *values = vec![N::default(); count];
     }
     let (mut sums, mut sent) = ([0.0; BLOCK], [0.0; BLOCK]);
-    let mut noise = [[0; LANES]; BLOCK / LANES];
+    let mut noise = [0; BLOCK / 2];
     for start in (0..count).step_by(BLOCK) {
         let block = start..count.min(start + BLOCK);
         let values = &mut values[block.clone()];
         let sent = &mut sent[..block.len()];
         if Q::IS_RANDOM {
-            let groups = &mut noise[..block.len().div_ceil(LANES)];
-            kernels::noise(platform, seed, (start / LANES) as u64, groups);
+            let words = &mut noise[..block.len().div_ceil(2)];
+            kernels::noise(platform, seed, start as u64 / 2, words);
         }
-        let noise = &noise.as_flattened()[..block.len()];
+        let noise: &[u32; BLOCK] = zerocopy::transmute_ref!(&noise);
         let floats = match &kept {
             None => &gradient[block.clone()],
             Some(Kept { error, decay }) => {
@@ -221,11 +222,12 @@ fn floats<'a>(
 fn measure(quantizer: &impl Rounding, floats: Floats<'_>, scales: &mut Vec<f32>) -> Result<()> {
     let count = floats.gradient.len();
     scales.reserve(count.div_ceil(quantizer.bucket()).saturating_mul(quantizer.per_bucket()));
+    let mut buffer = [0.0; BLOCK];
     let mut start = 0;
     while start < count {
         let range = start..start.saturating_add(quantizer.bucket()).min(count);
         start = range.end;
-        quantizer.measure(&Bucket { floats, range }, scales)?;
+        quantizer.measure(&mut Bucket { floats, range, buffer: &mut buffer }, scales)?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ impl Rounding for Linear {
         LEVELS
     }
 
-    fn measure(&self, bucket: &Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
         let largest = bucket.visit(|_| ())?;
         // The scale is rounded up, so that no value exceeds the highest one.
         scales.push(round_up(f64::from(largest) / f64::from(LEVELS), bucket.start())?);

@@ -62,7 +62,7 @@ impl Rounding for Qsgd {
         self.levels
     }
 
-    fn measure(&self, bucket: &Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
         scales.push(match self.norm {
             Norm::L2 => {
                 let moments = bucket.moments(0.0)?.1;

@@ -62,7 +62,7 @@ impl Rounding for Sign {
         1
     }
 
-    fn measure(&self, bucket: &Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
         if self.scale == SignScale::One {
             bucket.visit(|_| ())?;
             scales.push(1.0);
@@ -70,7 +70,7 @@ impl Rounding for Sign {
         }
         let sums = bucket.sums()?;
         let (plus, minus) = (total(&sums.plus), total(&sums.minus));
-        let negative: u64 = sums.negative.iter().sum();
+        let negative: u64 = sums.negative.iter().map(|&count| u64::from(count)).sum();
         let other = bucket.len() as u64 - negative;
         // A mean of f32 lies within the range of f32.
         let mean = |sum: f64, count: u64| if count > 0 { (sum / count as f64) as f32 } else { 0.0 };

@@ -47,13 +47,16 @@ impl Rounding for TernGrad {
         1
     }
 
-    fn measure(&self, bucket: &Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
         let Some(clip) = self.clip else {
             scales.push(bucket.visit(|_| ())?);
             return Ok(());
         };
         // Around a float of the bucket the sums keep their precision, and are 0 if all floats are equal.
-        let (largest, moments) = bucket.moments(bucket.first())?;
+        let (largest, moments) = {
+            let pivot = bucket.first();
+            bucket.moments(pivot)?
+        };
         let count = bucket.len() as f64;
         let (sum, squares) = (total(&moments.sum), total(&moments.squares));
         scales.push(if squares == 0.0 {

@@ -3,19 +3,15 @@
 //! Numbers are converted between floats and integers by adding a power of two: the mantissa of the sum then is the
 //! integer, in any instruction set.
 
-use crate::kernels::quantize::{LANES, Moments, Number, Sums, hash};
+use crate::kernels::quantize::{LANES, Moments, Number, STEP, Sums, mix};
 
 #[inline(always)]
-pub(crate) fn noise(seed: u64, first: u64, groups: &mut [[u32; LANES]]) {
-    const HALF: usize = LANES / 2;
-    for (group, words) in groups.iter_mut().enumerate() {
-        let index = (first + group as u64).wrapping_mul(HALF as u64);
-        let bits: [u64; HALF] = std::array::from_fn(|i| hash(seed, index.wrapping_add(i as u64)));
-        let (low, high) = words.split_at_mut(HALF);
-        for ((low, high), bits) in low.iter_mut().zip(high).zip(bits) {
-            *low = bits as u32;
-            *high = (bits >> 32) as u32;
-        }
+pub(crate) fn noise(seed: u64, first: u64, words: &mut [u64]) {
+    let mut state = seed.wrapping_add(STEP.wrapping_mul(first.wrapping_add(1)));
+    for word in words {
+        let bits = mix(state);
+        *word = if cfg!(target_endian = "big") { bits.rotate_left(32) } else { bits };
+        state = state.wrapping_add(STEP);
     }
 }
 
@@ -38,45 +34,59 @@ pub(crate) fn largest(floats: &[f32]) -> u32 {
     floats.iter().fold(0, |largest, float| largest.max(float.abs().to_bits()))
 }
 
-/// Calls a function with each group of floats and with those that are left, filled up with a float.
+/// The floats that are not a whole group, filled up with a float.
 #[inline(always)]
-fn groups(floats: &[f32], fill: f32, mut each: impl FnMut(&[f32; LANES])) {
-    let (groups, rest) = floats.as_chunks();
-    groups.iter().for_each(&mut each);
-    if !rest.is_empty() {
-        let mut last = [fill; LANES];
-        last[..rest.len()].copy_from_slice(rest);
-        each(&last);
-    }
+fn filled(floats: &[f32], fill: f32) -> [f32; LANES] {
+    let mut group = [fill; LANES];
+    group[..floats.len()].copy_from_slice(floats);
+    group
 }
 
 #[inline(always)]
 pub(crate) fn add_moments(floats: &[f32], pivot: f32, moments: &mut Moments) {
-    let Moments { mut sum, mut squares } = *moments;
-    // What fills the last group adds nothing.
-    groups(floats, pivot, |group| {
-        for i in 0..LANES {
-            let distance = f64::from(group[i]) - f64::from(pivot);
-            sum[i] += distance;
-            squares[i] += distance * distance;
-        }
-    });
-    *moments = Moments { sum, squares };
+    // In registers for as long as the loop takes.
+    let mut sums = *moments;
+    let (groups, rest) = floats.as_chunks();
+    for group in groups {
+        add_group_moments(group, pivot, &mut sums);
+    }
+    if !rest.is_empty() {
+        // What fills the group adds nothing.
+        add_group_moments(&filled(rest, pivot), pivot, &mut sums);
+    }
+    *moments = sums;
+}
+
+#[inline(always)]
+fn add_group_moments(group: &[f32; LANES], pivot: f32, moments: &mut Moments) {
+    for i in 0..LANES {
+        let distance = f64::from(group[i]) - f64::from(pivot);
+        moments.sum[i] += distance;
+        moments.squares[i] += distance * distance;
+    }
 }
 
 #[inline(always)]
 pub(crate) fn add_magnitudes(floats: &[f32], sums: &mut Sums) {
-    let Sums { mut plus, mut minus, mut negative } = *sums;
-    groups(floats, 0.0, |group| {
-        for i in 0..LANES {
-            let float = group[i];
-            // Of the two one is 0.
-            plus[i] += f64::from(if float < 0.0 { 0.0 } else { float });
-            minus[i] += f64::from(if float < 0.0 { -float } else { 0.0 });
-            negative[i] += u64::from(float < 0.0);
-        }
-    });
-    *sums = Sums { plus, minus, negative };
+    let mut all = *sums;
+    let (groups, rest) = floats.as_chunks();
+    for group in groups {
+        add_group_magnitudes(group, &mut all);
+    }
+    if !rest.is_empty() {
+        add_group_magnitudes(&filled(rest, 0.0), &mut all);
+    }
+    *sums = all;
+}
+
+#[inline(always)]
+fn add_group_magnitudes(group: &[f32; LANES], sums: &mut Sums) {
+    for i in 0..LANES {
+        // Of the two one is 0.
+        sums.plus[i] += f64::from(if group[i] < 0.0 { 0.0 } else { group[i] });
+        sums.minus[i] += f64::from(if group[i] < 0.0 { -group[i] } else { 0.0 });
+        sums.negative[i] += u32::from(group[i] < 0.0);
+    }
 }
 
 #[inline(always)]
