@@ -278,3 +278,108 @@ pub(super) fn dequantize<N: Number>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Linear, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
+    };
+    use super::*;
+    use crate::gradient::Random;
+    use crate::gradient::quantize::{Keep, Natural};
+
+    fn quantizers() -> Vec<Quantizer> {
+        let mut quantizers = vec![
+            Quantizer::Natural(Natural),
+            Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.1 }),
+        ];
+        for bucket in [1, 7, 64, 512, 1000, 1500, WHOLE] {
+            for (levels, norm) in
+                [(1, Norm::Max), (4, Norm::L2), (127, Norm::Max), (1 << 20, Norm::L2)]
+            {
+                quantizers.push(Quantizer::Qsgd(Qsgd { levels, bucket, norm }));
+            }
+            for clip in [None, Some(2.5)] {
+                quantizers.push(Quantizer::TernGrad(TernGrad { clip, bucket }));
+            }
+            for scale in [SignScale::One, SignScale::Mean, SignScale::Means] {
+                quantizers.push(Quantizer::Sign(Sign { scale, bucket }));
+            }
+            quantizers.push(Quantizer::Linear(Linear { bucket }));
+        }
+        quantizers
+    }
+
+    fn floats(count: usize, seed: u64) -> Vec<f32> {
+        let random = Random::new(seed);
+        let float = |i| (random.uniform(i) as f32 - 0.5) * 0.5f32.powi(random.below(i, 30) as i32);
+        (0..count as u64).map(float).collect()
+    }
+
+    /// Sizes around those of groups, blocks and buckets.
+    const SIZES: [usize; 9] = [0, 1, 16, 17, 511, 1024, 1025, 2500, 4099];
+
+    #[test]
+    fn all_platforms_quantize_alike_and_keep_the_same_error() {
+        for (quantizer, count) in quantizers().iter().flat_map(|q| SIZES.map(|count| (q, count))) {
+            let (gradient, before) = (floats(count, 1), floats(count, 2));
+            let results = Platform::available().map(|platform| {
+                let mut plain = Quantized::empty(*quantizer);
+                quantizer.quantize_kept(platform, &gradient, None, 5, &mut plain).unwrap();
+                let mut error = before.clone();
+                let kept = Some(Kept { error: &mut error[..], decay: 0.75 });
+                let mut fed_back = Quantized::empty(*quantizer);
+                quantizer.quantize_kept(platform, &gradient, kept, 5, &mut fed_back).unwrap();
+                (plain, fed_back, error.iter().map(|float| float.to_bits()).collect::<Vec<_>>())
+            });
+            let results: Vec<_> = results.collect();
+            assert!(results.iter().all(|result| *result == results[0]), "{quantizer}, {count}");
+        }
+    }
+
+    /// What is quantized is the sum, and what is kept is what its floats lack.
+    #[test]
+    fn the_kept_error_is_the_sum_less_what_was_sent() {
+        for (quantizer, count) in quantizers().iter().flat_map(|q| SIZES.map(|count| (q, count))) {
+            let (gradient, before) = (floats(count, 3), floats(count, 4));
+            let sum: Vec<f32> = gradient.iter().zip(&before).map(|(g, e)| g + 0.5 * e).collect();
+            let mut error = before;
+            let kept = Some(Kept { error: &mut error[..], decay: 0.5 });
+            let mut quantized = Quantized::empty(*quantizer);
+            quantizer
+                .quantize_kept(Platform::detect(), &gradient, kept, 9, &mut quantized)
+                .unwrap();
+            assert_eq!(quantized, quantizer.quantize(&sum, 9).unwrap(), "{quantizer}, {count}");
+            let sent = quantized.dequantize().unwrap();
+            let left = sum.iter().zip(&sent).map(|(sum, sent)| sum - sent);
+            assert!(error.iter().copied().eq(left), "{quantizer}, {count}");
+        }
+    }
+
+    /// The rounding of an element depends on its place and not on the buckets before it.
+    #[test]
+    fn a_bucket_is_rounded_as_in_a_tensor_of_its_own_with_its_random_words() {
+        let gradient = floats(3000, 7);
+        let whole = Qsgd { levels: 4, bucket: 1500, norm: Norm::Max };
+        let quantized = Quantizer::Qsgd(whole).quantize(&gradient, 11).unwrap();
+        let mut noise = [0; 750];
+        kernels::noise(Platform::Portable, 11, 750, &mut noise);
+        let noise: [u32; 1500] = zerocopy::transmute!(noise);
+        let mut values = [0i8; 1500];
+        let scales = &quantized.scales[1..];
+        whole.round(Platform::Portable, scales, &gradient[1500..], &noise, &mut values);
+        assert_eq!(quantized.values.view().slice(1500, 3000), (&values[..]).into());
+    }
+
+    #[test]
+    fn memory_that_is_used_again_does_not_show() {
+        let (long, short) = (floats(3000, 1), floats(1700, 2));
+        for quantizer in quantizers() {
+            let mut again = Quantizer::Natural(Natural).quantize(&[1.0; 9], 1).unwrap();
+            for floats in [&long, &short, &long] {
+                quantizer.quantize_to(floats, 3, &mut again).unwrap();
+                assert_eq!(again, quantizer.quantize(floats, 3).unwrap());
+            }
+        }
+    }
+}

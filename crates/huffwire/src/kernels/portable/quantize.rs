@@ -81,10 +81,22 @@ pub(crate) fn add_magnitudes(floats: &[f32], sums: &mut Sums) {
 
 #[inline(always)]
 fn add_group_magnitudes(group: &[f32; LANES], sums: &mut Sums) {
+    // The magnitudes of the floats of one sign, 0 for others. By bits: of a choice between floats compilers would make
+    // two sums in memory.
+    let of_sign = |others: u32| {
+        group.map(|float| {
+            let negative = (float.to_bits() as i32 >> 31) as u32;
+            f32::from_bits(float.abs().to_bits() & (negative ^ others))
+        })
+    };
+    let (plus, minus) = (of_sign(u32::MAX), of_sign(0));
     for i in 0..LANES {
-        // Of the two one is 0.
-        sums.plus[i] += f64::from(if group[i] < 0.0 { 0.0 } else { group[i] });
-        sums.minus[i] += f64::from(if group[i] < 0.0 { -group[i] } else { 0.0 });
+        sums.plus[i] += f64::from(plus[i]);
+    }
+    for i in 0..LANES {
+        sums.minus[i] += f64::from(minus[i]);
+    }
+    for i in 0..LANES {
         sums.negative[i] += u32::from(group[i] < 0.0);
     }
 }
