@@ -39,6 +39,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "codec"),
     ("huffwire", "stream"),
     ("huffwire", "calibrate"),
+    ("huffwire", "refresh"),
     ("huffwire", "gradient"),
 ];
 

@@ -38,6 +38,7 @@
 //!   nothing per message (books made from the data excepted).
 //! * [`CodebookSet`] is what both ends must share: built in, read from bytes or JSON, or made by
 //!   [`calibrate`] from tensors of earlier batches.
+//! * [`refresh`] samples what is sent, tells when books have become worse than new ones, and makes these.
 //! * [`stats`] has the measures behind calibration: entropy, KL divergence, compressibility.
 //!
 //! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, uses only the
@@ -74,6 +75,7 @@ mod parallel;
 pub mod plan;
 mod plane_codec;
 pub mod planes;
+pub mod refresh;
 mod set;
 pub mod stats;
 mod stream;
