@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Refreshable;
-use crate::block::PlaneMode;
+use crate::block::{BlockInfo, PlaneInfo, PlaneMode};
 use crate::calibrate::{self, Collector, Options, Profile, kind_of};
 use crate::codec::{CodedBlock, Decoder, EncodeOptions, Encoder};
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::planes::Role;
+use crate::planes::{Plane, Role};
 use crate::set::CodebookSet;
 use crate::tensor::Tensor;
 
@@ -54,6 +54,18 @@ impl TensorBooks {
         self
     }
 
+    /// Bits that no book can save: the remainder of all units that are not 0, in the layout that has least of it.
+    fn kept_bits(&self, dtype: Dtype, bytes: &[u8]) -> u64 {
+        let of_layout = |layout| {
+            let planes = dtype.planes(layout).iter();
+            let remainder = planes.filter(|plane| plane.role == Role::Remainder);
+            remainder.map(|plane| u64::from(plane.width * plane.per_unit)).sum()
+        };
+        let least: u64 = dtype.layouts(self.encoding.rule).map(of_layout).min().unwrap_or(0);
+        let units = bytes.chunks_exact(dtype.unit_bytes());
+        units.filter(|unit| unit.iter().any(|byte| *byte != 0)).count() as u64 * least
+    }
+
     /// The set: what sender and receiver must share.
     #[must_use]
     pub const fn set(&self) -> &Arc<CodebookSet> {
@@ -81,6 +93,21 @@ impl TensorSample {
     }
 }
 
+/// Bits of all planes of a block, and of the books that it embeds. What a remainder saves because it is constant is not
+/// the merit of a book.
+fn payload_bits(dtype: Dtype, info: &BlockInfo, bytes: &[u8]) -> u64 {
+    let Some(layout) = info.layout else { return 8 * bytes.len() as u64 };
+    let embeds = |plane: &PlaneInfo| matches!(plane.mode, PlaneMode::Embedded { .. });
+    let header = if info.planes.iter().any(embeds) { info.header_bytes } else { 0 };
+    let bits = |(plane, stored): (&Plane, &PlaneInfo)| match (stored.mode, stored.parts) {
+        (_, Some(parts)) => 8 * (parts.end - parts.stream) as u64,
+        (PlaneMode::Constant(_), None) if plane.role == Role::Symbols => 0,
+        _ => stored.symbols as u64 * u64::from(plane.width),
+    };
+    let planes = dtype.planes(layout).iter().zip(&info.planes);
+    8 * header as u64 + planes.map(bits).sum::<u64>()
+}
+
 impl Refreshable for TensorBooks {
     type Message<'a> = Tensor<'a>;
     type Sample = TensorSample;
@@ -106,7 +133,8 @@ impl Refreshable for TensorBooks {
         (count > 0).then(sample)
     }
 
-    /// The bits of the symbol planes and of the headers of blocks.
+    /// The bits of symbols. The remainder that all books leave as it is does not count, nor do headers and the states of
+    /// lanes, which are few in a message of some size.
     fn bits(&self, samples: &[TensorSample]) -> Result<u64> {
         let block_log2 = SAMPLE_BYTES.ilog2() as u8;
         let options = self.encoding.block_log2(block_log2.max(self.encoding.block_log2));
@@ -120,17 +148,8 @@ impl Refreshable for TensorBooks {
             let coded =
                 CodedBlock { dtype: *dtype, set: self.set.id(), checksum: None, bytes: &block };
             let info = decoder.inspect_block(&coded, bytes.len())?;
-            let planes = info.layout.map_or(&[][..], |layout| dtype.planes(layout));
-            let remainder: u64 = planes
-                .iter()
-                .zip(&info.planes)
-                .filter(|(plane, _)| plane.role == Role::Remainder)
-                .map(|(plane, stored)| match stored.mode {
-                    PlaneMode::Raw => stored.symbols as u64 * u64::from(plane.width),
-                    _ => 0,
-                })
-                .sum();
-            bits += (8 * block.len() as u64).saturating_sub(remainder);
+            bits +=
+                payload_bits(*dtype, &info, bytes).saturating_sub(self.kept_bits(*dtype, bytes));
         }
         Ok(bits)
     }
