@@ -10,7 +10,7 @@
 //!
 //! 1. **Observe.** [`Refresher::observe`] is called for each message. Once in a while ([`Limits::interval`]) it copies a
 //!    small part of the message, and does nothing else. That is the only step beside the traffic, and costs less than 2 %
-//!    of the time that encoding takes (see `docs/codebooks.md`).
+//!    of the time that encoding takes (`docs/codebooks.md` has measurements).
 //! 2. **Judge.** When [`Refresher::is_due`], [`Refresher::judge`] makes new books from the samples, and compares what old
 //!    and new ones spend. This takes milliseconds, and belongs on another thread: a clone of the refresher can do it.
 //! 3. **Ship.** The caller sends the bytes of the proposed books to all ends, in any way and at any time.
@@ -21,7 +21,7 @@
 //! A refresher judges only when all its samples are younger than the last switch, and proposes books only if
 //!
 //! * the regret is above [`Limits::regret`],
-//! * at least [`Limits::every`] messages were sent since the last switch, and
+//! * at least [`Limits::every`] messages were sent since the last switch or judgement, and
 //! * the new books will save more in that many messages than their own bytes are.
 //!
 //! What they save is estimated on the first half of the samples by books made from the other half, and the other way
@@ -118,7 +118,8 @@ impl Regret {
 pub struct Limits {
     /// The regret above which books are replaced; 0.01 for one percent.
     pub regret: f64,
-    /// Messages from one switch to the next, at least. New books have to pay for their bytes in so many messages.
+    /// Messages from one switch or judgement to the next, at least. New books have to pay for their bytes in so many
+    /// messages.
     pub every: u64,
     /// What is sent from one sample to the next, on average: bytes of tensors, or quantized values.
     pub interval: usize,
@@ -159,8 +160,9 @@ pub struct Refresher<B: Refreshable> {
     sent: u64,
     /// What may still be sent before the next sample.
     left: u64,
-    /// Samples taken since the last judgement, and in all.
-    unjudged: usize,
+    /// Messages since the last judgement or switch.
+    unjudged: u64,
+    /// Samples taken in all.
     taken: u64,
     regret: Option<Regret>,
 }
@@ -213,6 +215,7 @@ impl<B: Refreshable> Refresher<B> {
     pub fn observe(&mut self, message: &B::Message<'_>) {
         let size = B::size(message) as u64;
         self.messages += 1;
+        self.unjudged += 1;
         self.sent += size;
         if size <= self.left {
             self.left -= size;
@@ -229,7 +232,6 @@ impl<B: Refreshable> Refresher<B> {
         // From half to three halves of the interval: what comes back regularly is not always missed.
         let interval = self.limits.interval as u64;
         self.left = interval / 2 + (u128::from(random >> 1) * u128::from(interval) >> 63) as u64;
-        self.unjudged += 1;
         match self.samples.get_mut(self.next) {
             Some(oldest) => *oldest = sample,
             None => self.samples.push(sample),
@@ -237,13 +239,11 @@ impl<B: Refreshable> Refresher<B> {
         self.next = (self.next + 1) % self.limits.samples;
     }
 
-    /// Whether a judgement could propose books: there are enough messages, and so many new samples that at least half of
-    /// them have not been judged.
+    /// Whether it is time for a judgement: there are enough samples, and enough messages since the last judgement or
+    /// switch.
     #[must_use]
-    pub fn is_due(&self) -> bool {
-        self.messages >= self.limits.every
-            && self.samples.len() >= self.limits.samples
-            && 2 * self.unjudged >= self.limits.samples
+    pub const fn is_due(&self) -> bool {
+        self.unjudged >= self.limits.every && self.samples.len() >= self.limits.samples
     }
 
     /// Makes new books from the samples, and proposes them if they pay. This takes milliseconds.
