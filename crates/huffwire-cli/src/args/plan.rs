@@ -114,15 +114,15 @@ impl FromStr for Latency {
     fn from_str(text: &str) -> Result<Self, String> {
         let latency = || {
             let (number, unit) = number_and_unit(text)?;
-            let factor = match unit {
+            let in_a_second = match unit {
                 "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                "" if number == 0.0 => 0.0,
+                "ms" => 1e3,
+                "us" | "µs" => 1e6,
+                "ns" => 1e9,
+                "" if number == 0.0 => 1.0,
                 _ => return None,
             };
-            let seconds = number * factor;
+            let seconds = number / in_a_second;
             (seconds <= 3600.0).then_some(Self(seconds))
         };
         latency()
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn latencies() {
         let latency = |text: &str| text.parse::<Latency>().ok().map(|latency| latency.0);
-        assert_eq!(latency("20us"), Some(20.0 * 1e-6));
+        assert_eq!(latency("20us"), Some(20e-6));
         assert_eq!(latency("1 ms"), Some(1e-3));
         assert_eq!(latency("0"), Some(0.0));
         for text in ["", "5", "us", "-1us", "2h", "9999999s"] {
