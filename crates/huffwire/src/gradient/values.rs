@@ -73,7 +73,8 @@ impl Values<'_> {
     pub(super) fn sample(&self, place: u64) -> Option<ValueBuf> {
         const MOST: usize = 1 << 15;
         let count = self.len().min(MOST);
-        let start = (u128::from(place) * (self.len() - count + 1) as u128 >> 64) as usize;
+        let places = (self.len() - count + 1) as u128;
+        let start = ((u128::from(place) * places) >> 64) as usize;
         let sample = match self.slice(start, start + count) {
             Values::I8(values) => ValueBuf::I8(values.to_vec()),
             Values::I32(values) => ValueBuf::I32(values.to_vec()),

@@ -231,7 +231,7 @@ impl<B: Refreshable> Refresher<B> {
         self.taken += 1;
         // From half to three halves of the interval: what comes back regularly is not always missed.
         let interval = self.limits.interval as u64;
-        self.left = interval / 2 + (u128::from(random >> 1) * u128::from(interval) >> 63) as u64;
+        self.left = interval / 2 + ((u128::from(random) * u128::from(interval)) >> 64) as u64;
         match self.samples.get_mut(self.next) {
             Some(oldest) => *oldest = sample,
             None => self.samples.push(sample),

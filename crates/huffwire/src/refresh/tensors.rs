@@ -126,7 +126,7 @@ impl Refreshable for TensorBooks {
         let count = units.min(SAMPLE_BYTES / unit_bytes);
         // Aligned to a group of the order in which units are coded.
         let places = (units - count) / 64 + 1;
-        let start = (u128::from(place) * places as u128 >> 64) as usize * 64 * unit_bytes;
+        let start = ((u128::from(place) * places as u128) >> 64) as usize * 64 * unit_bytes;
         let bytes = message.bytes().get(start..start + count * unit_bytes)?;
         let kind = kind_of(message.name());
         let sample = || TensorSample { kind, dtype: message.dtype(), bytes: bytes.to_vec() };

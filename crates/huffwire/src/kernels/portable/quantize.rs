@@ -2,6 +2,10 @@
 //!
 //! Numbers are converted between floats and integers by adding a power of two: the mantissa of the sum then is the
 //! integer, in any instruction set.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a loop over the lanes, of which compilers make vectors"
+)]
 
 use crate::kernels::quantize::{LANES, Moments, Number, STEP, Sums, mix};
 
