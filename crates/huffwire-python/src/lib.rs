@@ -8,6 +8,7 @@ mod memory;
 mod options;
 mod plan;
 mod program;
+mod refresh;
 mod threads;
 
 use pyo3::prelude::*;
@@ -28,6 +29,8 @@ mod _huffwire {
     use super::plan::LinkModel;
     #[pymodule_export]
     use super::program::_program;
+    #[pymodule_export]
+    use super::refresh::Refresher;
     #[pymodule_export]
     use super::threads::default_threads;
 

@@ -1,10 +1,9 @@
 //! The class `_LinkModel`: whether coding pays on a link.
 
 use huffwire::link::{Codec, Collective, Link, Model, Transport, Way};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::error::of_codec;
+use crate::error::{Class, of_codec};
 
 /// How long collectives take on a link, plain and coded: `huffwire::link` of the library.
 ///
@@ -19,7 +18,7 @@ fn positive(name: &str, value: f64) -> PyResult<f64> {
     if value > 0.0 {
         return Ok(value);
     }
-    Err(PyValueError::new_err(format!("{name} must be above 0, not {value}")))
+    Err(Class::Option.error(format!("{name} must be above 0, not {value}")))
 }
 
 fn way_of(name: &str) -> PyResult<Way> {
@@ -27,9 +26,8 @@ fn way_of(name: &str) -> PyResult<Way> {
         "plain" => Ok(Way::Plain),
         "raw" => Ok(Way::Raw),
         "coded" => Ok(Way::Coded),
-        _ => Err(PyValueError::new_err(format!(
-            "no way {name:?}; there are \"plain\", \"raw\" and \"coded\""
-        ))),
+        _ => Err(Class::Option
+            .error(format!("no way {name:?}; there are \"plain\", \"raw\" and \"coded\""))),
     }
 }
 
@@ -64,7 +62,7 @@ impl LinkModel {
             "serial" => Transport::serial(),
             "overlapped" => Transport::overlapped(),
             _ => {
-                return Err(PyValueError::new_err(format!(
+                return Err(Class::Option.error(format!(
                     "no transport {transport:?}; there are \"gloo\", \"serial\" and \"overlapped\""
                 )));
             }
@@ -76,9 +74,8 @@ impl LinkModel {
             ..base
         };
         if !(latency >= 0.0 && fixed >= 0.0) || ranks < 1 || cores < 1 {
-            return Err(PyValueError::new_err(
-                "latency and fixed must be 0 or more, ranks and cores 1 or more",
-            ));
+            return Err(Class::Option
+                .error("latency and fixed must be 0 or more, ranks and cores 1 or more"));
         }
         let link =
             Link { bytes_per_second: positive("bytes_per_second", bytes_per_second)?, latency };

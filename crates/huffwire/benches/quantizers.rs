@@ -1,6 +1,6 @@
 //! Elements per second of the quantizers, with and without error feedback, and of the way back, on each platform.
 //! `cargo bench -p huffwire --features gradient --bench quantizers [-- NAME…]` measures the quantizers whose names
-//! begin so, and prints a table.
+//! begin so, and prints a table. A name that is a number is the number of elements.
 //!
 //! The floats are normally distributed. Each platform is measured by a run of this program for itself, since the
 //! quantizers use the platform that `HUFFWIRE_PLATFORM` names. The best of all turns counts.
@@ -24,9 +24,11 @@ const TURNS: u64 = 100;
 
 fn main() {
     // `cargo test --benches` only wants to know whether it runs.
-    let (count, turns) =
+    let (mut count, turns) =
         if std::env::args().any(|arg| arg == "--bench") { (FLOATS, TURNS) } else { (1 << 12, 1) };
-    let names: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut names: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    names.retain(|name| name.parse().map(|number| count = number).is_err());
     let is_wanted = |name: &str| {
         names.is_empty() || names.iter().any(|wanted| name.starts_with(wanted.as_str()))
     };
@@ -37,12 +39,13 @@ fn main() {
         let mut memory = ErrorFeedback::new(count);
         let (mut plain, mut fed_back) = (Quantized::empty(quantizer), Quantized::empty(quantizer));
         let quantized = quantizer.quantize(&floats, 1).expect("normal floats");
+        let mut restored = Vec::new();
         let mut best = [f64::MAX; 3];
         for turn in 0..turns {
             let times = [
                 seconds(|| quantizer.quantize_to(black_box(&floats), turn, &mut plain)),
                 seconds(|| memory.quantize_to(&quantizer, black_box(&floats), turn, &mut fed_back)),
-                seconds(|| black_box(&quantized).dequantize()),
+                seconds(|| black_box(&quantized).dequantize_to(&mut restored)),
             ];
             for (best, time) in best.iter_mut().zip(times) {
                 *best = best.min(time);

@@ -1,8 +1,7 @@
 //! Error feedback: the error of one quantization is added to the next gradient.
 
-use super::quantize::{Kept, Quantized, Quantizer};
+use super::quantize::{Quantized, Quantizer};
 use crate::error::{Error, Result};
-use crate::kernels::platform::Platform;
 
 /// The memory of error feedback (Seide et al. 2014, "1-Bit Stochastic Gradient Descent"; Karimireddy et al.
 /// 2019, "Error Feedback Fixes SignSGD", algorithm 2). In each step a worker sends `Q(p)` of `p = g + e`, and keeps
@@ -86,9 +85,7 @@ impl ErrorFeedback {
         seed: u64,
         quantized: &mut Quantized,
     ) -> Result<()> {
-        self.check(gradient)?;
-        let kept = Kept { error: &mut self.residual[..], decay: self.decay };
-        quantizer.quantize_kept(Platform::detect(), gradient, Some(kept), seed, quantized)
+        quantizer.quantize_with_error(gradient, &mut self.residual, self.decay, seed, quantized)
     }
 
     /// The sum of a gradient and the kept error.
@@ -96,12 +93,6 @@ impl ErrorFeedback {
     /// # Errors
     /// [`Error::InvalidOption`] for a gradient of another size.
     pub fn compensate(&self, gradient: &[f32]) -> Result<Vec<f32>> {
-        self.check(gradient)?;
-        let pairs = gradient.iter().zip(&self.residual);
-        Ok(pairs.map(|(float, left)| float + self.decay * left).collect())
-    }
-
-    fn check(&self, gradient: &[f32]) -> Result<()> {
         if gradient.len() != self.residual.len() {
             return Err(Error::option(format!(
                 "a gradient of {} elements for a memory of {}",
@@ -109,6 +100,7 @@ impl ErrorFeedback {
                 self.residual.len()
             )));
         }
-        Ok(())
+        let pairs = gradient.iter().zip(&self.residual);
+        Ok(pairs.map(|(float, left)| float + self.decay * left).collect())
     }
 }

@@ -12,7 +12,8 @@
 //!    small part of the message, and does nothing else. That is the only step beside the traffic, and costs less than 2 %
 //!    of the time that encoding takes (`docs/codebooks.md` has measurements).
 //! 2. **Judge.** When [`Refresher::is_due`], [`Refresher::judge`] makes new books from the samples, and compares what old
-//!    and new ones spend. This takes milliseconds, and belongs on another thread: a clone of the refresher can do it.
+//!    and new ones spend. This takes milliseconds, and belongs on another thread: a clone of the refresher
+//!    can do it ([`Refresher::postpone`]).
 //! 3. **Ship.** The caller sends the bytes of the proposed books to all ends, in any way and at any time.
 //! 4. **Switch.** All ends take the new books for the same message on, and the refresher is told by
 //!    [`Refresher::switch`]. Messages name their set by its id, so an end that missed the switch gets an error and no wrong
@@ -274,6 +275,13 @@ impl<B: Refreshable> Refresher<B> {
         let saved_bytes = saved / (sampled as f64).max(1.0) * each * self.limits.every as f64;
         let pays = saved_bytes > shipping_bytes as f64;
         Ok(pays.then_some(Proposal { books, regret, saved_bytes, shipping_bytes }))
+    }
+
+    /// Takes notice that a clone is judging, or has judged and found a regret: the next judgement is due after as many
+    /// messages as after one of its own.
+    pub const fn postpone(&mut self, regret: Option<Regret>) {
+        self.unjudged = 0;
+        self.regret = regret;
     }
 
     /// From now on these books are in use. Samples of earlier messages are forgotten.

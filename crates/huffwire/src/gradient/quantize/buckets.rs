@@ -60,9 +60,9 @@ pub(super) trait Rounding {
 
 /// The error of earlier steps, and how much it counts.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::gradient) struct Kept<E> {
-    pub(in crate::gradient) error: E,
-    pub(in crate::gradient) decay: f32,
+pub(super) struct Kept<E> {
+    pub(super) error: E,
+    pub(super) decay: f32,
 }
 
 /// A gradient that is quantized, and the error that is added to it.
@@ -376,9 +376,12 @@ mod tests {
         let (long, short) = (floats(3000, 1), floats(1700, 2));
         for quantizer in quantizers() {
             let mut again = Quantizer::Natural(Natural).quantize(&[1.0; 9], 1).unwrap();
+            let mut restored = vec![7.0; 5];
             for floats in [&long, &short, &long] {
                 quantizer.quantize_to(floats, 3, &mut again).unwrap();
                 assert_eq!(again, quantizer.quantize(floats, 3).unwrap());
+                again.dequantize_to(&mut restored).unwrap();
+                assert_eq!(restored, again.dequantize().unwrap());
             }
         }
     }

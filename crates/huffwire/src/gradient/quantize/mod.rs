@@ -29,8 +29,7 @@ pub use terngrad::TernGrad;
 
 use std::fmt;
 
-pub(in crate::gradient) use buckets::Kept;
-use buckets::{Rounding, dequantize, quantize};
+use buckets::{Kept, Rounding, dequantize, quantize};
 
 use super::values::{ValueBuf, Values, with_values};
 use crate::error::{Error, Result, reserve};
@@ -144,9 +143,34 @@ impl Quantizer {
         self.quantize_kept(Platform::detect(), gradient, None, seed, quantized)
     }
 
+    /// Quantizes the sum of a gradient and `decay` times an error, and puts what the restored floats lack of that sum in the
+    /// error's place: [`ErrorFeedback`](super::ErrorFeedback) with memory of the caller's. After an `Err` the error is
+    /// unchanged.
+    ///
+    /// # Errors
+    /// As [`Quantizer::quantize`]; [`Error::InvalidOption`] for an error of another size than the gradient.
+    pub fn quantize_with_error(
+        &self,
+        gradient: &[f32],
+        error: &mut [f32],
+        decay: f32,
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        if gradient.len() != error.len() {
+            return Err(Error::option(format!(
+                "a gradient of {} elements for a memory of {}",
+                gradient.len(),
+                error.len()
+            )));
+        }
+        let kept = Some(Kept { error, decay });
+        self.quantize_kept(Platform::detect(), gradient, kept, seed, quantized)
+    }
+
     /// Quantizes a gradient, or its sum with the error that was kept, which is then the new error. After an `Err` the
     /// error is unchanged.
-    pub(super) fn quantize_kept(
+    fn quantize_kept(
         &self,
         platform: Platform,
         gradient: &[f32],
@@ -212,12 +236,12 @@ impl Quantizer {
     pub fn dequantize(&self, values: Values<'_>, scales: &[f32]) -> Result<Vec<f32>> {
         check_scales(scales)?;
         let mut floats = Vec::new();
-        self.dequantize_to(values, scales, &mut floats)?;
+        self.append_floats(values, scales, &mut floats)?;
         Ok(floats)
     }
 
     /// Appends the floats of [`Quantizer::dequantize`]. The scales must be finite.
-    fn dequantize_to(
+    fn append_floats(
         &self,
         values: Values<'_>,
         scales: &[f32],
@@ -264,16 +288,16 @@ impl Quantizer {
                     let end = (first + to).div_ceil(bucket);
                     let of_these = scales.get(start * per_bucket..end * per_bucket);
                     let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
-                    self.dequantize_to(values.slice(from, to), of_these, floats)?;
+                    self.append_floats(values.slice(from, to), of_these, floats)?;
                 }
             }
             None if matches!(self, Self::Sparsify(_)) => {
                 // If there are too few scales, the quantizer finds that.
                 let due = (count - values.zeros()).min(scales.len());
-                self.dequantize_to(values, &scales[..due], floats)?;
+                self.append_floats(values, &scales[..due], floats)?;
                 return Ok(due);
             }
-            None => self.dequantize_to(values, scales, floats)?,
+            None => self.append_floats(values, scales, floats)?,
         }
         Ok(0)
     }
@@ -359,6 +383,20 @@ impl Quantized {
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
         self.quantizer.dequantize(self.values.view(), &self.scales)
+    }
+
+    /// Restores floats in place of those that a vector held. After an `Err` it is empty.
+    ///
+    /// # Errors
+    /// As [`Quantizer::dequantize`].
+    pub fn dequantize_to(&self, floats: &mut Vec<f32>) -> Result<()> {
+        floats.clear();
+        check_scales(&self.scales)?;
+        let restored = self.quantizer.append_floats(self.values.view(), &self.scales, floats);
+        if restored.is_err() {
+            floats.clear();
+        }
+        restored
     }
 }
 
