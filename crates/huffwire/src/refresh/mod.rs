@@ -161,8 +161,9 @@ pub struct Refresher<B: Refreshable> {
     sent: u64,
     /// What may still be sent before the next sample.
     left: u64,
-    /// Messages since the last judgement or switch.
+    /// Messages since the last judgement or switch, and samples.
     unjudged: u64,
+    unjudged_samples: usize,
     /// Samples taken in all.
     taken: u64,
     regret: Option<Regret>,
@@ -182,6 +183,7 @@ impl<B: Refreshable> Refresher<B> {
             sent: 0,
             left: 0,
             unjudged: 0,
+            unjudged_samples: 0,
             taken: 0,
             regret: None,
         }
@@ -233,6 +235,7 @@ impl<B: Refreshable> Refresher<B> {
         // From half to three halves of the interval: what comes back regularly is not always missed.
         let interval = self.limits.interval as u64;
         self.left = interval / 2 + ((u128::from(random) * u128::from(interval)) >> 64) as u64;
+        self.unjudged_samples += 1;
         match self.samples.get_mut(self.next) {
             Some(oldest) => *oldest = sample,
             None => self.samples.push(sample),
@@ -240,11 +243,13 @@ impl<B: Refreshable> Refresher<B> {
         self.next = (self.next + 1) % self.limits.samples;
     }
 
-    /// Whether it is time for a judgement: there are enough samples, and enough messages since the last judgement or
-    /// switch.
+    /// Whether it is time for a judgement: there were enough messages since the last judgement or switch, there are enough
+    /// samples, and at least half of them are new.
     #[must_use]
     pub const fn is_due(&self) -> bool {
-        self.unjudged >= self.limits.every && self.samples.len() >= self.limits.samples
+        self.unjudged >= self.limits.every
+            && self.samples.len() >= self.limits.samples
+            && 2 * self.unjudged_samples >= self.limits.samples
     }
 
     /// Makes new books from the samples, and proposes them if they pay. This takes milliseconds.
@@ -255,7 +260,7 @@ impl<B: Refreshable> Refresher<B> {
         if !self.is_due() {
             return Ok(None);
         }
-        self.unjudged = 0;
+        self.postpone(None);
         // Each half is coded with books of the other one.
         let (first, second) = self.samples.split_at(self.samples.len() / 2);
         let fresh_bits = [(first, second), (second, first)].map(|(made_from, coded)| {
@@ -281,6 +286,7 @@ impl<B: Refreshable> Refresher<B> {
     /// messages as after one of its own.
     pub const fn postpone(&mut self, regret: Option<Regret>) {
         self.unjudged = 0;
+        self.unjudged_samples = 0;
         self.regret = regret;
     }
 
