@@ -5,7 +5,7 @@
 //! they spend on what is sent, divided by the bits that new books would spend, less 1. New books have to be sent to all
 //! who decode, and both ends have to switch at the same message, so they must pay for that.
 //!
-//! One mechanism serves all books that implement [`Refreshable`]: [`TensorBooks`], which are a [`CodebookSet`], and with
+//! One mechanism serves all books that implement [`Refreshable`]: [`TensorBooks`], which are a [`CodebookSet`](crate::CodebookSet), and with
 //! the feature `gradient` the fixed books of quantized values. A [`Refresher`] goes through four steps:
 //!
 //! 1. **Observe.** [`Refresher::observe`] is called for each message. Once in a while ([`Limits::interval`]) it copies a
