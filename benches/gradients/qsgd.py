@@ -25,6 +25,25 @@ def tensor_seed(seed: int, index: int = 0) -> int:
     return int(random_bits(seed, np.array([index]))[0])
 
 
+def rounding_words(seed: int, count: int) -> np.ndarray:
+    """The random words of 32 bits that QSGD rounds elements by: two of each number of SplitMix64, the lower half first."""
+    numbers = random_bits(seed, np.arange((count + 1) // 2))
+    halves = np.stack([numbers & np.uint64(0xFFFFFFFF), numbers >> np.uint64(32)], axis=1)
+    return halves.ravel()[:count]
+
+
+def sum_of_lanes(floats: np.ndarray) -> np.ndarray:
+    """Sums along the last axis, as huffwire adds: 16 lanes one after the other, then halves of the lanes."""
+    rows, columns = floats.shape
+    padded = np.zeros((rows, -(-columns // 16) * 16))
+    padded[:, :columns] = floats
+    lanes = np.cumsum(padded.reshape(rows, -1, 16), axis=1)[:, -1]
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0]
+
+
 def quantize(floats: np.ndarray, levels: int, bucket: int, norm: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Values, and the scale of each bucket."""
     buckets = -(-len(floats) // bucket)
@@ -36,15 +55,16 @@ def quantize(floats: np.ndarray, levels: int, bucket: int, norm: str, seed: int)
     if norm == "max":
         scales = magnitudes.max(axis=1).astype(np.float32)
     else:
-        # Added one after the other, as a loop does; `sum` would add pairs.
-        exact = np.sqrt(np.cumsum(magnitudes * magnitudes, axis=1)[:, -1])
+        exact = np.sqrt(sum_of_lanes(magnitudes * magnitudes))
         scales = exact.astype(np.float32)
         scales = np.where(scales < exact, np.nextafter(scales, np.float32(np.inf)), scales)
     factors = np.divide(levels, scales, out=np.zeros(buckets), where=scales > 0, dtype=np.float64)
-    position = (magnitudes * factors[:, None]).ravel()[: len(floats)]
-    below = np.floor(position)
-    uniform = (random_bits(seed, np.arange(len(floats))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    level = np.minimum(below + (uniform < position - below), levels).astype(np.int32)
+    position = np.minimum(magnitudes * factors[:, None], levels).ravel()[: len(floats)]
+    # The fraction has 32 bits where values take a byte, else 21, and the random word as many: a carry rounds up.
+    bits = 32 if levels < 128 else 21
+    fixed = np.rint(position * 2.0**bits).astype(np.uint64)
+    words = rounding_words(seed, len(floats)) >> np.uint64(32 - bits)
+    level = ((fixed + words) >> np.uint64(bits)).astype(np.int32)
     return np.where(floats < 0, -level, level), scales
 
 

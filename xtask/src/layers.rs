@@ -20,6 +20,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "ids"),
     ("huffwire", "dtype"),
     ("huffwire", "error"),
+    ("huffwire", "link"),
     ("huffwire", "wire"),
     ("huffwire", "kernels"),
     ("huffwire", "parallel"),
@@ -39,6 +40,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "codec"),
     ("huffwire", "stream"),
     ("huffwire", "calibrate"),
+    ("huffwire", "refresh"),
     ("huffwire", "gradient"),
 ];
 

@@ -1,5 +1,6 @@
 //! The command line. The doc comments here are the help texts.
 
+mod plan;
 mod quantize;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
 use huffwire_io::{ByteCount, NotAByteCount, RawOptions};
 
+pub(crate) use plan::{PlanArgs, TransportArg};
 pub(crate) use quantize::QuantizeArgs;
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Measure speed and saving on your tensors, against memcpy, zstd and lz4.
     Bench(BenchArgs),
+    /// Measure the codec on this machine, and tell whether coding pays on a link.
+    Plan(PlanArgs),
     /// Print the completion script for a shell.
     Completions(CompletionsArgs),
     /// There is no such command: `huffwire decompress` restores quantized tensors, too.

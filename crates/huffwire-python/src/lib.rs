@@ -9,7 +9,9 @@ mod files;
 mod gradient;
 mod memory;
 mod options;
+mod plan;
 mod program;
+mod refresh;
 mod stats;
 mod threads;
 
@@ -40,7 +42,11 @@ mod _huffwire {
     #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named};
     #[pymodule_export]
+    use super::plan::LinkModel;
+    #[pymodule_export]
     use super::program::_program;
+    #[pymodule_export]
+    use super::refresh::Refresher;
     #[pymodule_export]
     use super::stats::{Pmf, Profile, encoded_bytes};
     #[pymodule_export]

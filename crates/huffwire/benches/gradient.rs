@@ -16,9 +16,7 @@ use huffwire::Platform;
 use huffwire::gradient::encode::{
     self, Auto, Bitmap, BitmapBooks, Fixed, RunAlphabet, ValueEncoder, shannon,
 };
-use huffwire::gradient::quantize::{
-    Keep, Linear, Natural, Norm, Qsgd, Quantizer, Sign, Sparsify, TernGrad,
-};
+use huffwire::gradient::quantize::{Norm, Qsgd, Quantizer};
 use huffwire::gradient::{Random, ValueBuf, Values};
 
 const VALUES: usize = 1 << 20;
@@ -43,9 +41,6 @@ fn main() {
         let mut rows = encoders(&earlier);
         rows.retain(|row| is_wanted(row.encoder.name()));
         measure(&kind, &mut rows, now.view(), turns);
-    }
-    if names.is_empty() {
-        quantizers(values, turns);
     }
 }
 
@@ -185,33 +180,5 @@ fn measure(kind: &str, rows: &mut [Row], values: Values<'_>, turns: usize) {
             omega.decode / row.decode,
             least(|row| row.decode) / row.decode,
         );
-    }
-}
-
-fn quantizers(count: usize, turns: usize) {
-    let qsgd = |levels, norm| Quantizer::Qsgd(Qsgd { levels, bucket: 512, norm });
-    let quantizers = [
-        qsgd(4, Norm::L2),
-        qsgd(127, Norm::L2),
-        qsgd(127, Norm::Max),
-        Quantizer::TernGrad(TernGrad::default()),
-        Quantizer::Natural(Natural),
-        Quantizer::Sign(Sign::default()),
-        Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.01 }),
-        Quantizer::Sparsify(Sparsify { keep: Keep::Random, share: 0.01 }),
-        Quantizer::Linear(Linear::default()),
-        Quantizer::Linear(Linear { bucket: 512 }),
-    ];
-    let floats = normal(count, 1);
-    println!("\n| quantizer | quantize Gelem/s | dequantize Gelem/s |\n|---|---|---|");
-    for quantizer in quantizers {
-        let quantized = quantizer.quantize(&floats, 1).expect("normal floats");
-        let (mut to, mut from) = (f64::MAX, f64::MAX);
-        for _ in 0..turns {
-            to = to.min(seconds(|| quantizer.quantize(black_box(&floats), 1)));
-            from = from.min(seconds(|| black_box(&quantized).dequantize()));
-        }
-        let speed = |time: f64| count as f64 / time / 1e9;
-        println!("| {quantizer:?} | {:.3} | {:.3} |", speed(to), speed(from));
     }
 }

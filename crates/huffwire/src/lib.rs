@@ -38,6 +38,8 @@
 //!   nothing per message (books made from the data excepted).
 //! * [`CodebookSet`] is what both ends must share: built in, read from bytes or JSON, or made by
 //!   [`calibrate`] from tensors of earlier batches.
+//! * [`refresh`] samples what is sent, tells when books have become worse than new ones, and makes these.
+//! * [`link`] tells whether coding pays on a link, from which size on, and how many cores it takes.
 //! * [`stats`] has the measures behind calibration: entropy, KL divergence, compressibility.
 //!
 //! The bytes are specified in `docs/format.md` of the repository. The library does no I/O, uses only the
@@ -69,11 +71,13 @@ pub mod huffman;
 mod ids;
 mod kernels;
 pub mod lanes;
+pub mod link;
 pub mod message;
 mod parallel;
 pub mod plan;
 mod plane_codec;
 pub mod planes;
+pub mod refresh;
 mod set;
 pub mod stats;
 mod stream;

@@ -7,6 +7,7 @@ mod completions;
 mod compress;
 mod decompress;
 mod inspect;
+mod plan;
 mod quantize;
 mod verify;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Codebooks(args) => codebooks::run(args)?,
         Command::Quantize(args) => quantize::run(args)?,
         Command::Bench(args) => bench::run(args)?,
+        Command::Plan(args) => plan::run(args)?,
         Command::Completions(args) => completions::run(args)?,
         Command::Dequantize(_) => return Ok(no_such_command()),
     }

@@ -9,6 +9,7 @@ mod common;
 mod damage;
 mod demo;
 mod output;
+mod plan;
 mod quantize;
 mod reports;
 mod round_trip;

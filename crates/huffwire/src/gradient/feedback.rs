@@ -74,13 +74,24 @@ impl ErrorFeedback {
         gradient: &[f32],
         seed: u64,
     ) -> Result<Quantized> {
-        let compensated = self.compensate(gradient)?;
-        let quantized = quantizer.quantize(&compensated, seed)?;
-        let sent = quantized.dequantize()?;
-        for ((left, whole), sent) in self.residual.iter_mut().zip(&compensated).zip(&sent) {
-            *left = whole - sent;
-        }
+        let mut quantized = Quantized::empty(*quantizer);
+        self.quantize_to(quantizer, gradient, seed, &mut quantized)?;
         Ok(quantized)
+    }
+
+    /// Does the same as [`ErrorFeedback::quantize`] with a tensor that was quantized before, whose memory is used again.
+    /// After an `Err` that tensor holds anything, and the kept error is unchanged.
+    ///
+    /// # Errors
+    /// As [`ErrorFeedback::quantize`].
+    pub fn quantize_to(
+        &mut self,
+        quantizer: &Quantizer,
+        gradient: &[f32],
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        quantizer.quantize_with_error(gradient, &mut self.residual, self.decay, seed, quantized)
     }
 
     /// The sum of a gradient and the kept error.

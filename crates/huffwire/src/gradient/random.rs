@@ -1,5 +1,7 @@
 //! Random numbers for stochastic rounding, the same on every machine.
 
+use crate::kernels::quantize::hash;
+
 /// Random numbers by their index, from SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 /// generators", OOPSLA 2014). The n-th number is a hash of the seed and n.
 ///
@@ -29,11 +31,7 @@ impl Random {
     #[must_use]
     #[inline]
     pub const fn bits(self, index: u64) -> u64 {
-        let step = 0x9e37_79b9_7f4a_7c15_u64;
-        let z = self.seed.wrapping_add(step.wrapping_mul(index.wrapping_add(1)));
-        let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        hash(self.seed, index)
     }
 
     /// A random multiple of 2⁻⁵³ in `[0, 1)`.

@@ -69,6 +69,19 @@ impl Values<'_> {
         }
     }
 
+    /// A sample of the values: at most 32768 consecutive ones, at a random place. `None` if there are none.
+    pub(super) fn sample(&self, place: u64) -> Option<ValueBuf> {
+        const MOST: usize = 1 << 15;
+        let count = self.len().min(MOST);
+        let places = (self.len() - count + 1) as u128;
+        let start = ((u128::from(place) * places) >> 64) as usize;
+        let sample = match self.slice(start, start + count) {
+            Values::I8(values) => ValueBuf::I8(values.to_vec()),
+            Values::I32(values) => ValueBuf::I32(values.to_vec()),
+        };
+        (count > 0).then_some(sample)
+    }
+
     /// The values from index `from` up to index `to`. Both are cut to the number of values.
     #[must_use]
     pub fn slice(&self, from: usize, to: usize) -> Self {
@@ -95,6 +108,13 @@ impl ValuesMut<'_> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Default for ValueBuf {
+    /// No values.
+    fn default() -> Self {
+        Self::I8(Vec::new())
     }
 }
 

@@ -6,7 +6,7 @@
 //! * [`platform`] asks the processor what it has, and is the one place that knows all instruction sets.
 //! * [`lanes`] has the lane coder: what it does and why that is right, and the types that its callers use.
 //! * [`tables`] are the arrays that coders look codes up in.
-//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes.
+//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes, [`quantize`] has loops over floats.
 //! * A folder for each instruction set has files of these same names, and `isa`: the proof that the processor has the
 //!   instructions, and the moves between memory and vectors.
 //!
@@ -37,6 +37,8 @@ pub(crate) mod lanes;
 pub(crate) mod layers;
 pub(crate) mod pack;
 pub(crate) mod platform;
+#[cfg(feature = "gradient")]
+pub(crate) mod quantize;
 pub(crate) mod tables;
 
 #[cfg(target_arch = "x86_64")]
@@ -63,7 +65,7 @@ use crate::error::Result;
 /// What an instruction set does in its own way. A value is the proof that the processor has the instructions.
 ///
 /// All methods but those that make coders have defaults, which are the portable kernels. Each one does what the function
-/// of the same name says in [`bytes`], [`pack`], [`interleave`], [`layers`] and [`lanes`].
+/// of the same name says in [`bytes`], [`pack`], [`interleave`], [`layers`], [`quantize`] and [`lanes`].
 pub(crate) trait Kernels: Copy + Debug {
     type Encoder<'t>: EncodeLanes + Debug;
     type Decoder<'t>: DecodeLanes + Debug;
@@ -159,5 +161,72 @@ pub(crate) trait Kernels: Copy + Debug {
     #[cfg(feature = "gradient")]
     fn expand_layer(self, masks: &[u8], values: &[u8], items: layers::ItemsMut<'_>) {
         self.run(|| portable::layers::expand(masks, values, items));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn noise(self, seed: u64, first: u64, words: &mut [u64]) {
+        self.run(|| portable::quantize::noise(seed, first, words));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn compensate(self, gradient: &[f32], kept: &[f32], decay: f32, sums: &mut [f32]) {
+        self.run(|| portable::quantize::compensate(gradient, kept, decay, sums));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn subtract(self, floats: &[f32], sent: &[f32], kept: &mut [f32]) {
+        self.run(|| portable::quantize::subtract(floats, sent, kept));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn largest(self, floats: &[f32]) -> u32 {
+        self.run(|| portable::quantize::largest(floats))
+    }
+
+    #[cfg(feature = "gradient")]
+    fn add_moments(self, floats: &[f32], pivot: f32, moments: &mut quantize::Moments) {
+        self.run(|| portable::quantize::add_moments(floats, pivot, moments));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn add_magnitudes(self, floats: &[f32], sums: &mut quantize::Sums) {
+        self.run(|| portable::quantize::add_magnitudes(floats, sums));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn round<N: quantize::Number>(
+        self,
+        floats: &[f32],
+        noise: &[u32],
+        factor: f64,
+        levels: u32,
+        values: &mut [N],
+    ) {
+        self.run(|| portable::quantize::round(floats, noise, factor, levels, values));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn nearest<N: quantize::Number>(self, floats: &[f32], factor: f64, values: &mut [N]) {
+        self.run(|| portable::quantize::nearest(floats, factor, values));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn signs<N: quantize::Number>(self, floats: &[f32], values: &mut [N]) {
+        self.run(|| portable::quantize::signs(floats, values));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn multiply<N: quantize::Number>(self, values: &[N], unit: f64, floats: &mut [f32]) {
+        self.run(|| portable::quantize::multiply(values, unit, floats));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn choose<N: quantize::Number>(self, values: &[N], plus: f32, minus: f32, floats: &mut [f32]) {
+        self.run(|| portable::quantize::choose(values, plus, minus, floats));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn within<N: quantize::Number>(self, values: &[N], highest: u32) -> bool {
+        self.run(|| portable::quantize::within(values, highest))
     }
 }

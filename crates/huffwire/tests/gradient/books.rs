@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use huffwire::FIRST_LAYER;
 use huffwire::codebook::Lengths;
-use huffwire::gradient::encode::{
-    Bitmap, BitmapBooks, Fixed, FixedBooks, RunAlphabet, ValueEncoder,
-};
+use huffwire::gradient::encode::{Bitmap, BitmapBooks, Fixed, RunAlphabet, ValueEncoder};
 use huffwire::gradient::{Random, Values};
 use huffwire::{Binding, SetBuilder};
 use huffwire::{CodebookSet, Layout};
 
 use crate::forge::crc32c;
+use huffwire::refresh::Refreshable;
+
 use crate::values::qsgd_like;
 
 /// Values of all kinds, such as no book was made for among them.
@@ -66,7 +66,7 @@ fn is_sound(bytes: &[u8], data: &[Vec<i32>]) -> bool {
         assert_eq!(book.to_bytes(), bytes);
         for values in data {
             round_trips(&book, values, bytes);
-            let _ = book.drift(Values::I32(values)).regret();
+            let _ = book.regret(&[values.clone().into()]).unwrap().share();
         }
         accepted = true;
     }
@@ -78,7 +78,7 @@ fn is_sound(bytes: &[u8], data: &[Vec<i32>]) -> bool {
     if let Ok(books) = CodebookSet::from_bytes(&set).and_then(BitmapBooks::from_set) {
         // A type that is coded as another one is written as that one.
         assert_eq!(CodebookSet::from_bytes(&books.set().to_bytes()).as_ref(), Ok(&**books.set()));
-        data.iter().for_each(|values| _ = books.drift(Values::I32(values)));
+        data.iter().for_each(|values| _ = books.regret(&[values.clone().into()]).unwrap());
         let bitmap = Bitmap::with_books(Arc::new(books));
         data.iter().for_each(|values| round_trips(&bitmap, values, bytes));
         accepted = true;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use huffwire::gradient::Values;
 use huffwire::gradient::encode::{
-    Bitmap, BitmapBooks, Fixed, FixedBooks, Huffman, RefreshPolicy, Rlh, RunAlphabet, ValueEncoder,
+    Bitmap, BitmapBooks, Fixed, Huffman, Rlh, RunAlphabet, ValueEncoder,
 };
+use huffwire::gradient::{ValueBuf, Values};
+use huffwire::refresh::{Limits, Refreshable, Refresher};
 use huffwire::{CodebookSet, SetBuilder};
 
 use crate::values::qsgd_like;
@@ -24,8 +25,8 @@ fn a_book_of_earlier_steps_is_nearly_as_good_as_a_fresh_one() {
     for (alphabet, fresh) in pairs {
         let book = Fixed::train(alphabet, earlier()).unwrap();
         assert!(size(&book, &now) < size(&*fresh, &now) * 1.01);
-        assert!(book.drift(Values::I8(&now)).regret() < 0.01);
-        assert!(book.drift(Values::I8(&now)).regret() > -1e-9);
+        let regret = book.regret(&[now.clone().into()]).unwrap().share();
+        assert!(regret < 0.01 && regret > -1e-9, "{regret}");
     }
     let books = BitmapBooks::train(earlier()).unwrap();
     let held = CodebookSet::from_bytes(&books.set().to_bytes()).unwrap();
@@ -36,54 +37,56 @@ fn a_book_of_earlier_steps_is_nearly_as_good_as_a_fresh_one() {
 }
 
 #[test]
-fn drift_is_what_it_says() {
+fn regret_is_what_it_says() {
     let (before, mut after) = (qsgd_like(100_000, 95.0, 4, 1), qsgd_like(100_000, 60.0, 4, 2));
     after.iter_mut().filter(|value| **value != 0).for_each(|value| *value += 2);
     for alphabet in [RunAlphabet::Values, RunAlphabet::Pairs, RunAlphabet::ZeroRuns(200)] {
         let old = Fixed::train(alphabet, [Values::I8(&before)]).unwrap();
-        let drift = old.drift(Values::I8(&after));
+        let regret = old.regret(&[after.clone().into()]).unwrap();
         // The bits are those that are written, 4 bytes of the id and 3 of the number apart.
         let written = size(&old, &after) - 7.0;
-        assert!((drift.spent_bits as f64 / 8.0 - written).abs() <= 1.0, "{alphabet:?}");
-        assert!(drift.regret() > 0.01, "{alphabet:?}: {}", drift.regret());
+        assert!((regret.spent_bits as f64 / 8.0 - written).abs() <= 1.0, "{alphabet:?}");
+        assert!(regret.share() > 0.01, "{alphabet:?}: {}", regret.share());
 
-        assert_policy(old, &after);
+        assert_refreshed(old, &after);
     }
 }
 
 /// Books that lose more than a percent on some values are replaced.
-fn assert_policy<B: FixedBooks + Clone>(old: B, after: &[i8]) {
-    let mut policy = RefreshPolicy::new(old, 0.01, 3);
-    let counted = (0..9).filter(|_| policy.observe(Values::I8(after)).is_some()).count();
-    assert_eq!((counted, policy.fresh().is_some()), (3, true));
-    let fresh = policy.fresh().unwrap().clone();
-    policy.switch(fresh);
-    assert!(policy.fresh().is_none());
-    assert!(policy.observe(Values::I8(after)).unwrap().regret() < 0.01);
-    assert!(policy.fresh().is_none());
-    // Nothing was sent, so nothing was lost.
-    for _ in 0..3 {
-        policy.observe(Values::I8(&[]));
-    }
-    assert!(policy.fresh().is_none());
+fn assert_refreshed<B>(old: B, after: &[i8])
+where
+    B: for<'a> Refreshable<Message<'a> = Values<'a>, Sample = ValueBuf>,
+{
+    let limits = Limits { regret: 0.01, every: 30, interval: after.len() / 2, samples: 8 };
+    let mut refresher = Refresher::new(old, limits);
+    (0..29).for_each(|_| refresher.observe(&Values::I8(after)));
+    assert!(!refresher.is_due() && refresher.judge().unwrap().is_none());
+    refresher.observe(&Values::I8(after));
+    let proposal = refresher.judge().unwrap().expect("books that pay");
+    assert!(proposal.regret.share() > 0.01);
+    refresher.switch(proposal.books);
+    (0..30).for_each(|_| refresher.observe(&Values::I8(after)));
+    assert!(refresher.judge().unwrap().is_none());
+    assert!(refresher.regret().unwrap().share() < 0.01);
+    // Nothing is sent, so nothing is sampled.
+    (0..30).for_each(|_| refresher.observe(&Values::I8(&[])));
+    assert!(!refresher.is_due());
 }
 
 #[test]
-fn drift_of_bitmaps_is_what_it_says() {
+fn regret_of_bitmaps_is_what_it_says() {
     let (before, after) = (qsgd_like(300_000, 95.0, 4, 1), qsgd_like(300_000, 60.0, 4, 2));
     let books = BitmapBooks::train([Values::I8(&before)]).unwrap();
-    let again = books.drift(Values::I8(&qsgd_like(300_000, 95.0, 4, 3)));
-    assert!(again.regret().abs() < 0.02, "{}", again.regret());
-    let drift = books.drift(Values::I8(&after));
-    assert_policy(books.clone(), &after);
+    let again = books.regret(&[qsgd_like(300_000, 95.0, 4, 3).into()]).unwrap();
+    assert!(again.share().abs() < 0.02, "{}", again.share());
+    let regret = books.regret(&[after.clone().into()]).unwrap();
+    assert_refreshed(books.clone(), &after);
     let written = size(&Bitmap::with_books(books.into()), &after);
     // Lanes of each of the planes cost some bytes.
-    assert!((written - drift.spent_bits as f64 / 8.0).abs() < 500.0);
-    assert!(drift.regret() > 0.05, "{}", drift.regret());
-    assert_eq!(
-        BitmapBooks::train([Values::I8(&[0; 9])]).unwrap().drift(Values::I8(&[])).regret(),
-        0.0
-    );
+    assert!((written - regret.spent_bits as f64 / 8.0).abs() < 500.0);
+    assert!(regret.share() > 0.05, "{}", regret.share());
+    let zeros = BitmapBooks::train([Values::I8(&[0; 9])]).unwrap();
+    assert_eq!(zeros.regret(&[vec![0i8; 0].into()]).unwrap().share(), 0.0);
 }
 
 /// Nothing but zeros is what training sends at times; books of that must not be bad at what comes then.

@@ -1,19 +1,20 @@
 //! Codebooks from earlier steps over run alphabets: the sender counts nothing, and no codebook is sent.
 
-use super::super::values::{Values, ValuesMut, with_values};
+use super::super::values::{ValueBuf, Values, ValuesMut, with_values};
 use super::book::{self, Book, coded_bits};
 use super::code::Codes;
-use super::drift::{Drift, FixedBooks};
 use super::symbols::{Counts, RunAlphabet};
 use super::{Sizes, ValueEncoder, malformed, put_count, read_count};
 use crate::error::{Error, Result};
 use crate::ids::{CodebookId, SetId};
+use crate::refresh::Refreshable;
 
 /// A codebook over a run alphabet that both ends hold. This is the idea of Agrawal et al. (arXiv 2601.10673), for the
 /// symbols of Gajjala et al. (2020).
 ///
 /// Gradients of neighbouring steps have nearly the same frequencies. So the codebook is made from earlier
-/// gradients, and a stream carries 4 bytes of the codebook's id. Symbols without a code take an escape. A [`RefreshPolicy`](super::RefreshPolicy) tells when it is time for a new codebook.
+/// gradients, and a stream carries 4 bytes of the codebook's id. Symbols without a code take an escape. A [`Refresher`](crate::refresh::Refresher)
+/// tells when it is time for a new codebook.
 ///
 /// ```
 /// use huffwire::gradient::encode::{RunAlphabet, Fixed, ValueEncoder};
@@ -69,6 +70,14 @@ impl Fixed {
         Self { codes: book.codes(), id: book.id(), book }
     }
 
+    fn count(&self, samples: &[ValueBuf]) -> Counts {
+        let mut counts = Counts::default();
+        for sample in samples {
+            counts.add(self.alphabet(), sample.view());
+        }
+        counts
+    }
+
     /// The alphabet of the codebook.
     #[must_use]
     pub const fn alphabet(&self) -> RunAlphabet {
@@ -105,21 +114,35 @@ impl Fixed {
     }
 }
 
-impl FixedBooks for Fixed {
-    fn drift(&self, values: Values<'_>) -> Drift {
-        let counts = self.alphabet().count(values);
-        let fresh = Book::from_counts(self.alphabet(), &counts, true);
-        Drift {
-            spent_bits: coded_bits(&self.codes, &counts),
-            fresh_bits: coded_bits(&fresh.codes(), &counts),
-        }
+impl Refreshable for Fixed {
+    type Message<'a> = Values<'a>;
+    type Sample = ValueBuf;
+
+    fn size(message: &Values<'_>) -> usize {
+        message.len()
     }
 
-    fn refit(&self, values: Values<'_>) -> Self {
-        if values.is_empty() {
-            return self.clone();
+    fn sample_size(sample: &ValueBuf) -> usize {
+        sample.view().len()
+    }
+
+    fn sample(message: &Values<'_>, place: u64) -> Option<ValueBuf> {
+        message.sample(place)
+    }
+
+    fn bits(&self, samples: &[ValueBuf]) -> Result<u64> {
+        Ok(coded_bits(&self.codes, &self.count(samples)))
+    }
+
+    fn refit(&self, samples: &[ValueBuf]) -> Result<Self> {
+        if samples.iter().all(|sample| sample.view().is_empty()) {
+            return Ok(self.clone());
         }
-        Self::from_counts(self.alphabet(), &self.alphabet().count(values))
+        Ok(Self::from_counts(self.alphabet(), &self.count(samples)))
+    }
+
+    fn shipping_bytes(&self) -> usize {
+        self.to_bytes().len()
     }
 }
 

@@ -1,14 +1,17 @@
 //! Linear int8: the nearest of 255 multiples of a scale.
 
-use super::super::values::Value;
-use super::{Parts, WHOLE, bad, buckets, check_bucket, largest, round_up};
+use super::buckets::{Bucket, Rounding};
+use super::{WHOLE, round_up};
 use crate::error::Result;
+use crate::kernels::platform::Platform;
+use crate::kernels::quantize::{self as kernels, Number};
 
 /// The highest quantized value.
-pub(super) const LEVELS: i32 = 127;
+pub(super) const LEVELS: u32 = 127;
 
-/// Linear int8: a float `v` becomes the nearest multiple of `max |v| / 127`, ties to even. There is one scale for the
-/// whole tensor, or one for each channel. `|Q(v) - v| ≤ scale / 2`.
+/// Linear int8: a float `v` becomes the nearest multiple of `max |v| / 127`. There is one scale for the whole tensor, or
+/// one for each channel. `|Q(v) - v| ≤ scale / 2`, to within 2⁻⁴⁴ scales: floats are multiplied by the reciprocal of the
+/// scale in double precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Linear {
     /// Number of consecutive elements that share a scale: [`WHOLE`] for one scale in all, or the number of elements of a
@@ -40,44 +43,48 @@ impl Linear {
     pub const fn per_channel(elements: usize) -> Self {
         Self { bucket: elements }
     }
+}
 
-    #[inline(always)]
-    pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
-        check_bucket(self.bucket)?;
-        let mut values = vec![0; gradient.len()];
-        let mut scales = Vec::new();
-        let buckets = gradient.chunks(self.bucket).zip(values.chunks_mut(self.bucket));
-        for (bucket, (floats, values)) in buckets.enumerate() {
-            // The scale is rounded up, so that no value exceeds the highest one.
-            let start = bucket.saturating_mul(self.bucket);
-            let scale = round_up(f64::from(largest(floats)) / f64::from(LEVELS), start)?;
-            let divisor = if scale > 0.0 { f64::from(scale) } else { 1.0 };
-            for (value, &float) in values.iter_mut().zip(floats) {
-                *value = (f64::from(float) / divisor).round_ties_even() as i32;
-            }
-            scales.push(scale);
-        }
-        Ok((values, scales))
+impl Rounding for Linear {
+    const IS_RANDOM: bool = false;
+
+    fn bucket(&self) -> usize {
+        self.bucket
     }
 
-    #[inline(always)]
-    pub(super) fn dequantize<S: Value>(
-        self,
-        values: &[S],
-        scales: &[f32],
-        floats: &mut Vec<f32>,
-    ) -> Result<()> {
-        for (values, scale) in buckets(values, self.bucket, scales, 1)? {
-            for &value in values {
-                let value: i32 = value.into();
-                if !(-LEVELS..=LEVELS).contains(&value) {
-                    return Err(bad(floats.len(), format!("value {value} of int8")));
-                }
-                let float = f64::from(scale[0]) * f64::from(value);
-                // The scale was rounded up, perhaps just beyond the range.
-                floats.push((float as f32).clamp(f32::MIN, f32::MAX));
-            }
-        }
+    fn highest(&self) -> u32 {
+        LEVELS
+    }
+
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+        let largest = bucket.visit(|_| ())?;
+        // The scale is rounded up, so that no value exceeds the highest one.
+        scales.push(round_up(f64::from(largest) / f64::from(LEVELS), bucket.start())?);
         Ok(())
+    }
+
+    #[inline]
+    fn round<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        floats: &[f32],
+        _: &[u32],
+        values: &mut [N],
+    ) {
+        let factor = if scales[0] > 0.0 { 1.0 / f64::from(scales[0]) } else { 0.0 };
+        kernels::nearest(platform, floats, factor, values);
+    }
+
+    #[inline]
+    fn restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        values: &[N],
+        floats: &mut [f32],
+    ) {
+        // The scale was rounded up, perhaps just beyond the range: the kernel cuts to it.
+        kernels::multiply(platform, values, scales[0].into(), floats);
     }
 }

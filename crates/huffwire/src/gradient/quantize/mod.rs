@@ -12,6 +12,7 @@
 //!
 //! Gradients of zeros and of subnormal numbers are no errors.
 
+mod buckets;
 mod linear;
 mod natural;
 mod qsgd;
@@ -28,9 +29,12 @@ pub use terngrad::TernGrad;
 
 use std::fmt;
 
-use super::values::{Value, ValueBuf, Values, with_values};
+use buckets::{Kept, Rounding, dequantize, quantize};
+
+use super::values::{ValueBuf, Values, with_values};
 use crate::error::{Error, Result, reserve};
 use crate::kernels::platform::Platform;
+use crate::kernels::quantize as kernels;
 
 /// The size of a bucket that is a whole tensor.
 pub const WHOLE: usize = usize::MAX;
@@ -103,7 +107,7 @@ impl Quantizer {
             | Self::TernGrad(TernGrad { bucket, .. })
             | Self::Linear(Linear { bucket }) => Some(buckets(*bucket)),
             Self::Natural(_) => Some(1),
-            Self::Sign(sign) => Some(buckets(sign.bucket).saturating_mul(sign.per_bucket())),
+            Self::Sign(sign) => Some(buckets(sign.bucket).saturating_mul(sign.scale_count())),
             Self::Sparsify(_) => None,
         }
     }
@@ -120,23 +124,108 @@ impl Quantizer {
     /// [`Error::InvalidOption`] for a parameter outside its range, [`Error::Unquantizable`] for a float that cannot be
     /// quantized.
     pub fn quantize(&self, gradient: &[f32], seed: u64) -> Result<Quantized> {
-        // Whether there is such a float is found by vector code; only then it is searched for.
-        if gradient.iter().fold(false, |any, float| any | !float.is_finite())
-            && let Some(index) = gradient.iter().position(|float| !float.is_finite())
-        {
-            return Err(Error::unquantizable(index, format!("it is {}", gradient[index])));
+        let mut quantized = Quantized::empty(*self);
+        self.quantize_to(gradient, seed, &mut quantized)?;
+        Ok(quantized)
+    }
+
+    /// Does the same as [`Quantizer::quantize`] with a tensor that was quantized before, whose memory is used again. After
+    /// an `Err` it holds anything.
+    ///
+    /// # Errors
+    /// As [`Quantizer::quantize`].
+    pub fn quantize_to(
+        &self,
+        gradient: &[f32],
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        self.quantize_kept(Platform::detect(), gradient, None, seed, quantized)
+    }
+
+    /// Quantizes the sum of a gradient and `decay` times an error, and puts what the restored floats lack of that sum in the
+    /// error's place: [`ErrorFeedback`](super::ErrorFeedback) with memory of the caller's. After an `Err` the error is
+    /// unchanged.
+    ///
+    /// # Errors
+    /// As [`Quantizer::quantize`]; [`Error::InvalidOption`] for an error of another size than the gradient.
+    pub fn quantize_with_error(
+        &self,
+        gradient: &[f32],
+        error: &mut [f32],
+        decay: f32,
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        if gradient.len() != error.len() {
+            return Err(Error::option(format!(
+                "a gradient of {} elements for a memory of {}",
+                gradient.len(),
+                error.len()
+            )));
+        }
+        let kept = Some(Kept { error, decay });
+        self.quantize_kept(Platform::detect(), gradient, kept, seed, quantized)
+    }
+
+    /// Quantizes a gradient, or its sum with the error that was kept, which is then the new error. After an `Err` the
+    /// error is unchanged.
+    fn quantize_kept(
+        &self,
+        platform: Platform,
+        gradient: &[f32],
+        kept: Option<Kept<&mut [f32]>>,
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        self.check()?;
+        quantized.quantizer = *self;
+        let out = (&mut quantized.values, &mut quantized.scales);
+        match self {
+            Self::Qsgd(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
+            Self::TernGrad(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
+            Self::Sign(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
+            Self::Linear(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
+            Self::Natural(_) | Self::Sparsify(_) => {
+                self.quantize_whole(platform, gradient, kept, seed, quantized)
+            }
+        }
+    }
+
+    /// Does the same for quantizers that have no buckets.
+    fn quantize_whole(
+        &self,
+        platform: Platform,
+        gradient: &[f32],
+        kept: Option<Kept<&mut [f32]>>,
+        seed: u64,
+        quantized: &mut Quantized,
+    ) -> Result<()> {
+        let mut sums = Vec::new();
+        let floats = match &kept {
+            Some(kept) => {
+                sums.resize(gradient.len(), 0.0);
+                kernels::compensate(platform, gradient, kept.error, kept.decay, &mut sums);
+                &sums[..]
+            }
+            None => gradient,
+        };
+        if !f32::from_bits(kernels::largest(platform, floats)).is_finite() {
+            return Err(buckets::not_finite(floats, 0));
         }
         let random = super::Random::new(seed);
         // With the instructions of the platform rounding is one instruction. The result is the same.
-        let (values, scales) = Platform::detect().run(|| match self {
-            Self::Qsgd(quantizer) => quantizer.quantize(gradient, random),
-            Self::TernGrad(quantizer) => quantizer.quantize(gradient, random),
-            Self::Natural(quantizer) => quantizer.quantize(gradient, random),
-            Self::Sign(quantizer) => quantizer.quantize(gradient),
-            Self::Sparsify(quantizer) => quantizer.quantize(gradient, random),
-            Self::Linear(quantizer) => quantizer.quantize(gradient),
+        let (values, scales) = platform.run(|| match self {
+            Self::Natural(quantizer) => quantizer.quantize(floats, random),
+            Self::Sparsify(quantizer) => quantizer.quantize(floats, random),
+            _ => Err(Error::option("this quantizer rounds buckets")),
         })?;
-        Ok(Quantized { quantizer: *self, values: ValueBuf::new(values), scales })
+        (quantized.values, quantized.scales) = (ValueBuf::new(values), scales);
+        if let Some(kept) = kept {
+            let sent = quantized.dequantize()?;
+            kernels::subtract(platform, floats, &sent, kept.error);
+        }
+        Ok(())
     }
 
     /// Restores floats from values and scales.
@@ -147,26 +236,32 @@ impl Quantizer {
     pub fn dequantize(&self, values: Values<'_>, scales: &[f32]) -> Result<Vec<f32>> {
         check_scales(scales)?;
         let mut floats = Vec::new();
-        self.dequantize_to(values, scales, &mut floats)?;
+        self.append_floats(values, scales, &mut floats)?;
         Ok(floats)
     }
 
     /// Appends the floats of [`Quantizer::dequantize`]. The scales must be finite.
-    fn dequantize_to(
+    fn append_floats(
         &self,
         values: Values<'_>,
         scales: &[f32],
         floats: &mut Vec<f32>,
     ) -> Result<()> {
+        self.check()?;
         reserve(floats, values.len(), "a quantized tensor's floats")?;
-        with_values!(Values, values, values => Platform::detect().run(|| match self {
-            Self::Qsgd(quantizer) => quantizer.dequantize(values, scales, floats),
-            Self::TernGrad(quantizer) => quantizer.dequantize(values, scales, floats),
-            Self::Natural(quantizer) => quantizer.dequantize(values, scales, floats),
-            Self::Sign(quantizer) => quantizer.dequantize(values, scales, floats),
-            Self::Sparsify(quantizer) => quantizer.dequantize(values, scales, floats),
-            Self::Linear(quantizer) => quantizer.dequantize(values, scales, floats),
-        }))
+        let platform = Platform::detect();
+        with_values!(Values, values, values => match self {
+            Self::Qsgd(quantizer) => dequantize(platform, quantizer, values, scales, floats),
+            Self::TernGrad(quantizer) => dequantize(platform, quantizer, values, scales, floats),
+            Self::Sign(quantizer) => dequantize(platform, quantizer, values, scales, floats),
+            Self::Linear(quantizer) => dequantize(platform, quantizer, values, scales, floats),
+            Self::Natural(quantizer) => {
+                platform.run(|| quantizer.dequantize(values, scales, floats))
+            }
+            Self::Sparsify(quantizer) => {
+                platform.run(|| quantizer.dequantize(values, scales, floats))
+            }
+        })
     }
 
     /// Appends the floats of some consecutive values of a tensor, the first of which is its value `first`. `scales`
@@ -193,16 +288,16 @@ impl Quantizer {
                     let end = (first + to).div_ceil(bucket);
                     let of_these = scales.get(start * per_bucket..end * per_bucket);
                     let of_these = of_these.ok_or_else(|| bad(0, "fewer scales than buckets"))?;
-                    self.dequantize_to(values.slice(from, to), of_these, floats)?;
+                    self.append_floats(values.slice(from, to), of_these, floats)?;
                 }
             }
             None if matches!(self, Self::Sparsify(_)) => {
                 // If there are too few scales, the quantizer finds that.
                 let due = (count - values.zeros()).min(scales.len());
-                self.dequantize_to(values, &scales[..due], floats)?;
+                self.append_floats(values, &scales[..due], floats)?;
                 return Ok(due);
             }
-            None => self.dequantize_to(values, scales, floats)?,
+            None => self.append_floats(values, scales, floats)?,
         }
         Ok(0)
     }
@@ -213,7 +308,7 @@ impl Quantizer {
             Self::Qsgd(Qsgd { bucket, .. })
             | Self::TernGrad(TernGrad { bucket, .. })
             | Self::Linear(Linear { bucket }) => Some((*bucket, 1)),
-            Self::Sign(sign) => Some((sign.bucket, sign.per_bucket())),
+            Self::Sign(sign) => Some((sign.bucket, sign.scale_count())),
             Self::Natural(_) | Self::Sparsify(_) => None,
         }
     }
@@ -230,7 +325,7 @@ impl Quantizer {
             Self::TernGrad(_) | Self::Sign(_) => (-1, 1),
             Self::Natural(_) => (-natural::VALUES, natural::VALUES),
             Self::Sparsify(_) => (0, 1),
-            Self::Linear(_) => (-linear::LEVELS, linear::LEVELS),
+            Self::Linear(_) => (-(linear::LEVELS as i32), linear::LEVELS as i32),
         }
     }
 }
@@ -276,12 +371,32 @@ impl fmt::Display for Quantizer {
 }
 
 impl Quantized {
+    /// Nothing, as this quantizer makes it.
+    #[must_use]
+    pub fn empty(quantizer: Quantizer) -> Self {
+        Self { quantizer, values: ValueBuf::default(), scales: Vec::new() }
+    }
+
     /// Restores floats.
     ///
     /// # Errors
     /// As [`Quantizer::dequantize`].
     pub fn dequantize(&self) -> Result<Vec<f32>> {
         self.quantizer.dequantize(self.values.view(), &self.scales)
+    }
+
+    /// Restores floats in place of those that a vector held. After an `Err` it is empty.
+    ///
+    /// # Errors
+    /// As [`Quantizer::dequantize`].
+    pub fn dequantize_to(&self, floats: &mut Vec<f32>) -> Result<()> {
+        floats.clear();
+        check_scales(&self.scales)?;
+        let restored = self.quantizer.append_floats(self.values.view(), &self.scales, floats);
+        if restored.is_err() {
+            floats.clear();
+        }
+        restored
     }
 }
 
@@ -308,22 +423,6 @@ fn check_bucket(bucket: usize) -> Result<()> {
     Ok(())
 }
 
-/// The buckets of values, each with its `per_bucket` scales.
-fn buckets<'a, S: Value>(
-    values: &'a [S],
-    bucket: usize,
-    scales: &'a [f32],
-    per_bucket: usize,
-) -> Result<impl Iterator<Item = (&'a [S], &'a [f32])>> {
-    check_bucket(bucket)?;
-    let needed = values.len().div_ceil(bucket).saturating_mul(per_bucket);
-    if scales.len() != needed {
-        let found = scales.len();
-        return Err(bad(0, format!("{found} scales where the values need {needed}")));
-    }
-    Ok(values.chunks(bucket).zip(scales.chunks(per_bucket)))
-}
-
 /// The smallest f32 that is at least `float`.
 fn round_up(float: f64, index: usize) -> Result<f32> {
     let rounded = float as f32;
@@ -335,7 +434,29 @@ fn round_up(float: f64, index: usize) -> Result<f32> {
     }
 }
 
-#[inline(always)]
-fn largest(floats: &[f32]) -> f32 {
-    floats.iter().fold(0.0, |largest, float| float.abs().max(largest))
+/// Quantizes with a quantizer that rounds buckets, to the narrowest values that it needs.
+fn rounded(
+    platform: Platform,
+    quantizer: &impl Rounding,
+    seed: u64,
+    gradient: &[f32],
+    kept: Option<Kept<&mut [f32]>>,
+    (values, scales): (&mut ValueBuf, &mut Vec<f32>),
+) -> Result<()> {
+    if i8::try_from(quantizer.highest()).is_ok() {
+        let mut narrow = match std::mem::take(values) {
+            ValueBuf::I8(narrow) => narrow,
+            ValueBuf::I32(_) => Vec::new(),
+        };
+        quantize(platform, quantizer, seed, gradient, kept, &mut narrow, scales)?;
+        *values = ValueBuf::I8(narrow);
+    } else {
+        let mut wide = match std::mem::take(values) {
+            ValueBuf::I8(_) => Vec::new(),
+            ValueBuf::I32(wide) => wide,
+        };
+        quantize(platform, quantizer, seed, gradient, kept, &mut wide, scales)?;
+        *values = ValueBuf::new(wide);
+    }
+    Ok(())
 }

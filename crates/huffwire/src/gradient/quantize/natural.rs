@@ -33,7 +33,7 @@ const fn power(exponent: i32) -> f64 {
 impl Natural {
     #[inline(always)]
     pub(super) fn quantize(self, gradient: &[f32], random: Random) -> Result<Parts> {
-        let largest = super::largest(gradient);
+        let largest = gradient.iter().fold(0.0f32, |largest, float| largest.max(float.abs()));
         if largest == 0.0 {
             return Ok((vec![0; gradient.len()], vec![0.0]));
         }

@@ -1,9 +1,10 @@
 //! QSGD: stochastic rounding to levels between 0 and the norm of a bucket.
 
-use super::super::values::Value;
-use super::{Parts, bad, buckets, check_bucket, largest, round_up};
+use super::buckets::{Bucket, Rounding};
+use super::{check_bucket, round_up};
 use crate::error::{Error, Result};
-use crate::gradient::Random;
+use crate::kernels::platform::Platform;
+use crate::kernels::quantize::{self as kernels, Number, total};
 
 /// The largest number of levels of QSGD.
 pub const MAX_LEVELS: u32 = 1 << 30;
@@ -48,57 +49,54 @@ impl Qsgd {
         }
         check_bucket(self.bucket)
     }
+}
 
-    #[inline(always)]
-    pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
-        self.check()?;
-        let levels = f64::from(self.levels);
-        let mut values = vec![0; gradient.len()];
-        let mut scales = Vec::with_capacity(gradient.len().div_ceil(self.bucket));
-        let buckets = gradient.chunks(self.bucket).zip(values.chunks_mut(self.bucket));
-        for (bucket, (floats, values)) in buckets.enumerate() {
-            let start = bucket.saturating_mul(self.bucket);
-            let scale = match self.norm {
-                Norm::L2 => {
-                    let squares = floats.iter().map(|&float| f64::from(float) * f64::from(float));
-                    // The norm is rounded up, so that no level exceeds the highest one.
-                    round_up(squares.sum::<f64>().sqrt(), start)?
-                }
-                Norm::Max => largest(floats),
-            };
-            let factor = if scale > 0.0 { levels / f64::from(scale) } else { 0.0 };
-            for ((index, &float), value) in floats.iter().enumerate().zip(values) {
-                let position = f64::from(float.abs()) * factor;
-                // The position is not negative, so the cast rounds down.
-                let below = position as i32;
-                let up = random.uniform((start + index) as u64) < position - f64::from(below);
-                let level = (below + i32::from(up)).min(self.levels as i32);
-                *value = if float < 0.0 { -level } else { level };
-            }
-            scales.push(scale);
-        }
-        Ok((values, scales))
+impl Rounding for Qsgd {
+    const IS_RANDOM: bool = true;
+
+    fn bucket(&self) -> usize {
+        self.bucket
     }
 
-    #[inline(always)]
-    pub(super) fn dequantize<S: Value>(
-        &self,
-        values: &[S],
-        scales: &[f32],
-        floats: &mut Vec<f32>,
-    ) -> Result<()> {
-        self.check()?;
-        for (values, scale) in buckets(values, self.bucket, scales, 1)? {
-            let unit = f64::from(scale[0]) / f64::from(self.levels);
-            for &value in values {
-                let value: i32 = value.into();
-                if value.unsigned_abs() > self.levels {
-                    let detail = format!("value {value} of QSGD with {} levels", self.levels);
-                    return Err(bad(floats.len(), detail));
-                }
-                floats.push((unit * f64::from(value)) as f32);
+    fn highest(&self) -> u32 {
+        self.levels
+    }
+
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+        scales.push(match self.norm {
+            Norm::L2 => {
+                let moments = bucket.moments(0.0)?.1;
+                // The norm is rounded up, so that no level exceeds the highest one.
+                round_up(total(&moments.squares).sqrt(), bucket.start())?
             }
-        }
+            Norm::Max => bucket.visit(|_| ())?,
+        });
         Ok(())
+    }
+
+    #[inline]
+    fn round<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        floats: &[f32],
+        noise: &[u32],
+        values: &mut [N],
+    ) {
+        let scale = f64::from(scales[0]);
+        let factor = if scale > 0.0 { f64::from(self.levels) / scale } else { 0.0 };
+        kernels::round(platform, floats, noise, factor, self.levels, values);
+    }
+
+    #[inline]
+    fn restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        values: &[N],
+        floats: &mut [f32],
+    ) {
+        let unit = f64::from(scales[0]) / f64::from(self.levels);
+        kernels::multiply(platform, values, unit, floats);
     }
 }

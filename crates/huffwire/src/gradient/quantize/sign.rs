@@ -1,8 +1,10 @@
 //! Signs: one bit an element.
 
-use super::super::values::Value;
-use super::{Parts, WHOLE, bad, buckets, check_bucket};
+use super::WHOLE;
+use super::buckets::{Bucket, Rounding};
 use crate::error::Result;
+use crate::kernels::platform::Platform;
+use crate::kernels::quantize::{self as kernels, Number, total};
 
 /// The floats that the two signs stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -37,58 +39,78 @@ impl Default for Sign {
 }
 
 impl Sign {
-    pub(super) const fn per_bucket(self) -> usize {
+    pub(super) const fn scale_count(self) -> usize {
         match self.scale {
             SignScale::One | SignScale::Mean => 1,
             SignScale::Means => 2,
         }
     }
+}
 
-    #[inline(always)]
-    pub(super) fn quantize(self, gradient: &[f32]) -> Result<Parts> {
-        check_bucket(self.bucket)?;
-        let mut scales = Vec::new();
-        // A mean of f32 lies within the range of f32.
-        let mean = |floats: &mut dyn Iterator<Item = f32>| {
-            let (sum, count) =
-                floats.fold((0.0, 0u64), |(sum, count), float| (sum + f64::from(float), count + 1));
-            if count > 0 { (sum / count as f64) as f32 } else { 0.0 }
-        };
-        for floats in gradient.chunks(self.bucket) {
-            let floats = floats.iter().copied();
-            match self.scale {
-                SignScale::One => scales.push(1.0),
-                SignScale::Mean => scales.push(mean(&mut floats.map(f32::abs))),
-                SignScale::Means => {
-                    scales.push(mean(&mut floats.clone().filter(|float| *float >= 0.0)));
-                    scales.push(mean(&mut floats.filter(|float| *float < 0.0)));
-                }
-            }
-        }
-        let values = gradient.iter().map(|&float| if float < 0.0 { -1 } else { 1 }).collect();
-        Ok((values, scales))
+impl Rounding for Sign {
+    const IS_RANDOM: bool = false;
+
+    fn bucket(&self) -> usize {
+        self.bucket
     }
 
-    #[inline(always)]
-    pub(super) fn dequantize<S: Value>(
-        self,
-        values: &[S],
-        scales: &[f32],
-        floats: &mut Vec<f32>,
-    ) -> Result<()> {
-        for (values, scales) in buckets(values, self.bucket, scales, self.per_bucket())? {
-            let (plus, minus) = match scales {
-                &[plus, minus] => (plus, minus),
-                _ => (scales[0], -scales[0]),
-            };
-            for &value in values {
-                floats.push(match value.into() {
-                    1 => plus,
-                    -1 => minus,
-                    value => return Err(bad(floats.len(), format!("value {value} of signs"))),
-                });
-            }
+    fn per_bucket(&self) -> usize {
+        self.scale_count()
+    }
+
+    fn highest(&self) -> u32 {
+        1
+    }
+
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+        if self.scale == SignScale::One {
+            bucket.visit(|_| ())?;
+            scales.push(1.0);
+            return Ok(());
+        }
+        let sums = bucket.sums()?;
+        let (plus, minus) = (total(&sums.plus), total(&sums.minus));
+        let negative: u64 = sums.negative.iter().map(|&count| u64::from(count)).sum();
+        let other = bucket.len() as u64 - negative;
+        // A mean of f32 lies within the range of f32.
+        let mean = |sum: f64, count: u64| if count > 0 { (sum / count as f64) as f32 } else { 0.0 };
+        if self.scale == SignScale::Means {
+            scales.extend([mean(plus, other), -mean(minus, negative)]);
+        } else {
+            scales.push(mean(plus + minus, negative + other));
         }
         Ok(())
+    }
+
+    #[inline]
+    fn round<N: Number>(
+        &self,
+        platform: Platform,
+        _: &[f32],
+        floats: &[f32],
+        _: &[u32],
+        values: &mut [N],
+    ) {
+        kernels::signs(platform, floats, values);
+    }
+
+    #[inline]
+    fn restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        values: &[N],
+        floats: &mut [f32],
+    ) {
+        let (plus, minus) = match scales {
+            &[plus, minus] => (plus, minus),
+            _ => (scales[0], -scales[0]),
+        };
+        kernels::choose(platform, values, plus, minus, floats);
+    }
+
+    fn makes<N: Number>(&self, platform: Platform, values: &[N]) -> bool {
+        let zeros = values.iter().fold(false, |any, value| any | ((*value).into() == 0));
+        !zeros && kernels::within(platform, values, 1)
     }
 }

@@ -1,9 +1,10 @@
 //! TernGrad: a sign or 0.
 
-use super::super::values::Value;
-use super::{Parts, WHOLE, bad, buckets, check_bucket, largest};
+use super::buckets::{Bucket, Rounding};
+use super::{WHOLE, check_bucket};
 use crate::error::{Error, Result};
-use crate::gradient::Random;
+use crate::kernels::platform::Platform;
+use crate::kernels::quantize::{self as kernels, Number, total};
 
 /// TernGrad (Wen et al., NIPS 2017): a float `g` becomes `s · sgn(g)` with the probability `|g| / s`, else 0, where `s`
 /// is the largest magnitude (section 3.1). Before that, floats beyond `c` standard deviations are clipped to `c` standard
@@ -33,60 +34,62 @@ impl TernGrad {
         }
         check_bucket(self.bucket)
     }
-
-    #[inline(always)]
-    pub(super) fn quantize(&self, gradient: &[f32], random: Random) -> Result<Parts> {
-        self.check()?;
-        let mut values = vec![0; gradient.len()];
-        let mut scales = Vec::new();
-        let buckets = gradient.chunks(self.bucket).zip(values.chunks_mut(self.bucket));
-        for (bucket, (floats, values)) in buckets.enumerate() {
-            let largest = largest(floats);
-            let scale = match self.clip {
-                Some(clip) if floats.iter().any(|float| *float != floats[0]) => {
-                    // Rounding to f32 cannot overflow: it is at most the largest float.
-                    (f64::from(clip) * deviation(floats)).min(f64::from(largest)) as f32
-                }
-                _ => largest,
-            };
-            let start = bucket.saturating_mul(self.bucket);
-            let inverse = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-            for ((index, &float), value) in floats.iter().enumerate().zip(values) {
-                let probability = f64::from(float.abs()) * inverse;
-                let taken = i32::from(random.uniform((start + index) as u64) < probability);
-                *value = if float < 0.0 { -taken } else { taken };
-            }
-            scales.push(scale);
-        }
-        Ok((values, scales))
-    }
-
-    #[inline(always)]
-    pub(super) fn dequantize<S: Value>(
-        &self,
-        values: &[S],
-        scales: &[f32],
-        floats: &mut Vec<f32>,
-    ) -> Result<()> {
-        self.check()?;
-        for (values, scale) in buckets(values, self.bucket, scales, 1)? {
-            for &value in values {
-                let value: i32 = value.into();
-                if !(-1..=1).contains(&value) {
-                    return Err(bad(floats.len(), format!("value {value} of TernGrad")));
-                }
-                floats.push(scale[0] * value as f32);
-            }
-        }
-        Ok(())
-    }
 }
 
-/// The standard deviation of the floats.
-#[inline(always)]
-fn deviation(floats: &[f32]) -> f64 {
-    let count = floats.len() as f64;
-    let mean = floats.iter().map(|&float| f64::from(float)).sum::<f64>() / count;
-    let squares = floats.iter().map(|&float| (f64::from(float) - mean).powi(2));
-    (squares.sum::<f64>() / count).sqrt()
+impl Rounding for TernGrad {
+    const IS_RANDOM: bool = true;
+
+    fn bucket(&self) -> usize {
+        self.bucket
+    }
+
+    fn highest(&self) -> u32 {
+        1
+    }
+
+    fn measure(&self, bucket: &mut Bucket<'_>, scales: &mut Vec<f32>) -> Result<()> {
+        let Some(clip) = self.clip else {
+            scales.push(bucket.visit(|_| ())?);
+            return Ok(());
+        };
+        // Around a float of the bucket the sums keep their precision, and are 0 if all floats are equal.
+        let (largest, moments) = {
+            let pivot = bucket.first();
+            bucket.moments(pivot)?
+        };
+        let count = bucket.len() as f64;
+        let (sum, squares) = (total(&moments.sum), total(&moments.squares));
+        scales.push(if squares == 0.0 {
+            largest
+        } else {
+            let deviation = ((squares - sum * (sum / count)).max(0.0) / count).sqrt();
+            // Rounding to f32 cannot overflow: it is at most the largest float.
+            (f64::from(clip) * deviation).min(f64::from(largest)) as f32
+        });
+        Ok(())
+    }
+
+    #[inline]
+    fn round<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        floats: &[f32],
+        noise: &[u32],
+        values: &mut [N],
+    ) {
+        let factor = if scales[0] > 0.0 { 1.0 / f64::from(scales[0]) } else { 0.0 };
+        kernels::round(platform, floats, noise, factor, 1, values);
+    }
+
+    #[inline]
+    fn restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        values: &[N],
+        floats: &mut [f32],
+    ) {
+        kernels::multiply(platform, values, scales[0].into(), floats);
+    }
 }

@@ -6,6 +6,8 @@ pub(crate) mod lanes;
 #[cfg(feature = "gradient")]
 pub(crate) mod layers;
 pub(crate) mod pack;
+#[cfg(feature = "gradient")]
+pub(crate) mod quantize;
 
 use super::Kernels;
 use super::lanes::{CARRIED_BYTES, Reading, SlotMap};

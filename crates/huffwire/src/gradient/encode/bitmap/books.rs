@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::super::values::Values;
-use super::super::drift::{Drift, FixedBooks};
+use super::super::super::values::{ValueBuf, Values};
 use super::MOST_VALUES;
 use super::layers::{Layers, MAX_DEPTH};
 use super::price::{BITS12_GAIN, coded_bytes, lanes_from};
@@ -12,6 +11,7 @@ use crate::codebook::{CodeLimit, Lengths};
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 use crate::planes::Layout;
+use crate::refresh::Refreshable;
 use crate::set::{Binding, CodebookSet, FIRST_LAYER, LAST_LAYER, SetBuilder};
 use crate::stats::{Histogram, Pmf};
 
@@ -157,7 +157,7 @@ impl BitmapBooks {
     }
 
     /// Bits of the planes of some values.
-    fn bits(&self, values: Values<'_>) -> u64 {
+    fn bits_of(&self, values: Values<'_>) -> u64 {
         let mut planes = Layers::default();
         let mut bits = 0;
         for start in (0..values.len()).step_by(MOST_VALUES) {
@@ -209,13 +209,32 @@ pub(in crate::gradient) fn is_of_layers(set: &CodebookSet) -> bool {
     !bindings.is_empty() && bindings.iter().all(|binding| binding.plane >= FIRST_LAYER)
 }
 
-impl FixedBooks for BitmapBooks {
-    fn drift(&self, values: Values<'_>) -> Drift {
-        Drift { spent_bits: self.bits(values), fresh_bits: self.refit(values).bits(values) }
+impl Refreshable for BitmapBooks {
+    type Message<'a> = Values<'a>;
+    type Sample = ValueBuf;
+
+    fn size(message: &Values<'_>) -> usize {
+        message.len()
     }
 
-    fn refit(&self, values: Values<'_>) -> Self {
+    fn sample_size(sample: &ValueBuf) -> usize {
+        sample.view().len()
+    }
+
+    fn sample(message: &Values<'_>, place: u64) -> Option<ValueBuf> {
+        message.sample(place)
+    }
+
+    fn bits(&self, samples: &[ValueBuf]) -> Result<u64> {
+        Ok(samples.iter().map(|sample| self.bits_of(sample.view())).sum())
+    }
+
+    fn refit(&self, samples: &[ValueBuf]) -> Result<Self> {
         // Only without values there is an error.
-        Self::train([values]).unwrap_or_else(|_| self.clone())
+        Ok(Self::train(samples.iter().map(ValueBuf::view)).unwrap_or_else(|_| self.clone()))
+    }
+
+    fn shipping_bytes(&self) -> usize {
+        self.set.to_bytes().len()
     }
 }

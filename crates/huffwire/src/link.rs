@@ -1,0 +1,507 @@
+//! Whether coding pays on a link: how long a transfer takes plain and coded, from which size coding is faster, and how
+//! many cores that takes.
+//!
+//! Everything here is a pure function of figures that the caller knows or has measured. So all ends of a link decide
+//! alike, if they agree on the figures.
+//!
+//! # The model
+//!
+//! A transfer takes the time of the link for its bytes and the time of the processor for coding, as far as these do not
+//! overlap, and a part that does not depend on the size:
+//!
+//! ```text
+//! plain = sent / link + latency
+//! coded = max(wire, processor) + (1 - overlap) min(wire, processor) + edges + fixed + latency
+//! ```
+//!
+//! `wire` is what is left of the bytes after coding, divided by the link's speed. Without overlap nothing is sent before
+//! all is coded, so both times are added. With full overlap the longer one counts; then the first piece has to be coded
+//! before the link has work, and the last one decoded after it: the *edges*. A [`Transport`] adds what its own copies and
+//! steps cost.
+//!
+//! What a rank sends in a collective among `n` ranks on a tensor of `s` bytes: `s (n - 1) / n` in gathers, scatters and
+//! all_to_all, twice that in all_reduce, `s` in a broadcast and from one rank to another.
+//!
+//! ```
+//! use huffwire::link::{Codec, Collective, Link, Model, Transport};
+//!
+//! // A third less at 10 GB/s and back at 11 GB/s, on a link of 10 Gbit/s.
+//! let codec = Codec { encode: 10e9, decode: 11e9, left: 0.66, fixed: 2e-6 };
+//! let link = Link { bytes_per_second: 1.25e9, latency: 20e-6 };
+//! let model = Model::new(link, codec, Collective::Send, 2);
+//! assert!(model.pays(64 << 20));
+//! assert!(model.break_even().is_some_and(|size| size < 1 << 20));
+//!
+//! // At 100 Gbit/s one core is too slow, whether coding and sending overlap or not.
+//! let fast = Model { link: Link { bytes_per_second: 12.5e9, ..link }, ..model };
+//! assert!(!fast.pays(64 << 20) && fast.break_even().is_none());
+//! let overlapped = Model { transport: Transport::overlapped(), ..fast };
+//! assert!(!overlapped.pays(64 << 20));
+//! assert_eq!(overlapped.cores_to_pay(64 << 20), Some(2));
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+
+/// What the slowest link between two ranks does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Link {
+    /// Bytes a second, one way, while both ways are in use.
+    pub bytes_per_second: f64,
+    /// Seconds from the sending of a short message until it is received.
+    pub latency: f64,
+}
+
+/// What a codec does with one element type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Codec {
+    /// Bytes of elements that one core encodes in a second.
+    pub encode: f64,
+    /// Bytes of elements that one core decodes in a second.
+    pub decode: f64,
+    /// The part of the bytes that is left after coding: 0.66 where a third is saved.
+    pub left: f64,
+    /// Seconds that a message takes to encode and to decode, however small it is.
+    pub fixed: f64,
+}
+
+/// A collective operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Collective {
+    /// From one rank to another.
+    Send,
+    /// From one rank to all.
+    Broadcast,
+    /// Each rank's part to all.
+    AllGather,
+    /// A sum, of which each rank gets a part.
+    ReduceScatter,
+    /// A sum that all ranks get.
+    AllReduce,
+    /// A part from each rank to each other one.
+    AllToAll,
+}
+
+/// A way to carry a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// By the transport's own collective.
+    Plain,
+    /// In pieces, uncoded.
+    Raw,
+    /// In pieces, coded.
+    Coded,
+}
+
+/// What carries the bytes, and what it adds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transport {
+    /// The share of the shorter one of the link's time and the processor's that overlaps with the other: 0 if a tensor is
+    /// coded before it is sent, 1 if both go on side by side.
+    pub overlap: f64,
+    /// Bytes of elements in a piece, where coding and sending overlap.
+    pub piece: f64,
+    /// Bytes a second at which one core brings memory to the link or from it.
+    pub copy: f64,
+    /// Bytes a second at which one core adds two tensors, or copies one within the memory.
+    pub add: f64,
+    /// Seconds that each step of a collective in pieces takes beside the latency.
+    pub fixed: f64,
+    /// Whether the transport's own collectives take longer than their bytes do on the link, as gloo's do: it copies and
+    /// waits between its steps. Measured with 2 ranks on links of 1 and 10 Gbit/s.
+    pub is_gloo: bool,
+}
+
+/// How long transfers of one kind take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Model {
+    /// The link.
+    pub link: Link,
+    /// The codec of the slowest rank.
+    pub codec: Codec,
+    /// The operation.
+    pub collective: Collective,
+    /// Number of ranks, at least 2.
+    pub ranks: u32,
+    /// Cores of each rank that code. They are taken to be as fast together as one is, times their number.
+    pub cores: u32,
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// How many times as fast a way in pieces has to be before it is preferred to the plain one; 1 or more.
+    pub margin: f64,
+}
+
+/// Sizes and links beyond these are not looked at.
+const LARGEST: u64 = 1 << 44;
+const MOST_CORES: u32 = 1024;
+
+impl Collective {
+    /// All operations.
+    pub const ALL: [Self; 6] = [
+        Self::Send,
+        Self::Broadcast,
+        Self::AllGather,
+        Self::ReduceScatter,
+        Self::AllReduce,
+        Self::AllToAll,
+    ];
+
+    /// The name, as in `torch.distributed`: `all_gather`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Broadcast => "broadcast",
+            Self::AllGather => "all_gather",
+            Self::ReduceScatter => "reduce_scatter",
+            Self::AllReduce => "all_reduce",
+            Self::AllToAll => "all_to_all",
+        }
+    }
+
+    /// Whether a rank only sends or only receives.
+    const fn is_one_way(self) -> bool {
+        matches!(self, Self::Send | Self::Broadcast)
+    }
+
+    /// Steps that follow each other: none starts before the first piece of the one before.
+    const fn steps(self) -> f64 {
+        if matches!(self, Self::AllReduce) { 2.0 } else { 1.0 }
+    }
+
+    /// Seconds for a byte that gloo's collective takes beyond what the link takes.
+    const fn gloo(self) -> f64 {
+        match self {
+            Self::Send => 0.1e-9,
+            Self::Broadcast => 0.2e-9,
+            Self::AllGather | Self::ReduceScatter => 1.6e-9,
+            Self::AllReduce => 1.0e-9,
+            Self::AllToAll => 0.7e-9,
+        }
+    }
+}
+
+impl fmt::Display for Collective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Collective {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|collective| collective.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::InvalidOption(format!("no collective {name:?}; there are {names}").into())
+        })
+    }
+}
+
+impl Transport {
+    /// A transport that costs nothing; tensors are coded as wholes before they are sent.
+    #[must_use]
+    pub const fn serial() -> Self {
+        Self {
+            overlap: 0.0,
+            piece: 1048576.0,
+            copy: f64::INFINITY,
+            add: f64::INFINITY,
+            fixed: 0.0,
+            is_gloo: false,
+        }
+    }
+
+    /// A transport that costs nothing, and codes and sends pieces of 1 MiB side by side.
+    #[must_use]
+    pub const fn overlapped() -> Self {
+        Self { overlap: 1.0, ..Self::serial() }
+    }
+
+    /// PyTorch's gloo backend, and pieces of 1 MiB sent over it point to point by threads.
+    #[must_use]
+    pub const fn gloo() -> Self {
+        Self { overlap: 0.5, copy: 1.3e9, add: 6e9, fixed: 300e-6, is_gloo: true, ..Self::serial() }
+    }
+}
+
+impl Model {
+    /// A model for tensors that are coded as wholes on one core.
+    #[must_use]
+    pub const fn new(link: Link, codec: Codec, collective: Collective, ranks: u32) -> Self {
+        Self {
+            link,
+            codec,
+            collective,
+            ranks,
+            cores: 1,
+            transport: Transport::serial(),
+            margin: 1.0,
+        }
+    }
+
+    /// Bytes that a rank sends for a tensor of `size` bytes: the output of a gather, the input of other operations.
+    #[must_use]
+    pub fn sent(&self, size: u64) -> f64 {
+        let (size, ranks) = (size as f64, f64::from(self.ranks.max(1)));
+        match self.collective {
+            Collective::Send | Collective::Broadcast => size,
+            Collective::AllReduce => 2.0 * size * (ranks - 1.0) / ranks,
+            _ => size * (ranks - 1.0) / ranks,
+        }
+    }
+
+    /// Seconds on the link, and seconds of the processor of one rank (of both, in turn, where one rank sends and another
+    /// one receives and nothing overlaps).
+    fn parts(&self, way: Way, size: u64) -> (f64, f64) {
+        let sent = self.sent(size);
+        let (size, ranks, cores) =
+            (size as f64, f64::from(self.ranks.max(1)), f64::from(self.cores.max(1)));
+        let Transport { copy, add, overlap, .. } = self.transport;
+        let one_way = self.collective.is_one_way();
+        let left = if way == Way::Coded { self.codec.left } else { 1.0 };
+        let wire = sent * left / self.link.bytes_per_second;
+        // Each piece is coded once, however many ranks get it.
+        let encoded = match self.collective {
+            Collective::Send | Collective::Broadcast => size,
+            Collective::AllGather => size / ranks,
+            Collective::AllToAll | Collective::ReduceScatter => sent,
+            Collective::AllReduce => sent / 2.0 + size / ranks,
+        };
+        // A core that does one of both reaches more of it.
+        let copied = sent * left / if one_way { 1.5 * copy } else { copy };
+        let (encode, decode) = match way {
+            Way::Coded => (self.codec.encode * cores, self.codec.decode * cores),
+            Way::Plain | Way::Raw => (add, add),
+        };
+        let sender = copied + encoded / encode;
+        let mut receiver = copied + sent / decode;
+        if matches!(self.collective, Collective::ReduceScatter | Collective::AllReduce) {
+            receiver += size * (ranks - 1.0) / ranks / add;
+        }
+        let side_by_side = one_way && overlap > 0.0;
+        (wire, if side_by_side { sender.max(receiver) } else { sender + receiver })
+    }
+
+    /// Seconds that a transfer of a tensor of `size` bytes takes.
+    #[must_use]
+    pub fn seconds(&self, way: Way, size: u64) -> f64 {
+        let steps = self.collective.steps();
+        let latency = self.link.latency * steps;
+        let (wire, processor) = self.parts(way, size);
+        if way == Way::Plain {
+            let extra = if self.transport.is_gloo { self.collective.gloo() } else { 0.0 };
+            return wire + size as f64 * extra + latency;
+        }
+        let Transport { overlap, piece, fixed, .. } = self.transport;
+        let mut seconds = wire.max(processor) + (1.0 - overlap) * wire.min(processor);
+        if overlap > 0.0 {
+            let ranks = if self.collective.is_one_way() { 1 } else { self.ranks.max(1) };
+            let piece = piece.min(size as f64 / f64::from(ranks));
+            seconds += steps * piece * (1.0 / self.codec.encode + 1.0 / self.codec.decode);
+        }
+        let message = if way == Way::Coded { self.codec.fixed } else { 0.0 };
+        seconds + latency + steps * (fixed + message)
+    }
+
+    /// The fastest way, with [`Model::margin`] in favour of the plain one.
+    #[must_use]
+    pub fn best(&self, size: u64) -> Way {
+        let [plain, raw, coded] =
+            [Way::Plain, Way::Raw, Way::Coded].map(|way| self.seconds(way, size));
+        if raw.min(coded) * self.margin >= plain {
+            Way::Plain
+        } else if coded <= raw {
+            Way::Coded
+        } else {
+            Way::Raw
+        }
+    }
+
+    /// Whether a coded transfer is faster than a plain one, by the margin.
+    #[must_use]
+    pub fn pays(&self, size: u64) -> bool {
+        self.seconds(Way::Coded, size) * self.margin < self.seconds(Way::Plain, size)
+    }
+
+    /// The smallest size from which on coding pays; `None` if it does not for tensors of 16 TiB.
+    #[must_use]
+    pub fn break_even(&self) -> Option<u64> {
+        if !self.pays(LARGEST) {
+            return None;
+        }
+        // The last size that does not pay lies below the first power of two from which on all of them do.
+        let (mut low, mut high) = (0, LARGEST);
+        while high > 1 && self.pays(high / 2) {
+            high /= 2;
+        }
+        if high > 1 {
+            low = high / 2;
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.pays(middle) { high = middle } else { low = middle }
+        }
+        Some(high)
+    }
+
+    /// The smallest number of cores with which coding pays for a tensor of `size` bytes; `None` if 1024 are too few.
+    #[must_use]
+    pub fn cores_to_pay(&self, size: u64) -> Option<u32> {
+        (1..=MOST_CORES).find(|&cores| Self { cores, ..*self }.pays(size))
+    }
+
+    /// The smallest number of cores with which coding takes no longer than the link takes for the coded bytes; `None` if
+    /// 1024 are too few.
+    #[must_use]
+    pub fn cores_to_keep_up(&self, size: u64) -> Option<u32> {
+        (1..=MOST_CORES).find(|&cores| {
+            let (wire, processor) = Self { cores, ..*self }.parts(Way::Coded, size);
+            processor <= wire
+        })
+    }
+
+    /// Bytes a second of the fastest link, with the latency of this one, on which coding pays for a tensor of `size`
+    /// bytes; 0 if it pays on none.
+    #[must_use]
+    pub fn fastest_link(&self, size: u64) -> f64 {
+        let pays = |bytes_per_second: f64| {
+            Self { link: Link { bytes_per_second, ..self.link }, ..*self }.pays(size)
+        };
+        let (mut low, mut high) = (1.0f64, 1e15);
+        if !pays(low) {
+            return 0.0;
+        }
+        // To a millionth: sixty halvings of the ratio.
+        for _ in 0..60 {
+            let middle = (low * high).sqrt();
+            if pays(middle) { low = middle } else { high = middle }
+        }
+        low
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODEC: Codec = Codec { encode: 10e9, decode: 11e9, left: 0.66, fixed: 0.0 };
+
+    fn gbit(gbit: f64) -> Link {
+        Link { bytes_per_second: gbit * 1e9 / 8.0, latency: 0.0 }
+    }
+
+    fn model(collective: Collective, link: Link) -> Model {
+        Model::new(link, CODEC, collective, 2)
+    }
+
+    /// The figures of the README.
+    #[test]
+    fn one_core_pays_up_to_14_gbit_and_side_by_side_up_to_80() {
+        let serial = model(Collective::Send, gbit(1.0));
+        assert!((serial.fastest_link(1 << 30) * 8e-9 - 14.25).abs() < 0.01);
+        let overlapped = Model { transport: Transport::overlapped(), ..serial };
+        let limit = overlapped.fastest_link(1 << 34) * 8e-9;
+        assert!((limit / 80.0 - 1.0).abs() < 0.01, "{limit}");
+    }
+
+    #[test]
+    fn times_are_those_of_bytes_and_speeds() {
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
+        let send = model(Collective::Send, gbit(8.0));
+        assert!(close(send.seconds(Way::Plain, 1_000_000_000), 1.0));
+        assert!(close(send.seconds(Way::Coded, 1_000_000_000), 0.66 + 0.1 + 1.0 / 11.0));
+        // All ranks but one have what is missing; the sum goes both ways.
+        for (collective, sent) in [
+            (Collective::AllGather, 0.75),
+            (Collective::ReduceScatter, 0.75),
+            (Collective::AllToAll, 0.75),
+            (Collective::AllReduce, 1.5),
+            (Collective::Broadcast, 1.0),
+        ] {
+            let model = Model { ranks: 4, ..model(collective, gbit(8.0)) };
+            assert!(close(model.sent(1_000_000_000), sent * 1e9));
+            assert!(close(model.seconds(Way::Plain, 1_000_000_000), sent), "{collective}");
+        }
+        // A rank of a gather encodes its own quarter and decodes the three others.
+        let gather = Model { ranks: 4, ..model(Collective::AllGather, gbit(8.0)) };
+        let coded = gather.seconds(Way::Coded, 1_000_000_000);
+        assert!(close(coded, 0.75 * 0.66 + 0.25 / 10.0 + 0.75 / 11.0));
+        let many = Model { cores: 4, ..gather }.seconds(Way::Coded, 1_000_000_000);
+        assert!(close(many, 0.75 * 0.66 + (0.25 / 10.0 + 0.75 / 11.0) / 4.0));
+    }
+
+    #[test]
+    fn from_the_break_even_on_coding_pays_and_below_it_does_not() {
+        let mut found = 0;
+        for collective in Collective::ALL {
+            for transport in [Transport::serial(), Transport::overlapped(), Transport::gloo()] {
+                for (speed, fixed, margin) in
+                    [(0.2, 0.0, 1.0), (1.0, 1e-5, 1.08), (10.0, 3e-6, 1.0), (400.0, 0.0, 1.0)]
+                {
+                    let link = Link { latency: 1e-4, ..gbit(speed) };
+                    let codec = Codec { fixed, ..CODEC };
+                    let model = Model { codec, transport, margin, ..model(collective, link) };
+                    let Some(size) = model.break_even() else {
+                        assert!(!model.pays(1 << 40), "{model:?}");
+                        continue;
+                    };
+                    found += 1;
+                    assert!(model.pays(size) && !model.pays(size - 1), "{size} {model:?}");
+                    let larger = (0..20).map(|i| size << i);
+                    assert!(
+                        larger.take_while(|s| *s < 1 << 44).all(|s| model.pays(s)),
+                        "{model:?}"
+                    );
+                }
+            }
+        }
+        assert!(found > 30, "{found}");
+    }
+
+    #[test]
+    fn more_cores_pay_on_faster_links() {
+        let at = |speed| {
+            let model = model(Collective::Send, gbit(speed));
+            Model { transport: Transport::overlapped(), ..model }
+        };
+        let size = 1 << 32;
+        assert_eq!(at(25.0).cores_to_pay(size), Some(1));
+        assert_eq!(at(100.0).cores_to_pay(size), Some(2));
+        assert_eq!(at(400.0).cores_to_pay(size), Some(6));
+        // 12.5 GB/s of coded bytes are 18.9 GB/s of elements.
+        assert_eq!(at(100.0).cores_to_keep_up(size), Some(2));
+        assert_eq!(at(1.0).cores_to_keep_up(size), Some(1));
+        assert_eq!(at(1e7).cores_to_keep_up(size), None);
+        // What coding does not make smaller never pays.
+        let useless = Model { codec: Codec { left: 1.0, ..CODEC }, ..at(0.001) };
+        assert_eq!((useless.cores_to_pay(size), useless.break_even()), (None, None));
+        assert_eq!(useless.fastest_link(size), 0.0);
+    }
+
+    #[test]
+    fn gloo_is_beaten_by_pieces_where_its_own_collectives_are_slow() {
+        let on = |collective, speed| {
+            let link = Link { latency: 500e-6, ..gbit(speed) };
+            let codec = Codec { encode: 5e9, decode: 6e9, left: 0.68, fixed: 0.0 };
+            let model = Model::new(link, codec, collective, 2);
+            Model { transport: Transport::gloo(), margin: 1.08, ..model }
+        };
+        assert_eq!(on(Collective::AllReduce, 1.0).best(64 << 20), Way::Coded);
+        assert_eq!(on(Collective::AllReduce, 100.0).best(64 << 20), Way::Plain);
+        assert_eq!(on(Collective::AllGather, 1.0).best(4 << 10), Way::Plain);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for collective in Collective::ALL {
+            assert_eq!(collective.to_string().parse(), Ok(collective));
+        }
+        let error = "scatter".parse::<Collective>().unwrap_err().to_string();
+        assert!(error.contains("all_gather"), "{error}");
+    }
+}
