@@ -6,6 +6,7 @@ mod coders;
 mod error;
 mod memory;
 mod options;
+mod pieces;
 mod program;
 mod threads;
 
@@ -23,6 +24,8 @@ mod _huffwire {
         _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
         _max_encoded_size, _measure, MessageHeader, platform,
     };
+    #[pymodule_export]
+    use super::pieces::_copy_checked;
     #[pymodule_export]
     use super::program::_program;
     #[pymodule_export]

@@ -1,0 +1,170 @@
+"""Whether a collective is coded: a pure function of the call and of figures that all ranks agreed on.
+
+The model is simple on purpose. A call takes the longest of what the link and the processor need for its bytes, and a
+part that does not depend on the size. `Model.best` compares three ways to carry the same tensor:
+
+- ``"plain"``: the call of the wrapped process group;
+- ``"raw"``: huffwire's pieces without coding, where these are faster than gloo's collective;
+- ``"coded"``: huffwire's pieces, coded.
+
+>>> from huffwire.distributed.policy import Codec, Link, Model
+>>> slow = Model(Link(125e6, 500e-6), Codec(5e9, 6e9), ranks=2)
+>>> slow.best("all_reduce", "bf16", 64 << 20)
+'coded'
+>>> fast = Model(Link(12.5e9, 20e-6), Codec(5e9, 6e9), ranks=2)
+>>> fast.best("all_reduce", "bf16", 64 << 20)
+'plain'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Way: TypeAlias = Literal["plain", "raw", "coded"]
+
+# The part of a tensor's bytes that is left after coding, as built-in codebooks reach it on weights and gradients.
+# A type that is not listed gains nothing that could be relied on.
+_LEFT = {
+    "bf16": 0.68,
+    "f16": 0.90,
+    "f32": 0.84,
+    "f64": 0.90,
+    "e4m3": 0.88,
+    "e5m2": 0.78,
+    "e4m3fnuz": 0.88,
+    "e5m2fnuz": 0.78,
+    "complex32": 0.90,
+    "complex64": 0.84,
+    "complex128": 0.90,
+}
+
+# Seconds for a byte of the tensor that gloo's collective takes beyond what the link takes: it copies and waits
+# between its steps. Measured with 2 ranks on links of 1 and 10 Gbit/s.
+_GLOO = {
+    "all_gather": 3.0e-9,
+    "reduce_scatter": 1.0e-9,
+    "all_reduce": 1.5e-9,
+    "all_to_all": 1.0e-9,
+    "broadcast": 0.2e-9,
+    "send": 0.1e-9,
+}
+
+# Steps that follow each other in huffwire's collective: none starts before the first piece of the one before.
+_STAGES = {
+    "all_gather": 1,
+    "reduce_scatter": 1,
+    "all_reduce": 2,
+    "all_to_all": 1,
+    "broadcast": 1,
+    "send": 1,
+}
+
+# How much faster the coded call has to be by the model before it is preferred.
+_MARGIN = 1.05
+
+
+@dataclass(frozen=True)
+class Link:
+    """What the slowest link between two ranks does.
+
+    Attributes:
+        bytes_per_second: One way, while both ways are in use.
+        latency: Seconds from the sending of a short message until it is received.
+    """
+
+    bytes_per_second: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Speed of the slowest rank's codec on one core, in bytes of bf16 elements a second."""
+
+    encode: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """How long a collective takes, each way.
+
+    Attributes:
+        link: The link.
+        codec: The codec.
+        ranks: How many ranks the group has.
+        piece: Bytes of elements in a piece.
+        add: Bytes a second at which two tensors are added.
+        copy: Bytes a second at which memory is copied into a socket or out of it, on one core.
+    """
+
+    link: Link
+    codec: Codec
+    ranks: int
+    piece: int = 1 << 20
+    add: float = 6e9
+    copy: float = 3e9
+
+    def _sent(self, collective: str, size: int) -> float:
+        """Bytes that a rank sends for a call on so many bytes (those of the larger of input and output)."""
+        others = self.ranks - 1
+        if collective in ("broadcast", "send"):
+            return float(size)
+        if collective == "all_reduce":
+            return 2 * size * others / self.ranks
+        return size * others / self.ranks
+
+    def seconds(self, way: Way, collective: str, dtype: str, size: int) -> float:
+        """How long a call on so many bytes takes.
+
+        Args:
+            way: How it is carried.
+            collective: ``"all_gather"``, ``"reduce_scatter"``, ``"all_reduce"``, ``"all_to_all"``,
+                ``"broadcast"`` or ``"send"``.
+            dtype: huffwire's name of the element type.
+            size: Bytes of the whole tensor: the output of a gather, the input of all others.
+        """
+        sent = self._sent(collective, size)
+        latency = self.link.latency * _STAGES[collective]
+        if way == "plain":
+            return sent / self.link.bytes_per_second + size * _GLOO[collective] + latency
+        left = _LEFT.get(dtype, 1.0) if way == "coded" else 1.0
+        wire = sent * left / self.link.bytes_per_second
+        # Sender and receiver are threads of their own. Each piece is coded once, however many ranks get it.
+        encoded = size if collective in ("broadcast", "send") else size / self.ranks
+        if collective == "all_to_all":
+            encoded = sent
+        if collective == "reduce_scatter":
+            encoded = sent
+        if collective == "all_reduce":
+            encoded = sent / 2 + size / self.ranks
+        sender, receiver = sent * left / self.copy, sent * left / self.copy
+        if way == "coded":
+            sender += encoded / self.codec.encode
+            receiver += sent / self.codec.decode
+        else:
+            sender += encoded / self.copy / 2
+            receiver += sent / self.copy / 2
+        if collective in ("reduce_scatter", "all_reduce"):
+            receiver += size * (self.ranks - 1) / self.ranks / self.add
+        # Before the link has its first piece, and after it brought the last one, it stands still.
+        piece = min(self.piece, size / self.ranks if collective != "broadcast" else size)
+        edges = _STAGES[collective] * piece * (1 / self.codec.encode + 1 / self.codec.decode)
+        fixed = (300e-6 + latency) * _STAGES[collective]
+        return max(wire, sender, receiver) + edges + fixed
+
+    def best(self, collective: str, dtype: str, size: int) -> Way:
+        """The fastest way to carry a call, by the model."""
+        plain = self.seconds("plain", collective, dtype, size)
+        raw = self.seconds("raw", collective, dtype, size)
+        coded = self.seconds("coded", collective, dtype, size)
+        if min(raw, coded) * _MARGIN > plain:
+            return "plain"
+        return "coded" if coded <= raw else "raw"
+
+    def break_even(self, collective: str, dtype: str) -> int | None:
+        """The smallest power of two of bytes that is not carried plainly; None if there is none below 16 GiB."""
+        for exponent in range(8, 35):
+            if self.best(collective, dtype, 1 << exponent) != "plain":
+                return 1 << exponent
+        return None
