@@ -145,6 +145,7 @@ class Operation:
         """Called by each thread at the end of its part."""
         with self._lock:
             self._parts -= 1
+            self.totals.fallbacks += part.fallbacks
             self.totals.pieces += part.pieces
             self.totals.bytes_before += part.bytes_before
             self.totals.bytes_after += part.bytes_after

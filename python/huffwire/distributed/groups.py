@@ -212,10 +212,12 @@ def resolve(group: dist.ProcessGroup | None) -> dist.ProcessGroup:
 def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
     """What huffwire keeps for a group; None if it has nothing to do there: one rank alone, or the group codes its
     collectives itself."""
+    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        return None
     found = _GROUPS.get(group)
     if found is not None:
         return found
-    if group is dist.GroupMember.NON_GROUP_MEMBER or codes_itself(group) or group.size() == 1:
+    if codes_itself(group) or group.size() == 1:
         return None
     with _GROUPS_LOCK:
         found = _GROUPS.get(group)

@@ -1,7 +1,7 @@
 """Whether a collective is coded: a pure function of the call and of figures that all ranks agreed on.
 
-The model is simple on purpose. A call takes the longest of what the link and the processor need for its bytes, and a
-part that does not depend on the size. `Model.best` compares three ways to carry the same tensor:
+The model is simple on purpose. A call takes what the link and the processor need for its bytes, as far as these do not
+overlap, and a part that does not depend on the size. `Model.best` compares three ways to carry the same tensor:
 
 - ``"plain"``: the call of the wrapped process group;
 - ``"raw"``: huffwire's pieces without coding, where these are faster than gloo's collective;
@@ -42,10 +42,10 @@ _LEFT = {
 # Seconds for a byte of the tensor that gloo's collective takes beyond what the link takes: it copies and waits
 # between its steps. Measured with 2 ranks on links of 1 and 10 Gbit/s.
 _GLOO = {
-    "all_gather": 3.0e-9,
-    "reduce_scatter": 1.0e-9,
-    "all_reduce": 1.5e-9,
-    "all_to_all": 1.0e-9,
+    "all_gather": 1.6e-9,
+    "reduce_scatter": 1.6e-9,
+    "all_reduce": 1.0e-9,
+    "all_to_all": 0.7e-9,
     "broadcast": 0.2e-9,
     "send": 0.1e-9,
 }
@@ -61,7 +61,7 @@ _STAGES = {
 }
 
 # How much faster the coded call has to be by the model before it is preferred.
-_MARGIN = 1.05
+_MARGIN = 1.08
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Model:
         ranks: How many ranks the group has.
         piece: Bytes of elements in a piece.
         add: Bytes a second at which two tensors are added.
-        copy: Bytes a second at which memory is copied into a socket or out of it, on one core.
+        copy: Bytes a second at which one core brings memory to a socket or from it.
     """
 
     link: Link
@@ -103,7 +103,7 @@ class Model:
     ranks: int
     piece: int = 1 << 20
     add: float = 6e9
-    copy: float = 3e9
+    copy: float = 1.3e9
 
     def _sent(self, collective: str, size: int) -> float:
         """Bytes that a rank sends for a call on so many bytes (those of the larger of input and output)."""
@@ -131,27 +131,32 @@ class Model:
         left = _LEFT.get(dtype, 1.0) if way == "coded" else 1.0
         wire = sent * left / self.link.bytes_per_second
         # Sender and receiver are threads of their own. Each piece is coded once, however many ranks get it.
-        encoded = size if collective in ("broadcast", "send") else size / self.ranks
+        encoded = size if alone else size / self.ranks
         if collective == "all_to_all":
             encoded = sent
         if collective == "reduce_scatter":
             encoded = sent
         if collective == "all_reduce":
             encoded = sent / 2 + size / self.ranks
-        sender, receiver = sent * left / self.copy, sent * left / self.copy
+        # A rank of a broadcast or a send does one of both, and its core reaches more of one.
+        alone = collective in ("broadcast", "send")
+        copy = self.copy * 1.5 if alone else self.copy
+        sender = receiver = sent * left / copy
         if way == "coded":
             sender += encoded / self.codec.encode
             receiver += sent / self.codec.decode
         else:
-            sender += encoded / self.copy / 2
-            receiver += sent / self.copy / 2
+            sender += encoded / self.add
+            receiver += sent / self.add
         if collective in ("reduce_scatter", "all_reduce"):
             receiver += size * (self.ranks - 1) / self.ranks / self.add
+        processor = max(sender, receiver) if alone else sender + receiver
         # Before the link has its first piece, and after it brought the last one, it stands still.
-        piece = min(self.piece, size / self.ranks if collective != "broadcast" else size)
+        piece = min(self.piece, size if alone else size / self.ranks)
         edges = _STAGES[collective] * piece * (1 / self.codec.encode + 1 / self.codec.decode)
         fixed = (300e-6 + latency) * _STAGES[collective]
-        return max(wire, sender, receiver) + edges + fixed
+        # Half of what the shorter of both takes does not overlap with the longer one.
+        return max(wire, processor) + min(wire, processor) / 2 + edges + fixed
 
     def best(self, collective: str, dtype: str, size: int) -> Way:
         """The fastest way to carry a call, by the model."""

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -189,7 +189,7 @@ def _measured_link(engine: Engine) -> Link:
     latency = min(exchange(few, torch.empty_like(few), 1) for _ in range(5))
     exchange(many, torch.empty_like(many), 1)
     count = 4
-    seconds = exchange(many, torch.empty_like(many), count)
+    seconds = min(exchange(many, torch.empty_like(many), count) for _ in range(3))
     return Link(count * many.numel() / max(seconds - latency, 1e-6), latency)
 
 
@@ -227,10 +227,4 @@ class Policy:
         if self._compression == "never" or self._model is None or size == 0:
             return "plain"
         return self._model.best(collective, pieces.codec_name(dtype), size)
-
-
-def with_piece(settings: Settings, piece: int | None) -> Settings:
-    """The settings with a checked size of pieces."""
-    return settings if piece is None else replace(settings, piece=pieces.checked_piece(piece))
-
 
