@@ -386,6 +386,7 @@ class Engine:
         self._lock = threading.Lock()
         self._sequence = 0
         self._error: BaseException | None = None
+        self._failed: Operation | None = None
         self._left: list = []
         self._free: list[torch.Tensor] = []
         self._senders = Worker("huffwire-send")
@@ -496,7 +497,9 @@ class Engine:
             if part is not None:
                 part.abandon()
             self.fail(operation, error)
-            operation.end_part(error, part.totals if part else Totals())
+            # The other part of the call may have failed first, and this one only because of it.
+            first = self._error if self._failed is operation else error
+            operation.end_part(first, part.totals if part else Totals())
         else:
             operation.end_part(None, part.totals)
 
@@ -505,7 +508,7 @@ class Engine:
         with self._lock:
             if self._error is not None:
                 return
-            self._error = error
+            self._error, self._failed = error, operation
         # The part that sends may wait for a piece that is never reduced.
         operation.ready.put(None)
         place = Place(operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0)

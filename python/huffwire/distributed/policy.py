@@ -130,16 +130,14 @@ class Model:
             return sent / self.link.bytes_per_second + size * _GLOO[collective] + latency
         left = _LEFT.get(dtype, 1.0) if way == "coded" else 1.0
         wire = sent * left / self.link.bytes_per_second
-        # Sender and receiver are threads of their own. Each piece is coded once, however many ranks get it.
+        # A rank of a broadcast or a send does one of both, and its core reaches more of one.
+        alone = collective in ("broadcast", "send")
+        # Each piece is coded once, however many ranks get it.
         encoded = size if alone else size / self.ranks
-        if collective == "all_to_all":
-            encoded = sent
-        if collective == "reduce_scatter":
+        if collective in ("all_to_all", "reduce_scatter"):
             encoded = sent
         if collective == "all_reduce":
             encoded = sent / 2 + size / self.ranks
-        # A rank of a broadcast or a send does one of both, and its core reaches more of one.
-        alone = collective in ("broadcast", "send")
         copy = self.copy * 1.5 if alone else self.copy
         sender = receiver = sent * left / copy
         if way == "coded":
