@@ -15,9 +15,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+import huffwire.backend  # noqa: F401 (ranks may be of it)
+
 # A server that has imported torch forks the ranks, which then start at once.
 _CONTEXT = mp.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torch.distributed.fsdp", "huffwire.distributed"])
+_CONTEXT.set_forkserver_preload(["torch", "torch.distributed.fsdp", "huffwire.backend"])
 
 
 class Died:
