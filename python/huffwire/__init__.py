@@ -6,6 +6,7 @@
 True
 
 Arrays and tensors are encoded by `huffwire.numpy` and `huffwire.torch`, which have to be imported by name.
+Collectives are coded by `huffwire.distributed`; `huffwire.observe` tells what that would save.
 """
 
 from huffwire import _errors
@@ -27,3 +28,12 @@ __all__ = [
     "max_encoded_size",
     "platform",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # It needs torch, which others need not have.
+    if name == "observe":
+        from huffwire._observe import observe
+
+        return observe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
