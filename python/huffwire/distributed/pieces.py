@@ -27,6 +27,7 @@ that a message that was moved to another piece is not decoded.
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from dataclasses import dataclass
 import torch
 
 from huffwire import _huffwire
-from huffwire._errors import CodebookError, Error, OptionError
+from huffwire._errors import CodebookError, Error, OptionError, UnsupportedError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed.errors import (
     DisagreementError,
@@ -42,7 +43,7 @@ from huffwire.distributed.errors import (
     PeerError,
     PieceError,
 )
-from huffwire.torch import _NAMES
+from huffwire.torch import _name
 
 VERSION = 1
 _MAGIC = b"HWPC"
@@ -60,7 +61,7 @@ _NO_GENERATION = bytes(8)
 
 def capacity(piece: int) -> int:
     """The most bytes of a piece with so many bytes of elements, whatever their type and values."""
-    names = set(_NAMES.values())
+    names = {codec_name(dtype) for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
     return HEADER + max(_huffwire._max_encoded_size(name, piece) for name in names)
 
 
@@ -69,9 +70,13 @@ def dtype_name(dtype: torch.dtype) -> bytes:
     return str(dtype).removeprefix("torch.").encode()[:16]
 
 
+@functools.cache
 def codec_name(dtype: torch.dtype) -> str:
     """huffwire's element type that elements of a type of torch are coded as; bytes, if there is none."""
-    return _NAMES.get(dtype, "u8")
+    try:
+        return _name(dtype)
+    except UnsupportedError:
+        return "u8"
 
 
 @dataclass(frozen=True, slots=True)
