@@ -382,7 +382,6 @@ class Engine:
         except RuntimeError as error:
             raise PeerError(f"the ranks of the group cannot be connected: {error}") from error
         self._process = os.getpid()
-        self._store = store
         self._lock = threading.Lock()
         self._sequence = 0
         self._error: BaseException | None = None

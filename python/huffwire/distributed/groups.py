@@ -32,16 +32,12 @@ class Pair:
     def __init__(self, group: CodedGroup, peer: int) -> None:
         low, high = sorted((group.rank, peer))
         self.peer = peer
-        self._here, self._there = int(group.rank > peer), int(group.rank < peer)
+        self._here = int(group.rank > peer)
         self._wrapped = group.wrapped
         self._settings = group.settings
-        self._connect: Callable[[], Engine] = lambda: Engine(
-            dist.PrefixStore(f"{low}-{high}/", group.store),
-            self._here,
-            2,
-            group.timeout,
-            [low, high],
-        )
+        self._store = dist.PrefixStore(f"{low}-{high}/", group.store)
+        self._names = [low, high]
+        self._timeout = group.timeout
         self._lock = threading.Lock()
         self._agreed: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
@@ -92,7 +88,7 @@ class Pair:
                 raise self._error
             if self._agreed is None:
                 try:
-                    engine = self._connect()
+                    engine = Engine(self._store, self._here, 2, self._timeout, self._names)
                     agreement = agree(engine, self._settings)
                     engine.configure(_coder(self._settings), agreement.piece)
                 except BaseException as error:
