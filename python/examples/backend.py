@@ -1,13 +1,12 @@
 """A program that is not changed, but for its backend.
 
-    HUFFWIRE_COMPRESSION=always torchrun --nproc-per-node 2 python/examples/backend.py
+HUFFWIRE_COMPRESSION=always torchrun --nproc-per-node 2 python/examples/backend.py
 """
 
+import huffwire.backend
+import huffwire.distributed
 import torch
 import torch.distributed as dist
-
-import huffwire.backend  # noqa: F401 (makes the backend known)
-import huffwire.distributed
 
 
 def main() -> None:

@@ -1,15 +1,14 @@
 """DistributedDataParallel with gradients that travel coded, and the same training, bit for bit.
 
-    torchrun --nproc-per-node 2 python/examples/ddp_lossless.py
+torchrun --nproc-per-node 2 python/examples/ddp_lossless.py
 """
 
+import huffwire.ddp
+import huffwire.distributed
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-
-import huffwire.ddp
-import huffwire.distributed
 
 
 def main() -> None:

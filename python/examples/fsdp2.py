@@ -1,15 +1,14 @@
 """FSDP2 with parameters and gradients that travel coded, in mixed precision.
 
-    torchrun --nproc-per-node 2 python/examples/fsdp2.py
+torchrun --nproc-per-node 2 python/examples/fsdp2.py
 """
 
+import huffwire.distributed
+import huffwire.fsdp
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-import huffwire.distributed
-import huffwire.fsdp
 
 
 def main() -> None:
@@ -19,7 +18,9 @@ def main() -> None:
     huffwire.distributed.setup(compression="always")
 
     torch.manual_seed(0)
-    layers = [nn.Sequential(nn.Linear(256, 1024), nn.GELU(), nn.Linear(1024, 256)) for _ in range(2)]
+    layers = [
+        nn.Sequential(nn.Linear(256, 1024), nn.GELU(), nn.Linear(1024, 256)) for _ in range(2)
+    ]
     model = nn.Sequential(*layers)
     mesh = dist.init_device_mesh("cpu", (dist.get_world_size(),))
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.bfloat16)

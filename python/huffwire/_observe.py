@@ -103,11 +103,16 @@ class Observation:
             row.builtin = _saved(row._samples, None)
             if len(row._samples) > 1 and row.dtype != "bool":
                 books, measured = row._samples[::2], row._samples[1::2]
-                made = huffwire.calibrate({f"{index}": each for index, each in enumerate(books)}, kinds=lambda _: "all")
+                made = huffwire.calibrate(
+                    {f"{index}": each for index, each in enumerate(books)}, kinds=lambda _: "all"
+                )
                 row.calibrated = _saved(measured, made.codebooks)
             if row.collective in _NAMES.values() and self._ranks > 1:
                 ways = [
-                    (model.seconds("plain", row.collective, row.dtype, size), model.seconds("coded", row.collective, row.dtype, size))
+                    (
+                        model.seconds("plain", row.collective, row.dtype, size),
+                        model.seconds("coded", row.collective, row.dtype, size),
+                    )
                     for size in row._sizes
                 ]
                 row.seconds = sum(plain for plain, _ in ways)
@@ -118,7 +123,9 @@ class Observation:
 
     def describe(self) -> str:
         """The rows as a table."""
-        table = [["collective", "dtype", "calls", "MB", "built-in", "calibrated", "seconds", "coded"]]
+        table = [
+            ["collective", "dtype", "calls", "MB", "built-in", "calibrated", "seconds", "coded"]
+        ]
         for row in self.rows:
             table.append(
                 [
@@ -134,7 +141,10 @@ class Observation:
             )
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
-            "  ".join(cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
+            "  ".join(
+                cell.ljust(width) if place < 2 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
             for line in table
         ]
         speed = self.link.bytes_per_second * 8e-9
@@ -207,7 +217,9 @@ def observe(
     """
     group = resolve(group)
     if not hasattr(group, "register_pre_hook"):
-        raise UnsupportedError(f"torch {torch.__version__} has no hooks for process groups: update it")
+        raise UnsupportedError(
+            f"torch {torch.__version__} has no hooks for process groups: update it"
+        )
     rank, size = group.rank(), group.size()
     if link is None:
         link = _measure(group)

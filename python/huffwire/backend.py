@@ -47,7 +47,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         self._gloo = gloo
         self.huffwire_group = CodedGroup(gloo, store, rank, size, timeout) if size > 1 else None
 
-    def getBackendName(self) -> str:  # noqa: N802 (PyTorch calls it so)
+    def getBackendName(self) -> str:
         return "huffwire"
 
     def _coded(self, tensors: Sequence[torch.Tensor]) -> CodedGroup | None:
@@ -106,7 +106,9 @@ class HuffwireProcessGroup(dist.ProcessGroup):
             if work is not None:
                 return work
         totals.fallback("reduce_scatter")
-        return _one_of(self._gloo, "reduce_scatter_single", "_reduce_scatter_base")(output, input, opts)
+        return _one_of(self._gloo, "reduce_scatter_single", "_reduce_scatter_base")(
+            output, input, opts
+        )
 
     def all_to_all_single(self, output, input, output_split_sizes, input_split_sizes, opts=None):
         opts = dist.AllToAllOptions() if opts is None else opts
@@ -141,7 +143,9 @@ class HuffwireProcessGroup(dist.ProcessGroup):
 
     def recv_anysource(self, tensors, tag=0):
         if self.huffwire_group is not None and self.huffwire_group.settings.compression != "never":
-            raise UnsupportedError("a receive from any rank cannot be coded: name the rank that sends")
+            raise UnsupportedError(
+                "a receive from any rank cannot be coded: name the rank that sends"
+            )
         totals.fallback("send")
         return self._gloo.recv_anysource(tensors, tag)
 

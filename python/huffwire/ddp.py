@@ -35,7 +35,10 @@ class LosslessState:
     """
 
     def __init__(
-        self, process_group: dist.ProcessGroup | None = None, *, sum_dtype: torch.dtype | None = None
+        self,
+        process_group: dist.ProcessGroup | None = None,
+        *,
+        sum_dtype: torch.dtype | None = None,
     ) -> None:
         how_to_add(dist.ReduceOp.SUM, sum_dtype)
         self.process_group = process_group
@@ -52,7 +55,9 @@ class LosslessState:
             MismatchError: A newer version of huffwire wrote it, or it is no such state.
         """
         if not isinstance(state, dict) or state.get("version") != 1 or "sum_dtype" not in state:
-            raise MismatchError("this is no state of LosslessState that this version of huffwire knows")
+            raise MismatchError(
+                "this is no state of LosslessState that this version of huffwire knows"
+            )
         self.sum_dtype = state["sum_dtype"]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -88,7 +88,12 @@ def compress(module: _Module, *, sum_dtype: torch.dtype | None = None) -> _Modul
         def __call__(self, output_tensor, input_tensor, group, op, async_op=False):
             coded = collectives.is_sum(op, input_tensor.dtype)
             return collectives.reduce_scatter_tensor(
-                output_tensor, input_tensor, op, group, async_op, sum_dtype=sum_dtype if coded else None
+                output_tensor,
+                input_tensor,
+                op,
+                group,
+                async_op,
+                sum_dtype=sum_dtype if coded else None,
             )
 
     found = [child for child in module.modules() if isinstance(child, sharded)]
@@ -101,5 +106,7 @@ def compress(module: _Module, *, sum_dtype: torch.dtype | None = None) -> _Modul
             child.set_custom_all_gather(AllGather())
             child.set_custom_reduce_scatter(ReduceScatter())
         except (AttributeError, ValueError) as error:
-            raise UnsupportedError(f"a {type(child).__name__} cannot take other collectives: {error}") from error
+            raise UnsupportedError(
+                f"a {type(child).__name__} cannot take other collectives: {error}"
+            ) from error
     return module

@@ -11,11 +11,10 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 
+import huffwire.backend  # noqa: F401 (ranks may be of it)
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-
-import huffwire.backend  # noqa: F401 (ranks may be of it)
 
 # A server that has imported torch forks the ranks, which then start at once.
 _CONTEXT = mp.get_context("forkserver")
@@ -139,5 +138,7 @@ def _collect(processes, answers, limit: float) -> dict[int, tuple[bool, object]]
                     found[rank] = False, Died(process.exitcode)
         if time.monotonic() > end:
             missing = [rank for rank in range(len(processes)) if rank not in found]
-            raise AssertionError(f"after {limit} seconds no answer from ranks {missing}; the others: {found}")
+            raise AssertionError(
+                f"after {limit} seconds no answer from ranks {missing}; the others: {found}"
+            )
     return found

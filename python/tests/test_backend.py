@@ -51,8 +51,19 @@ def everything(rank: int, size: int) -> None:
         work.wait()
     check("ring", received, given[rank - 1])
     coded = hd.stats()
-    assert set(coded) == {"all_gather", "all_reduce", "all_to_all", "broadcast", "reduce_scatter", "send"}
-    assert all(each["fallbacks"] == 0 and each["bytes_after"] < 0.8 * each["bytes_before"] for each in coded.values() if each["bytes_before"])
+    assert set(coded) == {
+        "all_gather",
+        "all_reduce",
+        "all_to_all",
+        "broadcast",
+        "reduce_scatter",
+        "send",
+    }
+    assert all(
+        each["fallbacks"] == 0 and each["bytes_after"] < 0.8 * each["bytes_before"]
+        for each in coded.values()
+        if each["bytes_before"]
+    )
     # What is gloo's.
     dist.barrier()
     objects = [None] * size
@@ -65,7 +76,9 @@ def everything(rank: int, size: int) -> None:
     gathered = [torch.empty(3) for _ in range(size)] if rank == 0 else None
     dist.gather(torch.full((3,), float(rank)), gathered, 0)
     scattered = torch.empty(3)
-    dist.scatter(scattered, [torch.full((3,), float(peer)) for peer in range(size)] if rank == 0 else None, 0)
+    dist.scatter(
+        scattered, [torch.full((3,), float(peer)) for peer in range(size)] if rank == 0 else None, 0
+    )
     assert torch.equal(scattered, torch.full((3,), float(rank)))
     # A subgroup, whose functions of huffwire.distributed are those of torch.distributed.
     pair = dist.new_group([0, 1])
@@ -103,7 +116,11 @@ def test_unchanged_trainings_are_the_same() -> None:
 def tensor_parallel(rank: int, size: int) -> list[str]:
     from torch import nn
     from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
-    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
 
     mesh = dist.init_device_mesh("cpu", (size,))
     torch.manual_seed(3)
@@ -118,7 +135,11 @@ def tensor_parallel(rank: int, size: int) -> list[str]:
     columns = rows.redistribute(mesh, [Shard(1)])
     again = columns.redistribute(mesh, [Replicate()])
     assert isinstance(again, DTensor) and torch.equal(again.to_local(), whole)
-    return [training.digest([y, x.grad, columns.to_local(), *(each.to_local() for each in network.parameters())])]
+    return [
+        training.digest(
+            [y, x.grad, columns.to_local(), *(each.to_local() for each in network.parameters())]
+        )
+    ]
 
 
 def test_tensor_parallel_programs() -> None:

@@ -26,7 +26,15 @@ DTYPES = [
     torch.bool,
     torch.bits8,
 ]
-SUMS = [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.complex64, torch.int32, torch.int64]
+SUMS = [
+    torch.bfloat16,
+    torch.float16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.int32,
+    torch.int64,
+]
 
 
 def tensor(rank: int, count: int, dtype: torch.dtype, salt: int = 0) -> torch.Tensor:
@@ -48,17 +56,23 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
         return False
     if one.numel() == 0:
         return True
-    return torch.equal(one.contiguous().view(-1).view(torch.uint8), other.contiguous().view(-1).view(torch.uint8))
+    return torch.equal(
+        one.contiguous().view(-1).view(torch.uint8), other.contiguous().view(-1).view(torch.uint8)
+    )
 
 
 def check(what: object, one: torch.Tensor, other: torch.Tensor) -> None:
     assert same(one, other), what
 
 
-def ordered_sum(inputs: list[torch.Tensor], average: bool, sum_dtype: torch.dtype | None = None) -> torch.Tensor:
+def ordered_sum(
+    inputs: list[torch.Tensor], average: bool, sum_dtype: torch.dtype | None = None
+) -> torch.Tensor:
     """The sum in the documented order."""
     if inputs[0].is_complex():
-        return torch.view_as_complex(ordered_sum([torch.view_as_real(each) for each in inputs], average))
+        return torch.view_as_complex(
+            ordered_sum([torch.view_as_real(each) for each in inputs], average)
+        )
     total = inputs[0].to(sum_dtype or inputs[0].dtype)
     for each in inputs[1:]:
         total = total + each
@@ -78,7 +92,11 @@ def gathers(rank: int, size: int, compression: str, staged: bool) -> None:
             given = [tensor(peer, count, dtype, salt) for peer in range(size)]
             output = torch.empty(count * size, dtype=dtype)
             hd.all_gather_into_tensor(output, given[rank])
-            check((dtype, count), output.view(torch.uint8), torch.cat([each.view(torch.uint8) for each in given]))
+            check(
+                (dtype, count),
+                output.view(torch.uint8),
+                torch.cat([each.view(torch.uint8) for each in given]),
+            )
             for root in range(size):
                 kept = given[rank].clone()
                 hd.broadcast(kept, root)
@@ -123,7 +141,9 @@ def sums(rank: int, size: int, staged: bool) -> None:
                     share = count // size
                     output = torch.empty(share, dtype=dtype)
                     hd.reduce_scatter_tensor(output, given[rank], op)
-                    check((dtype, average, count), output, expected[rank * share : (rank + 1) * share])
+                    check(
+                        (dtype, average, count), output, expected[rank * share : (rank + 1) * share]
+                    )
                     # The output may be this rank's part of the input.
                     kept = given[rank].clone()
                     hd.reduce_scatter_tensor(kept[rank * share : (rank + 1) * share], kept, op)
@@ -140,12 +160,18 @@ def sums(rank: int, size: int, staged: bool) -> None:
     check("fp32 sums", kept, ordered_sum(given, True, torch.float32))
     output = torch.empty(5000, dtype=torch.bfloat16)
     hd.reduce_scatter_tensor(output, given[rank], sum_dtype=torch.float32)
-    check("fp32 sums", output, ordered_sum(given, False, torch.float32)[rank * 5000 : (rank + 1) * 5000])
+    check(
+        "fp32 sums",
+        output,
+        ordered_sum(given, False, torch.float32)[rank * 5000 : (rank + 1) * 5000],
+    )
     # What huffwire does not add is passed on.
     before = hd.stats()["all_reduce"]["fallbacks"]
     kept = tensor(rank, 100, torch.float32)
     hd.all_reduce(kept, dist.ReduceOp.MAX)
-    check("max", kept, torch.stack([tensor(peer, 100, torch.float32) for peer in range(size)]).amax(0))
+    check(
+        "max", kept, torch.stack([tensor(peer, 100, torch.float32) for peer in range(size)]).amax(0)
+    )
     assert hd.stats()["all_reduce"]["fallbacks"] == before + 1
 
 
@@ -182,7 +208,10 @@ def exchanges(rank: int, size: int, staged: bool) -> None:
         # A ring: everybody starts to send before anybody receives.
         ring = tensor(rank, 3001, dtype, salt)
         received = torch.empty_like(ring)
-        works = [hd.isend(ring, (rank + 1) % size, tag=5), hd.irecv(received, (rank - 1) % size, tag=5)]
+        works = [
+            hd.isend(ring, (rank + 1) % size, tag=5),
+            hd.irecv(received, (rank - 1) % size, tag=5),
+        ]
         for work in works:
             work.wait()
         check((dtype, "ring"), received, tensor((rank - 1) % size, 3001, dtype, salt))
@@ -293,7 +322,14 @@ def plain(rank: int, size: int) -> dict:
 
 def test_off_passes_everything_on() -> None:
     for found in ranks.run(plain, 2, environment={"HUFFWIRE_COMPRESSION": "never"}):
-        assert set(found) == {"all_reduce", "all_gather", "broadcast", "all_to_all", "reduce_scatter", "send"}
+        assert set(found) == {
+            "all_reduce",
+            "all_gather",
+            "broadcast",
+            "all_to_all",
+            "reduce_scatter",
+            "send",
+        }
         assert all(totals["bytes_after"] == 0 for totals in found.values())
         assert all(totals["calls"] == totals["fallbacks"] for totals in found.values())
 

@@ -45,10 +45,9 @@ def test_training_with_four_ranks_is_the_same_with_and_without_coding() -> None:
 
 
 def wrapped(rank: int, size: int) -> None:
-    from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-
     import huffwire.distributed as hd
     from huffwire import ddp
+    from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 
     dtype = torch.float32
     for wrapper in (default_hooks.bf16_compress_wrapper, default_hooks.fp16_compress_wrapper):

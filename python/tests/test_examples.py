@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import doctest
+import importlib
 import os
 import pkgutil
 import re
@@ -12,9 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import huffwire.distributed
+import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "python" / "examples").glob("*.py"))
@@ -26,11 +25,22 @@ def run(path: Path, ranks: int = 2) -> list[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     package = Path(huffwire.__file__).parents[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"}
+    common = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(ranks),
+        "OMP_NUM_THREADS": "1",
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, str(path)],
-            env={**os.environ, **common, "HUFFWIRE_COMPRESSION": "always", "PYTHONPATH": str(package), "RANK": str(rank)},
+            env={
+                **os.environ,
+                **common,
+                "HUFFWIRE_COMPRESSION": "always",
+                "PYTHONPATH": str(package),
+                "RANK": str(rank),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -43,7 +53,9 @@ def run(path: Path, ranks: int = 2) -> list[str]:
         for process in processes:
             process.kill()
     for process, (printed, errors) in zip(processes, found, strict=True):
-        assert process.returncode == 0, f"{path.name} ended with {process.returncode}\n{printed}\n{errors}"
+        assert process.returncode == 0, (
+            f"{path.name} ended with {process.returncode}\n{printed}\n{errors}"
+        )
         assert "Traceback" not in errors, errors
     return [printed for printed, _ in found]
 
@@ -66,7 +78,9 @@ def test_the_guide_runs(tmp_path: Path) -> None:
     assert printed.count("pays from") == 3
 
 
-@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(huffwire.distributed.__path__)])
+@pytest.mark.parametrize(
+    "name", [module.name for module in pkgutil.iter_modules(huffwire.distributed.__path__)]
+)
 def test_examples_of_the_modules_run(name: str) -> None:
     module = importlib.import_module(f"huffwire.distributed.{name}")
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
@@ -77,13 +91,15 @@ def test_a_decision_is_quick() -> None:
     import timeit
 
     import torch
-
     from huffwire.distributed.policy import Codec, Link, Model
     from huffwire.distributed.settings import Agreement, Policy, Settings
 
     model = Model(Link(125e6, 1e-4), Codec(5e9, 5e9), 2)
     policy = Policy(Agreement(Settings("auto"), model, 1 << 20))
-    seconds = min(timeit.repeat(lambda: policy.way("all_reduce", torch.bfloat16, 1 << 24), number=1000)) / 1000
+    seconds = (
+        min(timeit.repeat(lambda: policy.way("all_reduce", torch.bfloat16, 1 << 24), number=1000))
+        / 1000
+    )
     # Twice what is promised, for slow machines.
     assert seconds < 4e-6
     assert policy.way("all_reduce", torch.bfloat16, 1 << 24) == "coded"

@@ -12,9 +12,13 @@ import torch
 import torch.distributed as dist
 
 CALLS = {
-    "all_gather": lambda hd, x, size: hd.all_gather_into_tensor(torch.empty(size * x.numel(), dtype=x.dtype), x),
+    "all_gather": lambda hd, x, size: hd.all_gather_into_tensor(
+        torch.empty(size * x.numel(), dtype=x.dtype), x
+    ),
     "all_reduce": lambda hd, x, size: hd.all_reduce(x),
-    "reduce_scatter": lambda hd, x, size: hd.reduce_scatter_tensor(torch.empty_like(x[: x.numel() // size]), x),
+    "reduce_scatter": lambda hd, x, size: hd.reduce_scatter_tensor(
+        torch.empty_like(x[: x.numel() // size]), x
+    ),
     "all_to_all": lambda hd, x, size: hd.all_to_all_single(torch.empty_like(x), x),
     "broadcast": lambda hd, x, size: hd.broadcast(x, 0),
 }
@@ -123,7 +127,9 @@ def flips(rank: int, size: int, name: str, coded: bool, where: int) -> list:
 
 
 @pytest.mark.parametrize("coded", [True, False])
-@pytest.mark.parametrize(("name", "where"), [("all_gather", 5000), ("all_reduce", 9), ("broadcast", 2000)])
+@pytest.mark.parametrize(
+    ("name", "where"), [("all_gather", 5000), ("all_reduce", 9), ("broadcast", 2000)]
+)
 def test_bits_flipped_in_flight(name: str, where: int, coded: bool) -> None:
     found = ranks.run(flips, 3, name, coded, where, seconds=5)
     errors = [first[0] or second[0] for first, second in found]
@@ -200,13 +206,19 @@ def settings(rank: int, size: int) -> None:
 
 def test_ranks_with_different_settings() -> None:
     found = ranks.run(
-        settings, 3, each=lambda rank: {"HUFFWIRE_COMPRESSION": ("always", "always", "never")[rank]}, may_fail=True
+        settings,
+        3,
+        each=lambda rank: {"HUFFWIRE_COMPRESSION": ("always", "always", "never")[rank]},
+        may_fail=True,
     )
     for name, text in found:
         assert name == "DisagreementError"
         assert "compression: rank 0 has 'always', rank 2 has 'never'" in text
     found = ranks.run(settings, 2, environment={"HUFFWIRE_COMPRESSION": "sometimes"}, may_fail=True)
-    assert found[0] == ("OptionError", 'HUFFWIRE_COMPRESSION=\'sometimes\': give "auto", "always" or "never"')
+    assert found[0] == (
+        "OptionError",
+        'HUFFWIRE_COMPRESSION=\'sometimes\': give "auto", "always" or "never"',
+    )
 
 
 def different_pieces(rank: int, size: int) -> None:
@@ -252,21 +264,45 @@ def arguments(rank: int, size: int) -> None:
     cases = [
         (UnsupportedError, "contiguous", lambda: hd.all_reduce(torch.ones(4, 4).t())),
         (UnsupportedError, "meta", lambda: hd.all_reduce(torch.ones(4, device="meta"))),
-        (hd.DisagreementError, "20 are needed", lambda: hd.all_gather_into_tensor(torch.empty(10), x)),
-        (hd.DisagreementError, "float64", lambda: hd.all_gather_into_tensor(torch.empty(20).double(), x)),
+        (
+            hd.DisagreementError,
+            "20 are needed",
+            lambda: hd.all_gather_into_tensor(torch.empty(10), x),
+        ),
+        (
+            hd.DisagreementError,
+            "float64",
+            lambda: hd.all_gather_into_tensor(torch.empty(20).double(), x),
+        ),
         (MismatchError, "one for each rank", lambda: hd.all_gather([torch.empty(10)], x)),
-        (hd.DisagreementError, "this rank's", lambda: hd.all_gather([torch.empty(9), torch.empty(9)], x)),
-        (MismatchError, "cannot share", lambda: hd.reduce_scatter_tensor(torch.empty(5), torch.ones(11))),
+        (
+            hd.DisagreementError,
+            "this rank's",
+            lambda: hd.all_gather([torch.empty(9), torch.empty(9)], x),
+        ),
+        (
+            MismatchError,
+            "cannot share",
+            lambda: hd.reduce_scatter_tensor(torch.empty(5), torch.ones(11)),
+        ),
         (hd.DisagreementError, "needed", lambda: hd.reduce_scatter_tensor(torch.empty(6), x)),
         (MismatchError, "rows", lambda: hd.all_to_all_single(torch.empty(11), torch.ones(11))),
-        (MismatchError, "split sizes are", lambda: hd.all_to_all_single(x.clone(), x, [5, 5], [5, 6])),
+        (
+            MismatchError,
+            "split sizes are",
+            lambda: hd.all_to_all_single(x.clone(), x, [5, 5], [5, 6]),
+        ),
         (OptionError, "sum_dtype", lambda: hd.all_reduce(x, sum_dtype=torch.int32)),
         (OptionError, "itself", lambda: hd.send(x, rank)),
         (OptionError, "tag", lambda: hd.send(x, 1 - rank, tag=-1)),
         (OptionError, "either", lambda: hd.broadcast(x)),
         (OptionError, "2 ranks", lambda: hd.broadcast(x, group_src=2)),
         (UnsupportedError, "name the rank", lambda: hd.recv(x)),
-        (UnsupportedError, "sum_dtype", lambda: hd.all_reduce(x.to(torch.int32), dist.ReduceOp.MAX, sum_dtype=torch.float32)),
+        (
+            UnsupportedError,
+            "sum_dtype",
+            lambda: hd.all_reduce(x.to(torch.int32), dist.ReduceOp.MAX, sum_dtype=torch.float32),
+        ),
     ]
     for error, text, call in cases:
         with pytest.raises(error, match=text):

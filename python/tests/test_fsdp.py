@@ -24,7 +24,11 @@ def trainings(rank: int, size: int, name: str, mixed: bool, steps: int = 100) ->
     from huffwire import fsdp
 
     dtype = getattr(torch, name)
-    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if mixed else MixedPrecisionPolicy()
+    policy = (
+        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        if mixed
+        else MixedPrecisionPolicy()
+    )
     found = {"stock": training.train(sharded(dtype, policy), rank, steps, dtype)}
     for way in ("always", "raw"):
         hd.setup(compression=way, piece=8192)
@@ -32,13 +36,20 @@ def trainings(rank: int, size: int, name: str, mixed: bool, steps: int = 100) ->
         found[way] = training.train(fsdp.compress(sharded(dtype, policy)), rank, steps, dtype)
         totals = hd.stats()
         assert set(totals) == {"all_gather", "reduce_scatter"}
-        assert totals["reduce_scatter"]["calls"] >= 3 * steps and totals["all_gather"]["calls"] >= 3 * steps
+        assert (
+            totals["reduce_scatter"]["calls"] >= 3 * steps
+            and totals["all_gather"]["calls"] >= 3 * steps
+        )
         assert all(each["fallbacks"] == 0 for each in totals.values())
-        found[way + " ratio"] = totals["all_gather"]["bytes_before"] / totals["all_gather"]["bytes_after"]
+        found[way + " ratio"] = (
+            totals["all_gather"]["bytes_before"] / totals["all_gather"]["bytes_after"]
+        )
     return found
 
 
-@pytest.mark.parametrize(("name", "mixed"), [("bfloat16", False), ("float32", False), ("float32", True)])
+@pytest.mark.parametrize(
+    ("name", "mixed"), [("bfloat16", False), ("float32", False), ("float32", True)]
+)
 def test_training_is_the_same(name: str, mixed: bool) -> None:
     for found in ranks.run(trainings, 2, name, mixed, seconds=30):
         assert found["always"] == found["raw"] == found["stock"]
@@ -54,7 +65,9 @@ def test_training_with_four_ranks_is_the_same_with_and_without_coding() -> None:
 def sums_in_fp32(rank: int, size: int) -> None:
     from huffwire import fsdp
 
-    network = fsdp.compress(sharded(torch.bfloat16, MixedPrecisionPolicy()), sum_dtype=torch.float32)
+    network = fsdp.compress(
+        sharded(torch.bfloat16, MixedPrecisionPolicy()), sum_dtype=torch.float32
+    )
     training.train(network, rank, 10, torch.bfloat16)
 
 

@@ -26,7 +26,10 @@ def watched(rank: int, size: int) -> tuple[str, list]:
     assert torch.equal(x, _broadcast(x))
     dist.all_reduce(x)
     assert 1e6 < found.link.bytes_per_second
-    rows = [(row.collective, row.dtype, row.calls, row.bytes, row.builtin, row.calibrated, row.seconds) for row in found.rows]
+    rows = [
+        (row.collective, row.dtype, row.calls, row.bytes, row.builtin, row.calibrated, row.seconds)
+        for row in found.rows
+    ]
     return text.getvalue(), rows
 
 
@@ -42,7 +45,12 @@ def test_what_is_seen() -> None:
     assert silent == ""
     assert text.startswith("huffwire: 2 ranks, link of ")
     found = {row[:2]: row[2:] for row in rows}
-    assert set(found) == {("all_reduce", "bf16"), ("all_gather", "f32"), ("broadcast", "bf16"), ("all_reduce", "i64")}
+    assert set(found) == {
+        ("all_reduce", "bf16"),
+        ("all_gather", "f32"),
+        ("broadcast", "bf16"),
+        ("all_reduce", "i64"),
+    }
     calls, size, builtin, calibrated, seconds = found["all_reduce", "bf16"]
     assert (calls, size) == (6, 3_600_000)
     assert 0.30 < builtin < 0.36 and 0.30 < calibrated < 0.37

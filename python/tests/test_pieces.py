@@ -7,7 +7,6 @@ import random
 
 import pytest
 import torch
-
 from huffwire import CodebookError, Error, OptionError
 from huffwire.distributed import DisagreementError, OutOfStepError, PeerError, PieceError, pieces
 
@@ -36,7 +35,9 @@ def test_a_piece_comes_back(coded: bool) -> None:
 @pytest.mark.parametrize("coded", [True, False])
 def test_every_flipped_bit_is_noticed(coded: bool) -> None:
     coder, buffer, length = written(coded)
-    bits = list(range(8 * pieces.HEADER)) + random.Random(1).sample(range(8 * pieces.HEADER, 8 * length), 800)
+    bits = list(range(8 * pieces.HEADER)) + random.Random(1).sample(
+        range(8 * pieces.HEADER, 8 * length), 800
+    )
     for bit in bits:
         damaged = buffer.clone()
         damaged[bit // 8] ^= 1 << bit % 8
@@ -49,9 +50,17 @@ def test_every_flipped_bit_is_noticed(coded: bool) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"sequence": 8}, OutOfStepError, r"call 8 \(all_gather\) while this rank is in call 7 \(all_gather\)"),
+        (
+            {"sequence": 8},
+            OutOfStepError,
+            r"call 8 \(all_gather\) while this rank is in call 7 \(all_gather\)",
+        ),
         ({"collective": "broadcast"}, OutOfStepError, "same collectives"),
-        ({"dtype": torch.float16}, DisagreementError, "a tensor of float16, and this rank one of bfloat16"),
+        (
+            {"dtype": torch.float16},
+            DisagreementError,
+            "a tensor of float16, and this rank one of bfloat16",
+        ),
         ({"stream": 50_000}, DisagreementError, "sends 50000 bytes in 3 pieces"),
         ({"count": 4}, DisagreementError, "shapes"),
         ({"stage": 1}, OutOfStepError, "stage 1"),

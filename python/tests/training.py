@@ -53,7 +53,9 @@ def train(network: nn.Module, rank: int, steps: int, dtype: torch.dtype, step_of
         loss.backward()
         if step % 10 == 9:
             local = [getattr(each, "_local_tensor", each) for each in network.parameters()]
-            grads = [getattr(each.grad, "_local_tensor", each.grad) for each in network.parameters()]
+            grads = [
+                getattr(each.grad, "_local_tensor", each.grad) for each in network.parameters()
+            ]
             found.append(digest(local + grads))
         optimizer.step()
     assert torch.isfinite(loss)

@@ -67,7 +67,9 @@ def is_sum(op: dist.ReduceOp | dist.ReduceOp.RedOpType, dtype: torch.dtype) -> b
     """Whether a reduction is made by huffwire: a sum or an average of elements that torch can add."""
     if op == dist.ReduceOp.SUM:
         return dtype in _SUMS
-    return op == dist.ReduceOp.AVG and dtype in _SUMS and (dtype.is_floating_point or dtype.is_complex)
+    return (
+        op == dist.ReduceOp.AVG and dtype in _SUMS and (dtype.is_floating_point or dtype.is_complex)
+    )
 
 
 def real(tensor: torch.Tensor) -> torch.Tensor:
@@ -75,13 +77,17 @@ def real(tensor: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def how_to_add(op: dist.ReduceOp | dist.ReduceOp.RedOpType, sum_dtype: torch.dtype | None) -> schedules.Sum:
+def how_to_add(
+    op: dist.ReduceOp | dist.ReduceOp.RedOpType, sum_dtype: torch.dtype | None
+) -> schedules.Sum:
     if sum_dtype is not None and not sum_dtype.is_floating_point:
         raise OptionError(f"sum_dtype={sum_dtype}: give a floating-point type, or None")
     return schedules.Sum(op == dist.ReduceOp.AVG, sum_dtype)
 
 
-def _find(group: dist.ProcessGroup | None, *tensors: torch.Tensor) -> tuple[dist.ProcessGroup, CodedGroup | None]:
+def _find(
+    group: dist.ProcessGroup | None, *tensors: torch.Tensor
+) -> tuple[dist.ProcessGroup, CodedGroup | None]:
     group = resolve(group)
     if not all(map(_simple, tensors)):
         return group, None
@@ -103,7 +109,10 @@ def _finish(work: dist.Work, async_op: bool) -> dist.Work | None:
 
 
 def gather(
-    coded: CodedGroup, outputs: Sequence[torch.Tensor], tensor: torch.Tensor, result: list[torch.Tensor]
+    coded: CodedGroup,
+    outputs: Sequence[torch.Tensor],
+    tensor: torch.Tensor,
+    result: list[torch.Tensor],
 ) -> dist.Work | None:
     """Starts an all_gather in pieces; None if the group shall carry it."""
     engine, policy = coded.ready()
@@ -111,12 +120,16 @@ def gather(
     if way == "plain":
         return None
     if len(outputs) != coded.size:
-        raise MismatchError(f"{len(outputs)} outputs for {coded.size} ranks: give one for each rank")
+        raise MismatchError(
+            f"{len(outputs)} outputs for {coded.size} ranks: give one for each rank"
+        )
     shard = flat(tensor, "the input")
     flats = [flat(output, f"output {rank}") for rank, output in enumerate(outputs)]
     for rank, output in enumerate(flats):
         check_same(output, output.numel(), shard, f"output {rank}")
-    check_same(flats[coded.rank], shard.numel(), shard, f"output {coded.rank}, which is this rank's,")
+    check_same(
+        flats[coded.rank], shard.numel(), shard, f"output {coded.rank}, which is this rank's,"
+    )
     return schedules.all_gather(engine, shard, flats, result, way == "coded")
 
 
@@ -171,7 +184,9 @@ def all_gather_into_tensor(
     work = None if coded is None else gather_into(coded, output_tensor, input_tensor)
     if work is None:
         _plain("all_gather", group)
-        return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+        return dist.all_gather_into_tensor(
+            output_tensor, input_tensor, group=group, async_op=async_op
+        )
     return _finish(work, async_op)
 
 
@@ -181,7 +196,9 @@ def gather_into(coded: CodedGroup, output: torch.Tensor, tensor: torch.Tensor) -
         return None
     whole = flat(output, "the output")
     check_same(whole, tensor.numel() * coded.size, tensor, "the output")
-    return gather(coded, whole.chunk(coded.size) if whole.numel() else [whole] * coded.size, tensor, [output])
+    return gather(
+        coded, whole.chunk(coded.size) if whole.numel() else [whole] * coded.size, tensor, [output]
+    )
 
 
 def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: schedules.Sum) -> Way:
@@ -202,7 +219,9 @@ def scatter_sum(
         return None
     source, target = flat(whole, "the input"), flat(real(output), "the output")
     if source.numel() % coded.size:
-        raise MismatchError(f"the input has {tensor.numel()} elements, which {coded.size} ranks cannot share")
+        raise MismatchError(
+            f"the input has {tensor.numel()} elements, which {coded.size} ranks cannot share"
+        )
     share = source.numel() // coded.size
     check_same(target, share, source, "the output")
     return schedules.reduce_scatter(
@@ -241,7 +260,9 @@ def reduce_scatter_tensor(
     return _finish(work, async_op)
 
 
-def _refuse_sum_dtype(sum_dtype: torch.dtype | None, tensor: torch.Tensor, group: dist.ProcessGroup) -> None:
+def _refuse_sum_dtype(
+    sum_dtype: torch.dtype | None, tensor: torch.Tensor, group: dist.ProcessGroup
+) -> None:
     if sum_dtype is not None and sum_dtype != tensor.dtype and group.size() > 1:
         raise UnsupportedError(
             f"sum_dtype={sum_dtype} is for SUM and AVG of floating-point tensors in groups of other backends: leave it out"
@@ -254,7 +275,9 @@ def add_up(coded: CodedGroup, tensor: torch.Tensor, how: schedules.Sum) -> dist.
     way = _summing(coded, "all_reduce", whole, how)
     if way == "plain":
         return None
-    return schedules.all_reduce(coded.ready()[0], flat(whole, "the tensor"), how, [tensor], way == "coded")
+    return schedules.all_reduce(
+        coded.ready()[0], flat(whole, "the tensor"), how, [tensor], way == "coded"
+    )
 
 
 def all_reduce(
@@ -313,7 +336,9 @@ def exchange(
         raise DisagreementError(
             f"this rank sends {outgoing[coded.rank]} elements to itself, and expects {incoming[coded.rank]}"
         )
-    return schedules.all_to_all(engine, source, outgoing, target, incoming, [output], way == "coded")
+    return schedules.all_to_all(
+        engine, source, outgoing, target, incoming, [output], way == "coded"
+    )
 
 
 def _rows(tensor: torch.Tensor, splits: Sequence[int] | None, ranks: int, what: str) -> list[int]:
@@ -322,10 +347,14 @@ def _rows(tensor: torch.Tensor, splits: Sequence[int] | None, ranks: int, what: 
     width = tensor.numel() // rows if rows else 0
     if not splits:
         if rows % ranks:
-            raise MismatchError(f"{what} has {rows} rows, which {ranks} ranks cannot share: give split sizes")
+            raise MismatchError(
+                f"{what} has {rows} rows, which {ranks} ranks cannot share: give split sizes"
+            )
         return [rows // ranks * width] * ranks
     if len(splits) != ranks or sum(splits) != rows or min(splits) < 0:
-        raise MismatchError(f"{what} has {rows} rows, and split sizes are {list(splits)} for {ranks} ranks")
+        raise MismatchError(
+            f"{what} has {rows} rows, and split sizes are {list(splits)} for {ranks} ranks"
+        )
     return [split * width for split in splits]
 
 
@@ -347,7 +376,11 @@ def all_to_all_single(
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
     group, coded = _find(group, output, input)
-    work = None if coded is None else exchange(coded, output, input, output_split_sizes, input_split_sizes)
+    work = (
+        None
+        if coded is None
+        else exchange(coded, output, input, output_split_sizes, input_split_sizes)
+    )
     if work is None:
         _plain("all_to_all", group)
         return dist.all_to_all_single(
@@ -506,7 +539,9 @@ def recv(
         The global rank that sent it; -1 if this rank is no member of the group.
     """
     group, coded = _find(group, tensor)
-    if coded is None or (src is None and group_src is None and coded.settings.compression == "never"):
+    if coded is None or (
+        src is None and group_src is None and coded.settings.compression == "never"
+    ):
         _plain("send", group)
         return dist.recv(tensor, src, group=group, tag=tag, group_src=group_src)
     irecv(tensor, src, group, tag, group_src).wait()

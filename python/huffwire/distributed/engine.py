@@ -182,7 +182,9 @@ class Operation:
     def wait(self, timeout: timedelta | None = None) -> None:
         seconds = None if timeout is None or timeout <= timedelta(0) else timeout.total_seconds()
         if not self.done.wait(seconds):
-            raise PeerError(f"{self.collective}, call {self.sequence}: not complete after {seconds} seconds")
+            raise PeerError(
+                f"{self.collective}, call {self.sequence}: not complete after {seconds} seconds"
+            )
         if self.error is not None:
             raise self.error
 
@@ -217,9 +219,7 @@ class Sender:
         self.totals.pieces += 1
         self.totals.bytes_before += place.size * len(peers)
         self.totals.bytes_after += length * len(peers)
-        works = [
-            self.engine.post_send(buffer[:length], peer, self.operation.tag) for peer in peers
-        ]
+        works = [self.engine.post_send(buffer[:length], peer, self.operation.tag) for peer in peers]
         self._slots.append((buffer, works))
 
     def _wait_for_oldest(self) -> torch.Tensor:
@@ -300,7 +300,9 @@ class Receiver:
         self._streams.append(stream)
         return stream
 
-    def receive(self, stream: Stream, place: Place, elements: torch.Tensor, forward: int | None = None) -> None:
+    def receive(
+        self, stream: Stream, place: Place, elements: torch.Tensor, forward: int | None = None
+    ) -> None:
         """Receives the next piece of a stream into a flat tensor on the processor.
 
         Args:
@@ -460,7 +462,11 @@ class Engine:
             ) from error
 
     def start(
-        self, collective: str, outputs: list[torch.Tensor], send: Send | None, receive: Receive | None
+        self,
+        collective: str,
+        outputs: list[torch.Tensor],
+        send: Send | None,
+        receive: Receive | None,
     ) -> CodedWork:
         """Starts a call in which all ranks take part.
 
@@ -510,7 +516,9 @@ class Engine:
             self._error, self._failed = error, operation
         # The part that sends may wait for a piece that is never reduced.
         operation.ready.put(None)
-        place = Place(operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0)
+        place = Place(
+            operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0
+        )
         for peer in range(self.size):
             if peer == self.rank:
                 continue

@@ -16,7 +16,14 @@ from huffwire.distributed import pieces
 from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Worker
 from huffwire.distributed.errors import GroupError
 from huffwire.distributed.policy import Link
-from huffwire.distributed.settings import Agreement, Compression, Policy, Settings, agree, compression_of
+from huffwire.distributed.settings import (
+    Agreement,
+    Compression,
+    Policy,
+    Settings,
+    agree,
+    compression_of,
+)
 from huffwire.distributed.totals import Totals
 
 __all__ = ["setup"]
@@ -117,7 +124,9 @@ class CodedGroup:
         timeout: How long a rank waits for another one.
     """
 
-    def __init__(self, wrapped, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
+    def __init__(
+        self, wrapped, store: dist.Store, rank: int, size: int, timeout: timedelta
+    ) -> None:
         self.wrapped = wrapped
         self.rank = rank
         self.size = size
@@ -149,7 +158,9 @@ class CodedGroup:
 
     def _agree(self) -> None:
         try:
-            engine = Engine(dist.PrefixStore("all/", self.store), self.rank, self.size, self.timeout)
+            engine = Engine(
+                dist.PrefixStore("all/", self.store), self.rank, self.size, self.timeout
+            )
             self.agreement = agree(engine, self.settings)
             engine.configure(_coder(self.settings), self.agreement.piece)
         except BaseException as error:

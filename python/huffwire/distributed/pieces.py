@@ -138,9 +138,7 @@ class Coder:
         self._level = level
         self.generation = bytes.fromhex((codebooks or Codebooks.builtin()).id)
 
-    def write(
-        self, place: Place, elements: torch.Tensor, coded: bool, buffer: torch.Tensor
-    ) -> int:
+    def write(self, place: Place, elements: torch.Tensor, coded: bool, buffer: torch.Tensor) -> int:
         """Writes a piece to the start of a buffer.
 
         Args:
@@ -231,7 +229,9 @@ class Coder:
         length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
         fields = _PLACE.unpack_from(head)
         if fields[0] != _MAGIC:
-            raise _damaged(place, sender, "no piece of huffwire begins so: foreign, or changed on its way")
+            raise _damaged(
+                place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
+            )
         # The place of the version stays in all versions, that of the checksum may not.
         if fields[1] != VERSION:
             raise DisagreementError(
@@ -255,7 +255,21 @@ class Coder:
 
     def _difference(self, place: Place, sender: int, fields: tuple) -> Error:
         """Why a piece whose header is intact is not the one that is expected."""
-        _, _, form, number, stage, sequence, generation, dtype, stream, index, count, origin, size = fields
+        (
+            _,
+            _,
+            form,
+            number,
+            stage,
+            sequence,
+            generation,
+            dtype,
+            stream,
+            index,
+            count,
+            origin,
+            size,
+        ) = fields
         name = COLLECTIVES[number] if number < len(COLLECTIVES) else f"collective {number}"
         if (name, sequence) != (place.collective, place.sequence):
             return OutOfStepError(
@@ -281,7 +295,9 @@ class Coder:
                 "huffwire.distributed.setup(group, codebooks=...) on all of them"
             )
         found = f"stage {stage}, piece {index} of rank {origin}, {size} bytes"
-        wanted = f"stage {place.stage}, piece {place.index} of rank {place.origin}, {place.size} bytes"
+        wanted = (
+            f"stage {place.stage}, piece {place.index} of rank {place.origin}, {place.size} bytes"
+        )
         return OutOfStepError(f"rank {sender} sent {found} while this rank expects {wanted}")
 
 
@@ -303,6 +319,11 @@ def checked_piece(size: int) -> int:
     Raises:
         OptionError: They are no multiple of 16 from 1 KiB to 64 MiB.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or not 1024 <= size <= 64 << 20 or size % 16:
+    if (
+        isinstance(size, bool)
+        or not isinstance(size, int)
+        or not 1024 <= size <= 64 << 20
+        or size % 16
+    ):
         raise OptionError(f"piece={size!r}: give a multiple of 16 bytes from 1024 to {64 << 20}")
     return size

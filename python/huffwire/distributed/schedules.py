@@ -42,7 +42,9 @@ class Part:
         return start, min(start + self.step, self.stop)
 
 
-def _place(operation: Operation, memory: Memory, part: Part, index: int, origin: int, stage: int = 0) -> Place:
+def _place(
+    operation: Operation, memory: Memory, part: Part, index: int, origin: int, stage: int = 0
+) -> Place:
     start, stop = part.range(index)
     size = memory.dtype.itemsize
     return Place(
@@ -94,9 +96,11 @@ def all_gather(
     def receive(receiver: Receiver) -> None:
         with source.on_device():
             streams = [(peer, receiver.stream(peer, parts[peer].count)) for peer in _others(engine)]
-            if own.data_ptr() != shard.data_ptr():
-                own.copy_(shard)
-            for index in range(max((part.count for part in parts), default=0)):
+            mine, apart = parts[rank], own.data_ptr() != shard.data_ptr()
+            for index in range(max(part.count for part in parts)):
+                if apart and index < mine.count:
+                    start, stop = mine.range(index)
+                    own[start:stop].copy_(shard[start:stop])
                 for peer, stream in streams:
                     if index < parts[peer].count:
                         _receive(receiver, stream, places[peer], parts[peer], index, peer)
@@ -105,7 +109,14 @@ def all_gather(
 
 
 def _receive(
-    receiver: Receiver, stream, memory: Memory, part: Part, index: int, origin: int, stage: int = 0, forward=None
+    receiver: Receiver,
+    stream,
+    memory: Memory,
+    part: Part,
+    index: int,
+    origin: int,
+    stage: int = 0,
+    forward=None,
 ) -> None:
     """Receives a piece into its place."""
     start, stop = part.range(index)
@@ -115,7 +126,9 @@ def _receive(
     memory.keep(start, stop, room)
 
 
-def broadcast(engine: Engine, tensor: torch.Tensor, root: int, result: list[torch.Tensor], coded: bool) -> CodedWork:
+def broadcast(
+    engine: Engine, tensor: torch.Tensor, root: int, result: list[torch.Tensor], coded: bool
+) -> CodedWork:
     """The root's tensor to every rank. Ranks form a chain that begins with the root; each passes pieces on as they
     are, so a piece is encoded once."""
     rank, size = engine.rank, engine.size
@@ -139,7 +152,9 @@ def broadcast(engine: Engine, tensor: torch.Tensor, root: int, result: list[torc
 
     if size == 1:
         return engine.start("broadcast", result, None, None)
-    return engine.start("broadcast", result, send if rank == root else None, receive if rank != root else None)
+    return engine.start(
+        "broadcast", result, send if rank == root else None, receive if rank != root else None
+    )
 
 
 def all_to_all(
@@ -173,7 +188,9 @@ def all_to_all(
 
     def receive(receiver: Receiver) -> None:
         with taken.on_device():
-            streams = [(peer, receiver.stream(peer, incoming[peer].count)) for peer in _others(engine)]
+            streams = [
+                (peer, receiver.stream(peer, incoming[peer].count)) for peer in _others(engine)
+            ]
             mine, own = incoming[rank], outgoing[rank]
             taken.tensor[mine.start : mine.stop].copy_(given.tensor[own.start : own.stop])
             for index in range(max(part.count for part in incoming)):
@@ -203,7 +220,9 @@ class Sum:
         self.average = average
         self.dtype = dtype
 
-    def reduce(self, inputs: Iterator[torch.Tensor], count: int, room: torch.Tensor, scratch: Scratch) -> None:
+    def reduce(
+        self, inputs: Iterator[torch.Tensor], count: int, room: torch.Tensor, scratch: Scratch
+    ) -> None:
         """Adds ``count`` tensors in their order, and writes the sum to the room."""
         total = next(inputs)
         if self.dtype is not None and self.dtype != room.dtype:
@@ -294,7 +313,9 @@ def reduce_scatter(
     return engine.start("reduce_scatter", result, send, receive)
 
 
-def all_reduce(engine: Engine, tensor: torch.Tensor, how: Sum, result: list[torch.Tensor], coded: bool) -> CodedWork:
+def all_reduce(
+    engine: Engine, tensor: torch.Tensor, how: Sum, result: list[torch.Tensor], coded: bool
+) -> CodedWork:
     """The sum of all ranks' tensors to each rank: in two stages, the second of which begins with the first sum."""
     rank, size = engine.rank, engine.size
     memory = Memory(tensor)
@@ -328,7 +349,10 @@ def all_reduce(engine: Engine, tensor: torch.Tensor, how: Sum, result: list[torc
     def receive(receiver: Receiver) -> None:
         with memory.on_device():
             mine = parts[rank]
-            streams = {peer: receiver.stream(peer, mine.count + parts[peer].count) for peer in _others(engine)}
+            streams = {
+                peer: receiver.stream(peer, mine.count + parts[peer].count)
+                for peer in _others(engine)
+            }
             for stage, index in steps():
                 if stage == 0 and index < mine.count:
                     start, stop = mine.range(index)

@@ -136,7 +136,9 @@ def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
         engine.gloo.allgather([all_ranks], [mine]).wait()
         return [json.loads(bytes(told.tolist())) for told in all_ranks]
     except (RuntimeError, ValueError) as error:
-        raise PeerError(f"the ranks of the group cannot exchange their settings: {error}") from error
+        raise PeerError(
+            f"the ranks of the group cannot exchange their settings: {error}"
+        ) from error
 
 
 def _compare(told: Sequence[dict]) -> None:
@@ -227,4 +229,3 @@ class Policy:
         if self._compression == "never" or self._model is None or size == 0:
             return "plain"
         return self._model.best(collective, pieces.codec_name(dtype), size)
-
