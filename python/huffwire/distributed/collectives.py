@@ -265,7 +265,8 @@ def _refuse_sum_dtype(
 ) -> None:
     if sum_dtype is not None and sum_dtype != tensor.dtype and group.size() > 1:
         raise UnsupportedError(
-            f"sum_dtype={sum_dtype} is for SUM and AVG of floating-point tensors in groups of other backends: leave it out"
+            f"sum_dtype={sum_dtype}: only SUM and AVG of floating-point tensors have it, and not in "
+            "groups of the backend huffwire"
         )
 
 

@@ -6,7 +6,7 @@ piece of the wrong call is noticed by the sequence number in its header.
 
 What gloo demands is kept here. A receive is posted for the most bytes that a piece may have, because a longer
 message would end the process that receives it. Every work is waited for exactly once, and never polled. Receives are
-posted ahead: `Stream` keeps `WINDOW` of them open for each peer.
+posted ahead: `Stream` keeps `window` of them open for each peer.
 
 The first failure ends the engine: the failing rank tells its peers by a piece that holds the reason, and every later
 call raises.
@@ -35,10 +35,13 @@ from huffwire.distributed.pieces import Coder, Place, capacity
 from huffwire.distributed.totals import Totals
 from huffwire.torch import _changed
 
-# Receives that are posted ahead, for each peer.
-WINDOW = 2
 # Pieces that are being sent at the same time.
-SLOTS = 4
+SLOTS = 8
+
+
+def window(ranks: int) -> int:
+    """Receives that are posted ahead for each peer. Of few peers, more are needed to keep the link busy."""
+    return 4 if ranks <= 4 else 2
 
 
 class Worker:
@@ -253,7 +256,7 @@ class Stream:
         self._tag = operation.tag
         self._unposted = pieces
         self._posted: deque[tuple[torch.Tensor, dist.Work]] = deque()
-        for _ in range(min(WINDOW, pieces)):
+        for _ in range(min(window(engine.size), pieces)):
             self._post(engine.take())
 
     def _post(self, buffer: torch.Tensor) -> None:

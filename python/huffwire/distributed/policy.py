@@ -43,11 +43,11 @@ _LEFT = {
 # between its steps. Measured with 2 ranks on links of 1 and 10 Gbit/s.
 _GLOO = {
     "all_gather": 1.6e-9,
-    "reduce_scatter": 1.6e-9,
-    "all_reduce": 1.0e-9,
-    "all_to_all": 0.7e-9,
-    "broadcast": 0.2e-9,
-    "send": 0.1e-9,
+    "reduce_scatter": 2.2e-9,
+    "all_reduce": 0.4e-9,
+    "all_to_all": 0.4e-9,
+    "broadcast": 0.05e-9,
+    "send": 0.05e-9,
 }
 
 # Steps that follow each other in huffwire's collective: none starts before the first piece of the one before.
@@ -69,12 +69,15 @@ class Link:
     """What the slowest link between two ranks does.
 
     Attributes:
-        bytes_per_second: One way, while both ways are in use.
+        bytes_per_second: Each way, while both ways are in use.
         latency: Seconds from the sending of a short message until it is received.
+        one_way: Bytes a second while only one way is in use, which may be more where processors are busy; None
+            for as many.
     """
 
     bytes_per_second: float
     latency: float
+    one_way: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,20 +128,23 @@ class Model:
             size: Bytes of the whole tensor: the output of a gather, the input of all others.
         """
         sent = self._sent(collective, size)
-        latency = self.link.latency * _STAGES[collective]
-        if way == "plain":
-            return sent / self.link.bytes_per_second + size * _GLOO[collective] + latency
-        left = _LEFT.get(dtype, 1.0) if way == "coded" else 1.0
-        wire = sent * left / self.link.bytes_per_second
         # A rank of a broadcast or a send does one of both, and its core reaches more of one.
         alone = collective in ("broadcast", "send")
+        speed = self.link.bytes_per_second
+        if alone and self.link.one_way is not None:
+            speed = self.link.one_way
+        latency = self.link.latency * _STAGES[collective]
+        if way == "plain":
+            return sent / speed + size * _GLOO[collective] + latency
+        left = _LEFT.get(dtype, 1.0) if way == "coded" else 1.0
+        wire = sent * left / speed
         # Each piece is coded once, however many ranks get it.
         encoded = size if alone else size / self.ranks
         if collective in ("all_to_all", "reduce_scatter"):
             encoded = sent
         if collective == "all_reduce":
             encoded = sent / 2 + size / self.ranks
-        copy = self.copy * 1.5 if alone else self.copy
+        copy = self.copy * 2 if alone else self.copy
         sender = receiver = sent * left / copy
         if way == "coded":
             sender += encoded / self.codec.encode

@@ -14,7 +14,7 @@ import torch
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, __version__
 from huffwire.distributed import pieces
-from huffwire.distributed.engine import Engine
+from huffwire.distributed.engine import Engine, window
 from huffwire.distributed.errors import DisagreementError, PeerError
 from huffwire.distributed.policy import Codec, Link, Model, Way
 
@@ -23,7 +23,7 @@ Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
 # The most bytes that a rank tells the others about itself.
 _TOLD = 1024
 # Above this many bytes a second, pieces are larger.
-_FAST_LINK = 600e6
+_FAST_LINK = 400e6
 _PIECE, _LARGE_PIECE = 1 << 20, 4 << 20
 # Receives that are posted for all peers together take at most so many bytes.
 _POSTED = 128 << 20
@@ -92,12 +92,9 @@ def agree(engine: Engine, settings: Settings) -> Agreement:
     if settings.compression != "auto" or engine.size == 1:
         return Agreement(settings, None, _piece(settings, None, engine.size))
     codec = measured_codec(settings.codebooks, settings.level)
-    link = settings.link or _measured_link(engine)
-    figures = [link.bytes_per_second, link.latency, codec.encode, codec.decode]
-    told = _tell(engine, {"figures": figures})
-    slowest = [[each["figures"][place] for each in told] for place in range(4)]
-    link = Link(min(slowest[0]), max(slowest[1]))
-    codec = Codec(min(slowest[2]), min(slowest[3]))
+    told = _tell(engine, {"encode": codec.encode, "decode": codec.decode})
+    codec = Codec(*(min(each[what] for each in told) for what in ("encode", "decode")))
+    link = settings.link or measured_link(engine)
     piece = _piece(settings, link, engine.size)
     return Agreement(settings, Model(link, codec, engine.size, piece), piece)
 
@@ -112,7 +109,7 @@ def _wishes(settings: Settings) -> dict[str, object]:
         "codebooks": codebooks.id,
         "level": settings.level,
         "piece": settings.piece,
-        "link": None if link is None else [link.bytes_per_second, link.latency],
+        "link": None if link is None else [link.bytes_per_second, link.latency, link.one_way],
     }
 
 
@@ -120,7 +117,7 @@ def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     if settings.piece is not None:
         return settings.piece
     piece = _LARGE_PIECE if link is not None and link.bytes_per_second > _FAST_LINK else _PIECE
-    while piece > 64 << 10 and 2 * piece * (ranks - 1) > _POSTED:
+    while piece > 64 << 10 and window(ranks) * piece * (ranks - 1) > _POSTED:
         piece //= 2
     return piece
 
@@ -173,26 +170,40 @@ def measured_codec(codebooks: Codebooks | None, level: str) -> Codec:
     return Codec(size / min(encode), size / min(decode))
 
 
-def _measured_link(engine: Engine) -> Link:
-    """What the link to the next rank does while all ranks send at the same time."""
+def measured_link(engine: Engine) -> Link:
+    """What the slowest link between a rank and the next one does. All ranks must call this together."""
     rank, size = engine.rank, engine.size
     to, origin = (rank + 1) % size, (rank - 1) % size
 
-    def exchange(sent: torch.Tensor, received: torch.Tensor, count: int) -> float:
+    def exchange(
+        message: torch.Tensor, count: int, gives: bool = True, takes: bool = True
+    ) -> float:
+        room = torch.empty_like(message)
         engine.gloo.barrier().wait()
         start = time.perf_counter()
-        receives = [engine.post_receive(received, origin, 0) for _ in range(count)]
-        sends = [engine.post_send(sent, to, 0) for _ in range(count)]
-        for work in receives + sends:
+        works = [engine.post_receive(room, origin, 0) for _ in range(count if takes else 0)]
+        works += [engine.post_send(message, to, 0) for _ in range(count if gives else 0)]
+        for work in works:
             engine.wait(work)
         return time.perf_counter() - start
 
     few, many = torch.zeros(64, dtype=torch.uint8), torch.zeros(1 << 20, dtype=torch.uint8)
-    latency = min(exchange(few, torch.empty_like(few), 1) for _ in range(5))
-    exchange(many, torch.empty_like(many), 1)
+    latency = min(exchange(few, 1) for _ in range(5))
+    exchange(many, 1)
+    first = exchange(many, 1)
+    # Larger messages for fast links. All ranks must send the same.
+    if max(told["seconds"] for told in _tell(engine, {"seconds": first})) < 4e-3:
+        many = torch.zeros(4 << 20, dtype=torch.uint8)
     count = 4
-    seconds = min(exchange(many, torch.empty_like(many), count) for _ in range(3))
-    return Link(count * many.numel() / max(seconds - latency, 1e-6), latency)
+    both_ways = min(exchange(many, count) for _ in range(4))
+    # One way from each rank of an even number to the next one.
+    gives, takes = rank % 2 == 0 and rank + 1 < size, rank % 2 == 1
+    one_way = min(exchange(many, count, gives, takes) for _ in range(4))
+    figures = [latency, both_ways, one_way if gives or takes else 0.0]
+    told = [each["figures"] for each in _tell(engine, {"figures": figures})]
+    latency, both_ways, one_way = (max(each[place] for each in told) for place in range(3))
+    speeds = [count * many.numel() / max(each - latency, 1e-6) for each in (both_ways, one_way)]
+    return Link(speeds[0], latency, max(speeds))
 
 
 class Policy:
