@@ -505,6 +505,8 @@ class Engine:
             if part is not None:
                 part.abandon()
             self.fail(operation, error)
+            # The part that sends may wait for a piece that is never reduced.
+            operation.ready.put(None)
             # The other part of the call may have failed first, and this one only because of it.
             first = self._error if self._failed is operation else error
             operation.end_part(first, part.totals if part else Totals())
@@ -517,8 +519,6 @@ class Engine:
             if self._error is not None:
                 return
             self._error, self._failed = error, operation
-        # The part that sends may wait for a piece that is never reduced.
-        operation.ready.put(None)
         place = Place(
             operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0
         )

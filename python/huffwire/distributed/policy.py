@@ -18,6 +18,7 @@ overlap, and a part that does not depend on the size. `Model.best` compares thre
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -159,8 +160,8 @@ class Model:
         piece = min(self.piece, size if alone else size / self.ranks)
         edges = _STAGES[collective] * piece * (1 / self.codec.encode + 1 / self.codec.decode)
         fixed = (300e-6 + latency) * _STAGES[collective]
-        # Half of what the shorter of both takes does not overlap with the longer one.
-        return max(wire, processor) + min(wire, processor) / 2 + edges + fixed
+        # Link and processor work at the same time, but not quite: less so the more alike what both take.
+        return math.hypot(wire, processor) + edges + fixed
 
     def best(self, collective: str, dtype: str, size: int) -> Way:
         """The fastest way to carry a call, by the model."""
