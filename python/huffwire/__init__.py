@@ -6,6 +6,7 @@
 True
 
 Arrays and tensors are encoded by `huffwire.numpy` and `huffwire.torch`, which have to be imported by name.
+Collectives are coded by `huffwire.distributed`; `huffwire.observe` tells what that would save.
 """
 
 from huffwire import _errors
@@ -44,3 +45,12 @@ __all__ = [
     "platform",
     "safe_open",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # It needs torch, which others need not have.
+    if name == "observe":
+        from huffwire._observe import observe
+
+        return observe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

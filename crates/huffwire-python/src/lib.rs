@@ -9,6 +9,7 @@ mod files;
 mod gradient;
 mod memory;
 mod options;
+mod pieces;
 mod plan;
 mod program;
 mod refresh;
@@ -41,6 +42,8 @@ mod _huffwire {
     };
     #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named};
+    #[pymodule_export]
+    use super::pieces::_copy_checked;
     #[pymodule_export]
     use super::plan::LinkModel;
     #[pymodule_export]

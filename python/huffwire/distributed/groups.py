@@ -1,0 +1,321 @@
+"""Process groups, and what huffwire keeps for each of them."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from huffwire._errors import OptionError
+from huffwire._huffwire import Codebooks
+from huffwire.distributed import pieces
+from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Worker
+from huffwire.distributed.errors import GroupError
+from huffwire.distributed.policy import Link
+from huffwire.distributed.settings import (
+    Agreement,
+    Compression,
+    Policy,
+    Settings,
+    agree,
+    compression_of,
+)
+from huffwire.distributed.totals import Totals
+
+__all__ = ["setup"]
+
+
+class Pair:
+    """Two ranks of a group that send to each other, outside of the collectives.
+
+    The pair is connected by whichever of its two threads is needed first, so that a send or a receive that is only
+    started does not wait for the other rank.
+    """
+
+    def __init__(self, group: CodedGroup, peer: int) -> None:
+        low, high = sorted((group.rank, peer))
+        self.peer = peer
+        self._here = int(group.rank > peer)
+        self._wrapped = group.wrapped
+        self._settings = group.settings
+        self._store = dist.PrefixStore(f"{low}-{high}/", group.store)
+        self._names = [low, high]
+        self._timeout = group.timeout
+        self._lock = threading.Lock()
+        self._agreed: tuple[Engine, Policy] | None = None
+        self._error: BaseException | None = None
+        self._sequences: dict[tuple[bool, int], int] = {}
+        self._workers = {True: Worker("huffwire-send-to"), False: Worker("huffwire-receive-from")}
+        weakref.finalize(self, _close, *self._workers.values())
+
+    def start(
+        self,
+        sends: bool,
+        tensor: torch.Tensor,
+        tag: int,
+        body: Callable[[Engine, bool, Sender | Receiver], None],
+    ) -> CodedWork:
+        """Starts a send or a receive.
+
+        Args:
+            sends: Which of the two.
+            tensor: What is sent, or where it is received.
+            tag: Its tag.
+            body: Does the work: gets the engine, whether pieces are coded, and the part of the call.
+        """
+        sequence = self._sequences.get((sends, tag), 0)
+        self._sequences[sends, tag] = sequence + 1
+        operation = Operation("send", sequence, tag, 1, [tensor])
+        self._workers[sends].put(lambda: self._run(sends, operation, tensor, body))
+        return CodedWork(operation)
+
+    def _run(self, sends: bool, operation: Operation, tensor: torch.Tensor, body: Callable) -> None:
+        try:
+            engine, policy = self._agree()
+            way = policy.way("send", tensor.dtype, tensor.nbytes)
+            if way == "plain":
+                call = self._wrapped.send if sends else self._wrapped.recv
+                call([tensor], self.peer, operation.tag).wait()
+        except BaseException as error:
+            operation.end_part(error, Totals())
+            return
+        if way == "plain":
+            operation.end_part(None, Totals(fallbacks=1))
+        else:
+            role = Sender if sends else Receiver
+            engine.run(operation, role, lambda part: body(engine, way == "coded", part))
+
+    def _agree(self) -> tuple[Engine, Policy]:
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if self._agreed is None:
+                try:
+                    engine = Engine(self._store, self._here, 2, self._timeout, self._names)
+                    agreement = agree(engine, self._settings)
+                    engine.configure(_coder(self._settings), agreement.piece)
+                except BaseException as error:
+                    self._error = error
+                    raise
+                self._agreed = engine, Policy(agreement)
+            return self._agreed
+
+
+def _close(*workers: Worker) -> None:
+    for worker in workers:
+        worker.close()
+
+
+def _coder(settings: Settings) -> pieces.Coder:
+    return pieces.Coder(settings.codebooks, settings.level)
+
+
+class CodedGroup:
+    """What huffwire keeps for a process group: an engine beside it, and what its ranks agreed on.
+
+    Args:
+        wrapped: The group, or a backend, that plain calls of single tensors are passed to.
+        store: Where its ranks find each other; nobody else uses it.
+        rank, size: This rank, and how many there are.
+        timeout: How long a rank waits for another one.
+    """
+
+    def __init__(
+        self, wrapped, store: dist.Store, rank: int, size: int, timeout: timedelta
+    ) -> None:
+        self.wrapped = wrapped
+        self.rank = rank
+        self.size = size
+        self.timeout = timeout
+        self.settings = Settings(compression_of(None))
+        self._root = store
+        self._lock = threading.RLock()
+        self._setups = 0
+        self._new_store()
+        self._engine: Engine | None = None
+        self._policy: Policy | None = None
+        self._error: BaseException | None = None
+        self.agreement: Agreement | None = None
+
+    def _new_store(self) -> None:
+        self.store = dist.PrefixStore(f"huffwire/{self._setups}/", self._root)
+        self._setups += 1
+        self._pairs: dict[int, Pair] = {}
+
+    def setup(self, settings: Settings) -> Agreement:
+        """Connects the ranks anew, and has them agree."""
+        with self._lock:
+            # Other ranks may still read what the engine before has sent, until all have agreed anew.
+            before = self._engine, self._pairs
+            if self._engine is not None or self._error is not None:
+                self._engine = self._error = None
+                self._new_store()
+            self.settings = settings
+            self._agree()
+            del before
+            return self.agreement
+
+    def _agree(self) -> None:
+        try:
+            engine = Engine(
+                dist.PrefixStore("all/", self.store), self.rank, self.size, self.timeout
+            )
+            self.agreement = agree(engine, self.settings)
+            engine.configure(_coder(self.settings), self.agreement.piece)
+        except BaseException as error:
+            self._error = error
+            raise
+        self._policy = Policy(self.agreement)
+        self._engine = engine
+
+    def ready(self) -> tuple[Engine, Policy]:
+        """The engine and the policy; the first call connects all ranks and has them agree."""
+        if self._engine is None:
+            with self._lock:
+                if self._error is not None:
+                    raise GroupError(
+                        f"the set-up of the group failed earlier ({self._error}): call "
+                        "huffwire.distributed.setup on all ranks, or make a new group"
+                    ) from self._error
+                if self._engine is None:
+                    self._agree()
+        return self._engine, self._policy
+
+    def pair(self, peer: int) -> Pair:
+        """What is kept for messages to and from one other rank."""
+        with self._lock:
+            pair = self._pairs.get(peer)
+            if pair is None:
+                pair = self._pairs[peer] = Pair(self, peer)
+            return pair
+
+
+_GROUPS: weakref.WeakKeyDictionary[dist.ProcessGroup, CodedGroup] = weakref.WeakKeyDictionary()
+_GROUPS_LOCK = threading.Lock()
+
+
+def resolve(group: dist.ProcessGroup | None) -> dist.ProcessGroup:
+    """The process group that a caller means; None stands for the default one.
+
+    Raises:
+        GroupError: It was destroyed, or there is none.
+    """
+    if group is None:
+        if not dist.is_initialized():
+            raise GroupError(
+                "there is no process group: call torch.distributed.init_process_group first"
+            )
+        return dist.group.WORLD
+    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        return group
+    if not _is_alive(group):
+        raise GroupError("the process group was destroyed, or is none: make a new one")
+    return group
+
+
+def _is_alive(group: dist.ProcessGroup) -> bool:
+    try:
+        # 30 times as fast as the public way.
+        return group in dist.distributed_c10d._world.pg_map
+    except (AttributeError, TypeError):
+        pass
+    try:
+        return bool(dist.get_backend(group))
+    except (AssertionError, RuntimeError, ValueError):
+        return False
+
+
+def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
+    """What huffwire keeps for a group; None if it has nothing to do there: one rank alone, or the group codes its
+    collectives itself."""
+    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        return None
+    found = _GROUPS.get(group)
+    if found is not None:
+        return found
+    if codes_itself(group) or group.size() == 1:
+        return None
+    with _GROUPS_LOCK:
+        found = _GROUPS.get(group)
+        if found is None:
+            weak = weakref.proxy(group)
+            found = CodedGroup(weak, _store(group), group.rank(), group.size(), _timeout(group))
+            _GROUPS[group] = found
+    return found
+
+
+def codes_itself(group: object) -> bool:
+    """Whether a group is of the backend ``"huffwire"``."""
+    return hasattr(group, "huffwire_group")
+
+
+def _store(group: dist.ProcessGroup) -> dist.Store:
+    if hasattr(group, "get_group_store"):
+        return group.get_group_store()
+    # Before PyTorch had the method.
+    return dist.distributed_c10d._get_process_group_store(group)
+
+
+def _timeout(group: dist.ProcessGroup) -> timedelta:
+    for device in getattr(group, "_device_types", []):
+        options = getattr(group._get_backend(device), "options", None)
+        timeout = getattr(options, "_timeout", None)
+        if isinstance(timeout, timedelta) and timeout > timedelta(0):
+            return timeout
+    return dist.default_pg_timeout
+
+
+def setup(
+    group: dist.ProcessGroup | None = None,
+    *,
+    compression: Compression | None = None,
+    codebooks: Codebooks | None = None,
+    level: str = "fast",
+    piece: int | None = None,
+    link: Link | None = None,
+) -> Agreement:
+    """Connects the ranks of a group for coded collectives, and has them agree on all that they must agree on.
+
+    All ranks of the group must call this together, while no other call of huffwire is under way in the group. The
+    first collective does the same with defaults, if nobody did it before. A later call does it anew: it measures the
+    link again, changes codebooks on all ranks at the same call, and mends a group whose set-up or engine failed.
+
+    Args:
+        group: The group; None for the default one.
+        compression: ``"auto"``: code where it pays by the measured link and codec. ``"always"``: code every call.
+            ``"never"``: pass every call to the group. ``"raw"``: send in pieces without coding, for comparisons.
+            None: what the environment variable ``HUFFWIRE_COMPRESSION`` says, or else ``"auto"``.
+        codebooks: The codebooks; None for the built-in ones.
+        level: As for `huffwire.encode`.
+        piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB on links above 3 Gbit/s.
+        link: The link, if it shall not be measured.
+
+    Returns:
+        What the ranks agreed on.
+
+    Raises:
+        DisagreementError: The ranks gave different settings, or have different versions. All ranks raise it.
+        GroupError: The group was destroyed, or this rank is no member.
+        PeerError: A rank did not answer within the group's time-out.
+        OptionError: A setting has a value that it cannot have.
+    """
+    settings = Settings(
+        compression_of(compression),
+        codebooks,
+        level,
+        None if piece is None else pieces.checked_piece(piece),
+        link,
+    )
+    if level not in ("fast", "max"):
+        raise OptionError(f'level={level!r}: give "fast" or "max"')
+    group = resolve(group)
+    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        raise GroupError("this rank is no member of the group: call setup only on its members")
+    found = group.huffwire_group if codes_itself(group) else coded_group(group)
+    if found is None:
+        return Agreement(settings, None, piece or 1 << 20)
+    return found.setup(settings)

@@ -1,0 +1,108 @@
+"""Tensors of all devices as flat memory of the processor, piece by piece."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from huffwire._errors import UnsupportedError
+from huffwire.distributed.errors import DisagreementError
+from huffwire.torch import _refusal
+
+# Tests set this, so that tensors of the processor take the way of all other devices.
+STAGE_ALL = False
+
+
+def flat(tensor: torch.Tensor, what: str) -> torch.Tensor:
+    """A tensor as a view of one dimension.
+
+    Raises:
+        UnsupportedError: It has no memory of its own, or is not contiguous.
+    """
+    refusal = _refusal(tensor)
+    if refusal is not None:
+        raise UnsupportedError(f"{what}: {refusal}")
+    if not tensor.is_contiguous():
+        raise UnsupportedError(f"{what} is not contiguous: give tensor.contiguous()")
+    return tensor.detach().view(-1)
+
+
+def check_same(output: torch.Tensor, elements: int, like: torch.Tensor, what: str) -> None:
+    """Checks that an output has the type, the device and the number of elements that a call needs.
+
+    Raises:
+        DisagreementError: It has not.
+    """
+    if output.dtype != like.dtype or output.device != like.device:
+        raise DisagreementError(
+            f"{what} is a tensor of {output.dtype} on {output.device}, and the input one of {like.dtype} on "
+            f"{like.device}: give both the same type and device"
+        )
+    if output.numel() != elements:
+        raise DisagreementError(f"{what} has {output.numel()} elements, and {elements} are needed")
+
+
+class Scratch:
+    """Memory for one piece, made when it is first needed, and kept."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._memory: dict[bool, torch.Tensor] = {}
+
+    def elements(self, dtype: torch.dtype, count: int, pinned: bool = False) -> torch.Tensor:
+        """Room for so many elements of a type."""
+        memory = self._memory.get(pinned)
+        if memory is None:
+            memory = torch.empty(self._size, dtype=torch.uint8, pin_memory=pinned)
+            self._memory[pinned] = memory
+        return memory[: count * dtype.itemsize].view(dtype)
+
+
+class Memory:
+    """A flat tensor that is read and written piece by piece, as memory of the processor.
+
+    Pieces of a tensor on another device are copied to the processor and back, through pinned memory. What the
+    device still has to do for the tensor is waited for on the device, by a stream of its own.
+
+    Args:
+        tensor: A flat tensor, as `flat` returns it.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.dtype = tensor.dtype
+        self._staged = STAGE_ALL or tensor.device.type != "cpu"
+        self._pinned = tensor.device.type == "cuda"
+        self._event = None
+        if tensor.device.type != "cpu":
+            module = torch.get_device_module(tensor.device)
+            self._event = module.current_stream(tensor.device).record_event()
+
+    def on_device(self) -> AbstractContextManager:
+        """The stream on which a thread copies pieces."""
+        if self._event is None:
+            return nullcontext()
+        module = torch.get_device_module(self.tensor.device)
+        stream = module.Stream(self.tensor.device)
+        stream.wait_event(self._event)
+        return module.stream(stream)
+
+    def read(self, start: int, stop: int, scratch: Scratch) -> torch.Tensor:
+        """Some elements, in the memory of the processor: the tensor's own or the scratch's."""
+        piece = self.tensor[start:stop]
+        if not self._staged:
+            return piece
+        room = scratch.elements(self.dtype, stop - start, self._pinned)
+        return room.copy_(piece)
+
+    def room(self, start: int, stop: int, scratch: Scratch) -> torch.Tensor:
+        """Memory of the processor that elements are written to; `keep` then brings them to the tensor."""
+        if not self._staged:
+            return self.tensor[start:stop]
+        return scratch.elements(self.dtype, stop - start, self._pinned)
+
+    def keep(self, start: int, stop: int, room: torch.Tensor) -> None:
+        """Brings what was written to the room to the tensor."""
+        if self._staged:
+            self.tensor[start:stop].copy_(room)

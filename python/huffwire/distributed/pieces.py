@@ -1,0 +1,329 @@
+"""A piece: the part of a tensor that is one message of the process group.
+
+A piece begins with a header of `HEADER` bytes. All numbers are little-endian.
+
+| bytes | what |
+|---|---|
+| 4 | ``HWPC`` |
+| 1 | version of this header |
+| 1 | form of the payload: 0 raw, 1 a message of huffwire, 2 the text of a failure |
+| 1 | number of the collective |
+| 1 | stage of the collective |
+| 8 | sequence number of the call |
+| 8 | id of the codebooks: their generation |
+| 16 | name of the element type |
+| 8 | bytes of elements in the whole stream from the origin to the receiver in this stage |
+| 4, 4 | index of the piece in the stream, and how many pieces the stream has |
+| 4 | rank that the elements come from |
+| 4 | bytes of elements in the piece |
+| 4 | bytes of payload behind the header |
+| 4 | CRC-32C of a raw payload |
+| 4 | CRC-32 of the header before it |
+
+The fields up to the bytes of elements are the piece's *place*. A coded payload has their CRC-32 as its context, so
+that a message that was moved to another piece is not decoded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+import zlib
+from dataclasses import dataclass
+
+import torch
+
+from huffwire import _huffwire
+from huffwire._errors import CodebookError, Error, OptionError, UnsupportedError
+from huffwire._huffwire import Codebooks
+from huffwire.distributed.errors import (
+    DisagreementError,
+    OutOfStepError,
+    PeerError,
+    PieceError,
+)
+from huffwire.torch import _name
+
+VERSION = 1
+_MAGIC = b"HWPC"
+RAW, CODED, FAILURE = 0, 1, 2
+_PLACE = struct.Struct("<4sBBBBQ8s16sQIIII")
+_REST = struct.Struct("<III")
+HEADER = _PLACE.size + _REST.size
+
+# Collectives by their numbers in the header.
+COLLECTIVES = ("all_gather", "reduce_scatter", "all_reduce", "all_to_all", "broadcast", "send")
+_NUMBERS = {name: number for number, name in enumerate(COLLECTIVES)}
+
+_NO_GENERATION = bytes(8)
+
+
+def capacity(piece: int) -> int:
+    """The most bytes of a piece with so many bytes of elements, whatever their type and values."""
+    names = {codec_name(dtype) for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+    return HEADER + max(_huffwire._max_encoded_size(name, piece) for name in names)
+
+
+def dtype_name(dtype: torch.dtype) -> bytes:
+    """The name of an element type in a header."""
+    return str(dtype).removeprefix("torch.").encode()[:16]
+
+
+@functools.cache
+def codec_name(dtype: torch.dtype) -> str:
+    """huffwire's element type that elements of a type of torch are coded as; bytes, if there is none."""
+    try:
+        return _name(dtype)
+    except UnsupportedError:
+        return "u8"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a piece belongs: what its sender and its receiver both know beforehand.
+
+    Attributes:
+        collective, stage: Which collective, and which of its stages.
+        sequence: The number of the call.
+        dtype: The element type.
+        stream: Bytes of elements in the whole stream.
+        index, count: Which of the stream's pieces it is, and how many there are.
+        origin: The rank that the elements come from.
+        size: Bytes of elements in this piece.
+    """
+
+    collective: str
+    stage: int
+    sequence: int
+    dtype: torch.dtype
+    stream: int
+    index: int
+    count: int
+    origin: int
+    size: int
+
+    def pack(self, form: int, generation: bytes) -> bytes:
+        return _PLACE.pack(
+            _MAGIC,
+            VERSION,
+            form,
+            _NUMBERS[self.collective],
+            self.stage,
+            self.sequence & 0xFFFF_FFFF_FFFF_FFFF,
+            generation if form == CODED else _NO_GENERATION,
+            dtype_name(self.dtype),
+            self.stream,
+            self.index,
+            self.count,
+            self.origin,
+            self.size,
+        )
+
+
+def _address(tensor: torch.Tensor, start: int = 0) -> int:
+    return tensor.data_ptr() + start
+
+
+class Coder:
+    """Writes pieces and reads them, with the codebooks of a group.
+
+    Args:
+        codebooks: The codebooks; None for the built-in ones.
+        level: As for `huffwire.encode`.
+    """
+
+    def __init__(self, codebooks: Codebooks | None, level: str = "fast") -> None:
+        self._codebooks = codebooks
+        self._level = level
+        self.generation = bytes.fromhex((codebooks or Codebooks.builtin()).id)
+
+    def write(self, place: Place, elements: torch.Tensor, coded: bool, buffer: torch.Tensor) -> int:
+        """Writes a piece to the start of a buffer.
+
+        Args:
+            place: Where the piece belongs.
+            elements: A contiguous tensor on the processor, of ``place.size`` bytes.
+            coded: Whether they are coded.
+            buffer: A contiguous tensor of torch.uint8, of at least `capacity` bytes.
+
+        Returns:
+            The length of the piece in bytes.
+        """
+        size, room = place.size, buffer.numel() - HEADER
+        source, target = (_address(elements), size), _address(buffer, HEADER)
+        form, checksum = (CODED, 0) if coded else (RAW, 0)
+        head = place.pack(form, self.generation)
+        if coded:
+            length = _huffwire._encode_into(
+                source,
+                codec_name(place.dtype),
+                (target, room),
+                self._level,
+                "auto",
+                self._codebooks,
+                True,
+                1,
+                zlib.crc32(head),
+            )
+        else:
+            length = size
+            checksum = _huffwire._copy_checked(source, (target, size))
+        _seal(head, length, checksum, buffer)
+        return HEADER + length
+
+    def write_failure(self, place: Place, reason: str, buffer: torch.Tensor) -> int:
+        """Writes a piece that tells the receiver that the sender failed. Returns its length."""
+        text = reason.encode(errors="replace")[: min(2000, buffer.numel() - HEADER)]
+        checksum = _huffwire._copy_checked(text, (_address(buffer, HEADER), len(text)))
+        _seal(place.pack(FAILURE, self.generation), len(text), checksum, buffer)
+        return HEADER + len(text)
+
+    def read(self, place: Place, sender: int, buffer: torch.Tensor, elements: torch.Tensor) -> int:
+        """Reads a piece from the start of a buffer.
+
+        Args:
+            place: Where the piece must belong.
+            sender: The rank that it was received from, for messages.
+            buffer: The memory that the piece was received into.
+            elements: A contiguous tensor on the processor, of ``place.size`` bytes, that is written.
+
+        Returns:
+            The length of the piece in bytes.
+
+        Raises:
+            PieceError: The piece was changed, or is no piece.
+            OutOfStepError: It belongs to another call, or another place in it.
+            DisagreementError: The sender has a tensor of another shape or type, or another version of huffwire.
+            CodebookError: The sender used other codebooks.
+            PeerError: The sender failed, and says so.
+        """
+        form, length, checksum, head = self._open(place, sender, buffer)
+        source, target = (_address(buffer, HEADER), length), (_address(elements), place.size)
+        if form == RAW:
+            if length != place.size:
+                raise _damaged(place, sender, f"a payload of {length} bytes for {place.size} bytes")
+            if _huffwire._copy_checked(source, target) != checksum:
+                raise _damaged(place, sender, "its payload has another checksum")
+        else:
+            try:
+                _huffwire._decode_into(
+                    source,
+                    codec_name(place.dtype),
+                    target,
+                    self._codebooks,
+                    1,
+                    zlib.crc32(head),
+                    None,
+                )
+            except Error as error:
+                raise _damaged(place, sender, str(error)) from error
+        return HEADER + length
+
+    def length(self, place: Place, sender: int, buffer: torch.Tensor) -> int:
+        """The length in bytes of a piece that was received, after its header was checked as `read` does."""
+        return HEADER + self._open(place, sender, buffer)[1]
+
+    def _open(self, place: Place, sender: int, buffer: torch.Tensor) -> tuple[int, int, int, bytes]:
+        head = ctypes.string_at(_address(buffer), HEADER)
+        length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
+        fields = _PLACE.unpack_from(head)
+        if fields[0] != _MAGIC:
+            raise _damaged(
+                place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
+            )
+        # The place of the version stays in all versions, that of the checksum may not.
+        if fields[1] != VERSION:
+            raise DisagreementError(
+                f"rank {sender} sends pieces of version {fields[1]}, and this rank reads version {VERSION}: "
+                "install the same version of huffwire on all ranks"
+            )
+        if zlib.crc32(head[: HEADER - 4]) != seal:
+            raise _damaged(place, sender, "its header has another checksum")
+        form = fields[2]
+        if length > buffer.numel() - HEADER:
+            raise _damaged(place, sender, f"a payload of {length} bytes")
+        if form == FAILURE:
+            text = ctypes.string_at(_address(buffer, HEADER), length).decode(errors="replace")
+            raise PeerError(f"rank {sender} failed: {text}")
+        if form not in (RAW, CODED):
+            raise _damaged(place, sender, f"a payload of unknown form {form}")
+        expected = place.pack(form, self.generation)
+        if head[: _PLACE.size] != expected:
+            raise self._difference(place, sender, fields)
+        return form, length, checksum, expected
+
+    def _difference(self, place: Place, sender: int, fields: tuple) -> Error:
+        """Why a piece whose header is intact is not the one that is expected."""
+        (
+            _,
+            _,
+            form,
+            number,
+            stage,
+            sequence,
+            generation,
+            dtype,
+            stream,
+            index,
+            count,
+            origin,
+            size,
+        ) = fields
+        name = COLLECTIVES[number] if number < len(COLLECTIVES) else f"collective {number}"
+        if (name, sequence) != (place.collective, place.sequence):
+            return OutOfStepError(
+                f"rank {sender} sent a piece of call {sequence} ({name}) while this rank is in call "
+                f"{place.sequence} ({place.collective}): all ranks of a group must call the same collectives in "
+                "the same order"
+            )
+        theirs = dtype.rstrip(b"\0").decode(errors="replace")
+        ours = dtype_name(place.dtype).decode()
+        if theirs != ours:
+            return DisagreementError(
+                f"{place.collective}: rank {sender} has a tensor of {theirs}, and this rank one of {ours}"
+            )
+        if (stream, count) != (place.stream, place.count):
+            return DisagreementError(
+                f"{place.collective}: rank {sender} sends {stream} bytes in {count} pieces, and this rank "
+                f"expects {place.stream} bytes in {place.count}: the shapes of their tensors differ"
+            )
+        if form == CODED and generation != self.generation:
+            return CodebookError(
+                f"{place.collective}: rank {sender} codes with the codebooks {generation.hex()}, and this rank "
+                f"has {self.generation.hex()}: all ranks must change their codebooks at the same call, by "
+                "huffwire.distributed.setup(group, codebooks=...) on all of them"
+            )
+        found = f"stage {stage}, piece {index} of rank {origin}, {size} bytes"
+        wanted = (
+            f"stage {place.stage}, piece {place.index} of rank {place.origin}, {place.size} bytes"
+        )
+        return OutOfStepError(f"rank {sender} sent {found} while this rank expects {wanted}")
+
+
+def _seal(head: bytes, length: int, checksum: int, buffer: torch.Tensor) -> None:
+    """Writes the header of a piece."""
+    whole = head + struct.pack("<II", length, checksum)
+    whole += zlib.crc32(whole).to_bytes(4, "little")
+    ctypes.memmove(_address(buffer), whole, HEADER)
+
+
+def _damaged(place: Place, sender: int, what: str) -> PieceError:
+    where = f"{place.collective}, call {place.sequence}, piece {place.index} of rank {place.origin}"
+    return PieceError(f"a damaged piece from rank {sender} ({where}): {what}")
+
+
+def checked_piece(size: int) -> int:
+    """The bytes of elements in a piece, as a caller wants them.
+
+    Raises:
+        OptionError: They are no multiple of 16 from 1 KiB to 64 MiB.
+    """
+    if (
+        isinstance(size, bool)
+        or not isinstance(size, int)
+        or not 1024 <= size <= 64 << 20
+        or size % 16
+    ):
+        raise OptionError(f"piece={size!r}: give a multiple of 16 bytes from 1024 to {64 << 20}")
+    return size

@@ -1,0 +1,386 @@
+"""The collectives as pieces: which rank sends which piece to whom, and in which order it reads them.
+
+All ranks derive the same order of steps from the same sizes. A rank sends in the order of steps, and reads in the
+order of steps; a step waits only for steps before it. So no two ranks wait for each other.
+
+Sums are made by the rank that owns a part of the tensor, in the order of ranks: ((x0 + x1) + x2) + ..., whichever
+rank owns the part. Everybody gets the owner's bytes, so all ranks have the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender
+from huffwire.distributed.memory import Memory, Scratch
+from huffwire.distributed.pieces import Place
+
+# How many pieces of its part a rank gives away before it waits for the first sum.
+_LAG = 2
+
+
+class Part:
+    """A range of a flat tensor, cut into pieces.
+
+    Args:
+        engine: Knows the size of pieces.
+        dtype: The element type.
+        start, stop: The range, in elements.
+    """
+
+    def __init__(self, engine: Engine, dtype: torch.dtype, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self.step = engine.piece // dtype.itemsize
+        self.count = -(-(stop - start) // self.step)
+
+    def range(self, index: int) -> tuple[int, int]:
+        """The elements of a piece."""
+        start = self.start + index * self.step
+        return start, min(start + self.step, self.stop)
+
+
+def _place(
+    operation: Operation, memory: Memory, part: Part, index: int, origin: int, stage: int = 0
+) -> Place:
+    start, stop = part.range(index)
+    size = memory.dtype.itemsize
+    return Place(
+        operation.collective,
+        stage,
+        operation.sequence,
+        memory.dtype,
+        (part.stop - part.start) * size,
+        index,
+        part.count,
+        origin,
+        (stop - start) * size,
+    )
+
+
+def _others(engine: Engine) -> list[int]:
+    """All other ranks, beginning with the next one, so that not all ranks send to the same one first."""
+    return [(engine.rank + step) % engine.size for step in range(1, engine.size)]
+
+
+def all_gather(
+    engine: Engine,
+    shard: torch.Tensor,
+    outputs: Sequence[torch.Tensor],
+    result: list[torch.Tensor],
+    coded: bool,
+) -> CodedWork:
+    """Every rank's shard to every rank.
+
+    Args:
+        shard: This rank's, flat.
+        outputs: A flat tensor for each rank's shard, of any sizes.
+        result: What the future of the call holds.
+        coded: Whether pieces are coded.
+    """
+    rank = engine.rank
+    own = outputs[rank]
+    source = Memory(shard)
+    places = [Memory(output) for output in outputs]
+    parts = [Part(engine, shard.dtype, 0, output.numel()) for output in outputs]
+
+    def send(sender: Sender) -> None:
+        with source.on_device():
+            part, peers = parts[rank], _others(engine)
+            for index in range(part.count):
+                place = _place(sender.operation, source, part, index, rank)
+                sender.send(source, *part.range(index), place, coded, peers)
+
+    def receive(receiver: Receiver) -> None:
+        with source.on_device():
+            streams = [(peer, receiver.stream(peer, parts[peer].count)) for peer in _others(engine)]
+            mine, apart = parts[rank], own.data_ptr() != shard.data_ptr()
+            for index in range(max(part.count for part in parts)):
+                if apart and index < mine.count:
+                    start, stop = mine.range(index)
+                    own[start:stop].copy_(shard[start:stop])
+                for peer, stream in streams:
+                    if index < parts[peer].count:
+                        _receive(receiver, stream, places[peer], parts[peer], index, peer)
+
+    return engine.start("all_gather", result, send, receive)
+
+
+def _receive(
+    receiver: Receiver,
+    stream,
+    memory: Memory,
+    part: Part,
+    index: int,
+    origin: int,
+    stage: int = 0,
+    forward=None,
+) -> None:
+    """Receives a piece into its place."""
+    start, stop = part.range(index)
+    room = memory.room(start, stop, receiver.scratch)
+    place = _place(receiver.operation, memory, part, index, origin, stage)
+    receiver.receive(stream, place, room, forward)
+    memory.keep(start, stop, room)
+
+
+def broadcast(
+    engine: Engine, tensor: torch.Tensor, root: int, result: list[torch.Tensor], coded: bool
+) -> CodedWork:
+    """The root's tensor to every rank. Ranks form a chain that begins with the root; each passes pieces on as they
+    are, so a piece is encoded once."""
+    rank, size = engine.rank, engine.size
+    memory = Memory(tensor)
+    part = Part(engine, tensor.dtype, 0, tensor.numel())
+    next_rank = (rank + 1) % size
+    last = next_rank == root
+
+    def send(sender: Sender) -> None:
+        with memory.on_device():
+            for index in range(part.count):
+                place = _place(sender.operation, memory, part, index, root)
+                sender.send(memory, *part.range(index), place, coded, [next_rank])
+
+    def receive(receiver: Receiver) -> None:
+        with memory.on_device():
+            stream = receiver.stream((rank - 1) % size, part.count)
+            forward = None if last else next_rank
+            for index in range(part.count):
+                _receive(receiver, stream, memory, part, index, root, forward=forward)
+
+    if size == 1:
+        return engine.start("broadcast", result, None, None)
+    return engine.start(
+        "broadcast", result, send if rank == root else None, receive if rank != root else None
+    )
+
+
+def all_to_all(
+    engine: Engine,
+    source: torch.Tensor,
+    sends: Sequence[int],
+    output: torch.Tensor,
+    receives: Sequence[int],
+    result: list[torch.Tensor],
+    coded: bool,
+) -> CodedWork:
+    """A part of the tensor from every rank to every rank.
+
+    Args:
+        sends: Elements for each rank.
+        receives: Elements from each rank.
+    """
+    rank = engine.rank
+    given, taken = Memory(source), Memory(output)
+    outgoing = list(_parts(engine, source.dtype, sends))
+    incoming = list(_parts(engine, source.dtype, receives))
+
+    def send(sender: Sender) -> None:
+        with given.on_device():
+            for index in range(max(part.count for part in outgoing)):
+                for peer in _others(engine):
+                    part = outgoing[peer]
+                    if index < part.count:
+                        place = _place(sender.operation, given, part, index, rank)
+                        sender.send(given, *part.range(index), place, coded, [peer])
+
+    def receive(receiver: Receiver) -> None:
+        with taken.on_device():
+            streams = [
+                (peer, receiver.stream(peer, incoming[peer].count)) for peer in _others(engine)
+            ]
+            mine, own = incoming[rank], outgoing[rank]
+            taken.tensor[mine.start : mine.stop].copy_(given.tensor[own.start : own.stop])
+            for index in range(max(part.count for part in incoming)):
+                for peer, stream in streams:
+                    if index < incoming[peer].count:
+                        _receive(receiver, stream, taken, incoming[peer], index, peer)
+
+    return engine.start("all_to_all", result, send, receive)
+
+
+def _parts(engine: Engine, dtype: torch.dtype, counts: Sequence[int]) -> Iterator[Part]:
+    start = 0
+    for count in counts:
+        yield Part(engine, dtype, start, start + count)
+        start += count
+
+
+class Sum:
+    """How elements are added.
+
+    Args:
+        average: Whether the sum is divided by the number of ranks.
+        dtype: The type that sums are kept in until the last one is made; None for the tensor's own.
+    """
+
+    def __init__(self, average: bool, dtype: torch.dtype | None) -> None:
+        self.average = average
+        self.dtype = dtype
+
+    def reduce(
+        self, inputs: Iterator[torch.Tensor], count: int, room: torch.Tensor, scratch: Scratch
+    ) -> None:
+        """Adds ``count`` tensors in their order, and writes the sum to the room."""
+        total = next(inputs)
+        if self.dtype is not None and self.dtype != room.dtype:
+            total = scratch.elements(self.dtype, room.numel()).copy_(total)
+            for other in inputs:
+                total.add_(other)
+            if self.average:
+                total.div_(count)
+            room.copy_(total)
+            return
+        if count == 1:
+            room.copy_(total)
+        kept = scratch.elements(room.dtype, room.numel())
+        for index, other in enumerate(inputs, 2):
+            # The room may be one of the tensors, so it is written last.
+            total = torch.add(total, other, out=room if index == count else kept)
+        if self.average:
+            room.div_(count)
+
+
+def _reduce_piece(
+    receiver: Receiver,
+    streams: dict[int, object],
+    source: Memory,
+    part: Part,
+    index: int,
+    how: Sum,
+    room: torch.Tensor,
+) -> None:
+    """Adds all ranks' pieces of this rank's part."""
+    engine = receiver.engine
+    start, stop = part.range(index)
+
+    def inputs() -> Iterator[torch.Tensor]:
+        first = True
+        for rank in range(engine.size):
+            if rank == engine.rank:
+                # On other devices this fills the scratch of this thread, which must not hold the sum.
+                yield source.read(start, stop, engine.own_scratch)
+            else:
+                scratch = engine.first_scratch if first else receiver.scratch
+                elements = scratch.elements(source.dtype, stop - start)
+                place = _place(receiver.operation, source, part, index, rank)
+                receiver.receive(streams[rank], place, elements)
+                yield elements
+            first = False
+
+    how.reduce(inputs(), engine.size, room, engine.sum_scratch)
+
+
+def reduce_scatter(
+    engine: Engine,
+    source: torch.Tensor,
+    output: torch.Tensor,
+    sizes: Sequence[int],
+    how: Sum,
+    result: list[torch.Tensor],
+    coded: bool,
+) -> CodedWork:
+    """The sum of all ranks' tensors, a part of it to each rank.
+
+    Args:
+        sizes: Elements of each rank's part.
+    """
+    rank = engine.rank
+    given, taken = Memory(source), Memory(output)
+    parts = list(_parts(engine, source.dtype, sizes))
+
+    def send(sender: Sender) -> None:
+        with given.on_device():
+            for index in range(max(part.count for part in parts)):
+                for peer in _others(engine):
+                    if index < parts[peer].count:
+                        place = _place(sender.operation, given, parts[peer], index, rank)
+                        sender.send(given, *parts[peer].range(index), place, coded, [peer])
+
+    def receive(receiver: Receiver) -> None:
+        with given.on_device():
+            part = parts[rank]
+            streams = {peer: receiver.stream(peer, part.count) for peer in _others(engine)}
+            for index in range(part.count):
+                start, stop = part.range(index)
+                start, stop = start - part.start, stop - part.start
+                room = taken.room(start, stop, engine.result_scratch)
+                _reduce_piece(receiver, streams, given, part, index, how, room)
+                taken.keep(start, stop, room)
+
+    return engine.start("reduce_scatter", result, send, receive)
+
+
+def all_reduce(
+    engine: Engine, tensor: torch.Tensor, how: Sum, result: list[torch.Tensor], coded: bool
+) -> CodedWork:
+    """The sum of all ranks' tensors to each rank: in two stages, the second of which begins with the first sum."""
+    rank, size = engine.rank, engine.size
+    memory = Memory(tensor)
+    share = -(-tensor.numel() // size)
+    bounds = [min(index * share, tensor.numel()) for index in range(size + 1)]
+    parts = [Part(engine, tensor.dtype, *bounds[index : index + 2]) for index in range(size)]
+    most = max(part.count for part in parts)
+
+    def steps() -> Iterator[tuple[int, int]]:
+        """Stages and indices of pieces, in the order in which all ranks take them."""
+        for step in range(most + _LAG):
+            if step < most:
+                yield 0, step
+            if step >= _LAG:
+                yield 1, step - _LAG
+
+    def send(sender: Sender) -> None:
+        with memory.on_device():
+            for stage, index in steps():
+                if stage == 0:
+                    for peer in _others(engine):
+                        if index < parts[peer].count:
+                            place = _place(sender.operation, memory, parts[peer], index, rank)
+                            sender.send(memory, *parts[peer].range(index), place, coded, [peer])
+                elif index < parts[rank].count:
+                    # Where the other thread failed, the check within `send` raises.
+                    sender.operation.ready.get()
+                    place = _place(sender.operation, memory, parts[rank], index, rank, 1)
+                    sender.send(memory, *parts[rank].range(index), place, coded, _others(engine))
+
+    def receive(receiver: Receiver) -> None:
+        with memory.on_device():
+            mine = parts[rank]
+            streams = {
+                peer: receiver.stream(peer, mine.count + parts[peer].count)
+                for peer in _others(engine)
+            }
+            for stage, index in steps():
+                if stage == 0 and index < mine.count:
+                    start, stop = mine.range(index)
+                    room = memory.room(start, stop, engine.result_scratch)
+                    _reduce_piece(receiver, streams, memory, mine, index, how, room)
+                    memory.keep(start, stop, room)
+                    receiver.operation.ready.put(room)
+                elif stage == 1:
+                    for peer in _others(engine):
+                        if index < parts[peer].count:
+                            _receive(receiver, streams[peer], memory, parts[peer], index, peer, 1)
+
+    return engine.start("all_reduce", result, send, receive)
+
+
+def send(engine: Engine, memory: Memory, peer: int, coded: bool, sender: Sender) -> None:
+    """Sends a tensor to one rank of the engine."""
+    with memory.on_device():
+        part = Part(engine, memory.dtype, 0, memory.tensor.numel())
+        for index in range(part.count):
+            place = _place(sender.operation, memory, part, index, engine.rank)
+            sender.send(memory, *part.range(index), place, coded, [peer])
+
+
+def receive(engine: Engine, memory: Memory, peer: int, receiver: Receiver) -> None:
+    """Receives a tensor from one rank of the engine."""
+    with memory.on_device():
+        part = Part(engine, memory.dtype, 0, memory.tensor.numel())
+        stream = receiver.stream(peer, part.count)
+        for index in range(part.count):
+            _receive(receiver, stream, memory, part, index, peer)

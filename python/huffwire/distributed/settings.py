@@ -1,0 +1,242 @@
+"""What the ranks of a group agree on before the first collective, and how they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+
+from huffwire._errors import OptionError
+from huffwire._huffwire import Codebooks, __version__
+from huffwire.distributed import pieces
+from huffwire.distributed.engine import Engine, window
+from huffwire.distributed.errors import DisagreementError, PeerError
+from huffwire.distributed.policy import Codec, Link, Model, Way
+
+Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
+
+# The most bytes that a rank tells the others about itself.
+_TOLD = 1024
+# Above this many bytes a second, pieces are larger.
+_FAST_LINK = 400e6
+_PIECE, _LARGE_PIECE = 1 << 20, 4 << 20
+# Receives that are posted for all peers together take at most so many bytes.
+_POSTED = 128 << 20
+
+
+def compression_of(value: str | None) -> Compression:
+    """The setting that a caller or the environment variable ``HUFFWIRE_COMPRESSION`` names.
+
+    Raises:
+        OptionError: There is none of that name.
+    """
+    origin = "compression" if value is not None else "HUFFWIRE_COMPRESSION"
+    value = value if value is not None else os.environ.get("HUFFWIRE_COMPRESSION") or "auto"
+    if value not in get_args(Compression):
+        raise OptionError(f'{origin}={value!r}: give "auto", "always" or "never"')
+    return value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a rank wishes for a group.
+
+    Attributes:
+        compression: ``"auto"`` codes where it pays by the measured figures, ``"always"`` codes every tensor,
+            ``"never"`` none; ``"raw"`` sends all tensors in pieces without coding, for comparisons.
+        codebooks: The codebooks; None for the built-in ones.
+        level: As for `huffwire.encode`.
+        piece: Bytes of elements in a piece; None for what suits the link.
+        link: The link, if it shall not be measured.
+    """
+
+    compression: Compression = "auto"
+    codebooks: Codebooks | None = None
+    level: str = "fast"
+    piece: int | None = None
+    link: Link | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What all ranks of a group agreed on.
+
+    Attributes:
+        settings: The settings, alike on all ranks.
+        model: The model with the measured figures; None unless ``compression="auto"``.
+        piece: Bytes of elements in a piece.
+    """
+
+    settings: Settings
+    model: Model | None
+    piece: int
+
+
+def agree(engine: Engine, settings: Settings) -> Agreement:
+    """Compares the settings of all ranks, and measures what the decisions rest on.
+
+    All ranks must call this together.
+
+    Raises:
+        DisagreementError: The ranks differ. It is raised on all of them.
+        PeerError: A rank did not answer.
+    """
+    engine.configure(pieces.Coder(settings.codebooks, settings.level), _PIECE)
+    told = _tell(engine, _wishes(settings))
+    _compare(told)
+    if settings.compression != "auto" or engine.size == 1:
+        return Agreement(settings, None, _piece(settings, None, engine.size))
+    codec = measured_codec(settings.codebooks, settings.level)
+    told = _tell(engine, {"encode": codec.encode, "decode": codec.decode})
+    codec = Codec(*(min(each[what] for each in told) for what in ("encode", "decode")))
+    link = settings.link or measured_link(engine)
+    piece = _piece(settings, link, engine.size)
+    return Agreement(settings, Model(link, codec, engine.size, piece), piece)
+
+
+def _wishes(settings: Settings) -> dict[str, object]:
+    codebooks = settings.codebooks or Codebooks.builtin()
+    link = settings.link
+    return {
+        "version of huffwire": __version__,
+        "version of pieces": pieces.VERSION,
+        "compression": settings.compression,
+        "codebooks": codebooks.id,
+        "level": settings.level,
+        "piece": settings.piece,
+        "link": None if link is None else [link.bytes_per_second, link.latency, link.one_way],
+    }
+
+
+def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
+    if settings.piece is not None:
+        return settings.piece
+    piece = _LARGE_PIECE if link is not None and link.bytes_per_second > _FAST_LINK else _PIECE
+    while piece > 64 << 10 and window(ranks) * piece * (ranks - 1) > _POSTED:
+        piece //= 2
+    return piece
+
+
+def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
+    """What every rank has to say, by its rank."""
+    text = json.dumps(what).encode()
+    if len(text) > _TOLD:
+        raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
+    mine = torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
+    all_ranks = [torch.empty(_TOLD, dtype=torch.uint8) for _ in range(engine.size)]
+    try:
+        engine.gloo.allgather([all_ranks], [mine]).wait()
+        return [json.loads(bytes(told.tolist())) for told in all_ranks]
+    except (RuntimeError, ValueError) as error:
+        raise PeerError(
+            f"the ranks of the group cannot exchange their settings: {error}"
+        ) from error
+
+
+def _compare(told: Sequence[dict]) -> None:
+    for key in sorted(set().union(*told)):
+        values = [each.get(key) for each in told]
+        if any(value != values[0] for value in values):
+            # Of a thousand ranks, two that differ tell enough.
+            other = next(rank for rank, value in enumerate(values) if value != values[0])
+            raise DisagreementError(
+                f"the ranks of the group differ in {key}: rank 0 has {values[0]!r}, rank {other} has "
+                f"{values[other]!r}; give all ranks the same (environment variables too)"
+            )
+
+
+def measured_codec(codebooks: Codebooks | None, level: str) -> Codec:
+    """Speed of the codec on this core: the best of a few rounds, with bf16 elements like those of a model."""
+    generator = torch.Generator().manual_seed(1)
+    elements = torch.randn(1 << 19, generator=generator).bfloat16()
+    size = elements.nbytes
+    coder = pieces.Coder(codebooks, level)
+    buffer = torch.empty(pieces.capacity(size), dtype=torch.uint8)
+    restored = torch.empty_like(elements)
+    place = pieces.Place("send", 0, 0, elements.dtype, size, 0, 1, 0, size)
+    encode, decode = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        coder.write(place, elements, True, buffer)
+        middle = time.perf_counter()
+        coder.read(place, 0, buffer, restored)
+        encode.append(middle - start)
+        decode.append(time.perf_counter() - middle)
+    return Codec(size / min(encode), size / min(decode))
+
+
+def measured_link(engine: Engine) -> Link:
+    """What the slowest link between a rank and the next one does. All ranks must call this together."""
+    rank, size = engine.rank, engine.size
+    to, origin = (rank + 1) % size, (rank - 1) % size
+
+    def exchange(
+        message: torch.Tensor, count: int, gives: bool = True, takes: bool = True
+    ) -> float:
+        room = torch.empty_like(message)
+        engine.gloo.barrier().wait()
+        start = time.perf_counter()
+        works = [engine.post_receive(room, origin, 0) for _ in range(count if takes else 0)]
+        works += [engine.post_send(message, to, 0) for _ in range(count if gives else 0)]
+        for work in works:
+            engine.wait(work)
+        return time.perf_counter() - start
+
+    few, many = torch.zeros(64, dtype=torch.uint8), torch.zeros(1 << 20, dtype=torch.uint8)
+    latency = min(exchange(few, 1) for _ in range(5))
+    exchange(many, 1)
+    first = exchange(many, 1)
+    # Larger messages for fast links. All ranks must send the same.
+    if max(told["seconds"] for told in _tell(engine, {"seconds": first})) < 4e-3:
+        many = torch.zeros(4 << 20, dtype=torch.uint8)
+    count = 4
+    both_ways = min(exchange(many, count) for _ in range(4))
+    # One way from each rank of an even number to the next one.
+    gives, takes = rank % 2 == 0 and rank + 1 < size, rank % 2 == 1
+    one_way = min(exchange(many, count, gives, takes) for _ in range(4))
+    figures = [latency, both_ways, one_way if gives or takes else 0.0]
+    told = [each["figures"] for each in _tell(engine, {"figures": figures})]
+    latency, both_ways, one_way = (max(each[place] for each in told) for place in range(3))
+    speeds = [count * many.numel() / max(each - latency, 1e-6) for each in (both_ways, one_way)]
+    return Link(speeds[0], latency, max(speeds))
+
+
+class Policy:
+    """How the calls of a group are carried: a pure function of the call and of the agreement.
+
+    Decisions are remembered, so a call that was made before costs one look-up.
+    """
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._compression = agreement.settings.compression
+        self._model = agreement.model
+        self._decisions: dict[tuple[str, torch.dtype, int], Way] = {}
+
+    def way(self, collective: str, dtype: torch.dtype, size: int) -> Way:
+        """How a call is carried.
+
+        Args:
+            collective: Its name, as `Model.seconds` knows it.
+            size: Bytes of the whole tensor.
+        """
+        key = (collective, dtype, size)
+        way = self._decisions.get(key)
+        if way is None:
+            if len(self._decisions) >= 4096:
+                self._decisions.clear()
+            way = self._decisions[key] = self._decide(*key)
+        return way
+
+    def _decide(self, collective: str, dtype: torch.dtype, size: int) -> Way:
+        if self._compression == "always":
+            return "coded"
+        if self._compression == "raw":
+            return "raw"
+        if self._compression == "never" or self._model is None or size == 0:
+            return "plain"
+        return self._model.best(collective, pieces.codec_name(dtype), size)
