@@ -253,7 +253,12 @@ class BitmapBooks:
 @final
 class RefreshPolicy:
     def __new__(
-        cls, books: FixedBook | BitmapBooks, tolerance: float, every: int
+        cls,
+        books: FixedBook | BitmapBooks,
+        regret: float,
+        every: int,
+        interval: int,
+        samples: int,
     ) -> RefreshPolicy: ...
     @property
     def books(self) -> FixedBook | BitmapBooks: ...

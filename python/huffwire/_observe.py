@@ -18,7 +18,7 @@ from huffwire.distributed.engine import Engine
 from huffwire.distributed.groups import _store, _timeout, resolve
 from huffwire.distributed.pieces import Coder, codec_name
 from huffwire.distributed.policy import Link, Model
-from huffwire.torch import _refusal
+from huffwire._tensors import _refusal
 
 # Bytes of a sample, and the most samples of a row. Half of them make books, the other half is measured with them.
 _SAMPLE = 256 << 10

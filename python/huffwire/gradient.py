@@ -982,33 +982,55 @@ class BitmapBooks:
 class RefreshPolicy:
     """When fixed codebooks are replaced.
 
-    The policy counts the values of every n-th tensor, and has new codebooks ready when the old ones
-    lose more than is tolerated. The caller decides when to switch, since both ends must do it at
-    once.
+    The policy samples the values that are sent. Once in a while it judges: it makes codebooks from the
+    samples, and has them ready when those in use lose more than is tolerated, and the new ones pay for
+    their own bytes. The caller decides when to switch, since both ends must do it at once.
 
     >>> import array
     >>> from huffwire import gradient
     >>> sparse = array.array("b", [i % 50 == 0 for i in range(9000)])
     >>> dense = array.array("b", [i % 7 % 3 for i in range(9000)])
-    >>> policy = gradient.RefreshPolicy(gradient.FixedBook.train([sparse]), tolerance=0.05, every=1)
-    >>> policy.observe(sparse).regret < 0.05, policy.fresh
-    (True, None)
-    >>> policy.observe(dense).regret > 0.05
-    True
+    >>> policy = gradient.RefreshPolicy(
+    ...     gradient.FixedBook.train([sparse]), tolerance=0.05, every=2, interval=0, samples=2
+    ... )
+    >>> policy.observe(sparse), policy.observe(sparse).regret < 0.05, policy.fresh
+    (None, True, None)
+    >>> policy.observe(dense), policy.observe(dense).regret > 0.05
+    (None, True)
     >>> policy.switch(policy.fresh)
     """
 
     __slots__ = ("_policy",)
 
     def __init__(
-        self, books: FixedBook | BitmapBooks, *, tolerance: float = 0.02, every: int = 10
+        self,
+        books: FixedBook | BitmapBooks,
+        *,
+        tolerance: float = 0.02,
+        every: int = 1000,
+        interval: int = 8 << 20,
+        samples: int = 32,
     ) -> None:
-        """A policy for ``books``: they may lose ``tolerance``; one tensor of ``every`` counts.
+        """A policy for ``books``.
+
+        Args:
+            books: The codebooks in use from now on.
+            tolerance: What they may lose: 0.02 for two percent.
+            every: Tensors from one judgement or switch to the next, at least. New codebooks must pay
+                for their own bytes in so many tensors.
+            interval: Values from one sample to the next, on average; 0 for a sample of every tensor.
+            samples: How many samples a judgement is made from: the last ones, 2 to 4096.
 
         Raises:
             OptionError: An option has a value that it cannot have.
         """
-        self._policy = _huffwire.RefreshPolicy(_held(books), tolerance, _number(every, "every", 1))
+        self._policy = _huffwire.RefreshPolicy(
+            _held(books),
+            tolerance,
+            _number(every, "every", 1),
+            _number(interval, "interval", 0),
+            _number(samples, "samples", 2),
+        )
 
     @property
     def books(self) -> FixedBook | BitmapBooks:
@@ -1017,12 +1039,12 @@ class RefreshPolicy:
 
     @property
     def fresh(self) -> FixedBook | BitmapBooks | None:
-        """Codebooks made for the tensor that was counted last, if those in use lost too much."""
+        """Codebooks made from the samples of the last judgement, if they pay."""
         fresh = self._policy.fresh
         return None if fresh is None else _books(fresh)
 
     def observe(self, values: Any) -> Drift | None:
-        """Takes notice of values that will be sent; returns their drift if they were counted."""
+        """Takes notice of values that will be sent; returns what a judgement found, if it was time for one."""
         return self._policy.observe(_values(values))
 
     def switch(self, books: FixedBook | BitmapBooks) -> None:

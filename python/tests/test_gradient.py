@@ -683,8 +683,9 @@ def test_a_policy_refreshes_books_that_drift(train):
     sparse = Qsgd(levels=1).quantize(normal(50_000), seed=1)
     dense = Qsgd(levels=100, norm="max").quantize(normal(50_000), seed=1)
     books = train([sparse])
-    policy = RefreshPolicy(books, tolerance=0.05, every=2)
+    policy = RefreshPolicy(books, tolerance=0.05, every=2, interval=0, samples=2)
     assert policy.books == books
+    assert policy.observe(sparse) is None
     assert policy.observe(sparse).regret < 0.05 and policy.fresh is None
     assert policy.observe(dense) is None
     drift = policy.observe(dense)
@@ -697,7 +698,14 @@ def test_a_policy_refreshes_books_that_drift(train):
     for wrong in (other, "auto", None):
         with pytest.raises(huffwire.OptionError):
             policy.switch(wrong)
-    for options in ({"every": 0}, {"tolerance": -1.0}, {"tolerance": math.nan}, {"every": 0.5}):
+    for options in (
+        {"every": 0},
+        {"every": 0.5},
+        {"tolerance": -1.0},
+        {"tolerance": math.nan},
+        {"interval": -1},
+        {"samples": 1},
+    ):
         with pytest.raises(huffwire.OptionError):
             RefreshPolicy(books, **options)
     with pytest.raises(huffwire.OptionError):

@@ -8,7 +8,7 @@ import torch
 
 from huffwire._errors import UnsupportedError
 from huffwire.distributed.errors import DisagreementError
-from huffwire.torch import _refusal
+from huffwire._tensors import _refusal
 
 # Tests set this, so that tensors of the processor take the way of all other devices.
 STAGE_ALL = False

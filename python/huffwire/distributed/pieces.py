@@ -43,7 +43,7 @@ from huffwire.distributed.errors import (
     PeerError,
     PieceError,
 )
-from huffwire.torch import _name
+from huffwire._tensors import _name
 
 VERSION = 1
 _MAGIC = b"HWPC"

@@ -3,7 +3,9 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use huffwire::gradient::encode::{self, Fixed, FixedBooks, RunAlphabet};
+use huffwire::gradient::encode::{self, Fixed, RunAlphabet};
+use huffwire::gradient::{ValueBuf, Values};
+use huffwire::refresh::{Limits, Refreshable, Refresher, Regret};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -20,7 +22,7 @@ use crate::memory::{Input, work};
 /// >>> gradient.FixedBook.train([values]).drift(values).regret < 0.01
 /// True
 #[pyclass(name = "Drift", module = "huffwire.gradient", frozen, skip_from_py_object)]
-pub(crate) struct Drift(encode::Drift);
+pub(crate) struct Drift(Regret);
 
 #[pymethods]
 impl Drift {
@@ -39,18 +41,37 @@ impl Drift {
     /// What is lost, relative to codebooks made for these values: 0.01 for one percent.
     #[getter]
     fn regret(&self) -> f64 {
-        self.0.regret()
+        self.0.share()
     }
 
     fn __repr__(&self) -> String {
-        let encode::Drift { spent_bits, fresh_bits } = self.0;
-        format!("<Drift: {spent_bits} bits where {fresh_bits} would do, {:.4}>", self.0.regret())
+        let Regret { spent_bits, fresh_bits } = self.0;
+        format!("<Drift: {spent_bits} bits where {fresh_bits} would do, {:.4}>", self.0.share())
     }
 }
 
 /// Some tensors of values, as Python passes them.
 fn views<'a>(memory: &'a [ValueInput]) -> PyResult<Vec<ValueMemory<'a>>> {
     memory.iter().map(|(memory, wide)| ValueMemory::of(memory.bytes(), *wide)).collect()
+}
+
+/// What books cost for some values, beside new ones.
+fn drift<B>(py: Python<'_>, books: &B, values: &ValueMemory<'_>) -> PyResult<Drift>
+where
+    B: Refreshable<Sample = ValueBuf> + Sync,
+{
+    let values = values.view();
+    let regret = work(py, values.len(), || books.regret(&[values.to_buf()]));
+    regret.map(Drift).map_err(of_codec)
+}
+
+/// Books of the same kind made for some values.
+fn refit<B>(py: Python<'_>, books: &B, values: &ValueMemory<'_>) -> PyResult<B>
+where
+    B: Refreshable<Sample = ValueBuf> + Send + Sync,
+{
+    let values = values.view();
+    work(py, values.len(), || books.refit(&[values.to_buf()])).map_err(of_codec)
 }
 
 /// A codebook over values, pairs or runs that both ends hold.
@@ -106,13 +127,13 @@ impl FixedBook {
     fn drift(&self, py: Python<'_>, values: ValueInput) -> PyResult<Drift> {
         let (memory, wide) = values;
         let values = ValueMemory::of(memory.bytes(), wide)?;
-        Ok(Drift(work(py, values.view().len(), || self.0.drift(values.view()))))
+        drift(py, &*self.0, &values)
     }
 
     fn refit(&self, py: Python<'_>, values: ValueInput) -> PyResult<Self> {
         let (memory, wide) = values;
         let values = ValueMemory::of(memory.bytes(), wide)?;
-        Ok(Self(Arc::new(work(py, values.view().len(), || self.0.refit(values.view())))))
+        refit(py, &*self.0, &values).map(|books| Self(Arc::new(books)))
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -158,13 +179,13 @@ impl BitmapBooks {
     fn drift(&self, py: Python<'_>, values: ValueInput) -> PyResult<Drift> {
         let (memory, wide) = values;
         let values = ValueMemory::of(memory.bytes(), wide)?;
-        Ok(Drift(work(py, values.view().len(), || self.0.drift(values.view()))))
+        drift(py, &*self.0, &values)
     }
 
     fn refit(&self, py: Python<'_>, values: ValueInput) -> PyResult<Self> {
         let (memory, wide) = values;
         let values = ValueMemory::of(memory.bytes(), wide)?;
-        Ok(Self(Arc::new(work(py, values.view().len(), || self.0.refit(values.view())))))
+        refit(py, &*self.0, &values).map(|books| Self(Arc::new(books)))
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -182,10 +203,40 @@ impl BitmapBooks {
 #[pyclass(name = "RefreshPolicy", module = "huffwire._huffwire", frozen, skip_from_py_object)]
 pub(crate) struct RefreshPolicy(Mutex<Policy>);
 
+/// Books of one kind in use, and those that are to replace them.
+struct Life<B: Refreshable> {
+    refresher: Refresher<B>,
+    fresh: Option<B>,
+}
+
+impl<B> Life<B>
+where
+    B: for<'a> Refreshable<Message<'a> = Values<'a>>,
+{
+    fn new(books: B, limits: Limits) -> Self {
+        Self { refresher: Refresher::new(books, limits), fresh: None }
+    }
+
+    /// What a judgement found, if it was time for one.
+    fn observe(&mut self, values: Values<'_>) -> huffwire::Result<Option<Regret>> {
+        self.refresher.observe(&values);
+        if !self.refresher.is_due() {
+            return Ok(None);
+        }
+        self.fresh = self.refresher.judge()?.map(|proposal| proposal.books);
+        Ok(self.refresher.regret())
+    }
+
+    fn switch(&mut self, books: B) {
+        self.fresh = None;
+        self.refresher.switch(books);
+    }
+}
+
 /// A policy for either kind of books.
 enum Policy {
-    Fixed(Box<encode::RefreshPolicy<Fixed>>),
-    Bitmap(encode::RefreshPolicy<encode::BitmapBooks>),
+    Fixed(Box<Life<Fixed>>),
+    Bitmap(Box<Life<encode::BitmapBooks>>),
 }
 
 impl RefreshPolicy {
@@ -218,19 +269,26 @@ fn no_books() -> PyErr {
 #[pymethods]
 impl RefreshPolicy {
     #[new]
-    fn new(books: EncoderChoice, tolerance: f64, every: u64) -> PyResult<Self> {
-        if tolerance.is_nan() || tolerance < 0.0 || every == 0 {
-            let detail = "tolerance= must not be below 0, and every= not below 1";
+    fn new(
+        books: EncoderChoice,
+        regret: f64,
+        every: u64,
+        interval: usize,
+        samples: usize,
+    ) -> PyResult<Self> {
+        if regret.is_nan() || regret < 0.0 || every == 0 || !(2..=4096).contains(&samples) {
+            let detail =
+                "regret= must not be below 0, every= not below 1, and samples= be 2 to 4096";
             return Err(Class::Option.error(detail));
         }
+        let limits = Limits { regret, every, interval, samples };
         let policy = match books {
             EncoderChoice::Fixed(book) => {
-                let policy = encode::RefreshPolicy::new(Fixed::clone(&book), tolerance, every);
-                Policy::Fixed(Box::new(policy))
+                Policy::Fixed(Box::new(Life::new(Fixed::clone(&book), limits)))
             }
             EncoderChoice::Bitmap(books) => {
                 let books = encode::BitmapBooks::clone(&books);
-                Policy::Bitmap(encode::RefreshPolicy::new(books, tolerance, every))
+                Policy::Bitmap(Box::new(Life::new(books, limits)))
             }
             EncoderChoice::Kind(_) => return Err(no_books()),
         };
@@ -240,16 +298,16 @@ impl RefreshPolicy {
     #[getter]
     fn books(&self, py: Python<'_>) -> Books {
         py.detach(|| match &*self.get() {
-            Policy::Fixed(policy) => Books::fixed(policy.books()),
-            Policy::Bitmap(policy) => Books::bitmap(policy.books()),
+            Policy::Fixed(policy) => Books::fixed(policy.refresher.books()),
+            Policy::Bitmap(policy) => Books::bitmap(policy.refresher.books()),
         })
     }
 
     #[getter]
     fn fresh(&self, py: Python<'_>) -> Option<Books> {
         py.detach(|| match &*self.get() {
-            Policy::Fixed(policy) => policy.fresh().map(Books::fixed),
-            Policy::Bitmap(policy) => policy.fresh().map(Books::bitmap),
+            Policy::Fixed(policy) => policy.fresh.as_ref().map(Books::fixed),
+            Policy::Bitmap(policy) => policy.fresh.as_ref().map(Books::bitmap),
         })
     }
 
@@ -260,7 +318,7 @@ impl RefreshPolicy {
             Policy::Fixed(policy) => policy.observe(values.view()),
             Policy::Bitmap(policy) => policy.observe(values.view()),
         });
-        Ok(drift.map(Drift))
+        Ok(drift.map_err(of_codec)?.map(Drift))
     }
 
     fn switch(&self, py: Python<'_>, books: EncoderChoice) -> PyResult<()> {

@@ -75,11 +75,16 @@ impl Values<'_> {
         let count = self.len().min(MOST);
         let places = (self.len() - count + 1) as u128;
         let start = ((u128::from(place) * places) >> 64) as usize;
-        let sample = match self.slice(start, start + count) {
-            Values::I8(values) => ValueBuf::I8(values.to_vec()),
-            Values::I32(values) => ValueBuf::I32(values.to_vec()),
-        };
-        (count > 0).then_some(sample)
+        (count > 0).then(|| self.slice(start, start + count).to_buf())
+    }
+
+    /// A copy of the values, of the same width.
+    #[must_use]
+    pub fn to_buf(&self) -> ValueBuf {
+        match self {
+            Self::I8(values) => ValueBuf::I8(values.to_vec()),
+            Self::I32(values) => ValueBuf::I32(values.to_vec()),
+        }
     }
 
     /// The values from index `from` up to index `to`. Both are cut to the number of values.
