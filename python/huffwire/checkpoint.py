@@ -478,11 +478,11 @@ class Reader(FileSystemReader):
 
     >>> import tempfile, torch, torch.distributed.checkpoint as dcp
     >>> folder = tempfile.TemporaryDirectory()
-    >>> try:
-    ...     dcp.load({"a": torch.empty(3)}, storage_reader=Reader(folder.name), no_dist=True)
-    ... except dcp.CheckpointException as error:
-    ...     print("no whole checkpoint" in str(error))
-    True
+    >>> _ = dcp.save({"a": torch.arange(3.0)}, storage_writer=Writer(folder.name), no_dist=True)
+    >>> state = {"a": torch.empty(3)}
+    >>> dcp.load(state, storage_reader=Reader(folder.name), no_dist=True)
+    >>> state["a"].tolist()
+    [0.0, 1.0, 2.0]
     """
 
     def __init__(
@@ -510,7 +510,12 @@ class Reader(FileSystemReader):
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         path = Path(self.path) / _metadata_name(kwargs.get("rank"))
-        metadata = _read_metadata(path)
+        try:
+            metadata = _read_metadata(path)
+        except huffwire.Error as error:
+            # The oldest torch that is supported says only that there are no metadata.
+            _log.warning("%s", error)
+            raise
         # Old checkpoints of torch do not have it.
         storage_meta = getattr(metadata, "storage_meta", None) or StorageMeta()
         storage_meta.load_id = self.load_id

