@@ -12,9 +12,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import huffwire.backend  # noqa: F401 (ranks may be of it)
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+# `huffwire.observe` needs them.
+needs_hooks = pytest.mark.skipif(
+    not hasattr(dist.ProcessGroup, "register_pre_hook"),
+    reason=f"torch {torch.__version__} has no hooks for process groups",
+)
 
 # A server that has imported torch forks the ranks, which then start at once.
 _CONTEXT = mp.get_context("forkserver")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import huffwire.distributed
 import pytest
+from ranks import needs_hooks
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "python" / "examples").glob("*.py"))
@@ -68,6 +69,7 @@ def test_examples_run(path: Path) -> None:
     assert other == ""
 
 
+@needs_hooks
 def test_the_guide_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "pytorch.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

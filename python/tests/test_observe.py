@@ -40,6 +40,7 @@ def _broadcast(x: torch.Tensor) -> torch.Tensor:
     return kept
 
 
+@ranks.needs_hooks
 def test_what_is_seen() -> None:
     (text, rows), (silent, others) = ranks.run(watched, 2)
     assert silent == ""

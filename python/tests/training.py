@@ -49,7 +49,7 @@ def train(network: nn.Module, rank: int, steps: int, dtype: torch.dtype, step_of
         x = torch.randn(8, WIDTH, generator=generator)
         y = (x @ weights).to(dtype)
         optimizer.zero_grad()
-        loss = nn.functional.mse_loss(network(x.to(dtype)), y)
+        loss = nn.functional.mse_loss(network(x.to(dtype)).to(dtype), y)
         loss.backward()
         if step % 10 == 9:
             local = [getattr(each, "_local_tensor", each) for each in network.parameters()]
