@@ -388,8 +388,7 @@ class _LinkModel:
         transport: str = "gloo",
         margin: float = 1.0,
         piece: float | None = None,
-        copy: float | None = None,
-        add: float | None = None,
+        one_way: float | None = None,
     ) -> _LinkModel: ...
     def seconds(self, way: str, size: int, /) -> float: ...
     def best(self, size: int, /) -> str: ...

@@ -33,11 +33,12 @@ fn way_of(name: &str) -> PyResult<Way> {
 
 #[pymethods]
 impl LinkModel {
-    /// A model. `transport` is "gloo", "serial" or "overlapped"; `piece`, `copy` and `add` replace its figures.
+    /// A model. `transport` is "gloo", "serial" or "overlapped"; `piece` replaces its figure. `one_way` is the
+    /// speed while only one way of the link is in use, by default the same.
     #[new]
     #[pyo3(signature = (
         collective, *, bytes_per_second, latency, encode, decode, left, ranks=2, cores=1, fixed=0.0,
-        transport="gloo", margin=1.0, piece=None, copy=None, add=None
+        transport="gloo", margin=1.0, piece=None, one_way=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are named")]
     fn new(
@@ -53,8 +54,7 @@ impl LinkModel {
         transport: &str,
         margin: f64,
         piece: Option<f64>,
-        copy: Option<f64>,
-        add: Option<f64>,
+        one_way: Option<f64>,
     ) -> PyResult<Self> {
         let collective: Collective = collective.parse().map_err(of_codec)?;
         let base = match transport {
@@ -67,18 +67,17 @@ impl LinkModel {
                 )));
             }
         };
-        let transport = Transport {
-            piece: positive("piece", piece.unwrap_or(base.piece))?,
-            copy: positive("copy", copy.unwrap_or(base.copy))?,
-            add: positive("add", add.unwrap_or(base.add))?,
-            ..base
-        };
+        let transport =
+            Transport { piece: positive("piece", piece.unwrap_or(base.piece))?, ..base };
         if !(latency >= 0.0 && fixed >= 0.0) || ranks < 1 || cores < 1 {
             return Err(Class::Option
                 .error("latency and fixed must be 0 or more, ranks and cores 1 or more"));
         }
-        let link =
-            Link { bytes_per_second: positive("bytes_per_second", bytes_per_second)?, latency };
+        let link = Link {
+            bytes_per_second: positive("bytes_per_second", bytes_per_second)?,
+            one_way: positive("one_way", one_way.unwrap_or(bytes_per_second))?,
+            latency,
+        };
         let codec = Codec {
             encode: positive("encode", encode)?,
             decode: positive("decode", decode)?,

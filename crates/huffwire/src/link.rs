@@ -7,17 +7,16 @@
 //! # The model
 //!
 //! A transfer takes the time of the link for its bytes and the time of the processor for coding, as far as these do not
-//! overlap, and a part that does not depend on the size:
+//! overlap ([`Overlap`]), and a part that does not depend on the size:
 //!
 //! ```text
 //! plain = sent / link + latency
-//! coded = max(wire, processor) + (1 - overlap) min(wire, processor) + edges + fixed + latency
+//! coded = together(wire, processor) + edges + fixed + latency
 //! ```
 //!
-//! `wire` is what is left of the bytes after coding, divided by the link's speed. Without overlap nothing is sent before
-//! all is coded, so both times are added. With full overlap the longer one counts; then the first piece has to be coded
-//! before the link has work, and the last one decoded after it: the *edges*. A [`Transport`] adds what its own copies and
-//! steps cost.
+//! `wire` is what is left of the bytes after coding, divided by the link's speed. Where both go on side by side, the first
+//! piece has to be coded before the link has work, and the last one decoded after it: the *edges*. A [`Transport`] adds
+//! what its own copies and steps cost.
 //!
 //! What a rank sends in a collective among `n` ranks on a tensor of `s` bytes: `s (n - 1) / n` in gathers, scatters and
 //! all_to_all, twice that in all_reduce, `s` in a broadcast and from one rank to another.
@@ -27,13 +26,13 @@
 //!
 //! // A third less at 10 GB/s and back at 11 GB/s, on a link of 10 Gbit/s.
 //! let codec = Codec { encode: 10e9, decode: 11e9, left: 0.66, fixed: 2e-6 };
-//! let link = Link { bytes_per_second: 1.25e9, latency: 20e-6 };
+//! let link = Link::new(1.25e9, 20e-6);
 //! let model = Model::new(link, codec, Collective::Send, 2);
 //! assert!(model.pays(64 << 20));
 //! assert!(model.break_even().is_some_and(|size| size < 1 << 20));
 //!
 //! // At 100 Gbit/s one core is too slow, whether coding and sending overlap or not.
-//! let fast = Model { link: Link { bytes_per_second: 12.5e9, ..link }, ..model };
+//! let fast = Model { link: Link::new(12.5e9, 20e-6), ..model };
 //! assert!(!fast.pays(64 << 20) && fast.break_even().is_none());
 //! let overlapped = Model { transport: Transport::overlapped(), ..fast };
 //! assert!(!overlapped.pays(64 << 20));
@@ -50,6 +49,8 @@ use crate::error::Error;
 pub struct Link {
     /// Bytes a second, one way, while both ways are in use.
     pub bytes_per_second: f64,
+    /// Bytes a second while only one way is in use, which may be more where processors are busy.
+    pub one_way: f64,
     /// Seconds from the sending of a short message until it is received.
     pub latency: f64,
 }
@@ -96,12 +97,23 @@ pub enum Way {
     Coded,
 }
 
+/// How far link and processor work at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Overlap {
+    /// A tensor is coded before it is sent: their times are added.
+    None,
+    /// They work side by side, but wait for each other, the more so the more alike their times are: the root of the sum
+    /// of the squares, which is what gloo with threads beside it was found to take.
+    Partial,
+    /// The longer time counts.
+    Full,
+}
+
 /// What carries the bytes, and what it adds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transport {
-    /// The share of the shorter one of the link's time and the processor's that overlaps with the other: 0 if a tensor is
-    /// coded before it is sent, 1 if both go on side by side.
-    pub overlap: f64,
+    /// How far coding and sending overlap.
+    pub overlap: Overlap,
     /// Bytes of elements in a piece, where coding and sending overlap.
     pub piece: f64,
     /// Bytes a second at which one core brings memory to the link or from it.
@@ -175,11 +187,10 @@ impl Collective {
     /// Seconds for a byte that gloo's collective takes beyond what the link takes.
     const fn gloo(self) -> f64 {
         match self {
-            Self::Send => 0.1e-9,
-            Self::Broadcast => 0.2e-9,
-            Self::AllGather | Self::ReduceScatter => 1.6e-9,
-            Self::AllReduce => 1.0e-9,
-            Self::AllToAll => 0.7e-9,
+            Self::Send | Self::Broadcast => 0.05e-9,
+            Self::AllGather => 1.6e-9,
+            Self::ReduceScatter => 2.2e-9,
+            Self::AllReduce | Self::AllToAll => 0.4e-9,
         }
     }
 }
@@ -202,12 +213,31 @@ impl FromStr for Collective {
     }
 }
 
+impl Link {
+    /// A link that is as fast with both ways in use as with one.
+    #[must_use]
+    pub const fn new(bytes_per_second: f64, latency: f64) -> Self {
+        Self { bytes_per_second, one_way: bytes_per_second, latency }
+    }
+}
+
+impl Overlap {
+    /// What both take together. Only operations that all processors round alike: ranks must agree.
+    fn together(self, wire: f64, processor: f64) -> f64 {
+        match self {
+            Self::None => wire + processor,
+            Self::Partial => (wire * wire + processor * processor).sqrt(),
+            Self::Full => wire.max(processor),
+        }
+    }
+}
+
 impl Transport {
     /// A transport that costs nothing; tensors are coded as wholes before they are sent.
     #[must_use]
     pub const fn serial() -> Self {
         Self {
-            overlap: 0.0,
+            overlap: Overlap::None,
             piece: 1048576.0,
             copy: f64::INFINITY,
             add: f64::INFINITY,
@@ -219,13 +249,20 @@ impl Transport {
     /// A transport that costs nothing, and codes and sends pieces of 1 MiB side by side.
     #[must_use]
     pub const fn overlapped() -> Self {
-        Self { overlap: 1.0, ..Self::serial() }
+        Self { overlap: Overlap::Full, ..Self::serial() }
     }
 
     /// PyTorch's gloo backend, and pieces of 1 MiB sent over it point to point by threads.
     #[must_use]
     pub const fn gloo() -> Self {
-        Self { overlap: 0.5, copy: 1.3e9, add: 6e9, fixed: 300e-6, is_gloo: true, ..Self::serial() }
+        Self {
+            overlap: Overlap::Partial,
+            copy: 1.3e9,
+            add: 6e9,
+            fixed: 300e-6,
+            is_gloo: true,
+            ..Self::serial()
+        }
     }
 }
 
@@ -264,7 +301,8 @@ impl Model {
         let Transport { copy, add, overlap, .. } = self.transport;
         let one_way = self.collective.is_one_way();
         let left = if way == Way::Coded { self.codec.left } else { 1.0 };
-        let wire = sent * left / self.link.bytes_per_second;
+        let speed = if one_way { self.link.one_way } else { self.link.bytes_per_second };
+        let wire = sent * left / speed;
         // Each piece is coded once, however many ranks get it.
         let encoded = match self.collective {
             Collective::Send | Collective::Broadcast => size,
@@ -273,7 +311,7 @@ impl Model {
             Collective::AllReduce => sent / 2.0 + size / ranks,
         };
         // A core that does one of both reaches more of it.
-        let copied = sent * left / if one_way { 1.5 * copy } else { copy };
+        let copied = sent * left / if one_way { 2.0 * copy } else { copy };
         let (encode, decode) = match way {
             Way::Coded => (self.codec.encode * cores, self.codec.decode * cores),
             Way::Plain | Way::Raw => (add, add),
@@ -283,7 +321,7 @@ impl Model {
         if matches!(self.collective, Collective::ReduceScatter | Collective::AllReduce) {
             receiver += size * (ranks - 1.0) / ranks / add;
         }
-        let side_by_side = one_way && overlap > 0.0;
+        let side_by_side = one_way && overlap != Overlap::None;
         (wire, if side_by_side { sender.max(receiver) } else { sender + receiver })
     }
 
@@ -298,8 +336,8 @@ impl Model {
             return wire + size as f64 * extra + latency;
         }
         let Transport { overlap, piece, fixed, .. } = self.transport;
-        let mut seconds = wire.max(processor) + (1.0 - overlap) * wire.min(processor);
-        if overlap > 0.0 {
+        let mut seconds = overlap.together(wire, processor);
+        if overlap != Overlap::None {
             let ranks = if self.collective.is_one_way() { 1 } else { self.ranks.max(1) };
             let piece = piece.min(size as f64 / f64::from(ranks));
             seconds += steps * piece * (1.0 / self.codec.encode + 1.0 / self.codec.decode);
@@ -370,7 +408,8 @@ impl Model {
     #[must_use]
     pub fn fastest_link(&self, size: u64) -> f64 {
         let pays = |bytes_per_second: f64| {
-            Self { link: Link { bytes_per_second, ..self.link }, ..*self }.pays(size)
+            let link = Link::new(bytes_per_second, self.link.latency);
+            Self { link, ..*self }.pays(size)
         };
         let (mut low, mut high) = (1.0f64, 1e15);
         if !pays(low) {
@@ -392,7 +431,7 @@ mod tests {
     const CODEC: Codec = Codec { encode: 10e9, decode: 11e9, left: 0.66, fixed: 0.0 };
 
     fn gbit(gbit: f64) -> Link {
-        Link { bytes_per_second: gbit * 1e9 / 8.0, latency: 0.0 }
+        Link::new(gbit * 1e9 / 8.0, 0.0)
     }
 
     fn model(collective: Collective, link: Link) -> Model {

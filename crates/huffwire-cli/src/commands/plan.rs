@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use half::{bf16, f16};
 use huffwire::gradient::Random;
-use huffwire::link::{Codec, Link, Model, Transport, Way};
+use huffwire::link::{Codec, Link, Model, Overlap, Transport, Way};
 use huffwire::{Decoder, Dtype, Encoder, Platform};
 use serde::Serialize;
 
@@ -127,7 +127,7 @@ fn median(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
 
 /// What follows for the link of the user.
 fn report(args: &PlanArgs, codec: Codec) -> Report {
-    let link = Link { bytes_per_second: args.link.0, latency: args.latency.0 };
+    let link = Link::new(args.link.0, args.latency.0);
     let (transport, name) = match args.transport {
         TransportArg::Gloo => (Transport::gloo(), "gloo"),
         TransportArg::Ideal if args.overlap => (Transport::overlapped(), "ideal"),
@@ -144,7 +144,7 @@ fn report(args: &PlanArgs, codec: Codec) -> Report {
         collective: args.collective.name(),
         ranks: args.ranks,
         cores: args.cores,
-        overlap: transport.overlap > 0.0,
+        overlap: transport.overlap != Overlap::None,
         transport: name,
         platform: Platform::detect().name(),
         encode: codec.encode,
