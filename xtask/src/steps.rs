@@ -192,6 +192,7 @@ fn package() -> Result<Outcome> {
 const PUBLISHED: &[(&str, &[&str])] = &[
     ("huffwire", &[]),
     ("huffwire-io", &["huffwire"]),
+    ("huffwire-analysis", &["huffwire", "huffwire-io"]),
     ("huffwire-demo", &[]),
-    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-demo"]),
+    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-analysis", "huffwire-demo"]),
 ];

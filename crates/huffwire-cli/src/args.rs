@@ -1,5 +1,6 @@
 //! The command line. The doc comments here are the help texts.
 
+mod analyze;
 mod plan;
 mod quantize;
 
@@ -16,6 +17,7 @@ use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
 use huffwire_io::{ByteCount, NotAByteCount, RawOptions};
 
+pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use plan::{PlanArgs, TransportArg};
 pub(crate) use quantize::QuantizeArgs;
 
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Decode all of a .hw file and report every damaged block.
     Verify(VerifyArgs),
+    /// Find out how compressible tensors are, and with which codebooks.
+    Analyze(AnalyzeArgs),
     /// Make codebooks from tensors that resemble those to be compressed.
     Calibrate(CalibrateArgs),
     /// List, show, export and import codebooks.
@@ -486,6 +490,7 @@ pub(crate) struct DequantizeArgs {
 pub(crate) enum Symbols {
     /// What suits the type: exponents of bf16, f16 and f32, magnitudes or values of smaller floats, bytes of all else.
     #[default]
+    #[value(alias = "exponent")]
     Auto,
     /// Every byte, one codebook for all of them (Agrawal et al., arXiv 2601.10673).
     Bytes,
