@@ -11,6 +11,7 @@ use huffwire_io::Workers;
 use crate::average::{Averages, CENTRE, ZERO, aligned, fit};
 use crate::collect::Shard;
 use crate::error::{Error, Result};
+use crate::families::{dual_lengths, mean_bits, quad_lengths};
 use crate::options::{Form, LeaveOut};
 use crate::packed::{PackedCounts, PackedProfile};
 use crate::result::PlaneResult;
@@ -47,10 +48,30 @@ pub(crate) struct Cost {
     pub(crate) huffman: f64,
     pub(crate) fixed: Option<f64>,
     pub(crate) builtin: Option<f64>,
+    /// With one quad length code, and with one dual length code.
+    pub(crate) families: [Option<f64>; 2],
     /// KL divergence to the average, in bits a symbol.
     pub(crate) kl: f64,
     /// The share of symbols that take the escape.
     pub(crate) escapes: f64,
+}
+
+/// Codes made from an average.
+#[derive(Clone)]
+struct FixedCodes {
+    fitted: Fitted,
+    book: Codebook,
+    /// Lengths of a quad length code and of a dual length code; `None` for exponents.
+    families: Option<[Vec<u8>; 2]>,
+}
+
+impl FixedCodes {
+    fn new(average: &Pmf, plane: &Plane, other_bits: f64) -> Option<Self> {
+        let fitted = fit(average, plane, other_bits, Effort::Careful)?;
+        let families =
+            (!plane.centred).then(|| [quad_lengths(average), dual_lengths(average, plane.width)]);
+        Some(Self { fitted, book: Codebook::new(fitted.lengths), families })
+    }
 }
 
 /// The parts of a kind that are left out in turn.
@@ -101,7 +122,7 @@ impl Kind<'_> {
             .sum();
         let mut costs = vec![Cost::default(); self.shards.len()];
         for cost in &mut costs {
-            (cost.fixed, cost.builtin) = (Some(0.0), Some(0.0));
+            (cost.fixed, cost.builtin, cost.families) = (Some(0.0), Some(0.0), [Some(0.0); 2]);
         }
         let mut results = Vec::new();
         let mut fixed_from = None;
@@ -115,42 +136,40 @@ impl Kind<'_> {
             let Some(average) = averages.all() else { continue };
             let other_bits =
                 (form.raw_bits() / f64::from(plane.per_unit) - f64::from(plane.width)).max(0.0);
-            let fitted = |average: &Pmf| fit(average, plane, other_bits, Effort::Careful);
+            let made = |average: &Pmf| FixedCodes::new(average, plane, other_bits);
             let calibrated = self.calibration.map(|shards| {
                 let of = vec![0; shards.len()];
                 Averages::of(&counts(shards), &of, plane).all()
             });
-            let (books, shown) = match &calibrated {
+            let (codes, shown) = match &calibrated {
                 Some(average) => {
-                    let shown = average.as_ref().and_then(fitted);
+                    let shown = average.as_ref().and_then(made);
                     fixed_from = shown.as_ref().map(|_| "calibration files");
-                    (vec![shown; groups.count], shown)
+                    (vec![shown.clone(); groups.count], shown)
                 }
                 None if groups.count == 1 => {
                     fixed_from = Some("itself");
-                    let shown = fitted(&average);
-                    (vec![shown], shown)
+                    let shown = made(&average);
+                    (vec![shown.clone()], shown)
                 }
                 None => {
                     fixed_from = Some(groups.name);
-                    let mut books = Vec::new();
+                    let mut codes = Vec::new();
                     workers.run(
                         1 << 18,
                         0..groups.count,
                         |&group, slot| {
-                            *slot = averages.without(group).as_ref().and_then(fitted);
+                            *slot = averages.without(group).as_ref().and_then(made);
                             Ok::<(), Error>(())
                         },
                         |_, slot| {
-                            books.push(slot.take());
+                            codes.push(slot.take());
                             Ok(())
                         },
                     )?;
-                    (books, fitted(&average))
+                    (codes, made(&average))
                 }
             };
-            let books: Vec<Option<Codebook>> =
-                books.into_iter().map(|fitted| Some(Codebook::new(fitted?.lengths))).collect();
             let numbers = builtin.candidates(None, form.dtype, layout, index as u8);
             let builtin: Vec<&Codebook> = numbers
                 .filter_map(|number| builtin.book(number).ok())
@@ -170,7 +189,7 @@ impl Kind<'_> {
                         meter.cost(
                             &unpacked,
                             averages.shifts[shard],
-                            books[groups.of[shard]].as_ref(),
+                            codes[groups.of[shard]].as_ref(),
                         )
                     }));
                     Ok::<(), Error>(())
@@ -183,19 +202,28 @@ impl Kind<'_> {
                             |total: Option<f64>, bits: Option<f64>| Some(total? + per_unit * bits?);
                         total.fixed = add(total.fixed, cost.fixed);
                         total.builtin = add(total.builtin, cost.builtin);
+                        for (total, bits) in total.families.iter_mut().zip(cost.families) {
+                            *total = add(*total, bits);
+                        }
                         total.kl += per_unit / symbols * cost.kl;
                         total.escapes += per_unit / symbols * cost.escapes;
                     }
                     Ok(())
                 },
             )?;
-            results.push(plane_result(index, plane, &average, shown.as_ref()));
+            results.push(plane_result(
+                index,
+                plane,
+                &average,
+                shown.as_ref().map(|codes| &codes.fitted),
+            ));
         }
         // A block that does not become smaller is stored as it is.
         let raw = form.raw_bits();
         for cost in &mut costs {
             cost.fixed = cost.fixed.map(|bits| bits.min(raw));
             cost.builtin = cost.builtin.map(|bits| bits.min(raw));
+            cost.families = cost.families.map(|bits| bits.map(|bits| bits.min(raw)));
         }
         Ok(Measured { layout, costs, planes: results, fixed_from })
     }
@@ -260,7 +288,7 @@ struct Meter<'a> {
 
 impl Meter<'_> {
     /// Bits a symbol of a shard; those of the remainder included.
-    fn cost(&self, counts: &[u64], shift: i32, book: Option<&Codebook>) -> Cost {
+    fn cost(&self, counts: &[u64], shift: i32, codes: Option<&FixedCodes>) -> Cost {
         let (Some(pmf), Some(aligned)) = (aligned(counts, 0), aligned(counts, shift)) else {
             return Cost::default();
         };
@@ -277,8 +305,12 @@ impl Meter<'_> {
         let raw = f64::from(self.plane.width) + self.remainder;
         let limit = if is_constant { kept } else { raw };
         let mean = self.mean(counts);
-        if let Some(book) = book {
+        if let Some(FixedCodes { book, families, .. }) = codes {
             let priced = self.around(book, &pmf, mean);
+            if let Some(families) = families {
+                cost.families =
+                    families.each_ref().map(|lengths| Some(mean_bits(lengths, &pmf).min(limit)));
+            }
             cost.fixed = Some(priced.0.min(limit));
             cost.escapes = self.escapes(book, &pmf, priced.1);
         }

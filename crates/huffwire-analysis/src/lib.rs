@@ -30,6 +30,7 @@ mod collect;
 mod cut;
 mod derive;
 mod error;
+mod families;
 mod input;
 mod kind;
 mod measure;

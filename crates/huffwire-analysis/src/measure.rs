@@ -159,6 +159,10 @@ fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> 
         huffman_saving_percent: saving_percent(raw, huffman),
         fixed_saving_percent: fixed.map(|bits| saving_percent(raw, bits)),
         fixed_from: fixed.and(measured.fixed_from),
+        quad_length_saving_percent: mean_of(|cost| cost.families[0])
+            .map(|bits| saving_percent(raw, bits)),
+        dual_length_saving_percent: mean_of(|cost| cost.families[1])
+            .map(|bits| saving_percent(raw, bits)),
         builtin_saving_percent: mean_of(|cost| cost.builtin).map(|bits| saving_percent(raw, bits)),
         over_huffman_percent: over(huffman),
         over_shannon_percent: over(shannon),

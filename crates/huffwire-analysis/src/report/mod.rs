@@ -143,6 +143,8 @@ fn kinds(page: &mut String, analysis: &Analysis) {
         ("Huffman %", false),
         ("Fixed %", false),
         ("Built-in %", false),
+        ("Quad length %", false),
+        ("Dual length %", false),
         ("Over Huffman %", false),
         ("Over Shannon %", false),
         ("Mean KL, bits", false),
@@ -162,6 +164,8 @@ fn kinds(page: &mut String, analysis: &Analysis) {
         row += &number_cell(Some(kind.huffman_saving_percent), 2);
         row += &number_cell(kind.fixed_saving_percent, 2);
         row += &number_cell(kind.builtin_saving_percent, 2);
+        row += &number_cell(kind.quad_length_saving_percent, 2);
+        row += &number_cell(kind.dual_length_saving_percent, 2);
         row += &number_cell(kind.over_huffman_percent, 2);
         row += &number_cell(kind.over_shannon_percent, 2);
         row += &number_cell(Some(kind.mean_kl_bits), 4);
@@ -317,7 +321,8 @@ fn about(page: &mut String, analysis: &Analysis) {
         "<p>Savings are percent of the size of the tensors, means over shards. <b>Shannon</b>: a perfect code for the \
          symbols of each shard. <b>Huffman</b>: a Huffman code made for each shard, its codebook not counted. \
          <b>Fixed</b>: one codebook for the kind, made from other files, layers or shards than those that it codes, \
-         or from the calibration files. <b>Built-in</b>: the best codebook of the built-in set for each shard. \
+         or from the calibration files. <b>Quad length, Dual length</b>: codes for small decoders, made from the same \
+         (arXiv 2602.17849 and 2603.15250). <b>Built-in</b>: the best codebook of the built-in set for each shard. \
          <b>KL</b>: the divergence of a shard from the average of all, in bits a symbol. <b>Escape</b>: the code that \
          symbols without a code of their own share.</p>"
     );

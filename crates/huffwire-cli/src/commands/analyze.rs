@@ -126,11 +126,16 @@ fn text(analysis: &Analysis) -> String {
         let within = |over: Option<f64>| {
             over.map_or_else(|| "nothing".to_owned(), |over| format!("{over:.2} %"))
         };
+        let families =
+            [("quad", kind.quad_length_saving_percent), ("dual", kind.dual_length_saving_percent)];
+        let families = families.into_iter().filter_map(|(name, saving)| {
+            Some(format!("; a {name} length code saves {}", percent(saving?)))
+        });
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{} ({}, {}): a codebook from {from} saves {}, within {} of per-shard Huffman, {} of Shannon; \
-             {:.3} % of the symbols take the escape",
+             {:.3} % of the symbols take the escape{}",
             name(analysis, kind),
             dtype(kind),
             symbols(kind),
@@ -138,6 +143,7 @@ fn text(analysis: &Analysis) -> String {
             within(kind.over_huffman_percent),
             within(kind.over_shannon_percent),
             kind.escape_percent,
+            families.collect::<String>(),
         );
     }
     if let Some(more) = analysis.kinds.len().checked_sub(PRINTED).filter(|more| *more > 0) {
