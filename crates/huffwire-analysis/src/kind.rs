@@ -308,8 +308,8 @@ impl Meter<'_> {
         if let Some(FixedCodes { book, families, .. }) = codes {
             let priced = self.around(book, &pmf, mean);
             if let Some(families) = families {
-                cost.families =
-                    families.each_ref().map(|lengths| Some(mean_bits(lengths, &pmf).min(limit)));
+                let bits = |lengths: &Vec<u8>| mean_bits(lengths, &pmf) + self.remainder;
+                cost.families = families.each_ref().map(|lengths| Some(bits(lengths).min(limit)));
             }
             cost.fixed = Some(priced.0.min(limit));
             cost.escapes = self.escapes(book, &pmf, priced.1);

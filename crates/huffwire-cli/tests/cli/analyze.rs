@@ -154,6 +154,13 @@ fn smaller_types_are_derived() {
             assert_eq!(found["converted_from"], "bf16");
             number(found, "shannon_saving_percent")
         };
+        for kind in kinds.iter().filter(|kind| !kind["quad_length_saving_percent"].is_null()) {
+            let huffman = number(kind, "huffman_saving_percent");
+            for family in ["quad", "dual"] {
+                let saving = number(kind, &format!("{family}_length_saving_percent"));
+                assert!((0.0..huffman + 1e-6).contains(&saving), "{family}: {kind:#}");
+            }
+        }
         for dtype in ["e4m3", "e3m2", "e2m3", "e2m1"] {
             assert!((0.0..40.0).contains(&saving(dtype)), "{dtype} {}", saving(dtype));
         }
