@@ -149,12 +149,17 @@ def broadcast(
             forward = None if last else next_rank
             for index in range(part.count):
                 _receive(receiver, stream, memory, part, index, root, forward=forward)
+        receiver.operation.ready.put(None)
+
+    def wait(sender: Sender) -> None:
+        # What later calls send to the next rank must come behind the pieces that the other thread passes on.
+        sender.operation.ready.get()
 
     if size == 1:
         return engine.start("broadcast", result, None, None)
-    return engine.start(
-        "broadcast", result, send if rank == root else None, receive if rank != root else None
-    )
+    if rank == root:
+        return engine.start("broadcast", result, send, None)
+    return engine.start("broadcast", result, None if last else wait, receive)
 
 
 def all_to_all(
