@@ -301,7 +301,7 @@ def test_many_calls_at_once() -> None:
     ranks.run(many_at_once, 4)
 
 
-def behind_a_broadcast(rank: int, size: int) -> None:
+def around_a_broadcast(rank: int, size: int) -> None:
     import huffwire.distributed as hd
 
     hd.setup(piece=16384)
@@ -309,19 +309,21 @@ def behind_a_broadcast(rank: int, size: int) -> None:
     given = [tensor(each, 50_000, torch.bfloat16) for each in range(size)]
     for _ in range(3):
         spread = root.clone() if rank == 0 else torch.empty_like(root)
-        gathered = torch.empty(size * 50_000, dtype=torch.bfloat16)
+        gathered = [torch.empty(size * 50_000, dtype=torch.bfloat16) for _ in range(2)]
         works = [
+            hd.all_gather_into_tensor(gathered[0], given[rank], async_op=True),
             hd.broadcast(spread, 0, async_op=True),
-            hd.all_gather_into_tensor(gathered, given[rank], async_op=True),
+            hd.all_gather_into_tensor(gathered[1], given[rank], async_op=True),
         ]
         for work in works:
             work.wait()
         check("broadcast", spread, root)
-        check("all_gather", gathered, torch.cat(given))
+        for output in gathered:
+            check("all_gather", output, torch.cat(given))
 
 
-def test_a_call_behind_a_broadcast_does_not_overtake_it() -> None:
-    ranks.run(behind_a_broadcast, 4)
+def test_calls_around_a_broadcast_keep_their_order() -> None:
+    ranks.run(around_a_broadcast, 4)
 
 
 def plain(rank: int, size: int) -> dict:

@@ -9,6 +9,7 @@ rank owns the part. Everybody gets the owner's bytes, so all ranks have the same
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -136,6 +137,7 @@ def broadcast(
     part = Part(engine, tensor.dtype, 0, tensor.numel())
     next_rank = (rank + 1) % size
     last = next_rank == root
+    reached = threading.Event()
 
     def send(sender: Sender) -> None:
         with memory.on_device():
@@ -146,13 +148,17 @@ def broadcast(
     def receive(receiver: Receiver) -> None:
         with memory.on_device():
             stream = receiver.stream((rank - 1) % size, part.count)
+            # What is passed on must come behind what the other thread sends in earlier calls.
+            while not last and not reached.wait(0.1):
+                engine.check()
             forward = None if last else next_rank
             for index in range(part.count):
                 _receive(receiver, stream, memory, part, index, root, forward=forward)
         receiver.operation.ready.put(None)
 
     def wait(sender: Sender) -> None:
-        # What later calls send to the next rank must come behind the pieces that the other thread passes on.
+        reached.set()
+        # What later calls send must come behind what the other thread passes on.
         sender.operation.ready.get()
 
     if size == 1:
