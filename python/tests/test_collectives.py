@@ -292,7 +292,7 @@ def many_at_once(rank: int, size: int) -> None:
     for index, each in enumerate(tensors):
         given = [tensor(peer, 50_000 + index, torch.bfloat16, index) for peer in range(size)]
         check(index, each, ordered_sum(given, False))
-    # A future that is asked for after the end.
+    # A future that is made after the end.
     assert works[0].get_future().wait()[0] is tensors[0]
     assert works[0].is_success() and works[0].result()[0] is tensors[0]
 
