@@ -273,7 +273,7 @@ def _groups(entries: Sequence[Entry], stays: bool) -> Iterator[list[Entry]]:
 
 
 class safe_open:  # noqa: N801 (its name in safetensors)
-    """Opens a `.hw` file and decodes tensors, or parts of them, when they are asked for.
+    """Opens a `.hw` file and decodes only the tensors, or parts of them, that are read.
 
     >>> import numpy, tempfile, huffwire, huffwire.numpy
     >>> folder = tempfile.TemporaryDirectory()
@@ -532,7 +532,7 @@ def save(
         finally:
             # Of a file that is finished nothing is removed.
             writer.abort()
-    return written if filename is None else None
+    return written if isinstance(written, bytes) else None
 
 
 def _add(writer: FileWriter, items: list[tuple[str, Item]], report: Report, total: int) -> None:

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,7 +59,7 @@ class Pair:
         sends: bool,
         tensor: torch.Tensor,
         tag: int,
-        body: Callable[[Engine, bool, Sender | Receiver], None],
+        body: Callable[[Engine, bool, Any], None],
     ) -> CodedWork:
         """Starts a send or a receive.
 

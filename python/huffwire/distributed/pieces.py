@@ -32,6 +32,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -274,7 +275,7 @@ class Coder:
             raise self._difference(place, sender, fields)
         return form, length, checksum, expected
 
-    def _difference(self, place: Place, sender: int, fields: tuple) -> Error:
+    def _difference(self, place: Place, sender: int, fields: tuple[Any, ...]) -> Error:
         """Why a piece whose header is intact is not the one that is expected."""
         (
             _,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender
+from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Stream
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Place
 
@@ -111,13 +111,13 @@ def all_gather(
 
 def _receive(
     receiver: Receiver,
-    stream,
+    stream: Stream,
     memory: Memory,
     part: Part,
     index: int,
     origin: int,
     stage: int = 0,
-    forward=None,
+    forward: int | None = None,
 ) -> None:
     """Receives a piece into its place."""
     start, stop = part.range(index)
@@ -256,7 +256,7 @@ class Sum:
 
 def _reduce_piece(
     receiver: Receiver,
-    streams: dict[int, object],
+    streams: dict[int, Stream],
     source: Memory,
     part: Part,
     index: int,
