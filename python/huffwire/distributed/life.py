@@ -31,8 +31,9 @@ A wait is always for an earlier operation, as everywhere in the engine, so no tw
 `huffwire.distributed.refresh` is a check at a call of the program's choosing. It judges at once, takes effect at
 once, and is waited for.
 
-Only calls of the group's engine count and switch. Sends and receives between two ranks have no order that all ranks
-know; they keep the codebooks of the set-up. A call that is passed to the group has no codebooks.
+Only calls of the group's engine count and switch. A call that is passed to the group has no codebooks. Sends and
+receives between two ranks keep the codebooks of the set-up: they have no place in the order of calls, so a rank could
+send with codebooks that the receiver gets only by a call that it makes later.
 
 Codebooks are named in the header of each piece, so an error in all this could raise a `CodebookError`, and could not
 give a wrong tensor.
