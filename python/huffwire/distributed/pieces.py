@@ -32,7 +32,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -135,25 +135,36 @@ def _address(tensor: torch.Tensor, start: int = 0) -> int:
     return tensor.data_ptr() + start
 
 
+class Observer(Protocol):
+    """Takes notice of the elements of coded pieces, in no time that matters."""
+
+    @property
+    def observe(self) -> Callable[[tuple[int, int], str], bool]:
+        """Gets the address and the size of the elements, and the name of their type. Returns whether `due` is to be
+        called."""
+
+    def due(self) -> None:
+        """Called where `observe` said so."""
+
+
 class Coder:
     """Writes pieces and reads them, with the codebooks of a group.
 
     Args:
         codebooks: The codebooks; None for the built-in ones.
         level: As for `huffwire.encode`.
-        observe: Takes notice of the elements of each coded piece, written or read: gets their address and size, and
-            the name of their type.
+        observer: Takes notice of the elements of each coded piece, written or read.
     """
 
     def __init__(
         self,
         codebooks: Codebooks | None,
         level: str = "fast",
-        observe: Callable[[tuple[int, int], str], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._codebooks = codebooks
         self._level = level
-        self._observe = observe
+        self._observer = observer
         self.generation = bytes.fromhex((codebooks or Codebooks.builtin()).id)
 
     def write(self, place: Place, elements: torch.Tensor, coded: bool, buffer: torch.Tensor) -> int:
@@ -173,9 +184,10 @@ class Coder:
         form, checksum = (CODED, 0) if coded else (RAW, 0)
         head = place.pack(form, self.generation)
         if coded:
+            name = codec_name(place.dtype)
             length = _huffwire._encode_into(
                 source,
-                codec_name(place.dtype),
+                name,
                 (target, room),
                 self._level,
                 "auto",
@@ -184,8 +196,8 @@ class Coder:
                 1,
                 zlib.crc32(head),
             )
-            if self._observe is not None:
-                self._observe(source, codec_name(place.dtype))
+            if self._observer is not None and self._observer.observe(source, name):
+                self._observer.due()
         else:
             length = size
             checksum = _huffwire._copy_checked(source, (target, size))
@@ -226,10 +238,11 @@ class Coder:
             if _huffwire._copy_checked(source, target) != checksum:
                 raise _damaged(place, sender, "its payload has another checksum")
         else:
+            name = codec_name(place.dtype)
             try:
                 _huffwire._decode_into(
                     source,
-                    codec_name(place.dtype),
+                    name,
                     target,
                     self._codebooks,
                     1,
@@ -238,8 +251,8 @@ class Coder:
                 )
             except Error as error:
                 raise _damaged(place, sender, str(error)) from error
-            if self._observe is not None:
-                self._observe(target, codec_name(place.dtype))
+            if self._observer is not None and self._observer.observe(target, name):
+                self._observer.due()
         return HEADER + length
 
     def length(self, place: Place, sender: int, buffer: torch.Tensor) -> int:
