@@ -1,6 +1,7 @@
-"""The quantized hook for DistributedDataParallel; `huffwire.ddp` has what its users see."""
+"""The quantized hook for DistributedDataParallel; `huffwire.ddp` has what its users see.
 
-from __future__ import annotations
+DistributedDataParallel looks at the annotations of a hook, so they must not be strings here.
+"""
 
 import logging
 from typing import Any
