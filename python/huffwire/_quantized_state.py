@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -67,10 +66,11 @@ class QuantizedState:
             bucket that is a multiple of 16 up to 65536, and values of up to 127.
         levels: Levels of QSGD above 0, 1 to 127. More take more bits, and lose less.
         bucket: Elements that share a scale.
-        norm: The norm of QSGD, ``"max"`` or ``"l2"``. The error of ``"l2"`` with few levels is larger than the gradient,
-            and grows from step to step with error feedback.
-        error_feedback: Whether what quantizing loses is added in the next step. Signs and int8 need it; QSGD and TernGrad
-            round at random, so that they are right on average, and train without it, too.
+        norm: The norm of QSGD, ``"max"`` or ``"l2"``.
+        error_feedback: Whether what quantizing loses is added in the next step. Signs and int8 need it. QSGD and TernGrad
+            round at random, so that they are right on average, and train without it, too. A quantizer that loses more
+            than the gradient has (QSGD with the norm ``"l2"`` and 4 levels, TernGrad) cannot have it: the error would
+            grow from step to step. A warning tells so.
         error_decay: How much a kept error counts in the next step, above 0 and up to 1.
         warmup_steps: Steps in which gradients are averaged without loss. The first step of a new state always is such a
             step, because DistributedDataParallel arranges its buckets anew after it.
@@ -111,16 +111,23 @@ class QuantizedState:
             "sum_dtype": sum_dtype,
         }
         self._set(_quantizer(quantizer, levels, bucket, norm)._spec(), given)
-        if self._spec[0] == "qsgd" and self._spec[3] == "l2" and error_feedback:
-            if math.sqrt(self.bucket) > 2 * self._spec[1]:
-                warnings.warn(
-                    f"QSGD with {self._spec[1]} levels, the L2 norm and buckets of {self.bucket} loses more than the "
-                    'gradient, so error feedback diverges: take norm="max", more levels, or error_feedback=False',
-                    stacklevel=2,
-                )
+        if error_feedback and self._loss() > 0.9:
+            warnings.warn(
+                f"{self.quantizer} loses about as much as a gradient has, so the error that is fed back grows from step to "
+                'step: take QSGD with more levels and norm="max", or error_feedback=False',
+                stacklevel=2,
+            )
         self.process_group = process_group
         self.step = 0
         self._forget()
+
+    def _loss(self) -> float:
+        """The square of the error for normally distributed gradients, divided by their square."""
+        floats = torch.randn(max(self.bucket, 8192), generator=torch.Generator().manual_seed(1))
+        restored = torch.empty_like(floats)
+        places = (floats.data_ptr(), floats.nbytes), (restored.data_ptr(), floats.nbytes)
+        self._codecs[0].keep(places[0], None, places[1], False, (1, 0, 1.0))
+        return ((floats - restored).square().sum() / floats.square().sum()).item()
 
     def _set(self, spec: tuple[Any, ...], given: dict[str, Any]) -> None:
         """Checks settings, and takes them."""

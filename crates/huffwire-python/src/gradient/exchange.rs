@@ -22,7 +22,8 @@ impl ExchangeCodec {
 }
 
 fn unaligned() -> PyErr {
-    Class::Mismatch.error("memory that is no f32 of this machine: its length or its address is wrong")
+    Class::Mismatch
+        .error("memory that is no f32 of this machine: its length or its address is wrong")
 }
 
 fn floats(bytes: &[u8]) -> PyResult<&[f32]> {
