@@ -277,21 +277,25 @@ class _ExchangeCodec:
     def id(self) -> str: ...
     def bound(self, elements: int) -> int: ...
     def encode(
-        self, source: _Memory, error: _Memory | None, out: _Memory, place: _Place, /
+        self,
+        source: _Memory,
+        error: _Memory | None,
+        out: _Memory,
+        target: _Memory | None,
+        place: _Place,
+        /,
     ) -> tuple[int, int, int]: ...
-    def encode_in_place(
-        self, source: _Memory, error: _Memory | None, out: _Memory, place: _Place, /
-    ) -> tuple[int, int, int]: ...
+    # A divisor of 0 puts restored floats to the target, 1 adds them, and another one divides the sums.
     def keep(
         self,
         source: _Memory,
         error: _Memory | None,
         target: _Memory,
-        add: bool,
+        divisor: int,
         place: _Place,
         /,
     ) -> int: ...
-    def decode(self, message: _Memory, due: int, target: _Memory, add: bool, /) -> None: ...
+    def decode(self, message: _Memory, due: int, target: _Memory, divisor: int, /) -> None: ...
 
 def quantizer_text(quantizer: _Quantizer) -> str: ...
 def all_encoders() -> list[str]: ...

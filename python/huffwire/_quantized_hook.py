@@ -14,7 +14,7 @@ from huffwire._errors import MismatchError, UnsupportedError
 from huffwire._lossless import average
 from huffwire._quantized_state import QuantizedState
 from huffwire.distributed import quantized, settings
-from huffwire.distributed.groups import CodedGroup, coded_group, codes_itself, resolve
+from huffwire.distributed.groups import CodedGroup, coded_group, resolve
 from huffwire.distributed.memory import flat
 
 _LOG = logging.getLogger("huffwire.ddp")
@@ -59,7 +59,7 @@ def quantized_hook(state: QuantizedState, bucket: dist.GradBucket) -> Future[tor
             f"quantized_hook: gradients of {tensor.dtype}; it takes torch.float32, torch.bfloat16 and torch.float16. "
             "Use lossless_hook for this model"
         )
-    coded = group.huffwire_group if codes_itself(group) else coded_group(group)
+    coded = getattr(group, "huffwire_group", None) or coded_group(group)
     if coded is None or coded.size == 1:
         state._end(bucket)
         future: Future[torch.Tensor] = Future()
@@ -79,7 +79,7 @@ def quantized_hook(state: QuantizedState, bucket: dist.GradBucket) -> Future[tor
                 step.done.add(number)
                 return _only(_start(state, group, coded, number, tensor))
             step.collected = []
-        return _collect(state, group, coded, bucket, tensor)
+        return _collect(state, step.done, step.collected, group, coded, bucket)
     finally:
         state._end(bucket)
 
@@ -125,10 +125,11 @@ def _start(
 
 def _collect(
     state: QuantizedState,
+    done: set[int],
+    collected: list[layout.Collected],
     group: dist.ProcessGroup,
     coded: CodedGroup,
     bucket: dist.GradBucket,
-    tensor: torch.Tensor,
 ) -> Future[torch.Tensor]:
     """Averages buckets that are not those of the layout.
 
@@ -136,22 +137,22 @@ def _collect(
     the error memory of another one, and other results than without the restart. So all buckets of such a step are
     collected, and their gradients averaged as the layout has them.
     """
-    step = state._step_now
+    tensor = bucket.buffer()
     future: Future[torch.Tensor] = Future(
         devices=[tensor.device] if tensor.device.type == "cuda" else []
     )
-    step.collected.append((layout.of(state._numbers, bucket), tensor, future))
+    collected.append((layout.of(state._numbers, bucket), tensor, future))
     if bucket.is_last():
-        due = [number for number in range(len(state._layout)) if number not in step.done]
-        wholes = layout.regroup([state._layout[number] for number in due], step.collected)
+        due = [number for number in range(len(state._layout)) if number not in done]
+        wholes = layout.regroup([state._layout[number] for number in due], collected)
         works = [
             _start(state, group, coded, number, whole)
             for number, whole in zip(due, wholes, strict=True)
         ]
         for work in works:
             work.wait()
-        layout.spread([state._layout[number] for number in due], wholes, step.collected)
-        for _, averaged, waiting in step.collected:
+        layout.spread([state._layout[number] for number in due], wholes, collected)
+        for _, averaged, waiting in collected:
             waiting.set_result(averaged)
         state._regrouped += 1
         if state._regrouped == 3:

@@ -85,6 +85,14 @@ class QuantizedState:
         OptionError: A setting has a value that it cannot have.
     """
 
+    error_feedback: bool
+    error_decay: float
+    warmup_steps: int
+    seed: int
+    min_elements: int
+    non_finite: Literal["raise", "nan"]
+    sum_dtype: torch.dtype | None
+
     def __init__(
         self,
         process_group: dist.ProcessGroup | None = None,
@@ -126,7 +134,7 @@ class QuantizedState:
         floats = torch.randn(max(self.bucket, 8192), generator=torch.Generator().manual_seed(1))
         restored = torch.empty_like(floats)
         places = (floats.data_ptr(), floats.nbytes), (restored.data_ptr(), floats.nbytes)
-        self._codecs[0].keep(places[0], None, places[1], False, (1, 0, 1.0))
+        self._codecs[0].keep(places[0], None, places[1], 0, (1, 0, 1.0))
         return ((floats - restored).square().sum() / floats.square().sum()).item()
 
     def _set(self, spec: tuple[Any, ...], given: dict[str, Any]) -> None:

@@ -290,7 +290,8 @@ class Coder:
             raise PeerError(f"rank {sender} failed: {text}")
         if form not in (RAW, CODED, QUANTIZED):
             raise _damaged(place, sender, f"a payload of unknown form {form}")
-        expected = place.pack(form, self.generation if quantized is None else quantized)
+        own = self.generation if form != QUANTIZED or quantized is None else quantized
+        expected = place.pack(form, own)
         if head[: _PLACE.size] != expected:
             raise self._difference(place, sender, fields)
         if (form == QUANTIZED) != (quantized is not None):

@@ -141,6 +141,14 @@ def _read(
     return room[: stop - start].copy_(elements)
 
 
+def _room_for(
+    memory: Memory, start: int, stop: int, scratch: Scratch, room: torch.Tensor
+) -> torch.Tensor:
+    """Where floats are restored that `_write` then brings to the gradient: their own place, or the room."""
+    target = memory.room(start, stop, scratch)
+    return target if target.dtype is torch.float32 else room[: stop - start]
+
+
 def _write(
     memory: Memory, start: int, stop: int, scratch: Scratch, floats: torch.Tensor
 ) -> None:
@@ -176,13 +184,14 @@ class _Sending:
                 _memory(floats),
                 errors,
                 _payload(buffer),
+                None,
                 how.place(f"rank {self.engine.rank}", start),
             )
             return self._seal(place, sent, "a gradient", buffer)
 
         self.sender.write(place, [peer], write)
 
-    def mean(self, index: int) -> None:
+    def mean(self, index: int, room: torch.Tensor) -> None:
         """Quantizes a mean that the other thread made, sends it to all, and keeps what they will have."""
         mine, how, rank = self.shares[self.engine.rank], self.how, self.engine.rank
         start, stop = mine.range(index)
@@ -193,18 +202,23 @@ class _Sending:
             raise Error("the other thread of the engine ended early")
         floats = _as_floats(self.engine, held)[: stop - start]
         place = _place(self.sender.operation, self.memory, mine, index, rank, 1)
+        restored = _room_for(self.memory, start, stop, self.sender.scratch, room)
 
         def write(buffer: torch.Tensor) -> int:
             errors = None
             if how.mean_errors is not None:
                 errors = _memory(how.mean_errors, start - mine.start, stop - mine.start)
-            sent = self.codec.encode_in_place(
-                _memory(floats), errors, _payload(buffer), how.place("mean", start)
+            sent = self.codec.encode(
+                _memory(floats),
+                errors,
+                _payload(buffer),
+                _memory(restored),
+                how.place("mean", start),
             )
             return self._seal(place, sent, "a mean", buffer)
 
         self.sender.write(place, _others(self.engine), write)
-        _write(self.memory, start, stop, self.sender.scratch, floats)
+        _write(self.memory, start, stop, self.sender.scratch, restored)
         self.engine.give(held)
 
     def _seal(
@@ -244,37 +258,36 @@ class _Receiving:
         held = engine.take()
         mean = _as_floats(engine, held)[: stop - start]
         for origin in range(engine.size):
+            # The first piece is put there, the others are added, and with the last one the sum is divided.
+            divisor = engine.size if origin == engine.size - 1 else min(origin, 1)
             if origin == engine.rank:
                 begin = time.perf_counter()
-                self._own(start, stop, mean, origin > 0, room)
+                self._own(start, stop, mean, divisor, room)
                 self.receiver.totals.coding += time.perf_counter() - begin
             else:
-                self._take(engine.rank, index, origin, 0, mean, origin > 0)
-        mean.div_(engine.size)
+                self._take(engine.rank, index, origin, 0, mean, divisor)
         self.receiver.operation.ready.put(held)
 
     def _own(
-        self, start: int, stop: int, mean: torch.Tensor, add: bool, room: torch.Tensor
+        self, start: int, stop: int, mean: torch.Tensor, divisor: int, room: torch.Tensor
     ) -> None:
         """Quantizes a piece of this rank's own gradient, and restores it."""
         how = self.how
         floats = _read(self.memory, start, stop, self.engine.own_scratch, room)
         errors = None if how.errors is None else _memory(how.errors, start, stop)
         place = how.place(f"rank {self.engine.rank}", start)
-        how.check(
-            self.codec.keep(_memory(floats), errors, _memory(mean), add, place), "a gradient"
-        )
+        not_finite = self.codec.keep(_memory(floats), errors, _memory(mean), divisor, place)
+        how.check(not_finite, "a gradient")
 
     def gather(self, owner: int, index: int, room: torch.Tensor) -> None:
         """Receives a mean into its place."""
         start, stop = self.shares[owner].range(index)
-        target = self.memory.room(start, stop, self.receiver.scratch)
-        floats = target if target.dtype is torch.float32 else room[: stop - start]
-        self._take(owner, index, owner, 1, floats, False)
+        floats = _room_for(self.memory, start, stop, self.receiver.scratch, room)
+        self._take(owner, index, owner, 1, floats, 0)
         _write(self.memory, start, stop, self.receiver.scratch, floats)
 
     def _take(
-        self, owner: int, index: int, origin: int, stage: int, floats: torch.Tensor, add: bool
+        self, owner: int, index: int, origin: int, stage: int, floats: torch.Tensor, divisor: int
     ) -> None:
         operation = self.receiver.operation
         place = _place(operation, self.memory, self.shares[owner], index, origin, stage)
@@ -283,7 +296,7 @@ class _Receiving:
             coder = self.engine.coder
             payload, checksum = coder.open_quantized(place, self.how.generation, name, buffer)
             try:
-                self.codec.decode(payload, checksum, _memory(floats), add)
+                self.codec.decode(payload, checksum, _memory(floats), divisor)
             except Error as error:
                 where = f"call {place.sequence}, piece {place.index} of rank {place.origin}"
                 raise PieceError(f"a damaged piece from rank {name} ({where}): {error}") from error
@@ -318,7 +331,7 @@ def average(
                         if index < shares[peer].count:
                             sending.gradient(peer, index, room)
                 elif index < shares[engine.rank].count:
-                    sending.mean(index)
+                    sending.mean(index, room)
 
     def receive(receiver: Receiver) -> None:
         receiving = _Receiving(receiver, memory, shares, how)

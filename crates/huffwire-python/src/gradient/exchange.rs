@@ -5,7 +5,7 @@ use crc_fast::{CrcAlgorithm, checksum};
 use huffwire::Error;
 use huffwire::gradient::exchange::{ExchangeCodec as Codec, Piece, Restored};
 use pyo3::prelude::*;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::quantizer::Spec;
 use crate::error::{Class, of_codec};
@@ -47,15 +47,26 @@ fn piece<'a>(
     }
 }
 
-fn restored(floats: &mut [f32], add: bool) -> Restored<'_> {
-    if add { Restored::Add(floats) } else { Restored::Put(floats) }
+/// What becomes of restored floats: with 0 they replace what is there, with 1 they are added, and with any other number
+/// the sums are divided by it.
+fn restored(floats: &mut [f32], divisor: u32) -> Restored<'_> {
+    match divisor {
+        0 => Restored::Put(floats),
+        1 => Restored::Add(floats),
+        _ => Restored::Mean(floats, divisor as f32),
+    }
 }
 
 /// What was encoded: the bytes of a piece, their CRC-32C, and how many of its buckets are not finite.
 type Sent = (usize, u32, usize);
 
-fn encode(codec: &mut Codec, piece: Piece<'_>, out: &mut [u8]) -> Result<Sent, Error> {
-    let sent = codec.encode(piece, out)?;
+fn encode(
+    codec: &mut Codec,
+    piece: Piece<'_>,
+    restored: Option<Restored<'_>>,
+    out: &mut [u8],
+) -> Result<Sent, Error> {
+    let sent = codec.encode(piece, restored, out)?;
     let checksum = checksum(CrcAlgorithm::Crc32Iscsi, &out[..sent.bytes]) as u32;
     Ok((sent.bytes, checksum, sent.not_finite))
 }
@@ -79,57 +90,46 @@ impl ExchangeCodec {
         py.detach(|| self.get().bound(elements))
     }
 
-    /// Quantizes floats, and writes the piece to `out`. The kept error is replaced.
-    #[pyo3(signature = (source, error, out, place, /))]
+    /// Quantizes floats, and writes the piece to `out`. The kept error is replaced. What receivers will restore goes to the
+    /// target, if there is one.
+    #[pyo3(signature = (source, error, out, target, place, /))]
     fn encode(
         &self,
         py: Python<'_>,
         source: Input,
-        error: Option<Output>,
+        mut error: Option<Output>,
         mut out: Output,
+        mut target: Option<Output>,
         place: (u64, u64, f32),
     ) -> PyResult<Sent> {
         let source = source.bytes();
-        let (mut error, out) = (error, out.apart_from(&[source])?);
+        let out = out.apart_from(&[source])?;
         let error = match &mut error {
             Some(error) => Some(floats_mut(error.apart_from(&[source, out])?)?),
+            None => None,
+        };
+        let target = match &mut target {
+            Some(target) => {
+                let kept = error.as_deref().map_or(&[][..], IntoBytes::as_bytes);
+                let target = target.apart_from(&[source, out, kept])?;
+                Some(Restored::Put(floats_mut(target)?))
+            }
             None => None,
         };
         let piece = piece(Piece::new(floats(source)?), error, place);
-        work(py, source.len(), || encode(&mut self.get(), piece, out)).map_err(of_codec)
+        work(py, source.len(), || encode(&mut self.get(), piece, target, out)).map_err(of_codec)
     }
 
-    /// The same for floats that are replaced by what the receivers will restore.
-    #[pyo3(signature = (source, error, out, place, /))]
-    fn encode_in_place(
-        &self,
-        py: Python<'_>,
-        mut source: Output,
-        error: Option<Output>,
-        mut out: Output,
-        place: (u64, u64, f32),
-    ) -> PyResult<Sent> {
-        let source = source.apart_from(&[])?;
-        let (mut error, out) = (error, out.apart_from(&[source])?);
-        let error = match &mut error {
-            Some(error) => Some(floats_mut(error.apart_from(&[source, out])?)?),
-            None => None,
-        };
-        let bytes = source.len();
-        let piece = piece(Piece::in_place(floats_mut(source)?), error, place);
-        work(py, bytes, || encode(&mut self.get(), piece, out)).map_err(of_codec)
-    }
-
-    /// Quantizes floats and restores them at once, as if they were sent and received. Returns how many buckets are not
-    /// finite.
-    #[pyo3(signature = (source, error, target, add, place, /))]
+    /// Quantizes floats and restores them at once, as if they were sent and received: see [`restored`]. Returns how many
+    /// buckets are not finite.
+    #[pyo3(signature = (source, error, target, divisor, place, /))]
     fn keep(
         &self,
         py: Python<'_>,
         source: Input,
         error: Option<Output>,
         mut target: Output,
-        add: bool,
+        divisor: u32,
         place: (u64, u64, f32),
     ) -> PyResult<usize> {
         let source = source.bytes();
@@ -139,24 +139,25 @@ impl ExchangeCodec {
             None => None,
         };
         let piece = piece(Piece::new(floats(source)?), error, place);
-        let target = restored(floats_mut(target)?, add);
+        let target = restored(floats_mut(target)?, divisor);
         work(py, source.len(), || self.get().keep(piece, target)).map_err(of_codec)
     }
 
-    /// Decodes a piece with this CRC-32C, and puts or adds its floats to `target`, which has room for exactly so many.
-    #[pyo3(signature = (message, due, target, add, /))]
+    /// Decodes a piece with this CRC-32C, and restores its floats: see [`restored`]. The target has room for exactly so
+    /// many.
+    #[pyo3(signature = (message, due, target, divisor, /))]
     fn decode(
         &self,
         py: Python<'_>,
         message: Input,
         due: u32,
         mut target: Output,
-        add: bool,
+        divisor: u32,
     ) -> PyResult<()> {
         let message = message.bytes();
         let target = target.apart_from(&[message])?;
         let bytes = target.len();
-        let target = restored(floats_mut(target)?, add);
+        let target = restored(floats_mut(target)?, divisor);
         work(py, bytes, || {
             if checksum(CrcAlgorithm::Crc32Iscsi, message) as u32 != due {
                 return Err(Class::Damaged.error("its payload has another checksum"));

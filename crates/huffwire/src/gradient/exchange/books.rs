@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::encode::BitmapBooks;
-use super::super::quantize::parts::{Part, Scratch, Source, Target};
+use super::super::quantize::parts::{Part, Scratch, Target};
 use super::super::quantize::{Quantizer, without_buckets};
 use super::super::random::Random;
 use crate::error::Result;
@@ -55,7 +55,7 @@ impl Family {
         for (uniforms, power) in DISTRIBUTIONS {
             let floats = floats(count, uniforms, power);
             let (mut values, mut scales) = (vec![0; count], Vec::new());
-            let part = Part { source: Source::Read(&floats), error: None, seed: 1, first: 0 };
+            let part = Part { floats: &floats, error: None, seed: 1, first: 0 };
             let out = (&mut values[..], &mut scales);
             quantizer.quantize_part(part, &mut Scratch::default(), out, Target::None)?;
             super::to_coded(quantizer, &mut values);

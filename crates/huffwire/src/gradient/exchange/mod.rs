@@ -23,7 +23,7 @@
 //!
 //! let mut bytes = vec![0; codec.bound(gradient.len())];
 //! let piece = Piece::new(&gradient).seed(1).error(&mut error, 1.0);
-//! let sent = codec.encode(piece, &mut bytes)?;
+//! let sent = codec.encode(piece, None, &mut bytes)?;
 //! assert!(sent.bytes < gradient.len() * 3 / 8);
 //!
 //! let mut sum = vec![0.0; gradient.len()];
@@ -40,7 +40,7 @@ use std::sync::Arc;
 use self::books::Family;
 use super::encode::{Bitmap, ValueEncoder};
 use super::header::BLOCK;
-use super::quantize::parts::{Part, Scratch, Source, Target};
+use super::quantize::parts::{Part, Scratch, Target};
 use super::quantize::{Quantizer, without_buckets};
 use crate::error::{Error, Result};
 use crate::ids::SetId;
@@ -59,13 +59,7 @@ impl<'a> Piece<'a> {
     /// A piece of these floats, without error feedback, at the beginning of a gradient, with seed 0.
     #[must_use]
     pub const fn new(floats: &'a [f32]) -> Self {
-        Self(Part { source: Source::Read(floats), error: None, seed: 0, first: 0 })
-    }
-
-    /// The same with floats that are replaced by what the receiver will restore.
-    #[must_use]
-    pub const fn in_place(floats: &'a mut [f32]) -> Self {
-        Self(Part { source: Source::Replace(floats), error: None, seed: 0, first: 0 })
+        Self(Part { floats, error: None, seed: 0, first: 0 })
     }
 
     /// The piece with error feedback: `decay` times the error is added to the floats, and what the restored floats lack of
@@ -99,12 +93,14 @@ pub enum Restored<'a> {
     Put(&'a mut [f32]),
     /// They are added to the floats that lie there.
     Add(&'a mut [f32]),
+    /// They are added to the floats that lie there, and the sums are divided by a number.
+    Mean(&'a mut [f32], f32),
 }
 
 impl<'a> Restored<'a> {
     const fn len(&self) -> usize {
         match self {
-            Self::Put(floats) | Self::Add(floats) => floats.len(),
+            Self::Put(floats) | Self::Add(floats) | Self::Mean(floats, _) => floats.len(),
         }
     }
 
@@ -112,6 +108,7 @@ impl<'a> Restored<'a> {
         match self {
             Self::Put(floats) => Target::Put(floats),
             Self::Add(floats) => Target::Add(floats),
+            Self::Mean(floats, divisor) => Target::Mean(floats, divisor),
         }
     }
 }
@@ -187,17 +184,23 @@ impl ExchangeCodec {
         1 + scales * size_of::<f32>() + elements + elements / 4 + 2048
     }
 
-    /// Quantizes a piece, and writes its bytes to the start of `out`.
+    /// Quantizes a piece, and writes its bytes to the start of `out`. What the receiver will restore is restored here,
+    /// too, if there is a place for it.
     ///
     /// # Errors
     /// [`Error::OutputTooSmall`] if there is less room than [`bound`](Self::bound) tells, [`Error::InvalidOption`] for an
-    /// error of another size and for more than [`MOST_ELEMENTS`] floats. Nothing has been changed then.
-    pub fn encode(&mut self, piece: Piece<'_>, out: &mut [u8]) -> Result<Sent> {
-        let (needed, available) = (self.bound(piece.0.len()), out.len());
+    /// error or a place of another size and for more than [`MOST_ELEMENTS`] floats. Nothing has been changed then.
+    pub fn encode(
+        &mut self,
+        piece: Piece<'_>,
+        restored: Option<Restored<'_>>,
+        out: &mut [u8],
+    ) -> Result<Sent> {
+        let (needed, available) = (self.bound(piece.0.floats.len()), out.len());
         if needed > available {
             return Err(Error::OutputTooSmall { needed, available });
         }
-        let not_finite = self.quantize(piece, Target::None)?;
+        let not_finite = self.quantize(piece, restored)?;
         to_coded(&self.quantizer, &mut self.values);
         let number = self.family.choose(zeros(&self.values));
         self.stream.clear();
@@ -219,21 +222,25 @@ impl ExchangeCodec {
     /// # Errors
     /// [`Error::InvalidOption`] as for [`encode`](Self::encode), and for another number of restored floats.
     pub fn keep(&mut self, piece: Piece<'_>, restored: Restored<'_>) -> Result<usize> {
-        same_length(piece.0.len(), restored.len(), "floats to restore")?;
-        self.quantize(piece, restored.target())
+        self.quantize(piece, Some(restored))
     }
 
-    fn quantize(&mut self, piece: Piece<'_>, target: Target<'_>) -> Result<usize> {
+    fn quantize(&mut self, piece: Piece<'_>, restored: Option<Restored<'_>>) -> Result<usize> {
         let part = piece.0;
-        check_count(part.len())?;
+        let count = part.floats.len();
+        check_count(count)?;
         if let Some((error, _)) = &part.error {
-            same_length(part.len(), error.len(), "floats of kept error")?;
+            same_length(count, error.len(), "floats of kept error")?;
+        }
+        if let Some(restored) = &restored {
+            same_length(count, restored.len(), "floats to restore")?;
         }
         if !part.first.is_multiple_of(self.bucket as u64) {
             return Err(Error::option("a piece that begins within a bucket"));
         }
-        self.values.resize(part.len(), 0);
+        self.values.resize(count, 0);
         let out = (&mut self.values[..], &mut self.scales);
+        let target = restored.map_or(Target::None, Restored::target);
         self.quantizer.quantize_part(part, &mut self.scratch, out, target)
     }
 

@@ -46,7 +46,7 @@ fn a_piece_holds_what_the_quantizer_makes() {
             let mut error = before.clone();
             let mut bytes = vec![0; codec.bound(count)];
             let piece = Piece::new(&gradient).seed(9).error(&mut error, 0.5);
-            let sent = codec.encode(piece, &mut bytes).unwrap();
+            let sent = codec.encode(piece, None, &mut bytes).unwrap();
             assert_eq!((bits(&error), sent.not_finite), (bits(&due_error), 0), "{quantizer}");
             let mut restored = vec![7.0; count];
             let bytes = &bytes[..sent.bytes];
@@ -64,11 +64,16 @@ fn a_piece_holds_what_the_quantizer_makes() {
             assert_eq!(codec.keep(piece, Restored::Put(&mut kept)), Ok(0));
             assert_eq!((bits(&kept), bits(&error)), (bits(&due), bits(&due_error)));
 
-            let (mut there, mut error) = (gradient.clone(), before.clone());
+            let (mut mean, mut error) = (floats(count, 3), before.clone());
             let mut again = vec![0; codec.bound(count)];
-            let piece = Piece::in_place(&mut there).seed(9).error(&mut error, 0.5);
-            assert_eq!(codec.encode(piece, &mut again), Ok(sent));
-            assert_eq!((&again[..sent.bytes], bits(&there)), (bytes, bits(&due)));
+            let piece = Piece::new(&gradient).seed(9).error(&mut error, 0.5);
+            let target = Some(Restored::Mean(&mut mean, 3.0));
+            assert_eq!(codec.encode(piece, target, &mut again), Ok(sent));
+            let means: Vec<f32> = sums.iter().map(|sum| sum / 3.0).collect();
+            assert_eq!((&again[..sent.bytes], bits(&mean)), (bytes, bits(&means)));
+            let mut mean = floats(count, 3);
+            codec.decode(bytes, Restored::Mean(&mut mean, 3.0)).unwrap();
+            assert_eq!(bits(&mean), bits(&means));
         }
     }
 }
@@ -105,7 +110,7 @@ fn what_is_not_finite_stays_in_its_bucket() {
             let mut error = vec![0.25; floats.len()];
             let mut bytes = vec![0; codec.bound(floats.len())];
             let piece = Piece::new(floats).seed(3).error(&mut error, 1.0);
-            let sent = codec.encode(piece, &mut bytes).unwrap();
+            let sent = codec.encode(piece, None, &mut bytes).unwrap();
             let mut restored = vec![0.0; floats.len()];
             codec.decode(&bytes[..sent.bytes], Restored::Put(&mut restored)).unwrap();
             (restored, error, sent.not_finite)
@@ -137,7 +142,7 @@ fn pieces_are_small() {
             let gradient: Vec<f32> =
                 (0..20_000).map(|i| scale(i) * (random.uniform(i) as f32 - 0.5)).collect();
             let mut bytes = vec![0; codec.bound(gradient.len())];
-            let sent = codec.encode(Piece::new(&gradient), &mut bytes).unwrap();
+            let sent = codec.encode(Piece::new(&gradient), None, &mut bytes).unwrap();
             assert!(sent.bytes <= bytes.len(), "{quantizer}");
         }
     }
@@ -155,7 +160,7 @@ fn pieces_are_small() {
     ] {
         let mut codec = ExchangeCodec::new(quantizer).unwrap();
         let mut bytes = vec![0; codec.bound(normal.len())];
-        let sent = codec.encode(Piece::new(&normal), &mut bytes).unwrap();
+        let sent = codec.encode(Piece::new(&normal), None, &mut bytes).unwrap();
         let bits = 8.0 * sent.bytes as f64 / normal.len() as f64;
         assert!(bits < most, "{quantizer}: {bits} bits");
     }
@@ -167,7 +172,7 @@ fn foreign_bytes_are_refused() {
         let mut codec = ExchangeCodec::new(quantizer).unwrap();
         let gradient = floats(2000, 8);
         let mut bytes = vec![0; codec.bound(gradient.len())];
-        let sent = codec.encode(Piece::new(&gradient), &mut bytes).unwrap();
+        let sent = codec.encode(Piece::new(&gradient), None, &mut bytes).unwrap();
         let bytes = &bytes[..sent.bytes];
         let mut restored = vec![0.0; 2000];
         for length in (0..40).chain([bytes.len() - 1]) {
@@ -203,13 +208,13 @@ fn wrong_uses_are_errors() {
     let gradient = vec![1.0; 1024];
     let (mut error, mut bytes) = (vec![0.0; 1000], vec![0; codec.bound(1024)]);
     let piece = Piece::new(&gradient).error(&mut error, 1.0);
-    assert!(codec.encode(piece, &mut bytes).is_err());
-    assert!(codec.encode(Piece::new(&gradient).first(100), &mut bytes).is_err());
-    assert!(codec.encode(Piece::new(&gradient), &mut bytes[..1000]).is_err());
+    assert!(codec.encode(piece, None, &mut bytes).is_err());
+    assert!(codec.encode(Piece::new(&gradient).first(100), None, &mut bytes).is_err());
+    assert!(codec.encode(Piece::new(&gradient), None, &mut bytes[..1000]).is_err());
     assert!(codec.keep(Piece::new(&gradient), Restored::Put(&mut error)).is_err());
     let many = vec![0.0; MOST_ELEMENTS + 1];
     let mut bytes = vec![0; codec.bound(many.len())];
-    assert!(codec.encode(Piece::new(&many), &mut bytes).is_err());
+    assert!(codec.encode(Piece::new(&many), None, &mut bytes).is_err());
     assert_eq!(codec.id(), ExchangeCodec::new(max(4, 512)).unwrap().id());
     assert_ne!(codec.id(), ExchangeCodec::new(max(5, 512)).unwrap().id());
 }

@@ -21,6 +21,8 @@ pub(in crate::gradient) enum Target<'a> {
     Put(&'a mut [f32]),
     /// They are added to the floats that lie there.
     Add(&'a mut [f32]),
+    /// They are added to the floats that lie there, and the sums are divided by a number.
+    Mean(&'a mut [f32], f32),
 }
 
 impl Target<'_> {
@@ -28,33 +30,16 @@ impl Target<'_> {
         match self {
             Target::None => {}
             Target::Put(out) => out[range].copy_from_slice(floats),
-            Target::Add(out) => add(platform, &mut out[range], floats),
-        }
-    }
-}
-
-fn add(platform: Platform, sums: &mut [f32], floats: &[f32]) {
-    platform.run(|| {
-        for (sum, float) in sums.iter_mut().zip(floats) {
-            *sum += float;
-        }
-    });
-}
-
-/// Floats that are quantized.
-#[derive(Debug)]
-pub(in crate::gradient) enum Source<'a> {
-    /// Floats that are read.
-    Read(&'a [f32]),
-    /// Floats that are read, and replaced by the restored ones.
-    Replace(&'a mut [f32]),
-}
-
-impl Source<'_> {
-    const fn floats(&self) -> &[f32] {
-        match self {
-            Source::Read(floats) => floats,
-            Source::Replace(floats) => floats,
+            Target::Add(out) => platform.run(|| {
+                for (sum, float) in out[range].iter_mut().zip(floats) {
+                    *sum += float;
+                }
+            }),
+            Target::Mean(out, divisor) => platform.run(|| {
+                for (sum, float) in out[range].iter_mut().zip(floats) {
+                    *sum = (*sum + float) / *divisor;
+                }
+            }),
         }
     }
 }
@@ -63,20 +48,13 @@ impl Source<'_> {
 #[derive(Debug)]
 pub(in crate::gradient) struct Part<'a> {
     /// The floats.
-    pub(in crate::gradient) source: Source<'a>,
+    pub(in crate::gradient) floats: &'a [f32],
     /// The kept error, as long as the floats, and how much it counts; the new error takes its place.
     pub(in crate::gradient) error: Option<(&'a mut [f32], f32)>,
     /// The seed of the whole gradient.
     pub(in crate::gradient) seed: u64,
     /// Index in the whole gradient of the first float: a multiple of the bucket.
     pub(in crate::gradient) first: u64,
-}
-
-impl Part<'_> {
-    /// Number of floats.
-    pub(in crate::gradient) const fn len(&self) -> usize {
-        self.source.floats().len()
-    }
 }
 
 /// Memory that is used again.
@@ -105,8 +83,8 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
     (values, scales): (&mut [i8], &mut Vec<f32>),
     mut target: Target<'_>,
 ) -> Result<usize> {
-    let Part { mut source, mut error, seed, first } = part;
-    let (count, bucket) = (source.floats().len(), quantizer.bucket());
+    let Part { floats, mut error, seed, first } = part;
+    let (count, bucket) = (floats.len(), quantizer.bucket());
     let (unit, per_bucket) = (unit(bucket), quantizer.per_bucket());
     let Scratch { sums, sent, noise } = scratch;
     sums.resize(unit, 0.0);
@@ -118,7 +96,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
     for start in (0..count).step_by(unit) {
         let range = start..count.min(start + unit);
         let length = range.len();
-        let floats = &source.floats()[range.clone()];
+        let floats = &floats[range.clone()];
         let floats = match &error {
             Some((error, decay)) => {
                 let sums = &mut sums[..length];
@@ -160,10 +138,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
                 kernels::subtract(platform, floats, &sent[here], error);
             }
         }
-        match &mut source {
-            Source::Read(_) => target.write(platform, range, sent),
-            Source::Replace(floats) => floats[range].copy_from_slice(sent),
-        }
+        target.write(platform, range, sent);
     }
     Ok(bad_buckets)
 }
@@ -204,8 +179,8 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
         } else {
             quantizer.restore(platform, scales, &values[range.clone()], restored);
         }
-        if let Target::Add(out) = &mut target {
-            add(platform, &mut out[range], sent);
+        if !matches!(target, Target::Put(_)) {
+            target.write(platform, range, sent);
         }
     }
     Ok(())
