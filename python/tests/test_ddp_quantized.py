@@ -105,6 +105,10 @@ def test_with_four_ranks_too() -> None:
     ranks.run(as_the_model, 4, CASES[:3], seconds=30)
 
 
+def test_within_the_backend() -> None:
+    ranks.run(as_the_model, 2, CASES[2:3], backend="huffwire", seconds=30)
+
+
 def every_quantizer(rank: int, size: int) -> None:
     """All ranks get the same, and what they get over many steps is the mean."""
     elements, steps = 6_000, 40
