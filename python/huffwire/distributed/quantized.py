@@ -293,8 +293,8 @@ class _Receiving:
         place = _place(operation, self.memory, self.shares[owner], index, origin, stage)
 
         def read(name: int, buffer: torch.Tensor) -> None:
-            coder = self.engine.coder
-            payload, checksum = coder.open_quantized(place, self.how.generation, name, buffer)
+            reader = self.engine.reader
+            payload, checksum = reader.open_quantized(place, self.how.generation, name, buffer)
             try:
                 self.codec.decode(payload, checksum, _memory(floats), divisor)
             except Error as error:
