@@ -101,7 +101,7 @@ pub(super) fn savings(analysis: &Analysis) -> Figure {
     let x = |percent: f64| 8.0 + (RIGHT - 8.0) * (percent / most).clamp(0.0, 1.0);
     for (row, kind) in kinds.iter().enumerate() {
         let y = 30.0 * row as f64;
-        figure.text(8.0, y + 12.0, "", shortened(&label(kind), 50));
+        figure.text(8.0, y + 12.0, "", shortened(&label(kind), 44));
         let best = kind.fixed_saving_percent.or(kind.builtin_saving_percent);
         let shown = best.unwrap_or(kind.huffman_saving_percent);
         figure.text(RIGHT, y + 12.0, "end", format_args!("{shown:.2} %"));
@@ -149,7 +149,7 @@ fn pmf(number: usize, kind: &KindResult, plane: &PlaneResult) -> Figure {
     let mut figure = Figure::new(&file, &title, WIDTH, 150);
     let (top, bottom) = (22.0, 126.0);
     let most = plane.pmf.iter().copied().fold(1e-9, f64::max);
-    figure.text(LEFT, 12.0, "", shortened(&name, 54));
+    figure.text(LEFT, 12.0, "", shortened(&name, 50));
     figure.text(LEFT - 4.0, top + 8.0, "soft end", format_args!("{:.1} %", 100.0 * most));
     figure.text(LEFT - 4.0, bottom, "soft end", "0 %");
     let x = symbol_axis(&mut figure, plane, bottom);
@@ -185,7 +185,7 @@ fn code_lengths(number: usize, kind: &KindResult, plane: &PlaneResult) -> Figure
     let count = plane.pmf.len();
     let most = (0..count).map(price).fold(1.0, f64::max).max(16.0);
     let y = |bits: f64| bottom - (bottom - top) * bits.clamp(0.0, most) / most;
-    figure.text(LEFT, 12.0, "", shortened(&name, 54));
+    figure.text(LEFT, 12.0, "", shortened(&name, 50));
     figure.text(LEFT - 4.0, top + 8.0, "soft end", format_args!("{most:.0}"));
     figure.text(LEFT - 4.0, bottom, "soft end", "0 bits");
     let x = symbol_axis(&mut figure, plane, bottom);
@@ -259,7 +259,7 @@ fn heat_map(
     let (top, bottom) = (22.0, 22.0 + cell_height * layers.len() as f64);
     let mut figure =
         Figure::new(&format!("map-{number}-{what}-{name}"), &title, WIDTH, bottom as u32 + 36);
-    figure.text(LEFT, 12.0, "", shortened(&format!("{name}: {what}"), 54));
+    figure.text(LEFT, 12.0, "", shortened(&format!("{name}: {what}"), 50));
     let step = (RIGHT - LEFT) / f64::from(width);
     let mut by_colour: [Vec<[f64; 4]>; COLOURS] = Default::default();
     for (layer, column, mean) in means {
