@@ -1,8 +1,9 @@
 //! One kind of tensors in one form: what codes make of its shards.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use huffwire::codebook::fit::{Effort, Fitted};
+use huffwire::codebook::fit::Effort;
 use huffwire::planes::{Plane, Role};
 use huffwire::stats::Pmf;
 use huffwire::{Codebook, CodebookSet, Layout};
@@ -22,6 +23,8 @@ const MAX_GROUPS: usize = 64;
 const SHARDS_PER_JOB: usize = 64;
 /// Built-in books whose price is looked at with several bases.
 const FINALISTS: usize = 3;
+/// What a job counts as in a batch of jobs, which have no elements.
+const JOB_BYTES: usize = 1 << 18;
 
 /// What is known of a kind before it is measured.
 pub(crate) struct Kind<'a> {
@@ -59,8 +62,9 @@ pub(crate) struct Cost {
 /// Codes made from an average.
 #[derive(Clone)]
 struct FixedCodes {
-    fitted: Fitted,
     book: Codebook,
+    /// The exponent, counted as in the average, of slot 0.
+    base: u8,
     /// Lengths of a quad length code and of a dual length code; `None` for exponents.
     families: Option<[Vec<u8>; 2]>,
 }
@@ -70,8 +74,18 @@ impl FixedCodes {
         let fitted = fit(average, plane, other_bits, Effort::Careful)?;
         let families =
             (!plane.centred).then(|| [quad_lengths(average), dual_lengths(average, plane.width)]);
-        Some(Self { fitted, book: Codebook::new(fitted.lengths), families })
+        Some(Self { book: Codebook::new(fitted.lengths), base: fitted.base, families })
     }
+}
+
+/// The codes of a plane.
+struct Codes {
+    /// Those that each group is coded with.
+    by_group: Vec<Option<FixedCodes>>,
+    /// Those made from all shards, or from the files to calibrate on.
+    shown: Option<FixedCodes>,
+    /// What they were made from.
+    from: Option<&'static str>,
 }
 
 /// The parts of a kind that are left out in turn.
@@ -108,124 +122,84 @@ impl Kind<'_> {
         workers: &Workers,
     ) -> Result<Measured> {
         let form = self.form;
-        let planes = form.dtype.planes(layout);
         let groups = self.groups();
-        let remainder: f64 = planes
-            .iter()
-            .filter(|plane| plane.role == Role::Remainder)
-            .map(|plane| f64::from(plane.width) * f64::from(plane.per_unit))
-            .sum();
-        let symbols: f64 = planes
-            .iter()
-            .filter(|plane| plane.role == Role::Symbols)
-            .map(|plane| f64::from(plane.per_unit))
-            .sum();
-        let mut costs = vec![Cost::default(); self.shards.len()];
-        for cost in &mut costs {
-            (cost.fixed, cost.builtin, cost.families) = (Some(0.0), Some(0.0), [Some(0.0); 2]);
-        }
-        let mut results = Vec::new();
-        let mut fixed_from = None;
-        for (index, plane) in planes.iter().enumerate() {
+        let mut costs = vec![Cost::ZERO; self.shards.len()];
+        let (mut planes, mut fixed_from) = (Vec::new(), None);
+        for (index, plane) in form.dtype.planes(layout).iter().enumerate() {
             if plane.role == Role::Remainder {
                 continue;
             }
-            let counts = |shards| counts_of(shards, layout, index);
-            let shards = counts(self.shards);
+            let shards = counts_of(self.shards, layout, index);
             let averages = Averages::of(&shards, &groups.of, plane);
             let Some(average) = averages.all() else { continue };
-            let other_bits =
-                (form.raw_bits() / f64::from(plane.per_unit) - f64::from(plane.width)).max(0.0);
-            let made = |average: &Pmf| FixedCodes::new(average, plane, other_bits);
-            let calibrated = self.calibration.map(|shards| {
-                let of = vec![0; shards.len()];
-                Averages::of(&counts(shards), &of, plane).all()
-            });
-            let (codes, shown) = match &calibrated {
-                Some(average) => {
-                    let shown = average.as_ref().and_then(made);
-                    fixed_from = shown.as_ref().map(|_| "calibration files");
-                    (vec![shown.clone(); groups.count], shown)
-                }
-                None if groups.count == 1 => {
-                    fixed_from = Some("itself");
-                    let shown = made(&average);
-                    (vec![shown.clone()], shown)
-                }
-                None => {
-                    fixed_from = Some(groups.name);
-                    let mut codes = Vec::new();
-                    workers.run(
-                        1 << 18,
-                        0..groups.count,
-                        |&group, slot| {
-                            *slot = averages.without(group).as_ref().and_then(made);
-                            Ok::<(), Error>(())
-                        },
-                        |_, slot| {
-                            codes.push(slot.take());
-                            Ok(())
-                        },
-                    )?;
-                    (codes, made(&average))
-                }
-            };
+            let made = self.codes(layout, index, &averages, &groups, workers)?;
+            fixed_from = made.from;
             let numbers = builtin.candidates(None, form.dtype, layout, index as u8);
             let builtin: Vec<&Codebook> = numbers
                 .filter_map(|number| builtin.book(number).ok())
                 .filter(|book| book.lengths().alphabet() == plane.alphabet())
                 .collect();
+            let remainder = remainder_bits(form, layout) / f64::from(plane.per_unit);
             let meter = Meter { plane, average: &average, remainder, builtin: &builtin };
-            let per_unit = f64::from(plane.per_unit);
-            let jobs = (0..shards.len()).step_by(SHARDS_PER_JOB);
-            workers.run(
-                1 << 18,
-                jobs.map(|start| start..shards.len().min(start + SHARDS_PER_JOB)),
-                |range, slot: &mut Vec<Cost>| {
-                    let mut unpacked = Vec::new();
-                    slot.clear();
-                    slot.extend(range.clone().map(|shard| {
-                        shards[shard].unpack(&mut unpacked);
-                        meter.cost(
-                            &unpacked,
-                            averages.shifts[shard],
-                            codes[groups.of[shard]].as_ref(),
-                        )
-                    }));
-                    Ok::<(), Error>(())
-                },
-                |range, slot| {
-                    for (total, cost) in costs[range.clone()].iter_mut().zip(slot) {
-                        total.shannon += per_unit * cost.shannon;
-                        total.huffman += per_unit * cost.huffman;
-                        let add =
-                            |total: Option<f64>, bits: Option<f64>| Some(total? + per_unit * bits?);
-                        total.fixed = add(total.fixed, cost.fixed);
-                        total.builtin = add(total.builtin, cost.builtin);
-                        for (total, bits) in total.families.iter_mut().zip(cost.families) {
-                            *total = add(*total, bits);
-                        }
-                        total.kl += per_unit / symbols * cost.kl;
-                        total.escapes += per_unit / symbols * cost.escapes;
-                    }
-                    Ok(())
-                },
-            )?;
-            results.push(plane_result(
-                index,
-                plane,
-                &average,
-                shown.as_ref().map(|codes| &codes.fitted),
-            ));
+            let price = |shard: usize, unpacked: &mut Vec<u64>| {
+                shards[shard].unpack(unpacked);
+                let codes = made.by_group[groups.of[shard]].as_ref();
+                meter.cost(unpacked, averages.shifts[shard], codes)
+            };
+            let starts = (0..shards.len()).step_by(SHARDS_PER_JOB);
+            let jobs = starts.map(|start| start..shards.len().min(start + SHARDS_PER_JOB));
+            let work = |range: &Range<usize>, slot: &mut Vec<Cost>| {
+                let mut unpacked = Vec::new();
+                slot.clear();
+                slot.extend(range.clone().map(|shard| price(shard, &mut unpacked)));
+                Ok::<(), Error>(())
+            };
+            let weights = (f64::from(plane.per_unit), symbols_per_unit(form, layout));
+            workers.run(JOB_BYTES, jobs, work, |range, slot| {
+                let totals = costs[range.clone()].iter_mut();
+                totals.zip(slot).for_each(|(total, cost)| total.add(cost, weights));
+                Ok(())
+            })?;
+            planes.push(plane_result(index, plane, &average, made.shown.as_ref()));
         }
-        // A block that does not become smaller is stored as it is.
-        let raw = form.raw_bits();
-        for cost in &mut costs {
-            cost.fixed = cost.fixed.map(|bits| bits.min(raw));
-            cost.builtin = cost.builtin.map(|bits| bits.min(raw));
-            cost.families = cost.families.map(|bits| bits.map(|bits| bits.min(raw)));
+        costs.iter_mut().for_each(|cost| cost.limit(form.raw_bits()));
+        Ok(Measured { layout, costs, planes, fixed_from })
+    }
+
+    /// Makes the codes of a plane for each group, from what the group is not in.
+    fn codes(
+        &self,
+        layout: Layout,
+        index: usize,
+        averages: &Averages,
+        groups: &Groups,
+        workers: &Workers,
+    ) -> Result<Codes> {
+        let plane = &self.form.dtype.planes(layout)[index];
+        let symbol_bits = self.form.raw_bits() / f64::from(plane.per_unit);
+        let other_bits = (symbol_bits - f64::from(plane.width)).max(0.0);
+        let make = |average: Option<Pmf>| FixedCodes::new(&average?, plane, other_bits);
+        if let Some(calibration) = self.calibration {
+            let counts = counts_of(calibration, layout, index);
+            let shown = make(Averages::of(&counts, &vec![0; counts.len()], plane).all());
+            let from = shown.as_ref().map(|_| "calibration files");
+            return Ok(Codes { by_group: vec![shown.clone(); groups.count], shown, from });
         }
-        Ok(Measured { layout, costs, planes: results, fixed_from })
+        let shown = make(averages.all());
+        let from = Some(groups.name);
+        if groups.count == 1 {
+            return Ok(Codes { by_group: vec![shown.clone()], shown, from });
+        }
+        let mut by_group = Vec::new();
+        let work = |&group: &usize, slot: &mut Option<FixedCodes>| {
+            *slot = make(averages.without(group));
+            Ok::<(), Error>(())
+        };
+        workers.run(JOB_BYTES, 0..groups.count, work, |_, slot| {
+            by_group.push(slot.take());
+            Ok(())
+        })?;
+        Ok(Codes { by_group, shown, from })
     }
 
     /// What is left out in turn: what the options say, or else the first way that makes two parts or more.
@@ -270,6 +244,51 @@ fn counts_of(shards: &[Shard], layout: Layout, plane: usize) -> Vec<&PackedCount
     profiles.filter_map(|profile: &PackedProfile| profile.counts(layout, plane)).collect()
 }
 
+/// Bits of a unit that are no symbols.
+fn remainder_bits(form: Form, layout: Layout) -> f64 {
+    let planes = form.dtype.planes(layout).iter();
+    let remainder = planes.filter(|plane| plane.role == Role::Remainder);
+    remainder.map(|plane| f64::from(plane.width) * f64::from(plane.per_unit)).sum()
+}
+
+fn symbols_per_unit(form: Form, layout: Layout) -> f64 {
+    let planes = form.dtype.planes(layout).iter();
+    planes.filter(|plane| plane.role == Role::Symbols).map(|plane| f64::from(plane.per_unit)).sum()
+}
+
+impl Cost {
+    /// Nothing, to which planes are added.
+    const ZERO: Self = Self {
+        shannon: 0.0,
+        huffman: 0.0,
+        fixed: Some(0.0),
+        builtin: Some(0.0),
+        families: [Some(0.0); 2],
+        kl: 0.0,
+        escapes: 0.0,
+    };
+
+    /// Adds a plane, whose costs are for a symbol: symbols of the plane in a unit, and of all planes.
+    fn add(&mut self, plane: &Self, (symbols, all): (f64, f64)) {
+        let add = |total: Option<f64>, bits: Option<f64>| Some(total? + symbols * bits?);
+        self.shannon += symbols * plane.shannon;
+        self.huffman += symbols * plane.huffman;
+        self.fixed = add(self.fixed, plane.fixed);
+        self.builtin = add(self.builtin, plane.builtin);
+        self.families = [0, 1].map(|family| add(self.families[family], plane.families[family]));
+        self.kl += symbols / all * plane.kl;
+        self.escapes += symbols / all * plane.escapes;
+    }
+
+    /// A block that does not become smaller is stored as it is.
+    fn limit(&mut self, raw_bits: f64) {
+        let limit = |bits: &mut f64| *bits = bits.min(raw_bits);
+        self.fixed.iter_mut().for_each(limit);
+        self.builtin.iter_mut().for_each(limit);
+        self.families.iter_mut().flatten().for_each(limit);
+    }
+}
+
 impl Measured {
     /// Bits a unit, mean over shards: with the fixed codebook, or else with Huffman codes.
     fn bits(&self) -> f64 {
@@ -281,7 +300,7 @@ impl Measured {
 struct Meter<'a> {
     plane: &'a Plane,
     average: &'a Pmf,
-    /// Bits of the remainder of an element, which exact zeros do not have where they have a code.
+    /// Bits of the remainder for each symbol, which exact zeros do not have where they have a code.
     remainder: f64,
     builtin: &'a [&'a Codebook],
 }
@@ -376,14 +395,19 @@ fn has_code(book: &Codebook, slot: u8) -> bool {
     usize::from(slot) < lengths.alphabet().symbols() && lengths.direct(slot) > 0
 }
 
-fn plane_result(index: usize, plane: &Plane, average: &Pmf, shown: Option<&Fitted>) -> PlaneResult {
+fn plane_result(
+    index: usize,
+    plane: &Plane,
+    average: &Pmf,
+    shown: Option<&FixedCodes>,
+) -> PlaneResult {
     let p = average.probabilities();
     let symbols = &p[..p.len().min(ZERO)];
     let occurs = |p: &f64| *p > 0.0;
     let first = symbols.iter().position(occurs).unwrap_or(0);
     let end = symbols.iter().rposition(occurs).map_or(0, |last| last + 1);
     let offset = if plane.centred { CENTRE as i32 } else { 0 };
-    let book = shown.map(|fitted| (Codebook::new(fitted.lengths), fitted.base));
+    let book = shown.map(|codes| (&codes.book, codes.base));
     // The calibration files may have their exponents elsewhere by a little: their average is centred alike.
     let bits = |symbol: usize| {
         book.as_ref().map_or(0, |(book, base)| {

@@ -1,5 +1,7 @@
 //! The analysis against what is known of its input.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says that something does not hold")]
+
 use std::path::Path;
 
 use huffwire::{Dtype, SymbolRule};

@@ -116,7 +116,8 @@ pub(super) fn savings(analysis: &Analysis) -> Figure {
     figure.text(8.0, height - 8.0, "soft", "0 %");
     figure.text(RIGHT, height - 8.0, "soft end", format_args!("{most:.0} %"));
     figure.caption(
-        "Bars: the fixed codebook. Dark lines: the best built-in codebook. Coloured lines: the limit of any code (Shannon).",
+        "Bars: the fixed codebook. Lines in the colour of the text: the best built-in codebook. Orange lines: the limit of any code \
+         (Shannon).",
     )
 }
 
