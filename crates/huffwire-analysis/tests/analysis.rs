@@ -11,7 +11,7 @@ use huffwire_testing::files::safetensors;
 use huffwire_testing::{Random, float, noise};
 
 fn open(path: &Path) -> File {
-    File::new(&path.display().to_string(), Input::open(path, None).unwrap())
+    File::new("x.safetensors", Input::open(path, None).unwrap())
 }
 
 /// Analyzes a file with these tensors, on so many threads.
@@ -63,7 +63,8 @@ fn threads_and_shards_do_not_change_what_is_counted() {
     options.derived = vec![Dtype::E4m3, Dtype::E2m1];
     let json = |analysis: &Analysis| format!("{analysis:?}");
     let alone = analyzed(&tensors, &options, &Workers::caller());
-    assert_eq!(json(&alone), json(&analyzed(&tensors, &options, &Workers::new(3).unwrap())));
+    let on_threads = analyzed(&tensors, &options, &Workers::new(3).unwrap());
+    assert!(json(&alone) == json(&on_threads));
     for axis in [0, 1] {
         options.shards = 7.try_into().unwrap();
         options.axis = axis;
@@ -85,7 +86,7 @@ fn a_fixed_codebook_loses_what_divergence_says() {
     let peaked = |peak: u8, seed| -> Vec<u8> {
         noise(1 << 16, seed).iter().map(|byte| if byte & 3 == 0 { *byte } else { peak }).collect()
     };
-    let (first, second) = (peaked(7, 1), peaked(200, 2));
+    let (first, second) = (peaked(7, 1), peaked(201, 2));
     let tensors = [
         ("layers.0.x", "U8", &[1 << 16][..], &first[..]),
         ("layers.1.x", "U8", &[1 << 16], &second),
@@ -95,7 +96,7 @@ fn a_fixed_codebook_loses_what_divergence_says() {
     assert_eq!(kind.fixed_from, Some("other layers"));
     assert!(kind.huffman_saving_percent > 50.0);
     // Worse than the bytes themselves, so these are kept.
-    assert!(kind.fixed_saving_percent.unwrap() < 1.0, "{kind:?}");
+    assert!(kind.fixed_saving_percent.unwrap() < 1.0, "{:?}", kind.fixed_saving_percent);
     assert!(kind.max_kl_bits > 0.5);
 }
 
