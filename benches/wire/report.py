@@ -31,9 +31,14 @@ Run = dict[str, Any]
 
 
 def as_json(found: dict[str, Any]) -> str:
-    """JSON in which lists of numbers take one line each."""
+    """JSON in which lists of numbers take one line each, and so do small objects."""
     text = json.dumps(found, indent=1)
-    return re.sub(r"\[[^\[\]{}\"]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
+    text = re.sub(r"\[[^\[\]{}\"]*\]", _one_line, text)
+    return re.sub(r"\{[^\[\]{}]{1,400}\}", _one_line, text) + "\n"
+
+
+def _one_line(match: re.Match) -> str:
+    return " ".join(match[0].split())
 
 
 def markdown(table: Table) -> str:

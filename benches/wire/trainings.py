@@ -150,7 +150,10 @@ def hooks(dtype: str, transports: list[str]) -> dict[str, tuple[dist.ProcessGrou
 
 
 def wrapped(network: nn.Module, group: dist.ProcessGroup, hook: Hook) -> DistributedDataParallel:
-    model = DistributedDataParallel(network, process_group=group)
+    # PowerSGD waits for sums in the callbacks of other sums, which run in gloo's two threads. With several buckets it may
+    # wait forever, so it gets one.
+    one_bucket = hook is not None and isinstance(hook[0], powerSGD_hook.PowerSGDState)
+    model = DistributedDataParallel(network, process_group=group, bucket_cap_mb=10**4 if one_bucket else None)
     if hook is not None:
         model.register_comm_hook(*hook)
     return model
