@@ -263,6 +263,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--tensors", nargs="+", metavar="FILE", help="safetensors files with the bf16 tensors that travel [default: generated]")
     parser.add_argument("--rounds", type=int, help="rounds of each case at most [default: as many as make sense]")
     parser.add_argument("--short", action="store_true", help="small sizes, few rounds: whether it works, in half a minute")
+    parser.add_argument("--check", action="store_true", help="only make the wire and remove it: whether this machine can")
     parser.add_argument("--documented", action="store_true",
                         help="all runs of docs/collectives.md, in about ten minutes; rates, ranks and cases are set")
     parser.add_argument("--json", type=Path, metavar="OUT", help=f"write the report there [default with --documented: {RESULTS.relative_to(ROOT)}]")
@@ -292,6 +293,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
+        if arguments.check:
+            with Network(Wire(arguments.ranks, arguments.rate, arguments.delay)):
+                return 0
         found = measure(arguments)
     except Unavailable as reason:
         print(f"SKIPPED: {reason}", file=sys.stderr)

@@ -31,11 +31,14 @@ def has_quantized() -> bool:
 
 
 def layers(width: int, depth: int, dtype: torch.dtype) -> nn.Sequential:
-    """Square layers, the same on all ranks. With a few samples in a batch, each parameter costs a few operations only."""
+    """Square layers, the same on all ranks. With a few samples in a batch, each parameter costs a few operations only.
+
+    GELU has no exact zeros, which would make gradients easier to code than those of most models.
+    """
     torch.manual_seed(7)
     found: list[nn.Module] = []
     for _ in range(depth):
-        found += [nn.Linear(width, width), nn.ReLU()]
+        found += [nn.Linear(width, width), nn.GELU()]
     return nn.Sequential(*found[:-1]).to(dtype)
 
 
