@@ -304,7 +304,8 @@ def main() -> int:
         raise Failure(f"{error}: install the packages huffwire, torch and safetensors") from None
     except NetworkError as error:
         raise Failure(str(error)) from None
-    print(f"\n{bounds.text(found)}")
+    if checked := bounds.text(found):
+        print(f"\n{checked}")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(report.as_json(found))

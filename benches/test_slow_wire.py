@@ -259,7 +259,7 @@ class Reports(unittest.TestCase):
         self.assertEqual(rows[1][5:8], ("**1.50**", "1.25", "1.50"))
         self.assertEqual(report.steps(run["cases"][2])[1][1][2:5], ("2.00", "0.001", "12.00"))
         self.assertEqual(report.markdown((("a", "b"), [("1", "2")])), "| a | b |\n|---|---|\n| 1 | 2 |")
-        self.assertIn("other programs used 50%", report.text(run))
+        self.assertIn("other programs used 50 %", report.text(run))
 
     def test_bounds(self) -> None:
         found = dict((about.split(":")[0], (value, bound)) for about, value, bound in bounds.check(sample()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wire import report
-from wire.quantities import median, size_name
+from wire.quantities import median, percent, size_name
 from wire.report import BUSY, Run, cases, faster, heading, markdown
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "collectives.md"
@@ -68,8 +68,9 @@ def _conditions(found: dict[str, Any]) -> str:
     ]
     shares = [run["others"] for run in found["runs"]]
     if max(shares) > BUSY:
-        lines.append(f"- **The machine was busy**: other programs used {min(shares):.0%} to {max(shares):.0%} of its processors before "
-                     "the runs. Compare what stands in one row; times are longer than on a quiet machine.")
+        span = " to ".join(dict.fromkeys(percent(share) for share in (min(shares), max(shares))))
+        lines.append(f"- **The machine was busy**: other programs used {span} of its processors before the runs. Compare what stands "
+                     "in one table; times are longer than on a quiet machine.")
     else:
         lines.append("- The machine did nothing else.")
     notes = sorted({note for run in found["runs"] for note in run["notes"] if note.endswith("skipped")})
@@ -142,7 +143,7 @@ def _loopback(run: Run) -> str:
     within = [case for case in left if abs(median(report.pairs(case, "auto")) - 1) <= 0.02]
     noise = max(abs(median(report.pairs(case, "gloo again")) - 1) for case in left)
     return (f"Of {len(left)} cases that `auto` left to gloo, {len(within)} are within 2 % of gloo by the median of all pairs. gloo in another "
-            f"group differs from gloo by up to {noise:.1%}.")
+            f"group differs from gloo by up to {percent(noise, 1)}.")
 
 
 def _losses(run: Run) -> str:
@@ -186,7 +187,7 @@ def _between(runs: list[Run]) -> str:
 def _codec(plan: dict[str, Any]) -> str:
     codec = plan["codec"]
     return (f"One core of the machine above encodes {codec['encode'] / 1e9:.1f} GB/s and decodes {codec['decode'] / 1e9:.1f} GB/s of "
-            f"bf16 from memory, and leaves {codec['left']:.1%} of the bytes (generated weights, as `huffwire plan` measures them). "
+            f"bf16 from memory, and leaves {percent(codec['left'], 1)} of the bytes (generated weights, as `huffwire plan` measures them). "
             f"Messages have {plan['latency'] * 1e6:.0f} microseconds of latency. Tensors have {size_name(plan['bytes'])}. Coding counts as "
             f"paying where it takes {plan['margin']:g} times less time.")
 

@@ -39,7 +39,7 @@ def _bars(axes: Any, groups: list[str], series: dict[str, list[float | None]]) -
     axes.axhline(1, color="#333333", linewidth=0.8)
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.grid(axis="x", visible=False)
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _speed(found: dict[str, Any]) -> Any:
@@ -72,11 +72,11 @@ def _steps(found: dict[str, Any]) -> Any:
         hooks = [name for name, one in first.items() if "loss" in one and name != "stock PyTorch" and "auto" not in name]
         series = {name: [faster(case, name, "stock PyTorch") for case in chosen.values()] for name in hooks}
         _bars(axes, list(chosen), series)
-        axes.set_ylabel("times as fast")
-        axes.set_title(f"gradients of {dtype}", fontsize=9)
+        axes.set_ylabel(f"{dtype}: times as fast")
         if dtype == "fp32":
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.minorticks_off()
     return figure
 
 

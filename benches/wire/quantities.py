@@ -119,3 +119,8 @@ def milliseconds(seconds: float) -> str:
     """Three digits: `0.123`, `12.3`, `1230`."""
     value = seconds * 1e3
     return f"{value:.3g}" if value < 1000 else f"{round(value, -1):.0f}"
+
+
+def percent(part: float, digits: int = 0) -> str:
+    """`66 %` of 0.66."""
+    return f"{100 * part:.{digits}f} %"

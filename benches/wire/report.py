@@ -19,7 +19,7 @@ from typing import Any
 
 import peers
 from wire.planning import step
-from wire.quantities import median, median_interval, milliseconds, quartiles, size_name
+from wire.quantities import median, median_interval, milliseconds, percent, quartiles, size_name
 
 SCHEMA_VERSION = 1
 # From this part of the processors on, other programs count as having disturbed a run.
@@ -220,7 +220,7 @@ def text(run: Run) -> str:
     parts = [f"== {heading(run)} ({run['took']:.0f} s)"]
     parts += [f"note: {note}" for note in run["notes"]]
     if run["others"] > BUSY:
-        parts.append(f"note: other programs used {run['others']:.0%} of the processors")
+        parts.append(f"note: other programs used {percent(run['others'])} of the processors")
     if "agreed" in run:
         agreed = run["agreed"]
         parts.append(f"the ranks measured {agreed['bytes_per_second'] * 8e-9:.3g} Gbit/s both ways, {agreed['latency'] * 1e6:.0f} "
