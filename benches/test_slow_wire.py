@@ -298,6 +298,12 @@ class Documents(unittest.TestCase):
             run["others"] = 0.01
         self.assertIn("did nothing else", dict(document.regions(quiet))["conditions"])
 
+    def test_the_document_is_what_the_report_makes_of_it(self) -> None:
+        found = json.loads(slow_wire.RESULTS.read_text())
+        text = document.DOCUMENT.read_text()
+        # For other reports: benches/slow_wire_docs.py
+        self.assertEqual(document.updated(text, found), text)
+
 
 if __name__ == "__main__":
     unittest.main()
