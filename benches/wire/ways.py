@@ -37,8 +37,12 @@ def plain() -> Way:
     return Way("gloo", dist.new_group(backend="gloo"), dist)
 
 
+# Bytes of the pieces that `auto` has, by transport.
+_PIECES: dict[str, int] = {}
+
+
 def coded(compression: str, transport: str = "gloo") -> Way:
-    """A group that huffwire carries.
+    """A group that huffwire carries. All have the pieces that suit the link, as `auto` measures it the first time.
 
     Args:
         compression: One of `COMPRESSIONS`.
@@ -49,7 +53,9 @@ def coded(compression: str, transport: str = "gloo") -> Way:
     before = os.environ.get("HUFFWIRE_TRANSPORT")
     os.environ["HUFFWIRE_TRANSPORT"] = transport
     try:
-        agreement = huffwire.distributed.setup(group, compression=COMPRESSIONS[compression])
+        if transport not in _PIECES:
+            _PIECES[transport] = huffwire.distributed.setup(group, compression="auto").piece
+        agreement = huffwire.distributed.setup(group, compression=COMPRESSIONS[compression], piece=_PIECES[transport])
     finally:
         if before is None:
             del os.environ["HUFFWIRE_TRANSPORT"]
