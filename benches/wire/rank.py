@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -76,4 +77,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:
+        # At once: other ranks, and threads that wait for them, would delay the end.
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

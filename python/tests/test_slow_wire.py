@@ -80,3 +80,14 @@ def test_nothing_is_left_after_an_interrupt() -> None:
     end(process)
     assert process.returncode == 130
     assert namespaces(process) == []
+
+
+def test_a_rank_that_fails_ends_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    process = start("--what", "collectives", "--tensors", str(path))
+    _, errors = end(process)
+    assert process.returncode == 1
+    assert "there is no bf16 tensor in" in errors
+    assert namespaces(process) == []
