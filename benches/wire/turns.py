@@ -87,7 +87,9 @@ def measure(rank: Rank, contenders: list[Contender], rounds: int, limit: float) 
         if number >= 2 and rank.agreed(time.perf_counter() - start > limit):
             break
         turn = number % len(contenders)
-        for contender in contenders[turn:] + contenders[:turn]:
+        order = contenders[turn:] + contenders[:turn]
+        # Backwards every other time around, so that nobody always follows the same one.
+        for contender in order if number // len(contenders) % 2 == 0 else reversed(order):
             contender.prepare()
             rank.barrier()
             sent = sent_bytes(rank.interface)
