@@ -209,22 +209,23 @@ def jobs(arguments: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Wire |
     given = {"tensors": arguments.tensors, "transports": arguments.transport}
     if arguments.documented:
         for rate, ranks, what, more in DOCUMENTED:
-            yield from _jobs(what, Wire(ranks, quantities.rate(rate)), {"sizes": [MIB, 16 * MIB, 64 * MIB], **FULL, **given, **more})
+            yield from _jobs(what, Wire(ranks, quantities.rate(rate)), False, {"sizes": [MIB, 16 * MIB, 64 * MIB], **FULL, **given, **more})
         return
     parameters = {**(SHORT if arguments.short else FULL), **given, "sizes": arguments.sizes}
     if arguments.rounds:
         parameters |= {"rounds": arguments.rounds, "steps": arguments.rounds}
-    yield from _jobs(arguments.what, Wire(arguments.ranks, arguments.rate, arguments.delay), parameters)
+    yield from _jobs(arguments.what, Wire(arguments.ranks, arguments.rate, arguments.delay), arguments.short, parameters)
 
 
-def _jobs(what: list[str], wire: Wire, parameters: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Wire | None]]:
+def _jobs(
+    what: list[str], wire: Wire, short: bool, parameters: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], Wire | None]]:
     parameters = {**parameters, "ranks": wire.ranks}
     slow = [case for case in what if case not in ON_LOOPBACK]
     if slow:
         yield {**parameters, "what": slow}, wire
     near = [case for case in what if case in ON_LOOPBACK]
     if near:
-        short = parameters["rounds"] == SHORT["rounds"]
         yield {**parameters, **({} if short else LOOPBACK), "what": near}, None
 
 
