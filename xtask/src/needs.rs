@@ -53,6 +53,7 @@ const I686_LIBC: &[&str] = &["test", "-e", "/usr/i686-linux-gnu/lib/crt1.o"];
 const NEEDS: &[Need] = &[
     debian("python", "python3", PYTHON, "runs the programs in benches/ and the package (3.11 or newer)"),
     debian("python", "python3-venv", VENV, "keeps numpy and torch inside the checkout"),
+    debian("python", "iproute2", &["tc", "-Version"], "makes slow wires for collectives"),
 
     debian("cross", "qemu-user", &["qemu-s390x", "--version"], "runs programs for other processors"),
     rust("cross", "aarch64-unknown-linux-gnu", "compiles for another processor"),

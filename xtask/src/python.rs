@@ -76,6 +76,7 @@ pub(crate) fn check() -> Result<Outcome> {
         gaps.extend(more);
         gaps.dedup();
     }
+    gaps.extend(slow_wire()?);
     Ok(Outcome::with(gaps))
 }
 
@@ -115,6 +116,21 @@ fn package(environment: &Environment) -> Result<Outcome> {
     run(pip(&python).args(["--no-deps", "--force-reinstall"]).arg(wheel.path()))?;
     run(program(&python).args(["-m", "pytest", "--quiet", "python/tests"]))?;
     Ok(Outcome::Passed)
+}
+
+/// What this machine lacks for a slow wire; a test of the package is then skipped.
+fn slow_wire() -> Result<Vec<Gap>> {
+    let missing = needs::missing(&["iproute2"])?;
+    if !missing.is_empty() {
+        return Ok(missing);
+    }
+    // The program says what it could not do.
+    Ok(match run(program("python3").args(["benches/slow_wire.py", "--check"])) {
+        Ok(()) => Vec::new(),
+        Err(_) => vec![Gap::of_machine(
+            "collectives on a slow wire: no network namespaces with limits can be made here",
+        )],
+    })
 }
 
 /// A Python in the checkout that has NumPy alone; made when there is none.
