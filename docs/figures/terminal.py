@@ -108,9 +108,10 @@ def svg(steps: list[dict[str, str]]) -> str:
         "<style>"
         "text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;white-space:pre;fill:#c9d1d9}"
         ".command{fill:#7ee787}"
-        ".line{opacity:0;animation:appear .01s linear forwards}"
-        "@keyframes appear{to{opacity:1}}"
-        "@media(prefers-reduced-motion:reduce){.line{opacity:1;animation:none}}"
+        # Where nothing moves, all lines are there.
+        ".line{animation:appear .01s linear backwards}"
+        "@keyframes appear{from{opacity:0}}"
+        "@media(prefers-reduced-motion:reduce){.line{animation:none}}"
         "</style>",
         f'<rect width="{width}" height="{height}" rx="8" fill="#0d1117"/>',
     ]
