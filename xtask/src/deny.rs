@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::shell::{ROOT, output, program, run};
+use crate::shell::{output, program, run};
 use crate::steps::{Gap, Outcome};
 use crate::tools::DENY;
 
@@ -31,7 +31,6 @@ pub(crate) fn check() -> Result<Outcome> {
 
 fn deny(tool: &Path, what: &[&str]) -> std::process::Command {
     let mut deny = program(tool);
-    deny.args(["--workspace", "--all-features", "check", "--config"]);
-    deny.arg(Path::new(ROOT).join("deny.toml")).args(what);
+    deny.args(["--workspace", "--all-features", "check"]).args(what);
     deny
 }

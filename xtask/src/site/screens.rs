@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{output, program, run};
+use crate::shell::program;
 
 /// A screen that somebody reads on.
 struct Screen {
@@ -29,7 +30,7 @@ pub(super) fn check(folder: &Path, pages: &[PathBuf]) -> Result<()> {
         let mut measure = chromium(folder);
         // Scripts wait for all pages in turn; the time of the page stands still while a page is loaded.
         measure.args(["--virtual-time-budget=120000", "--dump-dom"]).arg(&frames);
-        let dom = output(&mut measure)?;
+        let dom = quietly(&mut measure)?;
         let report = dom.split("<pre id=\"report\">").nth(1);
         let report = report.and_then(|rest| rest.split("</pre>").next());
         let report = report.with_context(|| format!("Chromium said nothing of {}", screen.name))?;
@@ -45,10 +46,7 @@ pub(super) fn check(folder: &Path, pages: &[PathBuf]) -> Result<()> {
         let mut take = chromium(folder);
         take.arg(format!("--screenshot={}", picture.display()));
         take.arg(format!("--window-size={},{}", screen.width.max(500), screen.height));
-        run(take
-            .arg("--virtual-time-budget=10000")
-            .arg(&pictured)
-            .stderr(std::process::Stdio::null()))?;
+        quietly(take.arg("--virtual-time-budget=10000").arg(&pictured))?;
         ensure!(fs::metadata(&picture)?.len() > 1000, "{} is empty", picture.display());
     }
     ensure!(faults.is_empty(), "wider than the screen:\n{}", faults.join("\n"));
@@ -61,8 +59,17 @@ pub(super) fn check(folder: &Path, pages: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// What Chromium writes on its standard output. It also complains at length of a desktop that is not there, which is
+/// shown only when it fails.
+fn quietly(chromium: &mut Command) -> Result<String> {
+    let output = chromium.output().context("cannot start chromium")?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "chromium failed: {}\n{complaints}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// Chromium without a window and with a profile of its own.
-fn chromium(folder: &Path) -> std::process::Command {
+fn chromium(folder: &Path) -> Command {
     let mut chromium = program("chromium");
     chromium.args(["--headless", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]);
     // It opens nothing but our own files, which its sandbox does not allow where root runs it or in a container.
