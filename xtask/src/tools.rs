@@ -1,10 +1,12 @@
 //! Programs that steps and chores install for themselves, in pinned versions, into folders of the checkout that git
 //! ignores.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::shell::{ROOT, cargo, program, run};
 use crate::steps::Gap;
@@ -85,6 +87,13 @@ impl Environment {
         fs::write(list, wanted)?;
         Ok(python)
     }
+}
+
+/// `PATH` with the folder of a program before all others.
+pub(crate) fn before_others(program: &Path) -> Result<OsString> {
+    let folder = program.parent().context("a program is in a folder")?.to_owned();
+    let others = env::var_os("PATH").unwrap_or_default();
+    Ok(env::join_paths([folder].into_iter().chain(env::split_paths(&others)))?)
 }
 
 /// `pip install`, to which is added what.

@@ -17,7 +17,7 @@ pub(super) fn write(
     folder: &Path,
     target: &Target,
     executable: &Path,
-    licences: &Path,
+    licences: &[PathBuf],
     manual: &Manual,
 ) -> Result<()> {
     let name = format!("huffwire-{}-{}", VERSION, target.program);
@@ -32,7 +32,9 @@ pub(super) fn write(
         put(&Path::new(ROOT).join(document), &content)?;
     }
     put(executable, &content)?;
-    put(licences, &content)?;
+    for licence in licences {
+        put(licence, &content)?;
+    }
     for page in &manual.pages {
         put(page, &content.join("man"))?;
     }

@@ -1,6 +1,5 @@
 //! Programs and wheels for any target, with zig as C compiler and linker.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::target::Target;
 use crate::packages::{self, PUBLISHED};
 use crate::shell::{ROOT, VERSION, cargo, program, run};
-use crate::tools::ZIG;
+use crate::tools::{ZIG, before_others};
 
 /// Where what is compiled lies, from the root of the repository; releases share it.
 const CROSS: &str = "target/cross";
@@ -102,8 +101,5 @@ pub(super) fn source_distribution(folder: &Path) -> Result<()> {
 
 /// `command`, which then finds zig and what belongs to it before all others.
 fn with_zig<'a>(command: &'a mut Command, python: &Path) -> Result<&'a mut Command> {
-    let programs = python.parent().context("a program is in a folder")?.to_owned();
-    let others = env::var_os("PATH").unwrap_or_default();
-    let paths = [programs].into_iter().chain(env::split_paths(&others));
-    Ok(command.env("PATH", env::join_paths(paths)?))
+    Ok(command.env("PATH", before_others(python)?))
 }
