@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{ROOT, VERSION, cargo, output};
+use crate::shell::{ROOT, cargo, output};
 
 /// The page of the documents, from the root of the repository.
 pub(crate) const FILE: &str = "docs/cli.md";
@@ -102,8 +102,6 @@ fn trimmed(help: &str) -> String {
 /// Writes manual pages and completions into `folder`.
 pub(crate) fn made(folder: &Path) -> Result<Manual> {
     fs::create_dir_all(folder)?;
-    let page = folder.join("huffwire.1");
-    fs::write(&page, roff(&pages()?)?)?;
     let mut completions = Vec::new();
     for (shell, file) in SHELLS {
         let script = huffwire(&["completions".to_owned(), (*shell).to_owned()])?;
@@ -112,35 +110,18 @@ pub(crate) fn made(folder: &Path) -> Result<Manual> {
         fs::write(&file, script + "\n")?;
         completions.push(file);
     }
-    Ok(Manual { pages: vec![page], completions })
-}
-
-/// The help as a manual page: a section for each command.
-fn roff(pages: &[Page]) -> Result<String> {
-    let about = pages.first().and_then(|page| page.text.lines().next());
-    let about = about.context("the help begins with what the program is")?;
-    let mut text = format!(
-        ".TH HUFFWIRE 1 \"\" \"huffwire {}\"\n.SH NAME\nhuffwire \\- {}\n",
-        VERSION,
-        escaped(about.trim_end_matches('.'))
-    );
-    for Page { command, text: help } in pages {
-        // Help is laid out already.
-        text += &format!(".SH {}\n.nf\n", escaped(&command.to_uppercase()));
-        for line in trimmed(help).lines() {
-            text += &escaped(line);
-            text.push('\n');
+    let mut pages = Vec::new();
+    // Programs before this command have none.
+    if self::pages()?.iter().any(|page| page.command == "huffwire man") {
+        let man = folder.join("man");
+        huffwire(&["man".to_owned(), "--output".to_owned(), man.display().to_string()])?;
+        for entry in fs::read_dir(&man)? {
+            pages.push(entry?.path());
         }
-        text += ".fi\n";
+        pages.sort();
+        ensure!(pages.iter().any(|page| page.ends_with("huffwire.1")), "there is no huffwire.1");
     }
-    Ok(text)
-}
-
-/// A line that troff takes as it is.
-fn escaped(line: &str) -> String {
-    let line = line.replace('\\', "\\e").replace('-', "\\-");
-    // These begin requests at the start of a line.
-    if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
+    Ok(Manual { pages, completions })
 }
 
 #[cfg(test)]
@@ -172,22 +153,6 @@ Options:
         let page = Page { command: "huffwire".to_owned(), text: HELP.to_owned() };
         assert!(
             markdown(&[page]).contains("\n## huffwire\n\n```text\nCompresses tensors.\n\nUsage")
-        );
-    }
-
-    #[test]
-    fn a_manual_page_shows_lines_as_they_are() {
-        let text = ".hw files\n'quoted' \\n --json".to_owned();
-        let pages = [
-            Page { command: "huffwire".to_owned(), text: HELP.to_owned() },
-            Page { command: "huffwire demo".to_owned(), text },
-        ];
-        let roff = roff(&pages).unwrap();
-        assert!(roff.contains("\nhuffwire \\- Compresses tensors\n"));
-        assert!(
-            roff.ends_with(
-                ".SH HUFFWIRE DEMO\n.nf\n\\&.hw files\n\\&'quoted' \\en \\-\\-json\n.fi\n"
-            )
         );
     }
 }
