@@ -65,7 +65,7 @@ fn parse(arguments: &[String]) -> Result<Request> {
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let request = parse(arguments)?;
     if request.install {
-        needs::install(|step| step == "dist")?;
+        needs::install(|step| ["dist", "static"].contains(&step))?;
     }
     for target in &request.targets {
         let missing = needs::missing(&target.rust_targets())?;

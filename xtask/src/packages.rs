@@ -55,8 +55,9 @@ pub(crate) fn docs_rs(arguments: &[String]) -> Result<()> {
     ensure!(arguments.is_empty(), "`docs-rs` takes no arguments");
     for name in LIBRARIES {
         let mut rustdoc = cargo(&["rustdoc", "--all-features", "-p", name]);
+        // Other crates are compiled without this, there as here.
         rustdoc.args(["--target-dir", "target/docs-rs", "--", "--cfg", "docsrs", "-D", "warnings"]);
-        run(rustdoc.env("RUSTFLAGS", "--cfg docsrs"))?;
+        run(&mut rustdoc)?;
     }
     Ok(())
 }
