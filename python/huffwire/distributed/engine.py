@@ -14,6 +14,7 @@ call raises.
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import threading
@@ -55,6 +56,7 @@ class Worker:
         self._name = name
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        _WORKERS.add(self)
 
     def put(self, job: Callable[[], None]) -> None:
         """Has the thread run a job, which must not raise."""
@@ -69,6 +71,28 @@ class Worker:
     def close(self) -> None:
         """Ends the thread after the jobs that it has."""
         self._jobs.put(None)
+
+    def join(self, seconds: float) -> None:
+        """Waits until the thread has ended, at most so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+
+_WORKERS: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Ends all threads before the interpreter ends: one that comes back from torch after that would abort the process.
+
+    A thread that waits for another rank does not come back; after some seconds it is left.
+    """
+    workers = list(_WORKERS)
+    for worker in workers:
+        worker.close()
+    end = time.monotonic() + 5
+    for worker in workers:
+        worker.join(max(end - time.monotonic(), 0))
 
 
 def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
