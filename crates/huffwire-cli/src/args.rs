@@ -1,5 +1,6 @@
 //! The command line. The doc comments here are the help texts.
 
+mod many;
 mod plan;
 mod quantize;
 
@@ -16,6 +17,7 @@ use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
 use huffwire_io::{ByteCount, NotAByteCount, RawOptions};
 
+pub(crate) use many::ManyArgs;
 pub(crate) use plan::{PlanArgs, TransportArg};
 pub(crate) use quantize::QuantizeArgs;
 
@@ -200,24 +202,39 @@ pub(crate) struct DemoArgs {
     pub(crate) common: Common,
 }
 
-/// Compress a tensor file, or a sharded model, into one .hw file.
+/// Compress tensor files, sharded models and folders into .hw files.
 ///
 /// Reads .safetensors, .npy, raw files (--dtype), and sharded models by their
-/// model.safetensors.index.json, with all shards that it names.
+/// model.safetensors.index.json, with all shards that it names, which become one .hw file.
+///
+/// With -r every file in a folder becomes a .hw file of its own, whatever its kind: tensors are coded as such, everything
+/// else as bytes. `huffwire decompress -r OUT -o BACK` makes the same folder again.
+///
+/// Of several files each is done by itself. A failure does not keep the others from being done; the report tells all
+/// failures, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   huffwire compress model.safetensors
-  huffwire compress model.safetensors.index.json -o model.hw
+  huffwire compress model.safetensors.index.json -o model.hw      a sharded model, into one file
+  huffwire compress -r model-folder -o packed                     every file, into packed/*.hw
+  huffwire compress --rm step-*.safetensors                       removes what was compressed
   huffwire compress gradients.bin --dtype bf16 --shape 4096,4096
   huffwire compress model.safetensors --codebooks books.hwb --json
   ssh host cat m.safetensors | huffwire compress - -o m.safetensors.hw")]
 pub(crate) struct CompressArgs {
-    /// File to compress, or - for standard input (copied to TMPDIR first).
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
+    /// Files to compress, and folders with -r; - for standard input (copied to TMPDIR first).
+    #[arg(value_name = "IN", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Output file, or - for standard output; a folder for several inputs or a folder.
+    /// [default: IN with .hw, beside it]
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace output files that exist.
+    #[arg(short, long)]
+    pub(crate) force: bool,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) many: ManyArgs,
     #[command(flatten)]
     pub(crate) raw: RawArgs,
     #[command(flatten)]
@@ -235,7 +252,9 @@ pub(crate) struct CompressArgs {
     pub(crate) common: Common,
 }
 
-/// Restore the original files from a .hw file, or extract one tensor.
+/// Restore the original files from .hw files, or extract one tensor.
+///
+/// With -r every .hw file in a folder is restored. With -o, too, files that are no .hw files are copied.
 ///
 /// Tensors that `huffwire quantize` quantized come back as floats near those that they had; everything else
 /// comes back bit by bit.
@@ -244,13 +263,14 @@ pub(crate) struct CompressArgs {
 Examples:
   huffwire decompress model.safetensors.hw
   huffwire decompress sharded-model.hw -o folder
+  huffwire decompress -r packed -o model-folder
   huffwire decompress m.hw --tensor lm_head.weight -o head.bin
   huffwire decompress m.hw --tensor lm_head.weight --range 0..1000 -o - | xxd")]
 pub(crate) struct DecompressArgs {
-    /// The .hw file, or - for standard input (copied to TMPDIR first).
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
-    /// Output file, or - for standard output; a folder for a sharded model.
+    /// The .hw files, and folders with -r; - for standard input (copied to TMPDIR first).
+    #[arg(value_name = "IN", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Output file, or - for standard output; a folder for a sharded model, for several inputs or a folder.
     /// [default: IN without .hw; the folder of IN; for --tensor standard output]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
@@ -259,8 +279,10 @@ pub(crate) struct DecompressArgs {
     /// all files appear or none.
     #[arg(short, long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) many: ManyArgs,
     /// Only this tensor, as raw little-endian bytes: for a quantized one those of the restored floats.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["recursive", "rm"])]
     pub(crate) tensor: Option<String>,
     /// Only elements A to B of the tensor, counted from 0, without B. A or B may be left out. Only the
     /// blocks that hold these elements are read (input from a pipe is copied whole to TMPDIR first).

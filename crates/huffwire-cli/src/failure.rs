@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use anyhow::Result;
 use huffwire_io::Error;
 
 /// The exit code when all went well.
@@ -23,9 +24,32 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(closed) {
         return CLOSED_PIPE;
     }
-    // Nobody is left to hear that standard error is closed too.
-    let _ = writeln!(io::stderr(), "error: {}", message(error));
+    print(&message(error));
     FAILURE
+}
+
+/// Why an input was kept that was to be removed.
+pub(crate) fn why_kept(removal: &Option<Result<()>>) -> Option<String> {
+    removal.as_ref()?.as_ref().err().map(message)
+}
+
+/// The exit code when an input was to be removed, or was not. `is_told` says that the report tells why it was kept.
+pub(crate) fn of_removal(removal: Option<Result<()>>, is_told: bool) -> u8 {
+    match removal {
+        Some(Err(error)) => {
+            if !is_told {
+                print(&message(&error));
+            }
+            FAILURE
+        }
+        _ => SUCCESS,
+    }
+}
+
+/// Prints a line about a failure to standard error.
+pub(crate) fn print(message: &str) {
+    // Nobody is left to hear that standard error is closed too.
+    let _ = writeln!(io::stderr(), "error: {message}");
 }
 
 /// The causes, outermost first, and what to type if the command line has a remedy. Some errors repeat
@@ -68,6 +92,10 @@ fn remedy(error: &Error) -> Option<&'static str> {
         Error::NotAnArray { .. } => Some("pass --as raw"),
         Error::Exists { .. } => Some("pass --force to replace it"),
         Error::SameFile { .. } => Some("pass another -o"),
+        Error::SameOutput { .. } => Some("give them in separate calls, each with an -o of its own"),
+        Error::Nested { .. } => Some("pass an -o outside of it"),
+        Error::IsFolder { .. } => Some("-r works on folders, in compress and decompress"),
+        Error::NoEnding { .. } => Some("alone it is restored with -o OUT"),
         Error::Terminal => Some("pass -o FILE"),
         Error::Threads { .. } => Some("pass a smaller --threads"),
         _ => None,

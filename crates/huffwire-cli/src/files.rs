@@ -61,6 +61,12 @@ pub(crate) fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Out
     Ok(if is_dash(path) { Output::stdout(inputs)? } else { Output::create(path, force, inputs)? })
 }
 
+/// Refuses to remove what a link leads to: somebody else may count on it.
+pub(crate) fn refuse_to_remove_a_link(path: &Path) -> Result<()> {
+    ensure!(!path.is_symlink(), "{}: kept: it is a symbolic link", path.display());
+    Ok(())
+}
+
 /// As many threads as asked for, or one for each core.
 pub(crate) fn workers(threads: Option<u16>) -> Result<Arc<Workers>> {
     Ok(Arc::new(Workers::new(threads.map_or(0, usize::from))?))

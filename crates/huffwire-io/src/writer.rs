@@ -125,6 +125,8 @@ struct Job<'a> {
     index: usize,
     /// The place of its bytes in `source`.
     range: Range<u64>,
+    /// The bytes, if they come from a stream: it must be read in order, so not by the threads that encode.
+    streamed: Option<Vec<u8>>,
 }
 
 /// Where the bytes of a block are.
@@ -345,6 +347,9 @@ impl Coder {
         let dtype = job.piece.dtype;
         let size = (job.range.end - job.range.start) as usize;
         let raw = match job.source {
+            Source::Input(_) if job.streamed.is_some() => {
+                job.streamed.as_deref().unwrap_or_default()
+            }
             Source::Input(input) => {
                 block.raw.resize(size, 0);
                 input.file.read_exact_at(&mut block.raw, job.range.start)?;
@@ -417,7 +422,15 @@ fn jobs<'a>(
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
-            Job { source, piece, index, range }
+            let streamed = match source {
+                Source::Input(input) if input.file.is_stream() => {
+                    let mut bytes = vec![0; (range.end - range.start) as usize];
+                    // The error comes again when the block is encoded, and is told then.
+                    input.file.read_exact_at(&mut bytes, range.start).is_ok().then_some(bytes)
+                }
+                _ => None,
+            };
+            Job { source, piece, index, range, streamed }
         })
     })
 }

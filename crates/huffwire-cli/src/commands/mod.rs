@@ -7,6 +7,7 @@ mod completions;
 mod compress;
 mod decompress;
 mod inspect;
+mod many;
 mod plan;
 mod quantize;
 mod verify;
@@ -23,8 +24,8 @@ use crate::failure;
 pub(crate) fn run(args: &Args) -> Result<u8> {
     match &args.command {
         Command::Demo(args) => demo::run(args)?,
-        Command::Compress(args) => compress::run(args)?,
-        Command::Decompress(args) => decompress::run(args)?,
+        Command::Compress(args) => return compress::run(args),
+        Command::Decompress(args) => return decompress::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Verify(args) => return verify::run(args),
         Command::Calibrate(args) => calibrate::run(args)?,

@@ -45,6 +45,14 @@ impl Folder {
         files
     }
 
+    /// Every file below a folder in this one, with its content. Paths begin below that folder.
+    pub(crate) fn tree(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (root, mut files) = (self.path(name), BTreeMap::new());
+        collect(&root, &mut files);
+        let relative = |path: PathBuf| path.strip_prefix(&root).unwrap().to_owned();
+        files.into_iter().map(|(path, content)| (relative(path), content)).collect()
+    }
+
     /// Runs the program in the folder.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.run_with(args, &[])
@@ -118,14 +126,20 @@ impl From<Output> for Run {
     }
 }
 
+/// Links are not followed: a snapshot has where they lead. Of pipes and sockets it has the names.
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        if kind.is_dir() {
             files.insert(path.clone(), Vec::new());
             collect(&path, files);
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).unwrap();
+            files.insert(path, target.into_os_string().into_encoded_bytes());
         } else {
-            files.insert(path.clone(), fs::read(&path).unwrap());
+            let content = if kind.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            files.insert(path, content);
         }
     }
 }

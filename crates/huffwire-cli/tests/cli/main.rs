@@ -8,6 +8,8 @@ mod codebooks;
 mod common;
 mod damage;
 mod demo;
+mod many;
+mod many_failures;
 mod output;
 mod plan;
 mod quantize;

@@ -377,7 +377,7 @@ fn reports_do_not_mix_with_data() {
     let folder = folder();
     let run = folder.run(&["compress", IN, "-o", "-", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
-    assert_eq!(report["coded_bytes"].as_u64(), Some(run.stdout.len() as u64));
+    assert_eq!(report["file_bytes"].as_u64(), Some(run.stdout.len() as u64));
     folder.ok(&["compress", IN]);
     assert!(folder.read(HW) == run.stdout);
     assert_eq!(folder.ok(&["compress", IN, "--force", "--quiet"]), b"");
