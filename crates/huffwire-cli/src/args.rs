@@ -11,11 +11,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use huffwire::codebook::CodeLimit;
 use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
 use huffwire_io::{ByteCount, NotAByteCount, RawOptions};
+
+use crate::failure;
+use crate::files::is_dash;
+use crate::report::Stream;
 
 pub(crate) use many::ManyArgs;
 pub(crate) use plan::{PlanArgs, TransportArg};
@@ -38,31 +42,37 @@ Examples:
   huffwire decompress m.hw --tensor lm_head.weight --as npy -o head.npy
 
 Input from a pipe is first copied to a temporary file in the folder that TMPDIR names, or else in
-/tmp. That folder must have room for it.
+/tmp, which must have room for it; except that compress takes safetensors and npy without a copy.
 
 The variable HUFFWIRE_PLATFORM=portable makes the program use only instructions that every processor
 has. The output is the same.
 
 Exit codes:
     0  done
-    1  an error in the input, the codebooks or the output; for verify: the file is damaged
-    2  an error in the command line
+    1  an error in the input, the codebooks or the output; of many files: some were not done;
+       for verify: the file is damaged; for diff: tensors differ
+    2  an error in the command line; for diff: any error
   130  interrupted by Ctrl-C or a signal; no partial output is left behind
   141  the program that read the output has closed it"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Colours in messages and help. The variable NO_COLOR turns them off where this says nothing.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, global = true)]
+    pub(crate) color: ColorChoice,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a small network and show how well fixed codebooks compress its tensors.
     Demo(DemoArgs),
-    /// Compress a tensor file, or a sharded model, into one .hw file.
+    /// Compress tensor files, sharded models and folders into .hw files.
     Compress(CompressArgs),
-    /// Restore the original files from a .hw file, or extract one tensor.
+    /// Restore the original files from .hw files, or extract one tensor.
     Decompress(DecompressArgs),
+    /// Compare the tensors of two files.
+    Diff(DiffArgs),
     /// Show what is in a .hw file or a codebook file.
     Inspect(InspectArgs),
     /// Decode all of a .hw file and report every damaged block.
@@ -80,9 +90,54 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Print the completion script for a shell.
     Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands.
+    Man(ManArgs),
     /// There is no such command: `huffwire decompress` restores quantized tensors, too.
     #[command(hide = true)]
     Dequantize(DequantizeArgs),
+}
+
+impl Command {
+    /// Where a report in JSON is asked for, and goes: to standard error when the data go to standard output.
+    pub(crate) fn json(&self) -> Option<Stream> {
+        let to_stdout = |output: &Option<PathBuf>| output.as_deref().is_some_and(is_dash);
+        let (json, data_to_stdout) = match self {
+            Self::Demo(args) => (args.common.json, false),
+            Self::Compress(args) => {
+                let from_stdin =
+                    args.output.is_none() && matches!(&args.inputs[..], [one] if is_dash(one));
+                (args.common.json, from_stdin || to_stdout(&args.output))
+            }
+            Self::Decompress(args) => {
+                let is_tensor = args.tensor.is_some();
+                let from_stdin = matches!(&args.inputs[..], [one] if is_dash(one));
+                let by_default = args.output.is_none() && (is_tensor || from_stdin);
+                (args.common.json, by_default || to_stdout(&args.output))
+            }
+            Self::Diff(args) => (args.common.json, false),
+            Self::Inspect(args) => (args.common.json, false),
+            Self::Verify(args) => (args.common.json, false),
+            Self::Calibrate(args) => (args.common.json, is_dash(&args.output)),
+            Self::Codebooks(
+                CodebooksCommand::List { json, .. } | CodebooksCommand::Show { json, .. },
+            ) => (*json, false),
+            Self::Quantize(args) => (args.json, to_stdout(&args.output.output)),
+            Self::Bench(args) => (args.json, false),
+            Self::Plan(args) => (args.json, false),
+            Self::Codebooks(_) | Self::Completions(_) | Self::Man(_) | Self::Dequantize(_) => {
+                (false, false)
+            }
+        };
+        json.then_some(if data_to_stdout { Stream::Stderr } else { Stream::Stdout })
+    }
+
+    /// The exit code of an error.
+    pub(crate) const fn failure_code(&self) -> u8 {
+        match self {
+            Self::Diff(_) => failure::USAGE,
+            _ => failure::FAILURE,
+        }
+    }
 }
 
 /// Flags of every command that may take long.
@@ -128,7 +183,7 @@ pub(crate) struct RawArgs {
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<NamedDtype>,
     /// Shape of a raw file [default: one dimension].
-    #[arg(long, value_name = "D,D,...", value_delimiter = ',', requires = "dtype")]
+    #[arg(long, value_name = "D,D,...", value_delimiter = ',', value_parser = dimension, requires = "dtype")]
     pub(crate) shape: Option<Vec<u64>>,
 }
 
@@ -218,12 +273,13 @@ Examples:
   huffwire compress model.safetensors
   huffwire compress model.safetensors.index.json -o model.hw      a sharded model, into one file
   huffwire compress -r model-folder -o packed                     every file, into packed/*.hw
+  huffwire compress --dry-run -r model-folder                     what would be saved?
   huffwire compress --rm step-*.safetensors                       removes what was compressed
   huffwire compress gradients.bin --dtype bf16 --shape 4096,4096
   huffwire compress model.safetensors --codebooks books.hwb --json
   ssh host cat m.safetensors | huffwire compress - -o m.safetensors.hw")]
 pub(crate) struct CompressArgs {
-    /// Files to compress, and folders with -r; - for standard input (copied to TMPDIR first).
+    /// Files to compress, and folders with -r; - for standard input (raw elements are copied to TMPDIR first).
     #[arg(value_name = "IN", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) inputs: Vec<PathBuf>,
     /// Output file, or - for standard output; a folder for several inputs or a folder.
@@ -245,7 +301,13 @@ pub(crate) struct CompressArgs {
     /// --codebooks. Built-in ones are never embedded.
     #[arg(long, requires = "codebooks")]
     pub(crate) reference_codebooks: bool,
-    /// Print a line for each tensor, with what Shannon and Huffman codes would save (costs time).
+    /// Only tell what would be saved, from a sample of the tensors. Nothing is written. Takes less than a second.
+    #[arg(long, conflicts_with_all = ["rm", "stats", "verbose"])]
+    pub(crate) dry_run: bool,
+    /// Tell for each tensor what Shannon and Huffman codes would save (costs time).
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print a line for each tensor with such figures, or one for each of several files.
     #[arg(short, long)]
     pub(crate) verbose: bool,
     #[command(flatten)]
@@ -487,9 +549,46 @@ pub(crate) struct BenchArgs {
     pub(crate) quiet: bool,
 }
 
+/// Compare the tensors of two files.
+///
+/// Takes .hw files and all files that compress takes. Tensors are compared by name, type, shape and bits; the order in the
+/// files and what stands around tensors do not matter. Exits with 0 if all tensors are equal, with 1 if not, and with
+/// 2 after an error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  huffwire diff model.safetensors model.safetensors.hw          is the copy as good as the original?
+  huffwire diff step-1000.hw step-2000.hw --json                which tensors changed, and by how much?")]
+pub(crate) struct DiffArgs {
+    /// A file of tensors.
+    #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+    pub(crate) first: PathBuf,
+    /// Another one.
+    #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+    pub(crate) second: PathBuf,
+    #[command(flatten)]
+    pub(crate) raw: RawArgs,
+    #[command(flatten)]
+    pub(crate) codebooks: CodebooksArg,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Print the manual page, or write those of all commands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire man | man -l -
+  huffwire man -o ~/.local/share/man/man1       huffwire.1, huffwire-compress.1, ...")]
+pub(crate) struct ManArgs {
+    /// Folder for the pages of all commands; it is made if there is none.
+    #[arg(short, long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
   huffwire completions bash > ~/.local/share/bash-completion/completions/huffwire")]
 pub(crate) struct CompletionsArgs {
     /// The shell.
@@ -615,6 +714,14 @@ impl FromStr for NamedDtype {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Ok(Self { name: name.to_owned(), dtype: name.parse()? })
     }
+}
+
+/// A dimension of a shape.
+fn dimension(text: &str) -> Result<u64, String> {
+    let whole = text.trim().parse();
+    whole.map_err(|_| {
+        "dimensions are whole numbers with commas between them, such as 4096,4096".to_owned()
+    })
 }
 
 /// Bytes of elements in a block, as a power of two.

@@ -4,6 +4,10 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::Result;
 use huffwire_io::Error;
+use serde::Serialize;
+
+use crate::color;
+use crate::report::Stream;
 
 /// The exit code when all went well.
 pub(crate) const SUCCESS: u8 = 0;
@@ -16,7 +20,9 @@ const CLOSED_PIPE: u8 = 128 + 13;
 
 /// Prints the error and returns the exit code that goes with it. Says nothing when whoever read the
 /// output has closed it: they know.
-pub(crate) fn report(error: &anyhow::Error) -> u8 {
+///
+/// A command that reports JSON reports its failure so, too, on the same stream; `code` is the exit code otherwise.
+pub(crate) fn report(error: &anyhow::Error, json: Option<Stream>, code: u8) -> u8 {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
@@ -24,8 +30,29 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(closed) {
         return CLOSED_PIPE;
     }
-    print(&message(error));
-    FAILURE
+    let message = message(error);
+    match json {
+        Some(stream) => report_json(stream, message, code),
+        None => print(&message),
+    }
+    code
+}
+
+/// What `--json` prints instead of a report.
+#[derive(Debug, Serialize)]
+struct Failure {
+    ok: bool,
+    error: String,
+    exit_code: u8,
+}
+
+/// Prints a failure as JSON.
+pub(crate) fn report_json(stream: Stream, error: String, exit_code: u8) {
+    let failure = Failure { ok: false, error, exit_code };
+    // Where the stream is closed, the other one may not be.
+    if stream.print_json(&failure).is_err() {
+        print(&failure.error);
+    }
 }
 
 /// Why an input was kept that was to be removed.
@@ -49,7 +76,8 @@ pub(crate) fn of_removal(removal: Option<Result<()>>, is_told: bool) -> u8 {
 /// Prints a line about a failure to standard error.
 pub(crate) fn print(message: &str) {
     // Nobody is left to hear that standard error is closed too.
-    let _ = writeln!(io::stderr(), "error: {message}");
+    let (red, plain) = if color::is_on() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let _ = writeln!(io::stderr(), "{red}error:{plain} {message}");
 }
 
 /// The causes, outermost first, and what to type if the command line has a remedy. Some errors repeat

@@ -1,6 +1,12 @@
 //! Progress on standard error, when that is a terminal and the user wants to see it.
 
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+/// How often a bar is drawn at least.
+const TICK: Duration = Duration::from_millis(250);
 
 /// A bar over `total` bytes, with speed and remaining time.
 pub(crate) fn bytes(total: u64, quiet: bool) -> ProgressBar {
@@ -16,8 +22,15 @@ pub(crate) fn steps(total: u64, quiet: bool) -> ProgressBar {
 fn bar(total: u64, quiet: bool) -> ProgressBar {
     // `stderr()` hides the bar by itself when standard error is no terminal.
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let is_seen = !quiet && io::stderr().is_terminal();
     // An error drops the bar, and its message should not stand behind half a bar.
-    ProgressBar::with_draw_target(Some(total), target).with_finish(ProgressFinish::AndClear)
+    let bar =
+        ProgressBar::with_draw_target(Some(total), target).with_finish(ProgressFinish::AndClear);
+    if is_seen {
+        // Also while a block takes long, and before the first one.
+        bar.enable_steady_tick(TICK);
+    }
+    bar
 }
 
 fn with_template(bar: ProgressBar, template: &str) -> ProgressBar {

@@ -262,11 +262,12 @@ fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTe
     Ok(temporary)
 }
 
-/// The error of the system alone: the temporary name of the file, which the error tells too, is nobody's concern.
+/// The error without the temporary name of the file, which is nobody's concern.
 fn without_path(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|error| error.source());
-    let code = cause.and_then(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
-    code.map_or(error, io::Error::from_raw_os_error)
+    match error.to_string().split_once(" at path ") {
+        Some((what, _)) => io::Error::new(error.kind(), what.to_owned()),
+        None => error,
+    }
 }
 
 /// Who may read and write a file. Nothing that is written here is to be run as somebody else.
@@ -351,6 +352,15 @@ fn stdout_file() -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_names_the_folder_and_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Output::create(&folder.path().join("absent/x"), false, &[]).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("absent does not exist; make it first"), "{message}");
+        assert!(!message.contains("partial"), "{message}");
+    }
 
     fn complete(path: &Path, force: bool) -> Complete {
         let mut output = Output::create(path, force, &[]).unwrap();

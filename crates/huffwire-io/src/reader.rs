@@ -686,7 +686,10 @@ impl Reader {
             Bound::Included(&last) => last.saturating_add(1),
             Bound::Excluded(&end) => end,
         };
-        if start > end || end > elements {
+        if start > end {
+            return Err(wrong(format!("the range {start}..{end} ends before it begins")));
+        }
+        if end > elements {
             return Err(wrong(format!(
                 "the range {start}..{end} reaches outside its {elements} elements"
             )));

@@ -6,7 +6,9 @@ mod codebooks;
 mod completions;
 mod compress;
 mod decompress;
+mod diff;
 mod inspect;
+mod man;
 mod many;
 mod plan;
 mod quantize;
@@ -26,6 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Demo(args) => demo::run(args)?,
         Command::Compress(args) => return compress::run(args),
         Command::Decompress(args) => return decompress::run(args),
+        Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Verify(args) => return verify::run(args),
         Command::Calibrate(args) => calibrate::run(args)?,
@@ -34,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Bench(args) => bench::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Completions(args) => completions::run(args)?,
+        Command::Man(args) => man::run(args)?,
         Command::Dequantize(_) => return Ok(no_such_command()),
     }
     Ok(failure::SUCCESS)

@@ -1,5 +1,6 @@
 //! `huffwire compress`.
 
+mod dry_run;
 mod report;
 
 use std::ffi::OsString;
@@ -28,6 +29,9 @@ pub(crate) fn run(args: &CompressArgs) -> Result<u8> {
     let options = WriteOptions { encode, workers, ..WriteOptions::default() };
     let mut options = options.with_codebooks(set);
     options.embed &= !args.reference_codebooks;
+    if args.dry_run {
+        return dry_run::run(args, &options);
+    }
     let compressor = Compressor { args, options, books: origin };
     match &args.inputs[..] {
         [one] if !many::is_many(&args.inputs, &args.many) => compressor.one(one, started),
@@ -47,12 +51,13 @@ impl Compressor<'_> {
     /// Compresses one file, a sharded model or standard input.
     fn one(mut self, path: &Path, started: Instant) -> Result<u8> {
         let args = self.args;
-        self.options.analyse = args.common.json || args.verbose;
+        self.options.analyse = args.common.json || args.verbose || args.stats;
+        self.options.ideals = args.verbose || args.stats;
         let target = target(args, path);
         if args.many.rm && (is_dash(path) || is_dash(&target) || is_device(&target)) {
             bail!("--rm: an input is only removed if it is a file, and its output, too");
         }
-        let inputs = files::open_tensors(path, &args.raw)?;
+        let inputs = files::open_tensors_once(path, &args.raw)?;
         let total = inputs.iter().map(|input| input.file.bytes()).sum();
         let bar = progress::bytes(total, args.common.quiet);
         let (written, label) = self.write(&inputs, &target, &bar)?;
@@ -64,7 +69,7 @@ impl Compressor<'_> {
         if args.common.json {
             stream.print_json(&report)?;
         } else if !args.common.quiet {
-            stream.print(&report.text(args.verbose, &inputs, &label))?;
+            stream.print(&report.text(args.verbose || args.stats, &inputs, &label))?;
         }
         Ok(failure::of_removal(removal, args.common.json))
     }

@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use crate::failure;
 use crate::report::{Table, percent, printable, saving, size};
+use crate::usage::{self, CodebookCount, LayoutCount};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
     raw_bytes: u64,
     /// The whole .hw file.
-    coded_bytes: u64,
+    file_bytes: u64,
     saving_percent: f64,
     tensors: Vec<TensorReport<'a>>,
     /// Bytes of the originals that are no tensor, such as their headers.
@@ -45,13 +46,18 @@ struct TensorReport<'a> {
     shape: &'a [u64],
     raw_bytes: u64,
     coded_bytes: u64,
-    /// The codebooks of its blocks.
-    codebook: String,
-    layout: String,
-    /// Saved at the entropy of the tensor's own distribution.
-    shannon_saving_percent: f64,
+    /// What its blocks are coded with.
+    codebooks: Vec<CodebookCount>,
+    layouts: Vec<LayoutCount>,
+    /// The codebooks, for people.
+    #[serde(skip)]
+    coded_with: String,
+    /// Saved at the entropy of the tensor's own distribution. Only with `--stats`, as the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shannon_saving_percent: Option<f64>,
     /// Saved by a Huffman code made for this very tensor, its codebook not counted.
-    huffman_saving_percent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    huffman_saving_percent: Option<f64>,
     saving_percent: f64,
 }
 
@@ -79,8 +85,10 @@ impl<'a> Report<'a> {
             };
             let analysis = written.analyses.get(index).unwrap_or(&none);
             let ideal = analysis.ideal;
+            // An empty tensor has no distribution, and nothing to save.
             let ideal_saving = |bytes: Option<f64>| {
-                bytes.map_or(0.0, |bytes| huffwire::stats::saving_percent(raw as f64, bytes))
+                let saved = |bytes| huffwire::stats::saving_percent(raw as f64, bytes);
+                options.ideals.then(|| bytes.map_or(0.0, saved))
             };
             tensors.push(TensorReport {
                 name: &tensor.name,
@@ -90,23 +98,24 @@ impl<'a> Report<'a> {
                 shape: &tensor.shape,
                 raw_bytes: raw,
                 coded_bytes: coded,
-                codebook: analysis.usage.codebooks(&options.codebooks),
-                layout: analysis.usage.layouts(),
+                codebooks: usage::codebooks(&analysis.usage, &options.codebooks),
+                layouts: usage::layouts(&analysis.usage),
+                coded_with: analysis.usage.codebooks(&options.codebooks),
                 shannon_saving_percent: ideal_saving(ideal.map(|ideal| ideal.shannon_bytes)),
                 huffman_saving_percent: ideal_saving(ideal.map(|ideal| ideal.huffman_bytes)),
                 saving_percent: saving(raw, coded),
             });
         }
-        let (raw_bytes, coded_bytes) = (directory.raw_bytes(), written.bytes);
+        let (raw_bytes, file_bytes) = (directory.raw_bytes(), written.bytes);
         let blocks: u64 = directory.items().map(huffwire::file::Item::coded_bytes).sum();
         Self {
             raw_bytes,
-            coded_bytes,
-            saving_percent: saving(raw_bytes, coded_bytes),
+            file_bytes,
+            saving_percent: saving(raw_bytes, file_bytes),
             tensors,
             other_raw_bytes,
             other_coded_bytes,
-            container_bytes: coded_bytes - blocks,
+            container_bytes: file_bytes - blocks,
             codebook_set: options.codebooks.id().to_string(),
             codebook_set_embedded: options.embed,
             symbols: match options.encode.rule {
@@ -135,6 +144,7 @@ impl<'a> Report<'a> {
 fn table(report: &Report<'_>) -> String {
     let headings = ["tensor", "dtype", "size", "coded", "saved", "Huffman", "Shannon", "codebooks"];
     let mut table = Table::new(headings).flush_left(1).flush_left(7);
+    let ideal = |saving: Option<f64>| saving.map_or_else(|| "-".to_owned(), percent);
     for tensor in &report.tensors {
         table.row([
             printable(tensor.name),
@@ -142,9 +152,9 @@ fn table(report: &Report<'_>) -> String {
             size(tensor.raw_bytes),
             size(tensor.coded_bytes),
             percent(tensor.saving_percent),
-            percent(tensor.huffman_saving_percent),
-            percent(tensor.shannon_saving_percent),
-            tensor.codebook.clone(),
+            ideal(tensor.huffman_saving_percent),
+            ideal(tensor.shannon_saving_percent),
+            tensor.coded_with.clone(),
         ]);
     }
     format!("{table}\n")
@@ -169,7 +179,7 @@ fn summary(report: &Report<'_>, inputs: &[Input], label: &str) -> String {
         printable(&from),
         printable(label),
         size(report.raw_bytes),
-        size(report.coded_bytes),
+        size(report.file_bytes),
         percent(report.saving_percent),
         size((report.raw_bytes as f64 / report.seconds.max(1e-9)) as u64),
     );
