@@ -110,7 +110,7 @@ pub(crate) fn refuse_to_remove_a_link(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As many threads as asked for, or one for each core.
+/// As many threads as the command line says, or one for each core.
 pub(crate) fn workers(threads: Option<u16>) -> Result<Arc<Workers>> {
     Ok(Arc::new(Workers::new(threads.map_or(0, usize::from))?))
 }

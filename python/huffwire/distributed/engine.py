@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -34,6 +35,9 @@ from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
 from huffwire.distributed.totals import Totals
 from huffwire.torch import _changed
+
+if TYPE_CHECKING:
+    from huffwire.distributed.life import Life
 
 # Pieces that are being sent at the same time.
 SLOTS = 8
@@ -141,8 +145,8 @@ class Operation:
         self._parts = parts
         self._lock = threading.Lock()
         self._future: torch.futures.Future | None = None
-        # Reduced pieces, from the thread that receives to the one that sends.
-        self.ready: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
+        # What one thread has for the other, such as reduced pieces; None after a failure.
+        self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def end_part(self, error: BaseException | None, part: Totals) -> None:
         """Called by each thread at the end of its part."""
@@ -318,13 +322,13 @@ class Receiver:
         name = self.engine.names[stream.peer]
         try:
             if forward is not None:
-                length = self.engine.coder.length(place, name, buffer)
+                length = self.engine.reader.length(place, name, buffer)
                 work = self.engine.post_send(buffer[:length], forward, self.operation.tag)
                 self._forwarded.append((buffer, work))
                 self.totals.pieces += 1
                 self.totals.bytes_before += place.size
                 self.totals.bytes_after += length
-            self.engine.coder.read(place, name, buffer, elements)
+            self.engine.reader.read(place, name, buffer, elements)
         except BaseException:
             if forward is None:
                 self.engine.give(buffer)
@@ -389,6 +393,8 @@ class Engine:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._sequence = 0
+        # How codebooks change between calls, if they do.
+        self.life: Life | None = None
         self._error: BaseException | None = None
         self._failed: Operation | None = None
         self._left: list = []
@@ -400,7 +406,8 @@ class Engine:
 
     def configure(self, coder: Coder, piece: int) -> None:
         """Sets how pieces are coded and how large they are: the same on all ranks."""
-        self.coder = coder
+        # What is sent and what is received change their codebooks each in its own thread.
+        self.coder = self.reader = coder
         self.piece = piece
         self._capacity = capacity(piece)
         self._free.clear()
@@ -480,18 +487,39 @@ class Engine:
         """
         for output in outputs:
             _changed(output)
-        with self._lock:
-            self.check()
-            parts = (send is not None) + (receive is not None)
-            operation = Operation(collective, self._sequence, 0, parts, outputs)
-            self._sequence += 1
-            if send is not None:
-                self._senders.put(lambda: self.run(operation, Sender, send))
-            if receive is not None:
-                self._receivers.put(lambda: self.run(operation, Receiver, receive))
-        if parts == 0:
+
+        def put() -> Operation:
+            if self.life is not None:
+                self.life.count(self)
+            return self.insert(collective, outputs, send, receive)
+
+        operation = self.ordered(put)
+        if send is None and receive is None:
             operation.end_part(None, Totals())
         return CodedWork(operation)
+
+    def ordered(self, put: Callable[[], Operation]) -> Operation:
+        """Runs a function that inserts calls, while nobody else does."""
+        with self._lock:
+            self.check()
+            return put()
+
+    def insert(
+        self,
+        collective: str,
+        outputs: list[torch.Tensor],
+        send: Send | None,
+        receive: Receive | None,
+    ) -> Operation:
+        """Puts a call behind those before it. Only within `ordered`."""
+        parts = (send is not None) + (receive is not None)
+        operation = Operation(collective, self._sequence, 0, parts, outputs)
+        self._sequence += 1
+        if send is not None:
+            self._senders.put(lambda: self.run(operation, Sender, send))
+        if receive is not None:
+            self._receivers.put(lambda: self.run(operation, Receiver, receive))
+        return operation
 
     def run(self, operation: Operation, role: type, body: Callable) -> None:
         """Runs a part of a call, in the thread that has to."""

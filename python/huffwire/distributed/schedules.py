@@ -9,11 +9,12 @@ rank owns the part. Everybody gets the owner's bytes, so all ranks have the same
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import torch
 
-from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender
+from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Stream
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Place
 
@@ -110,13 +111,13 @@ def all_gather(
 
 def _receive(
     receiver: Receiver,
-    stream,
+    stream: Stream,
     memory: Memory,
     part: Part,
     index: int,
     origin: int,
     stage: int = 0,
-    forward=None,
+    forward: int | None = None,
 ) -> None:
     """Receives a piece into its place."""
     start, stop = part.range(index)
@@ -136,6 +137,7 @@ def broadcast(
     part = Part(engine, tensor.dtype, 0, tensor.numel())
     next_rank = (rank + 1) % size
     last = next_rank == root
+    reached = threading.Event()
 
     def send(sender: Sender) -> None:
         with memory.on_device():
@@ -146,15 +148,24 @@ def broadcast(
     def receive(receiver: Receiver) -> None:
         with memory.on_device():
             stream = receiver.stream((rank - 1) % size, part.count)
+            # What is passed on must come behind what the other thread sends in earlier calls.
+            while not last and not reached.wait(0.1):
+                engine.check()
             forward = None if last else next_rank
             for index in range(part.count):
                 _receive(receiver, stream, memory, part, index, root, forward=forward)
+        receiver.operation.ready.put(None)
+
+    def wait(sender: Sender) -> None:
+        reached.set()
+        # What later calls send must come behind what the other thread passes on.
+        sender.operation.ready.get()
 
     if size == 1:
         return engine.start("broadcast", result, None, None)
-    return engine.start(
-        "broadcast", result, send if rank == root else None, receive if rank != root else None
-    )
+    if rank == root:
+        return engine.start("broadcast", result, send, None)
+    return engine.start("broadcast", result, None if last else wait, receive)
 
 
 def all_to_all(
@@ -245,7 +256,7 @@ class Sum:
 
 def _reduce_piece(
     receiver: Receiver,
-    streams: dict[int, object],
+    streams: dict[int, Stream],
     source: Memory,
     part: Part,
     index: int,

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -16,6 +16,7 @@ from huffwire._huffwire import Codebooks, __version__
 from huffwire.distributed import pieces
 from huffwire.distributed.engine import Engine, window
 from huffwire.distributed.errors import DisagreementError, PeerError
+from huffwire.distributed.life import Refresh
 from huffwire.distributed.policy import Codec, Link, Model, Way
 
 Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
@@ -53,6 +54,7 @@ class Settings:
         level: As for `huffwire.encode`.
         piece: Bytes of elements in a piece; None for what suits the link.
         link: The link, if it shall not be measured.
+        refresh: When codebooks are replaced; None for never.
     """
 
     compression: Compression = "auto"
@@ -60,6 +62,7 @@ class Settings:
     level: str = "fast"
     piece: int | None = None
     link: Link | None = None
+    refresh: Refresh | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def _wishes(settings: Settings) -> dict[str, object]:
         "level": settings.level,
         "piece": settings.piece,
         "link": None if link is None else [link.bytes_per_second, link.latency, link.one_way],
+        "refresh": None if settings.refresh is None else asdict(settings.refresh),
     }
 
 
