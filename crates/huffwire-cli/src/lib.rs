@@ -90,7 +90,7 @@ fn parse(arguments: &[OsString], color: ColorChoice) -> Result<Args, clap::Error
     })
 }
 
-/// Whether a command line that cannot be understood asks for JSON.
+/// Whether a command line that cannot be understood has `--json`.
 fn asks_for_json(arguments: &[OsString]) -> bool {
     let options = arguments.iter().take_while(|argument| *argument != "--");
     options.into_iter().any(|argument| argument == "--json")

@@ -18,7 +18,7 @@ use crate::files::is_dash;
 use crate::interrupt;
 use crate::progress;
 
-/// What is asked for.
+/// What the command line says of many files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Task<'a> {
     pub(crate) direction: Direction,
