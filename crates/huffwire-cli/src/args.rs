@@ -65,34 +65,23 @@ pub(crate) struct Args {
     pub(crate) color: ColorChoice,
 }
 
+/// The commands. What each one does is told with its arguments: a comment here would hide that.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a small network and show how well fixed codebooks compress its tensors.
     Demo(DemoArgs),
-    /// Compress tensor files, sharded models and folders into .hw files.
     Compress(CompressArgs),
-    /// Restore the original files from .hw files, or extract one tensor.
     Decompress(DecompressArgs),
-    /// Compare the tensors of two files.
     Diff(DiffArgs),
-    /// Show what is in a .hw file or a codebook file.
     Inspect(InspectArgs),
-    /// Decode all of a .hw file and report every damaged block.
     Verify(VerifyArgs),
-    /// Make codebooks from tensors that resemble those to be compressed.
     Calibrate(CalibrateArgs),
     /// List, show, export and import codebooks.
     #[command(subcommand)]
     Codebooks(CodebooksCommand),
-    /// Quantize gradients (with loss), compress them into a .hw file, and compare the encoders.
     Quantize(QuantizeArgs),
-    /// Measure speed and saving on your tensors, against memcpy, zstd and lz4.
     Bench(BenchArgs),
-    /// Measure the codec on this machine, and tell whether coding pays on a link.
     Plan(PlanArgs),
-    /// Print the completion script for a shell.
     Completions(CompletionsArgs),
-    /// Print the manual page, or write those of all commands.
     Man(ManArgs),
     /// There is no such command: `huffwire decompress` restores quantized tensors, too.
     #[command(hide = true)]
@@ -435,6 +424,7 @@ pub(crate) struct ManArgs {
     pub(crate) output: Option<PathBuf>,
 }
 
+/// Print the completion script for a shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

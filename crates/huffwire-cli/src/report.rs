@@ -48,6 +48,13 @@ struct Versioned<'a, T> {
     report: &'a T,
 }
 
+/// `1 file`, `2 files`, `3 links made again`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let (noun, rest) = what.split_once(' ').unwrap_or((what, ""));
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural} {rest}").trim_end().to_owned()
+}
+
 /// A size: `17.7 MB`.
 pub(crate) fn size(bytes: u64) -> String {
     let units = ["kB", "MB", "GB", "TB", "PB"];

@@ -144,6 +144,21 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
+/// The program, which gives way to all others: so a test can catch it at work also on a busy machine.
+#[cfg(unix)]
+pub(crate) fn patient() -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19", env!("CARGO_BIN_EXE_huffwire")]);
+    command
+}
+
+/// Sends a signal at once; a program that does so would come too late on a busy machine.
+#[cfg(unix)]
+pub(crate) fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 /// Bytes like those of trained weights, as bf16.
 pub(crate) fn bf16(values: usize, seed: u64) -> Vec<u8> {
     float::to_bf16_bytes(&Random::new(seed).tensor(values, 0.0, 0.0))

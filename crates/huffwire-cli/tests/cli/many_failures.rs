@@ -1,9 +1,15 @@
 //! Many files in one call, and something is wrong with some of them.
 
 use std::fs;
+#[cfg(unix)]
 use std::process::{Child, Command, Stdio};
 
+#[cfg(unix)]
+use rustix::process::Signal;
+
 use crate::common::{Folder, Run, bf16, noise, npy, safetensors};
+#[cfg(unix)]
+use crate::common::{patient, signal};
 use crate::many::model;
 
 const TIMES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -18,14 +24,16 @@ fn ten(folder: &Folder, last: usize) {
     }
 }
 
+#[cfg(unix)]
 fn bash(folder: &Folder, script: &str) -> Run {
     let mut command = Command::new("bash");
     command.args(["-c", script, env!("CARGO_BIN_EXE_huffwire")]).current_dir(folder.path(""));
     command.output().unwrap().into()
 }
 
+#[cfg(unix)]
 fn start(folder: &Folder, args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_huffwire"))
+    patient()
         .args(args)
         .current_dir(folder.path(""))
         .stdout(Stdio::piped())
@@ -255,7 +263,7 @@ fn links_are_not_removed_with_what_they_lead_to() {
 #[cfg(unix)]
 #[test]
 fn what_is_done_stays_after_an_interruption() {
-    for signal in ["TERM", "INT"] {
+    for sent in [Signal::TERM, Signal::INT] {
         let folder = Folder::new();
         ten(&folder, 20_000_000);
         let args = [
@@ -279,8 +287,7 @@ fn what_is_done_stays_after_an_interruption() {
             assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let kill = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
-        assert!(kill.unwrap().success());
+        signal(&child, sent);
         let run = Run::from(child.wait_with_output().unwrap());
         assert_eq!(run.code, Some(130), "{}", run.stderr);
         assert!(run.stderr.contains("interrupted: 9 of 10 files are done"), "{}", run.stderr);

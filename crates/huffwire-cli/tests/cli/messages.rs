@@ -95,6 +95,25 @@ fn progress_is_for_terminals() {
     }
 }
 
+/// What is said of a command in the list of all commands is not all that its own help says.
+#[test]
+fn help_explains_and_has_examples() {
+    let folder = Folder::new();
+    for (command, mention) in [
+        ("compress", "A failure does not keep the others from being done"),
+        ("decompress", "files that are no .hw files are copied"),
+        ("diff", "Exits with 0 if all tensors are equal"),
+        ("verify", "Exits with 0"),
+        ("calibrate", "Every tensor is one shard"),
+        ("bench", "GB/s are 10^9 bytes"),
+    ] {
+        let help = String::from_utf8(folder.ok(&[command, "--help"])).unwrap();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(mention), "{command}: {help}");
+        assert!(command == "verify" || help.contains("Examples:"), "{command}");
+    }
+}
+
 /// With a terminal there is progress, from the first second.
 #[cfg(target_os = "linux")]
 #[test]
@@ -110,7 +129,7 @@ fn progress_tells_bytes_speed_and_time_left() {
     };
     assert!(!script(&command).contains("left"), "-q shows none");
     let shown = script(&command.replace("-q", "-f"));
-    for part in ["MiB", "MiB/s", "left"] {
+    for part in ["MB", "/s", "left"] {
         assert!(shown.contains(part), "{part}: {shown:?}");
     }
 }

@@ -11,7 +11,7 @@ use crate::args::CompressArgs;
 use crate::commands::many;
 use crate::failure;
 use crate::files;
-use crate::report::{Stream, Table, percent, printable, saving, size};
+use crate::report::{Stream, Table, count, percent, printable, saving, size};
 
 /// How long blocks are encoded: with what else there is to do, a second.
 const TIME: Duration = Duration::from_millis(400);
@@ -137,8 +137,8 @@ fn text(report: &Report) -> String {
         ]);
     }
     format!(
-        "{table}\n{} files: {} -> about {}, would save about {}\n",
-        report.input_files,
+        "{table}\n{}: {} -> about {}, would save about {}\n",
+        count(report.input_files as u64, "file"),
         size(report.raw_bytes),
         size(report.file_bytes),
         percent(report.saving_percent),

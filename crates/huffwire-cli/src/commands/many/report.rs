@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Done, Task};
 use crate::failure;
-use crate::report::{Stream, percent, printable, saving, size};
+use crate::report::{Stream, count, percent, printable, saving, size};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -190,11 +190,4 @@ impl Report {
         }
         text
     }
-}
-
-/// `1 file`, `2 files`, `3 links made again`.
-fn count(number: u64, what: &str) -> String {
-    let (noun, rest) = what.split_once(' ').unwrap_or((what, ""));
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural} {rest}").trim_end().to_owned()
 }
