@@ -33,6 +33,7 @@ pub(crate) fn run(command: &CodebooksCommand) -> Result<()> {
         }
         CodebooksCommand::Import { input, output, force } => {
             let file = files::open(input)?;
+            books::check_kind(&file)?;
             let origin = file.origin().clone();
             let set = huffwire_io::read_codebooks(file)?;
             write(output, *force, &set.to_bytes(), Some(&origin))
