@@ -1,12 +1,9 @@
-"""The engine: pieces over a gloo group of its own, coded and sent by one thread and received by another.
+"""The engine: pieces between the ranks of a group, coded and sent by one thread and received by another.
 
 Each call of a collective is an `Operation` with up to two parts, one for each thread. Both threads take calls in the
 order in which they were made, which is the same on all ranks. So pieces between two ranks need no other order, and a
-piece of the wrong call is noticed by the sequence number in its header.
-
-What gloo demands is kept here. A receive is posted for the most bytes that a piece may have, because a longer
-message would end the process that receives it. Every work is waited for exactly once, and never polled. Receives are
-posted ahead: `Stream` keeps `window` of them open for each peer.
+piece of the wrong call is noticed by the sequence number in its header. What brings the pieces to other ranks is a
+`Transport`.
 
 The first failure ends the engine: the failing rank tells its peers by a piece that holds the reason, and every later
 call raises.
@@ -15,7 +12,6 @@ call raises.
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
 import weakref
@@ -28,168 +24,17 @@ import torch
 import torch.distributed as dist
 
 from huffwire._errors import Error
-from huffwire.distributed import totals
+from huffwire.distributed.calls import CodedWork, Operation, Worker
 from huffwire.distributed.errors import GroupError, PeerError
+from huffwire.distributed.gloo import Gloo
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
 from huffwire.distributed.totals import Totals
+from huffwire.distributed.transport import Pending, Stream, Transport
 from huffwire.torch import _changed
 
 # Pieces that are being sent at the same time.
 SLOTS = 8
-
-
-def window(ranks: int) -> int:
-    """Receives that are posted ahead for each peer. Of few peers, more are needed to keep the link busy."""
-    return 4 if ranks <= 4 else 2
-
-
-class Worker:
-    """A thread that runs jobs in the order in which they were put."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def put(self, job: Callable[[], None]) -> None:
-        """Has the thread run a job, which must not raise."""
-        if self._thread is None:
-            # The thread knows only the queue, so that it does not keep whoever owns this alive.
-            self._thread = threading.Thread(
-                target=_run, args=(self._jobs,), name=self._name, daemon=True
-            )
-            self._thread.start()
-        self._jobs.put(job)
-
-    def close(self) -> None:
-        """Ends the thread after the jobs that it has."""
-        self._jobs.put(None)
-
-
-def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    while (job := jobs.get()) is not None:
-        job()
-        # Nothing that belongs to a job outlives it while the thread waits for the next one.
-        del job
-
-
-class CodedWork(dist.Work):
-    """A call under way, as the functions of `torch.distributed` return it with ``async_op=True``."""
-
-    def __init__(self, operation: Operation) -> None:
-        super().__init__()
-        self._operation = operation
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Waits until the outputs are complete and the inputs may be changed.
-
-        Raises:
-            Error: What went wrong on this rank or another one.
-            PeerError: ``timeout`` passed.
-        """
-        self._operation.wait(timeout)
-        return True
-
-    def is_completed(self) -> bool:
-        """Whether the call has ended, well or not."""
-        return self._operation.done.is_set()
-
-    def is_success(self) -> bool:
-        """Whether the call has ended well."""
-        return self._operation.done.is_set() and self._operation.error is None
-
-    def exception(self) -> BaseException | None:
-        """What went wrong, if anything did."""
-        return self._operation.error
-
-    def result(self) -> list[torch.Tensor]:
-        """The outputs, after `wait`."""
-        self.wait()
-        return self._operation.outputs
-
-    def synchronize(self) -> None:
-        """As `wait`: what is complete is so for all streams of a device."""
-        self.wait()
-
-    def get_future(self) -> torch.futures.Future:
-        """A future of the list of outputs."""
-        return self._operation.future()
-
-
-class Operation:
-    """One call of a collective.
-
-    Args:
-        collective: Its name.
-        sequence: Its number.
-        tag: gloo's tag of its messages.
-        parts: How many threads work on it.
-        outputs: What the future of the call holds.
-    """
-
-    def __init__(
-        self, collective: str, sequence: int, tag: int, parts: int, outputs: list[torch.Tensor]
-    ) -> None:
-        self.collective = collective
-        self.sequence = sequence
-        self.tag = tag
-        self.outputs = outputs
-        self.done = threading.Event()
-        self.error: BaseException | None = None
-        self.totals = Totals(calls=1)
-        self._parts = parts
-        self._lock = threading.Lock()
-        self._future: torch.futures.Future | None = None
-        # Reduced pieces, from the thread that receives to the one that sends.
-        self.ready: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
-
-    def end_part(self, error: BaseException | None, part: Totals) -> None:
-        """Called by each thread at the end of its part."""
-        with self._lock:
-            self._parts -= 1
-            self.totals.fallbacks += part.fallbacks
-            self.totals.pieces += part.pieces
-            self.totals.bytes_before += part.bytes_before
-            self.totals.bytes_after += part.bytes_after
-            self.totals.coding += part.coding
-            self.totals.waiting += part.waiting
-            if error is not None and self.error is None:
-                self.error = error
-            # A failed part ends the call: the other one may wait until a time-out.
-            ended = (self._parts == 0 or self.error is not None) and not self.done.is_set()
-            future = self._future
-            if ended:
-                totals.add(self.collective, self.totals)
-                self.done.set()
-        if ended and future is not None:
-            self._complete(future)
-
-    def _complete(self, future: torch.futures.Future) -> None:
-        if self.error is None:
-            future.set_result(self.outputs)
-        else:
-            future.set_exception(self.error)
-
-    def future(self) -> torch.futures.Future:
-        with self._lock:
-            if self._future is not None:
-                return self._future
-            devices = {tensor.device for tensor in self.outputs if tensor.device.type == "cuda"}
-            self._future = future = torch.futures.Future(devices=list(devices))
-            done = self.done.is_set()
-        if done:
-            self._complete(future)
-        return future
-
-    def wait(self, timeout: timedelta | None = None) -> None:
-        seconds = None if timeout is None or timeout <= timedelta(0) else timeout.total_seconds()
-        if not self.done.wait(seconds):
-            raise PeerError(
-                f"{self.collective}, call {self.sequence}: not complete after {seconds} seconds"
-            )
-        if self.error is not None:
-            raise self.error
 
 
 class Sender:
@@ -200,7 +45,7 @@ class Sender:
         self.operation = operation
         self.totals = Totals()
         self.scratch = engine.send_scratch
-        self._slots: deque[tuple[torch.Tensor, list[dist.Work]]] = deque()
+        self._slots: deque[tuple[torch.Tensor, list[Pending]]] = deque()
 
     def send(
         self, memory: Memory, start: int, stop: int, place: Place, coded: bool, peers: list[int]
@@ -243,47 +88,8 @@ class Sender:
             self.engine.give(self._wait_for_oldest())
 
     def abandon(self) -> None:
-        """Leaves the slots to gloo, which may still send them."""
+        """Leaves the slots to the transport, which may still send them."""
         self.engine.leave(self._slots)
-
-
-class Stream:
-    """The pieces that one peer sends in a call, in their order: receives for them are posted ahead."""
-
-    def __init__(self, engine: Engine, operation: Operation, peer: int, pieces: int) -> None:
-        self.peer = peer
-        self._engine = engine
-        self._tag = operation.tag
-        self._unposted = pieces
-        self._posted: deque[tuple[torch.Tensor, dist.Work]] = deque()
-        for _ in range(min(window(engine.size), pieces)):
-            self._post(engine.take())
-
-    def _post(self, buffer: torch.Tensor) -> None:
-        self._unposted -= 1
-        self._posted.append((buffer, self._engine.post_receive(buffer, self.peer, self._tag)))
-
-    def next(self) -> torch.Tensor:
-        """The memory that holds the next piece. It must be handed back by `release`."""
-        self._engine.check()
-        buffer, work = self._posted.popleft()
-        try:
-            self._engine.wait(work)
-        except BaseException:
-            self._engine.leave([(buffer, [work])])
-            raise
-        return buffer
-
-    def release(self, buffer: torch.Tensor) -> None:
-        """Hands back the memory of a piece that was read."""
-        if self._unposted > 0:
-            self._post(buffer)
-        else:
-            self._engine.give(buffer)
-
-    def abandon(self) -> None:
-        """Leaves the posted receives to gloo, which may still write to them."""
-        self._engine.leave((buffer, [work]) for buffer, work in self._posted)
 
 
 class Receiver:
@@ -295,11 +101,11 @@ class Receiver:
         self.totals = Totals()
         self.scratch = engine.receive_scratch
         self._streams: list[Stream] = []
-        self._forwarded: deque[tuple[torch.Tensor, dist.Work]] = deque()
+        self._forwarded: deque[tuple[torch.Tensor, Pending]] = deque()
 
     def stream(self, peer: int, pieces: int) -> Stream:
-        """Posts the first receives for the pieces of a peer."""
-        stream = Stream(self.engine, self.operation, peer, pieces)
+        """Starts to receive the pieces of a peer."""
+        stream = self.engine.transport.stream(self.engine, self.operation, peer, pieces)
         self._streams.append(stream)
         return stream
 
@@ -312,7 +118,7 @@ class Receiver:
             forward: A rank that the piece is sent to as it is.
         """
         begin = time.perf_counter()
-        buffer = stream.next()
+        buffer = stream.next(place)
         middle = time.perf_counter()
         self.totals.waiting += middle - begin
         name = self.engine.names[stream.peer]
@@ -350,7 +156,7 @@ class Receiver:
             self.engine.give(self._wait_for_forwarded())
 
     def abandon(self) -> None:
-        """Leaves to gloo what it may still read and write."""
+        """Leaves to the transport what it may still read and write."""
         for stream in self._streams:
             stream.abandon()
         self.engine.leave((buffer, [work]) for buffer, work in self._forwarded)
@@ -383,7 +189,7 @@ class Engine:
         self.size = size
         self.timeout = timeout
         try:
-            self.gloo = dist.ProcessGroupGloo(store, rank, size, timeout=timeout)
+            self.transport: Transport = Gloo(store, rank, size, timeout)
         except RuntimeError as error:
             raise PeerError(f"the ranks of the group cannot be connected: {error}") from error
         self._process = os.getpid()
@@ -437,20 +243,20 @@ class Engine:
             self._free.append(buffer)
 
     def leave(self, works) -> None:
-        """Keeps memory that gloo may still use after a failure."""
+        """Keeps memory that the transport may still use after a failure."""
         self._left.extend(works)
 
-    def post_send(self, message: torch.Tensor, peer: int, tag: int) -> dist.Work:
+    def post_send(self, message: torch.Tensor, peer: int, tag: int) -> Pending:
         with self._failures():
-            return self.gloo.send([message], peer, tag)
+            return self.transport.post_send(message, peer, tag)
 
-    def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> dist.Work:
+    def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> Pending:
         with self._failures():
-            return self.gloo.recv([buffer], peer, tag)
+            return self.transport.post_receive(buffer, peer, tag)
 
-    def wait(self, work: dist.Work) -> None:
+    def wait(self, pending: Pending) -> None:
         with self._failures():
-            work.wait()
+            self.transport.wait(pending)
 
     @contextmanager
     def _failures(self):
@@ -458,7 +264,7 @@ class Engine:
             yield
         except Error:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise PeerError(
                 f"another rank died, failed or did not answer within {self.timeout.total_seconds():g} seconds: "
                 f"{error}"
@@ -528,7 +334,7 @@ class Engine:
             try:
                 buffer = torch.empty(4096, dtype=torch.uint8)
                 length = self.coder.write_failure(place, f"{error}", buffer)
-                work = self.gloo.send([buffer[:length]], peer, operation.tag)
+                work = self.transport.post_send(buffer[:length], peer, operation.tag)
                 self._left.append((buffer, [work]))
             except Exception:
                 # The peer is gone; it needs no message.

@@ -13,7 +13,8 @@ import torch.distributed as dist
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import pieces
-from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Worker
+from huffwire.distributed.calls import CodedWork, Operation, Worker
+from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import GroupError
 from huffwire.distributed.policy import Link
 from huffwire.distributed.settings import (

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender
+from huffwire.distributed.calls import CodedWork, Operation
+from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Place
 

@@ -14,8 +14,9 @@ import torch
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, __version__
 from huffwire.distributed import pieces
-from huffwire.distributed.engine import Engine, window
+from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
+from huffwire.distributed.gloo import window
 from huffwire.distributed.policy import Codec, Link, Model, Way
 
 Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
@@ -128,11 +129,9 @@ def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
     if len(text) > _TOLD:
         raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
     mine = torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
-    all_ranks = [torch.empty(_TOLD, dtype=torch.uint8) for _ in range(engine.size)]
     try:
-        engine.gloo.allgather([all_ranks], [mine]).wait()
-        return [json.loads(bytes(told.tolist())) for told in all_ranks]
-    except (RuntimeError, ValueError) as error:
+        return [json.loads(bytes(told.tolist())) for told in engine.transport.exchange(mine)]
+    except (RuntimeError, OSError, ValueError) as error:
         raise PeerError(
             f"the ranks of the group cannot exchange their settings: {error}"
         ) from error
@@ -179,7 +178,7 @@ def measured_link(engine: Engine) -> Link:
         message: torch.Tensor, count: int, gives: bool = True, takes: bool = True
     ) -> float:
         room = torch.empty_like(message)
-        engine.gloo.barrier().wait()
+        engine.transport.barrier()
         start = time.perf_counter()
         works = [engine.post_receive(room, origin, 0) for _ in range(count if takes else 0)]
         works += [engine.post_send(message, to, 0) for _ in range(count if gives else 0)]

@@ -1,0 +1,62 @@
+"""What carries pieces from rank to rank: the interface behind which gloo and other transports stand.
+
+The parts of the house meet like this. A *schedule* says which rank sends which piece to whom (`schedules`). A *part*
+of a call writes pieces into memory, hands them over, and reads those that came (`engine.Sender`,
+`engine.Receiver`). A *transport* brings the bytes of a piece to another rank, in the order in which they were handed
+over. It knows ranks and memory, and neither collectives nor codes. So a schedule is written once, and what it gives
+does not depend on the transport.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import torch
+
+if TYPE_CHECKING:
+    from huffwire.distributed.calls import Operation
+    from huffwire.distributed.engine import Engine
+    from huffwire.distributed.pieces import Place
+
+# A message under way, as the transport that carries it knows it.
+Pending: TypeAlias = Any
+
+
+class Stream(Protocol):
+    """The pieces that one peer sends in a call, in their order."""
+
+    peer: int
+
+    def next(self, place: Place) -> torch.Tensor:
+        """The memory that holds the next piece, which must belong to `place`. It must be handed back by `release`."""
+
+    def release(self, buffer: torch.Tensor) -> None:
+        """Hands back the memory of a piece that was read."""
+
+    def abandon(self) -> None:
+        """Gives up after a failure."""
+
+
+class Transport(Protocol):
+    """Messages between the ranks of a group.
+
+    A failure raises RuntimeError or OSError; the engine tells callers what it means.
+    """
+
+    def post_send(self, message: torch.Tensor, peer: int, tag: int) -> Pending:
+        """Starts to send bytes, which must stay as they are until they were waited for."""
+
+    def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> Pending:
+        """Starts to receive a message as long as the buffer."""
+
+    def wait(self, pending: Pending) -> None:
+        """Waits for the end of what was started. Each is waited for exactly once, of a peer in the order of starts."""
+
+    def stream(self, engine: Engine, operation: Operation, peer: int, pieces: int) -> Stream:
+        """Starts to receive so many pieces from a peer."""
+
+    def exchange(self, mine: torch.Tensor) -> list[torch.Tensor]:
+        """Every rank's bytes to every rank; all give as many."""
+
+    def barrier(self) -> None:
+        """Waits until all ranks have called this."""
