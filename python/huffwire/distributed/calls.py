@@ -37,6 +37,11 @@ class Worker:
         """Ends the thread after the jobs that it has."""
         self._jobs.put(None)
 
+    def join(self, seconds: float) -> None:
+        """Waits for the end of the thread."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
 
 def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (job := jobs.get()) is not None:

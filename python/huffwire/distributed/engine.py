@@ -11,6 +11,7 @@ call raises.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -27,10 +28,17 @@ from huffwire._errors import Error
 from huffwire.distributed.calls import CodedWork, Operation, Worker
 from huffwire.distributed.errors import GroupError, PeerError
 from huffwire.distributed.gloo import Gloo
+from huffwire.distributed.tcp import Tcp
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
 from huffwire.distributed.totals import Totals
-from huffwire.distributed.transport import Pending, Stream, Transport
+from huffwire.distributed.transport import (
+    Pending,
+    Stream,
+    Transport,
+    TransportName,
+    check_same_transport,
+)
 from huffwire.torch import _changed
 
 # Pieces that are being sent at the same time.
@@ -174,6 +182,7 @@ class Engine:
         rank, size: This rank, and how many there are.
         timeout: How long a rank waits for another one.
         names: What the ranks are called in messages; None for their numbers.
+        transport: What carries the pieces: the same on all ranks.
     """
 
     def __init__(
@@ -183,14 +192,17 @@ class Engine:
         size: int,
         timeout: timedelta,
         names: list[int] | None = None,
+        transport: TransportName = "gloo",
     ) -> None:
         self.names = names or list(range(size))
         self.rank = rank
         self.size = size
         self.timeout = timeout
         try:
-            self.transport: Transport = Gloo(store, rank, size, timeout)
-        except RuntimeError as error:
+            check_same_transport(store, size, transport, timeout)
+            carrier = Tcp if transport == "tcp" else Gloo
+            self.transport: Transport = carrier(store, rank, size, timeout)
+        except (RuntimeError, ConnectionError) as error:
             raise PeerError(f"the ranks of the group cannot be connected: {error}") from error
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -202,7 +214,9 @@ class Engine:
         self._senders = Worker("huffwire-send")
         self._receivers = Worker("huffwire-receive")
         # A thread must not end while it holds the engine, so it is told to when the engine is gone.
-        weakref.finalize(self, _close, self._senders, self._receivers)
+        weakref.finalize(self, _close, self.transport, self._senders, self._receivers)
+        if transport == "tcp":
+            _LIVE.add(self)
 
     def configure(self, coder: Coder, piece: int) -> None:
         """Sets how pieces are coded and how large they are: the same on all ranks."""
@@ -219,9 +233,13 @@ class Engine:
         self.sum_scratch = Scratch(8 * piece)
         self.result_scratch = Scratch(piece)
 
+    def is_here(self) -> bool:
+        """Whether this is the process that made the engine, and no fork of it."""
+        return self._process == os.getpid()
+
     def check(self) -> None:
         """Raises what ended the engine, if anything did."""
-        if self._process != os.getpid():
+        if not self.is_here():
             raise GroupError(
                 "this process is a fork of the one that made the group: make the group in the process that uses it"
             )
@@ -247,19 +265,19 @@ class Engine:
         self._left.extend(works)
 
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> Pending:
-        with self._failures():
+        with self.failures():
             return self.transport.post_send(message, peer, tag)
 
     def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> Pending:
-        with self._failures():
+        with self.failures():
             return self.transport.post_receive(buffer, peer, tag)
 
     def wait(self, pending: Pending) -> None:
-        with self._failures():
+        with self.failures():
             self.transport.wait(pending)
 
     @contextmanager
-    def _failures(self):
+    def failures(self):
         try:
             yield
         except Error:
@@ -328,19 +346,26 @@ class Engine:
         place = Place(
             operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0
         )
-        for peer in range(self.size):
-            if peer == self.rank:
-                continue
-            try:
-                buffer = torch.empty(4096, dtype=torch.uint8)
-                length = self.coder.write_failure(place, f"{error}", buffer)
-                work = self.transport.post_send(buffer[:length], peer, operation.tag)
-                self._left.append((buffer, [work]))
-            except Exception:
-                # The peer is gone; it needs no message.
-                continue
+        buffer = torch.empty(4096, dtype=torch.uint8)
+        length = self.coder.write_failure(place, f"{error}", buffer)
+        self.transport.fail(bytes(buffer[:length].tolist()), operation.tag)
 
 
-def _close(*workers: Worker) -> None:
+def _close(transport: Transport, *workers: Worker) -> None:
+    transport.close()
     for worker in workers:
         worker.close()
+
+
+# Engines whose threads wait in compiled code without Python's lock. They must not come back from there while the
+# interpreter ends.
+_LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for engine in list(_LIVE):
+        if engine.is_here():
+            _close(engine.transport, engine._senders, engine._receivers)
+            engine._senders.join(2)
+            engine._receivers.join(2)

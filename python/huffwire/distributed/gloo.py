@@ -36,7 +36,9 @@ class Gloo:
 
     def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
         self._group = dist.ProcessGroupGloo(store, rank, size, timeout=timeout)
+        self._rank = rank
         self._size = size
+        self._last: list[tuple[torch.Tensor, dist.Work]] = []
 
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> dist.Work:
         return self._group.send([message], peer, tag)
@@ -57,6 +59,20 @@ class Gloo:
 
     def barrier(self) -> None:
         self._group.barrier().wait()
+
+    def fail(self, reason: bytes, tag: int) -> None:
+        message = torch.frombuffer(bytearray(reason), dtype=torch.uint8)
+        for peer in range(self._size):
+            if peer != self._rank:
+                try:
+                    # gloo may still send it after the end of this call.
+                    self._last.append((message, self.post_send(message, peer, tag)))
+                except RuntimeError:
+                    # The peer is gone; it needs no message.
+                    continue
+
+    def close(self) -> None:
+        """gloo ends its connections when nobody holds them any more."""
 
 
 class Posted:

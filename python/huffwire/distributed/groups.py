@@ -24,8 +24,10 @@ from huffwire.distributed.settings import (
     Settings,
     agree,
     compression_of,
+    transport_of,
 )
 from huffwire.distributed.totals import Totals
+from huffwire.distributed.transport import TransportName
 
 __all__ = ["setup"]
 
@@ -70,7 +72,8 @@ class Pair:
         """
         sequence = self._sequences.get((sends, tag), 0)
         self._sequences[sends, tag] = sequence + 1
-        operation = Operation("send", sequence, tag, 1, [tensor])
+        # The number names the tag, too: where tags share a connection, pieces are told apart by it.
+        operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
         self._workers[sends].put(lambda: self._run(sends, operation, tensor, body))
         return CodedWork(operation)
 
@@ -96,7 +99,14 @@ class Pair:
                 raise self._error
             if self._agreed is None:
                 try:
-                    engine = Engine(self._store, self._here, 2, self._timeout, self._names)
+                    engine = Engine(
+                        self._store,
+                        self._here,
+                        2,
+                        self._timeout,
+                        self._names,
+                        self._settings.transport,
+                    )
                     agreement = agree(engine, self._settings)
                     engine.configure(_coder(self._settings), agreement.piece)
                 except BaseException as error:
@@ -132,7 +142,7 @@ class CodedGroup:
         self.rank = rank
         self.size = size
         self.timeout = timeout
-        self.settings = Settings(compression_of(None))
+        self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
         self._lock = threading.RLock()
         self._setups = 0
@@ -163,7 +173,11 @@ class CodedGroup:
     def _agree(self) -> None:
         try:
             engine = Engine(
-                dist.PrefixStore("all/", self.store), self.rank, self.size, self.timeout
+                dist.PrefixStore("all/", self.store),
+                self.rank,
+                self.size,
+                self.timeout,
+                transport=self.settings.transport,
             )
             self.agreement = agree(engine, self.settings)
             engine.configure(_coder(self.settings), self.agreement.piece)
@@ -278,6 +292,7 @@ def setup(
     level: str = "fast",
     piece: int | None = None,
     link: Link | None = None,
+    transport: TransportName | None = None,
 ) -> Agreement:
     """Connects the ranks of a group for coded collectives, and has them agree on all that they must agree on.
 
@@ -294,6 +309,8 @@ def setup(
         level: As for `huffwire.encode`.
         piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB on links above 3 Gbit/s.
         link: The link, if it shall not be measured.
+        transport: ``"gloo"`` or ``"tcp"``: what carries pieces. None: what the environment variable
+            ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
 
     Returns:
         What the ranks agreed on.
@@ -310,6 +327,7 @@ def setup(
         level,
         None if piece is None else pieces.checked_piece(piece),
         link,
+        transport_of(transport),
     )
     if level not in ("fast", "max"):
         raise OptionError(f'level={level!r}: give "fast" or "max"')

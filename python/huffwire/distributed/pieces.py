@@ -225,24 +225,8 @@ class Coder:
         return HEADER + self._open(place, sender, buffer)[1]
 
     def _open(self, place: Place, sender: int, buffer: torch.Tensor) -> tuple[int, int, int, bytes]:
-        head = ctypes.string_at(_address(buffer), HEADER)
-        length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
-        fields = _PLACE.unpack_from(head)
-        if fields[0] != _MAGIC:
-            raise _damaged(
-                place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
-            )
-        # The place of the version stays in all versions, that of the checksum may not.
-        if fields[1] != VERSION:
-            raise DisagreementError(
-                f"rank {sender} sends pieces of version {fields[1]}, and this rank reads version {VERSION}: "
-                "install the same version of huffwire on all ranks"
-            )
-        if zlib.crc32(head[: HEADER - 4]) != seal:
-            raise _damaged(place, sender, "its header has another checksum")
+        head, fields, length, checksum = _head(place, sender, buffer)
         form = fields[2]
-        if length > buffer.numel() - HEADER:
-            raise _damaged(place, sender, f"a payload of {length} bytes")
         if form == FAILURE:
             text = ctypes.string_at(_address(buffer, HEADER), length).decode(errors="replace")
             raise PeerError(f"rank {sender} failed: {text}")
@@ -299,6 +283,46 @@ class Coder:
             f"stage {place.stage}, piece {place.index} of rank {place.origin}, {place.size} bytes"
         )
         return OutOfStepError(f"rank {sender} sent {found} while this rank expects {wanted}")
+
+
+def _head(
+    place: Place, sender: int, buffer: torch.Tensor
+) -> tuple[bytes, tuple, int, int]:
+    """The header of a piece: its bytes, the fields of its place, and length and checksum of the payload. The header is
+    intact, and the buffer has room for the payload."""
+    head = ctypes.string_at(_address(buffer), HEADER)
+    length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
+    fields = _PLACE.unpack_from(head)
+    if fields[0] != _MAGIC:
+        raise _damaged(
+            place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
+        )
+    # The place of the version stays in all versions, that of the checksum may not.
+    if fields[1] != VERSION:
+        raise DisagreementError(
+            f"rank {sender} sends pieces of version {fields[1]}, and this rank reads version {VERSION}: "
+            "install the same version of huffwire on all ranks"
+        )
+    if zlib.crc32(head[: HEADER - 4]) != seal:
+        raise _damaged(place, sender, "its header has another checksum")
+    if length > buffer.numel() - HEADER:
+        raise _damaged(place, sender, f"a payload of {length} bytes")
+    return head, fields, length, checksum
+
+
+def payload(place: Place, sender: int, buffer: torch.Tensor) -> int:
+    """The bytes of payload behind the header of a piece, of which only the header was received yet.
+
+    Raises:
+        PieceError: The header was changed, or the buffer has no room for the payload.
+        DisagreementError: The sender has another version of huffwire.
+    """
+    return _head(place, sender, buffer)[2]
+
+
+def sequence(buffer: torch.Tensor) -> int:
+    """The sequence number in the header of a piece."""
+    return _PLACE.unpack_from(ctypes.string_at(_address(buffer), _PLACE.size))[5]
 
 
 def _seal(head: bytes, length: int, checksum: int, buffer: torch.Tensor) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
 
@@ -18,6 +18,7 @@ from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
 from huffwire.distributed.gloo import window
 from huffwire.distributed.policy import Codec, Link, Model, Way
+from huffwire.distributed.transport import TransportName
 
 Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
 
@@ -43,6 +44,19 @@ def compression_of(value: str | None) -> Compression:
     return value
 
 
+def transport_of(value: str | None) -> TransportName:
+    """The transport that a caller or the environment variable ``HUFFWIRE_TRANSPORT`` names.
+
+    Raises:
+        OptionError: There is none of that name.
+    """
+    origin = "transport" if value is not None else "HUFFWIRE_TRANSPORT"
+    value = value if value is not None else os.environ.get("HUFFWIRE_TRANSPORT") or "gloo"
+    if value not in get_args(TransportName):
+        raise OptionError(f'{origin}={value!r}: give "gloo" or "tcp"')
+    return cast(TransportName, value)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a rank wishes for a group.
@@ -54,6 +68,7 @@ class Settings:
         level: As for `huffwire.encode`.
         piece: Bytes of elements in a piece; None for what suits the link.
         link: The link, if it shall not be measured.
+        transport: What carries pieces.
     """
 
     compression: Compression = "auto"
@@ -61,6 +76,7 @@ class Settings:
     level: str = "fast"
     piece: int | None = None
     link: Link | None = None
+    transport: TransportName = "gloo"
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,7 @@ def _wishes(settings: Settings) -> dict[str, object]:
         "version of huffwire": __version__,
         "version of pieces": pieces.VERSION,
         "compression": settings.compression,
+        "transport": settings.transport,
         "codebooks": codebooks.id,
         "level": settings.level,
         "piece": settings.piece,

@@ -9,14 +9,21 @@ does not depend on the transport.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import torch
+import torch.distributed as dist
+
+from huffwire.distributed.errors import DisagreementError
 
 if TYPE_CHECKING:
     from huffwire.distributed.calls import Operation
     from huffwire.distributed.engine import Engine
     from huffwire.distributed.pieces import Place
+
+# The transports that there are.
+TransportName: TypeAlias = Literal["gloo", "tcp"]
 
 # A message under way, as the transport that carries it knows it.
 Pending: TypeAlias = Any
@@ -60,3 +67,33 @@ class Transport(Protocol):
 
     def barrier(self) -> None:
         """Waits until all ranks have called this."""
+
+    def fail(self, reason: bytes, tag: int) -> None:
+        """Sends a last message to all ranks that can be reached."""
+
+    def close(self) -> None:
+        """Ends what is under way, as far as the transport can."""
+
+
+def check_same_transport(
+    store: dist.Store, size: int, name: TransportName, timeout: timedelta
+) -> None:
+    """Compares the transports that the ranks want, before any rank waits for a connection of the wrong kind.
+
+    The number of questions to the store does not depend on the number of ranks.
+
+    Raises:
+        DisagreementError: They differ. All ranks raise it.
+        RuntimeError: A rank did not say its transport in time.
+    """
+    store.add(f"transport/{name}", 1)
+    if store.add("transport/all", 1) == size:
+        # All ranks have said by now what they want.
+        alike = store.add(f"transport/{name}", 0) == size
+        store.set("transport/verdict", "alike" if alike else "different")
+    store.wait(["transport/verdict"], timeout)
+    if store.get("transport/verdict") != b"alike":
+        raise DisagreementError(
+            f"the ranks of the group differ in transport: this rank has {name!r}, and others have not; give all ranks "
+            "the same (the environment variable HUFFWIRE_TRANSPORT too)"
+        )
