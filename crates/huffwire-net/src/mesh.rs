@@ -54,6 +54,15 @@ impl Mesh {
         self.connection(rank)?.inbox.receive(into, self.timeout, tick)
     }
 
+    /// The ranks that have closed their connections to this one, and what is unread of each, up to 4 KiB.
+    pub fn ended(&self) -> Vec<(usize, Vec<u8>)> {
+        let each = self.connections.iter().enumerate();
+        each.filter_map(|(rank, connection)| {
+            Some((rank, connection.as_ref()?.inbox.unread_if_ended()?))
+        })
+        .collect()
+    }
+
     /// Gives up: sends a last message to all ranks, in place of all that is not on its way yet. Ranks that do not take it
     /// within `grace` are cut off. When this returns, the memory of no message is read any more.
     pub fn fail(&self, reason: Message, grace: Duration) {

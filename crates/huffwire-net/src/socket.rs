@@ -54,6 +54,21 @@ pub(crate) fn wait(stream: &TcpStream, until: Until, deadline: Instant) -> io::R
     }
 }
 
+/// Whether the other end has closed a connection; what it sent before may still be unread.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_ended(stream: &TcpStream) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(ends)
+}
+
+/// Other systems do not tell before everything was read.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_ended(_: &TcpStream) -> bool {
+    false
+}
+
 /// Writes as much of two slices as the system takes at once. A closed connection is an error and no signal.
 #[cfg(target_os = "linux")]
 pub(crate) fn write(stream: &TcpStream, parts: &[IoSlice<'_>; 2]) -> io::Result<usize> {

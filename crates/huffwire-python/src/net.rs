@@ -7,6 +7,7 @@ use std::time::Duration;
 use huffwire_net::{Error, Message, Peer, Ports, Secret};
 use pyo3::exceptions::{PyConnectionError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::error::Class;
 use crate::memory::{Lent, Output};
@@ -43,9 +44,8 @@ fn watched<R: Send>(
 
 fn exception(error: &Error) -> PyErr {
     match error {
-        Error::Version { .. } | Error::Unexpected { .. } | Error::Listen { .. } => {
-            Class::Option.error(error.to_string())
-        }
+        Error::Version { .. } | Error::Unexpected { .. } => Class::Mismatch.error(error.to_string()),
+        Error::Listen { .. } => Class::Option.error(error.to_string()),
         _ => PyConnectionError::new_err(error.to_string()),
     }
 }
@@ -152,6 +152,12 @@ impl Mesh {
     fn receive(&self, py: Python<'_>, rank: usize, mut out: Output) -> PyResult<()> {
         let out = out.apart_from(&[])?;
         waiting(py, |tick| self.mesh.receive(rank, out, tick))
+    }
+
+    /// The ranks that have closed their connections to this one, and what is unread of each, up to 4 KiB.
+    fn ended<'py>(&self, py: Python<'py>) -> Vec<(usize, Bound<'py, PyBytes>)> {
+        let ended = self.mesh.ended().into_iter();
+        ended.map(|(rank, unread)| (rank, PyBytes::new(py, &unread))).collect()
     }
 
     /// Gives up, and tells all ranks by a last message; those that do not take it within `grace` seconds are cut off.

@@ -141,6 +141,11 @@ class Operation:
         if ended and future is not None:
             self._complete(future)
 
+    def is_over(self) -> bool:
+        """Whether no thread works on the call any more."""
+        with self._lock:
+            return self._parts <= 0
+
     def _complete(self, future: torch.futures.Future) -> None:
         if self.error is None:
             future.set_result(self.outputs)

@@ -53,16 +53,19 @@ class Sender:
         self.operation = operation
         self.totals = Totals()
         self.scratch = engine.send_scratch
-        self._slots: deque[tuple[torch.Tensor, list[Pending]]] = deque()
+        self._slots: deque[tuple[torch.Tensor | None, list[Pending]]] = deque()
 
     def send(
         self, memory: Memory, start: int, stop: int, place: Place, coded: bool, peers: list[int]
     ) -> None:
         """Writes one piece, and sends it to the peers."""
         self.engine.check()
-        if len(self._slots) >= SLOTS:
-            buffer = self._wait_for_oldest()
-        else:
+        buffer = self._wait_for_oldest() if len(self._slots) >= SLOTS else None
+        if not coded and self.engine.transport.sends_parts and memory.is_here:
+            self.engine.give(buffer)
+            self._send_in_place(memory, start, stop, place, peers)
+            return
+        if buffer is None:
             buffer = self.engine.take()
         try:
             begin = time.perf_counter()
@@ -72,13 +75,29 @@ class Sender:
         except BaseException:
             self.engine.give(buffer)
             raise
-        self.totals.pieces += 1
-        self.totals.bytes_before += place.size * len(peers)
-        self.totals.bytes_after += length * len(peers)
         works = [self.engine.post_send(buffer[:length], peer, self.operation.tag) for peer in peers]
-        self._slots.append((buffer, works))
+        self._sent(buffer, works, place, length)
 
-    def _wait_for_oldest(self) -> torch.Tensor:
+    def _send_in_place(
+        self, memory: Memory, start: int, stop: int, place: Place, peers: list[int]
+    ) -> None:
+        """Sends a raw piece from the memory of the tensor, without a copy."""
+        begin = time.perf_counter()
+        elements = memory.tensor[start:stop]
+        head = self.engine.coder.head(place, elements)
+        self.totals.coding += time.perf_counter() - begin
+        works = [self.engine.post_parts(head, elements, peer) for peer in peers]
+        self._sent(None, works, place, len(head) + place.size)
+
+    def _sent(
+        self, buffer: torch.Tensor | None, works: list[Pending], place: Place, length: int
+    ) -> None:
+        self._slots.append((buffer, works))
+        self.totals.pieces += 1
+        self.totals.bytes_before += place.size * len(works)
+        self.totals.bytes_after += length * len(works)
+
+    def _wait_for_oldest(self) -> torch.Tensor | None:
         buffer, works = self._slots.popleft()
         begin = time.perf_counter()
         try:
@@ -126,9 +145,11 @@ class Receiver:
             forward: A rank that the piece is sent to as it is.
         """
         begin = time.perf_counter()
-        buffer = stream.next(place)
+        buffer = stream.next(place, None if forward is not None else elements)
         middle = time.perf_counter()
         self.totals.waiting += middle - begin
+        if buffer is None:
+            return
         name = self.engine.names[stream.peer]
         try:
             if forward is not None:
@@ -172,6 +193,7 @@ class Receiver:
 
 Send = Callable[[Sender], None]
 Receive = Callable[[Receiver], None]
+Both = Callable[[Sender, Receiver], None]
 
 
 class Engine:
@@ -206,6 +228,10 @@ class Engine:
             raise PeerError(f"the ranks of the group cannot be connected: {error}") from error
         self._process = os.getpid()
         self._lock = threading.Lock()
+        # Held while a call gets its place among the others.
+        self._order = threading.Lock()
+        self._last_sent: Operation | None = None
+        self._last_received: Operation | None = None
         self._sequence = 0
         self._error: BaseException | None = None
         self._failed: Operation | None = None
@@ -255,10 +281,11 @@ class Engine:
                 return self._free.pop()
         return torch.empty(self._capacity, dtype=torch.uint8)
 
-    def give(self, buffer: torch.Tensor) -> None:
+    def give(self, buffer: torch.Tensor | None) -> None:
         """Takes back memory for a piece."""
-        with self._lock:
-            self._free.append(buffer)
+        if buffer is not None:
+            with self._lock:
+                self._free.append(buffer)
 
     def leave(self, works) -> None:
         """Keeps memory that the transport may still use after a failure."""
@@ -267,6 +294,10 @@ class Engine:
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> Pending:
         with self.failures():
             return self.transport.post_send(message, peer, tag)
+
+    def post_parts(self, head: bytes, elements: torch.Tensor, peer: int) -> Pending:
+        with self.failures():
+            return self.transport.post_parts(head, elements, peer)
 
     def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> Pending:
         with self.failures():
@@ -294,6 +325,7 @@ class Engine:
         outputs: list[torch.Tensor],
         send: Send | None,
         receive: Receive | None,
+        both: Both | None = None,
     ) -> CodedWork:
         """Starts a call in which all ranks take part.
 
@@ -301,27 +333,60 @@ class Engine:
             collective: Its name.
             outputs: What its future holds.
             send, receive: What both threads do; None if there is nothing.
+            both: Does it all in this thread, which takes less time if the call is small. It must send no more than
+                `SLOTS` messages before it receives what other ranks send without waiting for these.
         """
         for output in outputs:
             _changed(output)
-        with self._lock:
+        # In a fork the locks may be held for ever.
+        self.check()
+        with self._order:
             self.check()
-            parts = (send is not None) + (receive is not None)
+            if not (self.transport.takes_at_once and self._is_idle()):
+                both = None
+            parts = 1 if both is not None else (send is not None) + (receive is not None)
             operation = Operation(collective, self._sequence, 0, parts, outputs)
             self._sequence += 1
+            if both is not None:
+                self._run_here(operation, both)
+                return CodedWork(operation)
             if send is not None:
+                self._last_sent = operation
                 self._senders.put(lambda: self.run(operation, Sender, send))
             if receive is not None:
+                self._last_received = operation
                 self._receivers.put(lambda: self.run(operation, Receiver, receive))
         if parts == 0:
             operation.end_part(None, Totals())
         return CodedWork(operation)
+
+    def _is_idle(self) -> bool:
+        """Whether both threads have nothing to do."""
+        before = self._last_sent, self._last_received
+        return all(operation is None or operation.is_over() for operation in before)
+
+    def _run_here(self, operation: Operation, both: Both) -> None:
+        sender, receiver = Sender(self, operation), Receiver(self, operation)
+        receiver.totals = sender.totals
+        try:
+            self.transport.check(self)
+            both(sender, receiver)
+            receiver.finish()
+            sender.finish()
+        except BaseException as error:
+            receiver.abandon()
+            sender.abandon()
+            self.fail(operation, error)
+            operation.end_part(error, sender.totals)
+        else:
+            operation.end_part(None, sender.totals)
 
     def run(self, operation: Operation, role: type, body: Callable) -> None:
         """Runs a part of a call, in the thread that has to."""
         part = None
         try:
             self.check()
+            self.transport.check(self)
             part = role(self, operation)
             body(part)
             part.finish()

@@ -34,14 +34,23 @@ class Gloo:
         timeout: How long a rank waits for another one.
     """
 
+    takes_at_once = False
+    sends_parts = False
+
     def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
         self._group = dist.ProcessGroupGloo(store, rank, size, timeout=timeout)
         self._rank = rank
         self._size = size
         self._last: list[tuple[torch.Tensor, dist.Work]] = []
 
+    def check(self, engine: Engine) -> None:
+        """gloo tells of other ranks when they are waited for."""
+
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> dist.Work:
         return self._group.send([message], peer, tag)
+
+    def post_parts(self, head: bytes, elements: torch.Tensor, peer: int) -> dist.Work:
+        raise NotImplementedError("gloo sends from one place")
 
     def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> dist.Work:
         return self._group.recv([buffer], peer, tag)
@@ -91,7 +100,7 @@ class Posted:
         self._unposted -= 1
         self._posted.append((buffer, self._engine.post_receive(buffer, self.peer, self._tag)))
 
-    def next(self, place: Place) -> torch.Tensor:
+    def next(self, place: Place, elements: torch.Tensor | None) -> torch.Tensor:
         self._engine.check()
         buffer, work = self._posted.popleft()
         try:

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from huffwire._errors import OptionError
+from huffwire._errors import MismatchError, OptionError
 from huffwire._huffwire import _Listener, _Mesh, _Ticket
 from huffwire.distributed import pieces
-from huffwire.distributed.errors import DisagreementError, OutOfStepError
+from huffwire.distributed.errors import DisagreementError, OutOfStepError, PeerError
 
 if TYPE_CHECKING:
     from huffwire.distributed.calls import Operation
@@ -49,6 +49,9 @@ class Tcp:
         timeout: How long a rank waits for another one.
     """
 
+    takes_at_once = True
+    sends_parts = True
+
     def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
         self._rank = rank
         self._size = size
@@ -60,12 +63,24 @@ class Tcp:
         except BaseException as error:
             # The others need not wait for this rank until their time-out.
             store.set("failed", f"rank {rank}: {error}")
-            if isinstance(error, OptionError):
+            store.set(f"address/{rank}", "")
+            if isinstance(error, MismatchError):
                 raise DisagreementError(f"{error}") from error
             raise
 
+    def check(self, engine: Engine) -> None:
+        # A rank that only sends does not read why others gave up.
+        for peer, unread in self._mesh.ended():
+            name = engine.names[peer]
+            if not unread:
+                raise PeerError(f"rank {name} ended, or gave the group up")
+            pieces.raise_failure(name, unread)
+
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> _Ticket:
         return self._mesh.send([peer], b"", message.data_ptr(), message.nbytes, message)
+
+    def post_parts(self, head: bytes, elements: torch.Tensor, peer: int) -> _Ticket:
+        return self._mesh.send([peer], head, elements.data_ptr(), elements.nbytes, elements)
 
     def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> _Receive:
         return _Receive(self._mesh, peer, buffer)
@@ -93,8 +108,10 @@ class Tcp:
     def close(self) -> None:
         self._mesh.close()
 
-    def piece(self, engine: Engine, peer: int, place: Place) -> torch.Tensor:
-        """Memory that holds the next piece from a peer with the tag of `place`."""
+    def piece(
+        self, engine: Engine, peer: int, place: Place, elements: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it."""
         waiting = self._kept.get(place.sequence)
         if waiting:
             self._kept_bytes -= len(waiting[0])
@@ -102,7 +119,9 @@ class Tcp:
         while True:
             buffer = engine.take()
             try:
-                self._read(engine, peer, place, buffer)
+                if self._read(engine, peer, place, buffer, elements):
+                    engine.give(buffer)
+                    return None
             except BaseException:
                 engine.give(buffer)
                 raise
@@ -117,12 +136,28 @@ class Tcp:
                 )
             self._kept.setdefault(sequence, []).append(buffer)
 
-    def _read(self, engine: Engine, peer: int, place: Place, buffer: torch.Tensor) -> None:
+    def _read(
+        self,
+        engine: Engine,
+        peer: int,
+        place: Place,
+        buffer: torch.Tensor,
+        elements: torch.Tensor | None,
+    ) -> bool:
+        """Receives a piece; whether its elements were brought to their place, and not to the buffer."""
         address, head = buffer.data_ptr(), pieces.HEADER
         self._mesh.receive(peer, (address, head))
+        if elements is not None:
+            name = engine.names[peer]
+            checksum = engine.coder.raw_checksum(place, name, buffer)
+            if checksum is not None:
+                self._mesh.receive(peer, (elements.data_ptr(), place.size))
+                engine.coder.check_raw(place, name, elements, checksum)
+                return True
         length = pieces.payload(place, engine.names[peer], buffer)
         if length:
             self._mesh.receive(peer, (address + head, length))
+        return False
 
 
 class _Receive:
@@ -145,10 +180,10 @@ class Incoming:
         self._transport = transport
         self._engine = engine
 
-    def next(self, place: Place) -> torch.Tensor:
+    def next(self, place: Place, elements: torch.Tensor | None) -> torch.Tensor | None:
         self._engine.check()
         with self._engine.failures():
-            return self._transport.piece(self._engine, self.peer, place)
+            return self._transport.piece(self._engine, self.peer, place, elements)
 
     def release(self, buffer: torch.Tensor) -> None:
         self._engine.give(buffer)
@@ -165,6 +200,12 @@ def _connect(store: dist.Store, rank: int, size: int, timeout: timedelta) -> _Me
     store.set(f"address/{rank}", json.dumps(told))
     keys = [f"address/{other}" for other in range(size) if other != rank]
     store.wait(keys, timeout)
+
+    def look() -> None:
+        if store.check(["failed"]):
+            raise ConnectionError(store.get("failed").decode(errors="replace"))
+
+    look()
     peers: list[tuple[str, int, bytes] | None] = []
     for other in range(size):
         if other == rank:
@@ -172,11 +213,6 @@ def _connect(store: dist.Store, rank: int, size: int, timeout: timedelta) -> _Me
             continue
         found = json.loads(store.get(f"address/{other}"))
         peers.append((found["address"], found["port"], bytes.fromhex(found["secret"])))
-
-    def look() -> None:
-        if store.check(["failed"]):
-            raise ConnectionError(store.get("failed").decode(errors="replace"))
-
     return listener.connect(rank, peers, timeout.total_seconds(), look)
 
 
@@ -203,7 +239,7 @@ def _addresses(store: dist.Store) -> Iterator[str]:
         found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
     except OSError:
         found = []
-    for _, _, _, _, (address, *_) in found:
+    for address in (str(place[0]) for *_, place in found):
         # Debian gives the host's own name an address that no other machine can reach.
         if address.startswith("127.") or address == "::1":
             local.append(address)
@@ -231,7 +267,7 @@ def _towards(store: dist.Store) -> Iterator[str]:
                 probe.connect(target)
             except OSError:
                 continue
-            yield probe.getsockname()[0]
+            yield str(probe.getsockname()[0])
 
 
 def _of_interface(name: str) -> list[str]:

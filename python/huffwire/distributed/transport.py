@@ -34,8 +34,16 @@ class Stream(Protocol):
 
     peer: int
 
-    def next(self, place: Place) -> torch.Tensor:
-        """The memory that holds the next piece, which must belong to `place`. It must be handed back by `release`."""
+    def next(self, place: Place, elements: torch.Tensor | None) -> torch.Tensor | None:
+        """Receives the next piece, which must belong to `place`.
+
+        Args:
+            elements: Where its elements belong, if it is not needed as a whole.
+
+        Returns:
+            Memory that holds the piece, and must be handed back by `release`; None if the transport has brought the
+            elements to their place.
+        """
 
     def release(self, buffer: torch.Tensor) -> None:
         """Hands back the memory of a piece that was read."""
@@ -48,10 +56,23 @@ class Transport(Protocol):
     """Messages between the ranks of a group.
 
     A failure raises RuntimeError or OSError; the engine tells callers what it means.
+
+    Attributes:
+        takes_at_once: Whether a few short messages can be sent before anybody receives them.
+        sends_parts: Whether it has `post_parts`.
     """
+
+    takes_at_once: bool
+    sends_parts: bool
+
+    def check(self, engine: Engine) -> None:
+        """Raises what is known to have happened to other ranks, before a call begins."""
 
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> Pending:
         """Starts to send bytes, which must stay as they are until they were waited for."""
+
+    def post_parts(self, head: bytes, elements: torch.Tensor, peer: int) -> Pending:
+        """Starts to send a header, and behind it elements from where they lie."""
 
     def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> Pending:
         """Starts to receive a message as long as the buffer."""
