@@ -56,6 +56,28 @@ def test_small_calls_are_made_in_the_calling_thread() -> None:
     ranks.run(small_and_large, 4, transport="tcp")
 
 
+def automatic(rank: int, size: int) -> tuple:
+    import huffwire.distributed as hd
+
+    agreement = hd.setup(compression="auto", link=hd.Link(125e6, 50e-6))
+    # Over TCP even what does not pay to be coded is faster than gloo's own call.
+    small, large = torch.ones(1024), torch.randn(4 << 20).bfloat16()
+    hd.broadcast(small, 0)
+    assert agreement.model.best("broadcast", "f32", 4096) == "raw"
+    hd.broadcast(large, 0)
+    found = hd.stats()["broadcast"]
+    measured = hd.setup(compression="auto").model
+    assert measured.link.bytes_per_second > 1e6 and 0 < measured.link.latency < 5
+    return found["calls"], found["fallbacks"], found["pieces"], agreement.model, measured
+
+
+def test_auto_knows_the_transport() -> None:
+    sender, receiver = ranks.run(automatic, 2, transport="tcp")
+    assert sender[:3] == (2, 0, 9) and receiver[:3] == (2, 0, 0)
+    assert sender[3:] == receiver[3:], "all ranks have the same figures"
+    assert sender[3].transport == "tcp"
+
+
 def with_strangers(rank: int, size: int) -> list[bytes]:
     import huffwire.distributed as hd
     from huffwire.distributed import tcp
@@ -291,9 +313,8 @@ def ended(rank: int, size: int) -> None:
     before = sockets()
     group = dist.new_group(list(range(size)))
     gloo = sockets() - before
-    hd.setup(group, piece=65536)
-    x = torch.ones(3_000_000, dtype=torch.bfloat16)
-    hd.all_reduce(x, group=group)
+    hd.setup(group)
+    hd.all_reduce(torch.randn(3_000_000).bfloat16(), group=group)
     assert len(threads()) == size - 1 and sockets() >= before + gloo + 2 * (size - 1)
     dist.barrier()
     dist.destroy_process_group(group)

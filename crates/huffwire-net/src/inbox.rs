@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::socket::{Until, again, is_ended, wait};
+use crate::socket::{FAREWELL, Until, again, is_ended, wait};
 
 /// What one rank sends to this one.
 pub(crate) struct Inbox {
@@ -55,7 +55,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// What is unread of a connection that the other end has closed, up to 4 KiB; `None` if it is open.
+    /// What is unread of a connection that the other end has closed, up to 4 KiB; `None` if it is open, or was closed
+    /// with a farewell.
     pub(crate) fn unread_if_ended(&self) -> Option<Vec<u8>> {
         if !is_ended(&self.stream) {
             return None;
@@ -63,7 +64,7 @@ impl Inbox {
         let mut unread = vec![0; 4096];
         let found = self.stream.peek(&mut unread).unwrap_or(0);
         unread.truncate(found);
-        Some(unread)
+        (unread != FAREWELL).then_some(unread)
     }
 
     /// Ends the connection; whoever waits for bytes gets an error.

@@ -28,7 +28,9 @@
 //!
 //! Each receive and each written message has the time-out of the mesh, and an end of the connection is noticed at once.
 //! [`Mesh::fail`] tells the other ranks why this one gives up, and cuts the connections of those that do not listen.
-//! [`Mesh::close`] ends everything: calls that wait return, and the threads end.
+//! [`Mesh::close`] ends everything: calls that wait return, and the threads end. It sends a last byte, by which the other
+//! ranks know that nothing went wrong: they may still need each other. [`Mesh::ended`] tells of those that left without
+//! it. So a rank that only sends learns that others have failed.
 
 mod address;
 mod error;

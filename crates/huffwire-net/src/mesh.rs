@@ -54,7 +54,8 @@ impl Mesh {
         self.connection(rank)?.inbox.receive(into, self.timeout, tick)
     }
 
-    /// The ranks that have closed their connections to this one, and what is unread of each, up to 4 KiB.
+    /// The ranks that have closed their connections to this one other than by [`Mesh::close`], and what is unread of each,
+    /// up to 4 KiB.
     pub fn ended(&self) -> Vec<(usize, Vec<u8>)> {
         let each = self.connections.iter().enumerate();
         each.filter_map(|(rank, connection)| {

@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::socket::{TICK, Until, again, wait, write};
+use crate::socket::{FAREWELL, TICK, Until, again, wait, write};
 
 /// Messages up to this length are written by the thread that sends them, if the connection is idle: copying them to
 /// the system takes less time than waking another thread.
@@ -273,9 +273,13 @@ impl Outbox {
         state.give_up(&Error::Closed);
     }
 
-    /// Ends the connection at once.
+    /// Ends the connection at once. If everything was written, the other end is told that this is no failure.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.0.state);
+        if state.queue.is_empty() && !state.writing && state.broken.is_none() {
+            // Who is gone needs no farewell.
+            let _ = write(&self.0.stream, &[IoSlice::new(&FAREWELL), IoSlice::new(&[])]);
+        }
         state.give_up(&Error::Closed);
         // It fails only where the connection has ended already.
         let _ = self.0.stream.shutdown(Shutdown::Both);

@@ -11,6 +11,9 @@ use rustix::net::sockopt;
 /// How often whoever waits looks whether it shall go on waiting.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// The last byte of a connection whose end is no failure.
+pub(crate) const FAREWELL: [u8; 1] = *b".";
+
 /// An idle connection is probed after so long, so often and so many times: a machine that lost its power is noticed even
 /// by who has nothing to send to it.
 const KEEP_IDLE: Duration = Duration::from_secs(60);

@@ -1,5 +1,7 @@
 //! Ranks in threads, joined by real sockets on this machine.
 
+#![allow(clippy::unwrap_used)] // A test says with a panic what does not hold.
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -290,8 +292,8 @@ fn a_rank_that_leaves_is_noticed_at_once() {
             let ticket = mesh.send(&[1], message(b"head", vec![1; 100])).unwrap();
             ticket.wait(&mut || true).unwrap();
         } else {
-            // Of 204 bytes come 104.
-            let error = receive(&mesh, 0, 204).unwrap_err();
+            // Of 205 bytes come 104 and a farewell.
+            let error = receive(&mesh, 0, 205).unwrap_err();
             assert!(matches!(error, Error::Ended { rank: 0, missing: 100 }), "{error}");
         }
     });
@@ -336,6 +338,41 @@ fn a_last_message_tells_why_and_takes_the_place_of_others() {
             assert!(matches!(receive(&mesh, 0, 1), Err(Error::Ended { .. })));
         } else {
             thread::sleep(Duration::from_secs(4));
+        }
+    });
+}
+
+/// Calls `found` until it holds.
+fn eventually(found: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !found() {
+        assert!(started.elapsed() < LONG);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_end_is_told_apart_from_a_failure() {
+    group(3, LONG, |rank, mesh| match rank {
+        0 => {
+            // Rank 1 has failed, and rank 2 has left.
+            assert_eq!(receive(&mesh, 2, 5).unwrap(), b"done!");
+            eventually(|| !mesh.ended().is_empty());
+            thread::sleep(Duration::from_millis(200));
+            assert_eq!(mesh.ended(), [(1, b"out of luck".to_vec())]);
+            assert!(matches!(receive(&mesh, 2, 2), Err(Error::Ended { missing: 1, .. })));
+        }
+        1 => {
+            assert!(mesh.ended().is_empty());
+            mesh.fail(message(b"", b"out of luck".to_vec()), Duration::from_secs(1));
+            thread::sleep(Duration::from_millis(500));
+        }
+        _ => {
+            let ticket = mesh.send(&[0], message(b"done!", Vec::new())).unwrap();
+            ticket.wait(&mut || true).unwrap();
+            mesh.close();
+            thread::sleep(Duration::from_millis(500));
         }
     });
 }

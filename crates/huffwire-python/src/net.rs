@@ -44,7 +44,9 @@ fn watched<R: Send>(
 
 fn exception(error: &Error) -> PyErr {
     match error {
-        Error::Version { .. } | Error::Unexpected { .. } => Class::Mismatch.error(error.to_string()),
+        Error::Version { .. } | Error::Unexpected { .. } => {
+            Class::Mismatch.error(error.to_string())
+        }
         Error::Listen { .. } => Class::Option.error(error.to_string()),
         _ => PyConnectionError::new_err(error.to_string()),
     }

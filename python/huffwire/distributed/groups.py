@@ -307,7 +307,8 @@ def setup(
             None: what the environment variable ``HUFFWIRE_COMPRESSION`` says, or else ``"auto"``.
         codebooks: The codebooks; None for the built-in ones.
         level: As for `huffwire.encode`.
-        piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB on links above 3 Gbit/s.
+        piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB over gloo on links
+            above 3 Gbit/s.
         link: The link, if it shall not be measured.
         transport: ``"gloo"`` or ``"tcp"``: what carries pieces. None: what the environment variable
             ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.

@@ -113,7 +113,8 @@ def agree(engine: Engine, settings: Settings) -> Agreement:
     codec = Codec(*(min(each[what] for each in told) for what in ("encode", "decode")))
     link = settings.link or measured_link(engine)
     piece = _piece(settings, link, engine.size)
-    return Agreement(settings, Model(link, codec, engine.size, piece), piece)
+    model = Model(link, codec, engine.size, piece, settings.transport)
+    return Agreement(settings, model, piece)
 
 
 def _wishes(settings: Settings) -> dict[str, object]:
@@ -134,6 +135,9 @@ def _wishes(settings: Settings) -> dict[str, object]:
 def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     if settings.piece is not None:
         return settings.piece
+    if settings.transport == "tcp":
+        # What costs gloo time for each piece does not cost it here, and what is coded stays in the caches.
+        return _PIECE
     piece = _LARGE_PIECE if link is not None and link.bytes_per_second > _FAST_LINK else _PIECE
     while piece > 64 << 10 and window(ranks) * piece * (ranks - 1) > _POSTED:
         piece //= 2
