@@ -76,7 +76,7 @@ def _dtype(name: str) -> np.dtype[Any]:
         ) from None
 
 
-def _source(array: Array) -> tuple[Array, str]:
+def _source(array: Array) -> tuple[Any, str]:
     """The bytes of an array that is encoded, and huffwire's name of its type."""
     if not isinstance(array, (np.ndarray, np.generic)) or isinstance(array, np.ma.MaskedArray):
         raise UnsupportedError(
@@ -89,7 +89,7 @@ def _source(array: Array) -> tuple[Array, str]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8), name
 
 
-def _target(array: Array) -> tuple[Array, str]:
+def _target(array: Array) -> tuple[Any, str]:
     """The bytes of an array that is decoded into, and huffwire's name of its type."""
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise OutputError(f"{type(array).__name__}: give a numpy.ndarray to decode into")

@@ -225,16 +225,16 @@ def open_bytes(data: bytes, max_size: int | None, codebooks: Sets) -> Files:
 
 def load(
     files: Files,
-    names: Iterable[str],
     framework: Framework,
     device: Any,
     *,
     max_size: int | None,
     threads: int | None,
     progress: Progress,
+    names: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Decodes tensors straight into their memory."""
-    entries = [files.entry(name) for name in names]
+    """Decodes tensors straight into their memory: those of some names, or all."""
+    entries = [files.entry(name) for name in (files.entries if names is None else names)]
     total = sum(entry.size for entry in entries)
     if max_size is not None and total > max_size:
         raise LimitError(f"the tensors have {total} bytes, and max_size is {max_size}")
@@ -273,7 +273,7 @@ def _groups(entries: Sequence[Entry], stays: bool) -> Iterator[list[Entry]]:
 
 
 class safe_open:  # noqa: N801 (its name in safetensors)
-    """Opens a `.hw` file and decodes tensors, or parts of them, when they are asked for.
+    """Opens a `.hw` file and decodes only the tensors, or parts of them, that are read.
 
     >>> import numpy, tempfile, huffwire, huffwire.numpy
     >>> folder = tempfile.TemporaryDirectory()
@@ -367,15 +367,14 @@ class safe_open:  # noqa: N801 (its name in safetensors)
             LimitError: Together they are larger than ``max_size``.
             DamagedError: One is damaged.
         """
-        files = self._open()
         return load(
-            files,
-            files.entries if names is None else names,
+            self._open(),
             self._framework,
             self._device,
             max_size=self._max_size,
             threads=self._threads,
             progress=progress,
+            names=names,
         )
 
     def get_slice(self, name: str) -> TensorSlice:
@@ -504,9 +503,9 @@ def save(
     checksums: bool,
     threads: int | None,
     progress: Progress,
-) -> bytes | None:
-    """Writes a `.hw` file of an original `.safetensors` file, or returns its bytes if no file is named. The
-    file appears under its name only when it is complete."""
+) -> bytes:
+    """Writes a `.hw` file of an original `.safetensors` file. The file appears under its name only when it is complete.
+    If no file is named, its bytes are returned, and else none."""
     label = "memory" if filename is None else os.fspath(filename)
     described = [(name, item.dtype, item.shape) for name, item in items.items()]
     if metadata is not None and not all(
@@ -532,7 +531,7 @@ def save(
         finally:
             # Of a file that is finished nothing is removed.
             writer.abort()
-    return written if filename is None else None
+    return written if isinstance(written, bytes) else b""
 
 
 def _add(writer: FileWriter, items: list[tuple[str, Item]], report: Report, total: int) -> None:

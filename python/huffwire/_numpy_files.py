@@ -155,7 +155,7 @@ def save(
     >>> huffwire.numpy.load(huffwire.numpy.save({"a": numpy.arange(3)}))
     {'a': array([0, 1, 2])}
     """
-    data = _files.save(
+    return _files.save(
         _items(tensors),
         None,
         metadata,
@@ -166,8 +166,6 @@ def save(
         threads=threads,
         progress=None,
     )
-    assert data is not None
-    return data
 
 
 def load_file(
@@ -205,7 +203,9 @@ def load_file(
         OptionError: An option has a value that it cannot have.
     """
     files = _files.open_files(filename, max_size, codebooks)
-    return _load(files, max_size, threads, progress)
+    return _files.load(
+        files, FRAMEWORK, "cpu", max_size=max_size, threads=threads, progress=progress
+    )
 
 
 def load(
@@ -221,21 +221,8 @@ def load(
     >>> huffwire.numpy.load(huffwire.numpy.save({"a": numpy.float32([0.5])}))
     {'a': array([0.5], dtype=float32)}
     """
-    return _load(_files.open_bytes(data, max_size, codebooks), max_size, threads, None)
-
-
-def _load(
-    files: _files.Files, max_size: int | None, threads: int | None, progress: Progress
-) -> dict[str, Array]:
-    return _files.load(
-        files,
-        files.entries,
-        FRAMEWORK,
-        "cpu",
-        max_size=max_size,
-        threads=threads,
-        progress=progress,
-    )
+    files = _files.open_bytes(data, max_size, codebooks)
+    return _files.load(files, FRAMEWORK, "cpu", max_size=max_size, threads=threads, progress=None)
 
 
 def _items(tensors: Mapping[str, Array]) -> dict[str, _files.Item]:

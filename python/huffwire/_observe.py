@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 import torch.distributed as dist
@@ -78,7 +78,7 @@ class Observation:
         self._ranks = size
         self._found: dict[tuple[str, str], Row] = {}
 
-    def _see(self, call) -> None:
+    def _see(self, call: Any) -> None:
         """torch calls this before each collective."""
         tensors = [each for each in call.input_tensors if _refusal(each) is None]
         name = _NAMES.get(call.name.name, call.name.name.lower())
@@ -243,7 +243,9 @@ def _measure(group: dist.ProcessGroup) -> Link:
     _measured += 1
     if group.size() == 1:
         return Link(1e12, 1e-6)
-    store = dist.PrefixStore(f"huffwire/observe/{_measured}/", _store(group))
+    store = dist.PrefixStore(  # type: ignore[attr-defined]
+        f"huffwire/observe/{_measured}/", _store(group)
+    )
     engine = Engine(store, group.rank(), group.size(), _timeout(group))
     engine.configure(Coder(None), 1 << 20)
     return settings.measured_link(engine)

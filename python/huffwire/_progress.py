@@ -64,7 +64,7 @@ def open_reporting(progress: OpenProgress, what: str) -> Iterator[OpenReport]:
 @contextmanager
 def _bar(total: int | None, what: str) -> Iterator[OpenReport]:
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         with _line(total, what) as report:
             yield report

@@ -165,7 +165,7 @@ def save(
     {'a': tensor([[1., 1., 1.],
             [1., 1., 1.]])}
     """
-    data = _files.save(
+    return _files.save(
         _items(tensors),
         None,
         metadata,
@@ -176,8 +176,6 @@ def save(
         threads=threads,
         progress=None,
     )
-    assert data is not None
-    return data
 
 
 def load_file(
@@ -222,13 +220,7 @@ def load_file(
     place = FRAMEWORK.device(device)
     files = _files.open_files(filename, max_size, codebooks)
     return _files.load(
-        files,
-        files.entries,
-        FRAMEWORK,
-        place,
-        max_size=max_size,
-        threads=threads,
-        progress=progress,
+        files, FRAMEWORK, place, max_size=max_size, threads=threads, progress=progress
     )
 
 
@@ -246,15 +238,7 @@ def load(
     {'a': tensor(3)}
     """
     files = _files.open_bytes(data, max_size, codebooks)
-    return _files.load(
-        files,
-        files.entries,
-        FRAMEWORK,
-        _CPU,
-        max_size=max_size,
-        threads=threads,
-        progress=None,
-    )
+    return _files.load(files, FRAMEWORK, _CPU, max_size=max_size, threads=threads, progress=None)
 
 
 def save_model(

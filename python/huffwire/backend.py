@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,9 @@ from huffwire.distributed import collectives, totals
 from huffwire.distributed.groups import CodedGroup
 
 __all__ = ["HuffwireProcessGroup"]
+
+# PyTorch does not tell the types of all its classes.
+_untyped: Any = dist
 
 
 class HuffwireProcessGroup(dist.ProcessGroup):
@@ -38,12 +42,12 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         timeout: How long a rank waits for another one.
     """
 
-    def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
+    def __init__(self, store: Any, rank: int, size: int, timeout: timedelta) -> None:
         try:
             super().__init__(store, rank, size)
         except TypeError:  # An earlier torch, such as 2.11, takes no store.
             super().__init__(rank, size)
-        gloo = dist.ProcessGroupGloo(dist.PrefixStore("gloo/", store), rank, size, timeout=timeout)
+        gloo: Any = dist.ProcessGroupGloo(_untyped.PrefixStore("gloo/", store), rank, size, timeout=timeout)
         # What is not overridden here is dispatched to gloo by the base class.
         self._register_backend(torch.device("cpu"), dist.ProcessGroup.BackendType.CUSTOM, gloo)
         self._set_default_backend(dist.ProcessGroup.BackendType.CUSTOM)
@@ -58,7 +62,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
             return None
         return self.huffwire_group
 
-    def allreduce(self, tensors, opts=None):
+    def allreduce(self, tensors: Any, opts: Any = None) -> Any:  # type: ignore[override]
         opts = dist.AllreduceOptions() if opts is None else opts
         coded = self._coded(tensors) if len(tensors) == 1 else None
         if coded is not None and collectives.is_sum(opts.reduceOp, tensors[0].dtype):
@@ -69,7 +73,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         totals.fallback("all_reduce")
         return self._gloo.allreduce(tensors, opts)
 
-    def broadcast(self, tensors, opts=None):
+    def broadcast(self, tensors: Any, opts: Any = None) -> Any:  # type: ignore[override]
         opts = dist.BroadcastOptions() if opts is None else opts
         coded = self._coded(tensors) if len(tensors) == 1 else None
         work = None if coded is None else collectives.spread(coded, tensors[0], opts.rootRank)
@@ -78,8 +82,8 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         totals.fallback("broadcast")
         return self._gloo.broadcast(tensors, opts)
 
-    def allgather(self, output_tensors, input_tensors, opts=None):
-        opts = dist.AllgatherOptions() if opts is None else opts
+    def allgather(self, output_tensors: Any, input_tensors: Any, opts: Any = None) -> Any:
+        opts = _untyped.AllgatherOptions() if opts is None else opts
         if len(input_tensors) == 1:
             outputs = output_tensors[0]
             coded = self._coded([input_tensors[0], *outputs])
@@ -91,8 +95,8 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         totals.fallback("all_gather")
         return self._gloo.allgather(output_tensors, input_tensors, opts)
 
-    def all_gather_single(self, output, input, opts=None):
-        opts = dist.AllgatherOptions() if opts is None else opts
+    def all_gather_single(self, output: Any, input: Any, opts: Any = None) -> Any:
+        opts = _untyped.AllgatherOptions() if opts is None else opts
         coded = self._coded([output, input])
         work = None if coded is None else collectives.gather_into(coded, output, input)
         if work is not None:
@@ -100,7 +104,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         totals.fallback("all_gather")
         return _one_of(self._gloo, "all_gather_single", "_allgather_base")(output, input, opts)
 
-    def reduce_scatter_single(self, output, input, opts=None):
+    def reduce_scatter_single(self, output: Any, input: Any, opts: Any = None) -> Any:
         opts = dist.ReduceScatterOptions() if opts is None else opts
         coded = self._coded([output, input])
         if coded is not None and collectives.is_sum(opts.reduceOp, input.dtype):
@@ -113,7 +117,14 @@ class HuffwireProcessGroup(dist.ProcessGroup):
             output, input, opts
         )
 
-    def all_to_all_single(self, output, input, output_split_sizes, input_split_sizes, opts=None):
+    def all_to_all_single(
+        self,
+        output: Any,
+        input: Any,
+        output_split_sizes: Any,
+        input_split_sizes: Any,
+        opts: Any = None,
+    ) -> Any:
         opts = dist.AllToAllOptions() if opts is None else opts
         coded = self._coded([output, input])
         work = None
@@ -127,24 +138,24 @@ class HuffwireProcessGroup(dist.ProcessGroup):
 
     # PyTorch before 2.15 calls these.
     _allgather_base = all_gather_single
-    _reduce_scatter_base = reduce_scatter_single
-    alltoall_base = all_to_all_single
+    _reduce_scatter_base = reduce_scatter_single  # type: ignore[assignment]
+    alltoall_base = all_to_all_single  # type: ignore[assignment]
 
-    def send(self, tensors, dst, tag=0):
+    def send(self, tensors: Any, dst: int, tag: int = 0) -> Any:
         coded = self._coded(tensors)
         if coded is None or len(tensors) != 1:
             totals.fallback("send")
             return self._gloo.send(tensors, dst, tag)
         return collectives.send_to(coded, tensors[0], dst, tag)
 
-    def recv(self, tensors, src, tag=0):
+    def recv(self, tensors: Any, src: int, tag: int = 0) -> Any:
         coded = self._coded(tensors)
         if coded is None or len(tensors) != 1:
             totals.fallback("send")
             return self._gloo.recv(tensors, src, tag)
         return collectives.receive_from(coded, tensors[0], src, tag)
 
-    def recv_anysource(self, tensors, tag=0):
+    def recv_anysource(self, tensors: Any, tag: int = 0) -> Any:
         if self.huffwire_group is not None and self.huffwire_group.settings.compression != "never":
             raise UnsupportedError(
                 "a receive from any rank cannot be coded: name the rank that sends"
@@ -153,12 +164,12 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         return self._gloo.recv_anysource(tensors, tag)
 
 
-def _one_of(backend: object, new: str, old: str):
+def _one_of(backend: object, new: str, old: str) -> Any:
     """A method that earlier versions of PyTorch call otherwise."""
     return getattr(backend, new, None) or getattr(backend, old)
 
 
-def _create(store: dist.Store, rank: int, size: int, timeout: timedelta) -> HuffwireProcessGroup:
+def _create(store: Any, rank: int, size: int, timeout: timedelta) -> HuffwireProcessGroup:
     _refuse_other_devices()
     return HuffwireProcessGroup(store, rank, size, timeout)
 
@@ -170,7 +181,7 @@ def _refuse_other_devices() -> None:
     """
     frame = sys._getframe(2)
     configuration = frame.f_locals.get("backend_config")
-    devices = getattr(configuration, "get_device_backend_map", dict)()
+    devices: dict[str, str] = getattr(configuration, "get_device_backend_map", dict)()
     others = sorted({f"{device}:{name}" for device, name in devices.items() if name != "huffwire"})
     if others:
         raise OptionError(

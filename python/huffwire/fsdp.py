@@ -20,7 +20,7 @@ What is private of PyTorch here: the base classes ``AllGather`` and ``ReduceScat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -34,7 +34,7 @@ __all__ = ["compress"]
 _Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
-def _api() -> tuple[type, type, type]:
+def _api() -> tuple[type, Any, Any]:
     """FSDP2's classes: of modules, and of its two kinds of communication."""
     try:
         from torch.distributed.fsdp import FSDPModule
@@ -76,16 +76,29 @@ def compress(module: _Module, *, sum_dtype: torch.dtype | None = None) -> _Modul
     sharded, gather_base, scatter_base = _api()
     how_to_add(dist.ReduceOp.SUM, sum_dtype)
 
-    class AllGather(gather_base):
+    class AllGather(gather_base):  # type: ignore[misc, valid-type]
         allocate = staticmethod(_allocate)
 
-        def __call__(self, output_tensor, input_tensor, group, async_op=False):
+        def __call__(
+            self,
+            output_tensor: torch.Tensor,
+            input_tensor: torch.Tensor,
+            group: dist.ProcessGroup,
+            async_op: bool = False,
+        ) -> dist.Work | None:
             return collectives.all_gather_into_tensor(output_tensor, input_tensor, group, async_op)
 
-    class ReduceScatter(scatter_base):
+    class ReduceScatter(scatter_base):  # type: ignore[misc, valid-type]
         allocate = staticmethod(_allocate)
 
-        def __call__(self, output_tensor, input_tensor, group, op, async_op=False):
+        def __call__(
+            self,
+            output_tensor: torch.Tensor,
+            input_tensor: torch.Tensor,
+            group: dist.ProcessGroup,
+            op: dist.ReduceOp | dist.ReduceOp.RedOpType,
+            async_op: bool = False,
+        ) -> dist.Work | None:
             coded = collectives.is_sum(op, input_tensor.dtype)
             return collectives.reduce_scatter_tensor(
                 output_tensor,
@@ -96,7 +109,7 @@ def compress(module: _Module, *, sum_dtype: torch.dtype | None = None) -> _Modul
                 sum_dtype=sum_dtype if coded else None,
             )
 
-    found = [child for child in module.modules() if isinstance(child, sharded)]
+    found: list[Any] = [child for child in module.modules() if isinstance(child, sharded)]
     if not found:
         raise UnsupportedError(
             "no module here was prepared by torch.distributed.fsdp.fully_shard: call it first"

@@ -129,8 +129,7 @@ def max_encoded_size(shape: int | Sequence[int], dtype: npt.DTypeLike) -> int:
         OptionError: No shape.
     """
     dtype = np.dtype(dtype)
-    elements = _shapes.prod(_shapes.checked(shape))
-    return _huffwire._max_encoded_size(_name(dtype), elements * dtype.itemsize)
+    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
 
 
 def decode(
@@ -169,9 +168,8 @@ def decode(
         array = np.empty(sizes, dtype)
     except MemoryError as error:
         raise OutOfMemoryError(f"{size} bytes are needed: {error}") from None
-    _huffwire._decode_into(
-        message, name, array.reshape(-1).view(np.uint8), codebooks, threads, context, max_size
-    )
+    target, _ = _target(array)
+    _huffwire._decode_into(message, name, target, codebooks, threads, context, max_size)
     return array
 
 

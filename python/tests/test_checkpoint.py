@@ -215,12 +215,12 @@ def test_shapes_and_strides(tmp_path: Path) -> None:
 def test_large_tensors_are_several_messages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huffwire.checkpoint, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(huffwire.checkpoint._save, "PIECE_BYTES", 4096)
     state = {"a": torch.randn(100, 77), "b": torch.randn(13, 500).bfloat16(), "bytes": "x" * 10_000}
     save(state, tmp_path)
     metadata = Reader(tmp_path).read_metadata()
     pieces = {
-        index.fqn: len(huffwire.checkpoint._Stored.of(info).lengths)
+        index.fqn: len(huffwire.checkpoint._stored._Stored.of(info).lengths)
         for index, info in metadata.storage_data.items()
     }
     assert pieces == {"a": 8, "b": 4, "bytes": 3}
@@ -228,7 +228,7 @@ def test_large_tensors_are_several_messages(
 
 
 def test_reads_only_the_messages_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huffwire.checkpoint, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(huffwire.checkpoint._save, "PIECE_BYTES", 4096)
     tensor = torch.randn(64, 8, 32)  # four rows in a message
     save({"a": tensor}, tmp_path)
     decoded = []

@@ -292,13 +292,38 @@ def many_at_once(rank: int, size: int) -> None:
     for index, each in enumerate(tensors):
         given = [tensor(peer, 50_000 + index, torch.bfloat16, index) for peer in range(size)]
         check(index, each, ordered_sum(given, False))
-    # A future that is asked for after the end.
+    # A future that is made after the end.
     assert works[0].get_future().wait()[0] is tensors[0]
     assert works[0].is_success() and works[0].result()[0] is tensors[0]
 
 
 def test_many_calls_at_once() -> None:
     ranks.run(many_at_once, 4)
+
+
+def around_a_broadcast(rank: int, size: int) -> None:
+    import huffwire.distributed as hd
+
+    hd.setup(piece=16384)
+    root = tensor(9, 400_000, torch.bfloat16)
+    given = [tensor(each, 50_000, torch.bfloat16) for each in range(size)]
+    for _ in range(3):
+        spread = root.clone() if rank == 0 else torch.empty_like(root)
+        gathered = [torch.empty(size * 50_000, dtype=torch.bfloat16) for _ in range(2)]
+        works = [
+            hd.all_gather_into_tensor(gathered[0], given[rank], async_op=True),
+            hd.broadcast(spread, 0, async_op=True),
+            hd.all_gather_into_tensor(gathered[1], given[rank], async_op=True),
+        ]
+        for work in works:
+            work.wait()
+        check("broadcast", spread, root)
+        for output in gathered:
+            check("all_gather", output, torch.cat(given))
+
+
+def test_calls_around_a_broadcast_keep_their_order() -> None:
+    ranks.run(around_a_broadcast, 4)
 
 
 def plain(rank: int, size: int) -> dict:

@@ -81,7 +81,7 @@ def test_the_errors_are_a_family():
 # The examples.
 
 
-MODULES = [f"huffwire.{module.name}" for module in pkgutil.iter_modules([str(PACKAGE)])]
+MODULES = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "huffwire.")]
 
 
 def module_marks(name):

@@ -67,15 +67,15 @@ def test_codebooks_are_replaced_where_that_pays():
     tensor = narrow(20_000, 1)
     assert not refresher.is_due()
     assert refresher.judge() is None
-    for _ in range(40):
-        refresher.observe(tensor, "bf16", "layers.0.weight")
+    for index in range(40):
+        assert refresher.observe(tensor, "bf16", "layers.0.weight") == (index == 39)
     assert refresher.is_due()
-    books = refresher.judge()
-    assert books is not None
+    fresh, saved = refresher.judge()
     assert refresher.regret > 0.02
+    assert saved > len(fresh.to_bytes())
     assert not refresher.is_due()
+    assert refresher.judge() is None
 
-    fresh = huffwire.Codebooks.from_bytes(books)
     following = narrow(20_000, 2)
     message = huffwire.encode(following, dtype="bf16", codebooks=fresh)
     assert len(message) < len(huffwire.encode(following, dtype="bf16"))
@@ -89,6 +89,18 @@ def test_codebooks_are_replaced_where_that_pays():
         refresher.observe(following, "bf16", "layers.0.weight")
     assert refresher.judge() is None
     assert refresher.regret < 0.01
+    assert refresher.judge(now=True) is None
+    assert refresher.regret < 0.01
+
+
+def test_a_judgement_before_its_time():
+    refresher = _huffwire._Refresher(every=1000, interval=0, samples=8)
+    refresher.observe(narrow(20_000, 1), "bf16")
+    assert refresher.judge(now=True) is None and refresher.regret is None
+    refresher.observe(narrow(20_000, 2), "bf16")
+    assert refresher.judge() is None
+    fresh, _ = refresher.judge(now=True)
+    assert fresh != huffwire.Codebooks.builtin() and refresher.regret > 0.02
 
 
 def test_bad_limits_are_refused():

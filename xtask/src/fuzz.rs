@@ -26,11 +26,11 @@ pub(crate) const ARGUMENTS: &str = "[TARGET] [--seconds N] [--reproduce FILE]";
 const DEFAULT_SECONDS: u32 = 10;
 
 /// The address space of a target. libFuzzer's own limit sees only memory that
-/// is written to; this one also stops a vast allocation made because a forged
-/// header asked for it.
+/// is written to; this one also stops a vast allocation made for a forged
+/// header.
 const ADDRESS_SPACE_KIB: u32 = 4 << 20;
 
-/// What a person asked for.
+/// What the command line says.
 #[derive(Debug, PartialEq)]
 struct Request {
     /// One target, or all of them.

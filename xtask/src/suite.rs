@@ -12,7 +12,7 @@ use crate::steps::{self, Gap, Outcome, Step};
 /// What `cargo xtask test` understands.
 pub(crate) const ARGUMENTS: &str = "[--install] [--skip STEP]...";
 
-/// What a person asked for.
+/// What the command line says.
 #[derive(Debug, Default, PartialEq)]
 struct Request {
     /// Whether to bring what is missing, from rustup and from the system's packages.

@@ -61,7 +61,7 @@ pub(crate) fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Out
     Ok(if is_dash(path) { Output::stdout(inputs)? } else { Output::create(path, force, inputs)? })
 }
 
-/// As many threads as asked for, or one for each core.
+/// As many threads as the command line says, or one for each core.
 pub(crate) fn workers(threads: Option<u16>) -> Result<Arc<Workers>> {
     Ok(Arc::new(Workers::new(threads.map_or(0, usize::from))?))
 }

@@ -206,7 +206,7 @@ mod tests {
     fn the_loss_falls() {
         let batches = train(&tiny(), |_, _, _| ());
         let [first, last] = batches.as_slice() else {
-            panic!("two batches were asked for");
+            panic!("these are not two batches");
         };
         assert!(first.loss > 5.0, "loss {} at the start", first.loss);
         assert!(last.loss < first.loss - 1.0, "loss {} at last", last.loss);
@@ -237,7 +237,7 @@ mod tests {
         let mut config = tiny();
         config.dump_steps = vec![1];
         let [Batch { dumps, .. }] = &train(&config, |_, _, _| ())[..] else {
-            panic!("one batch was asked for");
+            panic!("this is not one batch");
         };
         assert_eq!(dumps.len(), config.sizes.layers * (7 + 7 + 3));
         assert!(dumps.iter().all(|d| d.values.len() == d.shape[0] * d.shape[1]));

@@ -179,7 +179,7 @@ pub enum Error {
     NoSuchTensor {
         /// The .hw file.
         path: String,
-        /// The name asked for.
+        /// The name.
         name: String,
         /// Number of tensors in the file.
         tensors: usize,
@@ -237,7 +237,7 @@ pub enum Error {
     /// Threads cannot be started.
     #[error("{threads} threads cannot be started: {detail}; ask for fewer")]
     Threads {
-        /// How many were asked for; 0 stands for one for each core.
+        /// How many the caller wants; 0 stands for one for each core.
         threads: usize,
         /// What the system says.
         detail: String,

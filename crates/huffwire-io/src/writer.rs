@@ -67,7 +67,7 @@ pub struct Written {
     /// Size of the file in bytes.
     pub bytes: u64,
     /// An analysis for each item of the directory, in its order; empty unless
-    /// [`WriteOptions::analyse`] asked for it.
+    /// [`WriteOptions::analyse`] is set.
     pub analyses: Vec<Analysis>,
 }
 

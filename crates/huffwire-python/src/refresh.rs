@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use huffwire::Tensor;
 use huffwire::refresh::{self, Limits, TensorBooks};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::codebooks::Codebooks;
 use crate::error::{Class, of_codec};
@@ -56,12 +55,14 @@ impl Refresher {
         Ok(Self { inner: Mutex::new(refresh::Refresher::new(books, limits)), encoding })
     }
 
-    /// Takes notice of a tensor that is sent, and copies a part of it if a sample is due.
+    /// Takes notice of a tensor that is sent, and copies a part of it if a sample is due. Returns whether it is time for
+    /// a judgement.
     #[pyo3(signature = (source, dtype, name="", /))]
-    fn observe(&self, source: Input, dtype: &str, name: &str) -> PyResult<()> {
+    fn observe(&self, source: Input, dtype: &str, name: &str) -> PyResult<bool> {
         let tensor = Tensor::new(dtype_of(dtype)?, source.bytes()).named(name);
-        self.inner().observe(&tensor);
-        Ok(())
+        let mut inner = self.inner();
+        inner.observe(&tensor);
+        Ok(inner.is_due())
     }
 
     /// Whether it is time for a judgement.
@@ -69,21 +70,28 @@ impl Refresher {
         self.inner().is_due()
     }
 
-    /// New codebooks, as bytes, if they pay; None if they do not, or if it is not time. This takes milliseconds, without
-    /// the interpreter lock, and does not hold up `observe`.
-    fn judge<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    /// New codebooks if they pay, and how many bytes they are expected to save in `every` messages; None if they do not
+    /// pay, or if it is not time, which does not matter with `now`. This takes milliseconds, without the interpreter
+    /// lock, and does not hold up `observe`.
+    #[pyo3(signature = (*, now=false))]
+    fn judge(&self, py: Python<'_>, now: bool) -> PyResult<Option<(Codebooks, f64)>> {
         let mut copy = {
             let mut inner = self.inner();
-            if !inner.is_due() {
+            if !now && !inner.is_due() {
                 return Ok(None);
             }
             let copy = inner.clone();
             inner.postpone(None);
             copy
         };
-        let proposal = py.detach(|| copy.judge()).map_err(of_codec)?;
-        self.inner().postpone(copy.regret());
-        Ok(proposal.map(|proposal| PyBytes::new(py, &proposal.books.set().to_bytes())))
+        let before = copy.books().set().id();
+        let proposal = py.detach(|| copy.judge_now()).map_err(of_codec)?;
+        let mut inner = self.inner();
+        // After a switch the judgement is about codebooks that are no longer in use.
+        if inner.books().set().id() == before {
+            inner.postpone(copy.regret());
+        }
+        Ok(proposal.map(|found| (Codebooks { set: found.books.set().clone() }, found.saved_bytes)))
     }
 
     /// The regret found by the last judgement: 0.01 for one percent. None before the first one and after a switch.

@@ -270,7 +270,8 @@ impl Encoder {
         }
         let limit = 1u64 << self.options.block_log2;
         if bytes.len() as u64 > limit {
-            return Err(Error::TooLarge { what: "a block", found: bytes.len() as u64, limit });
+            let (found, remedy) = (bytes.len() as u64, SEVERAL_BLOCKS);
+            return Err(Error::TooLarge { what: "a block", found, limit, remedy });
         }
         let policy = self.policy(tensor);
         let start = out.len();
@@ -534,6 +535,8 @@ impl Decoder {
     }
 }
 
+const SEVERAL_BLOCKS: &str = "make several blocks of it";
+
 /// Checks that a block can hold so many bytes of elements.
 fn check_block_size(dtype: Dtype, bytes: usize) -> Result<()> {
     if !bytes.is_multiple_of(dtype.unit_bytes()) {
@@ -541,7 +544,8 @@ fn check_block_size(dtype: Dtype, bytes: usize) -> Result<()> {
     }
     let limit = 1u64 << block::BLOCK_LOG2.end();
     if bytes as u64 > limit {
-        return Err(Error::TooLarge { what: "a block", found: bytes as u64, limit });
+        let (found, remedy) = (bytes as u64, SEVERAL_BLOCKS);
+        return Err(Error::TooLarge { what: "a block", found, limit, remedy });
     }
     Ok(())
 }

@@ -8,6 +8,9 @@ use crate::ids::SetId;
 /// Shorthand for a result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What can be done about a tensor that this machine has no addresses for.
+pub(crate) const TOO_FEW_ADDRESSES: &str = "decode it on a machine of 64 bits";
+
 /// Every failure of the library. Hostile input ends here, never in a panic.
 ///
 /// Offsets are bytes from the start of the thing named by `what` (a message, a block, a file
@@ -153,8 +156,8 @@ pub enum Error {
         /// The length of the input in bytes.
         bytes: usize,
     },
-    /// The input is larger than one message or block may be.
-    #[error("{what} of {found} exceeds the limit of {limit}: split the input")]
+    /// Something is larger than it can be, or than the caller allows.
+    #[error("{what} of {found} exceeds the limit of {limit}: {remedy}")]
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -162,6 +165,8 @@ pub enum Error {
         found: u64,
         /// The largest size allowed.
         limit: u64,
+        /// What can be done about it.
+        remedy: &'static str,
     },
     /// There is no memory for what the input holds, or says that it holds.
     #[error("{what} takes {bytes} bytes, and there is no memory for them")]

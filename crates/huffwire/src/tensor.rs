@@ -145,7 +145,8 @@ impl Expected {
         match self.max_bytes {
             Some(limit) if found > limit => {
                 let (found, limit) = (found as u64, limit as u64);
-                Err(Error::TooLarge { what: "the tensor of a message", found, limit })
+                let remedy = "allow more if the sender can be trusted";
+                Err(Error::TooLarge { what: "the tensor of a message", found, limit, remedy })
             }
             _ => Ok(()),
         }

@@ -40,7 +40,7 @@ fn is_there(size: usize) -> bool {
 }
 
 // SAFETY: every call is handed on to the system's allocator as it came, or refused; counting touches no memory
-// that was asked for.
+// that is handed out.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !is_there(layout.size()) {

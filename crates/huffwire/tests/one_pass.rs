@@ -28,7 +28,7 @@ const TYPES: [Dtype; 10] = [
     Dtype::I8,
 ];
 
-/// Values with a peak, some of them far off; no exact zeros unless asked for.
+/// Values with a peak of exponents; `outliers` of a thousand have any exponent.
 fn tensor(dtype: Dtype, units: usize, outliers: u64, seed: u64) -> Vec<u8> {
     let mut random = Random::new(seed);
     let (exponent_bits, mantissa_bits) = match dtype {

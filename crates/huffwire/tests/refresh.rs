@@ -119,6 +119,15 @@ fn new_books_wait_for_their_time_and_have_to_pay() {
     send(&mut refresher, "x", &tensor, 1);
     assert!(refresher.is_due());
 
+    // Whoever does not want to wait gets a judgement from the samples at hand, if there are two.
+    let mut refresher = Refresher::new(TensorBooks::new(CodebookSet::builtin()), limits);
+    send(&mut refresher, "x", &tensor, 1);
+    assert!(refresher.judge_now().unwrap().is_none() && refresher.regret().is_none());
+    send(&mut refresher, "x", &tensor, 3);
+    assert!(refresher.samples().len() >= 2 && refresher.judge().unwrap().is_none());
+    refresher.judge_now().unwrap();
+    assert!(refresher.regret().is_some());
+
     // Messages so small and few that a set is more than it saves.
     let limits = Limits { every: 2, interval: 0, samples: 16, regret: 0.0 };
     let mut refresher = Refresher::new(TensorBooks::new(CodebookSet::builtin()), limits);

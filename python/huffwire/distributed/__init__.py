@@ -33,7 +33,8 @@ from huffwire.distributed.errors import (
     PeerError,
     PieceError,
 )
-from huffwire.distributed.groups import setup
+from huffwire.distributed.groups import generation, refresh, setup
+from huffwire.distributed.life import Generation, Refresh, Report
 from huffwire.distributed.policy import Link
 from huffwire.distributed.settings import Agreement
 from huffwire.distributed.totals import reset_stats, stats
@@ -41,19 +42,24 @@ from huffwire.distributed.totals import reset_stats, stats
 __all__ = [
     "Agreement",
     "DisagreementError",
+    "Generation",
     "GroupError",
     "Link",
     "OutOfStepError",
     "PeerError",
     "PieceError",
+    "Refresh",
+    "Report",
     "all_gather",
     "all_gather_into_tensor",
     "all_reduce",
     "all_to_all_single",
     "broadcast",
+    "generation",
     "irecv",
     "isend",
     "recv",
+    "refresh",
     "reduce_scatter_tensor",
     "reset_stats",
     "send",

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -117,8 +118,8 @@ class Operation:
         self._parts = parts
         self._lock = threading.Lock()
         self._future: torch.futures.Future | None = None
-        # Reduced pieces, from the thread that receives to the one that sends.
-        self.ready: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
+        # What one thread has for the other, such as reduced pieces; None after a failure.
+        self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def end_part(self, error: BaseException | None, part: Totals) -> None:
         """Called by each thread at the end of its part."""

@@ -424,8 +424,9 @@ def _rank_in(group: dist.ProcessGroup, rank: int | None, group_rank: int | None,
     """The rank within a group that a caller names one way or the other."""
     if (rank is None) == (group_rank is None):
         raise OptionError(f"give either {what} or group_{what}")
-    if group_rank is None:
+    if rank is not None:
         return dist.get_group_rank(group, rank)
+    assert group_rank is not None
     if not 0 <= group_rank < group.size():
         raise OptionError(f"group_{what}={group_rank}: the group has {group.size()} ranks")
     return group_rank
@@ -568,5 +569,7 @@ def recv(
     ):
         _plain("send", group)
         return dist.recv(tensor, src, group=group, tag=tag, group_src=group_src)
-    irecv(tensor, src, group, tag, group_src).wait()
-    return src if src is not None else dist.get_global_rank(group, group_src)
+    work = irecv(tensor, src, group, tag, group_src)
+    assert work is not None
+    work.wait()
+    return dist.get_global_rank(group, _rank_in(group, src, group_src, "src"))

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -28,9 +29,9 @@ from huffwire._errors import Error
 from huffwire.distributed.calls import CodedWork, Operation, Worker
 from huffwire.distributed.errors import GroupError, PeerError
 from huffwire.distributed.gloo import Gloo
-from huffwire.distributed.tcp import Tcp
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
+from huffwire.distributed.tcp import Tcp
 from huffwire.distributed.totals import Totals
 from huffwire.distributed.transport import (
     Pending,
@@ -40,6 +41,9 @@ from huffwire.distributed.transport import (
     check_same_transport,
 )
 from huffwire.torch import _changed
+
+if TYPE_CHECKING:
+    from huffwire.distributed.life import Life
 
 # Pieces that are being sent at the same time.
 SLOTS = 8
@@ -153,13 +157,13 @@ class Receiver:
         name = self.engine.names[stream.peer]
         try:
             if forward is not None:
-                length = self.engine.coder.length(place, name, buffer)
+                length = self.engine.reader.length(place, name, buffer)
                 work = self.engine.post_send(buffer[:length], forward, self.operation.tag)
                 self._forwarded.append((buffer, work))
                 self.totals.pieces += 1
                 self.totals.bytes_before += place.size
                 self.totals.bytes_after += length
-            self.engine.coder.read(place, name, buffer, elements)
+            self.engine.reader.read(place, name, buffer, elements)
         except BaseException:
             if forward is None:
                 self.engine.give(buffer)
@@ -233,6 +237,8 @@ class Engine:
         self._last_sent: Operation | None = None
         self._last_received: Operation | None = None
         self._sequence = 0
+        # How codebooks change between calls, if they do.
+        self.life: Life | None = None
         self._error: BaseException | None = None
         self._failed: Operation | None = None
         self._left: list = []
@@ -246,7 +252,8 @@ class Engine:
 
     def configure(self, coder: Coder, piece: int) -> None:
         """Sets how pieces are coded and how large they are: the same on all ranks."""
-        self.coder = coder
+        # What is sent and what is received change their codebooks each in its own thread.
+        self.coder = self.reader = coder
         self.piece = piece
         self._capacity = capacity(piece)
         self._free.clear()
@@ -338,27 +345,49 @@ class Engine:
         """
         for output in outputs:
             _changed(output)
+
+        def put() -> Operation:
+            if self.life is not None:
+                self.life.count(self)
+            return self.insert(collective, outputs, send, receive, both)
+
+        operation = self.ordered(put)
+        if send is None and receive is None:
+            operation.end_part(None, Totals())
+        return CodedWork(operation)
+
+    def ordered(self, put: Callable[[], Operation]) -> Operation:
+        """Runs a function that inserts calls, while nobody else does."""
         # In a fork the locks may be held for ever.
         self.check()
         with self._order:
             self.check()
-            if not (self.transport.takes_at_once and self._is_idle()):
-                both = None
-            parts = 1 if both is not None else (send is not None) + (receive is not None)
-            operation = Operation(collective, self._sequence, 0, parts, outputs)
-            self._sequence += 1
-            if both is not None:
-                self._run_here(operation, both)
-                return CodedWork(operation)
-            if send is not None:
-                self._last_sent = operation
-                self._senders.put(lambda: self.run(operation, Sender, send))
-            if receive is not None:
-                self._last_received = operation
-                self._receivers.put(lambda: self.run(operation, Receiver, receive))
-        if parts == 0:
-            operation.end_part(None, Totals())
-        return CodedWork(operation)
+            return put()
+
+    def insert(
+        self,
+        collective: str,
+        outputs: list[torch.Tensor],
+        send: Send | None,
+        receive: Receive | None,
+        both: Both | None = None,
+    ) -> Operation:
+        """Puts a call behind those before it. Only within `ordered`."""
+        if not (self.transport.takes_at_once and self._is_idle()):
+            both = None
+        parts = 1 if both is not None else (send is not None) + (receive is not None)
+        operation = Operation(collective, self._sequence, 0, parts, outputs)
+        self._sequence += 1
+        if both is not None:
+            self._run_here(operation, both)
+            return operation
+        if send is not None:
+            self._last_sent = operation
+            self._senders.put(lambda: self.run(operation, Sender, send))
+        if receive is not None:
+            self._last_received = operation
+            self._receivers.put(lambda: self.run(operation, Receiver, receive))
+        return operation
 
     def _is_idle(self) -> bool:
         """Whether both threads have nothing to do."""

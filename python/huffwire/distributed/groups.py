@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from huffwire.distributed import pieces
 from huffwire.distributed.calls import CodedWork, Operation, Worker
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import GroupError
+from huffwire.distributed.life import Generation, Life, Refresh, Report
 from huffwire.distributed.policy import Link
 from huffwire.distributed.settings import (
     Agreement,
@@ -29,7 +31,7 @@ from huffwire.distributed.settings import (
 from huffwire.distributed.totals import Totals
 from huffwire.distributed.transport import TransportName
 
-__all__ = ["setup"]
+__all__ = ["generation", "refresh", "setup"]
 
 
 class Pair:
@@ -60,7 +62,7 @@ class Pair:
         sends: bool,
         tensor: torch.Tensor,
         tag: int,
-        body: Callable[[Engine, bool, Sender | Receiver], None],
+        body: Callable[[Engine, bool, Any], None],
     ) -> CodedWork:
         """Starts a send or a receive.
 
@@ -180,7 +182,13 @@ class CodedGroup:
                 transport=self.settings.transport,
             )
             self.agreement = agree(engine, self.settings)
-            engine.configure(_coder(self.settings), self.agreement.piece)
+            if self.settings.refresh is None:
+                engine.configure(_coder(self.settings), self.agreement.piece)
+            else:
+                engine.life = Life(
+                    self.settings.refresh, self.settings.codebooks, self.settings.level, self.rank
+                )
+                engine.configure(engine.life.coder, self.agreement.piece)
         except BaseException as error:
             self._error = error
             raise
@@ -292,6 +300,7 @@ def setup(
     level: str = "fast",
     piece: int | None = None,
     link: Link | None = None,
+    refresh: Refresh | None = None,
     transport: TransportName | None = None,
 ) -> Agreement:
     """Connects the ranks of a group for coded collectives, and has them agree on all that they must agree on.
@@ -310,6 +319,7 @@ def setup(
         piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB over gloo on links
             above 3 Gbit/s.
         link: The link, if it shall not be measured.
+        refresh: When codebooks are replaced by ones that fit the traffic better; None for never.
         transport: ``"gloo"`` or ``"tcp"``: what carries pieces. None: what the environment variable
             ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
 
@@ -328,14 +338,73 @@ def setup(
         level,
         None if piece is None else pieces.checked_piece(piece),
         link,
+        refresh,
         transport_of(transport),
     )
     if level not in ("fast", "max"):
         raise OptionError(f'level={level!r}: give "fast" or "max"')
-    group = resolve(group)
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
-        raise GroupError("this rank is no member of the group: call setup only on its members")
-    found = group.huffwire_group if codes_itself(group) else coded_group(group)
+    found = _of_member(group)
     if found is None:
         return Agreement(settings, None, piece or 1 << 20)
     return found.setup(settings)
+
+
+def _of_member(group: dist.ProcessGroup | None) -> CodedGroup | None:
+    """What huffwire keeps for a group that this rank is a member of; None for a rank alone."""
+    group = resolve(group)
+    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        raise GroupError("this rank is no member of the group: call this only on its members")
+    return group.huffwire_group if codes_itself(group) else coded_group(group)
+
+
+def refresh(group: dist.ProcessGroup | None = None) -> Report:
+    """Replaces the codebooks of a group now, if that pays by what was sent since the last time.
+
+    All ranks of the group must call this together, as a collective. Calls before it that are under way keep the old
+    codebooks; calls behind it use the new ones. `setup` must have been given a `Refresh`, which says what pays.
+
+    Args:
+        group: The group; None for the default one.
+
+    Returns:
+        What was found and done, alike on all ranks.
+
+    Raises:
+        OptionError: `setup` was given no `Refresh`.
+        PeerError: A rank died, failed, or did not answer within the group's time-out.
+        GroupError: The group was destroyed, failed earlier, or this rank is no member.
+    """
+    found = _of_member(group)
+    if found is None:
+        books = Codebooks.builtin().id
+        return Report(None, False, books, books, 0, 0.0)
+    engine, _ = found.ready()
+    if engine.life is None:
+        raise OptionError(
+            "nothing is known of what was sent: call huffwire.distributed.setup(group, "
+            "refresh=huffwire.distributed.Refresh()) on all ranks before the first collective"
+        )
+    return engine.life.refresh(engine)
+
+
+def generation(group: dist.ProcessGroup | None = None) -> Generation:
+    """The codebooks that the next coded call of a group uses.
+
+    A training that is restarted continues with them, if they are saved with its checkpoint and given to `setup`. All
+    ranks get the same, if they call this between the same calls. It waits until the calls before the last check of
+    codebooks are complete.
+
+    Args:
+        group: The group; None for the default one.
+
+    Raises:
+        GroupError: The group was destroyed, its set-up failed, or this rank is no member.
+    """
+    found = _of_member(group)
+    if found is None:
+        return Generation(Codebooks.builtin())
+    engine, _ = found.ready()
+    if engine.life is None:
+        books = found.settings.codebooks
+        return Generation(Codebooks.builtin() if books is None else books)
+    return engine.life.generation()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -84,14 +85,15 @@ class Memory:
         """Whether the tensor's own memory is the processor's."""
         return not self._staged
 
-    def on_device(self) -> AbstractContextManager:
+    def on_device(self) -> AbstractContextManager[Any]:
         """The stream on which a thread copies pieces."""
         if self._event is None:
             return nullcontext()
         module = torch.get_device_module(self.tensor.device)
         stream = module.Stream(self.tensor.device)
         stream.wait_event(self._event)
-        return module.stream(stream)
+        entered: AbstractContextManager[Any] = module.stream(stream)
+        return entered
 
     def read(self, start: int, stop: int, scratch: Scratch) -> torch.Tensor:
         """Some elements, in the memory of the processor: the tensor's own or the scratch's."""

@@ -30,7 +30,9 @@ import ctypes
 import functools
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -53,7 +55,15 @@ _REST = struct.Struct("<III")
 HEADER = _PLACE.size + _REST.size
 
 # Collectives by their numbers in the header.
-COLLECTIVES = ("all_gather", "reduce_scatter", "all_reduce", "all_to_all", "broadcast", "send")
+COLLECTIVES = (
+    "all_gather",
+    "reduce_scatter",
+    "all_reduce",
+    "all_to_all",
+    "broadcast",
+    "send",
+    "refresh",
+)
 _NUMBERS = {name: number for number, name in enumerate(COLLECTIVES)}
 
 _NO_GENERATION = bytes(8)
@@ -131,11 +141,19 @@ class Coder:
     Args:
         codebooks: The codebooks; None for the built-in ones.
         level: As for `huffwire.encode`.
+        observe: Takes notice of the elements of each coded piece, written or read: gets their address and size, and
+            the name of their type.
     """
 
-    def __init__(self, codebooks: Codebooks | None, level: str = "fast") -> None:
+    def __init__(
+        self,
+        codebooks: Codebooks | None,
+        level: str = "fast",
+        observe: Callable[[tuple[int, int], str], None] | None = None,
+    ) -> None:
         self._codebooks = codebooks
         self._level = level
+        self._observe = observe
         self.generation = bytes.fromhex((codebooks or Codebooks.builtin()).id)
 
     def write(self, place: Place, elements: torch.Tensor, coded: bool, buffer: torch.Tensor) -> int:
@@ -166,6 +184,8 @@ class Coder:
                 1,
                 zlib.crc32(head),
             )
+            if self._observe is not None:
+                self._observe(source, codec_name(place.dtype))
         else:
             length = size
             checksum = _huffwire._copy_checked(source, (target, size))
@@ -223,6 +243,8 @@ class Coder:
                 )
             except Error as error:
                 raise _damaged(place, sender, str(error)) from error
+            if self._observe is not None:
+                self._observe(target, codec_name(place.dtype))
         return HEADER + length
 
     def raw_checksum(self, place: Place, sender: int, buffer: torch.Tensor) -> int | None:
@@ -259,7 +281,7 @@ class Coder:
             raise self._difference(place, sender, fields)
         return form, length, checksum, expected
 
-    def _difference(self, place: Place, sender: int, fields: tuple) -> Error:
+    def _difference(self, place: Place, sender: int, fields: tuple[Any, ...]) -> Error:
         """Why a piece whose header is intact is not the one that is expected."""
         (
             _,

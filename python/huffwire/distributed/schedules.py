@@ -9,6 +9,7 @@ rank owns the part. Everybody gets the owner's bytes, so all ranks have the same
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -140,7 +141,7 @@ def _receive(
     index: int,
     origin: int,
     stage: int = 0,
-    forward=None,
+    forward: int | None = None,
 ) -> None:
     """Receives a piece into its place."""
     start, stop = part.range(index)
@@ -165,6 +166,7 @@ def broadcast(
     part = Part(engine, tensor.dtype, 0, tensor.numel())
     next_rank = (rank + 1) % size
     last = next_rank == root
+    reached = threading.Event()
 
     def send(sender: Sender) -> None:
         with memory.on_device():
@@ -175,15 +177,30 @@ def broadcast(
     def receive(receiver: Receiver) -> None:
         with memory.on_device():
             stream = receiver.stream((rank - 1) % size, part.count)
+            # What is passed on must come behind what the other thread sends in earlier calls.
+            while not last and not reached.wait(0.1):
+                engine.check()
             forward = None if last else next_rank
             for index in range(part.count):
                 _receive(receiver, stream, memory, part, index, root, forward=forward)
+        receiver.operation.ready.put(None)
+
+    def wait(sender: Sender) -> None:
+        reached.set()
+        # What later calls send must come behind what the other thread passes on.
+        sender.operation.ready.get()
 
     if size == 1:
         return engine.start("broadcast", result, None, None)
-    give, take = (send, None) if rank == root else (None, receive)
-    both = _in_turn(give, take, tensor.nbytes, part.count, here)
-    return engine.start("broadcast", result, give, take, both)
+    def alone(receiver: Receiver) -> None:
+        reached.set()
+        receive(receiver)
+
+    if rank == root:
+        both = _in_turn(send, None, tensor.nbytes, part.count, here)
+        return engine.start("broadcast", result, send, None, both)
+    both = _in_turn(None, alone, tensor.nbytes, part.count, here)
+    return engine.start("broadcast", result, None if last else wait, receive, both)
 
 
 def all_to_all(

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias, cast, get_args
 
 import torch
@@ -17,6 +17,7 @@ from huffwire.distributed import pieces
 from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
 from huffwire.distributed.gloo import window
+from huffwire.distributed.life import Refresh
 from huffwire.distributed.policy import Codec, Link, Model, Way
 from huffwire.distributed.transport import TransportName
 
@@ -68,6 +69,7 @@ class Settings:
         level: As for `huffwire.encode`.
         piece: Bytes of elements in a piece; None for what suits the link.
         link: The link, if it shall not be measured.
+        refresh: When codebooks are replaced; None for never.
         transport: What carries pieces.
     """
 
@@ -76,6 +78,7 @@ class Settings:
     level: str = "fast"
     piece: int | None = None
     link: Link | None = None
+    refresh: Refresh | None = None
     transport: TransportName = "gloo"
 
 
@@ -129,6 +132,7 @@ def _wishes(settings: Settings) -> dict[str, object]:
         "level": settings.level,
         "piece": settings.piece,
         "link": None if link is None else [link.bytes_per_second, link.latency, link.one_way],
+        "refresh": None if settings.refresh is None else asdict(settings.refresh),
     }
 
 

@@ -149,10 +149,10 @@ class Tcp:
         self._mesh.receive(peer, (address, head))
         if elements is not None:
             name = engine.names[peer]
-            checksum = engine.coder.raw_checksum(place, name, buffer)
+            checksum = engine.reader.raw_checksum(place, name, buffer)
             if checksum is not None:
                 self._mesh.receive(peer, (elements.data_ptr(), place.size))
-                engine.coder.check_raw(place, name, elements, checksum)
+                engine.reader.check_raw(place, name, elements, checksum)
                 return True
         length = pieces.payload(place, engine.names[peer], buffer)
         if length:

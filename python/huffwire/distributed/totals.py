@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 __all__ = ["Totals", "reset_stats", "stats"]
 
@@ -31,14 +32,33 @@ class Totals:
     waiting: float = 0.0
 
 
+@dataclass
+class RefreshTotals(Totals):
+    """Totals of the messages that keep codebooks the same on all ranks, under the name ``"refresh"``.
+
+    Attributes:
+        switches: How often new codebooks came.
+        regret: What the last judgement that this rank was told of found that codebooks lose: 0.01 for one percent;
+            None if there was none.
+    """
+
+    switches: int = 0
+    regret: float | None = None
+
+
 _LOCK = threading.Lock()
 _TOTALS: dict[str, Totals] = {}
+
+
+def _of(collective: str) -> Any:
+    new = RefreshTotals if collective == "refresh" else Totals
+    return _TOTALS.setdefault(collective, new())
 
 
 def add(collective: str, more: Totals) -> None:
     """Adds to the totals of a collective."""
     with _LOCK:
-        totals = _TOTALS.setdefault(collective, Totals())
+        totals = _of(collective)
         for field in fields(Totals):
             setattr(totals, field.name, getattr(totals, field.name) + getattr(more, field.name))
 
@@ -46,13 +66,22 @@ def add(collective: str, more: Totals) -> None:
 def fallback(collective: str) -> None:
     """Counts a call that was passed to the wrapped process group."""
     with _LOCK:
-        totals = _TOTALS.setdefault(collective, Totals())
+        totals = _of(collective)
         totals.calls += 1
         totals.fallbacks += 1
 
 
-def stats() -> dict[str, dict[str, int | float]]:
-    """Running totals of this process, for each collective that was called: see `Totals`.
+def judged(regret: float | None, switched: bool) -> None:
+    """Counts what a check of codebooks told."""
+    with _LOCK:
+        totals = _of("refresh")
+        totals.switches += switched
+        totals.regret = totals.regret if regret is None else regret
+
+
+def stats() -> dict[str, dict[str, Any]]:
+    """Running totals of this process, for each collective that was called: see `Totals`. Where codebooks are
+    refreshed, ``"refresh"`` has what `RefreshTotals` says.
 
     >>> import huffwire.distributed
     >>> huffwire.distributed.reset_stats()

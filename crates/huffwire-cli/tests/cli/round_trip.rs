@@ -222,7 +222,7 @@ fn one_tensor_or_a_part_of_it() {
     }
     folder.fails(&["decompress", hw, "--tensor", "bi", "-o", "x"], &[hw, "\"bi\"", "\"big\""]);
     folder.fails(&["decompress", hw, "--tensor", "nope", "-o", "x"], &[hw, "\"nope\""]);
-    // An array in Fortran order keeps its header, unless only a part of it is asked for.
+    // An array in Fortran order keeps its header, unless only a part of it is decompressed.
     let mut fortran = npy("<i2", "(2, 3)", &noise(12, 6));
     let at = fortran.windows(5).position(|window| window == b"False").unwrap();
     fortran[at..at + 5].copy_from_slice(b"True ");

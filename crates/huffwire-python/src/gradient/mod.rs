@@ -1,6 +1,6 @@
 //! Quantized gradients: quantizers, encoders of quantized values, messages, and codebooks for them.
 //!
-//! Quantizers come from Python as tuples of their name and parameters, which `huffwire/gradient.py` makes of its
+//! Quantizers come from Python as tuples of their name and parameters, which `huffwire/gradient/_quantizers.py` makes of its
 //! classes. Values are memory of one byte or, where `wide`, of four bytes each.
 mod books;
 mod feedback;

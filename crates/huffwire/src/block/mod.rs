@@ -47,7 +47,7 @@ mod tests {
     use crate::set::CodebookSet;
     use huffwire_testing::Random;
 
-    /// Values with a peak of exponents; all of one sign if asked for.
+    /// Values with a peak of exponents; all of one sign if `one_sign`.
     fn tensor(dtype: Dtype, units: usize, one_sign: bool, seed: u64) -> Vec<u8> {
         let mut random = Random::new(seed);
         let bytes = dtype.unit_bytes();

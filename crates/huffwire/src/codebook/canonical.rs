@@ -17,7 +17,7 @@ use crate::stats::{Pmf, saving_percent};
 pub struct Codebook {
     lengths: Lengths,
     tables: Tables,
-    /// Made when it is first asked for; `None` for 12-bit codes.
+    /// Made when it is first needed; `None` for 12-bit codes.
     multi_symbol: OnceLock<Option<MultiSymbol>>,
     prices: [u8; 256],
     /// The price of the last slot, and by slot how much less it costs.

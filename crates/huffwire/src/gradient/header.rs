@@ -9,7 +9,7 @@ use super::quantize::{Quantized, Quantizer, check_scales};
 use super::values::ValueBuf;
 use crate::codec::{Decoder, EncodeOptions, Encoder};
 use crate::dtype::Dtype;
-use crate::error::{Error, Result, reserve};
+use crate::error::{Error, Result, TOO_FEW_ADDRESSES, reserve};
 use crate::ids::SetId;
 use crate::message::{self, Kind, VALUES_LOG2};
 use crate::set::CodebookSet;
@@ -210,7 +210,8 @@ impl<'a> Parsed<'a> {
         }
         let limit = isize::MAX as u64 / size_of::<f32>() as u64;
         let elements = usize::try_from(units).ok().filter(|_| units <= limit);
-        let too_large = Error::TooLarge { what: "a quantized tensor", found: units, limit };
+        let (what, remedy) = ("a quantized tensor (in elements)", TOO_FEW_ADDRESSES);
+        let too_large = Error::TooLarge { what, found: units, limit, remedy };
         let elements = elements.ok_or(too_large)?;
         let mut reader = Reader::new(WHAT, kind_header);
         let quantizer = parameters::read(&mut reader)?;

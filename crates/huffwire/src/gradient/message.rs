@@ -59,7 +59,8 @@ pub fn encode(
     let item = ItemWriter::new(quantized, origin, options)?;
     let Ok(units) = u32::try_from(item.header().elements()) else {
         let (found, limit) = (item.header().elements() as u64, u32::MAX.into());
-        return Err(Error::TooLarge { what: "a message (in units)", found, limit });
+        let remedy = "make several messages of it";
+        return Err(Error::TooLarge { what: "a message (in units)", found, limit, remedy });
     };
     let mut sizes = MessageSizes { scales: item.scale_bytes(), ..Default::default() };
     let (mut blocks, mut ends) = (Vec::new(), vec![0]);

@@ -57,7 +57,8 @@ pub(crate) fn encode(
     let units = bytes.len() / dtype.unit_bytes();
     let Ok(count) = u32::try_from(units) else {
         let (found, limit) = (units as u64, u64::from(u32::MAX));
-        return Err(Error::TooLarge { what: "a message (in units)", found, limit });
+        let remedy = "make several messages of it";
+        return Err(Error::TooLarge { what: "a message (in units)", found, limit, remedy });
     };
     let needed = bound(dtype, units, block_log2);
     if out.len() < needed {

@@ -2,7 +2,7 @@
 
 use crate::block;
 use crate::dtype::Dtype;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TOO_FEW_ADDRESSES};
 use crate::wire::{Reader, crc32c};
 
 const WHAT: &str = "a message";
@@ -185,7 +185,10 @@ impl Header {
         let limit = isize::MAX as u64;
         match usize::try_from(bytes) {
             Ok(size) if bytes <= limit => Ok(size),
-            _ => Err(Error::TooLarge { what: "a tensor", found: bytes, limit }),
+            _ => {
+                let remedy = TOO_FEW_ADDRESSES;
+                Err(Error::TooLarge { what: "a tensor", found: bytes, limit, remedy })
+            }
         }
     }
 

@@ -99,7 +99,8 @@ pub(crate) fn write_entries(
 ) -> Result<()> {
     if let Some(entry) = entries.iter().find(|entry| u32::try_from(entry.len()).is_err()) {
         let (found, limit) = (entry.len() as u64, u32::MAX.into());
-        return Err(Error::TooLarge { what: "a part of a message", found, limit });
+        let remedy = "make several messages of it";
+        return Err(Error::TooLarge { what: "a part of a message", found, limit, remedy });
     }
     let (bytes, check) = header.write(context);
     out.extend_from_slice(&bytes);

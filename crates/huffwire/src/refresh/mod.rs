@@ -252,15 +252,25 @@ impl<B: Refreshable> Refresher<B> {
             && 2 * self.unjudged_samples >= self.limits.samples
     }
 
-    /// Makes new books from the samples, and proposes them if they pay. This takes milliseconds.
+    /// Makes new books from the samples if it is time for a judgement, and proposes them if they pay. This takes
+    /// milliseconds.
     ///
     /// # Errors
     /// As [`Refreshable::refit`] and [`Refreshable::bits`].
     pub fn judge(&mut self) -> Result<Option<Proposal<B>>> {
-        if !self.is_due() {
+        if self.is_due() { self.judge_now() } else { Ok(None) }
+    }
+
+    /// The same whether it is time for a judgement or not, from the samples at hand. Fewer than two samples give no
+    /// proposal and no regret.
+    ///
+    /// # Errors
+    /// As [`Refresher::judge`].
+    pub fn judge_now(&mut self) -> Result<Option<Proposal<B>>> {
+        self.postpone(None);
+        if self.samples.len() < 2 {
             return Ok(None);
         }
-        self.postpone(None);
         // Each half is coded with books of the other one.
         let (first, second) = self.samples.split_at(self.samples.len() / 2);
         let fresh_bits = [(first, second), (second, first)].map(|(made_from, coded)| {

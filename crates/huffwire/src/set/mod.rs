@@ -196,7 +196,13 @@ impl CodebookSet {
         let books = reader.u8()?;
         if usize::from(books) > MAX_BOOKS {
             let (found, limit) = (books.into(), MAX_BOOKS as u64);
-            return Err(Error::TooLarge { what: "a codebook set (in books)", found, limit });
+            let remedy = "make a set of fewer codebooks";
+            return Err(Error::TooLarge {
+                what: "a codebook set (in books)",
+                found,
+                limit,
+                remedy,
+            });
         }
         for _ in 0..books {
             let (lengths, size) = Lengths::read(reader.clone().rest())?;

@@ -347,7 +347,7 @@ fn buffers_of_a_wrong_size_are_refused() {
     let partial = Error::PartialElement { dtype, bytes };
     assert_eq!(error(dtype, &block, bytes), partial);
     let (what, found, limit) = ("a block", (1 << 20) + 2, 1 << 20);
-    let large = Error::TooLarge { what, found, limit };
+    let large = Error::TooLarge { what, found, limit, remedy: "make several blocks of it" };
     assert_eq!(error(dtype, &block, found as usize), large);
 }
 

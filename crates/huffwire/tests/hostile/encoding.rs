@@ -35,8 +35,8 @@ fn a_small_output_buffer_is_refused() {
 #[test]
 fn a_block_larger_than_the_options_allow_is_refused() {
     let encoded = encoder(true).encode_block(&Tensor::new(Dtype::U8, &[0; 1025]), &mut Vec::new());
-    let (what, found, limit) = ("a block", 1025, 1024);
-    assert_eq!(encoded, Err(Error::TooLarge { what, found, limit }));
+    let (what, found, limit, remedy) = ("a block", 1025, 1024, "make several blocks of it");
+    assert_eq!(encoded, Err(Error::TooLarge { what, found, limit, remedy }));
 }
 
 #[test]

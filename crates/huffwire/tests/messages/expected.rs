@@ -27,7 +27,8 @@ fn more_bytes_than_allowed_are_refused() {
         assert!(decode(&message, &allowed, bytes.len()).as_ref() == Ok(&bytes));
         for limit in [0, 1, bytes.len() - 1] {
             let (what, found) = ("the tensor of a message", bytes.len() as u64);
-            let expected = Error::TooLarge { what, found, limit: limit as u64 };
+            let remedy = "allow more if the sender can be trusted";
+            let expected = Error::TooLarge { what, found, limit: limit as u64, remedy };
             let refused = decode(&message, &Expected::anything().max_bytes(limit), bytes.len());
             assert_eq!(refused, Err(expected));
         }

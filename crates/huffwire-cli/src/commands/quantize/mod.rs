@@ -20,7 +20,7 @@ use crate::floats;
 use crate::progress;
 use crate::report::Stream;
 
-/// Quantizes, writes where that is asked for, and reports.
+/// Quantizes, writes the output file if one is named, and reports.
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let quantizer = args.quantizer.quantizer()?;
     let inputs = files::open_tensors(&args.input, &args.raw)?;

@@ -20,7 +20,7 @@ pub(super) struct Report {
     quantizer: &'static str,
     /// The same with its parameters.
     parameters: String,
-    /// The encoder that was asked for.
+    /// The encoder that the command line names.
     encoder: &'static str,
     seed: u64,
     #[serde(flatten)]

@@ -171,7 +171,8 @@ fn check_count(count: usize) -> Result<()> {
         return Ok(());
     }
     let (found, limit) = (count as u64, MOST_VALUES as u64);
-    Err(Error::TooLarge { what: "a bitmap (in values)", found, limit })
+    let remedy = "encode the values in several parts, or by an encoder without bitmaps";
+    Err(Error::TooLarge { what: "a bitmap (in values)", found, limit, remedy })
 }
 
 impl Bitmap {
