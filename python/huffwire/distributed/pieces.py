@@ -331,7 +331,7 @@ class Coder:
 
 def _head(
     place: Place, sender: int, buffer: torch.Tensor
-) -> tuple[bytes, tuple, int, int]:
+) -> tuple[bytes, tuple[Any, ...], int, int]:
     """The header of a piece: its bytes, the fields of its place, and length and checksum of the payload. The header is
     intact, and the buffer has room for the payload."""
     head = ctypes.string_at(_address(buffer), HEADER)
@@ -376,7 +376,7 @@ def raise_failure(sender: int, begin: bytes) -> None:
 
 def sequence(buffer: torch.Tensor) -> int:
     """The sequence number in the header of a piece."""
-    return _PLACE.unpack_from(ctypes.string_at(_address(buffer), _PLACE.size))[5]
+    return int(_PLACE.unpack_from(ctypes.string_at(_address(buffer), _PLACE.size))[5])
 
 
 def _seal(head: bytes, length: int, checksum: int, buffer: torch.Tensor) -> None:
