@@ -491,9 +491,8 @@ mod tests {
     fn from_the_break_even_on_coding_pays_and_below_it_does_not() {
         let mut found = 0;
         for collective in Collective::ALL {
-            for transport in
-                [Transport::serial(), Transport::overlapped(), Transport::gloo(), Transport::tcp()]
-            {
+            // Over TCP even an empty call gains by its way, so there is no size that does not pay.
+            for transport in [Transport::serial(), Transport::overlapped(), Transport::gloo()] {
                 for (speed, fixed, margin) in
                     [(0.2, 0.0, 1.0), (1.0, 1e-5, 1.08), (10.0, 3e-6, 1.0), (400.0, 0.0, 1.0)]
                 {
