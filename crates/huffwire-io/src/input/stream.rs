@@ -53,7 +53,7 @@ impl Stream {
     }
 
     /// Fills the buffer with the next bytes, or as much of it as there are bytes left; returns how many these are.
-    pub(super) fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() && self.has_more()? {
             let rest = &self.chunk[self.taken..];
@@ -93,7 +93,7 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.take(buffer)
+        self.fill(buffer)
     }
 }
 
@@ -139,10 +139,10 @@ mod tests {
     fn bytes_come_in_order_and_an_error_stays() {
         let mut stream = Stream::new(Trickle(0)).unwrap();
         let mut bytes = [0; 597];
-        assert_eq!(stream.take(&mut bytes).unwrap(), 597);
+        assert_eq!(stream.fill(&mut bytes).unwrap(), 597);
         assert!((1..200).flat_map(|byte| [byte; 3]).eq(bytes));
         for _ in 0..2 {
-            assert!(stream.take(&mut bytes).unwrap_err().to_string().contains("cut"));
+            assert!(stream.fill(&mut bytes).unwrap_err().to_string().contains("cut"));
         }
         assert_eq!(stream.offset(), 597);
     }
@@ -152,7 +152,7 @@ mod tests {
         let content: Vec<u8> = (0..5 * CHUNK / 2).map(|i| i as u8).collect();
         let mut stream = Stream::new(io::Cursor::new(content.clone())).unwrap();
         let mut bytes = vec![0; 3 * CHUNK];
-        assert_eq!(stream.take(&mut bytes).unwrap(), content.len());
+        assert_eq!(stream.fill(&mut bytes).unwrap(), content.len());
         assert!(bytes[..content.len()] == content && !stream.has_more().unwrap());
     }
 }
