@@ -267,6 +267,36 @@ class RefreshPolicy:
     def observe(self, values: _Values) -> Drift | None: ...
     def switch(self, books: FixedBook | BitmapBooks) -> None: ...
 
+# A seed, the index of the first float, and how much the kept error counts.
+_Place = tuple[int, int, float]
+
+@final
+class _ExchangeCodec:
+    def __new__(cls, quantizer: _Quantizer) -> _ExchangeCodec: ...
+    @property
+    def id(self) -> str: ...
+    def bound(self, elements: int) -> int: ...
+    def encode(
+        self,
+        source: _Memory,
+        error: _Memory | None,
+        out: _Memory,
+        target: _Memory | None,
+        place: _Place,
+        /,
+    ) -> tuple[int, int, int]: ...
+    # A divisor of 0 puts restored floats to the target, 1 adds them, and another one divides the sums.
+    def keep(
+        self,
+        source: _Memory,
+        error: _Memory | None,
+        target: _Memory,
+        divisor: int,
+        place: _Place,
+        /,
+    ) -> int: ...
+    def decode(self, message: _Memory, due: int, target: _Memory, divisor: int, /) -> None: ...
+
 def quantizer_text(quantizer: _Quantizer) -> str: ...
 def all_encoders() -> list[str]: ...
 def encode_values(

@@ -1,5 +1,7 @@
 """Hooks for DistributedDataParallel: gradients travel with fewer bytes.
 
+`lossless_hook` changes no bit of them. `quantized_hook` sends a few bits for each element, with loss.
+
 >>> import torch, torch.distributed as dist, huffwire.ddp
 >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 >>> model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(8, 8))
@@ -14,11 +16,12 @@ import torch
 import torch.distributed as dist
 
 from huffwire._errors import MismatchError
-from huffwire.distributed.collectives import add_up, how_to_add, is_sum
-from huffwire.distributed.groups import coded_group, codes_itself, resolve
-from huffwire.distributed.totals import fallback
+from huffwire._quantized_hook import QuantizedState, quantized_hook
+from huffwire._lossless import average
+from huffwire.distributed.collectives import how_to_add
+from huffwire.distributed.groups import resolve
 
-__all__ = ["LosslessState", "lossless_hook"]
+__all__ = ["LosslessState", "QuantizedState", "lossless_hook", "quantized_hook"]
 
 
 class LosslessState:
@@ -87,15 +90,5 @@ def lossless_hook(
         A future of the averaged gradients. What `huffwire.distributed.all_reduce` raises comes out of the backward
         pass.
     """
-    group = resolve(state.process_group)
-    tensor = bucket.buffer()
-    tensor.div_(group.size())
-    coded = coded_group(group)
-    work = None
-    if coded is not None and is_sum(dist.ReduceOp.SUM, tensor.dtype):
-        work = add_up(coded, tensor, how_to_add(dist.ReduceOp.SUM, state.sum_dtype))
-    if work is None:
-        if not codes_itself(group):
-            fallback("all_reduce")
-        work = dist.all_reduce(tensor, group=group, async_op=True)
+    work = average(resolve(state.process_group), bucket.buffer(), state.sum_dtype)
     return work.get_future().then(lambda future: future.value()[0])

@@ -7,7 +7,8 @@ import random
 
 import pytest
 import torch
-from huffwire import CodebookError, Error, OptionError
+from huffwire import CodebookError, DamagedError, Error, OptionError
+from huffwire._huffwire import _ExchangeCodec
 from huffwire.distributed import DisagreementError, OutOfStepError, PeerError, PieceError, pieces
 
 PLACE = pieces.Place("all_gather", 0, 7, torch.bfloat16, 40_000, 1, 3, 2, 16_000)
@@ -127,3 +128,58 @@ def test_sizes_of_pieces() -> None:
     for size in (0, 1000, 4097, 1 << 30, True, "4096"):
         with pytest.raises(OptionError, match="piece="):
             pieces.checked_piece(size)
+
+
+def quantized(generation: bytes = b"8 bytes.") -> tuple[pieces.Coder, torch.Tensor, int]:
+    coder = pieces.Coder(None)
+    buffer = torch.empty(pieces.capacity(16_384), dtype=torch.uint8)
+    codec = _ExchangeCodec(("qsgd", 4, 512, "max"))
+    floats = ELEMENTS.float()
+    payload = buffer.data_ptr() + pieces.HEADER, buffer.numel() - pieces.HEADER
+    length, checksum, not_finite = codec.encode(
+        (floats.data_ptr(), floats.nbytes), None, payload, None, (1, 0, 1.0)
+    )
+    assert not_finite == 0
+    return coder, buffer, coder.seal_quantized(QUANTIZED, generation, length, checksum, buffer)
+
+
+QUANTIZED = dataclasses.replace(PLACE, collective="quantized_all_reduce")
+
+
+def opened(coder: pieces.Coder, buffer: torch.Tensor, place: pieces.Place = QUANTIZED) -> None:
+    payload, checksum = coder.open_quantized(place, b"8 bytes.", 2, buffer)
+    restored = torch.empty(8000)
+    codec = _ExchangeCodec(("qsgd", 4, 512, "max"))
+    codec.decode(payload, checksum, (restored.data_ptr(), restored.nbytes), 0)
+    assert (restored - ELEMENTS).norm() < 0.5 * ELEMENTS.norm()
+
+
+def test_every_flipped_bit_of_quantized_values_is_noticed() -> None:
+    coder, buffer, length = quantized()
+    opened(coder, buffer)
+    assert length < 8000 * 3 / 8
+    for bit in [*range(8 * pieces.HEADER), *range(8 * pieces.HEADER, 8 * length, 23)]:
+        damaged = buffer.clone()
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DisagreementError if bit // 8 == 4 else DamagedError):
+            opened(coder, damaged)
+
+
+def test_quantized_values_of_another_place_or_state_are_refused() -> None:
+    coder, buffer, _ = quantized()
+    with pytest.raises(OutOfStepError, match="call 7"):
+        opened(coder, buffer, dataclasses.replace(QUANTIZED, sequence=8))
+    with pytest.raises(OutOfStepError, match="stage 0, piece 1"):
+        opened(coder, buffer, dataclasses.replace(QUANTIZED, stage=1))
+    with pytest.raises(DisagreementError, match="shapes"):
+        opened(coder, buffer, dataclasses.replace(QUANTIZED, stream=20_000))
+    with pytest.raises(OutOfStepError):
+        coder.read(PLACE, 2, buffer, torch.empty_like(ELEMENTS))
+    with pytest.raises(PieceError, match="form 3"):
+        coder.read(QUANTIZED, 2, quantized(coder.generation)[1], torch.empty_like(ELEMENTS))
+    coder, buffer, _ = quantized(b"8 others")
+    with pytest.raises(DisagreementError, match="another way"):
+        opened(coder, buffer)
+    coder, buffer, _ = written(True, QUANTIZED)
+    with pytest.raises(PieceError, match="form 1"):
+        opened(coder, buffer)

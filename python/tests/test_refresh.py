@@ -10,6 +10,7 @@ import time
 import pytest
 import ranks
 import torch
+import torch.distributed as dist
 
 from huffwire import OptionError
 from huffwire.distributed import Refresh
@@ -172,6 +173,7 @@ def test_codebooks_change_while_calls_are_under_way() -> None:
 def explicit(rank: int, size: int) -> tuple:
     import huffwire
     import huffwire.distributed as hd
+    from huffwire.distributed.groups import coded_group
 
     hd.setup(piece=PIECE)
     with pytest.raises(OptionError, match="Refresh"):
@@ -179,14 +181,14 @@ def explicit(rank: int, size: int) -> tuple:
     hd.setup(piece=PIECE, refresh=Refresh(every=100, check=None, interval=1 << 15, samples=8))
     nothing = hd.refresh()
     assert nothing.regret is None and not nothing.switched
-    ends = [call(rank, size, narrow, seed) for seed in range(30)]
-    # Calls are under way.
+    # Calls are under way. All are gathers: sums have other values.
+    ends = [call(rank, size, narrow, 3 * seed) for seed in range(30)]
     report = hd.refresh()
     for end in ends:
         end()
     assert hd.generation().number == 1 and hd.generation().regret is None
     for seed in range(4):
-        call(rank, size, narrow, seed)()
+        call(rank, size, narrow, 3 * seed)()
     again = hd.refresh()
     assert not again.switched and again.old == again.new == report.new
 
@@ -200,7 +202,18 @@ def explicit(rank: int, size: int) -> tuple:
     # And a set-up without them does not.
     hd.setup(piece=PIECE, refresh=SOON)
     assert hd.generation().codebooks == huffwire.Codebooks.builtin()
-    call(rank, size, narrow, 0)()
+    # New codebooks have come, and would be used from the next check on.
+    life = coded_group(dist.group.WORLD).ready()[0].life
+    seed = 0
+    while hd.generation() and life._told.number == 0:
+        assert seed < 600, "there are no new codebooks"
+        call(rank, size, narrow, seed)()
+        seed += 1
+    assert hd.generation().number == 0 and hd.generation().regret > 0.02
+    early = hd.refresh()
+    assert early.switched and early.old == huffwire.Codebooks.builtin().id
+    assert early.new == hd.generation().codebooks.id and early.shipped_bytes > 0
+    call(rank, size, narrow, seed)()
     return report
 
 
@@ -213,27 +226,27 @@ def test_a_refresh_at_a_call_of_ones_choosing() -> None:
 
 def dies(rank: int, size: int, who: int) -> list[str]:
     import huffwire.distributed as hd
+    from huffwire.distributed import life
     from huffwire.distributed.engine import Sender
-    from huffwire.distributed.life import Life
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     hd.setup(piece=PIECE, refresh=SOON)
-    send, take = Sender.send, Life._bytes
+    send, take = Sender.send, life._receive_bytes
 
     def sending(sender, memory, start, stop, place, coded, peers):
         if place.collective == "refresh" and place.stage == 1:
             die()
         return send(sender, memory, start, stop, place, coded, peers)
 
-    def taking(life, receiver, size, stage):
+    def taking(receiver, size, stage):
         if stage == 1:
             die()
-        return take(life, receiver, size, stage)
+        return take(receiver, size, stage)
 
     if rank == who:
-        Sender.send, Life._bytes = sending, taking
+        Sender.send, life._receive_bytes = sending, taking
     errors = []
     for seed in range(600):
         try:

@@ -37,6 +37,9 @@
 //! Input is never trusted: sizes are checked before memory is taken for them, and every failure is an
 //! [`Error`] that names the file.
 
+// docs.rs marks what needs a feature; only the nightly compiler can.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod analysis;
 mod codebooks;
 mod diff;

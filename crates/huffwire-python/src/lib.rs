@@ -36,9 +36,10 @@ mod _huffwire {
     use super::files::{FileReader, FileWriter, safetensors_header};
     #[pymodule_export]
     use super::gradient::{
-        BitmapBooks, Drift, ErrorFeedback, FixedBook, Quantized, RefreshPolicy, ValueHeader,
-        all_encoders, chosen_encoder, count_values, decode_message, decode_message_into,
-        decode_values, encode_values, estimates, quantizer_text, read_message_header, shannon,
+        BitmapBooks, Drift, ErrorFeedback, ExchangeCodec, FixedBook, Quantized, RefreshPolicy,
+        ValueHeader, all_encoders, chosen_encoder, count_values, decode_message,
+        decode_message_into, decode_values, encode_values, estimates, quantizer_text,
+        read_message_header, shannon,
     };
     #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named};

@@ -14,6 +14,7 @@ call raises.
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import threading
@@ -55,6 +56,7 @@ class Worker:
         self._name = name
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        _WORKERS.add(self)
 
     def put(self, job: Callable[[], None]) -> None:
         """Has the thread run a job, which must not raise."""
@@ -69,6 +71,28 @@ class Worker:
     def close(self) -> None:
         """Ends the thread after the jobs that it has."""
         self._jobs.put(None)
+
+    def join(self, seconds: float) -> None:
+        """Waits until the thread has ended, at most so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+
+_WORKERS: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Ends all threads before the interpreter ends: one that comes back from torch after that would abort the process.
+
+    A thread that waits for another rank does not come back; after some seconds it is left.
+    """
+    workers = list(_WORKERS)
+    for worker in workers:
+        worker.close()
+    end = time.monotonic() + 5
+    for worker in workers:
+        worker.join(max(end - time.monotonic(), 0))
 
 
 def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
@@ -210,6 +234,22 @@ class Sender:
         self, memory: Memory, start: int, stop: int, place: Place, coded: bool, peers: list[int]
     ) -> None:
         """Writes one piece, and sends it to the peers."""
+
+        def write(buffer: torch.Tensor) -> int:
+            elements = memory.read(start, stop, self.scratch)
+            return self.engine.coder.write(place, elements, coded, buffer)
+
+        self.write(place, peers, write)
+
+    def write(
+        self, place: Place, peers: list[int], write: Callable[[torch.Tensor], int]
+    ) -> None:
+        """Has a function write a piece into memory for it, and sends it to the peers.
+
+        Args:
+            place: Where the piece belongs.
+            write: Gets the memory, and returns the length of the piece in bytes.
+        """
         self.engine.check()
         if len(self._slots) >= SLOTS:
             buffer = self._wait_for_oldest()
@@ -217,8 +257,7 @@ class Sender:
             buffer = self.engine.take()
         try:
             begin = time.perf_counter()
-            elements = memory.read(start, stop, self.scratch)
-            length = self.engine.coder.write(place, elements, coded, buffer)
+            length = write(buffer)
             self.totals.coding += time.perf_counter() - begin
         except BaseException:
             self.engine.give(buffer)
@@ -340,6 +379,24 @@ class Receiver:
             stream.release(self._wait_for_forwarded())
         else:
             stream.release(self.engine.take())
+
+    def take(self, stream: Stream, read: Callable[[int, torch.Tensor], object]) -> None:
+        """Receives the next piece of a stream, and has a function read it.
+
+        Args:
+            read: Gets the sender's name, for messages, and the memory that holds the piece.
+        """
+        begin = time.perf_counter()
+        buffer = stream.next()
+        middle = time.perf_counter()
+        self.totals.waiting += middle - begin
+        try:
+            read(self.engine.names[stream.peer], buffer)
+        except BaseException:
+            self.engine.give(buffer)
+            raise
+        self.totals.coding += time.perf_counter() - middle
+        stream.release(buffer)
 
     def _wait_for_forwarded(self) -> torch.Tensor:
         buffer, work = self._forwarded.popleft()

@@ -300,7 +300,8 @@ def setup(
             None: what the environment variable ``HUFFWIRE_COMPRESSION`` says, or else ``"auto"``.
         codebooks: The codebooks; None for the built-in ones.
         level: As for `huffwire.encode`.
-        piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB on links above 3 Gbit/s.
+        piece: Bytes of elements in a piece; None for 256 KiB on links of up to 1.6 Gbit/s, 1 MiB on links of up to
+            3.2 Gbit/s, 4 MiB on faster ones, and 512 KiB where the link was not measured.
         link: The link, if it shall not be measured.
         refresh: When codebooks are replaced by ones that fit the traffic better; None for never.
 
@@ -325,7 +326,7 @@ def setup(
         raise OptionError(f'level={level!r}: give "fast" or "max"')
     found = _of_member(group)
     if found is None:
-        return Agreement(settings, None, piece or 1 << 20)
+        return Agreement(settings, None, piece or 512 << 10)
     return found.setup(settings)
 
 

@@ -167,6 +167,8 @@ class _Judge:
             interval=refresh.interval,
             samples=refresh.samples,
         )
+        # Called for every piece, so nothing stands between.
+        self.observe = self._refresher.observe
         self._worker = Worker("huffwire-judge")
         self._lock = threading.Lock()
         # From the beginning of a judgement until there is nothing more to do for it.
@@ -181,15 +183,14 @@ class _Judge:
     def regret(self) -> float | None:
         return self._refresher.regret
 
-    def observe(self, elements: tuple[int, int], dtype: str) -> None:
-        """Takes notice of the elements of a piece, by their address and size."""
-        if self._refresher.observe(elements, dtype):
-            with self._lock:
-                if self._busy:
-                    return
-                self._busy = True
-                number = self._round
-            self._worker.put(lambda: self._judge(number))
+    def due(self) -> None:
+        """Has the thread judge, if it does not do so already."""
+        with self._lock:
+            if self._busy:
+                return
+            self._busy = True
+            number = self._round
+        self._worker.put(lambda: self._judge(number))
 
     def _judge(self, number: int) -> None:
         found = error = None
@@ -247,8 +248,7 @@ class Life:
         self._check = refresh.check
         self._level = level
         self._judge = _Judge(refresh, books, level) if rank == _JUDGE else None
-        self._observe = None if self._judge is None else self._judge.observe
-        self.coder = Coder(codebooks, level, self._observe)
+        self.coder = Coder(codebooks, level, self._judge)
         # What the last check told, and what is in use.
         self._told = self._used = _News(self.coder, books)
         self._calls = 0
@@ -266,15 +266,17 @@ class Life:
         before: list[_News] = []
         operation = engine.ordered(lambda: self._put(engine, True, before))
         operation.wait()
-        old, new = before[0], self._told
-        switched = new.number > old.number
+        used, told = before
+        new = _wait(engine, operation)
+        # What the check before told may take effect only now.
+        cause = told if new.number == told.number > used.number else new
         return Report(
-            new.regret,
-            switched,
-            old.codebooks.id,
+            cause.regret,
+            new.number > used.number,
+            used.codebooks.id,
             new.codebooks.id,
-            new.shipped_bytes if switched else 0,
-            new.saved_bytes if switched else 0.0,
+            cause.shipped_bytes,
+            cause.saved_bytes,
         )
 
     def generation(self) -> Generation:
@@ -287,82 +289,81 @@ class Life:
         regret = None if used is told and told.shipped_bytes else told.regret
         return Generation(used.codebooks, used.number, regret)
 
-    def _put(
-        self, engine: Engine, at_once: bool, before: list[_News] | None = None
-    ) -> Operation:
-        previous = self._last
+    def _put(self, engine: Engine, at_once: bool, before: list[_News] | None = None) -> Operation:
+        """Puts a check behind the calls before it.
+
+        Args:
+            at_once: Whether it judges and takes effect at once.
+            before: Gets what was in use before, and what the check before told.
+        """
+        previous, judge = self._last, self._judge
 
         def run(
             part: Sender | Receiver,
             adopt: Callable[[_News], None],
-            tell: Callable[..., _News] | None,
+            tell: Callable[[_News], _News] | None,
         ) -> None:
             """A check in one of the two threads. One of them gets the news, and tells the other."""
-            operation = part.operation
             if previous is not None:
                 adopt(_wait(part.engine, previous))
             if tell is not None:
-                if before is not None:
-                    before.append(self._told)
-                self._told = tell(part, self._told, at_once)
-                operation.ready.put(self._told)
+                self._told = tell(self._told)
+                part.operation.ready.put(self._told)
             if at_once:
-                adopt(_wait(part.engine, operation))
-
-        judges = self._judge is not None
+                adopt(_wait(part.engine, part.operation))
 
         def send(sender: Sender) -> None:
             def adopt(news: _News) -> None:
                 sender.engine.coder = news.coder
-                if self._judge is not None and news.number > self._used.number:
-                    self._judge.switch(news.codebooks)
+                if judge is not None and news.number > self._used.number:
+                    judge.switch(news.codebooks)
                 self._used = news
 
-            run(sender, adopt, self._send if judges else None)
+            def tell(told: _News) -> _News:
+                assert judge is not None
+                return self._send(sender, judge, told, at_once)
+
+            if before is not None:
+                before.extend([self._used, _wait(sender.engine, previous) if previous else self._used])
+            run(sender, adopt, None if judge is None else tell)
 
         def receive(receiver: Receiver) -> None:
             def adopt(news: _News) -> None:
                 receiver.engine.reader = news.coder
 
-            run(receiver, adopt, None if judges else self._receive)
+            def tell(told: _News) -> _News:
+                return self._receive(receiver, told)
+
+            run(receiver, adopt, tell if judge is None else None)
 
         self._last = engine.insert("refresh", [], send, receive)
         return self._last
 
-    def _send(self, sender: Sender, before: _News, at_once: bool) -> _News:
+    def _send(self, sender: Sender, judge: _Judge, before: _News, at_once: bool) -> _News:
         """Judges or takes what was found, and tells the other ranks."""
-        assert self._judge is not None
-        found = self._judge.now() if at_once else self._judge.proposal()
+        found = judge.now() if at_once else judge.proposal()
         data, saved = b"", 0.0
         codebooks = before.codebooks
         if found is not None:
             codebooks, saved = found
             data = codebooks.to_bytes()
-        regret = self._judge.regret
-        fields = _NEWS.pack(
-            bytes.fromhex(codebooks.id), len(data), math.nan if regret is None else regret, saved
-        )
-        for stage, told in enumerate([fields, data]):
-            memory = Memory(torch.frombuffer(bytearray(told), dtype=torch.uint8)) if told else None
-            if memory is None:
-                continue
-            part = Part(sender.engine, torch.uint8, 0, len(told))
-            for index in range(part.count):
-                place = _place(sender.operation, memory, part, index, _JUDGE, stage)
-                sender.send(memory, *part.range(index), place, False, _others(sender.engine))
+        regret = judge.regret
+        told = math.nan if regret is None else regret
+        _send_bytes(sender, _NEWS.pack(bytes.fromhex(codebooks.id), len(data), told, saved), 0)
+        if data:
+            _send_bytes(sender, data, 1)
         return self._news(before, codebooks, len(data), regret, saved)
 
-    def _receive(self, receiver: Receiver, before: _News, at_once: bool) -> _News:
+    def _receive(self, receiver: Receiver, before: _News) -> _News:
         """Receives what `_send` sends."""
-        fields = _NEWS.unpack(self._bytes(receiver, _NEWS.size, 0))
-        identity, size, regret, saved = fields
+        identity, size, regret, saved = _NEWS.unpack(_receive_bytes(receiver, _NEWS.size, 0))
         if size > _MOST_BYTES:
             raise PieceError(
                 f"rank {_JUDGE} announces codebooks of {size} bytes, and they have at most {_MOST_BYTES}"
             )
         codebooks = before.codebooks
         if size:
-            codebooks = Codebooks.from_bytes(self._bytes(receiver, size, 1))
+            codebooks = Codebooks.from_bytes(_receive_bytes(receiver, size, 1))
         if bytes.fromhex(codebooks.id) != identity:
             raise CodebookError(
                 f"rank {_JUDGE} announces the codebooks {identity.hex()}, and this rank has {codebooks.id}: call "
@@ -370,23 +371,34 @@ class Life:
             )
         return self._news(before, codebooks, size, None if math.isnan(regret) else regret, saved)
 
-    def _bytes(self, receiver: Receiver, size: int, stage: int) -> bytes:
-        told = torch.empty(size, dtype=torch.uint8)
-        memory, part = Memory(told), Part(receiver.engine, torch.uint8, 0, size)
-        stream = receiver.stream(_JUDGE, part.count)
-        for index in range(part.count):
-            _receive(receiver, stream, memory, part, index, _JUDGE, stage)
-        return bytes(told.tolist())
-
     def _news(
         self, before: _News, codebooks: Codebooks, size: int, regret: float | None, saved: float
     ) -> _News:
         coder, number = before.coder, before.number
         if size:
-            coder = Coder(codebooks, self._level, self._observe)
+            coder = Coder(codebooks, self._level, self._judge)
             number += 1
         totals.judged(regret, bool(size))
         return _News(coder, codebooks, number, regret, size, saved)
+
+
+def _send_bytes(sender: Sender, told: bytes, stage: int) -> None:
+    """Sends bytes of the judge's to all other ranks."""
+    memory = Memory(torch.frombuffer(bytearray(told), dtype=torch.uint8))
+    part = Part(sender.engine, torch.uint8, 0, len(told))
+    for index in range(part.count):
+        place = _place(sender.operation, memory, part, index, _JUDGE, stage)
+        sender.send(memory, *part.range(index), place, False, _others(sender.engine))
+
+
+def _receive_bytes(receiver: Receiver, size: int, stage: int) -> bytes:
+    """Receives what `_send_bytes` sends."""
+    told = torch.empty(size, dtype=torch.uint8)
+    memory, part = Memory(told), Part(receiver.engine, torch.uint8, 0, size)
+    stream = receiver.stream(_JUDGE, part.count)
+    for index in range(part.count):
+        _receive(receiver, stream, memory, part, index, _JUDGE, stage)
+    return bytes(told.tolist())
 
 
 def _wait(engine: Engine, operation: Operation) -> _News:

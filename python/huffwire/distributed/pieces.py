@@ -6,18 +6,18 @@ A piece begins with a header of `HEADER` bytes. All numbers are little-endian.
 |---|---|
 | 4 | ``HWPC`` |
 | 1 | version of this header |
-| 1 | form of the payload: 0 raw, 1 a message of huffwire, 2 the text of a failure |
+| 1 | form of the payload: 0 raw, 1 a message of huffwire, 2 the text of a failure, 3 quantized values |
 | 1 | number of the collective |
 | 1 | stage of the collective |
 | 8 | sequence number of the call |
-| 8 | id of the codebooks: their generation |
+| 8 | id of the codebooks, their generation; of quantized values, a hash of all that ranks must have alike |
 | 16 | name of the element type |
 | 8 | bytes of elements in the whole stream from the origin to the receiver in this stage |
 | 4, 4 | index of the piece in the stream, and how many pieces the stream has |
 | 4 | rank that the elements come from |
 | 4 | bytes of elements in the piece |
 | 4 | bytes of payload behind the header |
-| 4 | CRC-32C of a raw payload |
+| 4 | CRC-32C of a payload that is raw or of quantized values |
 | 4 | CRC-32 of the header before it |
 
 The fields up to the bytes of elements are the piece's *place*. A coded payload has their CRC-32 as its context, so
@@ -32,7 +32,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -49,7 +49,7 @@ from huffwire._tensors import _name
 
 VERSION = 1
 _MAGIC = b"HWPC"
-RAW, CODED, FAILURE = 0, 1, 2
+RAW, CODED, FAILURE, QUANTIZED = 0, 1, 2, 3
 _PLACE = struct.Struct("<4sBBBBQ8s16sQIIII")
 _REST = struct.Struct("<III")
 HEADER = _PLACE.size + _REST.size
@@ -63,6 +63,7 @@ COLLECTIVES = (
     "broadcast",
     "send",
     "refresh",
+    "quantized_all_reduce",
 )
 _NUMBERS = {name: number for number, name in enumerate(COLLECTIVES)}
 
@@ -121,7 +122,7 @@ class Place:
             _NUMBERS[self.collective],
             self.stage,
             self.sequence & 0xFFFF_FFFF_FFFF_FFFF,
-            generation if form == CODED else _NO_GENERATION,
+            generation if form in (CODED, QUANTIZED) else _NO_GENERATION,
             dtype_name(self.dtype),
             self.stream,
             self.index,
@@ -135,25 +136,36 @@ def _address(tensor: torch.Tensor, start: int = 0) -> int:
     return tensor.data_ptr() + start
 
 
+class Observer(Protocol):
+    """Takes notice of the elements of coded pieces, in no time that matters."""
+
+    @property
+    def observe(self) -> Callable[[tuple[int, int], str], bool]:
+        """Gets the address and the size of the elements, and the name of their type. Returns whether `due` is to be
+        called."""
+
+    def due(self) -> None:
+        """Called where `observe` said so."""
+
+
 class Coder:
     """Writes pieces and reads them, with the codebooks of a group.
 
     Args:
         codebooks: The codebooks; None for the built-in ones.
         level: As for `huffwire.encode`.
-        observe: Takes notice of the elements of each coded piece, written or read: gets their address and size, and
-            the name of their type.
+        observer: Takes notice of the elements of each coded piece, written or read.
     """
 
     def __init__(
         self,
         codebooks: Codebooks | None,
         level: str = "fast",
-        observe: Callable[[tuple[int, int], str], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._codebooks = codebooks
         self._level = level
-        self._observe = observe
+        self._observer = observer
         self.generation = bytes.fromhex((codebooks or Codebooks.builtin()).id)
 
     def write(self, place: Place, elements: torch.Tensor, coded: bool, buffer: torch.Tensor) -> int:
@@ -173,9 +185,10 @@ class Coder:
         form, checksum = (CODED, 0) if coded else (RAW, 0)
         head = place.pack(form, self.generation)
         if coded:
+            name = codec_name(place.dtype)
             length = _huffwire._encode_into(
                 source,
-                codec_name(place.dtype),
+                name,
                 (target, room),
                 self._level,
                 "auto",
@@ -184,8 +197,8 @@ class Coder:
                 1,
                 zlib.crc32(head),
             )
-            if self._observe is not None:
-                self._observe(source, codec_name(place.dtype))
+            if self._observer is not None and self._observer.observe(source, name):
+                self._observer.due()
         else:
             length = size
             checksum = _huffwire._copy_checked(source, (target, size))
@@ -226,10 +239,11 @@ class Coder:
             if _huffwire._copy_checked(source, target) != checksum:
                 raise _damaged(place, sender, "its payload has another checksum")
         else:
+            name = codec_name(place.dtype)
             try:
                 _huffwire._decode_into(
                     source,
-                    codec_name(place.dtype),
+                    name,
                     target,
                     self._codebooks,
                     1,
@@ -238,15 +252,49 @@ class Coder:
                 )
             except Error as error:
                 raise _damaged(place, sender, str(error)) from error
-            if self._observe is not None:
-                self._observe(target, codec_name(place.dtype))
+            if self._observer is not None and self._observer.observe(target, name):
+                self._observer.due()
         return HEADER + length
+
+    def seal_quantized(
+        self, place: Place, generation: bytes, length: int, checksum: int, buffer: torch.Tensor
+    ) -> int:
+        """Writes the header before a payload of quantized values that lies in the buffer already.
+
+        Args:
+            place: Where the piece belongs.
+            generation: 8 bytes: a hash of all that sender and receiver must have alike.
+            length, checksum: Bytes of the payload, and their CRC-32C.
+            buffer: As for `write`; the payload begins at `HEADER`.
+
+        Returns:
+            The length of the piece in bytes.
+        """
+        _seal(place.pack(QUANTIZED, generation), length, checksum, buffer)
+        return HEADER + length
+
+    def open_quantized(
+        self, place: Place, generation: bytes, sender: int, buffer: torch.Tensor
+    ) -> tuple[tuple[int, int], int]:
+        """Checks the header of a piece of quantized values.
+
+        Returns:
+            Address and length of the payload, and its CRC-32C, which is not checked yet.
+
+        Raises:
+            Error: As `read`. DisagreementError if the sender has another generation.
+        """
+        _, length, checksum, _ = self._open(place, sender, buffer, generation)
+        return (_address(buffer, HEADER), length), checksum
 
     def length(self, place: Place, sender: int, buffer: torch.Tensor) -> int:
         """The length in bytes of a piece that was received, after its header was checked as `read` does."""
         return HEADER + self._open(place, sender, buffer)[1]
 
-    def _open(self, place: Place, sender: int, buffer: torch.Tensor) -> tuple[int, int, int, bytes]:
+    def _open(
+        self, place: Place, sender: int, buffer: torch.Tensor, quantized: bytes | None = None
+    ) -> tuple[int, int, int, bytes]:
+        """Checks a header: of quantized values of this generation, or of elements."""
         head = ctypes.string_at(_address(buffer), HEADER)
         length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
         fields = _PLACE.unpack_from(head)
@@ -268,11 +316,14 @@ class Coder:
         if form == FAILURE:
             text = ctypes.string_at(_address(buffer, HEADER), length).decode(errors="replace")
             raise PeerError(f"rank {sender} failed: {text}")
-        if form not in (RAW, CODED):
+        if form not in (RAW, CODED, QUANTIZED):
             raise _damaged(place, sender, f"a payload of unknown form {form}")
-        expected = place.pack(form, self.generation)
+        own = self.generation if form != QUANTIZED or quantized is None else quantized
+        expected = place.pack(form, own)
         if head[: _PLACE.size] != expected:
             raise self._difference(place, sender, fields)
+        if (form == QUANTIZED) != (quantized is not None):
+            raise _damaged(place, sender, f"a payload of form {form}, which does not belong here")
         return form, length, checksum, expected
 
     def _difference(self, place: Place, sender: int, fields: tuple[Any, ...]) -> Error:
@@ -317,6 +368,17 @@ class Coder:
                 "huffwire.distributed.setup(group, codebooks=...) on all of them"
             )
         found = f"stage {stage}, piece {index} of rank {origin}, {size} bytes"
+        if form == QUANTIZED and (stage, index, origin, size) == (
+            place.stage,
+            place.index,
+            place.origin,
+            place.size,
+        ):
+            return DisagreementError(
+                f"{place.collective}: rank {sender} quantizes in another way than this rank: their QuantizedState "
+                "differs in a setting, the seed, the step or the codebooks; give all ranks the same, and load all "
+                "of them from the same checkpoint"
+            )
         wanted = (
             f"stage {place.stage}, piece {place.index} of rank {place.origin}, {place.size} bytes"
         )

@@ -324,6 +324,15 @@ def reduce_scatter(
     return engine.start("reduce_scatter", result, send, receive)
 
 
+def stages(most: int) -> Iterator[tuple[int, int]]:
+    """Stages and indices of pieces of a reduction that is gathered again, in the order in which all ranks take them."""
+    for step in range(most + _LAG):
+        if step < most:
+            yield 0, step
+        if step >= _LAG:
+            yield 1, step - _LAG
+
+
 def all_reduce(
     engine: Engine, tensor: torch.Tensor, how: Sum, result: list[torch.Tensor], coded: bool
 ) -> CodedWork:
@@ -335,17 +344,9 @@ def all_reduce(
     parts = [Part(engine, tensor.dtype, *bounds[index : index + 2]) for index in range(size)]
     most = max(part.count for part in parts)
 
-    def steps() -> Iterator[tuple[int, int]]:
-        """Stages and indices of pieces, in the order in which all ranks take them."""
-        for step in range(most + _LAG):
-            if step < most:
-                yield 0, step
-            if step >= _LAG:
-                yield 1, step - _LAG
-
     def send(sender: Sender) -> None:
         with memory.on_device():
-            for stage, index in steps():
+            for stage, index in stages(most):
                 if stage == 0:
                     for peer in _others(engine):
                         if index < parts[peer].count:
@@ -364,7 +365,7 @@ def all_reduce(
                 peer: receiver.stream(peer, mine.count + parts[peer].count)
                 for peer in _others(engine)
             }
-            for stage, index in steps():
+            for stage, index in stages(most):
                 if stage == 0 and index < mine.count:
                     start, stop = mine.range(index)
                     room = memory.room(start, stop, engine.result_scratch)

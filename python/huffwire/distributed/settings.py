@@ -23,9 +23,12 @@ Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
 
 # The most bytes that a rank tells the others about itself.
 _TOLD = 1024
-# Above this many bytes a second, pieces are larger.
-_FAST_LINK = 400e6
-_PIECE, _LARGE_PIECE = 1 << 20, 4 << 20
+# Bytes of a piece on links of up to so many bytes a second. A link idles while the first piece of a step is coded and
+# while a sum waits for the last one, so slow links have short pieces. Every piece costs time of the processors, so fast
+# links have long ones.
+_PIECES = ((200e6, 256 << 10), (400e6, 1 << 20), (float("inf"), 4 << 20))
+# Where the link was not measured.
+_PIECE = 512 << 10
 # Receives that are posted for all peers together take at most so many bytes.
 _POSTED = 128 << 20
 
@@ -120,7 +123,9 @@ def _wishes(settings: Settings) -> dict[str, object]:
 def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     if settings.piece is not None:
         return settings.piece
-    piece = _LARGE_PIECE if link is not None and link.bytes_per_second > _FAST_LINK else _PIECE
+    piece = _PIECE
+    if link is not None:
+        piece = next(size for speed, size in _PIECES if link.bytes_per_second <= speed)
     while piece > 64 << 10 and window(ranks) * piece * (ranks - 1) > _POSTED:
         piece //= 2
     return piece

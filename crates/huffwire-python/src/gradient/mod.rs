@@ -3,6 +3,7 @@
 //! Quantizers come from Python as tuples of their name and parameters, which `huffwire/gradient/_quantizers.py` makes of its
 //! classes. Values are memory of one byte or, where `wide`, of four bytes each.
 mod books;
+mod exchange;
 mod feedback;
 mod floats;
 mod message;
@@ -11,6 +12,7 @@ mod quantizer;
 mod values;
 
 pub(crate) use books::{BitmapBooks, Drift, FixedBook, RefreshPolicy};
+pub(crate) use exchange::ExchangeCodec;
 pub(crate) use feedback::ErrorFeedback;
 pub(crate) use message::{ValueHeader, decode_message, decode_message_into, read_message_header};
 pub(crate) use quantized::Quantized;

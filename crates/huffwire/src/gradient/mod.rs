@@ -21,6 +21,7 @@
 //!   [`Linear`](quantize::Linear).
 //! * [`ErrorFeedback`]: the error of one quantization is added to the next gradient.
 //! * [`encode`]: the encoders, behind one trait.
+//! * [`exchange`]: pieces of quantized gradients for links whose ends agreed on everything else.
 //! * [`message`]: one quantized tensor as bytes, with all that is needed to restore floats. [`item`]: the same
 //!   entry by entry, for a [`file`](mod@crate::file).
 //!
@@ -46,6 +47,7 @@
 //! ```
 
 pub mod encode;
+pub mod exchange;
 mod feedback;
 mod header;
 pub mod item;

@@ -4,6 +4,8 @@
 //! fail any more, and blocks of [`BLOCK`] floats are rounded. The floats of a block, its random words and its restored
 //! floats stay in the nearest cache.
 
+pub(in crate::gradient) mod parts;
+
 use std::ops::Range;
 
 use super::bad;

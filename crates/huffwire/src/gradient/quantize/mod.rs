@@ -29,6 +29,7 @@ pub use terngrad::TernGrad;
 
 use std::fmt;
 
+pub(super) use buckets::parts;
 use buckets::{Kept, Rounding, dequantize, quantize};
 
 use super::values::{ValueBuf, Values, with_values};
@@ -303,13 +304,65 @@ impl Quantizer {
     }
 
     /// The size of a bucket and its number of scales; `None` for quantizers without buckets.
-    const fn buckets(&self) -> Option<(usize, usize)> {
+    pub(super) const fn buckets(&self) -> Option<(usize, usize)> {
         match self {
             Self::Qsgd(Qsgd { bucket, .. })
             | Self::TernGrad(TernGrad { bucket, .. })
             | Self::Linear(Linear { bucket }) => Some((*bucket, 1)),
             Self::Sign(sign) => Some((sign.bucket, sign.scale_count())),
             Self::Natural(_) | Self::Sparsify(_) => None,
+        }
+    }
+
+    /// Quantizes a part of a gradient, for a link: see [`parts::quantize`].
+    pub(super) fn quantize_part(
+        &self,
+        part: parts::Part<'_>,
+        scratch: &mut parts::Scratch,
+        out: (&mut [i8], &mut Vec<f32>),
+        target: parts::Target<'_>,
+    ) -> Result<usize> {
+        let platform = Platform::detect();
+        match self {
+            Self::Qsgd(quantizer) => {
+                parts::quantize(platform, quantizer, part, scratch, out, target)
+            }
+            Self::TernGrad(quantizer) => {
+                parts::quantize(platform, quantizer, part, scratch, out, target)
+            }
+            Self::Sign(quantizer) => {
+                parts::quantize(platform, quantizer, part, scratch, out, target)
+            }
+            Self::Linear(quantizer) => {
+                parts::quantize(platform, quantizer, part, scratch, out, target)
+            }
+            Self::Natural(_) | Self::Sparsify(_) => Err(without_buckets(self)),
+        }
+    }
+
+    /// Restores the floats of a part of a gradient: see [`parts::restore`].
+    pub(super) fn restore_part(
+        &self,
+        values: &[i8],
+        scales: &[f32],
+        scratch: &mut parts::Scratch,
+        target: parts::Target<'_>,
+    ) -> Result<()> {
+        let platform = Platform::detect();
+        match self {
+            Self::Qsgd(quantizer) => {
+                parts::restore(platform, quantizer, values, scales, scratch, target)
+            }
+            Self::TernGrad(quantizer) => {
+                parts::restore(platform, quantizer, values, scales, scratch, target)
+            }
+            Self::Sign(quantizer) => {
+                parts::restore(platform, quantizer, values, scales, scratch, target)
+            }
+            Self::Linear(quantizer) => {
+                parts::restore(platform, quantizer, values, scales, scratch, target)
+            }
+            Self::Natural(_) | Self::Sparsify(_) => Err(without_buckets(self)),
         }
     }
 
@@ -414,6 +467,13 @@ type Parts = (Vec<i32>, Vec<f32>);
 #[cold]
 fn bad(offset: usize, detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::malformed("a quantized gradient", offset, detail)
+}
+
+/// The error for a quantizer that has no buckets, where they are needed.
+#[cold]
+pub(super) fn without_buckets(quantizer: &Quantizer) -> Error {
+    let name = quantizer.name();
+    Error::option(format!("{name} has no buckets: take qsgd, terngrad, sign or int8"))
 }
 
 fn check_bucket(bucket: usize) -> Result<()> {

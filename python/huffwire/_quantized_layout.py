@@ -1,0 +1,91 @@
+"""Which parameters lie in which bucket of DistributedDataParallel, and gradients that are moved from one arrangement of buckets
+to another."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+
+from huffwire._errors import MismatchError
+
+# The parameters of a bucket, in their order: their numbers and how many elements they have.
+Bucket = tuple[tuple[int, int], ...]
+
+# A bucket that was collected: its parameters, its gradients, and the future of them.
+Collected = tuple[Bucket, torch.Tensor, torch.futures.Future]
+
+
+class Numbers:
+    """Numbers of parameters, in the order in which they are first seen.
+
+    DistributedDataParallel shows them in the same order in the first step of every run of a program, whatever its buckets
+    are. So the numbers are those of the run before, if a state is loaded.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._next = 0
+
+    def number(self, parameter: torch.Tensor) -> int:
+        found = self._numbers.get(id(parameter))
+        if found is None or found[0]() is not parameter:
+            found = self._numbers[id(parameter)] = weakref.ref(parameter), self._next
+            self._next += 1
+        return found[1]
+
+    def restart(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Forgets everything if none of these parameters is known: it is another model, or a new copy of it."""
+        known = (self._numbers.get(id(parameter)) for parameter in parameters)
+        if not any(
+            found is not None and found[0]() is parameter
+            for found, parameter in zip(known, parameters, strict=True)
+        ):
+            self._numbers.clear()
+            self._next = 0
+
+
+def of(numbers: Numbers, bucket: dist.GradBucket) -> Bucket:
+    """The parameters of a bucket."""
+    return tuple(
+        (numbers.number(parameter), parameter.numel()) for parameter in bucket.parameters()
+    )
+
+
+def _slices(buckets: Sequence[Bucket], tensors: Sequence[torch.Tensor]) -> dict[int, torch.Tensor]:
+    """The gradient of each parameter, by its number."""
+    found = {}
+    for bucket, tensor in zip(buckets, tensors, strict=True):
+        start = 0
+        for number, elements in bucket:
+            found[number] = tensor[start : start + elements]
+            start += elements
+    return found
+
+
+def regroup(layout: Sequence[Bucket], collected: Sequence[Collected]) -> list[torch.Tensor]:
+    """The collected gradients in buckets as the layout has them.
+
+    Raises:
+        MismatchError: They are gradients of other parameters.
+    """
+    due = sorted(each for bucket in layout for each in bucket)
+    if due != sorted(each for bucket, _, _ in collected for each in bucket):
+        raise MismatchError(
+            "the QuantizedState belongs to a model with other parameters: load the state of this model, make a new one, "
+            "or call reset_errors() on all ranks"
+        )
+    here = _slices([each[0] for each in collected], [each[1] for each in collected])
+    return [torch.cat([here[number] for number, _ in bucket]) for bucket in layout]
+
+
+def spread(
+    layout: Sequence[Bucket], wholes: Sequence[torch.Tensor], collected: Sequence[Collected]
+) -> None:
+    """Brings gradients in buckets of the layout back to the collected buckets."""
+    averaged = _slices(layout, wholes)
+    for bucket, tensor, _ in collected:
+        for number, place in _slices([bucket], [tensor]).items():
+            place.copy_(averaged[number])
