@@ -30,15 +30,18 @@ impl Stream {
             loop {
                 let mut chunk = used.try_recv().unwrap_or_default();
                 chunk.resize(CHUNK, 0);
-                let sent = match read_some(&mut from, &mut chunk) {
-                    Ok(0) => return,
-                    Ok(count) => {
-                        chunk.truncate(count);
-                        arrive.send(Ok(chunk))
-                    }
-                    Err(error) => arrive.send(Err(error)),
-                };
-                if sent.is_err() {
+                let (count, error) = read_some(&mut from, &mut chunk);
+                chunk.truncate(count);
+                // What came before an error is taken first.
+                if count > 0 && arrive.send(Ok(chunk)).is_err() {
+                    return;
+                }
+                if let Some(error) = error {
+                    // Nobody may be left to hear it.
+                    let _ = arrive.send(Err(error));
+                    return;
+                }
+                if count == 0 {
                     return;
                 }
             }
@@ -97,22 +100,19 @@ impl Read for Stream {
     }
 }
 
-/// Reads until the buffer is full or nothing follows at the moment that is worth waiting for: pipes give less than a
-/// buffer at a time.
-fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until half of the buffer is full, so that chunks are few: pipes give less at a time. Returns how many bytes came,
+/// and the error that ended it; none at the end of the input.
+fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut filled = 0;
-    // At least half a chunk, so that chunks are few.
     while filled < buffer.len() / 2 {
         match from.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // What came before it is taken first.
-            Err(_) if filled > 0 => break,
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Some(error)),
         }
     }
-    Ok(filled)
+    (filled, None)
 }
 
 #[cfg(test)]
