@@ -186,7 +186,7 @@ fn compare(a: &TensorRef<'_>, b: &TensorRef<'_>, progress: &mut impl FnMut(u64))
 
 /// How many elements have other bits.
 fn changed_elements(dtype: Dtype, a: &[u8], b: &[u8]) -> u64 {
-    let bits = dtype.value_bits() as usize;
+    let bits = dtype.value_bits();
     let unit = dtype.unit_bytes();
     let word = |bytes: &[u8]| {
         let mut word = [0; 16];

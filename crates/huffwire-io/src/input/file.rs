@@ -285,7 +285,7 @@ impl InputFile {
             return Err(Error::io(self.label(), what)(ErrorKind::NotSeekable.into()));
         }
         let failed = Error::io(self.label(), "cannot be read");
-        if rest.take(second).map_err(failed)? < second.len() {
+        if rest.fill(second).map_err(failed)? < second.len() {
             let (path, found) = (self.label().to_owned(), rest.offset());
             return Err(Error::TooShort { path, announced: self.bytes, found });
         }

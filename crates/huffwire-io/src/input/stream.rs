@@ -30,15 +30,18 @@ impl Stream {
             loop {
                 let mut chunk = used.try_recv().unwrap_or_default();
                 chunk.resize(CHUNK, 0);
-                let sent = match read_some(&mut from, &mut chunk) {
-                    Ok(0) => return,
-                    Ok(count) => {
-                        chunk.truncate(count);
-                        arrive.send(Ok(chunk))
-                    }
-                    Err(error) => arrive.send(Err(error)),
-                };
-                if sent.is_err() {
+                let (count, error) = read_some(&mut from, &mut chunk);
+                chunk.truncate(count);
+                // What came before an error is taken first.
+                if count > 0 && arrive.send(Ok(chunk)).is_err() {
+                    return;
+                }
+                if let Some(error) = error {
+                    // Nobody may be left to hear it.
+                    let _ = arrive.send(Err(error));
+                    return;
+                }
+                if count == 0 {
                     return;
                 }
             }
@@ -53,7 +56,7 @@ impl Stream {
     }
 
     /// Fills the buffer with the next bytes, or as much of it as there are bytes left; returns how many these are.
-    pub(super) fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() && self.has_more()? {
             let rest = &self.chunk[self.taken..];
@@ -93,26 +96,23 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.take(buffer)
+        self.fill(buffer)
     }
 }
 
-/// Reads until the buffer is full or nothing follows at the moment that is worth waiting for: pipes give less than a
-/// buffer at a time.
-fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until half of the buffer is full, so that chunks are few: pipes give less at a time. Returns how many bytes came,
+/// and the error that ended it; none at the end of the input.
+fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut filled = 0;
-    // At least half a chunk, so that chunks are few.
     while filled < buffer.len() / 2 {
         match from.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // What came before it is taken first.
-            Err(_) if filled > 0 => break,
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Some(error)),
         }
     }
-    Ok(filled)
+    (filled, None)
 }
 
 #[cfg(test)]
@@ -139,10 +139,10 @@ mod tests {
     fn bytes_come_in_order_and_an_error_stays() {
         let mut stream = Stream::new(Trickle(0)).unwrap();
         let mut bytes = [0; 597];
-        assert_eq!(stream.take(&mut bytes).unwrap(), 597);
+        assert_eq!(stream.fill(&mut bytes).unwrap(), 597);
         assert!((1..200).flat_map(|byte| [byte; 3]).eq(bytes));
         for _ in 0..2 {
-            assert!(stream.take(&mut bytes).unwrap_err().to_string().contains("cut"));
+            assert!(stream.fill(&mut bytes).unwrap_err().to_string().contains("cut"));
         }
         assert_eq!(stream.offset(), 597);
     }
@@ -152,7 +152,7 @@ mod tests {
         let content: Vec<u8> = (0..5 * CHUNK / 2).map(|i| i as u8).collect();
         let mut stream = Stream::new(io::Cursor::new(content.clone())).unwrap();
         let mut bytes = vec![0; 3 * CHUNK];
-        assert_eq!(stream.take(&mut bytes).unwrap(), content.len());
+        assert_eq!(stream.fill(&mut bytes).unwrap(), content.len());
         assert!(bytes[..content.len()] == content && !stream.has_more().unwrap());
     }
 }
