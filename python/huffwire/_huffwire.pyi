@@ -402,6 +402,39 @@ def safetensors_header(
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[bytes, list[str]]: ...
 @final
+class _Listener:
+    port: int
+    def __new__(cls, address: str, ports: str | None, secret: bytes, /) -> _Listener: ...
+    def connect(
+        self,
+        rank: int,
+        peers: Sequence[tuple[str, int, bytes] | None],
+        timeout: float,
+        look: Callable[[], object],
+        /,
+    ) -> _Mesh: ...
+
+@final
+class _Mesh:
+    def send(
+        self,
+        ranks: Sequence[int],
+        head: bytes,
+        address: int,
+        bytes: int,
+        keeper: object,
+        /,
+    ) -> _Ticket: ...
+    def receive(self, rank: int, out: _Memory, /) -> None: ...
+    def ended(self) -> list[tuple[int, bytes]]: ...
+    def fail(self, reason: bytes, grace: float, /) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class _Ticket:
+    def wait(self) -> None: ...
+
+@final
 class _LinkModel:
     def __new__(
         cls,
@@ -507,5 +540,6 @@ def _measure(
     repeats: int,
     /,
 ) -> list[tuple[float, float]]: ...
+def _checksum(source: _Memory, /) -> int: ...
 def _copy_checked(source: _Memory, out: _Memory, /) -> int: ...
 def _program(arguments: Sequence[str], stdout_is_closed: bool, /) -> int: ...

@@ -71,6 +71,7 @@ def run(
     environment: dict[str, str] | None = None,
     each: Callable[[int], dict[str, str]] | None = None,
     may_fail: bool = False,
+    transport: str = "gloo",
 ) -> list:
     """Runs ``function(rank, size, *args)`` in as many processes, and returns what each returned.
 
@@ -84,8 +85,13 @@ def run(
         each: Variables for one rank, by its number.
         may_fail: Whether a rank's exception is returned, as a tuple of its class's name and its text. Otherwise
             it fails the test.
+        transport: What carries the pieces.
     """
-    environment = {"HUFFWIRE_COMPRESSION": "always", **(environment or {})}
+    environment = {
+        "HUFFWIRE_COMPRESSION": "always",
+        "HUFFWIRE_TRANSPORT": transport,
+        **(environment or {}),
+    }
     answers = _CONTEXT.Queue()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "store")

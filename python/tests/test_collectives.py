@@ -418,5 +418,5 @@ def memory_of_a_gather(rank: int, size: int) -> int:
 
 
 def test_memory_of_a_call_is_its_pieces() -> None:
-    # The tensor has 384 MiB. 8 slots to send, 4 posted receives and the coder's own memory are a few pieces of 1 MiB.
+    # The tensor has 384 MiB. 8 slots to send, 4 posted receives and the coder's own memory are a few pieces.
     assert max(ranks.run(memory_of_a_gather, 2)) < 64 << 20

@@ -69,6 +69,23 @@ def test_examples_run(path: Path) -> None:
     assert other == ""
 
 
+def test_the_readme_shows_what_an_example_has_and_prints() -> None:
+    path = ROOT / "python" / "examples" / "all_reduce.py"
+    section = (ROOT / "README.md").read_text().split("## In distributed training")[1]
+    code, shown = re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:2]
+    program = [line.strip() for line in path.read_text().splitlines()]
+    lines = code.splitlines()
+    start = program.index(lines[0])
+    assert program[start : start + len(lines)] == lines
+    printed, _ = run(path)
+    # Processors round the random numbers a little differently.
+    for number, expected in zip(
+        re.findall(r"\d+", printed), re.findall(r"\d+", shown), strict=True
+    ):
+        assert int(number) == pytest.approx(int(expected), rel=1e-3)
+    assert re.sub(r"\d+", "N", printed) == re.sub(r"\d+", "N", shown)
+
+
 @needs_hooks
 def test_the_guide_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "pytorch.md").read_text()

@@ -113,7 +113,7 @@ def flips(rank: int, size: int, name: str, coded: bool, where: int) -> list:
     x = torch.randn(120_000).bfloat16()
     CALLS[name](hd, x, size)
     before = x.clone()
-    original = engine.Engine.post_send
+    original, original_parts = engine.Engine.post_send, engine.Engine.post_parts
     sent = 0
 
     def flipping(self, message, peer, tag):
@@ -123,8 +123,19 @@ def flips(rank: int, size: int, name: str, coded: bool, where: int) -> list:
             message[where] ^= 16
         return original(self, message, peer, tag)
 
+    def flipping_parts(self, head, elements, peer):
+        nonlocal sent
+        sent += 1
+        if sent == 3:
+            piece = bytearray(head) + bytes(elements.view(torch.uint8).tolist())
+            piece[where] ^= 16
+            head, content = bytes(piece[: len(head)]), piece[len(head) :]
+            elements = torch.frombuffer(content, dtype=torch.uint8)
+        return original_parts(self, head, elements, peer)
+
     if rank == 0:
         engine.Engine.post_send = flipping
+        engine.Engine.post_parts = flipping_parts
     found = outcomes(hd, size, [lambda: CALLS[name](hd, x, size), lambda: hd.all_reduce(before)], 1)
     return found
 
@@ -134,7 +145,11 @@ def flips(rank: int, size: int, name: str, coded: bool, where: int) -> list:
     ("name", "where"), [("all_gather", 5000), ("all_reduce", 9), ("broadcast", 2000)]
 )
 def test_bits_flipped_in_flight(name: str, where: int, coded: bool) -> None:
-    found = ranks.run(flips, 3, name, coded, where, seconds=5)
+    check_flips(name, where, coded, "gloo")
+
+
+def check_flips(name: str, where: int, coded: bool, transport: str) -> None:
+    found = ranks.run(flips, 3, name, coded, where, seconds=5, transport=transport)
     errors = [first[0] or second[0] for first, second in found]
     assert set(errors) <= {"PieceError", "PeerError", "GroupError"}, found
     assert "PieceError" in errors, found
@@ -195,7 +210,11 @@ def foreign(rank: int, size: int, what: str) -> list:
     ],
 )
 def test_foreign_pieces(what: str, error: str, text: str) -> None:
-    (there, *_), here = ranks.run(foreign, 2, what, seconds=4)
+    check_foreign(what, error, text, "gloo")
+
+
+def check_foreign(what: str, error: str, text: str, transport: str) -> None:
+    (there, *_), here = ranks.run(foreign, 2, what, seconds=4, transport=transport)
     first = next(each for each in here if each[0])
     # Either rank may notice first; the other one is told.
     noticed = first if first[0] == error else there

@@ -47,6 +47,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire-analysis", "derive"),
     ("huffwire-analysis", "options"),
     ("huffwire-analysis", "result"),
+    ("huffwire-analysis", "export"),
     ("huffwire-analysis", "families"),
     ("huffwire-analysis", "packed"),
     ("huffwire-analysis", "cut"),

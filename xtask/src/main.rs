@@ -2,14 +2,22 @@
 
 mod builtin;
 mod cross;
+mod deny;
+mod dist;
+mod documents;
 mod fuzz;
 mod kernels;
 mod layers;
+mod manual;
 mod needs;
+mod packages;
 mod python;
 mod shell;
+mod site;
 mod steps;
 mod suite;
+mod tools;
+mod version;
 
 use std::process::ExitCode;
 
@@ -48,6 +56,30 @@ const COMMANDS: &[Command] = &[
         about: "make the built-in codebooks again and write them into the source",
         run: builtin::run,
     },
+    Command {
+        name: "cli",
+        arguments: "",
+        about: "write docs/cli.md again, from the help of the program",
+        run: manual::write,
+    },
+    Command {
+        name: "dist",
+        arguments: dist::ARGUMENTS,
+        about: "build what a release needs into target/dist: programs, wheels, packages, checksums",
+        run: dist::run,
+    },
+    Command {
+        name: "version",
+        arguments: version::ARGUMENTS,
+        about: "write another version of everything wherever it stands",
+        run: version::write,
+    },
+    Command {
+        name: "docs-rs",
+        arguments: "",
+        about: "build the documentation as docs.rs does; needs `cargo +nightly xtask docs-rs`",
+        run: packages::docs_rs,
+    },
     Command { name: "help", arguments: "", about: "print this", run: help },
 ];
 
@@ -79,6 +111,11 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         bail!("`{name}` takes no arguments, so not `{extra}`");
     }
     suite::run_one(step)
+}
+
+/// Whether there is a command or a step of this name.
+fn knows(name: &str) -> bool {
+    COMMANDS.iter().any(|command| command.name == name) || steps::find(name).is_ok()
 }
 
 fn help(_: &[String]) -> Result<()> {

@@ -9,18 +9,13 @@ use crate::needs;
 use crate::shell::{ROOT, output, program, run};
 use crate::steps::{self, Gap, Outcome, Step};
 use crate::suite;
+use crate::tools::{Environment, pip};
 
 /// What `cargo xtask python` understands.
 pub(crate) const ARGUMENTS: &str = "[--oldest]";
 
 /// The NumPy that the programs in benches/ install for themselves, too.
 const NUMPY: &str = "2.4.6";
-
-/// What the package is tested with: a folder in `.venv`, and what pip installs there.
-struct Environment {
-    folder: &'static str,
-    packages: &'static [&'static str],
-}
 
 /// The newest version of everything.
 const NEWEST: Environment = Environment {
@@ -76,6 +71,7 @@ pub(crate) fn check() -> Result<Outcome> {
         gaps.extend(more);
         gaps.dedup();
     }
+    gaps.extend(slow_wire()?);
     Ok(Outcome::with(gaps))
 }
 
@@ -99,7 +95,7 @@ fn programs() -> Result<Vec<Gap>> {
 
 /// Builds the package, installs it in an environment in the checkout, and tests it there.
 fn package(environment: &Environment) -> Result<Outcome> {
-    let python = match with_packages(environment) {
+    let python = match environment.python() {
         Ok(python) => python,
         Err(error) => return Ok(Outcome::with(gaps("the Python package", &error)?)),
     };
@@ -117,6 +113,21 @@ fn package(environment: &Environment) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// What this machine lacks for a slow wire; a test of the package is then skipped.
+fn slow_wire() -> Result<Vec<Gap>> {
+    let missing = needs::missing(&["iproute2"])?;
+    if !missing.is_empty() {
+        return Ok(missing);
+    }
+    // The program says what it could not do.
+    Ok(match run(program("python3").args(["benches/slow_wire.py", "--check"])) {
+        Ok(()) => Vec::new(),
+        Err(_) => vec![Gap::of_machine(
+            "collectives on a slow wire: no network namespaces with limits can be made here",
+        )],
+    })
+}
+
 /// A Python in the checkout that has NumPy alone; made when there is none.
 fn with_numpy() -> Result<PathBuf> {
     let environment = Path::new(ROOT).join(".venv/tests");
@@ -132,32 +143,8 @@ fn with_numpy() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// A Python in the checkout that has everything that the package is tested with; made when there is none, and
-/// taken as it is when there is one.
-fn with_packages(environment: &Environment) -> Result<PathBuf> {
-    let folder = Path::new(ROOT).join(environment.folder);
-    let python = folder.join("bin/python");
-    let wanted = environment.packages.join("\n");
-    // Written last, so an environment that was not finished has none.
-    let list = folder.join("packages.txt");
-    if fs::read_to_string(&list).is_ok_and(|found| found == wanted) && python.exists() {
-        return Ok(python);
-    }
-    run(program("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    run(pip(&python).args(environment.packages))?;
-    fs::write(list, wanted)?;
-    Ok(python)
-}
-
-/// `pip install`, to which is added what.
-fn pip(python: &Path) -> std::process::Command {
-    let mut pip = program(python);
-    pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet"]);
-    pip
-}
-
 /// The gaps that an environment leaves which cannot be made.
-fn gaps(what: &str, error: &anyhow::Error) -> Result<Vec<Gap>> {
+pub(crate) fn gaps(what: &str, error: &anyhow::Error) -> Result<Vec<Gap>> {
     let mut gaps = needs::missing(&["python3-venv"])?;
     if gaps.is_empty() {
         let remedy = Some("a network, for pip".to_owned());

@@ -53,6 +53,9 @@ pub(crate) fn host() -> Result<String> {
     Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
+/// The version of the workspace, which is that of every crate.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// `command` as one would type it: `NAME=value program argument`.
 fn show(command: &Command) -> String {
     let mut line = String::new();

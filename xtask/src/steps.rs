@@ -7,11 +7,16 @@ use anyhow::{Context, Result};
 
 use crate::builtin;
 use crate::cross;
+use crate::deny;
+use crate::dist;
+use crate::documents;
 use crate::fuzz;
 use crate::kernels;
 use crate::layers;
+use crate::packages;
 use crate::python;
 use crate::shell::{ROOT, cargo, output, run};
+use crate::site;
 
 /// One thing that must hold of the repository.
 pub(crate) struct Step {
@@ -72,6 +77,21 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
     Step {
+        name: "documents",
+        about: "links, anchors, code blocks and commands in all documents hold",
+        run: documents::check,
+    },
+    Step {
+        name: "site",
+        about: "the documents build as a site, which fits a phone and a desk",
+        run: site::check,
+    },
+    Step {
+        name: "deny",
+        about: "licences, versions and advisories of all dependencies are as deny.toml says",
+        run: deny::check,
+    },
+    Step {
         name: "books",
         about: "the built-in codebooks are what their program makes",
         run: builtin::check,
@@ -89,7 +109,12 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "package",
         about: "what would be published is complete and compiles",
-        run: package,
+        run: packages::check,
+    },
+    Step {
+        name: "static",
+        about: "the static program for this processor is small, and works in an empty root",
+        run: dist::check,
     },
     Step { name: "fuzz", about: "no fuzz target fails within a few seconds", run: fuzz::smoke },
 ];
@@ -168,31 +193,3 @@ fn doc() -> Result<Outcome> {
         .env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::Passed)
 }
-
-fn package() -> Result<Outcome> {
-    // Compiling what was packaged takes most of this step's time, but less
-    // than a minute on two cores, and nothing else notices a forgotten file.
-    //
-    // No registry has the other crates of this version yet, so each is compiled with those in the checkout.
-    // Packaging all at once would provide them, but cargo unpacks them only the first time, and compiles
-    // with stale libraries ever after.
-    for (name, needs) in PUBLISHED {
-        let mut package = cargo(&["package", "--allow-dirty", "-p", name]);
-        for needed in *needs {
-            package
-                .arg("--config")
-                .arg(format!(r#"patch.crates-io.{needed}.path="crates/{needed}""#));
-        }
-        run(&mut package)?;
-    }
-    Ok(Outcome::Passed)
-}
-
-/// The crates that are published, each after those that it needs.
-const PUBLISHED: &[(&str, &[&str])] = &[
-    ("huffwire", &[]),
-    ("huffwire-io", &["huffwire"]),
-    ("huffwire-analysis", &["huffwire", "huffwire-io"]),
-    ("huffwire-demo", &[]),
-    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-analysis", "huffwire-demo"]),
-];

@@ -27,7 +27,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let started = Instant::now();
     if request.install {
         println!("\n==== install: what the steps need");
-        needs::install(|step| !request.skipped.contains(&step))?;
+        // What only a release needs is left alone.
+        needs::install(|step| steps::find(step).is_ok() && !request.skipped.contains(&step))?;
     }
     let strict = request.install || demanded();
     let mut failure = None;

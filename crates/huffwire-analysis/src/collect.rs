@@ -16,7 +16,9 @@ use crate::packed::PackedProfile;
 
 /// Bytes of elements counted at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
-/// The same where a tensor is cut into shards: each gets a part of it.
+/// Bytes that are split into planes at a time.
+const PIECE_BYTES: usize = 1 << 16;
+/// Bytes of elements counted at a time where a tensor is cut into shards: each gets a part of it.
 const CUT_BLOCK_BYTES: u64 = 1 << 20;
 
 /// Which tensors share a row of the result.
@@ -260,13 +262,10 @@ impl Job<'_> {
             derive::read(dtype, bytes, values);
         }
         let profile = |form: &Form| {
-            let mut profile = Profile::new(form.dtype, form.rule);
+            let profile = Profile::new(form.dtype, form.rule);
             codes.clear();
             match form.scaling {
-                None => {
-                    profile.add(bytes)?;
-                    return Ok(profile);
-                }
+                None => return add(profile, bytes),
                 Some(Scaling::Tensor) => {
                     derive::by_tensor(form.dtype, self.tensor.largest, values, codes);
                 }
@@ -275,9 +274,16 @@ impl Job<'_> {
                 }
                 Some(Scaling::Block) => derive::by_block(form.dtype, values, codes),
             }
-            profile.add(codes)?;
-            Ok(profile)
+            add(profile, codes)
         };
         forms.iter().map(profile).collect()
     }
+}
+
+/// Counts whole units, a few at a time: the planes of a piece then take memory that is at hand, while those of a block
+/// would be asked of the system for each block anew.
+fn add(mut profile: Profile, bytes: &[u8]) -> Result<Profile> {
+    let unit = profile.dtype().unit_bytes();
+    bytes.chunks(PIECE_BYTES / unit * unit).try_for_each(|piece| profile.add(piece))?;
+    Ok(profile)
 }

@@ -430,7 +430,8 @@ fn plane_result(
         pmf: symbols.get(first..end).unwrap_or_default().to_vec(),
         longest: code_bits.iter().copied().chain([zero_bits, escape]).max().unwrap_or(0),
         code_bits: code_bits.clone(),
-        zero: p.get(ZERO).map(|zero| (*zero, zero_bits)),
+        zero_share: p.get(ZERO).copied(),
+        zero_bits: p.get(ZERO).map(|_| zero_bits),
         escape_bits: if escape > 0 { escape + 8 } else { 0 },
         escaped: escaped.map(|symbol| symbol as i32 - offset).collect(),
     }

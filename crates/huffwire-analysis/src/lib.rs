@@ -5,6 +5,8 @@
 //! PMFs of the shards are from their average (KL divergence); and which symbols take the escape. These are the measures of
 //! Agrawal et al. (arXiv 2601.10673, section 3).
 //!
+//! [`export`] writes codebooks as source text for other coders: C, SystemVerilog.
+//!
 //! Files are read piece by piece. What is kept is a histogram for each shard and each plane of symbols, in less than 4 KiB
 //! for types of up to 32 bits.
 //!
@@ -30,6 +32,7 @@ mod collect;
 mod cut;
 mod derive;
 mod error;
+pub mod export;
 mod families;
 mod input;
 mod kind;
@@ -45,9 +48,7 @@ pub use input::File;
 pub use measure::{analyze, bytes_to_read};
 pub use options::{KindName, LeaveOut, MAX_SHARDS, Options, Scaling};
 pub use report::Figure;
-pub use result::{
-    Analysis, FileInfo, KindResult, PlaneResult, SCHEMA_VERSION, ShardResult, Totals,
-};
+pub use result::{Analysis, FileInfo, KindResult, PlaneResult, ShardResult, Totals};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -13,7 +13,7 @@ use crate::kind::{Cost, Kind, Measured};
 use crate::models::models;
 use crate::options::{Form, Options};
 use crate::packed::values;
-use crate::result::{Analysis, FileInfo, KindResult, SCHEMA_VERSION, ShardResult, Totals};
+use crate::result::{Analysis, FileInfo, KindResult, ShardResult, Totals};
 
 /// The most shards of a kind that are reported alone, and of all kinds together.
 const ALONE: usize = 4096;
@@ -74,7 +74,6 @@ pub fn analyze(
     let names: Vec<Vec<&str>> =
         files.iter().map(|file| file.tensors().map(|(_, piece)| piece.name()).collect()).collect();
     let mut analysis = Analysis {
-        schema_version: SCHEMA_VERSION,
         files: infos(files, &numbers),
         calibrated_on: infos(calibrate_on, &calibration_numbers),
         notes: Vec::new(),

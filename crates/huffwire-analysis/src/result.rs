@@ -4,14 +4,9 @@ use serde::{Serialize, Serializer};
 
 use crate::options::Scaling;
 
-/// Version of the fields of [`Analysis`]. New fields do not change it; fields that are gone or mean something else do.
-pub const SCHEMA_VERSION: u32 = 1;
-
 /// Result of an analysis.
 #[derive(Debug, Clone, Serialize)]
 pub struct Analysis {
-    /// [`SCHEMA_VERSION`].
-    pub schema_version: u32,
     /// The files that were analyzed.
     pub files: Vec<FileInfo>,
     /// The files that the fixed codebooks were made from; empty where parts of the analyzed files were left out in turn.
@@ -141,8 +136,11 @@ pub struct PlaneResult {
     /// By symbol, the bits of its code in the codebook made from all shards (or from the calibration files); 0 where it
     /// takes the escape.
     pub code_bits: Vec<u8>,
-    /// The share of exact zeros and the bits of their code (0: they have none), in planes of exponents.
-    pub zero: Option<(f64, u8)>,
+    /// The share of exact zeros, in planes of exponents.
+    #[serde(serialize_with = "rounded_option")]
+    pub zero_share: Option<f64>,
+    /// Bits of the code of exact zeros, in planes of exponents; 0 where they have none.
+    pub zero_bits: Option<u8>,
     /// Bits of the escape, the symbol behind it included; 0 where there is no escape.
     pub escape_bits: u8,
     /// The longest code, in bits.

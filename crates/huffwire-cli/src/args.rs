@@ -1,25 +1,33 @@
 //! The command line. The doc comments here are the help texts.
 
 mod analyze;
+mod files;
+mod many;
 mod plan;
 mod quantize;
+mod values;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::ops::Bound;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use anyhow::{Result, bail};
-use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ColorChoice, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use huffwire::codebook::CodeLimit;
-use huffwire::{Choice, CodebookSet, Dtype, EncodeOptions, Level, Platform, SymbolRule};
-use huffwire_io::{ByteCount, NotAByteCount, RawOptions};
+use huffwire_io::RawOptions;
+
+use crate::failure;
+use crate::files::is_dash;
+use crate::report::Stream;
 
 pub(crate) use analyze::AnalyzeArgs;
+pub(crate) use files::{CompressArgs, DecompressArgs};
+pub(crate) use many::ManyArgs;
 pub(crate) use plan::{PlanArgs, TransportArg};
 pub(crate) use quantize::QuantizeArgs;
+pub(crate) use values::{
+    BlockSize, Choose, Codes, ElementRange, ExportFormat, Format, Kinds, LevelArg, NamedDtype,
+    PlatformArg, Symbols, dimension, name, positive_bytes,
+};
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
 ///
@@ -38,53 +46,93 @@ Examples:
   huffwire decompress m.hw --tensor lm_head.weight --as npy -o head.npy
 
 Input from a pipe is first copied to a temporary file in the folder that TMPDIR names, or else in
-/tmp. That folder must have room for it.
+/tmp, which must have room for it; except that compress takes safetensors and npy without a copy.
 
 The variable HUFFWIRE_PLATFORM=portable makes the program use only instructions that every processor
 has. The output is the same.
 
 Exit codes:
     0  done
-    1  an error in the input, the codebooks or the output; for verify: the file is damaged
-    2  an error in the command line
+    1  an error in the input, the codebooks or the output; of many files: some were not done;
+       for verify: the file is damaged; for diff: tensors differ
+    2  an error in the command line; for diff: any error
   130  interrupted by Ctrl-C or a signal; no partial output is left behind
   141  the program that read the output has closed it"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Colours in messages and help. The variable NO_COLOR turns them off where this says nothing.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, global = true)]
+    pub(crate) color: ColorChoice,
 }
 
+/// The commands. What each one does is told with its arguments: a comment here would hide that.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a small network and show how well fixed codebooks compress its tensors.
     Demo(DemoArgs),
-    /// Compress a tensor file, or a sharded model, into one .hw file.
     Compress(CompressArgs),
-    /// Restore the original files from a .hw file, or extract one tensor.
     Decompress(DecompressArgs),
-    /// Show what is in a .hw file or a codebook file.
+    Diff(DiffArgs),
     Inspect(InspectArgs),
-    /// Decode all of a .hw file and report every damaged block.
     Verify(VerifyArgs),
-    /// Find out how compressible tensors are, and with which codebooks.
     Analyze(AnalyzeArgs),
-    /// Make codebooks from tensors that resemble those to be compressed.
     Calibrate(CalibrateArgs),
     /// List, show, export and import codebooks.
     #[command(subcommand)]
     Codebooks(CodebooksCommand),
-    /// Quantize gradients (with loss), compress them into a .hw file, and compare the encoders.
     Quantize(QuantizeArgs),
-    /// Measure speed and saving on your tensors, against memcpy, zstd and lz4.
     Bench(BenchArgs),
-    /// Measure the codec on this machine, and tell whether coding pays on a link.
     Plan(PlanArgs),
-    /// Print the completion script for a shell.
     Completions(CompletionsArgs),
+    Man(ManArgs),
     /// There is no such command: `huffwire decompress` restores quantized tensors, too.
     #[command(hide = true)]
     Dequantize(DequantizeArgs),
+}
+
+impl Command {
+    /// Where a report in JSON goes, if `--json` is given: to standard error when the data go to standard output.
+    pub(crate) fn json(&self) -> Option<Stream> {
+        let to_stdout = |output: &Option<PathBuf>| output.as_deref().is_some_and(is_dash);
+        let (json, data_to_stdout) = match self {
+            Self::Demo(args) => (args.common.json, false),
+            Self::Compress(args) => {
+                let from_stdin =
+                    args.output.is_none() && matches!(&args.inputs[..], [one] if is_dash(one));
+                (args.common.json, from_stdin || to_stdout(&args.output))
+            }
+            Self::Decompress(args) => {
+                let is_tensor = args.tensor.is_some();
+                let from_stdin = matches!(&args.inputs[..], [one] if is_dash(one));
+                let by_default = args.output.is_none() && (is_tensor || from_stdin);
+                (args.common.json, by_default || to_stdout(&args.output))
+            }
+            Self::Diff(args) => (args.common.json, false),
+            Self::Inspect(args) => (args.common.json, false),
+            Self::Verify(args) => (args.common.json, false),
+            Self::Analyze(args) => (args.common.json, false),
+            Self::Calibrate(args) => (args.common.json, is_dash(&args.output)),
+            Self::Codebooks(
+                CodebooksCommand::List { json, .. } | CodebooksCommand::Show { json, .. },
+            ) => (*json, false),
+            Self::Quantize(args) => (args.json, to_stdout(&args.output.output)),
+            Self::Bench(args) => (args.json, false),
+            Self::Plan(args) => (args.json, false),
+            Self::Codebooks(_) | Self::Completions(_) | Self::Man(_) | Self::Dequantize(_) => {
+                (false, false)
+            }
+        };
+        json.then_some(if data_to_stdout { Stream::Stderr } else { Stream::Stdout })
+    }
+
+    /// The exit code of an error.
+    pub(crate) const fn failure_code(&self) -> u8 {
+        match self {
+            Self::Diff(_) => failure::USAGE,
+            _ => failure::FAILURE,
+        }
+    }
 }
 
 /// Flags of every command that may take long.
@@ -130,7 +178,7 @@ pub(crate) struct RawArgs {
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<NamedDtype>,
     /// Shape of a raw file [default: one dimension].
-    #[arg(long, value_name = "D,D,...", value_delimiter = ',', requires = "dtype")]
+    #[arg(long, value_name = "D,D,...", value_delimiter = ',', value_parser = dimension, requires = "dtype")]
     pub(crate) shape: Option<Vec<u64>>,
 }
 
@@ -142,57 +190,6 @@ impl RawArgs {
     }
 }
 
-/// How to encode.
-#[derive(Debug, clap::Args)]
-pub(crate) struct CoderArgs {
-    /// Which parts of an element the Huffman code encodes.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) symbols: Symbols,
-    /// Whether to prefer speed or size.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) level: LevelArg,
-    /// How the codebook of a block is chosen.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) choose: Choose,
-    /// Use only the codebook with this number wherever its alphabet fits (`huffwire codebooks list` shows
-    /// the numbers). At level max, blocks may also carry codebooks of their own.
-    #[arg(long, value_name = "NUMBER", conflicts_with = "choose")]
-    pub(crate) book: Option<u32>,
-    /// Bytes of elements in a block: a power of two from 1K to 1M. Larger blocks save a little more; with
-    /// smaller blocks a part of a tensor is read faster.
-    #[arg(long, value_name = "SIZE", default_value = "128K")]
-    pub(crate) block_size: BlockSize,
-    /// Store no checksums. This saves 4 bytes for each block, but damage may go unnoticed.
-    #[arg(long)]
-    pub(crate) no_checksums: bool,
-}
-
-impl CoderArgs {
-    /// The options for encoding with this set.
-    pub(crate) fn options(&self, set: &CodebookSet) -> Result<EncodeOptions> {
-        let fixed = |number: u32| match u8::try_from(number) {
-            Ok(known) if set.book(known).is_ok() => Ok(Choice::Fixed(known)),
-            _ => {
-                let held = set.books().len();
-                bail!(
-                    "--book {number}: there is no such codebook: the set holds {held}, counted from 0"
-                )
-            }
-        };
-        let choice = match self.choose {
-            Choose::Cheapest => Choice::Cheapest,
-            Choose::Sample => Choice::Sample,
-            Choose::Named => Choice::Named,
-        };
-        Ok(EncodeOptions::default()
-            .rule(self.symbols.into())
-            .level(self.level.into())
-            .choice(self.book.map_or(Ok(choice), fixed)?)
-            .checksums(!self.no_checksums)
-            .block_log2(self.block_size.log2))
-    }
-}
-
 /// Train a small network and show how well fixed codebooks compress its tensors.
 ///
 /// Needs no input. Codebooks are made from the tensors of one training step and used on those of a later
@@ -200,81 +197,6 @@ impl CoderArgs {
 /// with the built-in codebooks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-/// Compress a tensor file, or a sharded model, into one .hw file.
-///
-/// Reads .safetensors, .npy, raw files (--dtype), and sharded models by their
-/// model.safetensors.index.json, with all shards that it names.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  huffwire compress model.safetensors
-  huffwire compress model.safetensors.index.json -o model.hw
-  huffwire compress gradients.bin --dtype bf16 --shape 4096,4096
-  huffwire compress model.safetensors --codebooks books.hwb --json
-  ssh host cat m.safetensors | huffwire compress - -o m.safetensors.hw")]
-pub(crate) struct CompressArgs {
-    /// File to compress, or - for standard input (copied to TMPDIR first).
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) raw: RawArgs,
-    #[command(flatten)]
-    pub(crate) coder: CoderArgs,
-    #[command(flatten)]
-    pub(crate) codebooks: CodebooksArg,
-    /// Do not embed the codebooks of --codebooks, only name them: decompress then needs the same
-    /// --codebooks. Built-in ones are never embedded.
-    #[arg(long, requires = "codebooks")]
-    pub(crate) reference_codebooks: bool,
-    /// Print a line for each tensor, with what Shannon and Huffman codes would save (costs time).
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-/// Restore the original files from a .hw file, or extract one tensor.
-///
-/// Tensors that `huffwire quantize` quantized come back as floats near those that they had; everything else
-/// comes back bit by bit.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  huffwire decompress model.safetensors.hw
-  huffwire decompress sharded-model.hw -o folder
-  huffwire decompress m.hw --tensor lm_head.weight -o head.bin
-  huffwire decompress m.hw --tensor lm_head.weight --range 0..1000 -o - | xxd")]
-pub(crate) struct DecompressArgs {
-    /// The .hw file, or - for standard input (copied to TMPDIR first).
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
-    /// Output file, or - for standard output; a folder for a sharded model.
-    /// [default: IN without .hw; the folder of IN; for --tensor standard output]
-    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
-    pub(crate) output: Option<PathBuf>,
-    /// Replace output files that exist. The files of a sharded model replace the old ones one by one after
-    /// all are complete. If a replacement fails, those before it are already done. Without --force either
-    /// all files appear or none.
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// Only this tensor, as raw little-endian bytes: for a quantized one those of the restored floats.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tensor: Option<String>,
-    /// Only elements A to B of the tensor, counted from 0, without B. A or B may be left out. Only the
-    /// blocks that hold these elements are read (input from a pipe is copied whole to TMPDIR first).
-    #[arg(long, value_name = "A..B", requires = "tensor")]
-    pub(crate) range: Option<ElementRange>,
-    /// The format to write a tensor in.
-    #[arg(long = "as", value_enum, default_value_t, requires = "tensor")]
-    pub(crate) format: Format,
-    #[command(flatten)]
-    pub(crate) codebooks: CodebooksArg,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -374,12 +296,15 @@ pub(crate) enum CodebooksCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Write codebooks as JSON, for reading and editing.
+    /// Write codebooks as JSON, for reading and editing, or as source text for other coders.
     Export {
         /// Codebook file [default: the built-in codebooks].
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
-        /// JSON file to write [default: standard output].
+        /// What to write.
+        #[arg(long, value_enum, default_value_t)]
+        format: ExportFormat,
+        /// File to write [default: standard output].
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -469,9 +394,47 @@ pub(crate) struct BenchArgs {
     pub(crate) quiet: bool,
 }
 
+/// Compare the tensors of two files.
+///
+/// Takes .hw files and all files that compress takes. Tensors are compared by name, type, shape and bits; the order in the
+/// files and what stands around tensors do not matter. Exits with 0 if all tensors are equal, with 1 if not, and with
+/// 2 after an error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  huffwire diff model.safetensors model.safetensors.hw          is the copy as good as the original?
+  huffwire diff step-1000.hw step-2000.hw --json                which tensors changed, and by how much?")]
+pub(crate) struct DiffArgs {
+    /// A file of tensors.
+    #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+    pub(crate) first: PathBuf,
+    /// Another one.
+    #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+    pub(crate) second: PathBuf,
+    #[command(flatten)]
+    pub(crate) raw: RawArgs,
+    #[command(flatten)]
+    pub(crate) codebooks: CodebooksArg,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Print the manual page, or write those of all commands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire man | man -l -
+  huffwire man -o ~/.local/share/man/man1       huffwire.1, huffwire-compress.1, ...")]
+pub(crate) struct ManArgs {
+    /// Folder for the pages of all commands; it is made if there is none.
+    #[arg(short, long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Print the completion script for a shell.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
   huffwire completions bash > ~/.local/share/bash-completion/completions/huffwire")]
 pub(crate) struct CompletionsArgs {
     /// The shell.
@@ -486,194 +449,6 @@ pub(crate) struct DequantizeArgs {
     ignored: Vec<OsString>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Symbols {
-    /// What suits the type: exponents of bf16, f16 and f32, magnitudes or values of smaller floats, bytes of all else.
-    #[default]
-    #[value(alias = "exponent")]
-    Auto,
-    /// Every byte, one codebook for all of them (Agrawal et al., arXiv 2601.10673).
-    Bytes,
-    /// Every byte, a codebook for each byte position of an element.
-    BytePlanes,
-}
-
-impl From<Symbols> for SymbolRule {
-    fn from(symbols: Symbols) -> Self {
-        match symbols {
-            Symbols::Auto => Self::Auto,
-            Symbols::Bytes => Self::Bytes,
-            Symbols::BytePlanes => Self::BytePlanes,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum LevelArg {
-    /// Fast: code exponents and other compressible symbols with the codebooks of the set.
-    #[default]
-    Fast,
-    /// Smallest: code everything that saves bytes, also with codebooks made for a block and stored in it.
-    Max,
-}
-
-impl From<LevelArg> for Level {
-    fn from(level: LevelArg) -> Self {
-        match level {
-            LevelArg::Fast => Self::Fast,
-            LevelArg::Max => Self::Max,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Choose {
-    /// Estimate the size under each codebook from a sample of the block and take the smallest. The sample
-    /// is larger at level max.
-    #[default]
-    Sample,
-    /// The same with the exact size of the whole block.
-    Cheapest,
-    /// Consider only the codebooks that are bound to the name of the tensor: those that `huffwire calibrate`
-    /// made for it, else the built-in ones if the set has them.
-    Named,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Format {
-    /// The little-endian bytes alone.
-    #[default]
-    Raw,
-    /// NumPy's .npy; bf16 as 2-byte void, smaller floats as bytes.
-    Npy,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Kinds {
-    /// Tensors whose names differ only in numbers: the layers of a network.
-    #[default]
-    Names,
-    /// All tensors of an element type.
-    One,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Codes {
-    /// Up to 8 bits, with an escape code for rare symbols: fastest.
-    #[value(name = "8")]
-    Bits8,
-    /// Up to 12 bits.
-    #[value(name = "12")]
-    Bits12,
-    /// Up to 12 bits only where that saves noticeably more.
-    #[default]
-    Auto,
-}
-
-impl Codes {
-    pub(crate) const fn limit(self) -> Option<CodeLimit> {
-        match self {
-            Self::Bits8 => Some(CodeLimit::Bits8),
-            Self::Bits12 => Some(CodeLimit::Bits12),
-            Self::Auto => None,
-        }
-    }
-}
-
-/// How the command line calls a value.
-pub(crate) fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-/// An element type with the name that the user knows it by.
-#[derive(Debug, Clone)]
-pub(crate) struct NamedDtype {
-    pub(crate) name: String,
-    pub(crate) dtype: Dtype,
-}
-
-impl FromStr for NamedDtype {
-    type Err = huffwire::UnknownDtype;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(Self { name: name.to_owned(), dtype: name.parse()? })
-    }
-}
-
-/// Bytes of elements in a block, as a power of two.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BlockSize {
-    pub(crate) log2: u8,
-}
-
-impl FromStr for BlockSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            Ok(ByteCount(bytes @ 0x400..=0x10_0000)) if bytes.is_power_of_two() => {
-                Ok(Self { log2: bytes.ilog2() as u8 })
-            }
-            _ => Err("a power of two from 1K to 1M is needed, such as 64K".to_owned()),
-        }
-    }
-}
-
-/// A number of bytes that is not 0.
-pub(crate) fn positive_bytes(text: &str) -> Result<NonZeroUsize, String> {
-    let ByteCount(bytes) = text.parse().map_err(|error: NotAByteCount| error.to_string())?;
-    let bytes = usize::try_from(bytes).map_err(|_| "this machine cannot address so many bytes")?;
-    NonZeroUsize::new(bytes).ok_or_else(|| "a number of bytes above 0 is needed".to_owned())
-}
-
-/// Platforms that the user wants measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PlatformArg {
-    /// All of this machine.
-    All,
-    /// This one.
-    One(Platform),
-}
-
-impl FromStr for PlatformArg {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        if name == "all" {
-            return Ok(Self::All);
-        }
-        name.parse().map(Self::One).map_err(|error: huffwire::Error| error.to_string())
-    }
-}
-
-/// A range of elements; what is missing means from the first, or to the last.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ElementRange {
-    start: Option<u64>,
-    end: Option<u64>,
-}
-
-impl ElementRange {
-    /// The first element, and the one after the last.
-    pub(crate) fn bounds(self) -> (Bound<u64>, Bound<u64>) {
-        let start = self.start.map_or(Bound::Unbounded, Bound::Included);
-        (start, self.end.map_or(Bound::Unbounded, Bound::Excluded))
-    }
-}
-
-impl FromStr for ElementRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bound = |digits: &str| match digits.trim() {
-            "" => Ok(None),
-            digits => digits.parse().map(Some).map_err(|_| format!("{digits:?} is no number")),
-        };
-        let (start, end) = text.split_once("..").ok_or("a range looks like 100..200")?;
-        Ok(Self { start: bound(start)?, end: bound(end)? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -682,43 +457,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn block_sizes() {
-        let log2 = |text: &str| text.parse::<BlockSize>().ok().map(|size| size.log2);
-        assert_eq!(log2("128K"), Some(17));
-        assert_eq!(log2("64KiB"), Some(16));
-        assert_eq!(log2("1m"), Some(20));
-        assert_eq!(log2("1024"), Some(10));
-        for text in ["", "K", "512", "2M", "100K", "-1K", "99999999999999999999M"] {
-            assert_eq!(log2(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn numbers_of_bytes() {
-        let bytes = |text: &str| positive_bytes(text).ok().map(NonZeroUsize::get);
-        assert_eq!(bytes("3 MiB"), Some(3 << 20));
-        for text in ["", "0", "0KiB", "1KB"] {
-            assert_eq!(bytes(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn platforms() {
-        assert_eq!("all".parse(), Ok(PlatformArg::All));
-        assert_eq!("portable".parse(), Ok(PlatformArg::One(Platform::Portable)));
-        assert!("abacus".parse::<PlatformArg>().unwrap_err().contains("portable"));
-    }
-
-    #[test]
-    fn ranges() {
-        let bounds = |text: &str| text.parse::<ElementRange>().unwrap().bounds();
-        assert_eq!(bounds("2..5"), (Bound::Included(2), Bound::Excluded(5)));
-        assert_eq!(bounds("..5"), (Bound::Unbounded, Bound::Excluded(5)));
-        assert_eq!(bounds("5.."), (Bound::Included(5), Bound::Unbounded));
-        assert!("5".parse::<ElementRange>().is_err());
-        assert!("a..b".parse::<ElementRange>().is_err());
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use huffwire::CodebookSet;
-use huffwire_io::Origin;
+use huffwire_io::{InputFile, Origin};
 
 use crate::files;
 
@@ -24,6 +24,20 @@ pub(crate) fn load_or_builtin(path: Option<&Path>) -> Result<Books> {
         return Ok(Books { set: CodebookSet::builtin(), origin: None });
     };
     let file = files::open(path)?;
+    check_kind(&file)?;
     let origin = Some(file.origin().clone());
     Ok(Books { set: huffwire_io::read_codebooks(file)?, origin })
+}
+
+/// Refuses a file that cannot hold codebooks, by its beginning.
+pub(crate) fn check_kind(file: &InputFile) -> Result<()> {
+    let start = file.start(8)?;
+    if !huffwire_io::is_codebook_file(&start) && !huffwire_io::is_hw_file(&start) {
+        bail!(
+            "{}: this is no codebook file, nor its JSON export, nor a .hw file; `huffwire calibrate` makes codebook \
+             files",
+            file.label()
+        );
+    }
+    Ok(())
 }

@@ -2,7 +2,12 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use anyhow::Result;
 use huffwire_io::Error;
+use serde::Serialize;
+
+use crate::color;
+use crate::report::Stream;
 
 /// The exit code when all went well.
 pub(crate) const SUCCESS: u8 = 0;
@@ -15,7 +20,9 @@ const CLOSED_PIPE: u8 = 128 + 13;
 
 /// Prints the error and returns the exit code that goes with it. Says nothing when whoever read the
 /// output has closed it: they know.
-pub(crate) fn report(error: &anyhow::Error) -> u8 {
+///
+/// A command that reports JSON reports its failure so, too, on the same stream; `code` is the exit code otherwise.
+pub(crate) fn report(error: &anyhow::Error, json: Option<Stream>, code: u8) -> u8 {
     let closed = |cause: &(dyn std::error::Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
@@ -23,9 +30,54 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(closed) {
         return CLOSED_PIPE;
     }
+    let message = message(error);
+    match json {
+        Some(stream) => report_json(stream, message, code),
+        None => print(&message),
+    }
+    code
+}
+
+/// What `--json` prints instead of a report.
+#[derive(Debug, Serialize)]
+struct Failure {
+    ok: bool,
+    error: String,
+    exit_code: u8,
+}
+
+/// Prints a failure as JSON.
+pub(crate) fn report_json(stream: Stream, error: String, exit_code: u8) {
+    let failure = Failure { ok: false, error, exit_code };
+    // Where the stream is closed, the other one may not be.
+    if stream.print_json(&failure).is_err() {
+        print(&failure.error);
+    }
+}
+
+/// Why an input was kept that was to be removed.
+pub(crate) fn why_kept(removal: &Option<Result<()>>) -> Option<String> {
+    removal.as_ref()?.as_ref().err().map(message)
+}
+
+/// The exit code when an input was to be removed, or was not. `is_told` says that the report tells why it was kept.
+pub(crate) fn of_removal(removal: Option<Result<()>>, is_told: bool) -> u8 {
+    match removal {
+        Some(Err(error)) => {
+            if !is_told {
+                print(&message(&error));
+            }
+            FAILURE
+        }
+        _ => SUCCESS,
+    }
+}
+
+/// Prints a line about a failure to standard error.
+pub(crate) fn print(message: &str) {
     // Nobody is left to hear that standard error is closed too.
-    let _ = writeln!(io::stderr(), "error: {}", message(error));
-    FAILURE
+    let (red, plain) = if color::is_on() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let _ = writeln!(io::stderr(), "{red}error:{plain} {message}");
 }
 
 /// The causes, outermost first, and what to type if the command line has a remedy. Some errors repeat
@@ -68,6 +120,10 @@ fn remedy(error: &Error) -> Option<&'static str> {
         Error::NotAnArray { .. } => Some("pass --as raw"),
         Error::Exists { .. } => Some("pass --force to replace it"),
         Error::SameFile { .. } => Some("pass another -o"),
+        Error::SameOutput { .. } => Some("give them in separate calls, each with an -o of its own"),
+        Error::Nested { .. } => Some("pass an -o outside of it"),
+        Error::IsFolder { .. } => Some("-r works on folders, in compress and decompress"),
+        Error::NoEnding { .. } => Some("alone it is restored with -o OUT"),
         Error::Terminal => Some("pass -o FILE"),
         Error::Threads { .. } => Some("pass a smaller --threads"),
         _ => None,

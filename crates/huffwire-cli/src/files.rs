@@ -1,14 +1,15 @@
 //! How the command line names inputs and outputs: `-` is standard input or output, everything else is a
 //! path.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
-use huffwire_io::{Input, InputFile, Origin, Output, ReadOptions, Reader, Workers};
+use anyhow::{Result, anyhow, bail, ensure};
+use huffwire_io::{Error, Input, InputFile, Origin, Output, ReadOptions, Reader, Workers};
 
 use crate::args::RawArgs;
-use crate::standard::stdout_is_closed;
+use crate::standard::{self, stdout_is_closed};
 
 /// Whether an argument means standard input or output.
 pub(crate) fn is_dash(path: &Path) -> bool {
@@ -29,11 +30,32 @@ pub(crate) fn open(path: &Path) -> Result<InputFile> {
 pub(crate) fn open_tensors(path: &Path, raw: &RawArgs) -> Result<Vec<Input>> {
     let raw = raw.options();
     let raw = raw.as_ref();
-    Ok(if is_dash(path) {
-        Input::unnamed(InputFile::stdin()?, "stdin", raw)?
-    } else {
-        Input::open(path, raw)?
+    if is_dash(path) {
+        return Ok(Input::unnamed(InputFile::stdin()?, "stdin", raw)?);
+    }
+    Input::open(path, raw).map_err(|error| match error {
+        Error::UnknownFormat { .. } if is_hw(path) => anyhow!(
+            "{}: this is a .hw file already; `huffwire decompress` restores what is in it, and --dtype u8 \
+             compresses it as mere bytes",
+            path.display()
+        ),
+        error => error.into(),
     })
+}
+
+/// Opens a file that is to be read once and in order. Standard input needs no copy then.
+pub(crate) fn open_tensors_once(path: &Path, raw: &RawArgs) -> Result<Vec<Input>> {
+    if !is_dash(path) {
+        return open_tensors(path, raw);
+    }
+    standard::widen_pipes();
+    Ok(Input::stream(io::stdin(), Origin::stdin(), "stdin", raw.options().as_ref())?)
+}
+
+/// Whether a file begins as a .hw file does.
+fn is_hw(path: &Path) -> bool {
+    let start = InputFile::open(path).and_then(|file| file.start(8));
+    start.is_ok_and(|start| huffwire_io::is_hw_file(&start))
 }
 
 /// Opens a .hw file.
@@ -43,8 +65,29 @@ pub(crate) fn open_hw(path: &Path, workers: &Arc<Workers>) -> Result<Reader> {
 
 /// Reads a .hw file that is open.
 pub(crate) fn read_hw(file: InputFile, workers: &Arc<Workers>) -> Result<Reader> {
+    let start = file.start(START_BYTES)?;
+    // That a file was cut within the first bytes, the reader tells.
+    if !start.is_empty() && !huffwire_io::is_hw_file(&start) {
+        bail!("{}: this is no .hw file, but {}", file.label(), described(&start));
+    }
     let options = ReadOptions { workers: Arc::clone(workers), ..ReadOptions::default() };
     Ok(Reader::new(file, options)?)
+}
+
+/// Bytes at the start of a file by which it is told what it is.
+const START_BYTES: u64 = 12;
+
+/// What a file is that begins so, and what to do with it.
+fn described(start: &[u8]) -> &'static str {
+    if start.starts_with(b"\x93NUMPY") {
+        "a .npy file; `huffwire compress` makes a .hw file of it"
+    } else if start.get(8) == Some(&b'{') {
+        "a safetensors file; `huffwire compress` makes a .hw file of it"
+    } else if huffwire_io::is_codebook_file(start) {
+        "codebooks or other JSON; `huffwire codebooks list` shows codebooks"
+    } else {
+        "of another kind, or its beginning is damaged"
+    }
 }
 
 /// What an argument names as an input, without opening it.
@@ -59,6 +102,12 @@ pub(crate) fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Out
         "standard output is closed: it cannot be written to; pass -o FILE"
     );
     Ok(if is_dash(path) { Output::stdout(inputs)? } else { Output::create(path, force, inputs)? })
+}
+
+/// Refuses to remove what a link leads to: somebody else may count on it.
+pub(crate) fn refuse_to_remove_a_link(path: &Path) -> Result<()> {
+    ensure!(!path.is_symlink(), "{}: kept: it is a symbolic link", path.display());
+    Ok(())
 }
 
 /// As many threads as the command line says, or one for each core.

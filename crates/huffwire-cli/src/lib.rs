@@ -7,6 +7,7 @@
 
 mod args;
 mod books;
+mod color;
 mod commands;
 mod demo;
 mod failure;
@@ -16,13 +17,18 @@ mod interrupt;
 mod progress;
 mod report;
 mod standard;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use huffwire::Platform;
+
+use args::Args;
+use report::Stream;
 
 /// Runs the program with these arguments, of which the first is the name that it was called by, and returns its
 /// exit code.
@@ -36,20 +42,56 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, stdout_is_closed: bool
     interrupt::remove_partial_files();
     standard::survive_the_limit_of_file_sizes();
     standard::remember_stdout(stdout_is_closed);
-    let code = match args::Args::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let choice = color::choice(&arguments);
+    color::set(choice);
+    let code = match parse(&arguments, choice) {
         Ok(args) => {
             // The library takes a wrong HUFFWIRE_PLATFORM for "portable"; whoever sets one wants to know.
             let platform = Platform::from_environment().context("HUFFWIRE_PLATFORM");
             let done = platform.and_then(|_| commands::run(&args));
-            done.unwrap_or_else(|error| failure::report(&error))
+            let (json, code) = (args.command.json(), args.command.failure_code());
+            done.unwrap_or_else(|error| failure::report(&error, json, code))
         }
         Err(error) => {
-            // Nobody is left to hear that the stream is closed.
-            let _ = error.print();
-            u8::try_from(error.exit_code()).unwrap_or(failure::FAILURE)
+            let code = u8::try_from(error.exit_code()).unwrap_or(failure::FAILURE);
+            if code != failure::SUCCESS && asks_for_json(&arguments) {
+                // Without colours, and without the hints after it.
+                let message = error.render().to_string();
+                let message = message.lines().next().unwrap_or_default();
+                let message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
+                failure::report_json(Stream::Stdout, message, code);
+            } else {
+                // Nobody is left to hear that the stream is closed.
+                let _ = error.print();
+            }
+            code
         }
     };
     // Not every process does so at its end.
     let _ = io::stdout().flush();
     code
+}
+
+/// Understands the command line.
+fn parse(arguments: &[OsString], color: ColorChoice) -> Result<Args, clap::Error> {
+    let matches = Args::command().color(color).try_get_matches_from(arguments);
+    let parsed = matches.and_then(|matches| Args::from_arg_matches(&matches));
+    parsed.map_err(|mut error| {
+        // Of several commands that resemble what was typed the last one does so most.
+        let similar = error.get(ContextKind::SuggestedSubcommand).cloned();
+        if let Some(ContextValue::Strings(names)) = similar
+            && let Some(name) = names.last()
+        {
+            let best = ContextValue::Strings(vec![name.clone()]);
+            error.insert(ContextKind::SuggestedSubcommand, best);
+        }
+        error
+    })
+}
+
+/// Whether a command line that cannot be understood has `--json`.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let options = arguments.iter().take_while(|argument| *argument != "--");
+    options.into_iter().any(|argument| argument == "--json")
 }

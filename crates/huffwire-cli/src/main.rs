@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// musl's own allocator is slow, above all when several threads use it.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     ExitCode::from(huffwire_cli::run(std::env::args_os(), found::stdout_is_closed()))
 }

@@ -30,10 +30,29 @@ impl Stream {
         Ok(())
     }
 
-    /// Prints one JSON object.
-    pub(crate) fn print_json(self, value: &impl Serialize) -> Result<()> {
-        self.print(&(serde_json::to_string_pretty(value)? + "\n"))
+    /// Prints one JSON object, which begins with the version of all these objects.
+    pub(crate) fn print_json(self, report: &impl Serialize) -> Result<()> {
+        let versioned = Versioned { schema_version: SCHEMA_VERSION, report };
+        self.print(&(serde_json::to_string_pretty(&versioned)? + "\n"))
     }
+}
+
+/// The version of the JSON that `docs/json.md` documents. Keys are added without a new one; it grows when a key goes, or
+/// means something else.
+const SCHEMA_VERSION: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct Versioned<'a, T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    report: &'a T,
+}
+
+/// `1 file`, `2 files`, `3 links made again`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let (noun, rest) = what.split_once(' ').unwrap_or((what, ""));
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural} {rest}").trim_end().to_owned()
 }
 
 /// A size: `17.7 MB`.

@@ -25,3 +25,17 @@ pub(crate) fn survive_the_limit_of_file_sizes() {
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, nobody_asks);
     }
 }
+
+/// Makes room for more bytes in pipes at standard input and output, so that their ends wait less for each other.
+pub(crate) fn widen_pipes() {
+    #[cfg(target_os = "linux")]
+    {
+        // What is no pipe, or belongs to somebody who may have no more, stays as it is.
+        let _ = rustix::pipe::fcntl_setpipe_size(rustix::stdio::stdin(), PIPE_BYTES);
+        let _ = rustix::pipe::fcntl_setpipe_size(rustix::stdio::stdout(), PIPE_BYTES);
+    }
+}
+
+/// What every user may ask for.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 1 << 20;

@@ -54,6 +54,23 @@ impl Usage {
         }
     }
 
+    /// How many blocks use each layout, in the order of the layouts' names.
+    pub fn layout_counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.layouts.iter().map(|(name, blocks)| (*name, *blocks))
+    }
+
+    /// How many planes of blocks use each codebook, by its number in the set.
+    pub fn resident_counts(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.resident.iter().map(|(book, planes)| (*book, *planes))
+    }
+
+    /// How many planes use codebooks of their own, how many blocks code nothing because they are constant, and how many
+    /// because no code makes them smaller.
+    #[must_use]
+    pub const fn other_counts(&self) -> [(&'static str, u64); 3] {
+        [("embedded", self.embedded), ("constant", self.constant), ("raw", self.raw)]
+    }
+
     /// The layouts of the blocks: `exponent`, or `exponent x30, verbatim x2`.
     #[must_use]
     pub fn layouts(&self) -> String {
@@ -64,8 +81,7 @@ impl Usage {
     /// most frequent first.
     #[must_use]
     pub fn codebooks(&self, set: &CodebookSet) -> String {
-        let others = [("embedded", self.embedded), ("constant", self.constant), ("raw", self.raw)];
-        let others = others.into_iter().filter(|(_, count)| *count > 0);
+        let others = self.other_counts().into_iter().filter(|(_, count)| *count > 0);
         let books = self.resident.iter().map(|(book, &count)| (format!("#{book}"), count));
         let mut all: Vec<(String, u64)> =
             books.chain(others.map(|(name, count)| (name.to_owned(), count))).collect();

@@ -56,7 +56,7 @@ pub fn read_codebooks(file: InputFile) -> Result<Arc<CodebookSet>> {
     file.check_length()?;
     let set = if is_json(&bytes) {
         let json = String::from_utf8(bytes).map_err(|error| none(error.to_string()))?;
-        CodebookSet::from_json(&json).map_err(Error::codec(&path, "no codebooks in this JSON"))?
+        CodebookSet::from_json(&json).map_err(Error::codec(&path, ""))?
     } else {
         CodebookSet::from_bytes(&bytes).map_err(Error::codec(&path, ""))?
     };

@@ -95,6 +95,27 @@ pub enum Error {
         /// Bytes that follow the header.
         found: u64,
     },
+    /// A stream ended too early.
+    #[error(
+        "{path}: it ended after {found} bytes, where its header announces {announced}: what writes it has failed, \
+         or its source is cut"
+    )]
+    TooShort {
+        /// The stream.
+        path: String,
+        /// Bytes that the header announces, with itself.
+        announced: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// A stream goes on where it should have ended.
+    #[error("{path}: it goes on after the {announced} bytes that its header announces")]
+    TooLong {
+        /// The stream.
+        path: String,
+        /// Bytes that the header announces, with itself.
+        announced: u64,
+    },
     /// The size of a raw file does not fit the element type and the shape given for it.
     #[error("{path}: the file has {bytes} bytes, which {detail}")]
     RawSize {
@@ -222,6 +243,52 @@ pub enum Error {
         path: String,
         /// The input.
         input: String,
+    },
+    /// Two inputs would become one output.
+    #[error("{path}: two inputs would become this file: {} and {}", inputs[0], inputs[1])]
+    SameOutput {
+        /// The output.
+        path: String,
+        /// The inputs.
+        inputs: [String; 2],
+    },
+    /// The folder for the results lies in a folder that is worked on.
+    #[error("{path}: this folder for the output lies in the folder {input}, or is the same")]
+    Nested {
+        /// The folder for the results.
+        path: String,
+        /// The folder that is worked on.
+        input: String,
+    },
+    /// The name of a file does not say that it is a .hw file.
+    #[error("{path}: the name does not end in .hw")]
+    NoEnding {
+        /// The file.
+        path: String,
+    },
+    /// Something that is neither a file nor a folder nor a link.
+    #[error("{path}: this is {what}, which is not read")]
+    Special {
+        /// Where it lies.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A file was changed while it was read, or after.
+    #[error("{path}: it was changed or replaced while it was read")]
+    Modified {
+        /// The file.
+        path: String,
+    },
+    /// A .hw file does not hold what a file holds.
+    #[error("{path}: it is not what {hw} holds: byte {offset} differs")]
+    Differs {
+        /// The file.
+        path: String,
+        /// The .hw file.
+        hw: String,
+        /// The first byte that differs.
+        offset: u64,
     },
     /// Standard output is a terminal, and the output is binary.
     #[error("standard output is a terminal and the output is binary; choose an output file")]

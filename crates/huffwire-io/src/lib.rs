@@ -7,6 +7,7 @@
 //! * [`Input`] finds the tensors in `.safetensors` files, models in several such files, `.npy` files and
 //!   raw files.
 //! * [`Output`] is a file that appears under its name only when it is complete.
+//! * [`tree`] tells for files and folders which of them become which.
 //! * [`Workers`] are the threads that blocks are coded on.
 //!
 //! ```
@@ -36,23 +37,31 @@
 //! Input is never trusted: sizes are checked before memory is taken for them, and every failure is an
 //! [`Error`] that names the file.
 
+// docs.rs marks what needs a feature; only the nightly compiler can.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod analysis;
 mod codebooks;
+mod diff;
 mod error;
+mod estimate;
 pub mod formats;
 mod input;
 mod output;
 mod reader;
 mod size;
+pub mod tree;
 mod workers;
 mod writer;
 
 pub use analysis::{Analysis, Usage};
 pub use codebooks::{is_codebook_file, load_codebooks, read_codebooks};
+pub use diff::{Change, TensorFile, TensorRef, diff};
 pub use error::{Error, Result};
+pub use estimate::{Estimate, Group, estimate};
 pub use formats::RawOptions;
 pub use input::{Input, InputFile, Origin, Piece};
-pub use output::{Complete, Output, create_partial_folder, remove_partial_files};
+pub use output::{Complete, Output, create_partial_folder, remove_partial_files, sync_folder};
 pub use reader::{BlockJob, Destination, ReadOptions, Reader, Region, TensorFormat, is_hw_file};
 pub use size::{ByteCount, NotAByteCount};
 pub use workers::{PerThread, Workers};

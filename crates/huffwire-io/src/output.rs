@@ -243,9 +243,15 @@ fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTe
     }
     // Locked meanwhile, so that no interruption comes between making a file and noting it down.
     let mut partial = partial();
-    let temporary = builder
-        .tempfile_in(folder)
-        .map_err(Error::io(&label, format!("no file can be made in {}", folder.display())))?;
+    let temporary = builder.tempfile_in(folder).map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("the folder {} does not exist; make it first", folder.display())
+            }
+            _ => format!("no file can be made in {}", folder.display()),
+        };
+        Error::io(&label, what)(without_path(error))
+    })?;
     partial.files.push(temporary.path().to_owned());
     drop(partial);
     #[cfg(unix)]
@@ -254,6 +260,14 @@ fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTe
         kept.map_err(Error::io(&label, "its mode cannot be kept"))?;
     }
     Ok(temporary)
+}
+
+/// The error without the temporary name of the file, which is nobody's concern.
+fn without_path(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((what, _)) => io::Error::new(error.kind(), what.to_owned()),
+        None => error,
+    }
 }
 
 /// Who may read and write a file. Nothing that is written here is to be run as somebody else.
@@ -291,6 +305,20 @@ pub fn create_partial_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Brings the names of the files in a folder to the disk: those of [`Output`] get there after a while by themselves.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_folder(path: &Path) -> Result<()> {
+    // Elsewhere folders cannot be opened.
+    if cfg!(unix) {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let synced = File::open(path).and_then(|folder| folder.sync_all());
+        synced.map_err(Error::io(&path.display().to_string(), "this folder cannot be synced"))?;
+    }
+    Ok(())
+}
+
 /// Removes all files that are not complete, and the folders made for them. For a program that a signal is
 /// about to end: no file can be made any more after this call, because every later [`Output::create`] waits
 /// for ever.
@@ -300,7 +328,8 @@ pub fn remove_partial_files() {
     for path in &partial.files {
         let _ = fs::remove_file(path);
     }
-    for path in &partial.folders {
+    // The inner ones first: they were made last.
+    for path in partial.folders.iter().rev() {
         let _ = fs::remove_dir(path);
     }
     // Never unlocked: a thread that still runs must not make another file.
@@ -323,6 +352,15 @@ fn stdout_file() -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_names_the_folder_and_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Output::create(&folder.path().join("absent/x"), false, &[]).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("absent does not exist; make it first"), "{message}");
+        assert!(!message.contains("partial"), "{message}");
+    }
 
     fn complete(path: &Path, force: bool) -> Complete {
         let mut output = Output::create(path, force, &[]).unwrap();

@@ -332,6 +332,19 @@ impl Reader {
         Ok(out)
     }
 
+    /// Decodes some bytes of an item, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub(crate) fn read_bytes(&self, item: &Item, wanted: &Range<u64>) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.decode_slice(item, wanted, |part| {
+            out.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
     /// Writes a tensor, or some of its elements, to an output; returns the size of the elements in bytes.
     /// `progress` is called with the number of bytes done since its last call.
     ///
@@ -388,6 +401,42 @@ impl Reader {
             output.write(bytes)
         })?;
         self.file.check_length()
+    }
+
+    /// Compares an original with a file, byte for byte. `progress` is called with the number of bytes done since its
+    /// last call.
+    ///
+    /// # Errors
+    /// [`Error::Differs`] when they are not the same, and those of [`Reader::write_original`].
+    pub fn compare_original(
+        &self,
+        original: &Original,
+        file: &InputFile,
+        mut progress: impl FnMut(u64),
+    ) -> Result<()> {
+        let differs = |offset: u64| {
+            let (path, hw) = (file.label().to_owned(), self.file.label().to_owned());
+            Err(Error::Differs { path, hw, offset })
+        };
+        let (mut at, mut there) = (0, Vec::new());
+        let jobs = original.items.iter().flat_map(Self::blocks);
+        self.decode_blocks(jobs, |_, decoded| {
+            let bytes = decoded?;
+            let end = at + bytes.len() as u64;
+            if end > file.bytes() {
+                return differs(file.bytes());
+            }
+            there.resize(bytes.len(), 0);
+            file.read_exact_at(&mut there, at)?;
+            if there != bytes {
+                let same = there.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+                return differs(at + same as u64);
+            }
+            at = end;
+            progress(bytes.len() as u64);
+            Ok(())
+        })?;
+        if at < file.bytes() { differs(at) } else { file.check_length() }
     }
 
     /// The header that an array had in the `.npy` file it comes from: only there it is told whether the
@@ -637,7 +686,10 @@ impl Reader {
             Bound::Included(&last) => last.saturating_add(1),
             Bound::Excluded(&end) => end,
         };
-        if start > end || end > elements {
+        if start > end {
+            return Err(wrong(format!("the range {start}..{end} ends before it begins")));
+        }
+        if end > elements {
             return Err(wrong(format!(
                 "the range {start}..{end} reaches outside its {elements} elements"
             )));

@@ -5,7 +5,7 @@ pub(crate) mod values;
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use huffwire::calibrate::Profile;
 use huffwire::file::{self, Directory, NewItem, TensorInfo};
@@ -29,8 +29,10 @@ pub struct WriteOptions {
     pub embed: bool,
     /// How to encode.
     pub encode: EncodeOptions,
-    /// Whether to find out what [`Analysis`] tells, which takes as long as the encoding.
+    /// Whether to find out what [`Analysis`] tells.
     pub analyse: bool,
+    /// Whether this includes [`Analysis::ideal`], which takes as long as the encoding.
+    pub ideals: bool,
     /// The threads that blocks are encoded on. The file does not depend on them. Default: the calling
     /// thread.
     pub workers: Arc<Workers>,
@@ -44,6 +46,7 @@ impl Default for WriteOptions {
             embed: false,
             encode: EncodeOptions::default(),
             analyse: false,
+            ideals: true,
             workers: Arc::new(Workers::caller()),
         }
     }
@@ -125,7 +128,12 @@ struct Job<'a> {
     index: usize,
     /// The place of its bytes in `source`.
     range: Range<u64>,
+    /// The bytes, if they come from a stream: it must be read in order, so not by the threads that encode.
+    streamed: Option<Streamed>,
 }
+
+/// Bytes of a stream, or why there are none; the error is taken by whoever encodes the block.
+type Streamed = Result<Vec<u8>, Mutex<Option<Error>>>;
 
 /// Where the bytes of a block are.
 #[derive(Clone, Copy)]
@@ -344,13 +352,20 @@ impl Coder {
     fn encode(&mut self, options: &WriteOptions, job: &Job<'_>, block: &mut Block) -> Result<()> {
         let dtype = job.piece.dtype;
         let size = (job.range.end - job.range.start) as usize;
-        let raw = match job.source {
-            Source::Input(input) => {
+        let raw = match (&job.streamed, job.source) {
+            (Some(Ok(bytes)), _) => &bytes[..],
+            (Some(Err(error)), _) => {
+                let error = error.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return error.map_or(Ok(()), Err);
+            }
+            (None, Source::Input(input)) => {
                 block.raw.resize(size, 0);
                 input.file.read_exact_at(&mut block.raw, job.range.start)?;
                 &block.raw[..]
             }
-            Source::Memory(bytes) => &bytes[job.range.start as usize..job.range.end as usize],
+            (None, Source::Memory(bytes)) => {
+                &bytes[job.range.start as usize..job.range.end as usize]
+            }
         };
         block.raw_bytes = size;
         block.coded.clear();
@@ -363,9 +378,11 @@ impl Coder {
         let encoded = self.encoder.encode_block(&tensor, &mut block.coded).map_err(failed())?;
         block.checksum = encoded.checksum;
         if options.analyse {
-            let mut profile = Profile::new(dtype, options.encode.rule);
-            profile.add(raw).map_err(failed())?;
-            block.profile = Some(profile);
+            if options.ideals {
+                let mut profile = Profile::new(dtype, options.encode.rule);
+                profile.add(raw).map_err(failed())?;
+                block.profile = Some(profile);
+            }
             let set = self.encoder.set().id();
             let coded = CodedBlock { dtype, set, checksum: None, bytes: &block.coded };
             let info = self.inspector.inspect_block(&coded, size);
@@ -417,7 +434,15 @@ fn jobs<'a>(
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
-            Job { source, piece, index, range }
+            let streamed = match source {
+                Source::Input(input) if input.file.is_stream() => {
+                    let mut bytes = vec![0; (range.end - range.start) as usize];
+                    let read = input.file.read_exact_at(&mut bytes, range.start);
+                    Some(read.map(|()| bytes).map_err(|error| Mutex::new(Some(error))))
+                }
+                _ => None,
+            };
+            Job { source, piece, index, range, streamed }
         })
     })
 }

@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod gradient;
 mod memory;
+mod net;
 mod options;
 mod pieces;
 mod plan;
@@ -42,9 +43,11 @@ mod _huffwire {
         read_message_header, shannon,
     };
     #[pymodule_export]
+    use super::net::{Listener, Mesh, Ticket};
+    #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named};
     #[pymodule_export]
-    use super::pieces::_copy_checked;
+    use super::pieces::{_checksum, _copy_checked};
     #[pymodule_export]
     use super::plan::LinkModel;
     #[pymodule_export]

@@ -132,6 +132,40 @@ impl<'py> FromPyObject<'_, 'py> for Output {
     }
 }
 
+/// Memory that is read after the call that named it has returned, and the object that keeps it.
+pub(crate) struct Lent {
+    address: usize,
+    bytes: usize,
+    _keeper: Py<PyAny>,
+}
+
+impl Lent {
+    /// So many bytes at an address, which belong to `keeper`.
+    ///
+    /// # Errors
+    /// `OverflowError` if no memory can be there.
+    pub(crate) fn new(address: usize, bytes: usize, keeper: Py<PyAny>) -> PyResult<Self> {
+        let fits = isize::try_from(bytes).is_ok() && address.checked_add(bytes).is_some();
+        if !fits || (address == 0 && bytes > 0) {
+            return Err(PyOverflowError::new_err("no memory has this address and length"));
+        }
+        Ok(Self { address, bytes, _keeper: keeper })
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        if self.bytes == 0 {
+            return &[];
+        }
+        // SAFETY: the caller of `new` gave the address of so many bytes of the object that is kept here, so they live
+        // as long as `self`. `huffwire/distributed` changes them only after it was told that they are read no more.
+        unsafe {
+            slice::from_raw_parts(std::ptr::with_exposed_provenance(self.address), self.bytes)
+        }
+    }
+}
+
 fn buffer(object: &Borrowed<'_, '_, PyAny>) -> PyResult<PyUntypedBuffer> {
     PyUntypedBuffer::get(object).map_err(|cause| {
         let name = object.get_type().fully_qualified_name();

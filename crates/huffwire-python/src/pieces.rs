@@ -30,3 +30,11 @@ pub(crate) fn _copy_checked(py: Python<'_>, source: Input, mut out: Output) -> P
         digest.finalize() as u32
     }))
 }
+
+/// The CRC-32C of bytes.
+#[pyfunction]
+#[pyo3(signature = (source, /))]
+pub(crate) fn _checksum(py: Python<'_>, source: Input) -> u32 {
+    let source = source.bytes();
+    work(py, source.len(), || crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, source) as u32)
+}

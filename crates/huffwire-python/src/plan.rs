@@ -33,7 +33,7 @@ fn way_of(name: &str) -> PyResult<Way> {
 
 #[pymethods]
 impl LinkModel {
-    /// A model. `transport` is "gloo", "serial" or "overlapped"; `piece` replaces its figure. `one_way` is the
+    /// A model. `transport` is "gloo", "tcp", "serial" or "overlapped"; `piece` replaces its figure. `one_way` is the
     /// speed while only one way of the link is in use, by default the same.
     #[new]
     #[pyo3(signature = (
@@ -59,11 +59,12 @@ impl LinkModel {
         let collective: Collective = collective.parse().map_err(of_codec)?;
         let base = match transport {
             "gloo" => Transport::gloo(),
+            "tcp" => Transport::tcp(),
             "serial" => Transport::serial(),
             "overlapped" => Transport::overlapped(),
             _ => {
                 return Err(Class::Option.error(format!(
-                    "no transport {transport:?}; there are \"gloo\", \"serial\" and \"overlapped\""
+                    "no transport {transport:?}; there are \"gloo\", \"tcp\", \"serial\" and \"overlapped\""
                 )));
             }
         };

@@ -11,6 +11,8 @@
 //! assert_eq!(float::to_bf16_bytes(&weights).len(), 2000);
 //! ```
 
+#[cfg(doctest)]
+mod documents;
 pub mod files;
 pub mod float;
 mod random;

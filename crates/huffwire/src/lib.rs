@@ -55,6 +55,8 @@
 // Where there are no vector coders, what only they use is there all the same: it says what they are given.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #![deny(unsafe_code)]
+// docs.rs marks what needs a feature; only the nightly compiler can.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alphabet;
 pub mod block;

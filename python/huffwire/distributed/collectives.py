@@ -113,6 +113,7 @@ def gather(
     outputs: Sequence[torch.Tensor],
     tensor: torch.Tensor,
     result: list[torch.Tensor],
+    here: bool = False,
 ) -> dist.Work | None:
     """Starts an all_gather in pieces; None if the group shall carry it."""
     engine, policy = coded.ready()
@@ -130,7 +131,7 @@ def gather(
     check_same(
         flats[coded.rank], shard.numel(), shard, f"output {coded.rank}, which is this rank's,"
     )
-    return schedules.all_gather(engine, shard, flats, result, way == "coded")
+    return schedules.all_gather(engine, shard, flats, result, way == "coded", here)
 
 
 def all_gather(
@@ -160,7 +161,11 @@ def all_gather(
         GroupError: The group was destroyed, or failed earlier.
     """
     group, coded = _find(group, tensor, *tensor_list)
-    work = None if coded is None else gather(coded, tensor_list, tensor, list(tensor_list))
+    work = (
+        None
+        if coded is None
+        else gather(coded, tensor_list, tensor, list(tensor_list), not async_op)
+    )
     if work is None:
         _plain("all_gather", group)
         return dist.all_gather(tensor_list, tensor, group=group, async_op=async_op)
@@ -181,7 +186,11 @@ def all_gather_into_tensor(
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
     group, coded = _find(group, output_tensor, input_tensor)
-    work = None if coded is None else gather_into(coded, output_tensor, input_tensor)
+    work = (
+        None
+        if coded is None
+        else gather_into(coded, output_tensor, input_tensor, not async_op)
+    )
     if work is None:
         _plain("all_gather", group)
         return dist.all_gather_into_tensor(
@@ -190,15 +199,16 @@ def all_gather_into_tensor(
     return _finish(work, async_op)
 
 
-def gather_into(coded: CodedGroup, output: torch.Tensor, tensor: torch.Tensor) -> dist.Work | None:
+def gather_into(
+    coded: CodedGroup, output: torch.Tensor, tensor: torch.Tensor, here: bool = False
+) -> dist.Work | None:
     """Starts an all_gather into one tensor in pieces; None if the group shall carry it."""
     if coded.ready()[1].way("all_gather", tensor.dtype, output.nbytes) == "plain":
         return None
     whole = flat(output, "the output")
     check_same(whole, tensor.numel() * coded.size, tensor, "the output")
-    return gather(
-        coded, whole.chunk(coded.size) if whole.numel() else [whole] * coded.size, tensor, [output]
-    )
+    shards = whole.chunk(coded.size) if whole.numel() else [whole] * coded.size
+    return gather(coded, shards, tensor, [output], here)
 
 
 def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: schedules.Sum) -> Way:
@@ -210,7 +220,11 @@ def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: sche
 
 
 def scatter_sum(
-    coded: CodedGroup, output: torch.Tensor, tensor: torch.Tensor, how: schedules.Sum
+    coded: CodedGroup,
+    output: torch.Tensor,
+    tensor: torch.Tensor,
+    how: schedules.Sum,
+    here: bool = False,
 ) -> dist.Work | None:
     """Starts a reduce_scatter in pieces; None if the group shall carry it."""
     whole = real(tensor)
@@ -224,8 +238,9 @@ def scatter_sum(
         )
     share = source.numel() // coded.size
     check_same(target, share, source, "the output")
+    shares = [share] * coded.size
     return schedules.reduce_scatter(
-        coded.ready()[0], source, target, [share] * coded.size, how, [output], way == "coded"
+        coded.ready()[0], source, target, shares, how, [output], way == "coded", here
     )
 
 
@@ -252,7 +267,7 @@ def reduce_scatter_tensor(
     group, coded = _find(group, output, input)
     work = None
     if coded is not None and is_sum(op, input.dtype):
-        work = scatter_sum(coded, output, input, how_to_add(op, sum_dtype))
+        work = scatter_sum(coded, output, input, how_to_add(op, sum_dtype), not async_op)
     if work is None:
         _refuse_sum_dtype(sum_dtype, input, group)
         _plain("reduce_scatter", group)
@@ -270,14 +285,16 @@ def _refuse_sum_dtype(
         )
 
 
-def add_up(coded: CodedGroup, tensor: torch.Tensor, how: schedules.Sum) -> dist.Work | None:
+def add_up(
+    coded: CodedGroup, tensor: torch.Tensor, how: schedules.Sum, here: bool = False
+) -> dist.Work | None:
     """Starts an all_reduce in pieces; None if the group shall carry it."""
     whole = real(tensor)
     way = _summing(coded, "all_reduce", whole, how)
     if way == "plain":
         return None
     return schedules.all_reduce(
-        coded.ready()[0], flat(whole, "the tensor"), how, [tensor], way == "coded"
+        coded.ready()[0], flat(whole, "the tensor"), how, [tensor], way == "coded", here
     )
 
 
@@ -305,7 +322,7 @@ def all_reduce(
     group, coded = _find(group, tensor)
     work = None
     if coded is not None and is_sum(op, tensor.dtype):
-        work = add_up(coded, tensor, how_to_add(op, sum_dtype))
+        work = add_up(coded, tensor, how_to_add(op, sum_dtype), not async_op)
     if work is None:
         _refuse_sum_dtype(sum_dtype, tensor, group)
         _plain("all_reduce", group)
@@ -319,6 +336,7 @@ def exchange(
     tensor: torch.Tensor,
     receives: Sequence[int] | None,
     sends: Sequence[int] | None,
+    here: bool = False,
 ) -> dist.Work | None:
     """Starts an all_to_all in pieces; None if the group shall carry it."""
     engine, policy = coded.ready()
@@ -338,7 +356,7 @@ def exchange(
             f"this rank sends {outgoing[coded.rank]} elements to itself, and expects {incoming[coded.rank]}"
         )
     return schedules.all_to_all(
-        engine, source, outgoing, target, incoming, [output], way == "coded"
+        engine, source, outgoing, target, incoming, [output], way == "coded", here
     )
 
 
@@ -380,7 +398,7 @@ def all_to_all_single(
     work = (
         None
         if coded is None
-        else exchange(coded, output, input, output_split_sizes, input_split_sizes)
+        else exchange(coded, output, input, output_split_sizes, input_split_sizes, not async_op)
     )
     if work is None:
         _plain("all_to_all", group)
@@ -390,13 +408,16 @@ def all_to_all_single(
     return _finish(work, async_op)
 
 
-def spread(coded: CodedGroup, tensor: torch.Tensor, root: int) -> dist.Work | None:
+def spread(
+    coded: CodedGroup, tensor: torch.Tensor, root: int, here: bool = False
+) -> dist.Work | None:
     """Starts a broadcast in pieces; None if the group shall carry it."""
     engine, policy = coded.ready()
     way = policy.way("broadcast", tensor.dtype, tensor.nbytes)
     if way == "plain":
         return None
-    return schedules.broadcast(engine, flat(tensor, "the tensor"), root, [tensor], way == "coded")
+    whole = flat(tensor, "the tensor")
+    return schedules.broadcast(engine, whole, root, [tensor], way == "coded", here)
 
 
 def _rank_in(group: dist.ProcessGroup, rank: int | None, group_rank: int | None, what: str) -> int:
@@ -426,7 +447,9 @@ def broadcast(
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
     group, coded = _find(group, tensor)
-    work = None if coded is None else spread(coded, tensor, _rank_in(group, src, group_src, "src"))
+    work = None
+    if coded is not None:
+        work = spread(coded, tensor, _rank_in(group, src, group_src, "src"), not async_op)
     if work is None:
         _plain("broadcast", group)
         return dist.broadcast(tensor, src=src, group=group, async_op=async_op, group_src=group_src)

@@ -1,12 +1,9 @@
-"""The engine: pieces over a gloo group of its own, coded and sent by one thread and received by another.
+"""The engine: pieces between the ranks of a group, coded and sent by one thread and received by another.
 
 Each call of a collective is an `Operation` with up to two parts, one for each thread. Both threads take calls in the
 order in which they were made, which is the same on all ranks. So pieces between two ranks need no other order, and a
-piece of the wrong call is noticed by the sequence number in its header.
-
-What gloo demands is kept here. A receive is posted for the most bytes that a piece may have, because a longer
-message would end the process that receives it. Every work is waited for exactly once, and never polled. Receives are
-posted ahead: `Stream` keeps `window` of them open for each peer.
+piece of the wrong call is noticed by the sequence number in its header. What brings the pieces to other ranks is a
+`Transport`.
 
 The first failure ends the engine: the failing rank tells its peers by a piece that holds the reason, and every later
 call raises.
@@ -14,8 +11,8 @@ call raises.
 
 from __future__ import annotations
 
+import atexit
 import os
-import queue
 import threading
 import time
 import weakref
@@ -23,17 +20,26 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
 from huffwire._errors import Error
-from huffwire.distributed import totals
+from huffwire.distributed.calls import CodedWork, Operation, Worker
 from huffwire.distributed.errors import GroupError, PeerError
+from huffwire.distributed.gloo import Gloo
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
+from huffwire.distributed.tcp import Tcp
 from huffwire.distributed.totals import Totals
+from huffwire.distributed.transport import (
+    Pending,
+    Stream,
+    Transport,
+    TransportName,
+    check_same_transport,
+)
 from huffwire.torch import _changed
 
 if TYPE_CHECKING:
@@ -41,159 +47,6 @@ if TYPE_CHECKING:
 
 # Pieces that are being sent at the same time.
 SLOTS = 8
-
-
-def window(ranks: int) -> int:
-    """Receives that are posted ahead for each peer. Of few peers, more are needed to keep the link busy."""
-    return 4 if ranks <= 4 else 2
-
-
-class Worker:
-    """A thread that runs jobs in the order in which they were put."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def put(self, job: Callable[[], None]) -> None:
-        """Has the thread run a job, which must not raise."""
-        if self._thread is None:
-            # The thread knows only the queue, so that it does not keep whoever owns this alive.
-            self._thread = threading.Thread(
-                target=_run, args=(self._jobs,), name=self._name, daemon=True
-            )
-            self._thread.start()
-        self._jobs.put(job)
-
-    def close(self) -> None:
-        """Ends the thread after the jobs that it has."""
-        self._jobs.put(None)
-
-
-def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    while (job := jobs.get()) is not None:
-        job()
-        # Nothing that belongs to a job outlives it while the thread waits for the next one.
-        del job
-
-
-class CodedWork(dist.Work):
-    """A call under way, as the functions of `torch.distributed` return it with ``async_op=True``."""
-
-    def __init__(self, operation: Operation) -> None:
-        super().__init__()
-        self._operation = operation
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Waits until the outputs are complete and the inputs may be changed.
-
-        Raises:
-            Error: What went wrong on this rank or another one.
-            PeerError: ``timeout`` passed.
-        """
-        self._operation.wait(timeout)
-        return True
-
-    def is_completed(self) -> bool:
-        """Whether the call has ended, well or not."""
-        return self._operation.done.is_set()
-
-    def is_success(self) -> bool:
-        """Whether the call has ended well."""
-        return self._operation.done.is_set() and self._operation.error is None
-
-    def exception(self) -> BaseException | None:
-        """What went wrong, if anything did."""
-        return self._operation.error
-
-    def result(self) -> list[torch.Tensor]:
-        """The outputs, after `wait`."""
-        self.wait()
-        return self._operation.outputs
-
-    def synchronize(self) -> None:
-        """As `wait`: what is complete is so for all streams of a device."""
-        self.wait()
-
-    def get_future(self) -> torch.futures.Future:
-        """A future of the list of outputs."""
-        return self._operation.future()
-
-
-class Operation:
-    """One call of a collective.
-
-    Args:
-        collective: Its name.
-        sequence: Its number.
-        tag: gloo's tag of its messages.
-        parts: How many threads work on it.
-        outputs: What the future of the call holds.
-    """
-
-    def __init__(
-        self, collective: str, sequence: int, tag: int, parts: int, outputs: list[torch.Tensor]
-    ) -> None:
-        self.collective = collective
-        self.sequence = sequence
-        self.tag = tag
-        self.outputs = outputs
-        self.done = threading.Event()
-        self.error: BaseException | None = None
-        self.totals = Totals(calls=1)
-        self._parts = parts
-        self._lock = threading.Lock()
-        self._future: torch.futures.Future | None = None
-        # What one thread has for the other, such as reduced pieces; None after a failure.
-        self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def end_part(self, error: BaseException | None, part: Totals) -> None:
-        """Called by each thread at the end of its part."""
-        with self._lock:
-            self._parts -= 1
-            self.totals.fallbacks += part.fallbacks
-            self.totals.pieces += part.pieces
-            self.totals.bytes_before += part.bytes_before
-            self.totals.bytes_after += part.bytes_after
-            self.totals.coding += part.coding
-            self.totals.waiting += part.waiting
-            if error is not None and self.error is None:
-                self.error = error
-            # A failed part ends the call: the other one may wait until a time-out.
-            ended = (self._parts == 0 or self.error is not None) and not self.done.is_set()
-            future = self._future
-            if ended:
-                totals.add(self.collective, self.totals)
-                self.done.set()
-        if ended and future is not None:
-            self._complete(future)
-
-    def _complete(self, future: torch.futures.Future) -> None:
-        if self.error is None:
-            future.set_result(self.outputs)
-        else:
-            future.set_exception(self.error)
-
-    def future(self) -> torch.futures.Future:
-        with self._lock:
-            if self._future is not None:
-                return self._future
-            devices = {tensor.device for tensor in self.outputs if tensor.device.type == "cuda"}
-            self._future = future = torch.futures.Future(devices=list(devices))
-            done = self.done.is_set()
-        if done:
-            self._complete(future)
-        return future
-
-    def wait(self, timeout: timedelta | None = None) -> None:
-        seconds = None if timeout is None or timeout <= timedelta(0) else timeout.total_seconds()
-        if not self.done.wait(seconds):
-            raise PeerError(
-                f"{self.collective}, call {self.sequence}: not complete after {seconds} seconds"
-            )
-        if self.error is not None:
-            raise self.error
 
 
 class Sender:
@@ -204,12 +57,16 @@ class Sender:
         self.operation = operation
         self.totals = Totals()
         self.scratch = engine.send_scratch
-        self._slots: deque[tuple[torch.Tensor, list[dist.Work]]] = deque()
+        self._slots: deque[tuple[torch.Tensor | None, list[Pending]]] = deque()
 
     def send(
         self, memory: Memory, start: int, stop: int, place: Place, coded: bool, peers: list[int]
     ) -> None:
         """Writes one piece, and sends it to the peers."""
+
+        if not coded and self.engine.transport.sends_parts and memory.is_here:
+            self._send_in_place(memory, start, stop, place, peers)
+            return
 
         def write(buffer: torch.Tensor) -> int:
             elements = memory.read(start, stop, self.scratch)
@@ -226,10 +83,8 @@ class Sender:
             place: Where the piece belongs.
             write: Gets the memory, and returns the length of the piece in bytes.
         """
-        self.engine.check()
-        if len(self._slots) >= SLOTS:
-            buffer = self._wait_for_oldest()
-        else:
+        buffer = self._free_slot()
+        if buffer is None:
             buffer = self.engine.take()
         try:
             begin = time.perf_counter()
@@ -238,13 +93,35 @@ class Sender:
         except BaseException:
             self.engine.give(buffer)
             raise
-        self.totals.pieces += 1
-        self.totals.bytes_before += place.size * len(peers)
-        self.totals.bytes_after += length * len(peers)
         works = [self.engine.post_send(buffer[:length], peer, self.operation.tag) for peer in peers]
-        self._slots.append((buffer, works))
+        self._sent(buffer, works, place, length)
 
-    def _wait_for_oldest(self) -> torch.Tensor:
+    def _send_in_place(
+        self, memory: Memory, start: int, stop: int, place: Place, peers: list[int]
+    ) -> None:
+        """Sends a raw piece from the memory of the tensor, without a copy."""
+        self.engine.give(self._free_slot())
+        begin = time.perf_counter()
+        elements = memory.tensor[start:stop]
+        head = self.engine.coder.head(place, elements)
+        self.totals.coding += time.perf_counter() - begin
+        works = [self.engine.post_parts(head, elements, peer) for peer in peers]
+        self._sent(None, works, place, len(head) + place.size)
+
+    def _sent(
+        self, buffer: torch.Tensor | None, works: list[Pending], place: Place, length: int
+    ) -> None:
+        self._slots.append((buffer, works))
+        self.totals.pieces += 1
+        self.totals.bytes_before += place.size * len(works)
+        self.totals.bytes_after += length * len(works)
+
+    def _free_slot(self) -> torch.Tensor | None:
+        """Waits until there is room for another piece, and returns memory that became free, if any did."""
+        self.engine.check()
+        return self._wait_for_oldest() if len(self._slots) >= SLOTS else None
+
+    def _wait_for_oldest(self) -> torch.Tensor | None:
         buffer, works = self._slots.popleft()
         begin = time.perf_counter()
         try:
@@ -262,47 +139,8 @@ class Sender:
             self.engine.give(self._wait_for_oldest())
 
     def abandon(self) -> None:
-        """Leaves the slots to gloo, which may still send them."""
+        """Leaves the slots to the transport, which may still send them."""
         self.engine.leave(self._slots)
-
-
-class Stream:
-    """The pieces that one peer sends in a call, in their order: receives for them are posted ahead."""
-
-    def __init__(self, engine: Engine, operation: Operation, peer: int, pieces: int) -> None:
-        self.peer = peer
-        self._engine = engine
-        self._tag = operation.tag
-        self._unposted = pieces
-        self._posted: deque[tuple[torch.Tensor, dist.Work]] = deque()
-        for _ in range(min(window(engine.size), pieces)):
-            self._post(engine.take())
-
-    def _post(self, buffer: torch.Tensor) -> None:
-        self._unposted -= 1
-        self._posted.append((buffer, self._engine.post_receive(buffer, self.peer, self._tag)))
-
-    def next(self) -> torch.Tensor:
-        """The memory that holds the next piece. It must be handed back by `release`."""
-        self._engine.check()
-        buffer, work = self._posted.popleft()
-        try:
-            self._engine.wait(work)
-        except BaseException:
-            self._engine.leave([(buffer, [work])])
-            raise
-        return buffer
-
-    def release(self, buffer: torch.Tensor) -> None:
-        """Hands back the memory of a piece that was read."""
-        if self._unposted > 0:
-            self._post(buffer)
-        else:
-            self._engine.give(buffer)
-
-    def abandon(self) -> None:
-        """Leaves the posted receives to gloo, which may still write to them."""
-        self._engine.leave((buffer, [work]) for buffer, work in self._posted)
 
 
 class Receiver:
@@ -314,11 +152,11 @@ class Receiver:
         self.totals = Totals()
         self.scratch = engine.receive_scratch
         self._streams: list[Stream] = []
-        self._forwarded: deque[tuple[torch.Tensor, dist.Work]] = deque()
+        self._forwarded: deque[tuple[torch.Tensor, Pending]] = deque()
 
     def stream(self, peer: int, pieces: int) -> Stream:
-        """Posts the first receives for the pieces of a peer."""
-        stream = Stream(self.engine, self.operation, peer, pieces)
+        """Starts to receive the pieces of a peer."""
+        stream = self.engine.transport.stream(self.engine, self.operation, peer, pieces)
         self._streams.append(stream)
         return stream
 
@@ -331,9 +169,11 @@ class Receiver:
             forward: A rank that the piece is sent to as it is.
         """
         begin = time.perf_counter()
-        buffer = stream.next()
+        buffer = stream.next(place, None if forward is not None else elements)
         middle = time.perf_counter()
         self.totals.waiting += middle - begin
+        if buffer is None:
+            return
         name = self.engine.names[stream.peer]
         try:
             if forward is not None:
@@ -356,14 +196,18 @@ class Receiver:
         else:
             stream.release(self.engine.take())
 
-    def take(self, stream: Stream, read: Callable[[int, torch.Tensor], object]) -> None:
+    def take(
+        self, stream: Stream, place: Place, read: Callable[[int, torch.Tensor], object]
+    ) -> None:
         """Receives the next piece of a stream, and has a function read it.
 
         Args:
+            place: Where it must belong.
             read: Gets the sender's name, for messages, and the memory that holds the piece.
         """
         begin = time.perf_counter()
-        buffer = stream.next()
+        buffer = stream.next(place, None)
+        assert buffer is not None, "a transport keeps nothing that is asked for as a whole"
         middle = time.perf_counter()
         self.totals.waiting += middle - begin
         try:
@@ -387,7 +231,7 @@ class Receiver:
             self.engine.give(self._wait_for_forwarded())
 
     def abandon(self) -> None:
-        """Leaves to gloo what it may still read and write."""
+        """Leaves to the transport what it may still read and write."""
         for stream in self._streams:
             stream.abandon()
         self.engine.leave((buffer, [work]) for buffer, work in self._forwarded)
@@ -395,6 +239,7 @@ class Receiver:
 
 Send = Callable[[Sender], None]
 Receive = Callable[[Receiver], None]
+Both = Callable[[Sender, Receiver], None]
 
 
 class Engine:
@@ -405,6 +250,7 @@ class Engine:
         rank, size: This rank, and how many there are.
         timeout: How long a rank waits for another one.
         names: What the ranks are called in messages; None for their numbers.
+        transport: What carries the pieces: the same on all ranks.
     """
 
     def __init__(
@@ -414,17 +260,24 @@ class Engine:
         size: int,
         timeout: timedelta,
         names: list[int] | None = None,
+        transport: TransportName = "gloo",
     ) -> None:
         self.names = names or list(range(size))
         self.rank = rank
         self.size = size
         self.timeout = timeout
         try:
-            self.gloo = dist.ProcessGroupGloo(store, rank, size, timeout=timeout)
-        except RuntimeError as error:
+            check_same_transport(store, size, transport, timeout)
+            carrier = Tcp if transport == "tcp" else Gloo
+            self.transport: Transport = carrier(store, rank, size, timeout)
+        except (RuntimeError, ConnectionError) as error:
             raise PeerError(f"the ranks of the group cannot be connected: {error}") from error
         self._process = os.getpid()
         self._lock = threading.Lock()
+        # Held while a call gets its place among the others.
+        self._order = threading.Lock()
+        self._last_sent: Operation | None = None
+        self._last_received: Operation | None = None
         self._sequence = 0
         # How codebooks change between calls, if they do.
         self.life: Life | None = None
@@ -435,7 +288,9 @@ class Engine:
         self._senders = Worker("huffwire-send")
         self._receivers = Worker("huffwire-receive")
         # A thread must not end while it holds the engine, so it is told to when the engine is gone.
-        weakref.finalize(self, _close, self._senders, self._receivers)
+        weakref.finalize(self, _close, self.transport, self._senders, self._receivers)
+        if transport == "tcp":
+            _LIVE.add(self)
 
     def configure(self, coder: Coder, piece: int) -> None:
         """Sets how pieces are coded and how large they are: the same on all ranks."""
@@ -453,9 +308,13 @@ class Engine:
         self.sum_scratch = Scratch(8 * piece)
         self.result_scratch = Scratch(piece)
 
+    def is_here(self) -> bool:
+        """Whether this is the process that made the engine, and no fork of it."""
+        return self._process == os.getpid()
+
     def check(self) -> None:
         """Raises what ended the engine, if anything did."""
-        if self._process != os.getpid():
+        if not self.is_here():
             raise GroupError(
                 "this process is a fork of the one that made the group: make the group in the process that uses it"
             )
@@ -471,34 +330,39 @@ class Engine:
                 return self._free.pop()
         return torch.empty(self._capacity, dtype=torch.uint8)
 
-    def give(self, buffer: torch.Tensor) -> None:
+    def give(self, buffer: torch.Tensor | None) -> None:
         """Takes back memory for a piece."""
-        with self._lock:
-            self._free.append(buffer)
+        if buffer is not None:
+            with self._lock:
+                self._free.append(buffer)
 
     def leave(self, works) -> None:
-        """Keeps memory that gloo may still use after a failure."""
+        """Keeps memory that the transport may still use after a failure."""
         self._left.extend(works)
 
-    def post_send(self, message: torch.Tensor, peer: int, tag: int) -> dist.Work:
-        with self._failures():
-            return self.gloo.send([message], peer, tag)
+    def post_send(self, message: torch.Tensor, peer: int, tag: int) -> Pending:
+        with self.failures():
+            return self.transport.post_send(message, peer, tag)
 
-    def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> dist.Work:
-        with self._failures():
-            return self.gloo.recv([buffer], peer, tag)
+    def post_parts(self, head: bytes, elements: torch.Tensor, peer: int) -> Pending:
+        with self.failures():
+            return self.transport.post_parts(head, elements, peer)
 
-    def wait(self, work: dist.Work) -> None:
-        with self._failures():
-            work.wait()
+    def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> Pending:
+        with self.failures():
+            return self.transport.post_receive(buffer, peer, tag)
+
+    def wait(self, pending: Pending) -> None:
+        with self.failures():
+            self.transport.wait(pending)
 
     @contextmanager
-    def _failures(self):
+    def failures(self):
         try:
             yield
         except Error:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise PeerError(
                 f"another rank died, failed or did not answer within {self.timeout.total_seconds():g} seconds: "
                 f"{error}"
@@ -510,6 +374,7 @@ class Engine:
         outputs: list[torch.Tensor],
         send: Send | None,
         receive: Receive | None,
+        both: Both | None = None,
     ) -> CodedWork:
         """Starts a call in which all ranks take part.
 
@@ -517,6 +382,8 @@ class Engine:
             collective: Its name.
             outputs: What its future holds.
             send, receive: What both threads do; None if there is nothing.
+            both: Does it all in this thread, which takes less time if the call is small. It must send no more than
+                `SLOTS` messages before it receives what other ranks send without waiting for these.
         """
         for output in outputs:
             _changed(output)
@@ -524,7 +391,7 @@ class Engine:
         def put() -> Operation:
             if self.life is not None:
                 self.life.count(self)
-            return self.insert(collective, outputs, send, receive)
+            return self.insert(collective, outputs, send, receive, both)
 
         operation = self.ordered(put)
         if send is None and receive is None:
@@ -533,7 +400,9 @@ class Engine:
 
     def ordered(self, put: Callable[[], Operation]) -> Operation:
         """Runs a function that inserts calls, while nobody else does."""
-        with self._lock:
+        # In a fork the locks may be held for ever.
+        self.check()
+        with self._order:
             self.check()
             return put()
 
@@ -543,22 +412,52 @@ class Engine:
         outputs: list[torch.Tensor],
         send: Send | None,
         receive: Receive | None,
+        both: Both | None = None,
     ) -> Operation:
         """Puts a call behind those before it. Only within `ordered`."""
-        parts = (send is not None) + (receive is not None)
+        if not (self.transport.takes_at_once and self._is_idle()):
+            both = None
+        parts = 1 if both is not None else (send is not None) + (receive is not None)
         operation = Operation(collective, self._sequence, 0, parts, outputs)
         self._sequence += 1
+        if both is not None:
+            self._run_here(operation, both)
+            return operation
         if send is not None:
+            self._last_sent = operation
             self._senders.put(lambda: self.run(operation, Sender, send))
         if receive is not None:
+            self._last_received = operation
             self._receivers.put(lambda: self.run(operation, Receiver, receive))
         return operation
+
+    def _is_idle(self) -> bool:
+        """Whether both threads have nothing to do."""
+        before = self._last_sent, self._last_received
+        return all(operation is None or operation.is_over() for operation in before)
+
+    def _run_here(self, operation: Operation, both: Both) -> None:
+        sender, receiver = Sender(self, operation), Receiver(self, operation)
+        receiver.totals = sender.totals
+        try:
+            self.transport.check(self)
+            both(sender, receiver)
+            receiver.finish()
+            sender.finish()
+        except BaseException as error:
+            receiver.abandon()
+            sender.abandon()
+            self.fail(operation, error)
+            operation.end_part(error, sender.totals)
+        else:
+            operation.end_part(None, sender.totals)
 
     def run(self, operation: Operation, role: type, body: Callable) -> None:
         """Runs a part of a call, in the thread that has to."""
         part = None
         try:
             self.check()
+            self.transport.check(self)
             part = role(self, operation)
             body(part)
             part.finish()
@@ -583,19 +482,24 @@ class Engine:
         place = Place(
             operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0
         )
-        for peer in range(self.size):
-            if peer == self.rank:
-                continue
-            try:
-                buffer = torch.empty(4096, dtype=torch.uint8)
-                length = self.coder.write_failure(place, f"{error}", buffer)
-                work = self.gloo.send([buffer[:length]], peer, operation.tag)
-                self._left.append((buffer, [work]))
-            except Exception:
-                # The peer is gone; it needs no message.
-                continue
+        buffer = torch.empty(4096, dtype=torch.uint8)
+        length = self.coder.write_failure(place, f"{error}", buffer)
+        self.transport.fail(bytes(buffer[:length].tolist()), operation.tag)
 
 
-def _close(*workers: Worker) -> None:
+def _close(transport: Transport, *workers: Worker) -> None:
+    transport.close()
     for worker in workers:
         worker.close()
+
+
+# Engines whose threads wait in compiled code, which gives up when the transport is closed. That is done before the
+# threads of all engines are waited for (`calls`).
+_LIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for engine in list(_LIVE):
+        if engine.is_here():
+            engine.transport.close()

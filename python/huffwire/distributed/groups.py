@@ -14,7 +14,8 @@ import torch.distributed as dist
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import pieces
-from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Worker
+from huffwire.distributed.calls import CodedWork, Operation, Worker
+from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import GroupError
 from huffwire.distributed.life import Generation, Life, Refresh, Report
 from huffwire.distributed.policy import Link
@@ -25,8 +26,10 @@ from huffwire.distributed.settings import (
     Settings,
     agree,
     compression_of,
+    transport_of,
 )
 from huffwire.distributed.totals import Totals
+from huffwire.distributed.transport import TransportName
 
 __all__ = ["generation", "refresh", "setup"]
 
@@ -71,7 +74,8 @@ class Pair:
         """
         sequence = self._sequences.get((sends, tag), 0)
         self._sequences[sends, tag] = sequence + 1
-        operation = Operation("send", sequence, tag, 1, [tensor])
+        # The number names the tag, too: where tags share a connection, pieces are told apart by it.
+        operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
         self._workers[sends].put(lambda: self._run(sends, operation, tensor, body))
         return CodedWork(operation)
 
@@ -97,7 +101,14 @@ class Pair:
                 raise self._error
             if self._agreed is None:
                 try:
-                    engine = Engine(self._store, self._here, 2, self._timeout, self._names)
+                    engine = Engine(
+                        self._store,
+                        self._here,
+                        2,
+                        self._timeout,
+                        self._names,
+                        self._settings.transport,
+                    )
                     agreement = agree(engine, self._settings)
                     engine.configure(_coder(self._settings), agreement.piece)
                 except BaseException as error:
@@ -133,7 +144,7 @@ class CodedGroup:
         self.rank = rank
         self.size = size
         self.timeout = timeout
-        self.settings = Settings(compression_of(None))
+        self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
         self._lock = threading.RLock()
         self._setups = 0
@@ -164,7 +175,11 @@ class CodedGroup:
     def _agree(self) -> None:
         try:
             engine = Engine(
-                dist.PrefixStore("all/", self.store), self.rank, self.size, self.timeout
+                dist.PrefixStore("all/", self.store),
+                self.rank,
+                self.size,
+                self.timeout,
+                transport=self.settings.transport,
             )
             self.agreement = agree(engine, self.settings)
             if self.settings.refresh is None:
@@ -286,6 +301,7 @@ def setup(
     piece: int | None = None,
     link: Link | None = None,
     refresh: Refresh | None = None,
+    transport: TransportName | None = None,
 ) -> Agreement:
     """Connects the ranks of a group for coded collectives, and has them agree on all that they must agree on.
 
@@ -300,9 +316,12 @@ def setup(
             None: what the environment variable ``HUFFWIRE_COMPRESSION`` says, or else ``"auto"``.
         codebooks: The codebooks; None for the built-in ones.
         level: As for `huffwire.encode`.
-        piece: Bytes of elements in a piece; None for 1 MiB, or 4 MiB on links above 3 Gbit/s.
+        piece: Bytes of elements in a piece; None for 256 KiB on links of up to 1.6 Gbit/s, 1 MiB on links of up to
+            3.2 Gbit/s, 4 MiB on faster ones (over TCP 1 MiB), and 512 KiB where the link was not measured.
         link: The link, if it shall not be measured.
         refresh: When codebooks are replaced by ones that fit the traffic better; None for never.
+        transport: ``"gloo"`` or ``"tcp"``: what carries pieces. None: what the environment variable
+            ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
 
     Returns:
         What the ranks agreed on.
@@ -320,12 +339,13 @@ def setup(
         None if piece is None else pieces.checked_piece(piece),
         link,
         refresh,
+        transport_of(transport),
     )
     if level not in ("fast", "max"):
         raise OptionError(f'level={level!r}: give "fast" or "max"')
     found = _of_member(group)
     if found is None:
-        return Agreement(settings, None, piece or 1 << 20)
+        return Agreement(settings, None, piece or 512 << 10)
     return found.setup(settings)
 
 

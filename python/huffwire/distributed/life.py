@@ -54,7 +54,8 @@ from huffwire import _huffwire
 from huffwire._errors import CodebookError, OptionError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import totals
-from huffwire.distributed.engine import Engine, Operation, Receiver, Sender, Worker
+from huffwire.distributed.calls import Operation, Worker
+from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import PieceError
 from huffwire.distributed.memory import Memory
 from huffwire.distributed.pieces import Coder

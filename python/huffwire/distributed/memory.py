@@ -80,6 +80,11 @@ class Memory:
             module = torch.get_device_module(tensor.device)
             self._event = module.current_stream(tensor.device).record_event()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the tensor's own memory is the processor's."""
+        return not self._staged
+
     def on_device(self) -> AbstractContextManager[Any]:
         """The stream on which a thread copies pieces."""
         if self._event is None:

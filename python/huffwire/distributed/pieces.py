@@ -205,6 +205,11 @@ class Coder:
         _seal(head, length, checksum, buffer)
         return HEADER + length
 
+    def head(self, place: Place, elements: torch.Tensor) -> bytes:
+        """The header of a raw piece whose payload are the elements, where they lie."""
+        checksum = _huffwire._checksum((_address(elements), place.size))
+        return _sealed(place.pack(RAW, self.generation), place.size, checksum)
+
     def write_failure(self, place: Place, reason: str, buffer: torch.Tensor) -> int:
         """Writes a piece that tells the receiver that the sender failed. Returns its length."""
         text = reason.encode(errors="replace")[: min(2000, buffer.numel() - HEADER)]
@@ -287,6 +292,23 @@ class Coder:
         _, length, checksum, _ = self._open(place, sender, buffer, generation)
         return (_address(buffer, HEADER), length), checksum
 
+    def raw_checksum(self, place: Place, sender: int, buffer: torch.Tensor) -> int | None:
+        """The checksum of the payload, if the header of a piece is that of a raw one at this place."""
+        head, fields, length, checksum = _head(place, sender, buffer)
+        matches = fields[2] == RAW and length == place.size
+        if matches and head[: _PLACE.size] == place.pack(RAW, self.generation):
+            return checksum
+        return None
+
+    def check_raw(self, place: Place, sender: int, elements: torch.Tensor, checksum: int) -> None:
+        """Compares the payload of a raw piece, which was received to its place, with its checksum.
+
+        Raises:
+            PieceError: It was changed.
+        """
+        if _huffwire._checksum((_address(elements), place.size)) != checksum:
+            raise _damaged(place, sender, "its payload has another checksum")
+
     def length(self, place: Place, sender: int, buffer: torch.Tensor) -> int:
         """The length in bytes of a piece that was received, after its header was checked as `read` does."""
         return HEADER + self._open(place, sender, buffer)[1]
@@ -295,24 +317,8 @@ class Coder:
         self, place: Place, sender: int, buffer: torch.Tensor, quantized: bytes | None = None
     ) -> tuple[int, int, int, bytes]:
         """Checks a header: of quantized values of this generation, or of elements."""
-        head = ctypes.string_at(_address(buffer), HEADER)
-        length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
-        fields = _PLACE.unpack_from(head)
-        if fields[0] != _MAGIC:
-            raise _damaged(
-                place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
-            )
-        # The place of the version stays in all versions, that of the checksum may not.
-        if fields[1] != VERSION:
-            raise DisagreementError(
-                f"rank {sender} sends pieces of version {fields[1]}, and this rank reads version {VERSION}: "
-                "install the same version of huffwire on all ranks"
-            )
-        if zlib.crc32(head[: HEADER - 4]) != seal:
-            raise _damaged(place, sender, "its header has another checksum")
+        head, fields, length, checksum = _head(place, sender, buffer)
         form = fields[2]
-        if length > buffer.numel() - HEADER:
-            raise _damaged(place, sender, f"a payload of {length} bytes")
         if form == FAILURE:
             text = ctypes.string_at(_address(buffer, HEADER), length).decode(errors="replace")
             raise PeerError(f"rank {sender} failed: {text}")
@@ -385,11 +391,64 @@ class Coder:
         return OutOfStepError(f"rank {sender} sent {found} while this rank expects {wanted}")
 
 
+def _head(
+    place: Place, sender: int, buffer: torch.Tensor
+) -> tuple[bytes, tuple[Any, ...], int, int]:
+    """The header of a piece: its bytes, the fields of its place, and length and checksum of the payload. The header is
+    intact, and the buffer has room for the payload."""
+    head = ctypes.string_at(_address(buffer), HEADER)
+    length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
+    fields = _PLACE.unpack_from(head)
+    if fields[0] != _MAGIC:
+        raise _damaged(
+            place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
+        )
+    # The place of the version stays in all versions, that of the checksum may not.
+    if fields[1] != VERSION:
+        raise DisagreementError(
+            f"rank {sender} sends pieces of version {fields[1]}, and this rank reads version {VERSION}: "
+            "install the same version of huffwire on all ranks"
+        )
+    if zlib.crc32(head[: HEADER - 4]) != seal:
+        raise _damaged(place, sender, "its header has another checksum")
+    if length > buffer.numel() - HEADER:
+        raise _damaged(place, sender, f"a payload of {length} bytes")
+    return head, fields, length, checksum
+
+
+def payload(place: Place, sender: int, buffer: torch.Tensor) -> int:
+    """The bytes of payload behind the header of a piece, of which only the header was received yet.
+
+    Raises:
+        PieceError: The header was changed, or the buffer has no room for the payload.
+        DisagreementError: The sender has another version of huffwire.
+    """
+    return _head(place, sender, buffer)[2]
+
+
+def raise_failure(sender: int, begin: bytes) -> None:
+    """Raises PeerError if bytes are an intact piece by which a rank tells that it failed."""
+    if len(begin) < HEADER or begin[:4] != _MAGIC or begin[4] != VERSION or begin[5] != FAILURE:
+        return
+    length, _, seal = _REST.unpack_from(begin, _PLACE.size)
+    if zlib.crc32(begin[: HEADER - 4]) == seal and length <= len(begin) - HEADER:
+        text = begin[HEADER : HEADER + length].decode(errors="replace")
+        raise PeerError(f"rank {sender} failed: {text}")
+
+
+def sequence(buffer: torch.Tensor) -> int:
+    """The sequence number in the header of a piece."""
+    return int(_PLACE.unpack_from(ctypes.string_at(_address(buffer), _PLACE.size))[5])
+
+
 def _seal(head: bytes, length: int, checksum: int, buffer: torch.Tensor) -> None:
     """Writes the header of a piece."""
+    ctypes.memmove(_address(buffer), _sealed(head, length, checksum), HEADER)
+
+
+def _sealed(head: bytes, length: int, checksum: int) -> bytes:
     whole = head + struct.pack("<II", length, checksum)
-    whole += zlib.crc32(whole).to_bytes(4, "little")
-    ctypes.memmove(_address(buffer), whole, HEADER)
+    return whole + zlib.crc32(whole).to_bytes(4, "little")
 
 
 def _damaged(place: Place, sender: int, what: str) -> PieceError:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 from huffwire._huffwire import _LinkModel
+from huffwire.distributed.transport import TransportName
 
 Way: TypeAlias = Literal["plain", "raw", "coded"]
 
@@ -82,12 +83,14 @@ class Model:
         codec: The codec.
         ranks: How many ranks the group has.
         piece: Bytes of elements in a piece.
+        transport: What carries pieces.
     """
 
     link: Link
     codec: Codec
     ranks: int
     piece: int = 1 << 20
+    transport: TransportName = "gloo"
 
     def _model(self, collective: str, dtype: str) -> _LinkModel:
         return _LinkModel(
@@ -100,6 +103,7 @@ class Model:
             left=_LEFT.get(dtype, 1.0),
             ranks=self.ranks,
             piece=self.piece,
+            transport=self.transport,
             margin=_MARGIN,
         )
 

@@ -301,7 +301,7 @@ class _Receiving:
                 where = f"call {place.sequence}, piece {place.index} of rank {place.origin}"
                 raise PieceError(f"a damaged piece from rank {name} ({where}): {error}") from error
 
-        self.receiver.take(self.streams[origin], read)
+        self.receiver.take(self.streams[origin], place, read)
 
 
 def average(

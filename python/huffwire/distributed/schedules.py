@@ -14,9 +14,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from huffwire.distributed.engine import CodedWork, Engine, Operation, Receiver, Sender, Stream
+from huffwire.distributed.calls import CodedWork, Operation
+from huffwire.distributed.engine import SLOTS, Both, Engine, Receive, Receiver, Send, Sender
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Place
+from huffwire.distributed.transport import Stream
+
+# Calls on more bytes than this gain more from two threads than they lose by handing over to them.
+_SMALL = 256 << 10
 
 # How many pieces of its part a rank gives away before it waits for the first sum.
 _LAG = 2
@@ -66,12 +71,29 @@ def _others(engine: Engine) -> list[int]:
     return [(engine.rank + step) % engine.size for step in range(1, engine.size)]
 
 
+def _in_turn(
+    send: Send | None, receive: Receive | None, size: int, messages: int, here: bool
+) -> Both | None:
+    """Both parts of a call one after the other, if it is small enough for that."""
+    if not here or messages > SLOTS or size > _SMALL:
+        return None
+
+    def both(sender: Sender, receiver: Receiver) -> None:
+        if send is not None:
+            send(sender)
+        if receive is not None:
+            receive(receiver)
+
+    return both
+
+
 def all_gather(
     engine: Engine,
     shard: torch.Tensor,
     outputs: Sequence[torch.Tensor],
     result: list[torch.Tensor],
     coded: bool,
+    here: bool = False,
 ) -> CodedWork:
     """Every rank's shard to every rank.
 
@@ -80,6 +102,7 @@ def all_gather(
         outputs: A flat tensor for each rank's shard, of any sizes.
         result: What the future of the call holds.
         coded: Whether pieces are coded.
+        here: Whether the caller waits for the end of the call at once.
     """
     rank = engine.rank
     own = outputs[rank]
@@ -106,7 +129,8 @@ def all_gather(
                     if index < parts[peer].count:
                         _receive(receiver, stream, places[peer], parts[peer], index, peer)
 
-    return engine.start("all_gather", result, send, receive)
+    both = _in_turn(send, receive, shard.nbytes, (engine.size - 1) * parts[rank].count, here)
+    return engine.start("all_gather", result, send, receive, both)
 
 
 def _receive(
@@ -128,7 +152,12 @@ def _receive(
 
 
 def broadcast(
-    engine: Engine, tensor: torch.Tensor, root: int, result: list[torch.Tensor], coded: bool
+    engine: Engine,
+    tensor: torch.Tensor,
+    root: int,
+    result: list[torch.Tensor],
+    coded: bool,
+    here: bool = False,
 ) -> CodedWork:
     """The root's tensor to every rank. Ranks form a chain that begins with the root; each passes pieces on as they
     are, so a piece is encoded once."""
@@ -163,9 +192,15 @@ def broadcast(
 
     if size == 1:
         return engine.start("broadcast", result, None, None)
+    def alone(receiver: Receiver) -> None:
+        reached.set()
+        receive(receiver)
+
     if rank == root:
-        return engine.start("broadcast", result, send, None)
-    return engine.start("broadcast", result, None if last else wait, receive)
+        both = _in_turn(send, None, tensor.nbytes, part.count, here)
+        return engine.start("broadcast", result, send, None, both)
+    both = _in_turn(None, alone, tensor.nbytes, part.count, here)
+    return engine.start("broadcast", result, None if last else wait, receive, both)
 
 
 def all_to_all(
@@ -176,6 +211,7 @@ def all_to_all(
     receives: Sequence[int],
     result: list[torch.Tensor],
     coded: bool,
+    here: bool = False,
 ) -> CodedWork:
     """A part of the tensor from every rank to every rank.
 
@@ -209,7 +245,9 @@ def all_to_all(
                     if index < incoming[peer].count:
                         _receive(receiver, stream, taken, incoming[peer], index, peer)
 
-    return engine.start("all_to_all", result, send, receive)
+    messages = sum(part.count for part in outgoing) - outgoing[rank].count
+    both = _in_turn(send, receive, source.nbytes, messages, here)
+    return engine.start("all_to_all", result, send, receive, both)
 
 
 def _parts(engine: Engine, dtype: torch.dtype, counts: Sequence[int]) -> Iterator[Part]:
@@ -292,6 +330,7 @@ def reduce_scatter(
     how: Sum,
     result: list[torch.Tensor],
     coded: bool,
+    here: bool = False,
 ) -> CodedWork:
     """The sum of all ranks' tensors, a part of it to each rank.
 
@@ -321,7 +360,9 @@ def reduce_scatter(
                 _reduce_piece(receiver, streams, given, part, index, how, room)
                 taken.keep(start, stop, room)
 
-    return engine.start("reduce_scatter", result, send, receive)
+    messages = sum(part.count for part in parts) - parts[rank].count
+    both = _in_turn(send, receive, source.nbytes, messages, here)
+    return engine.start("reduce_scatter", result, send, receive, both)
 
 
 def stages(most: int) -> Iterator[tuple[int, int]]:
@@ -334,7 +375,12 @@ def stages(most: int) -> Iterator[tuple[int, int]]:
 
 
 def all_reduce(
-    engine: Engine, tensor: torch.Tensor, how: Sum, result: list[torch.Tensor], coded: bool
+    engine: Engine,
+    tensor: torch.Tensor,
+    how: Sum,
+    result: list[torch.Tensor],
+    coded: bool,
+    here: bool = False,
 ) -> CodedWork:
     """The sum of all ranks' tensors to each rank: in two stages, the second of which begins with the first sum."""
     rank, size = engine.rank, engine.size
@@ -344,40 +390,58 @@ def all_reduce(
     parts = [Part(engine, tensor.dtype, *bounds[index : index + 2]) for index in range(size)]
     most = max(part.count for part in parts)
 
+    def give(sender: Sender, stage: int, index: int) -> None:
+        if stage == 0:
+            for peer in _others(engine):
+                if index < parts[peer].count:
+                    place = _place(sender.operation, memory, parts[peer], index, rank)
+                    sender.send(memory, *parts[peer].range(index), place, coded, [peer])
+        elif index < parts[rank].count:
+            # Where the other thread failed, the check within `send` raises.
+            sender.operation.ready.get()
+            place = _place(sender.operation, memory, parts[rank], index, rank, 1)
+            sender.send(memory, *parts[rank].range(index), place, coded, _others(engine))
+
+    def take(receiver: Receiver, streams: dict[int, Stream], stage: int, index: int) -> None:
+        mine = parts[rank]
+        if stage == 0 and index < mine.count:
+            start, stop = mine.range(index)
+            room = memory.room(start, stop, engine.result_scratch)
+            _reduce_piece(receiver, streams, memory, mine, index, how, room)
+            memory.keep(start, stop, room)
+            receiver.operation.ready.put(room)
+        elif stage == 1:
+            for peer in _others(engine):
+                if index < parts[peer].count:
+                    _receive(receiver, streams[peer], memory, parts[peer], index, peer, 1)
+
+    def streams_of(receiver: Receiver) -> dict[int, Stream]:
+        return {
+            peer: receiver.stream(peer, parts[rank].count + parts[peer].count)
+            for peer in _others(engine)
+        }
+
     def send(sender: Sender) -> None:
         with memory.on_device():
             for stage, index in stages(most):
-                if stage == 0:
-                    for peer in _others(engine):
-                        if index < parts[peer].count:
-                            place = _place(sender.operation, memory, parts[peer], index, rank)
-                            sender.send(memory, *parts[peer].range(index), place, coded, [peer])
-                elif index < parts[rank].count:
-                    # Where the other thread failed, the check within `send` raises.
-                    sender.operation.ready.get()
-                    place = _place(sender.operation, memory, parts[rank], index, rank, 1)
-                    sender.send(memory, *parts[rank].range(index), place, coded, _others(engine))
+                give(sender, stage, index)
 
     def receive(receiver: Receiver) -> None:
         with memory.on_device():
-            mine = parts[rank]
-            streams = {
-                peer: receiver.stream(peer, mine.count + parts[peer].count)
-                for peer in _others(engine)
-            }
+            streams = streams_of(receiver)
             for stage, index in stages(most):
-                if stage == 0 and index < mine.count:
-                    start, stop = mine.range(index)
-                    room = memory.room(start, stop, engine.result_scratch)
-                    _reduce_piece(receiver, streams, memory, mine, index, how, room)
-                    memory.keep(start, stop, room)
-                    receiver.operation.ready.put(room)
-                elif stage == 1:
-                    for peer in _others(engine):
-                        if index < parts[peer].count:
-                            _receive(receiver, streams[peer], memory, parts[peer], index, peer, 1)
+                take(receiver, streams, stage, index)
 
-    return engine.start("all_reduce", result, send, receive)
+    def both(sender: Sender, receiver: Receiver) -> None:
+        with memory.on_device():
+            streams = streams_of(receiver)
+            for stage, index in stages(most):
+                give(sender, stage, index)
+                take(receiver, streams, stage, index)
+
+    messages = sum(part.count for part in parts) + (size - 1) * parts[rank].count
+    small = here and messages <= SLOTS and tensor.nbytes <= _SMALL
+    return engine.start("all_reduce", result, send, receive, both if small else None)
 
 
 def send(engine: Engine, memory: Memory, peer: int, coded: bool, sender: Sender) -> None:

@@ -7,25 +7,32 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, __version__
 from huffwire.distributed import pieces
-from huffwire.distributed.engine import Engine, window
+from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
+from huffwire.distributed.gloo import window
 from huffwire.distributed.life import Refresh
 from huffwire.distributed.policy import Codec, Link, Model, Way
+from huffwire.distributed.transport import TransportName
 
 Compression: TypeAlias = Literal["auto", "always", "never", "raw"]
 
 # The most bytes that a rank tells the others about itself.
 _TOLD = 1024
-# Above this many bytes a second, pieces are larger.
-_FAST_LINK = 400e6
-_PIECE, _LARGE_PIECE = 1 << 20, 4 << 20
+# Bytes of a piece on links of up to so many bytes a second. A link idles while the first piece of a step is coded and
+# while a sum waits for the last one, so slow links have short pieces. Every piece costs time of the processors, so fast
+# links have long ones.
+_PIECES = ((200e6, 256 << 10), (400e6, 1 << 20), (float("inf"), 4 << 20))
+# Where the link was not measured.
+_PIECE = 512 << 10
+# The most over TCP.
+_TCP_PIECE = 1 << 20
 # Receives that are posted for all peers together take at most so many bytes.
 _POSTED = 128 << 20
 
@@ -43,6 +50,19 @@ def compression_of(value: str | None) -> Compression:
     return value
 
 
+def transport_of(value: str | None) -> TransportName:
+    """The transport that a caller or the environment variable ``HUFFWIRE_TRANSPORT`` names.
+
+    Raises:
+        OptionError: There is none of that name.
+    """
+    origin = "transport" if value is not None else "HUFFWIRE_TRANSPORT"
+    value = value if value is not None else os.environ.get("HUFFWIRE_TRANSPORT") or "gloo"
+    if value not in get_args(TransportName):
+        raise OptionError(f'{origin}={value!r}: give "gloo" or "tcp"')
+    return cast(TransportName, value)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a rank wishes for a group.
@@ -55,6 +75,7 @@ class Settings:
         piece: Bytes of elements in a piece; None for what suits the link.
         link: The link, if it shall not be measured.
         refresh: When codebooks are replaced; None for never.
+        transport: What carries pieces.
     """
 
     compression: Compression = "auto"
@@ -63,6 +84,7 @@ class Settings:
     piece: int | None = None
     link: Link | None = None
     refresh: Refresh | None = None
+    transport: TransportName = "gloo"
 
 
 @dataclass(frozen=True)
@@ -99,7 +121,8 @@ def agree(engine: Engine, settings: Settings) -> Agreement:
     codec = Codec(*(min(each[what] for each in told) for what in ("encode", "decode")))
     link = settings.link or measured_link(engine)
     piece = _piece(settings, link, engine.size)
-    return Agreement(settings, Model(link, codec, engine.size, piece), piece)
+    model = Model(link, codec, engine.size, piece, settings.transport)
+    return Agreement(settings, model, piece)
 
 
 def _wishes(settings: Settings) -> dict[str, object]:
@@ -109,6 +132,7 @@ def _wishes(settings: Settings) -> dict[str, object]:
         "version of huffwire": __version__,
         "version of pieces": pieces.VERSION,
         "compression": settings.compression,
+        "transport": settings.transport,
         "codebooks": codebooks.id,
         "level": settings.level,
         "piece": settings.piece,
@@ -120,7 +144,12 @@ def _wishes(settings: Settings) -> dict[str, object]:
 def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     if settings.piece is not None:
         return settings.piece
-    piece = _LARGE_PIECE if link is not None and link.bytes_per_second > _FAST_LINK else _PIECE
+    piece = _PIECE
+    if link is not None:
+        piece = next(size for speed, size in _PIECES if link.bytes_per_second <= speed)
+    if settings.transport == "tcp":
+        # What costs gloo time for each piece does not cost it here, and what is coded stays in the caches.
+        piece = min(piece, _TCP_PIECE)
     while piece > 64 << 10 and window(ranks) * piece * (ranks - 1) > _POSTED:
         piece //= 2
     return piece
@@ -132,11 +161,9 @@ def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
     if len(text) > _TOLD:
         raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
     mine = torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
-    all_ranks = [torch.empty(_TOLD, dtype=torch.uint8) for _ in range(engine.size)]
     try:
-        engine.gloo.allgather([all_ranks], [mine]).wait()
-        return [json.loads(bytes(told.tolist())) for told in all_ranks]
-    except (RuntimeError, ValueError) as error:
+        return [json.loads(bytes(told.tolist())) for told in engine.transport.exchange(mine)]
+    except (RuntimeError, OSError, ValueError) as error:
         raise PeerError(
             f"the ranks of the group cannot exchange their settings: {error}"
         ) from error
@@ -183,7 +210,7 @@ def measured_link(engine: Engine) -> Link:
         message: torch.Tensor, count: int, gives: bool = True, takes: bool = True
     ) -> float:
         room = torch.empty_like(message)
-        engine.gloo.barrier().wait()
+        engine.transport.barrier()
         start = time.perf_counter()
         works = [engine.post_receive(room, origin, 0) for _ in range(count if takes else 0)]
         works += [engine.post_send(message, to, 0) for _ in range(count if gives else 0)]

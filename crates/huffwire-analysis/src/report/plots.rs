@@ -163,9 +163,9 @@ fn pmf(number: usize, kind: &KindResult, plane: &PlaneResult) -> Figure {
     figure.line("line", [(LEFT, bottom), (RIGHT, bottom)]);
     let symbols =
         if plane.centred { "exponents, counted from the mean of each shard" } else { "symbols" };
-    let zeros = plane.zero.filter(|(zero, _)| *zero > 0.0);
+    let zeros = plane.zero_share.filter(|zeros| *zeros > 0.0);
     let zeros =
-        zeros.map_or_else(String::new, |(zero, _)| format!(" Exact zeros: {:.2} %.", 100.0 * zero));
+        zeros.map_or_else(String::new, |zeros| format!(" Exact zeros: {:.2} %.", 100.0 * zeros));
     figure.caption(format!(
         "How often {symbols} occur, averaged over {} shards. Entropy: {:.3} bits.{zeros}",
         kind.shards, plane.entropy_bits

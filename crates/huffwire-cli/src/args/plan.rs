@@ -11,7 +11,7 @@ use super::{NamedDtype, positive_bytes};
 ///
 /// The codec is measured on one core, with weights of a normal distribution, for less than a second. The times of
 /// transfers are computed: those of the bytes on the link, and those of coding. Time that other programs take, and what
-/// the library that sends takes beside, is not in them, unless --transport gloo is given.
+/// the library that sends takes beside, is not in them, unless --transport gloo or tcp is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -61,6 +61,8 @@ pub(crate) enum TransportArg {
     /// PyTorch's gloo: its own collectives, and pieces that huffwire's package for Python sends over it, side by side
     /// with coding.
     Gloo,
+    /// The same, but for the pieces, which travel over TCP connections of the package's own.
+    Tcp,
 }
 
 /// A speed in bytes a second.

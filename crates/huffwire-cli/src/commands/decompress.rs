@@ -4,24 +4,32 @@ use std::fs;
 use std::iter;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use huffwire::Kind;
 use huffwire::file::{Item, Original};
-use huffwire_io::{Complete, Origin, Reader, TensorFormat};
+use huffwire_io::tree::{Action, Direction, Job};
+use huffwire_io::{Complete, InputFile, Origin, Reader, TensorFormat, Workers};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::many::{self, Done, Task};
 use crate::args::{DecompressArgs, ElementRange, Format};
+use crate::failure;
 use crate::files::{self, as_file, is_dash};
 use crate::progress;
 use crate::report::{Stream, printable, size};
+
+/// Bytes that are copied by one call.
+const COPIED_AT_ONCE: u64 = 1 << 20;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
     /// Size of the .hw file.
-    coded_bytes: u64,
+    file_bytes: u64,
     /// Bytes of the original files, or of the elements of a tensor.
     raw_bytes: u64,
     /// Bytes written: with the header that `--as npy` puts before the elements.
@@ -29,38 +37,79 @@ struct Report {
     /// Tensors that were quantized: their floats are near the original ones.
     lossy_tensors: usize,
     outputs: Vec<String>,
+    /// Whether the input was removed.
+    removed: bool,
+    /// Why it was kept, if it was to be removed.
+    note: Option<String>,
     seconds: f64,
 }
 
 /// Restores files, or a tensor.
-pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
-    let started = Instant::now();
-    let mut reader = files::open_hw(&args.input, &files::workers(args.common.threads)?)?;
-    let codebooks = args.codebooks.codebooks.as_deref();
-    if let Some(path) = codebooks {
+pub(crate) fn run(args: &DecompressArgs) -> Result<u8> {
+    let workers = files::workers(args.common.threads)?;
+    match &args.inputs[..] {
+        [one] if !many::is_many(&args.inputs, &args.many) => run_one(args, one, &workers),
+        _ => run_many(args, &workers),
+    }
+}
+
+/// Opens a .hw file, with all codebooks that it needs.
+fn open(args: &DecompressArgs, path: &Path, workers: &Arc<Workers>) -> Result<Reader> {
+    let mut reader = files::open_hw(path, workers)?;
+    if let Some(path) = &args.codebooks.codebooks {
         reader = reader.with_codebooks_file(path)?;
     }
     // Before anything is made: what would fail in any case should leave no trace.
     reader.check_codebooks()?;
-    let given = codebooks.map(files::origin);
+    Ok(reader)
+}
+
+fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Result<u8> {
+    let started = Instant::now();
+    let reader = open(args, input, workers)?;
+    let given = args.codebooks.codebooks.as_deref().map(files::origin);
     let inputs: Vec<&Origin> = iter::once(reader.file().origin()).chain(&given).collect();
+    let mut removal = None;
     let restored = match &args.tensor {
         Some(name) => tensor(args, name, &reader, &inputs)?,
-        None => whole(args, &reader, &inputs)?,
+        None => {
+            let targets = Targets::of(args, input, &reader)?;
+            if args.many.rm && (is_dash(input) || targets.files.iter().any(|path| is_dash(path))) {
+                bail!("--rm: an input is only removed if it is a file, and its output, too");
+            }
+            let bar = progress::bytes(reader.directory().raw_bytes(), args.common.quiet);
+            let restored = whole(args, &targets.files, &reader, &inputs, &bar)?;
+            bar.finish_and_clear();
+            targets.keep_folder();
+            if args.many.rm {
+                removal = Some(remove(&reader, input, &targets.files));
+            }
+            restored
+        }
     };
     let to_stdout = restored.outputs.iter().any(|output| is_dash(Path::new(output)));
     let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
         let Restored { raw_bytes, written_bytes, lossy_tensors, outputs } = restored;
-        let coded_bytes = reader.file().bytes();
-        let report =
-            Report { coded_bytes, raw_bytes, written_bytes, lossy_tensors, outputs, seconds };
-        return stream.print_json(&report);
+        stream.print_json(&Report {
+            file_bytes: reader.file().bytes(),
+            raw_bytes,
+            written_bytes,
+            lossy_tensors,
+            outputs,
+            removed: matches!(removal, Some(Ok(()))),
+            note: failure::why_kept(&removal),
+            seconds,
+        })?;
+    } else if !args.common.quiet && !to_stdout {
+        stream.print(&text(&reader, &restored, seconds))?;
     }
-    if args.common.quiet || to_stdout {
-        return Ok(());
-    }
+    Ok(failure::of_removal(removal, args.common.json))
+}
+
+/// The report for people.
+fn text(reader: &Reader, restored: &Restored, seconds: f64) -> String {
     let speed = (restored.raw_bytes as f64 / seconds.max(1e-9)) as u64;
     let lossy = match restored.lossy_tensors {
         0 => String::new(),
@@ -70,13 +119,98 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<()> {
             "{count} tensors were quantized: their floats are near the original ones, not the same\n"
         ),
     };
-    stream.print(&format!(
+    format!(
         "{} -> {}: {}, {}/s\n{lossy}",
         printable(reader.file().label()),
         printable(&restored.outputs.join(", ")),
         size(restored.raw_bytes),
         size(speed),
-    ))
+    )
+}
+
+/// Restores several files, and folders.
+fn run_many(args: &DecompressArgs, workers: &Arc<Workers>) -> Result<u8> {
+    if args.tensor.is_some() {
+        bail!("--tensor: a tensor is taken out of one file");
+    }
+    let task = Task {
+        direction: Direction::Decompress,
+        inputs: &args.inputs,
+        output: args.output.as_deref(),
+        force: args.force,
+        verbose: false,
+        many: &args.many,
+        common: &args.common,
+    };
+    let given = args.codebooks.codebooks.as_deref().map(files::origin);
+    many::run(&task, |job, bar| match job.action {
+        Action::Copy => copy(args, job, bar),
+        _ => restore(args, job, &given, workers, bar),
+    })
+}
+
+/// Restores one of several files.
+fn restore(
+    args: &DecompressArgs,
+    job: &Job,
+    given: &Option<Origin>,
+    workers: &Arc<Workers>,
+    bar: &ProgressBar,
+) -> Result<Done> {
+    let reader = open(args, &job.source, workers)?;
+    let inputs: Vec<&Origin> = iter::once(reader.file().origin()).chain(given).collect();
+    let targets: Vec<PathBuf> = job.targets.iter().cloned().map(as_file).collect();
+    if targets.len() != reader.directory().originals.len() {
+        bail!("{}: it was changed meanwhile", job.source.display());
+    }
+    let restored = whole(args, &targets, &reader, &inputs, bar)?;
+    Ok(Done {
+        raw_bytes: restored.raw_bytes,
+        file_bytes: reader.file().bytes(),
+        lossy_tensors: restored.lossy_tensors,
+        note: None,
+        removed: args.many.rm.then(|| remove(&reader, &job.source, &targets)),
+    })
+}
+
+/// Copies a file that is no .hw file.
+fn copy(args: &DecompressArgs, job: &Job, bar: &ProgressBar) -> Result<Done> {
+    let [target] = &job.targets[..] else { bail!("{}: it has no output", job.source.display()) };
+    let file = InputFile::open(&job.source)?;
+    let mut output = files::create(&as_file(target.clone()), args.force, &[file.origin()])?;
+    let bytes = file.bytes();
+    for from in (0..bytes).step_by(COPIED_AT_ONCE as usize) {
+        let part = file.read(from..bytes.min(from + COPIED_AT_ONCE))?;
+        output.write(&part)?;
+        bar.inc(part.len() as u64);
+    }
+    file.check_length()?;
+    output.finish()?;
+    let removed = args.many.rm.then(|| {
+        let copy = InputFile::open(target)?;
+        for from in (0..bytes).step_by(COPIED_AT_ONCE as usize) {
+            let part = from..bytes.min(from + COPIED_AT_ONCE);
+            if copy.read(part.clone())? != file.read(part)? {
+                bail!("{}: kept: its copy is not the same", job.source.display());
+            }
+        }
+        huffwire_io::sync_folder(target.parent().unwrap_or(Path::new("")))?;
+        Ok(file.remove()?)
+    });
+    Ok(Done { raw_bytes: bytes, file_bytes: bytes, removed, ..Done::default() })
+}
+
+/// Removes a .hw file if the files made from it hold the same, and their names are on the disk.
+fn remove(reader: &Reader, hw: &Path, restored: &[PathBuf]) -> Result<()> {
+    files::refuse_to_remove_a_link(hw)?;
+    let check = || -> Result<()> {
+        for (original, path) in reader.directory().originals.iter().zip(restored) {
+            reader.compare_original(original, &InputFile::open(path)?, |_| ())?;
+            huffwire_io::sync_folder(path.parent().unwrap_or(Path::new("")))?;
+        }
+        Ok(reader.file().remove()?)
+    };
+    check().with_context(|| format!("{}: kept, and its output too", hw.display()))
 }
 
 /// What was written where.
@@ -93,24 +227,26 @@ fn lossy<'a>(items: impl Iterator<Item = &'a Item>) -> usize {
 }
 
 /// Restores all original files; none of them appears unless all are complete.
-fn whole(args: &DecompressArgs, reader: &Reader, inputs: &[&Origin]) -> Result<Restored> {
-    let targets = Targets::of(args, reader)?;
+fn whole(
+    args: &DecompressArgs,
+    files: &[PathBuf],
+    reader: &Reader,
+    inputs: &[&Origin],
+    bar: &ProgressBar,
+) -> Result<Restored> {
     let mut outputs = Vec::new();
-    for path in &targets.files {
+    for path in files {
         outputs.push(files::create(path, args.force, inputs)?);
     }
     let raw_bytes = reader.directory().raw_bytes();
-    let bar = progress::bytes(raw_bytes, args.common.quiet);
     let (mut complete, mut written_bytes) = (Vec::new(), 0);
     for (original, mut output) in reader.directory().originals.iter().zip(outputs) {
         reader.write_original(original, &mut output, |bytes| bar.inc(bytes))?;
         written_bytes += output.written();
         complete.push(output.complete()?);
     }
-    bar.finish_and_clear();
     Complete::publish_all(complete)?;
-    targets.keep_folder();
-    let outputs = targets.files.iter().map(|path| path.display().to_string()).collect();
+    let outputs = files.iter().map(|path| path.display().to_string()).collect();
     let lossy_tensors = lossy(reader.directory().items());
     Ok(Restored { raw_bytes, written_bytes, lossy_tensors, outputs })
 }
@@ -123,7 +259,7 @@ struct Targets {
 }
 
 impl Targets {
-    fn of(args: &DecompressArgs, reader: &Reader) -> Result<Self> {
+    fn of(args: &DecompressArgs, input: &Path, reader: &Reader) -> Result<Self> {
         let label = reader.file().label();
         let made = std::cell::Cell::new(None);
         let in_folder = |folder: &Path, originals: &[Original]| {
@@ -134,8 +270,8 @@ impl Targets {
             ([], _) => Vec::new(),
             ([one], Some(folder)) if folder.is_dir() => vec![folder.join(&one.name)],
             ([_], Some(path)) => vec![path.clone()],
-            ([_], None) if is_dash(&args.input) => vec![PathBuf::from("-")],
-            ([_], None) => vec![as_file(without_suffix(&args.input)?)],
+            ([_], None) if is_dash(input) => vec![PathBuf::from("-")],
+            ([_], None) => vec![as_file(without_suffix(input)?)],
             (several, Some(folder)) if !is_dash(folder) => {
                 if !folder.is_dir() {
                     huffwire_io::create_partial_folder(folder)?;
@@ -143,8 +279,8 @@ impl Targets {
                 }
                 in_folder(folder, several)
             }
-            (several, None) if !is_dash(&args.input) => {
-                in_folder(args.input.parent().unwrap_or(Path::new("")), several)
+            (several, None) if !is_dash(input) => {
+                in_folder(input.parent().unwrap_or(Path::new("")), several)
             }
             (several, _) => {
                 bail!("{label}: it holds {} files; pass -o FOLDER", several.len())

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use huffwire::file::{Item, SetRef, TensorInfo};
 use huffwire::{CodebookSet, Kind};
-use huffwire_io::{Reader, Usage};
+use huffwire_io::{ByteCount, Reader, Usage};
 use serde::Serialize;
 
 use super::codebooks;
@@ -11,6 +11,7 @@ use crate::args::InspectArgs;
 use crate::files;
 use crate::progress;
 use crate::report::{Stream, Table, percent, printable, saving, shape, size};
+use crate::usage::{self, CodebookCount, LayoutCount};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -58,13 +59,18 @@ struct ItemReport<'a> {
     saving_percent: f64,
     blocks: usize,
     /// `None` when the codebooks are not at hand, and for quantized tensors.
-    layout: Option<String>,
-    codebook: Option<String>,
+    layouts: Option<Vec<LayoutCount>>,
+    codebooks: Option<Vec<CodebookCount>>,
     /// `None` where nothing is quantized; so are the fields below.
     quantizer: Option<&'static str>,
     parameters: Option<String>,
     encoder: Option<&'static str>,
     scales: Option<usize>,
+    /// The layouts and the codebooks, for people.
+    #[serde(skip)]
+    layout: Option<String>,
+    #[serde(skip)]
+    codebook: Option<String>,
 }
 
 /// Shows what is in a file.
@@ -160,6 +166,9 @@ impl<'a> ItemReport<'a> {
             coded_bytes,
             saving_percent: saving(raw_bytes, coded_bytes),
             blocks: item.blocks().count(),
+            layouts: usage.map(usage::layouts),
+            codebooks: usage
+                .and_then(|usage| Some(usage::codebooks(usage, reader.codebooks_of(item).ok()?))),
             layout: usage.map(Usage::layouts),
             codebook: usage.and_then(codebooks),
             quantizer: values.map(|header| header.quantizer.name()),
@@ -199,7 +208,7 @@ fn text(label: &str, report: &Report<'_>) -> String {
         size(report.raw_bytes),
         size(report.file_bytes),
         percent(report.saving_percent),
-        size(report.block_bytes),
+        ByteCount(report.block_bytes),
         if report.checksums { "with" } else { "without" },
         sets,
     );

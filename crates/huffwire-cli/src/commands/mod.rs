@@ -7,7 +7,10 @@ mod codebooks;
 mod completions;
 mod compress;
 mod decompress;
+mod diff;
 mod inspect;
+mod man;
+mod many;
 mod plan;
 mod quantize;
 mod verify;
@@ -24,8 +27,9 @@ use crate::failure;
 pub(crate) fn run(args: &Args) -> Result<u8> {
     match &args.command {
         Command::Demo(args) => demo::run(args)?,
-        Command::Compress(args) => compress::run(args)?,
-        Command::Decompress(args) => decompress::run(args)?,
+        Command::Compress(args) => return compress::run(args),
+        Command::Decompress(args) => return decompress::run(args),
+        Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Verify(args) => return verify::run(args),
         Command::Analyze(args) => analyze::run(args)?,
@@ -35,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Bench(args) => bench::run(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Completions(args) => completions::run(args)?,
+        Command::Man(args) => man::run(args)?,
         Command::Dequantize(_) => return Ok(no_such_command()),
     }
     Ok(failure::SUCCESS)

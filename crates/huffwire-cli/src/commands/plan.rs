@@ -130,6 +130,7 @@ fn report(args: &PlanArgs, codec: Codec) -> Report {
     let link = Link::new(args.link.0, args.latency.0);
     let (transport, name) = match args.transport {
         TransportArg::Gloo => (Transport::gloo(), "gloo"),
+        TransportArg::Tcp => (Transport::tcp(), "tcp"),
         TransportArg::Ideal if args.overlap => (Transport::overlapped(), "ideal"),
         TransportArg::Ideal => (Transport::serial(), "ideal"),
     };

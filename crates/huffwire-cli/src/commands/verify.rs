@@ -26,8 +26,9 @@ struct Report {
     lossy_tensors: usize,
     /// Blocks, and the headers of quantized tensors.
     blocks: u64,
+    /// Bytes of the files that it restores.
     raw_bytes: u64,
-    coded_bytes: u64,
+    file_bytes: u64,
     /// Whether blocks carry checksums: without them not all damage is found.
     checksums: bool,
     damaged_blocks: u64,
@@ -65,33 +66,15 @@ impl Found {
     }
 }
 
-/// What `--json` prints when it does not even come to blocks.
-#[derive(Debug, Serialize)]
-struct Unreadable {
-    ok: bool,
-    error: String,
-}
-
 /// Decodes everything and reports. The exit code tells whether all is well.
 pub(crate) fn run(args: &VerifyArgs) -> Result<u8> {
-    let ok = match check(args) {
-        Ok((report, label)) => {
-            if args.common.json {
-                Stream::Stdout.print_json(&report)?;
-            } else {
-                print(&report, &label, args.common.quiet)?;
-            }
-            report.ok
-        }
-        // Who reads the JSON should not have to read messages too.
-        Err(error) if args.common.json => {
-            let error = failure::message(&error);
-            Stream::Stdout.print_json(&Unreadable { ok: false, error })?;
-            false
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(if ok { failure::SUCCESS } else { failure::FAILURE })
+    let (report, label) = check(args)?;
+    if args.common.json {
+        Stream::Stdout.print_json(&report)?;
+    } else {
+        print(&report, &label, args.common.quiet)?;
+    }
+    Ok(if report.ok { failure::SUCCESS } else { failure::FAILURE })
 }
 
 /// What was found, and how messages call the file.
@@ -144,7 +127,7 @@ fn decode(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
         lossy_tensors: directory.items().filter(|item| item.kind == Kind::Values).count(),
         blocks,
         raw_bytes: directory.raw_bytes(),
-        coded_bytes: reader.file().bytes(),
+        file_bytes: reader.file().bytes(),
         checksums: directory.checksums,
         damaged_blocks: found.count,
         damaged: found.described,
@@ -178,7 +161,7 @@ fn print(report: &Report, label: &str, quiet: bool) -> Result<()> {
         "{label}: {} tensors{lossy}, {} blocks, {} -> {}: everything decodes, {checked}\n",
         report.tensors,
         report.blocks,
-        size(report.coded_bytes),
+        size(report.file_bytes),
         size(report.raw_bytes),
     ))
 }

@@ -63,7 +63,7 @@ fn savings_are_in_their_order_and_near_what_compress_saves() {
     assert_eq!(kind(&report, "norm.weight", "auto")["fixed_from"], "itself");
     assert_eq!(kind(&report, UP, "bytes")["builtin_saving_percent"], Value::Null);
     // What compress says of the same tensor; the coder has headers, and blocks that choose a book each.
-    let coded = folder.json(&["compress", "a.safetensors", "--json", "--verbose"]);
+    let coded = folder.json(&["compress", "a.safetensors", "--json", "--stats"]);
     let tensors = coded["tensors"].as_array().unwrap();
     let tensor = tensors.iter().find(|tensor| tensor["name"] == "layers.0.up.weight").unwrap();
     let alone = &kind(&report, UP, "auto")["per_shard"][0];

@@ -51,7 +51,7 @@ fn a_given_set_is_embedded_and_needs_nothing_to_decode() {
     let args = ["compress", "2.safetensors", "--codebooks", "books.hwb", "--choose", "named"];
     let report = folder.json(&[&args[..], &["--json"]].concat());
     assert_eq!(report["codebook_set_embedded"], true);
-    assert!(report["tensors"][0]["codebook"].as_str().unwrap().starts_with("#0"));
+    assert_eq!(report["tensors"][0]["codebooks"][0]["book"], 0);
     std::fs::rename(folder.path("books.hwb"), folder.path("elsewhere")).unwrap();
     let back = folder.ok(&["decompress", "2.safetensors.hw", "-o", "-"]);
     assert!(back == folder.read("2.safetensors"));
@@ -137,8 +137,8 @@ fn damaged_codebooks_are_refused() {
 fn one_book_for_everything() {
     let folder = folder();
     let report = folder.json(&["compress", "1.safetensors", "--book", "3", "--json"]);
-    let used = report["tensors"][0]["codebook"].as_str().unwrap();
-    assert!(used.starts_with("#3 "), "{used}");
+    let used = report["tensors"][0]["codebooks"].as_array().unwrap();
+    assert!(used.len() == 1 && used[0]["book"] == 3, "{used:?}");
     assert!(
         folder.ok(&["decompress", "1.safetensors.hw", "-o", "-"]) == folder.read("1.safetensors")
     );
@@ -156,7 +156,8 @@ fn one_book_for_everything() {
 #[test]
 fn what_is_too_large_is_no_codebook_file() {
     let folder = Folder::new();
-    let file = std::fs::File::create(folder.path("big")).unwrap();
+    folder.write("big", b"HUFFBOOK");
+    let file = std::fs::OpenOptions::new().write(true).open(folder.path("big")).unwrap();
     file.set_len((1 << 26) + 1).unwrap();
     folder.write("m.safetensors", &safetensors(&[]));
     for args in [
@@ -166,4 +167,17 @@ fn what_is_too_large_is_no_codebook_file() {
     ] {
         folder.fails(args, &["big", "67108865 bytes"]);
     }
+}
+
+#[test]
+fn codebooks_are_exported_as_source_text() {
+    let folder = Folder::new();
+    let text = |format: &str| {
+        String::from_utf8(folder.ok(&["codebooks", "export", "--format", format])).unwrap()
+    };
+    assert!(text("c").contains("huffwire_book_106 = {"));
+    assert!(text("systemverilog").contains("module huffwire_book_106 ("));
+    assert_eq!(text("json").as_bytes(), folder.ok(&["codebooks", "export"]));
+    folder.ok(&["codebooks", "export", "--format", "c", "-o", "books.h"]);
+    assert_eq!(folder.read("books.h"), text("c").as_bytes());
 }

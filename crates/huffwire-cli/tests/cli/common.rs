@@ -45,6 +45,14 @@ impl Folder {
         files
     }
 
+    /// Every file below a folder in this one, with its content. Paths begin below that folder.
+    pub(crate) fn tree(&self, name: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (root, mut files) = (self.path(name), BTreeMap::new());
+        collect(&root, &mut files);
+        let relative = |path: PathBuf| path.strip_prefix(&root).unwrap().to_owned();
+        files.into_iter().map(|(path, content)| (relative(path), content)).collect()
+    }
+
     /// Runs the program in the folder.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.run_with(args, &[])
@@ -118,16 +126,37 @@ impl From<Output> for Run {
     }
 }
 
+/// Links are not followed: a snapshot has where they lead. Of pipes and sockets it has the names.
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        if kind.is_dir() {
             files.insert(path.clone(), Vec::new());
             collect(&path, files);
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).unwrap();
+            files.insert(path, target.into_os_string().into_encoded_bytes());
         } else {
-            files.insert(path.clone(), fs::read(&path).unwrap());
+            let content = if kind.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            files.insert(path, content);
         }
     }
+}
+
+/// The program, which gives way to all others: so a test can catch it at work also on a busy machine.
+#[cfg(unix)]
+pub(crate) fn patient() -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19", env!("CARGO_BIN_EXE_huffwire")]);
+    command
+}
+
+/// Sends a signal at once; a program that does so would come too late on a busy machine.
+#[cfg(unix)]
+pub(crate) fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Bytes like those of trained weights, as bf16.

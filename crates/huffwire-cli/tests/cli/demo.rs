@@ -16,5 +16,8 @@ fn the_demo_tells_the_story() {
             assert!(huffman - fixed < 1.5 && huffman - saved("builtin").unwrap() < 1.5, "{row}");
         }
     }
+    let mut documented = crate::json::Section::new("demo");
+    documented.see(&report);
+    documented.finish();
     assert!(folder.snapshot().is_empty(), "it leaves nothing behind");
 }

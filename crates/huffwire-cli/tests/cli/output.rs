@@ -3,6 +3,8 @@
 use std::fs;
 
 use crate::common::{Folder, bf16, noise, safetensors};
+#[cfg(unix)]
+use crate::common::{patient, signal};
 
 const IN: &str = "m.safetensors";
 const HW: &str = "m.safetensors.hw";
@@ -328,11 +330,10 @@ fn a_closed_pipe_is_no_drama() {
 #[cfg(unix)]
 #[test]
 fn an_interruption_leaves_no_partial_file() {
-    use std::process::Command;
     let folder = Folder::new();
     folder.write("big.bin", &bf16(20_000_000, 1));
     let before = folder.snapshot();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+    let mut child = patient()
         .args(["compress", "big.bin", "--dtype", "bf16", "--level", "max", "--threads", "1"])
         .current_dir(folder.path(""))
         .spawn()
@@ -342,7 +343,7 @@ fn an_interruption_leaves_no_partial_file() {
         assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    signal(&child, rustix::process::Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(folder.snapshot() == before);
 }
@@ -350,14 +351,13 @@ fn an_interruption_leaves_no_partial_file() {
 #[cfg(unix)]
 #[test]
 fn an_interruption_leaves_no_folder() {
-    use std::process::Command;
     let folder = Folder::new();
     folder.write("m.safetensors.index.json", br#"{"weight_map": {"a": "1.safetensors"}}"#);
     let shard = bf16(20_000_000, 1);
     folder.write("1.safetensors", &safetensors(&[("a", "BF16", &[20_000_000], &shard)]));
     folder.ok(&["compress", "m.safetensors.index.json", "-o", "m.hw"]);
     let before = folder.snapshot();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_huffwire"))
+    let mut child = patient()
         .args(["decompress", "m.hw", "-o", "new", "--threads", "1"])
         .current_dir(folder.path(""))
         .spawn()
@@ -366,7 +366,7 @@ fn an_interruption_leaves_no_folder() {
     while files() < 2 {
         assert!(child.try_wait().unwrap().is_none(), "it was too quick for this test");
     }
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    signal(&child, rustix::process::Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(folder.snapshot() == before);
 }
@@ -377,7 +377,7 @@ fn reports_do_not_mix_with_data() {
     let folder = folder();
     let run = folder.run(&["compress", IN, "-o", "-", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
-    assert_eq!(report["coded_bytes"].as_u64(), Some(run.stdout.len() as u64));
+    assert_eq!(report["file_bytes"].as_u64(), Some(run.stdout.len() as u64));
     folder.ok(&["compress", IN]);
     assert!(folder.read(HW) == run.stdout);
     assert_eq!(folder.ok(&["compress", IN, "--force", "--quiet"]), b"");

@@ -221,11 +221,11 @@ fn files_are_inspected() {
     assert_eq!((&weight["quantizer"], &weight["encoder"]), (&"qsgd".into(), &"rlh".into()));
     assert_eq!((&weight["kind"], &weight["scales"]), (&"quantized values".into(), &24.into()));
     let (raw, coded) = (number(weight, "raw_bytes"), number(weight, "coded_bytes"));
-    assert_eq!((raw, &weight["layout"]), (48_000.0, &Value::Null));
+    assert_eq!((raw, &weight["layouts"]), (48_000.0, &Value::Null));
     assert!((number(weight, "saving_percent") - 100.0 * (1.0 - coded / raw)).abs() < 1e-9);
     let steps = of("steps");
     assert_eq!((&steps["kind"], &steps["quantizer"]), (&"tensor".into(), &Value::Null));
-    assert!(steps["layout"].is_string());
+    assert!(steps["layouts"].is_array());
     let text = String::from_utf8(folder.ok(&["inspect", "g.hw"])).unwrap();
     for mention in [
         "3 tensors are quantized",

@@ -212,7 +212,7 @@ fn one_tensor_or_a_part_of_it() {
     let hw = "m.safetensors.hw";
     for (tensor, range, mention) in [
         ("big", "0..50001", "50000 elements"),
-        ("big", "9..5", "outside"),
+        ("big", "9..5", "ends before it begins"),
         ("four", "1..2", "between bytes"),
     ] {
         folder.fails(

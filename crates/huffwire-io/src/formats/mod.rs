@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::input::{Input, InputFile};
 
 /// Bytes at the start of a file by which kinds are told apart.
-pub(crate) const START_BYTES: u64 = 9;
+pub(crate) const START_BYTES: u64 = 12;
 
 /// A kind of file that says by itself where its tensors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,29 @@ impl Format {
             Self::Safetensors => safetensors::ENDING,
             Self::Sharded => sharded::ENDING,
             Self::Npy => npy::ENDING,
+        }
+    }
+
+    /// Whether a file of this kind holds its tensors itself.
+    pub(crate) const fn is_one_file(self) -> bool {
+        !matches!(self, Self::Sharded)
+    }
+
+    /// How many bytes at the start of a file tell what is in it, by its first 12; `None` if they do not say.
+    pub(crate) fn head_bytes(self, start: &[u8]) -> Option<u64> {
+        match self {
+            Self::Safetensors => safetensors::head_bytes(start),
+            Self::Sharded => None,
+            Self::Npy => npy::head_bytes(start),
+        }
+    }
+
+    /// The size of a file of which these are the first bytes; `None` if they do not tell.
+    pub(crate) fn file_bytes(self, label: &str, head: &[u8]) -> Result<Option<u64>> {
+        match self {
+            Self::Safetensors => safetensors::file_bytes(label, head).map(Some),
+            Self::Sharded => Ok(None),
+            Self::Npy => Ok(npy::file_bytes(head)),
         }
     }
 
@@ -64,6 +87,13 @@ const ALL: [Format; 3] = [Format::Safetensors, Format::Sharded, Format::Npy];
 pub(crate) fn by_name(name: &str) -> Option<Format> {
     let lower = name.to_ascii_lowercase();
     ALL.into_iter().find(|format| lower.ends_with(format.ending()))
+}
+
+/// The name of a file with `_` in the place of every character that cannot be part of a stored name.
+pub(crate) fn plain_name(name: &str) -> String {
+    let is_plain = |c: char| huffwire::file::is_plain_name(&format!("x{c}"));
+    let name: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    if huffwire::file::is_plain_name(&name) { name } else { "_".to_owned() }
 }
 
 /// The kind of file by its first bytes.

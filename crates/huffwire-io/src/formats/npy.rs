@@ -24,21 +24,40 @@ pub(super) fn recognises(start: &[u8]) -> bool {
     start.starts_with(MAGIC)
 }
 
+/// Where the header lies in a file with these first 12 bytes, and its length; or what is wrong.
+fn place(start: &[u8]) -> Result<(u64, u64), String> {
+    let &[_, _, _, _, _, _, version, _, l0, l1, l2, l3, ..] = start else {
+        return Err("it ends within the header".to_owned());
+    };
+    if !recognises(start) {
+        return Err("it does not begin with \\x93NUMPY".to_owned());
+    }
+    match version {
+        1 => Ok((10, u64::from(u16::from_le_bytes([l0, l1])))),
+        2 | 3 => Ok((12, u64::from(u32::from_le_bytes([l0, l1, l2, l3])))),
+        version => Err(format!("format version {version} is unknown")),
+    }
+}
+
+/// How many bytes at the start of a file tell what is in it, by its first 12; `None` if no file can begin so.
+pub(super) fn head_bytes(start: &[u8]) -> Option<u64> {
+    let (at, bytes) = place(start).ok()?;
+    (bytes <= MAX_HEADER_BYTES).then_some(at + bytes)
+}
+
+/// The size of a file of which these are the first bytes; `None` if they do not tell.
+pub(super) fn file_bytes(head: &[u8]) -> Option<u64> {
+    let (at, _) = place(head).ok()?;
+    let header = parse(&String::from_utf8_lossy(&head[at as usize..]))?;
+    let (_, size) = dtype_of(&header.descr)?;
+    bytes_of(size, &header.shape)?.checked_add(head.len() as u64)
+}
+
 /// Cuts a `.npy` file into its header and its array, which gets the name of the file.
 pub(super) fn cut(file: InputFile, name: String) -> Result<Input> {
     let invalid = |detail: &str| Error::invalid(file.label(), ENDING, detail);
     let start = file.start(12)?;
-    let &[_, _, _, _, _, _, version, _, l0, l1, l2, l3] = &start[..] else {
-        return Err(invalid("it ends within the header"));
-    };
-    if !recognises(&start) {
-        return Err(invalid("it does not begin with \\x93NUMPY"));
-    }
-    let (header_at, header_bytes) = match version {
-        1 => (10, u64::from(u16::from_le_bytes([l0, l1]))),
-        2 | 3 => (12, u64::from(u32::from_le_bytes([l0, l1, l2, l3]))),
-        version => return Err(invalid(&format!("format version {version} is unknown"))),
-    };
+    let (header_at, header_bytes) = place(&start).map_err(|detail| invalid(&detail))?;
     let data = header_at + header_bytes;
     if header_bytes > MAX_HEADER_BYTES || data > file.bytes() {
         let detail = format!(

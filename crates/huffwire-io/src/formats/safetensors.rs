@@ -204,6 +204,18 @@ impl Header {
     }
 }
 
+/// How many bytes at the start of a file tell what is in it, by its first 12; `None` if no file can begin so.
+pub(super) fn head_bytes(start: &[u8]) -> Option<u64> {
+    let length = u64::from_le_bytes(*start.first_chunk()?);
+    (length <= MAX_HEADER_BYTES).then_some(LENGTH_BYTES + length)
+}
+
+/// The size of a file of which these are the first bytes.
+pub(super) fn file_bytes(label: &str, head: &[u8]) -> Result<u64> {
+    let header = Header::parse(label, head)?;
+    Ok(head.len() as u64 + header.tensors.last().map_or(0, |(_, range)| range.end))
+}
+
 /// Cuts a safetensors file into its header and its tensors, in the order in which they lie there.
 pub(super) fn cut(file: InputFile, name: String) -> Result<Input> {
     let invalid = |detail: String| Error::invalid(file.label(), FORMAT, detail);

@@ -1,12 +1,15 @@
 //! Reading at any offset: what parallel workers need, from files, streams and memory alike.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
+use super::stream::Stream;
 use crate::error::{Error, Result};
 
 /// The environment variable that names the folder of temporary files.
@@ -33,6 +36,24 @@ pub struct InputFile {
     store: Store,
     bytes: u64,
     origin: Origin,
+    /// What tells whether the file was changed; `None` for what is no ordinary file.
+    stamp: Option<Stamp>,
+}
+
+/// Where a file lay when it was opened, and what it was then.
+#[derive(Debug)]
+struct Stamp {
+    path: PathBuf,
+    identity: Option<Identity>,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(path: &Path, metadata: &Metadata) -> Self {
+        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
+        Self { path: path.to_owned(), identity: Identity::of(path), bytes, modified }
+    }
 }
 
 /// Where the bytes are.
@@ -41,6 +62,8 @@ enum Store {
     File(File),
     /// Anything else that can seek; threads take turns.
     Reader(Mutex<Box<dyn ReadSeek>>),
+    /// What is read once: its first bytes, which are kept, and the rest, which must be read in order.
+    Stream { head: Vec<u8>, rest: Mutex<Stream> },
 }
 
 trait ReadSeek: Read + Seek + Send {}
@@ -51,6 +74,7 @@ impl fmt::Debug for Store {
         match self {
             Self::File(file) => file.fmt(f),
             Self::Reader(_) => f.write_str("Reader"),
+            Self::Stream { .. } => f.write_str("Stream"),
         }
     }
 }
@@ -90,7 +114,7 @@ impl Origin {
 }
 
 /// Which file it is, whatever path led there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] std::path::PathBuf);
 
 impl Identity {
@@ -146,7 +170,8 @@ impl InputFile {
             ends_there => ends_there.map_err(Error::io(label, "cannot be read"))?,
         };
         if at_offsets {
-            Ok(Self { store: Store::File(file), bytes, origin })
+            let stamp = Some(Stamp::of(path, &metadata));
+            Ok(Self { store: Store::File(file), bytes, origin, stamp })
         } else {
             Self::spool(file, origin)
         }
@@ -170,11 +195,45 @@ impl InputFile {
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                 reader.seek(SeekFrom::End(0)).map_err(failed)?
             }
+            Store::Stream { rest, .. } => {
+                let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_longer = match rest.offset().cmp(&before) {
+                    Ordering::Less => false,
+                    Ordering::Equal => rest.has_more().map_err(failed)?,
+                    Ordering::Greater => true,
+                };
+                if is_longer {
+                    return Err(Error::TooLong {
+                        path: self.label().to_owned(),
+                        announced: before,
+                    });
+                }
+                before
+            }
         };
         if after == before {
             return Ok(());
         }
         Err(Error::Changed { path: self.label().to_owned(), before, after })
+    }
+
+    /// Removes the file, if it is still the one that was opened and nobody has written to it. Pipes and the like are
+    /// not removed.
+    ///
+    /// # Errors
+    /// [`Error::Modified`] when it was changed or replaced by another one, and [`Error::Io`]: the file is kept then.
+    pub fn remove(&self) -> Result<()> {
+        let Some(stamp) = &self.stamp else { return Ok(()) };
+        let modified = || Error::Modified { path: self.label().to_owned() };
+        let metadata = std::fs::metadata(&stamp.path);
+        let now = metadata.map_err(Error::io(self.label(), "cannot be removed"))?;
+        let same = Identity::of(&stamp.path) == stamp.identity
+            && now.len() == stamp.bytes
+            && now.modified().ok() == stamp.modified;
+        if !same {
+            return Err(modified());
+        }
+        std::fs::remove_file(&stamp.path).map_err(Error::io(self.label(), "cannot be removed"))
     }
 
     /// Standard input, copied to a temporary file first.
@@ -192,10 +251,48 @@ impl InputFile {
     pub fn from_reader(label: &str, mut reader: impl Read + Seek + Send + 'static) -> Result<Self> {
         let bytes = reader.seek(SeekFrom::End(0)).map_err(Error::io(label, "cannot be read"))?;
         let store = Store::Reader(Mutex::new(Box::new(reader)));
-        Ok(Self { store, bytes, origin: Origin { label: label.to_owned(), identity: None } })
+        let origin = Origin { label: label.to_owned(), identity: None };
+        Ok(Self { store, bytes, origin, stamp: None })
     }
 
-    fn spool(mut from: impl Read, origin: Origin) -> Result<Self> {
+    /// Whether the bytes can only be read in their order.
+    pub(crate) const fn is_stream(&self) -> bool {
+        matches!(self.store, Store::Stream { .. })
+    }
+
+    /// Input of which the first bytes were read: they can be read again, and the rest once and in order. `bytes` is what
+    /// they say that the size of the whole is.
+    pub(super) const fn of_stream(head: Vec<u8>, rest: Stream, bytes: u64, origin: Origin) -> Self {
+        Self { store: Store::Stream { head, rest: Mutex::new(rest) }, bytes, origin, stamp: None }
+    }
+
+    fn read_stream(
+        &self,
+        head: &[u8],
+        rest: &mut Stream,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> Result<()> {
+        let kept = head.get(offset as usize..).unwrap_or_default();
+        let count = kept.len().min(buffer.len());
+        let (first, second) = buffer.split_at_mut(count);
+        first.copy_from_slice(&kept[..count]);
+        if second.is_empty() {
+            return Ok(());
+        }
+        if offset + count as u64 != rest.offset() {
+            let what = "this input is a stream, which is read once and in order";
+            return Err(Error::io(self.label(), what)(ErrorKind::NotSeekable.into()));
+        }
+        let failed = Error::io(self.label(), "cannot be read");
+        if rest.fill(second).map_err(failed)? < second.len() {
+            let (path, found) = (self.label().to_owned(), rest.offset());
+            return Err(Error::TooShort { path, announced: self.bytes, found });
+        }
+        Ok(())
+    }
+
+    pub(super) fn spool(mut from: impl Read, origin: Origin) -> Result<Self> {
         let failed = |source| {
             let folder = std::env::temp_dir();
             let what = format!(
@@ -207,7 +304,7 @@ impl InputFile {
         };
         let mut file = tempfile::tempfile().map_err(failed)?;
         let bytes = io::copy(&mut from, &mut file).map_err(failed)?;
-        Ok(Self { store: Store::File(file), bytes, origin })
+        Ok(Self { store: Store::File(file), bytes, origin, stamp: None })
     }
 
     /// The name in messages: the path, or `standard input`.
@@ -238,6 +335,10 @@ impl InputFile {
             Store::Reader(reader) => {
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                 reader.seek(SeekFrom::Start(offset)).and_then(|_| reader.read_exact(buffer))
+            }
+            Store::Stream { head, rest } => {
+                let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
+                return self.read_stream(head, &mut rest, buffer, offset);
             }
         };
         if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof) {

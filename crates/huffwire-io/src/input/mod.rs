@@ -1,7 +1,9 @@
 //! Files that are to be compressed, and which of their bytes are which tensor.
 
 mod file;
+mod stream;
 
+use std::io::{Cursor, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -106,6 +108,31 @@ impl Input {
         )
     }
 
+    /// Opens any file as one input: the tensors of a `.safetensors` or `.npy` file, and the bytes of everything else, an
+    /// index of a model among it. A file whose name promises tensors that it does not have is taken as bytes, too; the
+    /// error then says why. A name that cannot be stored is stored with `_` in place of what cannot.
+    ///
+    /// # Errors
+    /// Those of [`InputFile::open`] and of reading.
+    pub fn open_any(path: &Path) -> Result<(Self, Option<Error>)> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = formats::plain_name(&name);
+        let file = InputFile::open(path)?;
+        let (file, why) = match formats::by_name(&name).filter(|format| format.is_one_file()) {
+            None => (file, None),
+            Some(format) => match format.cut(file, name.clone(), None) {
+                Ok(mut inputs) if inputs.len() == 1 => return Ok((inputs.remove(0), None)),
+                Ok(_) => (InputFile::open(path)?, None),
+                Err(why @ (Error::InvalidFormat { .. } | Error::FileSize { .. })) => {
+                    (InputFile::open(path)?, Some(why))
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let pieces = vec![Piece::verbatim(0..file.bytes())];
+        Ok((Self { name, file, pieces }, why))
+    }
+
     /// Finds the tensors in input that has no name, such as standard input, by its first bytes. `stem` is
     /// the name under which it is restored, to which an ending such as `.safetensors` is added. With
     /// `raw` the input is taken as elements of one type instead.
@@ -122,4 +149,58 @@ impl Input {
             None => Err(Error::UnknownFormat { path: file.label().to_owned() }),
         }
     }
+
+    /// Finds the tensors in a stream, such as a pipe, by its first bytes. No copy of it is made where these bytes tell
+    /// how many follow: the input can then be read only once and in order, as [`Writer`](crate::Writer) does. Anything
+    /// else is copied to a temporary file first. `origin` is where the stream comes from, `stem` and `raw` are as for
+    /// [`Input::unnamed`].
+    ///
+    /// ```
+    /// use std::io::Cursor;
+    /// use huffwire_io::formats::safetensors::Header;
+    /// use huffwire_io::{Input, Origin};
+    ///
+    /// let file = Header::new("x", None, Vec::new())?.to_bytes();
+    /// let inputs = Input::stream(Cursor::new(file), Origin::stdin(), "stdin", None)?;
+    /// assert_eq!(inputs[0].name, "stdin.safetensors");
+    /// # Ok::<(), huffwire_io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Input::open`]. That the stream is shorter or longer than its header says, shows when it is read.
+    pub fn stream(
+        from: impl Read + Send + 'static,
+        origin: Origin,
+        stem: &str,
+        raw: Option<&RawOptions>,
+    ) -> Result<Vec<Self>> {
+        let label = origin.label().to_owned();
+        let failed = || Error::io(&label, "cannot be read");
+        if raw.is_some() {
+            return Self::unnamed(InputFile::spool(from, origin)?, stem, raw);
+        }
+        let mut rest = stream::Stream::new(from).map_err(failed())?;
+        let mut head = Vec::new();
+        take(&mut rest, &mut head, formats::START_BYTES).map_err(failed())?;
+        let format = formats::by_start(&head);
+        if let Some((format, count)) =
+            format.and_then(|format| Some((format, format.head_bytes(&head)?)))
+        {
+            take(&mut rest, &mut head, count).map_err(failed())?;
+            // What was cut within its header is told as it is of a file.
+            if head.len() as u64 >= count
+                && let Some(bytes) = format.file_bytes(origin.label(), &head[..count as usize])?
+            {
+                let name = format!("{stem}{}", format.ending());
+                return format.cut(InputFile::of_stream(head, rest, bytes, origin), name, None);
+            }
+        }
+        Self::unnamed(InputFile::spool(Cursor::new(head).chain(rest), origin)?, stem, None)
+    }
+}
+
+/// Takes bytes from a stream until there are so many, or no more. Memory is taken as they arrive.
+fn take(from: &mut stream::Stream, bytes: &mut Vec<u8>, count: u64) -> std::io::Result<()> {
+    let missing = count.saturating_sub(bytes.len() as u64);
+    Read::take(from, missing).read_to_end(bytes).map(drop)
 }

@@ -1,0 +1,183 @@
+//! `huffwire compress`.
+
+mod dry_run;
+mod report;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use huffwire_io::tree::{Action, Direction, Job};
+use huffwire_io::{Input, InputFile, Origin, Reader, WriteOptions, Writer, Written};
+use indicatif::ProgressBar;
+
+use super::many::{self, Done, Task};
+use crate::args::CompressArgs;
+use crate::books::{self, Books};
+use crate::failure;
+use crate::files::{self, is_dash};
+use crate::progress;
+use crate::report::Stream;
+
+/// Compresses a file, or many.
+pub(crate) fn run(args: &CompressArgs) -> Result<u8> {
+    let started = Instant::now();
+    let workers = files::workers(args.common.threads)?;
+    let Books { set, origin } = books::load_or_builtin(args.codebooks.codebooks.as_deref())?;
+    let encode = args.coder.options(&set)?;
+    let options = WriteOptions { encode, workers, ..WriteOptions::default() };
+    let mut options = options.with_codebooks(set);
+    options.embed &= !args.reference_codebooks;
+    if args.dry_run {
+        return dry_run::run(args, &options);
+    }
+    let compressor = Compressor { args, options, books: origin };
+    match &args.inputs[..] {
+        [one] if !many::is_many(&args.inputs, &args.many) => compressor.one(one, started),
+        _ => compressor.many(),
+    }
+}
+
+/// What is the same for all files.
+struct Compressor<'a> {
+    args: &'a CompressArgs,
+    options: WriteOptions,
+    /// The file that the codebooks come from.
+    books: Option<Origin>,
+}
+
+impl Compressor<'_> {
+    /// Compresses one file, a sharded model or standard input.
+    fn one(mut self, path: &Path, started: Instant) -> Result<u8> {
+        let args = self.args;
+        self.options.analyse = args.common.json || args.verbose || args.stats;
+        self.options.ideals = args.verbose || args.stats;
+        let target = target(args, path);
+        if args.many.rm && (is_dash(path) || is_dash(&target) || is_device(&target)) {
+            bail!("--rm: an input is only removed if it is a file, and its output, too");
+        }
+        let inputs = files::open_tensors_once(path, &args.raw)?;
+        let total = inputs.iter().map(|input| input.file.bytes()).sum();
+        let bar = progress::bytes(total, args.common.quiet);
+        let (written, label) = self.write(&inputs, &target, &bar)?;
+        bar.finish_and_clear();
+        let removal = args.many.rm.then(|| self.remove(&inputs, &target, path));
+        let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
+        let seconds = started.elapsed().as_secs_f64();
+        let report = report::Report::new(&self.options, &written, &removal, seconds);
+        if args.common.json {
+            stream.print_json(&report)?;
+        } else if !args.common.quiet {
+            stream.print(&report.text(args.verbose || args.stats, &inputs, &label))?;
+        }
+        Ok(failure::of_removal(removal, args.common.json))
+    }
+
+    /// Compresses several files, and folders.
+    fn many(self) -> Result<u8> {
+        let args = self.args;
+        if args.many.recursive && args.raw.dtype.is_some() {
+            bail!(
+                "--dtype: with -r a file tells by itself what is in it; give raw files without -r"
+            );
+        }
+        let task = Task {
+            direction: Direction::Compress,
+            inputs: &args.inputs,
+            output: args.output.as_deref(),
+            force: args.force,
+            verbose: args.verbose,
+            many: &args.many,
+            common: &args.common,
+        };
+        many::run(&task, |job, bar| self.job(job, bar))
+    }
+
+    /// Compresses one of several files.
+    fn job(&self, job: &Job, bar: &ProgressBar) -> Result<Done> {
+        let [target] = &job.targets[..] else {
+            bail!("{}: it has no output", job.source.display())
+        };
+        let (inputs, note) = match job.action {
+            Action::CompressAny => {
+                let (input, why) = Input::open_any(&job.source)?;
+                (vec![input], why.map(|why| format!("compressed as bytes: {why}")))
+            }
+            _ => (files::open_tensors(&job.source, &self.args.raw)?, None),
+        };
+        let (written, _) = self.write(&inputs, target, bar)?;
+        let removed = self.args.many.rm.then(|| self.remove(&inputs, target, &job.source));
+        let (raw_bytes, file_bytes) = (written.directory.raw_bytes(), written.bytes);
+        Ok(Done { raw_bytes, file_bytes, note, removed, ..Done::default() })
+    }
+
+    /// Writes a .hw file; returns what was written, and what messages call the file.
+    fn write(
+        &self,
+        inputs: &[Input],
+        target: &Path,
+        bar: &ProgressBar,
+    ) -> Result<(Written, String)> {
+        let origins = inputs.iter().map(|input| input.file.origin());
+        let origins: Vec<&Origin> = origins.chain(&self.books).collect();
+        let output = files::create(target, self.args.force, &origins)?;
+        let label = output.label().to_owned();
+        let mut writer = Writer::new(output, self.options.clone())?;
+        writer.add_inputs(inputs, |bytes| bar.inc(bytes))?;
+        Ok((writer.finish()?, label))
+    }
+
+    /// Removes the inputs of a .hw file if it holds the same, and its name is on the disk.
+    fn remove(&self, inputs: &[Input], hw: &Path, path: &Path) -> Result<()> {
+        files::refuse_to_remove_a_link(path)?;
+        let check = || -> Result<()> {
+            let workers = &self.options.workers;
+            let mut reader = files::read_hw(InputFile::open(hw)?, workers)?;
+            if reader.missing().is_some() {
+                let books = self.options.codebooks.clone();
+                reader = reader.with_codebooks(books, "--codebooks")?;
+            }
+            check_originals(&reader, inputs)?;
+            Ok(huffwire_io::sync_folder(hw.parent().unwrap_or(Path::new("")))?)
+        };
+        let removed =
+            check().and_then(|()| Ok(inputs.iter().try_for_each(|input| input.file.remove())?));
+        removed.with_context(|| format!("{}: kept, and its output too", path.display()))
+    }
+}
+
+/// Checks that a .hw file holds these files.
+fn check_originals(reader: &Reader, inputs: &[Input]) -> Result<()> {
+    let originals = &reader.directory().originals;
+    for (original, input) in originals.iter().zip(inputs) {
+        reader.compare_original(original, &input.file, |_| ())?;
+    }
+    if originals.len() != inputs.len() {
+        bail!("{}: it does not hold all that was compressed", reader.file().label());
+    }
+    Ok(())
+}
+
+/// Whether what is written there cannot be read again.
+fn is_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// The file to write: as the user said, else the input's name with `.hw`.
+fn target(args: &CompressArgs, input: &Path) -> PathBuf {
+    let with_suffix = |path: &Path| {
+        let mut name = OsString::from(path.as_os_str());
+        name.push(".hw");
+        PathBuf::from(name)
+    };
+    match &args.output {
+        Some(folder) if folder.is_dir() && !is_dash(input) => {
+            let name = input.file_name().map(Path::new);
+            name.map_or_else(|| folder.clone(), |name| folder.join(with_suffix(name)))
+        }
+        Some(path) => path.clone(),
+        None if is_dash(input) => PathBuf::from("-"),
+        None => with_suffix(input),
+    }
+}

@@ -1,0 +1,7 @@
+//! Many files in one call: which files become which, found out before anything is written.
+
+mod plan;
+mod walk;
+
+pub use plan::{Action, Direction, Job, Link, Plan, Request};
+pub use walk::{Entry, EntryKind, kind_of, walk};
