@@ -21,6 +21,7 @@ const FOLDERS: &[&str] = &[
     "",
     "benches",
     "crates/huffwire",
+    "crates/huffwire-analysis",
     "crates/huffwire-cli",
     "crates/huffwire-demo",
     "crates/huffwire-io",

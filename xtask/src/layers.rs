@@ -42,6 +42,21 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "calibrate"),
     ("huffwire", "refresh"),
     ("huffwire", "gradient"),
+    ("huffwire-analysis", "error"),
+    ("huffwire-analysis", "input"),
+    ("huffwire-analysis", "derive"),
+    ("huffwire-analysis", "options"),
+    ("huffwire-analysis", "result"),
+    ("huffwire-analysis", "export"),
+    ("huffwire-analysis", "families"),
+    ("huffwire-analysis", "packed"),
+    ("huffwire-analysis", "cut"),
+    ("huffwire-analysis", "models"),
+    ("huffwire-analysis", "collect"),
+    ("huffwire-analysis", "average"),
+    ("huffwire-analysis", "kind"),
+    ("huffwire-analysis", "measure"),
+    ("huffwire-analysis", "report"),
 ];
 
 pub(crate) fn check() -> Result<Outcome> {

@@ -11,12 +11,13 @@ use crate::steps::Outcome;
 pub(crate) const PUBLISHED: &[(&str, &[&str])] = &[
     ("huffwire", &[]),
     ("huffwire-io", &["huffwire"]),
+    ("huffwire-analysis", &["huffwire", "huffwire-io"]),
     ("huffwire-demo", &[]),
-    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-demo"]),
+    ("huffwire-cli", &["huffwire", "huffwire-io", "huffwire-analysis", "huffwire-demo"]),
 ];
 
 /// The published crates that docs.rs documents.
-const LIBRARIES: &[&str] = &["huffwire", "huffwire-io", "huffwire-demo"];
+const LIBRARIES: &[&str] = &["huffwire", "huffwire-io", "huffwire-analysis", "huffwire-demo"];
 
 /// What every package has.
 const FILES: &[&str] = &["Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];

@@ -1,5 +1,6 @@
 //! The command line. The doc comments here are the help texts.
 
+mod analyze;
 mod files;
 mod many;
 mod plan;
@@ -18,13 +19,14 @@ use crate::failure;
 use crate::files::is_dash;
 use crate::report::Stream;
 
+pub(crate) use analyze::AnalyzeArgs;
 pub(crate) use files::{CompressArgs, DecompressArgs};
 pub(crate) use many::ManyArgs;
 pub(crate) use plan::{PlanArgs, TransportArg};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use values::{
-    BlockSize, Choose, Codes, ElementRange, Format, Kinds, LevelArg, NamedDtype, PlatformArg,
-    Symbols, dimension, name, positive_bytes,
+    BlockSize, Choose, Codes, ElementRange, ExportFormat, Format, Kinds, LevelArg, NamedDtype,
+    PlatformArg, Symbols, dimension, name, positive_bytes,
 };
 
 /// Lossless compression of tensors with Huffman codebooks that are fixed in advance.
@@ -74,6 +76,7 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
+    Analyze(AnalyzeArgs),
     Calibrate(CalibrateArgs),
     /// List, show, export and import codebooks.
     #[command(subcommand)]
@@ -108,6 +111,7 @@ impl Command {
             Self::Diff(args) => (args.common.json, false),
             Self::Inspect(args) => (args.common.json, false),
             Self::Verify(args) => (args.common.json, false),
+            Self::Analyze(args) => (args.common.json, false),
             Self::Calibrate(args) => (args.common.json, is_dash(&args.output)),
             Self::Codebooks(
                 CodebooksCommand::List { json, .. } | CodebooksCommand::Show { json, .. },
@@ -292,12 +296,15 @@ pub(crate) enum CodebooksCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Write codebooks as JSON, for reading and editing.
+    /// Write codebooks as JSON, for reading and editing, or as source text for other coders.
     Export {
         /// Codebook file [default: the built-in codebooks].
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
-        /// JSON file to write [default: standard output].
+        /// What to write.
+        #[arg(long, value_enum, default_value_t)]
+        format: ExportFormat,
+        /// File to write [default: standard output].
         #[command(flatten)]
         output: OutputArgs,
     },

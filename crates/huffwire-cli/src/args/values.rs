@@ -13,6 +13,7 @@ use huffwire_io::{ByteCount, NotAByteCount};
 pub(crate) enum Symbols {
     /// What suits the type: exponents of bf16, f16 and f32, magnitudes or values of smaller floats, bytes of all else.
     #[default]
+    #[value(alias = "exponent")]
     Auto,
     /// Every byte, one codebook for all of them (Agrawal et al., arXiv 2601.10673).
     Bytes,
@@ -68,6 +69,17 @@ pub(crate) enum Format {
     Raw,
     /// NumPy's .npy; bf16 as 2-byte void, smaller floats as bytes.
     Npy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// JSON, which import reads.
+    #[default]
+    Json,
+    /// A C header with tables and functions to look codes up.
+    C,
+    /// Decoders in SystemVerilog.
+    Systemverilog,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

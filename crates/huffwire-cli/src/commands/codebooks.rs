@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use huffwire::codebook::{Alphabet, ZERO_SLOT};
 use huffwire::{Codebook, CodebookSet};
+use huffwire_analysis::export::{c_header, system_verilog};
 use huffwire_io::Origin;
 use serde::Serialize;
 
-use crate::args::CodebooksCommand;
+use crate::args::{CodebooksCommand, ExportFormat};
 use crate::books::{self, Books};
 use crate::files::{self, is_dash};
 use crate::report::{Stream, Table, printable};
@@ -21,14 +22,18 @@ pub(crate) fn run(command: &CodebooksCommand) -> Result<()> {
             if *json { Stream::Stdout.print_json(&Set::of(&set)) } else { list(&set) }
         }
         CodebooksCommand::Show { what, json } => show(what, *json),
-        CodebooksCommand::Export { file, output } => {
+        CodebooksCommand::Export { file, format, output } => {
             let Books { set, origin } = books::load_or_builtin(file.as_deref())?;
-            let json = set.to_json() + "\n";
+            let text = match format {
+                ExportFormat::Json => set.to_json() + "\n",
+                ExportFormat::C => c_header(&set),
+                ExportFormat::Systemverilog => system_verilog(&set),
+            };
             match &output.output {
                 // Text may go to a terminal, other than what `Output` is for.
-                None => Stream::Stdout.print(&json),
-                Some(path) if is_dash(path) => Stream::Stdout.print(&json),
-                Some(path) => write(path, output.force, json.as_bytes(), origin.as_ref()),
+                None => Stream::Stdout.print(&text),
+                Some(path) if is_dash(path) => Stream::Stdout.print(&text),
+                Some(path) => write(path, output.force, text.as_bytes(), origin.as_ref()),
             }
         }
         CodebooksCommand::Import { input, output, force } => {

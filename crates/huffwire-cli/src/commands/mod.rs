@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod analyze;
 mod bench;
 mod calibrate;
 mod codebooks;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Verify(args) => return verify::run(args),
+        Command::Analyze(args) => analyze::run(args)?,
         Command::Calibrate(args) => calibrate::run(args)?,
         Command::Codebooks(args) => codebooks::run(args)?,
         Command::Quantize(args) => quantize::run(args)?,

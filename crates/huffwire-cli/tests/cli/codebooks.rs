@@ -168,3 +168,16 @@ fn what_is_too_large_is_no_codebook_file() {
         folder.fails(args, &["big", "67108865 bytes"]);
     }
 }
+
+#[test]
+fn codebooks_are_exported_as_source_text() {
+    let folder = Folder::new();
+    let text = |format: &str| {
+        String::from_utf8(folder.ok(&["codebooks", "export", "--format", format])).unwrap()
+    };
+    assert!(text("c").contains("huffwire_book_106 = {"));
+    assert!(text("systemverilog").contains("module huffwire_book_106 ("));
+    assert_eq!(text("json").as_bytes(), folder.ok(&["codebooks", "export"]));
+    folder.ok(&["codebooks", "export", "--format", "c", "-o", "books.h"]);
+    assert_eq!(folder.read("books.h"), text("c").as_bytes());
+}

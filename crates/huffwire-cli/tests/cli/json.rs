@@ -124,6 +124,17 @@ fn compressing_and_restoring() {
 }
 
 #[test]
+fn analyzing_tensors() {
+    let folder = folder();
+    let w = bf16(50_000, 3);
+    folder.write("layers.safetensors", &safetensors(&[("l.0.w", "BF16", &[100, 500], &w)]));
+    let derived = ["--as", "e4m3", "--symbols", "auto,bytes", "--json"];
+    let apart = [&["analyze", IN, "layers.safetensors"][..], &derived].concat();
+    let calibrated = ["analyze", IN, "--calibrate-on", IN, "--json"];
+    check("analyze", &[folder.json(&apart), folder.json(&calibrated)]);
+}
+
+#[test]
 fn looking_at_files() {
     let folder = folder();
     folder.ok(&["compress", IN]);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that something does not hold")]
 
+mod analyze;
 mod bad_input;
 mod bench;
 mod codebooks;

@@ -1,0 +1,289 @@
+//! Counting: files to the histograms of their shards, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use huffwire::Dtype;
+use huffwire::calibrate::Profile;
+use huffwire_io::{Input, Piece, Workers};
+
+use crate::cut::Cut;
+use crate::derive;
+use crate::error::{Error, Result};
+use crate::input::File;
+use crate::options::{Form, Options, Scaling, layer_of};
+use crate::packed::PackedProfile;
+
+/// Bytes of elements counted at a time.
+const BLOCK_BYTES: u64 = 1 << 18;
+/// Bytes that are split into planes at a time.
+const PIECE_BYTES: usize = 1 << 16;
+/// Bytes of elements counted at a time where a tensor is cut into shards: each gets a part of it.
+const CUT_BLOCK_BYTES: u64 = 1 << 20;
+
+/// Which tensors share a row of the result.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) model: usize,
+    pub(crate) name: String,
+    /// The type in the file.
+    pub(crate) source: Dtype,
+    /// Number of the form among those of the type.
+    pub(crate) form: usize,
+}
+
+/// What was counted of a shard, and where it comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Shard {
+    pub(crate) place: Place,
+    pub(crate) profile: PackedProfile,
+}
+
+/// Where a shard comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the file.
+    pub(crate) file: u32,
+    /// Number of the tensor in the file.
+    pub(crate) tensor: u32,
+    pub(crate) layer: Option<u64>,
+    /// Number of the shard in the tensor.
+    pub(crate) shard: u32,
+}
+
+/// Everything that was counted.
+#[derive(Debug, Default)]
+pub(crate) struct Collection {
+    pub(crate) kinds: BTreeMap<Key, Vec<Shard>>,
+    /// Tensors without values.
+    pub(crate) empty: u64,
+    /// Tensors that could not be cut into shards.
+    pub(crate) whole: u64,
+}
+
+/// A tensor of a file.
+struct Tensor<'a> {
+    file: usize,
+    number: u32,
+    input: &'a Input,
+    piece: &'a Piece,
+    cut: Cut,
+    /// Largest finite magnitude, where it is needed.
+    largest: f32,
+}
+
+/// A part of a tensor.
+struct Job<'a> {
+    tensor: &'a Tensor<'a>,
+    /// Counted from the start of the tensor.
+    range: Range<u64>,
+}
+
+/// Memory of a thread, and the result of a job: the profiles of the shards that it has parts of.
+#[derive(Default)]
+struct Slot {
+    bytes: Vec<u8>,
+    gathered: Vec<Vec<u8>>,
+    values: Vec<f32>,
+    codes: Vec<u8>,
+    profiles: Vec<(u32, Vec<Profile>)>,
+    largest: f32,
+}
+
+/// Bytes that [`collect()`] will read.
+pub(crate) fn bytes_to_read(files: &[File], options: &Options) -> u64 {
+    let times = |piece: &Piece| 1 + u64::from(is_measured(piece, options));
+    files.iter().flat_map(File::tensors).map(|(_, piece)| times(piece) * piece.bytes()).sum()
+}
+
+/// Counts the symbols of all tensors. `models` has a number for each file.
+pub(crate) fn collect(
+    files: &[File],
+    models: &[usize],
+    options: &Options,
+    workers: &Workers,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Collection> {
+    let mut collection = Collection::default();
+    for (file, held) in files.iter().enumerate() {
+        let mut tensors = Vec::new();
+        for (number, (input, piece)) in held.tensors().enumerate() {
+            if piece.bytes() == 0 {
+                collection.empty += 1;
+                continue;
+            }
+            let cut = Cut::of(piece, options);
+            collection.whole += u64::from(options.shards.get() > 1 && cut.shards() == 1);
+            tensors.push(Tensor { file, number: number as u32, input, piece, cut, largest: 0.0 });
+        }
+        measure(&mut tensors, options, workers, progress)?;
+        count(&tensors, models[file], options, workers, progress, &mut collection)?;
+        held.inputs.iter().try_for_each(|input| input.file.check_length())?;
+    }
+    Ok(collection)
+}
+
+/// Whether the largest value of a tensor must be known before it is counted.
+fn is_measured(piece: &Piece, options: &Options) -> bool {
+    let by_tensor = !options.derived.is_empty() && options.scaling == Scaling::Tensor;
+    by_tensor && derive::can_read(piece.dtype)
+}
+
+/// Finds the largest values of the tensors that are converted by them.
+fn measure(
+    tensors: &mut [Tensor<'_>],
+    options: &Options,
+    workers: &Workers,
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let mut found = vec![0f32; tensors.len()];
+    let wanted = |tensor: &&Tensor<'_>| is_measured(tensor.piece, options);
+    // Empty tensors have numbers, too.
+    let numbers = tensors.iter().zip(0..).map(|(tensor, at)| (tensor.number, at));
+    let place: BTreeMap<u32, usize> = numbers.collect();
+    let jobs = tensors.iter().filter(wanted).flat_map(jobs);
+    let work = |job: &Job<'_>, slot: &mut Slot| {
+        job.read(&mut slot.bytes)?;
+        derive::read(job.tensor.piece.dtype, &slot.bytes, &mut slot.values);
+        slot.largest = derive::largest(&slot.values);
+        Ok::<(), Error>(())
+    };
+    workers.run(BLOCK_BYTES as usize, jobs, work, |job, slot| {
+        let largest = &mut found[place[&job.tensor.number]];
+        *largest = largest.max(slot.largest);
+        progress(job.range.end - job.range.start);
+        Ok(())
+    })?;
+    for (tensor, largest) in tensors.iter_mut().zip(found) {
+        tensor.largest = largest;
+    }
+    Ok(())
+}
+
+fn count(
+    tensors: &[Tensor<'_>],
+    model: usize,
+    options: &Options,
+    workers: &Workers,
+    progress: &mut dyn FnMut(u64),
+    collection: &mut Collection,
+) -> Result<()> {
+    let work = |job: &Job<'_>, slot: &mut Slot| {
+        job.read(&mut slot.bytes)?;
+        job.count(options, slot)
+    };
+    // The shards of the tensor that is being read.
+    let mut shards: BTreeMap<u32, Vec<Profile>> = BTreeMap::new();
+    let block = if options.shards.get() > 1 { CUT_BLOCK_BYTES } else { BLOCK_BYTES };
+    workers.run(block as usize, tensors.iter().flat_map(jobs), work, |job, slot| {
+        for (shard, profiles) in slot.profiles.drain(..) {
+            match shards.get_mut(&shard) {
+                None => drop(shards.insert(shard, profiles)),
+                Some(all) => all.iter_mut().zip(&profiles).for_each(|(all, part)| all.merge(part)),
+            }
+        }
+        progress(job.range.end - job.range.start);
+        let tensor = job.tensor;
+        if job.range.end == tensor.piece.bytes() {
+            let name = options.kind(tensor.piece.name());
+            for (shard, profiles) in std::mem::take(&mut shards) {
+                let place = Place {
+                    file: tensor.file as u32,
+                    tensor: tensor.number,
+                    layer: layer_of(tensor.piece.name()),
+                    shard,
+                };
+                for (form, profile) in profiles.iter().enumerate() {
+                    let key = Key { model, name: name.clone(), source: tensor.piece.dtype, form };
+                    let profile = PackedProfile::new(profile);
+                    collection.kinds.entry(key).or_default().push(Shard { place, profile });
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The parts of a tensor, in order.
+fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
+    let unit = tensor.piece.dtype.unit_bytes() as u64;
+    let row = tensor.cut.row();
+    let step = if tensor.cut.shards() == 1 {
+        // Whole blocks of values that share a scale, too.
+        BLOCK_BYTES / (32 * unit) * (32 * unit)
+    } else if row <= CUT_BLOCK_BYTES {
+        CUT_BLOCK_BYTES / row * row
+    } else {
+        CUT_BLOCK_BYTES / (32 * unit) * (32 * unit)
+    };
+    let bytes = tensor.piece.bytes();
+    let starts = (0..bytes).step_by(step as usize);
+    starts.map(move |start| Job { tensor, range: start..bytes.min(start + step) })
+}
+
+impl Job<'_> {
+    fn read(&self, bytes: &mut Vec<u8>) -> Result<()> {
+        bytes.resize((self.range.end - self.range.start) as usize, 0);
+        let start = self.tensor.piece.range.start + self.range.start;
+        Ok(self.tensor.input.file.read_exact_at(bytes, start)?)
+    }
+
+    /// Counts the bytes that were read, shard by shard.
+    fn count(&self, options: &Options, slot: &mut Slot) -> Result<()> {
+        let Slot { bytes, gathered, values, codes, profiles, .. } = slot;
+        let dtype = self.tensor.piece.dtype;
+        let forms = options.forms(dtype);
+        profiles.clear();
+        if self.tensor.cut.shards() == 1 {
+            profiles.push((0, self.profiles(bytes, &forms, values, codes)?));
+            return Ok(());
+        }
+        gathered.resize_with(self.tensor.cut.shards() as usize, Vec::new);
+        gathered.iter_mut().for_each(Vec::clear);
+        for (shard, run) in self.tensor.cut.runs(self.range.clone()) {
+            gathered[shard as usize].extend_from_slice(&bytes[run]);
+        }
+        for (shard, bytes) in gathered.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
+            profiles.push((shard as u32, self.profiles(bytes, &forms, values, codes)?));
+        }
+        Ok(())
+    }
+
+    /// A profile of some bytes for each form.
+    fn profiles(
+        &self,
+        bytes: &[u8],
+        forms: &[Form],
+        values: &mut Vec<f32>,
+        codes: &mut Vec<u8>,
+    ) -> Result<Vec<Profile>> {
+        let dtype = self.tensor.piece.dtype;
+        if forms.iter().any(|form| form.scaling.is_some()) {
+            derive::read(dtype, bytes, values);
+        }
+        let profile = |form: &Form| {
+            let profile = Profile::new(form.dtype, form.rule);
+            codes.clear();
+            match form.scaling {
+                None => return add(profile, bytes),
+                Some(Scaling::Tensor) => {
+                    derive::by_tensor(form.dtype, self.tensor.largest, values, codes);
+                }
+                Some(Scaling::Block) if form.dtype == Dtype::E8m0 => {
+                    derive::block_scales(values, codes);
+                }
+                Some(Scaling::Block) => derive::by_block(form.dtype, values, codes),
+            }
+            add(profile, codes)
+        };
+        forms.iter().map(profile).collect()
+    }
+}
+
+/// Counts whole units, a few at a time: the planes of a piece then take memory that is at hand, while those of a block
+/// would be asked of the system for each block anew.
+fn add(mut profile: Profile, bytes: &[u8]) -> Result<Profile> {
+    let unit = profile.dtype().unit_bytes();
+    bytes.chunks(PIECE_BYTES / unit * unit).try_for_each(|piece| profile.add(piece))?;
+    Ok(profile)
+}

@@ -1,0 +1,283 @@
+//! The analysis as a whole: count, measure, and put the result together.
+
+use std::collections::BTreeMap;
+
+use huffwire::stats::saving_percent;
+use huffwire::{CodebookSet, SymbolRule};
+use huffwire_io::Workers;
+
+use crate::collect::{self, Collection, Key, Shard};
+use crate::error::{Error, Result};
+use crate::input::File;
+use crate::kind::{Cost, Kind, Measured};
+use crate::models::models;
+use crate::options::{Form, Options};
+use crate::packed::values;
+use crate::result::{Analysis, FileInfo, KindResult, ShardResult, Totals};
+
+/// The most shards of a kind that are reported alone, and of all kinds together.
+const ALONE: usize = 4096;
+const ALL_ALONE: usize = 20_000;
+
+/// Bytes that [`analyze`] reads: those of all tensors, some of them twice.
+#[must_use]
+pub fn bytes_to_read(files: &[File], calibrate_on: &[File], options: &Options) -> u64 {
+    collect::bytes_to_read(files, options) + collect::bytes_to_read(calibrate_on, options)
+}
+
+/// Analyzes the tensors of files.
+///
+/// The fixed codebook of each kind is made from the files `calibrate_on`; where there are none, from the other files,
+/// layers or shards than the one that it is measured on. `progress` is told the bytes read.
+///
+/// # Errors
+/// [`Error::Options`] for options that cannot be, [`Error::NoTensor`] when there is nothing to analyze, [`Error::File`]
+/// when a file cannot be read.
+pub fn analyze(
+    files: &[File],
+    calibrate_on: &[File],
+    options: &Options,
+    workers: &Workers,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Analysis> {
+    options.check()?;
+    let (numbers, calibration_numbers) = number_models(files, calibrate_on, options);
+    let collection = collect::collect(files, &numbers, options, workers, progress)?;
+    if collection.kinds.is_empty() {
+        return Err(Error::NoTensor);
+    }
+    let calibration =
+        collect::collect(calibrate_on, &calibration_numbers, options, workers, progress)?;
+    let with_calibration = !calibrate_on.is_empty();
+
+    let kinds: Vec<(&Key, &Vec<Shard>)> = collection.kinds.iter().collect();
+    // Threads share kinds where there are many, and else the shards of each.
+    let caller = Workers::caller();
+    let many = kinds.len() >= 4 * workers.threads();
+    let (outer, inner) = if many { (workers, &caller) } else { (&caller, workers) };
+    let builtin = CodebookSet::builtin();
+    let mut measured = Vec::new();
+    let measure = |&number: &usize, slot: &mut Option<Measured>| {
+        let (key, shards) = kinds[number];
+        let form = form_of(key, options)?;
+        let calibration =
+            with_calibration.then(|| calibration.kinds.get(key).map_or(&[][..], Vec::as_slice));
+        let kind = Kind { form, shards, calibration, leave_out: options.leave_out };
+        *slot = Some(kind.measure(&builtin, inner)?);
+        Ok::<(), Error>(())
+    };
+    outer.run(1 << 18, 0..kinds.len(), measure, |_, slot| {
+        measured.extend(slot.take());
+        Ok(())
+    })?;
+
+    let names: Vec<Vec<&str>> =
+        files.iter().map(|file| file.tensors().map(|(_, piece)| piece.name()).collect()).collect();
+    let mut analysis = Analysis {
+        files: infos(files, &numbers),
+        calibrated_on: infos(calibrate_on, &calibration_numbers),
+        notes: Vec::new(),
+        total: Totals::default(),
+        kinds: Vec::new(),
+    };
+    let mut alone = ALL_ALONE;
+    let mut total = Sums::default();
+    for ((key, shards), measured) in kinds.iter().zip(&measured) {
+        let form = form_of(key, options)?;
+        if key.form == 0 {
+            total.add(form, shards, &measured.costs);
+        }
+        let mut result = kind_result(key, form, shards, measured);
+        if shards.len() <= alone.min(ALONE) {
+            alone -= shards.len();
+            result.per_shard = Some(shard_results(form, shards, measured, &names));
+        }
+        analysis.kinds.push(result);
+    }
+    analysis.total = total.percent();
+    analysis.notes = notes(&analysis, &collection, options);
+    Ok(analysis)
+}
+
+/// The form of a row.
+fn form_of(key: &Key, options: &Options) -> Result<Form> {
+    let form = options.forms(key.source).get(key.form).copied();
+    form.ok_or_else(|| Error::Options(format!("{}: no such form", key.source)))
+}
+
+/// The models of the files of both sorts.
+fn number_models(
+    files: &[File],
+    calibrate_on: &[File],
+    options: &Options,
+) -> (Vec<usize>, Vec<usize>) {
+    let all: Vec<&File> = files.iter().chain(calibrate_on).collect();
+    let mut numbers = models(&all, options);
+    let calibration = numbers.split_off(files.len());
+    (numbers, calibration)
+}
+
+fn infos(files: &[File], numbers: &[usize]) -> Vec<FileInfo> {
+    let info = |(file, &model): (&File, &usize)| FileInfo { name: file.name.clone(), model };
+    files.iter().zip(numbers).map(info).collect()
+}
+
+/// Names of symbol rules, as on the command line.
+const fn rule_name(rule: SymbolRule) -> &'static str {
+    match rule {
+        SymbolRule::Auto => "auto",
+        SymbolRule::Bytes => "bytes",
+        SymbolRule::BytePlanes => "byte-planes",
+    }
+}
+
+fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> KindResult {
+    let costs = &measured.costs;
+    let raw = form.raw_bits();
+    let mean = |bits: fn(&Cost) -> f64| costs.iter().map(bits).sum::<f64>() / costs.len() as f64;
+    let mean_of = |bits: fn(&Cost) -> Option<f64>| {
+        let all: Option<Vec<f64>> = costs.iter().map(bits).collect();
+        all.map(|all| all.iter().sum::<f64>() / all.len() as f64)
+    };
+    let (shannon, huffman) = (mean(|cost| cost.shannon), mean(|cost| cost.huffman));
+    let fixed = mean_of(|cost| cost.fixed);
+    let over = |best: f64| fixed.filter(|_| best > 0.0).map(|fixed| 100.0 * (fixed / best - 1.0));
+    let units: u64 = shards.iter().map(|shard| shard.profile.units).sum();
+    KindResult {
+        name: key.name.clone(),
+        model: key.model,
+        dtype: form.dtype.name().to_owned(),
+        converted_from: form.scaling.map(|_| key.source.name().to_owned()),
+        scaling: form.scaling,
+        symbols: rule_name(form.rule).to_owned(),
+        layout: measured.layout.name().to_owned(),
+        shards: shards.len(),
+        values: shards.iter().map(|shard| values(form.dtype, shard.profile.units)).sum(),
+        bytes: (units as f64 * raw / 8.0).round() as u64,
+        shannon_saving_percent: saving_percent(raw, shannon),
+        huffman_saving_percent: saving_percent(raw, huffman),
+        fixed_saving_percent: fixed.map(|bits| saving_percent(raw, bits)),
+        fixed_from: fixed.and(measured.fixed_from),
+        quad_length_saving_percent: mean_of(|cost| cost.families[0])
+            .map(|bits| saving_percent(raw, bits)),
+        dual_length_saving_percent: mean_of(|cost| cost.families[1])
+            .map(|bits| saving_percent(raw, bits)),
+        builtin_saving_percent: mean_of(|cost| cost.builtin).map(|bits| saving_percent(raw, bits)),
+        over_huffman_percent: over(huffman),
+        over_shannon_percent: over(shannon),
+        mean_kl_bits: mean(|cost| cost.kl),
+        max_kl_bits: costs.iter().map(|cost| cost.kl).fold(0.0, f64::max),
+        escape_percent: 100.0 * mean(|cost| cost.escapes),
+        planes: measured.planes.clone(),
+        per_shard: None,
+    }
+}
+
+fn shard_results(
+    form: Form,
+    shards: &[Shard],
+    measured: &Measured,
+    names: &[Vec<&str>],
+) -> Vec<ShardResult> {
+    let saving = |bits: f64| saving_percent(form.raw_bits(), bits);
+    let result = |(shard, cost): (&Shard, &Cost)| {
+        let place = shard.place;
+        let name =
+            names.get(place.file as usize).and_then(|names| names.get(place.tensor as usize));
+        ShardResult {
+            file: place.file,
+            tensor: name.copied().unwrap_or_default().to_owned(),
+            layer: place.layer,
+            shard: place.shard,
+            values: values(form.dtype, shard.profile.units),
+            shannon_saving_percent: saving(cost.shannon),
+            huffman_saving_percent: saving(cost.huffman),
+            fixed_saving_percent: cost.fixed.map(saving),
+            builtin_saving_percent: cost.builtin.map(saving),
+            kl_bits: cost.kl,
+        }
+    };
+    shards.iter().zip(&measured.costs).map(result).collect()
+}
+
+/// Bits of all tensors.
+#[derive(Default)]
+struct Sums {
+    shards: u64,
+    raw: f64,
+    shannon: f64,
+    huffman: f64,
+    fixed: f64,
+    builtin: f64,
+}
+
+impl Sums {
+    fn add(&mut self, form: Form, shards: &[Shard], costs: &[Cost]) {
+        self.shards += shards.len() as u64;
+        for (shard, cost) in shards.iter().zip(costs) {
+            let (units, raw) = (shard.profile.units as f64, form.raw_bits());
+            self.raw += units * raw;
+            self.shannon += units * cost.shannon;
+            self.huffman += units * cost.huffman;
+            self.fixed += units * cost.fixed.unwrap_or(raw);
+            self.builtin += units * cost.builtin.unwrap_or(raw);
+        }
+    }
+
+    fn percent(&self) -> Totals {
+        let saving = |bits| saving_percent(self.raw, bits);
+        Totals {
+            bytes: (self.raw / 8.0).round() as u64,
+            shards: self.shards,
+            shannon_saving_percent: saving(self.shannon),
+            huffman_saving_percent: saving(self.huffman),
+            fixed_saving_percent: saving(self.fixed),
+            builtin_saving_percent: saving(self.builtin),
+        }
+    }
+}
+
+fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut models: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for file in analysis.files.iter().chain(&analysis.calibrated_on) {
+        models.entry(file.model).or_default().push(&file.name);
+    }
+    if models.len() > 1 {
+        let models = models.iter().map(|(number, names)| {
+            let more = names.len().saturating_sub(3);
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("model {number}: {}{rest}", names[..names.len().min(3)].join(", "))
+        });
+        let models: Vec<String> = models.collect();
+        notes.push(format!(
+            "the files are of different models, since tensors of the same kind have no shape in common, and are not averaged \
+             with each other ({})",
+            models.join("; ")
+        ));
+    }
+    if collection.empty > 0 {
+        notes.push(format!("{} tensors without values were left out", collection.empty));
+    }
+    if collection.whole > 0 {
+        notes.push(format!(
+            "{} tensors stayed whole: they have no axis {}, or cannot be cut into {} shards along it",
+            collection.whole, options.axis, options.shards
+        ));
+    }
+    let without = analysis.kinds.iter().filter(|kind| kind.fixed_saving_percent.is_none()).count();
+    if without > 0 {
+        notes.push(format!("{without} kinds have no tensors in the files to calibrate on"));
+    }
+    let itself = analysis.kinds.iter().filter(|kind| kind.fixed_from == Some("itself")).count();
+    if itself > 0 {
+        notes.push(format!(
+            "{itself} kinds have only one part to make a codebook from, so their fixed codebook was made from what it codes"
+        ));
+    }
+    let crowded = analysis.kinds.iter().filter(|kind| kind.per_shard.is_none()).count();
+    if crowded > 0 {
+        notes.push(format!("the shards of {crowded} kinds are too many to be reported alone"));
+    }
+    notes
+}

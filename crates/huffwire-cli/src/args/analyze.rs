@@ -1,0 +1,124 @@
+//! Arguments of `huffwire analyze`.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{ValueEnum, ValueHint};
+use huffwire::Dtype;
+use huffwire_analysis::{KindName, LeaveOut, MAX_SHARDS, Options, Scaling};
+
+use super::{Common, NamedDtype, RawArgs, Symbols};
+
+/// Find out how compressible tensors are, and with which codebooks.
+///
+/// For each kind of tensors (those whose names differ only in numbers), element type and symbol rule: what a perfect code
+/// would save (Shannon), a Huffman code made for each shard, one codebook fixed in advance, and the built-in codebooks.
+/// Savings are means over shards, in percent. The fixed codebook is made from other tensors than those that it codes: from
+/// the files of --calibrate-on, or from the other files, layers or shards. KL is the divergence of shards from their
+/// average, in bits a symbol.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  huffwire analyze model.safetensors
+  huffwire analyze step-*.safetensors --report report.html
+  huffwire analyze step-200.safetensors --calibrate-on step-100.safetensors --symbols auto,bytes
+  huffwire analyze activations.safetensors --kind '*.down_proj.in=FFN1' --shards 64 --axis -1
+  huffwire analyze weights.safetensors --as e4m3,e3m2,e2m3,e2m1 --scale block --json")]
+pub(crate) struct AnalyzeArgs {
+    /// Files to analyze, as for compress. Several files stand for several steps or batches of one model.
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) raw: RawArgs,
+    /// Tensors whose names match PATTERN (* stands for any characters) are of the kind NAME. Can be given several times;
+    /// the first pattern that matches counts.
+    #[arg(long, value_name = "PATTERN=NAME")]
+    pub(crate) kind: Vec<KindName>,
+    /// Cut each tensor into N shards, up to 1024, as tensor parallelism does.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = shards)]
+    pub(crate) shards: NonZeroU32,
+    /// The axis along which tensors are cut; -1 is the last one.
+    #[arg(long, value_name = "A", default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) axis: i64,
+    /// Make the fixed codebooks from the tensors of this file. Can be given several times, or with several files.
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub(crate) calibrate_on: Vec<PathBuf>,
+    /// What is left out in turn when the fixed codebook for it is made [default: files if a kind is in several, else layers,
+    /// else shards].
+    #[arg(long, value_enum, conflicts_with = "calibrate_on")]
+    pub(crate) leave_out: Option<LeaveOutArg>,
+    /// Analyze bf16, f16 and f32 tensors converted to these types, too: e4m3, e5m2, e3m2, e2m3, e2m1.
+    #[arg(long = "as", value_name = "TYPE,...", value_delimiter = ',')]
+    pub(crate) derived: Vec<NamedDtype>,
+    /// How values are scaled before --as converts them.
+    #[arg(long, value_enum, default_value_t, requires = "derived")]
+    pub(crate) scale: ScaleArg,
+    /// Which parts of an element the Huffman code encodes.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "auto")]
+    pub(crate) symbols: Vec<Symbols>,
+    /// Write the report into this file, as one HTML page that needs no network.
+    #[arg(long, value_name = "OUT.html", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+    /// Write the figures of the report into this folder, as SVG.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) plots: Option<PathBuf>,
+    /// Replace a report or figures that exist.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl AnalyzeArgs {
+    /// The options of the analysis.
+    pub(crate) fn options(&self) -> Options {
+        let mut derived: Vec<Dtype> = Vec::new();
+        for NamedDtype { dtype, .. } in &self.derived {
+            if !derived.contains(dtype) {
+                derived.push(*dtype);
+            }
+        }
+        Options {
+            kinds: self.kind.clone(),
+            shards: self.shards,
+            axis: self.axis,
+            rules: self.symbols.iter().map(|&symbols| symbols.into()).collect(),
+            derived,
+            scaling: match self.scale {
+                ScaleArg::Tensor => Scaling::Tensor,
+                ScaleArg::Block => Scaling::Block,
+            },
+            leave_out: self.leave_out.map(|part| match part {
+                LeaveOutArg::Files => LeaveOut::Files,
+                LeaveOutArg::Layers => LeaveOut::Layers,
+                LeaveOutArg::Shards => LeaveOut::Shards,
+            }),
+        }
+    }
+}
+
+/// What is left out in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LeaveOutArg {
+    /// The tensors of one file.
+    Files,
+    /// The tensors of one layer: the first number in their names.
+    Layers,
+    /// The shards with one number; where tensors are not cut, each tensor.
+    Shards,
+}
+
+/// How values are scaled before they are converted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ScaleArg {
+    /// The largest magnitude of the tensor becomes the largest value of the type.
+    #[default]
+    Tensor,
+    /// Blocks of 32 values share a power of two, an e8m0 scale (OCP Microscaling Formats).
+    Block,
+}
+
+fn shards(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= MAX_SHARDS);
+    number.ok_or_else(|| format!("a number from 1 to {MAX_SHARDS} is needed"))
+}

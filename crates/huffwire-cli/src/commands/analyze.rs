@@ -1,0 +1,186 @@
+//! `huffwire analyze`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use huffwire_analysis::{Analysis, File, KindResult, analyze, bytes_to_read};
+use huffwire_io::{Complete, Origin, Output};
+use serde::Serialize;
+
+use crate::args::{AnalyzeArgs, RawArgs};
+use crate::files::{self, is_dash};
+use crate::progress;
+use crate::report::{Stream, Table, percent, printable, size};
+
+/// The most kinds that are printed for people.
+const PRINTED: usize = 100;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    analysis: &'a Analysis,
+    /// Seconds that the analysis took, reading included.
+    seconds: f64,
+}
+
+/// Analyzes the inputs, writes the report and the figures, and prints a table.
+pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
+    let workers = files::workers(args.common.threads)?;
+    let options = args.options();
+    let inputs = open(&args.inputs, &args.raw)?;
+    let calibrate_on = open(&args.calibrate_on, &args.raw)?;
+    let origins: Vec<&Origin> = inputs.iter().chain(&calibrate_on).flat_map(origins).collect();
+    if let Some(folder) = &args.plots {
+        check_folder(folder)?;
+    }
+    // What cannot be written should be known before everything is read.
+    let report = args.report.as_ref();
+    let report = report.map(|path| Output::create(path, args.force, &origins)).transpose()?;
+    let bytes = bytes_to_read(&inputs, &calibrate_on, &options);
+    let bar = progress::bytes(bytes, args.common.quiet);
+    let started = Instant::now();
+    let analysis =
+        analyze(&inputs, &calibrate_on, &options, &workers, &mut |bytes| bar.inc(bytes))?;
+    let seconds = started.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+
+    let mut complete = Vec::new();
+    if let Some(mut output) = report {
+        output.write(analysis.html().as_bytes())?;
+        complete.push(output.complete()?);
+    }
+    if let Some(folder) = &args.plots {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("{}: this folder cannot be made", folder.display()))?;
+        for figure in analysis.figures() {
+            let path = folder.join(format!("{}.svg", figure.name));
+            let mut output = Output::create(&path, args.force, &origins)?;
+            output.write(figure.svg().as_bytes())?;
+            complete.push(output.complete()?);
+        }
+    }
+    Complete::publish_all(complete)?;
+    if args.common.json {
+        Stream::Stdout.print_json(&Report { analysis: &analysis, seconds })
+    } else if args.common.quiet {
+        Ok(())
+    } else {
+        let speed = bytes as f64 / 1e9 / seconds.max(1e-9);
+        let time = format!("{} read in {seconds:.2} s: {speed:.2} GB/s\n", size(bytes));
+        Stream::Stdout.print(&(text(&analysis) + &time))
+    }
+}
+
+fn origins(file: &File) -> impl Iterator<Item = &Origin> {
+    file.inputs.iter().map(|input| input.file.origin())
+}
+
+/// Refuses a file where a folder is needed.
+fn check_folder(path: &Path) -> Result<()> {
+    ensure!(!path.is_file(), "{}: this is a file; --plots needs a folder", path.display());
+    Ok(())
+}
+
+fn open(paths: &[PathBuf], raw: &RawArgs) -> Result<Vec<File>> {
+    let file = |path: &PathBuf| {
+        let name =
+            if is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };
+        Ok(File::new(&name, files::open_tensors(path, raw)?))
+    };
+    paths.iter().map(file).collect()
+}
+
+/// The report for people.
+fn text(analysis: &Analysis) -> String {
+    let mut table = Table::new([
+        "kind", "type", "symbols", "shards", "size", "Shannon", "Huffman", "fixed", "built-in",
+        "mean KL", "max KL",
+    ])
+    .flush_left(1)
+    .flush_left(2);
+    let cell = |saving: Option<f64>| saving.map_or_else(|| "-".to_owned(), percent);
+    for kind in analysis.kinds.iter().take(PRINTED) {
+        table.row([
+            name(analysis, kind),
+            dtype(kind),
+            symbols(kind),
+            kind.shards.to_string(),
+            size(kind.bytes),
+            percent(kind.shannon_saving_percent),
+            percent(kind.huffman_saving_percent),
+            cell(kind.fixed_saving_percent),
+            cell(kind.builtin_saving_percent),
+            format!("{:.4}", kind.mean_kl_bits),
+            format!("{:.4}", kind.max_kl_bits),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    for kind in analysis.kinds.iter().take(PRINTED) {
+        let (Some(fixed), Some(from)) = (kind.fixed_saving_percent, kind.fixed_from) else {
+            continue;
+        };
+        let within = |over: Option<f64>| {
+            over.map_or_else(|| "nothing".to_owned(), |over| format!("{over:.2} %"))
+        };
+        let families =
+            [("quad", kind.quad_length_saving_percent), ("dual", kind.dual_length_saving_percent)];
+        let families = families.into_iter().filter_map(|(name, saving)| {
+            Some(format!("; a {name} length code saves {}", percent(saving?)))
+        });
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} ({}, {}): a codebook from {from} saves {}, within {} of per-shard Huffman, {} of Shannon; \
+             {:.3} % of the symbols take the escape{}",
+            name(analysis, kind),
+            dtype(kind),
+            symbols(kind),
+            percent(fixed),
+            within(kind.over_huffman_percent),
+            within(kind.over_shannon_percent),
+            kind.escape_percent,
+            families.collect::<String>(),
+        );
+    }
+    if let Some(more) = analysis.kinds.len().checked_sub(PRINTED).filter(|more| *more > 0) {
+        let _ = writeln!(text, "and {more} kinds more; --json prints all of them");
+    }
+    let total = &analysis.total;
+    let _ = writeln!(
+        text,
+        "\nall tensors, {}: the built-in codebooks save {}, fixed ones {}, Huffman codes for each shard {}, perfect \
+         codes {}",
+        size(total.bytes),
+        percent(total.builtin_saving_percent),
+        percent(total.fixed_saving_percent),
+        percent(total.huffman_saving_percent),
+        percent(total.shannon_saving_percent),
+    );
+    for note in &analysis.notes {
+        let _ = writeln!(text, "note: {}", printable(note));
+    }
+    text
+}
+
+/// The name of a kind, with its model where there are several.
+fn name(analysis: &Analysis, kind: &KindResult) -> String {
+    let name = printable(&kind.name);
+    let several = analysis.files.iter().any(|file| file.model > 0);
+    if several { format!("{name} (model {})", kind.model) } else { name }
+}
+
+fn dtype(kind: &KindResult) -> String {
+    match &kind.converted_from {
+        Some(source) => format!("{} from {source}", kind.dtype),
+        None => kind.dtype.clone(),
+    }
+}
+
+/// The symbol rule, and the layout that it stands for here.
+fn symbols(kind: &KindResult) -> String {
+    if kind.symbols == "auto" { kind.layout.clone() } else { kind.symbols.clone() }
+}
