@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -322,10 +322,13 @@ fn a_rank_that_stalls_is_noticed_by_both_ends() {
 
 #[test]
 fn a_last_message_tells_why_and_takes_the_place_of_others() {
+    // A message that has not begun would be replaced, too.
+    let begins = Barrier::new(2);
     group(3, LONG, |rank, mesh| {
         if rank == 0 {
             let begun = mesh.send(&[1, 2], message(b"", vec![1; 48 << 20])).unwrap();
             let waiting = mesh.send(&[1, 2], message(b"", vec![2; 1 << 20])).unwrap();
+            begins.wait();
             let started = Instant::now();
             mesh.fail(message(b"", b"out of luck".to_vec()), Duration::from_secs(2));
             assert!(started.elapsed() < LONG);
@@ -333,7 +336,10 @@ fn a_last_message_tells_why_and_takes_the_place_of_others() {
             assert!(begun.wait(&mut || true).is_err());
             assert!(waiting.wait(&mut || true).is_err());
         } else if rank == 1 {
-            assert!(receive(&mesh, 0, 48 << 20).unwrap().iter().all(|&byte| byte == 1));
+            assert_eq!(receive(&mesh, 0, 1).unwrap(), [1]);
+            begins.wait();
+            let rest = receive(&mesh, 0, (48 << 20) - 1).unwrap();
+            assert!(rest.iter().all(|&byte| byte == 1));
             assert_eq!(receive(&mesh, 0, 11).unwrap(), b"out of luck");
             assert!(matches!(receive(&mesh, 0, 1), Err(Error::Ended { .. })));
         } else {
