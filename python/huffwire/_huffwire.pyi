@@ -403,7 +403,8 @@ def safetensors_header(
 ) -> tuple[bytes, list[str]]: ...
 @final
 class _Listener:
-    port: int
+    @property
+    def port(self) -> int: ...
     def __new__(cls, address: str, ports: str | None, secret: bytes, /) -> _Listener: ...
     def connect(
         self,

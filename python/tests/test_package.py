@@ -172,7 +172,7 @@ def compare_class(stub, compiled):
 def test_the_program_is_the_one_of_the_crates():
     assert program("--version") == (0, f"huffwire {huffwire.__version__}\n", "")
     code, output, _ = program("--help")
-    assert code == 0 and "Usage: huffwire <COMMAND>" in output
+    assert code == 0 and "Usage: huffwire [OPTIONS] <COMMAND>" in output
 
 
 def test_the_program_round_trips_a_file(tmp_path):
