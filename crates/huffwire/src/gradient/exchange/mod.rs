@@ -2,7 +2,7 @@
 //! ranks of a training do. Quantizing with error feedback and coding are one call, and so are decoding and adding up.
 //!
 //! A piece is a byte with the number of the codebooks, the scales as f32, and a stream of a
-//! [`Bitmap`](super::encode::Bitmap) with fixed codebooks. Nothing else is sent. There is no checksum: who sends pieces adds
+//! [`Bitmap`] with fixed codebooks. Nothing else is sent. There is no checksum: who sends pieces adds
 //! one.
 //!
 //! The codebooks are built in. For each quantizer there are some, made from formulas for shares of zeros that differ; the
