@@ -1,30 +1,15 @@
-use super::super::quantize::{Linear, Natural, Norm, Qsgd, Sign, SignScale, TernGrad, WHOLE};
+use super::super::quantize::{
+    Linear, Natural, Norm, Qsgd, Sign, SignScale, TernGrad, WHOLE, samples,
+};
 use super::*;
 use crate::gradient::Random;
 
 fn quantizers() -> Vec<Quantizer> {
-    let mut quantizers = Vec::new();
-    for bucket in [16, 48, 512, 4096] {
-        for levels in [1, 4, 127] {
-            for norm in [Norm::Max, Norm::L2] {
-                quantizers.push(Quantizer::Qsgd(Qsgd { levels, bucket, norm }));
-            }
-        }
-        for clip in [None, Some(2.5)] {
-            quantizers.push(Quantizer::TernGrad(TernGrad { clip, bucket }));
-        }
-        for scale in [SignScale::One, SignScale::Mean, SignScale::Means] {
-            quantizers.push(Quantizer::Sign(Sign { scale, bucket }));
-        }
-        quantizers.push(Quantizer::Linear(Linear { bucket }));
-    }
-    quantizers
+    samples::bucketed(&[16, 48, 512, 4096], &[1, 4, 127])
 }
 
 fn floats(count: usize, seed: u64) -> Vec<f32> {
-    let random = Random::new(seed);
-    let float = |i| (random.uniform(i) as f32 - 0.5) * 0.5f32.powi(random.below(i, 12) as i32);
-    (0..count as u64).map(float).collect()
+    samples::floats(count, seed, 12)
 }
 
 fn bits(floats: &[f32]) -> Vec<u32> {

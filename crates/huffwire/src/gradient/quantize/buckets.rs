@@ -283,39 +283,20 @@ pub(super) fn dequantize<N: Number>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        Linear, Norm, Qsgd, Quantized, Quantizer, Sign, SignScale, Sparsify, TernGrad, WHOLE,
-    };
+    use super::super::{Norm, Qsgd, Quantized, Quantizer, Sparsify, WHOLE, samples};
     use super::*;
-    use crate::gradient::Random;
     use crate::gradient::quantize::{Keep, Natural};
 
     fn quantizers() -> Vec<Quantizer> {
-        let mut quantizers = vec![
-            Quantizer::Natural(Natural),
-            Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.1 }),
-        ];
-        for bucket in [1, 7, 64, 512, 1000, 1500, WHOLE] {
-            for (levels, norm) in
-                [(1, Norm::Max), (4, Norm::L2), (127, Norm::Max), (1 << 20, Norm::L2)]
-            {
-                quantizers.push(Quantizer::Qsgd(Qsgd { levels, bucket, norm }));
-            }
-            for clip in [None, Some(2.5)] {
-                quantizers.push(Quantizer::TernGrad(TernGrad { clip, bucket }));
-            }
-            for scale in [SignScale::One, SignScale::Mean, SignScale::Means] {
-                quantizers.push(Quantizer::Sign(Sign { scale, bucket }));
-            }
-            quantizers.push(Quantizer::Linear(Linear { bucket }));
-        }
+        let mut quantizers =
+            samples::bucketed(&[1, 7, 64, 512, 1000, 1500, WHOLE], &[1, 4, 127, 1 << 20]);
+        quantizers.push(Quantizer::Natural(Natural));
+        quantizers.push(Quantizer::Sparsify(Sparsify { keep: Keep::Top, share: 0.1 }));
         quantizers
     }
 
     fn floats(count: usize, seed: u64) -> Vec<f32> {
-        let random = Random::new(seed);
-        let float = |i| (random.uniform(i) as f32 - 0.5) * 0.5f32.powi(random.below(i, 30) as i32);
-        (0..count as u64).map(float).collect()
+        samples::floats(count, seed, 30)
     }
 
     /// Sizes around those of groups, blocks and buckets.

@@ -16,6 +16,8 @@ mod buckets;
 mod linear;
 mod natural;
 mod qsgd;
+#[cfg(test)]
+pub(super) mod samples;
 mod sign;
 mod sparsify;
 mod terngrad;
@@ -36,6 +38,19 @@ use super::values::{ValueBuf, Values, with_values};
 use crate::error::{Error, Result, reserve};
 use crate::kernels::platform::Platform;
 use crate::kernels::quantize as kernels;
+
+/// Matches a quantizer: the same for all that round bucket by bucket, and arms for the others.
+macro_rules! match_bucketed {
+    ($of:expr, $quantizer:ident => $same:expr, $($others:tt)*) => {
+        match $of {
+            Self::Qsgd($quantizer) => $same,
+            Self::TernGrad($quantizer) => $same,
+            Self::Sign($quantizer) => $same,
+            Self::Linear($quantizer) => $same,
+            $($others)*
+        }
+    };
+}
 
 /// The size of a bucket that is a whole tensor.
 pub const WHOLE: usize = usize::MAX;
@@ -182,15 +197,11 @@ impl Quantizer {
         self.check()?;
         quantized.quantizer = *self;
         let out = (&mut quantized.values, &mut quantized.scales);
-        match self {
-            Self::Qsgd(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
-            Self::TernGrad(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
-            Self::Sign(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
-            Self::Linear(quantizer) => rounded(platform, quantizer, seed, gradient, kept, out),
+        match_bucketed!(self, quantizer => rounded(platform, quantizer, seed, gradient, kept, out),
             Self::Natural(_) | Self::Sparsify(_) => {
                 self.quantize_whole(platform, gradient, kept, seed, quantized)
             }
-        }
+        )
     }
 
     /// Does the same for quantizers that have no buckets.
@@ -251,18 +262,15 @@ impl Quantizer {
         self.check()?;
         reserve(floats, values.len(), "a quantized tensor's floats")?;
         let platform = Platform::detect();
-        with_values!(Values, values, values => match self {
-            Self::Qsgd(quantizer) => dequantize(platform, quantizer, values, scales, floats),
-            Self::TernGrad(quantizer) => dequantize(platform, quantizer, values, scales, floats),
-            Self::Sign(quantizer) => dequantize(platform, quantizer, values, scales, floats),
-            Self::Linear(quantizer) => dequantize(platform, quantizer, values, scales, floats),
+        with_values!(Values, values, values => match_bucketed!(
+            self, quantizer => dequantize(platform, quantizer, values, scales, floats),
             Self::Natural(quantizer) => {
                 platform.run(|| quantizer.dequantize(values, scales, floats))
             }
             Self::Sparsify(quantizer) => {
                 platform.run(|| quantizer.dequantize(values, scales, floats))
             }
-        })
+        ))
     }
 
     /// Appends the floats of some consecutive values of a tensor, the first of which is its value `first`. `scales`
@@ -323,21 +331,9 @@ impl Quantizer {
         target: parts::Target<'_>,
     ) -> Result<usize> {
         let platform = Platform::detect();
-        match self {
-            Self::Qsgd(quantizer) => {
-                parts::quantize(platform, quantizer, part, scratch, out, target)
-            }
-            Self::TernGrad(quantizer) => {
-                parts::quantize(platform, quantizer, part, scratch, out, target)
-            }
-            Self::Sign(quantizer) => {
-                parts::quantize(platform, quantizer, part, scratch, out, target)
-            }
-            Self::Linear(quantizer) => {
-                parts::quantize(platform, quantizer, part, scratch, out, target)
-            }
+        match_bucketed!(self, quantizer => parts::quantize(platform, quantizer, part, scratch, out, target),
             Self::Natural(_) | Self::Sparsify(_) => Err(without_buckets(self)),
-        }
+        )
     }
 
     /// Restores the floats of a part of a gradient: see [`parts::restore`].
@@ -349,21 +345,9 @@ impl Quantizer {
         target: parts::Target<'_>,
     ) -> Result<()> {
         let platform = Platform::detect();
-        match self {
-            Self::Qsgd(quantizer) => {
-                parts::restore(platform, quantizer, values, scales, scratch, target)
-            }
-            Self::TernGrad(quantizer) => {
-                parts::restore(platform, quantizer, values, scales, scratch, target)
-            }
-            Self::Sign(quantizer) => {
-                parts::restore(platform, quantizer, values, scales, scratch, target)
-            }
-            Self::Linear(quantizer) => {
-                parts::restore(platform, quantizer, values, scales, scratch, target)
-            }
+        match_bucketed!(self, quantizer => parts::restore(platform, quantizer, values, scales, scratch, target),
             Self::Natural(_) | Self::Sparsify(_) => Err(without_buckets(self)),
-        }
+        )
     }
 
     /// The lowest and the highest value that this quantizer can make. Encoders that sample need them. Natural
