@@ -144,4 +144,22 @@ mod tests {
         let error = Plan::new(&request(&inputs, None)).unwrap_err();
         assert!(matches!(error, Error::SameFile { .. }), "{error}");
     }
+
+    /// Of several inputs each has a folder of its own among the results, which may be the input itself.
+    #[test]
+    fn outputs_in_the_place_of_inputs_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for folder in ["a/b/c", "b", "c", "same/same"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        for inputs in [&["a", "b"][..], &["a/b", "b/../c"], &["a/b", "b"], &["same"]] {
+            let inputs: Vec<PathBuf> = inputs.iter().map(|name| path(name)).collect();
+            let error = Plan::new(&request(&inputs, Some(root.path()))).unwrap_err();
+            assert!(matches!(error, Error::Nested { .. }), "{inputs:?}: {error}");
+        }
+        let inputs = ["a/b", "a"].map(path);
+        assert!(Plan::new(&request(&inputs[..1], Some(root.path()))).is_ok());
+        assert!(Plan::new(&request(&inputs, Some(&path("out")))).is_ok());
+    }
 }
