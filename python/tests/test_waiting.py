@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from huffwire.distributed import engine, pieces, schedules
+from huffwire.distributed import collectives, engine, memory, pieces, schedules
+from huffwire.distributed.groups import CodedGroup
+from huffwire.distributed.settings import Settings
 
 # Only a failed test waits so long.
 TIMEOUT = timedelta(seconds=40)
@@ -62,3 +65,67 @@ def test_pieces_that_are_longer_than_what_a_connection_holds(
         assert (output[:piece] == size * (size - 1) // 2).all()
 
     assert together(size, rank) == [None] * size
+
+
+def pair_of(store: dist.Store, rank: int, compression: str, transport: str) -> CodedGroup:
+    """A group of two ranks, of which nobody has used anything yet."""
+    plain = dist.ProcessGroupGloo(dist.PrefixStore("plain/", store), rank, 2, timeout=TIMEOUT)
+    group = CodedGroup(plain, store, rank, 2, TIMEOUT)
+    group.settings = Settings(compression, transport=transport)
+    return group
+
+
+@pytest.mark.parametrize("transport", ["gloo", "tcp"])
+@pytest.mark.parametrize("compression", ["always", "never"])
+def test_tags_are_received_in_another_order(
+    compression: str, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pieces pass memory that threads must not share.
+    monkeypatch.setattr(memory, "STAGE_ALL", True)
+    store, count = dist.HashStore(), 300_000
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, compression, transport)
+        sent = [torch.full((count,), 100.0 * tag) + torch.arange(count) for tag in range(4)]
+        if rank == 0:
+            works = [collectives.send_to(group, x, 1, tag) for tag, x in enumerate(sent)]
+        else:
+            found = [torch.zeros(count) for _ in sent]
+            for tag in (3, 1):
+                collectives.receive_from(group, found[tag], 0, tag).wait()
+            works = [collectives.receive_from(group, found[tag], 0, tag) for tag in (2, 0)]
+        for work in works:
+            work.wait()
+        if rank == 1:
+            assert all(map(torch.equal, found, sent))
+        # Tags that are used once leave no thread behind.
+        for tag in range(10, 40):
+            call = collectives.receive_from if rank else collectives.send_to
+            call(group, torch.ones(10), 1 - rank, tag).wait()
+        assert len(group.pair(1 - rank)._lines._workers) <= 8
+
+    assert together(2, rank) == [None, None]
+
+
+def test_two_threads_send_to_the_same_rank() -> None:
+    store, count = dist.HashStore(), 100
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "always", "gloo")
+        call = collectives.receive_from if rank else collectives.send_to
+
+        def some(_: int) -> None:
+            for _ in range(count):
+                works.append(call(group, torch.ones(1), 1 - rank, 0))
+
+        works: list = []
+        assert together(4, some) == [None] * 4
+        for work in works:
+            work.wait()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        assert together(2, rank) == [None, None]
+    finally:
+        sys.setswitchinterval(interval)
