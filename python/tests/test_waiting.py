@@ -12,7 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from huffwire.distributed import collectives, engine, memory, pieces, schedules
+from huffwire import Error
+from huffwire.distributed import DisagreementError, PeerError, collectives, engine, memory, pieces, schedules
 from huffwire.distributed.groups import CodedGroup
 from huffwire.distributed.settings import Settings
 
@@ -65,6 +66,52 @@ def test_pieces_that_are_longer_than_what_a_connection_holds(
         assert (output[:piece] == size * (size - 1) // 2).all()
 
     assert together(size, rank) == [None] * size
+
+
+@pytest.mark.parametrize("transport", ["gloo", "tcp"])
+def test_a_set_up_that_not_all_ranks_took_part_in(transport: str) -> None:
+    store, size = dist.HashStore(), 3
+    settings = Settings("always", transport=transport)
+    groups = [CodedGroup(None, store, rank, size, timedelta(seconds=2)) for rank in range(size)]
+    # One rank tries twice, another one once, the third one not at all.
+    for _ in range(2):
+        with pytest.raises(PeerError):
+            groups[0].setup(settings)
+    with pytest.raises(PeerError):
+        collectives.add_up(groups[1], torch.ones(10), schedules.Sum(False, None))
+    for group in groups:
+        group.timeout = TIMEOUT
+
+    def rank(rank: int) -> float:
+        groups[rank].setup(settings)
+        x = torch.ones(10)
+        collectives.add_up(groups[rank], x, schedules.Sum(False, None)).wait()
+        call = collectives.receive_from if rank else collectives.send_to
+        if rank < 2:
+            call(groups[rank], x, 1 - rank, 0).wait()
+        return x[0].item()
+
+    for _ in range(2):
+        assert together(size, rank) == [size] * size
+
+
+def test_a_set_up_mends_sends_and_receives() -> None:
+    store = dist.HashStore()
+
+    def rank(rank: int) -> float:
+        group = CodedGroup(None, store, rank, 2, TIMEOUT)
+        group.settings = Settings("always")
+        call = collectives.receive_from if rank else collectives.send_to
+        with pytest.raises((DisagreementError, PeerError) if rank else Error):
+            call(group, torch.ones(10 + rank), 1 - rank, 0).wait()
+            # The sender learns of it later.
+            collectives.receive_from(group, torch.ones(10), 1 - rank, 0).wait()
+        group.setup(Settings("always"))
+        x = torch.full((10,), rank + 1.0)
+        call(group, x, 1 - rank, 0).wait()
+        return x[0].item()
+
+    assert together(2, rank) == [1, 1]
 
 
 def pair_of(store: dist.Store, rank: int, compression: str, transport: str) -> CodedGroup:

@@ -112,10 +112,10 @@ class Lines:
             del job
 
     def close(self) -> None:
-        """Ends the threads after the jobs that they have."""
-        with self._lock:
-            for worker in self._workers:
-                worker.close()
+        """Ends the threads after the jobs that they have. Nobody puts jobs any more."""
+        # Without the lock: the garbage collector may call this from a thread that holds it.
+        for worker in self._workers:
+            worker.close()
 
 
 class CodedWork(dist.Work):

@@ -16,7 +16,7 @@ from huffwire._huffwire import Codebooks
 from huffwire.distributed import pieces
 from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
-from huffwire.distributed.errors import GroupError
+from huffwire.distributed.errors import GroupError, PeerError
 from huffwire.distributed.life import Generation, Life, Refresh, Report
 from huffwire.distributed.memory import Scratch
 from huffwire.distributed.policy import Link
@@ -176,33 +176,60 @@ class CodedGroup:
         self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
         self._lock = threading.RLock()
-        self._setups = 0
-        self._new_store()
+        self._begin(0)
         self._engine: Engine | None = None
         self._policy: Policy | None = None
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
-    def _new_store(self) -> None:
-        self.store = dist.PrefixStore(f"huffwire/{self._setups}/", self._root)
-        self._setups += 1
+    def _begin(self, attempt: int) -> None:
+        """Begins with an attempt to connect the ranks, in a part of the store of its own."""
+        self._attempt = attempt
+        self.store = dist.PrefixStore(f"huffwire/{attempt}/", self._root)
         self._pairs: dict[int, Pair] = {}
+
+    def _begin_anew(self) -> None:
+        """Begins with the first attempt that nobody gave up.
+
+        A rank may have made attempts that others took no part in. As whoever gives up an attempt says so in the store,
+        the next one is the same for all.
+        """
+        attempt = self._attempt
+        while self._root.check([f"huffwire/given up/{attempt}"]):
+            attempt += 1
+        if attempt != self._attempt:
+            self._begin(attempt)
+
+    def _give_up(self) -> None:
+        """Tells the other ranks that this one takes no part any more in the attempt."""
+        try:
+            self._root.set(f"huffwire/given up/{self._attempt}", "")
+        except RuntimeError:
+            # The store is gone, and with it whoever could look there.
+            pass
 
     def setup(self, settings: Settings) -> Agreement:
         """Connects the ranks anew, and has them agree."""
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
             before = self._engine, self._pairs
-            if self._engine is not None or self._error is not None:
-                self._engine = self._error = None
-                self._new_store()
+            if self._engine is not None:
+                self._give_up()
+            self._engine = self._error = None
             self.settings = settings
             self._agree()
+            # What was connected before for sends and receives may have failed, and has other settings.
+            self._pairs = {}
+            self.store = dist.PrefixStore("set up/", self.store)
             del before
             return self.agreement
 
     def _agree(self) -> None:
         try:
+            try:
+                self._begin_anew()
+            except RuntimeError as error:
+                raise PeerError(f"the store of the group does not answer: {error}") from error
             engine = Engine(
                 dist.PrefixStore("all/", self.store),
                 self.rank,
@@ -220,6 +247,7 @@ class CodedGroup:
                 engine.configure(engine.life.coder, self.agreement.piece)
         except BaseException as error:
             self._error = error
+            self._give_up()
             raise
         self._policy = Policy(self.agreement)
         self._engine = engine
