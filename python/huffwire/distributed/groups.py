@@ -14,10 +14,11 @@ import torch.distributed as dist
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import pieces
-from huffwire.distributed.calls import CodedWork, Operation, Worker
+from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
-from huffwire.distributed.errors import GroupError
+from huffwire.distributed.errors import GroupError, PeerError
 from huffwire.distributed.life import Generation, Life, Refresh, Report
+from huffwire.distributed.memory import Scratch
 from huffwire.distributed.policy import Link
 from huffwire.distributed.settings import (
     Agreement,
@@ -37,8 +38,12 @@ __all__ = ["generation", "refresh", "setup"]
 class Pair:
     """Two ranks of a group that send to each other, outside of the collectives.
 
-    The pair is connected by whichever of its two threads is needed first, so that a send or a receive that is only
+    The pair is connected by whichever of its threads is needed first, so that a send or a receive that is only
     started does not wait for the other rank.
+
+    Messages one way with the same tag stand in a line, and lines do not wait for each other: the other rank may
+    receive tags in any order. Over TCP all pieces one way share a connection, so they stand in one line, and the
+    receiver keeps what it does not want yet. Messages that the wrapped group carries have lines of their own there.
     """
 
     def __init__(self, group: CodedGroup, peer: int) -> None:
@@ -53,9 +58,11 @@ class Pair:
         self._lock = threading.Lock()
         self._agreed: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
+        self._order = threading.Lock()
         self._sequences: dict[tuple[bool, int], int] = {}
-        self._workers = {True: Worker("huffwire-send-to"), False: Worker("huffwire-receive-from")}
-        weakref.finalize(self, _close, *self._workers.values())
+        self._lines = Lines("huffwire-pair")
+        self._scratch = threading.local()
+        weakref.finalize(self, self._lines.close)
 
     def start(
         self,
@@ -72,28 +79,55 @@ class Pair:
             tag: Its tag.
             body: Does the work: gets the engine, whether pieces are coded, and the part of the call.
         """
-        sequence = self._sequences.get((sends, tag), 0)
-        self._sequences[sends, tag] = sequence + 1
-        # The number names the tag, too: where tags share a connection, pieces are told apart by it.
-        operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
-        self._workers[sends].put(lambda: self._run(sends, operation, tensor, body))
+        line = sends, "tcp" if self._settings.transport == "tcp" else tag
+        with self._order:
+            sequence = self._sequences.get((sends, tag), 0)
+            self._sequences[sends, tag] = sequence + 1
+            # The number names the tag, too: where tags share a connection, pieces are told apart by it.
+            operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
+            self._lines.put(line, lambda: self._run(sends, operation, tensor, body))
         return CodedWork(operation)
 
     def _run(self, sends: bool, operation: Operation, tensor: torch.Tensor, body: Callable) -> None:
         try:
             engine, policy = self._agree()
             way = policy.way("send", tensor.dtype, tensor.nbytes)
-            if way == "plain":
-                call = self._wrapped.send if sends else self._wrapped.recv
-                call([tensor], self.peer, operation.tag).wait()
         except BaseException as error:
             operation.end_part(error, Totals())
             return
         if way == "plain":
-            operation.end_part(None, Totals(fallbacks=1))
+            if self._settings.transport == "tcp":
+                line = sends, operation.tag
+                self._lines.put(line, lambda: self._run_plain(sends, operation, tensor))
+            else:
+                self._run_plain(sends, operation, tensor)
+            return
+
+        def work(part: Sender | Receiver) -> None:
+            part.scratch = self._own_scratch(engine)
+            body(engine, way == "coded", part)
+
+        if sends:
+            engine.run(operation, Sender, work)
         else:
-            role = Sender if sends else Receiver
-            engine.run(operation, role, lambda part: body(engine, way == "coded", part))
+            engine.run(operation, Receiver, work)
+
+    def _run_plain(self, sends: bool, operation: Operation, tensor: torch.Tensor) -> None:
+        """Has the wrapped group carry a message."""
+        try:
+            call = self._wrapped.send if sends else self._wrapped.recv
+            call([tensor], self.peer, operation.tag).wait()
+        except BaseException as error:
+            operation.end_part(error, Totals())
+        else:
+            operation.end_part(None, Totals(fallbacks=1))
+
+    def _own_scratch(self, engine: Engine) -> Scratch:
+        """Memory of this thread for pieces of tensors on other devices."""
+        if not hasattr(self._scratch, "memory"):
+            self._scratch.memory = Scratch(engine.piece)
+        scratch: Scratch = self._scratch.memory
+        return scratch
 
     def _agree(self) -> tuple[Engine, Policy]:
         with self._lock:
@@ -116,11 +150,6 @@ class Pair:
                     raise
                 self._agreed = engine, Policy(agreement)
             return self._agreed
-
-
-def _close(*workers: Worker) -> None:
-    for worker in workers:
-        worker.close()
 
 
 def _coder(settings: Settings) -> pieces.Coder:
@@ -147,33 +176,60 @@ class CodedGroup:
         self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
         self._lock = threading.RLock()
-        self._setups = 0
-        self._new_store()
+        self._begin(0)
         self._engine: Engine | None = None
         self._policy: Policy | None = None
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
-    def _new_store(self) -> None:
-        self.store = dist.PrefixStore(f"huffwire/{self._setups}/", self._root)
-        self._setups += 1
+    def _begin(self, attempt: int) -> None:
+        """Begins with an attempt to connect the ranks, in a part of the store of its own."""
+        self._attempt = attempt
+        self.store = dist.PrefixStore(f"huffwire/{attempt}/", self._root)
         self._pairs: dict[int, Pair] = {}
+
+    def _begin_anew(self) -> None:
+        """Begins with the first attempt that nobody gave up.
+
+        A rank may have made attempts that others took no part in. As whoever gives up an attempt says so in the store,
+        the next one is the same for all.
+        """
+        attempt = self._attempt
+        while self._root.check([f"huffwire/given up/{attempt}"]):
+            attempt += 1
+        if attempt != self._attempt:
+            self._begin(attempt)
+
+    def _give_up(self) -> None:
+        """Tells the other ranks that this one takes no part any more in the attempt."""
+        try:
+            self._root.set(f"huffwire/given up/{self._attempt}", "")
+        except RuntimeError:
+            # The store is gone, and with it whoever could look there.
+            pass
 
     def setup(self, settings: Settings) -> Agreement:
         """Connects the ranks anew, and has them agree."""
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
             before = self._engine, self._pairs
-            if self._engine is not None or self._error is not None:
-                self._engine = self._error = None
-                self._new_store()
+            if self._engine is not None:
+                self._give_up()
+            self._engine = self._error = None
             self.settings = settings
             self._agree()
+            # What was connected before for sends and receives may have failed, and has other settings.
+            self._pairs = {}
+            self.store = dist.PrefixStore("set up/", self.store)
             del before
             return self.agreement
 
     def _agree(self) -> None:
         try:
+            try:
+                self._begin_anew()
+            except RuntimeError as error:
+                raise PeerError(f"the store of the group does not answer: {error}") from error
             engine = Engine(
                 dist.PrefixStore("all/", self.store),
                 self.rank,
@@ -191,6 +247,7 @@ class CodedGroup:
                 engine.configure(engine.life.coder, self.agreement.piece)
         except BaseException as error:
             self._error = error
+            self._give_up()
             raise
         self._policy = Policy(self.agreement)
         self._engine = engine

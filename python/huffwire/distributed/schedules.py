@@ -1,7 +1,13 @@
 """The collectives as pieces: which rank sends which piece to whom, and in which order it reads them.
 
 All ranks derive the same order of steps from the same sizes. A rank sends in the order of steps, and reads in the
-order of steps; a step waits only for steps before it. So no two ranks wait for each other.
+order of steps; a step waits only for steps before it. So no two ranks wait for each other, however few messages a
+transport takes before somebody reads them.
+
+Where a rank has another piece for each rank, it sends to the next rank first, then to the one behind it. Readers take
+such pieces in one of two orders. In all_to_all they begin with the rank before them: then a piece waits only for
+pieces that go fewer ranks far. In sums they read in the order of ranks: then a piece waits only for pieces of lower
+ranks, and for those that its own sender sent before.
 
 Sums are made by the rank that owns a part of the tensor, in the order of ranks: ((x0 + x1) + x2) + ..., whichever
 rank owns the part. Everybody gets the owner's bytes, so all ranks have the same bits.
@@ -235,8 +241,10 @@ def all_to_all(
 
     def receive(receiver: Receiver) -> None:
         with taken.on_device():
+            # What a rank sends first is read first: see the head of the module.
             streams = [
-                (peer, receiver.stream(peer, incoming[peer].count)) for peer in _others(engine)
+                (peer, receiver.stream(peer, incoming[peer].count))
+                for peer in reversed(_others(engine))
             ]
             mine, own = incoming[rank], outgoing[rank]
             taken.tensor[mine.start : mine.stop].copy_(given.tensor[own.start : own.stop])
