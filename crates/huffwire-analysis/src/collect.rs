@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use huffwire::Dtype;
 use huffwire::calibrate::Profile;
-use huffwire_io::{Input, Piece, Workers};
+use huffwire_io::Workers;
 
 use crate::cut::Cut;
 use crate::derive;
 use crate::error::{Error, Result};
-use crate::input::File;
+use crate::input::{File, Tensor as Source};
 use crate::options::{Form, Options, Scaling, layer_of};
 use crate::packed::PackedProfile;
 
@@ -65,8 +65,7 @@ pub(crate) struct Collection {
 struct Tensor<'a> {
     file: usize,
     number: u32,
-    input: &'a Input,
-    piece: &'a Piece,
+    source: Source<'a>,
     cut: Cut,
     /// Largest finite magnitude, where it is needed.
     largest: f32,
@@ -91,14 +90,14 @@ struct Slot {
 }
 
 /// Bytes that [`collect()`] will read.
-pub(crate) fn bytes_to_read(files: &[File], options: &Options) -> u64 {
-    let times = |piece: &Piece| 1 + u64::from(is_measured(piece, options));
-    files.iter().flat_map(File::tensors).map(|(_, piece)| times(piece) * piece.bytes()).sum()
+pub(crate) fn bytes_to_read(files: &[File<'_>], options: &Options) -> u64 {
+    let times = |tensor: &Source<'_>| 1 + u64::from(is_measured(tensor, options));
+    files.iter().flat_map(File::tensors).map(|tensor| times(&tensor) * tensor.bytes).sum()
 }
 
 /// Counts the symbols of all tensors. `models` has a number for each file.
 pub(crate) fn collect(
-    files: &[File],
+    files: &[File<'_>],
     models: &[usize],
     options: &Options,
     workers: &Workers,
@@ -107,26 +106,26 @@ pub(crate) fn collect(
     let mut collection = Collection::default();
     for (file, held) in files.iter().enumerate() {
         let mut tensors = Vec::new();
-        for (number, (input, piece)) in held.tensors().enumerate() {
-            if piece.bytes() == 0 {
+        for (number, source) in held.tensors().into_iter().enumerate() {
+            if source.bytes == 0 {
                 collection.empty += 1;
                 continue;
             }
-            let cut = Cut::of(piece, options);
+            let cut = Cut::of(&source, options);
             collection.whole += u64::from(options.shards.get() > 1 && cut.shards() == 1);
-            tensors.push(Tensor { file, number: number as u32, input, piece, cut, largest: 0.0 });
+            tensors.push(Tensor { file, number: number as u32, source, cut, largest: 0.0 });
         }
         measure(&mut tensors, options, workers, progress)?;
         count(&tensors, models[file], options, workers, progress, &mut collection)?;
-        held.inputs.iter().try_for_each(|input| input.file.check_length())?;
+        held.check_length()?;
     }
     Ok(collection)
 }
 
 /// Whether the largest value of a tensor must be known before it is counted.
-fn is_measured(piece: &Piece, options: &Options) -> bool {
+fn is_measured(tensor: &Source<'_>, options: &Options) -> bool {
     let by_tensor = !options.derived.is_empty() && options.scaling == Scaling::Tensor;
-    by_tensor && derive::can_read(piece.dtype)
+    by_tensor && derive::can_read(tensor.dtype)
 }
 
 /// Finds the largest values of the tensors that are converted by them.
@@ -137,14 +136,14 @@ fn measure(
     progress: &mut dyn FnMut(u64),
 ) -> Result<()> {
     let mut found = vec![0f32; tensors.len()];
-    let wanted = |tensor: &&Tensor<'_>| is_measured(tensor.piece, options);
+    let wanted = |tensor: &&Tensor<'_>| is_measured(&tensor.source, options);
     // Empty tensors have numbers, too.
     let numbers = tensors.iter().zip(0..).map(|(tensor, at)| (tensor.number, at));
     let place: BTreeMap<u32, usize> = numbers.collect();
     let jobs = tensors.iter().filter(wanted).flat_map(jobs);
     let work = |job: &Job<'_>, slot: &mut Slot| {
         job.read(&mut slot.bytes)?;
-        derive::read(job.tensor.piece.dtype, &slot.bytes, &mut slot.values);
+        derive::read(job.tensor.source.dtype, &slot.bytes, &mut slot.values);
         slot.largest = derive::largest(&slot.values);
         Ok::<(), Error>(())
     };
@@ -184,17 +183,18 @@ fn count(
         }
         progress(job.range.end - job.range.start);
         let tensor = job.tensor;
-        if job.range.end == tensor.piece.bytes() {
-            let name = options.kind(tensor.piece.name());
+        if job.range.end == tensor.source.bytes {
+            let full_name = &tensor.source.info.name;
+            let name = options.kind(full_name);
             for (shard, profiles) in std::mem::take(&mut shards) {
                 let place = Place {
                     file: tensor.file as u32,
                     tensor: tensor.number,
-                    layer: layer_of(tensor.piece.name()),
+                    layer: layer_of(full_name),
                     shard,
                 };
                 for (form, profile) in profiles.iter().enumerate() {
-                    let key = Key { model, name: name.clone(), source: tensor.piece.dtype, form };
+                    let key = Key { model, name: name.clone(), source: tensor.source.dtype, form };
                     let profile = PackedProfile::new(profile);
                     collection.kinds.entry(key).or_default().push(Shard { place, profile });
                 }
@@ -206,17 +206,20 @@ fn count(
 
 /// The parts of a tensor, in order.
 fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
-    let unit = tensor.piece.dtype.unit_bytes() as u64;
+    // Whole blocks of values that share a scale.
+    let values = 32 * tensor.source.dtype.unit_bytes() as u64;
+    // Whole blocks of a .hw file, so that each is decoded once.
+    let block = Some(tensor.source.block_bytes()).filter(|block| block.is_multiple_of(values));
+    let block = block.unwrap_or(values);
     let row = tensor.cut.row();
     let step = if tensor.cut.shards() == 1 {
-        // Whole blocks of values that share a scale, too.
-        BLOCK_BYTES / (32 * unit) * (32 * unit)
+        (BLOCK_BYTES / block).max(1) * block
     } else if row <= CUT_BLOCK_BYTES {
         CUT_BLOCK_BYTES / row * row
     } else {
-        CUT_BLOCK_BYTES / (32 * unit) * (32 * unit)
+        (CUT_BLOCK_BYTES / block).max(1) * block
     };
-    let bytes = tensor.piece.bytes();
+    let bytes = tensor.source.bytes;
     let starts = (0..bytes).step_by(step as usize);
     starts.map(move |start| Job { tensor, range: start..bytes.min(start + step) })
 }
@@ -224,14 +227,13 @@ fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
 impl Job<'_> {
     fn read(&self, bytes: &mut Vec<u8>) -> Result<()> {
         bytes.resize((self.range.end - self.range.start) as usize, 0);
-        let start = self.tensor.piece.range.start + self.range.start;
-        Ok(self.tensor.input.file.read_exact_at(bytes, start)?)
+        self.tensor.source.read_into(self.range.start, bytes)
     }
 
     /// Counts the bytes that were read, shard by shard.
     fn count(&self, options: &Options, slot: &mut Slot) -> Result<()> {
         let Slot { bytes, gathered, values, codes, profiles, .. } = slot;
-        let dtype = self.tensor.piece.dtype;
+        let dtype = self.tensor.source.dtype;
         let forms = options.forms(dtype);
         profiles.clear();
         if self.tensor.cut.shards() == 1 {
@@ -257,7 +259,7 @@ impl Job<'_> {
         values: &mut Vec<f32>,
         codes: &mut Vec<u8>,
     ) -> Result<Vec<Profile>> {
-        let dtype = self.tensor.piece.dtype;
+        let dtype = self.tensor.source.dtype;
         if forms.iter().any(|form| form.scaling.is_some()) {
             derive::read(dtype, bytes, values);
         }

@@ -67,6 +67,34 @@ impl Profile {
         Self { dtype, layouts, units: 0 }
     }
 
+    /// A profile of counts that were kept elsewhere: those of [`Profile::counts`] for each layout and plane of symbols.
+    /// A layout for which there are none, or too many for its symbols, counts as one that the bytes do not fit.
+    #[must_use]
+    pub fn from_counts(
+        dtype: Dtype,
+        rule: SymbolRule,
+        units: u64,
+        mut counts: impl FnMut(Layout, usize) -> Option<Vec<u64>>,
+    ) -> Self {
+        let mut profile = Self { units, ..Self::new(dtype, rule) };
+        for LayoutProfile { layout, fits, planes } in &mut profile.layouts {
+            for (index, plane) in dtype.planes(*layout).iter().enumerate() {
+                if plane.role == Role::Remainder {
+                    continue;
+                }
+                let kept = counts(*layout, index);
+                match kept
+                    .as_ref()
+                    .and_then(|kept| planes[index].get_mut(..kept.len()).zip(Some(kept)))
+                {
+                    Some((plane, kept)) => plane.copy_from_slice(kept),
+                    None => *fits = false,
+                }
+            }
+        }
+        profile
+    }
+
     /// Counts whole units on top of what was counted before.
     ///
     /// # Errors
@@ -229,6 +257,24 @@ mod tests {
         merged.merge(&profile(&bytes[1000..]));
         assert_eq!(merged.ideal(), profile(&bytes).ideal());
         assert_eq!(merged.units(), 4096);
+    }
+
+    #[test]
+    fn counts_that_were_kept_make_the_same_profile() {
+        let bytes: Vec<u8> = (0..4096u32).map(|i| ((i * i) >> 3) as u8).collect();
+        for (dtype, rule) in [(Dtype::E4m3, SymbolRule::Auto), (Dtype::F32, SymbolRule::Auto)] {
+            let mut profile = Profile::new(dtype, rule);
+            profile.add(&bytes).unwrap();
+            let kept = |layout, plane| profile.counts(layout, plane).map(<[u64]>::to_vec);
+            let again = Profile::from_counts(dtype, rule, profile.units(), kept);
+            assert_eq!(again.ideal(), profile.ideal());
+            assert!(again.layouts().eq(profile.layouts()));
+        }
+        for counts in [None, Some(vec![1; 258])] {
+            let none =
+                Profile::from_counts(Dtype::Bf16, SymbolRule::Auto, 7, |_, _| counts.clone());
+            assert_eq!(none.layouts().count(), 0);
+        }
     }
 
     #[test]
