@@ -2,6 +2,7 @@
 
 use super::form::Form;
 use super::header::{BlockHeader, BlockKind, WHAT};
+use super::sparse::{self, Found};
 use super::{changes, encode, parts};
 use crate::block::BlockDecoder;
 use crate::dtype::Dtype;
@@ -22,8 +23,8 @@ pub(crate) struct Decoding<'a> {
 pub(crate) struct DecodeWorker {
     platform: Platform,
     blocks: BlockDecoder,
-    /// The words that the last block changed, counted from its start.
-    pub(super) changes: Vec<u32>,
+    /// What the last block changed.
+    pub(super) changes: Found,
     /// The elements of a block.
     pub(super) elements: Vec<u8>,
 }
@@ -33,7 +34,7 @@ impl DecodeWorker {
         Self {
             platform,
             blocks: BlockDecoder::new(platform),
-            changes: Vec::new(),
+            changes: Found::default(),
             elements: Vec::new(),
         }
     }
@@ -73,9 +74,21 @@ impl DecodeWorker {
                 parts::decode(&mut self.blocks, decoding.set, integers, payload, out)?;
                 encode::add(self.platform, form, base, out);
             }
+            BlockKind::Step | BlockKind::Densities => {
+                let (platform, sent) = (self.platform, header.kind == BlockKind::Densities);
+                let changes = header.changes;
+                sparse::decode(platform, form, sent, payload, base, changes, &mut self.changes)?;
+            }
         }
-        changes::list(self.platform, form, base, out, &mut self.changes);
-        check_count(&header, self.changes.len())?;
+        let Found { indices, values } = &mut self.changes;
+        if header.kind.is_sparse() {
+            out.copy_from_slice(base);
+            changes::put(form, indices, values, out);
+        } else {
+            changes::list(self.platform, form, base, out, indices);
+            changes::values(form, out, indices, values);
+            check_count(&header, indices.len())?;
+        }
         check_result(&header, out)?;
         Ok(header)
     }

@@ -2,6 +2,7 @@
 
 use super::form::{Form, by_width, set_word, word};
 use super::header::{BlockHeader, BlockKind};
+use super::sparse::{self, SparseScratch};
 use super::{block_bound, changes, parts};
 use crate::block::BlockEncoder;
 use crate::dtype::Dtype;
@@ -10,6 +11,12 @@ use crate::ids::ContentHash;
 use crate::kernels::platform::Platform;
 use crate::plan::Policy;
 use crate::set::CodebookSet;
+
+/// A sparse block that is so much smaller than its elements is taken without a look at the other kinds.
+const SMALL: usize = 32;
+
+/// A block in which more words change is not tried as a sparse one: of so many words all but one may change.
+const UNCHANGED_IN: usize = 3;
 
 /// How the blocks of a delta are encoded.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +37,7 @@ pub(crate) struct EncodeWorker {
     platform: Platform,
     blocks: BlockEncoder,
     changes: Vec<u32>,
+    sparse: SparseScratch,
     differences: Vec<u8>,
     coded: Vec<u8>,
     candidate: Vec<u8>,
@@ -43,6 +51,7 @@ impl EncodeWorker {
             platform,
             blocks: BlockEncoder::new(platform),
             changes: Vec::new(),
+            sparse: SparseScratch::new(),
             differences: Vec::new(),
             coded: Vec::new(),
             candidate: Vec::new(),
@@ -94,18 +103,34 @@ impl EncodeWorker {
         new: &[u8],
     ) -> Result<BlockKind> {
         let Encoding { set, dtype, plain, differences, block_log2 } = *encoding;
-        let Self { blocks, coded, candidate, .. } = self;
-        parts::encode(blocks, (set, plain), (dtype, block_log2), new, coded, candidate)?;
-        let length = candidate.len();
-        subtract(self.platform, form, base, new, &mut self.differences);
+        let Self { platform, blocks, changes, sparse, coded, candidate, .. } = self;
+        let mut best = BlockKind::Unchanged;
+        let words = new.len() / form.bytes();
+        if changes.len() <= words - words / UNCHANGED_IN {
+            let sent = sparse::encode(*platform, form, (base, new), changes, sparse, candidate);
+            best = if sent { BlockKind::Densities } else { BlockKind::Step };
+            if candidate.len() <= new.len() / SMALL {
+                return Ok(best);
+            }
+        }
+        // What is appended next stays if it is shorter than what was there.
+        let keep = |best: &mut BlockKind, kind, candidate: &mut Vec<u8>, before: usize| {
+            if *best == BlockKind::Unchanged || candidate.len() < 2 * before {
+                candidate.drain(..before);
+                *best = kind;
+            } else {
+                candidate.truncate(before);
+            }
+        };
+        let before = candidate.len();
+        subtract(*platform, form, base, new, &mut self.differences);
         let (policy, integers) = ((set, differences), (form.integers(), block_log2));
         parts::encode(blocks, policy, integers, &self.differences, coded, candidate)?;
-        if candidate.len() < 2 * length {
-            candidate.drain(..length);
-            return Ok(BlockKind::Dense);
-        }
-        candidate.truncate(length);
-        Ok(BlockKind::Plain)
+        keep(&mut best, BlockKind::Dense, candidate, before);
+        let before = candidate.len();
+        parts::encode(blocks, (set, plain), (dtype, block_log2), new, coded, candidate)?;
+        keep(&mut best, BlockKind::Plain, candidate, before);
+        Ok(best)
     }
 }
 

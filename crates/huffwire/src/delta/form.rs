@@ -52,7 +52,6 @@ impl Form {
         1 << (8 * self.bytes - 1)
     }
 
-    #[cfg(test)]
     /// How many classes there are: one for each exponent, or one for all.
     pub(crate) const fn classes(self) -> usize {
         match self.exponent {
@@ -61,7 +60,6 @@ impl Form {
         }
     }
 
-    #[cfg(test)]
     /// The class of a word: its exponent.
     #[inline(always)]
     pub(crate) const fn class(self, word: u64) -> usize {

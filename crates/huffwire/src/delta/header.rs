@@ -18,17 +18,27 @@ pub enum BlockKind {
     Unchanged = 0,
     /// The new elements, coded without the base.
     Plain = 1,
-    /// The differences of all elements.
+    /// The differences of all words.
     Dense = 2,
+    /// The words that change, and by how much, described by the size of an optimizer's step.
+    Step = 3,
+    /// The words that change, and by how much, described by a density for each exponent.
+    Densities = 4,
 }
 
 impl BlockKind {
-    const ALL: [Self; 3] = [Self::Unchanged, Self::Plain, Self::Dense];
+    const ALL: [Self; 5] = [Self::Unchanged, Self::Plain, Self::Dense, Self::Step, Self::Densities];
 
     /// The number that stands for this kind in the format.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// Whether the block lists the words that change.
+    #[must_use]
+    pub const fn is_sparse(self) -> bool {
+        matches!(self, Self::Step | Self::Densities)
     }
 
     /// The name of the kind, for people.
@@ -38,6 +48,8 @@ impl BlockKind {
             Self::Unchanged => "unchanged",
             Self::Plain => "plain",
             Self::Dense => "dense",
+            Self::Step => "sparse",
+            Self::Densities => "sparse, with densities",
         }
     }
 }

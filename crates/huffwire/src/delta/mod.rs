@@ -39,6 +39,7 @@ mod header;
 mod message;
 mod parts;
 mod prepared;
+mod sparse;
 
 pub use changes::Changes;
 pub use header::{BlockHeader, BlockKind};

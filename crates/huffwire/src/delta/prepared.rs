@@ -8,6 +8,7 @@ use super::decode::{DecodeWorker, Decoding, check_base};
 use super::form::Form;
 use super::header::BlockKind;
 use super::message::{Blocks, verify};
+use super::sparse::Found;
 use crate::error::{Error, Result, reserve};
 use crate::message::{Header, Parsed};
 use crate::parallel::{Share, Workers, each};
@@ -96,7 +97,7 @@ fn prepare_block(
     let mut elements = worker.take_elements(base.len())?;
     let decoded = worker.decode(decoding, block, base, &mut elements);
     let kept = decoded.and_then(|header| {
-        let indices = &worker.changes;
+        let Found { indices, values } = &worker.changes;
         if header.kind == BlockKind::Unchanged {
             return Ok(Block::Nothing);
         }
@@ -105,9 +106,9 @@ fn prepare_block(
         }
         let mut kept = Kept::default();
         reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
-        reserve(&mut kept.values, indices.len() * form.bytes(), "the changes of a delta")?;
+        reserve(&mut kept.values, values.len(), "the changes of a delta")?;
         kept.indices.extend_from_slice(indices);
-        changes::values(form, &elements, indices, &mut kept.values);
+        kept.values.extend_from_slice(values);
         Ok(Block::Put(kept))
     });
     worker.elements = elements;
@@ -174,12 +175,12 @@ pub(crate) fn list(
         let mut elements = worker.take_elements(base.len())?;
         let decoded = worker.decode(decoding, block, base, &mut elements);
         let listed = decoded.map_err(|error| error.in_block(index as u64)).and_then(|_| {
-            let indices = &worker.changes;
+            let Found { indices, values } = &worker.changes;
             reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
-            reserve(&mut all.values, indices.len() * form.bytes(), "the changes of a delta")?;
+            reserve(&mut all.values, values.len(), "the changes of a delta")?;
             let first = index as u64 * words;
             all.indices.extend(indices.iter().map(|word| first + u64::from(*word)));
-            changes::values(form, &elements, indices, &mut all.values);
+            all.values.extend_from_slice(values);
             Ok(())
         });
         worker.elements = elements;
