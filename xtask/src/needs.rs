@@ -51,6 +51,9 @@ const I686_LIBC: &[&str] = &["test", "-e", "/usr/i686-linux-gnu/lib/crt1.o"];
 /// Everything. A new row needs nothing else: a step asks with [`missing`].
 #[rustfmt::skip]
 const NEEDS: &[Need] = &[
+    debian("unit", "iverilog", &["iverilog", "-V"], "simulates the exported decoders in SystemVerilog"),
+    debian("unit", "chromium", &["chromium", "--version"], "opens the report of an analysis"),
+
     debian("python", "python3", PYTHON, "runs the programs in benches/ and the package (3.11 or newer)"),
     debian("python", "python3-venv", VENV, "keeps numpy and torch inside the checkout"),
     debian("python", "iproute2", &["tc", "-Version"], "makes slow wires for collectives"),
