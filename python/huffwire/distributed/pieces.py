@@ -64,6 +64,7 @@ COLLECTIVES = (
     "send",
     "refresh",
     "quantized_all_reduce",
+    "settings",
 )
 _NUMBERS = {name: number for number, name in enumerate(COLLECTIVES)}
 
