@@ -127,6 +127,7 @@ class QuantizedState:
             )
         self.process_group = process_group
         self.step = 0
+        self._numbers = layouts.Numbers()
         self._forget()
 
     def _loss(self) -> float:
@@ -158,13 +159,12 @@ class QuantizedState:
             setattr(self, name, given[name])
 
     def _forget(self) -> None:
-        """As at the beginning, but for the step."""
+        """As at the beginning, but for the step and the numbers of the model's parameters."""
         self._layout: list[layouts.Bucket] = []
         self._complete = False
         self._place: tuple[int, int] | None = None
         self._errors: dict[int, torch.Tensor] = {}
         self._mean_errors: dict[int, torch.Tensor] = {}
-        self._numbers = layouts.Numbers()
         self._step_now: Step | None = None
         self._steps_here = 0
         self._regrouped = 0
@@ -215,6 +215,8 @@ class QuantizedState:
                 self._complete = True
                 if self._step_now.collected is None:
                     self._regrouped = 0
+            elif self._step_now is not None and self._steps_here == 0:
+                self._numbers.settle()
             self._step_now = None
             self.step += 1
             self._steps_here += 1
@@ -304,6 +306,7 @@ class QuantizedState:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.process_group = None
+        self._numbers = layouts.Numbers()
         self.load_state_dict(state)
 
 

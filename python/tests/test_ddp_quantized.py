@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import pickle
@@ -325,6 +326,52 @@ def test_a_restart_continues_bit_by_bit() -> None:
 
 def test_a_restart_with_four_ranks() -> None:
     run(restarted, 4, 1)
+
+
+def restarted_after_changes(rank: int, size: int) -> None:
+    def reset(run: Run) -> None:
+        run.state.reset_errors()
+
+    def load(run: Run) -> None:
+        run.state.load_state_dict(run.state.state_dict())
+
+    def widen(run: Run) -> None:
+        # As when layers that were frozen are trained, too.
+        run.network = DistributedDataParallel(
+            nn.Sequential(nn.Linear(training.WIDTH, training.WIDTH), run.network.module),
+            bucket_cap_mb=0.05,
+        )
+        run.network.register_comm_hook(run.state, quantized_hook)
+        run.state.reset_errors()
+
+    def gradients_of(run: Run, steps: int) -> list[torch.Tensor]:
+        found = []
+        for step in range(steps):
+            torch.manual_seed(100 * step + rank)
+            run.network.zero_grad()
+            run.network(torch.randn(8, training.WIDTH)).square().mean().backward()
+            found += [parameter.grad.clone() for parameter in run.network.parameters()]
+        return found
+
+    for change in (reset, load, widen):
+        first = Run(rank, quantized_hook, QuantizedState(min_elements=0, warmup_steps=0))
+        gradients_of(first, 3)
+        change(first)
+        gradients_of(first, 3)
+        saved, module = first.state.state_dict(), first.network.module
+        due = gradients_of(first, 3)
+        state = QuantizedState()
+        state.load_state_dict(saved)
+        second = Run(rank, quantized_hook, state)
+        second.network = DistributedDataParallel(copy.deepcopy(module), bucket_cap_mb=0.05)
+        second.network.register_comm_hook(state, quantized_hook)
+        assert all(map(torch.equal, gradients_of(second, 3), due)), change
+        # The buckets of the first step were others, and those of the second step the same again.
+        assert state._regrouped == 0, change
+
+
+def test_a_restart_after_errors_were_reset_and_states_were_loaded() -> None:
+    run(restarted_after_changes, 2)
 
 
 def other_states(rank: int, size: int) -> list[tuple[str, str]]:
