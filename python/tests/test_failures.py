@@ -351,19 +351,35 @@ def test_bad_arguments_and_a_destroyed_group() -> None:
 def forked(rank: int, size: int) -> int:
     import huffwire.distributed as hd
 
+    def exchange() -> None:
+        other = torch.ones(10)
+        (hd.recv if rank else hd.send)(other, 1 - rank)
+        # The other way, so that no thread of a rank is under way when it forks.
+        (hd.send if rank else hd.recv)(other, 1 - rank)
+
     hd.all_reduce(torch.ones(10))
+    exchange()
     child = os.fork()
     if child == 0:
-        code = 1
-        try:
-            hd.all_reduce(torch.ones(10))
-        except hd.GroupError as error:
-            code = 0 if "fork" in str(error) else 2
+        signal.alarm(20)
+        code = 0
+        for call in (
+            lambda: hd.all_reduce(torch.ones(10)),
+            lambda: hd.send(torch.ones(10), 1 - rank),
+            lambda: hd.irecv(torch.ones(10), 1 - rank),
+            hd.setup,
+        ):
+            try:
+                call()
+                code += 1
+            except hd.GroupError as error:
+                code += "fork" not in str(error)
         os._exit(code)
     _, status = os.waitpid(child, 0)
     x = torch.ones(10)
     hd.all_reduce(x)
     assert x[0] == size
+    exchange()
     return os.waitstatus_to_exitcode(status)
 
 
