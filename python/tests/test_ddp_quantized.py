@@ -553,6 +553,43 @@ def test_feedback_that_diverges_warns() -> None:
             QuantizedState(**options)
 
 
+class Bucket:
+    """A bucket of DistributedDataParallel."""
+
+    def __init__(self, number: int, elements: int, last: bool) -> None:
+        self._number, self._parameter, self._last = number, torch.zeros(elements), last
+
+    def index(self) -> int:
+        return self._number
+
+    def parameters(self) -> list[torch.Tensor]:
+        return [self._parameter]
+
+    def is_last(self) -> bool:
+        return self._last
+
+
+def test_error_memories_are_as_long_as_their_buckets() -> None:
+    state = QuantizedState(min_elements=0, warmup_steps=0)
+    first = Bucket(0, 64, True)
+    state._at(first)
+    state._end(first)
+    # A step that ends with an error before its last bucket.
+    assert state._at(Bucket(0, 64, False)).quantizes
+    state._add_to_layout(((0, 64),))
+    assert state._exchange(0, 64, 0, 2).errors.numel() == 64
+    # The next one has another bucket.
+    other = Bucket(0, 4096, True)
+    state._at(other)
+    state._add_to_layout(((0, 4096),))
+    how = state._exchange(0, 4096, 0, 2)
+    assert how.errors.numel() == 4096 and how.mean_errors.numel() == 2048
+    state._end(other)
+    for elements, ranks in ((4095, 2), (4096, 4)):
+        with pytest.raises(MismatchError, match="reset_errors"):
+            state._exchange(0, elements, 0, ranks)
+
+
 def test_states_that_are_none_are_refused() -> None:
     state = QuantizedState(levels=5, seed=3)
     state.step = 7
