@@ -387,6 +387,33 @@ def test_a_fork_has_no_group() -> None:
     assert ranks.run(forked, 2) == [0, 0]
 
 
+def long_reason(rank: int, size: int) -> tuple[str, str]:
+    import huffwire.distributed as hd
+    from huffwire.distributed import groups
+
+    hd.setup(piece=1024)
+    x = torch.ones(100_000)
+    if rank == 0:
+        engine, _ = groups.coded_group(dist.group.WORLD).ready()
+
+        def send(_: object) -> None:
+            raise ValueError("x" * 5000)
+
+        work = engine.start("all_reduce", [x], send, None)
+        [(name, text, _)] = outcomes(hd, size, [work.wait], 2)
+    else:
+        [(name, text, _)] = outcomes(hd, size, [lambda: hd.all_reduce(x)], 0)
+    return name, text
+
+
+def test_a_long_reason_of_a_failure() -> None:
+    _, *others = ranks.run(long_reason, 3, seconds=20)
+    for found in others:
+        assert not isinstance(found, ranks.Died)
+        name, text = found
+        assert name == "PeerError" and "rank 0 failed: xxx" in text, found
+
+
 def pairs_fail(rank: int, size: int) -> list:
     import huffwire.distributed as hd
 
