@@ -13,7 +13,18 @@ import torch
 import torch.distributed as dist
 
 from huffwire import Error
-from huffwire.distributed import DisagreementError, PeerError, collectives, engine, memory, pieces, schedules
+from huffwire._quantized_hook import QuantizedState, _agree
+from huffwire.distributed import (
+    DisagreementError,
+    GroupError,
+    OutOfStepError,
+    PeerError,
+    collectives,
+    engine,
+    memory,
+    pieces,
+    schedules,
+)
 from huffwire.distributed.groups import CodedGroup
 from huffwire.distributed.settings import Settings
 
@@ -33,7 +44,7 @@ def together(size: int, function: Callable[[int], object]) -> list:
     def run(rank: int) -> None:
         try:
             found[rank] = function(rank)
-        except Exception as error:
+        except BaseException as error:
             found[rank] = error
 
     threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(size)]
@@ -176,3 +187,29 @@ def test_two_threads_send_to_the_same_rank() -> None:
         assert together(2, rank) == [None, None]
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("transport", ["gloo", "tcp"])
+def test_states_of_hooks_are_compared_while_another_call_is_under_way(transport: str) -> None:
+    store = dist.HashStore()
+
+    def rank(rank: int) -> None:
+        group = CodedGroup(None, store, rank, 2, TIMEOUT)
+        group.setup(Settings("always", piece=1 << 16, transport=transport))
+        x = torch.full((1 << 22,), rank + 1.0).bfloat16()
+        work = collectives.add_up(group, x, schedules.Sum(False, None))
+        _agree(QuantizedState(), group)
+        work.wait()
+        assert (x == 3).all()
+        # What differs is found by comparing, and the group stays as it is.
+        with pytest.raises(DisagreementError, match="QuantizedState, seed"):
+            _agree(QuantizedState(seed=rank), group)
+        # What cannot be compared ends the group on all ranks.
+        if rank == 1:
+            group.ready()[0]._sequence += 1
+        with pytest.raises((OutOfStepError, PeerError)):
+            _agree(QuantizedState(), group)
+        with pytest.raises(GroupError):
+            collectives.add_up(group, x, schedules.Sum(False, None))
+
+    assert together(2, rank) == [None, None]

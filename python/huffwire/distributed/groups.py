@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from huffwire.distributed import pieces
 from huffwire.distributed.c10d import PrefixStore, Store
 from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
-from huffwire.distributed.errors import GroupError, PeerError
+from huffwire.distributed.errors import GroupError, PeerError, check_process
 from huffwire.distributed.life import Generation, Life, Refresh, Report
 from huffwire.distributed.memory import Scratch
 from huffwire.distributed.policy import Link
@@ -182,6 +183,7 @@ class CodedGroup:
         self.timeout = timeout
         self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._begin(0)
         self._ready: tuple[Engine, Policy] | None = None
@@ -216,6 +218,7 @@ class CodedGroup:
 
     def setup(self, settings: Settings) -> Agreement:
         """Connects the ranks anew, and has them agree."""
+        check_process(self._process)
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
             before = self._ready, self._pairs
@@ -262,6 +265,7 @@ class CodedGroup:
         """The engine and the policy; the first call connects all ranks and has them agree."""
         ready = self._ready
         if ready is None:
+            check_process(self._process)
             with self._lock:
                 if self._error is not None:
                     raise GroupError(
@@ -273,6 +277,7 @@ class CodedGroup:
 
     def pair(self, peer: int) -> Pair:
         """What is kept for messages to and from one other rank."""
+        check_process(self._process)
         with self._lock:
             pair = self._pairs.get(peer)
             if pair is None:

@@ -100,6 +100,7 @@ def all_gather(
     result: list[torch.Tensor],
     coded: bool,
     here: bool = False,
+    name: str = "all_gather",
 ) -> CodedWork:
     """Every rank's shard to every rank.
 
@@ -109,6 +110,7 @@ def all_gather(
         result: What the future of the call holds.
         coded: Whether pieces are coded.
         here: Whether the caller waits for the end of the call at once.
+        name: What the call is in pieces and totals.
     """
     rank = engine.rank
     own = outputs[rank]
@@ -136,7 +138,7 @@ def all_gather(
                         _receive(receiver, stream, places[peer], parts[peer], index, peer)
 
     both = _in_turn(send, receive, shard.nbytes, (engine.size - 1) * parts[rank].count, here)
-    return engine.start("all_gather", result, send, receive, both)
+    return engine.start(name, result, send, receive, both)
 
 
 def _receive(
