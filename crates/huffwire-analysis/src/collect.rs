@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use huffwire::Dtype;
-use huffwire::calibrate::Profile;
+use huffwire::calibrate::{Profile, Scratch};
 use huffwire_io::Workers;
 
 use crate::cut::Cut;
@@ -16,10 +16,11 @@ use crate::packed::PackedProfile;
 
 /// Bytes of elements counted at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
-/// Bytes that are split into planes at a time.
-const PIECE_BYTES: usize = 1 << 16;
 /// Bytes of elements counted at a time where a tensor is cut into shards: each gets a part of it.
 const CUT_BLOCK_BYTES: u64 = 1 << 20;
+
+/// Told the bytes read since its last call; an error ends the reading.
+pub(crate) type Progress<'a> = dyn FnMut(u64) -> Result<()> + 'a;
 
 /// Which tensors share a row of the result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,10 +84,17 @@ struct Job<'a> {
 struct Slot {
     bytes: Vec<u8>,
     gathered: Vec<Vec<u8>>,
-    values: Vec<f32>,
-    codes: Vec<u8>,
+    memory: Memory,
     profiles: Vec<(u32, Vec<Profile>)>,
     largest: f32,
+}
+
+/// Memory for counting some bytes.
+#[derive(Default)]
+struct Memory {
+    values: Vec<f32>,
+    codes: Vec<u8>,
+    scratch: Scratch,
 }
 
 /// Bytes that [`collect()`] will read.
@@ -101,7 +109,7 @@ pub(crate) fn collect(
     models: &[usize],
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut Progress<'_>,
 ) -> Result<Collection> {
     let mut collection = Collection::default();
     for (file, held) in files.iter().enumerate() {
@@ -133,7 +141,7 @@ fn measure(
     tensors: &mut [Tensor<'_>],
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut Progress<'_>,
 ) -> Result<()> {
     let mut found = vec![0f32; tensors.len()];
     let wanted = |tensor: &&Tensor<'_>| is_measured(&tensor.source, options);
@@ -143,15 +151,15 @@ fn measure(
     let jobs = tensors.iter().filter(wanted).flat_map(jobs);
     let work = |job: &Job<'_>, slot: &mut Slot| {
         job.read(&mut slot.bytes)?;
-        derive::read(job.tensor.source.dtype, &slot.bytes, &mut slot.values);
-        slot.largest = derive::largest(&slot.values);
+        let values = &mut slot.memory.values;
+        derive::read(job.tensor.source.dtype, &slot.bytes, values);
+        slot.largest = derive::largest(values);
         Ok::<(), Error>(())
     };
     workers.run(BLOCK_BYTES as usize, jobs, work, |job, slot| {
         let largest = &mut found[place[&job.tensor.number]];
         *largest = largest.max(slot.largest);
-        progress(job.range.end - job.range.start);
-        Ok(())
+        progress(job.range.end - job.range.start)
     })?;
     for (tensor, largest) in tensors.iter_mut().zip(found) {
         tensor.largest = largest;
@@ -164,7 +172,7 @@ fn count(
     model: usize,
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut Progress<'_>,
     collection: &mut Collection,
 ) -> Result<()> {
     let work = |job: &Job<'_>, slot: &mut Slot| {
@@ -181,7 +189,7 @@ fn count(
                 Some(all) => all.iter_mut().zip(&profiles).for_each(|(all, part)| all.merge(part)),
             }
         }
-        progress(job.range.end - job.range.start);
+        progress(job.range.end - job.range.start)?;
         let tensor = job.tensor;
         if job.range.end == tensor.source.bytes {
             let full_name = &tensor.source.info.name;
@@ -232,12 +240,12 @@ impl Job<'_> {
 
     /// Counts the bytes that were read, shard by shard.
     fn count(&self, options: &Options, slot: &mut Slot) -> Result<()> {
-        let Slot { bytes, gathered, values, codes, profiles, .. } = slot;
+        let Slot { bytes, gathered, memory, profiles, .. } = slot;
         let dtype = self.tensor.source.dtype;
         let forms = options.forms(dtype);
         profiles.clear();
         if self.tensor.cut.shards() == 1 {
-            profiles.push((0, self.profiles(bytes, &forms, values, codes)?));
+            profiles.push((0, self.profiles(bytes, &forms, memory)?));
             return Ok(());
         }
         gathered.resize_with(self.tensor.cut.shards() as usize, Vec::new);
@@ -246,28 +254,26 @@ impl Job<'_> {
             gathered[shard as usize].extend_from_slice(&bytes[run]);
         }
         for (shard, bytes) in gathered.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
-            profiles.push((shard as u32, self.profiles(bytes, &forms, values, codes)?));
+            profiles.push((shard as u32, self.profiles(bytes, &forms, memory)?));
         }
         Ok(())
     }
 
     /// A profile of some bytes for each form.
-    fn profiles(
-        &self,
-        bytes: &[u8],
-        forms: &[Form],
-        values: &mut Vec<f32>,
-        codes: &mut Vec<u8>,
-    ) -> Result<Vec<Profile>> {
+    fn profiles(&self, bytes: &[u8], forms: &[Form], memory: &mut Memory) -> Result<Vec<Profile>> {
+        let Memory { values, codes, scratch } = memory;
         let dtype = self.tensor.source.dtype;
         if forms.iter().any(|form| form.scaling.is_some()) {
             derive::read(dtype, bytes, values);
         }
         let profile = |form: &Form| {
-            let profile = Profile::new(form.dtype, form.rule);
+            let mut profile = Profile::new(form.dtype, form.rule);
             codes.clear();
             match form.scaling {
-                None => return add(profile, bytes),
+                None => {
+                    profile.add_with(bytes, scratch)?;
+                    return Ok(profile);
+                }
                 Some(Scaling::Tensor) => {
                     derive::by_tensor(form.dtype, self.tensor.largest, values, codes);
                 }
@@ -276,16 +282,9 @@ impl Job<'_> {
                 }
                 Some(Scaling::Block) => derive::by_block(form.dtype, values, codes),
             }
-            add(profile, codes)
+            profile.add_with(codes, scratch)?;
+            Ok(profile)
         };
         forms.iter().map(profile).collect()
     }
-}
-
-/// Counts whole units, a few at a time: the planes of a piece then take memory that is at hand, while those of a block
-/// would be asked of the system for each block anew.
-fn add(mut profile: Profile, bytes: &[u8]) -> Result<Profile> {
-    let unit = profile.dtype().unit_bytes();
-    bytes.chunks(PIECE_BYTES / unit * unit).try_for_each(|piece| profile.add(piece))?;
-    Ok(profile)
 }

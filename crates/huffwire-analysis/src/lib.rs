@@ -21,7 +21,7 @@
 //!
 //! let inputs = Input::open(&path, Some(&RawOptions::new(huffwire::Dtype::F32)))?;
 //! let files = [File::new("weights.bin", inputs)];
-//! let analysis = analyze(&files, &[], &Options::default(), &Workers::caller(), &mut |_| {})?;
+//! let analysis = analyze(&files, &[], &Options::default(), &Workers::caller(), &mut |_| Ok(()))?;
 //! let kind = &analysis.kinds[0];
 //! assert!(kind.shannon_saving_percent > kind.huffman_saving_percent);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -29,7 +29,8 @@ pub fn bytes_to_read(files: &[File<'_>], calibrate_on: &[File<'_>], options: &Op
 /// Analyzes the tensors of files.
 ///
 /// The fixed codebook of each kind is made from the files `calibrate_on`; where there are none, from the other files,
-/// layers or shards than the one that it is measured on. `progress` is told the bytes read.
+/// layers or shards than the one that it is measured on. `progress` is told the bytes read since its last call; an error of
+/// it, such as [`Error::Stopped`], ends the analysis.
 ///
 /// # Errors
 /// [`Error::Options`] for options that cannot be, [`Error::NoTensor`] when there is nothing to analyze, [`Error::File`]
@@ -39,7 +40,7 @@ pub fn analyze(
     calibrate_on: &[File<'_>],
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Analysis> {
     options.check()?;
     let (numbers, calibration_numbers) = number_models(files, calibrate_on, options);

@@ -97,11 +97,11 @@ pub struct KindResult {
     /// The best built-in codebook for each shard; `None` where there are none for these symbols.
     #[serde(serialize_with = "rounded_option")]
     pub builtin_saving_percent: Option<f64>,
-    /// One quad length code for all shards (arXiv 2602.17849), made from the same as the fixed codebook; `None` for planes of
+    /// One quad length code for all shards (arXiv 2602.17849v2), made from the same as the fixed codebook; `None` for planes of
     /// exponents, whose codebooks are relative to a base.
     #[serde(serialize_with = "rounded_option")]
     pub quad_length_saving_percent: Option<f64>,
-    /// The same with a dual length code (arXiv 2603.15250).
+    /// The same with a dual length code (arXiv 2602.17849v1).
     #[serde(serialize_with = "rounded_option")]
     pub dual_length_saving_percent: Option<f64>,
     /// Percent by which the size with the fixed codebook is above that with Huffman codes for each shard.

@@ -130,11 +130,11 @@ impl Books {
         Self { layouts: layouts.collect() }
     }
 
-    /// The codebooks of a set that an encoder considers for a tensor, or for any tensor.
-    pub(super) fn of_set(set: &CodebookSet, tensor: Option<&str>, form: Form) -> Self {
+    /// The codebooks of a set that an encoder considers: all that fit.
+    pub(super) fn of_set(set: &CodebookSet, form: Form) -> Self {
         let layouts = form.dtype.layouts(form.rule).map(|layout| {
             let planes = symbol_planes(form, layout).map(|(index, plane)| {
-                let numbers = set.candidates(tensor, form.dtype, layout, index as u8);
+                let numbers = set.candidates(None, form.dtype, layout, index as u8);
                 let books = numbers.filter_map(|number| set.book(number).ok());
                 let books = books.filter(|book| book.lengths().alphabet() == plane.alphabet());
                 PlaneBooks { index, books: books.cloned().collect(), uncentred: false }

@@ -10,7 +10,7 @@ mod policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use huffwire::calibrate::{self, Collector, kind_of};
+use huffwire::calibrate::{self, Collector};
 use huffwire::refresh::Limits;
 use huffwire::stats::saving_percent;
 use huffwire::{CodebookSet, SetId};
@@ -74,7 +74,7 @@ impl Run<'_> {
             form.scaling.is_none().then_some((key, form))
         });
         let work = |&(key, form): &(&Key, Form), slot: &mut Option<Sums>| {
-            *slot = Some(self.follow(key, form, &steps, &tensors, &sets)?);
+            *slot = Some(self.follow(key, form, &steps, &sets)?);
             Ok::<(), Error>(())
         };
         let (mut kinds, mut total) = (Vec::new(), Sums::new(steps.all.len()));
@@ -186,14 +186,7 @@ impl Run<'_> {
     }
 
     /// Prices all codebooks on the tensors of a kind, step by step.
-    fn follow(
-        &self,
-        key: &Key,
-        form: Form,
-        steps: &Steps,
-        tensors: &[Vec<Tensor<'_>>],
-        sets: &Sets,
-    ) -> Result<Sums> {
+    fn follow(&self, key: &Key, form: Form, steps: &Steps, sets: &Sets) -> Result<Sums> {
         let shards = &self.counted.kinds[key];
         let of_step = |step: usize| -> Vec<&Shard> {
             let files = &steps.all[step].1;
@@ -206,7 +199,7 @@ impl Run<'_> {
             shards.iter().map(|shard| &shard.profile).collect()
         };
         let fixed = [
-            (Codebooks::BuiltIn, Books::of_set(&CodebookSet::builtin(), None, form)),
+            (Codebooks::BuiltIn, Books::of_set(&CodebookSet::builtin(), form)),
             (Codebooks::Calibrated, Books::fitted(&calibration, form, false)),
             (Codebooks::Several, several(&calibration, form)?),
             (Codebooks::Uncentred, Books::fitted(&calibration, form, true)),
@@ -230,14 +223,12 @@ impl Run<'_> {
                 if !has_policy {
                     continue;
                 }
-                let place = shard.place;
-                let name = &tensors[place.file as usize][place.tensor as usize].info.name;
                 for (codebooks, set) in [
                     (Codebooks::Sampled, &sets.sampled),
                     (Codebooks::SampledRefreshed, &sets.sampled_refreshed[step]),
                     (Codebooks::BuiltInRefreshed, &sets.builtin_refreshed[step]),
                 ] {
-                    put(&mut sums.of_mut(codebooks)[step], &priced, made.of(set, name));
+                    put(&mut sums.of_mut(codebooks)[step], &priced, made.of(set));
                 }
             }
         }
@@ -253,18 +244,17 @@ fn put(sum: &mut Option<f64>, shard: &books::Shard, books: &Books) {
     }
 }
 
-/// Books of sets for the tensors of a kind, made once for each set and name.
+/// Books of sets for the tensors of a kind, made once for each set. An encoder considers all that fit, whatever the tensor
+/// is called.
 struct SetBooks {
     form: Form,
-    all: BTreeMap<(SetId, String), Books>,
+    all: BTreeMap<SetId, Books>,
 }
 
 impl SetBooks {
-    fn of(&mut self, set: &Arc<CodebookSet>, tensor: &str) -> &Books {
-        // The policy makes codebooks for kinds of its own, whatever kinds the caller names.
-        let key = (set.id(), kind_of(tensor));
+    fn of(&mut self, set: &CodebookSet) -> &Books {
         let form = self.form;
-        self.all.entry(key).or_insert_with(|| Books::of_set(set, Some(tensor), form))
+        self.all.entry(set.id()).or_insert_with(|| Books::of_set(set, form))
     }
 }
 
@@ -279,7 +269,7 @@ fn several(shards: &[&PackedProfile], form: Form) -> Result<Books> {
         builtin: false,
         ..calibrate::Options::default()
     };
-    Ok(Books::of_set(&collector.build(&options)?.set, None, form))
+    Ok(Books::of_set(&collector.build(&options)?.set, form))
 }
 
 /// Bits of the tensors of each step.

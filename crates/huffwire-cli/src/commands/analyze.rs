@@ -46,8 +46,11 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
     let bytes = bytes_to_read(&inputs, &calibrate_on, &options);
     let bar = progress::bytes(bytes, args.common.quiet);
     let started = Instant::now();
-    let analysis =
-        analyze(&inputs, &calibrate_on, &options, &workers, &mut |bytes| bar.inc(bytes))?;
+    let mut count = |bytes| {
+        bar.inc(bytes);
+        Ok(())
+    };
+    let analysis = analyze(&inputs, &calibrate_on, &options, &workers, &mut count)?;
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
 

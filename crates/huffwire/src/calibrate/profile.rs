@@ -10,6 +10,9 @@ use crate::stats::Pmf;
 /// Index of the exact zero in the histogram of an exponent plane.
 pub(crate) const ZERO: usize = 256;
 
+/// Bytes that are split into planes at a time: few enough that the planes stay in the cache nearest to the processor.
+const PIECE_BYTES: usize = 1 << 15;
+
 /// Histograms of one tensor (one *shard* in the words of Agrawal et al.).
 #[derive(Debug, Clone)]
 pub struct Profile {
@@ -18,9 +21,9 @@ pub struct Profile {
     units: u64,
 }
 
-/// Memory for taking a piece of a tensor apart.
-#[derive(Default)]
-struct Scratch {
+/// Memory for taking a piece of a tensor apart. Whoever counts much piece by piece keeps it from piece to piece.
+#[derive(Debug, Default)]
+pub struct Scratch {
     planes: [Vec<u8>; MAX_PLANES],
     nonzero: Vec<u8>,
 }
@@ -100,16 +103,22 @@ impl Profile {
     /// # Errors
     /// [`Error::PartialElement`].
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        // Not kept in the profile: there may be one for each of thousands of tensors.
+        self.add_with(bytes, &mut Scratch::default())
+    }
+
+    /// The same in memory that is at hand.
+    ///
+    /// # Errors
+    /// [`Error::PartialElement`].
+    pub fn add_with(&mut self, bytes: &[u8], scratch: &mut Scratch) -> Result<()> {
         let unit_bytes = self.dtype.unit_bytes();
         if !bytes.len().is_multiple_of(unit_bytes) {
             return Err(Error::PartialElement { dtype: self.dtype, bytes: bytes.len() });
         }
         self.units += (bytes.len() / unit_bytes) as u64;
-        // Not kept in the profile: there may be one for each of thousands of tensors.
-        let mut scratch = Scratch::default();
-        // Pieces of a few hundred KiB keep the planes in the cache.
-        for piece in bytes.chunks((1 << 18) / unit_bytes * unit_bytes) {
-            self.add_piece(piece, &mut scratch);
+        for piece in bytes.chunks(PIECE_BYTES / unit_bytes * unit_bytes) {
+            self.add_piece(piece, scratch);
         }
         Ok(())
     }
