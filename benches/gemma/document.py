@@ -41,6 +41,7 @@ def regions(found: Report) -> Iterator[tuple[str, str]]:
     yield "shards", more_shards(found)
     yield "age", age(found)
     yield "rules", rules(found)
+    yield "adds", adds(found)
     yield "rules-over", rules_over(found)
     yield "types-tensor", types(found, "tensor")
     yield "types-block", types(found, "block")
@@ -179,6 +180,30 @@ def rules(found: Report) -> str:
         table.append((name, *cells, number(by_rule["auto"]["builtin_saving_percent"]), f"{gained:+.2f}"))
     head = ("bf16, % saved", *_RULES.values(), "exponents, built-in", "exponents against bytes, points")
     return markdown((head, table))
+
+
+def adds(found: Report) -> str:
+    """What planes, centring and escapes add."""
+    by_rule = {rule: {row["name"]: row for row in rows(found, "previous", symbols=rule)} for rule in _RULES}
+
+    def gained(rule: str, than: str) -> str:
+        pairs = [(by_rule[rule][name], by_rule[than][name]) for name in by_rule[rule]]
+        return span([more["fixed_saving_percent"] - less["fixed_saving_percent"] for more, less in pairs], ".1f")
+
+    def worst(rule: str) -> str:
+        return number(max(row["over_huffman_percent"] for row in by_rule[rule].values()))
+
+    def longest(rule: str) -> str:
+        return span([row["longest"] for row in by_rule[rule].values()], "d")
+
+    return "\n".join([
+        f"* **Planes** add {gained('byte-planes', 'bytes')} points. One codebook for both bytes of a value gives each symbol a share of the "
+        "codes that only one of the two bytes needs.",
+        f"* **Centring**, and exponents whole, add {gained('auto', 'byte-planes')} points, and take away what different scales cost: the "
+        f"loss to Huffman is at most {worst('auto')} %, with byte planes {worst('byte-planes')} %.",
+        f"* **Escapes** allow short codes. With an escape the codes of exponents have at most {longest('auto')} bits, which are decoded "
+        f"with tables of 64 entries; the longest codes of bytes have {longest('bytes')} bits.",
+    ])
 
 
 def rules_over(found: Report) -> str:
