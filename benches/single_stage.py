@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Trains a Gemma-shaped model on text of this machine, and measures how well fixed codebooks suit its tensors.
 
-This is the study of Agrawal et al., "Single-Stage Huffman Encoder for ML Compression" (arXiv 2601.10673), and one of how codebooks
-age. docs/single-stage.md and docs/drift.md have the results, which this program writes. Ctrl-C ends the step at hand and keeps a checkpoint: `--resume` goes on.
+This is the study of Agrawal et al., "Single-Stage Huffman Encoder for ML Compression" (arXiv 2601.10673), and one of how
+codebooks age. docs/single-stage.md and docs/drift.md have the results, which this program writes. Ctrl-C ends the step at hand
+and keeps a checkpoint: `--resume` goes on.
 """
 
 from __future__ import annotations
@@ -56,13 +57,14 @@ def progress(training: Training) -> None:
 
 
 def check_space(planned: int, limit: int, folder: Path) -> None:
-    """Refuses before the training what would not fit after it."""
+    """Refuses before the training what would not fit after it. Snapshots that are there already have their place."""
     if planned > limit:
         raise peers.Failure(f"the snapshots would take {planned / 2**30:.1f} GiB; take fewer --steps, or allow it with --limit")
     place = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(place).free
-    if planned > free:
-        raise peers.Failure(f"the snapshots take {planned / 2**30:.1f} GiB, and {place} has {free / 2**30:.1f} GiB; name another with --out")
+    needed = planned - sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    if needed > free:
+        raise peers.Failure(f"the snapshots take {needed / 2**30:.1f} GiB more, and {place} has {free / 2**30:.1f} GiB; name another with --out")
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -21,8 +21,8 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
     matplotlib.use("svg")
     paths = []
     with matplotlib.rc_context(plot.STYLE):
-        for run in found["runs"]:
-            paths.append(folder / f"drift-{run['calibrated_at']}.svg")
+        for name, run in zip(("start", "warm-up", "middle"), found["runs"], strict=True):
+            paths.append(folder / f"drift-{name}.svg")
             figure = _regrets(run)
             figure.set_layout_engine("constrained")
             plot.save(figure, paths[-1])
