@@ -35,6 +35,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "plan"),
     ("huffwire", "block"),
     ("huffwire", "message"),
+    ("huffwire", "delta"),
     ("huffwire", "file"),
     ("huffwire", "tensor"),
     ("huffwire", "codec"),

@@ -114,9 +114,7 @@ impl Need {
 /// The gaps that those of `names` leave which are missing.
 pub(crate) fn missing(names: &[&str]) -> Result<Vec<Gap>> {
     let mut gaps = Vec::new();
-    for name in names {
-        let need = NEEDS.iter().find(|need| need.name == *name);
-        let need = need.with_context(|| format!("{name} is not in the table of needs"))?;
+    for need in named(names)? {
         if !need.is_there()? {
             gaps.push(need.gap());
         }
@@ -124,10 +122,28 @@ pub(crate) fn missing(names: &[&str]) -> Result<Vec<Gap>> {
     Ok(gaps)
 }
 
+/// The rows of `names`.
+fn named(names: &[&str]) -> Result<Vec<&'static Need>> {
+    let find = |name: &&str| {
+        let need = NEEDS.iter().find(|need| need.name == *name);
+        need.with_context(|| format!("{name} is not in the table of needs"))
+    };
+    names.iter().map(find).collect()
+}
+
 /// Brings what is missing for the steps that `wanted` names.
 pub(crate) fn install(wanted: impl Fn(&str) -> bool) -> Result<()> {
+    bring(&NEEDS.iter().filter(|need| wanted(need.step)).collect::<Vec<_>>())
+}
+
+/// Brings those of `names` that are missing.
+pub(crate) fn install_named(names: &[&str]) -> Result<()> {
+    bring(&named(names)?)
+}
+
+fn bring(needs: &[&Need]) -> Result<()> {
     let (mut targets, mut packages) = (Vec::new(), Vec::new());
-    for need in NEEDS.iter().filter(|need| wanted(need.step)) {
+    for need in needs {
         if !need.is_there()? {
             match need.source {
                 Source::Rust => targets.push(need.name),
@@ -142,7 +158,7 @@ pub(crate) fn install(wanted: impl Fn(&str) -> bool) -> Result<()> {
         apt_get(&["update"])?;
         apt_get(&[&["install", "--yes", "--no-install-recommends"], &*packages].concat())?;
     }
-    for need in NEEDS.iter().filter(|need| wanted(need.step)) {
+    for need in needs {
         let there = need.is_there()?;
         ensure!(there, "{} was installed, and yet it cannot be used", need.name);
     }
