@@ -216,19 +216,23 @@ impl Run<'_> {
                 let priced = books::Shard::new(&shard.profile, form);
                 sums.raw[step] += priced.units * priced.raw;
                 sums.kept[step] += priced.units * priced.kept;
-                put(&mut sums.fresh[step], &priced, &fresh);
+                add(&mut sums.fresh[step], spent(&priced, &fresh));
                 for (codebooks, books) in &fixed {
-                    put(&mut sums.of_mut(*codebooks)[step], &priced, books);
+                    add(&mut sums.of_mut(*codebooks)[step], spent(&priced, books));
                 }
                 if !has_policy {
                     continue;
                 }
+                // Most of the time all three are the same set.
+                let mut known: BTreeMap<SetId, Option<f64>> = BTreeMap::new();
                 for (codebooks, set) in [
                     (Codebooks::Sampled, &sets.sampled),
                     (Codebooks::SampledRefreshed, &sets.sampled_refreshed[step]),
                     (Codebooks::BuiltInRefreshed, &sets.builtin_refreshed[step]),
                 ] {
-                    put(&mut sums.of_mut(codebooks)[step], &priced, made.of(set));
+                    let of_set = || spent(&priced, made.of(set));
+                    let bits = *known.entry(set.id()).or_insert_with(of_set);
+                    add(&mut sums.of_mut(codebooks)[step], bits);
                 }
             }
         }
@@ -236,11 +240,15 @@ impl Run<'_> {
     }
 }
 
-/// Adds what codebooks spend on a shard. One that does not fit their layout stays as it is.
-fn put(sum: &mut Option<f64>, shard: &books::Shard, books: &Books) {
-    if !books.is_empty() {
-        let bits = shard.bits(books).unwrap_or(shard.raw);
-        *sum = Some(sum.unwrap_or(0.0) + shard.units * bits);
+/// What codebooks spend on a shard; `None` if they can code no tensor. A shard that does not fit their layout stays as it is.
+fn spent(shard: &books::Shard, books: &Books) -> Option<f64> {
+    let bits = || shard.bits(books).unwrap_or(shard.raw);
+    (!books.is_empty()).then(|| shard.units * bits())
+}
+
+fn add(sum: &mut Option<f64>, bits: Option<f64>) {
+    if let Some(bits) = bits {
+        *sum = Some(sum.unwrap_or(0.0) + bits);
     }
 }
 
@@ -308,12 +316,10 @@ impl Sums {
             }
             self.raw[step] += kind.raw[step];
             self.kept[step] += kind.kept[step];
-            let add = |sum: &mut Option<f64>, bits: Option<f64>| {
-                *sum = Some(sum.unwrap_or(0.0) + bits.unwrap_or(kind.raw[step]));
-            };
-            add(&mut self.fresh[step], kind.fresh[step]);
+            let or_raw = |bits: Option<f64>| bits.or(Some(kind.raw[step]));
+            add(&mut self.fresh[step], or_raw(kind.fresh[step]));
             for (sum, bits) in self.others.iter_mut().zip(&kind.others) {
-                add(&mut sum[step], bits[step]);
+                add(&mut sum[step], or_raw(bits[step]));
             }
         }
     }
