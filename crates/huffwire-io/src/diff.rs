@@ -8,7 +8,7 @@ use huffwire::Dtype;
 use huffwire::file::{Item, TensorInfo};
 
 use crate::error::{Error, Result};
-use crate::formats::RawOptions;
+use crate::formats::{RawOptions, npy};
 use crate::input::{Input, InputFile, Piece};
 use crate::reader::{ReadOptions, Reader, is_hw_file};
 
@@ -45,7 +45,7 @@ enum Place<'a> {
 /// How a tensor differs between two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It does not: type, shape and all bits are the same.
+    /// It does not: type, shape, order of elements and all bits are the same.
     Equal,
     /// So many of its elements have other bits.
     Changed {
@@ -54,7 +54,7 @@ pub enum Change {
         /// All its elements.
         elements: u64,
     },
-    /// Its type or shape is another one; the elements were not compared.
+    /// Its type, its shape or the order of its elements is another one; the elements were not compared.
     Reshaped,
     /// Only the first file has it.
     OnlyFirst,
@@ -128,10 +128,44 @@ impl<'a> TensorRef<'a> {
         }
     }
 
-    /// Whether types and shapes are the same, so that elements can be compared.
-    fn is_like(&self, other: &Self) -> bool {
-        (self.dtype, &self.info.shape, self.bytes) == (other.dtype, &other.info.shape, other.bytes)
+    /// Whether types, shapes and orders are the same, so that elements can be compared.
+    fn is_like(&self, other: &Self) -> Result<bool> {
+        let is_like = self.bytes == other.bytes
+            && self.info.shape == other.info.shape
+            && self.dtype == other.dtype
+            && meaning(self.dtype, &self.info.dtype) == meaning(other.dtype, &other.info.dtype);
+        // Elements in a row have only one order.
+        let is_row = self.info.shape.iter().filter(|&&size| size > 1).count() < 2;
+        Ok(is_like && (is_row || self.is_fortran_order()? == other.is_fortran_order()?))
     }
+
+    /// Whether the first index runs fastest, which arrays of `.npy` files alone can have.
+    fn is_fortran_order(&self) -> Result<bool> {
+        let header = match self.place {
+            Place::File(input, piece) => match &input.pieces[..] {
+                [header, array] if array == piece && npy::recognises(&input.file.start(12)?) => {
+                    input.file.read(header.range.clone())?
+                }
+                _ => return Ok(false),
+            },
+            Place::Hw(reader, item) => match reader.npy_header_of(item) {
+                Some(header) => {
+                    let bytes = header.raw_bytes.min(npy::MAX_HEAD_BYTES);
+                    reader.read_bytes(header, &(0..bytes))?
+                }
+                None => return Ok(false),
+            },
+        };
+        Ok(npy::is_fortran_order(&header))
+    }
+}
+
+/// What a type that is coded as mere bytes or words is in truth: as its file spells it. The other types say so
+/// themselves, in whatever spelling.
+fn meaning(dtype: Dtype, spelling: &str) -> Option<&str> {
+    let is_word = matches!(dtype, Dtype::Word16 | Dtype::Word32 | Dtype::Word64);
+    let is_itself = spelling.parse::<Dtype>() == Ok(dtype) || dtype.numpy_name() == Some(spelling);
+    ((is_word || dtype == Dtype::U8) && !is_itself).then_some(spelling)
 }
 
 /// Compares all tensors of two files: those of the first in its order, then those that only the second has. `found` is
@@ -152,7 +186,7 @@ pub fn diff<E: From<Error>>(
     for tensor in &ours {
         let change = match others.remove(tensor.info.name.as_str()) {
             None => Change::OnlyFirst,
-            Some(other) if !tensor.is_like(other) => Change::Reshaped,
+            Some(other) if !tensor.is_like(other)? => Change::Reshaped,
             Some(other) => compare(tensor, other, &mut progress)?,
         };
         found(tensor, change)?;
@@ -221,5 +255,20 @@ mod tests {
         assert_eq!(changed_elements(Dtype::Complex128, &a, &b), 1);
         assert_eq!(changed_elements(Dtype::E2m1, &a, &b), 4, "two in the first byte");
         assert_eq!(changed_elements(Dtype::U8, &a, &a), 0);
+    }
+
+    #[test]
+    fn types_are_told_by_any_spelling() {
+        for (dtype, spellings) in [
+            (Dtype::F32, &["F32", "<f4", "float32"][..]),
+            (Dtype::U8, &["U8", "|u1", "uint8"]),
+            (Dtype::Bf16, &["BF16", "<V2"]),
+        ] {
+            for spelling in spellings {
+                assert_eq!(meaning(dtype, spelling), None, "{spelling}");
+            }
+        }
+        assert_ne!(meaning(Dtype::Word32, ">f4"), meaning(Dtype::Word32, ">i4"));
+        assert_ne!(meaning(Dtype::U8, "|S3"), meaning(Dtype::U8, "|u1"));
     }
 }
