@@ -24,6 +24,7 @@ from huffwire.distributed import (
     memory,
     pieces,
     schedules,
+    tcp,
 )
 from huffwire.distributed.groups import CodedGroup
 from huffwire.distributed.settings import Settings
@@ -83,7 +84,7 @@ def test_pieces_that_are_longer_than_what_a_connection_holds(
 def test_a_set_up_that_not_all_ranks_took_part_in(transport: str) -> None:
     store, size = dist.HashStore(), 3
     settings = Settings("always", transport=transport)
-    groups = [CodedGroup(None, store, rank, size, timedelta(seconds=2)) for rank in range(size)]
+    groups = [CodedGroup(None, store, rank, size, timedelta(seconds=1)) for rank in range(size)]
     # One rank tries twice, another one once, the third one not at all.
     for _ in range(2):
         with pytest.raises(PeerError):
@@ -161,6 +162,64 @@ def test_tags_are_received_in_another_order(
             call = collectives.receive_from if rank else collectives.send_to
             call(group, torch.ones(10), 1 - rank, tag).wait()
         assert len(group.pair(1 - rank)._lines._workers) <= 8
+
+    assert together(2, rank) == [None, None]
+
+
+def test_messages_with_other_tags_are_kept_as_bytes() -> None:
+    store, count = dist.HashStore(), 200
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "always", "tcp")
+        if rank == 0:
+            works = [collectives.send_to(group, torch.full((3,), float(n)), 1, 1) for n in range(count)]
+            works.append(collectives.send_to(group, torch.ones(3), 1, 2))
+            for work in works:
+                work.wait()
+            return
+        x = torch.zeros(3)
+        collectives.receive_from(group, x, 0, 2).wait()
+        transport = group.pair(0)._agreed[0].transport
+        # A header of 76 bytes, and a message of huffwire.
+        assert transport._kept_bytes < 200 * count
+        for n in range(count):
+            collectives.receive_from(group, x, 0, 1).wait()
+            assert (x == n).all()
+        assert not transport._kept and transport._kept_bytes == 0
+
+    assert together(2, rank) == [None, None]
+
+
+def test_more_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "_KEPT", 1 << 20)
+    store = dist.HashStore()
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "raw", "tcp")
+        if rank == 0:
+            collectives.send_to(group, torch.ones(1 << 19), 1, 1)
+            return
+        with pytest.raises(OutOfStepError, match="in the order of the sends"):
+            collectives.receive_from(group, torch.ones(1), 0, 2).wait()
+
+    assert together(2, rank) == [None, None]
+
+
+def test_a_failure_with_another_tag_is_told_at_once() -> None:
+    store = dist.HashStore()
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "always", "tcp")
+        if rank == 1:
+            with pytest.raises(PeerError, match="rank 0 failed: no more"):
+                collectives.receive_from(group, torch.ones(1), 0, 2).wait()
+            return
+
+        def body(*_: object) -> None:
+            raise ValueError("no more")
+
+        with pytest.raises(ValueError, match="no more"):
+            group.pair(1).start(True, torch.ones(1), 1, body).wait()
 
     assert together(2, rank) == [None, None]
 
