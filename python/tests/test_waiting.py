@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -272,3 +273,61 @@ def test_states_of_hooks_are_compared_while_another_call_is_under_way(transport:
             collectives.add_up(group, x, schedules.Sum(False, None))
 
     assert together(2, rank) == [None, None]
+
+
+def test_a_rank_that_fails_while_others_read_its_address() -> None:
+    class Store(dist.Store):
+        """A store in which rank 1 fails as soon as rank 0 asks for its address."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._store = dist.HashStore()
+            self._store.set("address/1", "{}")
+
+        def set(self, key: str, value: str) -> None:
+            self._store.set(key, value)
+
+        def check(self, keys: list[str]) -> bool:
+            return self._store.check(keys)
+
+        def wait(self, keys: list[str], timeout: timedelta) -> None:
+            self._store.wait(keys, timeout)
+
+        def get(self, key: str) -> bytes:
+            if key == "address/1":
+                self._store.set("failed", "rank 1: no port is free")
+                self._store.set("address/1", "")
+            return self._store.get(key)
+
+    with pytest.raises(ConnectionError, match="rank 1: no port is free"):
+        tcp.Tcp(Store(), 0, 2, TIMEOUT)
+
+
+def test_what_is_copied_on_a_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def wait_event(self, event: object) -> None:
+            done.append("wait")
+
+        def synchronize(self) -> None:
+            done.append("synchronize")
+
+    class Module:
+        @staticmethod
+        @contextmanager
+        def stream(stream: Stream) -> Iterator[None]:
+            done.append("begin")
+            yield
+            done.append("end")
+
+    Module.Stream = Stream
+    monkeypatch.setattr(torch, "get_device_module", lambda _: Module)
+    tensor = memory.Memory(torch.ones(4))
+    tensor._event = object()
+    with tensor.on_device():
+        done.append("copy")
+    assert done == ["wait", "begin", "copy", "end", "synchronize"]

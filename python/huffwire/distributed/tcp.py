@@ -229,7 +229,11 @@ def _connect(store: dist.Store, rank: int, size: int, timeout: timedelta) -> _Me
         if other == rank:
             peers.append(None)
             continue
-        found = json.loads(store.get(f"address/{other}"))
+        told_us = store.get(f"address/{other}")
+        if not told_us:
+            # It failed since, and has said so before it took its address back.
+            look()
+        found = json.loads(told_us)
         peers.append((found["address"], found["port"], bytes.fromhex(found["secret"])))
     return listener.connect(rank, peers, timeout.total_seconds(), look)
 
