@@ -7,15 +7,15 @@ import weakref
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 
 from huffwire._errors import MismatchError
+from huffwire.distributed.c10d import GradBucket
 
 # The parameters of a bucket, in their order: their numbers and how many elements they have.
 Bucket = tuple[tuple[int, int], ...]
 
 # A bucket that was collected: its parameters, its gradients, and the future of them.
-Collected = tuple[Bucket, torch.Tensor, torch.futures.Future]
+Collected = tuple[Bucket, torch.Tensor, torch.futures.Future[torch.Tensor]]
 
 
 class Numbers:
@@ -62,7 +62,7 @@ class Numbers:
             self._next = len(self._numbers)
 
 
-def of(numbers: Numbers, bucket: dist.GradBucket) -> Bucket:
+def of(numbers: Numbers, bucket: GradBucket) -> Bucket:
     """The parameters of a bucket."""
     return tuple(
         (numbers.number(parameter), parameter.numel()) for parameter in bucket.parameters()

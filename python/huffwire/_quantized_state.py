@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from huffwire import gradient
 from huffwire import _quantized_layout as layouts
 from huffwire._errors import MismatchError, OptionError
 from huffwire._huffwire import _ExchangeCodec, quantizer_text
+from huffwire.distributed.c10d import GradBucket
 from huffwire.distributed.collectives import how_to_add
 from huffwire.distributed.quantized import Exchange, share_bounds
 
@@ -178,7 +180,7 @@ class QuantizedState:
     @property
     def bucket(self) -> int:
         """Elements that share a scale."""
-        return self._spec[{"qsgd": 2, "terngrad": 2, "sign": 2, "linear": 1}[self._spec[0]]]
+        return int(self._spec[{"qsgd": 2, "terngrad": 2, "sign": 2, "linear": 1}[self._spec[0]]])
 
     def reset_errors(self) -> None:
         """Empties all error memories, as after a change of the number of ranks. The step stays.
@@ -192,7 +194,7 @@ class QuantizedState:
 
     # What the hook asks for.
 
-    def _at(self, bucket: dist.GradBucket) -> Step:
+    def _at(self, bucket: GradBucket) -> Step:
         """The step of a bucket; a new one begins with the first bucket."""
         if self._step_now is None or bucket.index() == 0:
             self._numbers.restart(bucket.parameters())
@@ -211,7 +213,7 @@ class QuantizedState:
     def _add_to_layout(self, bucket: layouts.Bucket) -> None:
         self._layout.append(bucket)
 
-    def _end(self, bucket: dist.GradBucket) -> None:
+    def _end(self, bucket: GradBucket) -> None:
         """After the hook was called for a bucket."""
         if bucket.is_last():
             if self._step_now is not None and self._step_now.quantizes:
@@ -351,7 +353,9 @@ class _Loaded:
         bounds = share_bounds(elements, ranks, bucket)
         return bounds[rank + 1] - bounds[rank]
 
-    def _memories(self, saved: dict[Any, torch.Tensor], size_of) -> dict[int, torch.Tensor]:
+    def _memories(
+        self, saved: dict[Any, torch.Tensor], size_of: Callable[[int], int]
+    ) -> dict[int, torch.Tensor]:
         memories = {}
         for number, memory in saved.items():
             elements = sum(elements for _, elements in self.layout[int(number)])

@@ -99,12 +99,14 @@ def as_the_model(rank: int, size: int, cases: list) -> None:
 
 
 CASES = [
-    (20_000, "float32", {}, 8192, False),
-    (5_001, "bfloat16", {}, 8192, False),
-    (5_001, "float16", {"error_feedback": False}, 8192, True),
-    (1, "float32", {}, 8192, False),
-    (9_000, "float32", {"levels": 127}, 8192, True),
+    (20_000, "float32", {}, 2048, False),
+    (5_001, "bfloat16", {}, 2048, False),
+    (5_001, "float16", {"error_feedback": False}, 2048, True),
+    (1, "float32", {}, 2048, False),
+    (9_000, "float32", {"levels": 127}, 2048, True),
     (20_000, "float32", {"bucket": 16, "levels": 7}, 1 << 20, False),
+    # A piece has a bucket at least.
+    (20_000, "float32", {"bucket": 4096}, 1024, True),
 ]
 
 

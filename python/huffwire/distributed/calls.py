@@ -156,7 +156,7 @@ class CodedWork(dist.Work):
         """As `wait`: what is complete is so for all streams of a device."""
         self.wait()
 
-    def get_future(self) -> torch.futures.Future:
+    def get_future(self) -> torch.futures.Future[list[torch.Tensor]]:
         """A future of the list of outputs."""
         return self._operation.future()
 
@@ -170,21 +170,29 @@ class Operation:
         tag: gloo's tag of its messages.
         parts: How many threads work on it.
         outputs: What the future of the call holds.
+        room: Bytes of memory for each piece; 0 for what pieces of any elements take.
     """
 
     def __init__(
-        self, collective: str, sequence: int, tag: int, parts: int, outputs: list[torch.Tensor]
+        self,
+        collective: str,
+        sequence: int,
+        tag: int,
+        parts: int,
+        outputs: list[torch.Tensor],
+        room: int = 0,
     ) -> None:
         self.collective = collective
         self.sequence = sequence
         self.tag = tag
         self.outputs = outputs
+        self.room = room
         self.done = threading.Event()
         self.error: BaseException | None = None
         self.totals = Totals(calls=1)
         self._parts = parts
         self._lock = threading.Lock()
-        self._future: torch.futures.Future | None = None
+        self._future: torch.futures.Future[list[torch.Tensor]] | None = None
         # What one thread has for the other, such as reduced pieces; None after a failure.
         self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -214,18 +222,23 @@ class Operation:
         with self._lock:
             return self._parts <= 0
 
-    def _complete(self, future: torch.futures.Future) -> None:
+    def _complete(self, future: torch.futures.Future[list[torch.Tensor]]) -> None:
         if self.error is None:
             future.set_result(self.outputs)
         else:
-            future.set_exception(self.error)
+            # PyTorch's annotation asks for a result.
+            failed: Any = future
+            failed.set_exception(self.error)
 
-    def future(self) -> torch.futures.Future:
+    def future(self) -> torch.futures.Future[list[torch.Tensor]]:
         with self._lock:
             if self._future is not None:
                 return self._future
             devices = {tensor.device for tensor in self.outputs if tensor.device.type == "cuda"}
-            self._future = future = torch.futures.Future(devices=list(devices))
+            future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future(
+                devices=list(devices)
+            )
+            self._future = future
             done = self.done.is_set()
         if done:
             self._complete(future)

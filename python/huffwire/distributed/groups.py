@@ -15,6 +15,7 @@ import torch.distributed as dist
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import pieces
+from huffwire.distributed.c10d import PrefixStore, Store
 from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import GroupError, PeerError, check_process
@@ -53,7 +54,7 @@ class Pair:
         self._here = int(group.rank > peer)
         self._wrapped = group.wrapped
         self._settings = group.settings
-        self._store = dist.PrefixStore(f"{low}-{high}/", group.store)
+        self._store = PrefixStore(f"{low}-{high}/", group.store)
         self._names = [low, high]
         self._timeout = group.timeout
         self._lock = threading.Lock()
@@ -89,7 +90,13 @@ class Pair:
             self._lines.put(line, lambda: self._run(sends, operation, tensor, body))
         return CodedWork(operation)
 
-    def _run(self, sends: bool, operation: Operation, tensor: torch.Tensor, body: Callable) -> None:
+    def _run(
+        self,
+        sends: bool,
+        operation: Operation,
+        tensor: torch.Tensor,
+        body: Callable[[Engine, bool, Any], None],
+    ) -> None:
         try:
             engine, policy = self._agree()
             way = policy.way("send", tensor.dtype, tensor.nbytes)
@@ -168,7 +175,7 @@ class CodedGroup:
     """
 
     def __init__(
-        self, wrapped, store: dist.Store, rank: int, size: int, timeout: timedelta
+        self, wrapped: Any, store: Store, rank: int, size: int, timeout: timedelta
     ) -> None:
         self.wrapped = wrapped
         self.rank = rank
@@ -179,15 +186,14 @@ class CodedGroup:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._begin(0)
-        self._engine: Engine | None = None
-        self._policy: Policy | None = None
+        self._ready: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
     def _begin(self, attempt: int) -> None:
         """Begins with an attempt to connect the ranks, in a part of the store of its own."""
         self._attempt = attempt
-        self.store = dist.PrefixStore(f"huffwire/{attempt}/", self._root)
+        self.store = PrefixStore(f"huffwire/{attempt}/", self._root)
         self._pairs: dict[int, Pair] = {}
 
     def _begin_anew(self) -> None:
@@ -215,49 +221,50 @@ class CodedGroup:
         check_process(self._process)
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
-            before = self._engine, self._pairs
-            if self._engine is not None:
+            before = self._ready, self._pairs
+            if self._ready is not None:
                 self._give_up()
-            self._engine = self._error = None
+            self._ready = self._error = None
             self.settings = settings
-            self._agree()
+            agreement = self._agree()[1].agreement
             # What was connected before for sends and receives may have failed, and has other settings.
             self._pairs = {}
-            self.store = dist.PrefixStore("set up/", self.store)
+            self.store = PrefixStore("set up/", self.store)
             del before
-            return self.agreement
+            return agreement
 
-    def _agree(self) -> None:
+    def _agree(self) -> tuple[Engine, Policy]:
         try:
             try:
                 self._begin_anew()
             except RuntimeError as error:
                 raise PeerError(f"the store of the group does not answer: {error}") from error
             engine = Engine(
-                dist.PrefixStore("all/", self.store),
+                PrefixStore("all/", self.store),
                 self.rank,
                 self.size,
                 self.timeout,
                 transport=self.settings.transport,
             )
-            self.agreement = agree(engine, self.settings)
+            self.agreement = agreement = agree(engine, self.settings)
             if self.settings.refresh is None:
-                engine.configure(_coder(self.settings), self.agreement.piece)
+                engine.configure(_coder(self.settings), agreement.piece)
             else:
                 engine.life = Life(
                     self.settings.refresh, self.settings.codebooks, self.settings.level, self.rank
                 )
-                engine.configure(engine.life.coder, self.agreement.piece)
+                engine.configure(engine.life.coder, agreement.piece)
         except BaseException as error:
             self._error = error
             self._give_up()
             raise
-        self._policy = Policy(self.agreement)
-        self._engine = engine
+        self._ready = engine, Policy(agreement)
+        return self._ready
 
     def ready(self) -> tuple[Engine, Policy]:
         """The engine and the policy; the first call connects all ranks and has them agree."""
-        if self._engine is None:
+        ready = self._ready
+        if ready is None:
             check_process(self._process)
             with self._lock:
                 if self._error is not None:
@@ -265,9 +272,8 @@ class CodedGroup:
                         f"the set-up of the group failed earlier ({self._error}): call "
                         "huffwire.distributed.setup on all ranks, or make a new group"
                     ) from self._error
-                if self._engine is None:
-                    self._agree()
-        return self._engine, self._policy
+                ready = self._ready or self._agree()
+        return ready
 
     def pair(self, peer: int) -> Pair:
         """What is kept for messages to and from one other rank."""
@@ -290,16 +296,22 @@ def resolve(group: dist.ProcessGroup | None) -> dist.ProcessGroup:
         GroupError: It was destroyed, or there is none.
     """
     if group is None:
-        if not dist.is_initialized():
+        world = dist.group.WORLD
+        if world is None:
             raise GroupError(
                 "there is no process group: call torch.distributed.init_process_group first"
             )
-        return dist.group.WORLD
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        return world
+    if is_no_member(group):
         return group
     if not _is_alive(group):
         raise GroupError("the process group was destroyed, or is none: make a new one")
     return group
+
+
+def is_no_member(group: object) -> bool:
+    """Whether a caller has this in place of a group that its rank is no member of."""
+    return group is dist.GroupMember.NON_GROUP_MEMBER
 
 
 def _is_alive(group: dist.ProcessGroup) -> bool:
@@ -317,7 +329,7 @@ def _is_alive(group: dist.ProcessGroup) -> bool:
 def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
     """What huffwire keeps for a group; None if it has nothing to do there: one rank alone, or the group codes its
     collectives itself."""
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
+    if is_no_member(group):
         return None
     found = _GROUPS.get(group)
     if found is not None:
@@ -338,7 +350,7 @@ def codes_itself(group: object) -> bool:
     return hasattr(group, "huffwire_group")
 
 
-def _store(group: dist.ProcessGroup) -> dist.Store:
+def _store(group: dist.ProcessGroup) -> Store:
     if hasattr(group, "get_group_store"):
         return group.get_group_store()
     # Before PyTorch had the method.
@@ -414,9 +426,10 @@ def setup(
 def _of_member(group: dist.ProcessGroup | None) -> CodedGroup | None:
     """What huffwire keeps for a group that this rank is a member of; None for a rank alone."""
     group = resolve(group)
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
+    if is_no_member(group):
         raise GroupError("this rank is no member of the group: call this only on its members")
-    return group.huffwire_group if codes_itself(group) else coded_group(group)
+    own: CodedGroup | None = getattr(group, "huffwire_group", None)
+    return coded_group(group) if own is None else own
 
 
 def refresh(group: dist.ProcessGroup | None = None) -> Report:

@@ -45,7 +45,11 @@ def check_same(output: torch.Tensor, elements: int, like: torch.Tensor, what: st
 
 
 class Scratch:
-    """Memory for one piece, made when it is first needed, and kept."""
+    """Memory for one piece, made when it is first needed, and kept.
+
+    Args:
+        size: Its bytes; more if more are needed.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -53,11 +57,12 @@ class Scratch:
 
     def elements(self, dtype: torch.dtype, count: int, pinned: bool = False) -> torch.Tensor:
         """Room for so many elements of a type."""
-        memory = self._memory.get(pinned)
-        if memory is None:
-            memory = torch.empty(self._size, dtype=torch.uint8, pin_memory=pinned)
+        memory, needed = self._memory.get(pinned), count * dtype.itemsize
+        if memory is None or memory.numel() < needed:
+            size = max(self._size, needed)
+            memory = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
             self._memory[pinned] = memory
-        return memory[: count * dtype.itemsize].view(dtype)
+        return memory[:needed].view(dtype)
 
 
 class Memory:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import torch
 
@@ -47,7 +47,7 @@ def compression_of(value: str | None) -> Compression:
     value = value if value is not None else os.environ.get("HUFFWIRE_COMPRESSION") or "auto"
     if value not in get_args(Compression):
         raise OptionError(f'{origin}={value!r}: give "auto", "always" or "never"')
-    return value
+    return cast(Compression, value)
 
 
 def transport_of(value: str | None) -> TransportName:
@@ -155,7 +155,7 @@ def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     return piece
 
 
-def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
+def _tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
     """What every rank has to say, by its rank. Only before the first call of the engine."""
     try:
         return _said(engine.transport.exchange(_to_say(what)))
@@ -165,7 +165,7 @@ def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
         ) from error
 
 
-def tell(engine: Engine, what: dict[str, object]) -> list[dict]:
+def tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
     """What every rank has to say, by its rank: a call among the others of the engine.
 
     Raises:
@@ -184,11 +184,11 @@ def _to_say(what: dict[str, object]) -> torch.Tensor:
     return torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
 
 
-def _said(told: Sequence[torch.Tensor]) -> list[dict]:
+def _said(told: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
     return [json.loads(bytes(each.tolist())) for each in told]
 
 
-def _compare(told: Sequence[dict]) -> None:
+def _compare(told: Sequence[dict[str, Any]]) -> None:
     for key in sorted(set().union(*told)):
         values = [each.get(key) for each in told]
         if any(value != values[0] for value in values):
@@ -260,9 +260,13 @@ class Policy:
     """How the calls of a group are carried: a pure function of the call and of the agreement.
 
     Decisions are remembered, so a call that was made before costs one look-up.
+
+    Args:
+        agreement: What the ranks agreed on.
     """
 
     def __init__(self, agreement: Agreement) -> None:
+        self.agreement = agreement
         self._compression = agreement.settings.compression
         self._model = agreement.model
         self._decisions: dict[tuple[str, torch.dtype, int], Way] = {}

@@ -22,11 +22,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 
 from huffwire._errors import MismatchError, OptionError
 from huffwire._huffwire import _Listener, _Mesh, _Ticket
 from huffwire.distributed import pieces
+from huffwire.distributed.c10d import PrefixStore, Store, TCPStore
 from huffwire.distributed.errors import DisagreementError, OutOfStepError, PeerError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Tcp:
     takes_at_once = True
     sends_parts = True
 
-    def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
+    def __init__(self, store: Store, rank: int, size: int, timeout: timedelta) -> None:
         self._rank = rank
         self._size = size
         self._others = [(rank + step) % size for step in range(1, size)]
@@ -91,7 +91,7 @@ class Tcp:
         pending.wait()
 
     def stream(self, engine: Engine, operation: Operation, peer: int, pieces: int) -> Incoming:
-        return Incoming(self, engine, peer)
+        return Incoming(self, engine, peer, operation.room)
 
     def exchange(self, mine: torch.Tensor) -> list[torch.Tensor]:
         told = [mine if rank == self._rank else torch.empty_like(mine) for rank in range(self._size)]
@@ -111,10 +111,15 @@ class Tcp:
         self._mesh.close()
 
     def piece(
-        self, engine: Engine, peer: int, place: Place, elements: torch.Tensor | None
+        self,
+        engine: Engine,
+        peer: int,
+        place: Place,
+        elements: torch.Tensor | None,
+        room: int = 0,
     ) -> torch.Tensor | None:
-        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it."""
-        buffer = engine.take()
+        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it, in memory of so many bytes."""
+        buffer = engine.take(room)
         try:
             if self._take_kept(place.sequence, buffer):
                 return buffer
@@ -193,15 +198,16 @@ class _Receive:
 class Incoming:
     """The pieces that one peer sends in a call."""
 
-    def __init__(self, transport: Tcp, engine: Engine, peer: int) -> None:
+    def __init__(self, transport: Tcp, engine: Engine, peer: int, room: int) -> None:
         self.peer = peer
         self._transport = transport
         self._engine = engine
+        self._room = room
 
     def next(self, place: Place, elements: torch.Tensor | None) -> torch.Tensor | None:
         self._engine.check()
         with self._engine.failures():
-            return self._transport.piece(self._engine, self.peer, place, elements)
+            return self._transport.piece(self._engine, self.peer, place, elements, self._room)
 
     def release(self, buffer: torch.Tensor) -> None:
         self._engine.give(buffer)
@@ -210,7 +216,7 @@ class Incoming:
         """Nothing was posted, so nothing is left."""
 
 
-def _connect(store: dist.Store, rank: int, size: int, timeout: timedelta) -> _Mesh:
+def _connect(store: Store, rank: int, size: int, timeout: timedelta) -> _Mesh:
     secret = secrets.token_bytes(32)
     ports = os.environ.get("HUFFWIRE_TCP_PORTS") or None
     listener, address = _listen(store, ports, secret)
@@ -238,7 +244,7 @@ def _connect(store: dist.Store, rank: int, size: int, timeout: timedelta) -> _Me
     return listener.connect(rank, peers, timeout.total_seconds(), look)
 
 
-def _listen(store: dist.Store, ports: str | None, secret: bytes) -> tuple[_Listener, str]:
+def _listen(store: Store, ports: str | None, secret: bytes) -> tuple[_Listener, str]:
     """Listens on the first address of this rank that can be listened on."""
     addresses = list(dict.fromkeys(_addresses(store)))
     for address in addresses[:-1]:
@@ -249,7 +255,7 @@ def _listen(store: dist.Store, ports: str | None, secret: bytes) -> tuple[_Liste
     return _Listener(addresses[-1], ports, secret), addresses[-1]
 
 
-def _addresses(store: dist.Store) -> Iterator[str]:
+def _addresses(store: Store) -> Iterator[str]:
     """Addresses at which other ranks may reach this one, the likeliest first."""
     names = os.environ.get("GLOO_SOCKET_IFNAME")
     if names:
@@ -272,11 +278,11 @@ def _addresses(store: dist.Store) -> Iterator[str]:
     yield "127.0.0.1"
 
 
-def _towards(store: dist.Store) -> Iterator[str]:
+def _towards(store: Store) -> Iterator[str]:
     """The address from which this machine reaches the store."""
-    while isinstance(store, dist.PrefixStore):
+    while isinstance(store, PrefixStore):
         store = store.underlying_store
-    if not isinstance(store, dist.TCPStore):
+    if not isinstance(store, TCPStore):
         return
     try:
         found = socket.getaddrinfo(store.host, store.port, type=socket.SOCK_DGRAM)

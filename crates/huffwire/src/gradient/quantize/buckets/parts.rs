@@ -14,9 +14,7 @@ use crate::kernels::quantize as kernels;
 
 /// Where restored floats go.
 #[derive(Debug)]
-pub(in crate::gradient) enum Target<'a> {
-    /// Nowhere.
-    None,
+pub enum Restored<'a> {
     /// In place of the floats that lie there.
     Put(&'a mut [f32]),
     /// They are added to the floats that lie there.
@@ -25,17 +23,23 @@ pub(in crate::gradient) enum Target<'a> {
     Mean(&'a mut [f32], f32),
 }
 
-impl Target<'_> {
+impl Restored<'_> {
+    /// Number of floats that there is room for.
+    pub(in crate::gradient) const fn len(&self) -> usize {
+        match self {
+            Self::Put(floats) | Self::Add(floats) | Self::Mean(floats, _) => floats.len(),
+        }
+    }
+
     fn write(&mut self, platform: Platform, range: Range<usize>, floats: &[f32]) {
         match self {
-            Target::None => {}
-            Target::Put(out) => out[range].copy_from_slice(floats),
-            Target::Add(out) => platform.run(|| {
+            Self::Put(out) => out[range].copy_from_slice(floats),
+            Self::Add(out) => platform.run(|| {
                 for (sum, float) in out[range].iter_mut().zip(floats) {
                     *sum += float;
                 }
             }),
-            Target::Mean(out, divisor) => platform.run(|| {
+            Self::Mean(out, divisor) => platform.run(|| {
                 for (sum, float) in out[range].iter_mut().zip(floats) {
                     *sum = (*sum + float) / *divisor;
                 }
@@ -81,7 +85,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
     part: Part<'_>,
     scratch: &mut Scratch,
     (values, scales): (&mut [i8], &mut Vec<f32>),
-    mut target: Target<'_>,
+    mut target: Option<Restored<'_>>,
 ) -> Result<usize> {
     let Part { floats, mut error, seed, first } = part;
     let (count, bucket) = (floats.len(), quantizer.bucket());
@@ -138,7 +142,9 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
                 kernels::subtract(platform, floats, &sent[here], error);
             }
         }
-        target.write(platform, range, sent);
+        if let Some(target) = &mut target {
+            target.write(platform, range, sent);
+        }
     }
     Ok(bad_buckets)
 }
@@ -150,7 +156,7 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
     values: &[i8],
     scales: &[f32],
     scratch: &mut Scratch,
-    mut target: Target<'_>,
+    mut target: Restored<'_>,
 ) -> Result<()> {
     let (count, bucket) = (values.len(), quantizer.bucket());
     let per_bucket = quantizer.per_bucket();
@@ -171,7 +177,7 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
         let sent = &mut sent[..range.len()];
         let restored = match &mut target {
             // Straight to their place.
-            Target::Put(out) => &mut out[range.clone()],
+            Restored::Put(out) => &mut out[range.clone()],
             _ => &mut *sent,
         };
         if scales.iter().any(|scale| scale.is_nan()) {
@@ -179,7 +185,7 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
         } else {
             quantizer.restore(platform, scales, &values[range.clone()], restored);
         }
-        if !matches!(target, Target::Put(_)) {
+        if !matches!(target, Restored::Put(_)) {
             target.write(platform, range, sent);
         }
     }
