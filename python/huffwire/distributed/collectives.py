@@ -16,7 +16,13 @@ from huffwire._errors import MismatchError, OptionError, UnsupportedError
 from huffwire.distributed import schedules, totals
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
-from huffwire.distributed.groups import CodedGroup, coded_group, codes_itself, resolve
+from huffwire.distributed.groups import (
+    CodedGroup,
+    coded_group,
+    codes_itself,
+    is_no_member,
+    resolve,
+)
 from huffwire.distributed.memory import Memory, check_same, flat
 from huffwire.distributed.policy import Way
 
@@ -301,7 +307,7 @@ def _refuse_sum_dtype(
 ) -> None:
     if sum_dtype is None or sum_dtype == tensor.dtype:
         return
-    if group is not dist.GroupMember.NON_GROUP_MEMBER and group.size() > 1:
+    if not is_no_member(group) and group.size() > 1:
         raise UnsupportedError(
             f"sum_dtype={sum_dtype}: only SUM and AVG of floating-point tensors have it, and not in "
             "groups of the backend huffwire"

@@ -118,7 +118,7 @@ class Tcp:
         elements: torch.Tensor | None,
         room: int = 0,
     ) -> torch.Tensor | None:
-        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it, in memory of so many bytes."""
+        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it, in memory of at least `room` bytes."""
         buffer = engine.take(room)
         try:
             if self._take_kept(place.sequence, buffer):
@@ -153,8 +153,8 @@ class Tcp:
         """Keeps a piece with another tag until it is asked for."""
         if self._kept_bytes + piece.numel() > _KEPT:
             raise OutOfStepError(
-                f"rank {name} has sent {_KEPT >> 20} MiB with tags such as {sequence >> 32}, and this rank receives with "
-                f"the tag {place.sequence >> 32}: receive in the order of the sends"
+                f"rank {name} has sent {_KEPT >> 20} MiB with tags such as {sequence >> 32}, and this rank receives "
+                f"with the tag {place.sequence >> 32}: receive in the order of the sends"
             )
         self._kept_bytes += piece.numel()
         self._kept.setdefault(sequence, deque()).append(piece.clone())
