@@ -16,7 +16,13 @@ from huffwire._errors import MismatchError, OptionError, UnsupportedError
 from huffwire.distributed import schedules, totals
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
-from huffwire.distributed.groups import CodedGroup, coded_group, codes_itself, resolve
+from huffwire.distributed.groups import (
+    CodedGroup,
+    coded_group,
+    codes_itself,
+    is_no_member,
+    resolve,
+)
 from huffwire.distributed.memory import Memory, check_same, flat
 from huffwire.distributed.policy import Way
 
@@ -83,6 +89,26 @@ def how_to_add(
     if sum_dtype is not None and not sum_dtype.is_floating_point:
         raise OptionError(f"sum_dtype={sum_dtype}: give a floating-point type, or None")
     return schedules.Sum(op == dist.ReduceOp.AVG, sum_dtype)
+
+
+def _check_sum_dtype(sum_dtype: torch.dtype | None, dtype: torch.dtype) -> None:
+    """Checks that sums of elements of a type can be kept in another type without loss.
+
+    Raises:
+        UnsupportedError: They cannot.
+    """
+    if sum_dtype is None or sum_dtype == dtype:
+        return
+    try:
+        holds = dtype.is_floating_point and torch.promote_types(dtype, sum_dtype) == sum_dtype
+    except RuntimeError:
+        # torch has no common type of floats of 8 bits and others.
+        holds = False
+    if not holds:
+        raise UnsupportedError(
+            f"sum_dtype={sum_dtype} for a tensor of {dtype}: give a floating-point type that holds all of its values, "
+            "such as torch.float32 for torch.bfloat16; tensors of integers have none"
+        )
 
 
 def _find(
@@ -212,6 +238,7 @@ def gather_into(
 
 
 def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: schedules.Sum) -> Way:
+    _check_sum_dtype(how.dtype, tensor.dtype)
     way = coded.ready()[1].way(collective, tensor.dtype, tensor.nbytes)
     # The group would add in another type.
     if way == "plain" and how.dtype is not None and how.dtype != tensor.dtype:
@@ -278,7 +305,9 @@ def reduce_scatter_tensor(
 def _refuse_sum_dtype(
     sum_dtype: torch.dtype | None, tensor: torch.Tensor, group: dist.ProcessGroup
 ) -> None:
-    if sum_dtype is not None and sum_dtype != tensor.dtype and group.size() > 1:
+    if sum_dtype is None or sum_dtype == tensor.dtype:
+        return
+    if not is_no_member(group) and group.size() > 1:
         raise UnsupportedError(
             f"sum_dtype={sum_dtype}: only SUM and AVG of floating-point tensors have it, and not in "
             "groups of the backend huffwire"
@@ -317,7 +346,11 @@ def all_reduce(
         op: The operation. AVG divides the sum by the number of ranks.
         group, async_op: As for `all_gather`, like what is returned and raised.
         sum_dtype: The type that sums are kept in until the last one is rounded to the tensor's type, such as
-            torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does.
+            torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does. It must hold all
+            values of the tensor's type.
+
+    Raises:
+        UnsupportedError: ``sum_dtype`` is narrower than the tensor's type, which has to be a floating-point one.
     """
     group, coded = _find(group, tensor)
     work = None
