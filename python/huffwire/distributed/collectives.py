@@ -16,7 +16,13 @@ from huffwire._errors import MismatchError, OptionError, UnsupportedError
 from huffwire.distributed import schedules, totals
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
-from huffwire.distributed.groups import CodedGroup, coded_group, codes_itself, resolve
+from huffwire.distributed.groups import (
+    CodedGroup,
+    coded_group,
+    codes_itself,
+    is_known_plain,
+    resolve,
+)
 from huffwire.distributed.memory import Memory, check_same, flat
 from huffwire.distributed.policy import Way
 
@@ -55,6 +61,13 @@ def _simple(tensor: object) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_quantized
         and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+    )
+
+
+def _is_common(tensor: object) -> bool:
+    """Whether a tensor is surely one that pieces could be cut from, by a look that takes no time."""
+    return (
+        type(tensor) is torch.Tensor and tensor.is_cpu and tensor.layout is torch.strided
     )
 
 
@@ -160,6 +173,10 @@ def all_gather(
         OutOfStepError: The ranks called different collectives.
         GroupError: The group was destroyed, or failed earlier.
     """
+    if _is_common(tensor) and all(map(_is_common, tensor_list)):
+        size = sum([output.nbytes for output in tensor_list])
+        if is_known_plain(group, "all_gather", tensor.dtype, size):
+            return dist.all_gather(tensor_list, tensor, group=group, async_op=async_op)
     group, coded = _find(group, tensor, *tensor_list)
     work = (
         None
@@ -319,6 +336,9 @@ def all_reduce(
         sum_dtype: The type that sums are kept in until the last one is rounded to the tensor's type, such as
             torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does.
     """
+    if sum_dtype is None and _is_common(tensor):
+        if is_known_plain(group, "all_reduce", tensor.dtype, tensor.nbytes):
+            return dist.all_reduce(tensor, op=op, group=group, async_op=async_op)
     group, coded = _find(group, tensor)
     work = None
     if coded is not None and is_sum(op, tensor.dtype):
@@ -446,6 +466,8 @@ def broadcast(
         src, group_src: The rank that it comes from, globally or within the group: one of the two.
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
+    if _is_common(tensor) and is_known_plain(group, "broadcast", tensor.dtype, tensor.nbytes):
+        return dist.broadcast(tensor, src=src, group=group, async_op=async_op, group_src=group_src)
     group, coded = _find(group, tensor)
     work = None
     if coded is not None:

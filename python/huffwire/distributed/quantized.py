@@ -39,6 +39,10 @@ COLLECTIVE = "quantized_all_reduce"
 # long. They are not longer, because the link waits for the first one, and values stay in the caches until they are coded.
 _MOST = 1 << 18
 
+# How many pieces of gradients go before the first mean. Coded pieces are short, so that the link would idle if there were
+# fewer while a mean waits for the pieces of the slowest rank.
+_LAG = 6
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -315,7 +319,7 @@ def average(
         sending = _Sending(sender, memory, shares, how)
         with memory.on_device():
             room = Scratch(4 * step)
-            for stage, index in stages(most):
+            for stage, index in stages(most, _LAG):
                 if stage == 0:
                     for peer in _others(engine):
                         if index < shares[peer].count:
@@ -327,7 +331,7 @@ def average(
         receiving = _Receiving(receiver, memory, shares, how)
         with memory.on_device():
             room = Scratch(4 * step)
-            for stage, index in stages(most):
+            for stage, index in stages(most, _LAG):
                 if stage == 0 and index < shares[engine.rank].count:
                     receiving.reduce(index, room)
                 elif stage == 1:
