@@ -93,7 +93,7 @@ def _agree(state: QuantizedState, coded: CodedGroup) -> None:
     """Compares the states of all ranks, at the first call of a state that was made or loaded."""
     if state._agreed:
         return
-    told = settings._tell(
+    told = settings.tell(
         coded.ready()[0],
         {
             **{f"QuantizedState, {name}": value for name, value in state._summary().items()},

@@ -129,6 +129,7 @@ class QuantizedState:
             )
         self.process_group = process_group
         self.step = 0
+        self._numbers = layouts.Numbers()
         self._forget()
 
     def _loss(self) -> float:
@@ -160,13 +161,12 @@ class QuantizedState:
             setattr(self, name, given[name])
 
     def _forget(self) -> None:
-        """As at the beginning, but for the step."""
+        """As at the beginning, but for the step and the numbers of the model's parameters."""
         self._layout: list[layouts.Bucket] = []
         self._complete = False
         self._place: tuple[int, int] | None = None
         self._errors: dict[int, torch.Tensor] = {}
         self._mean_errors: dict[int, torch.Tensor] = {}
-        self._numbers = layouts.Numbers()
         self._step_now: Step | None = None
         self._steps_here = 0
         self._regrouped = 0
@@ -199,7 +199,10 @@ class QuantizedState:
         if self._step_now is None or bucket.index() == 0:
             self._numbers.restart(bucket.parameters())
             if not self._complete:
+                # What a step that was not completed left.
                 self._layout.clear()
+                self._errors.clear()
+                self._mean_errors.clear()
             can = self._complete or self._steps_here > 0
             self._step_now = Step(can and self.step >= self.warmup_steps, not self._complete)
         if not self._step_now.quantizes:
@@ -217,6 +220,8 @@ class QuantizedState:
                 self._complete = True
                 if self._step_now.collected is None:
                     self._regrouped = 0
+            elif self._step_now is not None and self._steps_here == 0:
+                self._numbers.settle()
             self._step_now = None
             self.step += 1
             self._steps_here += 1
@@ -225,12 +230,20 @@ class QuantizedState:
         """How a bucket of the layout is quantized in this step."""
         errors = mean_errors = None
         if self.error_feedback:
-            self._place = rank, ranks
+            bounds = share_bounds(elements, ranks, self.bucket)
+            share = bounds[rank + 1] - bounds[rank]
             if number not in self._errors:
-                bounds = share_bounds(elements, ranks, self.bucket)
                 self._errors[number] = torch.zeros(elements)
-                self._mean_errors[number] = torch.zeros(bounds[rank + 1] - bounds[rank])
+                self._mean_errors[number] = torch.zeros(share)
             errors, mean_errors = self._errors[number], self._mean_errors[number]
+            # They are read and written by their addresses.
+            if (errors.numel(), mean_errors.numel()) != (elements, share):
+                raise MismatchError(
+                    f"the QuantizedState keeps errors of {errors.numel()} elements for bucket {number}, and of "
+                    f"{mean_errors.numel()} for this rank's share, which are {elements} and {share} now: if the model or "
+                    "the number of ranks has changed, call reset_errors() on all ranks"
+                )
+            self._place = rank, ranks
         text = json.dumps([self._summary(), number, self._codecs[0].id])
         return Exchange(
             self._codecs,
@@ -306,6 +319,7 @@ class QuantizedState:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.process_group = None
+        self._numbers = layouts.Numbers()
         self.load_state_dict(state)
 
 

@@ -332,17 +332,18 @@ impl Reader {
         Ok(out)
     }
 
-    /// Decodes some bytes of an item, counted from 0.
+    /// Decodes bytes of an item from `start` on, counted from 0, into `out`. The item has that many bytes.
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub(crate) fn read_bytes(&self, item: &Item, wanted: &Range<u64>) -> Result<Vec<u8>> {
-        let mut out = Vec::new();
-        self.decode_slice(item, wanted, |part| {
-            out.extend_from_slice(part);
+    pub(crate) fn read_bytes(&self, item: &Item, start: u64, out: &mut [u8]) -> Result<()> {
+        let mut at = 0;
+        let wanted = start..start + out.len() as u64;
+        self.decode_slice(item, &wanted, |part| {
+            out[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
             Ok(())
-        })?;
-        Ok(out)
+        })
     }
 
     /// Writes a tensor, or some of its elements, to an output; returns the size of the elements in bytes.

@@ -7,7 +7,8 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Any
 
@@ -70,6 +71,51 @@ def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         job()
         # Nothing that belongs to a job outlives it while the thread waits for the next one.
         del job
+
+
+class Lines:
+    """Jobs that stand in lines: those of a line run in the order in which they were put, and lines at the same time.
+
+    There are as many threads as lines had jobs at the same time. A thread that has nothing to do takes the next line.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
+        self._workers: list[Worker] = []
+        self._idle: list[Worker] = []
+
+    def put(self, line: Hashable, job: Callable[[], None]) -> None:
+        """Puts a job, which must not raise, at the end of a line."""
+        with self._lock:
+            if line in self._waiting:
+                self._waiting[line].append(job)
+                return
+            self._waiting[line] = deque([job])
+            if not self._idle:
+                self._idle.append(Worker(self._name))
+                self._workers.append(self._idle[0])
+            worker = self._idle.pop()
+            worker.put(lambda: self._run(line, worker))
+
+    def _run(self, line: Hashable, worker: Worker) -> None:
+        """Runs the jobs of a line until there are none."""
+        while True:
+            with self._lock:
+                if not self._waiting[line]:
+                    del self._waiting[line]
+                    self._idle.append(worker)
+                    return
+                job = self._waiting[line].popleft()
+            job()
+            del job
+
+    def close(self) -> None:
+        """Ends the threads after the jobs that they have. Nobody puts jobs any more."""
+        # Without the lock: the garbage collector may call this from a thread that holds it.
+        for worker in self._workers:
+            worker.close()
 
 
 class CodedWork(dist.Work):

@@ -27,7 +27,7 @@ import torch
 from huffwire._errors import Error
 from huffwire.distributed.c10d import Store
 from huffwire.distributed.calls import CodedWork, Operation, Worker
-from huffwire.distributed.errors import GroupError, PeerError
+from huffwire.distributed.errors import GroupError, PeerError, check_process
 from huffwire.distributed.gloo import Gloo
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
@@ -320,10 +320,7 @@ class Engine:
 
     def check(self) -> None:
         """Raises what ended the engine, if anything did."""
-        if not self.is_here():
-            raise GroupError(
-                "this process is a fork of the one that made the group: make the group in the process that uses it"
-            )
+        check_process(self._process)
         if self._error is not None:
             raise GroupError(
                 f"the group failed earlier, and nothing more is sent in it ({self._error}): make a new group"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -15,10 +16,11 @@ from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import pieces, totals
 from huffwire.distributed.c10d import PrefixStore, Store
-from huffwire.distributed.calls import CodedWork, Operation, Worker
+from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
-from huffwire.distributed.errors import GroupError
+from huffwire.distributed.errors import GroupError, PeerError, check_process
 from huffwire.distributed.life import Generation, Life, Refresh, Report
+from huffwire.distributed.memory import Scratch
 from huffwire.distributed.policy import Link
 from huffwire.distributed.settings import (
     Agreement,
@@ -38,8 +40,12 @@ __all__ = ["generation", "refresh", "setup"]
 class Pair:
     """Two ranks of a group that send to each other, outside of the collectives.
 
-    The pair is connected by whichever of its two threads is needed first, so that a send or a receive that is only
+    The pair is connected by whichever of its threads is needed first, so that a send or a receive that is only
     started does not wait for the other rank.
+
+    Messages one way with the same tag stand in a line, and lines do not wait for each other: the other rank may
+    receive tags in any order. Over TCP all pieces one way share a connection, so they stand in one line, and the
+    receiver keeps what it does not want yet. Messages that the wrapped group carries have lines of their own there.
     """
 
     def __init__(self, group: CodedGroup, peer: int) -> None:
@@ -54,9 +60,11 @@ class Pair:
         self._lock = threading.Lock()
         self._agreed: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
+        self._order = threading.Lock()
         self._sequences: dict[tuple[bool, int], int] = {}
-        self._workers = {True: Worker("huffwire-send-to"), False: Worker("huffwire-receive-from")}
-        weakref.finalize(self, _close, *self._workers.values())
+        self._lines = Lines("huffwire-pair")
+        self._scratch = threading.local()
+        weakref.finalize(self, self._lines.close)
 
     def start(
         self,
@@ -73,11 +81,13 @@ class Pair:
             tag: Its tag.
             body: Does the work: gets the engine, whether pieces are coded, and the part of the call.
         """
-        sequence = self._sequences.get((sends, tag), 0)
-        self._sequences[sends, tag] = sequence + 1
-        # The number names the tag, too: where tags share a connection, pieces are told apart by it.
-        operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
-        self._workers[sends].put(lambda: self._run(sends, operation, tensor, body))
+        line = sends, "tcp" if self._settings.transport == "tcp" else tag
+        with self._order:
+            sequence = self._sequences.get((sends, tag), 0)
+            self._sequences[sends, tag] = sequence + 1
+            # The number names the tag, too: where tags share a connection, pieces are told apart by it.
+            operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
+            self._lines.put(line, lambda: self._run(sends, operation, tensor, body))
         return CodedWork(operation)
 
     def _run(
@@ -90,20 +100,42 @@ class Pair:
         try:
             engine, policy = self._agree()
             way = policy.way("send", tensor.dtype, tensor.nbytes)
-            if way == "plain":
-                call = self._wrapped.send if sends else self._wrapped.recv
-                call([tensor], self.peer, operation.tag).wait()
         except BaseException as error:
             operation.end_part(error, Totals())
             return
         if way == "plain":
-            operation.end_part(None, Totals(fallbacks=1))
-        else:
-            coded = way == "coded"
-            if sends:
-                engine.run(operation, Sender, lambda part: body(engine, coded, part))
+            if self._settings.transport == "tcp":
+                line = sends, operation.tag
+                self._lines.put(line, lambda: self._run_plain(sends, operation, tensor))
             else:
-                engine.run(operation, Receiver, lambda part: body(engine, coded, part))
+                self._run_plain(sends, operation, tensor)
+            return
+
+        def work(part: Sender | Receiver) -> None:
+            part.scratch = self._own_scratch(engine)
+            body(engine, way == "coded", part)
+
+        if sends:
+            engine.run(operation, Sender, work)
+        else:
+            engine.run(operation, Receiver, work)
+
+    def _run_plain(self, sends: bool, operation: Operation, tensor: torch.Tensor) -> None:
+        """Has the wrapped group carry a message."""
+        try:
+            call = self._wrapped.send if sends else self._wrapped.recv
+            call([tensor], self.peer, operation.tag).wait()
+        except BaseException as error:
+            operation.end_part(error, Totals())
+        else:
+            operation.end_part(None, Totals(fallbacks=1))
+
+    def _own_scratch(self, engine: Engine) -> Scratch:
+        """Memory of this thread for pieces of tensors on other devices."""
+        if not hasattr(self._scratch, "memory"):
+            self._scratch.memory = Scratch(engine.piece)
+        scratch: Scratch = self._scratch.memory
+        return scratch
 
     def _agree(self) -> tuple[Engine, Policy]:
         with self._lock:
@@ -126,11 +158,6 @@ class Pair:
                     raise
                 self._agreed = engine, Policy(agreement)
             return self._agreed
-
-
-def _close(*workers: Worker) -> None:
-    for worker in workers:
-        worker.close()
 
 
 def _coder(settings: Settings) -> pieces.Coder:
@@ -156,34 +183,63 @@ class CodedGroup:
         self.timeout = timeout
         self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
+        self._process = os.getpid()
         self._lock = threading.RLock()
-        self._setups = 0
-        self._new_store()
-        # The engine and the policy, once the ranks agreed.
+        self._begin(0)
+        # Once the ranks agreed.
         self.engine_and_policy: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
-    def _new_store(self) -> None:
-        self.store = PrefixStore(f"huffwire/{self._setups}/", self._root)
-        self._setups += 1
+    def _begin(self, attempt: int) -> None:
+        """Begins with an attempt to connect the ranks, in a part of the store of its own."""
+        self._attempt = attempt
+        self.store = PrefixStore(f"huffwire/{attempt}/", self._root)
         self._pairs: dict[int, Pair] = {}
+
+    def _begin_anew(self) -> None:
+        """Begins with the first attempt that nobody gave up.
+
+        A rank may have made attempts that others took no part in. As whoever gives up an attempt says so in the store,
+        the next one is the same for all.
+        """
+        attempt = self._attempt
+        while self._root.check([f"huffwire/given up/{attempt}"]):
+            attempt += 1
+        if attempt != self._attempt:
+            self._begin(attempt)
+
+    def _give_up(self) -> None:
+        """Tells the other ranks that this one takes no part any more in the attempt."""
+        try:
+            self._root.set(f"huffwire/given up/{self._attempt}", "")
+        except RuntimeError:
+            # The store is gone, and with it whoever could look there.
+            pass
 
     def setup(self, settings: Settings) -> Agreement:
         """Connects the ranks anew, and has them agree."""
+        check_process(self._process)
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
             before = self.engine_and_policy, self._pairs
-            if self.engine_and_policy is not None or self._error is not None:
-                self.engine_and_policy = self._error = None
-                self._new_store()
+            if self.engine_and_policy is not None:
+                self._give_up()
+            self.engine_and_policy = self._error = None
             self.settings = settings
             agreement = self._agree()[1].agreement
+            # What was connected before for sends and receives may have failed, and has other settings.
+            self._pairs = {}
+            self.store = PrefixStore("set up/", self.store)
             del before
             return agreement
 
     def _agree(self) -> tuple[Engine, Policy]:
         try:
+            try:
+                self._begin_anew()
+            except RuntimeError as error:
+                raise PeerError(f"the store of the group does not answer: {error}") from error
             engine = Engine(
                 PrefixStore("all/", self.store),
                 self.rank,
@@ -201,6 +257,7 @@ class CodedGroup:
                 engine.configure(engine.life.coder, agreement.piece)
         except BaseException as error:
             self._error = error
+            self._give_up()
             raise
         self.engine_and_policy = engine, Policy(agreement)
         return self.engine_and_policy
@@ -209,6 +266,7 @@ class CodedGroup:
         """The engine and the policy; the first call connects all ranks and has them agree."""
         ready = self.engine_and_policy
         if ready is None:
+            check_process(self._process)
             with self._lock:
                 if self._error is not None:
                     raise GroupError(
@@ -220,6 +278,7 @@ class CodedGroup:
 
     def pair(self, peer: int) -> Pair:
         """What is kept for messages to and from one other rank."""
+        check_process(self._process)
         with self._lock:
             pair = self._pairs.get(peer)
             if pair is None:

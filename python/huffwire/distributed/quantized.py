@@ -30,7 +30,7 @@ from huffwire.distributed.calls import CodedWork
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import PieceError
 from huffwire.distributed.memory import Memory, Scratch
-from huffwire.distributed.pieces import HEADER, Place
+from huffwire.distributed.pieces import HEADER, LEAST, Place
 from huffwire.distributed.schedules import Part, _others, _place, stages
 
 COLLECTIVE = "quantized_all_reduce"
@@ -339,7 +339,7 @@ def average(
                         if index < shares[peer].count:
                             receiving.gather(peer, index, room)
 
-    room = HEADER + how.codecs[0].bound(step)
+    room = max(HEADER + how.codecs[0].bound(step), LEAST)
     return engine.start(COLLECTIVE, result, send, receive, room=room)
 
 

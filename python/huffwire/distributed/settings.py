@@ -13,7 +13,7 @@ import torch
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, __version__
-from huffwire.distributed import pieces
+from huffwire.distributed import pieces, schedules
 from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
 from huffwire.distributed.gloo import window
@@ -156,17 +156,36 @@ def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
 
 
 def _tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
-    """What every rank has to say, by its rank."""
-    text = json.dumps(what).encode()
-    if len(text) > _TOLD:
-        raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
-    mine = torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
+    """What every rank has to say, by its rank. Only before the first call of the engine."""
     try:
-        return [json.loads(bytes(told.tolist())) for told in engine.transport.exchange(mine)]
+        return _said(engine.transport.exchange(_to_say(what)))
     except (RuntimeError, OSError, ValueError) as error:
         raise PeerError(
             f"the ranks of the group cannot exchange their settings: {error}"
         ) from error
+
+
+def tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
+    """What every rank has to say, by its rank: a call among the others of the engine.
+
+    Raises:
+        Error: As collectives do.
+    """
+    mine = _to_say(what)
+    told = [torch.empty_like(mine) for _ in range(engine.size)]
+    schedules.all_gather(engine, mine, told, [], False, here=True, name="settings").wait()
+    return _said(told)
+
+
+def _to_say(what: dict[str, object]) -> torch.Tensor:
+    text = json.dumps(what).encode()
+    if len(text) > _TOLD:
+        raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
+    return torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
+
+
+def _said(told: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
+    return [json.loads(bytes(each.tolist())) for each in told]
 
 
 def _compare(told: Sequence[dict[str, Any]]) -> None:

@@ -159,6 +159,8 @@ fn what_would_be_lost_is_refused_before_anything_is_written() {
         (&["compress", "-r", "a", "-o", "a/original/../new"], &["lies in the folder a"]),
         (&["compress", "-r", "a", "b", "-o", "b/x"], &["lies in the folder b"]),
         (&["compress", "-r", "a", "a/../a", "-o", "x"], &["two inputs"]),
+        (&["compress", "-r", "a", "b", "-o", "."], &["./a", "lies in the folder a"]),
+        (&["compress", "-r", "a", "b/config.json", "-o", ".", "--rm"], &["lies in the folder a"]),
         (
             &["compress", "-r", "a/inner.safetensors.hw", "a/inner.safetensors", "--force"],
             &["inner"],
@@ -196,6 +198,21 @@ fn nothing_is_written_through_links() {
     assert!(run.stderr.contains("out/original: this exists and is no folder"), "{}", run.stderr);
     assert!(names(&folder, "elsewhere").is_empty());
     assert!(folder.path("out/config.json.hw").exists());
+}
+
+/// The outputs of a folder would be the folder itself, and its links their own copies.
+#[cfg(unix)]
+#[test]
+fn links_are_not_removed_for_copies_that_are_themselves() {
+    let folder = Folder::new();
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("/nonexistent", folder.path("a/l")).unwrap();
+    for command in ["compress", "decompress"] {
+        folder.fails(&[command, "-r", "a", "b", "-o", ".", "--rm"], &["lies in the folder a"]);
+    }
+    assert!(folder.path("a/l").is_symlink());
 }
 
 /// It stands in both states, or in one that was read and one that was not.

@@ -2,13 +2,13 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
+use super::identity::{Identity, Origin, Stamp};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 
@@ -40,22 +40,6 @@ pub struct InputFile {
     stamp: Option<Stamp>,
 }
 
-/// Where a file lay when it was opened, and what it was then.
-#[derive(Debug)]
-struct Stamp {
-    path: PathBuf,
-    identity: Option<Identity>,
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Stamp {
-    fn of(path: &Path, metadata: &Metadata) -> Self {
-        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
-        Self { path: path.to_owned(), identity: Identity::of(path), bytes, modified }
-    }
-}
-
 /// Where the bytes are.
 enum Store {
     /// A file, which several threads can read at a time.
@@ -76,73 +60,6 @@ impl fmt::Debug for Store {
             Self::Reader(_) => f.write_str("Reader"),
             Self::Stream { .. } => f.write_str("Stream"),
         }
-    }
-}
-
-/// Where an input comes from: its name in messages, and which file it is, so that no output replaces an
-/// input.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    label: String,
-    identity: Option<Identity>,
-}
-
-impl Origin {
-    /// The file that `path` names. The file is not opened.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
-        Self { label: path.display().to_string(), identity: Identity::of(path) }
-    }
-
-    /// Standard input.
-    #[must_use]
-    pub fn stdin() -> Self {
-        let identity = Identity::of_stream(&io::stdin());
-        Self { label: "standard input".to_owned(), identity }
-    }
-
-    /// The name in messages: the path, or `standard input`.
-    #[must_use]
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// Whether this is the file that `other` names.
-    pub(crate) fn is(&self, other: &Identity) -> bool {
-        self.identity.as_ref() == Some(other)
-    }
-}
-
-/// Which file it is, whatever path led there.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] std::path::PathBuf);
-
-impl Identity {
-    /// The file at `path`, links followed; `None` when there is none.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        #[cfg(unix)]
-        return std::fs::metadata(path).ok().map(|m| Self::from_metadata(&m));
-        #[cfg(not(unix))]
-        return path.canonicalize().ok().map(Self);
-    }
-
-    #[cfg(unix)]
-    fn from_metadata(metadata: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self((metadata.dev(), metadata.ino()))
-    }
-
-    /// The file that a standard stream is redirected to, as far as the system tells.
-    #[cfg(unix)]
-    pub(crate) fn of_stream(stream: &impl std::os::fd::AsFd) -> Option<Self> {
-        let file = File::from(stream.as_fd().try_clone_to_owned().ok()?);
-        let metadata = file.metadata().ok()?;
-        metadata.is_file().then(|| Self::from_metadata(&metadata))
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn of_stream<T>(_stream: &T) -> Option<Self> {
-        None
     }
 }
 

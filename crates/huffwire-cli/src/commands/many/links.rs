@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use huffwire_io::tree::{EntryKind, Link, kind_of};
+use huffwire_io::tree::{EntryKind, Link, is_same_entry, kind_of};
 
 /// Makes a folder, unless there is one.
 pub(super) fn make_folder(path: &Path) -> Result<()> {
@@ -50,6 +50,9 @@ pub(super) fn remove(link: &Link) -> Result<()> {
     let source = link.source.display();
     if kind_of(&link.source)? != EntryKind::Link(link.target.clone()) {
         bail!("{source}: kept: it was changed meanwhile");
+    }
+    if is_same_entry(&link.source, &link.path) {
+        bail!("{source}: kept: its copy is this link itself");
     }
     fs::remove_file(&link.source).with_context(|| format!("{source}: cannot be removed"))
 }

@@ -221,8 +221,8 @@ impl ExchangeCodec {
     /// Decodes a piece, and restores its floats, as many as there is room for.
     ///
     /// # Errors
-    /// [`Error::Truncated`] or [`Error::Malformed`] for bytes that are no piece of so many floats. What the floats hold is
-    /// undefined then.
+    /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::UnknownCodebook`] for bytes that are no piece of so many floats.
+    /// What the floats hold is undefined then.
     pub fn decode(&mut self, bytes: &[u8], restored: Restored<'_>) -> Result<()> {
         let count = restored.len();
         check_count(count)?;
