@@ -110,6 +110,27 @@ CASES = [
 ]
 
 
+def test_pieces_are_whole_buckets_and_no_longer_than_the_others() -> None:
+    from huffwire.distributed.quantized import elements_of_piece
+
+    assert elements_of_piece(256 << 10, 512) == 256 << 10
+    assert elements_of_piece(4 << 20, 512) == 256 << 10
+    assert elements_of_piece(10_000, 512) == 19 * 512
+    assert elements_of_piece(1024, 65536) == 65536
+
+
+def test_a_mean_goes_behind_the_gradients_that_it_needs() -> None:
+    from huffwire.distributed.schedules import stages
+
+    for most in (0, 1, 5, 20):
+        for lag in (1, 2, 6):
+            order = list(stages(most, lag))
+            assert sorted(order) == [(stage, index) for stage in (0, 1) for index in range(most)]
+            for index in range(most):
+                ahead = min(index + lag, most - 1)
+                assert order.index((1, index)) > order.index((0, ahead))
+
+
 def test_gradients_are_those_of_the_model_in_numpy() -> None:
     run(as_the_model, 2, CASES)
 

@@ -20,6 +20,7 @@ from huffwire.distributed.groups import (
     CodedGroup,
     coded_group,
     codes_itself,
+    is_known_plain,
     is_no_member,
     resolve,
 )
@@ -61,6 +62,13 @@ def _simple(tensor: object) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_quantized
         and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+    )
+
+
+def _is_common(tensor: object) -> bool:
+    """Whether a tensor is surely one that pieces could be cut from, by a look that takes no time."""
+    return (
+        type(tensor) is torch.Tensor and tensor.is_cpu and tensor.layout is torch.strided
     )
 
 
@@ -186,6 +194,10 @@ def all_gather(
         OutOfStepError: The ranks called different collectives.
         GroupError: The group was destroyed, or failed earlier.
     """
+    if _is_common(tensor) and all(map(_is_common, tensor_list)):
+        size = sum([output.nbytes for output in tensor_list])
+        if is_known_plain(group, "all_gather", tensor.dtype, size):
+            return dist.all_gather(tensor_list, tensor, group=group, async_op=async_op)
     group, coded = _find(group, tensor, *tensor_list)
     work = (
         None
@@ -352,6 +364,9 @@ def all_reduce(
     Raises:
         UnsupportedError: ``sum_dtype`` is narrower than the tensor's type, which has to be a floating-point one.
     """
+    if sum_dtype is None and _is_common(tensor):
+        if is_known_plain(group, "all_reduce", tensor.dtype, tensor.nbytes):
+            return dist.all_reduce(tensor, op=op, group=group, async_op=async_op)
     group, coded = _find(group, tensor)
     work = None
     if coded is not None and is_sum(op, tensor.dtype):
@@ -479,6 +494,8 @@ def broadcast(
         src, group_src: The rank that it comes from, globally or within the group: one of the two.
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
+    if _is_common(tensor) and is_known_plain(group, "broadcast", tensor.dtype, tensor.nbytes):
+        return dist.broadcast(tensor, src=src, group=group, async_op=async_op, group_src=group_src)
     group, coded = _find(group, tensor)
     work = None
     if coded is not None:
