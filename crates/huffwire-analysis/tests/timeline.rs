@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that something does not hold")]
 
-use huffwire::Dtype;
 use huffwire::refresh::Limits;
+use huffwire::{Dtype, SymbolRule};
 use huffwire_analysis::{
     Analysis, Codebooks, Curve, Error, File, InMemory, Options, Timeline, analyze,
 };
@@ -140,4 +140,29 @@ fn names_without_numbers_are_steps_in_their_order() {
     let error =
         analyze(&one, &[], &options, &Workers::caller(), &mut |_| Err(Error::Stopped)).unwrap_err();
     assert!(matches!(error, Error::Stopped));
+}
+
+#[test]
+fn kinds_without_room_in_a_set_leave_the_rest_of_the_timeline() {
+    // Eight planes of bytes for each of 26 kinds.
+    let kinds: Vec<(String, Vec<u8>)> = (b'a'..=b'z')
+        .map(|name| (char::from(name).to_string(), huffwire_testing::noise(8 * 300, name.into())))
+        .collect();
+    let file = |step: &str| {
+        let tensors = kinds.iter();
+        let tensors = tensors.map(|(name, bytes)| InMemory::new(name, Dtype::F64, &[300], bytes));
+        File::in_memory(step, tensors.collect())
+    };
+    let files = [file("step-1"), file("step-2")];
+    let rules = vec![SymbolRule::BytePlanes];
+    let options = Options { rules, timeline: Some(Limits::default()), ..Options::default() };
+    let analysis = analyze(&files, &[], &options, &Workers::caller(), &mut |_| Ok(())).unwrap();
+    let timeline = analysis.timeline.unwrap();
+    assert!(timeline.refresh.courses.is_empty());
+    assert!(
+        analysis.notes.iter().any(|note| note.contains("no codebooks")),
+        "{:?}",
+        analysis.notes
+    );
+    assert_eq!(regrets(&timeline, Codebooks::Calibrated), [0.0, 0.0]);
 }

@@ -66,7 +66,18 @@ impl Run<'_> {
         let tensors: Vec<Vec<Tensor<'_>>> = self.files.iter().map(File::tensors).collect();
         let traffic = traffic(&steps, &tensors);
         let policy = Policy { limits, rule: self.options.rules[0] };
-        let (sets, estimates, refresh) = self.policy(&policy, &traffic, workers)?;
+        let mut notes = Vec::new();
+        let (sets, estimates, refresh) = match self.policy(&policy, &traffic, workers) {
+            Ok((sets, estimates, refresh)) => (Some(sets), estimates, refresh),
+            // A set has room for 192 books, and samples may be of many kinds with many planes.
+            Err(Error::Codec(why @ huffwire::Error::InvalidCodebook(_))) => {
+                notes.push(format!(
+                    "the refresh policy can make no codebooks for these tensors: {why}"
+                ));
+                (None, vec![None; steps.all.len()], Refresh::new(limits, Vec::new()))
+            }
+            Err(error) => return Err(error),
+        };
 
         let keys: Vec<&Key> = self.counted.kinds.keys().collect();
         let own_type = keys.into_iter().filter_map(|key| {
@@ -74,7 +85,7 @@ impl Run<'_> {
             form.scaling.is_none().then_some((key, form))
         });
         let work = |&(key, form): &(&Key, Form), slot: &mut Option<Sums>| {
-            *slot = Some(self.follow(key, form, &steps, &sets)?);
+            *slot = Some(self.follow(key, form, &steps, sets.as_ref())?);
             Ok::<(), Error>(())
         };
         let (mut kinds, mut total) = (Vec::new(), Sums::new(steps.all.len()));
@@ -114,7 +125,6 @@ impl Run<'_> {
             kinds,
             refresh,
         };
-        let mut notes = Vec::new();
         if !steps.named {
             notes.push(
                 "the names of the files do not tell their steps, so these are counted in the order of the files"
@@ -179,10 +189,8 @@ impl Run<'_> {
         }
         let builtin_refreshed = sets.pop().unwrap_or_default();
         let sampled_refreshed = sets.pop().unwrap_or_default();
-        let Limits { regret, every, interval, samples } = policy.limits;
-        let regret_percent = 100.0 * regret;
-        let refresh = Refresh { regret_percent, every, interval, samples, courses };
-        Ok((Sets { sampled, sampled_refreshed, builtin_refreshed }, estimates, refresh))
+        let sets = Sets { sampled, sampled_refreshed, builtin_refreshed };
+        Ok((sets, estimates, Refresh::new(policy.limits, courses)))
     }
 
     /// Prices all codebooks on the tensors of a kind, step by step.
@@ -205,7 +213,7 @@ impl Run<'_> {
             (Codebooks::Uncentred, Books::fitted(&calibration, form, true)),
         ];
         // The policy works by the first rule.
-        let has_policy = key.form == 0;
+        let sets = sets.filter(|_| key.form == 0);
         let mut made = SetBooks { form, all: BTreeMap::new() };
         let mut sums = Sums::new(steps.all.len());
         for step in 0..steps.all.len() {
@@ -220,9 +228,7 @@ impl Run<'_> {
                 for (codebooks, books) in &fixed {
                     add(&mut sums.of_mut(*codebooks)[step], spent(&priced, books));
                 }
-                if !has_policy {
-                    continue;
-                }
+                let Some(sets) = sets else { continue };
                 // Most of the time all three are the same set.
                 let mut known: BTreeMap<SetId, Option<f64>> = BTreeMap::new();
                 for (codebooks, set) in [
