@@ -264,7 +264,11 @@ fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTe
         _ => Path::new("."),
     };
     let label = target.display().to_string();
+    #[cfg(unix)]
     let replaced = replaced.filter(Metadata::is_file);
+    // Elsewhere files have no mode to keep.
+    #[cfg(not(unix))]
+    let _ = replaced;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".huffwire-").suffix(".partial");
     // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
