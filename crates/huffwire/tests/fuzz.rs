@@ -22,8 +22,11 @@ use huffwire_testing::Random;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 4 + cfg!(feature = "gradient") as usize] = [
+const TARGETS: [(&str, Body); 5 + 2 * cfg!(feature = "gradient") as usize] = [
     ("codebook", fuzz_bodies::codebook),
+    ("deltas", fuzz_bodies::deltas),
+    #[cfg(feature = "gradient")]
+    ("exchange", fuzz_bodies::exchange),
     ("file", fuzz_bodies::file),
     ("message", fuzz_bodies::message),
     #[cfg(feature = "gradient")]
@@ -56,6 +59,9 @@ fn tensor(dtype: Dtype, units: usize, zeros: u64) -> Vec<u8> {
 fn made_here(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
         "codebook" => codebook_seeds(),
+        "deltas" => delta_seeds(),
+        #[cfg(feature = "gradient")]
+        "exchange" => exchange_seeds(),
         "file" => file_seeds(),
         "message" => message_seeds(),
         #[cfg(feature = "gradient")]
@@ -183,6 +189,46 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// Messages over a base of zeros, which the body has at hand, and recipes.
+fn delta_seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for dtype in [Dtype::Bf16, Dtype::F32, Dtype::E4m3, Dtype::I8, Dtype::F64] {
+        for (name, units, every) in [("few", 600, 40), ("many", 200, 3), ("all", 100, 1)] {
+            let base = vec![0; units * dtype.unit_bytes()];
+            let mut new = tensor(dtype, units, 0);
+            for (number, unit) in new.chunks_mut(dtype.unit_bytes()).enumerate() {
+                if number % every != 0 {
+                    unit.fill(0);
+                }
+            }
+            let message = Encoder::builtin().encode_delta_to_vec(dtype, &base, &new).unwrap();
+            seeds.push((format!("{dtype}-{name}"), message));
+        }
+    }
+    for (number, dtype) in Dtype::all().enumerate() {
+        let mut recipe = vec![dtype.number() - 1, 32 * (number as u8 % 2), number as u8 % 3];
+        // Base and new tensor: mode, size, literal.
+        recipe.extend_from_slice(&[8 << 3 | 5, 0x80, 2, 125, 1, 200, 3, number as u8, 64, 255, 0]);
+        recipe.extend_from_slice(&[
+            8 << 3 | (number as u8 & 1),
+            0x80,
+            2,
+            126,
+            2,
+            8,
+            3,
+            90,
+            64,
+            128,
+            0,
+        ]);
+        // Context, and a change of the payload.
+        recipe.extend_from_slice(&[number as u8, 4 + number as u8, 0, 7]);
+        seeds.push((format!("recipe-{dtype}"), recipe));
+    }
+    seeds
+}
+
 /// A message for each encoder, recipes for each quantizer, streams alone, and items.
 #[cfg(feature = "gradient")]
 fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
@@ -214,6 +260,31 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
         // Quantizer, its parameters, encoder, seed, values (mode, size, literal), changes.
         let recipe = [number as u8, 5, 30, 128, number as u8, 9, 8 << 3 | 5, 0x80, 2];
         seeds.push((format!("recipe-{number}"), [&recipe[..], &[125; 8], &[30, 0, 7]].concat()));
+    }
+    seeds
+}
+
+/// For each quantizer of the body: a piece, behind two bytes that say which and how large, and recipes.
+#[cfg(feature = "gradient")]
+fn exchange_seeds() -> Vec<(String, Vec<u8>)> {
+    use huffwire::gradient::exchange::{ExchangeCodec, Piece};
+
+    let mut seeds = Vec::new();
+    for (number, quantizer) in fuzz_bodies::EXCHANGED.into_iter().enumerate() {
+        let mut codec = ExchangeCodec::new(quantizer).unwrap();
+        let bytes = tensor(Dtype::F32, 160, 40);
+        let floats = bytes.as_chunks::<4>().0.iter().map(|float| f32::from_le_bytes(*float));
+        let floats: Vec<f32> = floats.collect();
+        let mut piece = vec![0; codec.bound(floats.len())];
+        let sent = codec.encode(Piece::new(&floats), None, &mut piece).unwrap();
+        let piece = &piece[..sent.bytes];
+        seeds.push((format!("piece-{number}"), [&[number as u8, 20], piece].concat()));
+        // Quantizer, size of a foreign piece, seed, values (mode, size, literal), changes.
+        for (mode, name) in [(5, "peak"), (3, "zeros")] {
+            let recipe = [number as u8, 20, 30, 8 << 3 | mode, 0x80, 4];
+            let literal = [125, 1, 60, 3, 124, 64, 61, 0];
+            seeds.push((format!("{name}-{number}"), [&recipe[..], &literal, &[9, 0, 7]].concat()));
+        }
     }
     seeds
 }
@@ -391,6 +462,12 @@ fn damaged_codebook_seeds_pass() {
     damaged_seeds_pass("codebook", 2500);
 }
 
+#[cfg(feature = "gradient")]
+#[test]
+fn damaged_exchange_seeds_pass() {
+    damaged_seeds_pass("exchange", 2500);
+}
+
 #[test]
 fn damaged_file_seeds_pass() {
     damaged_seeds_pass("file", 2500);
@@ -415,6 +492,12 @@ fn damaged_round_trip_seeds_pass() {
 #[test]
 fn generated_codebook_inputs_pass() {
     generated_inputs_pass("codebook", 2500);
+}
+
+#[cfg(feature = "gradient")]
+#[test]
+fn generated_exchange_inputs_pass() {
+    generated_inputs_pass("exchange", 2500);
 }
 
 #[test]
