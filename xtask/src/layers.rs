@@ -35,6 +35,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire", "plan"),
     ("huffwire", "block"),
     ("huffwire", "message"),
+    ("huffwire", "delta"),
     ("huffwire", "file"),
     ("huffwire", "tensor"),
     ("huffwire", "codec"),
@@ -54,7 +55,10 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire-analysis", "models"),
     ("huffwire-analysis", "collect"),
     ("huffwire-analysis", "average"),
+    ("huffwire-analysis", "price"),
     ("huffwire-analysis", "kind"),
+    ("huffwire-analysis", "steps"),
+    ("huffwire-analysis", "timeline"),
     ("huffwire-analysis", "measure"),
     ("huffwire-analysis", "report"),
 ];

@@ -51,6 +51,9 @@ const I686_LIBC: &[&str] = &["test", "-e", "/usr/i686-linux-gnu/lib/crt1.o"];
 /// Everything. A new row needs nothing else: a step asks with [`missing`].
 #[rustfmt::skip]
 const NEEDS: &[Need] = &[
+    debian("unit", "iverilog", &["iverilog", "-V"], "simulates the exported decoders in SystemVerilog"),
+    debian("unit", "chromium", &["chromium", "--version"], "shows pages as readers see them"),
+
     debian("python", "python3", PYTHON, "runs the programs in benches/ and the package (3.11 or newer)"),
     debian("python", "python3-venv", VENV, "keeps numpy and torch inside the checkout"),
     debian("python", "iproute2", &["tc", "-Version"], "makes slow wires for collectives"),
@@ -66,7 +69,7 @@ const NEEDS: &[Need] = &[
     debian("cross", "gcc-i686-linux-gnu", &["i686-linux-gnu-gcc", "--version"], "links for it"),
     debian("cross", "libc6-dev-i386-cross", I686_LIBC, "has its C library"),
 
-    debian("site", "chromium", &["chromium", "--version"], "takes pictures of the pages"),
+    debian("site", "chromium", &["chromium", "--version"], "shows pages as readers see them"),
 
     rust("static", "x86_64-unknown-linux-musl", "has a C library that is linked into programs"),
     rust("dist", "aarch64-unknown-linux-musl", "has a C library that is linked into programs"),

@@ -2,10 +2,13 @@
 //! an element type and size, coding another one allocates nothing, unless a codebook is fitted to
 //! the data (at [`Level::Max`], or where the set has none for a plane).
 
+mod deltas;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::block::{self, BlockDecoder, BlockInfo};
+use crate::delta;
 use crate::dtype::Dtype;
 use crate::element::{Element, fill_bytes};
 use crate::error::{Error, Result, reserve};
@@ -19,6 +22,8 @@ use crate::planes::SymbolRule;
 use crate::set::{CodebookSet, Sets};
 use crate::tensor::{Expected, Tensor};
 use crate::wire::crc32c;
+
+pub use deltas::EncodedDeltaBlock;
 
 /// What every byte of a buffer is set to when decoding into it failed: a NaN in every float type that has
 /// NaNs, but e4m3fnuz and e5m2fnuz. In these, in integers and in the 4- and 6-bit floats only the error tells.
@@ -126,6 +131,8 @@ pub struct Encoder {
     policies: Vec<(String, Policy)>,
     workers: Workers<EncodeWorker>,
     buffers: Vec<Vec<u8>>,
+    /// Made when the first delta is encoded.
+    deltas: Option<Box<deltas::Encoding>>,
 }
 
 /// Block that [`Encoder::encode_block`] appended.
@@ -162,13 +169,14 @@ impl Encoder {
 
     fn unchecked(set: Arc<CodebookSet>, options: EncodeOptions) -> Self {
         let workers = Workers::new(EncodeWorker::new, Platform::detect());
-        Self { set, options, policies: Vec::new(), workers, buffers: Vec::new() }
+        Self { set, options, policies: Vec::new(), workers, buffers: Vec::new(), deltas: None }
     }
 
     /// The same encoder on a platform other than [`Platform::detect`]'s. The messages are the same.
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
         self.workers.set_platform(platform);
+        self.deltas = None;
         self
     }
 
@@ -323,13 +331,16 @@ pub struct CodedBlock<'a> {
 pub struct Decoder {
     sets: Sets,
     workers: Workers<BlockDecoder>,
+    /// Made when the first delta is decoded.
+    deltas: Option<Box<Workers<delta::DecodeWorker>>>,
 }
 
 impl Decoder {
     /// A decoder that holds the books of `set`.
     #[must_use]
     pub fn new(set: Arc<CodebookSet>) -> Self {
-        Self { sets: Sets::one(set), workers: Workers::new(BlockDecoder::new, Platform::detect()) }
+        let workers = Workers::new(BlockDecoder::new, Platform::detect());
+        Self { sets: Sets::one(set), workers, deltas: None }
     }
 
     /// A decoder that holds the built-in books.
@@ -352,6 +363,7 @@ impl Decoder {
     #[must_use]
     pub fn with_platform(mut self, platform: Platform) -> Self {
         self.workers.set_platform(platform);
+        self.deltas = None;
         self
     }
 

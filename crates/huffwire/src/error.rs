@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::dtype::Dtype;
-use crate::ids::SetId;
+use crate::ids::{ContentHash, SetId};
 
 /// Shorthand for a result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -120,6 +120,31 @@ pub enum Error {
         /// What came.
         found: String,
     },
+    /// The base is not the tensor that the delta was made for.
+    #[error(
+        "the base is not the one that the delta was made for: its hash is {found} where {expected} was expected{}; \
+         nothing was changed",
+        applied_already(.applied)
+    )]
+    WrongBase {
+        /// The hash of the base that the delta was made for.
+        expected: ContentHash,
+        /// The hash of the base that is there.
+        found: ContentHash,
+        /// Whether the base that is there is what the delta makes.
+        applied: bool,
+    },
+    /// What a delta made of its base is not what its sender had.
+    #[error(
+        "the delta is damaged: its result has the hash {found} where {expected} was expected; nothing was changed, \
+         fetch or copy the delta again"
+    )]
+    WrongResult {
+        /// The hash of the tensor that the delta was made from.
+        expected: ContentHash,
+        /// The hash of what came out.
+        found: ContentHash,
+    },
     /// A block names a codebook number that the set does not have.
     #[error(
         "a block uses codebook number {number}, the set holds {held} codebooks: the data is damaged"
@@ -227,6 +252,10 @@ impl Error {
     pub(crate) fn in_block(self, index: u64) -> Self {
         Self::InBlock { index, source: Box::new(self) }
     }
+}
+
+const fn applied_already(applied: &bool) -> &'static str {
+    if *applied { " (it is the result: the delta has been applied already)" } else { "" }
 }
 
 fn list(ids: &[SetId]) -> String {

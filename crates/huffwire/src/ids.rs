@@ -3,6 +3,7 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use twox_hash::XxHash3_128;
 
 /// Identity of a codebook: a hash of its content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +39,21 @@ fn hash(domain: &[u8], content: &[u8]) -> [u8; 8] {
     id
 }
 
+/// Hash of the content of a tensor, or of a part of it: XXH3-128 of its bytes.
+///
+/// It tells one tensor from another after an accident. It does not protect against somebody who makes two tensors with
+/// the same hash on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash(pub [u8; 16]);
+
+impl ContentHash {
+    /// The hash of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(XxHash3_128::oneshot(bytes).to_le_bytes())
+    }
+}
+
 macro_rules! hex_id {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -55,3 +71,17 @@ macro_rules! hex_id {
 }
 hex_id!(CodebookId);
 hex_id!(SetId);
+hex_id!(ContentHash);
+
+#[cfg(test)]
+mod tests {
+    use super::ContentHash;
+
+    /// The hash of no bytes, as xxHash itself prints it (highest byte first).
+    #[test]
+    fn content_hashes_are_xxh3_of_128_bits() {
+        let mut bytes = ContentHash::of(b"").0;
+        bytes.reverse();
+        assert_eq!(ContentHash(bytes).to_string(), "99aa06d3014798d86001c324468d497f");
+    }
+}

@@ -36,6 +36,7 @@
 //!
 //! * [`Encoder`] and [`Decoder`] are what most callers need. Both can be reused, and then allocate
 //!   nothing per message (books made from the data excepted).
+//! * [`delta`] is about what changed in a tensor that the receiver has already.
 //! * [`CodebookSet`] is what both ends must share: built in, read from bytes or JSON, or made by
 //!   [`calibrate`] from tensors of earlier batches.
 //! * [`refresh`] samples what is sent, tells when books have become worse than new ones, and makes these.
@@ -63,6 +64,7 @@ pub mod block;
 pub mod calibrate;
 pub mod codebook;
 mod codec;
+pub mod delta;
 mod dtype;
 mod element;
 mod error;
@@ -88,11 +90,14 @@ mod wire;
 
 pub use block::{BlockInfo, PlaneInfo, PlaneMode, PlaneParts};
 pub use codebook::Codebook;
-pub use codec::{CodedBlock, Decoder, EncodeOptions, EncodedBlock, Encoder, INSPECT_BYTES, POISON};
+pub use codec::{
+    CodedBlock, Decoder, EncodeOptions, EncodedBlock, EncodedDeltaBlock, Encoder, INSPECT_BYTES,
+    POISON,
+};
 pub use dtype::{Dtype, UnknownDtype};
 pub use element::{E4m3, E4m3Fnuz, E5m2, E5m2Fnuz, E8m0, Element};
 pub use error::{Error, Result};
-pub use ids::{CodebookId, SetId};
+pub use ids::{CodebookId, ContentHash, SetId};
 #[cfg(target_arch = "aarch64")]
 pub use kernels::platform::Neon;
 pub use kernels::platform::Platform;

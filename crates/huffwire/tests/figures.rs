@@ -19,7 +19,9 @@ use huffwire::calibrate::{Collector, Options, Profile, kind_of};
 use huffwire::codebook::CodeLimit;
 use huffwire::codebook::fit::{Effort, plain};
 use huffwire::huffman::limited_lengths;
-use huffwire::{Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Layout, SymbolRule};
+use huffwire::{
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Layout, SymbolRule, delta,
+};
 use tensors::{Batch, Tensor, to_e4m3, zero_at_random};
 
 /// Sizes of several tensors together, in bytes.
@@ -251,5 +253,34 @@ fn growth_is_bounded_on_noise() {
         let message = Encoder::builtin().encode_to_vec(dtype, bytes).unwrap();
         let units = bytes.len() / dtype.unit_bytes();
         assert!(message.len() <= huffwire::message::bound(dtype, units, 17), "{dtype}");
+    }
+}
+
+/// Deltas of weights one and two steps apart, as messages: every byte is counted.
+#[test]
+fn a_step_of_an_optimizer_takes_few_bits_a_change() {
+    for (from, to, real, generated) in [(0, 1, 270, 215), (1, 2, 238, 213), (0, 2, 160, 166)] {
+        let (base, new) = (tensors::sync(from), tensors::sync(to));
+        let (mut raw, mut coded, mut changes) = (0, 0, 0);
+        for (base, new) in base.tensors.iter().zip(&new.tensors) {
+            let mut encoder = Encoder::builtin();
+            let message = encoder.encode_delta_to_vec(new.dtype, &base.bytes, &new.bytes).unwrap();
+            let (_, decoded) =
+                Decoder::builtin().decode_delta_to_vec(&base.bytes, &message).unwrap();
+            assert!(decoded == new.bytes, "{}", new.name);
+            let info = delta::Info::read(&message, None).unwrap();
+            (raw, coded) = (raw + new.bytes.len(), coded + message.len());
+            changes += info.changes();
+        }
+        let ratio = raw as f64 / coded as f64;
+        let share = 200.0 * changes as f64 / raw as f64;
+        let bits = 8.0 * coded as f64 / changes as f64;
+        println!(
+            "{from} -> {to}: {ratio:.1} times smaller, {share:.3} % changed, {bits:.2} bits a change"
+        );
+        assert!(
+            ratio >= f64::from(if new.real { real } else { generated }),
+            "{from} -> {to}: {ratio}"
+        );
     }
 }

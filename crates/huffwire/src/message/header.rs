@@ -29,7 +29,7 @@ pub enum Kind {
     Tensor = 0,
     /// The quantized values of a tensor, with what turns them back into floats.
     Values = 1,
-    /// What changed in a tensor: reserved, no decoder reads it yet.
+    /// What changed in a tensor that the receiver has.
     Delta = 2,
 }
 
@@ -138,9 +138,6 @@ impl Header {
             return Err(Error::malformed(WHAT, 1, "flags that this version does not know"));
         }
         let kind = Kind::from_number(size >> 5)?;
-        if kind == Kind::Delta {
-            return Err(kind.unexpected());
-        }
         let dtype = Dtype::from_number(dtype)
             .ok_or_else(|| Error::malformed(WHAT, 2, "an unknown element type"))?;
         let block_log2 = size & 31;

@@ -22,7 +22,7 @@ pub use header::{HEADER_BYTES, Header, Kind};
 pub(crate) use parsed::write_entries;
 pub(crate) use parsed::{Parsed, check_lengths};
 pub(crate) use range::decode_range;
-pub(crate) use table::{Seal, Table, table_bytes};
+pub(crate) use table::{Seal, Table, TableMut, table_bytes};
 
 use crate::block;
 use crate::dtype::Dtype;

@@ -46,7 +46,6 @@ impl<'a> Parsed<'a> {
     }
 
     /// Verifies the checksum of an entry, if it has one.
-    #[cfg(feature = "gradient")]
     pub(crate) fn verify(&self, number: usize, entry: &[u8], what: &'static str) -> Result<()> {
         verify(self.seal, &self.table, number, entry, what)
     }

@@ -106,6 +106,16 @@ impl<W: Send> Workers<W> {
         self.threads.count()
     }
 
+    /// Which threads work.
+    pub(crate) const fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    /// What the workers were made for.
+    pub(crate) const fn platform(&self) -> Platform {
+        self.platform
+    }
+
     /// The calling thread's.
     pub(crate) const fn own(&mut self) -> &mut W {
         &mut self.own

@@ -1,0 +1,168 @@
+//! Encoding of blocks: each is the cheapest of the kinds that it can have.
+
+use super::form::{Form, by_width, set_word, word};
+use super::header::{BlockHeader, BlockKind};
+use super::sparse::{self, SparseScratch};
+use super::{block_bound, changes, parts};
+use crate::block::BlockEncoder;
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::ids::ContentHash;
+use crate::kernels::platform::Platform;
+use crate::plan::Policy;
+use crate::set::CodebookSet;
+
+/// A sparse block that is so much smaller than its elements is taken without a look at the other kinds.
+const SMALL: usize = 32;
+
+/// A block in which more words change is not tried as a sparse one: of so many words all but one may change.
+const UNCHANGED_IN: usize = 3;
+
+/// How the blocks of a delta are encoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoding<'a> {
+    pub(crate) set: &'a CodebookSet,
+    pub(crate) dtype: Dtype,
+    /// For elements.
+    pub(crate) plain: &'a Policy,
+    /// For differences of elements, which are integers.
+    pub(crate) differences: &'a Policy,
+    /// Parts hold at most `2^block_log2` bytes.
+    pub(crate) block_log2: u8,
+}
+
+/// Memory that a thread encodes with.
+#[derive(Debug)]
+pub(crate) struct EncodeWorker {
+    platform: Platform,
+    blocks: BlockEncoder,
+    changes: Vec<u32>,
+    sparse: SparseScratch,
+    differences: Vec<u8>,
+    coded: Vec<u8>,
+    candidate: Vec<u8>,
+    /// A block on its way to its place.
+    pub(super) block: Vec<u8>,
+}
+
+impl EncodeWorker {
+    pub(crate) fn new(platform: Platform) -> Self {
+        Self {
+            platform,
+            blocks: BlockEncoder::new(platform),
+            changes: Vec::new(),
+            sparse: SparseScratch::new(),
+            differences: Vec::new(),
+            coded: Vec::new(),
+            candidate: Vec::new(),
+            block: Vec::new(),
+        }
+    }
+
+    /// Appends a block: the whole units of `new`, given as many of the base.
+    pub(crate) fn encode(
+        &mut self,
+        encoding: &Encoding<'_>,
+        base: &[u8],
+        new: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<BlockHeader> {
+        let form = Form::of(encoding.dtype);
+        self.changes.clear();
+        changes::list(self.platform, form, base, new, &mut self.changes);
+        let base_hash = ContentHash::of(base);
+        // No block has more words than 2^22.
+        let mut header = BlockHeader {
+            kind: BlockKind::Unchanged,
+            changes: self.changes.len() as u32,
+            base: base_hash,
+            result: base_hash,
+        };
+        if self.changes.is_empty() {
+            header.write(out);
+            return Ok(header);
+        }
+        header.result = ContentHash::of(new);
+        self.candidate.clear();
+        header.kind = self.encode_payload(encoding, form, base, new)?;
+        let start = out.len();
+        header.write(out);
+        out.extend_from_slice(&self.candidate);
+        debug_assert!(
+            out.len() - start <= block_bound(encoding.dtype, new.len(), encoding.block_log2)
+        );
+        Ok(header)
+    }
+
+    /// Fills the candidate with the cheapest payload.
+    fn encode_payload(
+        &mut self,
+        encoding: &Encoding<'_>,
+        form: Form,
+        base: &[u8],
+        new: &[u8],
+    ) -> Result<BlockKind> {
+        let Encoding { set, dtype, plain, differences, block_log2 } = *encoding;
+        let Self { platform, blocks, changes, sparse, coded, candidate, .. } = self;
+        let mut best = BlockKind::Unchanged;
+        let words = new.len() / form.bytes();
+        if changes.len() <= words - words / UNCHANGED_IN {
+            let sent = sparse::encode(*platform, form, (base, new), changes, sparse, candidate);
+            best = if sent { BlockKind::Densities } else { BlockKind::Step };
+            if candidate.len() <= new.len() / SMALL {
+                return Ok(best);
+            }
+        }
+        // What is appended next stays if it is shorter than what was there.
+        let keep = |best: &mut BlockKind, kind, candidate: &mut Vec<u8>, before: usize| {
+            if *best == BlockKind::Unchanged || candidate.len() < 2 * before {
+                candidate.drain(..before);
+                *best = kind;
+            } else {
+                candidate.truncate(before);
+            }
+        };
+        let before = candidate.len();
+        subtract(*platform, form, base, new, &mut self.differences);
+        let (policy, integers) = ((set, differences), (form.integers(), block_log2));
+        parts::encode(blocks, policy, integers, &self.differences, coded, candidate)?;
+        keep(&mut best, BlockKind::Dense, candidate, before);
+        let before = candidate.len();
+        parts::encode(blocks, (set, plain), (dtype, block_log2), new, coded, candidate)?;
+        keep(&mut best, BlockKind::Plain, candidate, before);
+        Ok(best)
+    }
+}
+
+/// Fills `out` with the differences of all words.
+fn subtract(platform: Platform, form: Form, base: &[u8], new: &[u8], out: &mut Vec<u8>) {
+    out.resize(base.len(), 0);
+    platform.run(
+        #[inline(always)]
+        || {
+            by_width!(form, B => {
+                let words = base.as_chunks::<B>().0.iter().zip(new.as_chunks::<B>().0);
+                for ((base, new), out) in words.zip(out.as_chunks_mut::<B>().0) {
+                    let difference = form.difference(word(base), word(new));
+                    set_word(out, form.zigzag(difference));
+                }
+            });
+        },
+    );
+}
+
+/// Turns differences of all words into new words.
+pub(super) fn add(platform: Platform, form: Form, base: &[u8], differences: &mut [u8]) {
+    platform.run(
+        #[inline(always)]
+        || {
+            by_width!(form, B => {
+                let words = base.as_chunks::<B>().0.iter();
+                for (base, out) in words.zip(differences.as_chunks_mut::<B>().0) {
+                    let difference = Form::unzigzag(word(out));
+                    set_word(out, form.moved(word(base), difference));
+                }
+            });
+        },
+    );
+}

@@ -1,0 +1,82 @@
+//! Deltas: what changed in a tensor that the receiver has already. See `docs/format.md`, section 16.
+//!
+//! Between two steps of training most bits of the weights stay as they are. A delta is made from two tensors of one type
+//! and size, the *base* and the *new* one, and turns the base into the new one. It is bound to both by hashes of their
+//! blocks ([`ContentHash`]), which find accidents: a wrong base, an update that was skipped or applied twice.
+//!
+//! [`Encoder::encode_delta`](crate::Encoder::encode_delta) makes messages of kind [`Delta`](crate::Kind::Delta),
+//! [`Decoder::decode_delta`](crate::Decoder::decode_delta) and [`Decoder::apply_delta`](crate::Decoder::apply_delta)
+//! read them. This module has what can be known of a delta without its base.
+//!
+//! ```
+//! use huffwire::{Decoder, Dtype, Encoder, delta};
+//!
+//! let base: Vec<u8> = (0..20_000u16).flat_map(u16::to_le_bytes).collect();
+//! let mut new = base.clone();
+//! new[1000] ^= 1;
+//! let message = Encoder::builtin().encode_delta_to_vec(Dtype::Bf16, &base, &new)?;
+//! assert!(message.len() < 100);
+//!
+//! let info = delta::Info::read(&message, None)?;
+//! assert_eq!(info.changes(), 1);
+//!
+//! let mut weights = base.clone();
+//! Decoder::builtin().apply_delta(&message, &mut weights)?;
+//! assert_eq!(weights, new);
+//! # Ok::<(), huffwire::Error>(())
+//! ```
+//!
+//! # Words
+//!
+//! What changes, is counted and has an index is a *word*: a unit of the element type (see [`Dtype`]), but a byte where
+//! a unit has three bytes.
+
+mod changes;
+mod decode;
+mod encode;
+mod form;
+mod header;
+mod message;
+mod parts;
+mod prepared;
+mod sparse;
+
+pub use changes::Changes;
+pub use header::{BlockHeader, BlockKind};
+pub use message::Info;
+pub use prepared::Prepared;
+
+pub(crate) use decode::{DecodeWorker, Decoding, check_base as check_block};
+pub(crate) use encode::{EncodeWorker, Encoding};
+pub(crate) use message::{bound, check_base, check_size, decode, encode};
+pub(crate) use prepared::{commit, list, prepare};
+
+use crate::block;
+use crate::dtype::Dtype;
+use crate::message::VALUES_LOG2;
+
+/// Units in each block of a delta but the last.
+pub const BLOCK_UNITS: usize = 1 << VALUES_LOG2;
+
+/// The kind header of every delta. Its one byte says how content is hashed: by XXH3-128.
+pub const KIND_HEADER: [u8; 1] = [1];
+
+/// The most bytes of the header of a block, and of what stands before its parts.
+const BLOCK_OVERHEAD: usize = header::MAX_BYTES + 1;
+
+/// The longest block of a delta for so many bytes of elements, when its parts hold `2^block_log2` bytes.
+pub(crate) const fn block_bound(dtype: Dtype, bytes: usize, block_log2: u8) -> usize {
+    let parts = bytes.div_ceil(block::block_bytes(dtype, block_log2));
+    BLOCK_OVERHEAD + parts * parts::PART_OVERHEAD + bytes
+}
+
+/// The type of the differences of a type's words: integers.
+pub(crate) const fn integers(dtype: Dtype) -> Dtype {
+    form::Form::of(dtype).integers()
+}
+
+/// Bytes of elements in each block of a delta but the last.
+#[must_use]
+pub const fn block_bytes(dtype: Dtype) -> usize {
+    BLOCK_UNITS * dtype.unit_bytes()
+}
