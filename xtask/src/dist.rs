@@ -104,19 +104,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let (licences, manual) = progress.stage("licences, manual and completions", || {
         let made = archive::emptied("target/manual")?;
-        Ok((licences::collect(&folder)?, manual::made(&made)?))
+        // Only archives of programs have a manual, and the program of the checkout has to be compiled for it.
+        let manual = if request.programs { Some(manual::made(&made)?) } else { None };
+        Ok((licences::collect(&folder)?, manual))
     })?;
     let python = progress
         .stage("sources of the Python package", || PythonSources::unpacked(&folder, &licences))?;
 
     let mut trials = of_sources(&request, &sources, &python)?;
     for target in &request.targets {
-        if request.programs {
+        if let Some(manual) = &manual {
             let triple = target.program;
             let executable =
                 progress.stage(&format!("the program for {triple}"), || sources.program(target))?;
             let trial = progress.stage(&format!("trying the archive for {triple}"), || {
-                let packed = archive::write(&folder, target, &executable, &licences, &manual)?;
+                let packed = archive::write(&folder, target, &executable, &licences, manual)?;
                 judge(target, &archive::unpacked(&packed, target)?)
             })?;
             trials.push((archive::file(target), trial));
