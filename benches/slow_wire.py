@@ -257,7 +257,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--delay", type=quantities.delay, default="0", help="delay one way, such as 1ms [default: %(default)s]")
     parser.add_argument("--ranks", type=quantities.ranks, default="2", help="[default: %(default)s]")
     parser.add_argument("--transport", type=quantities.words("gloo", "tcp"), default="gloo,tcp",
-                        help="values of HUFFWIRE_TRANSPORT; what the package lacks is left out aloud [default: %(default)s]")
+                        help="values of HUFFWIRE_TRANSPORT [default: %(default)s]")
     parser.add_argument("--sizes", type=quantities.sizes, help="sizes of a rank's tensor [default: 1MiB,16MiB,64MiB; with --short 256KiB]")
     parser.add_argument("--what", type=quantities.words(*WHAT), default="collectives,ddp,fsdp",
                         help=f"cases: {','.join(WHAT)} [default: %(default)s]")
@@ -266,7 +266,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--short", action="store_true", help="small sizes, few rounds: whether it works, in half a minute")
     parser.add_argument("--check", action="store_true", help="only make the wire and remove it: whether this machine can")
     parser.add_argument("--documented", action="store_true",
-                        help="all runs of docs/collectives.md, in about ten minutes; rates, ranks and cases are set")
+                        help="all runs of docs/collectives.md, in about a quarter of an hour; rates, ranks and cases are set")
     parser.add_argument("--json", type=Path, metavar="OUT", help=f"write the report there [default with --documented: {RESULTS.relative_to(ROOT)}]")
     parser.add_argument("--write-docs", action="store_true", help="with --documented: write tables and figures of docs/collectives.md, too")
     parsed = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What huffwire promises of its collectives and hooks, beside what a report has."""
+"""Bounds for the ratios of huffwire's collectives and hooks to plain gloo, and how a report compares with them."""
 
 from __future__ import annotations
 

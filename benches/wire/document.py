@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wire import report
+from wire import bounds, report
 from wire.quantities import median, percent, size_name
 from wire.report import BUSY, Run, cases, faster, heading, markdown
 
@@ -44,6 +44,7 @@ def regions(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "collectives", "\n\n".join(_collectives(run) for run in runs if cases(run, "collective"))
     yield "pays", _pays(runs)
     yield "steps", "\n\n".join(_steps(run) for run in runs if cases(run, "ddp") or cases(run, "fsdp"))
+    yield "bounds", _bounds(found)
     near = [run for run in runs if cases(run, "loopback")]
     yield "loopback", "\n\n".join(f"{markdown(report.loopback(run))}\n\n{_loopback(run)}" for run in near)
     yield "losses", "\n\n".join(_losses(run) for run in runs if cases(run, "loss"))
@@ -73,9 +74,12 @@ def _conditions(found: dict[str, Any]) -> str:
                      "in one table; times are longer than on a quiet machine.")
     else:
         lines.append("- The machine did nothing else.")
-    notes = sorted({note for run in found["runs"] for note in run["notes"] if note.endswith("skipped")})
-    lines += [f"- Left out: {note}." for note in notes]
     return "\n".join(lines)
+
+
+def _bounds(found: dict[str, Any]) -> str:
+    rows = [(about, f"{value:.2f}", f"{bound:g}", "yes" if value >= bound else "**no**") for about, value, bound in bounds.check(found)]
+    return markdown((("ratio", "measured", "at least", "holds"), rows))
 
 
 def _collectives(run: Run) -> str:

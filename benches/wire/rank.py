@@ -20,7 +20,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 import torch
 import torch.distributed as dist
 
-from wire import collectives, loopback, seeds, trainings, ways
+from wire import collectives, loopback, seeds, trainings
 from wire.turns import Rank
 
 CASES = {
@@ -63,9 +63,6 @@ def main() -> None:
         world_size=job["ranks"],
         timeout=timedelta(seconds=job["timeout"]),
     )
-    job["transports"], missing = ways.transports(job["transports"])
-    for transport in missing:
-        tell("note", text=f"the installed package has no transport {transport}: skipped")
     rank = Rank(number, job["ranks"], job["interface"], tell, job)
     for what in job["what"]:
         CASES[what](rank)

@@ -25,11 +25,6 @@ QUANTIZED = "quantized_hook"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def has_quantized() -> bool:
-    """Whether the installed package has the quantized hook."""
-    return hasattr(huffwire.ddp, "quantized_hook") and hasattr(huffwire.ddp, "QuantizedState")
-
-
 def layers(width: int, depth: int, dtype: torch.dtype) -> nn.Sequential:
     """Square layers, the same on all ranks. With a few samples in a batch, each parameter costs a few operations only.
 
@@ -145,9 +140,8 @@ def hooks(dtype: str, transports: list[str]) -> dict[str, tuple[dist.ProcessGrou
         group = dist.new_group()
         state = powerSGD_hook.PowerSGDState(group, matrix_approximation_rank=4, start_powerSGD_iter=2)
         found["powerSGD_hook, rank 4"] = group, (state, powerSGD_hook.powerSGD_hook)
-        if has_quantized():
-            group = ways.coded("coded").group
-            found[QUANTIZED] = group, (huffwire.ddp.QuantizedState(group), huffwire.ddp.quantized_hook)
+        group = ways.coded("coded").group
+        found[QUANTIZED] = group, (huffwire.ddp.QuantizedState(group), huffwire.ddp.quantized_hook)
     found[ALONE] = dist.new_group(), None
     return found
 
@@ -195,8 +189,6 @@ def same_bits(rank: Rank, rows: dict[str, dict[str, Any]]) -> None:
 def ddp(rank: Rank) -> None:
     """Steps of a model with few operations for each parameter, in fp32 and in bf16."""
     job = rank.job
-    if not has_quantized():
-        rank.tell("note", text="huffwire.ddp has no quantized_hook: skipped")
     width, depth, batch = job["ddp"]
     for dtype, element in DTYPES.items():
         rank.tell("progress", text=f"DDP in {dtype}")

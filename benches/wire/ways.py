@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -50,34 +49,9 @@ def coded(compression: str, transport: str = "gloo") -> Way:
     """
     name = compression if transport == "gloo" else f"{compression}, {transport}"
     group = dist.new_group(backend="gloo")
-    before = os.environ.get("HUFFWIRE_TRANSPORT")
-    os.environ["HUFFWIRE_TRANSPORT"] = transport
-    try:
-        if transport not in _PIECES:
-            _PIECES[transport] = huffwire.distributed.setup(group, compression="auto").piece
-        agreement = huffwire.distributed.setup(group, compression=COMPRESSIONS[compression], piece=_PIECES[transport])
-    finally:
-        if before is None:
-            del os.environ["HUFFWIRE_TRANSPORT"]
-        else:
-            os.environ["HUFFWIRE_TRANSPORT"] = before
+    if transport not in _PIECES:
+        _PIECES[transport] = huffwire.distributed.setup(group, compression="auto", transport=transport).piece
+    agreement = huffwire.distributed.setup(
+        group, compression=COMPRESSIONS[compression], piece=_PIECES[transport], transport=transport
+    )
     return Way(name, group, huffwire.distributed, agreement)
-
-
-def transports(wanted: list[str]) -> tuple[list[str], list[str]]:
-    """Those of the transports that the installed package has, and those that it lacks."""
-    if wanted == ["gloo"]:
-        return wanted, []
-    before = os.environ.get("HUFFWIRE_TRANSPORT")
-    os.environ["HUFFWIRE_TRANSPORT"] = "none such"
-    try:
-        # A package that knows transports refuses this one before it asks other ranks.
-        huffwire.distributed.setup(dist.new_group(backend="gloo"), compression="never")
-    except huffwire.OptionError:
-        return wanted, []
-    finally:
-        if before is None:
-            del os.environ["HUFFWIRE_TRANSPORT"]
-        else:
-            os.environ["HUFFWIRE_TRANSPORT"] = before
-    return ["gloo"], [transport for transport in wanted if transport != "gloo"]

@@ -10,6 +10,7 @@ Collectives are coded by `huffwire.distributed`; `huffwire.observe` tells what t
 """
 
 from huffwire import _errors
+from huffwire._analysis import Analysis, analyze
 from huffwire._buffers import decode, decode_into, encode, encode_into, inspect, max_encoded_size
 from huffwire._calibrate import Calibration, KindReport, calibrate, kind_of
 from huffwire._errors import *  # noqa: F403 (the exceptions, all of them)
@@ -26,6 +27,7 @@ from huffwire._huffwire import (
 
 __all__ = [
     *_errors.__all__,
+    "Analysis",
     "Binding",
     "Calibration",
     "Codebook",
@@ -33,6 +35,7 @@ __all__ = [
     "KindReport",
     "MessageHeader",
     "__version__",
+    "analyze",
     "calibrate",
     "decode",
     "decode_into",

@@ -105,6 +105,34 @@ def profile_file(
     progress: Callable[[int, int], object] | None,
 ) -> list[tuple[str, Profile]]: ...
 
+# Analyses.
+
+@final
+class _Analysis:
+    def to_json(self) -> str: ...
+    def html(self) -> str: ...
+    def figures(self) -> list[tuple[str, str]]: ...
+    def report(self, path: str | PathLike[str], force: bool) -> None: ...
+
+_Analyzed = tuple[str, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
+
+def _analyze(
+    files: Sequence[_Analyzed],
+    calibrate_on: Sequence[_Analyzed],
+    *,
+    kinds: Sequence[str],
+    shards: int,
+    axis: int,
+    symbols: Sequence[str],
+    converted_to: Sequence[str],
+    scale: str,
+    leave_out: str | None,
+    timeline: tuple[float, int, int, int] | None,
+    codebooks: _Sets,
+    threads: int | None,
+    progress: Callable[[int, int], object] | None,
+) -> _Analysis: ...
+
 # Statistics.
 
 @final

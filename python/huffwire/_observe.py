@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,7 +66,7 @@ class Row:
     calibrated: float | None = None
     seconds: float | None = None
     coded_seconds: float | None = None
-    _sizes: list[int] = field(default_factory=list, repr=False)
+    _sizes: Counter[int] = field(default_factory=Counter, repr=False)
     _samples: list[torch.Tensor] = field(default_factory=list, repr=False)
 
 
@@ -88,7 +90,7 @@ class Observation:
             size = tensor.nbytes * (self._ranks if name == "all_gather" else 1)
             row.calls += 1
             row.bytes += size
-            row._sizes.append(size)
+            row._sizes[size] += 1
             # Other ranks than the root of a broadcast hold what will be overwritten.
             mine = call.name.name != "BROADCAST" or call.root in (-1, self._rank)
             # Samples of the whole run: the more calls, the fewer of them are looked at.
@@ -110,15 +112,17 @@ class Observation:
             if row.collective in _NAMES.values() and self._ranks > 1:
                 ways = [
                     (
+                        count,
                         model.seconds("plain", row.collective, row.dtype, size),
                         model.seconds("coded", row.collective, row.dtype, size),
                     )
-                    for size in row._sizes
+                    for size, count in row._sizes.items()
                 ]
-                row.seconds = sum(plain for plain, _ in ways)
+                row.seconds = sum(count * plain for count, plain, _ in ways)
                 # A call that would take longer is not coded.
-                row.coded_seconds = sum(map(min, ways))
-            row._samples, row._sizes = [], []
+                row.coded_seconds = sum(count * min(plain, coded) for count, plain, coded in ways)
+            row._samples = []
+            row._sizes.clear()
         self.rows = sorted(self._found.values(), key=lambda row: -row.bytes)
 
     def describe(self) -> str:
@@ -234,17 +238,17 @@ def observe(
         print(observation.describe(), file=file or sys.stderr)
 
 
-_measured = 0
+# How often the link of each group was measured, which its ranks do together.
+_MEASURED: weakref.WeakKeyDictionary[dist.ProcessGroup, int] = weakref.WeakKeyDictionary()
 
 
 def _measure(group: dist.ProcessGroup) -> Link:
     """Measures the link over a gloo group of its own."""
-    global _measured
-    _measured += 1
     if group.size() == 1:
         return Link(1e12, 1e-6)
+    _MEASURED[group] = number = _MEASURED.get(group, 0) + 1
     store = dist.PrefixStore(  # type: ignore[attr-defined]
-        f"huffwire/observe/{_measured}/", _store(group)
+        f"huffwire/observe/{number}/", _store(group)
     )
     engine = Engine(store, group.rank(), group.size(), _timeout(group))
     engine.configure(Coder(None), 1 << 20)

@@ -14,6 +14,7 @@ from huffwire._errors import MismatchError, UnsupportedError
 from huffwire._lossless import average
 from huffwire._quantized_state import QuantizedState
 from huffwire.distributed import quantized, settings
+from huffwire.distributed.c10d import GradBucket
 from huffwire.distributed.groups import CodedGroup, coded_group, resolve
 from huffwire.distributed.memory import flat
 
@@ -24,7 +25,7 @@ _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 Future = torch.futures.Future
 
 
-def quantized_hook(state: QuantizedState, bucket: dist.GradBucket) -> Future[torch.Tensor]:
+def quantized_hook(state: QuantizedState, bucket: GradBucket) -> Future[torch.Tensor]:
     """Averages gradients in quantized values, with loss: a few bits for each element.
 
     In the first ``warmup_steps`` steps, and for buckets of fewer than ``min_elements`` elements, gradients are averaged
@@ -92,7 +93,7 @@ def _agree(state: QuantizedState, coded: CodedGroup) -> None:
     """Compares the states of all ranks, at the first call of a state that was made or loaded."""
     if state._agreed:
         return
-    told = settings._tell(
+    told = settings.tell(
         coded.ready()[0],
         {
             **{f"QuantizedState, {name}": value for name, value in state._summary().items()},
@@ -129,7 +130,7 @@ def _collect(
     collected: list[layout.Collected],
     group: dist.ProcessGroup,
     coded: CodedGroup,
-    bucket: dist.GradBucket,
+    bucket: GradBucket,
 ) -> Future[torch.Tensor]:
     """Averages buckets that are not those of the layout.
 

@@ -7,15 +7,15 @@ import weakref
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 
 from huffwire._errors import MismatchError
+from huffwire.distributed.c10d import GradBucket
 
 # The parameters of a bucket, in their order: their numbers and how many elements they have.
 Bucket = tuple[tuple[int, int], ...]
 
 # A bucket that was collected: its parameters, its gradients, and the future of them.
-Collected = tuple[Bucket, torch.Tensor, torch.futures.Future]
+Collected = tuple[Bucket, torch.Tensor, torch.futures.Future[torch.Tensor]]
 
 
 class Numbers:
@@ -28,16 +28,21 @@ class Numbers:
     def __init__(self) -> None:
         self._numbers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._next = 0
+        # Which parameters were known before this step, and those of this step in their order.
+        self._known: set[int] = set()
+        self._shown: dict[int, weakref.ref[torch.Tensor]] = {}
 
     def number(self, parameter: torch.Tensor) -> int:
         found = self._numbers.get(id(parameter))
         if found is None or found[0]() is not parameter:
             found = self._numbers[id(parameter)] = weakref.ref(parameter), self._next
             self._next += 1
+        self._shown[id(parameter)] = found[0]
         return found[1]
 
     def restart(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Forgets everything if none of these parameters is known: it is another model, or a new copy of it."""
+        """Called with the first parameters of a step. Forgets everything if none of them is known: it is another model,
+        or a new copy of it."""
         known = (self._numbers.get(id(parameter)) for parameter in parameters)
         if not any(
             found is not None and found[0]() is parameter
@@ -45,9 +50,19 @@ class Numbers:
         ):
             self._numbers.clear()
             self._next = 0
+        self._known = set(self._numbers)
+        self._shown.clear()
+
+    def settle(self) -> None:
+        """Called after a step. Numbers its parameters anew if they are not those that were known: the model has others than
+        before."""
+        if self._shown.keys() != self._known:
+            shown = enumerate(self._shown.items())
+            self._numbers = {key: (parameter, number) for number, (key, parameter) in shown}
+            self._next = len(self._numbers)
 
 
-def of(numbers: Numbers, bucket: dist.GradBucket) -> Bucket:
+def of(numbers: Numbers, bucket: GradBucket) -> Bucket:
     """The parameters of a bucket."""
     return tuple(
         (numbers.number(parameter), parameter.numel()) for parameter in bucket.parameters()

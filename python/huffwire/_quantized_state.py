@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from huffwire import gradient
 from huffwire import _quantized_layout as layouts
 from huffwire._errors import MismatchError, OptionError
 from huffwire._huffwire import _ExchangeCodec, quantizer_text
+from huffwire.distributed.c10d import GradBucket
 from huffwire.distributed.collectives import how_to_add
 from huffwire.distributed.quantized import Exchange, share_bounds
 
@@ -127,6 +129,7 @@ class QuantizedState:
             )
         self.process_group = process_group
         self.step = 0
+        self._numbers = layouts.Numbers()
         self._forget()
 
     def _loss(self) -> float:
@@ -158,13 +161,12 @@ class QuantizedState:
             setattr(self, name, given[name])
 
     def _forget(self) -> None:
-        """As at the beginning, but for the step."""
+        """As at the beginning, but for the step and the numbers of the model's parameters."""
         self._layout: list[layouts.Bucket] = []
         self._complete = False
         self._place: tuple[int, int] | None = None
         self._errors: dict[int, torch.Tensor] = {}
         self._mean_errors: dict[int, torch.Tensor] = {}
-        self._numbers = layouts.Numbers()
         self._step_now: Step | None = None
         self._steps_here = 0
         self._regrouped = 0
@@ -178,7 +180,7 @@ class QuantizedState:
     @property
     def bucket(self) -> int:
         """Elements that share a scale."""
-        return self._spec[{"qsgd": 2, "terngrad": 2, "sign": 2, "linear": 1}[self._spec[0]]]
+        return int(self._spec[{"qsgd": 2, "terngrad": 2, "sign": 2, "linear": 1}[self._spec[0]]])
 
     def reset_errors(self) -> None:
         """Empties all error memories, as after a change of the number of ranks. The step stays.
@@ -192,12 +194,15 @@ class QuantizedState:
 
     # What the hook asks for.
 
-    def _at(self, bucket: dist.GradBucket) -> Step:
+    def _at(self, bucket: GradBucket) -> Step:
         """The step of a bucket; a new one begins with the first bucket."""
         if self._step_now is None or bucket.index() == 0:
             self._numbers.restart(bucket.parameters())
             if not self._complete:
+                # What a step that was not completed left.
                 self._layout.clear()
+                self._errors.clear()
+                self._mean_errors.clear()
             can = self._complete or self._steps_here > 0
             self._step_now = Step(can and self.step >= self.warmup_steps, not self._complete)
         if not self._step_now.quantizes:
@@ -208,13 +213,15 @@ class QuantizedState:
     def _add_to_layout(self, bucket: layouts.Bucket) -> None:
         self._layout.append(bucket)
 
-    def _end(self, bucket: dist.GradBucket) -> None:
+    def _end(self, bucket: GradBucket) -> None:
         """After the hook was called for a bucket."""
         if bucket.is_last():
             if self._step_now is not None and self._step_now.quantizes:
                 self._complete = True
                 if self._step_now.collected is None:
                     self._regrouped = 0
+            elif self._step_now is not None and self._steps_here == 0:
+                self._numbers.settle()
             self._step_now = None
             self.step += 1
             self._steps_here += 1
@@ -223,12 +230,20 @@ class QuantizedState:
         """How a bucket of the layout is quantized in this step."""
         errors = mean_errors = None
         if self.error_feedback:
-            self._place = rank, ranks
+            bounds = share_bounds(elements, ranks, self.bucket)
+            share = bounds[rank + 1] - bounds[rank]
             if number not in self._errors:
-                bounds = share_bounds(elements, ranks, self.bucket)
                 self._errors[number] = torch.zeros(elements)
-                self._mean_errors[number] = torch.zeros(bounds[rank + 1] - bounds[rank])
+                self._mean_errors[number] = torch.zeros(share)
             errors, mean_errors = self._errors[number], self._mean_errors[number]
+            # They are read and written by their addresses.
+            if (errors.numel(), mean_errors.numel()) != (elements, share):
+                raise MismatchError(
+                    f"the QuantizedState keeps errors of {errors.numel()} elements for bucket {number}, and of "
+                    f"{mean_errors.numel()} for this rank's share, which are {elements} and {share} now: if the model or "
+                    "the number of ranks has changed, call reset_errors() on all ranks"
+                )
+            self._place = rank, ranks
         text = json.dumps([self._summary(), number, self._codecs[0].id])
         return Exchange(
             self._codecs,
@@ -304,6 +319,7 @@ class QuantizedState:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.process_group = None
+        self._numbers = layouts.Numbers()
         self.load_state_dict(state)
 
 
@@ -337,7 +353,9 @@ class _Loaded:
         bounds = share_bounds(elements, ranks, bucket)
         return bounds[rank + 1] - bounds[rank]
 
-    def _memories(self, saved: dict[Any, torch.Tensor], size_of) -> dict[int, torch.Tensor]:
+    def _memories(
+        self, saved: dict[Any, torch.Tensor], size_of: Callable[[int], int]
+    ) -> dict[int, torch.Tensor]:
         memories = {}
         for number, memory in saved.items():
             elements = sum(elements for _, elements in self.layout[int(number)])

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from huffwire._errors import MismatchError
 from huffwire._quantized_hook import QuantizedState, quantized_hook
 from huffwire._lossless import average
+from huffwire.distributed.c10d import GradBucket
 from huffwire.distributed.collectives import how_to_add
 from huffwire.distributed.groups import resolve
 
@@ -72,7 +73,7 @@ class LosslessState:
 
 
 def lossless_hook(
-    state: LosslessState, bucket: dist.GradBucket
+    state: LosslessState, bucket: GradBucket
 ) -> torch.futures.Future[torch.Tensor]:
     """Averages gradients as DistributedDataParallel does without a hook, in coded pieces.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import pickle
@@ -98,13 +99,36 @@ def as_the_model(rank: int, size: int, cases: list) -> None:
 
 
 CASES = [
-    (20_000, "float32", {}, 8192, False),
-    (5_001, "bfloat16", {}, 8192, False),
-    (5_001, "float16", {"error_feedback": False}, 8192, True),
-    (1, "float32", {}, 8192, False),
-    (9_000, "float32", {"levels": 127}, 8192, True),
+    (20_000, "float32", {}, 2048, False),
+    (5_001, "bfloat16", {}, 2048, False),
+    (5_001, "float16", {"error_feedback": False}, 2048, True),
+    (1, "float32", {}, 2048, False),
+    (9_000, "float32", {"levels": 127}, 2048, True),
     (20_000, "float32", {"bucket": 16, "levels": 7}, 1 << 20, False),
+    # A piece has a bucket at least.
+    (20_000, "float32", {"bucket": 4096}, 1024, True),
 ]
+
+
+def test_pieces_are_whole_buckets_and_no_longer_than_the_others() -> None:
+    from huffwire.distributed.quantized import elements_of_piece
+
+    assert elements_of_piece(256 << 10, 512) == 256 << 10
+    assert elements_of_piece(4 << 20, 512) == 256 << 10
+    assert elements_of_piece(10_000, 512) == 19 * 512
+    assert elements_of_piece(1024, 65536) == 65536
+
+
+def test_a_mean_goes_behind_the_gradients_that_it_needs() -> None:
+    from huffwire.distributed.schedules import stages
+
+    for most in (0, 1, 5, 20):
+        for lag in (1, 2, 6):
+            order = list(stages(most, lag))
+            assert sorted(order) == [(stage, index) for stage in (0, 1) for index in range(most)]
+            for index in range(most):
+                ahead = min(index + lag, most - 1)
+                assert order.index((1, index)) > order.index((0, ahead))
 
 
 def test_gradients_are_those_of_the_model_in_numpy() -> None:
@@ -327,6 +351,52 @@ def test_a_restart_with_four_ranks() -> None:
     run(restarted, 4, 1)
 
 
+def restarted_after_changes(rank: int, size: int) -> None:
+    def reset(run: Run) -> None:
+        run.state.reset_errors()
+
+    def load(run: Run) -> None:
+        run.state.load_state_dict(run.state.state_dict())
+
+    def widen(run: Run) -> None:
+        # As when layers that were frozen are trained, too.
+        run.network = DistributedDataParallel(
+            nn.Sequential(nn.Linear(training.WIDTH, training.WIDTH), run.network.module),
+            bucket_cap_mb=0.05,
+        )
+        run.network.register_comm_hook(run.state, quantized_hook)
+        run.state.reset_errors()
+
+    def gradients_of(run: Run, steps: int) -> list[torch.Tensor]:
+        found = []
+        for step in range(steps):
+            torch.manual_seed(100 * step + rank)
+            run.network.zero_grad()
+            run.network(torch.randn(8, training.WIDTH)).square().mean().backward()
+            found += [parameter.grad.clone() for parameter in run.network.parameters()]
+        return found
+
+    for change in (reset, load, widen):
+        first = Run(rank, quantized_hook, QuantizedState(min_elements=0, warmup_steps=0))
+        gradients_of(first, 3)
+        change(first)
+        gradients_of(first, 3)
+        saved, module = first.state.state_dict(), first.network.module
+        due = gradients_of(first, 3)
+        state = QuantizedState()
+        state.load_state_dict(saved)
+        second = Run(rank, quantized_hook, state)
+        second.network = DistributedDataParallel(copy.deepcopy(module), bucket_cap_mb=0.05)
+        second.network.register_comm_hook(state, quantized_hook)
+        assert all(map(torch.equal, gradients_of(second, 3), due)), change
+        # The buckets of the first step were others, and those of the second step the same again.
+        assert state._regrouped == 0, change
+
+
+def test_a_restart_after_errors_were_reset_and_states_were_loaded() -> None:
+    run(restarted_after_changes, 2)
+
+
 def other_states(rank: int, size: int) -> list[tuple[str, str]]:
     """What each way of having different states raises."""
     found = []
@@ -377,6 +447,33 @@ def test_states_that_differ_raise_on_all_ranks() -> None:
         ), found
         assert found[4] == ("none", "")
         assert "was saved by another rank" in texts[5], found
+
+
+def other_collectives(rank: int, size: int) -> tuple[str, str]:
+    import huffwire.distributed as hd
+    from huffwire.distributed import groups, quantized
+
+    hd.setup(compression="raw", piece=4 << 20)
+    x = torch.ones(4 << 20)
+    engine, _ = groups.coded_group(dist.group.WORLD).ready()
+    exchange = QuantizedState()._exchange(0, x.numel(), rank, size)
+    try:
+        if rank == 0:
+            hd.all_reduce(x)
+        else:
+            quantized.average(engine, x, exchange, [x]).wait()
+    except hd.GroupError:
+        raise
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "none", ""
+
+
+def test_ranks_that_call_other_collectives() -> None:
+    found = run(other_collectives, 2)
+    # gloo ends a process that receives more than it has room for.
+    assert not any(isinstance(each, ranks.Died) for each in found), found
+    assert {name for name, _ in found} <= {"OutOfStepError", "PeerError"}, found
 
 
 def not_finite(rank: int, size: int) -> tuple[str, str]:
@@ -504,6 +601,43 @@ def test_feedback_that_diverges_warns() -> None:
         warnings.simplefilter("error")
         for options in ({}, {"norm": "l2", "levels": 16}, {"quantizer": "sign"}, {"levels": 2}):
             QuantizedState(**options)
+
+
+class Bucket:
+    """A bucket of DistributedDataParallel."""
+
+    def __init__(self, number: int, elements: int, last: bool) -> None:
+        self._number, self._parameter, self._last = number, torch.zeros(elements), last
+
+    def index(self) -> int:
+        return self._number
+
+    def parameters(self) -> list[torch.Tensor]:
+        return [self._parameter]
+
+    def is_last(self) -> bool:
+        return self._last
+
+
+def test_error_memories_are_as_long_as_their_buckets() -> None:
+    state = QuantizedState(min_elements=0, warmup_steps=0)
+    first = Bucket(0, 64, True)
+    state._at(first)
+    state._end(first)
+    # A step that ends with an error before its last bucket.
+    assert state._at(Bucket(0, 64, False)).quantizes
+    state._add_to_layout(((0, 64),))
+    assert state._exchange(0, 64, 0, 2).errors.numel() == 64
+    # The next one has another bucket.
+    other = Bucket(0, 4096, True)
+    state._at(other)
+    state._add_to_layout(((0, 4096),))
+    how = state._exchange(0, 4096, 0, 2)
+    assert how.errors.numel() == 4096 and how.mean_errors.numel() == 2048
+    state._end(other)
+    for elements, ranks in ((4095, 2), (4096, 4)):
+        with pytest.raises(MismatchError, match="reset_errors"):
+            state._exchange(0, elements, 0, ranks)
 
 
 def test_states_that_are_none_are_refused() -> None:

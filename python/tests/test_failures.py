@@ -329,6 +329,26 @@ def arguments(rank: int, size: int) -> None:
             "sum_dtype",
             lambda: hd.all_reduce(x.to(torch.int32), dist.ReduceOp.MAX, sum_dtype=torch.float32),
         ),
+        (
+            UnsupportedError,
+            "integers",
+            lambda: hd.all_reduce(x.to(torch.int64), sum_dtype=torch.float32),
+        ),
+        (
+            UnsupportedError,
+            "holds all",
+            lambda: hd.reduce_scatter_tensor(x[:5].double(), x.double(), sum_dtype=torch.float32),
+        ),
+        (
+            UnsupportedError,
+            "holds all",
+            lambda: hd.all_reduce(x.bfloat16(), sum_dtype=torch.float16),
+        ),
+        (
+            UnsupportedError,
+            "holds all",
+            lambda: hd.all_reduce(x, sum_dtype=torch.float8_e5m2),
+        ),
     ]
     for error, text, call in cases:
         with pytest.raises(error, match=text):
@@ -351,24 +371,67 @@ def test_bad_arguments_and_a_destroyed_group() -> None:
 def forked(rank: int, size: int) -> int:
     import huffwire.distributed as hd
 
+    def exchange() -> None:
+        other = torch.ones(10)
+        (hd.recv if rank else hd.send)(other, 1 - rank)
+        # The other way, so that no thread of a rank is under way when it forks.
+        (hd.send if rank else hd.recv)(other, 1 - rank)
+
     hd.all_reduce(torch.ones(10))
+    exchange()
     child = os.fork()
     if child == 0:
-        code = 1
-        try:
-            hd.all_reduce(torch.ones(10))
-        except hd.GroupError as error:
-            code = 0 if "fork" in str(error) else 2
+        signal.alarm(20)
+        code = 0
+        for call in (
+            lambda: hd.all_reduce(torch.ones(10)),
+            lambda: hd.send(torch.ones(10), 1 - rank),
+            lambda: hd.irecv(torch.ones(10), 1 - rank),
+            hd.setup,
+        ):
+            try:
+                call()
+                code += 1
+            except hd.GroupError as error:
+                code += "fork" not in str(error)
         os._exit(code)
     _, status = os.waitpid(child, 0)
     x = torch.ones(10)
     hd.all_reduce(x)
     assert x[0] == size
+    exchange()
     return os.waitstatus_to_exitcode(status)
 
 
 def test_a_fork_has_no_group() -> None:
     assert ranks.run(forked, 2) == [0, 0]
+
+
+def long_reason(rank: int, size: int) -> tuple[str, str]:
+    import huffwire.distributed as hd
+    from huffwire.distributed import groups
+
+    hd.setup(piece=1024)
+    x = torch.ones(100_000)
+    if rank == 0:
+        engine, _ = groups.coded_group(dist.group.WORLD).ready()
+
+        def send(_: object) -> None:
+            raise ValueError("x" * 5000)
+
+        work = engine.start("all_reduce", [x], send, None)
+        [(name, text, _)] = outcomes(hd, size, [work.wait], 2)
+    else:
+        [(name, text, _)] = outcomes(hd, size, [lambda: hd.all_reduce(x)], 0)
+    return name, text
+
+
+def test_a_long_reason_of_a_failure() -> None:
+    _, *others = ranks.run(long_reason, 3, seconds=20)
+    for found in others:
+        assert not isinstance(found, ranks.Died)
+        name, text = found
+        assert name == "PeerError" and "rank 0 failed: xxx" in text, found
 
 
 def pairs_fail(rank: int, size: int) -> list:

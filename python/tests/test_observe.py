@@ -20,6 +20,8 @@ def watched(rank: int, size: int) -> tuple[str, list]:
             x = torch.randn(300_000, generator=generator).bfloat16()
             dist.all_reduce(x)
             dist.all_gather_into_tensor(torch.empty(size * 1000), torch.randn(1000))
+        # A long run keeps the sizes that there are, not one for each call.
+        assert [list(row._sizes.values()) for row in found._found.values()] == [[6], [6]]
         dist.broadcast(x, 0)
         dist.barrier()
         dist.all_reduce(torch.randint(0, 9, (5000,)))
@@ -61,6 +63,24 @@ def test_what_is_seen() -> None:
     assert {row[:2]: row[2:] for row in others}["broadcast", "bf16"][2] is None
     assert found["broadcast", "bf16"][2] is not None
     assert text.count("\n") == 6 and "33." in text
+
+
+def watched_in_parts(rank: int, size: int) -> list[int]:
+    import huffwire
+
+    found = []
+    groups = [dist.new_group([0]), dist.new_group([0, 1]), dist.group.WORLD]
+    for group in [*groups, *groups]:
+        if group is not dist.GroupMember.NON_GROUP_MEMBER:
+            with huffwire.observe(group, file=io.StringIO()) as seen:
+                dist.all_reduce(torch.ones(10), group=group)
+            found.append(seen.rows[0].calls)
+    return found
+
+
+@ranks.needs_hooks
+def test_groups_with_other_members_are_watched_one_after_the_other() -> None:
+    assert ranks.run(watched_in_parts, 3, seconds=30) == [[1] * 6, [1] * 4, [1] * 2]
 
 
 def test_without_a_group() -> None:

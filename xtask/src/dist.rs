@@ -6,44 +6,53 @@ mod archive;
 mod build;
 mod elf;
 mod licences;
+mod report;
 mod target;
 mod trial;
+mod wheel;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 use crate::manual;
 use crate::needs;
-use crate::shell::{ROOT, VERSION};
+use crate::shell::{self, VERSION, host, program};
 use crate::steps::{Gap, Outcome};
-use build::Sources;
+use build::{PythonSources, Sources};
+use report::{Progress, Trial};
 use target::{TARGETS, Target};
 
 /// What `cargo xtask dist` understands.
-pub(crate) const ARGUMENTS: &str = "[--install] [--target TRIPLE]...";
+pub(crate) const ARGUMENTS: &str = "[--list] [--install] [--target TRIPLE]...";
 
 /// The folder of the results, from the root of the repository.
 const FOLDER: &str = "target/dist";
 
+/// The file with the checksums of all others.
+const SUMS: &str = "SHA256SUMS";
+
 /// What a person asked for.
 #[derive(Debug, PartialEq)]
 struct Request {
+    /// Whether to tell only for what a release is made.
+    list: bool,
     /// Whether to bring missing targets of Rust and packages of the system.
     install: bool,
     targets: Vec<&'static Target>,
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {
-    let mut request = Request { install: false, targets: Vec::new() };
+    let mut request = Request { list: false, install: false, targets: Vec::new() };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
+            "--list" => request.list = true,
             "--install" => request.install = true,
             "--target" => {
-                let triple = words.next().context("`--target` needs a target")?;
+                let triple =
+                    words.next().context("`--target` needs a target; `--list` has them")?;
                 let known = TARGETS.iter().find(|target| target.program == triple);
                 let known = known.with_context(|| {
                     let names: Vec<_> = TARGETS.iter().map(|target| target.program).collect();
@@ -64,48 +73,80 @@ fn parse(arguments: &[String]) -> Result<Request> {
 /// Builds a release, and tries what can be run here.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let request = parse(arguments)?;
-    if request.install {
-        needs::install(|step| ["dist", "static"].contains(&step))?;
+    if request.list {
+        print!("{}", report::list(TARGETS, &host()?));
+        return Ok(());
     }
-    for target in &request.targets {
-        let missing = needs::missing(&target.rust_targets())?;
-        if let Some(gap) = missing.first() {
-            bail!("{}; `cargo xtask dist --install` brings it", gap.what);
-        }
-    }
+    provide(&request)?;
 
-    let folder = Path::new(ROOT).join(FOLDER);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("{FOLDER} cannot be emptied"))?;
-    }
-    fs::create_dir_all(&folder)?;
-
-    let sources = Sources::unpacked()?;
+    // Four stages for the release, and four for each target.
+    let mut progress = Progress::new(4 + 4 * request.targets.len());
+    let folder = archive::emptied(FOLDER)?;
+    let mut trials = Vec::new();
+    progress.stage("zig and maturin", build::tools)?;
+    let sources = progress.stage("packages of the crates", Sources::unpacked)?;
     for package in &sources.packages {
-        copy(package, &folder)?;
+        archive::copy(package, &folder)?;
+        trials.push((named(package)?, Trial::Passed("a program was built from it".to_owned())));
     }
-    let licences = licences::collect(&folder)?;
-    let manual = manual::made(&folder.join("manual"))?;
-    build::source_distribution(&folder)?;
-    let mut gaps = Vec::new();
+    let (licences, manual) = progress.stage("licences, manual and completions", || {
+        let made = archive::emptied("target/manual")?;
+        Ok((licences::collect(&folder)?, manual::made(&made)?))
+    })?;
+    let python = progress
+        .stage("sources of the Python package", || PythonSources::unpacked(&folder, &licences))?;
+    trials.push((named(&python.archive)?, Trial::Passed("a wheel was built from it".to_owned())));
+
     for target in &request.targets {
-        let program = sources.program(target)?;
-        gaps.extend(judge(target, &program)?);
-        archive::write(&folder, target, &program, &licences, &manual)?;
-        build::wheel(target, &folder)?;
+        let triple = target.program;
+        let executable =
+            progress.stage(&format!("the program for {triple}"), || sources.program(target))?;
+        let trial = progress.stage(&format!("trying the archive for {triple}"), || {
+            let packed = archive::write(&folder, target, &executable, &licences, &manual)?;
+            judge(target, &archive::unpacked(&packed, target)?)
+        })?;
+        trials.push((archive::file(target), trial));
+        let triple = target.wheel;
+        let made =
+            progress.stage(&format!("the wheel for {triple}"), || python.wheel(target, &folder))?;
+        let trial = progress.stage(&format!("trying the wheel for {triple}"), || {
+            wheel::run_in_new_environment(target, &made)
+        })?;
+        trials.push((named(&made)?, trial));
     }
-    fs::remove_dir_all(folder.join("manual"))?;
-    let sums = sums(&folder)?;
-    fs::write(folder.join("SHA256SUMS"), &sums)?;
-    println!("\n{FOLDER}, huffwire {}:\n{sums}", VERSION);
-    for Gap { what, .. } in gaps {
-        println!("NOT TRIED: {what}");
+
+    let sums = report::sums(&report::products(&folder)?);
+    fs::write(folder.join(SUMS), &sums)?;
+    let mut check = program("sha256sum");
+    shell::run(check.args(["--check", "--quiet", SUMS]).current_dir(&folder))?;
+    println!("\n{FOLDER}, huffwire {VERSION}, after {}:\n", progress.time());
+    println!("{}", report::table(&report::products(&folder)?, &trials));
+    print!("{}", report::not_tried(trials));
+    Ok(())
+}
+
+/// Brings what the targets need of the system, if that was asked for, and makes sure of it.
+fn provide(request: &Request) -> Result<()> {
+    let needs: Vec<_> = request.targets.iter().flat_map(|target| target.needs()).collect();
+    if request.install {
+        needs::install_named(&needs)?;
+    }
+    // Without the emulator a program is built and not tried.
+    let needed: Vec<_> = needs.into_iter().filter(|need| *need != "qemu-user").collect();
+    if let Some(gap) = needs::missing(&needed)?.first() {
+        let remedy = gap.remedy.as_deref().unwrap_or("cargo xtask dist --install");
+        bail!("{}. Get it with `{remedy}`, or let `cargo xtask dist --install` do that", gap.what);
     }
     Ok(())
 }
 
-/// Checks a program as far as this machine can; tells what it could not.
-fn judge(target: &Target, program: &Path) -> Result<Vec<Gap>> {
+/// The name of a file.
+fn named(file: &Path) -> Result<String> {
+    Ok(file.file_name().context("a file has a name")?.to_string_lossy().into_owned())
+}
+
+/// Checks a program as far as this machine can.
+fn judge(target: &Target, program: &Path) -> Result<Trial> {
     if let Some(machine) = target.machine {
         elf::check(program, machine)?;
     }
@@ -131,33 +172,7 @@ pub(crate) fn check() -> Result<Outcome> {
         }
         Err(build::Failure::Build(error)) => return Err(error),
     };
-    Ok(Outcome::with(judge(target, &program)?))
-}
-
-fn copy(file: &Path, folder: &Path) -> Result<PathBuf> {
-    let name = file.file_name().context("a file has a name")?;
-    let place = folder.join(name);
-    fs::copy(file, &place).with_context(|| format!("{} cannot be copied", file.display()))?;
-    Ok(place)
-}
-
-/// The checksums of all files of a folder, as `sha256sum` writes and reads them.
-fn sums(folder: &Path) -> Result<String> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    let mut lines = String::new();
-    for name in names {
-        let digest = Sha256::digest(fs::read(folder.join(&name))?);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        lines += &format!("{digest}  {name}\n");
-    }
-    Ok(lines)
+    Ok(Outcome::with(judge(target, &program)?.gaps()))
 }
 
 #[cfg(test)]
@@ -172,7 +187,8 @@ mod tests {
     fn without_targets_all_are_built() {
         let all = request("").unwrap();
         assert_eq!(all.targets.len(), TARGETS.len());
-        assert!(!all.install);
+        assert!(!all.install && !all.list);
+        assert!(request("--list").unwrap().list);
     }
 
     #[test]
@@ -188,20 +204,5 @@ mod tests {
         ] {
             assert!(request(nonsense).is_err(), "{nonsense}");
         }
-    }
-
-    #[test]
-    fn sums_are_those_of_sha256sum() {
-        let folder = std::env::temp_dir().join(format!("huffwire-sums-{}", std::process::id()));
-        fs::create_dir_all(folder.join("inner")).unwrap();
-        fs::write(folder.join("b"), "abc").unwrap();
-        fs::write(folder.join("a"), "").unwrap();
-        let found = sums(&folder).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
-        let expected = "\
-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  a
-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b
-";
-        assert_eq!(found, expected);
     }
 }

@@ -194,4 +194,34 @@ mod tests {
         summary(&pages, &mut faults).unwrap();
         assert_eq!(faults, ["docs/SUMMARY.md: docs/b.md is not listed"]);
     }
+
+    /// Calls `visit` with each source file of a folder.
+    fn sources(folder: &Path, visit: &mut impl FnMut(&Path, &str)) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, visit);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                visit(&path, &fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn all_places_of_unsafe_code_are_told() {
+        let security = fs::read_to_string(Path::new(ROOT).join("SECURITY.md")).unwrap();
+        let told: Vec<&str> =
+            security.split('`').filter(|word| word.starts_with("crates/")).collect();
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(Path::new(ROOT).join("crates")).unwrap() {
+            sources(&entry.unwrap().path().join("src"), &mut |path, text| {
+                if text.contains("allow(unsafe_code)") {
+                    let path = path.strip_prefix(ROOT).unwrap().to_str().unwrap();
+                    let place = told.iter().find(|place| path.starts_with(**place));
+                    found.insert(*place.unwrap_or_else(|| panic!("{path} is not told")));
+                }
+            });
+        }
+        assert_eq!(found, told.into_iter().collect());
+    }
 }

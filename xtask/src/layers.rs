@@ -55,7 +55,10 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire-analysis", "models"),
     ("huffwire-analysis", "collect"),
     ("huffwire-analysis", "average"),
+    ("huffwire-analysis", "price"),
     ("huffwire-analysis", "kind"),
+    ("huffwire-analysis", "steps"),
+    ("huffwire-analysis", "timeline"),
     ("huffwire-analysis", "measure"),
     ("huffwire-analysis", "report"),
 ];

@@ -65,7 +65,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "dist",
         arguments: dist::ARGUMENTS,
-        about: "build what a release needs into target/dist: programs, wheels, packages, checksums",
+        about: "build what a release needs into target/dist: programs, wheels, packages, checksums; --list shows for what",
         run: dist::run,
     },
     Command {

@@ -10,8 +10,12 @@ use crate::shell::{ROOT, cargo, output};
 /// The page of the documents, from the root of the repository.
 pub(crate) const FILE: &str = "docs/cli.md";
 
+/// The folders of an archive with manual pages and with completions.
+pub(crate) const MAN: &str = "man";
+pub(crate) const COMPLETIONS: &str = "completions";
+
 /// Shells that the program completes for, and what their files are called.
-const SHELLS: &[(&str, &str)] =
+pub(crate) const SHELLS: &[(&str, &str)] =
     &[("bash", "huffwire.bash"), ("zsh", "_huffwire"), ("fish", "huffwire.fish")];
 
 /// Files for the shell and for `man`.
@@ -110,17 +114,14 @@ pub(crate) fn made(folder: &Path) -> Result<Manual> {
         fs::write(&file, script + "\n")?;
         completions.push(file);
     }
+    let man = folder.join(MAN);
+    huffwire(&["man".to_owned(), "--output".to_owned(), man.display().to_string()])?;
     let mut pages = Vec::new();
-    // Programs before this command have none.
-    if self::pages()?.iter().any(|page| page.command == "huffwire man") {
-        let man = folder.join("man");
-        huffwire(&["man".to_owned(), "--output".to_owned(), man.display().to_string()])?;
-        for entry in fs::read_dir(&man)? {
-            pages.push(entry?.path());
-        }
-        pages.sort();
-        ensure!(pages.iter().any(|page| page.ends_with("huffwire.1")), "there is no huffwire.1");
+    for entry in fs::read_dir(&man)? {
+        pages.push(entry?.path());
     }
+    pages.sort();
+    ensure!(pages.iter().any(|page| page.ends_with("huffwire.1")), "there is no huffwire.1");
     Ok(Manual { pages, completions })
 }
 

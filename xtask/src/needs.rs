@@ -51,6 +51,9 @@ const I686_LIBC: &[&str] = &["test", "-e", "/usr/i686-linux-gnu/lib/crt1.o"];
 /// Everything. A new row needs nothing else: a step asks with [`missing`].
 #[rustfmt::skip]
 const NEEDS: &[Need] = &[
+    debian("unit", "iverilog", &["iverilog", "-V"], "simulates the exported decoders in SystemVerilog"),
+    debian("unit", "chromium", &["chromium", "--version"], "shows pages as readers see them"),
+
     debian("python", "python3", PYTHON, "runs the programs in benches/ and the package (3.11 or newer)"),
     debian("python", "python3-venv", VENV, "keeps numpy and torch inside the checkout"),
     debian("python", "iproute2", &["tc", "-Version"], "makes slow wires for collectives"),
@@ -66,7 +69,7 @@ const NEEDS: &[Need] = &[
     debian("cross", "gcc-i686-linux-gnu", &["i686-linux-gnu-gcc", "--version"], "links for it"),
     debian("cross", "libc6-dev-i386-cross", I686_LIBC, "has its C library"),
 
-    debian("site", "chromium", &["chromium", "--version"], "takes pictures of the pages"),
+    debian("site", "chromium", &["chromium", "--version"], "shows pages as readers see them"),
 
     rust("static", "x86_64-unknown-linux-musl", "has a C library that is linked into programs"),
     rust("dist", "aarch64-unknown-linux-musl", "has a C library that is linked into programs"),
@@ -111,9 +114,7 @@ impl Need {
 /// The gaps that those of `names` leave which are missing.
 pub(crate) fn missing(names: &[&str]) -> Result<Vec<Gap>> {
     let mut gaps = Vec::new();
-    for name in names {
-        let need = NEEDS.iter().find(|need| need.name == *name);
-        let need = need.with_context(|| format!("{name} is not in the table of needs"))?;
+    for need in named(names)? {
         if !need.is_there()? {
             gaps.push(need.gap());
         }
@@ -121,10 +122,28 @@ pub(crate) fn missing(names: &[&str]) -> Result<Vec<Gap>> {
     Ok(gaps)
 }
 
+/// The rows of `names`.
+fn named(names: &[&str]) -> Result<Vec<&'static Need>> {
+    let find = |name: &&str| {
+        let need = NEEDS.iter().find(|need| need.name == *name);
+        need.with_context(|| format!("{name} is not in the table of needs"))
+    };
+    names.iter().map(find).collect()
+}
+
 /// Brings what is missing for the steps that `wanted` names.
 pub(crate) fn install(wanted: impl Fn(&str) -> bool) -> Result<()> {
+    bring(&NEEDS.iter().filter(|need| wanted(need.step)).collect::<Vec<_>>())
+}
+
+/// Brings those of `names` that are missing.
+pub(crate) fn install_named(names: &[&str]) -> Result<()> {
+    bring(&named(names)?)
+}
+
+fn bring(needs: &[&Need]) -> Result<()> {
     let (mut targets, mut packages) = (Vec::new(), Vec::new());
-    for need in NEEDS.iter().filter(|need| wanted(need.step)) {
+    for need in needs {
         if !need.is_there()? {
             match need.source {
                 Source::Rust => targets.push(need.name),
@@ -139,7 +158,7 @@ pub(crate) fn install(wanted: impl Fn(&str) -> bool) -> Result<()> {
         apt_get(&["update"])?;
         apt_get(&[&["install", "--yes", "--no-install-recommends"], &*packages].concat())?;
     }
-    for need in NEEDS.iter().filter(|need| wanted(need.step)) {
+    for need in needs {
         let there = need.is_there()?;
         ensure!(there, "{} was installed, and yet it cannot be used", need.name);
     }

@@ -77,3 +77,41 @@ fn complete(name: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn each_crate_comes_after_those_that_it_needs() {
+        for (place, (name, needs)) in PUBLISHED.iter().enumerate() {
+            for needed in *needs {
+                let before = PUBLISHED[..place].iter().any(|(earlier, _)| earlier == needed);
+                assert!(before, "{name} needs {needed}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_crate_that_may_be_published_is_in_the_list() {
+        for entry in fs::read_dir(Path::new(ROOT).join("crates")).unwrap() {
+            let folder = entry.unwrap();
+            let name = folder.file_name().into_string().unwrap();
+            let manifest = fs::read_to_string(folder.path().join("Cargo.toml")).unwrap();
+            let is_listed = PUBLISHED.iter().any(|(listed, _)| *listed == name);
+            assert_ne!(is_listed, manifest.contains("\npublish = false\n"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_check_list_names_them_in_order() {
+        let list = fs::read_to_string(Path::new(ROOT).join("docs/releasing.md")).unwrap();
+        let (_, step) = list.split_once("The crates in this order").unwrap();
+        let (step, _) = step.split_once("cargo publish").unwrap();
+        let named: Vec<_> = step.split('`').filter(|word| word.starts_with("huffwire")).collect();
+        let published: Vec<_> = PUBLISHED.iter().map(|(name, _)| *name).collect();
+        assert_eq!(named, published);
+    }
+}

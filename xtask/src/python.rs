@@ -17,6 +17,9 @@ pub(crate) const ARGUMENTS: &str = "[--oldest]";
 /// The NumPy that the programs in benches/ install for themselves, too.
 const NUMPY: &str = "2.4.6";
 
+/// Checks types, where an environment has it.
+const MYPY: &str = "mypy";
+
 /// The newest version of everything.
 const NEWEST: Environment = Environment {
     folder: ".venv/package",
@@ -29,6 +32,7 @@ const NEWEST: Environment = Environment {
         "maturin",
         "pytest",
         "hypothesis",
+        MYPY,
     ],
 };
 
@@ -109,6 +113,10 @@ fn package(environment: &Environment) -> Result<Outcome> {
     let built = fs::read_dir(&wheels)?.collect::<Result<Vec<_>, _>>()?;
     let [wheel] = &built[..] else { bail!("maturin made {} wheels, and not one", built.len()) };
     run(pip(&python).args(["--no-deps", "--force-reinstall"]).arg(wheel.path()))?;
+    if environment.packages.contains(&MYPY) {
+        // What it checks, and how strictly, is in pyproject.toml.
+        run(program(&python).args(["-m", "mypy"]))?;
+    }
     run(program(&python).args(["-m", "pytest", "--quiet", "python/tests"]))?;
     Ok(Outcome::Passed)
 }

@@ -156,7 +156,8 @@ impl fmt::Display for Ending {
     }
 }
 
-fn seconds(time: Duration) -> String {
+/// A time as people read it.
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 

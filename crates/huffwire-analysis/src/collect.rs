@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use huffwire::Dtype;
-use huffwire::calibrate::Profile;
-use huffwire_io::{Input, Piece, Workers};
+use huffwire::calibrate::{Profile, Scratch};
+use huffwire_io::Workers;
 
 use crate::cut::Cut;
 use crate::derive;
 use crate::error::{Error, Result};
-use crate::input::File;
+use crate::input::{File, Tensor as Source};
 use crate::options::{Form, Options, Scaling, layer_of};
 use crate::packed::PackedProfile;
 
 /// Bytes of elements counted at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
-/// Bytes that are split into planes at a time.
-const PIECE_BYTES: usize = 1 << 16;
 /// Bytes of elements counted at a time where a tensor is cut into shards: each gets a part of it.
 const CUT_BLOCK_BYTES: u64 = 1 << 20;
+
+/// Told the bytes read since its last call; an error ends the reading.
+pub(crate) type Progress<'a> = dyn FnMut(u64) -> Result<()> + 'a;
 
 /// Which tensors share a row of the result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +66,7 @@ pub(crate) struct Collection {
 struct Tensor<'a> {
     file: usize,
     number: u32,
-    input: &'a Input,
-    piece: &'a Piece,
+    source: Source<'a>,
     cut: Cut,
     /// Largest finite magnitude, where it is needed.
     largest: f32,
@@ -84,49 +84,56 @@ struct Job<'a> {
 struct Slot {
     bytes: Vec<u8>,
     gathered: Vec<Vec<u8>>,
-    values: Vec<f32>,
-    codes: Vec<u8>,
+    memory: Memory,
     profiles: Vec<(u32, Vec<Profile>)>,
     largest: f32,
 }
 
+/// Memory for counting some bytes.
+#[derive(Default)]
+struct Memory {
+    values: Vec<f32>,
+    codes: Vec<u8>,
+    scratch: Scratch,
+}
+
 /// Bytes that [`collect()`] will read.
-pub(crate) fn bytes_to_read(files: &[File], options: &Options) -> u64 {
-    let times = |piece: &Piece| 1 + u64::from(is_measured(piece, options));
-    files.iter().flat_map(File::tensors).map(|(_, piece)| times(piece) * piece.bytes()).sum()
+pub(crate) fn bytes_to_read(files: &[File<'_>], options: &Options) -> u64 {
+    let times = |tensor: &Source<'_>| 1 + u64::from(is_measured(tensor, options));
+    files.iter().flat_map(File::tensors).map(|tensor| times(&tensor) * tensor.bytes).sum()
 }
 
 /// Counts the symbols of all tensors. `models` has a number for each file.
 pub(crate) fn collect(
-    files: &[File],
+    files: &[File<'_>],
     models: &[usize],
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut Progress<'_>,
 ) -> Result<Collection> {
     let mut collection = Collection::default();
     for (file, held) in files.iter().enumerate() {
         let mut tensors = Vec::new();
-        for (number, (input, piece)) in held.tensors().enumerate() {
-            if piece.bytes() == 0 {
+        for (number, source) in held.tensors().into_iter().enumerate() {
+            if source.bytes == 0 {
                 collection.empty += 1;
                 continue;
             }
-            let cut = Cut::of(piece, options);
+            let cut = Cut::of(&source, options);
             collection.whole += u64::from(options.shards.get() > 1 && cut.shards() == 1);
-            tensors.push(Tensor { file, number: number as u32, input, piece, cut, largest: 0.0 });
+            tensors.push(Tensor { file, number: number as u32, source, cut, largest: 0.0 });
         }
         measure(&mut tensors, options, workers, progress)?;
         count(&tensors, models[file], options, workers, progress, &mut collection)?;
-        held.inputs.iter().try_for_each(|input| input.file.check_length())?;
+        held.check_length()?;
     }
     Ok(collection)
 }
 
 /// Whether the largest value of a tensor must be known before it is counted.
-fn is_measured(piece: &Piece, options: &Options) -> bool {
+fn is_measured(tensor: &Source<'_>, options: &Options) -> bool {
     let by_tensor = !options.derived.is_empty() && options.scaling == Scaling::Tensor;
-    by_tensor && derive::can_read(piece.dtype)
+    by_tensor && derive::can_read(tensor.dtype)
 }
 
 /// Finds the largest values of the tensors that are converted by them.
@@ -134,25 +141,25 @@ fn measure(
     tensors: &mut [Tensor<'_>],
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut Progress<'_>,
 ) -> Result<()> {
     let mut found = vec![0f32; tensors.len()];
-    let wanted = |tensor: &&Tensor<'_>| is_measured(tensor.piece, options);
+    let wanted = |tensor: &&Tensor<'_>| is_measured(&tensor.source, options);
     // Empty tensors have numbers, too.
     let numbers = tensors.iter().zip(0..).map(|(tensor, at)| (tensor.number, at));
     let place: BTreeMap<u32, usize> = numbers.collect();
     let jobs = tensors.iter().filter(wanted).flat_map(jobs);
     let work = |job: &Job<'_>, slot: &mut Slot| {
         job.read(&mut slot.bytes)?;
-        derive::read(job.tensor.piece.dtype, &slot.bytes, &mut slot.values);
-        slot.largest = derive::largest(&slot.values);
+        let values = &mut slot.memory.values;
+        derive::read(job.tensor.source.dtype, &slot.bytes, values);
+        slot.largest = derive::largest(values);
         Ok::<(), Error>(())
     };
     workers.run(BLOCK_BYTES as usize, jobs, work, |job, slot| {
         let largest = &mut found[place[&job.tensor.number]];
         *largest = largest.max(slot.largest);
-        progress(job.range.end - job.range.start);
-        Ok(())
+        progress(job.range.end - job.range.start)
     })?;
     for (tensor, largest) in tensors.iter_mut().zip(found) {
         tensor.largest = largest;
@@ -165,7 +172,7 @@ fn count(
     model: usize,
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut Progress<'_>,
     collection: &mut Collection,
 ) -> Result<()> {
     let work = |job: &Job<'_>, slot: &mut Slot| {
@@ -182,19 +189,20 @@ fn count(
                 Some(all) => all.iter_mut().zip(&profiles).for_each(|(all, part)| all.merge(part)),
             }
         }
-        progress(job.range.end - job.range.start);
+        progress(job.range.end - job.range.start)?;
         let tensor = job.tensor;
-        if job.range.end == tensor.piece.bytes() {
-            let name = options.kind(tensor.piece.name());
+        if job.range.end == tensor.source.bytes {
+            let full_name = &tensor.source.info.name;
+            let name = options.kind(full_name);
             for (shard, profiles) in std::mem::take(&mut shards) {
                 let place = Place {
                     file: tensor.file as u32,
                     tensor: tensor.number,
-                    layer: layer_of(tensor.piece.name()),
+                    layer: layer_of(full_name),
                     shard,
                 };
                 for (form, profile) in profiles.iter().enumerate() {
-                    let key = Key { model, name: name.clone(), source: tensor.piece.dtype, form };
+                    let key = Key { model, name: name.clone(), source: tensor.source.dtype, form };
                     let profile = PackedProfile::new(profile);
                     collection.kinds.entry(key).or_default().push(Shard { place, profile });
                 }
@@ -206,17 +214,20 @@ fn count(
 
 /// The parts of a tensor, in order.
 fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
-    let unit = tensor.piece.dtype.unit_bytes() as u64;
+    // Whole blocks of values that share a scale.
+    let values = 32 * tensor.source.dtype.unit_bytes() as u64;
+    // Whole blocks of a .hw file, so that each is decoded once.
+    let block = Some(tensor.source.block_bytes()).filter(|block| block.is_multiple_of(values));
+    let block = block.unwrap_or(values);
     let row = tensor.cut.row();
     let step = if tensor.cut.shards() == 1 {
-        // Whole blocks of values that share a scale, too.
-        BLOCK_BYTES / (32 * unit) * (32 * unit)
+        (BLOCK_BYTES / block).max(1) * block
     } else if row <= CUT_BLOCK_BYTES {
         CUT_BLOCK_BYTES / row * row
     } else {
-        CUT_BLOCK_BYTES / (32 * unit) * (32 * unit)
+        (CUT_BLOCK_BYTES / block).max(1) * block
     };
-    let bytes = tensor.piece.bytes();
+    let bytes = tensor.source.bytes;
     let starts = (0..bytes).step_by(step as usize);
     starts.map(move |start| Job { tensor, range: start..bytes.min(start + step) })
 }
@@ -224,18 +235,17 @@ fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
 impl Job<'_> {
     fn read(&self, bytes: &mut Vec<u8>) -> Result<()> {
         bytes.resize((self.range.end - self.range.start) as usize, 0);
-        let start = self.tensor.piece.range.start + self.range.start;
-        Ok(self.tensor.input.file.read_exact_at(bytes, start)?)
+        self.tensor.source.read_into(self.range.start, bytes)
     }
 
     /// Counts the bytes that were read, shard by shard.
     fn count(&self, options: &Options, slot: &mut Slot) -> Result<()> {
-        let Slot { bytes, gathered, values, codes, profiles, .. } = slot;
-        let dtype = self.tensor.piece.dtype;
+        let Slot { bytes, gathered, memory, profiles, .. } = slot;
+        let dtype = self.tensor.source.dtype;
         let forms = options.forms(dtype);
         profiles.clear();
         if self.tensor.cut.shards() == 1 {
-            profiles.push((0, self.profiles(bytes, &forms, values, codes)?));
+            profiles.push((0, self.profiles(bytes, &forms, memory)?));
             return Ok(());
         }
         gathered.resize_with(self.tensor.cut.shards() as usize, Vec::new);
@@ -244,28 +254,26 @@ impl Job<'_> {
             gathered[shard as usize].extend_from_slice(&bytes[run]);
         }
         for (shard, bytes) in gathered.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
-            profiles.push((shard as u32, self.profiles(bytes, &forms, values, codes)?));
+            profiles.push((shard as u32, self.profiles(bytes, &forms, memory)?));
         }
         Ok(())
     }
 
     /// A profile of some bytes for each form.
-    fn profiles(
-        &self,
-        bytes: &[u8],
-        forms: &[Form],
-        values: &mut Vec<f32>,
-        codes: &mut Vec<u8>,
-    ) -> Result<Vec<Profile>> {
-        let dtype = self.tensor.piece.dtype;
+    fn profiles(&self, bytes: &[u8], forms: &[Form], memory: &mut Memory) -> Result<Vec<Profile>> {
+        let Memory { values, codes, scratch } = memory;
+        let dtype = self.tensor.source.dtype;
         if forms.iter().any(|form| form.scaling.is_some()) {
             derive::read(dtype, bytes, values);
         }
         let profile = |form: &Form| {
-            let profile = Profile::new(form.dtype, form.rule);
+            let mut profile = Profile::new(form.dtype, form.rule);
             codes.clear();
             match form.scaling {
-                None => return add(profile, bytes),
+                None => {
+                    profile.add_with(bytes, scratch)?;
+                    return Ok(profile);
+                }
                 Some(Scaling::Tensor) => {
                     derive::by_tensor(form.dtype, self.tensor.largest, values, codes);
                 }
@@ -274,16 +282,9 @@ impl Job<'_> {
                 }
                 Some(Scaling::Block) => derive::by_block(form.dtype, values, codes),
             }
-            add(profile, codes)
+            profile.add_with(codes, scratch)?;
+            Ok(profile)
         };
         forms.iter().map(profile).collect()
     }
-}
-
-/// Counts whole units, a few at a time: the planes of a piece then take memory that is at hand, while those of a block
-/// would be asked of the system for each block anew.
-fn add(mut profile: Profile, bytes: &[u8]) -> Result<Profile> {
-    let unit = profile.dtype().unit_bytes();
-    bytes.chunks(PIECE_BYTES / unit * unit).try_for_each(|piece| profile.add(piece))?;
-    Ok(profile)
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use huffwire::Dtype;
-use huffwire_io::Piece;
 
+use crate::input::Tensor;
 use crate::options::Options;
 
 /// The way in which a tensor is cut. In memory its bytes are rows, and each row has a run of bytes of each shard.
@@ -22,10 +22,9 @@ impl Cut {
 
     /// How the options cut a tensor. One that has no such axis, or not enough elements along it, or that would be cut
     /// within a unit, stays whole.
-    pub(crate) fn of(piece: &Piece, options: &Options) -> Self {
-        let cut =
-            piece.tensor.as_ref().and_then(|tensor| along(&tensor.shape, piece.dtype, options));
-        cut.unwrap_or_else(|| Self::whole(piece.bytes()))
+    pub(crate) fn of(tensor: &Tensor<'_>, options: &Options) -> Self {
+        let cut = along(&tensor.info.shape, tensor.dtype, options);
+        cut.unwrap_or_else(|| Self::whole(tensor.bytes))
     }
 
     /// Number of shards.
@@ -75,12 +74,12 @@ fn along(shape: &[u64], dtype: Dtype, options: &Options) -> Option<Cut> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use huffwire::file::TensorInfo;
+    use crate::input::{File, InMemory};
 
-    fn piece(shape: &[u64], dtype: Dtype) -> Piece {
-        let bytes = dtype.bytes_of(shape.iter().product()).unwrap();
-        let info = TensorInfo { name: "x".into(), dtype: "?".into(), shape: shape.to_vec() };
-        Piece::tensor(info, dtype, 0..bytes)
+    fn cut(shape: &[u64], dtype: Dtype, shards: u32, axis: i64) -> Cut {
+        let bytes = vec![0; dtype.bytes_of(shape.iter().product()).unwrap() as usize];
+        let file = File::in_memory("x", vec![InMemory::new("x", dtype, shape, &bytes)]);
+        Cut::of(&file.tensors()[0], &options(shards, axis))
     }
 
     fn options(shards: u32, axis: i64) -> Options {
@@ -93,13 +92,13 @@ mod tests {
 
     #[test]
     fn the_first_axis_is_cut_into_consecutive_bytes() {
-        let cut = Cut::of(&piece(&[5, 2], Dtype::Bf16), &options(2, 0));
+        let cut = cut(&[5, 2], Dtype::Bf16, 2, 0);
         assert_eq!(runs(&cut, 0..20), [(0, 0..8), (1, 8..20)]);
     }
 
     #[test]
     fn the_last_axis_is_cut_in_every_row() {
-        let cut = Cut::of(&piece(&[2, 3], Dtype::Bf16), &options(3, -1));
+        let cut = cut(&[2, 3], Dtype::Bf16, 3, -1);
         let all = [(0, 0..2), (1, 2..4), (2, 4..6), (0, 6..8), (1, 8..10), (2, 10..12)];
         assert_eq!(runs(&cut, 0..12), all);
         // From the middle of a run on.
@@ -117,7 +116,7 @@ mod tests {
             (&[2, 2], Dtype::E2m1, 2, -1),
             (&[0, 8], Dtype::F32, 2, -1),
         ] {
-            let cut = Cut::of(&piece(shape, dtype), &options(shards, axis));
+            let cut = cut(shape, dtype, shards, axis);
             let whole = if shape.contains(&0) { cut.shards() } else { 1 };
             assert_eq!(cut.shards(), whole, "{shape:?}");
             let covered: usize = runs(&cut, 0..40).iter().map(|(_, run)| run.len()).sum();

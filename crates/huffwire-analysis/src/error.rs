@@ -16,6 +16,9 @@ pub enum Error {
     /// The options contradict each other, or name what cannot be done.
     #[error("{0}")]
     Options(String),
+    /// The caller's `progress` wanted no more.
+    #[error("the analysis was stopped")]
+    Stopped,
     /// No file has a tensor with values in it.
     #[error("the input has no tensor with values in it")]
     NoTensor,

@@ -11,7 +11,7 @@ const QUAD_LENGTHS: usize = 4;
 /// Bits of the short symbols of a dual length code, behind the bit that tells them from the others.
 const SHORT_BITS: u8 = 3;
 
-/// Lengths of a quad length code (arXiv 2602.17849): 3 bits choose one of 8 areas of symbols, whose sizes are powers of two;
+/// Lengths of a quad length code (arXiv 2602.17849v2): 3 bits choose one of 8 areas of symbols, whose sizes are powers of two;
 /// codes have at most four different lengths. By symbol, in bits; of all such codes the best for the PMF.
 pub(crate) fn quad_lengths(pmf: &Pmf) -> Vec<u8> {
     let order = by_probability(pmf);
@@ -65,7 +65,7 @@ fn search(
     }
 }
 
-/// Lengths of a dual length code (arXiv 2603.15250) for symbols of so many bits: 1 bit tells the 8 most probable symbols,
+/// Lengths of a dual length code (arXiv 2602.17849v1) for symbols of so many bits: 1 bit tells the 8 most probable symbols,
 /// which take 3 bits more, from the others, which follow as they are. By symbol, in bits.
 pub(crate) fn dual_lengths(pmf: &Pmf, width: u8) -> Vec<u8> {
     let order = by_probability(pmf);

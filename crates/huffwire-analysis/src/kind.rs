@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::families::{dual_lengths, mean_bits, quad_lengths};
 use crate::options::{Form, LeaveOut};
 use crate::packed::{PackedCounts, PackedProfile};
+use crate::price::{Pricer, has_code, remainder_bits};
 use crate::result::PlaneResult;
 
 /// The most parts of a kind that are left out in turn; where there are more, several are left out together.
@@ -140,7 +141,8 @@ impl Kind<'_> {
                 .filter(|book| book.lengths().alphabet() == plane.alphabet())
                 .collect();
             let remainder = remainder_bits(form, layout) / f64::from(plane.per_unit);
-            let meter = Meter { plane, average: &average, remainder, builtin: &builtin };
+            let pricer = Pricer { plane, remainder };
+            let meter = Meter { pricer, average: &average, builtin: &builtin };
             let price = |shard: usize, unpacked: &mut Vec<u64>| {
                 shards[shard].unpack(unpacked);
                 let codes = made.by_group[groups.of[shard]].as_ref();
@@ -244,13 +246,6 @@ fn counts_of(shards: &[Shard], layout: Layout, plane: usize) -> Vec<&PackedCount
     profiles.filter_map(|profile: &PackedProfile| profile.counts(layout, plane)).collect()
 }
 
-/// Bits of a unit that are no symbols.
-fn remainder_bits(form: Form, layout: Layout) -> f64 {
-    let planes = form.dtype.planes(layout).iter();
-    let remainder = planes.filter(|plane| plane.role == Role::Remainder);
-    remainder.map(|plane| f64::from(plane.width) * f64::from(plane.per_unit)).sum()
-}
-
 fn symbols_per_unit(form: Form, layout: Layout) -> f64 {
     let planes = form.dtype.planes(layout).iter();
     planes.filter(|plane| plane.role == Role::Symbols).map(|plane| f64::from(plane.per_unit)).sum()
@@ -298,10 +293,8 @@ impl Measured {
 
 /// What measures the shards of a plane.
 struct Meter<'a> {
-    plane: &'a Plane,
+    pricer: Pricer<'a>,
     average: &'a Pmf,
-    /// Bits of the remainder for each symbol, which exact zeros do not have where they have a code.
-    remainder: f64,
     builtin: &'a [&'a Codebook],
 }
 
@@ -311,88 +304,27 @@ impl Meter<'_> {
         let (Some(pmf), Some(aligned)) = (aligned(counts, 0), aligned(counts, shift)) else {
             return Cost::default();
         };
-        let zeros = pmf.probabilities().get(ZERO).copied().unwrap_or(0.0);
-        let kept = self.remainder * (1.0 - zeros);
+        let kept = self.pricer.kept(&pmf);
         let mut cost = Cost {
             shannon: pmf.entropy() + kept,
             huffman: pmf.huffman_bits() + kept,
             kl: aligned.kl_divergence(self.average).max(0.0),
             ..Cost::default()
         };
-        // Symbols that are all the same are stored as one.
-        let is_constant = counts.iter().filter(|count| **count > 0).count() == 1;
-        let raw = f64::from(self.plane.width) + self.remainder;
-        let limit = if is_constant { kept } else { raw };
-        let mean = self.mean(counts);
+        let (limit, mean) = (self.pricer.limit(counts, &pmf), self.pricer.mean(counts));
         if let Some(FixedCodes { book, families, .. }) = codes {
-            let priced = self.around(book, &pmf, mean);
+            let priced = self.pricer.around(book, &pmf, mean);
             if let Some(families) = families {
-                let bits = |lengths: &Vec<u8>| mean_bits(lengths, &pmf) + self.remainder;
+                let bits = |lengths: &Vec<u8>| mean_bits(lengths, &pmf) + self.pricer.remainder;
                 cost.families = families.each_ref().map(|lengths| Some(bits(lengths).min(limit)));
             }
             cost.fixed = Some(priced.0.min(limit));
-            cost.escapes = self.escapes(book, &pmf, priced.1);
+            cost.escapes = self.pricer.escapes(book, &pmf, priced.1);
         }
-        if !self.builtin.is_empty() {
-            let at_mean = |book: &Codebook| self.price(book, &pmf, self.base(book, mean));
-            let mut prices: Vec<(f64, &Codebook)> =
-                self.builtin.iter().map(|book| (at_mean(book), *book)).collect();
-            prices.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let finalists =
-                prices.iter().take(FINALISTS).map(|(_, book)| self.around(book, &pmf, mean).0);
-            cost.builtin = Some(finalists.fold(limit, f64::min));
-        }
+        let builtin = self.pricer.cheapest(self.builtin, &pmf, mean, FINALISTS);
+        cost.builtin = builtin.map(|bits| bits.min(limit));
         cost
     }
-
-    /// The mean exponent, rounded; 0 for other symbols.
-    fn mean(&self, counts: &[u64]) -> u8 {
-        if !self.plane.centred {
-            return 0;
-        }
-        let exponents = || counts.iter().take(ZERO).zip(0u32..);
-        let mass: f64 = exponents().map(|(&count, _)| count as f64).sum();
-        let moment: f64 = exponents().map(|(&count, e)| count as f64 * f64::from(e)).sum();
-        if mass > 0.0 { (moment / mass).round() as u8 } else { 0 }
-    }
-
-    fn base(&self, book: &Codebook, mean: u8) -> u8 {
-        if self.plane.centred { mean.wrapping_sub(book.lengths().origin()) } else { 0 }
-    }
-
-    /// Bits at the base, of those near the mean, that suits the shard best; and this base.
-    fn around(&self, book: &Codebook, pmf: &Pmf, mean: u8) -> (f64, u8) {
-        let shifts = if self.plane.centred { -2..=2 } else { 0..=0 };
-        let base = self.base(book, mean);
-        let prices = shifts.map(|shift| {
-            let base = base.wrapping_add_signed(shift);
-            (self.price(book, pmf, base), base)
-        });
-        prices.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, base))
-    }
-
-    fn price(&self, book: &Codebook, pmf: &Pmf, base: u8) -> f64 {
-        let zeros = pmf.probabilities().get(ZERO).copied().unwrap_or(0.0);
-        let apart = if book.lengths().zero() > 0 { zeros } else { 0.0 };
-        book.mean_bits(pmf, base) + self.remainder * (1.0 - apart)
-    }
-
-    /// The share of symbols that take the escape.
-    fn escapes(&self, book: &Codebook, pmf: &Pmf, base: u8) -> f64 {
-        let p = pmf.probabilities();
-        let symbols =
-            (0..=u8::MAX).zip(p).filter(|(symbol, _)| !has_code(book, symbol.wrapping_sub(base)));
-        let escaped: f64 = symbols.map(|(_, p)| p).sum();
-        let zeros = p.get(ZERO).copied().unwrap_or(0.0);
-        let zeros_escape = book.lengths().zero() == 0 && !has_code(book, 0u8.wrapping_sub(base));
-        escaped + if zeros_escape { zeros } else { 0.0 }
-    }
-}
-
-/// Whether a slot has a code of its own.
-fn has_code(book: &Codebook, slot: u8) -> bool {
-    let lengths = book.lengths();
-    usize::from(slot) < lengths.alphabet().symbols() && lengths.direct(slot) > 0
 }
 
 fn plane_result(

@@ -21,7 +21,7 @@
 //!
 //! let inputs = Input::open(&path, Some(&RawOptions::new(huffwire::Dtype::F32)))?;
 //! let files = [File::new("weights.bin", inputs)];
-//! let analysis = analyze(&files, &[], &Options::default(), &Workers::caller(), &mut |_| {})?;
+//! let analysis = analyze(&files, &[], &Options::default(), &Workers::caller(), &mut |_| Ok(()))?;
 //! let kind = &analysis.kinds[0];
 //! assert!(kind.shannon_saving_percent > kind.huffman_saving_percent);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -40,15 +40,21 @@ mod measure;
 mod models;
 mod options;
 mod packed;
+mod price;
 mod report;
 mod result;
+mod steps;
+mod timeline;
 
 pub use error::{Error, Result};
-pub use input::File;
+pub use input::{File, InMemory};
 pub use measure::{analyze, bytes_to_read};
 pub use options::{KindName, LeaveOut, MAX_SHARDS, Options, Scaling};
 pub use report::Figure;
-pub use result::{Analysis, FileInfo, KindResult, PlaneResult, ShardResult, Totals};
+pub use result::{
+    Analysis, Codebooks, Course, Curve, FileInfo, Judgement, KindCourse, KindResult, PlaneResult,
+    Refresh, RefreshCourse, ShardResult, Step, Timeline, Totals,
+};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use huffwire::CodebookSet;
 use huffwire::stats::saving_percent;
-use huffwire::{CodebookSet, SymbolRule};
 use huffwire_io::Workers;
 
 use crate::collect::{self, Collection, Key, Shard};
@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::input::File;
 use crate::kind::{Cost, Kind, Measured};
 use crate::models::models;
-use crate::options::{Form, Options};
+use crate::options::{Form, Options, rule_name};
 use crate::packed::values;
 use crate::result::{Analysis, FileInfo, KindResult, ShardResult, Totals};
+use crate::timeline::Run;
 
 /// The most shards of a kind that are reported alone, and of all kinds together.
 const ALONE: usize = 4096;
@@ -21,24 +22,25 @@ const ALL_ALONE: usize = 20_000;
 
 /// Bytes that [`analyze`] reads: those of all tensors, some of them twice.
 #[must_use]
-pub fn bytes_to_read(files: &[File], calibrate_on: &[File], options: &Options) -> u64 {
+pub fn bytes_to_read(files: &[File<'_>], calibrate_on: &[File<'_>], options: &Options) -> u64 {
     collect::bytes_to_read(files, options) + collect::bytes_to_read(calibrate_on, options)
 }
 
 /// Analyzes the tensors of files.
 ///
 /// The fixed codebook of each kind is made from the files `calibrate_on`; where there are none, from the other files,
-/// layers or shards than the one that it is measured on. `progress` is told the bytes read.
+/// layers or shards than the one that it is measured on. `progress` is told the bytes read since its last call; an error of
+/// it, such as [`Error::Stopped`], ends the analysis.
 ///
 /// # Errors
 /// [`Error::Options`] for options that cannot be, [`Error::NoTensor`] when there is nothing to analyze, [`Error::File`]
 /// when a file cannot be read.
 pub fn analyze(
-    files: &[File],
-    calibrate_on: &[File],
+    files: &[File<'_>],
+    calibrate_on: &[File<'_>],
     options: &Options,
     workers: &Workers,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Analysis> {
     options.check()?;
     let (numbers, calibration_numbers) = number_models(files, calibrate_on, options);
@@ -71,14 +73,17 @@ pub fn analyze(
         Ok(())
     })?;
 
-    let names: Vec<Vec<&str>> =
-        files.iter().map(|file| file.tensors().map(|(_, piece)| piece.name()).collect()).collect();
+    let names: Vec<Vec<&str>> = files
+        .iter()
+        .map(|file| file.tensors().iter().map(|t| t.info.name.as_str()).collect())
+        .collect();
     let mut analysis = Analysis {
         files: infos(files, &numbers),
         calibrated_on: infos(calibrate_on, &calibration_numbers),
         notes: Vec::new(),
         total: Totals::default(),
         kinds: Vec::new(),
+        timeline: None,
     };
     let mut alone = ALL_ALONE;
     let mut total = Sums::default();
@@ -96,6 +101,13 @@ pub fn analyze(
     }
     analysis.total = total.percent();
     analysis.notes = notes(&analysis, &collection, options);
+    if let Some(limits) = options.timeline {
+        let (counted, calibration) = (&collection, &calibration);
+        let run = Run { files, calibrate_on, counted, calibration, options };
+        let (timeline, more) = run.timeline(limits, workers)?;
+        analysis.timeline = Some(timeline);
+        analysis.notes.extend(more);
+    }
     Ok(analysis)
 }
 
@@ -107,28 +119,19 @@ fn form_of(key: &Key, options: &Options) -> Result<Form> {
 
 /// The models of the files of both sorts.
 fn number_models(
-    files: &[File],
-    calibrate_on: &[File],
+    files: &[File<'_>],
+    calibrate_on: &[File<'_>],
     options: &Options,
 ) -> (Vec<usize>, Vec<usize>) {
-    let all: Vec<&File> = files.iter().chain(calibrate_on).collect();
+    let all: Vec<&File<'_>> = files.iter().chain(calibrate_on).collect();
     let mut numbers = models(&all, options);
     let calibration = numbers.split_off(files.len());
     (numbers, calibration)
 }
 
-fn infos(files: &[File], numbers: &[usize]) -> Vec<FileInfo> {
-    let info = |(file, &model): (&File, &usize)| FileInfo { name: file.name.clone(), model };
+fn infos(files: &[File<'_>], numbers: &[usize]) -> Vec<FileInfo> {
+    let info = |(file, &model): (&File<'_>, &usize)| FileInfo { name: file.name.clone(), model };
     files.iter().zip(numbers).map(info).collect()
-}
-
-/// Names of symbol rules, as on the command line.
-const fn rule_name(rule: SymbolRule) -> &'static str {
-    match rule {
-        SymbolRule::Auto => "auto",
-        SymbolRule::Bytes => "bytes",
-        SymbolRule::BytePlanes => "byte-planes",
-    }
 }
 
 fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> KindResult {

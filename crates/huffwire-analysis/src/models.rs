@@ -13,7 +13,7 @@ type Shapes = BTreeMap<(String, Dtype), BTreeSet<(usize, u64)>>;
 
 /// The number of each file's model, counted from 0 in the order of the files. Files are of different models when there is a
 /// kind of tensors that both have, but in no common shape.
-pub(crate) fn models(files: &[&File], options: &Options) -> Vec<usize> {
+pub(crate) fn models(files: &[&File<'_>], options: &Options) -> Vec<usize> {
     let mut models: Vec<Shapes> = Vec::new();
     let numbers = files.iter().map(|file| {
         let shapes = shapes(file, options);
@@ -30,12 +30,12 @@ pub(crate) fn models(files: &[&File], options: &Options) -> Vec<usize> {
     numbers.collect()
 }
 
-fn shapes(file: &File, options: &Options) -> Shapes {
+fn shapes(file: &File<'_>, options: &Options) -> Shapes {
     let mut shapes = Shapes::new();
-    for (_, piece) in file.tensors() {
-        let Some(tensor) = &piece.tensor else { continue };
-        let key = (options.kind(&tensor.name), piece.dtype);
-        let shape = (tensor.shape.len(), tensor.shape.last().copied().unwrap_or(1));
+    for tensor in file.tensors() {
+        let key = (options.kind(&tensor.info.name), tensor.dtype);
+        let shape = &tensor.info.shape;
+        let shape = (shape.len(), shape.last().copied().unwrap_or(1));
         shapes.entry(key).or_default().insert(shape);
     }
     shapes

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use huffwire::calibrate::kind_of;
+use huffwire::refresh::Limits;
 use huffwire::{Binding, Dtype, Layout, SymbolRule};
 use serde::Serialize;
 
@@ -32,6 +33,9 @@ pub struct Options {
     /// Which part of a kind is left out when the codebook for this part is made. `None`: files if the kind is in
     /// several, else layers, else shards. Without effect where there are files to calibrate on.
     pub leave_out: Option<LeaveOut>,
+    /// How codebooks age: files are steps of a run, and these are the limits of the policy by which codebooks are replaced.
+    /// `None`: this is not looked at.
+    pub timeline: Option<Limits>,
 }
 
 impl Default for Options {
@@ -44,6 +48,7 @@ impl Default for Options {
             derived: Vec::new(),
             scaling: Scaling::Tensor,
             leave_out: None,
+            timeline: None,
         }
     }
 }
@@ -168,6 +173,15 @@ impl Form {
             (Some(_), Dtype::E3m2 | Dtype::E2m3) => 6.0,
             _ => 8.0 * self.dtype.unit_bytes() as f64,
         }
+    }
+}
+
+/// Names of symbol rules, as on the command line.
+pub(crate) const fn rule_name(rule: SymbolRule) -> &'static str {
+    match rule {
+        SymbolRule::Auto => "auto",
+        SymbolRule::Bytes => "bytes",
+        SymbolRule::BytePlanes => "byte-planes",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Histograms in little memory: an analysis keeps one for every plane of every shard.
 
 use huffwire::calibrate::Profile;
-use huffwire::{Dtype, Layout};
+use huffwire::{Dtype, Layout, SymbolRule};
 
 /// Counts as variable-length numbers of 7 bits a byte, lowest first. A 0 stands for a run of zeros and is followed by
 /// their number. A byte plane of a shard of a million values takes some 700 bytes, an exponent plane some 100.
@@ -81,6 +81,15 @@ impl PackedProfile {
         self.planes.iter().find(is_it).map(|(_, _, counts)| counts)
     }
 
+    /// The profile again, of the type and rule that it was counted by.
+    pub(crate) fn profile(&self, dtype: Dtype, rule: SymbolRule) -> Profile {
+        Profile::from_counts(dtype, rule, self.units, |layout, plane| {
+            let mut counts = Vec::new();
+            self.counts(layout, plane)?.unpack(&mut counts);
+            Some(counts)
+        })
+    }
+
     /// Whether the bytes fit a layout.
     pub(crate) fn fits(&self, layout: Layout) -> bool {
         self.planes.iter().any(|(held, _, _)| *held == layout)
@@ -95,7 +104,6 @@ pub(crate) fn values(dtype: Dtype, units: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use huffwire::SymbolRule;
     use huffwire_testing::Random;
 
     #[test]

@@ -1,8 +1,14 @@
 //! The result of an analysis, as it is in JSON. All savings are percent of the size of the tensors.
 
+mod timeline;
+
 use serde::{Serialize, Serializer};
 
 use crate::options::Scaling;
+
+pub use timeline::{
+    Codebooks, Course, Curve, Judgement, KindCourse, Refresh, RefreshCourse, Step, Timeline,
+};
 
 /// Result of an analysis.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +23,9 @@ pub struct Analysis {
     pub total: Totals,
     /// A row for each kind of tensors, element type and symbol rule.
     pub kinds: Vec<KindResult>,
+    /// How codebooks age over the steps of a run, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }
 
 /// A file of an analysis.
@@ -88,11 +97,11 @@ pub struct KindResult {
     /// The best built-in codebook for each shard; `None` where there are none for these symbols.
     #[serde(serialize_with = "rounded_option")]
     pub builtin_saving_percent: Option<f64>,
-    /// One quad length code for all shards (arXiv 2602.17849), made from the same as the fixed codebook; `None` for planes of
+    /// One quad length code for all shards (arXiv 2602.17849v2), made from the same as the fixed codebook; `None` for planes of
     /// exponents, whose codebooks are relative to a base.
     #[serde(serialize_with = "rounded_option")]
     pub quad_length_saving_percent: Option<f64>,
-    /// The same with a dual length code (arXiv 2603.15250).
+    /// The same with a dual length code (arXiv 2602.17849v1).
     #[serde(serialize_with = "rounded_option")]
     pub dual_length_saving_percent: Option<f64>,
     /// Percent by which the size with the fixed codebook is above that with Huffman codes for each shard.
@@ -195,4 +204,11 @@ fn rounded_option<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S
 
 fn rounded_list<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(values.iter().map(|value| round(*value)))
+}
+
+fn rounded_options<S: Serializer>(
+    values: &[Option<f64>],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(|value| value.map(round)))
 }

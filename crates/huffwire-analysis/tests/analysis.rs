@@ -10,7 +10,7 @@ use huffwire_io::{Input, Workers};
 use huffwire_testing::files::safetensors;
 use huffwire_testing::{Random, float, noise};
 
-fn open(path: &Path) -> File {
+fn open(path: &Path) -> File<'static> {
     File::new("x.safetensors", Input::open(path, None).unwrap())
 }
 
@@ -25,7 +25,11 @@ fn analyzed(
     std::fs::write(&path, safetensors(tensors)).unwrap();
     let files = [open(&path)];
     let mut read = 0;
-    let analysis = analyze(&files, &[], options, workers, &mut |bytes| read += bytes).unwrap();
+    let mut count = |bytes| {
+        read += bytes;
+        Ok(())
+    };
+    let analysis = analyze(&files, &[], options, workers, &mut count).unwrap();
     assert_eq!(read, bytes_to_read(&files, &[], options));
     analysis
 }

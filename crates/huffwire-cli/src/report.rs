@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::standard::stdout_is_closed;
@@ -22,8 +22,8 @@ impl Stream {
             Self::Stdout => {
                 ensure!(!stdout_is_closed(), "standard output is closed: it cannot be written to");
                 let mut out = io::stdout().lock();
-                out.write_all(text.as_bytes())?;
-                out.flush()?;
+                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                written.context("standard output")?;
             }
             Self::Stderr => io::stderr().lock().write_all(text.as_bytes())?,
         }
@@ -101,8 +101,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table with these headings.
-    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.map(str::to_owned).to_vec()], left: vec![0] }
+    pub(crate) fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { rows: vec![headings.into_iter().map(str::to_owned).collect()], left: vec![0] }
     }
 
     /// Sets another column flush left.
@@ -111,9 +111,9 @@ impl Table {
         self
     }
 
-    /// Adds a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+    /// Adds a row. What comes from files is made safe for a terminal.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 }
 

@@ -1,51 +1,19 @@
 //! Which tensors of two files are the same.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
-use std::path::Path;
+use std::collections::HashMap;
 
 use huffwire::Dtype;
-use huffwire::file::{Item, TensorInfo};
 
 use crate::error::{Error, Result};
-use crate::formats::RawOptions;
-use crate::input::{Input, InputFile, Piece};
-use crate::reader::{ReadOptions, Reader, is_hw_file};
+use crate::tensors::{TensorFile, TensorRef};
 
 /// Bytes of each file that are compared at a time.
 const AT_ONCE: u64 = 4 << 20;
 
-/// A file of tensors of any kind, .hw files included.
-#[derive(Debug)]
-pub enum TensorFile {
-    /// A file of another format, or the files of a sharded model.
-    Files(Vec<Input>),
-    /// A .hw file.
-    Hw(Box<Reader>),
-}
-
-/// A tensor in a file.
-#[derive(Debug, Clone, Copy)]
-pub struct TensorRef<'a> {
-    /// Name, type and shape.
-    pub info: &'a TensorInfo,
-    /// The type that its elements are coded as.
-    pub dtype: Dtype,
-    /// Size in bytes.
-    pub bytes: u64,
-    place: Place<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Place<'a> {
-    File(&'a Input, &'a Piece),
-    Hw(&'a Reader, &'a Item),
-}
-
 /// How a tensor differs between two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It does not: type, shape and all bits are the same.
+    /// It does not: type, shape, order of elements and all bits are the same.
     Equal,
     /// So many of its elements have other bits.
     Changed {
@@ -54,84 +22,12 @@ pub enum Change {
         /// All its elements.
         elements: u64,
     },
-    /// Its type or shape is another one; the elements were not compared.
+    /// Its type, its shape or the order of its elements is another one; the elements were not compared.
     Reshaped,
     /// Only the first file has it.
     OnlyFirst,
     /// Only the second file has it.
     OnlySecond,
-}
-
-impl TensorFile {
-    /// Opens a .hw file, or a file of any format that [`Input::open`] knows.
-    ///
-    /// # Errors
-    /// Those of [`Input::open`] and [`Reader::new`].
-    pub fn open(path: &Path, raw: Option<&RawOptions>, options: ReadOptions) -> Result<Self> {
-        let file = InputFile::open(path)?;
-        if raw.is_none() && is_hw_file(&file.start(8)?) {
-            return Ok(Self::Hw(Box::new(Reader::new(file, options)?)));
-        }
-        Input::open(path, raw).map(Self::Files)
-    }
-
-    /// All tensors, in the order of the file. Of several with one name it is the first one.
-    #[must_use]
-    pub fn tensors(&self) -> Vec<TensorRef<'_>> {
-        let all: Vec<TensorRef<'_>> = match self {
-            Self::Files(inputs) => {
-                let pieces =
-                    inputs.iter().flat_map(|input| input.pieces.iter().map(move |p| (input, p)));
-                pieces.filter_map(|(input, piece)| TensorRef::of_piece(input, piece)).collect()
-            }
-            Self::Hw(reader) => {
-                let of_item = |(info, item)| TensorRef::of_item(reader, info, item);
-                reader.tensors().map(of_item).collect()
-            }
-        };
-        let mut seen = BTreeSet::new();
-        all.into_iter().filter(|tensor| seen.insert(&tensor.info.name)).collect()
-    }
-
-    /// An error when one of the files is no longer as long as it was.
-    ///
-    /// # Errors
-    /// [`Error::Changed`].
-    pub fn check_length(&self) -> Result<()> {
-        match self {
-            Self::Files(inputs) => inputs.iter().try_for_each(|input| input.file.check_length()),
-            Self::Hw(reader) => reader.file().check_length(),
-        }
-    }
-}
-
-impl<'a> TensorRef<'a> {
-    fn of_piece(input: &'a Input, piece: &'a Piece) -> Option<Self> {
-        let info = piece.tensor.as_ref()?;
-        let place = Place::File(input, piece);
-        Some(Self { info, dtype: piece.dtype, bytes: piece.bytes(), place })
-    }
-
-    const fn of_item(reader: &'a Reader, info: &'a TensorInfo, item: &'a Item) -> Self {
-        let place = Place::Hw(reader, item);
-        Self { info, dtype: item.dtype, bytes: item.raw_bytes, place }
-    }
-
-    /// Some of its bytes.
-    fn read(&self, range: &Range<u64>) -> Result<Vec<u8>> {
-        match self.place {
-            Place::File(input, piece) => {
-                let start = piece.range.start;
-                input.file.read(start + range.start..start + range.end)
-            }
-            Place::Hw(reader, item) => reader.read_bytes(item, range),
-        }
-    }
-
-    /// Whether types and shapes are the same, so that elements can be compared.
-    fn is_like(&self, other: &Self) -> bool {
-        (self.dtype, &self.info.shape, self.bytes) == (other.dtype, &other.info.shape, other.bytes)
-    }
 }
 
 /// Compares all tensors of two files: those of the first in its order, then those that only the second has. `found` is
@@ -152,7 +48,7 @@ pub fn diff<E: From<Error>>(
     for tensor in &ours {
         let change = match others.remove(tensor.info.name.as_str()) {
             None => Change::OnlyFirst,
-            Some(other) if !tensor.is_like(other) => Change::Reshaped,
+            Some(other) if !are_alike(tensor, other)? => Change::Reshaped,
             Some(other) => compare(tensor, other, &mut progress)?,
         };
         found(tensor, change)?;
@@ -164,18 +60,40 @@ pub fn diff<E: From<Error>>(
     Ok(second.check_length()?)
 }
 
+/// Whether types, shapes and orders are the same, so that elements can be compared.
+fn are_alike(a: &TensorRef<'_>, b: &TensorRef<'_>) -> Result<bool> {
+    let is_like = (a.dtype, &a.info.shape, a.bytes) == (b.dtype, &b.info.shape, b.bytes)
+        && meaning(a.dtype, &a.info.dtype) == meaning(b.dtype, &b.info.dtype);
+    // Elements in a row have only one order.
+    let is_row = a.info.shape.iter().filter(|&&size| size > 1).count() < 2;
+    Ok(is_like && (is_row || a.is_fortran_order()? == b.is_fortran_order()?))
+}
+
+/// What a type that is coded as mere bytes or words is in truth: as its file spells it. The other types say so
+/// themselves, in whatever spelling.
+fn meaning(dtype: Dtype, spelling: &str) -> Option<&str> {
+    let is_word = matches!(dtype, Dtype::Word16 | Dtype::Word32 | Dtype::Word64);
+    let is_itself = spelling.parse::<Dtype>() == Ok(dtype) || dtype.numpy_name() == Some(spelling);
+    ((is_word || dtype == Dtype::U8) && !is_itself).then_some(spelling)
+}
+
 fn compare(a: &TensorRef<'_>, b: &TensorRef<'_>, progress: &mut impl FnMut(u64)) -> Result<Change> {
     let unit = a.dtype.unit_bytes() as u64;
     let step = AT_ONCE / unit * unit;
     let (mut changed, mut at) = (0, 0);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     while at < a.bytes {
-        let range = at..a.bytes.min(at + step);
-        let (ours, theirs) = (a.read(&range)?, b.read(&range)?);
+        let end = a.bytes.min(at + step);
+        let size = (end - at) as usize;
+        ours.resize(size, 0);
+        theirs.resize(size, 0);
+        a.read_into(at, &mut ours)?;
+        b.read_into(at, &mut theirs)?;
         if ours != theirs {
             changed += changed_elements(a.dtype, &ours, &theirs);
         }
-        progress(range.end - range.start);
-        at = range.end;
+        progress(end - at);
+        at = end;
     }
     if changed == 0 {
         return Ok(Change::Equal);
@@ -221,5 +139,20 @@ mod tests {
         assert_eq!(changed_elements(Dtype::Complex128, &a, &b), 1);
         assert_eq!(changed_elements(Dtype::E2m1, &a, &b), 4, "two in the first byte");
         assert_eq!(changed_elements(Dtype::U8, &a, &a), 0);
+    }
+
+    #[test]
+    fn types_are_told_by_any_spelling() {
+        for (dtype, spellings) in [
+            (Dtype::F32, &["F32", "<f4", "float32"][..]),
+            (Dtype::U8, &["U8", "|u1", "uint8"]),
+            (Dtype::Bf16, &["BF16", "<V2"]),
+        ] {
+            for spelling in spellings {
+                assert_eq!(meaning(dtype, spelling), None, "{spelling}");
+            }
+        }
+        assert_ne!(meaning(Dtype::Word32, ">f4"), meaning(Dtype::Word32, ">i4"));
+        assert_ne!(meaning(Dtype::U8, "|S3"), meaning(Dtype::U8, "|u1"));
     }
 }

@@ -50,13 +50,14 @@ mod input;
 mod output;
 mod reader;
 mod size;
+mod tensors;
 pub mod tree;
 mod workers;
 mod writer;
 
 pub use analysis::{Analysis, Usage};
 pub use codebooks::{is_codebook_file, load_codebooks, read_codebooks};
-pub use diff::{Change, TensorFile, TensorRef, diff};
+pub use diff::{Change, diff};
 pub use error::{Error, Result};
 pub use estimate::{Estimate, Group, estimate};
 pub use formats::RawOptions;
@@ -64,6 +65,7 @@ pub use input::{Input, InputFile, Origin, Piece};
 pub use output::{Complete, Output, create_partial_folder, remove_partial_files, sync_folder};
 pub use reader::{BlockJob, Destination, ReadOptions, Reader, Region, TensorFormat, is_hw_file};
 pub use size::{ByteCount, NotAByteCount};
+pub use tensors::{TensorFile, TensorRef};
 pub use workers::{PerThread, Workers};
 #[cfg(feature = "gradient")]
 pub use writer::values::ValueSizes;

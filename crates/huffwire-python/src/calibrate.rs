@@ -221,19 +221,7 @@ impl Counting<'_> {
         let Self { rule, report, found } = self;
         let file = huffwire_io::InputFile::open(path).map_err(of_io)?;
         let options = ReadOptions { workers, ..ReadOptions::default() };
-        let mut reader = Reader::new(file, options).map_err(of_io)?;
-        let is_listed = |reader: &Reader, set: &CodebookSet| {
-            reader.directory().sets.iter().any(|listed| listed.id == set.id())
-        };
-        let (listed, others): (Vec<_>, Vec<_>) =
-            sets.into_iter().partition(|set| is_listed(&reader, set));
-        for set in listed.into_iter().chain(others) {
-            // Quantized values may need sets that the file does not list. If a set is missing, reading tells it.
-            let has_values = || reader.tensors().any(|(_, item)| item.kind == Kind::Values);
-            if is_listed(&reader, &set) || has_values() {
-                reader = reader.with_codebooks(set, "the codebooks given").map_err(of_io)?;
-            }
-        }
+        let reader = with_sets(Reader::new(file, options).map_err(of_io)?, sets).map_err(of_io)?;
         let total = reader.tensors().map(|(_, item)| item.raw_bytes).sum();
         let mut done = 0;
         for (info, item) in reader.tensors() {
@@ -248,6 +236,26 @@ impl Counting<'_> {
         }
         Ok(())
     }
+}
+
+/// Gives a .hw file the codebooks that it needs. If one is missing, reading tells it.
+pub(crate) fn with_sets(
+    mut reader: Reader,
+    sets: Vec<Arc<CodebookSet>>,
+) -> huffwire_io::Result<Reader> {
+    let is_listed = |reader: &Reader, set: &CodebookSet| {
+        reader.directory().sets.iter().any(|listed| listed.id == set.id())
+    };
+    let (listed, others): (Vec<_>, Vec<_>) =
+        sets.into_iter().partition(|set| is_listed(&reader, set));
+    for set in listed.into_iter().chain(others) {
+        // Quantized values may need sets that the file does not list.
+        let has_values = || reader.tensors().any(|(_, item)| item.kind == Kind::Values);
+        if is_listed(&reader, &set) || has_values() {
+            reader = reader.with_codebooks(set, "the codebooks given")?;
+        }
+    }
+    Ok(reader)
 }
 
 fn merge(open: &mut Option<calibrate::Profile>, part: calibrate::Profile) {

@@ -1,5 +1,6 @@
 //! The compiled part of the Python package `huffwire`: the module `huffwire._huffwire`.
 
+mod analyze;
 mod calibrate;
 mod codebooks;
 mod codec;
@@ -24,6 +25,8 @@ use pyo3::prelude::*;
 mod _huffwire {
     use super::*;
 
+    #[pymodule_export]
+    use super::analyze::{_analyze, PyAnalysis};
     #[pymodule_export]
     use super::calibrate::{Collector, kind_of, profile_file};
     #[pymodule_export]

@@ -21,6 +21,17 @@
 //! What a rank sends in a collective among `n` ranks on a tensor of `s` bytes: `s (n - 1) / n` in gathers, scatters and
 //! all_to_all, twice that in all_reduce, `s` in a broadcast and from one rank to another.
 //!
+//! gloo's own all_to_all and broadcast do not keep the link busy both ways, or not all links. The model has how they
+//! work instead of a figure for it:
+//!
+//! * **all_to_all** (gloo's `alltoall.cc` and `transport/tcp/pair.cc`): a rank sends a part to a peer when that peer has
+//!   said that it is ready to receive. Whoever comes second finds the peer ready, and puts its whole part into the
+//!   connection; its own word that it is ready waits behind it. So between two ranks one way follows the other.
+//! * **broadcast** (`broadcast.cc`): a binomial tree. The root starts to send to all its children at once, and they share
+//!   its link. A child passes the tensor on when it has all of it. So the tensor takes the time of the link as many times
+//!   as there are children on the way to the last rank, and children of those on the way: once with 2 ranks, 3 times
+//!   with 4, 6 times with 8.
+//!
 //! ```
 //! use huffwire::link::{Codec, Collective, Link, Model, Transport};
 //!
@@ -124,8 +135,8 @@ pub struct Transport {
     pub fixed: f64,
     /// Seconds that each step of a plain collective takes beside the latency, where another library carries it.
     pub plain_fixed: f64,
-    /// Whether the transport's own collectives take longer than their bytes do on the link, as gloo's do: it copies and
-    /// waits between its steps. Measured with 2 ranks on links of 1 and 10 Gbit/s.
+    /// Whether the transport's own collectives are gloo's, which take longer than their bytes do on the link: gloo copies
+    /// and waits between its steps, and its all_to_all and broadcast use the link as the module says.
     pub is_gloo: bool,
 }
 
@@ -186,6 +197,16 @@ impl Collective {
         if matches!(self, Self::AllReduce) { 2.0 } else { 1.0 }
     }
 
+    /// How many times as long as the bytes of a rank take on the link gloo's collective keeps one way of it busy: see the
+    /// module.
+    fn times_over_gloo(self, ranks: u32) -> f64 {
+        match self {
+            Self::Broadcast => f64::from(shares_of_tree(ranks)),
+            Self::AllToAll => 2.0,
+            _ => 1.0,
+        }
+    }
+
     /// Seconds for a byte that gloo's collective takes beyond what the link takes.
     const fn gloo(self) -> f64 {
         match self {
@@ -195,6 +216,19 @@ impl Collective {
             Self::AllReduce | Self::AllToAll => 0.4e-9,
         }
     }
+}
+
+/// How many times the tensor crosses a link before gloo's broadcast has reached all ranks.
+///
+/// The tree of `n` ranks has as many children of the root as `n - 1` has binary digits. While they get the tensor it
+/// crosses the root's link that many times. The largest of their trees is the first child's, with half of the ranks.
+const fn shares_of_tree(ranks: u32) -> u32 {
+    let (mut ranks, mut shares) = (ranks, 0);
+    while ranks > 1 {
+        shares += u32::BITS - (ranks - 1).leading_zeros();
+        ranks /= 2;
+    }
+    shares
 }
 
 impl fmt::Display for Collective {
@@ -270,8 +304,8 @@ impl Transport {
 
     /// PyTorch's gloo backend, and pieces of 1 MiB sent beside it over TCP connections of their own.
     ///
-    /// Measured in turns with gloo, 2 ranks, on a machine that did much other work: raw pieces of 64 MiB took gloo 1.25 to
-    /// 1.6 times the processor time of TCP, and coded calls on 4 KiB 2.5 to 40 times as long. gloo's own calls on 4 KiB
+    /// Measured in turns with gloo on 22 November 2026: 2 ranks on the 2 cores of an AMD EPYC, which did much other work,
+    /// in the setting of `docs/collectives.md`. Raw pieces of 64 MiB took gloo 1.25 to 1.6 times the processor time of TCP, and coded calls on 4 KiB 2.5 to 40 times as long. gloo's own calls on 4 KiB
     /// took 30 to 1000 microseconds longer than those over TCP in five of six comparisons, and 190 less in one.
     #[must_use]
     pub const fn tcp() -> Self {
@@ -338,6 +372,18 @@ impl Model {
         (wire, if side_by_side { sender.max(receiver) } else { sender + receiver })
     }
 
+    /// Seconds that gloo's collective takes for its bytes.
+    fn over_gloo(&self, size: u64) -> f64 {
+        let times = self.collective.times_over_gloo(self.ranks.max(2));
+        // Where one way of the link is used after the other, each has the speed of one way alone.
+        let speed = if self.collective.is_one_way() || times > 1.0 {
+            self.link.one_way
+        } else {
+            self.link.bytes_per_second
+        };
+        times * self.sent(size) / speed + size as f64 * self.collective.gloo()
+    }
+
     /// Seconds that a transfer of a tensor of `size` bytes takes.
     #[must_use]
     pub fn seconds(&self, way: Way, size: u64) -> f64 {
@@ -345,8 +391,8 @@ impl Model {
         let latency = self.link.latency * steps;
         let (wire, processor) = self.parts(way, size);
         if way == Way::Plain {
-            let extra = if self.transport.is_gloo { self.collective.gloo() } else { 0.0 };
-            return wire + size as f64 * extra + latency + steps * self.transport.plain_fixed;
+            let wire = if self.transport.is_gloo { self.over_gloo(size) } else { wire };
+            return wire + latency + steps * self.transport.plain_fixed;
         }
         let Transport { overlap, piece, fixed, .. } = self.transport;
         let mut seconds = overlap.together(wire, processor);
@@ -547,6 +593,31 @@ mod tests {
         assert_eq!(on(Collective::AllReduce, 1.0).best(64 << 20), Way::Coded);
         assert_eq!(on(Collective::AllReduce, 100.0).best(64 << 20), Way::Plain);
         assert_eq!(on(Collective::AllGather, 1.0).best(4 << 10), Way::Plain);
+    }
+
+    /// Times of gloo's calls in milliseconds, measured on links of 1 and 10 Gbit/s (`docs/collectives.md`): ranks, Gbit/s
+    /// with both ways and with one way in use, and MiB.
+    #[test]
+    fn gloo_takes_a_tree_for_broadcasts_and_one_way_after_the_other_for_all_to_all() {
+        for (collective, ranks, both, one, mebibytes, measured) in [
+            (Collective::AllToAll, 2, 0.977, 0.977, 64, 567.0),
+            (Collective::AllToAll, 2, 0.977, 0.977, 16, 139.0),
+            (Collective::AllToAll, 2, 3.04, 9.51, 64, 89.1),
+            (Collective::AllToAll, 4, 0.971, 0.988, 64, 701.0),
+            (Collective::AllToAll, 4, 4.55, 8.59, 64, 139.0),
+            (Collective::Broadcast, 2, 0.977, 0.977, 64, 562.0),
+            (Collective::Broadcast, 4, 0.971, 0.988, 64, 1700.0),
+            (Collective::Broadcast, 4, 0.971, 0.988, 16, 422.0),
+            (Collective::Broadcast, 4, 4.55, 8.59, 64, 171.0),
+        ] {
+            let link = Link { one_way: one * 1e9 / 8.0, latency: 3e-4, ..gbit(both) };
+            let model = Model::new(link, CODEC, collective, ranks);
+            let gloo = Model { transport: Transport::gloo(), ..model };
+            let ratio = gloo.seconds(Way::Plain, mebibytes << 20) * 1e3 / measured;
+            assert!((0.8..1.25).contains(&ratio), "{collective}, {ranks} ranks: {ratio}");
+        }
+        let shares = [1, 2, 3, 4, 5, 7, 8, 9, 16, 1024].map(shares_of_tree);
+        assert_eq!(shares, [0, 1, 2, 3, 4, 5, 6, 7, 10, 55]);
     }
 
     #[test]

@@ -22,9 +22,11 @@ use huffwire_testing::Random;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 5 + cfg!(feature = "gradient") as usize] = [
+const TARGETS: [(&str, Body); 5 + 2 * cfg!(feature = "gradient") as usize] = [
     ("codebook", fuzz_bodies::codebook),
     ("deltas", fuzz_bodies::deltas),
+    #[cfg(feature = "gradient")]
+    ("exchange", fuzz_bodies::exchange),
     ("file", fuzz_bodies::file),
     ("message", fuzz_bodies::message),
     #[cfg(feature = "gradient")]
@@ -58,6 +60,8 @@ fn made_here(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
         "codebook" => codebook_seeds(),
         "deltas" => delta_seeds(),
+        #[cfg(feature = "gradient")]
+        "exchange" => exchange_seeds(),
         "file" => file_seeds(),
         "message" => message_seeds(),
         #[cfg(feature = "gradient")]
@@ -260,6 +264,31 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// For each quantizer of the body: a piece, behind two bytes that say which and how large, and recipes.
+#[cfg(feature = "gradient")]
+fn exchange_seeds() -> Vec<(String, Vec<u8>)> {
+    use huffwire::gradient::exchange::{ExchangeCodec, Piece};
+
+    let mut seeds = Vec::new();
+    for (number, quantizer) in fuzz_bodies::EXCHANGED.into_iter().enumerate() {
+        let mut codec = ExchangeCodec::new(quantizer).unwrap();
+        let bytes = tensor(Dtype::F32, 160, 40);
+        let floats = bytes.as_chunks::<4>().0.iter().map(|float| f32::from_le_bytes(*float));
+        let floats: Vec<f32> = floats.collect();
+        let mut piece = vec![0; codec.bound(floats.len())];
+        let sent = codec.encode(Piece::new(&floats), None, &mut piece).unwrap();
+        let piece = &piece[..sent.bytes];
+        seeds.push((format!("piece-{number}"), [&[number as u8, 20], piece].concat()));
+        // Quantizer, size of a foreign piece, seed, values (mode, size, literal), changes.
+        for (mode, name) in [(5, "peak"), (3, "zeros")] {
+            let recipe = [number as u8, 20, 30, 8 << 3 | mode, 0x80, 4];
+            let literal = [125, 1, 60, 3, 124, 64, 61, 0];
+            seeds.push((format!("{name}-{number}"), [&recipe[..], &literal, &[9, 0, 7]].concat()));
+        }
+    }
+    seeds
+}
+
 /// Type, options, tensor (mode, size, literal), set, tensor: what `round_trip` reads, and what
 /// the others read where they take recipes.
 fn recipes() -> Vec<(String, Vec<u8>)> {
@@ -433,6 +462,12 @@ fn damaged_codebook_seeds_pass() {
     damaged_seeds_pass("codebook", 2500);
 }
 
+#[cfg(feature = "gradient")]
+#[test]
+fn damaged_exchange_seeds_pass() {
+    damaged_seeds_pass("exchange", 2500);
+}
+
 #[test]
 fn damaged_file_seeds_pass() {
     damaged_seeds_pass("file", 2500);
@@ -457,6 +492,12 @@ fn damaged_round_trip_seeds_pass() {
 #[test]
 fn generated_codebook_inputs_pass() {
     generated_inputs_pass("codebook", 2500);
+}
+
+#[cfg(feature = "gradient")]
+#[test]
+fn generated_exchange_inputs_pass() {
+    generated_inputs_pass("exchange", 2500);
 }
 
 #[test]

@@ -7,7 +7,8 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Any
 
@@ -72,6 +73,51 @@ def _run(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         del job
 
 
+class Lines:
+    """Jobs that stand in lines: those of a line run in the order in which they were put, and lines at the same time.
+
+    There are as many threads as lines had jobs at the same time. A thread that has nothing to do takes the next line.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
+        self._workers: list[Worker] = []
+        self._idle: list[Worker] = []
+
+    def put(self, line: Hashable, job: Callable[[], None]) -> None:
+        """Puts a job, which must not raise, at the end of a line."""
+        with self._lock:
+            if line in self._waiting:
+                self._waiting[line].append(job)
+                return
+            self._waiting[line] = deque([job])
+            if not self._idle:
+                self._idle.append(Worker(self._name))
+                self._workers.append(self._idle[0])
+            worker = self._idle.pop()
+            worker.put(lambda: self._run(line, worker))
+
+    def _run(self, line: Hashable, worker: Worker) -> None:
+        """Runs the jobs of a line until there are none."""
+        while True:
+            with self._lock:
+                if not self._waiting[line]:
+                    del self._waiting[line]
+                    self._idle.append(worker)
+                    return
+                job = self._waiting[line].popleft()
+            job()
+            del job
+
+    def close(self) -> None:
+        """Ends the threads after the jobs that they have. Nobody puts jobs any more."""
+        # Without the lock: the garbage collector may call this from a thread that holds it.
+        for worker in self._workers:
+            worker.close()
+
+
 class CodedWork(dist.Work):
     """A call under way, as the functions of `torch.distributed` return it with ``async_op=True``."""
 
@@ -110,7 +156,7 @@ class CodedWork(dist.Work):
         """As `wait`: what is complete is so for all streams of a device."""
         self.wait()
 
-    def get_future(self) -> torch.futures.Future:
+    def get_future(self) -> torch.futures.Future[list[torch.Tensor]]:
         """A future of the list of outputs."""
         return self._operation.future()
 
@@ -124,21 +170,29 @@ class Operation:
         tag: gloo's tag of its messages.
         parts: How many threads work on it.
         outputs: What the future of the call holds.
+        room: Bytes of memory that each piece needs, if it is more than pieces of elements take.
     """
 
     def __init__(
-        self, collective: str, sequence: int, tag: int, parts: int, outputs: list[torch.Tensor]
+        self,
+        collective: str,
+        sequence: int,
+        tag: int,
+        parts: int,
+        outputs: list[torch.Tensor],
+        room: int = 0,
     ) -> None:
         self.collective = collective
         self.sequence = sequence
         self.tag = tag
         self.outputs = outputs
+        self.room = room
         self.done = threading.Event()
         self.error: BaseException | None = None
         self.totals = Totals(calls=1)
         self._parts = parts
         self._lock = threading.Lock()
-        self._future: torch.futures.Future | None = None
+        self._future: torch.futures.Future[list[torch.Tensor]] | None = None
         # What one thread has for the other, such as reduced pieces; None after a failure.
         self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -168,18 +222,23 @@ class Operation:
         with self._lock:
             return self._parts <= 0
 
-    def _complete(self, future: torch.futures.Future) -> None:
+    def _complete(self, future: torch.futures.Future[list[torch.Tensor]]) -> None:
         if self.error is None:
             future.set_result(self.outputs)
         else:
-            future.set_exception(self.error)
+            # PyTorch's annotation asks for a result.
+            failed: Any = future
+            failed.set_exception(self.error)
 
-    def future(self) -> torch.futures.Future:
+    def future(self) -> torch.futures.Future[list[torch.Tensor]]:
         with self._lock:
             if self._future is not None:
                 return self._future
             devices = {tensor.device for tensor in self.outputs if tensor.device.type == "cuda"}
-            self._future = future = torch.futures.Future(devices=list(devices))
+            future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future(
+                devices=list(devices)
+            )
+            self._future = future
             done = self.done.is_set()
         if done:
             self._complete(future)

@@ -17,17 +17,17 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
-import torch.distributed as dist
 
 from huffwire._errors import Error
+from huffwire.distributed.c10d import Store
 from huffwire.distributed.calls import CodedWork, Operation, Worker
-from huffwire.distributed.errors import GroupError, PeerError
+from huffwire.distributed.errors import GroupError, PeerError, check_process
 from huffwire.distributed.gloo import Gloo
 from huffwire.distributed.memory import Memory, Scratch
 from huffwire.distributed.pieces import Coder, Place, capacity
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 # Pieces that are being sent at the same time.
 SLOTS = 8
 
+# Memory that may be in use until some messages were waited for.
+Sent: TypeAlias = tuple[torch.Tensor | None, list[Pending]]
+
 
 class Sender:
     """Writes pieces into slots and sends them: the part of a call in the thread that sends."""
@@ -57,7 +60,7 @@ class Sender:
         self.operation = operation
         self.totals = Totals()
         self.scratch = engine.send_scratch
-        self._slots: deque[tuple[torch.Tensor | None, list[Pending]]] = deque()
+        self._slots: deque[Sent] = deque()
 
     def send(
         self, memory: Memory, start: int, stop: int, place: Place, coded: bool, peers: list[int]
@@ -85,7 +88,7 @@ class Sender:
         """
         buffer = self._free_slot()
         if buffer is None:
-            buffer = self.engine.take()
+            buffer = self.engine.take(self.operation.room)
         try:
             begin = time.perf_counter()
             length = write(buffer)
@@ -194,7 +197,7 @@ class Receiver:
         elif len(self._forwarded) >= SLOTS:
             stream.release(self._wait_for_forwarded())
         else:
-            stream.release(self.engine.take())
+            stream.release(self.engine.take(self.operation.room))
 
     def take(
         self, stream: Stream, place: Place, read: Callable[[int, torch.Tensor], object]
@@ -237,9 +240,11 @@ class Receiver:
         self.engine.leave((buffer, [work]) for buffer, work in self._forwarded)
 
 
-Send = Callable[[Sender], None]
-Receive = Callable[[Receiver], None]
-Both = Callable[[Sender, Receiver], None]
+Send: TypeAlias = Callable[[Sender], None]
+Receive: TypeAlias = Callable[[Receiver], None]
+Both: TypeAlias = Callable[[Sender, Receiver], None]
+
+Role = TypeVar("Role", Sender, Receiver)
 
 
 class Engine:
@@ -255,7 +260,7 @@ class Engine:
 
     def __init__(
         self,
-        store: dist.Store,
+        store: Store,
         rank: int,
         size: int,
         timeout: timedelta,
@@ -283,8 +288,9 @@ class Engine:
         self.life: Life | None = None
         self._error: BaseException | None = None
         self._failed: Operation | None = None
-        self._left: list = []
-        self._free: list[torch.Tensor] = []
+        self._left: list[Sent] = []
+        # Memory that nobody uses, by its size.
+        self._free: dict[int, list[torch.Tensor]] = {}
         self._senders = Worker("huffwire-send")
         self._receivers = Worker("huffwire-receive")
         # A thread must not end while it holds the engine, so it is told to when the engine is gone.
@@ -314,29 +320,31 @@ class Engine:
 
     def check(self) -> None:
         """Raises what ended the engine, if anything did."""
-        if not self.is_here():
-            raise GroupError(
-                "this process is a fork of the one that made the group: make the group in the process that uses it"
-            )
+        check_process(self._process)
         if self._error is not None:
             raise GroupError(
                 f"the group failed earlier, and nothing more is sent in it ({self._error}): make a new group"
             ) from self._error
 
-    def take(self) -> torch.Tensor:
-        """Memory for a piece."""
+    def take(self, room: int = 0) -> torch.Tensor:
+        """Memory of at least so many bytes, and of what a piece of any elements takes.
+
+        Another rank may be in another call, or fail, and gloo ends a process that receives more than it has room for.
+        """
+        room = max(room, self._capacity)
         with self._lock:
-            if self._free:
-                return self._free.pop()
-        return torch.empty(self._capacity, dtype=torch.uint8)
+            free = self._free.get(room)
+            if free:
+                return free.pop()
+        return torch.empty(room, dtype=torch.uint8)
 
     def give(self, buffer: torch.Tensor | None) -> None:
-        """Takes back memory for a piece."""
+        """Takes back memory that `take` gave."""
         if buffer is not None:
             with self._lock:
-                self._free.append(buffer)
+                self._free.setdefault(buffer.numel(), []).append(buffer)
 
-    def leave(self, works) -> None:
+    def leave(self, works: Iterable[Sent]) -> None:
         """Keeps memory that the transport may still use after a failure."""
         self._left.extend(works)
 
@@ -357,7 +365,7 @@ class Engine:
             self.transport.wait(pending)
 
     @contextmanager
-    def failures(self):
+    def failures(self) -> Iterator[None]:
         try:
             yield
         except Error:
@@ -375,6 +383,7 @@ class Engine:
         send: Send | None,
         receive: Receive | None,
         both: Both | None = None,
+        room: int = 0,
     ) -> CodedWork:
         """Starts a call in which all ranks take part.
 
@@ -384,6 +393,7 @@ class Engine:
             send, receive: What both threads do; None if there is nothing.
             both: Does it all in this thread, which takes less time if the call is small. It must send no more than
                 `SLOTS` messages before it receives what other ranks send without waiting for these.
+            room: Bytes of memory that each of its pieces needs, if it is more than pieces of elements take.
         """
         for output in outputs:
             _changed(output)
@@ -391,7 +401,7 @@ class Engine:
         def put() -> Operation:
             if self.life is not None:
                 self.life.count(self)
-            return self.insert(collective, outputs, send, receive, both)
+            return self.insert(collective, outputs, send, receive, both, room)
 
         operation = self.ordered(put)
         if send is None and receive is None:
@@ -413,12 +423,13 @@ class Engine:
         send: Send | None,
         receive: Receive | None,
         both: Both | None = None,
+        room: int = 0,
     ) -> Operation:
         """Puts a call behind those before it. Only within `ordered`."""
         if not (self.transport.takes_at_once and self._is_idle()):
             both = None
         parts = 1 if both is not None else (send is not None) + (receive is not None)
-        operation = Operation(collective, self._sequence, 0, parts, outputs)
+        operation = Operation(collective, self._sequence, 0, parts, outputs, room)
         self._sequence += 1
         if both is not None:
             self._run_here(operation, both)
@@ -452,7 +463,12 @@ class Engine:
         else:
             operation.end_part(None, sender.totals)
 
-    def run(self, operation: Operation, role: type, body: Callable) -> None:
+    def run(
+        self,
+        operation: Operation,
+        role: Callable[[Engine, Operation], Role],
+        body: Callable[[Role], None],
+    ) -> None:
         """Runs a part of a call, in the thread that has to."""
         part = None
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from huffwire._errors import DamagedError, Error, OptionError
 
 __all__ = ["DisagreementError", "GroupError", "OutOfStepError", "PeerError", "PieceError"]
@@ -25,6 +27,18 @@ class DisagreementError(OptionError):
 
 class GroupError(Error):
     """A process group that was destroyed, that this rank is no member of, or that failed earlier."""
+
+
+def check_process(process: int) -> None:
+    """Checks that this is the process with that number, and no fork of it. What a fork waits for may never come, locks too.
+
+    Raises:
+        GroupError: It is another process.
+    """
+    if os.getpid() != process:
+        raise GroupError(
+            "this process is a fork of the one that made the group: make the group in the process that uses it"
+        )
 
 
 for _name in __all__:

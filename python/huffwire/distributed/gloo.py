@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+
+from huffwire.distributed.c10d import Store
 
 if TYPE_CHECKING:
     from huffwire.distributed.calls import Operation
@@ -37,8 +39,9 @@ class Gloo:
     takes_at_once = False
     sends_parts = False
 
-    def __init__(self, store: dist.Store, rank: int, size: int, timeout: timedelta) -> None:
-        self._group = dist.ProcessGroupGloo(store, rank, size, timeout=timeout)
+    def __init__(self, store: Store, rank: int, size: int, timeout: timedelta) -> None:
+        # PyTorch's stubs do not have its methods.
+        self._group: Any = dist.ProcessGroupGloo(store, rank, size, timeout=timeout)
         self._rank = rank
         self._size = size
         self._last: list[tuple[torch.Tensor, dist.Work]] = []
@@ -47,13 +50,15 @@ class Gloo:
         """gloo tells of other ranks when they are waited for."""
 
     def post_send(self, message: torch.Tensor, peer: int, tag: int) -> dist.Work:
-        return self._group.send([message], peer, tag)
+        work: dist.Work = self._group.send([message], peer, tag)
+        return work
 
     def post_parts(self, head: bytes, elements: torch.Tensor, peer: int) -> dist.Work:
         raise NotImplementedError("gloo sends from one place")
 
     def post_receive(self, buffer: torch.Tensor, peer: int, tag: int) -> dist.Work:
-        return self._group.recv([buffer], peer, tag)
+        work: dist.Work = self._group.recv([buffer], peer, tag)
+        return work
 
     def wait(self, pending: dist.Work) -> None:
         pending.wait()
@@ -94,7 +99,7 @@ class Posted:
         self._unposted = pieces
         self._posted: deque[tuple[torch.Tensor, dist.Work]] = deque()
         for _ in range(min(window(engine.size), pieces)):
-            self._post(engine.take())
+            self._post(engine.take(operation.room))
 
     def _post(self, buffer: torch.Tensor) -> None:
         self._unposted -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import torch.distributed as dist
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
-from huffwire.distributed import pieces
-from huffwire.distributed.calls import CodedWork, Operation, Worker
+from huffwire.distributed import pieces, totals
+from huffwire.distributed.c10d import PrefixStore, Store
+from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
-from huffwire.distributed.errors import GroupError
+from huffwire.distributed.errors import GroupError, PeerError, check_process
 from huffwire.distributed.life import Generation, Life, Refresh, Report
+from huffwire.distributed.memory import Scratch
 from huffwire.distributed.policy import Link
 from huffwire.distributed.settings import (
     Agreement,
@@ -37,8 +40,12 @@ __all__ = ["generation", "refresh", "setup"]
 class Pair:
     """Two ranks of a group that send to each other, outside of the collectives.
 
-    The pair is connected by whichever of its two threads is needed first, so that a send or a receive that is only
+    The pair is connected by whichever of its threads is needed first, so that a send or a receive that is only
     started does not wait for the other rank.
+
+    Messages one way with the same tag stand in a line, and lines do not wait for each other: the other rank may
+    receive tags in any order. Over TCP all pieces one way share a connection, so they stand in one line, and the
+    receiver keeps what it does not want yet. Messages that the wrapped group carries have lines of their own there.
     """
 
     def __init__(self, group: CodedGroup, peer: int) -> None:
@@ -47,15 +54,17 @@ class Pair:
         self._here = int(group.rank > peer)
         self._wrapped = group.wrapped
         self._settings = group.settings
-        self._store = dist.PrefixStore(f"{low}-{high}/", group.store)
+        self._store = PrefixStore(f"{low}-{high}/", group.store)
         self._names = [low, high]
         self._timeout = group.timeout
         self._lock = threading.Lock()
         self._agreed: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
+        self._order = threading.Lock()
         self._sequences: dict[tuple[bool, int], int] = {}
-        self._workers = {True: Worker("huffwire-send-to"), False: Worker("huffwire-receive-from")}
-        weakref.finalize(self, _close, *self._workers.values())
+        self._lines = Lines("huffwire-pair")
+        self._scratch = threading.local()
+        weakref.finalize(self, self._lines.close)
 
     def start(
         self,
@@ -72,28 +81,61 @@ class Pair:
             tag: Its tag.
             body: Does the work: gets the engine, whether pieces are coded, and the part of the call.
         """
-        sequence = self._sequences.get((sends, tag), 0)
-        self._sequences[sends, tag] = sequence + 1
-        # The number names the tag, too: where tags share a connection, pieces are told apart by it.
-        operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
-        self._workers[sends].put(lambda: self._run(sends, operation, tensor, body))
+        line = sends, "tcp" if self._settings.transport == "tcp" else tag
+        with self._order:
+            sequence = self._sequences.get((sends, tag), 0)
+            self._sequences[sends, tag] = sequence + 1
+            # The number names the tag, too: where tags share a connection, pieces are told apart by it.
+            operation = Operation("send", tag << 32 | sequence, tag, 1, [tensor])
+            self._lines.put(line, lambda: self._run(sends, operation, tensor, body))
         return CodedWork(operation)
 
-    def _run(self, sends: bool, operation: Operation, tensor: torch.Tensor, body: Callable) -> None:
+    def _run(
+        self,
+        sends: bool,
+        operation: Operation,
+        tensor: torch.Tensor,
+        body: Callable[[Engine, bool, Any], None],
+    ) -> None:
         try:
             engine, policy = self._agree()
             way = policy.way("send", tensor.dtype, tensor.nbytes)
-            if way == "plain":
-                call = self._wrapped.send if sends else self._wrapped.recv
-                call([tensor], self.peer, operation.tag).wait()
         except BaseException as error:
             operation.end_part(error, Totals())
             return
         if way == "plain":
-            operation.end_part(None, Totals(fallbacks=1))
+            if self._settings.transport == "tcp":
+                line = sends, operation.tag
+                self._lines.put(line, lambda: self._run_plain(sends, operation, tensor))
+            else:
+                self._run_plain(sends, operation, tensor)
+            return
+
+        def work(part: Sender | Receiver) -> None:
+            part.scratch = self._own_scratch(engine)
+            body(engine, way == "coded", part)
+
+        if sends:
+            engine.run(operation, Sender, work)
         else:
-            role = Sender if sends else Receiver
-            engine.run(operation, role, lambda part: body(engine, way == "coded", part))
+            engine.run(operation, Receiver, work)
+
+    def _run_plain(self, sends: bool, operation: Operation, tensor: torch.Tensor) -> None:
+        """Has the wrapped group carry a message."""
+        try:
+            call = self._wrapped.send if sends else self._wrapped.recv
+            call([tensor], self.peer, operation.tag).wait()
+        except BaseException as error:
+            operation.end_part(error, Totals())
+        else:
+            operation.end_part(None, Totals(fallbacks=1))
+
+    def _own_scratch(self, engine: Engine) -> Scratch:
+        """Memory of this thread for pieces of tensors on other devices."""
+        if not hasattr(self._scratch, "memory"):
+            self._scratch.memory = Scratch(engine.piece)
+        scratch: Scratch = self._scratch.memory
+        return scratch
 
     def _agree(self) -> tuple[Engine, Policy]:
         with self._lock:
@@ -118,11 +160,6 @@ class Pair:
             return self._agreed
 
 
-def _close(*workers: Worker) -> None:
-    for worker in workers:
-        worker.close()
-
-
 def _coder(settings: Settings) -> pieces.Coder:
     return pieces.Coder(settings.codebooks, settings.level)
 
@@ -138,7 +175,7 @@ class CodedGroup:
     """
 
     def __init__(
-        self, wrapped, store: dist.Store, rank: int, size: int, timeout: timedelta
+        self, wrapped: Any, store: Store, rank: int, size: int, timeout: timedelta
     ) -> None:
         self.wrapped = wrapped
         self.rank = rank
@@ -146,70 +183,102 @@ class CodedGroup:
         self.timeout = timeout
         self.settings = Settings(compression_of(None), transport=transport_of(None))
         self._root = store
+        self._process = os.getpid()
         self._lock = threading.RLock()
-        self._setups = 0
-        self._new_store()
-        self._engine: Engine | None = None
-        self._policy: Policy | None = None
+        self._begin(0)
+        # Once the ranks agreed.
+        self.engine_and_policy: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
-    def _new_store(self) -> None:
-        self.store = dist.PrefixStore(f"huffwire/{self._setups}/", self._root)
-        self._setups += 1
+    def _begin(self, attempt: int) -> None:
+        """Begins with an attempt to connect the ranks, in a part of the store of its own."""
+        self._attempt = attempt
+        self.store = PrefixStore(f"huffwire/{attempt}/", self._root)
         self._pairs: dict[int, Pair] = {}
+
+    def _begin_anew(self) -> None:
+        """Begins with the first attempt that nobody gave up.
+
+        A rank may have made attempts that others took no part in. As whoever gives up an attempt says so in the store,
+        the next one is the same for all.
+        """
+        attempt = self._attempt
+        while self._root.check([f"huffwire/given up/{attempt}"]):
+            attempt += 1
+        if attempt != self._attempt:
+            self._begin(attempt)
+
+    def _give_up(self) -> None:
+        """Tells the other ranks that this one takes no part any more in the attempt."""
+        try:
+            self._root.set(f"huffwire/given up/{self._attempt}", "")
+        except RuntimeError:
+            # The store is gone, and with it whoever could look there.
+            pass
 
     def setup(self, settings: Settings) -> Agreement:
         """Connects the ranks anew, and has them agree."""
+        check_process(self._process)
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
-            before = self._engine, self._pairs
-            if self._engine is not None or self._error is not None:
-                self._engine = self._error = None
-                self._new_store()
+            before = self.engine_and_policy, self._pairs
+            if self.engine_and_policy is not None:
+                self._give_up()
+            self.engine_and_policy = self._error = None
             self.settings = settings
-            self._agree()
+            agreement = self._agree()[1].agreement
+            # What was connected before for sends and receives may have failed, and has other settings.
+            self._pairs = {}
+            self.store = PrefixStore("set up/", self.store)
             del before
-            return self.agreement
+            return agreement
 
-    def _agree(self) -> None:
+    def _agree(self) -> tuple[Engine, Policy]:
         try:
+            try:
+                self._begin_anew()
+            except RuntimeError as error:
+                raise PeerError(f"the store of the group does not answer: {error}") from error
             engine = Engine(
-                dist.PrefixStore("all/", self.store),
+                PrefixStore("all/", self.store),
                 self.rank,
                 self.size,
                 self.timeout,
                 transport=self.settings.transport,
             )
-            self.agreement = agree(engine, self.settings)
+            self.agreement = agreement = agree(engine, self.settings)
             if self.settings.refresh is None:
-                engine.configure(_coder(self.settings), self.agreement.piece)
+                engine.configure(_coder(self.settings), agreement.piece)
             else:
                 engine.life = Life(
                     self.settings.refresh, self.settings.codebooks, self.settings.level, self.rank
                 )
-                engine.configure(engine.life.coder, self.agreement.piece)
+                engine.configure(engine.life.coder, agreement.piece)
         except BaseException as error:
             self._error = error
+            self._give_up()
             raise
-        self._policy = Policy(self.agreement)
-        self._engine = engine
+        self.engine_and_policy = engine, Policy(agreement)
+        return self.engine_and_policy
 
     def ready(self) -> tuple[Engine, Policy]:
         """The engine and the policy; the first call connects all ranks and has them agree."""
-        if self._engine is None:
+        ready = self.engine_and_policy
+        if ready is None:
+            check_process(self._process)
             with self._lock:
                 if self._error is not None:
                     raise GroupError(
                         f"the set-up of the group failed earlier ({self._error}): call "
                         "huffwire.distributed.setup on all ranks, or make a new group"
                     ) from self._error
-                if self._engine is None:
-                    self._agree()
-        return self._engine, self._policy
+                ready = self.engine_and_policy or self._agree()
+        return ready
 
     def pair(self, peer: int) -> Pair:
         """What is kept for messages to and from one other rank."""
+        check_process(self._process)
         with self._lock:
             pair = self._pairs.get(peer)
             if pair is None:
@@ -228,16 +297,22 @@ def resolve(group: dist.ProcessGroup | None) -> dist.ProcessGroup:
         GroupError: It was destroyed, or there is none.
     """
     if group is None:
-        if not dist.is_initialized():
+        world = dist.group.WORLD
+        if world is None:
             raise GroupError(
                 "there is no process group: call torch.distributed.init_process_group first"
             )
-        return dist.group.WORLD
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        return world
+    if is_no_member(group):
         return group
     if not _is_alive(group):
         raise GroupError("the process group was destroyed, or is none: make a new one")
     return group
+
+
+def is_no_member(group: object) -> bool:
+    """Whether a caller has this in place of a group that its rank is no member of."""
+    return group is dist.GroupMember.NON_GROUP_MEMBER
 
 
 def _is_alive(group: dist.ProcessGroup) -> bool:
@@ -255,7 +330,7 @@ def _is_alive(group: dist.ProcessGroup) -> bool:
 def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
     """What huffwire keeps for a group; None if it has nothing to do there: one rank alone, or the group codes its
     collectives itself."""
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
+    if is_no_member(group):
         return None
     found = _GROUPS.get(group)
     if found is not None:
@@ -271,12 +346,34 @@ def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
     return found
 
 
+def is_known_plain(
+    group: dist.ProcessGroup | None, collective: str, dtype: torch.dtype, size: int
+) -> bool:
+    """Whether a group carries a call itself, which is counted then: the short way for calls that were made before.
+
+    Small calls take no longer than some hundred microseconds, and Python code that was not used for a while takes tens
+    of them.
+    """
+    if group is None:
+        group = dist.group.WORLD
+    if group is None or is_no_member(group):
+        return False
+    found = _GROUPS.get(group)
+    ready = None if found is None else found.engine_and_policy
+    if ready is None or not ready[1].is_known_plain(collective, dtype, size):
+        return False
+    if not _is_alive(group):
+        return False
+    totals.fallback(collective)
+    return True
+
+
 def codes_itself(group: object) -> bool:
     """Whether a group is of the backend ``"huffwire"``."""
     return hasattr(group, "huffwire_group")
 
 
-def _store(group: dist.ProcessGroup) -> dist.Store:
+def _store(group: dist.ProcessGroup) -> Store:
     if hasattr(group, "get_group_store"):
         return group.get_group_store()
     # Before PyTorch had the method.
@@ -352,9 +449,10 @@ def setup(
 def _of_member(group: dist.ProcessGroup | None) -> CodedGroup | None:
     """What huffwire keeps for a group that this rank is a member of; None for a rank alone."""
     group = resolve(group)
-    if group is dist.GroupMember.NON_GROUP_MEMBER:
+    if is_no_member(group):
         raise GroupError("this rank is no member of the group: call this only on its members")
-    return group.huffwire_group if codes_itself(group) else coded_group(group)
+    own: CodedGroup | None = getattr(group, "huffwire_group", None)
+    return coded_group(group) if own is None else own
 
 
 def refresh(group: dist.ProcessGroup | None = None) -> Report:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -45,7 +45,11 @@ def check_same(output: torch.Tensor, elements: int, like: torch.Tensor, what: st
 
 
 class Scratch:
-    """Memory for one piece, made when it is first needed, and kept."""
+    """Memory for one piece, made when it is first needed, and kept.
+
+    Args:
+        size: Its bytes; more if more are needed.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -53,11 +57,12 @@ class Scratch:
 
     def elements(self, dtype: torch.dtype, count: int, pinned: bool = False) -> torch.Tensor:
         """Room for so many elements of a type."""
-        memory = self._memory.get(pinned)
-        if memory is None:
-            memory = torch.empty(self._size, dtype=torch.uint8, pin_memory=pinned)
+        memory, needed = self._memory.get(pinned), count * dtype.itemsize
+        if memory is None or memory.numel() < needed:
+            size = max(self._size, needed)
+            memory = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
             self._memory[pinned] = memory
-        return memory[: count * dtype.itemsize].view(dtype)
+        return memory[:needed].view(dtype)
 
 
 class Memory:
@@ -85,15 +90,19 @@ class Memory:
         """Whether the tensor's own memory is the processor's."""
         return not self._staged
 
-    def on_device(self) -> AbstractContextManager[Any]:
-        """The stream on which a thread copies pieces."""
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """The stream on which a thread copies pieces. What was copied on it is complete at the end."""
         if self._event is None:
-            return nullcontext()
+            yield
+            return
         module = torch.get_device_module(self.tensor.device)
         stream = module.Stream(self.tensor.device)
         stream.wait_event(self._event)
-        entered: AbstractContextManager[Any] = module.stream(stream)
-        return entered
+        with module.stream(stream):
+            yield
+        # Nobody else waits for a copy within the device.
+        stream.synchronize()
 
     def read(self, start: int, stop: int, scratch: Scratch) -> torch.Tensor:
         """Some elements, in the memory of the processor: the tensor's own or the scratch's."""

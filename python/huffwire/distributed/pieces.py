@@ -64,16 +64,23 @@ COLLECTIVES = (
     "send",
     "refresh",
     "quantized_all_reduce",
+    "settings",
 )
 _NUMBERS = {name: number for number, name in enumerate(COLLECTIVES)}
 
 _NO_GENERATION = bytes(8)
 
+# The most bytes of text in a piece that tells of a failure.
+_REASON = 2000
+# The least bytes of memory that a piece is received into: a failure may come in place of any piece, and gloo ends the
+# process that has no room for it.
+LEAST = HEADER + _REASON
+
 
 def capacity(piece: int) -> int:
-    """The most bytes of a piece with so many bytes of elements, whatever their type and values."""
+    """The most bytes of a piece with so many bytes of elements, whatever their type and values, and of a failure."""
     names = {codec_name(dtype) for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
-    return HEADER + max(_huffwire._max_encoded_size(name, piece) for name in names)
+    return max(HEADER + max(_huffwire._max_encoded_size(name, piece) for name in names), LEAST)
 
 
 def dtype_name(dtype: torch.dtype) -> bytes:
@@ -212,7 +219,7 @@ class Coder:
 
     def write_failure(self, place: Place, reason: str, buffer: torch.Tensor) -> int:
         """Writes a piece that tells the receiver that the sender failed. Returns its length."""
-        text = reason.encode(errors="replace")[: min(2000, buffer.numel() - HEADER)]
+        text = reason.encode(errors="replace")[: min(_REASON, buffer.numel() - HEADER)]
         checksum = _huffwire._copy_checked(text, (_address(buffer, HEADER), len(text)))
         _seal(place.pack(FAILURE, self.generation), len(text), checksum, buffer)
         return HEADER + len(text)
@@ -434,6 +441,11 @@ def raise_failure(sender: int, begin: bytes) -> None:
     if zlib.crc32(begin[: HEADER - 4]) == seal and length <= len(begin) - HEADER:
         text = begin[HEADER : HEADER + length].decode(errors="replace")
         raise PeerError(f"rank {sender} failed: {text}")
+
+
+def start(buffer: torch.Tensor, length: int) -> bytes:
+    """The first bytes of memory."""
+    return ctypes.string_at(_address(buffer), length)
 
 
 def sequence(buffer: torch.Tensor) -> int:

@@ -20,24 +20,28 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from huffwire._errors import Error, OptionError, QuantizeError
+from huffwire._errors import Error, QuantizeError
 from huffwire._huffwire import _ExchangeCodec
-from huffwire.distributed.engine import CodedWork, Engine, Receiver, Sender
+from huffwire.distributed.calls import CodedWork
+from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import PieceError
 from huffwire.distributed.memory import Memory, Scratch
-from huffwire.distributed.pieces import HEADER, Place
+from huffwire.distributed.pieces import HEADER, LEAST, Place
 from huffwire.distributed.schedules import Part, _others, _place, stages
 
 COLLECTIVE = "quantized_all_reduce"
 
-# The most elements of a piece: pieces are small after coding, and their memory stays in the caches before it.
+# The most elements of a piece. Every piece costs the threads some tenths of a millisecond, whatever its size, so pieces are
+# long. They are not longer, because the link waits for the first one, and values stay in the caches until they are coded.
 _MOST = 1 << 18
+
+# How many pieces of gradients go before the first mean. Coded pieces are short, so that the link would idle if there were
+# fewer while a mean waits for the pieces of the slowest rank.
+_LAG = 6
 
 
 @dataclass(frozen=True)
@@ -86,29 +90,22 @@ def share_bounds(elements: int, ranks: int, bucket: int) -> list[int]:
     return [min(rank * share, elements) for rank in range(ranks + 1)]
 
 
-class Share(Part):
-    """A rank's share of a gradient, cut into pieces of whole buckets."""
+def elements_of_piece(piece: int, bucket: int) -> int:
+    """Elements of a piece, where pieces of other collectives have so many bytes of elements.
 
-    def __init__(self, engine: Engine, bucket: int, start: int, stop: int) -> None:
+    A value takes a byte at most, so that pieces take about as much memory as others. They are whole buckets.
+    """
+    return max(min(piece, _MOST) // bucket, 1) * bucket
+
+
+class Share(Part):
+    """A rank's share of a gradient, cut into pieces of so many elements."""
+
+    def __init__(self, step: int, start: int, stop: int) -> None:
         self.start = start
         self.stop = stop
-        self.step = max(min(engine.piece // 4, _MOST) // bucket, 1) * bucket
-        self.count = -(-(stop - start) // self.step)
-
-
-def check_piece(engine: Engine, exchange: Exchange) -> None:
-    """Checks that a piece has room for a bucket.
-
-    Raises:
-        OptionError: It has not.
-    """
-    step = Share(engine, exchange.bucket, 0, 0).step
-    needed = max(4 * step, exchange.codecs[0].bound(step))
-    if needed > engine.piece:
-        raise OptionError(
-            f"pieces of {engine.piece} bytes have no room for a bucket of {exchange.bucket} elements, which takes "
-            f"{needed}: give huffwire.distributed.setup a larger piece, or the quantizer a smaller bucket"
-        )
+        self.step = step
+        self.count = -(-(stop - start) // step)
 
 
 def _memory(tensor: torch.Tensor, start: int = 0, stop: int | None = None) -> tuple[int, int]:
@@ -117,36 +114,22 @@ def _memory(tensor: torch.Tensor, start: int = 0, stop: int | None = None) -> tu
     return tensor.data_ptr() + 4 * start, 4 * (stop - start)
 
 
-@contextmanager
-def _floats(engine: Engine) -> Iterator[torch.Tensor]:
-    """Memory for the floats of a piece."""
-    buffer = engine.take()
-    try:
-        yield _as_floats(engine, buffer)
-    finally:
-        engine.give(buffer)
-
-
-def _as_floats(engine: Engine, buffer: torch.Tensor) -> torch.Tensor:
-    return buffer[: engine.piece].view(torch.float32)
-
-
 def _read(
-    memory: Memory, start: int, stop: int, scratch: Scratch, room: torch.Tensor
+    memory: Memory, start: int, stop: int, scratch: Scratch, room: Scratch
 ) -> torch.Tensor:
     """Some elements of a gradient as torch.float32: in its own memory, or in the room."""
     elements = memory.read(start, stop, scratch)
     if elements.dtype is torch.float32:
         return elements
-    return room[: stop - start].copy_(elements)
+    return room.elements(torch.float32, stop - start).copy_(elements)
 
 
 def _room_for(
-    memory: Memory, start: int, stop: int, scratch: Scratch, room: torch.Tensor
+    memory: Memory, start: int, stop: int, scratch: Scratch, room: Scratch
 ) -> torch.Tensor:
     """Where floats are restored that `_write` then brings to the gradient: their own place, or the room."""
     target = memory.room(start, stop, scratch)
-    return target if target.dtype is torch.float32 else room[: stop - start]
+    return target if target.dtype is torch.float32 else room.elements(torch.float32, stop - start)
 
 
 def _write(
@@ -155,7 +138,7 @@ def _write(
     """Brings floats to their place in the gradient."""
     target = memory.room(start, stop, scratch)
     if target.data_ptr() != floats.data_ptr():
-        target.copy_(floats[: stop - start])
+        target.copy_(floats)
     memory.keep(start, stop, target)
 
 
@@ -170,7 +153,7 @@ class _Sending:
         self.how = how
         self.codec = how.codecs[0]
 
-    def gradient(self, peer: int, index: int, room: torch.Tensor) -> None:
+    def gradient(self, peer: int, index: int, room: Scratch) -> None:
         """Quantizes a piece of this rank's gradient, and sends it to its owner."""
         share, how = self.shares[peer], self.how
         start, stop = share.range(index)
@@ -191,7 +174,7 @@ class _Sending:
 
         self.sender.write(place, [peer], write)
 
-    def mean(self, index: int, room: torch.Tensor) -> None:
+    def mean(self, index: int, room: Scratch) -> None:
         """Quantizes a mean that the other thread made, sends it to all, and keeps what they will have."""
         mine, how, rank = self.shares[self.engine.rank], self.how, self.engine.rank
         start, stop = mine.range(index)
@@ -200,7 +183,7 @@ class _Sending:
             # The other thread failed.
             self.engine.check()
             raise Error("the other thread of the engine ended early")
-        floats = _as_floats(self.engine, held)[: stop - start]
+        floats = held[: 4 * (stop - start)].view(torch.float32)
         place = _place(self.sender.operation, self.memory, mine, index, rank, 1)
         restored = _room_for(self.memory, start, stop, self.sender.scratch, room)
 
@@ -234,6 +217,18 @@ def _payload(buffer: torch.Tensor) -> tuple[int, int]:
     return buffer.data_ptr() + HEADER, buffer.numel() - HEADER
 
 
+def _summands(engine: Engine) -> list[int]:
+    """The ranks in the order in which their pieces are added.
+
+    It does not matter which one of the first two comes first. So if this rank is the second, its own piece, for which nobody
+    needs to wait, is taken before.
+    """
+    ranks = list(range(engine.size))
+    if engine.rank == 1:
+        ranks[:2] = [1, 0]
+    return ranks
+
+
 class _Receiving:
     """The part of the thread that receives."""
 
@@ -251,15 +246,15 @@ class _Receiving:
             peer: receiver.stream(peer, mine + shares[peer].count) for peer in _others(self.engine)
         }
 
-    def reduce(self, index: int, room: torch.Tensor) -> None:
+    def reduce(self, index: int, room: Scratch) -> None:
         """Adds all ranks' pieces of this rank's share, and gives the mean to the thread that sends."""
         engine = self.engine
         start, stop = self.shares[engine.rank].range(index)
-        held = engine.take()
-        mean = _as_floats(engine, held)[: stop - start]
-        for origin in range(engine.size):
+        held = engine.take(4 * self.shares[engine.rank].step)
+        mean = held[: 4 * (stop - start)].view(torch.float32)
+        for number, origin in enumerate(_summands(engine)):
             # The first piece is put there, the others are added, and with the last one the sum is divided.
-            divisor = engine.size if origin == engine.size - 1 else min(origin, 1)
+            divisor = engine.size if number == engine.size - 1 else min(number, 1)
             if origin == engine.rank:
                 begin = time.perf_counter()
                 self._own(start, stop, mean, divisor, room)
@@ -269,7 +264,7 @@ class _Receiving:
         self.receiver.operation.ready.put(held)
 
     def _own(
-        self, start: int, stop: int, mean: torch.Tensor, divisor: int, room: torch.Tensor
+        self, start: int, stop: int, mean: torch.Tensor, divisor: int, room: Scratch
     ) -> None:
         """Quantizes a piece of this rank's own gradient, and restores it."""
         how = self.how
@@ -279,7 +274,7 @@ class _Receiving:
         not_finite = self.codec.keep(_memory(floats), errors, _memory(mean), divisor, place)
         how.check(not_finite, "a gradient")
 
-    def gather(self, owner: int, index: int, room: torch.Tensor) -> None:
+    def gather(self, owner: int, index: int, room: Scratch) -> None:
         """Receives a mean into its place."""
         start, stop = self.shares[owner].range(index)
         floats = _room_for(self.memory, start, stop, self.receiver.scratch, room)
@@ -314,18 +309,17 @@ def average(
         how: How it is quantized.
         result: What the future of the call holds.
     """
-    check_piece(engine, how)
     memory = Memory(tensor)
     bounds = share_bounds(tensor.numel(), engine.size, how.bucket)
-    shares = [
-        Share(engine, how.bucket, *bounds[rank : rank + 2]) for rank in range(engine.size)
-    ]
+    step = elements_of_piece(engine.piece, how.bucket)
+    shares = [Share(step, *bounds[rank : rank + 2]) for rank in range(engine.size)]
     most = max(share.count for share in shares)
 
     def send(sender: Sender) -> None:
         sending = _Sending(sender, memory, shares, how)
-        with memory.on_device(), _floats(engine) as room:
-            for stage, index in stages(most):
+        with memory.on_device():
+            room = Scratch(4 * step)
+            for stage, index in stages(most, _LAG):
                 if stage == 0:
                     for peer in _others(engine):
                         if index < shares[peer].count:
@@ -335,8 +329,9 @@ def average(
 
     def receive(receiver: Receiver) -> None:
         receiving = _Receiving(receiver, memory, shares, how)
-        with memory.on_device(), _floats(engine) as room:
-            for stage, index in stages(most):
+        with memory.on_device():
+            room = Scratch(4 * step)
+            for stage, index in stages(most, _LAG):
                 if stage == 0 and index < shares[engine.rank].count:
                     receiving.reduce(index, room)
                 elif stage == 1:
@@ -344,7 +339,8 @@ def average(
                         if index < shares[peer].count:
                             receiving.gather(peer, index, room)
 
-    return engine.start(COLLECTIVE, result, send, receive)
+    room = max(HEADER + how.codecs[0].bound(step), LEAST)
+    return engine.start(COLLECTIVE, result, send, receive, room=room)
 
 
 __all__ = ["COLLECTIVE", "Exchange", "average", "share_bounds"]

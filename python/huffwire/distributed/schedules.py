@@ -1,7 +1,13 @@
 """The collectives as pieces: which rank sends which piece to whom, and in which order it reads them.
 
 All ranks derive the same order of steps from the same sizes. A rank sends in the order of steps, and reads in the
-order of steps; a step waits only for steps before it. So no two ranks wait for each other.
+order of steps; a step waits only for steps before it. So no two ranks wait for each other, however few messages a
+transport takes before somebody reads them.
+
+Where a rank has another piece for each rank, it sends to the next rank first, then to the one behind it. Readers take
+such pieces in one of two orders. In all_to_all they begin with the rank before them: then a piece waits only for
+pieces that go fewer ranks far. In sums they read in the order of ranks: then a piece waits only for pieces of lower
+ranks, and for those that its own sender sent before.
 
 Sums are made by the rank that owns a part of the tensor, in the order of ranks: ((x0 + x1) + x2) + ..., whichever
 rank owns the part. Everybody gets the owner's bytes, so all ranks have the same bits.
@@ -94,6 +100,7 @@ def all_gather(
     result: list[torch.Tensor],
     coded: bool,
     here: bool = False,
+    name: str = "all_gather",
 ) -> CodedWork:
     """Every rank's shard to every rank.
 
@@ -103,6 +110,7 @@ def all_gather(
         result: What the future of the call holds.
         coded: Whether pieces are coded.
         here: Whether the caller waits for the end of the call at once.
+        name: What the call is in pieces and totals.
     """
     rank = engine.rank
     own = outputs[rank]
@@ -130,7 +138,7 @@ def all_gather(
                         _receive(receiver, stream, places[peer], parts[peer], index, peer)
 
     both = _in_turn(send, receive, shard.nbytes, (engine.size - 1) * parts[rank].count, here)
-    return engine.start("all_gather", result, send, receive, both)
+    return engine.start(name, result, send, receive, both)
 
 
 def _receive(
@@ -235,8 +243,10 @@ def all_to_all(
 
     def receive(receiver: Receiver) -> None:
         with taken.on_device():
+            # What a rank sends first is read first: see the head of the module.
             streams = [
-                (peer, receiver.stream(peer, incoming[peer].count)) for peer in _others(engine)
+                (peer, receiver.stream(peer, incoming[peer].count))
+                for peer in reversed(_others(engine))
             ]
             mine, own = incoming[rank], outgoing[rank]
             taken.tensor[mine.start : mine.stop].copy_(given.tensor[own.start : own.stop])
@@ -365,13 +375,18 @@ def reduce_scatter(
     return engine.start("reduce_scatter", result, send, receive, both)
 
 
-def stages(most: int) -> Iterator[tuple[int, int]]:
-    """Stages and indices of pieces of a reduction that is gathered again, in the order in which all ranks take them."""
-    for step in range(most + _LAG):
+def stages(most: int, lag: int = _LAG) -> Iterator[tuple[int, int]]:
+    """Stages and indices of pieces of a reduction that is gathered again, in the order in which all ranks take them.
+
+    Args:
+        most: The most pieces of a rank's part.
+        lag: How many more pieces of the first stage go before those of the second.
+    """
+    for step in range(most + lag):
         if step < most:
             yield 0, step
-        if step >= _LAG:
-            yield 1, step - _LAG
+        if step >= lag:
+            yield 1, step - lag
 
 
 def all_reduce(

@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import torch
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, __version__
-from huffwire.distributed import pieces
+from huffwire.distributed import pieces, schedules
 from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
 from huffwire.distributed.gloo import window
@@ -47,7 +47,7 @@ def compression_of(value: str | None) -> Compression:
     value = value if value is not None else os.environ.get("HUFFWIRE_COMPRESSION") or "auto"
     if value not in get_args(Compression):
         raise OptionError(f'{origin}={value!r}: give "auto", "always" or "never"')
-    return value
+    return cast(Compression, value)
 
 
 def transport_of(value: str | None) -> TransportName:
@@ -155,21 +155,40 @@ def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     return piece
 
 
-def _tell(engine: Engine, what: dict[str, object]) -> list[dict]:
-    """What every rank has to say, by its rank."""
-    text = json.dumps(what).encode()
-    if len(text) > _TOLD:
-        raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
-    mine = torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
+def _tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
+    """What every rank has to say, by its rank. Only before the first call of the engine."""
     try:
-        return [json.loads(bytes(told.tolist())) for told in engine.transport.exchange(mine)]
+        return _said(engine.transport.exchange(_to_say(what)))
     except (RuntimeError, OSError, ValueError) as error:
         raise PeerError(
             f"the ranks of the group cannot exchange their settings: {error}"
         ) from error
 
 
-def _compare(told: Sequence[dict]) -> None:
+def tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
+    """What every rank has to say, by its rank: a call among the others of the engine.
+
+    Raises:
+        Error: As collectives do.
+    """
+    mine = _to_say(what)
+    told = [torch.empty_like(mine) for _ in range(engine.size)]
+    schedules.all_gather(engine, mine, told, [], False, here=True, name="settings").wait()
+    return _said(told)
+
+
+def _to_say(what: dict[str, object]) -> torch.Tensor:
+    text = json.dumps(what).encode()
+    if len(text) > _TOLD:
+        raise OptionError(f"settings of {len(text)} bytes: at most {_TOLD} can be exchanged")
+    return torch.frombuffer(bytearray(text.ljust(_TOLD)), dtype=torch.uint8)
+
+
+def _said(told: Sequence[torch.Tensor]) -> list[dict[str, Any]]:
+    return [json.loads(bytes(each.tolist())) for each in told]
+
+
+def _compare(told: Sequence[dict[str, Any]]) -> None:
     for key in sorted(set().union(*told)):
         values = [each.get(key) for each in told]
         if any(value != values[0] for value in values):
@@ -241,12 +260,20 @@ class Policy:
     """How the calls of a group are carried: a pure function of the call and of the agreement.
 
     Decisions are remembered, so a call that was made before costs one look-up.
+
+    Args:
+        agreement: What the ranks agreed on.
     """
 
     def __init__(self, agreement: Agreement) -> None:
+        self.agreement = agreement
         self._compression = agreement.settings.compression
         self._model = agreement.model
         self._decisions: dict[tuple[str, torch.dtype, int], Way] = {}
+
+    def is_known_plain(self, collective: str, dtype: torch.dtype, size: int) -> bool:
+        """Whether such a call was made before, and was left to the group."""
+        return self._decisions.get((collective, dtype, size)) == "plain"
 
     def way(self, collective: str, dtype: torch.dtype, size: int) -> Way:
         """How a call is carried.

@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import torch
-import torch.distributed as dist
 
+from huffwire.distributed.c10d import Store
 from huffwire.distributed.errors import DisagreementError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Transport(Protocol):
 
 
 def check_same_transport(
-    store: dist.Store, size: int, name: TransportName, timeout: timedelta
+    store: Store, size: int, name: TransportName, timeout: timedelta
 ) -> None:
     """Compares the transports that the ranks want, before any rank waits for a connection of the wrong kind.
 

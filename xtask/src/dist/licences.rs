@@ -14,9 +14,12 @@ const IN_C: &[(&str, &str, &str)] = &[
     ("libmimalloc-sys", "mimalloc", "c_src/mimalloc/v3/LICENSE"),
 ];
 
+/// The files with licences: of crates, and of sources in C.
+pub(super) const FILES: [&str; 2] = ["THIRD-PARTY-LICENSES.yml", "THIRD-PARTY-LICENSES-C.txt"];
+
 /// Writes the licences into `folder`, and returns the files.
 pub(super) fn collect(folder: &Path) -> Result<Vec<PathBuf>> {
-    let file = folder.join("THIRD-PARTY-LICENSES.yml");
+    let [file, other] = FILES.map(|name| folder.join(name));
     let tool = LICENSES.path()?;
     // It is a subcommand of cargo, which finds it where it was installed.
     let mut collect =
@@ -30,7 +33,6 @@ pub(super) fn collect(folder: &Path) -> Result<Vec<PathBuf>> {
     let without = without_text(&text);
     println!("crates that bring no text of their licence, only its name: {}", without.join(", "));
 
-    let other = folder.join("THIRD-PARTY-LICENSES-C.txt");
     fs::write(&other, of_sources_in_c()?)?;
     Ok(vec![file, other])
 }

@@ -58,6 +58,16 @@ impl Target {
         if self.program == self.wheel { vec![self.program] } else { vec![self.program, self.wheel] }
     }
 
+    /// What it takes of the system: targets of Rust, what makes environments of Python, and the emulator.
+    pub(super) fn needs(&self) -> Vec<&'static str> {
+        let mut needs = self.rust_targets();
+        needs.extend(["python3", "python3-venv"]);
+        if self.emulator.is_some() {
+            needs.push("qemu-user");
+        }
+        needs
+    }
+
     /// The name of its program's file.
     pub(super) fn file(&self) -> &'static str {
         if self.is_windows() { "huffwire.exe" } else { "huffwire" }
@@ -100,7 +110,7 @@ mod tests {
     #[test]
     fn what_targets_need_is_in_the_table() {
         for target in TARGETS {
-            assert!(needs::missing(&target.rust_targets()).is_ok(), "{}", target.program);
+            assert!(needs::missing(&target.needs()).is_ok(), "{}", target.program);
         }
     }
 }

@@ -1,47 +1,53 @@
 //! Whether a program that was built works: it compresses a file, and restores it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::archive::emptied;
+use super::report::Trial;
 use super::target::Target;
 use crate::needs;
-use crate::shell::{ROOT, host, output, program};
+use crate::shell::{VERSION, host, output, program};
 use crate::steps::Gap;
 
 /// The file that is compressed, and what it becomes.
 const FILES: [&str; 3] = ["data.safetensors", "data.safetensors.hw", "back.safetensors"];
 
 /// Tries the program of a target as far as this machine can.
-pub(super) fn run(target: &Target, executable: &Path) -> Result<Vec<Gap>> {
-    let what = format!("the program for {}", target.program);
-    let folder = Path::new(ROOT).join("target/trial");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join(FILES[0]), tensors())?;
-    if target.runs_on(&host()?) {
+pub(super) fn run(target: &Target, executable: &Path) -> Result<Trial> {
+    let folder = emptied("target/trial")?;
+    prepare(&folder)?;
+    let how = if target.runs_on(&host()?) {
         let Some(confined) = confined(&folder)? else {
-            let reason = "this machine lets nobody change the root";
-            return Ok(vec![Gap::of_machine(format!("{what} in an empty root: {reason}"))]);
+            let reason = "in an empty root: this machine lets nobody change the root";
+            return Ok(Trial::Left(vec![Gap::of_machine(reason)]));
         };
         // What the program then finds is itself and the file.
         fs::copy(executable, folder.join(target.file()))?;
-        round_trip(&folder, &confined, Path::new("/").join(target.file()), Path::new("/"))?;
+        round_trip(&folder, &confined, &Path::new("/").join(target.file()), Path::new("/"))?;
+        "in an empty root".to_owned()
     } else if let Some(emulator) = target.emulator {
         let missing = needs::missing(&["qemu-user"])?;
         if !missing.is_empty() {
-            return Ok(missing);
+            return Ok(Trial::Left(missing));
         }
-        round_trip(&folder, &[emulator.to_owned()], executable.to_owned(), &folder)?;
+        round_trip(&folder, &[emulator.to_owned()], executable, &folder)?;
+        format!("with {emulator}")
     } else {
-        return Ok(vec![Gap::of_machine(what)]);
-    }
+        let what = format!("no machine for {} is here", target.program);
+        return Ok(Trial::Left(vec![Gap::of_machine(what)]));
+    };
     fs::remove_dir_all(&folder)?;
-    Ok(Vec::new())
+    Ok(Trial::Passed(how))
+}
+
+/// Writes the file that is compressed.
+pub(super) fn prepare(folder: &Path) -> Result<()> {
+    fs::write(folder.join(FILES[0]), tensors())?;
+    Ok(())
 }
 
 /// The command that runs another with `folder` as its root; none where the system forbids it.
@@ -57,18 +63,28 @@ fn confined(folder: &Path) -> Result<Option<Vec<String>>> {
     Ok(allowed.then(|| [unshare.to_vec(), vec![format!("--root={folder}")]].concat()))
 }
 
-/// Compresses and restores the file of `folder`, which the program sees as `seen`.
-fn round_trip(folder: &Path, before: &[String], executable: PathBuf, seen: &Path) -> Result<()> {
+/// Asks for the version, and compresses and restores the file of `folder`, which the program sees as `seen`. `before` is
+/// the command, if any, that runs the program.
+pub(super) fn round_trip(
+    folder: &Path,
+    before: &[String],
+    executable: &Path,
+    seen: &Path,
+) -> Result<()> {
     let [data, coded, back] = FILES;
-    let command = || -> Result<Command> {
-        let (first, rest) = before.split_first().context("there is a command")?;
-        let mut command = program(first);
-        command.args(rest).arg(&executable);
-        Ok(command)
+    let command = || match before.split_first() {
+        Some((first, rest)) => {
+            let mut command = program(first);
+            command.args(rest).arg(executable);
+            command
+        }
+        None => program(executable),
     };
-    run_quietly(command()?.arg("compress").arg(seen.join(data)))?;
-    run_quietly(command()?.arg("verify").arg(seen.join(coded)))?;
-    let mut decompress = command()?;
+    let said = output(command().arg("--version"))?;
+    ensure!(said == format!("huffwire {VERSION}"), "the program says that it is `{said}`");
+    run_quietly(command().arg("compress").arg(seen.join(data)))?;
+    run_quietly(command().arg("verify").arg(seen.join(coded)))?;
+    let mut decompress = command();
     decompress.arg("decompress").arg(seen.join(coded)).arg("-o").arg(seen.join(back));
     run_quietly(&mut decompress)?;
     let read = |name: &str| fs::read(folder.join(name)).with_context(|| name.to_owned());

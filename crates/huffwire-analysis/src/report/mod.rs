@@ -3,6 +3,14 @@
 //! The page has one small script, which sorts tables; without it everything can still be read. Names of tensors come
 //! from files and are escaped wherever they stand.
 
+/// Writes to the page, which cannot fail.
+macro_rules! put {
+    ($page:expr, $($rest:tt)*) => {
+        let _ = writeln!($page, $($rest)*);
+    };
+}
+
+mod drift;
 mod plots;
 mod svg;
 
@@ -22,7 +30,9 @@ impl Analysis {
     /// All figures of the report, each of which has a name of its own.
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
-        plots::all(self)
+        let mut figures = plots::all(self);
+        figures.extend(drift::figures(self));
+        figures
     }
 
     /// The report as a page of HTML.
@@ -32,6 +42,7 @@ impl Analysis {
         head(&mut page);
         summary(&mut page, self);
         kinds(&mut page, self);
+        drift::section(&mut page, self);
         details(&mut page, self);
         shards(&mut page, self);
         about(&mut page, self);
@@ -40,13 +51,6 @@ impl Analysis {
         page.push_str("</script>\n</body>\n</html>\n");
         page
     }
-}
-
-/// Writes to the page, which cannot fail.
-macro_rules! put {
-    ($page:expr, $($rest:tt)*) => {
-        let _ = writeln!($page, $($rest)*);
-    };
 }
 
 fn head(page: &mut String) {
@@ -98,9 +102,14 @@ fn capital(text: &str) -> String {
 }
 
 /// A heading of a table: its text, and whether its cells are text.
-type Heading = (&'static str, bool);
+type Heading<'a> = (&'a str, bool);
 
-fn table(page: &mut String, name: &str, headings: &[Heading], rows: impl Iterator<Item = String>) {
+fn table(
+    page: &mut String,
+    name: &str,
+    headings: &[Heading<'_>],
+    rows: impl Iterator<Item = String>,
+) {
     put!(
         page,
         "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\n<table>\n<thead><tr>",
@@ -322,7 +331,7 @@ fn about(page: &mut String, analysis: &Analysis) {
          symbols of each shard. <b>Huffman</b>: a Huffman code made for each shard, its codebook not counted. \
          <b>Fixed</b>: one codebook for the kind, made from other files, layers or shards than those that it codes, \
          or from the calibration files. <b>Quad length, Dual length</b>: codes for small decoders, made from the same \
-         (arXiv 2602.17849 and 2603.15250). <b>Built-in</b>: the best codebook of the built-in set for each shard. \
+         (arXiv 2602.17849, versions 2 and 1). <b>Built-in</b>: the best codebook of the built-in set for each shard. \
          <b>KL</b>: the divergence of a shard from the average of all, in bits a symbol. <b>Escape</b>: the code that \
          symbols without a code of their own share.</p>"
     );

@@ -1,13 +1,14 @@
 //! Arguments of `huffwire analyze`.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ValueEnum, ValueHint};
 use huffwire::Dtype;
+use huffwire::refresh::Limits;
 use huffwire_analysis::{KindName, LeaveOut, MAX_SHARDS, Options, Scaling};
 
-use super::{Common, NamedDtype, RawArgs, Symbols};
+use super::{Common, NamedDtype, RawArgs, Symbols, positive_bytes};
 
 /// Find out how compressible tensors are, and with which codebooks.
 ///
@@ -23,9 +24,10 @@ Examples:
   huffwire analyze step-*.safetensors --report report.html
   huffwire analyze step-200.safetensors --calibrate-on step-100.safetensors --symbols auto,bytes
   huffwire analyze activations.safetensors --kind '*.down_proj.in=FFN1' --shards 64 --axis -1
-  huffwire analyze weights.safetensors --as e4m3,e3m2,e2m3,e2m1 --scale block --json")]
+  huffwire analyze weights.safetensors --as e4m3,e3m2,e2m3,e2m1 --scale block --json
+  huffwire analyze step-*.safetensors --timeline --report drift.html")]
 pub(crate) struct AnalyzeArgs {
-    /// Files to analyze, as for compress. Several files stand for several steps or batches of one model.
+    /// Files to analyze: those of compress, and .hw files. Several files stand for several steps or batches of one model.
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     pub(crate) inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -56,6 +58,24 @@ pub(crate) struct AnalyzeArgs {
     /// Which parts of an element the Huffman code encodes.
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "auto")]
     pub(crate) symbols: Vec<Symbols>,
+    /// Follow codebooks over the steps of a run: what they spend above new ones (regret), step by step, and when the policy
+    /// of huffwire.distributed would have replaced them. Each file is of a step: the number behind the word `step` in its
+    /// name, or else the last number; files of one step belong together. Codebooks are calibrated on the first step, or on
+    /// the files of --calibrate-on.
+    #[arg(long)]
+    pub(crate) timeline: bool,
+    /// The regret, in percent, above which the policy replaces codebooks.
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0, value_parser = regret, requires = "timeline")]
+    pub(crate) refresh_regret: f64,
+    /// Messages from one judgement of the policy to the next, at least. Each tensor of a step is a message.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..), requires = "timeline")]
+    pub(crate) refresh_every: u64,
+    /// Bytes of tensors from one sample of the policy to the next, on average.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = positive_bytes, requires = "timeline")]
+    pub(crate) refresh_interval: NonZeroUsize,
+    /// Codebooks that .hw files among the inputs need, where they neither embed them nor use the built-in ones.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) codebooks: Option<PathBuf>,
     /// Write the report into this file, as one HTML page that needs no network.
     #[arg(long, value_name = "OUT.html", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<PathBuf>,
@@ -93,6 +113,12 @@ impl AnalyzeArgs {
                 LeaveOutArg::Layers => LeaveOut::Layers,
                 LeaveOutArg::Shards => LeaveOut::Shards,
             }),
+            timeline: self.timeline.then(|| Limits {
+                regret: self.refresh_regret / 100.0,
+                every: self.refresh_every,
+                interval: self.refresh_interval.get(),
+                ..Limits::default()
+            }),
         }
     }
 }
@@ -121,4 +147,9 @@ pub(crate) enum ScaleArg {
 fn shards(text: &str) -> Result<NonZeroU32, String> {
     let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= MAX_SHARDS);
     number.ok_or_else(|| format!("a number from 1 to {MAX_SHARDS} is needed"))
+}
+
+fn regret(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent: &f64| percent.is_finite() && *percent >= 0.0);
+    percent.ok_or_else(|| "a number from 0 on is needed, such as 2".to_owned())
 }

@@ -1,5 +1,7 @@
 //! `huffwire analyze`.
 
+mod timeline;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use huffwire_analysis::{Analysis, File, KindResult, analyze, bytes_to_read};
-use huffwire_io::{Complete, Origin, Output};
+use huffwire_io::{Complete, Origin, Output, ReadOptions, TensorFile};
 use serde::Serialize;
 
-use crate::args::{AnalyzeArgs, RawArgs};
+use crate::args::AnalyzeArgs;
 use crate::files::{self, is_dash};
 use crate::progress;
 use crate::report::{Stream, Table, percent, printable, size};
@@ -31,9 +33,10 @@ struct Report<'a> {
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
     let workers = files::workers(args.common.threads)?;
     let options = args.options();
-    let inputs = open(&args.inputs, &args.raw)?;
-    let calibrate_on = open(&args.calibrate_on, &args.raw)?;
-    let origins: Vec<&Origin> = inputs.iter().chain(&calibrate_on).flat_map(origins).collect();
+    let inputs = open(&args.inputs, args)?;
+    let calibrate_on = open(&args.calibrate_on, args)?;
+    let origins: Vec<&Origin> =
+        inputs.iter().chain(&calibrate_on).flat_map(File::origins).collect();
     if let Some(folder) = &args.plots {
         check_folder(folder)?;
     }
@@ -43,8 +46,11 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
     let bytes = bytes_to_read(&inputs, &calibrate_on, &options);
     let bar = progress::bytes(bytes, args.common.quiet);
     let started = Instant::now();
-    let analysis =
-        analyze(&inputs, &calibrate_on, &options, &workers, &mut |bytes| bar.inc(bytes))?;
+    let mut count = |bytes| {
+        bar.inc(bytes);
+        Ok(())
+    };
+    let analysis = analyze(&inputs, &calibrate_on, &options, &workers, &mut count)?;
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
@@ -75,21 +81,25 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
     }
 }
 
-fn origins(file: &File) -> impl Iterator<Item = &Origin> {
-    file.inputs.iter().map(|input| input.file.origin())
-}
-
 /// Refuses a file where a folder is needed.
 fn check_folder(path: &Path) -> Result<()> {
     ensure!(!path.is_file(), "{}: this is a file; --plots needs a folder", path.display());
     Ok(())
 }
 
-fn open(paths: &[PathBuf], raw: &RawArgs) -> Result<Vec<File>> {
+fn open(paths: &[PathBuf], args: &AnalyzeArgs) -> Result<Vec<File<'static>>> {
     let file = |path: &PathBuf| {
-        let name =
-            if is_dash(path) { "standard input".to_owned() } else { path.display().to_string() };
-        Ok(File::new(&name, files::open_tensors(path, raw)?))
+        if is_dash(path) {
+            return Ok(File::new("standard input", files::open_tensors(path, &args.raw)?));
+        }
+        // The threads of the analysis decode, each what it counts.
+        let options = ReadOptions::default();
+        let file = TensorFile::open(path, args.raw.options().as_ref(), options)?;
+        let file = match (file, &args.codebooks) {
+            (TensorFile::Hw(reader), Some(books)) => reader.with_codebooks_file(books)?.into(),
+            (file, _) => file,
+        };
+        Ok(File::new(&path.display().to_string(), file))
     };
     paths.iter().map(file).collect()
 }
@@ -160,6 +170,9 @@ fn text(analysis: &Analysis) -> String {
         percent(total.huffman_saving_percent),
         percent(total.shannon_saving_percent),
     );
+    if let Some(timeline) = &analysis.timeline {
+        text += &timeline::text(analysis, timeline);
+    }
     for note in &analysis.notes {
         let _ = writeln!(text, "note: {}", printable(note));
     }

@@ -173,6 +173,112 @@ fn smaller_types_are_derived() {
 }
 
 #[test]
+fn a_hw_file_is_analyzed_as_its_original() {
+    let folder = Folder::new();
+    folder.write("a.safetensors", &model(1, -6.0));
+    folder.ok(&["compress", "a.safetensors"]);
+    for more in
+        [&["--symbols", "auto,bytes", "--as", "e4m3"][..], &["--shards", "3", "--axis", "0"]]
+    {
+        let [mut original, mut coded] = ["a.safetensors", "a.safetensors.hw"]
+            .map(|file| folder.json(&[&["analyze", file, "--json"][..], more].concat()));
+        for report in [&mut original, &mut coded] {
+            report.as_object_mut().unwrap().remove("seconds");
+            report.as_object_mut().unwrap().remove("files");
+        }
+        assert_eq!(original, coded);
+    }
+    // Codebooks that the file only names.
+    folder.ok(&["calibrate", "a.safetensors", "-o", "own.books"]);
+    let own = ["--codebooks", "own.books"];
+    let named = ["compress", "a.safetensors", "-o", "named.hw", "--reference-codebooks"];
+    folder.ok(&[&named[..], &own].concat());
+    folder.ok(&[&["analyze", "named.hw"][..], &own].concat());
+    folder.fails(&["analyze", "named.hw"], &["named.hw", "codebook set"]);
+    // Quantized values are restored.
+    folder.ok(&["quantize", "a.safetensors", "-o", "quantized.hw", "-q"]);
+    let report = folder.json(&["analyze", "quantized.hw", "--json"]);
+    assert_eq!(report["kinds"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn damage_leaves_no_report_behind() {
+    let folder = Folder::new();
+    folder.write("a.safetensors", &model(1, -6.0));
+    folder.ok(&["compress", "a.safetensors", "-o", "a.hw"]);
+    let mut damaged = folder.read("a.hw");
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    folder.write("a.hw", &damaged);
+    let before = fs::read_dir(folder.path(".")).unwrap().count();
+    folder.fails(
+        &["analyze", "a.safetensors", "a.hw", "--report", "r.html", "--plots", "plots"],
+        &["a.hw"],
+    );
+    assert_eq!(fs::read_dir(folder.path(".")).unwrap().count(), before);
+}
+
+/// Two steps with hard tensors, one of them with a name that is HTML.
+fn steps(folder: &Folder) {
+    for step in 1..=2u64 {
+        let (up, noise) = (bf16(8192, step), huffwire_testing::noise(1000, step));
+        let (ones, nans) = ([0x80, 0x3f].repeat(500), [0xc0, 0x7f].repeat(500));
+        folder.write(
+            &format!("step-{step}00.safetensors"),
+            &safetensors(&[
+                (HOSTILE, "BF16", &[64, 128], &up),
+                ("ones", "BF16", &[500], &ones),
+                ("nans", "BF16", &[500], &nans),
+                ("empty", "F32", &[0], &[]),
+                ("one", "F32", &[], &[0, 0, 0x80, 0x3f]),
+                ("bytes", "U8", &[1000], &noise),
+                ("small", "F8_E4M3", &[1000], &noise),
+                (if step == 1 { "early" } else { "late" }, "I8", &[1000], &noise),
+            ]),
+        );
+    }
+}
+
+#[test]
+fn codebooks_are_followed_over_steps() {
+    let folder = Folder::new();
+    steps(&folder);
+    let args = ["analyze", "step-200.safetensors", "step-100.safetensors", "--timeline"];
+    let all = [&args[..], &["--symbols", "auto,bytes", "--as", "e4m3", "--json"]].concat();
+    let report = folder.json(&all);
+    let timeline = &report["timeline"];
+    assert_eq!(
+        (&timeline["steps"][0]["step"], &timeline["steps"][0]["files"]),
+        (&100.into(), &serde_json::json!([1]))
+    );
+    for kind in timeline["kinds"].as_array().unwrap() {
+        for curve in kind["curves"].as_array().unwrap() {
+            assert_eq!(curve["regret_percent"].as_array().unwrap().len(), 2, "{kind:#}");
+            let calibrated_there = curve["codebooks"] == "calibrated" && kind["name"] != "late";
+            if calibrated_there {
+                assert_eq!(curve["regret_percent"][0], 0.0, "{kind:#}");
+            }
+        }
+    }
+    assert!(report["notes"].to_string().contains("no tensors to calibrate on"), "{report:#}");
+    let text = String::from_utf8(
+        folder.ok(&[&args[..], &["--report", "r.html", "--plots", "p"]].concat()),
+    );
+    let text = text.unwrap();
+    for part in
+        ["calibrated at step 100", "sampled-refreshed", "the policy, beginning with built-in"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let page = String::from_utf8(folder.read("r.html")).unwrap();
+    assert!(page.contains("Drift over steps") && !page.contains("<script>bad"));
+    assert!(folder.read("p/drift-policy.svg").starts_with(b"<svg"));
+    folder.fails(&["analyze", "step-100.safetensors", "--timeline"], &["several steps"]);
+    let run = folder.run(&["analyze", "step-100.safetensors", "--refresh-every", "5"]);
+    assert_eq!(run.code, Some(2));
+}
+
+#[test]
 fn hard_inputs_are_analyzed() {
     let folder = Folder::new();
     let (ones, nans) = ([0x80, 0x3f].repeat(5000), [0xc0, 0x7f].repeat(5000));
@@ -347,7 +453,16 @@ fn a_browser_shows_the_report_without_errors_or_overflow() {
     }
     let folder = Folder::new();
     large_report(&folder);
-    let report = String::from_utf8(folder.read("r.html")).unwrap();
+    show(&folder, "r.html");
+    steps(&folder);
+    let args = ["analyze", "step-100.safetensors", "step-200.safetensors", "--timeline"];
+    folder.ok(&[&args[..], &["--report", "drift.html", "--quiet"]].concat());
+    show(&folder, "drift.html");
+}
+
+/// Shows a report in a browser, and looks for errors and overflow.
+fn show(folder: &Folder, report: &str) {
+    let report = String::from_utf8(folder.read(report)).unwrap();
     for width in [360, 1280] {
         folder.write("probe.html", probe(&report, width).as_bytes());
         let run = Command::new("chromium")

@@ -120,6 +120,7 @@ fn compressing_and_restoring() {
     }
     let dry = folder.json(&["compress", "--dry-run", IN, "--json"]);
     let broken = failed(&folder, &["compress", "--dry-run", IN, "absent.npy", "--json"]);
+    assert_eq!(broken["failures"][0]["input"], "absent.npy");
     check("compress --dry-run", &[dry, broken]);
 }
 
@@ -131,7 +132,22 @@ fn analyzing_tensors() {
     let derived = ["--as", "e4m3", "--symbols", "auto,bytes", "--json"];
     let apart = [&["analyze", IN, "layers.safetensors"][..], &derived].concat();
     let calibrated = ["analyze", IN, "--calibrate-on", IN, "--json"];
-    check("analyze", &[folder.json(&apart), folder.json(&calibrated)]);
+    for (step, exponents) in [(10, [120, 121u16]), (500, [120, 121]), (900, [120, 126])] {
+        // In the last step the exponents are far apart, as no built-in codebook expects.
+        let elements = noise(50_000, step).into_iter().map(|random| {
+            (exponents[usize::from(random & 1)] << 7 | u16::from(random >> 1)).to_le_bytes()
+        });
+        let w: Vec<u8> = elements.flatten().collect();
+        folder.write(
+            &format!("step-{step}.safetensors"),
+            &safetensors(&[("l.0.w", "BF16", &[100, 500], &w), ("one", "U8", &[1], &[7])]),
+        );
+    }
+    let steps = ["analyze", "step-10.safetensors", "step-500.safetensors", "step-900.safetensors"];
+    let policy = ["--timeline", "--refresh-regret", "1", "--refresh-every", "50", "--json"];
+    let policy = [&policy[..], &["--refresh-interval", "1KiB"]].concat();
+    let timeline = folder.json(&[&steps[..], &policy].concat());
+    check("analyze", &[folder.json(&apart), folder.json(&calibrated), timeline]);
 }
 
 #[test]
@@ -211,7 +227,19 @@ fn errors() {
         check("Errors", &[error]);
     }
     // The data go to standard output, so the error does not.
-    let run = folder.run(&["compress", "absent.npy", "-o", "-", "--json"]);
-    assert!(run.stdout.is_empty());
-    check("Errors", &[serde_json::from_str(&run.stderr).unwrap()]);
+    for (args, code) in [
+        (&["compress", "absent.npy", "-o", "-", "--json"][..], 1),
+        (&["compress", IN, "-o", "-", "--json", "--nonsense"], 2),
+        (&["compress", IN, "-o-", "--json", "--nonsense"], 2),
+        (&["decompress", HW, "--output=-", "--json", "--nonsense"], 2),
+        (&["decompress", HW, "--tensor", "w", "--json", "--nonsense"], 2),
+        (&["compress", "-", "--json", "--nonsense"], 2),
+    ] {
+        let run = folder.run(args);
+        assert!(run.stdout.is_empty(), "{args:?}");
+        assert_eq!(run.code, Some(code), "{args:?}");
+        check("Errors", &[serde_json::from_str(&run.stderr).unwrap()]);
+    }
+    let run = folder.run(&["compress", IN, "-o", "x.hw", "--json", "--nonsense"]);
+    check("Errors", &[serde_json::from_slice(&run.stdout).unwrap()]);
 }

@@ -1,6 +1,8 @@
 //! Files that are to be compressed, and which of their bytes are which tensor.
 
 mod file;
+mod handle;
+mod identity;
 mod stream;
 
 use std::io::{Cursor, Read};
@@ -10,8 +12,9 @@ use std::path::Path;
 use huffwire::Dtype;
 use huffwire::file::TensorInfo;
 
-pub(crate) use file::Identity;
-pub use file::{InputFile, Origin};
+pub use file::InputFile;
+pub(crate) use identity::Identity;
+pub use identity::{Origin, is_same_entry};
 
 use crate::error::{Error, Result};
 use crate::formats::{self, RawOptions};

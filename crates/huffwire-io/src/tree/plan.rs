@@ -1,13 +1,13 @@
 //! Which files become which.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::check::{Places, check};
 use super::walk::{EntryKind, kind_of, walk};
 use crate::error::{Error, Result};
-use crate::input::{Identity, InputFile};
+use crate::input::InputFile;
 use crate::reader::{Reader, is_hw_file};
 
 /// Whether files are compressed or restored.
@@ -142,7 +142,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::SameOutput`] when two inputs would become one output, [`Error::SameFile`] when an output would replace an
-    /// input, [`Error::Nested`] when the results would lie in the folder that is worked on. What concerns a single file
+    /// input, [`Error::Nested`] when results would lie in a folder that is worked on. What concerns a single file
     /// is no error here, but one of [`Plan::failures`].
     pub fn new(request: &Request<'_>) -> Result<Self> {
         let mut plan = Self::default();
@@ -161,7 +161,7 @@ impl Plan {
                 plan.add_file(request, input);
             }
         }
-        plan.check()?;
+        check(&plan, request)?;
         Ok(plan)
     }
 
@@ -212,7 +212,6 @@ impl Plan {
         let base = match output {
             None => input.to_owned(),
             Some(output) => {
-                refuse_nested(input, output)?;
                 let own = if alone { None } else { name_of(input) };
                 own.map_or_else(|| output.to_owned(), |name| output.join(direction.rename(&name)))
             }
@@ -220,6 +219,7 @@ impl Plan {
         if output.is_some_and(|output| output != base) {
             self.folders.push(base.clone());
         }
+        let root = input.canonicalize().unwrap_or_else(|_| input.to_owned());
         let (entries, errors) = walk(input);
         self.failures.extend(errors);
         for entry in entries {
@@ -240,7 +240,7 @@ impl Plan {
                     self.folders.push(folder.join(direction.rename(name)));
                 }
                 EntryKind::Link(target) if output.is_some() => {
-                    let leads_out = leads_out(below, &target);
+                    let leads_out = leads_out(&root, below, &target);
                     let path = folder.join(direction.rename(name));
                     self.links.push(Link { source, path, target, leads_out });
                 }
@@ -278,44 +278,6 @@ impl Plan {
         };
         self.jobs.push(Job { source, targets, action, bytes });
     }
-
-    /// Refuses results that would replace each other, or an input.
-    fn check(&self) -> Result<()> {
-        let of_jobs = self
-            .jobs
-            .iter()
-            .flat_map(|job| job.targets.iter().map(move |target| (target, job.source.as_path())));
-        let of_links = self.links.iter().map(|link| (&link.path, link.source.as_path()));
-        let results: Vec<(&PathBuf, &Path)> = of_jobs.chain(of_links).collect();
-        let mut places = Places::default();
-        let mut taken: HashMap<PathBuf, Option<&Path>> = HashMap::new();
-        for folder in &self.folders {
-            taken.insert(places.of(folder), None);
-        }
-        for (path, source) in &results {
-            let output = || path.display().to_string();
-            match taken.insert(places.of(path), Some(source)) {
-                None => {}
-                Some(Some(other)) => {
-                    let inputs = [other, source].map(|input| input.display().to_string());
-                    return Err(Error::SameOutput { path: output(), inputs });
-                }
-                Some(None) => return Err(Error::IsFolder { path: output() }),
-            }
-        }
-        let inputs: HashMap<Identity, &Path> = self
-            .jobs
-            .iter()
-            .filter_map(|job| Some((Identity::of(&job.source)?, job.source.as_path())))
-            .collect();
-        for (path, _) in &results {
-            if let Some(input) = Identity::of(path).and_then(|identity| inputs.get(&identity)) {
-                let (path, input) = (path.display().to_string(), input.display().to_string());
-                return Err(Error::SameFile { path, input });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What is done with a file in a folder; `None` if it is left alone.
@@ -343,19 +305,12 @@ fn name_of(folder: &Path) -> Option<OsString> {
     named.or_else(|| folder.canonicalize().ok()?.file_name().map(OsStr::to_owned))
 }
 
-/// Refuses results within the folder that is worked on: they would become inputs.
-fn refuse_nested(input: &Path, output: &Path) -> Result<()> {
-    let Ok(folder) = input.canonicalize() else { return Ok(()) };
-    if Places::default().of(&output.join("x")).starts_with(&folder) {
-        let (path, input) = (output.display().to_string(), input.display().to_string());
-        return Err(Error::Nested { path, input });
-    }
-    Ok(())
-}
-
 /// Whether a link in the folder `below` a root leads out of this root.
-fn leads_out(below: &Path, target: &Path) -> bool {
+fn leads_out(root: &Path, below: &Path, target: &Path) -> bool {
     use std::path::Component;
+    if target.is_absolute() {
+        return !Places::default().of(target).starts_with(root);
+    }
     let mut depth = below.components().count();
     for part in target.components() {
         match part {
@@ -366,30 +321,6 @@ fn leads_out(below: &Path, target: &Path) -> bool {
         }
     }
     false
-}
-
-/// Where paths lead, so that two ways to write one path are found to be one.
-#[derive(Debug, Default)]
-struct Places(HashMap<PathBuf, PathBuf>);
-
-impl Places {
-    /// The path with its folder resolved as far as this folder exists.
-    fn of(&mut self, path: &Path) -> PathBuf {
-        let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
-            return path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        };
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        if let Some(known) = self.0.get(parent) {
-            return known.join(name);
-        }
-        let resolved = match parent.canonicalize() {
-            Ok(resolved) => resolved,
-            Err(_) if parent.parent().is_some() && parent.file_name().is_some() => self.of(parent),
-            Err(_) => parent.to_owned(),
-        };
-        self.0.insert(parent.to_owned(), resolved.clone());
-        resolved.join(name)
-    }
 }
 
 #[cfg(test)]
@@ -419,47 +350,13 @@ mod tests {
 
     #[test]
     fn links_that_lead_out() {
-        let out = |below: &str, target: &str| leads_out(Path::new(below), Path::new(target));
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let out = |below: &str, target: &str| leads_out(&root, Path::new(below), Path::new(target));
         assert!(out("", "..") && out("a/b", "../../../x") && out("a", "/etc/passwd"));
         assert!(!out("a/b", "../../x") && !out("", "x/../y") && !out("", "."));
-    }
-
-    fn request<'a>(inputs: &'a [PathBuf], output: Option<&'a Path>) -> Request<'a> {
-        Request { direction: Direction::Compress, inputs, recursive: true, output }
-    }
-
-    #[test]
-    fn two_inputs_with_one_output_are_refused() {
-        let root = tempfile::tempdir().unwrap();
-        let path = |name: &str| root.path().join(name);
-        for folder in ["a", "b"] {
-            fs::create_dir(path(folder)).unwrap();
-            fs::write(path(folder).join("x"), folder).unwrap();
-        }
-        let (inputs, out) = ([path("a/x"), path("b/x")], path("out"));
-        let error = Plan::new(&request(&inputs, Some(&out))).unwrap_err();
-        assert!(matches!(error, Error::SameOutput { .. }), "{error}");
-        assert_eq!(Plan::new(&request(&inputs, None)).unwrap().jobs.len(), 2);
-        // The same file, in two ways of writing.
-        let inputs = [path("a/x"), path("b/../a/x")];
-        let error = Plan::new(&request(&inputs, None)).unwrap_err();
-        assert!(matches!(error, Error::SameOutput { .. }), "{error}");
-        assert!(!out.exists());
-    }
-
-    #[test]
-    fn outputs_among_the_inputs_are_refused() {
-        let root = tempfile::tempdir().unwrap();
-        let inputs = [root.path().to_owned()];
-        for inside in ["", "out", "deep/er"] {
-            let out = root.path().join(inside);
-            let error = Plan::new(&request(&inputs, Some(&out))).unwrap_err();
-            assert!(matches!(error, Error::Nested { .. }), "{error}");
-        }
-        fs::write(root.path().join("x"), "x").unwrap();
-        fs::write(root.path().join("x.hw"), "an input, too").unwrap();
-        let inputs = ["x", "x.hw"].map(|name| root.path().join(name));
-        let error = Plan::new(&request(&inputs, None)).unwrap_err();
-        assert!(matches!(error, Error::SameFile { .. }), "{error}");
+        let absolute = |path: &str| format!("{}/{path}", root.display());
+        assert!(!out("a", &absolute("x")) && !out("", &absolute("")));
+        assert!(out("a", &absolute("../x")) && out("", &format!("{}x", root.display())));
     }
 }

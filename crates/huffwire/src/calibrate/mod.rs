@@ -11,7 +11,7 @@ mod profile;
 use std::collections::BTreeMap;
 
 use average::{Cluster, Shard};
-pub use profile::{Ideal, Profile};
+pub use profile::{Ideal, Profile, Scratch};
 
 use crate::codebook::fit::{self, Effort, Fitted};
 use crate::codebook::{CodeLimit, Codebook};

@@ -10,6 +10,9 @@ use crate::stats::Pmf;
 /// Index of the exact zero in the histogram of an exponent plane.
 pub(crate) const ZERO: usize = 256;
 
+/// Bytes that are split into planes at a time: few enough that the planes stay in the cache nearest to the processor.
+const PIECE_BYTES: usize = 1 << 15;
+
 /// Histograms of one tensor (one *shard* in the words of Agrawal et al.).
 #[derive(Debug, Clone)]
 pub struct Profile {
@@ -18,9 +21,9 @@ pub struct Profile {
     units: u64,
 }
 
-/// Memory for taking a piece of a tensor apart.
-#[derive(Default)]
-struct Scratch {
+/// Memory for taking a piece of a tensor apart. Whoever counts much piece by piece keeps it from piece to piece.
+#[derive(Debug, Default)]
+pub struct Scratch {
     planes: [Vec<u8>; MAX_PLANES],
     nonzero: Vec<u8>,
 }
@@ -67,21 +70,55 @@ impl Profile {
         Self { dtype, layouts, units: 0 }
     }
 
+    /// A profile of counts that were kept elsewhere: those of [`Profile::counts`] for each layout and plane of symbols.
+    /// A layout for which there are none, or too many for its symbols, counts as one that the bytes do not fit.
+    #[must_use]
+    pub fn from_counts(
+        dtype: Dtype,
+        rule: SymbolRule,
+        units: u64,
+        mut counts: impl FnMut(Layout, usize) -> Option<Vec<u64>>,
+    ) -> Self {
+        let mut profile = Self { units, ..Self::new(dtype, rule) };
+        for LayoutProfile { layout, fits, planes } in &mut profile.layouts {
+            for (index, plane) in dtype.planes(*layout).iter().enumerate() {
+                if plane.role == Role::Remainder {
+                    continue;
+                }
+                let kept = counts(*layout, index);
+                match kept
+                    .as_ref()
+                    .and_then(|kept| planes[index].get_mut(..kept.len()).zip(Some(kept)))
+                {
+                    Some((plane, kept)) => plane.copy_from_slice(kept),
+                    None => *fits = false,
+                }
+            }
+        }
+        profile
+    }
+
     /// Counts whole units on top of what was counted before.
     ///
     /// # Errors
     /// [`Error::PartialElement`].
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        // Not kept in the profile: there may be one for each of thousands of tensors.
+        self.add_with(bytes, &mut Scratch::default())
+    }
+
+    /// The same in memory that is at hand.
+    ///
+    /// # Errors
+    /// [`Error::PartialElement`].
+    pub fn add_with(&mut self, bytes: &[u8], scratch: &mut Scratch) -> Result<()> {
         let unit_bytes = self.dtype.unit_bytes();
         if !bytes.len().is_multiple_of(unit_bytes) {
             return Err(Error::PartialElement { dtype: self.dtype, bytes: bytes.len() });
         }
         self.units += (bytes.len() / unit_bytes) as u64;
-        // Not kept in the profile: there may be one for each of thousands of tensors.
-        let mut scratch = Scratch::default();
-        // Pieces of a few hundred KiB keep the planes in the cache.
-        for piece in bytes.chunks((1 << 18) / unit_bytes * unit_bytes) {
-            self.add_piece(piece, &mut scratch);
+        for piece in bytes.chunks(PIECE_BYTES / unit_bytes * unit_bytes) {
+            self.add_piece(piece, scratch);
         }
         Ok(())
     }
@@ -229,6 +266,24 @@ mod tests {
         merged.merge(&profile(&bytes[1000..]));
         assert_eq!(merged.ideal(), profile(&bytes).ideal());
         assert_eq!(merged.units(), 4096);
+    }
+
+    #[test]
+    fn counts_that_were_kept_make_the_same_profile() {
+        let bytes: Vec<u8> = (0..4096u32).map(|i| ((i * i) >> 3) as u8).collect();
+        for (dtype, rule) in [(Dtype::E4m3, SymbolRule::Auto), (Dtype::F32, SymbolRule::Auto)] {
+            let mut profile = Profile::new(dtype, rule);
+            profile.add(&bytes).unwrap();
+            let kept = |layout, plane| profile.counts(layout, plane).map(<[u64]>::to_vec);
+            let again = Profile::from_counts(dtype, rule, profile.units(), kept);
+            assert_eq!(again.ideal(), profile.ideal());
+            assert!(again.layouts().eq(profile.layouts()));
+        }
+        for counts in [None, Some(vec![1; 258])] {
+            let none =
+                Profile::from_counts(Dtype::Bf16, SymbolRule::Auto, 7, |_, _| counts.clone());
+            assert_eq!(none.layouts().count(), 0);
+        }
     }
 
     #[test]

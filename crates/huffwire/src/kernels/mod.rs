@@ -216,6 +216,18 @@ pub(crate) trait Kernels: Copy + Debug {
     }
 
     #[cfg(feature = "gradient")]
+    fn round_and_restore<N: quantize::Number>(
+        self,
+        floats: &[f32],
+        noise: &[u32],
+        scaling: (f64, u32, f64),
+        values: &mut [N],
+        sent: &mut [f32],
+    ) {
+        self.run(|| portable::quantize::round_and_restore(floats, noise, scaling, values, sent));
+    }
+
+    #[cfg(feature = "gradient")]
     fn nearest<N: quantize::Number>(self, floats: &[f32], factor: f64, values: &mut [N]) {
         self.run(|| portable::quantize::nearest(floats, factor, values));
     }

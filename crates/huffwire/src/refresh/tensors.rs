@@ -1,5 +1,6 @@
 //! Books for tensors: a codebook set, refreshed by calibration.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Refreshable;
@@ -52,6 +53,19 @@ impl TensorBooks {
     pub fn calibration(mut self, options: Options) -> Self {
         self.options = options;
         self
+    }
+
+    /// Which bytes of a tensor a sample has; where they lie follows from `place`, a random number. `None` if the tensor has
+    /// no element. So a tensor need not be in memory as a whole.
+    #[must_use]
+    pub fn sample_range(dtype: Dtype, bytes: u64, place: u64) -> Option<Range<u64>> {
+        let unit_bytes = dtype.unit_bytes() as u64;
+        let units = bytes / unit_bytes;
+        let count = units.min(SAMPLE_BYTES as u64 / unit_bytes);
+        // Aligned to a group of the order in which units are coded.
+        let places = (units - count) / 64 + 1;
+        let start = ((u128::from(place) * u128::from(places)) >> 64) as u64 * 64 * unit_bytes;
+        (count > 0).then(|| start..start + count * unit_bytes)
     }
 
     /// Bits that no book can save: the remainder of all units that are not 0, in the layout that has least of it.
@@ -121,16 +135,10 @@ impl Refreshable for TensorBooks {
     }
 
     fn sample(message: &Tensor<'_>, place: u64) -> Option<TensorSample> {
-        let unit_bytes = message.dtype().unit_bytes();
-        let units = message.bytes().len() / unit_bytes;
-        let count = units.min(SAMPLE_BYTES / unit_bytes);
-        // Aligned to a group of the order in which units are coded.
-        let places = (units - count) / 64 + 1;
-        let start = ((u128::from(place) * places as u128) >> 64) as usize * 64 * unit_bytes;
-        let bytes = message.bytes().get(start..start + count * unit_bytes)?;
-        let kind = kind_of(message.name());
-        let sample = || TensorSample { kind, dtype: message.dtype(), bytes: bytes.to_vec() };
-        (count > 0).then(sample)
+        let (dtype, bytes) = (message.dtype(), message.bytes());
+        let range = Self::sample_range(dtype, bytes.len() as u64, place)?;
+        let bytes = bytes.get(range.start as usize..range.end as usize)?.to_vec();
+        Some(TensorSample { kind: kind_of(message.name()), dtype, bytes })
     }
 
     /// The bits of symbols. The remainder that all books leave as it is does not count, nor do headers and the states of

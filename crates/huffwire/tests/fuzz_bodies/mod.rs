@@ -9,6 +9,8 @@
 #![allow(unexpected_cfgs)] // `fuzzing` is known to some of those who compile this file only.
 
 mod deltas;
+#[cfg(any(fuzzing, feature = "gradient"))]
+mod exchange;
 #[path = "../forge/mod.rs"]
 pub mod forge;
 #[cfg(any(fuzzing, feature = "gradient"))]
@@ -29,7 +31,10 @@ use huffwire::{
 };
 #[cfg(any(fuzzing, feature = "gradient"))]
 #[allow(unused_imports, reason = "each fuzz target takes its own body")]
-pub use quantized::quantized;
+pub use {
+    exchange::{EXCHANGED, exchange},
+    quantized::quantized,
+};
 
 /// Messages that claim more are not decoded: the caller of the library decides what is too much.
 const LARGEST: usize = 4 << 20;

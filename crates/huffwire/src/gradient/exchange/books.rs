@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::encode::BitmapBooks;
-use super::super::quantize::parts::{Part, Scratch, Target};
+use super::super::quantize::parts::{Part, Scratch};
 use super::super::quantize::{Quantizer, without_buckets};
 use super::super::random::Random;
 use crate::error::Result;
@@ -57,7 +57,7 @@ impl Family {
             let (mut values, mut scales) = (vec![0; count], Vec::new());
             let part = Part { floats: &floats, error: None, seed: 1, first: 0 };
             let out = (&mut values[..], &mut scales);
-            quantizer.quantize_part(part, &mut Scratch::default(), out, Target::None)?;
+            quantizer.quantize_part(part, &mut Scratch::default(), out, None)?;
             super::to_coded(quantizer, &mut values);
             let books = Arc::new(BitmapBooks::train([values[..].into()])?);
             let zeros = values.iter().filter(|value| **value == 0).count() as f64 / count as f64;

@@ -40,10 +40,12 @@ use std::sync::Arc;
 use self::books::Family;
 use super::encode::{Bitmap, ValueEncoder};
 use super::header::BLOCK;
-use super::quantize::parts::{Part, Scratch, Target};
+use super::quantize::parts::{Part, Scratch};
 use super::quantize::{Quantizer, without_buckets};
 use crate::error::{Error, Result};
 use crate::ids::SetId;
+
+pub use super::quantize::parts::Restored;
 
 /// The least and the most elements of a bucket. A bucket is a multiple of the least.
 pub const BUCKETS: (usize, usize) = (16, 1 << 16);
@@ -83,33 +85,6 @@ impl<'a> Piece<'a> {
     pub const fn first(mut self, first: u64) -> Self {
         self.0.first = first;
         self
-    }
-}
-
-/// Where restored floats go.
-#[derive(Debug)]
-pub enum Restored<'a> {
-    /// In place of the floats that lie there.
-    Put(&'a mut [f32]),
-    /// They are added to the floats that lie there.
-    Add(&'a mut [f32]),
-    /// They are added to the floats that lie there, and the sums are divided by a number.
-    Mean(&'a mut [f32], f32),
-}
-
-impl<'a> Restored<'a> {
-    const fn len(&self) -> usize {
-        match self {
-            Self::Put(floats) | Self::Add(floats) | Self::Mean(floats, _) => floats.len(),
-        }
-    }
-
-    const fn target(self) -> Target<'a> {
-        match self {
-            Self::Put(floats) => Target::Put(floats),
-            Self::Add(floats) => Target::Add(floats),
-            Self::Mean(floats, divisor) => Target::Mean(floats, divisor),
-        }
     }
 }
 
@@ -240,15 +215,14 @@ impl ExchangeCodec {
         }
         self.values.resize(count, 0);
         let out = (&mut self.values[..], &mut self.scales);
-        let target = restored.map_or(Target::None, Restored::target);
-        self.quantizer.quantize_part(part, &mut self.scratch, out, target)
+        self.quantizer.quantize_part(part, &mut self.scratch, out, restored)
     }
 
     /// Decodes a piece, and restores its floats, as many as there is room for.
     ///
     /// # Errors
-    /// [`Error::Truncated`] or [`Error::Malformed`] for bytes that are no piece of so many floats. What the floats hold is
-    /// undefined then.
+    /// [`Error::Truncated`], [`Error::Malformed`] or [`Error::UnknownCodebook`] for bytes that are no piece of so many floats.
+    /// What the floats hold is undefined then.
     pub fn decode(&mut self, bytes: &[u8], restored: Restored<'_>) -> Result<()> {
         let count = restored.len();
         check_count(count)?;
@@ -278,7 +252,7 @@ impl ExchangeCodec {
         let scales = scales.as_chunks().0.iter();
         self.scales.extend(scales.map(|scale| f32::from_le_bytes(*scale)));
         let (values, scales) = (&self.values, &self.scales);
-        self.quantizer.restore_part(values, scales, &mut self.scratch, restored.target())
+        self.quantizer.restore_part(values, scales, &mut self.scratch, restored)
     }
 }
 

@@ -328,7 +328,7 @@ impl Quantizer {
         part: parts::Part<'_>,
         scratch: &mut parts::Scratch,
         out: (&mut [i8], &mut Vec<f32>),
-        target: parts::Target<'_>,
+        target: Option<parts::Restored<'_>>,
     ) -> Result<usize> {
         let platform = Platform::detect();
         match_bucketed!(self, quantizer => parts::quantize(platform, quantizer, part, scratch, out, target),
@@ -342,7 +342,7 @@ impl Quantizer {
         values: &[i8],
         scales: &[f32],
         scratch: &mut parts::Scratch,
-        target: parts::Target<'_>,
+        target: parts::Restored<'_>,
     ) -> Result<()> {
         let platform = Platform::detect();
         match_bucketed!(self, quantizer => parts::restore(platform, quantizer, values, scales, scratch, target),

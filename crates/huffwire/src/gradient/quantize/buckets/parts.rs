@@ -14,9 +14,7 @@ use crate::kernels::quantize as kernels;
 
 /// Where restored floats go.
 #[derive(Debug)]
-pub(in crate::gradient) enum Target<'a> {
-    /// Nowhere.
-    None,
+pub enum Restored<'a> {
     /// In place of the floats that lie there.
     Put(&'a mut [f32]),
     /// They are added to the floats that lie there.
@@ -25,17 +23,32 @@ pub(in crate::gradient) enum Target<'a> {
     Mean(&'a mut [f32], f32),
 }
 
-impl Target<'_> {
-    fn write(&mut self, platform: Platform, range: Range<usize>, floats: &[f32]) {
+impl Restored<'_> {
+    /// Number of floats that there is room for.
+    pub(in crate::gradient) const fn len(&self) -> usize {
         match self {
-            Target::None => {}
-            Target::Put(out) => out[range].copy_from_slice(floats),
-            Target::Add(out) => platform.run(|| {
+            Self::Put(floats) | Self::Add(floats) | Self::Mean(floats, _) => floats.len(),
+        }
+    }
+
+    /// Where floats of a range are restored: their own place, or memory from which [`add`](Self::add) takes them.
+    fn place<'b>(&'b mut self, range: Range<usize>, memory: &'b mut [f32]) -> &'b mut [f32] {
+        match self {
+            Self::Put(out) => &mut out[range],
+            _ => &mut memory[..range.len()],
+        }
+    }
+
+    /// Adds floats that were restored in the memory.
+    fn add(&mut self, platform: Platform, range: Range<usize>, floats: &[f32]) {
+        match self {
+            Self::Put(_) => {}
+            Self::Add(out) => platform.run(|| {
                 for (sum, float) in out[range].iter_mut().zip(floats) {
                     *sum += float;
                 }
             }),
-            Target::Mean(out, divisor) => platform.run(|| {
+            Self::Mean(out, divisor) => platform.run(|| {
                 for (sum, float) in out[range].iter_mut().zip(floats) {
                     *sum = (*sum + float) / *divisor;
                 }
@@ -81,7 +94,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
     part: Part<'_>,
     scratch: &mut Scratch,
     (values, scales): (&mut [i8], &mut Vec<f32>),
-    mut target: Target<'_>,
+    mut target: Option<Restored<'_>>,
 ) -> Result<usize> {
     let Part { floats, mut error, seed, first } = part;
     let (count, bucket) = (floats.len(), quantizer.bucket());
@@ -91,6 +104,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
     sent.resize(unit, 0.0);
     noise.resize(unit.div_ceil(2), 0);
     scales.clear();
+    let restores = error.is_some() || target.is_some();
     let mut bad_buckets = 0;
     let mut buffer = [0.0; BLOCK];
     for start in (0..count).step_by(unit) {
@@ -109,7 +123,11 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
             let words = &mut noise[..length.div_ceil(2)];
             kernels::noise(platform, seed, (first + start as u64) / 2, words);
         }
-        let (values, sent) = (&mut values[range.clone()], &mut sent[..length]);
+        let values = &mut values[range.clone()];
+        let restored = match &mut target {
+            Some(target) => target.place(range.clone(), sent),
+            None => &mut sent[..length],
+        };
         for from in (0..length).step_by(bucket) {
             let here = from..length.min(from + bucket);
             let places = scales.len();
@@ -122,7 +140,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
                     scales.truncate(places);
                     scales.resize(places + per_bucket, f32::NAN);
                     values[here.clone()].fill(1);
-                    sent[here].fill(f32::NAN);
+                    restored[here].fill(f32::NAN);
                     continue;
                 }
                 Err(other) => return Err(other),
@@ -131,14 +149,20 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
             let scales = &scales[places..];
             let words: &[u32] = zerocopy::transmute_ref!(&noise[..]);
             let words = if Q::IS_RANDOM { &words[here.clone()] } else { words };
-            quantizer.round(platform, scales, floats, words, values);
-            quantizer.restore(platform, scales, values, &mut sent[here.clone()]);
+            if !restores {
+                quantizer.round(platform, scales, floats, words, values);
+                continue;
+            }
+            let restored = &mut restored[here.clone()];
+            quantizer.round_and_restore(platform, scales, floats, words, values, restored);
             if let Some((error, _)) = &mut error {
                 let error = &mut error[start + here.start..start + here.end];
-                kernels::subtract(platform, floats, &sent[here], error);
+                kernels::subtract(platform, floats, restored, error);
             }
         }
-        target.write(platform, range, sent);
+        if let Some(target) = &mut target {
+            target.add(platform, range, &sent[..length]);
+        }
     }
     Ok(bad_buckets)
 }
@@ -150,7 +174,7 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
     values: &[i8],
     scales: &[f32],
     scratch: &mut Scratch,
-    mut target: Target<'_>,
+    mut target: Restored<'_>,
 ) -> Result<()> {
     let (count, bucket) = (values.len(), quantizer.bucket());
     let per_bucket = quantizer.per_bucket();
@@ -168,20 +192,14 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
     sent.resize(unit(bucket), 0.0);
     for (start, scales) in (0..count).step_by(bucket).zip(scales.chunks(per_bucket)) {
         let range = start..count.min(start + bucket);
-        let sent = &mut sent[..range.len()];
-        let restored = match &mut target {
-            // Straight to their place.
-            Target::Put(out) => &mut out[range.clone()],
-            _ => &mut *sent,
-        };
+        let restored = target.place(range.clone(), sent);
         if scales.iter().any(|scale| scale.is_nan()) {
             restored.fill(f32::NAN);
         } else {
             quantizer.restore(platform, scales, &values[range.clone()], restored);
         }
-        if !matches!(target, Target::Put(_)) {
-            target.write(platform, range, sent);
-        }
+        let length = range.len();
+        target.add(platform, range, &sent[..length]);
     }
     Ok(())
 }

@@ -1,0 +1,1 @@
+"""A Gemma-shaped model, its training, and what `huffwire analyze` makes of its tensors."""

@@ -1,0 +1,168 @@
+//! The timeline against what is known of its steps.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says that something does not hold")]
+
+use huffwire::refresh::Limits;
+use huffwire::{Dtype, SymbolRule};
+use huffwire_analysis::{
+    Analysis, Codebooks, Curve, Error, File, InMemory, Options, Timeline, analyze,
+};
+use huffwire_io::Workers;
+use huffwire_testing::{Random, float};
+
+/// Values around so many octaves, as weights have them.
+fn weights(octave: f64, seed: u64) -> Vec<u8> {
+    float::to_bf16_bytes(&Random::new(seed).tensor(60_000, octave, 0.5))
+}
+
+/// Values of six exponents far from each other, as no built-in codebook expects them.
+fn apart(seed: u64) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let elements = (0..60_000).map(|_| {
+        let exponent = 100 + 5 * random.below(6) as u16;
+        let rest = random.below(256) as u16;
+        (rest >> 7 << 15 | exponent << 7 | rest & 0x7f).to_le_bytes()
+    });
+    elements.flatten().collect()
+}
+
+/// A step of two layers.
+fn step<'a>((name, layers): &(&str, [&'a [u8]; 2])) -> File<'a> {
+    let tensor = |number: usize| {
+        let (name, bytes) = (format!("layers.{number}.up"), layers[number]);
+        InMemory::new(&name, Dtype::Bf16, &[bytes.len() as u64 / 2], bytes)
+    };
+    File::in_memory(name, vec![tensor(0), tensor(1)])
+}
+
+/// Analyzes steps, of which the first ones are calibrated on.
+fn analyzed(steps: &[(&str, [&[u8]; 2])], calibrate_on: usize, limits: Limits) -> Analysis {
+    let mut files: Vec<File<'_>> = steps.iter().map(step).collect();
+    let rest = files.split_off(calibrate_on);
+    let options = Options { timeline: Some(limits), ..Options::default() };
+    analyze(&rest, &files, &options, &Workers::new(2).unwrap(), &mut |_| Ok(())).unwrap()
+}
+
+fn limits() -> Limits {
+    Limits { every: 40, interval: 1 << 10, samples: 16, ..Limits::default() }
+}
+
+fn curve(timeline: &Timeline, codebooks: Codebooks) -> &Curve {
+    timeline.total.curves.iter().find(|curve| curve.codebooks == codebooks).unwrap()
+}
+
+fn regrets(timeline: &Timeline, codebooks: Codebooks) -> Vec<f64> {
+    curve(timeline, codebooks).regret_percent.iter().map(|regret| regret.unwrap()).collect()
+}
+
+#[test]
+fn a_scale_that_drifts_costs_uncentred_codebooks_alone() {
+    let (a, b, c) = (weights(-6.0, 1), weights(-6.0, 2), weights(-3.0, 3));
+    let (d, e, f) = (weights(-3.0, 4), weights(2.0, 5), weights(2.0, 6));
+    let steps = [("step-0", [&a[..], &b]), ("step-100", [&c, &d]), ("step-300", [&e, &f])];
+    let analysis = analyzed(&steps, 0, limits());
+    let timeline = analysis.timeline.unwrap();
+    assert_eq!(timeline.calibrated_at, Some(0));
+    let since: Vec<_> = timeline.steps.iter().map(|step| step.since).collect();
+    assert_eq!(since, [Some(0), Some(100), Some(300)]);
+    assert_eq!(regrets(&timeline, Codebooks::Calibrated)[0], 0.0);
+    for codebooks in [Codebooks::Calibrated, Codebooks::Several, Codebooks::BuiltIn] {
+        let worst = regrets(&timeline, codebooks).into_iter().fold(0.0, f64::max);
+        assert!(worst < 1.0, "{codebooks:?} {worst}");
+    }
+    let uncentred = regrets(&timeline, Codebooks::Uncentred);
+    assert!(uncentred[0] < 1.0 && uncentred[1] > 30.0 && uncentred[2] > 30.0, "{uncentred:?}");
+    // Nothing drifts that a policy could mend.
+    let refreshed = timeline.refresh.courses.iter().flat_map(|course| &course.judgements);
+    assert!(refreshed.clone().count() >= 2 && refreshed.clone().all(|found| !found.refreshed));
+    // The same value for a kind, which is the only one, as for all tensors.
+    assert_eq!(timeline.kinds.len(), 1);
+    let kind = &timeline.kinds[0].course.curves[Codebooks::Uncentred as usize];
+    assert_eq!(kind.regret_percent, curve(&timeline, Codebooks::Uncentred).regret_percent);
+}
+
+#[test]
+fn the_policy_replaces_codebooks_that_tensors_have_left() {
+    let (a, b) = (weights(-6.0, 1), weights(-6.0, 2));
+    let (c, d, e, f) = (apart(3), apart(4), apart(5), apart(6));
+    let steps = [("w-10", [&a[..], &b]), ("w-200", [&c, &d]), ("w-400", [&e, &f])];
+    let timeline = analyzed(&steps, 0, limits()).timeline.unwrap();
+    let old = regrets(&timeline, Codebooks::Calibrated);
+    assert!(old[1] > 50.0 && old[2] > 50.0, "{old:?}");
+    assert!(regrets(&timeline, Codebooks::BuiltIn)[2] > 20.0);
+    for (course, codebooks) in timeline
+        .refresh
+        .courses
+        .iter()
+        .zip([Codebooks::SampledRefreshed, Codebooks::BuiltInRefreshed])
+    {
+        let refreshed: Vec<_> = course.judgements.iter().filter(|found| found.refreshed).collect();
+        assert!(!refreshed.is_empty(), "{:?}", course.judgements);
+        for found in refreshed {
+            assert!((200..400).contains(&found.step), "{found:?}");
+            assert!(found.saved_bytes.unwrap() > found.shipping_bytes.unwrap() as f64);
+        }
+        let regret = regrets(&timeline, codebooks);
+        assert!(regret[1] > 20.0 && regret[2] < 5.0, "{codebooks:?} {regret:?}");
+    }
+    // Samples tell when all is well, and when it is not.
+    let estimates: Vec<f64> =
+        timeline.steps.iter().map(|step| step.estimated_regret_percent.unwrap()).collect();
+    assert!(estimates[0].abs() < 2.0 && estimates[2] > 5.0, "{estimates:?}");
+}
+
+#[test]
+fn calibration_files_may_be_of_a_later_step() {
+    let (a, b) = (weights(-6.0, 1), weights(-6.0, 2));
+    let layers = [&a[..], &b];
+    let steps = [("step-200", layers), ("step-100", layers), ("step-300", layers)];
+    let timeline = analyzed(&steps, 1, limits()).timeline.unwrap();
+    assert_eq!(timeline.calibrated_at, Some(200));
+    let since: Vec<_> = timeline.steps.iter().map(|step| step.since).collect();
+    assert_eq!(since, [Some(-100), Some(100)]);
+    assert!(regrets(&timeline, Codebooks::Calibrated).iter().all(|regret| *regret == 0.0));
+}
+
+#[test]
+fn names_without_numbers_are_steps_in_their_order() {
+    let (a, b) = (weights(-6.0, 1), weights(-6.0, 2));
+    let layers = [&a[..], &b];
+    let analysis = analyzed(&[("x", layers), ("y", layers)], 0, limits());
+    let steps: Vec<u64> = analysis.timeline.unwrap().steps.iter().map(|step| step.step).collect();
+    assert_eq!(steps, [0, 1]);
+    assert!(analysis.notes.iter().any(|note| note.contains("order of the files")));
+    let tensor = || vec![InMemory::new("x", Dtype::Bf16, &[30_000], &a)];
+    let options = Options { timeline: Some(limits()), ..Options::default() };
+    let one = [File::in_memory("step-1", tensor())];
+    let error = analyze(&one, &[], &options, &Workers::caller(), &mut |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("several steps"), "{error}");
+    // Whoever is told of progress can stop the analysis.
+    let error =
+        analyze(&one, &[], &options, &Workers::caller(), &mut |_| Err(Error::Stopped)).unwrap_err();
+    assert!(matches!(error, Error::Stopped));
+}
+
+#[test]
+fn kinds_without_room_in_a_set_leave_the_rest_of_the_timeline() {
+    // Eight planes of bytes for each of 26 kinds.
+    let kinds: Vec<(String, Vec<u8>)> = (b'a'..=b'z')
+        .map(|name| (char::from(name).to_string(), huffwire_testing::noise(8 * 300, name.into())))
+        .collect();
+    let file = |step: &str| {
+        let tensors = kinds.iter();
+        let tensors = tensors.map(|(name, bytes)| InMemory::new(name, Dtype::F64, &[300], bytes));
+        File::in_memory(step, tensors.collect())
+    };
+    let files = [file("step-1"), file("step-2")];
+    let rules = vec![SymbolRule::BytePlanes];
+    let options = Options { rules, timeline: Some(Limits::default()), ..Options::default() };
+    let analysis = analyze(&files, &[], &options, &Workers::caller(), &mut |_| Ok(())).unwrap();
+    let timeline = analysis.timeline.unwrap();
+    assert!(timeline.refresh.courses.is_empty());
+    assert!(
+        analysis.notes.iter().any(|note| note.contains("no codebooks")),
+        "{:?}",
+        analysis.notes
+    );
+    assert_eq!(regrets(&timeline, Codebooks::Calibrated), [0.0, 0.0]);
+}
