@@ -268,6 +268,7 @@ def subgroups(rank: int, size: int) -> list[float]:
     # Of a group that it is no member of, a rank has nothing to do.
     other = groups[1] if rank in members[0] else groups[0]
     assert hd.all_reduce(torch.ones(5), group=other) is None
+    assert hd.all_reduce(torch.ones(5).bfloat16(), group=other, sum_dtype=torch.float32) is None
     with pytest.raises(hd.GroupError, match="no member"):
         hd.setup(other)
     return found

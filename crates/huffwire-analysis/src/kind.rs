@@ -22,6 +22,8 @@ use crate::result::PlaneResult;
 const MAX_GROUPS: usize = 64;
 /// Shards that a thread measures at a time.
 const SHARDS_PER_JOB: usize = 64;
+/// Built-in books whose price is looked at with several bases.
+const FINALISTS: usize = 3;
 /// What a job counts as in a batch of jobs, which have no elements.
 const JOB_BYTES: usize = 1 << 18;
 
@@ -319,7 +321,7 @@ impl Meter<'_> {
             cost.fixed = Some(priced.0.min(limit));
             cost.escapes = self.pricer.escapes(book, &pmf, priced.1);
         }
-        let builtin = self.pricer.cheapest(self.builtin, &pmf, mean);
+        let builtin = self.pricer.cheapest(self.builtin, &pmf, mean, FINALISTS);
         cost.builtin = builtin.map(|bits| bits.min(limit));
         cost
     }

@@ -7,9 +7,6 @@ use huffwire::{Codebook, Layout};
 use crate::average::ZERO;
 use crate::options::Form;
 
-/// Built-in books whose price is looked at with several bases.
-const FINALISTS: usize = 3;
-
 /// Prices in a plane. They are bits a symbol, those of the remainder included.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pricer<'a> {
@@ -31,13 +28,20 @@ impl Pricer<'_> {
         if is_constant { self.kept(pmf) } else { f64::from(self.plane.width) + self.remainder }
     }
 
-    /// Bits with the cheapest of some books; `None` if there are none.
-    pub(crate) fn cheapest(&self, books: &[&Codebook], pmf: &Pmf, mean: u8) -> Option<f64> {
+    /// Bits with the cheapest of some books; `None` if there are none. So many of them, the best at the mean, are looked
+    /// at with several bases.
+    pub(crate) fn cheapest(
+        &self,
+        books: &[&Codebook],
+        pmf: &Pmf,
+        mean: u8,
+        finalists: usize,
+    ) -> Option<f64> {
         let at_mean = |book: &Codebook| self.price(book, pmf, self.base(book, mean));
         let mut prices: Vec<(f64, &Codebook)> =
             books.iter().map(|book| (at_mean(book), *book)).collect();
         prices.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let finalists = prices.iter().take(FINALISTS);
+        let finalists = prices.iter().take(finalists);
         finalists.map(|(_, book)| self.around(book, pmf, mean).0).min_by(f64::total_cmp)
     }
 

@@ -75,7 +75,7 @@ impl Write for Sink {
 
 impl Output {
     /// Prepares to write the file `path`. `force` allows that a file of that name is replaced. `inputs`
-    /// are the files that the output is made from.
+    /// are the files that the output is made from. A symbolic link at `path` is followed.
     ///
     /// # Errors
     /// Before any work is done: [`Error::Exists`] without `force`, [`Error::SameFile`] when the file is
@@ -83,20 +83,52 @@ impl Output {
     pub fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Self> {
         let label = path.display().to_string();
         refuse_inputs(&label, Identity::of(path), inputs)?;
-        // A link stays a link: what it points to is replaced.
-        let link = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
-        let target = link.unwrap_or_else(|| path.to_owned());
-        let sink = match fs::symlink_metadata(&target) {
+        let Ok(metadata) = fs::metadata(path) else {
+            return Self::at(path, path.to_owned(), force);
+        };
+        if metadata.is_dir() {
+            return Err(Error::folder(path));
+        }
+        match path.canonicalize() {
+            // A link stays a link: what it points to is replaced.
+            Ok(target) if metadata.is_file() && path.is_symlink() => Self::at(path, target, force),
+            Ok(_) if metadata.is_file() => Self::at(path, path.to_owned(), force),
+            // Links such as `/dev/stdout` may lead to what can be opened, but has no name.
+            Err(_) if metadata.is_file() && !force => Err(Error::Exists { path: label }),
+            _ => Self::into(path, label),
+        }
+    }
+
+    /// As [`Output::create`]; but if there is a symbolic link at `path`, the link itself is replaced, and what it points
+    /// to stays as it is. For names that nobody typed: whoever made such a link may have been somebody else.
+    ///
+    /// # Errors
+    /// As [`Output::create`].
+    pub fn create_no_follow(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Self> {
+        refuse_inputs(&path.display().to_string(), Identity::of_entry(path), inputs)?;
+        Self::at(path, path.to_owned(), force)
+    }
+
+    /// Prepares to write a file that takes the place of `target`, which messages call `path`.
+    fn at(path: &Path, target: PathBuf, force: bool) -> Result<Self> {
+        let label = path.display().to_string();
+        let replaced = match fs::symlink_metadata(&target) {
             Ok(metadata) if metadata.is_dir() => return Err(Error::folder(path)),
             Ok(metadata) if !metadata.is_file() && !metadata.is_symlink() => {
-                let file = OpenOptions::new().write(true).open(&target);
-                let file = file.map_err(Error::io(&label, "cannot be written to"))?;
-                Sink::Stream(Box::new(file))
+                return Self::into(&target, label);
             }
             Ok(_) if !force => return Err(Error::Exists { path: label }),
-            replaced => Sink::File { temporary: temporary_beside(&target, replaced.ok())?, target },
+            replaced => replaced.ok(),
         };
-        Ok(Self::new(sink, label, force))
+        let temporary = temporary_beside(&target, replaced)?;
+        Ok(Self::new(Sink::File { temporary, target }, label, force))
+    }
+
+    /// Prepares to write into what is there: a pipe, a device, or a file that has lost its name.
+    fn into(path: &Path, label: String) -> Result<Self> {
+        let file = OpenOptions::new().write(true).truncate(true).open(path);
+        let file = file.map_err(Error::io(&label, "cannot be written to"))?;
+        Ok(Self::new(Sink::Stream(Box::new(file)), label, false))
     }
 
     /// Prepares to write to standard output. `inputs` are the files that the output is made from.
@@ -232,7 +264,11 @@ fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTe
         _ => Path::new("."),
     };
     let label = target.display().to_string();
+    #[cfg(unix)]
     let replaced = replaced.filter(Metadata::is_file);
+    // Elsewhere files have no mode to keep.
+    #[cfg(not(unix))]
+    let _ = replaced;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".huffwire-").suffix(".partial");
     // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
@@ -393,6 +429,36 @@ mod tests {
         assert!(Complete::publish_all(both).is_err());
         assert_eq!(fs::read(&first).unwrap(), b"new", "the old one is gone in any case");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no litter");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed_or_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let [link, dangling, file] =
+            ["link", "dangling", "file"].map(|name| folder.path().join(name));
+        let write = |mut output: Output| {
+            output.write(b"new").unwrap();
+            output.finish().unwrap();
+        };
+        fs::write(&file, b"old").unwrap();
+        symlink("file", &link).unwrap();
+        symlink("absent", &dangling).unwrap();
+        for link in [&link, &dangling] {
+            let error = Output::create_no_follow(link, false, &[]).unwrap_err();
+            assert!(matches!(error, Error::Exists { .. }), "{error}");
+            // The input is what the link leads to, and stays.
+            write(Output::create_no_follow(link, true, &[&Origin::of(&file)]).unwrap());
+            assert!(!link.is_symlink() && fs::read(link).unwrap() == b"new");
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        let error = Output::create_no_follow(&file, true, &[&Origin::of(&file)]).unwrap_err();
+        assert!(matches!(error, Error::SameFile { .. }), "{error}");
+        fs::remove_file(&link).unwrap();
+        symlink("file", &link).unwrap();
+        write(Output::create(&link, true, &[]).unwrap());
+        assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
     }
 
     #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! Reading .hw files.
 
+mod directory;
 mod into;
 #[cfg(feature = "gradient")]
 mod values;
@@ -8,9 +9,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use huffwire::file::{
-    self, Directory, EntryRef, HEADER_BYTES, Item, Original, SetRef, TRAILER_BYTES, TensorInfo,
-};
+use huffwire::file::{self, Directory, EntryRef, Item, Original, SetRef, TensorInfo};
 use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, Kind, SetId};
 
 use crate::analysis::Usage;
@@ -157,30 +156,7 @@ impl Reader {
     /// [`Error::Codec`] or [`Error::InvalidFormat`] when the file is no .hw file, was cut or is damaged;
     /// [`Error::TooLarge`].
     pub fn new(file: InputFile, options: ReadOptions) -> Result<Self> {
-        let codec = |error| Error::codec(file.label(), "")(error);
-        let header = file.start(HEADER_BYTES as u64)?;
-        file::read_header(&header).map_err(codec)?;
-        let bytes = file.bytes();
-        let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
-            let detail = format!("it was cut after {bytes} bytes; fetch or copy it again");
-            return Err(Error::invalid(file.label(), ".hw", detail));
-        };
-        let trailer = file.read(trailer_at..bytes)?;
-        let (range, check) = file::read_trailer(&trailer, bytes).map_err(codec)?;
-        let (size, limit) = (range.end - range.start, options.max_directory_size);
-        if size > limit {
-            let (path, what) = (file.label().to_owned(), "the directory".to_owned());
-            return Err(Error::TooLarge { path, what, bytes: size, limit });
-        }
-        let offset = range.start;
-        let content = file.read(range).map_err(|error| match error {
-            Error::OutOfMemory { path, bytes, .. } => {
-                Error::OutOfMemory { path, what: "a directory".to_owned(), bytes }
-            }
-            error => error,
-        })?;
-        let directory = Directory::read(&header, &content, offset, check);
-        let directory = directory.map_err(codec)?;
+        let directory = directory::read(&file, options.max_directory_size)?;
         let builtin = CodebookSet::builtin();
         let at_hand = |set: &SetRef| {
             set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
@@ -442,7 +418,7 @@ impl Reader {
 
     /// The header that an array had in the `.npy` file it comes from: only there it is told whether the
     /// array is in C or Fortran order.
-    fn npy_header_of(&self, item: &Item) -> Option<&Item> {
+    pub(crate) fn npy_header_of(&self, item: &Item) -> Option<&Item> {
         self.directory.originals.iter().find_map(|original| match &original.items[..] {
             [header, array] if std::ptr::eq(array, item) && original.name.ends_with(".npy") => {
                 header.tensor.is_none().then_some(header)

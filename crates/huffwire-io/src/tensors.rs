@@ -7,7 +7,7 @@ use huffwire::Dtype;
 use huffwire::file::{Item, TensorInfo};
 
 use crate::error::{Error, Result};
-use crate::formats::RawOptions;
+use crate::formats::{RawOptions, npy};
 use crate::input::{Input, InputFile, Origin, Piece};
 use crate::reader::{ReadOptions, Reader, is_hw_file};
 
@@ -132,6 +132,27 @@ impl<'a> TensorRef<'a> {
             Place::File(..) => 1,
             Place::Hw(_, item) => item.block_bytes(),
         }
+    }
+
+    /// Whether the first index runs fastest, as arrays in `.npy` files may have it, and nothing else.
+    pub(crate) fn is_fortran_order(&self) -> Result<bool> {
+        let header = match self.place {
+            Place::File(input, piece) => match &input.pieces[..] {
+                [header, array] if array == piece && npy::recognises(&input.file.start(12)?) => {
+                    input.file.read(header.range.clone())?
+                }
+                _ => return Ok(false),
+            },
+            Place::Hw(reader, item) => match reader.npy_header_of(item) {
+                Some(header) => {
+                    let mut bytes = vec![0; header.raw_bytes.min(npy::MAX_HEAD_BYTES) as usize];
+                    reader.read_bytes(header, 0, &mut bytes)?;
+                    bytes
+                }
+                None => return Ok(false),
+            },
+        };
+        Ok(npy::is_fortran_order(&header))
     }
 
     fn origin(&self) -> &'a Origin {

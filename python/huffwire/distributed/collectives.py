@@ -21,6 +21,7 @@ from huffwire.distributed.groups import (
     coded_group,
     codes_itself,
     is_known_plain,
+    is_no_member,
     resolve,
 )
 from huffwire.distributed.memory import Memory, check_same, flat
@@ -96,6 +97,26 @@ def how_to_add(
     if sum_dtype is not None and not sum_dtype.is_floating_point:
         raise OptionError(f"sum_dtype={sum_dtype}: give a floating-point type, or None")
     return schedules.Sum(op == dist.ReduceOp.AVG, sum_dtype)
+
+
+def _check_sum_dtype(sum_dtype: torch.dtype | None, dtype: torch.dtype) -> None:
+    """Checks that sums of elements of a type can be kept in another type without loss.
+
+    Raises:
+        UnsupportedError: They cannot.
+    """
+    if sum_dtype is None or sum_dtype == dtype:
+        return
+    try:
+        holds = dtype.is_floating_point and torch.promote_types(dtype, sum_dtype) == sum_dtype
+    except RuntimeError:
+        # torch has no common type of floats of 8 bits and others.
+        holds = False
+    if not holds:
+        raise UnsupportedError(
+            f"sum_dtype={sum_dtype} for a tensor of {dtype}: give a floating-point type that holds all of its values, "
+            "such as torch.float32 for torch.bfloat16; tensors of integers have none"
+        )
 
 
 def _find(
@@ -229,6 +250,7 @@ def gather_into(
 
 
 def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: schedules.Sum) -> Way:
+    _check_sum_dtype(how.dtype, tensor.dtype)
     way = coded.ready()[1].way(collective, tensor.dtype, tensor.nbytes)
     # The group would add in another type.
     if way == "plain" and how.dtype is not None and how.dtype != tensor.dtype:
@@ -295,7 +317,9 @@ def reduce_scatter_tensor(
 def _refuse_sum_dtype(
     sum_dtype: torch.dtype | None, tensor: torch.Tensor, group: dist.ProcessGroup
 ) -> None:
-    if sum_dtype is not None and sum_dtype != tensor.dtype and group.size() > 1:
+    if sum_dtype is None or sum_dtype == tensor.dtype:
+        return
+    if not is_no_member(group) and group.size() > 1:
         raise UnsupportedError(
             f"sum_dtype={sum_dtype}: only SUM and AVG of floating-point tensors have it, and not in "
             "groups of the backend huffwire"
@@ -334,7 +358,11 @@ def all_reduce(
         op: The operation. AVG divides the sum by the number of ranks.
         group, async_op: As for `all_gather`, like what is returned and raised.
         sum_dtype: The type that sums are kept in until the last one is rounded to the tensor's type, such as
-            torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does.
+            torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does. It must hold all
+            values of the tensor's type.
+
+    Raises:
+        UnsupportedError: ``sum_dtype`` is narrower than the tensor's type, which has to be a floating-point one.
     """
     if sum_dtype is None and _is_common(tensor):
         if is_known_plain(group, "all_reduce", tensor.dtype, tensor.nbytes):

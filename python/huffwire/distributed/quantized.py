@@ -183,7 +183,7 @@ class _Sending:
             # The other thread failed.
             self.engine.check()
             raise Error("the other thread of the engine ended early")
-        floats = held.view(torch.float32)[: stop - start]
+        floats = held[: 4 * (stop - start)].view(torch.float32)
         place = _place(self.sender.operation, self.memory, mine, index, rank, 1)
         restored = _room_for(self.memory, start, stop, self.sender.scratch, room)
 
@@ -251,7 +251,7 @@ class _Receiving:
         engine = self.engine
         start, stop = self.shares[engine.rank].range(index)
         held = engine.take(4 * self.shares[engine.rank].step)
-        mean = held.view(torch.float32)[: stop - start]
+        mean = held[: 4 * (stop - start)].view(torch.float32)
         for number, origin in enumerate(_summands(engine)):
             # The first piece is put there, the others are added, and with the last one the sum is divided.
             divisor = engine.size if number == engine.size - 1 else min(number, 1)

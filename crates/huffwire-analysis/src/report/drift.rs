@@ -7,7 +7,7 @@ use super::{figure, number_cell, table};
 use crate::result::{Analysis, Codebooks, Course, RefreshCourse, Timeline};
 
 const WIDTH: u32 = 360;
-const LEFT: f64 = 42.0;
+const LEFT: f64 = 56.0;
 const RIGHT: f64 = 352.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 140.0;
@@ -77,7 +77,7 @@ fn of_all(timeline: &Timeline) -> Vec<Figure> {
             .into_iter()
             .filter_map(|codebooks| line(&timeline.total, codebooks))
             .collect();
-    series.push(("sampled, as the policy estimates it", &estimates));
+    series.push(("sampled, estimated", &estimates));
     let marks = timeline.refresh.courses.iter().flat_map(refreshes).take(MARKS).collect();
     let chart = Chart {
         name: "drift-policy".to_owned(),
@@ -89,7 +89,8 @@ fn of_all(timeline: &Timeline) -> Vec<Figure> {
     };
     figures.push(chart.draw().caption(
         "Codebooks made from samples: kept, and replaced when the policy says so, beginning with those of the calibration and \
-         with the built-in ones. Triangles: steps at which codebooks were replaced.",
+         with the built-in ones; and what the policy estimates from samples of each step. Triangles: steps at which codebooks were \
+         replaced. Numbers: at the last step.",
     ));
     figures
 }
@@ -118,7 +119,7 @@ fn of_course(name: &str, label: &str, steps: &[u64], course: &Course) -> Vec<Fig
     let books = [Codebooks::BuiltIn, Codebooks::Calibrated, Codebooks::Several, Codebooks::Sampled];
     let ageing = chart("books", "regret", &books).draw().caption(
         "What codebooks spend on symbols above one new codebook for each kind, made from the tensors of the step itself. \
-         Below 0: several codebooks serve these tensors better than one.",
+         Below 0: several codebooks serve these tensors better than one. Numbers: at the last step.",
     );
     let mut figures = vec![ageing];
     let uncentred = line(course, Codebooks::Uncentred).map(|(_, values)| values);
@@ -128,7 +129,7 @@ fn of_course(name: &str, label: &str, steps: &[u64], course: &Course) -> Vec<Fig
         let both = [Codebooks::Calibrated, Codebooks::Uncentred];
         figures.push(chart("base", "with and without a base", &both).draw().caption(
             "Calibrated codebooks hold exponents relative to a base that each block chooses; uncentred ones hold exponents as \
-             they are.",
+             they are. Numbers: at the last step.",
         ));
     }
     figures
@@ -168,7 +169,7 @@ impl Chart<'_> {
             let row = BOTTOM + 30.0 + 14.0 * number as f64;
             figure.line(&class, [(LEFT, row - 4.0), (LEFT + 26.0, row - 4.0)]);
             let end = values.iter().rev().flatten().next();
-            let end = end.map_or_else(String::new, |end| format!(": {end:.2} % at the end"));
+            let end = end.map_or_else(String::new, |end| format!(": {end:.2} %"));
             figure.text(LEFT + 32.0, row, "", format_args!("{name}{end}"));
         }
         for mark in &self.marks {

@@ -1,5 +1,6 @@
 //! The life of codebooks over the steps of a run, as it is in JSON.
 
+use huffwire::refresh::Limits;
 use serde::Serialize;
 
 use super::{rounded, rounded_option, rounded_options};
@@ -139,6 +140,14 @@ pub struct Refresh {
     pub samples: usize,
     /// What the policy did, by the codebooks that it began with.
     pub courses: Vec<RefreshCourse>,
+}
+
+impl Refresh {
+    /// A policy with these limits, and what it did.
+    pub(crate) const fn new(limits: Limits, courses: Vec<RefreshCourse>) -> Self {
+        let Limits { regret, every, interval, samples } = limits;
+        Self { regret_percent: 100.0 * regret, every, interval, samples, courses }
+    }
 }
 
 /// What the policy did in a run.

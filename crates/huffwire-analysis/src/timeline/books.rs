@@ -109,7 +109,8 @@ impl Symbols {
             _ => (&self.counts, &self.pmf),
         };
         let all: Vec<&Codebook> = books.books.iter().collect();
-        Some(pricer.cheapest(&all, pmf, self.mean)?.min(pricer.limit(counts, pmf)))
+        let bits = pricer.cheapest(&all, pmf, self.mean, all.len())?;
+        Some(bits.min(pricer.limit(counts, pmf)))
     }
 }
 
@@ -174,7 +175,7 @@ fn fit_plane(
     let one_group = vec![0; counts.len()];
     if !(uncentred && plane.centred) {
         let average = Averages::of(&counts, &one_group, plane).all()?;
-        return fit(&average, plane, other_bits, Effort::Careful);
+        return fit(&average, plane, other_bits, Effort::Exhaustive);
     }
     let plain = Plane { centred: false, ..*plane };
     let mut unpacked = Vec::new();
@@ -186,7 +187,7 @@ fn fit_plane(
         })
         .collect();
     let average = Averages::of(&folded.iter().collect::<Vec<_>>(), &one_group, &plain).all()?;
-    fit(&average, &plain, other_bits, Effort::Careful)
+    fit(&average, &plain, other_bits, Effort::Exhaustive)
 }
 
 /// Counts of exponents with the exact zeros among those of exponent 0.

@@ -66,7 +66,18 @@ impl Run<'_> {
         let tensors: Vec<Vec<Tensor<'_>>> = self.files.iter().map(File::tensors).collect();
         let traffic = traffic(&steps, &tensors);
         let policy = Policy { limits, rule: self.options.rules[0] };
-        let (sets, estimates, refresh) = self.policy(&policy, &traffic, workers)?;
+        let mut notes = Vec::new();
+        let (sets, estimates, refresh) = match self.policy(&policy, &traffic, workers) {
+            Ok((sets, estimates, refresh)) => (Some(sets), estimates, refresh),
+            // A set has room for 192 books, and samples may be of many kinds with many planes.
+            Err(Error::Codec(why @ huffwire::Error::InvalidCodebook(_))) => {
+                notes.push(format!(
+                    "the refresh policy can make no codebooks for these tensors: {why}"
+                ));
+                (None, vec![None; steps.all.len()], Refresh::new(limits, Vec::new()))
+            }
+            Err(error) => return Err(error),
+        };
 
         let keys: Vec<&Key> = self.counted.kinds.keys().collect();
         let own_type = keys.into_iter().filter_map(|key| {
@@ -74,7 +85,7 @@ impl Run<'_> {
             form.scaling.is_none().then_some((key, form))
         });
         let work = |&(key, form): &(&Key, Form), slot: &mut Option<Sums>| {
-            *slot = Some(self.follow(key, form, &steps, &sets)?);
+            *slot = Some(self.follow(key, form, &steps, sets.as_ref())?);
             Ok::<(), Error>(())
         };
         let (mut kinds, mut total) = (Vec::new(), Sums::new(steps.all.len()));
@@ -114,7 +125,6 @@ impl Run<'_> {
             kinds,
             refresh,
         };
-        let mut notes = Vec::new();
         if !steps.named {
             notes.push(
                 "the names of the files do not tell their steps, so these are counted in the order of the files"
@@ -179,10 +189,8 @@ impl Run<'_> {
         }
         let builtin_refreshed = sets.pop().unwrap_or_default();
         let sampled_refreshed = sets.pop().unwrap_or_default();
-        let Limits { regret, every, interval, samples } = policy.limits;
-        let regret_percent = 100.0 * regret;
-        let refresh = Refresh { regret_percent, every, interval, samples, courses };
-        Ok((Sets { sampled, sampled_refreshed, builtin_refreshed }, estimates, refresh))
+        let sets = Sets { sampled, sampled_refreshed, builtin_refreshed };
+        Ok((sets, estimates, Refresh::new(policy.limits, courses)))
     }
 
     /// Prices all codebooks on the tensors of a kind, step by step.
@@ -205,7 +213,7 @@ impl Run<'_> {
             (Codebooks::Uncentred, Books::fitted(&calibration, form, true)),
         ];
         // The policy works by the first rule.
-        let has_policy = key.form == 0;
+        let sets = sets.filter(|_| key.form == 0);
         let mut made = SetBooks { form, all: BTreeMap::new() };
         let mut sums = Sums::new(steps.all.len());
         for step in 0..steps.all.len() {
@@ -216,19 +224,21 @@ impl Run<'_> {
                 let priced = books::Shard::new(&shard.profile, form);
                 sums.raw[step] += priced.units * priced.raw;
                 sums.kept[step] += priced.units * priced.kept;
-                put(&mut sums.fresh[step], &priced, &fresh);
+                add(&mut sums.fresh[step], spent(&priced, &fresh));
                 for (codebooks, books) in &fixed {
-                    put(&mut sums.of_mut(*codebooks)[step], &priced, books);
+                    add(&mut sums.of_mut(*codebooks)[step], spent(&priced, books));
                 }
-                if !has_policy {
-                    continue;
-                }
+                let Some(sets) = sets else { continue };
+                // Most of the time all three are the same set.
+                let mut known: BTreeMap<SetId, Option<f64>> = BTreeMap::new();
                 for (codebooks, set) in [
                     (Codebooks::Sampled, &sets.sampled),
                     (Codebooks::SampledRefreshed, &sets.sampled_refreshed[step]),
                     (Codebooks::BuiltInRefreshed, &sets.builtin_refreshed[step]),
                 ] {
-                    put(&mut sums.of_mut(codebooks)[step], &priced, made.of(set));
+                    let of_set = || spent(&priced, made.of(set));
+                    let bits = *known.entry(set.id()).or_insert_with(of_set);
+                    add(&mut sums.of_mut(codebooks)[step], bits);
                 }
             }
         }
@@ -236,11 +246,15 @@ impl Run<'_> {
     }
 }
 
-/// Adds what codebooks spend on a shard. One that does not fit their layout stays as it is.
-fn put(sum: &mut Option<f64>, shard: &books::Shard, books: &Books) {
-    if !books.is_empty() {
-        let bits = shard.bits(books).unwrap_or(shard.raw);
-        *sum = Some(sum.unwrap_or(0.0) + shard.units * bits);
+/// What codebooks spend on a shard; `None` if they can code no tensor. A shard that does not fit their layout stays as it is.
+fn spent(shard: &books::Shard, books: &Books) -> Option<f64> {
+    let bits = || shard.bits(books).unwrap_or(shard.raw);
+    (!books.is_empty()).then(|| shard.units * bits())
+}
+
+fn add(sum: &mut Option<f64>, bits: Option<f64>) {
+    if let Some(bits) = bits {
+        *sum = Some(sum.unwrap_or(0.0) + bits);
     }
 }
 
@@ -308,12 +322,10 @@ impl Sums {
             }
             self.raw[step] += kind.raw[step];
             self.kept[step] += kind.kept[step];
-            let add = |sum: &mut Option<f64>, bits: Option<f64>| {
-                *sum = Some(sum.unwrap_or(0.0) + bits.unwrap_or(kind.raw[step]));
-            };
-            add(&mut self.fresh[step], kind.fresh[step]);
+            let or_raw = |bits: Option<f64>| bits.or(Some(kind.raw[step]));
+            add(&mut self.fresh[step], or_raw(kind.fresh[step]));
             for (sum, bits) in self.others.iter_mut().zip(&kind.others) {
-                add(&mut sum[step], bits[step]);
+                add(&mut sum[step], or_raw(bits[step]));
             }
         }
     }

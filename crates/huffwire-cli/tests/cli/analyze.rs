@@ -194,7 +194,7 @@ fn a_hw_file_is_analyzed_as_its_original() {
     let named = ["compress", "a.safetensors", "-o", "named.hw", "--reference-codebooks"];
     folder.ok(&[&named[..], &own].concat());
     folder.ok(&[&["analyze", "named.hw"][..], &own].concat());
-    folder.fails(&["analyze", "named.hw"], &["named.hw", "codebooks"]);
+    folder.fails(&["analyze", "named.hw"], &["named.hw", "codebook set"]);
     // Quantized values are restored.
     folder.ok(&["quantize", "a.safetensors", "-o", "quantized.hw", "-q"]);
     let report = folder.json(&["analyze", "quantized.hw", "--json"]);

@@ -1,6 +1,7 @@
 //! Files that are to be compressed, and which of their bytes are which tensor.
 
 mod file;
+mod handle;
 mod identity;
 mod stream;
 
