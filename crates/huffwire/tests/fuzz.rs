@@ -462,6 +462,11 @@ fn damaged_codebook_seeds_pass() {
     damaged_seeds_pass("codebook", 2500);
 }
 
+#[test]
+fn damaged_delta_seeds_pass() {
+    damaged_seeds_pass("deltas", 2500);
+}
+
 #[cfg(feature = "gradient")]
 #[test]
 fn damaged_exchange_seeds_pass() {
@@ -492,6 +497,11 @@ fn damaged_round_trip_seeds_pass() {
 #[test]
 fn generated_codebook_inputs_pass() {
     generated_inputs_pass("codebook", 2500);
+}
+
+#[test]
+fn generated_delta_inputs_pass() {
+    generated_inputs_pass("deltas", 2500);
 }
 
 #[cfg(feature = "gradient")]
