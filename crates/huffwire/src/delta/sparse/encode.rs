@@ -6,7 +6,7 @@ use super::clock::{self, AT_LIMIT, LIMIT, longer};
 use super::fit::fit;
 use super::magnitude::rows;
 use super::model::{Model, Tables};
-use super::rans::{self, Interval};
+use super::rans::{self, Encoder, Interval};
 use super::tile::Tile;
 use super::{MAX_CHAINS, TILE};
 use crate::kernels::platform::Platform;
@@ -22,7 +22,7 @@ pub(in super::super) struct SparseScratch {
     differences: Vec<i64>,
     counts: Counts,
     chains: [Vec<Interval>; MAX_CHAINS],
-    words: Vec<u32>,
+    encoders: [Encoder; MAX_CHAINS],
 }
 
 impl SparseScratch {
@@ -31,7 +31,7 @@ impl SparseScratch {
             differences: Vec::new(),
             counts: Counts::new(),
             chains: [const { Vec::new() }; MAX_CHAINS],
-            words: Vec::new(),
+            encoders: [const { Encoder::new() }; MAX_CHAINS],
         }
     }
 }
@@ -45,7 +45,7 @@ pub(in super::super) fn encode(
     scratch: &mut SparseScratch,
     out: &mut Vec<u8>,
 ) -> bool {
-    let SparseScratch { differences, counts, chains, words } = scratch;
+    let SparseScratch { differences, counts, chains, encoders } = scratch;
     differences.clear();
     by_width!(form, B => {
         let (base, new) = (base.as_chunks::<B>().0, new.as_chunks::<B>().0);
@@ -66,18 +66,15 @@ pub(in super::super) fn encode(
     let chains = &mut chains[..1 << chains_log2];
     list_intervals(platform, form, &tables, base, (indices, differences), chains);
     out.push(chains_log2);
-    words.clear();
-    let mut starts = [0; MAX_CHAINS + 1];
-    let mut states = [0; MAX_CHAINS];
-    for (chain, intervals) in chains.iter().enumerate() {
-        states[chain] = rans::encode(intervals, words);
-        starts[chain + 1] = words.len();
-        put_varint(out, (words.len() - starts[chain]) as u64);
+    let encoders = &mut encoders[..chains.len()];
+    encoders.iter_mut().for_each(Encoder::clear);
+    rans::encode(chains, encoders);
+    for encoder in &*encoders {
+        put_varint(out, encoder.words.len() as u64);
     }
-    for chain in 0..chains.len() {
-        out.extend_from_slice(&states[chain].to_le_bytes());
-        let words = words[starts[chain]..starts[chain + 1]].iter().rev();
-        out.extend(words.flat_map(|word| word.to_le_bytes()));
+    for Encoder { state, words } in &*encoders {
+        out.extend_from_slice(&state.to_le_bytes());
+        out.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
     }
     matches!(model, Model::Sent { .. })
 }

@@ -236,10 +236,10 @@ mod tests {
                 prop_assert!(symbol(difference).0 < symbols(word_bytes));
                 rows[level].push(difference, &mut intervals);
             }
-            let mut words = Vec::new();
-            let state = rans::encode(&intervals, &mut words);
-            words.reverse();
-            let words: Vec<[u8; 4]> = words.into_iter().map(u32::to_le_bytes).collect();
+            let mut encoders = [rans::Encoder::new()];
+            rans::encode(&[intervals], &mut encoders);
+            let [rans::Encoder { state, words }] = encoders;
+            let words: Vec<[u8; 4]> = words.into_iter().rev().map(u32::to_le_bytes).collect();
             let mut chain = Decoder::new(state, &words).unwrap();
             for &(difference, level) in &differences {
                 prop_assert_eq!(rows[level].pull(&mut chain).unwrap(), difference);

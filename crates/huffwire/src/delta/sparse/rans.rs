@@ -20,19 +20,47 @@ pub(super) struct Interval {
     pub(super) bits: u32,
 }
 
-/// Encodes intervals, the last one first. Appends the words to `words`, the first one that the decoder takes last;
-/// returns the state.
-pub(super) fn encode(intervals: &[Interval], words: &mut Vec<u32>) -> u64 {
-    let mut state = START;
-    for &Interval { start, size, bits } in intervals.iter().rev() {
-        let size = u64::from(size);
-        if state >= size << (63 - bits) {
-            words.push(state as u32);
-            state >>= 32;
-        }
-        state = ((state / size) << bits) + state % size + u64::from(start);
+/// Encoder of a chain.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    pub(super) state: u64,
+    /// What the decoder takes, the last word first.
+    pub(super) words: Vec<u32>,
+}
+
+impl Encoder {
+    pub(super) const fn new() -> Self {
+        Self { state: START, words: Vec::new() }
     }
-    state
+
+    pub(super) fn clear(&mut self) {
+        self.state = START;
+        self.words.clear();
+    }
+
+    #[inline(always)]
+    fn put(&mut self, Interval { start, size, bits }: Interval) {
+        let size = u64::from(size);
+        if self.state >= size << (63 - bits) {
+            self.words.push(self.state as u32);
+            self.state >>= 32;
+        }
+        let (whole, part) = (self.state / size, self.state % size);
+        self.state = (whole << bits) + part + u64::from(start);
+    }
+}
+
+/// Encodes the intervals of each chain, the last one first. The chains take turns: while one waits for its division,
+/// the others have theirs to do.
+pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
+    let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
+    for turn in 0..longest {
+        for (intervals, encoder) in chains.iter().zip(&mut *encoders) {
+            if let Some(place) = intervals.len().checked_sub(turn + 1) {
+                encoder.put(intervals[place]);
+            }
+        }
+    }
 }
 
 /// Decodes intervals in the order in which they were given to the encoder.
@@ -95,17 +123,20 @@ mod tests {
                     Interval { start, size: 1 + size % ((1 << bits) - start), bits }
                 })
                 .collect();
-            let mut words = Vec::new();
-            let state = encode(&intervals, &mut words);
-            words.reverse();
-            let words: Vec<[u8; 4]> = words.into_iter().map(u32::to_le_bytes).collect();
-            let mut decoder = Decoder::new(state, &words).unwrap();
-            for &interval in &intervals {
-                let Interval { start, size, bits } = interval;
-                prop_assert!((start..start + size).contains(&decoder.peek(bits)));
-                decoder.take(interval).unwrap();
+            // Chains of other lengths beside it change nothing.
+            let chains = [intervals.clone(), intervals[..intervals.len() / 2].to_vec()];
+            let mut encoders = [Encoder::new(), Encoder::new()];
+            encode(&chains, &mut encoders);
+            for (intervals, Encoder { state, words }) in chains.iter().zip(encoders) {
+                let words: Vec<[u8; 4]> = words.into_iter().rev().map(u32::to_le_bytes).collect();
+                let mut decoder = Decoder::new(state, &words).unwrap();
+                for &interval in intervals {
+                    let Interval { start, size, bits } = interval;
+                    prop_assert!((start..start + size).contains(&decoder.peek(bits)));
+                    decoder.take(interval).unwrap();
+                }
+                prop_assert!(decoder.finish().is_ok());
             }
-            prop_assert!(decoder.finish().is_ok());
         }
     }
 
