@@ -194,7 +194,7 @@ impl Run<'_> {
     }
 
     /// Prices all codebooks on the tensors of a kind, step by step.
-    fn follow(&self, key: &Key, form: Form, steps: &Steps, sets: &Sets) -> Result<Sums> {
+    fn follow(&self, key: &Key, form: Form, steps: &Steps, sets: Option<&Sets>) -> Result<Sums> {
         let shards = &self.counted.kinds[key];
         let of_step = |step: usize| -> Vec<&Shard> {
             let files = &steps.all[step].1;
