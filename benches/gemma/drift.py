@@ -143,10 +143,11 @@ def policy(runs: list[Run]) -> str:
         for course in run["refresh"]["courses"]:
             judged = course["judged"]
             when = [str(one["step"]) for one in judged if one["refreshed"]]
-            regrets = [one["regret_percent"] for one in judged]
+            found = [one["regret_percent"] for one in judged]
+            exact = known(run["total"]["regret"][course["began_with"]])
             table.append((
-                str(run["calibrated_at"]), course["began_with"], str(len(judged)), span(regrets, ".2f") if regrets else "-",
+                str(run["calibrated_at"]), course["began_with"], str(len(judged)), *(span(each, ".2f") if each else "-" for each in (found, exact)),
                 ", ".join(when) or "never",
             ))
-    head = ("from step", "began with", "judgements", "regret found in samples, %", "replaced after step")
+    head = ("from step", "began with", "judgements", "regret found in samples, %", "exact regret, %", "replaced after step")
     return markdown((head, table))

@@ -174,7 +174,7 @@ class Drift(unittest.TestCase):
 
         course = {
             "fresh_saving_percent": [30.0, 31.0, None],
-            "curves": [curve("built-in", 0.5, 0.6, None), curve("calibrated", 0.1234567, 3.0, None), curve("several", None, None, None)],
+            "curves": [curve("built-in", 0.5, 0.6, None), curve("sampled", 0.5, 2.0, None), curve("calibrated", 0.1234567, 3.0, None), curve("several", None, None, None)],
         }
         judged = {"step": 75, "regret_percent": 2.5, "refreshed": True, "saved_bytes": 1e5, "shipping_bytes": 100}
         kinds = [{"name": "keys", "model": 0, "dtype": "bf16", "symbols": symbols, **course} for symbols in ("auto", "bytes")]
@@ -186,21 +186,23 @@ class Drift(unittest.TestCase):
 
     def test_empty_curves_are_left_out(self) -> None:
         run = timeline.condense(self.found())
-        self.assertEqual(run["kinds"][0]["regret"], {"built-in": [0.5, 0.6, None], "calibrated": [0.123, 3.0, None]})
+        self.assertEqual(run["kinds"][0]["regret"], {
+            "built-in": [0.5, 0.6, None], "sampled": [0.5, 2.0, None], "calibrated": [0.123, 3.0, None],
+        })
         self.assertEqual(run["steps"], [75, 100, 125])
 
     def test_the_step_is_found_where_the_regret_becomes_high(self) -> None:
         run = timeline.condense(self.found())
         self.assertEqual(drift.first_above(run, drift.curve(run, "keys", "auto", "calibrated"), 2.0), 50)
         self.assertIsNone(drift.first_above(run, drift.curve(run, "keys", "auto", "built-in"), 2.0))
-        self.assertIn("| keys | 0.6 | 3.0 | - |", drift.most(run))
+        self.assertIn("| keys | 0.6 | 3.0 | - | 2.0 |", drift.most(run))
 
     def test_what_fresh_codebooks_save_more_is_in_points(self) -> None:
         kind = timeline.condense(self.found())["kinds"][0]
         self.assertEqual([round(points, 3) for points in drift.gained(kind, "built-in")], [0.5, 1.6])
 
     def test_refreshes_are_listed(self) -> None:
-        self.assertIn("| 50 | sampled | 1 | 2.50 | 75 |", drift.policy([timeline.condense(self.found())]))
+        self.assertIn("| 50 | sampled | 1 | 2.50 | 0.50 to 2.00 | 75 |", drift.policy([timeline.condense(self.found())]))
 
     def test_codebooks_come_from_the_beginning_the_warm_up_and_the_middle(self) -> None:
         self.assertEqual(timeline.calibrations(list(snapshots.plan(500, 50).timeline), 50), [1, 50, 250])

@@ -89,10 +89,10 @@ def test_the_result_is_rows_json_and_pages(state, tmp_path):
 
 
 def test_steps_have_a_timeline(state, tmp_path):
-    for step, scale in [(100, 0.02), (200, 0.5)]:
+    for step, scale in [(100, 0.02), (200, 0.64)]:
         save_file({name: weights(1, scale) for name in state}, tmp_path / f"step-{step}.safetensors")
     files = [tmp_path / "step-200.safetensors", tmp_path / "step-100.safetensors"]
-    held = {step: {name: weights(1, scale) for name in state} for step, scale in [(100, 0.02), (200, 0.5)]}
+    held = {step: {name: weights(1, scale) for name in state} for step, scale in [(100, 0.02), (200, 0.64)]}
     for steps in [files, held]:
         found = huffwire.analyze(steps, timeline=True)
         rows = [row for row in found.step_rows() if row["name"] is None]

@@ -1,5 +1,8 @@
 //! Output that appears under its name only when it is complete.
 
+mod gather;
+mod write_back;
+
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -11,7 +14,9 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::input::{Identity, Origin};
 
-/// Blocks of a tensor are larger than this; it gathers the many small writes around them.
+use gather::Gather;
+
+/// Blocks of a tensor are larger than this; it gathers the many small writes around them to a stream.
 const BUFFER: usize = 1 << 16;
 
 /// A destination that was found fit to be written to.
@@ -35,7 +40,7 @@ const BUFFER: usize = 1 << 16;
 /// ```
 #[derive(Debug)]
 pub struct Output {
-    writer: BufWriter<Sink>,
+    sink: Sink,
     label: String,
     force: bool,
     written: u64,
@@ -43,9 +48,9 @@ pub struct Output {
 
 enum Sink {
     /// Standard output, a device, a pipe, or whatever the caller gave.
-    Stream(Box<dyn Write + Send>),
+    Stream(BufWriter<Box<dyn Write + Send>>),
     /// A file beside the final one, which takes its place in the end.
-    File { temporary: NamedTempFile, target: PathBuf },
+    File { temporary: NamedTempFile, target: PathBuf, gather: Gather },
 }
 
 impl fmt::Debug for Sink {
@@ -57,18 +62,26 @@ impl fmt::Debug for Sink {
     }
 }
 
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Sink {
+    fn stream(stream: impl Write + Send + 'static) -> Self {
+        Self::Stream(BufWriter::with_capacity(BUFFER, Box::new(stream)))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Stream(stream) => stream.write(bytes),
-            Self::File { temporary, .. } => temporary.as_file_mut().write(bytes),
+            Self::Stream(stream) => stream.write_all(bytes),
+            Self::File { temporary, gather, .. } => gather.write(temporary.as_file_mut(), bytes),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what was kept back, and brings a file to the disk.
+    fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.flush(),
-            Self::File { temporary, .. } => temporary.as_file_mut().flush(),
+            Self::File { temporary, gather, .. } => {
+                gather.finish(temporary.as_file_mut())?;
+                temporary.as_file().sync_all()
+            }
         }
     }
 }
@@ -121,14 +134,15 @@ impl Output {
             replaced => replaced.ok(),
         };
         let temporary = temporary_beside(&target, replaced)?;
-        Ok(Self::new(Sink::File { temporary, target }, label, force))
+        let gather = Gather::default();
+        Ok(Self::new(Sink::File { temporary, target, gather }, label, force))
     }
 
     /// Prepares to write into what is there: a pipe, a device, or a file that has lost its name.
     fn into(path: &Path, label: String) -> Result<Self> {
         let file = OpenOptions::new().write(true).truncate(true).open(path);
         let file = file.map_err(Error::io(&label, "cannot be written to"))?;
-        Ok(Self::new(Sink::Stream(Box::new(file)), label, false))
+        Ok(Self::new(Sink::stream(file), label, false))
     }
 
     /// Prepares to write to standard output. `inputs` are the files that the output is made from.
@@ -143,16 +157,16 @@ impl Output {
         let label = "standard output".to_owned();
         refuse_inputs(&label, Identity::of_stream(&stdout), inputs)?;
         let file = stdout_file().map_err(Error::io(&label, "cannot be written to"))?;
-        Ok(Self::new(Sink::Stream(Box::new(file)), label, false))
+        Ok(Self::new(Sink::stream(file), label, false))
     }
 
     /// Prepares to write to any stream. `label` is its name in messages.
     pub fn to_stream(label: &str, stream: impl Write + Send + 'static) -> Self {
-        Self::new(Sink::Stream(Box::new(stream)), label.to_owned(), false)
+        Self::new(Sink::stream(stream), label.to_owned(), false)
     }
 
-    fn new(sink: Sink, label: String, force: bool) -> Self {
-        Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force, written: 0 }
+    const fn new(sink: Sink, label: String, force: bool) -> Self {
+        Self { sink, label, force, written: 0 }
     }
 
     /// The name in messages: the path, or `standard output`.
@@ -166,7 +180,7 @@ impl Output {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(Error::io(&self.label, "cannot be written"))?;
+        self.sink.write(bytes).map_err(Error::io(&self.label, "cannot be written"))?;
         self.written += bytes.len() as u64;
         Ok(())
     }
@@ -183,13 +197,9 @@ impl Output {
     /// # Errors
     /// [`Error::Io`].
     pub fn complete(mut self) -> Result<Complete> {
-        self.writer.flush().map_err(Error::io(&self.label, "cannot be written"))?;
-        let (sink, _) = self.writer.into_parts();
-        if let Sink::File { temporary, .. } = &sink {
-            let synced = temporary.as_file().sync_all();
-            synced.map_err(Error::io(&self.label, "cannot be written"))?;
-        }
-        Ok(Complete { sink, label: self.label, force: self.force })
+        self.sink.finish().map_err(Error::io(&self.label, "cannot be written"))?;
+        let Self { sink, label, force, .. } = self;
+        Ok(Complete { sink, label, force })
     }
 
     /// Completes the output and gives the file its name.
@@ -235,7 +245,7 @@ impl Complete {
 
     /// Gives the file its name; returns the path if nothing can have been replaced.
     fn publish(self) -> Result<Option<PathBuf>> {
-        let Sink::File { temporary, target } = self.sink else { return Ok(None) };
+        let Sink::File { temporary, target, .. } = self.sink else { return Ok(None) };
         let persisted = if self.force {
             temporary.persist(&target)
         } else {
@@ -403,6 +413,23 @@ mod tests {
         output.write(b"new").unwrap();
         assert_eq!(output.written(), 3);
         output.complete().unwrap()
+    }
+
+    /// So large that it is written back early.
+    #[test]
+    fn a_large_file_holds_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        let piece: Vec<u8> = (0..1_000_003u32).map(|i| (i % 253) as u8).collect();
+        let mut output = Output::create(&path, false, &[]).unwrap();
+        for _ in 0..40 {
+            output.write(&piece).unwrap();
+        }
+        assert_eq!(output.written(), 40 * piece.len() as u64);
+        output.finish().unwrap();
+        let content = fs::read(&path).unwrap();
+        assert_eq!(content.len(), 40 * piece.len());
+        assert!(content.chunks(piece.len()).all(|part| part == piece));
     }
 
     #[test]

@@ -64,9 +64,11 @@ impl TensorFile {
     pub fn all_tensors(&self) -> Vec<TensorRef<'_>> {
         match self {
             Self::Files(inputs) => {
-                let pieces =
-                    inputs.iter().flat_map(|input| input.pieces.iter().map(move |p| (input, p)));
-                pieces.filter_map(|(input, piece)| TensorRef::of_piece(input, piece)).collect()
+                let of_input = |input| {
+                    let of_piece = move |(info, piece)| TensorRef::of_piece(input, info, piece);
+                    Input::tensors(input).map(of_piece)
+                };
+                inputs.iter().flat_map(of_input).collect()
             }
             Self::Hw(reader) => {
                 let of_item = |(info, item)| TensorRef::of_item(reader, info, item);
@@ -97,10 +99,9 @@ impl TensorFile {
 }
 
 impl<'a> TensorRef<'a> {
-    fn of_piece(input: &'a Input, piece: &'a Piece) -> Option<Self> {
-        let info = piece.tensor.as_ref()?;
+    const fn of_piece(input: &'a Input, info: &'a TensorInfo, piece: &'a Piece) -> Self {
         let place = Place::File(input, piece);
-        Some(Self { info, dtype: piece.dtype, bytes: piece.bytes(), place })
+        Self { info, dtype: piece.dtype, bytes: piece.bytes(), place }
     }
 
     const fn of_item(reader: &'a Reader, info: &'a TensorInfo, item: &'a Item) -> Self {

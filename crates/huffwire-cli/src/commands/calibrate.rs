@@ -107,11 +107,8 @@ fn collect(
     workers: &Workers,
     collector: &mut Collector,
 ) -> Result<()> {
-    let tensors = || {
-        let pieces =
-            inputs.iter().flat_map(|input| input.pieces.iter().map(move |piece| (input, piece)));
-        pieces.filter(|(_, piece)| piece.tensor.is_some())
-    };
+    let tensors =
+        || inputs.iter().flat_map(|input| input.tensors().map(move |(_, piece)| (input, piece)));
     let jobs = tensors().flat_map(|(input, piece)| {
         let size = block_bytes(piece.dtype);
         let starts = piece.range.clone().step_by(size);

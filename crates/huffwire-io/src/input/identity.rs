@@ -1,6 +1,6 @@
 //! Which file it is, and whether it is still what it was.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -93,7 +93,7 @@ impl Identity {
     /// The file that a standard stream is redirected to, as far as the system tells.
     #[cfg(unix)]
     pub(crate) fn of_stream(stream: &impl std::os::fd::AsFd) -> Option<Self> {
-        let file = File::from(stream.as_fd().try_clone_to_owned().ok()?);
+        let file = std::fs::File::from(stream.as_fd().try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok()?;
         metadata.is_file().then(|| Self::from_metadata(&metadata))
     }

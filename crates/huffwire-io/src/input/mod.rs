@@ -111,6 +111,11 @@ impl Input {
         )
     }
 
+    /// Its tensors, in the order of the file, each with its place.
+    pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, &Piece)> {
+        self.pieces.iter().filter_map(|piece| Some((piece.tensor.as_ref()?, piece)))
+    }
+
     /// Opens any file as one input: the tensors of a `.safetensors` or `.npy` file, and the bytes of everything else, an
     /// index of a model among it. A file whose name promises tensors that it does not have is taken as bytes, too; the
     /// error then says why. A name that cannot be stored is stored with `_` in place of what cannot.
