@@ -151,7 +151,7 @@ fn of_sources(
     python: &PythonSources,
 ) -> Result<Vec<(String, Trial)>> {
     let tried = |built: bool, what: &str| match built {
-        true => Trial::Passed(format!("{what} was built from it")),
+        true => Trial::Passed(format!("a {what} was built from it")),
         false => Trial::Left(vec![Gap::of_machine(format!("no {what} was built from it"))]),
     };
     let mut trials = Vec::new();
