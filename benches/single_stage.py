@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Trains a Gemma-shaped model on text of this machine, and measures how well fixed codebooks suit its tensors.
 
-This is the study of Agrawal et al., "Single-Stage Huffman Encoder for ML Compression" (arXiv 2601.10673). docs/single-stage.md
-has its results, which this program writes. Ctrl-C ends the step at hand and keeps a checkpoint: `--resume` goes on.
+This is the study of Agrawal et al., "Single-Stage Huffman Encoder for ML Compression" (arXiv 2601.10673), and one of how
+codebooks age. docs/single-stage.md and docs/drift.md have the results, which this program writes. Ctrl-C ends the step at hand
+and keeps a checkpoint: `--resume` goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,16 +22,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import peers
-from gemma import document, snapshots
+from gemma import document, drift, snapshots
+from gemma.regions import DocumentError
 from gradients import study
 from wire.report import as_json
 
 if TYPE_CHECKING:
     from gemma.train import Training
 
-RESULTS = peers.ROOT / "benches" / "results" / "single_stage.json"
+RESULTS = peers.ROOT / "benches" / "results"
 FIGURES = peers.ROOT / "docs" / "figures"
 FOLDER = peers.ROOT / "target" / "single-stage"
+SHARDS, DRIFT = "single_stage.json", "drift.json"
 NEEDED = ("torch", "numpy", "safetensors", "matplotlib")
 STEPS, SEED = 500, 1
 LIMIT = "3GiB"
@@ -53,13 +57,14 @@ def progress(training: Training) -> None:
 
 
 def check_space(planned: int, limit: int, folder: Path) -> None:
-    """Refuses before the training what would not fit after it."""
+    """Refuses before the training what would not fit after it. Snapshots that are there already have their place."""
     if planned > limit:
         raise peers.Failure(f"the snapshots would take {planned / 2**30:.1f} GiB; take fewer --steps, or allow it with --limit")
     place = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(place).free
-    if planned > free:
-        raise peers.Failure(f"the snapshots take {planned / 2**30:.1f} GiB, and {place} has {free / 2**30:.1f} GiB; name another with --out")
+    needed = planned - sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    if needed > free:
+        raise peers.Failure(f"the snapshots take {needed / 2**30:.1f} GiB more, and {place} has {free / 2**30:.1f} GiB; name another with --out")
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -101,32 +106,45 @@ def versions(program: Path) -> dict[str, str]:
     return {"huffwire": huffwire, "torch": version("torch"), "numpy": version("numpy"), "python": platform.python_version()}
 
 
-def analyze(arguments: argparse.Namespace, trained: dict[str, Any]) -> dict[str, Any]:
-    """The report: what the program finds in the snapshots."""
-    from gemma import measure
+def analyze(arguments: argparse.Namespace, trained: dict[str, Any]) -> None:
+    """Writes what the program finds in the snapshots."""
+    from gemma import measure, timeline
 
     program = arguments.huffwire or peers.build()
-    busy = peers.busy()
-    found = measure.measure(program, arguments.out, tuple(trained["full"]), tell)
-    tell("")
-    return {
-        "schema_version": document.SCHEMA_VERSION,
+    made = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        "machine": {"processor": peers.processor(), "cores": len(os.sched_getaffinity(0)), "busy": bool(busy)},
+        "machine": {"processor": peers.processor(), "cores": len(os.sched_getaffinity(0)), "busy": bool(peers.busy())},
         "versions": versions(program),
         "training": trained,
-        **found,
     }
+    found = measure.measure(program, arguments.out, tuple(trained["full"]), tell)
+    write(arguments.results / SHARDS, {"schema_version": document.SCHEMA_VERSION, **made, **found})
+    runs = timeline.measure(program, arguments.out, trained, tell)
+    write(arguments.results / DRIFT, {"schema_version": drift.SCHEMA_VERSION, **made, "runs": runs})
 
 
-def write_documents(found: dict[str, Any]) -> None:
-    from gemma import figures
+def write(path: Path, found: dict[str, Any]) -> None:
+    tell("")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Rows take a line each.
+    path.write_text(re.sub(r"\{[^\[\]{}]+\}", lambda row: " ".join(row[0].split()), as_json(found)))
+    print(f"wrote {path}", flush=True)
 
-    text = document.DOCUMENT.read_text()
-    document.DOCUMENT.write_text(document.updated(text, found))
-    print(f"wrote {document.DOCUMENT}")
-    for path in figures.draw(found, FIGURES):
-        print(f"wrote {path}")
+
+def write_documents(results: Path) -> None:
+    """Tables and figures of both documents."""
+    from gemma import drift_figures, figures
+
+    for name, made, drawn in ((SHARDS, document, figures), (DRIFT, drift, drift_figures)):
+        try:
+            found = json.loads((results / name).read_text())
+            text = made.updated(made.DOCUMENT.read_text(), found)
+        except (OSError, ValueError, DocumentError) as error:
+            raise peers.Failure(f"{results / name}: {error}") from None
+        made.DOCUMENT.write_text(text)
+        print(f"wrote {made.DOCUMENT}")
+        for path in drawn.draw(found, FIGURES):
+            print(f"wrote {path}")
 
 
 def steps_number(text: str) -> int:
@@ -149,9 +167,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--keep", action="store_true", help="keep the folder; it is removed when its figures are written")
     parser.add_argument("--train-only", action="store_true", help="stop before the analysis, and keep the folder")
     parser.add_argument("--huffwire", type=Path, metavar="PATH", help="the program [default: built from this checkout]")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="[default: benches/results/single_stage.json]")
-    parser.add_argument("--write-docs", action="store_true", help="write tables and figures of docs/single-stage.md, too")
-    parser.add_argument("--docs-only", action="store_true", help="only write them again, from the JSON")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER",
+                        help=f"where {SHARDS} and {DRIFT} are written [default: benches/results]")
+    parser.add_argument("--write-docs", action="store_true", help="write tables and figures of both documents, too")
+    parser.add_argument("--docs-only", action="store_true", help="only write them again, from the results")
     parser.add_argument("--this-python", action="store_true",
                         help=f"run in this Python, which must have {', '.join(NEEDED)} [default: .venv/torch of the checkout]")
     return parser.parse_args(arguments)
@@ -175,20 +194,14 @@ def main() -> int:
     arguments = parse_arguments()
     ensure_python(arguments.this_python)
     if arguments.docs_only:
-        try:
-            write_documents(json.loads(arguments.json.read_text()))
-        except (OSError, ValueError, document.DocumentError) as error:
-            raise peers.Failure(f"{arguments.json}: {error}") from None
+        write_documents(arguments.results)
         return 0
     trained = train(arguments)
     if arguments.train_only:
         return 0
-    found = analyze(arguments, trained)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(as_json(found))
-    print(f"wrote {arguments.json}")
+    analyze(arguments, trained)
     if arguments.write_docs:
-        write_documents(found)
+        write_documents(arguments.results)
     if not arguments.keep:
         snapshots.remove(arguments.out)
     return 0

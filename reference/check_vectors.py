@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import huffwire_delta
 import huffwire_reference as reference
 
 
@@ -20,6 +21,14 @@ def differs(path, data):
     return None if place is None else f"byte {place} differs"
 
 
+def decode_message(folder, vector, data, known):
+    """The elements of a message; a delta comes with its base."""
+    context = vector.get("context")
+    if "base" in vector:
+        return huffwire_delta.decode_delta(data, known, (folder / vector["base"]).read_bytes(), context)
+    return reference.decode_message(data, known, context).data
+
+
 def check_vector(folder, vector, sets):
     """What is wrong with a vector, or None. `sets` remembers the sets that were read."""
     data = (folder / vector["file"]).read_bytes()
@@ -29,7 +38,7 @@ def check_vector(folder, vector, sets):
     known = [sets[path] for path in vector["sets"]]
     try:
         if vector["kind"] == "message":
-            decoded = reference.decode_message(data, known, vector.get("context")).data
+            decoded = decode_message(folder, vector, data, known)
             result = None if "error" in vector else differs(folder / vector["output"], decoded)
         elif vector["kind"] == "file":
             originals = reference.decode_file(data, known)

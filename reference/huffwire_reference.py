@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A decoder of the huffwire format, version 1: all of it, in one file, made to be read.
+"""A decoder of the huffwire format, version 1: all of it but deltas, in one file, made to be read.
 
 This file was written from docs/format.md and from nothing else. Read the two side by side: every part below
 carries the number of the section that it follows. Where the two disagree, docs/format.md is right.
@@ -12,7 +12,7 @@ planes, so the payload of a block is a stack: the decoder takes plane 0 off its 
 carried, then takes plane 1 off its end, and so on. Codebooks travel beforehand, in *sets*; a block names a book by
 its number. Blocks make a message (one tensor on a link) or a file (any number of original files on a disk).
 Messages and items of kind 1 hold quantized values instead of elements: small integers, coded in one of a dozen
-ways, and the scales that turn them into floats again.
+ways, and the scales that turn them into floats again. Those of kind 2, deltas, are decoded by huffwire_delta.py.
 
 The order of work is the same everywhere. First the headers are read, and everything that they say is compared with
 everything that is known, so that all sizes are right before anything is decoded. Then the payload is decoded, and
@@ -749,7 +749,7 @@ def decode_block(data, type, units, books):
 # Section 8: message
 
 LIMIT = 2**32  # bytes of elements; what this decoder wants to hold
-TENSOR, QUANTIZED = 0, 1  # kinds
+TENSOR, QUANTIZED, DELTA = 0, 1, 2  # kinds
 
 
 @dataclass
@@ -813,12 +813,12 @@ def read_message(data, sets, context=None, limit=LIMIT):
     require(flags < 4, Malformed, f"a message has flags {flags}")
     type = element_type(type_number)
     require(10 <= block_size <= 20, Malformed, f"blocks of 2^{block_size} bytes")
-    require(kind in (TENSOR, QUANTIZED), UnknownKind, f"a message of kind {kind}")
+    require(kind in (TENSOR, QUANTIZED, DELTA), UnknownKind, f"a message of kind {kind}")
     require(set_id in by_id, WrongSet, f"the message was coded with set {set_id.hex()}...")
     check_whole_elements(type, units)
     require(units * type.unit <= limit, TooLarge, f"{units * type.unit} bytes of elements")
     check_quantized_type(kind, type)
-    require(kind != QUANTIZED or block_size == 20, Malformed, "a message of quantized values with small blocks")
+    require(kind == TENSOR or block_size == 20, Malformed, f"a message of kind {kind} with small blocks")
 
     blocks = units_of_blocks(kind, type, block_size, units)
     number = len(blocks) + (kind != TENSOR)
@@ -851,8 +851,8 @@ def check_quantized_type(kind, type):
 
 
 def units_of_blocks(kind, type, block_size, units):
-    """How many units each block has: sections 8.2 and 14.3."""
-    whole = 2**20 if kind == QUANTIZED else 2**block_size // type.unit
+    """How many units each block has: sections 8.2, 14.3 and 16."""
+    whole = 2**20 if kind != TENSOR else 2**block_size // type.unit
     return [min(whole, units - start) for start in range(0, units, whole)]
 
 
@@ -870,6 +870,7 @@ def decode_message(data, sets, context=None, limit=LIMIT):
 
 def decode_entries(kind, type, block_size, units, entries, set, sets):
     """What a message or an item holds, from its entries. `sets`: all that may be named."""
+    require(kind != DELTA, UnknownKind, "a delta, which needs its base: huffwire_delta.py decodes it")
     blocks = units_of_blocks(kind, type, block_size, units)
     if kind == TENSOR:
         decoded = [decode_block(entry, type, count, set.books) for entry, count in zip(entries, blocks)]

@@ -16,6 +16,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent / "reference"))
 
+import delta_encoder  # noqa: E402
+import huffwire_delta as delta  # noqa: E402
 import huffwire_reference as reference  # noqa: E402
 import reference_encoder as encoder  # noqa: E402
 from reference_encoder import Book, u32, varint  # noqa: E402
@@ -128,18 +130,22 @@ class Vectors:
         self.files = {f"sets/{name}.codebooks": data for name, data in SETS.items()}
         self.vectors = []
 
-    def add(self, kind, name, shows, data, sets, context=None, error=None, why=""):
+    def add(self, kind, name, shows, data, sets, context=None, error=None, why="", base=None):
         extension = {"message": "message", "file": "hw", "set": "codebooks"}[kind]
         path = f"{'hostile' if error else 'valid'}/{name}.{extension}"
         assert path not in self.files, path
         self.files[path] = data
         vector = {"name": name, "shows": shows, "kind": kind, "file": path}
         vector["sets"] = [f"sets/{name}.codebooks" for name in sets]
+        if base is not None:
+            vector["base"] = self.output(f"bases/{name}.bytes", base)
         if context is not None:
             vector["context"] = context
         known = [reference.read_set(SETS[name]) for name in sets]
         try:
-            if kind == "message":
+            if base is not None:
+                decoded = delta.decode_delta(data, known, base, context)
+            elif kind == "message":
                 decoded = reference.decode_message(data, known, context).data
             elif kind == "file":
                 decoded = reference.decode_file(data, known)
@@ -733,7 +739,7 @@ def hostile_messages(v):
     refuse("type-30", "element type 30", "malformed", "type 30", with_byte(2, 30))
     refuse("block-size-9", "blocks of 2^9 bytes", "malformed", "blocks", with_byte(3, 9))
     refuse("block-size-21", "blocks of 2^21 bytes", "malformed", "blocks", with_byte(3, 21))
-    refuse("kind-2", "a message of the reserved kind 2", "kind", "kind 2", with_byte(3, 0x4A))
+    refuse("kind-3", "a message of kind 3", "kind", "kind 3", with_byte(3, 0x6A))
     refuse("kind-7", "a message of kind 7", "kind", "kind 7", with_byte(3, 0xEA))
     refuse("other-set", "a set that the receiver does not have", "set", "set", good, ["demo"])
     refuse(
@@ -1441,16 +1447,145 @@ def hostile_files(v):
     )
 
 
+# ----------------------------------------------------------------------------------------------------------
+# Deltas
+
+
+def changed(rng, type, base, every):
+    """A result in which one word in so many changes, mostly by little."""
+    form = delta.form_of(type)
+    words = form.words(base)
+    for place in range(len(words)):
+        if rng.randrange(every) == 0:
+            any_word = rng.randrange(2**form.bits)
+            words[place] = rng.choice([form.moved(words[place], rng.choice([1, -1, 1, -1, 2, 7])), any_word])
+    return form.bytes(words)
+
+
+def valid_deltas(v):
+    rng = Rng("deltas")
+    id = IDS["mixed"]
+
+    def add(name, shows, type, base, result, holds, **choices):
+        flags, context = choices.pop("flags", 1), choices.pop("context", None)
+        blocks = [delta_encoder.write_block(rng, type, base, result, MIXED_BOOKS, holds, **choices)] if base else []
+        data = delta_encoder.write_delta(type, len(base) // type.unit, blocks, id, flags=flags, context=context)
+        decoded = v.add("message", f"delta-{name}", shows, data, ["mixed"], context, base=base)
+        assert decoded == result, name
+
+    bf16 = type_named("bf16")
+    add("empty", "no units, so no blocks", bf16, b"", b"", 0)
+    base = elements(rng, bf16, 300)
+    add("unchanged", "a block in which nothing changes", bf16, base, base, delta.UNCHANGED)
+    for type in reference.TYPES.values():
+        if type.coded_as != type.name and not type.is_complex:
+            continue
+        base = elements(rng, type, 300)
+        for holds, name in [(delta.PLAIN, "plain"), (delta.DENSE, "dense")]:
+            shows = f"{type.name}, {name}"
+            add(f"{name}-{type.name}", shows, type, base, changed(rng, type, base, 3), holds)
+        for every in (4, 60):
+            result = changed(rng, type, base, every)
+            shows = f"{type.name}: levels of classes are sent, one word in {every} changes"
+            add(f"densities-{type.name}-{every}", shows, type, base, result, delta.DENSITIES)
+            if delta.form_of(type).exponent:
+                shows = f"{type.name}: levels follow from the size of a step, one word in {every} changes"
+                add(f"step-{type.name}-{every}", shows, type, base, result, delta.STEP)
+    base = elements(rng, bf16, 20_000)
+    for k in range(3):
+        shows = f"tiles of 4096 words in {2**k} chains, one of them partial"
+        add(f"chains-{2**k}", shows, bf16, base, changed(rng, bf16, base, 500), delta.STEP, k=k)
+    model = varint(4 * 13 + 30) + b"\x09"
+    shows = "one change in 20000 words that are unlikely to change: time passes 12 octaves at a time"
+    words = bytearray(base)
+    words[-2] ^= 1
+    add("escapes", shows, bf16, base, bytes(words), delta.DENSITIES, model=b"\0\xff" + b"\x40\0" * 256, k=1)
+    shows = "all words change"
+    result = delta.form_of(bf16).bytes(word ^ 1 for word in delta.form_of(bf16).words(base[:2000]))
+    add("all", shows, bf16, base[:2000], result, delta.STEP, model=model)
+    special = struct.pack("<8H", 0x7F80, 0xFF80, 0x7FC1, 0xFFFF, 0x8000, 0, 1, 0x8001)
+    shows = "infinities, NaN with payloads, -0, +0 and subnormals turn into each other"
+    add("bits-of-floats", shows, bf16, special * 8, special[2:] + special * 7 + special[:2], delta.STEP, model=model)
+    for flags in (0, 1):
+        for context in (None, CONTEXT):
+            name = f"flags-{flags}{'-context' if context else ''}"
+            result = changed(rng, bf16, base[:800], 20)
+            shows = "checksums and contexts"
+            add(name, shows, bf16, base[:800], result, delta.STEP, model=model, flags=flags, context=context)
+
+
+def hostile_deltas(v):
+    rng = Rng("hostile deltas")
+    type, id = type_named("bf16"), IDS["mixed"]
+    base = elements(rng, type, 300)
+    result = changed(rng, type, base, 20)
+    model = varint(4 * 13 + 30) + b"\x09"
+    integers = type_named("i8")
+
+    def refuse(name, shows, error, why, block=None, base=base, type=type, kind_header=b"\1", **header):
+        units = len(base) // type.unit
+        blocks = [good if block is None else block]
+        data = delta_encoder.write_delta(type, units, blocks, id, flags=0, kind_header=kind_header)
+        data = header.get("edit", lambda data: data)(data)
+        v.add("message", f"delta-{name}", shows, data, ["mixed"], error=error, why=why, base=base)
+
+    def block(holds=delta.STEP, type=type, base=base, result=result, **choices):
+        return delta_encoder.write_block(rng, type, base, result, MIXED_BOOKS, holds, **choices)
+
+    def with_bytes(data, at, new):
+        return data[:at] + bytes(new) + data[at + len(new) :]
+
+    good = block(model=model, k=0)
+    refuse("other-base", "a base that differs in a bit", "base", "base", base=base[:-1] + bytes([base[-1] ^ 1]))
+    refuse("applied", "the result as the base", "base", "base", base=result)
+    refuse("kind-header", "a kind header of 2", "malformed", "kind header", kind_header=b"\2")
+    refuse("no-kind-header", "a kind header of no bytes", "malformed", "kind header", kind_header=b"")
+    refuse("holds-5", "a block that holds 5", "malformed", "holds 5", with_bytes(good, 0, [5]))
+    refuse("unchanged-long", "an unchanged block with a payload", "malformed", "left over", block(0) + b"\0")
+    refuse("no-changes", "0 changes", "malformed", "0 changes", with_bytes(good, 33, [0]))
+    refuse("many-changes", "more changes than words", "malformed", "changes", block(1, changes=301))
+    refuse("fewer-changes", "fewer changes are announced than there are", "malformed", "more than", block(model=model, changes=2))
+    refuse("more-changes", "more changes are announced than there are", "malformed", "changes", block(model=model, changes=299))
+    refuse("plain-changes", "a plain block with another number of changes", "malformed", "changes", block(1, changes=299))
+    refuse("other-result", "another result", "result", "result", with_bytes(good, 17, [good[17] ^ 1]))
+    refuse("level-168", "zeros at level 168", "malformed", "168", with_bytes(good, 35, [168]))
+    refuse("step-1193", "a step of 1193", "malformed", "1193", good[:34] + varint(1193) + good[35:])
+    bytes_base, bytes_result = base[:300], result[:300]
+    of_bytes = block(delta.DENSITIES, integers, bytes_base, bytes_result, k=0)
+    shows = "a step, and integers"
+    refuse("step-of-integers", shows, "malformed", "step", b"\3" + of_bytes[1:], bytes_base, integers)
+    refuse("two-classes", "two classes of integers", "malformed", "classes", with_bytes(of_bytes, 35, [1]), bytes_base, integers)
+    levels = block(delta.DENSITIES, model=b"\xff\0\1\1", k=0)
+    refuse("class-256", "levels of class 256", "malformed", "classes", with_bytes(levels, 35, [1]))
+    refuse("level-200", "a sent level of 200", "malformed", "level", with_bytes(levels, 36, [200]))
+    refuse("chains-8", "eight chains", "malformed", "chains", with_bytes(good, 36, [3]))
+    refuse("chain-long", "more words than there are", "truncated", "needed", with_bytes(good, 37, [0x7F]))
+    refuse("chain-left-over", "a byte behind the last chain", "malformed", "left over", good + b"\0")
+    refuse("chain-cut", "a chain of fewer words", "malformed", "chain", with_bytes(good, 37, [good[37] - 1])[:-4])
+    extra = with_bytes(good, 37, [good[37] + 1]) + bytes(4)
+    refuse("chain-unread", "a word that no chain takes", "malformed", "chain", extra)
+    refuse("state-low", "a state below 2^31", "malformed", "state", with_bytes(good, 38, [0, 0, 0, 0, 0, 0, 0, 0]))
+    refuse("state-high", "a state of 2^63", "malformed", "state", with_bytes(good, 45, [0x80]))
+    plain = block(delta.PLAIN)
+    refuse("parts-of-2-9", "parts of 2^9 bytes", "malformed", "2^9", with_bytes(plain, 34, [9]))
+    refuse("part-empty", "a part of no bytes", "malformed", "length 0", with_bytes(plain, 35, [0]))
+    refuse("parts-cut", "parts that end early", "truncated", "", plain[:-1])
+    refuse("parts-left-over", "a byte behind the parts", "malformed", "left over", plain + b"\0")
+    refuse("cut", "a block that ends in its header", "truncated", "", good[:30])
+
+
 def make_all():
     """Paths and contents of all files of this folder that are made."""
     vectors = Vectors()
     valid_messages(vectors)
     valid_quantized(vectors)
+    valid_deltas(vectors)
     valid_files(vectors)
     valid_sets(vectors)
     hostile_messages(vectors)
     hostile_blocks(vectors)
     hostile_quantized(vectors)
+    hostile_deltas(vectors)
     hostile_files(vectors)
     hostile_sets(vectors)
     lines = ",\n".join("    " + json.dumps(vector) for vector in vectors.vectors)
@@ -1460,7 +1595,7 @@ def make_all():
 
 def main():
     made = make_all()
-    for folder in ("sets", "valid", "hostile"):
+    for folder in ("sets", "bases", "valid", "hostile"):
         shutil.rmtree(FOLDER / folder, ignore_errors=True)
     for path, data in made.items():
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,26 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def _pmf(found: dict[str, Any]) -> Any:
-    """One shard against the average of all."""
+def _panels(found: dict[str, Any], height: float) -> Iterator[tuple[Any, Any, str, dict[str, Any]]]:
+    """A panel for each of the two kinds: figure, axes, name, lists."""
     import matplotlib.pyplot as plt
 
-    lists = found["shown"]
-    figure, axes = plt.subplots(figsize=(7.2, 2.8))
-    axes.bar(range(256), lists["shard_pmf"], 1.0, color=plot.ENCODE,
-             label=f"layer {measure.SHOWN_LAYER}, shard {measure.SHOWN_SHARD}: {lists['shard_entropy']:.2f} bits")
-    axes.step(range(256), lists["average_pmf"], where="mid", color=plot.DECODE, linewidth=0.8, label="average of all shards")
+    figure, panels = plt.subplots(len(measure.SHOWN), 1, figsize=(7.2, height), sharex=True)
+    for axes, name in zip(panels, measure.SHOWN, strict=True):
+        axes.set_title(name, fontsize=8, loc="left")
+        yield figure, axes, name, found["shown"][name]
+
+
+def _pmf(found: dict[str, Any]) -> Any:
+    """One shard against the average of all."""
+    for figure, axes, _, lists in _panels(found, 4.2):
+        axes.bar(range(256), lists["shard_pmf"], 1.0, color=plot.ENCODE,
+                 label=f"layer {measure.SHOWN_LAYER}, shard {measure.SHOWN_SHARD}: {lists['shard_entropy']:.2f} bits")
+        axes.step(range(256), lists["average_pmf"], where="mid", color=plot.DECODE, linewidth=0.8, label="average of all shards")
+        axes.set_ylabel("probability")
+        axes.set_xlim(-1, 256)
+        axes.legend(fontsize=7)
     axes.set_xlabel("byte of a bf16 value")
-    axes.set_ylabel("probability")
-    axes.set_xlim(-1, 256)
-    axes.legend(fontsize=8)
     return figure
 
 
@@ -55,34 +62,34 @@ def _shards(axes: Any, lists: dict[str, Any]) -> None:
 
 def _savings(found: dict[str, Any]) -> Any:
     """What each shard saves, three ways."""
-    import matplotlib.pyplot as plt
-
-    lists = found["shown"]
-    figure, axes = plt.subplots(figsize=(7.2, 3.0))
-    _by_shard(axes, lists["shannon_saving_percent"], "Shannon", plot.BOUND)
-    _by_shard(axes, lists["huffman_saving_percent"], "Huffman for each shard", plot.ENCODE)
-    _by_shard(axes, lists["fixed_saving_percent"], "fixed codebook of the step before", plot.DECODE)
-    axes.axhspan(21.3, 21.9, color=_PAPER, alpha=0.15, label="the paper's shards")
-    axes.set_ylabel("% saved")
+    for figure, axes, _, lists in _panels(found, 4.6):
+        _by_shard(axes, lists["shannon_saving_percent"], "Shannon", plot.BOUND)
+        _by_shard(axes, lists["huffman_saving_percent"], "Huffman for each shard", plot.ENCODE)
+        _by_shard(axes, lists["fixed_saving_percent"], "fixed codebook of the step before", plot.DECODE)
+        axes.axhspan(21.3, 21.9, color=_PAPER, alpha=0.15, label="the paper's shards")
+        axes.set_ylabel("% saved")
     _shards(axes, lists)
-    axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _legend(figure, axes)
     return figure
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, ncols=4, loc="outside upper center")
 
 
 def _divergence(found: dict[str, Any]) -> Any:
     """KL divergence of each shard from the average."""
-    import matplotlib.pyplot as plt
-
-    lists = found["shown"]
-    row = document.one(found, "previous", name=document.SHOWN, symbols="bytes")
-    figure, axes = plt.subplots(figsize=(7.2, 2.6))
-    _by_shard(axes, lists["kl_bits"], "each shard", plot.ENCODE)
-    axes.axhline(0.06, color=_PAPER, linewidth=0.8, label="the paper's bound")
-    axes.axhline(row["chance_kl_bits"], color=plot.BOUND, linewidth=0.8, label="by chance, in the mean")
-    axes.set_ylabel("KL divergence, bits")
-    axes.set_yscale("log")
+    for figure, axes, name, lists in _panels(found, 4.2):
+        row = document.one(found, "previous", name=name, symbols="bytes")
+        _by_shard(axes, lists["kl_bits"], "each shard", plot.ENCODE)
+        axes.axhline(0.06, color=_PAPER, linewidth=0.8, label="the paper's bound")
+        axes.axhline(row["chance_kl_bits"], color=plot.BOUND, linewidth=0.8, label="by chance, in the mean")
+        axes.set_ylabel("KL divergence, bits")
+        axes.set_yscale("log")
+        axes.minorticks_off()
+        axes.set_yticks([0.003, 0.01, 0.03, 0.1], ["0.003", "0.01", "0.03", "0.1"])
     _shards(axes, lists)
-    axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _legend(figure, axes)
     return figure
 
 

@@ -27,12 +27,14 @@ SHARDS = 64
 MORE_SHARDS = (16, 128, 256)
 TYPES = ("e4m3", "e3m2", "e2m3", "e2m1")
 RULES = "bytes,byte-planes,auto"
-# The tensor whose figures the paper shows.
-SHOWN = "FFN1 activation"
+# The two kinds that may be the one whose figures the paper shows, and the names of their tensors; and one shard of them.
+SHOWN = {"FFN1 before the gate": "ffn1.linear", "FFN1 activation": "ffn1"}
 SHOWN_LAYER, SHOWN_SHARD = 8, 17
 
 Row = dict[str, Any]
 
+# Bytes that a value takes in memory, which are its symbols by the rule `bytes`.
+_BYTES = {"f32": 4, "bf16": 2, "e4m3": 1, "e3m2": 1, "e2m3": 1, "e2m1": 0.5}
 _KEPT = (
     "name", "dtype", "scaling", "symbols", "shards", "values", "bytes", "fixed_from", "shannon_saving_percent",
     "huffman_saving_percent", "fixed_saving_percent", "builtin_saving_percent", "quad_length_saving_percent",
@@ -88,9 +90,11 @@ def condense(kind: dict[str, Any], case: str) -> Row:
     row: Row = {"case": case, **{key: rounded(kind.get(key)) for key in _KEPT}}
     row["chance_kl_bits"] = rounded(chance_kl(kind)) if kind["symbols"] == "bytes" else None
     row["longest"] = max(plane["longest"] for plane in kind["planes"])
-    if kind["per_shard"] is not None and kind["fixed_saving_percent"] is not None:
-        row["worst_over_huffman_percent"] = rounded(max(over(one, "huffman") for one in kind["per_shard"]))
-        row["worst_over_shannon_percent"] = rounded(max(over(one, "shannon") for one in kind["per_shard"]))
+    # Shards of one value take no bits by any code.
+    shards = [one for one in kind["per_shard"] or () if one["huffman_saving_percent"] < 100]
+    if shards and kind["fixed_saving_percent"] is not None:
+        row["worst_over_huffman_percent"] = rounded(max(over(one, "huffman") for one in shards))
+        row["worst_over_shannon_percent"] = rounded(max(over(one, "shannon") for one in shards))
     return row
 
 
@@ -105,7 +109,7 @@ def chance_kl(kind: dict[str, Any]) -> float:
     A histogram of n draws from k symbols diverges by (k - 1) / 2n nats in the mean (Miller 1955). Only symbols that a shard
     is likely to have are counted.
     """
-    draws = kind["bytes"] / kind["shards"]
+    draws = _BYTES[kind["dtype"]] * kind["values"] / kind["shards"]
     likely = sum(probability * draws >= 1 for probability in kind["planes"][0]["pmf"])
     return max(0, likely - 1) / (2 * draws * math.log(2))
 
@@ -123,13 +127,13 @@ def shown(kind: dict[str, Any]) -> dict[str, Any]:
     return {"average_pmf": pmf, **columns, "layers": len({one["layer"] for one in shards})}
 
 
-def shard_pmf(file: Path) -> tuple[list[float], float]:
+def shard_pmf(file: Path, name: str) -> tuple[list[float], float]:
     """The PMF of the bytes of one shard and its entropy in bits, by numpy: what the program finds must agree."""
     import numpy as np
     from safetensors.torch import load_file
     from torch import int16
 
-    tensor = load_file(file)[f"layers.{SHOWN_LAYER}.ffn1"]
+    tensor = load_file(file)[f"layers.{SHOWN_LAYER}.{name}"]
     width = tensor.shape[1] // SHARDS
     part = tensor[:, SHOWN_SHARD * width : (SHOWN_SHARD + 1) * width].contiguous().view(int16).numpy()
     counts = np.bincount(part.reshape(-1).view(np.uint8), minlength=256)
@@ -141,7 +145,7 @@ def shard_pmf(file: Path) -> tuple[list[float], float]:
 def measure(program: Path, folder: Path, full: tuple[int, ...], tell: Any) -> dict[str, Any]:
     """All rows of all cases, and the lists of the figures."""
     measured = full[-1]
-    found: dict[str, Any] = {"rows": [], "notes": []}
+    found: dict[str, Any] = {"rows": [], "notes": [], "shown": {}}
     for case in cases(full):
         for family in case.families:
             tell(f"{case.name}: {family}")
@@ -152,11 +156,12 @@ def measure(program: Path, folder: Path, full: tuple[int, ...], tell: Any) -> di
                 # Conversions come with the bf16 that they are made from, which another case has.
                 if not case.name.startswith("types") or kind["converted_from"]:
                     found["rows"].append(condense(kind, case.name))
-                if case.name == "previous" and kind["name"] == SHOWN and kind["symbols"] == "bytes":
-                    found["shown"] = shown(kind)
-    pmf, entropy = shard_pmf(snapshots.full_path(folder, measured, "activations"))
-    found["shown"] |= {"shard_pmf": pmf, "shard_entropy": round(entropy, 4)}
-    check_entropy(found["shown"])
+                if case.name == "previous" and kind["name"] in SHOWN and kind["symbols"] == "bytes":
+                    found["shown"][kind["name"]] = shown(kind)
+    for name, lists in found["shown"].items():
+        pmf, entropy = shard_pmf(snapshots.full_path(folder, measured, "activations"), SHOWN[name])
+        lists |= {"shard_pmf": pmf, "shard_entropy": round(entropy, 4)}
+        check_entropy(lists)
     found["notes"] = sorted(set(found["notes"]))
     return found
 

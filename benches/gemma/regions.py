@@ -32,12 +32,16 @@ def check_schema(found: dict[str, Any], wanted: int) -> None:
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    return "-" if value is None else format(value, form)
+    """`1.25`; `-` for nothing, and no sign before a zero."""
+    if value is None:
+        return "-"
+    text = format(value, form)
+    return text if float(text) else text.lstrip("-")
 
 
 def span(values: Sequence[float], form: str) -> str:
     """`3.1 to 4.2`."""
-    low, high = format(min(values), form), format(max(values), form)
+    low, high = number(min(values), form), number(max(values), form)
     return low if low == high else f"{low} to {high}"
 
 

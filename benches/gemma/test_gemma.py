@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import peers  # noqa: E402
 import single_stage  # noqa: E402
-from gemma import document, measure, snapshots  # noqa: E402
+from gemma import document, drift, measure, regions, snapshots, timeline  # noqa: E402
 
 TORCH = all(importlib.util.find_spec(name) for name in ("torch", "safetensors", "numpy"))
 needs_torch = unittest.skipUnless(TORCH, "torch or safetensors is not installed")
 STEPS = 20
+REPORTS = ((single_stage.SHARDS, document), (single_stage.DRIFT, drift))
 
 
 def saved(fixed: float, huffman: float, shannon: float) -> dict[str, float]:
@@ -90,7 +91,7 @@ class Snapshots(unittest.TestCase):
 
 class Measuring(unittest.TestCase):
     def test_lists_are_left_out_and_the_worst_shard_stays(self) -> None:
-        shards = [saved(21.0, 21.0, 22.0), saved(20.0, 21.0, 21.5)]
+        shards = [saved(21.0, 21.0, 22.0), saved(20.0, 21.0, 21.5), saved(100.0, 100.0, 100.0)]
         row = measure.condense(kind(per_shard=shards), "previous")
         self.assertNotIn("per_shard", row)
         self.assertAlmostEqual(row["worst_over_huffman_percent"], 100 * (80 / 79 - 1), places=3)
@@ -132,7 +133,6 @@ class Measuring(unittest.TestCase):
             measure.call([sys.executable, "-c", "import sys; sys.exit('no')"])
 
 
-@unittest.skipUnless(single_stage.RESULTS.exists(), "nothing was measured yet")
 class Documents(unittest.TestCase):
     def test_claims_are_counted(self) -> None:
         good = measure.condense(kind(), "previous")
@@ -141,24 +141,71 @@ class Documents(unittest.TestCase):
         self.assertEqual(document.counted([bad]), [0, 0, 0, 0])
         self.assertIn("*KL below 0.06 bits* holds for 1 of 2", document.verdict([good, bad]))
 
-    def test_the_document_is_what_the_report_makes_of_it(self) -> None:
-        found = json.loads(single_stage.RESULTS.read_text())
-        text = document.DOCUMENT.read_text()
-        self.assertEqual(document.updated(text, found), text)
+    def test_the_documents_are_what_the_reports_make_of_them(self) -> None:
+        for name, made in REPORTS:
+            found = json.loads((single_stage.RESULTS / name).read_text())
+            text = made.DOCUMENT.read_text()
+            self.assertEqual(made.updated(text, found), text)
 
-    def test_a_number_that_was_changed_by_hand_is_noticed(self) -> None:
-        found = json.loads(single_stage.RESULTS.read_text())
+    def test_a_number_that_was_changed_is_noticed(self) -> None:
+        found = json.loads((single_stage.RESULTS / single_stage.SHARDS).read_text())
         text = document.DOCUMENT.read_text()
         for row in found["rows"]:
             row["fixed_saving_percent"] += 1.0
         self.assertNotEqual(document.updated(text, found), text)
 
     def test_a_document_of_other_parts_is_refused(self) -> None:
-        found = json.loads(single_stage.RESULTS.read_text())
-        with self.assertRaisesRegex(document.DocumentError, "conditions"):
-            document.updated("nothing", found)
-        with self.assertRaisesRegex(document.DocumentError, "schema"):
-            document.updated("nothing", {**found, "schema_version": 99})
+        for name, made in REPORTS:
+            found = json.loads((single_stage.RESULTS / name).read_text())
+            with self.assertRaisesRegex(regions.DocumentError, "conditions"):
+                made.updated("nothing", found)
+            with self.assertRaisesRegex(regions.DocumentError, "schema"):
+                made.updated("nothing", {**found, "schema_version": 99})
+
+
+class Drift(unittest.TestCase):
+    """What is kept of a timeline, and its tables."""
+
+    def found(self) -> dict[str, Any]:
+        """`timeline` as `huffwire analyze --timeline --json` prints it, without what is not read."""
+        def curve(name: str, *regrets: float | None) -> dict[str, Any]:
+            saving = [None if regret is None else 30.0 - regret for regret in regrets]
+            return {"codebooks": name, "regret_percent": list(regrets), "saving_percent": saving}
+
+        course = {
+            "fresh_saving_percent": [30.0, 31.0, None],
+            "curves": [curve("built-in", 0.5, 0.6, None), curve("sampled", 0.5, 2.0, None), curve("calibrated", 0.1234567, 3.0, None), curve("several", None, None, None)],
+        }
+        judged = {"step": 75, "regret_percent": 2.5, "refreshed": True, "saved_bytes": 1e5, "shipping_bytes": 100}
+        kinds = [{"name": "keys", "model": 0, "dtype": "bf16", "symbols": symbols, **course} for symbols in ("auto", "bytes")]
+        steps = [{"step": step, "since": step - 50, "files": [], "estimated_regret_percent": None} for step in (75, 100, 125)]
+        return {
+            "calibrated_at": 50, "steps": steps, "total": course, "kinds": kinds,
+            "refresh": {"regret_percent": 2.0, "courses": [{"began_with": "sampled", "judgements": [judged]}]},
+        }
+
+    def test_empty_curves_are_left_out(self) -> None:
+        run = timeline.condense(self.found())
+        self.assertEqual(run["kinds"][0]["regret"], {
+            "built-in": [0.5, 0.6, None], "sampled": [0.5, 2.0, None], "calibrated": [0.123, 3.0, None],
+        })
+        self.assertEqual(run["steps"], [75, 100, 125])
+
+    def test_the_step_is_found_where_the_regret_becomes_high(self) -> None:
+        run = timeline.condense(self.found())
+        self.assertEqual(drift.first_above(run, drift.curve(run, "keys", "auto", "calibrated"), 2.0), 50)
+        self.assertIsNone(drift.first_above(run, drift.curve(run, "keys", "auto", "built-in"), 2.0))
+        self.assertIn("| keys | 0.6 | 3.0 | - | 2.0 |", drift.most(run))
+
+    def test_what_fresh_codebooks_save_more_is_in_points(self) -> None:
+        kind = timeline.condense(self.found())["kinds"][0]
+        self.assertEqual([round(points, 3) for points in drift.gained(kind, "built-in")], [0.5, 1.6])
+
+    def test_refreshes_are_listed(self) -> None:
+        self.assertIn("| 50 | sampled | 1 | 2.50 | 0.50 to 2.00 | 75 |", drift.policy([timeline.condense(self.found())]))
+
+    def test_codebooks_come_from_the_beginning_the_warm_up_and_the_middle(self) -> None:
+        self.assertEqual(timeline.calibrations(list(snapshots.plan(500, 50).timeline), 50), [1, 50, 250])
 
 
 class Arguments(unittest.TestCase):
@@ -303,7 +350,7 @@ class Trainings(unittest.TestCase):
         """By the function that the study takes; it wants 64 shards in layer 8."""
         path = self.folder / "one.safetensors"
         snapshots.write(path, {f"layers.{measure.SHOWN_LAYER}.ffn1": tensor.repeat(1, measure.SHARDS)})
-        return measure.shard_pmf(path)
+        return measure.shard_pmf(path, "ffn1")
 
     def test_a_checkpoint_of_another_training_is_refused(self) -> None:
         training = self.training("run")

@@ -18,7 +18,7 @@ def average(
     The tensor is divided by the number of ranks first, as DistributedDataParallel does without a hook.
     """
     tensor.div_(group.size())
-    coded = coded_group(group)
+    coded = getattr(group, "huffwire_group", None) or coded_group(group)
     work = None
     if coded is not None and is_sum(dist.ReduceOp.SUM, tensor.dtype):
         work = add_up(coded, tensor, how_to_add(dist.ReduceOp.SUM, sum_dtype))

@@ -114,6 +114,9 @@ def compress(module: _Module, *, sum_dtype: torch.dtype | None = None) -> _Modul
         raise UnsupportedError(
             "no module here was prepared by torch.distributed.fsdp.fully_shard: call it first"
         )
+    # Either all modules take them, or none is changed.
+    for child in found:
+        _check_module(child)
     for child in found:
         try:
             child.set_custom_all_gather(AllGather())
@@ -123,3 +126,17 @@ def compress(module: _Module, *, sum_dtype: torch.dtype | None = None) -> _Modul
                 f"a {type(child).__name__} cannot take other collectives: {error}"
             ) from error
     return module
+
+
+def _check_module(module: Any) -> None:
+    """Checks what PyTorch demands of a module that takes other collectives.
+
+    Raises:
+        UnsupportedError: It has parameters on several meshes.
+    """
+    # Earlier versions of PyTorch have no such modules.
+    groups = getattr(module._get_fsdp_state(), "_fsdp_param_groups", ())
+    if len(groups) > 1:
+        raise UnsupportedError(
+            f"a {type(module).__name__} cannot take other collectives: it has parameters on {len(groups)} meshes"
+        )

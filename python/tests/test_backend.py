@@ -8,6 +8,8 @@ import torch.distributed as dist
 import training
 from test_collectives import check, ordered_sum, tensor
 
+from huffwire._lossless import average
+
 
 def everything(rank: int, size: int) -> None:
     import huffwire.distributed as hd
@@ -87,6 +89,10 @@ def everything(rank: int, size: int) -> None:
         dist.all_reduce(kept, group=pair)
         hd.all_reduce(kept, group=pair)
         assert kept[0] == 4
+    # The hook for DistributedDataParallel adds as it is told.
+    kept = mine.clone()
+    average(dist.group.WORLD, kept, torch.float32).wait()
+    check("fp32 sums", kept, ordered_sum([each / size for each in given], False, torch.float32))
     hd.setup(compression="never")
     hd.reset_stats()
     dist.all_reduce(mine)

@@ -268,6 +268,7 @@ def subgroups(rank: int, size: int) -> list[float]:
     # Of a group that it is no member of, a rank has nothing to do.
     other = groups[1] if rank in members[0] else groups[0]
     assert hd.all_reduce(torch.ones(5), group=other) is None
+    assert hd.all_reduce(torch.ones(5).bfloat16(), group=other, sum_dtype=torch.float32) is None
     with pytest.raises(hd.GroupError, match="no member"):
         hd.setup(other)
     return found
@@ -356,6 +357,43 @@ def test_off_passes_everything_on() -> None:
         }
         assert all(totals["bytes_after"] == 0 for totals in found.values())
         assert all(totals["calls"] == totals["fallbacks"] for totals in found.values())
+
+
+def again(rank: int, size: int) -> dict:
+    """Calls that were made before take a shorter way, with the same results and the same errors."""
+    import huffwire.distributed as hd
+    from huffwire import UnsupportedError
+
+    group = dist.new_group()
+    for _ in range(3):
+        kept = torch.full((100,), rank + 1.0)
+        hd.all_reduce(kept, group=group)
+        check("sum", kept, torch.full((100,), 3.0))
+        work = hd.all_reduce(kept, dist.ReduceOp.MAX, group, async_op=True)
+        work.wait()
+        check("greatest", kept, torch.full((100,), 3.0))
+        hd.broadcast(kept, group=group, group_src=0)
+        outputs = [torch.empty(50), torch.empty(50)]
+        hd.all_gather(outputs, torch.full((50,), float(rank)), group=group)
+        check("gather", torch.cat(outputs), torch.arange(2.0).repeat_interleave(50))
+    with pytest.raises(UnsupportedError, match="meta"):
+        hd.all_reduce(torch.empty(100, device="meta"), group=group)
+    # Pieces carry a sum in another type, which the group has not.
+    narrow = torch.full((200,), 0.1 * (rank + 1), dtype=torch.bfloat16)
+    hd.all_reduce(narrow.clone(), group=group)
+    hd.all_reduce(narrow, group=group, sum_dtype=torch.float32)
+    found = hd.stats()
+    dist.barrier()
+    dist.destroy_process_group(group)
+    with pytest.raises(hd.GroupError, match="was destroyed"):
+        hd.all_reduce(torch.ones(100), group=group)
+    return found
+
+
+def test_plain_calls_again() -> None:
+    for found in ranks.run(again, 2, environment={"HUFFWIRE_COMPRESSION": "never"}):
+        calls = {name: (totals["calls"], totals["fallbacks"]) for name, totals in found.items()}
+        assert calls == {"all_reduce": (8, 7), "broadcast": (3, 3), "all_gather": (3, 3)}
 
 
 def automatic(rank: int, size: int, speed: float) -> tuple[dict, object]:

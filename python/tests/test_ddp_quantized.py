@@ -110,6 +110,27 @@ CASES = [
 ]
 
 
+def test_pieces_are_whole_buckets_and_no_longer_than_the_others() -> None:
+    from huffwire.distributed.quantized import elements_of_piece
+
+    assert elements_of_piece(256 << 10, 512) == 256 << 10
+    assert elements_of_piece(4 << 20, 512) == 256 << 10
+    assert elements_of_piece(10_000, 512) == 19 * 512
+    assert elements_of_piece(1024, 65536) == 65536
+
+
+def test_a_mean_goes_behind_the_gradients_that_it_needs() -> None:
+    from huffwire.distributed.schedules import stages
+
+    for most in (0, 1, 5, 20):
+        for lag in (1, 2, 6):
+            order = list(stages(most, lag))
+            assert sorted(order) == [(stage, index) for stage in (0, 1) for index in range(most)]
+            for index in range(most):
+                ahead = min(index + lag, most - 1)
+                assert order.index((1, index)) > order.index((0, ahead))
+
+
 def test_gradients_are_those_of_the_model_in_numpy() -> None:
     run(as_the_model, 2, CASES)
 
@@ -426,6 +447,33 @@ def test_states_that_differ_raise_on_all_ranks() -> None:
         ), found
         assert found[4] == ("none", "")
         assert "was saved by another rank" in texts[5], found
+
+
+def other_collectives(rank: int, size: int) -> tuple[str, str]:
+    import huffwire.distributed as hd
+    from huffwire.distributed import groups, quantized
+
+    hd.setup(compression="raw", piece=4 << 20)
+    x = torch.ones(4 << 20)
+    engine, _ = groups.coded_group(dist.group.WORLD).ready()
+    exchange = QuantizedState()._exchange(0, x.numel(), rank, size)
+    try:
+        if rank == 0:
+            hd.all_reduce(x)
+        else:
+            quantized.average(engine, x, exchange, [x]).wait()
+    except hd.GroupError:
+        raise
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "none", ""
+
+
+def test_ranks_that_call_other_collectives() -> None:
+    found = run(other_collectives, 2)
+    # gloo ends a process that receives more than it has room for.
+    assert not any(isinstance(each, ranks.Died) for each in found), found
+    assert {name for name, _ in found} <= {"OutOfStepError", "PeerError"}, found
 
 
 def not_finite(rank: int, size: int) -> tuple[str, str]:

@@ -329,6 +329,26 @@ def arguments(rank: int, size: int) -> None:
             "sum_dtype",
             lambda: hd.all_reduce(x.to(torch.int32), dist.ReduceOp.MAX, sum_dtype=torch.float32),
         ),
+        (
+            UnsupportedError,
+            "integers",
+            lambda: hd.all_reduce(x.to(torch.int64), sum_dtype=torch.float32),
+        ),
+        (
+            UnsupportedError,
+            "holds all",
+            lambda: hd.reduce_scatter_tensor(x[:5].double(), x.double(), sum_dtype=torch.float32),
+        ),
+        (
+            UnsupportedError,
+            "holds all",
+            lambda: hd.all_reduce(x.bfloat16(), sum_dtype=torch.float16),
+        ),
+        (
+            UnsupportedError,
+            "holds all",
+            lambda: hd.all_reduce(x, sum_dtype=torch.float8_e5m2),
+        ),
     ]
     for error, text, call in cases:
         with pytest.raises(error, match=text):

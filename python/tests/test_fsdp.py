@@ -75,6 +75,30 @@ def test_sums_in_fp32() -> None:
     ranks.run(sums_in_fp32, 3)
 
 
+def several_meshes(rank: int, size: int) -> None:
+    from huffwire import UnsupportedError, fsdp
+
+    network = sharded(torch.float32, MixedPrecisionPolicy())
+    groups = getattr(network[1]._get_fsdp_state(), "_fsdp_param_groups", None)
+    if groups is None:
+        # Earlier versions of PyTorch refuse parameters on several meshes themselves.
+        return
+    groups.append(groups[0])
+    with pytest.raises(UnsupportedError, match="2 meshes"):
+        fsdp.compress(network)
+    for module in (network, network[0]):
+        for group in module._get_fsdp_state()._fsdp_param_groups:
+            assert "huffwire" not in type(group._all_gather_comm).__module__
+            assert "huffwire" not in type(group._reduce_scatter_comm).__module__
+    groups.pop()
+    fsdp.compress(network)
+    assert "huffwire" in type(groups[0]._all_gather_comm).__module__
+
+
+def test_all_modules_are_changed_or_none() -> None:
+    ranks.run(several_meshes, 1)
+
+
 def test_modules_without_shards_and_a_changed_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     from huffwire import UnsupportedError, fsdp
 

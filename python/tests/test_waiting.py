@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from huffwire.distributed import (
     memory,
     pieces,
     schedules,
+    tcp,
 )
 from huffwire.distributed.groups import CodedGroup
 from huffwire.distributed.settings import Settings
@@ -83,7 +85,7 @@ def test_pieces_that_are_longer_than_what_a_connection_holds(
 def test_a_set_up_that_not_all_ranks_took_part_in(transport: str) -> None:
     store, size = dist.HashStore(), 3
     settings = Settings("always", transport=transport)
-    groups = [CodedGroup(None, store, rank, size, timedelta(seconds=2)) for rank in range(size)]
+    groups = [CodedGroup(None, store, rank, size, timedelta(seconds=1)) for rank in range(size)]
     # One rank tries twice, another one once, the third one not at all.
     for _ in range(2):
         with pytest.raises(PeerError):
@@ -165,6 +167,64 @@ def test_tags_are_received_in_another_order(
     assert together(2, rank) == [None, None]
 
 
+def test_messages_with_other_tags_are_kept_as_bytes() -> None:
+    store, count = dist.HashStore(), 200
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "always", "tcp")
+        if rank == 0:
+            works = [collectives.send_to(group, torch.full((3,), float(n)), 1, 1) for n in range(count)]
+            works.append(collectives.send_to(group, torch.ones(3), 1, 2))
+            for work in works:
+                work.wait()
+            return
+        x = torch.zeros(3)
+        collectives.receive_from(group, x, 0, 2).wait()
+        transport = group.pair(0)._agreed[0].transport
+        # A header of 76 bytes, and a message of huffwire.
+        assert transport._kept_bytes < 200 * count
+        for n in range(count):
+            collectives.receive_from(group, x, 0, 1).wait()
+            assert (x == n).all()
+        assert not transport._kept and transport._kept_bytes == 0
+
+    assert together(2, rank) == [None, None]
+
+
+def test_more_than_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "_KEPT", 1 << 20)
+    store = dist.HashStore()
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "raw", "tcp")
+        if rank == 0:
+            collectives.send_to(group, torch.ones(1 << 19), 1, 1)
+            return
+        with pytest.raises(OutOfStepError, match="in the order of the sends"):
+            collectives.receive_from(group, torch.ones(1), 0, 2).wait()
+
+    assert together(2, rank) == [None, None]
+
+
+def test_a_failure_with_another_tag_is_told_at_once() -> None:
+    store = dist.HashStore()
+
+    def rank(rank: int) -> None:
+        group = pair_of(store, rank, "always", "tcp")
+        if rank == 1:
+            with pytest.raises(PeerError, match="rank 0 failed: no more"):
+                collectives.receive_from(group, torch.ones(1), 0, 2).wait()
+            return
+
+        def body(*_: object) -> None:
+            raise ValueError("no more")
+
+        with pytest.raises(ValueError, match="no more"):
+            group.pair(1).start(True, torch.ones(1), 1, body).wait()
+
+    assert together(2, rank) == [None, None]
+
+
 def test_two_threads_send_to_the_same_rank() -> None:
     store, count = dist.HashStore(), 100
 
@@ -213,3 +273,61 @@ def test_states_of_hooks_are_compared_while_another_call_is_under_way(transport:
             collectives.add_up(group, x, schedules.Sum(False, None))
 
     assert together(2, rank) == [None, None]
+
+
+def test_a_rank_that_fails_while_others_read_its_address() -> None:
+    class Store(dist.Store):
+        """A store in which rank 1 fails as soon as rank 0 asks for its address."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._store = dist.HashStore()
+            self._store.set("address/1", "{}")
+
+        def set(self, key: str, value: str) -> None:
+            self._store.set(key, value)
+
+        def check(self, keys: list[str]) -> bool:
+            return self._store.check(keys)
+
+        def wait(self, keys: list[str], timeout: timedelta) -> None:
+            self._store.wait(keys, timeout)
+
+        def get(self, key: str) -> bytes:
+            if key == "address/1":
+                self._store.set("failed", "rank 1: no port is free")
+                self._store.set("address/1", "")
+            return self._store.get(key)
+
+    with pytest.raises(ConnectionError, match="rank 1: no port is free"):
+        tcp.Tcp(Store(), 0, 2, TIMEOUT)
+
+
+def test_what_is_copied_on_a_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def wait_event(self, event: object) -> None:
+            done.append("wait")
+
+        def synchronize(self) -> None:
+            done.append("synchronize")
+
+    class Module:
+        @staticmethod
+        @contextmanager
+        def stream(stream: Stream) -> Iterator[None]:
+            done.append("begin")
+            yield
+            done.append("end")
+
+    Module.Stream = Stream
+    monkeypatch.setattr(torch, "get_device_module", lambda _: Module)
+    tensor = memory.Memory(torch.ones(4))
+    tensor._event = object()
+    with tensor.on_device():
+        done.append("copy")
+    assert done == ["wait", "begin", "copy", "end", "synchronize"]

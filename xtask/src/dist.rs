@@ -25,7 +25,8 @@ use report::{Progress, Trial};
 use target::{TARGETS, Target};
 
 /// What `cargo xtask dist` understands.
-pub(crate) const ARGUMENTS: &str = "[--list] [--install] [--target TRIPLE]...";
+pub(crate) const ARGUMENTS: &str =
+    "[--list] [--install] [--only programs|wheels] [--target TRIPLE]...";
 
 /// The folder of the results, from the root of the repository.
 const FOLDER: &str = "target/dist";
@@ -40,16 +41,25 @@ struct Request {
     list: bool,
     /// Whether to bring missing targets of Rust and packages of the system.
     install: bool,
+    /// Whether to build programs, and whether to build wheels.
+    programs: bool,
+    wheels: bool,
     targets: Vec<&'static Target>,
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {
-    let mut request = Request { list: false, install: false, targets: Vec::new() };
+    let mut request =
+        Request { list: false, install: false, programs: true, wheels: true, targets: Vec::new() };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--list" => request.list = true,
             "--install" => request.install = true,
+            "--only" => match words.next().map(String::as_str) {
+                Some("programs") => request.wheels = false,
+                Some("wheels") => request.programs = false,
+                _ => bail!("`--only` needs `programs` or `wheels`"),
+            },
             "--target" => {
                 let triple =
                     words.next().context("`--target` needs a target; `--list` has them")?;
@@ -64,6 +74,10 @@ fn parse(arguments: &[String]) -> Result<Request> {
             other => bail!("`dist` does not know `{other}`, only {ARGUMENTS}"),
         }
     }
+    ensure!(
+        request.programs || request.wheels,
+        "`--only programs` and `--only wheels` leave nothing"
+    );
     if request.targets.is_empty() {
         request.targets = TARGETS.iter().collect();
     }
@@ -79,40 +93,45 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     provide(&request)?;
 
-    // Four stages for the release, and four for each target.
-    let mut progress = Progress::new(4 + 4 * request.targets.len());
+    // Four stages for the release; for each target two for the program, and two for the wheel.
+    let kinds = usize::from(request.programs) + usize::from(request.wheels);
+    let mut progress = Progress::new(4 + 2 * kinds * request.targets.len());
     let folder = archive::emptied(FOLDER)?;
-    let mut trials = Vec::new();
     progress.stage("zig and maturin", build::tools)?;
     let sources = progress.stage("packages of the crates", Sources::unpacked)?;
     for package in &sources.packages {
         archive::copy(package, &folder)?;
-        trials.push((named(package)?, Trial::Passed("a program was built from it".to_owned())));
     }
     let (licences, manual) = progress.stage("licences, manual and completions", || {
         let made = archive::emptied("target/manual")?;
-        Ok((licences::collect(&folder)?, manual::made(&made)?))
+        // Only archives of programs have a manual, and the program of the checkout has to be compiled for it.
+        let manual = if request.programs { Some(manual::made(&made)?) } else { None };
+        Ok((licences::collect(&folder)?, manual))
     })?;
     let python = progress
         .stage("sources of the Python package", || PythonSources::unpacked(&folder, &licences))?;
-    trials.push((named(&python.archive)?, Trial::Passed("a wheel was built from it".to_owned())));
 
+    let mut trials = of_sources(&request, &sources, &python)?;
     for target in &request.targets {
-        let triple = target.program;
-        let executable =
-            progress.stage(&format!("the program for {triple}"), || sources.program(target))?;
-        let trial = progress.stage(&format!("trying the archive for {triple}"), || {
-            let packed = archive::write(&folder, target, &executable, &licences, &manual)?;
-            judge(target, &archive::unpacked(&packed, target)?)
-        })?;
-        trials.push((archive::file(target), trial));
-        let triple = target.wheel;
-        let made =
-            progress.stage(&format!("the wheel for {triple}"), || python.wheel(target, &folder))?;
-        let trial = progress.stage(&format!("trying the wheel for {triple}"), || {
-            wheel::run_in_new_environment(target, &made)
-        })?;
-        trials.push((named(&made)?, trial));
+        if let Some(manual) = &manual {
+            let triple = target.program;
+            let executable =
+                progress.stage(&format!("the program for {triple}"), || sources.program(target))?;
+            let trial = progress.stage(&format!("trying the archive for {triple}"), || {
+                let packed = archive::write(&folder, target, &executable, &licences, manual)?;
+                judge(target, &archive::unpacked(&packed, target)?)
+            })?;
+            trials.push((archive::file(target), trial));
+        }
+        if request.wheels {
+            let triple = target.wheel;
+            let made = progress
+                .stage(&format!("the wheel for {triple}"), || python.wheel(target, &folder))?;
+            let trial = progress.stage(&format!("trying the wheel for {triple}"), || {
+                wheel::run_in_new_environment(target, &made)
+            })?;
+            trials.push((named(&made)?, trial));
+        }
     }
 
     let sums = report::sums(&report::products(&folder)?);
@@ -123,6 +142,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!("{}", report::table(&report::products(&folder)?, &trials));
     print!("{}", report::not_tried(trials));
     Ok(())
+}
+
+/// The packages of crates and the sources of the Python package are tried by what is built from them.
+fn of_sources(
+    request: &Request,
+    sources: &Sources,
+    python: &PythonSources,
+) -> Result<Vec<(String, Trial)>> {
+    let tried = |built: bool, what: &str| match built {
+        true => Trial::Passed(format!("{what} was built from it")),
+        false => Trial::Left(vec![Gap::of_machine(format!("no {what} was built from it"))]),
+    };
+    let mut trials = Vec::new();
+    for package in &sources.packages {
+        trials.push((named(package)?, tried(request.programs, "program")));
+    }
+    trials.push((named(&python.archive)?, tried(request.wheels, "wheel")));
+    Ok(trials)
 }
 
 /// Brings what the targets need of the system, if that was asked for, and makes sure of it.
@@ -196,7 +233,12 @@ mod tests {
         let one = request("--install --target aarch64-unknown-linux-musl").unwrap();
         assert!(one.install);
         assert_eq!(one.targets.len(), 1);
+        let wheels = request("--only wheels").unwrap();
+        assert!(wheels.wheels && !wheels.programs && one.programs && one.wheels);
         for nonsense in [
+            "--only",
+            "--only crates",
+            "--only wheels --only programs",
             "--target",
             "--target sparc",
             "x86_64-unknown-linux-musl",

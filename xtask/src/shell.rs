@@ -62,7 +62,7 @@ fn show(command: &Command) -> String {
     for (name, value) in command.get_envs() {
         // A variable without a value is one taken away; nobody types that.
         if let Some(value) = value {
-            let value = quoted(value);
+            let value = if name == "PATH" { added_to_path(value) } else { quoted(value) };
             let _ = write!(line, "{}={value} ", name.to_string_lossy());
         }
     }
@@ -72,6 +72,16 @@ fn show(command: &Command) -> String {
         let _ = write!(line, " {}", quoted(argument));
     }
     line
+}
+
+/// A value of `PATH`: what stands before the folders that are searched anyway.
+fn added_to_path(value: &OsStr) -> String {
+    let all = value.to_string_lossy();
+    let ours = env::var_os("PATH").unwrap_or_default();
+    match all.strip_suffix(&*ours.to_string_lossy()) {
+        Some(added) => format!("{added}$PATH"),
+        None => quoted(value),
+    }
 }
 
 fn quoted(word: &OsStr) -> String {
@@ -92,6 +102,14 @@ mod tests {
         let mut command = Command::new("/usr/bin/cargo");
         command.args(["doc", "--cfg", "a b"]).env("FLAGS", "-D it's");
         assert_eq!(show(&command), r"FLAGS='-D it'\''s' cargo doc --cfg 'a b'");
+    }
+
+    #[test]
+    fn the_folders_of_path_are_not_repeated() {
+        let path = format!("/a:{}", env::var("PATH").unwrap());
+        let command = |path: &str| show(Command::new("cargo").env("PATH", path));
+        assert_eq!(command(&path), "PATH=/a:$PATH cargo");
+        assert_eq!(command("/c d"), "PATH='/c d' cargo");
     }
 
     #[test]

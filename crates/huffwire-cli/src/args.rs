@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use huffwire_io::RawOptions;
 
 use crate::failure;
-use crate::files::is_dash;
+use crate::files::{is_dash, is_stdout};
 use crate::report::Stream;
 
 pub(crate) use analyze::AnalyzeArgs;
@@ -94,7 +94,7 @@ pub(crate) enum Command {
 impl Command {
     /// Where a report in JSON goes, if `--json` is given: to standard error when the data go to standard output.
     pub(crate) fn json(&self) -> Option<Stream> {
-        let to_stdout = |output: &Option<PathBuf>| output.as_deref().is_some_and(is_dash);
+        let to_stdout = |output: &Option<PathBuf>| output.as_deref().is_some_and(is_stdout);
         let (json, data_to_stdout) = match self {
             Self::Demo(args) => (args.common.json, false),
             Self::Compress(args) => {
@@ -112,7 +112,7 @@ impl Command {
             Self::Inspect(args) => (args.common.json, false),
             Self::Verify(args) => (args.common.json, false),
             Self::Analyze(args) => (args.common.json, false),
-            Self::Calibrate(args) => (args.common.json, is_dash(&args.output)),
+            Self::Calibrate(args) => (args.common.json, is_stdout(&args.output)),
             Self::Codebooks(
                 CodebooksCommand::List { json, .. } | CodebooksCommand::Show { json, .. },
             ) => (*json, false),

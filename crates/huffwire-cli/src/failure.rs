@@ -1,13 +1,14 @@
 //! How a failure reaches the user: one line, and an exit code.
 
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use huffwire_io::Error;
 use serde::Serialize;
 
 use crate::color;
-use crate::report::Stream;
+use crate::report::{Stream, printable};
 
 /// The exit code when all went well.
 pub(crate) const SUCCESS: u8 = 0;
@@ -46,6 +47,20 @@ struct Failure {
     exit_code: u8,
 }
 
+/// What was not done, of several things, and why.
+#[derive(Debug, Serialize)]
+pub(crate) struct FailureReport {
+    /// A file or folder: an input, or one of the output that cannot be used.
+    pub(crate) input: String,
+    pub(crate) error: String,
+}
+
+impl FailureReport {
+    pub(crate) fn new(path: &Path, error: &anyhow::Error) -> Self {
+        Self { input: path.display().to_string(), error: message(error) }
+    }
+}
+
 /// Prints a failure as JSON.
 pub(crate) fn report_json(stream: Stream, error: String, exit_code: u8) {
     let failure = Failure { ok: false, error, exit_code };
@@ -73,14 +88,14 @@ pub(crate) fn of_removal(removal: Option<Result<()>>, is_told: bool) -> u8 {
     }
 }
 
-/// Prints a line about a failure to standard error.
+/// Prints a line about a failure to standard error. Names and types that it tells may come from hostile files.
 pub(crate) fn print(message: &str) {
     // Nobody is left to hear that standard error is closed too.
     let (red, plain) = if color::is_on() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let _ = writeln!(io::stderr(), "{red}error:{plain} {message}");
+    let _ = writeln!(io::stderr(), "{red}error:{plain} {}", printable(message));
 }
 
-/// The causes, outermost first, and what to type if the command line has a remedy. Some errors repeat
+/// The causes, outermost first, and what to type if the command line has a remedy, in place of what a library advises. Some errors repeat
 /// their cause in their own message, which is not printed twice.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -94,40 +109,48 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         line.push_str(&cause);
     }
     let remedy = error.chain().find_map(|cause| remedy(cause.downcast_ref()?));
-    if let Some(remedy) = remedy {
-        line.push_str(&format!(" ({remedy})"));
+    match remedy {
+        None => line,
+        Some((theirs, ours)) if !theirs.is_empty() && line.contains(theirs) => {
+            line.replacen(theirs, ours, 1)
+        }
+        Some((_, ours)) => format!("{line} ({ours})"),
     }
-    line
 }
 
-/// What to type when a library that knows nothing of the command line has failed.
-fn remedy(error: &Error) -> Option<&'static str> {
-    match error {
-        Error::UnknownFormat { .. } => {
-            Some("pass the type, such as --dtype bf16, or --dtype u8 for bytes of any kind")
-        }
+/// What to type when a library that knows nothing of the command line has failed; and before it the words of the library
+/// that it stands for, if the library has said what to do.
+fn remedy(error: &Error) -> Option<(&'static str, &'static str)> {
+    Some(match error {
+        Error::UnknownFormat { .. } => (
+            "A file of any other kind can be compressed as raw elements of a given type",
+            "For a file of any other kind pass the type, such as --dtype bf16, or --dtype u8 for bytes",
+        ),
         Error::InvalidFormat { format, .. } | Error::FileSize { format, .. }
             if *format != ".hw" =>
         {
-            Some("to compress the file as mere bytes pass --dtype u8")
+            ("", "to compress the file as mere bytes pass --dtype u8")
         }
-        Error::RawSize { .. } => Some("see --dtype and --shape"),
-        Error::CodebooksMissing { .. } | Error::OtherCodebooks { .. } => {
-            Some("pass --codebooks FILE")
+        Error::RawSize { .. } => ("", "see --dtype and --shape"),
+        Error::CodebooksMissing { .. } | Error::OtherCodebooks { .. } => (
+            "give the codebook file that it was compressed with",
+            "pass the codebook file that it was compressed with: --codebooks FILE",
+        ),
+        Error::NoSuchTensor { .. } => ("", "huffwire inspect lists all tensors"),
+        Error::Range { .. } => ("", "see --range"),
+        Error::NotAnArray { .. } => ("write the raw bytes instead", "pass --as raw"),
+        Error::Exists { .. } => ("", "pass --force to replace it"),
+        Error::SameFile { .. } => ("choose another output", "pass another -o"),
+        Error::SameOutput { .. } => ("", "give them in separate calls, each with an -o of its own"),
+        Error::Nested { .. } => ("", "pass an -o outside of it"),
+        Error::IsFolder { .. } => {
+            ("give a file", "give a file, or pass -r, which compress and decompress have")
         }
-        Error::NoSuchTensor { .. } => Some("huffwire inspect lists all tensors"),
-        Error::Range { .. } => Some("see --range"),
-        Error::NotAnArray { .. } => Some("pass --as raw"),
-        Error::Exists { .. } => Some("pass --force to replace it"),
-        Error::SameFile { .. } => Some("pass another -o"),
-        Error::SameOutput { .. } => Some("give them in separate calls, each with an -o of its own"),
-        Error::Nested { .. } => Some("pass an -o outside of it"),
-        Error::IsFolder { .. } => Some("-r works on folders, in compress and decompress"),
-        Error::NoEnding { .. } => Some("alone it is restored with -o OUT"),
-        Error::Terminal => Some("pass -o FILE"),
-        Error::Threads { .. } => Some("pass a smaller --threads"),
-        _ => None,
-    }
+        Error::NoEnding { .. } => ("", "alone it is restored with -o OUT"),
+        Error::Terminal => ("choose an output file", "pass -o FILE"),
+        Error::Threads { .. } => ("ask for fewer", "pass a smaller --threads"),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -139,5 +162,32 @@ mod tests {
     fn a_cause_is_told_once() {
         let error = anyhow!("checksum").context("block 3: checksum").context("x.hw");
         assert_eq!(message(&error), "x.hw: block 3: checksum");
+    }
+
+    #[test]
+    fn a_remedy_is_told_once() {
+        let path = || "x".to_owned();
+        let wanted = huffwire::CodebookSet::builtin().id();
+        let other = Error::OtherCodebooks { path: path(), wanted, given: path(), found: wanted };
+        for error in [
+            Error::UnknownFormat { path: path() },
+            Error::CodebooksMissing { path: path(), wanted },
+            other,
+            Error::NotAnArray { bytes: 1, descr: path(), dimensions: 1 },
+            Error::SameFile { path: path(), input: path() },
+            Error::IsFolder { path: path() },
+            Error::Terminal,
+            Error::Threads { threads: 1, detail: path() },
+        ] {
+            let (theirs, ours) = remedy(&error).unwrap();
+            assert!(!theirs.is_empty() && error.to_string().contains(theirs), "{error}");
+            let message = message(&anyhow::Error::from(error).context("outside"));
+            assert!(message.contains(ours) && !message.ends_with(')'), "{message}");
+        }
+        let message = message(&Error::Exists { path: path() }.into());
+        assert!(
+            message.ends_with("is not to be replaced (pass --force to replace it)"),
+            "{message}"
+        );
     }
 }

@@ -104,10 +104,37 @@ pub(crate) fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Out
     Ok(if is_dash(path) { Output::stdout(inputs)? } else { Output::create(path, force, inputs)? })
 }
 
-/// Refuses to remove what a link leads to: somebody else may count on it.
-pub(crate) fn refuse_to_remove_a_link(path: &Path) -> Result<()> {
-    ensure!(!path.is_symlink(), "{}: kept: it is a symbolic link", path.display());
-    Ok(())
+/// Whether what is written there goes where standard output goes: `-`, or a path such as `/dev/stdout`.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    is_dash(path) || is_device(path) && leads_to_stdout(path).unwrap_or(false)
+}
+
+#[cfg(unix)]
+fn leads_to_stdout(path: &Path) -> io::Result<bool> {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let stdout = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?).metadata()?;
+    let there = path.metadata()?;
+    Ok((stdout.dev(), stdout.ino()) == (there.dev(), there.ino()))
+}
+
+#[cfg(not(unix))]
+fn leads_to_stdout(_: &Path) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// How an output is prepared: [`create`] or [`create_one_of_many`].
+pub(crate) type Create = fn(&Path, bool, &[&Origin]) -> Result<Output>;
+
+/// Prepares to write an output that the user did not name: one of several files, or one whose name is told by another
+/// file. A symbolic link there was not made for this: it is replaced and not followed.
+pub(crate) fn create_one_of_many(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Output> {
+    Ok(Output::create_no_follow(path, force, inputs)?)
+}
+
+/// Whether what is written there cannot be read again.
+pub(crate) fn is_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// As many threads as the command line says, or one for each core.

@@ -17,7 +17,7 @@ pub(crate) fn note_progress(done: usize, all: usize) {
 /// Makes an interruption remove all files and folders that are not complete.
 pub(crate) fn remove_partial_files() {
     // Where signals cannot be handled, an interruption leaves a file behind: no reason to give up.
-    let _ = ctrlc::set_handler(|| {
+    let _ = on_interruption(|| {
         huffwire_io::remove_partial_files();
         let (done, all) = *PROGRESS.lock().unwrap_or_else(PoisonError::into_inner);
         if all > 1 {
@@ -26,4 +26,26 @@ pub(crate) fn remove_partial_files() {
         }
         std::process::exit(INTERRUPTED);
     });
+}
+
+/// Does something in a thread of its own when the program is interrupted, or asked to end.
+#[cfg(unix)]
+fn on_interruption(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            act();
+        }
+    };
+    std::thread::Builder::new().name("interruptions".to_owned()).spawn(wait)?;
+    Ok(())
+}
+
+/// Does something in a thread of its own when the program is interrupted, or asked to end.
+#[cfg(not(unix))]
+fn on_interruption(act: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(act)
 }

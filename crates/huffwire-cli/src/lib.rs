@@ -21,6 +21,7 @@ mod usage;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue};
@@ -60,7 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, stdout_is_closed: bool
                 let message = error.render().to_string();
                 let message = message.lines().next().unwrap_or_default();
                 let message = message.strip_prefix("error: ").unwrap_or(message).to_owned();
-                failure::report_json(Stream::Stdout, message, code);
+                failure::report_json(stream_of(&arguments), message, code);
             } else {
                 // Nobody is left to hear that the stream is closed.
                 let _ = error.print();
@@ -94,4 +95,24 @@ fn parse(arguments: &[OsString], color: ColorChoice) -> Result<Args, clap::Error
 fn asks_for_json(arguments: &[OsString]) -> bool {
     let options = arguments.iter().take_while(|argument| *argument != "--");
     options.into_iter().any(|argument| argument == "--json")
+}
+
+/// Where the failure of a command line that cannot be understood is reported: as far as its words tell, not among data.
+fn stream_of(arguments: &[OsString]) -> Stream {
+    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
+    let is_output = |word: &&str| matches!(*word, "-o" | "--output");
+    let next = words.iter().position(is_output).and_then(|at| words.get(at + 1).copied());
+    let joined = words.iter().find_map(|word| {
+        word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o").filter(|o| !o.is_empty()))
+    });
+    let to_stdout = match next.or(joined) {
+        Some(output) => files::is_stdout(Path::new(output)),
+        None => {
+            let restores = words.contains(&"decompress");
+            let is_tensor = words.iter().any(|word| word.starts_with("--tensor"));
+            let from_stdin = (restores || words.contains(&"compress")) && words.contains(&"-");
+            from_stdin || restores && is_tensor
+        }
+    };
+    if to_stdout { Stream::Stderr } else { Stream::Stdout }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::standard::stdout_is_closed;
@@ -22,8 +22,8 @@ impl Stream {
             Self::Stdout => {
                 ensure!(!stdout_is_closed(), "standard output is closed: it cannot be written to");
                 let mut out = io::stdout().lock();
-                out.write_all(text.as_bytes())?;
-                out.flush()?;
+                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                written.context("standard output")?;
             }
             Self::Stderr => io::stderr().lock().write_all(text.as_bytes())?,
         }
@@ -111,9 +111,9 @@ impl Table {
         self
     }
 
-    /// Adds a row.
+    /// Adds a row. What comes from files is made safe for a terminal.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 }
 

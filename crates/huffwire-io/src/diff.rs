@@ -13,7 +13,7 @@ const AT_ONCE: u64 = 4 << 20;
 /// How a tensor differs between two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It does not: type, shape and all bits are the same.
+    /// It does not: type, shape, order of elements and all bits are the same.
     Equal,
     /// So many of its elements have other bits.
     Changed {
@@ -22,7 +22,7 @@ pub enum Change {
         /// All its elements.
         elements: u64,
     },
-    /// Its type or shape is another one; the elements were not compared.
+    /// Its type, its shape or the order of its elements is another one; the elements were not compared.
     Reshaped,
     /// Only the first file has it.
     OnlyFirst,
@@ -48,7 +48,7 @@ pub fn diff<E: From<Error>>(
     for tensor in &ours {
         let change = match others.remove(tensor.info.name.as_str()) {
             None => Change::OnlyFirst,
-            Some(other) if !are_alike(tensor, other) => Change::Reshaped,
+            Some(other) if !are_alike(tensor, other)? => Change::Reshaped,
             Some(other) => compare(tensor, other, &mut progress)?,
         };
         found(tensor, change)?;
@@ -60,9 +60,21 @@ pub fn diff<E: From<Error>>(
     Ok(second.check_length()?)
 }
 
-/// Whether types and shapes are the same, so that elements can be compared.
-fn are_alike(a: &TensorRef<'_>, b: &TensorRef<'_>) -> bool {
-    (a.dtype, &a.info.shape, a.bytes) == (b.dtype, &b.info.shape, b.bytes)
+/// Whether types, shapes and orders are the same, so that elements can be compared.
+fn are_alike(a: &TensorRef<'_>, b: &TensorRef<'_>) -> Result<bool> {
+    let is_like = (a.dtype, &a.info.shape, a.bytes) == (b.dtype, &b.info.shape, b.bytes)
+        && meaning(a.dtype, &a.info.dtype) == meaning(b.dtype, &b.info.dtype);
+    // Elements in a row have only one order.
+    let is_row = a.info.shape.iter().filter(|&&size| size > 1).count() < 2;
+    Ok(is_like && (is_row || a.is_fortran_order()? == b.is_fortran_order()?))
+}
+
+/// What a type that is coded as mere bytes or words is in truth: as its file spells it. The other types say so
+/// themselves, in whatever spelling.
+fn meaning(dtype: Dtype, spelling: &str) -> Option<&str> {
+    let is_word = matches!(dtype, Dtype::Word16 | Dtype::Word32 | Dtype::Word64);
+    let is_itself = spelling.parse::<Dtype>() == Ok(dtype) || dtype.numpy_name() == Some(spelling);
+    ((is_word || dtype == Dtype::U8) && !is_itself).then_some(spelling)
 }
 
 fn compare(a: &TensorRef<'_>, b: &TensorRef<'_>, progress: &mut impl FnMut(u64)) -> Result<Change> {
@@ -127,5 +139,20 @@ mod tests {
         assert_eq!(changed_elements(Dtype::Complex128, &a, &b), 1);
         assert_eq!(changed_elements(Dtype::E2m1, &a, &b), 4, "two in the first byte");
         assert_eq!(changed_elements(Dtype::U8, &a, &a), 0);
+    }
+
+    #[test]
+    fn types_are_told_by_any_spelling() {
+        for (dtype, spellings) in [
+            (Dtype::F32, &["F32", "<f4", "float32"][..]),
+            (Dtype::U8, &["U8", "|u1", "uint8"]),
+            (Dtype::Bf16, &["BF16", "<V2"]),
+        ] {
+            for spelling in spellings {
+                assert_eq!(meaning(dtype, spelling), None, "{spelling}");
+            }
+        }
+        assert_ne!(meaning(Dtype::Word32, ">f4"), meaning(Dtype::Word32, ">i4"));
+        assert_ne!(meaning(Dtype::U8, "|S3"), meaning(Dtype::U8, "|u1"));
     }
 }

@@ -280,6 +280,12 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// A symbolic link where only a file is removed.
+    #[error("{path}: it is a symbolic link, and somebody else may count on what it leads to")]
+    Link {
+        /// The link.
+        path: String,
+    },
     /// A .hw file does not hold what a file holds.
     #[error("{path}: it is not what {hw} holds: byte {offset} differs")]
     Differs {

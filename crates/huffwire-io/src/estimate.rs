@@ -168,16 +168,19 @@ pub fn estimate(inputs: &[Input], options: &WriteOptions, time: Duration) -> Res
     }
     let mut out = Vec::new();
     let mut is_first = true;
-    // Each type has a block encoded at least.
-    while is_first || started.elapsed() < time {
-        is_first = false;
+    'sample: loop {
         let mut is_done = true;
         for blocks in groups.values_mut() {
+            // Each type has a block encoded at least.
+            if !is_first && started.elapsed() >= time {
+                break 'sample;
+            }
             is_done &= !blocks.sample(&mut encoder, &mut out)?;
         }
         if is_done {
             break;
         }
+        is_first = false;
     }
     let blocks: u64 = groups.values().map(Blocks::count).sum();
     let groups = groups.into_iter();

@@ -1,5 +1,8 @@
 //! Output that appears under its name only when it is complete.
 
+mod gather;
+mod write_back;
+
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -11,7 +14,9 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::input::{Identity, Origin};
 
-/// Blocks of a tensor are larger than this; it gathers the many small writes around them.
+use gather::Gather;
+
+/// Blocks of a tensor are larger than this; it gathers the many small writes around them to a stream.
 const BUFFER: usize = 1 << 16;
 
 /// A destination that was found fit to be written to.
@@ -35,7 +40,7 @@ const BUFFER: usize = 1 << 16;
 /// ```
 #[derive(Debug)]
 pub struct Output {
-    writer: BufWriter<Sink>,
+    sink: Sink,
     label: String,
     force: bool,
     written: u64,
@@ -43,9 +48,9 @@ pub struct Output {
 
 enum Sink {
     /// Standard output, a device, a pipe, or whatever the caller gave.
-    Stream(Box<dyn Write + Send>),
+    Stream(BufWriter<Box<dyn Write + Send>>),
     /// A file beside the final one, which takes its place in the end.
-    File { temporary: NamedTempFile, target: PathBuf },
+    File { temporary: NamedTempFile, target: PathBuf, gather: Gather },
 }
 
 impl fmt::Debug for Sink {
@@ -57,25 +62,33 @@ impl fmt::Debug for Sink {
     }
 }
 
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Sink {
+    fn stream(stream: impl Write + Send + 'static) -> Self {
+        Self::Stream(BufWriter::with_capacity(BUFFER, Box::new(stream)))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Stream(stream) => stream.write(bytes),
-            Self::File { temporary, .. } => temporary.as_file_mut().write(bytes),
+            Self::Stream(stream) => stream.write_all(bytes),
+            Self::File { temporary, gather, .. } => gather.write(temporary.as_file_mut(), bytes),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what was kept back, and brings a file to the disk.
+    fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.flush(),
-            Self::File { temporary, .. } => temporary.as_file_mut().flush(),
+            Self::File { temporary, gather, .. } => {
+                gather.finish(temporary.as_file_mut())?;
+                temporary.as_file().sync_all()
+            }
         }
     }
 }
 
 impl Output {
     /// Prepares to write the file `path`. `force` allows that a file of that name is replaced. `inputs`
-    /// are the files that the output is made from.
+    /// are the files that the output is made from. A symbolic link at `path` is followed.
     ///
     /// # Errors
     /// Before any work is done: [`Error::Exists`] without `force`, [`Error::SameFile`] when the file is
@@ -83,20 +96,53 @@ impl Output {
     pub fn create(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Self> {
         let label = path.display().to_string();
         refuse_inputs(&label, Identity::of(path), inputs)?;
-        // A link stays a link: what it points to is replaced.
-        let link = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
-        let target = link.unwrap_or_else(|| path.to_owned());
-        let sink = match fs::symlink_metadata(&target) {
+        let Ok(metadata) = fs::metadata(path) else {
+            return Self::at(path, path.to_owned(), force);
+        };
+        if metadata.is_dir() {
+            return Err(Error::folder(path));
+        }
+        match path.canonicalize() {
+            // A link stays a link: what it points to is replaced.
+            Ok(target) if metadata.is_file() && path.is_symlink() => Self::at(path, target, force),
+            Ok(_) if metadata.is_file() => Self::at(path, path.to_owned(), force),
+            // Links such as `/dev/stdout` may lead to what can be opened, but has no name.
+            Err(_) if metadata.is_file() && !force => Err(Error::Exists { path: label }),
+            _ => Self::into(path, label),
+        }
+    }
+
+    /// As [`Output::create`]; but if there is a symbolic link at `path`, the link itself is replaced, and what it points
+    /// to stays as it is. For names that nobody typed: whoever made such a link may have been somebody else.
+    ///
+    /// # Errors
+    /// As [`Output::create`].
+    pub fn create_no_follow(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Self> {
+        refuse_inputs(&path.display().to_string(), Identity::of_entry(path), inputs)?;
+        Self::at(path, path.to_owned(), force)
+    }
+
+    /// Prepares to write a file that takes the place of `target`, which messages call `path`.
+    fn at(path: &Path, target: PathBuf, force: bool) -> Result<Self> {
+        let label = path.display().to_string();
+        let replaced = match fs::symlink_metadata(&target) {
             Ok(metadata) if metadata.is_dir() => return Err(Error::folder(path)),
             Ok(metadata) if !metadata.is_file() && !metadata.is_symlink() => {
-                let file = OpenOptions::new().write(true).open(&target);
-                let file = file.map_err(Error::io(&label, "cannot be written to"))?;
-                Sink::Stream(Box::new(file))
+                return Self::into(&target, label);
             }
             Ok(_) if !force => return Err(Error::Exists { path: label }),
-            replaced => Sink::File { temporary: temporary_beside(&target, replaced.ok())?, target },
+            replaced => replaced.ok(),
         };
-        Ok(Self::new(sink, label, force))
+        let temporary = temporary_beside(&target, replaced)?;
+        let gather = Gather::default();
+        Ok(Self::new(Sink::File { temporary, target, gather }, label, force))
+    }
+
+    /// Prepares to write into what is there: a pipe, a device, or a file that has lost its name.
+    fn into(path: &Path, label: String) -> Result<Self> {
+        let file = OpenOptions::new().write(true).truncate(true).open(path);
+        let file = file.map_err(Error::io(&label, "cannot be written to"))?;
+        Ok(Self::new(Sink::stream(file), label, false))
     }
 
     /// Prepares to write to standard output. `inputs` are the files that the output is made from.
@@ -111,16 +157,16 @@ impl Output {
         let label = "standard output".to_owned();
         refuse_inputs(&label, Identity::of_stream(&stdout), inputs)?;
         let file = stdout_file().map_err(Error::io(&label, "cannot be written to"))?;
-        Ok(Self::new(Sink::Stream(Box::new(file)), label, false))
+        Ok(Self::new(Sink::stream(file), label, false))
     }
 
     /// Prepares to write to any stream. `label` is its name in messages.
     pub fn to_stream(label: &str, stream: impl Write + Send + 'static) -> Self {
-        Self::new(Sink::Stream(Box::new(stream)), label.to_owned(), false)
+        Self::new(Sink::stream(stream), label.to_owned(), false)
     }
 
-    fn new(sink: Sink, label: String, force: bool) -> Self {
-        Self { writer: BufWriter::with_capacity(BUFFER, sink), label, force, written: 0 }
+    const fn new(sink: Sink, label: String, force: bool) -> Self {
+        Self { sink, label, force, written: 0 }
     }
 
     /// The name in messages: the path, or `standard output`.
@@ -134,7 +180,7 @@ impl Output {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(Error::io(&self.label, "cannot be written"))?;
+        self.sink.write(bytes).map_err(Error::io(&self.label, "cannot be written"))?;
         self.written += bytes.len() as u64;
         Ok(())
     }
@@ -151,13 +197,9 @@ impl Output {
     /// # Errors
     /// [`Error::Io`].
     pub fn complete(mut self) -> Result<Complete> {
-        self.writer.flush().map_err(Error::io(&self.label, "cannot be written"))?;
-        let (sink, _) = self.writer.into_parts();
-        if let Sink::File { temporary, .. } = &sink {
-            let synced = temporary.as_file().sync_all();
-            synced.map_err(Error::io(&self.label, "cannot be written"))?;
-        }
-        Ok(Complete { sink, label: self.label, force: self.force })
+        self.sink.finish().map_err(Error::io(&self.label, "cannot be written"))?;
+        let Self { sink, label, force, .. } = self;
+        Ok(Complete { sink, label, force })
     }
 
     /// Completes the output and gives the file its name.
@@ -203,7 +245,7 @@ impl Complete {
 
     /// Gives the file its name; returns the path if nothing can have been replaced.
     fn publish(self) -> Result<Option<PathBuf>> {
-        let Sink::File { temporary, target } = self.sink else { return Ok(None) };
+        let Sink::File { temporary, target, .. } = self.sink else { return Ok(None) };
         let persisted = if self.force {
             temporary.persist(&target)
         } else {
@@ -232,7 +274,11 @@ fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTe
         _ => Path::new("."),
     };
     let label = target.display().to_string();
+    #[cfg(unix)]
     let replaced = replaced.filter(Metadata::is_file);
+    // Elsewhere files have no mode to keep.
+    #[cfg(not(unix))]
+    let _ = replaced;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".huffwire-").suffix(".partial");
     // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
@@ -369,6 +415,23 @@ mod tests {
         output.complete().unwrap()
     }
 
+    /// So large that it is written back early.
+    #[test]
+    fn a_large_file_holds_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        let piece: Vec<u8> = (0..1_000_003u32).map(|i| (i % 253) as u8).collect();
+        let mut output = Output::create(&path, false, &[]).unwrap();
+        for _ in 0..40 {
+            output.write(&piece).unwrap();
+        }
+        assert_eq!(output.written(), 40 * piece.len() as u64);
+        output.finish().unwrap();
+        let content = fs::read(&path).unwrap();
+        assert_eq!(content.len(), 40 * piece.len());
+        assert!(content.chunks(piece.len()).all(|part| part == piece));
+    }
+
     #[test]
     fn several_files_appear_or_none() {
         let folder = tempfile::tempdir().unwrap();
@@ -393,6 +456,36 @@ mod tests {
         assert!(Complete::publish_all(both).is_err());
         assert_eq!(fs::read(&first).unwrap(), b"new", "the old one is gone in any case");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no litter");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed_or_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let [link, dangling, file] =
+            ["link", "dangling", "file"].map(|name| folder.path().join(name));
+        let write = |mut output: Output| {
+            output.write(b"new").unwrap();
+            output.finish().unwrap();
+        };
+        fs::write(&file, b"old").unwrap();
+        symlink("file", &link).unwrap();
+        symlink("absent", &dangling).unwrap();
+        for link in [&link, &dangling] {
+            let error = Output::create_no_follow(link, false, &[]).unwrap_err();
+            assert!(matches!(error, Error::Exists { .. }), "{error}");
+            // The input is what the link leads to, and stays.
+            write(Output::create_no_follow(link, true, &[&Origin::of(&file)]).unwrap());
+            assert!(!link.is_symlink() && fs::read(link).unwrap() == b"new");
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        let error = Output::create_no_follow(&file, true, &[&Origin::of(&file)]).unwrap_err();
+        assert!(matches!(error, Error::SameFile { .. }), "{error}");
+        fs::remove_file(&link).unwrap();
+        symlink("file", &link).unwrap();
+        write(Output::create(&link, true, &[]).unwrap());
+        assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
     }
 
     #[cfg(unix)]

@@ -1,5 +1,6 @@
 //! Reading .hw files.
 
+mod directory;
 mod into;
 #[cfg(feature = "gradient")]
 mod values;
@@ -8,9 +9,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use huffwire::file::{
-    self, Directory, EntryRef, HEADER_BYTES, Item, Original, SetRef, TRAILER_BYTES, TensorInfo,
-};
+use huffwire::file::{self, Directory, EntryRef, Item, Original, SetRef, TensorInfo};
 use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, Kind, SetId};
 
 use crate::analysis::Usage;
@@ -114,7 +113,10 @@ pub struct BlockJob<'a> {
 /// A decoded block, or why there is none.
 #[derive(Default)]
 struct Decoded {
+    /// The coded bytes, if `read` tells that they were read, or if they are of quantized values.
     coded: Vec<u8>,
+    /// Whether the coded bytes were read before they are decoded, or why they cannot be read.
+    read: Option<Result<()>>,
     raw: Vec<u8>,
     error: Option<Error>,
 }
@@ -157,30 +159,7 @@ impl Reader {
     /// [`Error::Codec`] or [`Error::InvalidFormat`] when the file is no .hw file, was cut or is damaged;
     /// [`Error::TooLarge`].
     pub fn new(file: InputFile, options: ReadOptions) -> Result<Self> {
-        let codec = |error| Error::codec(file.label(), "")(error);
-        let header = file.start(HEADER_BYTES as u64)?;
-        file::read_header(&header).map_err(codec)?;
-        let bytes = file.bytes();
-        let Some(trailer_at) = bytes.checked_sub(TRAILER_BYTES as u64) else {
-            let detail = format!("it was cut after {bytes} bytes; fetch or copy it again");
-            return Err(Error::invalid(file.label(), ".hw", detail));
-        };
-        let trailer = file.read(trailer_at..bytes)?;
-        let (range, check) = file::read_trailer(&trailer, bytes).map_err(codec)?;
-        let (size, limit) = (range.end - range.start, options.max_directory_size);
-        if size > limit {
-            let (path, what) = (file.label().to_owned(), "the directory".to_owned());
-            return Err(Error::TooLarge { path, what, bytes: size, limit });
-        }
-        let offset = range.start;
-        let content = file.read(range).map_err(|error| match error {
-            Error::OutOfMemory { path, bytes, .. } => {
-                Error::OutOfMemory { path, what: "a directory".to_owned(), bytes }
-            }
-            error => error,
-        })?;
-        let directory = Directory::read(&header, &content, offset, check);
-        let directory = directory.map_err(codec)?;
+        let directory = directory::read(&file, options.max_directory_size)?;
         let builtin = CodebookSet::builtin();
         let at_hand = |set: &SetRef| {
             set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
@@ -442,7 +421,7 @@ impl Reader {
 
     /// The header that an array had in the `.npy` file it comes from: only there it is told whether the
     /// array is in C or Fortran order.
-    fn npy_header_of(&self, item: &Item) -> Option<&Item> {
+    pub(crate) fn npy_header_of(&self, item: &Item) -> Option<&Item> {
         self.directory.originals.iter().find_map(|original| match &original.items[..] {
             [header, array] if std::ptr::eq(array, item) && original.name.ends_with(".npy") => {
                 header.tensor.is_none().then_some(header)
@@ -489,6 +468,11 @@ impl Reader {
         jobs: impl Iterator<Item = BlockJob<'a>> + Send,
         mut consume: impl FnMut(&BlockJob<'a>, Result<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let prepare = |job: &BlockJob<'a>, slot: &mut Decoded, has_time: bool| {
+            if has_time && job.item.kind == Kind::Tensor {
+                slot.read = Some(self.read_coded(&job.block, &mut slot.coded));
+            }
+        };
         let work = |job: &BlockJob<'a>, slot: &mut Decoded| {
             slot.error = match job.item.kind {
                 Kind::Tensor => self.decode_block(job, slot).err(),
@@ -500,7 +484,7 @@ impl Reader {
         let mut restorer = values::Restorer::new(self);
         // Of the largest blocks, so that memory is bounded whatever they are.
         let block_bytes = self.directory.items().map(Item::block_bytes).max().unwrap_or(1);
-        self.options.workers.run(block_bytes, jobs, work, |job, slot| match slot.error.take() {
+        let consume = |job: &BlockJob<'a>, slot: &mut Decoded| match slot.error.take() {
             Some(error) => consume(job, Err(error)),
             None => match job.item.kind {
                 Kind::Tensor => consume(job, Ok(&slot.raw)),
@@ -508,11 +492,25 @@ impl Reader {
                 Kind::Values => consume(job, restorer.restore(job, &slot.coded)),
                 _ => consume(job, Err(self.unknown_kind(job.item))),
             },
-        })
+        };
+        self.options.workers.run_prepared(block_bytes, jobs, prepare, work, consume)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Spare>> {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a thread decodes with.
+    fn spare(&self) -> Result<Spare> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| self.decoder().map(Spare::from), Ok)
+    }
+
+    /// Keeps it for later; but not the memory of a block that a hostile file claims and that is larger than blocks are.
+    fn keep(&self, spare: Spare) {
+        if spare.coded.capacity() <= 2 * spare.raw.capacity().max(1 << 20) {
+            self.idle().push(spare);
+        }
     }
 
     /// A decoder with all codebooks at hand.
@@ -527,16 +525,22 @@ impl Reader {
 
     fn decode_block(&self, job: &BlockJob<'_>, slot: &mut Decoded) -> Result<()> {
         let BlockJob { item, block, .. } = job;
+        let Decoded { coded, read, raw, .. } = slot;
+        let read = read.take();
         let set = self.codebooks_of(item)?.id();
-        self.read_coded(block, &mut slot.coded)?;
-        slot.raw.resize(block.raw_bytes, 0);
-        let idle = self.idle().pop();
-        let mut spare = idle.map_or_else(|| self.decoder().map(Spare::from), Ok)?;
-        let (dtype, checksum) = (item.dtype, block.checksum);
-        let coded = CodedBlock { dtype, set, checksum, bytes: &slot.coded };
-        let result = spare.decoder.decode_block(&coded, &mut slot.raw);
-        self.idle().push(spare);
-        result.map_err(self.block_error(job))
+        let mut spare = self.spare()?;
+        let Spare { decoder, coded: own, .. } = &mut spare;
+        let result = match read {
+            Some(read) => read.map(|()| &coded[..]),
+            None => self.read_coded(block, own).map(|()| &own[..]),
+        };
+        let result = result.and_then(|bytes| {
+            raw.resize(block.raw_bytes, 0);
+            let coded = CodedBlock { dtype: item.dtype, set, checksum: block.checksum, bytes };
+            decoder.decode_block(&coded, raw).map_err(self.block_error(job))
+        });
+        self.keep(spare);
+        result
     }
 
     /// Reads the coded bytes of a block that is not of a plain tensor, and verifies their checksum.
@@ -546,9 +550,9 @@ impl Reader {
     }
 
     fn read_coded(&self, entry: &EntryRef, coded: &mut Vec<u8>) -> Result<()> {
-        coded.clear();
+        let missing = entry.coded_bytes.saturating_sub(coded.len());
         // In a file with holes a block of gigabytes takes no room on the disk.
-        if coded.try_reserve(entry.coded_bytes).is_err() {
+        if coded.try_reserve(missing).is_err() {
             return Err(Error::OutOfMemory {
                 path: self.file.label().to_owned(),
                 what: "a block".to_owned(),

@@ -7,7 +7,7 @@ use huffwire::Dtype;
 use huffwire::file::{Item, TensorInfo};
 
 use crate::error::{Error, Result};
-use crate::formats::RawOptions;
+use crate::formats::{RawOptions, npy};
 use crate::input::{Input, InputFile, Origin, Piece};
 use crate::reader::{ReadOptions, Reader, is_hw_file};
 
@@ -64,9 +64,11 @@ impl TensorFile {
     pub fn all_tensors(&self) -> Vec<TensorRef<'_>> {
         match self {
             Self::Files(inputs) => {
-                let pieces =
-                    inputs.iter().flat_map(|input| input.pieces.iter().map(move |p| (input, p)));
-                pieces.filter_map(|(input, piece)| TensorRef::of_piece(input, piece)).collect()
+                let of_input = |input| {
+                    let of_piece = move |(info, piece)| TensorRef::of_piece(input, info, piece);
+                    Input::tensors(input).map(of_piece)
+                };
+                inputs.iter().flat_map(of_input).collect()
             }
             Self::Hw(reader) => {
                 let of_item = |(info, item)| TensorRef::of_item(reader, info, item);
@@ -97,10 +99,9 @@ impl TensorFile {
 }
 
 impl<'a> TensorRef<'a> {
-    fn of_piece(input: &'a Input, piece: &'a Piece) -> Option<Self> {
-        let info = piece.tensor.as_ref()?;
+    const fn of_piece(input: &'a Input, info: &'a TensorInfo, piece: &'a Piece) -> Self {
         let place = Place::File(input, piece);
-        Some(Self { info, dtype: piece.dtype, bytes: piece.bytes(), place })
+        Self { info, dtype: piece.dtype, bytes: piece.bytes(), place }
     }
 
     const fn of_item(reader: &'a Reader, info: &'a TensorInfo, item: &'a Item) -> Self {
@@ -132,6 +133,27 @@ impl<'a> TensorRef<'a> {
             Place::File(..) => 1,
             Place::Hw(_, item) => item.block_bytes(),
         }
+    }
+
+    /// Whether the first index runs fastest, as arrays in `.npy` files may have it, and nothing else.
+    pub(crate) fn is_fortran_order(&self) -> Result<bool> {
+        let header = match self.place {
+            Place::File(input, piece) => match &input.pieces[..] {
+                [header, array] if array == piece && npy::recognises(&input.file.start(12)?) => {
+                    input.file.read(header.range.clone())?
+                }
+                _ => return Ok(false),
+            },
+            Place::Hw(reader, item) => match reader.npy_header_of(item) {
+                Some(header) => {
+                    let mut bytes = vec![0; header.raw_bytes.min(npy::MAX_HEAD_BYTES) as usize];
+                    reader.read_bytes(header, 0, &mut bytes)?;
+                    bytes
+                }
+                None => return Ok(false),
+            },
+        };
+        Ok(npy::is_fortran_order(&header))
     }
 
     fn origin(&self) -> &'a Origin {

@@ -1,20 +1,14 @@
 //! Blocks on several threads: results in order, memory bounded.
 //!
-//! Jobs are taken in batches. All threads work on a batch, while the caller consumes the one before; so at
-//! most two batches exist at a time, and the results do not depend on the number of threads.
+//! The results do not depend on the number of threads.
 
-use std::panic::resume_unwind;
+mod groups;
+
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-
-use rayon::prelude::*;
 
 use crate::error::Error;
-
-/// Bytes of elements that each thread gets in a batch: enough to even out blocks of unequal cost.
-const BYTES_PER_THREAD: usize = 1 << 20;
 
 /// Bytes that a thread does before it tells so.
 const STEP: u64 = 4 << 20;
@@ -97,24 +91,47 @@ impl Workers {
     /// job, so that its buffers need not be allocated again.
     ///
     /// # Errors
-    /// Those of `work` and `consume`, and [`Error::Threads`].
+    /// Those of `work` and `consume`.
     pub fn run<J, S, E>(
         &self,
         block_bytes: usize,
-        jobs: impl Iterator<Item = J> + Send,
+        jobs: impl Iterator<Item = J>,
+        work: impl Fn(&J, &mut S) -> Result<(), E> + Sync,
+        consume: impl FnMut(&J, &mut S) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        J: Send,
+        S: Default + Send,
+        E: Send,
+    {
+        self.run_prepared(block_bytes, jobs, |_, _, _| (), work, consume)
+    }
+
+    /// As [`Workers::run`], after `prepare` was called for each job, in order, on the calling thread. It is told whether
+    /// there is time: whether the threads have other work meanwhile and leave a core free. So it can do a part of the
+    /// work then, and leave it to `work` otherwise.
+    ///
+    /// # Errors
+    /// Those of `work` and `consume`.
+    pub(crate) fn run_prepared<J, S, E>(
+        &self,
+        block_bytes: usize,
+        jobs: impl Iterator<Item = J>,
+        mut prepare: impl FnMut(&J, &mut S, bool),
         work: impl Fn(&J, &mut S) -> Result<(), E> + Sync,
         mut consume: impl FnMut(&J, &mut S) -> Result<(), E>,
     ) -> Result<(), E>
     where
-        J: Send + Sync,
+        J: Send,
         S: Default + Send,
-        E: From<Error> + Send,
+        E: Send,
     {
         if let Some(pool) = &self.pool {
-            return run_on(pool, block_bytes, jobs, work, consume);
+            return groups::run(pool, block_bytes, jobs, prepare, work, consume);
         }
         let mut slot = S::default();
         for job in jobs {
+            prepare(&job, &mut slot, false);
             work(&job, &mut slot)?;
             consume(&job, &mut slot)?;
         }
@@ -199,59 +216,6 @@ impl Workers {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn run_on<J, S, E>(
-    pool: &rayon::ThreadPool,
-    block_bytes: usize,
-    mut jobs: impl Iterator<Item = J> + Send,
-    work: impl Fn(&J, &mut S) -> Result<(), E> + Sync,
-    mut consume: impl FnMut(&J, &mut S) -> Result<(), E>,
-) -> Result<(), E>
-where
-    J: Send + Sync,
-    S: Default + Send,
-    E: From<Error> + Send,
-{
-    let per_thread = (BYTES_PER_THREAD / block_bytes.max(1)).clamp(2, 64);
-    let batch_size = pool.current_num_threads() * per_thread;
-    // Of size 0: a finished batch waits until the one before it is consumed.
-    let (done, finished) = sync_channel::<Vec<(J, S)>>(0);
-    let (give_back, used) = channel::<S>();
-    let work = &work;
-    let produce = move || -> Result<(), E> {
-        loop {
-            let fresh = || used.try_recv().unwrap_or_default();
-            let mut batch: Vec<(J, S)> =
-                jobs.by_ref().take(batch_size).map(|job| (job, fresh())).collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let each = |(job, slot): &mut (J, S)| work(job, slot);
-            let results: Vec<_> = pool.install(|| batch.par_iter_mut().map(each).collect());
-            let failed = results.iter().position(Result::is_err);
-            batch.truncate(failed.unwrap_or(batch.len()));
-            // The consumer gave up; its error is the one to report.
-            if done.send(batch).is_err() {
-                return Ok(());
-            }
-            results.into_iter().collect::<Result<(), E>>()?;
-        }
-    };
-    thread::scope(|scope| {
-        let producer = thread::Builder::new().spawn_scoped(scope, produce);
-        let producer =
-            producer.map_err(|error| Error::Threads { threads: 1, detail: error.to_string() })?;
-        let consumed = finished.into_iter().try_for_each(|batch| {
-            batch.into_iter().try_for_each(|(job, mut slot)| {
-                consume(&job, &mut slot)?;
-                let _ = give_back.send(slot); // Nobody needs it any more at the very end.
-                Ok(())
-            })
-        });
-        let produced = producer.join().unwrap_or_else(|panic| resume_unwind(panic));
-        consumed.and(produced)
-    })
 }
 
 /// One `T` for each thread of [`Workers`].

@@ -5,7 +5,7 @@ pub(crate) mod values;
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use huffwire::calibrate::Profile;
 use huffwire::file::{self, Directory, NewItem, TensorInfo};
@@ -118,6 +118,8 @@ pub struct Writer {
 struct Coder {
     encoder: Encoder,
     inspector: Decoder,
+    /// The block that is encoded, unless it was read before.
+    raw: Vec<u8>,
 }
 
 /// A block to encode.
@@ -128,12 +130,7 @@ struct Job<'a> {
     index: usize,
     /// The place of its bytes in `source`.
     range: Range<u64>,
-    /// The bytes, if they come from a stream: it must be read in order, so not by the threads that encode.
-    streamed: Option<Streamed>,
 }
-
-/// Bytes of a stream, or why there are none; the error is taken by whoever encodes the block.
-type Streamed = Result<Vec<u8>, Mutex<Option<Error>>>;
 
 /// Where the bytes of a block are.
 #[derive(Clone, Copy)]
@@ -145,12 +142,23 @@ enum Source<'a> {
 /// A block, raw and coded.
 #[derive(Default)]
 struct Block {
+    /// The bytes to encode, if [`Block::read`] tells that they were read.
     raw: Vec<u8>,
+    /// Whether the bytes were read before they are encoded, or why they cannot be read.
+    read: Option<Result<()>>,
     raw_bytes: usize,
-    coded: Vec<u8>,
+    /// The coded block, and behind it what was there before.
+    buffer: Vec<u8>,
+    coded_bytes: usize,
     checksum: Option<u32>,
     profile: Option<Profile>,
     info: Option<BlockInfo>,
+}
+
+impl Block {
+    fn coded(&self) -> &[u8] {
+        &self.buffer[..self.coded_bytes]
+    }
 }
 
 impl Writer {
@@ -170,7 +178,8 @@ impl Writer {
         let WriteOptions { codebooks, embed, encode, .. } = &options;
         let coder = || {
             let encoder = Encoder::new(Arc::clone(codebooks), *encode)?;
-            Ok(Coder { encoder, inspector: Decoder::new(Arc::clone(codebooks)) })
+            let inspector = Decoder::new(Arc::clone(codebooks));
+            Ok(Coder { encoder, inspector, raw: Vec::new() })
         };
         let invalid = |error| Error::codec(output.label(), "")(error);
         let coders = options.workers.each(coder).map_err(invalid)?;
@@ -328,16 +337,28 @@ impl Writer {
         let encode = |job: &Job<'_>, block: &mut Block| {
             coders.with(|coder| coder.encode(options, job, block)).map_err(E::from)
         };
-        options.workers.run(1 << block_log2, jobs(pieces, block_log2), encode, |job, block| {
-            announce(directory, output, job.index + 1)?;
-            let pushed = directory.push_block(block.raw_bytes, block.coded.len(), block.checksum);
-            pushed.map_err(|error| unwritable(output, &error))?;
-            output.write(&block.coded)?;
-            if options.analyse {
-                analyses.add(first_item + job.index, job.range.end == job.piece.range.end, block);
-            }
-            progress(block.raw_bytes as u64)
-        })?;
+        let jobs = jobs(pieces, block_log2);
+        options.workers.run_prepared(
+            1 << block_log2,
+            jobs,
+            Job::prepare,
+            encode,
+            |job, block| {
+                announce(directory, output, job.index + 1)?;
+                let pushed =
+                    directory.push_block(block.raw_bytes, block.coded_bytes, block.checksum);
+                pushed.map_err(|error| unwritable(output, &error))?;
+                output.write(block.coded())?;
+                if options.analyse {
+                    analyses.add(
+                        first_item + job.index,
+                        job.range.end == job.piece.range.end,
+                        block,
+                    );
+                }
+                progress(block.raw_bytes as u64)
+            },
+        )?;
         announce(directory, output, pieces.len())?;
         self.failed = failed;
         Ok(())
@@ -351,31 +372,28 @@ fn unwritable(output: &Output, error: &huffwire::Error) -> Error {
 impl Coder {
     fn encode(&mut self, options: &WriteOptions, job: &Job<'_>, block: &mut Block) -> Result<()> {
         let dtype = job.piece.dtype;
-        let size = (job.range.end - job.range.start) as usize;
-        let raw = match (&job.streamed, job.source) {
-            (Some(Ok(bytes)), _) => &bytes[..],
-            (Some(Err(error)), _) => {
-                let error = error.lock().unwrap_or_else(PoisonError::into_inner).take();
-                return error.map_or(Ok(()), Err);
-            }
-            (None, Source::Input(input)) => {
-                block.raw.resize(size, 0);
-                input.file.read_exact_at(&mut block.raw, job.range.start)?;
+        let read = block.read.take();
+        let raw = match (job.source, read) {
+            (Source::Memory(bytes), _) => &bytes[job.range.start as usize..job.range.end as usize],
+            (Source::Input(_), Some(read)) => {
+                read?;
                 &block.raw[..]
             }
-            (None, Source::Memory(bytes)) => {
-                &bytes[job.range.start as usize..job.range.end as usize]
+            (Source::Input(input), None) => {
+                job.read(input, &mut self.raw)?;
+                &self.raw[..]
             }
         };
-        block.raw_bytes = size;
-        block.coded.clear();
+        block.raw_bytes = raw.len();
         let label = match job.source {
             Source::Input(input) => input.file.label(),
             Source::Memory(_) => "memory",
         };
         let failed = || Error::codec(label, format!("tensor {:?}", job.piece.name()));
         let tensor = Tensor::new(dtype, raw).named(job.piece.name());
-        let encoded = self.encoder.encode_block(&tensor, &mut block.coded).map_err(failed())?;
+        let encoded =
+            self.encoder.encode_block_over(&tensor, &mut block.buffer).map_err(failed())?;
+        block.coded_bytes = encoded.bytes;
         block.checksum = encoded.checksum;
         if options.analyse {
             if options.ideals {
@@ -384,8 +402,8 @@ impl Coder {
                 block.profile = Some(profile);
             }
             let set = self.encoder.set().id();
-            let coded = CodedBlock { dtype, set, checksum: None, bytes: &block.coded };
-            let info = self.inspector.inspect_block(&coded, size);
+            let coded = CodedBlock { dtype, set, checksum: None, bytes: block.coded() };
+            let info = self.inspector.inspect_block(&coded, raw.len());
             block.info = Some(info.map_err(failed())?);
         }
         Ok(())
@@ -428,23 +446,32 @@ impl Analyses {
 fn jobs<'a>(
     pieces: &'a [(Option<&'a str>, Source<'a>, &'a Piece)],
     block_log2: u8,
-) -> impl Iterator<Item = Job<'a>> + Send {
+) -> impl Iterator<Item = Job<'a>> {
     pieces.iter().enumerate().flat_map(move |(index, &(_, source, piece))| {
         let size = huffwire::block::block_bytes(piece.dtype, block_log2);
         let starts = piece.range.clone().step_by(size);
         starts.map(move |start| {
             let range = start..piece.range.end.min(start + size as u64);
-            let streamed = match source {
-                Source::Input(input) if input.file.is_stream() => {
-                    let mut bytes = vec![0; (range.end - range.start) as usize];
-                    let read = input.file.read_exact_at(&mut bytes, range.start);
-                    Some(read.map(|()| bytes).map_err(|error| Mutex::new(Some(error))))
-                }
-                _ => None,
-            };
-            Job { source, piece, index, range, streamed }
+            Job { source, piece, index, range }
         })
     })
+}
+
+impl Job<'_> {
+    /// Reads the block before it is encoded if there is time, and always if it is of a stream: that must be read in order,
+    /// so not by the threads that encode.
+    fn prepare(&self, block: &mut Block, has_time: bool) {
+        if let Source::Input(input) = self.source
+            && (has_time || input.file.is_stream())
+        {
+            block.read = Some(self.read(input, &mut block.raw));
+        }
+    }
+
+    fn read(&self, input: &Input, raw: &mut Vec<u8>) -> Result<()> {
+        raw.resize((self.range.end - self.range.start) as usize, 0);
+        input.file.read_exact_at(raw, self.range.start)
+    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub(crate) fn wait(stream: &TcpStream, until: Until, deadline: Instant) -> io::R
         Until::Writable => PollFlags::OUT,
     };
     let time = deadline.saturating_duration_since(Instant::now()).min(TICK);
-    let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+    let time = Timespec::try_from(time).map_err(io::Error::other)?;
     match poll(&mut [PollFd::new(stream, events)], Some(&time)) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),

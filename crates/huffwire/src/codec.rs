@@ -135,7 +135,7 @@ pub struct Encoder {
     deltas: Option<Box<deltas::Encoding>>,
 }
 
-/// Block that [`Encoder::encode_block`] appended.
+/// Block that [`Encoder::encode_block`] or [`Encoder::encode_block_over`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EncodedBlock {
@@ -272,6 +272,35 @@ impl Encoder {
     /// # Errors
     /// [`Error::PartialElement`], or [`Error::TooLarge`] for more than a block may hold.
     pub fn encode_block(&mut self, tensor: &Tensor<'_>, out: &mut Vec<u8>) -> Result<EncodedBlock> {
+        let start = out.len();
+        let encoded = self.encode_block_at(start, tensor, out);
+        out.truncate(start + encoded.as_ref().map_or(0, |encoded| encoded.bytes));
+        encoded
+    }
+
+    /// Encodes whole units of a tensor as one block at the beginning of `buffer`, and overwrites what is there. The
+    /// buffer is made longer if it has to be, and never shorter: the block is its first [`EncodedBlock::bytes`] bytes.
+    ///
+    /// A buffer that is used again for every block is set to zero only once; [`Encoder::encode_block`] does so each
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_block`].
+    pub fn encode_block_over(
+        &mut self,
+        tensor: &Tensor<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<EncodedBlock> {
+        self.encode_block_at(0, tensor, buffer)
+    }
+
+    /// Encodes a block to this place of a buffer, which is made long enough.
+    fn encode_block_at(
+        &mut self,
+        start: usize,
+        tensor: &Tensor<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<EncodedBlock> {
         let (dtype, bytes) = (tensor.dtype(), tensor.bytes());
         if !bytes.len().is_multiple_of(dtype.unit_bytes()) {
             return Err(Error::PartialElement { dtype, bytes: bytes.len() });
@@ -282,15 +311,15 @@ impl Encoder {
             return Err(Error::TooLarge { what: "a block", found, limit, remedy });
         }
         let policy = self.policy(tensor);
-        let start = out.len();
-        out.resize(start + block::capacity(bytes.len()), 0);
-        let encoder = &mut self.workers.own().blocks;
-        let place = &mut out[start..];
-        let encoded =
-            encoder.encode(&self.set, &self.policies[policy].1, bytes, CachePolicy::Cached, place);
-        out.truncate(start + *encoded.as_ref().unwrap_or(&0));
-        let checksum = self.options.checksums.then(|| crc32c(&out[start..]));
-        encoded.map(|bytes| EncodedBlock { bytes, checksum })
+        let end = start + block::capacity(bytes.len());
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
+        let (encoder, place) = (&mut self.workers.own().blocks, &mut buffer[start..end]);
+        let policy = &self.policies[policy].1;
+        let bytes = encoder.encode(&self.set, policy, bytes, CachePolicy::Cached, place)?;
+        let checksum = self.options.checksums.then(|| crc32c(&place[..bytes]));
+        Ok(EncodedBlock { bytes, checksum })
     }
 
     /// Where the policy for a tensor lies.
@@ -613,6 +642,29 @@ mod tests {
             books_of(Choice::Fixed(bytes_book), &tensor).is_empty(),
             "verbatim: it fits no plane"
         );
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_for_blocks_of_any_size() {
+        let values = (1..20_000u16).map(|i| 0x3c00 + (i.leading_zeros() as u16) * 128 + i % 128);
+        let tensor: Vec<u8> = values.flat_map(u16::to_le_bytes).collect();
+        let (mut encoder, mut buffer) = (Encoder::builtin(), Vec::new());
+        for size in [2, 4000, 39_998, 0, 10_000] {
+            let part = Tensor::new(Dtype::Bf16, &tensor[..size]);
+            let mut alone = vec![7; 3];
+            let appended = encoder.encode_block(&part, &mut alone).unwrap();
+            buffer.fill(0xaa);
+            let before = buffer.len();
+            let encoded = encoder.encode_block_over(&part, &mut buffer).unwrap();
+            assert_eq!(encoded, appended);
+            assert_eq!((&alone[..3], &alone[3..]), (&[7; 3][..], &buffer[..encoded.bytes]));
+            assert!(buffer.len() >= before, "it is not made shorter");
+        }
+        let odd = Tensor::new(Dtype::Bf16, &tensor[..3]);
+        assert!(encoder.encode_block_over(&odd, &mut buffer).is_err());
+        let mut alone = vec![7; 3];
+        assert!(encoder.encode_block(&odd, &mut alone).is_err());
+        assert_eq!(alone, [7; 3], "nothing is appended after an error");
     }
 
     #[test]

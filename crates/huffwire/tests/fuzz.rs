@@ -22,8 +22,9 @@ use huffwire_testing::Random;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 4 + 2 * cfg!(feature = "gradient") as usize] = [
+const TARGETS: [(&str, Body); 5 + 2 * cfg!(feature = "gradient") as usize] = [
     ("codebook", fuzz_bodies::codebook),
+    ("deltas", fuzz_bodies::deltas),
     #[cfg(feature = "gradient")]
     ("exchange", fuzz_bodies::exchange),
     ("file", fuzz_bodies::file),
@@ -58,6 +59,7 @@ fn tensor(dtype: Dtype, units: usize, zeros: u64) -> Vec<u8> {
 fn made_here(target: &str) -> Vec<(String, Vec<u8>)> {
     match target {
         "codebook" => codebook_seeds(),
+        "deltas" => delta_seeds(),
         #[cfg(feature = "gradient")]
         "exchange" => exchange_seeds(),
         "file" => file_seeds(),
@@ -183,6 +185,46 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
         let mut alone = vec![dtype.number() - 1, low, high];
         encoder.encode_block(&Tensor::new(dtype, raw), &mut alone).unwrap();
         seeds.push((format!("block-{dtype}"), alone));
+    }
+    seeds
+}
+
+/// Messages over a base of zeros, which the body has at hand, and recipes.
+fn delta_seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for dtype in [Dtype::Bf16, Dtype::F32, Dtype::E4m3, Dtype::I8, Dtype::F64] {
+        for (name, units, every) in [("few", 600, 40), ("many", 200, 3), ("all", 100, 1)] {
+            let base = vec![0; units * dtype.unit_bytes()];
+            let mut new = tensor(dtype, units, 0);
+            for (number, unit) in new.chunks_mut(dtype.unit_bytes()).enumerate() {
+                if number % every != 0 {
+                    unit.fill(0);
+                }
+            }
+            let message = Encoder::builtin().encode_delta_to_vec(dtype, &base, &new).unwrap();
+            seeds.push((format!("{dtype}-{name}"), message));
+        }
+    }
+    for (number, dtype) in Dtype::all().enumerate() {
+        let mut recipe = vec![dtype.number() - 1, 32 * (number as u8 % 2), number as u8 % 3];
+        // Base and new tensor: mode, size, literal.
+        recipe.extend_from_slice(&[8 << 3 | 5, 0x80, 2, 125, 1, 200, 3, number as u8, 64, 255, 0]);
+        recipe.extend_from_slice(&[
+            8 << 3 | (number as u8 & 1),
+            0x80,
+            2,
+            126,
+            2,
+            8,
+            3,
+            90,
+            64,
+            128,
+            0,
+        ]);
+        // Context, and a change of the payload.
+        recipe.extend_from_slice(&[number as u8, 4 + number as u8, 0, 7]);
+        seeds.push((format!("recipe-{dtype}"), recipe));
     }
     seeds
 }

@@ -483,6 +483,9 @@ fn any_range_of_a_tensor_in_the_golden_file_is_read_from_the_blocks_that_hold_it
 #[path = "golden/quantized.rs"]
 mod quantized;
 
+#[path = "golden/deltas.rs"]
+mod deltas;
+
 #[test]
 fn golden_files_are_small() {
     builtin();

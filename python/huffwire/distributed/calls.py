@@ -170,7 +170,7 @@ class Operation:
         tag: gloo's tag of its messages.
         parts: How many threads work on it.
         outputs: What the future of the call holds.
-        room: Bytes of memory for each piece; 0 for what pieces of any elements take.
+        room: Bytes of memory that each piece needs, if it is more than pieces of elements take.
     """
 
     def __init__(

@@ -16,7 +16,14 @@ from huffwire._errors import MismatchError, OptionError, UnsupportedError
 from huffwire.distributed import schedules, totals
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
-from huffwire.distributed.groups import CodedGroup, coded_group, codes_itself, resolve
+from huffwire.distributed.groups import (
+    CodedGroup,
+    coded_group,
+    codes_itself,
+    is_known_plain,
+    is_no_member,
+    resolve,
+)
 from huffwire.distributed.memory import Memory, check_same, flat
 from huffwire.distributed.policy import Way
 
@@ -58,6 +65,13 @@ def _simple(tensor: object) -> bool:
     )
 
 
+def _is_common(tensor: object) -> bool:
+    """Whether a tensor is surely one that pieces could be cut from, by a look that takes no time."""
+    return (
+        type(tensor) is torch.Tensor and tensor.is_cpu and tensor.layout is torch.strided
+    )
+
+
 def _refuse_meta(*tensors: torch.Tensor) -> None:
     if any(tensor.is_meta for tensor in tensors):
         raise UnsupportedError("a tensor on the device meta has no data: give one that has")
@@ -83,6 +97,26 @@ def how_to_add(
     if sum_dtype is not None and not sum_dtype.is_floating_point:
         raise OptionError(f"sum_dtype={sum_dtype}: give a floating-point type, or None")
     return schedules.Sum(op == dist.ReduceOp.AVG, sum_dtype)
+
+
+def _check_sum_dtype(sum_dtype: torch.dtype | None, dtype: torch.dtype) -> None:
+    """Checks that sums of elements of a type can be kept in another type without loss.
+
+    Raises:
+        UnsupportedError: They cannot.
+    """
+    if sum_dtype is None or sum_dtype == dtype:
+        return
+    try:
+        holds = dtype.is_floating_point and torch.promote_types(dtype, sum_dtype) == sum_dtype
+    except RuntimeError:
+        # torch has no common type of floats of 8 bits and others.
+        holds = False
+    if not holds:
+        raise UnsupportedError(
+            f"sum_dtype={sum_dtype} for a tensor of {dtype}: give a floating-point type that holds all of its values, "
+            "such as torch.float32 for torch.bfloat16; tensors of integers have none"
+        )
 
 
 def _find(
@@ -160,6 +194,10 @@ def all_gather(
         OutOfStepError: The ranks called different collectives.
         GroupError: The group was destroyed, or failed earlier.
     """
+    if _is_common(tensor) and all(map(_is_common, tensor_list)):
+        size = sum([output.nbytes for output in tensor_list])
+        if is_known_plain(group, "all_gather", tensor.dtype, size):
+            return dist.all_gather(tensor_list, tensor, group=group, async_op=async_op)
     group, coded = _find(group, tensor, *tensor_list)
     work = (
         None
@@ -212,6 +250,7 @@ def gather_into(
 
 
 def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: schedules.Sum) -> Way:
+    _check_sum_dtype(how.dtype, tensor.dtype)
     way = coded.ready()[1].way(collective, tensor.dtype, tensor.nbytes)
     # The group would add in another type.
     if way == "plain" and how.dtype is not None and how.dtype != tensor.dtype:
@@ -278,7 +317,9 @@ def reduce_scatter_tensor(
 def _refuse_sum_dtype(
     sum_dtype: torch.dtype | None, tensor: torch.Tensor, group: dist.ProcessGroup
 ) -> None:
-    if sum_dtype is not None and sum_dtype != tensor.dtype and group.size() > 1:
+    if sum_dtype is None or sum_dtype == tensor.dtype:
+        return
+    if not is_no_member(group) and group.size() > 1:
         raise UnsupportedError(
             f"sum_dtype={sum_dtype}: only SUM and AVG of floating-point tensors have it, and not in "
             "groups of the backend huffwire"
@@ -317,8 +358,15 @@ def all_reduce(
         op: The operation. AVG divides the sum by the number of ranks.
         group, async_op: As for `all_gather`, like what is returned and raised.
         sum_dtype: The type that sums are kept in until the last one is rounded to the tensor's type, such as
-            torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does.
+            torch.float32 for a tensor of torch.bfloat16; None to round every sum, as gloo does. It must hold all
+            values of the tensor's type.
+
+    Raises:
+        UnsupportedError: ``sum_dtype`` is narrower than the tensor's type, which has to be a floating-point one.
     """
+    if sum_dtype is None and _is_common(tensor):
+        if is_known_plain(group, "all_reduce", tensor.dtype, tensor.nbytes):
+            return dist.all_reduce(tensor, op=op, group=group, async_op=async_op)
     group, coded = _find(group, tensor)
     work = None
     if coded is not None and is_sum(op, tensor.dtype):
@@ -446,6 +494,8 @@ def broadcast(
         src, group_src: The rank that it comes from, globally or within the group: one of the two.
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
+    if _is_common(tensor) and is_known_plain(group, "broadcast", tensor.dtype, tensor.nbytes):
+        return dist.broadcast(tensor, src=src, group=group, async_op=async_op, group_src=group_src)
     group, coded = _find(group, tensor)
     work = None
     if coded is not None:

@@ -327,8 +327,11 @@ class Engine:
             ) from self._error
 
     def take(self, room: int = 0) -> torch.Tensor:
-        """Memory of so many bytes; with 0 for a piece of any elements."""
-        room = room or self._capacity
+        """Memory of at least so many bytes, and of what a piece of any elements takes.
+
+        Another rank may be in another call, or fail, and gloo ends a process that receives more than it has room for.
+        """
+        room = max(room, self._capacity)
         with self._lock:
             free = self._free.get(room)
             if free:
@@ -390,7 +393,7 @@ class Engine:
             send, receive: What both threads do; None if there is nothing.
             both: Does it all in this thread, which takes less time if the call is small. It must send no more than
                 `SLOTS` messages before it receives what other ranks send without waiting for these.
-            room: Bytes of memory for each of its pieces; 0 for what pieces of any elements take.
+            room: Bytes of memory that each of its pieces needs, if it is more than pieces of elements take.
         """
         for output in outputs:
             _changed(output)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
-from huffwire.distributed import pieces
+from huffwire.distributed import pieces, totals
 from huffwire.distributed.c10d import PrefixStore, Store
 from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
@@ -186,7 +186,8 @@ class CodedGroup:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._begin(0)
-        self._ready: tuple[Engine, Policy] | None = None
+        # Once the ranks agreed.
+        self.engine_and_policy: tuple[Engine, Policy] | None = None
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
@@ -221,10 +222,10 @@ class CodedGroup:
         check_process(self._process)
         with self._lock:
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
-            before = self._ready, self._pairs
-            if self._ready is not None:
+            before = self.engine_and_policy, self._pairs
+            if self.engine_and_policy is not None:
                 self._give_up()
-            self._ready = self._error = None
+            self.engine_and_policy = self._error = None
             self.settings = settings
             agreement = self._agree()[1].agreement
             # What was connected before for sends and receives may have failed, and has other settings.
@@ -258,12 +259,12 @@ class CodedGroup:
             self._error = error
             self._give_up()
             raise
-        self._ready = engine, Policy(agreement)
-        return self._ready
+        self.engine_and_policy = engine, Policy(agreement)
+        return self.engine_and_policy
 
     def ready(self) -> tuple[Engine, Policy]:
         """The engine and the policy; the first call connects all ranks and has them agree."""
-        ready = self._ready
+        ready = self.engine_and_policy
         if ready is None:
             check_process(self._process)
             with self._lock:
@@ -272,7 +273,7 @@ class CodedGroup:
                         f"the set-up of the group failed earlier ({self._error}): call "
                         "huffwire.distributed.setup on all ranks, or make a new group"
                     ) from self._error
-                ready = self._ready or self._agree()
+                ready = self.engine_and_policy or self._agree()
         return ready
 
     def pair(self, peer: int) -> Pair:
@@ -343,6 +344,28 @@ def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
             found = CodedGroup(weak, _store(group), group.rank(), group.size(), _timeout(group))
             _GROUPS[group] = found
     return found
+
+
+def is_known_plain(
+    group: dist.ProcessGroup | None, collective: str, dtype: torch.dtype, size: int
+) -> bool:
+    """Whether a group carries a call itself, which is counted then: the short way for calls that were made before.
+
+    Small calls take no longer than some hundred microseconds, and Python code that was not used for a while takes tens
+    of them.
+    """
+    if group is None:
+        group = dist.group.WORLD
+    if group is None or is_no_member(group):
+        return False
+    found = _GROUPS.get(group)
+    ready = None if found is None else found.engine_and_policy
+    if ready is None or not ready[1].is_known_plain(collective, dtype, size):
+        return False
+    if not _is_alive(group):
+        return False
+    totals.fallback(collective)
+    return True
 
 
 def codes_itself(group: object) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -90,15 +90,19 @@ class Memory:
         """Whether the tensor's own memory is the processor's."""
         return not self._staged
 
-    def on_device(self) -> AbstractContextManager[Any]:
-        """The stream on which a thread copies pieces."""
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """The stream on which a thread copies pieces. What was copied on it is complete at the end."""
         if self._event is None:
-            return nullcontext()
+            yield
+            return
         module = torch.get_device_module(self.tensor.device)
         stream = module.Stream(self.tensor.device)
         stream.wait_event(self._event)
-        entered: AbstractContextManager[Any] = module.stream(stream)
-        return entered
+        with module.stream(stream):
+            yield
+        # Nobody else waits for a copy within the device.
+        stream.synchronize()
 
     def read(self, start: int, stop: int, scratch: Scratch) -> torch.Tensor:
         """Some elements, in the memory of the processor: the tensor's own or the scratch's."""

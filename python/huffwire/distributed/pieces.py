@@ -443,6 +443,11 @@ def raise_failure(sender: int, begin: bytes) -> None:
         raise PeerError(f"rank {sender} failed: {text}")
 
 
+def start(buffer: torch.Tensor, length: int) -> bytes:
+    """The first bytes of memory."""
+    return ctypes.string_at(_address(buffer), length)
+
+
 def sequence(buffer: torch.Tensor) -> int:
     """The sequence number in the header of a piece."""
     return int(_PLACE.unpack_from(ctypes.string_at(_address(buffer), _PLACE.size))[5])

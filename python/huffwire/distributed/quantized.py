@@ -30,7 +30,7 @@ from huffwire.distributed.calls import CodedWork
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import PieceError
 from huffwire.distributed.memory import Memory, Scratch
-from huffwire.distributed.pieces import HEADER, Place
+from huffwire.distributed.pieces import HEADER, LEAST, Place
 from huffwire.distributed.schedules import Part, _others, _place, stages
 
 COLLECTIVE = "quantized_all_reduce"
@@ -38,6 +38,10 @@ COLLECTIVE = "quantized_all_reduce"
 # The most elements of a piece. Every piece costs the threads some tenths of a millisecond, whatever its size, so pieces are
 # long. They are not longer, because the link waits for the first one, and values stay in the caches until they are coded.
 _MOST = 1 << 18
+
+# How many pieces of gradients go before the first mean. Coded pieces are short, so that the link would idle if there were
+# fewer while a mean waits for the pieces of the slowest rank.
+_LAG = 6
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ class _Sending:
             # The other thread failed.
             self.engine.check()
             raise Error("the other thread of the engine ended early")
-        floats = held.view(torch.float32)[: stop - start]
+        floats = held[: 4 * (stop - start)].view(torch.float32)
         place = _place(self.sender.operation, self.memory, mine, index, rank, 1)
         restored = _room_for(self.memory, start, stop, self.sender.scratch, room)
 
@@ -247,7 +251,7 @@ class _Receiving:
         engine = self.engine
         start, stop = self.shares[engine.rank].range(index)
         held = engine.take(4 * self.shares[engine.rank].step)
-        mean = held.view(torch.float32)[: stop - start]
+        mean = held[: 4 * (stop - start)].view(torch.float32)
         for number, origin in enumerate(_summands(engine)):
             # The first piece is put there, the others are added, and with the last one the sum is divided.
             divisor = engine.size if number == engine.size - 1 else min(number, 1)
@@ -315,7 +319,7 @@ def average(
         sending = _Sending(sender, memory, shares, how)
         with memory.on_device():
             room = Scratch(4 * step)
-            for stage, index in stages(most):
+            for stage, index in stages(most, _LAG):
                 if stage == 0:
                     for peer in _others(engine):
                         if index < shares[peer].count:
@@ -327,7 +331,7 @@ def average(
         receiving = _Receiving(receiver, memory, shares, how)
         with memory.on_device():
             room = Scratch(4 * step)
-            for stage, index in stages(most):
+            for stage, index in stages(most, _LAG):
                 if stage == 0 and index < shares[engine.rank].count:
                     receiving.reduce(index, room)
                 elif stage == 1:
@@ -335,7 +339,7 @@ def average(
                         if index < shares[peer].count:
                             receiving.gather(peer, index, room)
 
-    room = HEADER + how.codecs[0].bound(step)
+    room = max(HEADER + how.codecs[0].bound(step), LEAST)
     return engine.start(COLLECTIVE, result, send, receive, room=room)
 
 

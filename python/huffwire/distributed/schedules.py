@@ -375,13 +375,18 @@ def reduce_scatter(
     return engine.start("reduce_scatter", result, send, receive, both)
 
 
-def stages(most: int) -> Iterator[tuple[int, int]]:
-    """Stages and indices of pieces of a reduction that is gathered again, in the order in which all ranks take them."""
-    for step in range(most + _LAG):
+def stages(most: int, lag: int = _LAG) -> Iterator[tuple[int, int]]:
+    """Stages and indices of pieces of a reduction that is gathered again, in the order in which all ranks take them.
+
+    Args:
+        most: The most pieces of a rank's part.
+        lag: How many more pieces of the first stage go before those of the second.
+    """
+    for step in range(most + lag):
         if step < most:
             yield 0, step
-        if step >= _LAG:
-            yield 1, step - _LAG
+        if step >= lag:
+            yield 1, step - lag
 
 
 def all_reduce(

@@ -271,6 +271,10 @@ class Policy:
         self._model = agreement.model
         self._decisions: dict[tuple[str, torch.dtype, int], Way] = {}
 
+    def is_known_plain(self, collective: str, dtype: torch.dtype, size: int) -> bool:
+        """Whether such a call was made before, and was left to the group."""
+        return self._decisions.get((collective, dtype, size)) == "plain"
+
     def way(self, collective: str, dtype: torch.dtype, size: int) -> Way:
         """How a call is carried.
 

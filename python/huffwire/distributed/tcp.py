@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import struct
+from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 # Peers that do not listen are cut off after so many seconds, once this rank has failed.
 _GRACE = 2.0
 
-# Bytes of messages with other tags that are kept until somebody receives them.
+# Bytes of pieces with other tags, headers included, that are kept until somebody receives them.
 _KEPT = 64 << 20
 
 
@@ -56,7 +57,8 @@ class Tcp:
         self._rank = rank
         self._size = size
         self._others = [(rank + step) % size for step in range(1, size)]
-        self._kept: dict[int, list[torch.Tensor]] = {}
+        # Pieces that arrived before they were asked for, by their calls.
+        self._kept: dict[int, deque[torch.Tensor]] = {}
         self._kept_bytes = 0
         try:
             self._mesh = _connect(store, rank, size, timeout)
@@ -116,30 +118,46 @@ class Tcp:
         elements: torch.Tensor | None,
         room: int = 0,
     ) -> torch.Tensor | None:
-        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it, in memory of so many bytes."""
-        waiting = self._kept.get(place.sequence)
-        if waiting:
-            self._kept_bytes -= len(waiting[0])
-            return waiting.pop(0)
-        while True:
-            buffer = engine.take(room)
-            try:
-                if self._read(engine, peer, place, buffer, elements):
+        """The next piece from a peer with the tag of `place`, as `Stream.next` returns it, in memory of at least `room` bytes."""
+        buffer = engine.take(room)
+        try:
+            if self._take_kept(place.sequence, buffer):
+                return buffer
+            while True:
+                length = self._read(engine, peer, place, buffer, elements)
+                if length is None:
                     engine.give(buffer)
                     return None
-            except BaseException:
-                engine.give(buffer)
-                raise
-            sequence = pieces.sequence(buffer)
-            if place.collective != "send" or sequence >> 32 == place.sequence >> 32:
-                return buffer
-            self._kept_bytes += len(buffer)
-            if self._kept_bytes > _KEPT:
-                raise OutOfStepError(
-                    f"rank {engine.names[peer]} has sent {_KEPT >> 20} MiB with the tag {sequence >> 32}, and this "
-                    f"rank receives with the tag {place.sequence >> 32}: receive in the order of the sends"
-                )
-            self._kept.setdefault(sequence, []).append(buffer)
+                sequence = pieces.sequence(buffer)
+                if place.collective != "send" or sequence >> 32 == place.sequence >> 32:
+                    return buffer
+                pieces.raise_failure(engine.names[peer], pieces.start(buffer, length))
+                self._keep(engine.names[peer], place, sequence, buffer[:length])
+        except BaseException:
+            engine.give(buffer)
+            raise
+
+    def _take_kept(self, sequence: int, buffer: torch.Tensor) -> bool:
+        """Copies the next kept piece of a call, if there is one."""
+        waiting = self._kept.get(sequence)
+        if not waiting:
+            return False
+        kept = waiting.popleft()
+        if not waiting:
+            del self._kept[sequence]
+        self._kept_bytes -= kept.numel()
+        buffer[: kept.numel()].copy_(kept)
+        return True
+
+    def _keep(self, name: int, place: Place, sequence: int, piece: torch.Tensor) -> None:
+        """Keeps a piece with another tag until it is asked for."""
+        if self._kept_bytes + piece.numel() > _KEPT:
+            raise OutOfStepError(
+                f"rank {name} has sent {_KEPT >> 20} MiB with tags such as {sequence >> 32}, and this rank receives "
+                f"with the tag {place.sequence >> 32}: receive in the order of the sends"
+            )
+        self._kept_bytes += piece.numel()
+        self._kept.setdefault(sequence, deque()).append(piece.clone())
 
     def _read(
         self,
@@ -148,8 +166,8 @@ class Tcp:
         place: Place,
         buffer: torch.Tensor,
         elements: torch.Tensor | None,
-    ) -> bool:
-        """Receives a piece; whether its elements were brought to their place, and not to the buffer."""
+    ) -> int | None:
+        """Receives a piece. Returns its length in the buffer; None if its elements were brought to their place."""
         address, head = buffer.data_ptr(), pieces.HEADER
         self._mesh.receive(peer, (address, head))
         if elements is not None:
@@ -158,11 +176,11 @@ class Tcp:
             if checksum is not None:
                 self._mesh.receive(peer, (elements.data_ptr(), place.size))
                 engine.reader.check_raw(place, name, elements, checksum)
-                return True
+                return None
         length = pieces.payload(place, engine.names[peer], buffer)
         if length:
             self._mesh.receive(peer, (address + head, length))
-        return False
+        return head + length
 
 
 class _Receive:
@@ -217,7 +235,11 @@ def _connect(store: Store, rank: int, size: int, timeout: timedelta) -> _Mesh:
         if other == rank:
             peers.append(None)
             continue
-        found = json.loads(store.get(f"address/{other}"))
+        told_us = store.get(f"address/{other}")
+        if not told_us:
+            # It failed since, and has said so before it took its address back.
+            look()
+        found = json.loads(told_us)
         peers.append((found["address"], found["port"], bytes.fromhex(found["secret"])))
     return listener.connect(rank, peers, timeout.total_seconds(), look)
 

@@ -51,8 +51,10 @@ _TOTALS: dict[str, Totals] = {}
 
 
 def _of(collective: str) -> Any:
-    new = RefreshTotals if collective == "refresh" else Totals
-    return _TOTALS.setdefault(collective, new())
+    found = _TOTALS.get(collective)
+    if found is None:
+        found = _TOTALS[collective] = RefreshTotals() if collective == "refresh" else Totals()
+    return found
 
 
 def add(collective: str, more: Totals) -> None:

@@ -58,7 +58,7 @@ impl Sources {
         for (name, _) in PUBLISHED {
             let unpacked = format!("{name}-{VERSION}");
             let package = root.join(format!("target/package/{unpacked}.crate"));
-            run(program("tar").arg("-xzf").arg(&package).arg("-C").arg(&folder))?;
+            unpack(&package, &folder)?;
             manifest += &format!("{name} = {{ path = \"{unpacked}\" }}\n");
             made.push(package);
         }
@@ -85,7 +85,7 @@ impl PythonSources {
         let name = format!("huffwire-{VERSION}");
         let archive = folder.join(format!("{name}.tar.gz"));
         let outer = emptied("target/unpacked-python")?;
-        run(program("tar").arg("-xzf").arg(&archive).arg("-C").arg(&outer))?;
+        unpack(&archive, &outer)?;
         let folder = outer.join(name);
         for licence in licences {
             copy(licence, &folder)?;
@@ -93,6 +93,9 @@ impl PythonSources {
         let settings = folder.join("pyproject.toml");
         let text = fs::read_to_string(&settings)?;
         fs::write(settings, with_licences(&text, licences)?)?;
+        // The lock file is that of the whole workspace. Without the crates that these sources lack, it counts as
+        // changed, which `--locked` forbids; the versions of all others stay.
+        run(cargo(&["update", "--workspace", "--offline"]).current_dir(&folder))?;
         Ok(Self { folder, archive })
     }
 
@@ -113,6 +116,12 @@ impl PythonSources {
         copy(&wheels[0].path(), folder)?;
         Ok(folder.join(wheels[0].file_name()))
     }
+}
+
+/// Unpacks sources into a folder. All files of a package have the same old time; cargo would take changed ones for those
+/// that it compiled before, so they get the time of now.
+fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    run(program("tar").args(["--touch", "-xzf"]).arg(archive).arg("-C").arg(folder))
 }
 
 /// The settings of the Python package with more files of licences.

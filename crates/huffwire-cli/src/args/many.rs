@@ -13,7 +13,8 @@ pub(crate) struct ManyArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) jobs: Option<u8>,
     /// Remove each input after its output was synced to the disk, read again and found to hold the same. An input that
-    /// was changed meanwhile is kept.
+    /// was changed meanwhile is kept, and so is one that is a symbolic link; but of a folder the links go, too, that were
+    /// made again in OUT.
     #[arg(long, overrides_with = "keep")]
     pub(crate) rm: bool,
     /// Keep the inputs. This is the default.

@@ -10,7 +10,7 @@ use huffwire_io::{Input, Origin, Piece, Workers};
 use serde::Serialize;
 
 use crate::args::{CalibrateArgs, Kinds};
-use crate::files::{self, is_dash};
+use crate::files;
 use crate::progress;
 use crate::report::{Stream, Table, printable};
 
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
     output.write(&calibration.set.to_bytes())?;
     output.finish()?;
 
-    let stream = if is_dash(&args.output) { Stream::Stderr } else { Stream::Stdout };
+    let stream = if files::is_stdout(&args.output) { Stream::Stderr } else { Stream::Stdout };
     if args.common.json {
         stream.print_json(&Report {
             codebook_set: calibration.set.id().to_string(),
@@ -107,11 +107,8 @@ fn collect(
     workers: &Workers,
     collector: &mut Collector,
 ) -> Result<()> {
-    let tensors = || {
-        let pieces =
-            inputs.iter().flat_map(|input| input.pieces.iter().map(move |piece| (input, piece)));
-        pieces.filter(|(_, piece)| piece.tensor.is_some())
-    };
+    let tensors =
+        || inputs.iter().flat_map(|input| input.tensors().map(move |(_, piece)| (input, piece)));
     let jobs = tensors().flat_map(|(input, piece)| {
         let size = block_bytes(piece.dtype);
         let starts = piece.range.clone().step_by(size);

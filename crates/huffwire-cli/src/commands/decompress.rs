@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::many::{self, Done, Task};
 use crate::args::{DecompressArgs, ElementRange, Format};
 use crate::failure;
-use crate::files::{self, as_file, is_dash};
+use crate::files::{self, Create, as_file, is_dash};
 use crate::progress;
 use crate::report::{Stream, printable, size};
 
@@ -74,11 +74,13 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
         Some(name) => tensor(args, name, &reader, &inputs)?,
         None => {
             let targets = Targets::of(args, input, &reader)?;
-            if args.many.rm && (is_dash(input) || targets.files.iter().any(|path| is_dash(path))) {
+            let is_stream = |path: &PathBuf| is_dash(path) || files::is_device(path);
+            if args.many.rm && (is_dash(input) || targets.files.iter().any(is_stream)) {
                 bail!("--rm: an input is only removed if it is a file, and its output, too");
             }
             let bar = progress::bytes(reader.directory().raw_bytes(), args.common.quiet);
-            let restored = whole(args, &targets.files, &reader, &inputs, &bar)?;
+            let targeted = (&targets.files[..], targets.create);
+            let restored = whole(args, targeted, &reader, &inputs, &bar)?;
             bar.finish_and_clear();
             targets.keep_folder();
             if args.many.rm {
@@ -87,7 +89,7 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
             restored
         }
     };
-    let to_stdout = restored.outputs.iter().any(|output| is_dash(Path::new(output)));
+    let to_stdout = restored.outputs.iter().any(|output| files::is_stdout(Path::new(output)));
     let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     let seconds = started.elapsed().as_secs_f64();
     if args.common.json {
@@ -163,7 +165,8 @@ fn restore(
     if targets.len() != reader.directory().originals.len() {
         bail!("{}: it was changed meanwhile", job.source.display());
     }
-    let restored = whole(args, &targets, &reader, &inputs, bar)?;
+    let targeted = (&targets[..], files::create_one_of_many as Create);
+    let restored = whole(args, targeted, &reader, &inputs, bar)?;
     Ok(Done {
         raw_bytes: restored.raw_bytes,
         file_bytes: reader.file().bytes(),
@@ -177,7 +180,7 @@ fn restore(
 fn copy(args: &DecompressArgs, job: &Job, bar: &ProgressBar) -> Result<Done> {
     let [target] = &job.targets[..] else { bail!("{}: it has no output", job.source.display()) };
     let file = InputFile::open(&job.source)?;
-    let mut output = files::create(&as_file(target.clone()), args.force, &[file.origin()])?;
+    let mut output = files::create_one_of_many(target, args.force, &[file.origin()])?;
     let bytes = file.bytes();
     for from in (0..bytes).step_by(COPIED_AT_ONCE as usize) {
         let part = file.read(from..bytes.min(from + COPIED_AT_ONCE))?;
@@ -202,15 +205,19 @@ fn copy(args: &DecompressArgs, job: &Job, bar: &ProgressBar) -> Result<Done> {
 
 /// Removes a .hw file if the files made from it hold the same, and their names are on the disk.
 fn remove(reader: &Reader, hw: &Path, restored: &[PathBuf]) -> Result<()> {
-    files::refuse_to_remove_a_link(hw)?;
     let check = || -> Result<()> {
+        reader.file().check_removable()?;
+        if restored.is_empty() {
+            bail!("it holds no files, so nothing was made from it");
+        }
         for (original, path) in reader.directory().originals.iter().zip(restored) {
             reader.compare_original(original, &InputFile::open(path)?, |_| ())?;
             huffwire_io::sync_folder(path.parent().unwrap_or(Path::new("")))?;
         }
         Ok(reader.file().remove()?)
     };
-    check().with_context(|| format!("{}: kept, and its output too", hw.display()))
+    let kept = if restored.is_empty() { "kept" } else { "kept, and its output too" };
+    check().with_context(|| format!("{}: {kept}", hw.display()))
 }
 
 /// What was written where.
@@ -229,14 +236,14 @@ fn lossy<'a>(items: impl Iterator<Item = &'a Item>) -> usize {
 /// Restores all original files; none of them appears unless all are complete.
 fn whole(
     args: &DecompressArgs,
-    files: &[PathBuf],
+    (files, create): (&[PathBuf], Create),
     reader: &Reader,
     inputs: &[&Origin],
     bar: &ProgressBar,
 ) -> Result<Restored> {
     let mut outputs = Vec::new();
     for path in files {
-        outputs.push(files::create(path, args.force, inputs)?);
+        outputs.push(create(path, args.force, inputs)?);
     }
     let raw_bytes = reader.directory().raw_bytes();
     let (mut complete, mut written_bytes) = (Vec::new(), 0);
@@ -254,6 +261,8 @@ fn whole(
 /// Where each original file goes.
 struct Targets {
     files: Vec<PathBuf>,
+    /// How they are made.
+    create: Create,
     /// A folder made for them, taken away again if nothing comes of it.
     made: std::cell::Cell<Option<PathBuf>>,
 }
@@ -266,6 +275,10 @@ impl Targets {
             originals.iter().map(|original| as_file(folder.join(&original.name))).collect()
         };
         let originals = &reader.directory().originals;
+        // A name that the .hw file tells is not one that the user chose.
+        let is_chosen =
+            originals.len() == 1 && !args.output.as_deref().is_some_and(|output| output.is_dir());
+        let create = if is_chosen { files::create } else { files::create_one_of_many };
         let files = match (&originals[..], &args.output) {
             ([], _) => Vec::new(),
             ([one], Some(folder)) if folder.is_dir() => vec![folder.join(&one.name)],
@@ -286,7 +299,7 @@ impl Targets {
                 bail!("{label}: it holds {} files; pass -o FOLDER", several.len())
             }
         };
-        Ok(Self { files, made })
+        Ok(Self { files, create, made })
     }
 
     fn keep_folder(&self) {

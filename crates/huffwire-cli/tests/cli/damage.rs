@@ -189,25 +189,47 @@ fn verify_prints_json_whatever_is_wrong() {
     assert_eq!((run.code, &report["ok"]), (Some(1), &false.into()));
 }
 
-/// A file can be made to look as large as one likes; memory cannot.
+/// A file can be made to look as large as one likes, by a hole in it; memory cannot. What does not pass its checksum takes
+/// none.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_huge_directory_is_an_error() {
-    use std::io::{Seek, SeekFrom, Write};
-    const LENGTH: u64 = 1 << 32;
+    use std::os::unix::fs::FileExt;
+    const LENGTH: u64 = 1 << 31;
     let folder = small();
     let header = folder.read(HW)[..file::HEADER_BYTES].to_vec();
-    let trailer = [&16u64.to_le_bytes()[..], &LENGTH.to_le_bytes(), &[0; 4], b"HWDE"].concat();
-    let mut huge = std::fs::File::create(folder.path(HW)).unwrap();
-    huge.write_all(&header).unwrap();
-    huge.seek(SeekFrom::Start(16 + LENGTH)).unwrap();
-    huge.write_all(&trailer).unwrap();
-    let script = r#"ulimit -v 1000000; exec "$0" verify m.safetensors.hw --threads 1"#;
-    let output = std::process::Command::new("bash")
-        .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
-        .current_dir(folder.path(""))
-        .output()
-        .unwrap();
-    let mentions = [HW, "directory", "4294967296 bytes"];
-    crate::common::Run::from(output).failed(&["ulimit"], &mentions);
+    let mut check = file::DirectoryCheck::new(0);
+    let zeros = vec![0; 1 << 20];
+    (0..LENGTH >> 20).for_each(|_| check.add(&zeros));
+    let Err(huffwire::Error::Checksum { computed, .. }) = check.finish() else { panic!() };
+    for (check, mentions) in
+        [(0, &["checksum"][..]), (computed, &["directory", "2147483648 bytes"])]
+    {
+        let place = [16u64, LENGTH].map(u64::to_le_bytes).concat();
+        let trailer = [&place[..], &check.to_le_bytes(), b"HWDE"].concat();
+        folder.write(HW, &header);
+        let huge = std::fs::OpenOptions::new().write(true).open(folder.path(HW)).unwrap();
+        huge.write_all_at(&trailer, 16 + LENGTH).unwrap();
+        let script = r#"ulimit -v 1000000; exec "$0" verify m.safetensors.hw --threads 1"#;
+        let output = std::process::Command::new("bash")
+            .args(["-c", script, env!("CARGO_BIN_EXE_huffwire")])
+            .current_dir(folder.path(""))
+            .output()
+            .unwrap();
+        let run = crate::common::Run::from(output);
+        run.failed(&["ulimit"], &[&[HW][..], mentions].concat());
+    }
+}
+
+/// Nothing is made from such a file that could stand for it.
+#[test]
+fn a_file_without_originals_is_not_removed() {
+    let folder = Folder::new();
+    let writer = file::Writer::new(true, 17).unwrap();
+    let mut empty = writer.header().to_vec();
+    empty.extend(writer.finish().unwrap());
+    folder.write("empty.hw", &empty);
+    folder.fails(&["decompress", "empty.hw", "--rm"], &["empty.hw: kept: it holds no files"]);
+    folder.write("other.hw", &empty);
+    folder.fails(&["decompress", "empty.hw", "other.hw", "--rm"], &["empty.hw: kept"]);
 }

@@ -112,3 +112,40 @@ fn a_dry_run_of_a_large_file_encodes_a_part_of_it() {
     assert!(dry["sampled_bytes"].as_u64().unwrap() < 32 << 30);
     assert!(dry["saving_percent"].as_f64().unwrap() > 99.0);
 }
+
+/// The same bytes are other values in another order, and as another type.
+#[test]
+fn equal_bytes_are_not_equal_arrays() {
+    let folder = Folder::new();
+    let data = noise(24, 1);
+    let rows = npy("<f4", "(2, 3)", &data);
+    let mut columns = rows.clone();
+    let at = rows.windows(5).position(|part| part == b"False").unwrap();
+    columns[at..at + 5].copy_from_slice(b"True ");
+    for (name, content) in [
+        ("rows", rows.clone()),
+        ("columns", columns),
+        ("floats", npy(">f4", "(2, 3)", &data)),
+        ("integers", npy(">i4", "(2, 3)", &data)),
+    ] {
+        std::fs::create_dir(folder.path(name)).unwrap();
+        folder.write(&format!("{name}/a.npy"), &content);
+        folder.ok(&["compress", &format!("{name}/a.npy"), "-q"]);
+    }
+    for (a, b, code) in [
+        ("rows", "rows", 0),
+        ("columns", "columns", 0),
+        ("integers", "integers", 0),
+        ("rows", "columns", 1),
+        ("floats", "integers", 1),
+    ] {
+        for (first, second) in [("", ""), ("", ".hw"), (".hw", "")] {
+            let (first, second) = (format!("{a}/a.npy{first}"), format!("{b}/a.npy{second}"));
+            let run = folder.run(&["diff", &first, &second, "--json"]);
+            assert_eq!(run.code, Some(code), "{first} {second}: {}", run.stderr);
+            let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+            let status = if code == 0 { "equal" } else { "reshaped" };
+            assert_eq!(report["tensors"][0]["status"], status);
+        }
+    }
+}

@@ -120,6 +120,7 @@ fn compressing_and_restoring() {
     }
     let dry = folder.json(&["compress", "--dry-run", IN, "--json"]);
     let broken = failed(&folder, &["compress", "--dry-run", IN, "absent.npy", "--json"]);
+    assert_eq!(broken["failures"][0]["input"], "absent.npy");
     check("compress --dry-run", &[dry, broken]);
 }
 
@@ -226,7 +227,19 @@ fn errors() {
         check("Errors", &[error]);
     }
     // The data go to standard output, so the error does not.
-    let run = folder.run(&["compress", "absent.npy", "-o", "-", "--json"]);
-    assert!(run.stdout.is_empty());
-    check("Errors", &[serde_json::from_str(&run.stderr).unwrap()]);
+    for (args, code) in [
+        (&["compress", "absent.npy", "-o", "-", "--json"][..], 1),
+        (&["compress", IN, "-o", "-", "--json", "--nonsense"], 2),
+        (&["compress", IN, "-o-", "--json", "--nonsense"], 2),
+        (&["decompress", HW, "--output=-", "--json", "--nonsense"], 2),
+        (&["decompress", HW, "--tensor", "w", "--json", "--nonsense"], 2),
+        (&["compress", "-", "--json", "--nonsense"], 2),
+    ] {
+        let run = folder.run(args);
+        assert!(run.stdout.is_empty(), "{args:?}");
+        assert_eq!(run.code, Some(code), "{args:?}");
+        check("Errors", &[serde_json::from_str(&run.stderr).unwrap()]);
+    }
+    let run = folder.run(&["compress", IN, "-o", "x.hw", "--json", "--nonsense"]);
+    check("Errors", &[serde_json::from_slice(&run.stdout).unwrap()]);
 }

@@ -191,3 +191,23 @@ fn all_files_of_a_sharded_model_are_removed() {
     }
     assert!(folder.read("back/x.npy") == folder.read("x.npy"));
 }
+
+/// A shard that is a link is kept, and then all others are.
+#[cfg(unix)]
+#[test]
+fn no_shard_is_removed_unless_all_are() {
+    let folder = Folder::new();
+    let index = br#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    folder.write("m.safetensors.index.json", index);
+    let shard = |seed| safetensors(&[("w", "BF16", &[500], &bf16(500, seed))]);
+    folder.write("1.safetensors", &shard(1));
+    folder.write("elsewhere", &shard(2));
+    std::os::unix::fs::symlink("elsewhere", folder.path("2.safetensors")).unwrap();
+    let before = folder.snapshot();
+    let run = folder.run(&["compress", "m.safetensors.index.json", "-o", "m.hw", "--rm"]);
+    let kept =
+        "m.safetensors.index.json: kept, and its output too: 2.safetensors: it is a symbolic link";
+    run.failed(&["--rm"], &[kept]);
+    fs::remove_file(folder.path("m.hw")).unwrap();
+    assert!(folder.snapshot() == before);
+}

@@ -170,6 +170,8 @@ fn what_would_be_lost_is_refused_before_anything_is_written() {
         (&["compress", "-r", "a", "-o", "b/config.json"], &["must be a folder"]),
         (&["compress", "-", "a/config.json", "-o", "x"], &["standard input"]),
         (&["compress", "-r", "a", "--dtype", "u8"], &["--dtype"]),
+        (&["compress", "-r", "a", "--dtype", "u8", "--dry-run"], &["--dtype"]),
+        (&["compress", "a", "absent", "-o", "not/to/be"], &["a: this is a folder", "absent"]),
     ] {
         if args.contains(&"a/inner.safetensors") {
             folder.write("a/inner.safetensors", b"its output would be the other input");
@@ -198,6 +200,67 @@ fn nothing_is_written_through_links() {
     assert!(run.stderr.contains("out/original: this exists and is no folder"), "{}", run.stderr);
     assert!(names(&folder, "elsewhere").is_empty());
     assert!(folder.path("out/config.json.hw").exists());
+}
+
+/// A link in the output folder may have come with a folder that was restored before.
+#[cfg(unix)]
+#[test]
+fn links_are_replaced_and_not_written_through() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    for name in ["i", "o", "home", "v1", "v2"] {
+        fs::create_dir(folder.path(name)).unwrap();
+    }
+    let (a, b) = (noise(300, 1), noise(400, 2));
+    folder.write("i/a", &a);
+    folder.write("i/b", &b);
+    symlink("b.hw", folder.path("o/a.hw")).unwrap();
+    let run = folder.run(&["compress", "-r", "i", "-o", "o"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("o/a.hw: already exists"), "{}", run.stderr);
+    folder.ok(&["compress", "-r", "i", "-o", "o", "--force", "--rm", "-j", "1"]);
+    folder.ok(&["decompress", "-r", "o", "-o", "i"]);
+    assert!(folder.read("i/a") == a && folder.read("i/b") == b);
+
+    folder.write("home/bashrc", b"mine");
+    symlink(folder.path("home/bashrc"), folder.path("v1/a")).unwrap();
+    folder.write("v2/a", b"theirs");
+    for version in ["1", "2"] {
+        let (from, packed) = (format!("v{version}"), format!("p{version}"));
+        folder.ok(&["compress", "-r", &from, "-o", &packed]);
+        folder.ok(&["decompress", "-r", &packed, "-o", "back", "--force"]);
+    }
+    assert_eq!(folder.read("home/bashrc"), b"mine");
+    assert!(folder.read("back/a") == b"theirs" && !folder.path("back/a").is_symlink());
+    // A copy of what is no .hw file, and a name that a .hw file tells.
+    fs::create_dir(folder.path("p3")).unwrap();
+    folder.write("p3/a", b"a copy");
+    for args in [&["decompress", "-r", "p3"][..], &["decompress", "p2/a.hw"]] {
+        fs::remove_file(folder.path("back/a")).unwrap();
+        symlink("../home/bashrc", folder.path("back/a")).unwrap();
+        folder.ok(&[args, &["-o", "back", "--force"]].concat());
+        assert_eq!(folder.read("home/bashrc"), b"mine");
+        assert!(!folder.path("back/a").is_symlink());
+    }
+}
+
+/// In the output it leads where it leads in the input: to a file of the input.
+#[cfg(unix)]
+#[test]
+fn an_absolute_link_into_the_folder_is_made_twice() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    folder.write("in/a", b"content");
+    std::os::unix::fs::symlink(folder.path("in/a"), folder.path("in/link")).unwrap();
+    for force in [&[][..], &["--force"]] {
+        let args = [&["compress", "-r", "in", "-o", "out", "--json"], force].concat();
+        let report = folder.json(&args);
+        assert_eq!((&report["links"], &report["links_leading_out"]), (&1.into(), &0.into()));
+    }
+    // An input that is a link is not replaced either.
+    std::os::unix::fs::symlink("in/a", folder.path("a.hw")).unwrap();
+    folder.write("a", b"its output would be the other input");
+    folder.fails(&["compress", "-r", "a", "a.hw", "--force"], &["a.hw", "same file"]);
 }
 
 /// The outputs of a folder would be the folder itself, and its links their own copies.
@@ -327,4 +390,70 @@ fn an_unknown_kind_needs_a_type_or_a_folder() {
     assert!(folder.path("b.npy.hw").exists());
     folder.ok(&["compress", "a.bin", "b.npy", "-r", "--force"]);
     assert!(folder.ok(&["decompress", "a.bin.hw", "-o", "-"]) == noise(100, 1));
+}
+
+/// There may be more files than a program can have open.
+#[cfg(target_os = "linux")]
+#[test]
+fn more_files_than_may_be_open() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    let mut names = Vec::new();
+    let mut map = serde_json::Map::new();
+    for number in 0..400 {
+        let name = format!("{number}.safetensors");
+        let content = safetensors(&[("w", "BF16", &[50], &bf16(50, number))]);
+        folder.write(&format!("in/{name}"), &content);
+        map.insert(format!("w{number}"), name.clone().into());
+        names.push(format!("in/{name}"));
+    }
+    let index = serde_json::json!({ "weight_map": map });
+    folder.write("in/m.safetensors.index.json", index.to_string().as_bytes());
+    for command in [
+        "compress --dry-run -r in",
+        "calibrate in/*.safetensors -o books",
+        "analyze in/*.safetensors",
+        "compress in/m.safetensors.index.json -o m.hw",
+        "compress -r in -o out",
+    ] {
+        let run = bash(&folder, &format!(r#"ulimit -n 256; exec "$0" {command}"#));
+        assert_eq!(run.code, Some(0), "{command}: {}", run.stderr);
+    }
+    folder.ok(&["decompress", "m.hw", "-o", "back"]);
+    assert!(
+        names
+            .iter()
+            .all(|name| { folder.read(name) == folder.read(&name.replacen("in", "back", 1)) })
+    );
+}
+
+/// What is tried and fails as a whole leaves no empty folder behind.
+#[test]
+fn a_folder_for_nothing_is_taken_away_again() {
+    let folder = Folder::new();
+    folder.write("a.npy", b"no array");
+    folder.write("b.npy", b"no array either");
+    let args = ["compress", "a.npy", "b.npy", "-o", "new/folder"];
+    folder.fails(&args, &["a.npy", "b.npy"]);
+    // Beside it something was done.
+    folder.write("c.npy", &npy("<i4", "(1,)", &[1, 2, 3, 4]));
+    assert_eq!(folder.run(&[&args[..], &["c.npy"]].concat()).code, Some(1));
+    assert_eq!(names(&folder, "new/folder"), ["c.npy.hw"]);
+    // Nor is one that was there before.
+    fs::create_dir(folder.path("empty")).unwrap();
+    folder.fails(&["compress", "a.npy", "b.npy", "-o", "empty"], &["a.npy"]);
+}
+
+#[test]
+fn alone_a_file_is_what_it_is_among_others() {
+    let folder = Folder::new();
+    folder.write("config.json", br#"{"hidden_size": 64}"#);
+    folder.write("lfs.safetensors", b"version https://git-lfs.github.com/spec/v1\n");
+    folder.ok(&["compress", "-r", "config.json", "--dry-run"]);
+    folder.ok(&["compress", "-r", "config.json", "-o", "x.hw"]);
+    assert!(folder.ok(&["decompress", "x.hw", "-o", "-"]) == folder.read("config.json"));
+    let report = folder.json(&["compress", "-r", "lfs.safetensors", "--json"]);
+    assert!(report["note"].as_str().unwrap().contains("as bytes"), "{report}");
+    let text = folder.ok(&["compress", "-r", "lfs.safetensors", "--force"]);
+    assert!(String::from_utf8(text).unwrap().contains("compressed as bytes"));
 }

@@ -1,6 +1,6 @@
 //! Messages that say what to do next.
 
-use crate::common::{Folder, bf16, noise, safetensors};
+use crate::common::{Folder, bf16, noise, safetensors, safetensors_of};
 
 const IN: &str = "m.safetensors";
 const HW: &str = "m.safetensors.hw";
@@ -144,5 +144,40 @@ fn manual_pages() {
         ["huffwire.1", "huffwire-compress.1", "huffwire-diff.1", "huffwire-codebooks-list.1"]
     {
         assert!(!folder.read(&format!("man1/{name}")).is_empty(), "{name}");
+    }
+}
+
+/// What a file tells of itself is printed, and drives no terminal.
+#[test]
+fn no_file_speaks_to_the_terminal() {
+    let folder = folder();
+    let escape = "\\u001b]0;owned\\u0007";
+    let header = format!(r#"{{"a":{{"dtype":"{escape}","shape":[1],"data_offsets":[0,1]}}}}"#);
+    folder.write("bad.safetensors", &safetensors_of(&header, &[1]));
+    let name = "w\\u001b]0;owned\\u0007";
+    let tensor = |bytes: &[u8]| safetensors(&[(name, "BF16", &[500], bytes)]);
+    folder.write("x.safetensors", &tensor(&bf16(500, 1)));
+    folder.write("y.safetensors", &tensor(&bf16(500, 2)));
+    folder.ok(&["compress", "x.safetensors", "-q"]);
+    let mut damaged = folder.read("x.safetensors.hw");
+    let at = damaged.len() / 2;
+    damaged[at] ^= 1;
+    folder.write("damaged.hw", &damaged);
+    for args in [
+        &["compress", "bad.safetensors"][..],
+        &["compress", "x.safetensors", "--force", "-v"],
+        &["inspect", "x.safetensors.hw"],
+        &["diff", "x.safetensors", "y.safetensors"],
+        &["verify", "damaged.hw"],
+        &["decompress", "damaged.hw", "-o", "z"],
+        &["decompress", "x.safetensors.hw", "--tensor", "absent"],
+        &["calibrate", "x.safetensors", "-o", "books", "--force"],
+        &["quantize", "x.safetensors"],
+        &["analyze", "x.safetensors"],
+        &["bench", "x.safetensors", "--rounds", "1"],
+    ] {
+        let run = folder.run(args);
+        let told = [&run.stdout[..], run.stderr.as_bytes()].concat();
+        assert!(!told.is_empty() && !told.contains(&0x1b) && !told.contains(&7), "{args:?}");
     }
 }

@@ -124,6 +124,8 @@ fn a_full_disk() {
     folder.ok(&["compress", IN]);
     folder.fails(&["decompress", HW, "-o", "/dev/full"], &["/dev/full", "No space left"]);
     folder.fails(&["codebooks", "export", "-o", "/dev/full"], &["/dev/full", "No space left"]);
+    let run = shell(&folder, r#"exec "$0" inspect m.safetensors.hw > /dev/full"#);
+    run.failed(&["inspect"], &["standard output: ", "No space left"]);
     let before = folder.snapshot();
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = std::process::Command::new(env!("CARGO_BIN_EXE_huffwire"))
@@ -310,6 +312,33 @@ fn modes_and_links_are_those_of_any_program() {
     folder.ok(&["compress", IN, "-o", "link", "--force"]);
     assert!(folder.path("link").is_symlink());
     assert!(folder.read("ordinary") == folder.read(HW));
+}
+
+/// Such links lead to what can be opened, but not found by name.
+#[cfg(target_os = "linux")]
+#[test]
+fn links_to_streams_are_written_into() {
+    let folder = folder();
+    folder.ok(&["compress", IN]);
+    std::os::unix::fs::symlink("/dev/stdout", folder.path("link")).unwrap();
+    for command in [
+        r#""$0" compress m.safetensors -o /dev/stdout | cat > x"#,
+        r#""$0" compress m.safetensors -o link --force | cat > x"#,
+        r#""$0" compress m.safetensors -o >(cat > x); wait $!"#,
+        r#""$0" compress m.safetensors -o /dev/fd/3 3>&1 >&2 | cat > x"#,
+    ] {
+        let run = shell(&folder, command);
+        assert_eq!(run.code, Some(0), "{command}: {}", run.stderr);
+        assert!(folder.read("x") == folder.read(HW), "{command}");
+        assert!(folder.path("link").is_symlink());
+        fs::remove_file(folder.path("x")).unwrap();
+    }
+    let rm = shell(&folder, r#""$0" decompress m.safetensors.hw --rm -o >(cat > x); exit $?"#);
+    rm.failed(&["--rm"], &["--rm"]);
+    assert!(folder.path(HW).exists());
+    // A file that has lost its name is one that would be replaced.
+    let run = shell(&folder, r#"exec 3> gone; rm gone; "$0" compress m.safetensors -o /dev/fd/3"#);
+    run.failed(&["/dev/fd/3"], &["already exists"]);
 }
 
 #[cfg(unix)]

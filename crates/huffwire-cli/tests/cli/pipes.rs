@@ -1,6 +1,6 @@
 //! Input from a pipe: no copy of it is made where it says at its beginning how long it is.
 
-use crate::common::{Folder, bf16, noise, npy, safetensors};
+use crate::common::{Folder, bf16, noise, npy, safetensors, safetensors_of};
 
 /// No temporary file can be made.
 const NOWHERE: (&str, &str) = ("TMPDIR", "/nowhere/at/all");
@@ -62,6 +62,23 @@ fn other_input_is_set_aside() {
     let run = folder.run_in(&[NOWHERE], &["compress", "-", "-o", "x.hw"], &object);
     run.failed(&["compress", "-"], &["TMPDIR"]);
     let file = safetensors(&[("a", "BF16", &[7000], &bf16(7000, 1))]);
-    let run = folder.run_with(&["calibrate", "-", "-o", "b"], &file);
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for args in [&["calibrate", "-", "-o", "b"][..], &["compress", "--dry-run", "-"]] {
+        let run = folder.run_with(args, &file);
+        assert_eq!(run.code, Some(0), "{args:?}: {}", run.stderr);
+    }
+}
+
+/// Its tensors would end beyond what a number of bytes can tell.
+#[test]
+fn sizes_that_overflow_are_refused() {
+    let folder = Folder::new();
+    let most = u64::MAX / 8;
+    let tensor = |number: u64| {
+        let (start, end) = (number * most, (number + 1) * most);
+        format!(r#""{number}":{{"dtype":"U8","shape":[{most}],"data_offsets":[{start},{end}]}}"#)
+    };
+    let header = format!("{{{}}}", (0..8).map(tensor).collect::<Vec<_>>().join(","));
+    let run = folder.run_with(&["compress", "-", "-o", "x.hw"], &safetensors_of(&header, &[]));
+    run.failed(&["compress", "-"], &["standard input", "no file can hold"]);
+    assert!(folder.snapshot().is_empty());
 }

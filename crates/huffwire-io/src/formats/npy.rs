@@ -11,6 +11,8 @@ pub(super) const ENDING: &str = ".npy";
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Headers describe one array; NumPy itself refuses more than 10 000 bytes.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// The most bytes that stand before the array: the header, and what stands before it.
+pub(crate) const MAX_HEAD_BYTES: u64 = 12 + MAX_HEADER_BYTES;
 
 /// What the header says of the array.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ struct Header {
 }
 
 /// Whether a file that begins so is a `.npy` file.
-pub(super) fn recognises(start: &[u8]) -> bool {
+pub(crate) fn recognises(start: &[u8]) -> bool {
     start.starts_with(MAGIC)
 }
 
@@ -116,12 +118,22 @@ fn dtype_of(descr: &str) -> Option<(Dtype, u64)> {
     Some((dtype, size))
 }
 
+/// The text from the value of a key on.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let (_, after) = text.split_once(&format!("'{key}'"))?;
+    Some(after.trim_start().strip_prefix(':')?.trim_start())
+}
+
+/// Whether the file with these bytes before its array has the elements in Fortran's order: the first index runs fastest.
+pub(crate) fn is_fortran_order(header: &[u8]) -> bool {
+    let Ok((at, _)) = place(header) else { return false };
+    let text = String::from_utf8_lossy(header.get(at as usize..).unwrap_or_default());
+    value(&text, "fortran_order").is_some_and(|value| value.starts_with("True"))
+}
+
 /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
 fn parse(text: &str) -> Option<Header> {
-    let value = |key: &str| {
-        let (_, after) = text.split_once(&format!("'{key}'"))?;
-        Some(after.trim_start().strip_prefix(':')?.trim_start())
-    };
+    let value = |key: &str| value(text, key);
     let descr = value("descr")?;
     let descr = match descr.strip_prefix('\'') {
         Some(quoted) => quoted.split_once('\'')?.0.to_owned(),

@@ -213,7 +213,11 @@ pub(super) fn head_bytes(start: &[u8]) -> Option<u64> {
 /// The size of a file of which these are the first bytes.
 pub(super) fn file_bytes(label: &str, head: &[u8]) -> Result<u64> {
     let header = Header::parse(label, head)?;
-    Ok(head.len() as u64 + header.tensors.last().map_or(0, |(_, range)| range.end))
+    let bytes = header.tensors.last().map_or(0, |(_, range)| range.end);
+    bytes.checked_add(head.len() as u64).ok_or_else(|| {
+        let detail = format!("its tensors would have {bytes} bytes, which no file can hold");
+        Error::invalid(label, FORMAT, detail)
+    })
 }
 
 /// Cuts a safetensors file into its header and its tensors, in the order in which they lie there.

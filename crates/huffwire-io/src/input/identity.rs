@@ -1,6 +1,6 @@
 //! Which file it is, and whether it is still what it was.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -18,6 +18,11 @@ impl Origin {
     #[must_use]
     pub fn of(path: &Path) -> Self {
         Self { label: path.display().to_string(), identity: Identity::of(path) }
+    }
+
+    /// A file that was opened by this path.
+    pub(super) fn of_open(path: &Path, metadata: &Metadata) -> Self {
+        Self { label: path.display().to_string(), identity: Identity::of_open(path, metadata) }
     }
 
     /// Standard input.
@@ -65,6 +70,20 @@ impl Identity {
         }
     }
 
+    /// A file that was opened by this path.
+    pub(super) fn of_open(path: &Path, metadata: &Metadata) -> Option<Self> {
+        #[cfg(unix)]
+        {
+            let _ = path;
+            Some(Self::from_metadata(metadata))
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = metadata;
+            Self::of(path)
+        }
+    }
+
     #[cfg(unix)]
     fn from_metadata(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
@@ -74,7 +93,7 @@ impl Identity {
     /// The file that a standard stream is redirected to, as far as the system tells.
     #[cfg(unix)]
     pub(crate) fn of_stream(stream: &impl std::os::fd::AsFd) -> Option<Self> {
-        let file = File::from(stream.as_fd().try_clone_to_owned().ok()?);
+        let file = std::fs::File::from(stream.as_fd().try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok()?;
         metadata.is_file().then(|| Self::from_metadata(&metadata))
     }
@@ -89,15 +108,49 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct Stamp {
     pub(super) path: PathBuf,
-    pub(super) identity: Option<Identity>,
-    pub(super) bytes: u64,
-    pub(super) modified: Option<SystemTime>,
+    identity: Option<Identity>,
+    bytes: u64,
+    modified: Option<SystemTime>,
+    /// When its content or anything that is known of it was changed, which no program can set.
+    #[cfg(unix)]
+    changed: (i64, i64),
+    /// How many names it has.
+    #[cfg(unix)]
+    names: u64,
 }
 
 impl Stamp {
+    /// The stamp of a file that was opened by this path, or found there.
     pub(super) fn of(path: &Path, metadata: &Metadata) -> Self {
-        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
-        Self { path: path.to_owned(), identity: Identity::of(path), bytes, modified }
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            path: path.to_owned(),
+            identity: Identity::of_open(path, metadata),
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            #[cfg(unix)]
+            names: metadata.nlink(),
+        }
+    }
+
+    /// Whether it is the same file, whatever was written to it.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
+    /// Whether it is the same file and nobody has written to it.
+    pub(super) fn is_unchanged(&self, now: &Self) -> bool {
+        // The time of change tells also of those who set the other time back. But it tells of names, too, and another
+        // name of the file may be an input that was removed.
+        #[cfg(unix)]
+        let untouched = self.changed == now.changed || self.names != now.names;
+        #[cfg(not(unix))]
+        let untouched = true;
+        let same = self.is_same_file(now) && self.bytes == now.bytes;
+        same && self.modified == now.modified && untouched
     }
 }
 

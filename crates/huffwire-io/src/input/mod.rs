@@ -1,6 +1,7 @@
 //! Files that are to be compressed, and which of their bytes are which tensor.
 
 mod file;
+mod handle;
 mod identity;
 mod stream;
 
@@ -108,6 +109,11 @@ impl Input {
             || Err(Error::UnknownFormat { path: path.display().to_string() }),
             |format| format.cut(file, name, path.parent()),
         )
+    }
+
+    /// Its tensors, in the order of the file, each with its place.
+    pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, &Piece)> {
+        self.pieces.iter().filter_map(|piece| Some((piece.tensor.as_ref()?, piece)))
     }
 
     /// Opens any file as one input: the tensors of a `.safetensors` or `.npy` file, and the bytes of everything else, an

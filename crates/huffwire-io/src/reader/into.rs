@@ -146,8 +146,8 @@ pub struct Destination<'d, 'm> {
 #[derive(Debug)]
 pub(super) struct Spare {
     pub(super) decoder: Decoder,
-    coded: Vec<u8>,
-    raw: Vec<u8>,
+    pub(super) coded: Vec<u8>,
+    pub(super) raw: Vec<u8>,
 }
 
 impl From<Decoder> for Spare {
@@ -267,8 +267,7 @@ impl Reader {
     fn decode_job(&self, job: &mut Job<'_, '_>) -> Result<()> {
         let BlockJob { item, block, .. } = job.block;
         let set = self.codebooks_of(item)?.id();
-        let idle = self.idle().pop();
-        let mut spare = idle.map_or_else(|| self.decoder().map(Spare::from), Ok)?;
+        let mut spare = self.spare()?;
         let Spare { decoder, coded, raw } = &mut spare;
         let result = self.read_coded(&block, coded).and_then(|()| {
             let coded =
@@ -283,10 +282,7 @@ impl Reader {
             job.copy(raw);
             Ok(())
         });
-        // A hostile file may claim a block that is larger than blocks are; its memory is not kept.
-        if coded.capacity() <= 2 * raw.capacity().max(1 << 20) {
-            self.idle().push(spare);
-        }
+        self.keep(spare);
         result
     }
 }

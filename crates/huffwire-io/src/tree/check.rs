@@ -10,7 +10,7 @@ use crate::input::Identity;
 /// Refuses a plan by which something would be lost.
 pub(super) fn check(plan: &Plan, request: &Request<'_>) -> Result<()> {
     let mut places = Places::default();
-    if request.output.is_some() {
+    if request.recursive && request.output.is_some() {
         refuse_nested(plan, request.inputs, &mut places)?;
     }
     let of_jobs = plan
@@ -58,15 +58,16 @@ fn refuse_shared(plan: &Plan, results: &[(&PathBuf, &Path)], places: &mut Places
     Ok(())
 }
 
-/// Refuses results that would replace an input.
+/// Refuses results that would replace an input. A result takes the place of a link, never of what the link leads to; and
+/// an input that is a link is both.
 fn refuse_inputs(plan: &Plan, results: &[(&PathBuf, &Path)]) -> Result<()> {
-    let inputs: HashMap<Identity, &Path> = plan
-        .jobs
-        .iter()
-        .filter_map(|job| Some((Identity::of(&job.source)?, job.source.as_path())))
-        .collect();
+    let mut inputs: HashMap<Identity, &Path> = HashMap::new();
+    for source in plan.jobs.iter().map(|job| job.source.as_path()) {
+        let identities = [Identity::of(source), Identity::of_entry(source)];
+        inputs.extend(identities.into_iter().flatten().map(|identity| (identity, source)));
+    }
     for (path, _) in results {
-        if let Some(input) = Identity::of(path).and_then(|identity| inputs.get(&identity)) {
+        if let Some(input) = Identity::of_entry(path).and_then(|identity| inputs.get(&identity)) {
             let (path, input) = (path.display().to_string(), input.display().to_string());
             return Err(Error::SameFile { path, input });
         }

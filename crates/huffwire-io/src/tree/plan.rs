@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::check::check;
+use super::check::{Places, check};
 use super::walk::{EntryKind, kind_of, walk};
 use crate::error::{Error, Result};
 use crate::input::InputFile;
@@ -219,6 +219,7 @@ impl Plan {
         if output.is_some_and(|output| output != base) {
             self.folders.push(base.clone());
         }
+        let root = input.canonicalize().unwrap_or_else(|_| input.to_owned());
         let (entries, errors) = walk(input);
         self.failures.extend(errors);
         for entry in entries {
@@ -239,7 +240,7 @@ impl Plan {
                     self.folders.push(folder.join(direction.rename(name)));
                 }
                 EntryKind::Link(target) if output.is_some() => {
-                    let leads_out = leads_out(below, &target);
+                    let leads_out = leads_out(&root, below, &target);
                     let path = folder.join(direction.rename(name));
                     self.links.push(Link { source, path, target, leads_out });
                 }
@@ -305,8 +306,11 @@ fn name_of(folder: &Path) -> Option<OsString> {
 }
 
 /// Whether a link in the folder `below` a root leads out of this root.
-fn leads_out(below: &Path, target: &Path) -> bool {
+fn leads_out(root: &Path, below: &Path, target: &Path) -> bool {
     use std::path::Component;
+    if target.is_absolute() {
+        return !Places::default().of(target).starts_with(root);
+    }
     let mut depth = below.components().count();
     for part in target.components() {
         match part {
@@ -346,8 +350,13 @@ mod tests {
 
     #[test]
     fn links_that_lead_out() {
-        let out = |below: &str, target: &str| leads_out(Path::new(below), Path::new(target));
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let out = |below: &str, target: &str| leads_out(&root, Path::new(below), Path::new(target));
         assert!(out("", "..") && out("a/b", "../../../x") && out("a", "/etc/passwd"));
         assert!(!out("a/b", "../../x") && !out("", "x/../y") && !out("", "."));
+        let absolute = |path: &str| format!("{}/{path}", root.display());
+        assert!(!out("a", &absolute("x")) && !out("", &absolute("")));
+        assert!(out("a", &absolute("../x")) && out("", &format!("{}x", root.display())));
     }
 }

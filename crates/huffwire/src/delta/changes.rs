@@ -1,10 +1,8 @@
 //! Changes: which words differ between two tensors.
 
 use super::form::{Form, by_width};
+use crate::kernels::deltas;
 use crate::kernels::platform::Platform;
-
-/// Bytes that are compared at once.
-const GROUP: usize = 64;
 
 /// What a delta changes, as pairs of an index and a value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,22 +16,7 @@ pub struct Changes {
 
 /// Appends the indices of the words that differ.
 pub(super) fn list(platform: Platform, form: Form, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-    platform.run(
-        #[inline(always)]
-        || by_width!(form, B => list_words::<B>(base, new, out)),
-    );
-}
-
-#[inline(always)]
-fn list_words<const B: usize>(base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-    let mut index = 0;
-    for (base, new) in base.chunks(GROUP).zip(new.chunks(GROUP)) {
-        if base != new {
-            let words = base.as_chunks::<B>().0.iter().zip(new.as_chunks::<B>().0);
-            out.extend((index..).zip(words).filter(|(_, (a, b))| a != b).map(|(index, _)| index));
-        }
-        index += (base.len() / B) as u32;
-    }
+    deltas::differing(platform, form.bytes().trailing_zeros(), base, new, out);
 }
 
 /// Appends the words at these indices.

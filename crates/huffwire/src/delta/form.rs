@@ -63,9 +63,16 @@ impl Form {
     /// The class of a word: its exponent.
     #[inline(always)]
     pub(crate) const fn class(self, word: u64) -> usize {
+        let (shift, mask) = self.class_bits();
+        ((word >> shift) as u8 & mask) as usize
+    }
+
+    /// How far to shift a word, and which bits are its class then.
+    #[inline(always)]
+    pub(crate) const fn class_bits(self) -> (u32, u8) {
         match self.exponent {
-            Some((shift, bits)) => (word >> shift) as usize & ((1 << bits) - 1),
-            None => 0,
+            Some((shift, bits)) => (shift, ((1u32 << bits) - 1) as u8),
+            None => (0, 0),
         }
     }
 

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::DIRECTORY;
 use crate::error::{Error, Result};
-use crate::wire::{Reader, crc32c};
+use crate::wire::{Crc32c, Reader, crc32c};
 
 const FILE: &str = "a huffwire file";
 const HEADER: &str = "the header of a huffwire file";
@@ -75,6 +76,46 @@ pub fn read_trailer(trailer: &[u8], file_bytes: u64) -> Result<(Range<u64>, u32)
         return Err(Error::malformed(TRAILER, 0, "it points to a directory that cannot be there"));
     }
     Ok((offset..offset + length, check))
+}
+
+/// Check of a directory that is read in parts: so no memory is taken for a large one that is damaged or a lie.
+/// [`Directory::read`](super::Directory::read) makes the same check of a whole one.
+///
+/// ```
+/// let mut check = huffwire::file::DirectoryCheck::new(0xe306_9283);
+/// check.add(b"12345");
+/// check.add(b"6789");
+/// assert!(check.finish().is_ok());
+/// ```
+#[derive(Debug, Clone)]
+pub struct DirectoryCheck {
+    stored: u32,
+    computed: Crc32c,
+}
+
+impl DirectoryCheck {
+    /// The check of a directory with the checksum that [`read_trailer`] told.
+    #[must_use]
+    pub fn new(check: u32) -> Self {
+        Self { stored: check, computed: Crc32c::new() }
+    }
+
+    /// Takes the next bytes of the directory.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.computed.add(bytes);
+    }
+
+    /// Tells whether these bytes are the directory.
+    ///
+    /// # Errors
+    /// [`Error::Checksum`].
+    pub fn finish(&self) -> Result<()> {
+        let (stored, computed) = (self.stored, self.computed.value());
+        if stored == computed {
+            return Ok(());
+        }
+        Err(Error::Checksum { what: DIRECTORY, stored, computed })
+    }
 }
 
 /// Appends the trailer to a directory that lies at `offset`.

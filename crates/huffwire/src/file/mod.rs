@@ -15,7 +15,7 @@ mod writer;
 use crate::wire::crc32c;
 
 pub use directory::{Directory, SetRef};
-pub use frame::{HEADER_BYTES, TRAILER_BYTES, read_header, read_trailer};
+pub use frame::{DirectoryCheck, HEADER_BYTES, TRAILER_BYTES, read_header, read_trailer};
 pub use item::{EntryRef, Item, Original, TensorInfo};
 pub use writer::{NewItem, Writer};
 

@@ -6,7 +6,8 @@
 //! * [`platform`] asks the processor what it has, and is the one place that knows all instruction sets.
 //! * [`lanes`] has the lane coder: what it does and why that is right, and the types that its callers use.
 //! * [`tables`] are the arrays that coders look codes up in.
-//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes, [`quantize`] has loops over floats.
+//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes, [`quantize`] has loops over floats,
+//!   [`deltas`] has those of deltas.
 //! * A folder for each instruction set has files of these same names, and `isa`: the proof that the processor has the
 //!   instructions, and the moves between memory and vectors.
 //!
@@ -31,6 +32,7 @@
 //! them, in which everything has to be inlined.
 
 pub(crate) mod bytes;
+pub(crate) mod deltas;
 pub(crate) mod interleave;
 pub(crate) mod lanes;
 #[cfg(feature = "gradient")]
@@ -65,7 +67,7 @@ use crate::error::Result;
 /// What an instruction set does in its own way. A value is the proof that the processor has the instructions.
 ///
 /// All methods but those that make coders have defaults, which are the portable kernels. Each one does what the function
-/// of the same name says in [`bytes`], [`pack`], [`interleave`], [`layers`], [`quantize`] and [`lanes`].
+/// of the same name says in [`bytes`], [`deltas`], [`pack`], [`interleave`], [`layers`], [`quantize`] and [`lanes`].
 pub(crate) trait Kernels: Copy + Debug {
     type Encoder<'t>: EncodeLanes + Debug;
     type Decoder<'t>: DecodeLanes + Debug;
@@ -148,6 +150,14 @@ pub(crate) trait Kernels: Copy + Debug {
         self.run(|| portable::interleave::merge32(bytes, words));
     }
 
+    fn differing(self, log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
+        self.run(|| portable::deltas::differing(log2, base, new, out));
+    }
+
+    fn sum_ticks(self, classes: &[u8], ticks: &deltas::Ticks, sums: &mut [u32]) {
+        self.run(|| portable::deltas::sum_ticks(classes, ticks, sums));
+    }
+
     #[cfg(feature = "gradient")]
     fn compress_layer(
         self,
@@ -203,6 +213,18 @@ pub(crate) trait Kernels: Copy + Debug {
         values: &mut [N],
     ) {
         self.run(|| portable::quantize::round(floats, noise, factor, levels, values));
+    }
+
+    #[cfg(feature = "gradient")]
+    fn round_and_restore<N: quantize::Number>(
+        self,
+        floats: &[f32],
+        noise: &[u32],
+        scaling: (f64, u32, f64),
+        values: &mut [N],
+        sent: &mut [f32],
+    ) {
+        self.run(|| portable::quantize::round_and_restore(floats, noise, scaling, values, sent));
     }
 
     #[cfg(feature = "gradient")]

@@ -139,6 +139,18 @@ pub(crate) fn round<N: Number>(
     on!(platform, kernels => kernels.round(floats, noise, factor, levels, values));
 }
 
+/// [`round`] with this factor and these levels, and [`multiply`] of the values by the last number, in one loop.
+pub(crate) fn round_and_restore<N: Number>(
+    platform: Platform,
+    floats: &[f32],
+    noise: &[u32],
+    scaling: (f64, u32, f64),
+    values: &mut [N],
+    sent: &mut [f32],
+) {
+    on!(platform, kernels => kernels.round_and_restore(floats, noise, scaling, values, sent));
+}
+
 /// The integers nearest to floats times `factor`, of two equally near ones the even one. They must fit.
 pub(crate) fn nearest<N: Number>(
     platform: Platform,
@@ -250,6 +262,18 @@ mod tests {
                     round(platform, &a, &words, 1.7 * f64::from(levels), levels, &mut values);
                     values
                 });
+            }
+            for levels in [1, 4, 127] {
+                let (factor, unit) = (1.7 * f64::from(levels), 1e38 / f64::from(levels));
+                let mut due = (vec![0i8; count], vec![0.0; count]);
+                round(Platform::Portable, &a, &words, factor, levels, &mut due.0);
+                multiply(Platform::Portable, &due.0, unit, &mut due.1);
+                for platform in platforms() {
+                    let mut found = (vec![0i8; count], vec![0.0; count]);
+                    let (values, sent) = (&mut found.0, &mut found.1);
+                    round_and_restore(platform, &a, &words, (factor, levels, unit), values, sent);
+                    assert_eq!((&found.0, bits(&found.1)), (&due.0, bits(&due.1)), "{platform}");
+                }
             }
             for levels in [128, 1 << 30] {
                 alike("round", |platform| {

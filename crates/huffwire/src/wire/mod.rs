@@ -4,6 +4,6 @@ mod checksum;
 mod reader;
 mod writer;
 
-pub(crate) use checksum::crc32c;
+pub(crate) use checksum::{Crc32c, crc32c};
 pub(crate) use reader::Reader;
 pub(crate) use writer::{put_string, put_varint};

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub)] // The fuzz targets include this file as their own module.
 #![allow(unexpected_cfgs)] // `fuzzing` is known to some of those who compile this file only.
 
+mod deltas;
 #[cfg(any(fuzzing, feature = "gradient"))]
 mod exchange;
 #[path = "../forge/mod.rs"]
@@ -17,6 +18,8 @@ mod quantized;
 
 use std::sync::Arc;
 
+#[allow(unused_imports, reason = "each fuzz target takes its own body")]
+pub use deltas::deltas;
 use forge::{builtin_block, crc32c, mend_message, small_set, whole};
 use huffwire::calibrate::{Collector, Options, Profile};
 use huffwire::codebook::{Codebook, Lengths};

@@ -239,6 +239,46 @@ fn messages_of_quantized_values() {
     exchange.check();
 }
 
+/// Deltas of all types: near and far from their base, with and without checksums and contexts.
+#[test]
+fn deltas() {
+    let mut random = Random::new(6);
+    let set = CodebookSet::builtin();
+    let mut exchange = Exchange::new("deltas", &[Arc::clone(&set)]);
+    for dtype in Dtype::all() {
+        for every in [1, 2, 5, 60, 700] {
+            let units = even(&mut random, 9000) / dtype.unit_bytes() / 2 * 2;
+            let base = elements(&mut random, dtype, units);
+            let mut new = base.clone();
+            let far = random.below(4) == 0;
+            for byte in new.chunks_mut(dtype.unit_bytes()) {
+                if random.below(every) == 0 {
+                    byte[0] = byte[0].wrapping_add(1 + random.below(3) as u8);
+                    if far {
+                        byte[dtype.unit_bytes() - 1] = random.bits() as u8;
+                    }
+                }
+            }
+            let options = options(&mut random, SymbolRule::Auto, Level::Fast);
+            let context = (random.below(3) == 0).then(|| random.bits());
+            let mut tensor = Tensor::new(dtype, &new);
+            if let Some(context) = context {
+                tensor = tensor.in_context(context);
+            }
+            let mut encoder = Encoder::new(Arc::clone(&set), options).unwrap();
+            let message = encoder.encode_tensor_delta_to_vec(&base, &tensor).unwrap();
+            let name = format!("{units} units of {dtype}, one in {every} changes, far: {far}");
+            let path = format!("{}.base", exchange.vectors.len());
+            exchange.write(&path, &base);
+            exchange.message(&name, &message, context, Some(&new));
+            if let Some(vector) = exchange.vectors.last_mut() {
+                vector["base"] = path.into();
+            }
+        }
+    }
+    exchange.check();
+}
+
 #[test]
 fn a_block_of_the_largest_size() {
     let mut exchange = Exchange::new("large", &[CodebookSet::builtin()]);

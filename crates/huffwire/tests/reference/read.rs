@@ -27,6 +27,8 @@ pub(crate) fn name(error: &Error) -> &'static str {
         Error::SetMismatch { .. } | Error::AmbiguousSet { .. } => "set",
         Error::UnknownCodebook { .. } | Error::InvalidCodebook(_) => "codebook",
         Error::TooLarge { .. } => "too large",
+        Error::WrongBase { .. } => "base",
+        Error::WrongResult { .. } => "result",
         Error::InBlock { source, .. } => name(source),
         other => panic!("no error of the format: {other}"),
     }
@@ -59,6 +61,25 @@ pub(crate) fn message(
         return Ok(floats);
     }
     Ok(decoder.decode_expected_to_vec(bytes, &expected)?.1)
+}
+
+/// The elements that a delta makes of its base.
+pub(crate) fn delta(
+    bytes: &[u8],
+    sets: &[Arc<CodebookSet>],
+    context: Option<u64>,
+    base: &[u8],
+) -> Result<Vec<u8>> {
+    let mut expected = Expected::anything();
+    expected.context = context;
+    let mut decoder = decoder(sets)?;
+    let mut in_place = base.to_vec();
+    let applied = decoder.apply_expected_delta(bytes, &expected, &mut in_place);
+    let mut copy = vec![0x11; base.len()];
+    let decoded = decoder.decode_expected_delta(base, bytes, &expected, &mut copy);
+    assert_eq!(applied, decoded);
+    assert!(if applied.is_ok() { in_place == copy } else { in_place == base });
+    applied.map(|_| copy)
 }
 
 /// The originals of a file, with their names.

@@ -28,6 +28,11 @@ fn decode(vector: &Value) -> Result<Decoded> {
             assert_eq!(Some(set.id().to_string().as_str()), vector["id"].as_str());
             Ok(Vec::new())
         }
+        "message" if vector["base"].is_string() => {
+            let base = bytes(&vector["base"]);
+            let tensor = read::delta(&coded, &sets, vector["context"].as_u64(), &base)?;
+            Ok(vec![(String::new(), tensor)])
+        }
         "message" => {
             let tensor = read::message(&coded, &sets, vector["context"].as_u64())?;
             Ok(vec![(String::new(), tensor)])

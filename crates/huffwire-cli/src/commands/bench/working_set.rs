@@ -102,10 +102,7 @@ struct Source<'a> {
 fn sources(inputs: &[Input]) -> Vec<Source<'_>> {
     let mut types: BTreeMap<Dtype, Source<'_>> = BTreeMap::new();
     for input in inputs {
-        for piece in &input.pieces {
-            if piece.tensor.is_none() || piece.bytes() == 0 {
-                continue;
-            }
+        for (_, piece) in input.tensors().filter(|(_, piece)| piece.bytes() > 0) {
             let dtype = piece.dtype;
             let fresh = || Source { dtype, tensors: Vec::new(), bytes: 0 };
             let source = types.entry(dtype).or_insert_with(fresh);

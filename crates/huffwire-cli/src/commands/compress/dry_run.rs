@@ -3,18 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use huffwire_io::tree::{Action, Direction, Plan, Request};
-use huffwire_io::{Error, Estimate, Group, Input, WriteOptions, estimate};
+use huffwire_io::tree::{Direction, Plan, Request};
+use huffwire_io::{Estimate, Group, Input, WriteOptions, estimate};
 use serde::Serialize;
 
 use crate::args::CompressArgs;
 use crate::commands::many;
-use crate::failure;
-use crate::files;
+use crate::failure::{self, FailureReport};
+use crate::files::{self, is_dash};
 use crate::report::{Stream, Table, count, percent, printable, saving, size};
 
-/// How long blocks are encoded: with what else there is to do, a second.
+/// How long blocks are encoded.
 const TIME: Duration = Duration::from_millis(400);
+/// How long everything takes, if finding the tensors leaves time for it: less than a second.
+const WHOLE_TIME: Duration = Duration::from_millis(900);
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -29,7 +31,7 @@ struct Report {
     saving_percent: f64,
     sampled_bytes: u64,
     dtypes: Vec<Dtype>,
-    failures: Vec<String>,
+    failures: Vec<FailureReport>,
     seconds: f64,
 }
 
@@ -64,7 +66,8 @@ impl From<Group> for Dtype {
 pub(super) fn run(args: &CompressArgs, options: &WriteOptions) -> Result<u8> {
     let started = Instant::now();
     let (inputs, failures) = inputs(args)?;
-    let Estimate { groups, raw_bytes, file_bytes } = estimate(&inputs, options, TIME)?;
+    let time = TIME.min(WHOLE_TIME.saturating_sub(started.elapsed()));
+    let Estimate { groups, raw_bytes, file_bytes } = estimate(&inputs, options, time)?;
     let report = Report {
         ok: failures.is_empty(),
         dry_run: true,
@@ -81,7 +84,7 @@ pub(super) fn run(args: &CompressArgs, options: &WriteOptions) -> Result<u8> {
         Stream::Stdout.print_json(&report)?;
     } else {
         for failure in &report.failures {
-            failure::print(&printable(failure));
+            failure::print(&failure.error);
         }
         if !args.common.quiet {
             Stream::Stdout.print(&text(&report))?;
@@ -91,11 +94,16 @@ pub(super) fn run(args: &CompressArgs, options: &WriteOptions) -> Result<u8> {
 }
 
 /// All files that would be compressed, and what cannot be read.
-fn inputs(args: &CompressArgs) -> Result<(Vec<Input>, Vec<String>)> {
+fn inputs(args: &CompressArgs) -> Result<(Vec<Input>, Vec<FailureReport>)> {
     if let [one] = &args.inputs[..]
         && !many::is_many(&args.inputs, &args.many)
     {
-        return Ok((files::open_tensors(one, &args.raw)?, Vec::new()));
+        // Blocks are read in any order, so standard input is set aside.
+        let inputs = match args.many.recursive && !is_dash(one) {
+            true => super::open_any(one)?.0,
+            false => files::open_tensors(one, &args.raw)?,
+        };
+        return Ok((inputs, Vec::new()));
     }
     let request = Request {
         direction: Direction::Compress,
@@ -105,17 +113,13 @@ fn inputs(args: &CompressArgs) -> Result<(Vec<Input>, Vec<String>)> {
     };
     let plan = Plan::new(&request)?;
     let (mut inputs, mut failures) = (Vec::new(), Vec::new());
-    for (_, error) in plan.failures {
-        failures.push(failure::message(&Error::into(error)));
+    for (path, error) in plan.failures {
+        failures.push(FailureReport::new(&path, &error.into()));
     }
     for job in &plan.jobs {
-        let opened = match job.action {
-            Action::CompressAny => Input::open_any(&job.source).map(|(input, _)| vec![input]),
-            _ => Input::open(&job.source, args.raw.options().as_ref()),
-        };
-        match opened {
-            Ok(opened) => inputs.extend(opened),
-            Err(error) => failures.push(failure::message(&error.into())),
+        match super::open_job(args, job) {
+            Ok((opened, _)) => inputs.extend(opened),
+            Err(error) => failures.push(FailureReport::new(&job.source, &error)),
         }
     }
     Ok((inputs, failures))

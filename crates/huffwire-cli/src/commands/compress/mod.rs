@@ -16,13 +16,16 @@ use super::many::{self, Done, Task};
 use crate::args::CompressArgs;
 use crate::books::{self, Books};
 use crate::failure;
-use crate::files::{self, is_dash};
+use crate::files::{self, Create, is_dash};
 use crate::progress;
 use crate::report::Stream;
 
 /// Compresses a file, or many.
 pub(crate) fn run(args: &CompressArgs) -> Result<u8> {
     let started = Instant::now();
+    if args.many.recursive && args.raw.dtype.is_some() {
+        bail!("--dtype: with -r a file tells by itself what is in it; give raw files without -r");
+    }
     let workers = files::workers(args.common.threads)?;
     let Books { set, origin } = books::load_or_builtin(args.codebooks.codebooks.as_deref())?;
     let encode = args.coder.options(&set)?;
@@ -54,18 +57,18 @@ impl Compressor<'_> {
         self.options.analyse = args.common.json || args.verbose || args.stats;
         self.options.ideals = args.verbose || args.stats;
         let target = target(args, path);
-        if args.many.rm && (is_dash(path) || is_dash(&target) || is_device(&target)) {
+        if args.many.rm && (is_dash(path) || is_dash(&target) || files::is_device(&target)) {
             bail!("--rm: an input is only removed if it is a file, and its output, too");
         }
-        let inputs = files::open_tensors_once(path, &args.raw)?;
+        let (inputs, note) = open_one(args, path)?;
         let total = inputs.iter().map(|input| input.file.bytes()).sum();
         let bar = progress::bytes(total, args.common.quiet);
-        let (written, label) = self.write(&inputs, &target, &bar)?;
+        let (written, label) = self.write(&inputs, (&target, files::create), &bar)?;
         bar.finish_and_clear();
         let removal = args.many.rm.then(|| self.remove(&inputs, &target, path));
-        let stream = if is_dash(&target) { Stream::Stderr } else { Stream::Stdout };
+        let stream = if files::is_stdout(&target) { Stream::Stderr } else { Stream::Stdout };
         let seconds = started.elapsed().as_secs_f64();
-        let report = report::Report::new(&self.options, &written, &removal, seconds);
+        let report = report::Report::new(&self.options, &written, (&removal, note), seconds);
         if args.common.json {
             stream.print_json(&report)?;
         } else if !args.common.quiet {
@@ -77,11 +80,6 @@ impl Compressor<'_> {
     /// Compresses several files, and folders.
     fn many(self) -> Result<u8> {
         let args = self.args;
-        if args.many.recursive && args.raw.dtype.is_some() {
-            bail!(
-                "--dtype: with -r a file tells by itself what is in it; give raw files without -r"
-            );
-        }
         let task = Task {
             direction: Direction::Compress,
             inputs: &args.inputs,
@@ -99,14 +97,8 @@ impl Compressor<'_> {
         let [target] = &job.targets[..] else {
             bail!("{}: it has no output", job.source.display())
         };
-        let (inputs, note) = match job.action {
-            Action::CompressAny => {
-                let (input, why) = Input::open_any(&job.source)?;
-                (vec![input], why.map(|why| format!("compressed as bytes: {why}")))
-            }
-            _ => (files::open_tensors(&job.source, &self.args.raw)?, None),
-        };
-        let (written, _) = self.write(&inputs, target, bar)?;
+        let (inputs, note) = open_job(self.args, job)?;
+        let (written, _) = self.write(&inputs, (target, files::create_one_of_many), bar)?;
         let removed = self.args.many.rm.then(|| self.remove(&inputs, target, &job.source));
         let (raw_bytes, file_bytes) = (written.directory.raw_bytes(), written.bytes);
         Ok(Done { raw_bytes, file_bytes, note, removed, ..Done::default() })
@@ -116,22 +108,24 @@ impl Compressor<'_> {
     fn write(
         &self,
         inputs: &[Input],
-        target: &Path,
+        (target, create): (&Path, Create),
         bar: &ProgressBar,
     ) -> Result<(Written, String)> {
         let origins = inputs.iter().map(|input| input.file.origin());
         let origins: Vec<&Origin> = origins.chain(&self.books).collect();
-        let output = files::create(target, self.args.force, &origins)?;
+        let output = create(target, self.args.force, &origins)?;
         let label = output.label().to_owned();
         let mut writer = Writer::new(output, self.options.clone())?;
         writer.add_inputs(inputs, |bytes| bar.inc(bytes))?;
         Ok((writer.finish()?, label))
     }
 
-    /// Removes the inputs of a .hw file if it holds the same, and its name is on the disk.
+    /// Removes the inputs of a .hw file if it holds the same, and its name is on the disk: all of them or none, as far as
+    /// that can be known before.
     fn remove(&self, inputs: &[Input], hw: &Path, path: &Path) -> Result<()> {
-        files::refuse_to_remove_a_link(path)?;
+        let check_removable = || inputs.iter().try_for_each(|input| input.file.check_removable());
         let check = || -> Result<()> {
+            check_removable()?;
             let workers = &self.options.workers;
             let mut reader = files::read_hw(InputFile::open(hw)?, workers)?;
             if reader.missing().is_some() {
@@ -139,12 +133,49 @@ impl Compressor<'_> {
                 reader = reader.with_codebooks(books, "--codebooks")?;
             }
             check_originals(&reader, inputs)?;
-            Ok(huffwire_io::sync_folder(hw.parent().unwrap_or(Path::new("")))?)
+            huffwire_io::sync_folder(hw.parent().unwrap_or(Path::new("")))?;
+            // Once more: reading takes its time.
+            Ok(check_removable()?)
         };
-        let removed =
-            check().and_then(|()| Ok(inputs.iter().try_for_each(|input| input.file.remove())?));
-        removed.with_context(|| format!("{}: kept, and its output too", path.display()))
+        let kept = || format!("{}: kept, and its output too", path.display());
+        check().with_context(kept)?;
+        for (removed, input) in inputs.iter().enumerate() {
+            input.file.remove().with_context(|| match removed {
+                0 => kept(),
+                _ => format!(
+                    "{}: {removed} of its {} files were removed and the others kept; the output holds all of them",
+                    path.display(),
+                    inputs.len()
+                ),
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// What is to be compressed, and what is worth knowing of it.
+type Opened = (Vec<Input>, Option<String>);
+
+/// Opens the only input: a file, a sharded model, or standard input, which can be read once and in order.
+fn open_one(args: &CompressArgs, path: &Path) -> Result<Opened> {
+    if args.many.recursive && !is_dash(path) {
+        return open_any(path);
+    }
+    Ok((files::open_tensors_once(path, &args.raw)?, None))
+}
+
+/// Opens one of several inputs.
+fn open_job(args: &CompressArgs, job: &Job) -> Result<Opened> {
+    match job.action {
+        Action::CompressAny => open_any(&job.source),
+        _ => Ok((files::open_tensors(&job.source, &args.raw)?, None)),
+    }
+}
+
+/// Opens a file of any kind, as with `-r`.
+fn open_any(path: &Path) -> Result<Opened> {
+    let (input, why) = Input::open_any(path)?;
+    Ok((vec![input], why.map(|why| format!("compressed as bytes: {why}"))))
 }
 
 /// Checks that a .hw file holds these files.
@@ -157,11 +188,6 @@ fn check_originals(reader: &Reader, inputs: &[Input]) -> Result<()> {
         bail!("{}: it does not hold all that was compressed", reader.file().label());
     }
     Ok(())
-}
-
-/// Whether what is written there cannot be read again.
-fn is_device(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// The file to write: as the user said, else the input's name with `.hw`.

@@ -30,8 +30,11 @@ pub(super) struct Report<'a> {
     level: &'static str,
     /// Whether the input was removed.
     removed: bool,
-    /// Why it was kept, if it was to be removed.
+    /// Why it was kept, if it was to be removed; else what is worth knowing of how it was taken.
     note: Option<String>,
+    /// As what the input was taken, if its name says otherwise.
+    #[serde(skip)]
+    taken: Option<String>,
     seconds: f64,
 }
 
@@ -66,7 +69,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(
         options: &WriteOptions,
         written: &'a Written,
-        removal: &Option<Result<()>>,
+        (removal, taken): (&Option<Result<()>>, Option<String>),
         seconds: f64,
     ) -> Self {
         let directory = &written.directory;
@@ -128,7 +131,8 @@ impl<'a> Report<'a> {
                 Level::Max => "max",
             },
             removed: matches!(removal, Some(Ok(()))),
-            note: failure::why_kept(removal),
+            note: failure::why_kept(removal).or_else(|| taken.clone()),
+            taken,
             seconds,
         }
     }
@@ -136,6 +140,9 @@ impl<'a> Report<'a> {
     /// The report for people.
     pub(super) fn text(&self, verbose: bool, inputs: &[Input], label: &str) -> String {
         let mut text = if verbose { table(self) } else { String::new() };
+        if let Some(taken) = &self.taken {
+            text.push_str(&format!("{}\n", printable(taken)));
+        }
         text.push_str(&summary(self, inputs, label));
         text
     }

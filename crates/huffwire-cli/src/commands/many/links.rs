@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use huffwire_io::tree::{EntryKind, Link, is_same_entry, kind_of};
 
-/// Makes a folder, unless there is one.
-pub(super) fn make_folder(path: &Path) -> Result<()> {
+/// Makes a folder, unless there is one; and notes down what was made, the outer ones first.
+pub(super) fn make_folder(path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }
@@ -20,9 +20,11 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
         }
         Err(_) => {
             if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
-                make_folder(parent)?;
+                make_folder(parent, made)?;
             }
-            Ok(huffwire_io::create_partial_folder(path)?)
+            huffwire_io::create_partial_folder(path)?;
+            made.push(path.to_owned());
+            Ok(())
         }
     }
 }

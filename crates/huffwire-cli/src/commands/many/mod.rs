@@ -3,6 +3,7 @@
 mod links;
 mod report;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,13 +79,13 @@ pub(crate) fn run(
     for (input, error) in plan.failures.drain(..) {
         report.fail(&input, &error.into());
     }
-    let mut closed = Vec::new();
+    let (mut made, mut closed) = (Vec::new(), Vec::new());
     for folder in &plan.folders {
         // The folder that the user named may be a link.
         if Some(folder.as_path()) == task.output && folder.is_dir() || is_in(folder, &closed) {
             continue;
         }
-        if let Err(error) = links::make_folder(folder) {
+        if let Err(error) = links::make_folder(folder, &mut made) {
             report.fail(folder, &error);
             closed.push(folder.clone());
         }
@@ -104,6 +105,12 @@ pub(crate) fn run(
             false => Ok(()),
         });
         report.add_link(link, made);
+    }
+    if report.is_in_vain() {
+        for folder in made.iter().rev() {
+            // Only if it is empty, and there is nobody to tell if it is not.
+            let _ = fs::remove_dir(folder);
+        }
     }
     report.print(task, started.elapsed().as_secs_f64())?;
     Ok(report.exit_code())

@@ -7,7 +7,7 @@ use huffwire_io::tree::{Direction, Job, Link, Plan};
 use serde::Serialize;
 
 use super::{Done, Task};
-use crate::failure;
+use crate::failure::{self, FailureReport};
 use crate::report::{Stream, count, percent, printable, saving, size};
 
 /// What `--json` prints.
@@ -49,13 +49,6 @@ struct FileReport {
     note: Option<String>,
 }
 
-/// What was not done.
-#[derive(Debug, Serialize)]
-struct FailureReport {
-    input: String,
-    error: String,
-}
-
 impl Report {
     pub(super) fn new(task: &Task<'_>, plan: &Plan) -> Self {
         Self {
@@ -77,8 +70,7 @@ impl Report {
 
     pub(super) fn fail(&mut self, input: &Path, error: &anyhow::Error) {
         self.ok = false;
-        let (input, error) = (input.display().to_string(), failure::message(error));
-        self.failures.push(FailureReport { input, error });
+        self.failures.push(FailureReport::new(input, error));
     }
 
     pub(super) fn add(&mut self, job: &Job, outcome: Result<Done>) {
@@ -115,6 +107,11 @@ impl Report {
         }
     }
 
+    /// Whether something failed and nothing was done.
+    pub(super) const fn is_in_vain(&self) -> bool {
+        !self.ok && self.files.is_empty() && self.links == 0
+    }
+
     pub(super) const fn exit_code(&self) -> u8 {
         if self.ok { failure::SUCCESS } else { failure::FAILURE }
     }
@@ -126,7 +123,7 @@ impl Report {
             return Stream::Stdout.print_json(self);
         }
         for failure in &self.failures {
-            failure::print(&printable(&failure.error));
+            failure::print(&failure.error);
         }
         if task.common.quiet {
             return Ok(());

@@ -15,7 +15,7 @@ use huffwire_io::{Input, Origin, Output, WriteOptions, Writer, Written};
 use self::report::{KeptReport, Report, TensorReport};
 use self::tensor::Tensor;
 use crate::args::QuantizeArgs;
-use crate::files::{self, is_dash};
+use crate::files;
 use crate::floats;
 use crate::progress;
 use crate::report::Stream;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let kept = KeptReport::all(&written.directory);
     let parameters = (&quantizer, args.encoder.0, args.quantizer.seed);
     let report = Report::new(parameters, written.bytes, reports, kept);
-    let to_stdout = args.output.output.as_deref().is_some_and(is_dash);
+    let to_stdout = args.output.output.as_deref().is_some_and(files::is_stdout);
     let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     if args.json {
         stream.print_json(&report)

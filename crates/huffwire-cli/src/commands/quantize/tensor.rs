@@ -18,7 +18,7 @@ pub(super) struct Tensor<'a> {
 pub(super) fn all(inputs: &[Input]) -> impl Iterator<Item = Tensor<'_>> {
     inputs
         .iter()
-        .flat_map(|input| input.pieces.iter().filter_map(move |piece| Tensor::of(input, piece)))
+        .flat_map(|input| input.tensors().map(move |(info, piece)| Tensor { input, piece, info }))
 }
 
 impl<'a> Tensor<'a> {

@@ -1,13 +1,14 @@
 //! What a block holds, class by class: words of the base, and changes by their magnitude.
 
 use super::super::form::{Form, by_width, word};
+use super::TILE;
 use super::magnitude::{symbol, symbols};
 use super::model::CLASSES;
+use super::tile::classify;
+use crate::kernels::bytes::histogram;
+use crate::kernels::platform::Platform;
 
-/// Words of a group that is counted as a whole.
-const GROUP: usize = 64;
-
-/// In blocks of at least so many words one group in [`ONE_IN`] is counted.
+/// In blocks of at least so many words only the first ones of each tile are counted, one in [`ONE_IN`].
 const SAMPLED_WORDS: usize = 1 << 16;
 const ONE_IN: usize = 16;
 
@@ -42,14 +43,21 @@ impl Counts {
     }
 
     /// Counts a base and its changes, given as indices and differences.
-    pub(super) fn count(&mut self, form: Form, base: &[u8], indices: &[u32], differences: &[i64]) {
+    pub(super) fn count(
+        &mut self,
+        platform: Platform,
+        form: Form,
+        base: &[u8],
+        indices: &[u32],
+        differences: &[i64],
+    ) {
         self.symbols = symbols(form.bytes());
         reset(&mut self.words, CLASSES);
         reset(&mut self.changes, CLASSES);
         reset(&mut self.magnitudes, form.classes() * self.symbols);
+        self.count_words(platform, form, base);
         by_width!(form, B => {
             let words = base.as_chunks::<B>().0;
-            self.count_words::<B>(form, words);
             for (index, difference) in indices.iter().zip(differences) {
                 let class = form.class(word(&words[*index as usize]));
                 self.changes[class] += 1;
@@ -63,16 +71,20 @@ impl Counts {
         self.present.extend((0..form.classes()).filter(|class| self.words[*class] > 0));
     }
 
-    #[inline(always)]
-    fn count_words<const B: usize>(&mut self, form: Form, words: &[[u8; B]]) {
+    fn count_words(&mut self, platform: Platform, form: Form, base: &[u8]) {
+        let count = base.len() / form.bytes();
         if form.classes() == 1 {
-            self.words[0] = words.len() as u32;
+            self.words[0] = count as u32;
             return;
         }
-        let one_in = if words.len() < SAMPLED_WORDS { 1 } else { ONE_IN };
-        for group in words.chunks(GROUP).step_by(one_in) {
-            for bytes in group {
-                self.words[form.class(word(bytes))] += one_in as u32;
+        let one_in = if count < SAMPLED_WORDS { 1 } else { ONE_IN };
+        let mut classes = [0; TILE];
+        for tile in base.chunks(TILE * form.bytes()) {
+            let words = (tile.len() / form.bytes()).min(TILE / one_in);
+            classify(platform, form, &tile[..words * form.bytes()], &mut classes[..words]);
+            let counts = histogram(platform, &classes[..words]);
+            for (words, count) in self.words.iter_mut().zip(counts) {
+                *words += count * one_in as u32;
             }
         }
     }

@@ -3,11 +3,13 @@
 use super::super::form::{Form, by_width, set_word, word};
 use super::super::header::WHAT;
 use super::clock::{self, AT_LIMIT, LIMIT, longer, time};
-use super::magnitude::rows;
+use super::magnitude::{Row, rows};
 use super::model::{Model, Tables};
 use super::rans::{Decoder, Interval};
-use super::{GROUP, MAX_CHAINS, TILE, sum_ticks};
+use super::tile::Tile;
+use super::{MAX_CHAINS, TILE};
 use crate::error::{Error, Result};
+use crate::kernels::deltas::GROUP;
 use crate::kernels::platform::Platform;
 use crate::wire::Reader;
 
@@ -56,34 +58,33 @@ pub(in super::super) fn decode(
     }
     reader.finish()?;
     found.clear();
-    let tables = model.tables();
-    platform.run(
-        #[inline(always)]
-        || {
-            by_width!(form, B => {
-                find_changes::<B>(form, &tables, base, &mut chains, changes as usize, found)
-            })
-        },
-    )
+    find_changes(platform, form, &model.tables(), base, &mut chains, changes as usize, found)
 }
 
 /// Chain on its way through its tiles.
 #[derive(Debug)]
 struct Chain<'a> {
     coder: Decoder<'a>,
-    /// The time at the start of the next tile.
+    /// The time at the start of the tile.
     time: u64,
-    /// The time at the end of the last word that changed.
+    /// The time at the end of the word that changed last.
     last: u64,
     /// When the next thing happens.
     next: u64,
     /// Whether that is a change; else time just passes.
-    change: bool,
+    is_change: bool,
+    /// Words that are known to start at or before `next` lie behind so many groups of the tile.
+    group: usize,
+    /// The changes in the tile: places and differences.
+    found: Vec<(u16, i64)>,
+    tile: Tile,
 }
 
 impl<'a> Chain<'a> {
     fn new(coder: Decoder<'a>) -> Self {
-        let mut chain = Self { coder, time: 0, last: 0, next: 0, change: false };
+        let (found, tile) = (Vec::new(), Tile::new());
+        let mut chain =
+            Self { coder, time: 0, last: 0, next: 0, is_change: false, group: 0, found, tile };
         chain.look();
         chain
     }
@@ -92,26 +93,57 @@ impl<'a> Chain<'a> {
     #[inline(always)]
     fn look(&mut self) {
         let number = self.coder.peek(clock::BITS);
-        self.change = number >= AT_LIMIT;
-        self.next = self.last + if self.change { time(number) } else { LIMIT };
+        self.is_change = number >= AT_LIMIT;
+        self.next = self.last + if self.is_change { time(number) } else { LIMIT };
     }
 
-    /// Takes the next thing, which is that time passes.
-    fn escape(&mut self) -> Result<()> {
-        self.coder.take(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS })?;
-        self.last = self.next;
+    /// Whether the next thing happens in the tile.
+    #[inline(always)]
+    fn is_in_tile(&self) -> bool {
+        let end = self.time + u64::from(self.tile.total);
+        if self.is_change { self.next < end } else { self.next <= end }
+    }
+
+    /// Takes the next thing, which happens in the tile.
+    #[inline(always)]
+    fn step(&mut self, tables: &Tables, rows: &[Row]) -> Result<()> {
+        if !self.is_change {
+            self.coder.take(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS })?;
+            self.last = self.next;
+            self.look();
+            return Ok(());
+        }
+        // Nothing happens before the tile: it would have happened in the one before.
+        let next = (self.next - self.time) as u32;
+        let word = self.tile.find(tables, self.group, next);
+        let (start, end) = (self.time + u64::from(word.start), self.time + u64::from(word.end));
+        let low = longer((end - self.last).min(LIMIT));
+        let size = longer(start.saturating_sub(self.last)) - low;
+        self.coder.take(Interval { start: low, size, bits: clock::BITS })?;
+        let class = usize::from(self.tile.classes[word.place]);
+        let row = &rows[usize::from(tables.magnitudes[class])];
+        let difference = row.pull(&mut self.coder)?;
+        self.found.push((word.place as u16, difference));
+        (self.last, self.group) = (end, word.place / GROUP);
         self.look();
         Ok(())
     }
 
-    /// Takes the next thing, which is that the word from `start` to `end` changes. The next look is up to the caller.
-    #[inline(always)]
-    fn change(&mut self, start: u64, end: u64) -> Result<()> {
-        let low = longer((end - self.last).min(LIMIT));
-        let size = longer(start.saturating_sub(self.last)) - low;
-        self.coder.take(Interval { start: low, size, bits: clock::BITS })?;
-        self.last = end;
-        Ok(())
+    /// Moves what was found in the tile, whose first word has the number `first`, and goes on to the next.
+    fn end_tile(&mut self, form: Form, words: &[u8], first: usize, found: &mut Found) {
+        by_width!(form, B => {
+            let words = words.as_chunks::<B>().0;
+            for &(place, difference) in &self.found {
+                let place = usize::from(place);
+                let mut value = [0; B];
+                set_word(&mut value, form.moved(word(&words[place]), difference));
+                found.indices.push((first + place) as u32);
+                found.values.extend_from_slice(&value);
+            }
+        });
+        self.found.clear();
+        self.time += u64::from(self.tile.total);
+        self.group = 0;
     }
 
     /// Takes the end of the chain.
@@ -122,8 +154,10 @@ impl<'a> Chain<'a> {
     }
 }
 
-#[inline(always)]
-fn find_changes<const B: usize>(
+/// Goes through a row of tiles at a time, one for each chain. Within a row the chains take turns: what one waits for,
+/// the others have time to do.
+fn find_changes(
+    platform: Platform,
     form: Form,
     tables: &Tables,
     base: &[u8],
@@ -131,53 +165,26 @@ fn find_changes<const B: usize>(
     changes: usize,
     found: &mut Found,
 ) -> Result<()> {
-    let rows = rows(B);
-    let mut sums = [0; TILE / GROUP + 1];
-    let count = chains.len();
-    for (number, tile) in base.as_chunks::<B>().0.chunks(TILE).enumerate() {
-        let chain = &mut chains[number & (count - 1)];
-        let total = sum_ticks(form, tables, tile, &mut sums);
-        let end = chain.time + u64::from(total);
-        let mut group = 0;
-        loop {
-            if !chain.change {
-                if chain.next > end {
-                    break;
-                }
-                chain.escape()?;
-                continue;
-            }
-            if chain.next >= end {
-                break;
-            }
-            // Nothing happens before the tile: it would have happened in the one before.
-            let next = chain.next - chain.time;
-            while u64::from(sums[group + 1]) <= next {
-                group += 1;
-            }
-            let mut place = group * GROUP;
-            let mut start = u64::from(sums[group]);
-            let (class, stop) = loop {
-                let class = form.class(word(&tile[place]));
-                let stop = start + u64::from(tables.ticks[class]);
-                if stop > next {
-                    break (class, stop);
-                }
-                (place, start) = (place + 1, stop);
-            };
-            chain.change(chain.time + start, chain.time + stop)?;
-            let row = &rows[usize::from(tables.magnitudes[class])];
-            let difference = row.pull(&mut chain.coder)?;
-            chain.look();
-            if found.indices.len() == changes {
-                return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
-            }
-            found.indices.push((number * TILE + place) as u32);
-            let mut value = [0; B];
-            set_word(&mut value, form.moved(word(&tile[place]), difference));
-            found.values.extend_from_slice(&value);
+    let rows = rows(form.bytes());
+    let tile_bytes = TILE * form.bytes();
+    let mut first = 0;
+    for row in base.chunks(tile_bytes * chains.len()) {
+        let tiles = row.chunks(tile_bytes);
+        let busy = tiles.len();
+        for (chain, words) in chains.iter_mut().zip(tiles.clone()) {
+            chain.tile.set(platform, form, tables, words);
         }
-        chain.time = end;
+        platform.run(
+            #[inline(always)]
+            || take_turns(&mut chains[..busy], tables, rows),
+        )?;
+        for (chain, words) in chains.iter_mut().zip(tiles) {
+            chain.end_tile(form, words, first, found);
+            first += TILE;
+        }
+        if found.indices.len() > changes {
+            return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
+        }
     }
     for chain in chains {
         chain.finish()?;
@@ -187,4 +194,21 @@ fn find_changes<const B: usize>(
     }
     let detail = format!("{} changes where {changes} are announced", found.indices.len());
     Err(Error::malformed(WHAT, 0, detail))
+}
+
+/// Takes everything that happens in a row of tiles.
+#[inline(always)]
+fn take_turns(chains: &mut [Chain<'_>], tables: &Tables, rows: &[Row]) -> Result<()> {
+    loop {
+        let mut idle = true;
+        for chain in &mut *chains {
+            if chain.is_in_tile() {
+                chain.step(tables, rows)?;
+                idle = false;
+            }
+        }
+        if idle {
+            return Ok(());
+        }
+    }
 }

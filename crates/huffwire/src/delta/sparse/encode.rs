@@ -7,7 +7,8 @@ use super::fit::fit;
 use super::magnitude::rows;
 use super::model::{Model, Tables};
 use super::rans::{self, Interval};
-use super::{GROUP, MAX_CHAINS, TILE};
+use super::tile::Tile;
+use super::{MAX_CHAINS, TILE};
 use crate::kernels::platform::Platform;
 use crate::wire::put_varint;
 
@@ -53,7 +54,7 @@ pub(in super::super) fn encode(
             form.difference(word(&base[index]), word(&new[index]))
         }));
     });
-    counts.count(form, base, indices, differences);
+    counts.count(platform, form, base, indices, differences);
     let model = fit(form, counts);
     model.write(out);
     let tables = model.tables();
@@ -63,15 +64,7 @@ pub(in super::super) fn encode(
         _ => 2,
     };
     let chains = &mut chains[..1 << chains_log2];
-    platform.run(
-        #[inline(always)]
-        || {
-            by_width!(form, B => {
-                let base = base.as_chunks::<B>().0;
-                list_intervals(form, &tables, base, indices, differences, chains);
-            });
-        },
-    );
+    list_intervals(platform, form, &tables, base, (indices, differences), chains);
     out.push(chains_log2);
     words.clear();
     let mut starts = [0; MAX_CHAINS + 1];
@@ -110,37 +103,31 @@ impl Clock {
 }
 
 /// Lists the intervals of all chains.
-#[inline(always)]
-fn list_intervals<const B: usize>(
+fn list_intervals(
+    platform: Platform,
     form: Form,
     tables: &Tables,
-    base: &[[u8; B]],
-    indices: &[u32],
-    differences: &[i64],
+    base: &[u8],
+    (indices, differences): (&[u32], &[i64]),
     chains: &mut [Vec<Interval>],
 ) {
-    let rows = rows(B);
+    let rows = rows(form.bytes());
     let mut clocks = [Clock::default(); MAX_CHAINS];
     chains.iter_mut().for_each(Vec::clear);
     let mut changes = indices.iter().zip(differences).peekable();
-    let mut sums = [0; TILE / GROUP + 1];
-    for (number, tile) in base.chunks(TILE).enumerate() {
+    let mut tile = Tile::new();
+    for (number, words) in base.chunks(TILE * form.bytes()).enumerate() {
         let first = number * TILE;
         let chain = number & (chains.len() - 1);
         let (clock, intervals) = (&mut clocks[chain], &mut chains[chain]);
-        let total = super::sum_ticks(form, tables, tile, &mut sums);
+        tile.set(platform, form, tables, words);
         while let Some((index, difference)) =
-            changes.next_if(|(index, _)| (**index as usize) < first + tile.len())
+            changes.next_if(|(index, _)| (**index as usize) < first + TILE)
         {
             let place = *index as usize - first;
-            let group = place / GROUP;
-            let before: u64 = tile[group * GROUP..place]
-                .iter()
-                .map(|bytes| u64::from(tables.ticks[form.class(word(bytes))]))
-                .sum();
-            let class = form.class(word(&tile[place]));
-            let start = clock.time + u64::from(sums[group]) + before;
-            let end = start + u64::from(tables.ticks[class]);
+            let class = usize::from(tile.classes[place]);
+            let start = clock.time + u64::from(tile.start(tables, place));
+            let end = start + u64::from(tables.ticks.all[class]);
             clock.escape(start, intervals);
             let low = longer((end - clock.last).min(LIMIT));
             let size = longer(start - clock.last) - low;
@@ -148,7 +135,7 @@ fn list_intervals<const B: usize>(
             rows[usize::from(tables.magnitudes[class])].push(*difference, intervals);
             clock.last = end;
         }
-        clock.time += u64::from(total);
+        clock.time += u64::from(tile.total);
     }
     for (clock, intervals) in clocks.iter_mut().zip(chains) {
         clock.escape(clock.time, intervals);

@@ -49,11 +49,11 @@ impl Row {
     /// The row of a level, for words with so many symbols. Each symbol has a size of at least 1.
     fn new(level: usize, symbols: usize) -> Self {
         let weights = weights(level);
-        let total: u64 = weights[..symbols].iter().map(|weight| u64::from(*weight)).sum();
+        let total: u64 = weights[..symbols].iter().sum();
         let room = (1u64 << BITS) - symbols as u64;
         let mut sizes = [0u16; SYMBOLS];
         for (size, weight) in sizes[..symbols].iter_mut().zip(weights) {
-            *size = 1 + (u64::from(weight) * room / total) as u16;
+            *size = 1 + (weight * room / total) as u16;
         }
         let sum: u16 = sizes.iter().sum();
         // The first one of the largest takes what was rounded off.
@@ -125,15 +125,15 @@ pub(super) fn rows(word_bytes: usize) -> &'static [Row] {
 }
 
 /// How often the symbols occur, by the table; an octave above its end everything moves up by an octave.
-fn weights(level: usize) -> [u32; SYMBOLS] {
+fn weights(level: usize) -> [u64; SYMBOLS] {
     let mut weights = [0; SYMBOLS];
     let Some(place) = level.checked_sub(FIRST_ROW) else {
         weights[0] = 1;
         return weights;
     };
-    let octaves = (place + 4).saturating_sub(ROWS.len()).div_ceil(4);
+    let octaves = place.saturating_sub(ROWS.len() - 1).div_ceil(4);
     for (weight, row) in weights.iter_mut().zip(ROWS[place - 4 * octaves]) {
-        *weight = u32::from(row) << octaves;
+        *weight = u64::from(row) << octaves;
     }
     for _ in 0..octaves {
         let before = weights;
@@ -183,12 +183,12 @@ mod tests {
     fn words_move_as_far_as_steps_do() {
         for level in FIRST_ROW..60 {
             let weights = weights(level);
-            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            let total: f64 = weights.iter().map(|weight| *weight as f64).sum();
             let mean = |symbol: usize| match symbol {
                 ..4 => symbol as f64 + 1.0,
                 _ => f64::exp2(((symbol - 4) / 2) as f64) * (2.0 + (symbol & 1) as f64 + 0.5) * 2.0,
             };
-            let moved: f64 = (0..SYMBOLS).map(|s| mean(s) * f64::from(weights[s]) / total).sum();
+            let moved: f64 = (0..SYMBOLS).map(|s| mean(s) * weights[s] as f64 / total).sum();
             let hazard = f64::from(crate::delta::sparse::model::ticks(level as u8)) / 8192.0;
             let changed = 1.0 - (-hazard).exp2();
             let step = ((level as f64 - 54.0) / 4.0).exp2();

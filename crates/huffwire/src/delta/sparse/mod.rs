@@ -24,36 +24,13 @@ mod magnitude;
 mod model;
 mod rans;
 mod tables;
+mod tile;
 
 pub(super) use decode::{Found, decode};
 pub(super) use encode::{SparseScratch, encode};
 
-use super::form::{Form, word};
-
 /// Words in a tile: consecutive tiles belong to the chains in turn.
 const TILE: usize = 1 << 12;
 
-/// Words whose clock is kept together.
-const GROUP: usize = 8;
-
 /// Most chains that a block has.
 const MAX_CHAINS: usize = 4;
-
-/// Fills `sums` with the time at the start of each group of a tile, and at the end; returns the latter.
-#[inline(always)]
-fn sum_ticks<const B: usize>(
-    form: Form,
-    tables: &model::Tables,
-    tile: &[[u8; B]],
-    sums: &mut [u32; TILE / GROUP + 1],
-) -> u32 {
-    let mut time = 0;
-    sums[0] = 0;
-    for (group, sum) in tile.chunks(GROUP).zip(&mut sums[1..]) {
-        for bytes in group {
-            time += u32::from(tables.ticks[form.class(word(bytes))]);
-        }
-        *sum = time;
-    }
-    time
-}

@@ -4,6 +4,7 @@ use super::super::form::Form;
 use super::super::header::WHAT;
 use super::tables::HAZARDS;
 use crate::error::{Error, Result};
+use crate::kernels::deltas::Ticks;
 use crate::wire::{Reader, put_varint};
 
 /// Levels, a quarter of an octave apart: at level 54 a step moves a word by one unit in the last place on average.
@@ -36,7 +37,7 @@ pub(super) const MAX_SIZE: u16 = (4 * CLASSES + LEVELS) as u16;
 #[derive(Debug, Clone)]
 pub(super) struct Tables {
     /// By class: how far a word that does not change moves the clock.
-    pub(super) ticks: [u16; CLASSES],
+    pub(super) ticks: Ticks,
     /// By class: the level of magnitudes.
     pub(super) magnitudes: [u8; CLASSES],
 }
@@ -66,13 +67,11 @@ impl Model {
     }
 
     pub(super) fn tables(&self) -> Tables {
-        let mut tables = Tables { ticks: [0; CLASSES], magnitudes: [0; CLASSES] };
-        for class in 0..CLASSES {
-            let levels = self.levels(class);
-            tables.ticks[class] = ticks(levels.hazard);
-            tables.magnitudes[class] = levels.magnitude;
+        let levels: [Levels; CLASSES] = std::array::from_fn(|class| self.levels(class));
+        Tables {
+            ticks: Ticks::new(levels.map(|levels| ticks(levels.hazard))),
+            magnitudes: levels.map(|levels| levels.magnitude),
         }
-        tables
     }
 
     /// Appends what [`Model::read`] reads.
@@ -174,6 +173,6 @@ mod tests {
         assert_eq!(model.levels(121).hazard, 50);
         assert_eq!((model.levels(0).hazard, model.levels(1).hazard), (20, 167));
         assert_eq!(model.levels(255).hazard, 0);
-        assert!(model.tables().ticks.iter().all(|ticks| (1..=32767).contains(ticks)));
+        assert!(model.tables().ticks.all.iter().all(|ticks| (1..=32767).contains(ticks)));
     }
 }

@@ -54,6 +54,21 @@ pub(super) trait Rounding {
         floats: &mut [f32],
     );
 
+    /// Rounds floats of a bucket with these scales, and restores them to `sent`.
+    #[inline]
+    fn round_and_restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        floats: &[f32],
+        noise: &[u32],
+        values: &mut [N],
+        sent: &mut [f32],
+    ) {
+        self.round(platform, scales, floats, noise, values);
+        self.restore(platform, scales, values, sent);
+    }
+
     /// Whether all values are some that the quantizer makes.
     fn makes<N: Number>(&self, platform: Platform, values: &[N]) -> bool {
         kernels::within(platform, values, self.highest())
@@ -198,9 +213,12 @@ pub(super) fn quantize<Q: Rounding, N: Number>(
         };
         for (part, scales) in parts(quantizer, block.clone(), scales) {
             let (floats, values) = (&floats[part.clone()], &mut values[part.clone()]);
-            quantizer.round(platform, scales, floats, &noise[part.clone()], values);
+            let noise = &noise[part.clone()];
             if kept.is_some() {
-                quantizer.restore(platform, scales, values, &mut sent[part]);
+                let sent = &mut sent[part];
+                quantizer.round_and_restore(platform, scales, floats, noise, values, sent);
+            } else {
+                quantizer.round(platform, scales, floats, noise, values);
             }
         }
         if let Some(kept) = &mut kept {

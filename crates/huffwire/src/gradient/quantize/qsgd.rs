@@ -49,6 +49,16 @@ impl Qsgd {
         }
         check_bucket(self.bucket)
     }
+
+    /// Levels in a float of 1 where the norm is `scale`; 0 where it is 0.
+    fn factor(&self, scale: f32) -> f64 {
+        if scale > 0.0 { f64::from(self.levels) / f64::from(scale) } else { 0.0 }
+    }
+
+    /// What a level stands for.
+    fn unit(&self, scale: f32) -> f64 {
+        f64::from(scale) / f64::from(self.levels)
+    }
 }
 
 impl Rounding for Qsgd {
@@ -83,9 +93,21 @@ impl Rounding for Qsgd {
         noise: &[u32],
         values: &mut [N],
     ) {
-        let scale = f64::from(scales[0]);
-        let factor = if scale > 0.0 { f64::from(self.levels) / scale } else { 0.0 };
-        kernels::round(platform, floats, noise, factor, self.levels, values);
+        kernels::round(platform, floats, noise, self.factor(scales[0]), self.levels, values);
+    }
+
+    #[inline]
+    fn round_and_restore<N: Number>(
+        &self,
+        platform: Platform,
+        scales: &[f32],
+        floats: &[f32],
+        noise: &[u32],
+        values: &mut [N],
+        sent: &mut [f32],
+    ) {
+        let scaling = (self.factor(scales[0]), self.levels, self.unit(scales[0]));
+        kernels::round_and_restore(platform, floats, noise, scaling, values, sent);
     }
 
     #[inline]
@@ -96,7 +118,6 @@ impl Rounding for Qsgd {
         values: &[N],
         floats: &mut [f32],
     ) {
-        let unit = f64::from(scales[0]) / f64::from(self.levels);
-        kernels::multiply(platform, values, unit, floats);
+        kernels::multiply(platform, values, self.unit(scales[0]), floats);
     }
 }

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m512i, _bzhi_u64, _mm512_loadu_si512, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8,
-    _mm512_storeu_si512, _mm512_stream_si512,
+    __m256i, __m512i, _bzhi_u64, _mm256_storeu_si256, _mm512_loadu_si512, _mm512_mask_storeu_epi8,
+    _mm512_maskz_loadu_epi8, _mm512_storeu_si512, _mm512_stream_si512,
 };
 
 pub(super) use super::super::avx2::isa::{Fence, fetch, fetch_to_write};
@@ -68,6 +68,14 @@ pub(crate) fn load_some(bytes: &[u8]) -> __m512i {
 pub(crate) fn store(bytes: &mut [u8; 64], vector: __m512i) {
     // SAFETY: the exclusive reference covers the 64 bytes, and the instruction needs no alignment.
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
+}
+
+/// Puts a vector of eight numbers in memory.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn store_u32(numbers: &mut [u32; 8], vector: __m256i) {
+    // SAFETY: the exclusive reference covers the 32 bytes, and the instruction needs no alignment.
+    unsafe { _mm256_storeu_si256(numbers.as_mut_ptr().cast(), vector) }
 }
 
 /// Puts the first bytes of a vector in memory: 64, or as many as there is room for.

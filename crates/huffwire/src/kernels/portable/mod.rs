@@ -1,6 +1,7 @@
 //! The kernels in portable safe Rust: the reference that defines the bytes.
 
 pub(crate) mod bytes;
+pub(crate) mod deltas;
 pub(crate) mod interleave;
 pub(crate) mod lanes;
 #[cfg(feature = "gradient")]

@@ -114,19 +114,42 @@ pub(crate) fn round<N: Number>(
     values: &mut [N],
 ) {
     let highest = f64::from(levels);
-    // A position below 2^(52 - FRACTION) and this have a sum whose lowest bits are the fraction of the position.
-    let step = |position: f64, noise: u64| {
-        let offset = ((1u64 << 52) >> N::FRACTION) as f64;
-        // The carry of this addition rounds up.
-        (((position + offset).to_bits() + noise) >> N::FRACTION) as u32
-    };
     for ((value, float), word) in values.iter_mut().zip(floats).zip(noise) {
-        let position = f64::from(float.abs()) * factor;
-        let position = if position < highest { position } else { highest };
-        let level = step(position, u64::from(word >> (32 - N::FRACTION))) & N::LEVELS;
-        let sign = float.to_bits() as i32 >> 31;
-        *value = N::from_i32((level as i32 ^ sign) - sign);
+        *value = N::from_i32(rounded::<N>(*float, *word, factor, highest));
     }
+}
+
+#[inline(always)]
+pub(crate) fn round_and_restore<N: Number>(
+    floats: &[f32],
+    noise: &[u32],
+    (factor, levels, unit): (f64, u32, f64),
+    values: &mut [N],
+    sent: &mut [f32],
+) {
+    let highest = f64::from(levels);
+    let count = floats.len().min(noise.len()).min(values.len()).min(sent.len());
+    let (floats, noise) = (&floats[..count], &noise[..count]);
+    let (values, sent) = (&mut values[..count], &mut sent[..count]);
+    for i in 0..count {
+        let value = rounded::<N>(floats[i], noise[i], factor, highest);
+        values[i] = N::from_i32(value);
+        sent[i] = multiplied(value, unit);
+    }
+}
+
+/// A float that is rounded to a level, with its sign.
+#[inline(always)]
+fn rounded<N: Number>(float: f32, word: u32, factor: f64, highest: f64) -> i32 {
+    let position = f64::from(float.abs()) * factor;
+    let position = if position < highest { position } else { highest };
+    // A position below 2^(52 - FRACTION) and this have a sum whose lowest bits are the fraction of the position.
+    let offset = ((1u64 << 52) >> N::FRACTION) as f64;
+    let noise = u64::from(word >> (32 - N::FRACTION));
+    // The carry of this addition rounds up.
+    let level = (((position + offset).to_bits() + noise) >> N::FRACTION) as u32 & N::LEVELS;
+    let sign = float.to_bits() as i32 >> 31;
+    (level as i32 ^ sign) - sign
 }
 
 #[inline(always)]
@@ -148,9 +171,13 @@ pub(crate) fn signs<N: Number>(floats: &[f32], values: &mut [N]) {
 #[inline(always)]
 pub(crate) fn multiply<N: Number>(values: &[N], unit: f64, floats: &mut [f32]) {
     for (float, value) in floats.iter_mut().zip(values) {
-        let value: i32 = (*value).into();
-        *float = ((unit * f64::from(value)) as f32).clamp(f32::MIN, f32::MAX);
+        *float = multiplied((*value).into(), unit);
     }
+}
+
+#[inline(always)]
+fn multiplied(value: i32, unit: f64) -> f32 {
+    ((unit * f64::from(value)) as f32).clamp(f32::MIN, f32::MAX)
 }
 
 #[inline(always)]

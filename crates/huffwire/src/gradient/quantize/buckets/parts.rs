@@ -31,9 +31,18 @@ impl Restored<'_> {
         }
     }
 
-    fn write(&mut self, platform: Platform, range: Range<usize>, floats: &[f32]) {
+    /// Where floats of a range are restored: their own place, or memory from which [`add`](Self::add) takes them.
+    fn place<'b>(&'b mut self, range: Range<usize>, memory: &'b mut [f32]) -> &'b mut [f32] {
         match self {
-            Self::Put(out) => out[range].copy_from_slice(floats),
+            Self::Put(out) => &mut out[range],
+            _ => &mut memory[..range.len()],
+        }
+    }
+
+    /// Adds floats that were restored in the memory.
+    fn add(&mut self, platform: Platform, range: Range<usize>, floats: &[f32]) {
+        match self {
+            Self::Put(_) => {}
             Self::Add(out) => platform.run(|| {
                 for (sum, float) in out[range].iter_mut().zip(floats) {
                     *sum += float;
@@ -95,6 +104,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
     sent.resize(unit, 0.0);
     noise.resize(unit.div_ceil(2), 0);
     scales.clear();
+    let restores = error.is_some() || target.is_some();
     let mut bad_buckets = 0;
     let mut buffer = [0.0; BLOCK];
     for start in (0..count).step_by(unit) {
@@ -113,7 +123,11 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
             let words = &mut noise[..length.div_ceil(2)];
             kernels::noise(platform, seed, (first + start as u64) / 2, words);
         }
-        let (values, sent) = (&mut values[range.clone()], &mut sent[..length]);
+        let values = &mut values[range.clone()];
+        let restored = match &mut target {
+            Some(target) => target.place(range.clone(), sent),
+            None => &mut sent[..length],
+        };
         for from in (0..length).step_by(bucket) {
             let here = from..length.min(from + bucket);
             let places = scales.len();
@@ -126,7 +140,7 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
                     scales.truncate(places);
                     scales.resize(places + per_bucket, f32::NAN);
                     values[here.clone()].fill(1);
-                    sent[here].fill(f32::NAN);
+                    restored[here].fill(f32::NAN);
                     continue;
                 }
                 Err(other) => return Err(other),
@@ -135,15 +149,19 @@ pub(in crate::gradient::quantize) fn quantize<Q: Rounding>(
             let scales = &scales[places..];
             let words: &[u32] = zerocopy::transmute_ref!(&noise[..]);
             let words = if Q::IS_RANDOM { &words[here.clone()] } else { words };
-            quantizer.round(platform, scales, floats, words, values);
-            quantizer.restore(platform, scales, values, &mut sent[here.clone()]);
+            if !restores {
+                quantizer.round(platform, scales, floats, words, values);
+                continue;
+            }
+            let restored = &mut restored[here.clone()];
+            quantizer.round_and_restore(platform, scales, floats, words, values, restored);
             if let Some((error, _)) = &mut error {
                 let error = &mut error[start + here.start..start + here.end];
-                kernels::subtract(platform, floats, &sent[here], error);
+                kernels::subtract(platform, floats, restored, error);
             }
         }
         if let Some(target) = &mut target {
-            target.write(platform, range, sent);
+            target.add(platform, range, &sent[..length]);
         }
     }
     Ok(bad_buckets)
@@ -174,20 +192,14 @@ pub(in crate::gradient::quantize) fn restore<Q: Rounding>(
     sent.resize(unit(bucket), 0.0);
     for (start, scales) in (0..count).step_by(bucket).zip(scales.chunks(per_bucket)) {
         let range = start..count.min(start + bucket);
-        let sent = &mut sent[..range.len()];
-        let restored = match &mut target {
-            // Straight to their place.
-            Restored::Put(out) => &mut out[range.clone()],
-            _ => &mut *sent,
-        };
+        let restored = target.place(range.clone(), sent);
         if scales.iter().any(|scale| scale.is_nan()) {
             restored.fill(f32::NAN);
         } else {
             quantizer.restore(platform, scales, &values[range.clone()], restored);
         }
-        if !matches!(target, Restored::Put(_)) {
-            target.write(platform, range, sent);
-        }
+        let length = range.len();
+        target.add(platform, range, &sent[..length]);
     }
     Ok(())
 }
