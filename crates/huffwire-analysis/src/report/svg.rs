@@ -122,7 +122,8 @@ impl Display for Number {
     }
 }
 
-/// Text as it stands in HTML or XML, also within quotes. Control characters, which XML forbids, are replaced.
+/// Text as it stands in HTML or XML, also within quotes. Control characters and the two noncharacters that XML forbids
+/// (XML 1.0, section 2.2) are replaced.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -132,6 +133,7 @@ pub(super) fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
+            '\u{fffe}' | '\u{ffff}' => escaped.push(char::REPLACEMENT_CHARACTER),
             c if c.is_control() => escaped.push(char::REPLACEMENT_CHARACTER),
             c => escaped.push(c),
         }
@@ -171,6 +173,12 @@ mod tests {
             escape("<a href='x'>&\"\u{1b}"),
             "&lt;a href=&#39;x&#39;&gt;&amp;&quot;\u{fffd}"
         );
+        for forbidden in
+            ('\0'..=' ').filter(|c| *c != ' ').chain(['\u{7f}', '\u{fffe}', '\u{ffff}'])
+        {
+            assert_eq!(escape(&forbidden.to_string()), "\u{fffd}", "{forbidden:?}");
+        }
+        assert_eq!(escape("\u{fffd}\u{10ffff}ß…"), "\u{fffd}\u{10ffff}ß…");
         let mut figure = Figure::new("x", "</svg><script>", 10, 10);
         figure.text(0.0, 0.0, "", "<script>");
         assert!(!figure.svg().contains("<script>") && !figure.inline().contains("<script>"));
