@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use huffwire::Dtype;
 use huffwire::calibrate::{Profile, Scratch};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::input::{File, Tensor as Source};
 use crate::options::{Form, Options, Scaling, layer_of};
 use crate::packed::PackedProfile;
+use crate::plan::{Counting, Kind, Plan};
 
 /// Bytes of elements counted at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
@@ -33,10 +35,15 @@ pub(crate) struct Key {
     pub(crate) form: usize,
 }
 
-/// What was counted of a shard, and where it comes from.
+/// What was counted of a shard, or of a group of shards of a kind, and where it comes from.
 #[derive(Debug, Clone)]
 pub(crate) struct Shard {
+    /// Of a group, the place of the first of its shards; the number of the shard is then that of the group.
     pub(crate) place: Place,
+    /// Shards that were counted together.
+    pub(crate) shards: u64,
+    /// The group, where shards of the kind are counted together.
+    pub(crate) group: Option<Group>,
     pub(crate) profile: PackedProfile,
 }
 
@@ -52,10 +59,20 @@ pub(crate) struct Place {
     pub(crate) shard: u32,
 }
 
+/// Group of shards that are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Number of the file, where files are not counted together.
+    file: Option<u32>,
+    number: u32,
+}
+
 /// Everything that was counted.
 #[derive(Debug, Default)]
 pub(crate) struct Collection {
     pub(crate) kinds: BTreeMap<Key, Vec<Shard>>,
+    /// Tensors that are of no kind of their own.
+    pub(crate) others: u64,
     /// Tensors without values.
     pub(crate) empty: u64,
     /// Tensors that could not be cut into shards.
@@ -67,7 +84,8 @@ struct Tensor<'a> {
     file: usize,
     number: u32,
     source: Source<'a>,
-    cut: Cut,
+    kind: Arc<Kind>,
+    counting: Counting,
     /// Largest finite magnitude, where it is needed.
     largest: f32,
 }
@@ -75,11 +93,13 @@ struct Tensor<'a> {
 /// A part of a tensor.
 struct Job<'a> {
     tensor: &'a Tensor<'a>,
+    /// How the tensor is cut, where its shards are counted apart.
+    cut: Arc<Cut>,
     /// Counted from the start of the tensor.
     range: Range<u64>,
 }
 
-/// Memory of a thread, and the result of a job: the profiles of the shards that it has parts of.
+/// Memory of a thread, and the result of a job: the profiles of the shards that it has parts of, or of their groups.
 #[derive(Default)]
 struct Slot {
     bytes: Vec<u8>,
@@ -103,15 +123,18 @@ pub(crate) fn bytes_to_read(files: &[File<'_>], options: &Options) -> u64 {
     files.iter().flat_map(File::tensors).map(|tensor| times(&tensor) * tensor.bytes).sum()
 }
 
-/// Counts the symbols of all tensors. `models` has a number for each file.
+/// Counts the symbols of all tensors, at most so many shards alone. `models` has a number for each file.
 pub(crate) fn collect(
     files: &[File<'_>],
     models: &[usize],
     options: &Options,
+    all_alone: u64,
     workers: &Workers,
     progress: &mut Progress<'_>,
 ) -> Result<Collection> {
-    let mut collection = Collection::default();
+    let mut plan = Plan::of(files, models, options, all_alone);
+    let mut collection = Collection { others: plan.others, ..Collection::default() };
+    let mut last: Option<Arc<Kind>> = None;
     for (file, held) in files.iter().enumerate() {
         let mut tensors = Vec::new();
         for (number, source) in held.tensors().into_iter().enumerate() {
@@ -119,12 +142,21 @@ pub(crate) fn collect(
                 collection.empty += 1;
                 continue;
             }
-            let cut = Cut::of(&source, options);
-            collection.whole += u64::from(options.shards.get() > 1 && cut.shards() == 1);
-            tensors.push(Tensor { file, number: number as u32, source, cut, largest: 0.0 });
+            let is_whole = Cut::of(&source, options).shards() == 1;
+            collection.whole += u64::from(options.shards.get() > 1 && is_whole);
+            let kind = plan.kind(models[file], &source, options);
+            // Tensors of one kind often follow each other.
+            let kind = match last.take().filter(|last| **last == kind) {
+                Some(last) => last,
+                None => Arc::new(kind),
+            };
+            last = Some(Arc::clone(&kind));
+            let counting = plan.place(&kind, file as u32, layer_of(&source.info.name), options);
+            let number = number as u32;
+            tensors.push(Tensor { file, number, source, kind, counting, largest: 0.0 });
         }
         measure(&mut tensors, options, workers, progress)?;
-        count(&tensors, models[file], options, workers, progress, &mut collection)?;
+        count(&tensors, options, workers, progress, &mut collection)?;
         held.check_length()?;
     }
     Ok(collection)
@@ -148,7 +180,7 @@ fn measure(
     // Empty tensors have numbers, too.
     let numbers = tensors.iter().zip(0..).map(|(tensor, at)| (tensor.number, at));
     let place: BTreeMap<u32, usize> = numbers.collect();
-    let jobs = tensors.iter().filter(wanted).flat_map(jobs);
+    let jobs = tensors.iter().filter(wanted).flat_map(|tensor| jobs(tensor, options));
     let work = |job: &Job<'_>, slot: &mut Slot| {
         job.read(&mut slot.bytes)?;
         let values = &mut slot.memory.values;
@@ -169,7 +201,6 @@ fn measure(
 
 fn count(
     tensors: &[Tensor<'_>],
-    model: usize,
     options: &Options,
     workers: &Workers,
     progress: &mut Progress<'_>,
@@ -182,7 +213,8 @@ fn count(
     // The shards of the tensor that is being read.
     let mut shards: BTreeMap<u32, Vec<Profile>> = BTreeMap::new();
     let block = if options.shards.get() > 1 { CUT_BLOCK_BYTES } else { BLOCK_BYTES };
-    workers.run(block as usize, tensors.iter().flat_map(jobs), work, |job, slot| {
+    let jobs = tensors.iter().flat_map(|tensor| jobs(tensor, options));
+    workers.run(block as usize, jobs, work, |job, slot| {
         for (shard, profiles) in slot.profiles.drain(..) {
             match shards.get_mut(&shard) {
                 None => drop(shards.insert(shard, profiles)),
@@ -190,37 +222,66 @@ fn count(
             }
         }
         progress(job.range.end - job.range.start)?;
-        let tensor = job.tensor;
-        if job.range.end == tensor.source.bytes {
-            let full_name = &tensor.source.info.name;
-            let name = options.kind(full_name);
+        if job.range.end == job.tensor.source.bytes {
             for (shard, profiles) in std::mem::take(&mut shards) {
-                let place = Place {
-                    file: tensor.file as u32,
-                    tensor: tensor.number,
-                    layer: layer_of(full_name),
-                    shard,
-                };
-                for (form, profile) in profiles.iter().enumerate() {
-                    let key = Key { model, name: name.clone(), source: tensor.source.dtype, form };
-                    let profile = PackedProfile::new(profile);
-                    collection.kinds.entry(key).or_default().push(Shard { place, profile });
-                }
+                collection.add(job, shard, &profiles, options);
             }
         }
         Ok(())
     })
 }
 
+impl Collection {
+    /// Adds a shard of a tensor, or all shards of a tensor in one group, by the forms of its type.
+    fn add(&mut self, job: &Job<'_>, shard: u32, profiles: &[Profile], options: &Options) {
+        let tensor = job.tensor;
+        let place = Place {
+            file: tensor.file as u32,
+            tensor: tensor.number,
+            layer: layer_of(&tensor.source.info.name),
+            shard,
+        };
+        // A timeline tells files apart.
+        let file = options.timeline.map(|_| place.file);
+        let all = job.cut.shards();
+        let (shards, group) = match tensor.counting {
+            Counting::Alone => (1, None),
+            Counting::InGroup(number) => (all, Some(Group { file, number })),
+            Counting::ByShard(groups) => {
+                ((all - shard).div_ceil(groups), Some(Group { file, number: shard }))
+            }
+        };
+        let Kind { model, name, source } = &*tensor.kind;
+        let forms = options.forms(*source);
+        for (form, (profile, Form { rule, .. })) in profiles.iter().zip(forms).enumerate() {
+            let key = Key { model: *model, name: name.clone(), source: *source, form };
+            let counted = self.kinds.entry(key).or_default();
+            // In a timeline the groups of the last file are the last ones.
+            let same = |held: &&mut Shard| group.is_some() && held.group == group;
+            match counted.iter_mut().rev().find(same) {
+                Some(held) => {
+                    held.shards += u64::from(shards);
+                    held.profile.merge(profile, rule);
+                }
+                None => {
+                    let (shards, profile) = (shards.into(), PackedProfile::new(profile));
+                    counted.push(Shard { place, shards, group, profile });
+                }
+            }
+        }
+    }
+}
+
 /// The parts of a tensor, in order.
-fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
+fn jobs<'a>(tensor: &'a Tensor<'a>, options: &Options) -> impl Iterator<Item = Job<'a>> + use<'a> {
+    let cut = Arc::new(Cut::of(&tensor.source, options));
     // Whole blocks of values that share a scale.
     let values = 32 * tensor.source.dtype.unit_bytes() as u64;
     // Whole blocks of a .hw file, so that each is decoded once.
     let block = Some(tensor.source.block_bytes()).filter(|block| block.is_multiple_of(values));
     let block = block.unwrap_or(values);
-    let row = tensor.cut.row();
-    let step = if tensor.cut.shards() == 1 {
+    let row = cut.row();
+    let step = if cut.shards() == 1 || matches!(tensor.counting, Counting::InGroup(_)) {
         (BLOCK_BYTES / block).max(1) * block
     } else if row <= CUT_BLOCK_BYTES {
         CUT_BLOCK_BYTES / row * row
@@ -229,7 +290,11 @@ fn jobs<'a>(tensor: &'a Tensor<'a>) -> impl Iterator<Item = Job<'a>> + use<'a> {
     };
     let bytes = tensor.source.bytes;
     let starts = (0..bytes).step_by(step as usize);
-    starts.map(move |start| Job { tensor, range: start..bytes.min(start + step) })
+    starts.map(move |start| Job {
+        tensor,
+        cut: Arc::clone(&cut),
+        range: start..bytes.min(start + step),
+    })
 }
 
 impl Job<'_> {
@@ -238,20 +303,26 @@ impl Job<'_> {
         self.tensor.source.read_into(self.range.start, bytes)
     }
 
-    /// Counts the bytes that were read, shard by shard.
+    /// Counts the bytes that were read, shard by shard or group by group.
     fn count(&self, options: &Options, slot: &mut Slot) -> Result<()> {
         let Slot { bytes, gathered, memory, profiles, .. } = slot;
         let dtype = self.tensor.source.dtype;
         let forms = options.forms(dtype);
         profiles.clear();
-        if self.tensor.cut.shards() == 1 {
+        let shards = self.cut.shards();
+        let parts = match self.tensor.counting {
+            Counting::Alone => shards,
+            Counting::InGroup(_) => 1,
+            Counting::ByShard(groups) => shards.min(groups),
+        };
+        if parts == 1 {
             profiles.push((0, self.profiles(bytes, &forms, memory)?));
             return Ok(());
         }
-        gathered.resize_with(self.tensor.cut.shards() as usize, Vec::new);
+        gathered.resize_with(parts as usize, Vec::new);
         gathered.iter_mut().for_each(Vec::clear);
-        for (shard, run) in self.tensor.cut.runs(self.range.clone()) {
-            gathered[shard as usize].extend_from_slice(&bytes[run]);
+        for (shard, run) in self.cut.runs(self.range.clone()) {
+            gathered[(shard % parts) as usize].extend_from_slice(&bytes[run]);
         }
         for (shard, bytes) in gathered.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
             profiles.push((shard as u32, self.profiles(bytes, &forms, memory)?));

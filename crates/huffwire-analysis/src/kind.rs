@@ -34,6 +34,8 @@ pub(crate) struct Kind<'a> {
     /// The shards of this kind in the files to calibrate on; `None` where there are no such files.
     pub(crate) calibration: Option<&'a [Shard]>,
     pub(crate) leave_out: Option<LeaveOut>,
+    /// Whether the planes are to be described.
+    pub(crate) with_planes: bool,
 }
 
 /// What was found, by one layout.
@@ -162,7 +164,9 @@ impl Kind<'_> {
                 totals.zip(slot).for_each(|(total, cost)| total.add(cost, weights));
                 Ok(())
             })?;
-            planes.push(plane_result(index, plane, &average, made.shown.as_ref()));
+            if self.with_planes {
+                planes.push(plane_result(index, plane, &average, made.shown.as_ref()));
+            }
         }
         costs.iter_mut().for_each(|cost| cost.limit(form.raw_bits()));
         Ok(Measured { layout, costs, planes, fixed_from })

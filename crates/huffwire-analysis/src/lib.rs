@@ -8,7 +8,7 @@
 //! [`export`] writes codebooks as source text for other coders: C, SystemVerilog.
 //!
 //! Files are read piece by piece. What is kept is a histogram for each shard and each plane of symbols, in less than 4 KiB
-//! for types of up to 32 bits.
+//! for types of up to 32 bits. Where there are too many shards, those of a kind are counted in groups.
 //!
 //! ```
 //! use huffwire_analysis::{File, Options, analyze};
@@ -40,6 +40,7 @@ mod measure;
 mod models;
 mod options;
 mod packed;
+mod plan;
 mod price;
 mod report;
 mod result;

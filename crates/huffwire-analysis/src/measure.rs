@@ -1,6 +1,7 @@
 //! The analysis as a whole: count, measure, and put the result together.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use huffwire::CodebookSet;
 use huffwire::stats::saving_percent;
@@ -13,12 +14,15 @@ use crate::kind::{Cost, Kind, Measured};
 use crate::models::models;
 use crate::options::{Form, Options, rule_name};
 use crate::packed::values;
+use crate::plan::{OTHERS, ROWS};
 use crate::result::{Analysis, FileInfo, KindResult, ShardResult, Totals};
 use crate::timeline::Run;
 
-/// The most shards of a kind that are reported alone, and of all kinds together.
-const ALONE: usize = 4096;
-const ALL_ALONE: usize = 20_000;
+/// The most shards of all kinds together that are counted and reported alone, and of the files to calibrate on.
+const ALL_ALONE: u64 = 20_000;
+const CALIBRATION_ALONE: u64 = 8192;
+/// Rows whose planes are described: those with the most bytes.
+const WITH_PLANES: usize = 256;
 
 /// Bytes that [`analyze`] reads: those of all tensors, some of them twice.
 #[must_use]
@@ -44,12 +48,13 @@ pub fn analyze(
 ) -> Result<Analysis> {
     options.check()?;
     let (numbers, calibration_numbers) = number_models(files, calibrate_on, options);
-    let collection = collect::collect(files, &numbers, options, workers, progress)?;
+    let collection = collect::collect(files, &numbers, options, ALL_ALONE, workers, progress)?;
     if collection.kinds.is_empty() {
         return Err(Error::NoTensor);
     }
+    let (numbers_too, most) = (&calibration_numbers, CALIBRATION_ALONE);
     let calibration =
-        collect::collect(calibrate_on, &calibration_numbers, options, workers, progress)?;
+        collect::collect(calibrate_on, numbers_too, options, most, workers, progress)?;
     let with_calibration = !calibrate_on.is_empty();
 
     let kinds: Vec<(&Key, &Vec<Shard>)> = collection.kinds.iter().collect();
@@ -58,13 +63,15 @@ pub fn analyze(
     let many = kinds.len() >= 4 * workers.threads();
     let (outer, inner) = if many { (workers, &caller) } else { (&caller, workers) };
     let builtin = CodebookSet::builtin();
+    let with_planes = largest(&kinds, options)?;
     let mut measured = Vec::new();
     let measure = |&number: &usize, slot: &mut Option<Measured>| {
         let (key, shards) = kinds[number];
         let form = form_of(key, options)?;
         let calibration =
             with_calibration.then(|| calibration.kinds.get(key).map_or(&[][..], Vec::as_slice));
-        let kind = Kind { form, shards, calibration, leave_out: options.leave_out };
+        let (leave_out, with_planes) = (options.leave_out, with_planes.contains(&number));
+        let kind = Kind { form, shards, calibration, leave_out, with_planes };
         *slot = Some(kind.measure(&builtin, inner)?);
         Ok::<(), Error>(())
     };
@@ -85,17 +92,16 @@ pub fn analyze(
         kinds: Vec::new(),
         timeline: None,
     };
-    let mut alone = ALL_ALONE;
     let mut total = Sums::default();
-    for ((key, shards), measured) in kinds.iter().zip(&measured) {
+    for ((key, shards), measured) in kinds.iter().zip(measured) {
         let form = form_of(key, options)?;
         if key.form == 0 {
             total.add(form, shards, &measured.costs);
         }
-        let mut result = kind_result(key, form, shards, measured);
-        if shards.len() <= alone.min(ALONE) {
-            alone -= shards.len();
-            result.per_shard = Some(shard_results(form, shards, measured, &names));
+        let mut result = kind_result(key, form, shards, &measured);
+        result.planes = measured.planes;
+        if result.groups.is_none() {
+            result.per_shard = Some(shard_results(form, shards, &measured.costs, &names));
         }
         analysis.kinds.push(result);
     }
@@ -109,6 +115,22 @@ pub fn analyze(
         analysis.notes.extend(more);
     }
     Ok(analysis)
+}
+
+/// The rows with the most bytes, whose planes are described.
+fn largest(kinds: &[(&Key, &Vec<Shard>)], options: &Options) -> Result<BTreeSet<usize>> {
+    let mut order = Vec::new();
+    for (number, (key, shards)) in kinds.iter().enumerate() {
+        order.push((Reverse(bytes_of(form_of(key, options)?, shards)), number));
+    }
+    order.sort_unstable();
+    Ok(order.into_iter().take(WITH_PLANES).map(|(_, number)| number).collect())
+}
+
+/// Bytes of the values of a row.
+fn bytes_of(form: Form, shards: &[Shard]) -> u64 {
+    let units: u64 = shards.iter().map(|shard| shard.profile.units).sum();
+    (units as f64 * form.raw_bits() / 8.0).round() as u64
 }
 
 /// The form of a row.
@@ -145,7 +167,6 @@ fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> 
     let (shannon, huffman) = (mean(|cost| cost.shannon), mean(|cost| cost.huffman));
     let fixed = mean_of(|cost| cost.fixed);
     let over = |best: f64| fixed.filter(|_| best > 0.0).map(|fixed| 100.0 * (fixed / best - 1.0));
-    let units: u64 = shards.iter().map(|shard| shard.profile.units).sum();
     KindResult {
         name: key.name.clone(),
         model: key.model,
@@ -154,9 +175,10 @@ fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> 
         scaling: form.scaling,
         symbols: rule_name(form.rule).to_owned(),
         layout: measured.layout.name().to_owned(),
-        shards: shards.len(),
+        shards: shards.iter().map(|shard| shard.shards).sum(),
+        groups: shards.iter().any(|shard| shard.group.is_some()).then_some(shards.len()),
         values: shards.iter().map(|shard| values(form.dtype, shard.profile.units)).sum(),
-        bytes: (units as f64 * raw / 8.0).round() as u64,
+        bytes: bytes_of(form, shards),
         shannon_saving_percent: saving_percent(raw, shannon),
         huffman_saving_percent: saving_percent(raw, huffman),
         fixed_saving_percent: fixed.map(|bits| saving_percent(raw, bits)),
@@ -171,7 +193,7 @@ fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> 
         mean_kl_bits: mean(|cost| cost.kl),
         max_kl_bits: costs.iter().map(|cost| cost.kl).fold(0.0, f64::max),
         escape_percent: 100.0 * mean(|cost| cost.escapes),
-        planes: measured.planes.clone(),
+        planes: Vec::new(),
         per_shard: None,
     }
 }
@@ -179,7 +201,7 @@ fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> 
 fn shard_results(
     form: Form,
     shards: &[Shard],
-    measured: &Measured,
+    costs: &[Cost],
     names: &[Vec<&str>],
 ) -> Vec<ShardResult> {
     let saving = |bits: f64| saving_percent(form.raw_bits(), bits);
@@ -200,7 +222,7 @@ fn shard_results(
             kl_bits: cost.kl,
         }
     };
-    shards.iter().zip(&measured.costs).map(result).collect()
+    shards.iter().zip(costs).map(result).collect()
 }
 
 /// Bits of all tensors.
@@ -216,9 +238,9 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, form: Form, shards: &[Shard], costs: &[Cost]) {
-        self.shards += shards.len() as u64;
         for (shard, cost) in shards.iter().zip(costs) {
             let (units, raw) = (shard.profile.units as f64, form.raw_bits());
+            self.shards += shard.shards;
             self.raw += units * raw;
             self.shannon += units * cost.shannon;
             self.huffman += units * cost.huffman;
@@ -268,6 +290,12 @@ fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec
             collection.whole, options.axis, options.shards
         ));
     }
+    let others = collection.others;
+    if others > 0 {
+        notes.push(format!(
+            "the result has room for {ROWS} kinds and forms, so {others} tensors are together in kinds of the name {OTHERS}"
+        ));
+    }
     let without = analysis.kinds.iter().filter(|kind| kind.fixed_saving_percent.is_none()).count();
     if without > 0 {
         notes.push(format!("{without} kinds have no tensors in the files to calibrate on"));
@@ -280,7 +308,10 @@ fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec
     }
     let crowded = analysis.kinds.iter().filter(|kind| kind.per_shard.is_none()).count();
     if crowded > 0 {
-        notes.push(format!("the shards of {crowded} kinds are too many to be reported alone"));
+        notes.push(format!(
+            "the shards of {crowded} kinds are too many to be counted alone: those of a kind were counted in groups, and the \
+             figures of the kind are of groups in place of shards"
+        ));
     }
     notes
 }

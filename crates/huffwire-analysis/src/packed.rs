@@ -74,6 +74,13 @@ impl PackedProfile {
         Self { units: profile.units(), planes: planes.collect() }
     }
 
+    /// Adds what was counted of another shard, of the same type and by the same rule.
+    pub(crate) fn merge(&mut self, other: &Profile, rule: SymbolRule) {
+        let mut all = self.profile(other.dtype(), rule);
+        all.merge(other);
+        *self = Self::new(&all);
+    }
+
     /// The counts of a plane; `None` where the bytes do not fit the layout, and for a plane that is no symbols.
     pub(crate) fn counts(&self, layout: Layout, plane: usize) -> Option<&PackedCounts> {
         let is_it =

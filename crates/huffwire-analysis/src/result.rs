@@ -77,7 +77,10 @@ pub struct KindResult {
     /// How elements fall apart into planes.
     pub layout: String,
     /// Shards, of all files.
-    pub shards: usize,
+    pub shards: u64,
+    /// Groups that these shards were counted in, where there are too many of them: all figures are then of groups in place of
+    /// shards. `None` where each shard was counted alone.
+    pub groups: Option<usize>,
     /// Values; of e8m0, scales.
     pub values: u64,
     /// Bytes of these values.
@@ -119,9 +122,9 @@ pub struct KindResult {
     /// Percent of the symbols that take the escape of the fixed codebook.
     #[serde(serialize_with = "rounded")]
     pub escape_percent: f64,
-    /// The planes of symbols.
+    /// The planes of symbols; empty but for the 256 rows with the most bytes.
     pub planes: Vec<PlaneResult>,
-    /// Each shard alone; `None` where there are too many of them.
+    /// Each shard alone; `None` where shards were counted in groups.
     pub per_shard: Option<Vec<ShardResult>>,
 }
 

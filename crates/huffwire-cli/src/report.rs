@@ -1,10 +1,11 @@
 //! Text for people and JSON for programs.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::standard::stdout_is_closed;
 
@@ -20,7 +21,7 @@ impl Stream {
     pub(crate) fn print(self, text: &str) -> Result<()> {
         match self {
             Self::Stdout => {
-                ensure!(!stdout_is_closed(), "standard output is closed: it cannot be written to");
+                Self::require_stdout()?;
                 let mut out = io::stdout().lock();
                 let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
                 written.context("standard output")?;
@@ -32,10 +33,46 @@ impl Stream {
 
     /// Prints one JSON object, which begins with the version of all these objects.
     pub(crate) fn print_json(self, report: &impl Serialize) -> Result<()> {
-        let versioned = Versioned { schema_version: SCHEMA_VERSION, report };
-        self.print(&(serde_json::to_string_pretty(&versioned)? + "\n"))
+        self.stream_json(report, PrettyFormatter::new())
+    }
+
+    /// Prints one JSON object like [`Stream::print_json`], on one line: for objects with long lists.
+    pub(crate) fn print_json_line(self, report: &impl Serialize) -> Result<()> {
+        self.stream_json(report, CompactFormatter)
+    }
+
+    /// Prints JSON piece by piece: it is never in memory as a whole.
+    fn stream_json(self, report: &impl Serialize, formatter: impl Formatter) -> Result<()> {
+        match self {
+            Self::Stdout => {
+                Self::require_stdout()?;
+                write_json(io::stdout().lock(), report, formatter).context("standard output")
+            }
+            Self::Stderr => Ok(write_json(io::stderr().lock(), report, formatter)?),
+        }
+    }
+
+    fn require_stdout() -> Result<()> {
+        ensure!(!stdout_is_closed(), "standard output is closed: it cannot be written to");
+        Ok(())
     }
 }
+
+/// Writes one JSON object and a line break.
+fn write_json(
+    out: impl Write,
+    report: &impl Serialize,
+    formatter: impl Formatter,
+) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(JSON_BUFFER_BYTES, out);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    Versioned { schema_version: SCHEMA_VERSION, report }.serialize(&mut serializer)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Bytes of JSON that are written at a time.
+const JSON_BUFFER_BYTES: usize = 1 << 16;
 
 /// The version of the JSON that `docs/json.md` documents. Keys are added without a new one; it grows when a key goes, or
 /// means something else.
@@ -151,6 +188,37 @@ mod tests {
         assert_eq!(size(17_699_992), "17.7 MB");
         assert_eq!(size(999_999), "1.00 MB");
         assert_eq!(size(u64::MAX), "18447 PB");
+    }
+
+    #[test]
+    fn json_is_written_piece_by_piece() {
+        /// Remembers the sizes of what is written.
+        #[derive(Default)]
+        struct Sizes(Vec<usize>);
+        impl Write for Sizes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.len());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        #[derive(Serialize)]
+        struct Long {
+            list: Vec<u32>,
+        }
+        let long = Long { list: vec![1_000_000; 100_000] };
+        let mut sizes = Sizes::default();
+        write_json(&mut sizes, &long, CompactFormatter).unwrap();
+        let Sizes(sizes) = sizes;
+        let expected = br#"{"schema_version":1,"list":[]}"#.len() + 8 * long.list.len();
+        assert_eq!(sizes.iter().sum::<usize>(), expected);
+        assert!(sizes.iter().all(|size| *size <= JSON_BUFFER_BYTES), "{sizes:?}");
+        let (mut pretty, short) = (Vec::new(), Long { list: vec![7] });
+        write_json(&mut pretty, &short, PrettyFormatter::new()).unwrap();
+        let expected = "{\n  \"schema_version\": 1,\n  \"list\": [\n    7\n  ]\n}\n";
+        assert_eq!(String::from_utf8(pretty).unwrap(), expected);
     }
 
     #[test]

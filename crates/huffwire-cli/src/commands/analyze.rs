@@ -71,7 +71,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
     }
     Complete::publish_all(complete)?;
     if args.common.json {
-        Stream::Stdout.print_json(&Report { analysis: &analysis, seconds })
+        Stream::Stdout.print_json_line(&Report { analysis: &analysis, seconds })
     } else if args.common.quiet {
         Ok(())
     } else {
