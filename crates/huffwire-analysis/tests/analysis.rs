@@ -111,6 +111,7 @@ fn figures_have_names_of_their_own() {
     let analysis = analyzed(&tensors, &all_rules(), &Workers::caller());
     let mut names: Vec<String> = analysis.figures().into_iter().map(|figure| figure.name).collect();
     let count = names.len();
+    assert!(huffwire_analysis::Figure::ALWAYS.iter().all(|name| names.iter().any(|n| n == name)));
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count);

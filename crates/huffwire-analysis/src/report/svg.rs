@@ -26,6 +26,9 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// Names of the figures that every analysis has.
+    pub const ALWAYS: [&str; 2] = ["summary", "savings"];
+
     pub(super) fn new(name: &str, title: &str, width: u32, height: u32) -> Self {
         let (name, title) = (slug(name), title.to_owned());
         Self { name, title, caption: String::new(), width, height, content: String::new() }

@@ -76,7 +76,7 @@ pub(crate) struct AnalyzeArgs {
     /// Codebooks that .hw files among the inputs need, where they neither embed them nor use the built-in ones.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) codebooks: Option<PathBuf>,
-    /// Write the report into this file, as one HTML page that needs no network.
+    /// Write the report into this file (- is standard output): one page that needs no network.
     #[arg(long, value_name = "OUT.html", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<PathBuf>,
     /// Write the figures of the report into this folder, as SVG.

@@ -1,21 +1,22 @@
 //! `huffwire analyze`.
 
+mod plots;
 mod timeline;
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use huffwire_analysis::{Analysis, File, KindResult, analyze, bytes_to_read};
-use huffwire_io::{Complete, Origin, Output, ReadOptions, TensorFile};
+use huffwire_io::{Complete, Origin, ReadOptions, TensorFile};
 use serde::Serialize;
 
 use crate::args::AnalyzeArgs;
 use crate::files::{self, is_dash};
 use crate::progress;
 use crate::report::{Stream, Table, percent, printable, size};
+use plots::{Made, Plots};
 
 /// The most kinds that are printed for people.
 const PRINTED: usize = 100;
@@ -37,12 +38,11 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
     let calibrate_on = open(&args.calibrate_on, args)?;
     let origins: Vec<&Origin> =
         inputs.iter().chain(&calibrate_on).flat_map(File::origins).collect();
-    if let Some(folder) = &args.plots {
-        check_folder(folder)?;
-    }
     // What cannot be written should be known before everything is read.
     let report = args.report.as_ref();
-    let report = report.map(|path| Output::create(path, args.force, &origins)).transpose()?;
+    let report = report.map(|path| files::create(path, args.force, &origins)).transpose()?;
+    let plots = args.plots.as_ref();
+    let plots = plots.map(|folder| Plots::prepare(folder, args.force, &origins)).transpose()?;
     let bytes = bytes_to_read(&inputs, &calibrate_on, &options);
     let bar = progress::bytes(bytes, args.common.quiet);
     let started = Instant::now();
@@ -59,32 +59,23 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<()> {
         output.write(analysis.html().as_bytes())?;
         complete.push(output.complete()?);
     }
-    if let Some(folder) = &args.plots {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("{}: this folder cannot be made", folder.display()))?;
-        for figure in analysis.figures() {
-            let path = folder.join(format!("{}.svg", figure.name));
-            let mut output = Output::create(&path, args.force, &origins)?;
-            output.write(figure.svg().as_bytes())?;
-            complete.push(output.complete()?);
-        }
-    }
+    let folder = match plots {
+        Some(plots) => Some(plots.write(&analysis, &mut complete)?),
+        None => None,
+    };
     Complete::publish_all(complete)?;
+    folder.into_iter().for_each(Made::keep);
+    let to_stdout = args.report.as_deref().is_some_and(files::is_stdout);
+    let stream = if to_stdout { Stream::Stderr } else { Stream::Stdout };
     if args.common.json {
-        Stream::Stdout.print_json_line(&Report { analysis: &analysis, seconds })
+        stream.print_json_line(&Report { analysis: &analysis, seconds })
     } else if args.common.quiet {
         Ok(())
     } else {
         let speed = bytes as f64 / 1e9 / seconds.max(1e-9);
         let time = format!("{} read in {seconds:.2} s: {speed:.2} GB/s\n", size(bytes));
-        Stream::Stdout.print(&(text(&analysis) + &time))
+        stream.print(&(text(&analysis) + &time))
     }
-}
-
-/// Refuses a file where a folder is needed.
-fn check_folder(path: &Path) -> Result<()> {
-    ensure!(!path.is_file(), "{}: this is a file; --plots needs a folder", path.display());
-    Ok(())
 }
 
 fn open(paths: &[PathBuf], args: &AnalyzeArgs) -> Result<Vec<File<'static>>> {

@@ -365,6 +365,74 @@ fn what_is_in_the_way_stays() {
     assert!(folder.read("plots/savings.svg").starts_with(b"<svg"));
 }
 
+/// Where a .hw file begins that is good up to its first block.
+fn damaged(folder: &Folder) {
+    folder.write("a.safetensors", &model(1, -6.0));
+    folder.ok(&["compress", "a.safetensors", "-o", "damaged.hw"]);
+    let mut bytes = folder.read("damaged.hw");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    folder.write("damaged.hw", &bytes);
+}
+
+#[test]
+fn figures_that_cannot_be_written_are_known_before_the_tensors_are_read() {
+    let folder = Folder::new();
+    damaged(&folder);
+    folder.fails(&["analyze", "damaged.hw"], &["damaged.hw"]);
+    for figure in ["summary.svg", "savings.svg"] {
+        fs::create_dir_all(folder.path("p")).unwrap();
+        folder.write(&format!("p/{figure}"), b"mine");
+        folder.fails(&["analyze", "damaged.hw", "--plots", "p"], &[figure, "--force"]);
+        assert_eq!(fs::read_dir(folder.path("p")).unwrap().count(), 1);
+        fs::remove_file(folder.path(&format!("p/{figure}"))).unwrap();
+    }
+    folder.write("file", b"mine");
+    folder.fails(&["analyze", "damaged.hw", "--plots", "file"], &["file", "needs a folder"]);
+    folder.fails(&["analyze", "damaged.hw", "--plots", "file/in"], &["file", "cannot be made"]);
+    if cfg!(unix) {
+        let plots = ["analyze", "damaged.hw", "--plots", "/dev/null"];
+        folder.fails(&plots, &["/dev/null", "needs a folder"]);
+    }
+    // Folders that were made are taken away, those that were there stay.
+    folder.fails(&["analyze", "damaged.hw", "--plots", "p/new/deep"], &["damaged.hw"]);
+    assert_eq!(fs::read_dir(folder.path("p")).unwrap().count(), 0);
+    folder.ok(&["analyze", "a.safetensors", "--plots", "p/new/deep"]);
+    assert!(folder.read("p/new/deep/summary.svg").starts_with(b"<svg"));
+}
+
+#[cfg(unix)]
+#[test]
+fn figures_replace_links_and_do_not_follow_them() {
+    let folder = Folder::new();
+    folder.write("a.safetensors", &model(1, -6.0));
+    folder.write("mine", b"mine");
+    fs::create_dir(folder.path("p")).unwrap();
+    let first_pmf = "p/pmf-0-0-layers-up-weight-bf16-exponent.svg";
+    for figure in ["p/summary.svg", first_pmf] {
+        std::os::unix::fs::symlink("../mine", folder.path(figure)).unwrap();
+    }
+    folder.ok(&["analyze", "a.safetensors", "--plots", "p", "--force"]);
+    assert_eq!(folder.read("mine"), b"mine");
+    for figure in ["p/summary.svg", first_pmf] {
+        assert!(!folder.path(figure).is_symlink(), "{figure}");
+        assert!(folder.read(figure).starts_with(b"<svg"), "{figure}");
+    }
+}
+
+#[test]
+fn a_report_to_standard_output_is_alone_there() {
+    let folder = Folder::new();
+    folder.write("a.safetensors", &model(1, -6.0));
+    let run = folder.run(&["analyze", "a.safetensors", "--report", "-", "--json"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let page = String::from_utf8(run.stdout).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
+    let report: Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(report["schema_version"], 1);
+    assert!(!folder.path("-").exists());
+}
+
 #[test]
 fn the_table_says_how_near_the_fixed_codebook_is() {
     let folder = Folder::new();
