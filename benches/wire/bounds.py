@@ -30,6 +30,7 @@ _STEPS: tuple[tuple[int, str, str, Callable[[Case, str, str], float], str, float
     (_GBIT, "fp32", "lossless_hook, coded", report.faster, "as fast", 1.12),
     (_GBIT, "fp32", "quantized_hook", report.fewer, "fewer bytes", 11.0),
     (_GBIT, "fp32", "quantized_hook", report.faster, "as fast", 3.5),
+    (_GBIT, "fp32", "quantized_hook, tcp", report.faster, "as fast", 3.5),
     (_GBIT // 5, "fp32", "quantized_hook", report.faster, "as fast", 6.0),
 )
 

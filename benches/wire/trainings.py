@@ -140,8 +140,10 @@ def hooks(dtype: str, transports: list[str]) -> dict[str, tuple[dist.ProcessGrou
         group = dist.new_group()
         state = powerSGD_hook.PowerSGDState(group, matrix_approximation_rank=4, start_powerSGD_iter=2)
         found["powerSGD_hook, rank 4"] = group, (state, powerSGD_hook.powerSGD_hook)
-        group = ways.coded("coded").group
-        found[QUANTIZED] = group, (huffwire.ddp.QuantizedState(group), huffwire.ddp.quantized_hook)
+        for transport in transports:
+            name = QUANTIZED if transport == "gloo" else f"{QUANTIZED}, {transport}"
+            group = ways.coded("coded", transport).group
+            found[name] = group, (huffwire.ddp.QuantizedState(group), huffwire.ddp.quantized_hook)
     found[ALONE] = dist.new_group(), None
     return found
 
