@@ -53,6 +53,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("huffwire-analysis", "packed"),
     ("huffwire-analysis", "cut"),
     ("huffwire-analysis", "models"),
+    ("huffwire-analysis", "plan"),
     ("huffwire-analysis", "collect"),
     ("huffwire-analysis", "average"),
     ("huffwire-analysis", "price"),
