@@ -2,7 +2,7 @@
 //!
 //! Between two steps of training most bits of the weights stay as they are. A delta is made from two tensors of one type
 //! and size, the *base* and the *new* one, and turns the base into the new one. It is bound to both by hashes of their
-//! blocks ([`ContentHash`]), which find accidents: a wrong base, an update that was skipped or applied twice.
+//! blocks ([`ContentHash`](crate::ContentHash)), which find accidents: a wrong base, an update that was skipped or applied twice.
 //!
 //! [`Encoder::encode_delta`](crate::Encoder::encode_delta) makes messages of kind [`Delta`](crate::Kind::Delta),
 //! [`Decoder::decode_delta`](crate::Decoder::decode_delta) and [`Decoder::apply_delta`](crate::Decoder::apply_delta)
