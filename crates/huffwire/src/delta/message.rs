@@ -7,9 +7,7 @@ use super::header::BlockHeader;
 use super::{KIND_HEADER, block_bound, block_bytes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::message::{
-    HEADER_BYTES, Header, Kind, Parsed, Seal, TableMut, VALUES_LOG2, table_bytes,
-};
+use crate::message::{HEADER_BYTES, Header, Kind, Parsed, VALUES_LOG2, begin, table_bytes};
 use crate::parallel::{Share, Workers, each, in_order};
 
 const WHAT: &str = "a delta";
@@ -86,29 +84,18 @@ pub(crate) fn encode(
     }
     check_size(new.len(), base.len())?;
     let units = new.len() / dtype.unit_bytes();
-    let Ok(count) = u32::try_from(units) else {
-        let (found, limit) = (units as u64, u64::from(u32::MAX));
-        let remedy = "make several messages of it";
-        return Err(Error::TooLarge { what: "a message (in units)", found, limit, remedy });
-    };
-    let needed = bound(dtype, units, block_log2);
-    if out.len() < needed {
-        return Err(Error::OutputTooSmall { needed, available: out.len() });
-    }
     let header = Header {
         kind: Kind::Delta,
         dtype,
-        units: count,
+        units: Header::count_units(units)?,
         checksums,
         has_context: context.is_some(),
         set: set.id().short(),
         block_log2: VALUES_LOG2,
     };
-    let (head, check) = header.write(context);
-    let entries = header.entries();
-    let (front, body) = out.split_at_mut(HEADER_BYTES + table_bytes(entries, checksums));
-    front[..HEADER_BYTES].copy_from_slice(&head);
-    let mut table = TableMut::new(&mut front[HEADER_BYTES..], entries, Seal { header: check });
+    let room = out.len();
+    let (mut table, body) = begin(&header, context, bound(dtype, units, block_log2), out)?;
+    let front = room - body.len();
     table.take(1).fill(0, &KIND_HEADER);
     let (kind_header, body) = body.split_at_mut(KIND_HEADER.len());
     kind_header.copy_from_slice(&KIND_HEADER);
@@ -138,7 +125,7 @@ pub(crate) fn encode(
             encoded.map(|_| length)
         },
     )?;
-    Ok(front.len() + kind_header.len() + length)
+    Ok(front + kind_header.len() + length)
 }
 
 /// Verifies the checksums of a delta, and compares all of its base with the hashes in it.

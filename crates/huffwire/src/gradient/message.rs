@@ -57,11 +57,7 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) -> Result<MessageSizes> {
     let item = ItemWriter::new(quantized, origin, options)?;
-    let Ok(units) = u32::try_from(item.header().elements()) else {
-        let (found, limit) = (item.header().elements() as u64, u32::MAX.into());
-        let remedy = "make several messages of it";
-        return Err(Error::TooLarge { what: "a message (in units)", found, limit, remedy });
-    };
+    let units = message::Header::count_units(item.header().elements())?;
     let mut sizes = MessageSizes { scales: item.scale_bytes(), ..Default::default() };
     let (mut blocks, mut ends) = (Vec::new(), vec![0]);
     for index in 0..item.header().blocks() {

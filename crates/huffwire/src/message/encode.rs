@@ -55,29 +55,18 @@ pub(crate) fn encode(
         return Err(Error::PartialElement { dtype, bytes: bytes.len() });
     }
     let units = bytes.len() / dtype.unit_bytes();
-    let Ok(count) = u32::try_from(units) else {
-        let (found, limit) = (units as u64, u64::from(u32::MAX));
-        let remedy = "make several messages of it";
-        return Err(Error::TooLarge { what: "a message (in units)", found, limit, remedy });
-    };
-    let needed = bound(dtype, units, block_log2);
-    if out.len() < needed {
-        return Err(Error::OutputTooSmall { needed, available: out.len() });
-    }
     let header = Header {
         kind: Kind::Tensor,
         dtype,
-        units: count,
+        units: Header::count_units(units)?,
         checksums,
         has_context: context.is_some(),
         set: set.id().short(),
         block_log2,
     };
-    let (head, check) = header.write(context);
-    let entries = header.entries();
-    let (front, body) = out.split_at_mut(HEADER_BYTES + table_bytes(entries, checksums));
-    front[..HEADER_BYTES].copy_from_slice(&head);
-    let mut table = TableMut::new(&mut front[HEADER_BYTES..], entries, Seal { header: check });
+    let room = out.len();
+    let (mut table, body) = begin(&header, context, bound(dtype, units, block_log2), out)?;
+    let front = room - body.len();
 
     let block_bytes = block::block_bytes(dtype, block_log2);
     let share = Share::new(workers.size(), block_bytes, bytes.len());
@@ -108,7 +97,26 @@ pub(crate) fn encode(
             },
         )?
     };
-    Ok(front.len() + length)
+    Ok(front + length)
+}
+
+/// Writes a message's header to the beginning of `out`, which must have room for the `needed` bytes that the message may
+/// take. Returns the table, which is to be filled, and what lies behind it.
+pub(crate) fn begin<'o>(
+    header: &Header,
+    context: Option<u64>,
+    needed: usize,
+    out: &'o mut [u8],
+) -> Result<(TableMut<'o>, &'o mut [u8])> {
+    if out.len() < needed {
+        return Err(Error::OutputTooSmall { needed, available: out.len() });
+    }
+    let (bytes, check) = header.write(context);
+    let entries = header.entries();
+    let (front, body) = out.split_at_mut(HEADER_BYTES + table_bytes(entries, header.checksums));
+    front[..HEADER_BYTES].copy_from_slice(&bytes);
+    let table = TableMut::new(&mut front[HEADER_BYTES..], entries, Seal { header: check });
+    Ok((table, body))
 }
 
 /// Encodes consecutive blocks and fills their rows of the table; returns their length. `place` tells how many bytes the

@@ -96,6 +96,18 @@ pub struct Header {
 }
 
 impl Header {
+    /// The number of units of a message that is to be written.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for 2³² units and more.
+    pub(crate) fn count_units(units: usize) -> Result<u32> {
+        u32::try_from(units).map_err(|_| {
+            let (found, limit) = (units as u64, u64::from(u32::MAX));
+            let remedy = "make several messages of it";
+            Error::TooLarge { what: "a message (in units)", found, limit, remedy }
+        })
+    }
+
     /// Reads the header of a message and verifies its checksum. `context` is the number that both ends agreed on for
     /// this message, if they did.
     ///
