@@ -53,6 +53,9 @@ pub struct Base {
     tensors: Names,
 }
 
+/// The most deltas of a chain. Each is read while those behind it wait, on one stack.
+const MAX_CHAIN: usize = 100;
+
 /// Where the tensor of a name lies; `None` for a name that several have.
 type Names = HashMap<String, Option<Place>>;
 
@@ -124,18 +127,20 @@ impl Base {
     ///
     /// # Errors
     /// [`Error::NotADelta`] for a file behind the first that is no .hw file; [`Error::BaseMissing`] for a first file
-    /// that is a delta; [`Error::NotInBase`]; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
+    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 100 deltas; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
     /// their hashes tell without decoding; those of reading.
     pub fn chain(files: impl IntoIterator<Item = TensorFile>) -> Result<Option<Self>> {
         let mut chain: Option<Self> = None;
-        for file in files {
+        for (number, file) in files.into_iter().enumerate() {
+            if number > MAX_CHAIN {
+                let path = first_label(&file);
+                return Err(Error::LongChain { path, limit: number });
+            }
             let file = match (chain.take(), file) {
                 (None, file) => file,
                 (Some(base), TensorFile::Hw(reader)) => reader.with_base(Arc::new(base))?.into(),
                 (Some(_), file) => {
-                    let origins = file.origins();
-                    let path = origins.first().map_or("", |origin| origin.label()).to_owned();
-                    return Err(Error::NotADelta { path });
+                    return Err(Error::NotADelta { path: first_label(&file) });
                 }
             };
             if let TensorFile::Hw(reader) = &file {
@@ -315,6 +320,11 @@ impl<'a> Stored<'a> {
     pub(crate) const fn of_item(item: &'a Item) -> Self {
         Self { info: item.tensor.as_ref(), dtype: item.dtype, bytes: item.raw_bytes }
     }
+}
+
+/// What messages call a file.
+fn first_label(file: &TensorFile) -> String {
+    file.origins().first().map_or("", |origin| origin.label()).to_owned()
 }
 
 fn of_inputs(inputs: &[Input]) -> Originals<'_> {

@@ -231,6 +231,16 @@ pub enum Error {
         /// The hash of what the delta before it makes.
         found: ContentHash,
     },
+    /// A chain has more deltas than can be read through.
+    #[error(
+        "{path}: it is delta number {limit} of a chain, and no more are read through at a time; fold some of them into one"
+    )]
+    LongChain {
+        /// The first delta that is too many.
+        path: String,
+        /// How many there can be, and one.
+        limit: usize,
+    },
     /// A file stands in a chain of deltas and is no delta.
     #[error(
         "{path}: this is no .hw file: only the first base can be another file, all behind it are deltas"

@@ -378,6 +378,47 @@ fn a_chain_with_a_missing_link_is_refused_and_the_link_is_named() {
     assert!(Base::chain(nothing).unwrap().is_none());
 }
 
+/// The longest chain can be read through on a thread, whose stack is small.
+#[test]
+fn chains_have_an_end() {
+    let files = Files::new();
+    let mut w = weights(100);
+    let mut chain = vec!["0.safetensors".to_owned()];
+    for step in 0..=101 {
+        files.write("new.safetensors", &[("w", "BF16", &[100], &w)]);
+        if step == 0 {
+            std::fs::rename(files.path("new.safetensors"), files.path("0.safetensors")).unwrap();
+        } else {
+            files.compress("new.safetensors", &["old.safetensors"], &format!("{step}.hw"));
+            chain.push(format!("{step}.hw"));
+        }
+        files.write("old.safetensors", &[("w", "BF16", &[100], &w)]);
+        w[step] ^= 1;
+    }
+    let names: Vec<&str> = chain.iter().map(String::as_str).collect();
+    let workers = Arc::new(Workers::new(2).unwrap());
+    let options = ReadOptions { workers, ..ReadOptions::default() };
+    let restored = files.restore_on("101.hw", &names[..101], options).unwrap();
+    assert_eq!(restored, files.read("old.safetensors"));
+    let error = files.chain(&names[..102]).unwrap_err();
+    assert!(matches!(error, Error::LongChain { limit: 101, .. }), "{error}");
+}
+
+#[test]
+fn a_sharded_model_is_a_base() {
+    let files = Files::new();
+    let (a, b) = (weights(3000), noise(6000, 1));
+    files.write("model-1.safetensors", &[("a", "BF16", &[3000], &a)]);
+    files.write("model-2.safetensors", &[("b", "BF16", &[3000], &b)]);
+    let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    std::fs::write(files.path("model.safetensors.index.json"), index).unwrap();
+    let (a, b) = (changed(&a, 40, 1), changed(&b, 40, 2));
+    files.write("new.safetensors", &[("b", "BF16", &[3000], &b), ("a", "BF16", &[3000], &a)]);
+    let base = ["model.safetensors.index.json"];
+    assert!(files.compress("new.safetensors", &base, "new.hw").bytes < 1000);
+    assert_eq!(files.restore("new.hw", &base).unwrap(), files.read("new.safetensors"));
+}
+
 #[test]
 fn bases_that_lack_something_are_refused() {
     let files = steps();

@@ -171,12 +171,13 @@ impl Reader {
         let Some(&place) = place else {
             return refused("has no tensor of that name".to_owned());
         };
-        let Stored { dtype, bytes, .. } = base.item(place);
+        let Stored { info, dtype, bytes } = base.item(place);
         if (dtype, bytes) == (item.dtype, item.raw_bytes) {
             return Ok((base, place));
         }
+        let name = info.map_or("", |info| &info.name);
         refused(format!(
-            "has it as {bytes} bytes of type {dtype}, where {} bytes of type {} are expected",
+            "has the tensor {name:?} of {bytes} bytes of type {dtype}, where {} bytes of type {} are expected",
             item.raw_bytes, item.dtype
         ))
     }
