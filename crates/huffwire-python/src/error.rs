@@ -25,6 +25,7 @@ pub(crate) enum Class {
     Quantize,
     Unsupported,
     Version,
+    WrongBase,
     WrongContext,
 }
 
@@ -47,6 +48,7 @@ impl Class {
             Self::Quantize => "QuantizeError",
             Self::Unsupported => "UnsupportedError",
             Self::Version => "VersionError",
+            Self::WrongBase => "WrongBaseError",
             Self::WrongContext => "WrongContextError",
         }
     }
@@ -93,7 +95,8 @@ fn codec_class(error: &huffwire::Error) -> Class {
     match error {
         E::Checksum { what, .. } if what.contains("another context") => Class::WrongContext,
         E::Truncated { .. } | E::Malformed { .. } | E::Checksum { .. } => Class::Damaged,
-        E::UnknownCodebook { .. } => Class::Damaged,
+        E::UnknownCodebook { .. } | E::WrongResult { .. } => Class::Damaged,
+        E::WrongBase { .. } | E::BaseLength { .. } => Class::WrongBase,
         E::UnknownVersion { .. } => Class::Version,
         E::UnknownKind { .. } | E::Unexpected { .. } | E::PartialElement { .. } => Class::Mismatch,
         E::SetMismatch { .. } | E::AmbiguousSet { .. } | E::InvalidCodebook(_) => Class::Codebook,
@@ -125,6 +128,10 @@ fn io_class(error: &huffwire_io::Error) -> Class {
         E::NoCodebooks { .. } | E::CodebooksMissing { .. } | E::OtherCodebooks { .. } => {
             Class::Codebook
         }
+        E::BaseMissing { .. } | E::NotInBase { .. } | E::WrongBase { .. } => Class::WrongBase,
+        E::BrokenChain { .. } => Class::WrongBase,
+        E::NotADelta { .. } => Class::Unsupported,
+        E::LongChain { .. } => Class::Limit,
         E::NoSuchTensor { .. } => Class::NoSuchTensor,
         E::Threads { .. } => Class::Option,
         _ => Class::Other,
