@@ -252,6 +252,15 @@ pub enum Error {
         /// The inputs.
         inputs: [String; 2],
     },
+    /// An output would replace another one of the same run.
+    #[error(
+        "{path}: this run has made a file of this name before; names that differ only in case, or in how an accent is \
+         written, can be one name in this folder"
+    )]
+    MadeBefore {
+        /// The output.
+        path: String,
+    },
     /// The folder for the results lies in a folder that is worked on.
     #[error("{path}: this folder for the output lies in the folder {input}, or is the same")]
     Nested {

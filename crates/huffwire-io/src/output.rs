@@ -1,13 +1,14 @@
 //! Output that appears under its name only when it is complete.
 
 mod gather;
+mod published;
 mod write_back;
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::input::{Identity, Origin};
 
 use gather::Gather;
+pub use published::Published;
 
 /// Blocks of a tensor are larger than this; it gathers the many small writes around them to a stream.
 const BUFFER: usize = 1 << 16;
@@ -44,6 +46,8 @@ pub struct Output {
     label: String,
     force: bool,
     written: u64,
+    /// What the run has made so far, if it counts.
+    run: Option<Arc<Published>>,
 }
 
 enum Sink {
@@ -166,7 +170,14 @@ impl Output {
     }
 
     const fn new(sink: Sink, label: String, force: bool) -> Self {
-        Self { sink, label, force, written: 0 }
+        Self { sink, label, force, written: 0, run: None }
+    }
+
+    /// The same output as one of a run: in the end it replaces no other output of this run, even where `force` was given.
+    #[must_use]
+    pub fn one_of(mut self, run: &Arc<Published>) -> Self {
+        self.run = Some(Arc::clone(run));
+        self
     }
 
     /// The name in messages: the path, or `standard output`.
@@ -198,14 +209,14 @@ impl Output {
     /// [`Error::Io`].
     pub fn complete(mut self) -> Result<Complete> {
         self.sink.finish().map_err(Error::io(&self.label, "cannot be written"))?;
-        let Self { sink, label, force, .. } = self;
-        Ok(Complete { sink, label, force })
+        let Self { sink, label, force, run, .. } = self;
+        Ok(Complete { sink, label, force, run })
     }
 
     /// Completes the output and gives the file its name.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::MadeBefore`].
     pub fn finish(self) -> Result<()> {
         self.complete()?.publish().map(drop)
     }
@@ -217,6 +228,7 @@ pub struct Complete {
     sink: Sink,
     label: String,
     force: bool,
+    run: Option<Arc<Published>>,
 }
 
 impl Complete {
@@ -225,7 +237,7 @@ impl Complete {
     /// file is gone, and removing the new one too would leave nothing at all.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::MadeBefore`].
     pub fn publish_all(all: Vec<Self>) -> Result<()> {
         let mut published = Vec::new();
         for complete in all {
@@ -246,13 +258,19 @@ impl Complete {
     /// Gives the file its name; returns the path if nothing can have been replaced.
     fn publish(self) -> Result<Option<PathBuf>> {
         let Sink::File { temporary, target, .. } = self.sink else { return Ok(None) };
-        let persisted = if self.force {
-            temporary.persist(&target)
-        } else {
-            temporary.persist_noclobber(&target)
+        let persist = || {
+            let persisted = if self.force {
+                temporary.persist(&target)
+            } else {
+                temporary.persist_noclobber(&target)
+            };
+            let failed = Error::io(&self.label, "the finished file cannot get this name");
+            persisted.map_err(|error| failed(error.error)).map(drop)
         };
-        let failed = Error::io(&self.label, "the finished file cannot get this name");
-        persisted.map_err(|error| failed(error.error))?;
+        match &self.run {
+            Some(run) => run.publish(&target, persist)?,
+            None => persist()?,
+        }
         Ok((!self.force).then_some(target))
     }
 }

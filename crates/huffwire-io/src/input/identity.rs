@@ -63,7 +63,10 @@ impl Identity {
         return std::fs::symlink_metadata(path).ok().map(|m| Self::from_metadata(&m));
         #[cfg(not(unix))]
         {
-            std::fs::symlink_metadata(path).ok()?;
+            if !std::fs::symlink_metadata(path).ok()?.is_symlink() {
+                // The name as the folder has it, however it was typed.
+                return path.canonicalize().ok().map(Self);
+            }
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let folder = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
             Some(Self(path.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))))
