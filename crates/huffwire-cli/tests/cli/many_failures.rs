@@ -184,6 +184,17 @@ fn what_would_be_lost_is_refused_before_anything_is_written() {
         .fails(&["decompress", "-r", "packed", "-o", "back"], &["back/config.json", "two inputs"]);
 }
 
+/// An input of which nothing can be made is one that somebody wants to keep.
+#[test]
+fn an_input_that_failed_is_not_replaced() {
+    let folder = Folder::new();
+    folder.write("x.hw", b"what is in it once more, and no .hw file");
+    folder.ok(&["compress", "x.hw", "--dtype", "u8", "-q"]);
+    folder.write("x.hw", b"changed since");
+    let args = ["decompress", "x.hw.hw", "x.hw", "--force"];
+    folder.fails(&args, &["x.hw", "same file"]);
+}
+
 /// Whoever made a link in the output folder did not mean that something is written where it leads.
 #[cfg(unix)]
 #[test]
