@@ -383,6 +383,23 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Brings the name of a file to the disk, as [`sync_folder`] does. Where `path` is a symbolic link, it is the name of what
+/// the link leads to.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_name(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    sync_folder(&folder.map_err(Error::io(&path.display().to_string(), "cannot be found"))?)
+}
+
+/// The folder with the name of a file, links followed.
+fn folder_of(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.canonicalize()?;
+    name.pop();
+    Ok(name)
+}
+
 /// Removes all files that are not complete, and the folders made for them. For a program that a signal is
 /// about to end: no file can be made any more after this call, because every later [`Output::create`] waits
 /// for ever.
@@ -504,6 +521,27 @@ mod tests {
         symlink("file", &link).unwrap();
         write(Output::create(&link, true, &[]).unwrap());
         assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
+    }
+
+    /// Nothing tells whether a name is on the disk, but the folder is the one where the name is.
+    #[cfg(unix)]
+    #[test]
+    fn the_folder_of_a_name_is_found_through_links() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["links", "files"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        symlink("links", root.join("to-links")).unwrap();
+        symlink("../files/x", root.join("links/link")).unwrap();
+        fs::write(root.join("files/x"), b"old").unwrap();
+        complete(&root.join("to-links/link"), true).publish().unwrap();
+        for (path, place) in [("to-links/link", "files"), ("files/x", "files")] {
+            assert_eq!(folder_of(&root.join(path)).unwrap(), root.join(place), "{path}");
+            sync_name(&root.join(path)).unwrap();
+        }
+        assert!(sync_name(&root.join("absent")).unwrap_err().to_string().contains("absent"));
     }
 
     #[cfg(unix)]

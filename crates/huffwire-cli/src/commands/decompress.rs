@@ -197,7 +197,7 @@ fn copy(args: &DecompressArgs, job: &Job, bar: &ProgressBar) -> Result<Done> {
                 bail!("{}: kept: its copy is not the same", job.source.display());
             }
         }
-        huffwire_io::sync_folder(target.parent().unwrap_or(Path::new("")))?;
+        huffwire_io::sync_name(target)?;
         Ok(file.remove()?)
     });
     Ok(Done { raw_bytes: bytes, file_bytes: bytes, removed, ..Done::default() })
@@ -212,7 +212,7 @@ fn remove(reader: &Reader, hw: &Path, restored: &[PathBuf]) -> Result<()> {
         }
         for (original, path) in reader.directory().originals.iter().zip(restored) {
             reader.compare_original(original, &InputFile::open(path)?, |_| ())?;
-            huffwire_io::sync_folder(path.parent().unwrap_or(Path::new("")))?;
+            huffwire_io::sync_name(path)?;
         }
         Ok(reader.file().remove()?)
     };

@@ -133,7 +133,7 @@ impl Compressor<'_> {
                 reader = reader.with_codebooks(books, "--codebooks")?;
             }
             check_originals(&reader, inputs)?;
-            huffwire_io::sync_folder(hw.parent().unwrap_or(Path::new("")))?;
+            huffwire_io::sync_name(hw)?;
             // Once more: reading takes its time.
             Ok(check_removable()?)
         };
