@@ -135,6 +135,11 @@ pub(crate) fn create_one_of_many(path: &Path, force: bool, inputs: &[&Origin]) -
     Ok(Output::create_no_follow(path, force, inputs)?.one_of(&MADE))
 }
 
+/// Makes a symbolic link that the user did not name. What this process made before is not replaced.
+pub(crate) fn create_link(path: &Path, target: &Path, force: bool) -> Result<()> {
+    Ok(huffwire_io::create_link(path, target, force, &MADE)?)
+}
+
 /// What this process has made, of files that the user did not name.
 static MADE: LazyLock<Arc<Published>> = LazyLock::new(Arc::default);
 

@@ -252,6 +252,12 @@ pub enum Error {
         /// The inputs.
         inputs: [String; 2],
     },
+    /// Something in the place of a symbolic link that is not to be replaced.
+    #[error("{path}: already exists and is no link, or another one")]
+    NoLink {
+        /// The link that was to be made.
+        path: String,
+    },
     /// An output would replace another one of the same run.
     #[error(
         "{path}: this run has made a file of this name before; names that differ only in case, or in how an accent is \

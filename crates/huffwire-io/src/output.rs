@@ -1,14 +1,16 @@
 //! Output that appears under its name only when it is complete.
 
 mod gather;
+mod link;
+mod partial;
 mod published;
 mod write_back;
 
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
@@ -16,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::input::{Identity, Origin};
 
 use gather::Gather;
+pub use link::create_link;
+use partial::temporary_beside;
+pub use partial::{create_partial_folder, remove_partial_files};
 pub use published::Published;
 
 /// Blocks of a tensor are larger than this; it gathers the many small writes around them to a stream.
@@ -285,90 +290,6 @@ fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&Origin]) -> R
     Ok(())
 }
 
-/// A file in the folder of another one, whose place it is going to take.
-fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTempFile> {
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let label = target.display().to_string();
-    #[cfg(unix)]
-    let replaced = replaced.filter(Metadata::is_file);
-    // Elsewhere files have no mode to keep.
-    #[cfg(not(unix))]
-    let _ = replaced;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".huffwire-").suffix(".partial");
-    // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
-    // to have the mode of any file that a program makes.
-    #[cfg(unix)]
-    if replaced.is_none() {
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    }
-    // Locked meanwhile, so that no interruption comes between making a file and noting it down.
-    let mut partial = partial();
-    let temporary = builder.tempfile_in(folder).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => {
-                format!("the folder {} does not exist; make it first", folder.display())
-            }
-            _ => format!("no file can be made in {}", folder.display()),
-        };
-        Error::io(&label, what)(without_path(error))
-    })?;
-    partial.files.push(temporary.path().to_owned());
-    drop(partial);
-    #[cfg(unix)]
-    if let Some(replaced) = replaced {
-        let kept = temporary.as_file().set_permissions(permissions_of(&replaced));
-        kept.map_err(Error::io(&label, "its mode cannot be kept"))?;
-    }
-    Ok(temporary)
-}
-
-/// The error without the temporary name of the file, which is nobody's concern.
-fn without_path(error: io::Error) -> io::Error {
-    match error.to_string().split_once(" at path ") {
-        Some((what, _)) => io::Error::new(error.kind(), what.to_owned()),
-        None => error,
-    }
-}
-
-/// Who may read and write a file. Nothing that is written here is to be run as somebody else.
-#[cfg(unix)]
-fn permissions_of(file: &Metadata) -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(file.permissions().mode() & 0o777)
-}
-
-/// What was made and was not complete then.
-#[derive(Debug)]
-struct Partial {
-    /// Their names are random, so those that have since been completed and renamed can stay here.
-    files: Vec<PathBuf>,
-    /// Folders are only removed when they are empty, so those in which something was completed can stay
-    /// here.
-    folders: Vec<PathBuf>,
-}
-
-static PARTIAL: Mutex<Partial> = Mutex::new(Partial { files: Vec::new(), folders: Vec::new() });
-
-fn partial() -> MutexGuard<'static, Partial> {
-    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Makes a folder for files that are not complete: [`remove_partial_files`] removes it if it is empty then.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn create_partial_folder(path: &Path) -> Result<()> {
-    let mut partial = partial();
-    let label = path.display().to_string();
-    fs::create_dir(path).map_err(Error::io(&label, "this folder cannot be made"))?;
-    partial.folders.push(path.to_owned());
-    Ok(())
-}
-
 /// Brings the names of the files in a folder to the disk: those of [`Output`] get there after a while by themselves.
 ///
 /// # Errors
@@ -398,23 +319,6 @@ fn folder_of(path: &Path) -> io::Result<PathBuf> {
     let mut name = path.canonicalize()?;
     name.pop();
     Ok(name)
-}
-
-/// Removes all files that are not complete, and the folders made for them. For a program that a signal is
-/// about to end: no file can be made any more after this call, because every later [`Output::create`] waits
-/// for ever.
-pub fn remove_partial_files() {
-    let partial = partial();
-    // There is nobody to tell of an error, and no time.
-    for path in &partial.files {
-        let _ = fs::remove_file(path);
-    }
-    // The inner ones first: they were made last.
-    for path in partial.folders.iter().rev() {
-        let _ = fs::remove_dir(path);
-    }
-    // Never unlocked: a thread that still runs must not make another file.
-    std::mem::forget(partial);
 }
 
 /// Standard output without the line buffer in front of it.

@@ -36,11 +36,7 @@ impl Published {
     ///
     /// # Errors
     /// [`Error::MadeBefore`], and what `publish` returns.
-    pub(crate) fn publish<T>(
-        &self,
-        path: &Path,
-        publish: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn publish<T>(&self, path: &Path, publish: impl FnOnce() -> Result<T>) -> Result<T> {
         // Locked meanwhile: two outputs of one name may be complete at the same time.
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if Identity::of_entry(path).is_some_and(|there| made.contains(&there)) {
