@@ -10,6 +10,8 @@ mod common;
 mod damage;
 mod demo;
 mod diff;
+#[cfg(unix)]
+mod interrupt;
 mod json;
 mod many;
 mod many_failures;

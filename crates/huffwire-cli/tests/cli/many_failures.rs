@@ -15,7 +15,7 @@ use crate::many::model;
 const TIMES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 /// Files `in/0` to `in/9`, the last one of so many values.
-fn ten(folder: &Folder, last: usize) {
+pub(crate) fn ten(folder: &Folder, last: usize) {
     fs::create_dir(folder.path("in")).unwrap();
     for (seed, name) in (0..).zip(TIMES) {
         let values = if name == "9" { last } else { 500 };
@@ -43,7 +43,7 @@ fn start(folder: &Folder, args: &[&str]) -> Child {
 }
 
 /// The names in a folder, those of files that are not complete as `partial`.
-fn names(folder: &Folder, name: &str) -> Vec<String> {
+pub(crate) fn names(folder: &Folder, name: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder.path(name)) else { return Vec::new() };
     let name = |name: String| if name.ends_with(".partial") { "partial".to_owned() } else { name };
     let mut names: Vec<_> =
