@@ -148,6 +148,18 @@ pub(crate) fn is_device(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
+/// Refuses `--rm` where the input, or one of the outputs, is standard input or output, a pipe or a device.
+pub(crate) fn require_removable<'a>(
+    input: &'a Path,
+    outputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    let mut all = outputs.into_iter().chain([input]);
+    if all.any(|path| is_dash(path) || is_device(path)) {
+        bail!("--rm: an input is only removed if it is a file, and its output, too");
+    }
+    Ok(())
+}
+
 /// As many threads as the command line says, or one for each core.
 pub(crate) fn workers(threads: Option<u16>) -> Result<Arc<Workers>> {
     Ok(Arc::new(Workers::new(threads.map_or(0, usize::from))?))

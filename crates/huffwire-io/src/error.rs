@@ -295,6 +295,12 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// Input that is no ordinary file, and so is never removed.
+    #[error("{path}: it is a pipe, a device or the like, and only files are removed")]
+    NotRemovable {
+        /// The input.
+        path: String,
+    },
     /// A symbolic link where only a file is removed.
     #[error("{path}: it is a symbolic link, and somebody else may count on what it leads to")]
     Link {

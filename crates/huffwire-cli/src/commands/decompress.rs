@@ -74,9 +74,8 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
         Some(name) => tensor(args, name, &reader, &inputs)?,
         None => {
             let targets = Targets::of(args, input, &reader)?;
-            let is_stream = |path: &PathBuf| is_dash(path) || files::is_device(path);
-            if args.many.rm && (is_dash(input) || targets.files.iter().any(is_stream)) {
-                bail!("--rm: an input is only removed if it is a file, and its output, too");
+            if args.many.rm {
+                files::require_removable(input, targets.files.iter().map(PathBuf::as_path))?;
             }
             let bar = progress::bytes(reader.directory().raw_bytes(), args.common.quiet);
             let targeted = (&targets.files[..], targets.create);

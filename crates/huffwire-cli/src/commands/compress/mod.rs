@@ -57,8 +57,8 @@ impl Compressor<'_> {
         self.options.analyse = args.common.json || args.verbose || args.stats;
         self.options.ideals = args.verbose || args.stats;
         let (target, create) = target(args, path);
-        if args.many.rm && (is_dash(path) || is_dash(&target) || files::is_device(&target)) {
-            bail!("--rm: an input is only removed if it is a file, and its output, too");
+        if args.many.rm {
+            files::require_removable(path, [target.as_path()])?;
         }
         let (inputs, note) = open_one(args, path)?;
         let total = inputs.iter().map(|input| input.file.bytes()).sum();
