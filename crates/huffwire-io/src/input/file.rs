@@ -425,6 +425,24 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Whoever writes to a file and gives it another name has written to it, whatever time the file then has.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_written_to_and_has_another_name_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["x", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&path, b"content").unwrap();
+        let input = InputFile::open(&path).unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        // Times have steps of some milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::fs::write(&path, b"another").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        std::fs::hard_link(&path, &other).unwrap();
+        assert!(matches!(input.remove(), Err(Error::Modified { .. })));
+        assert!(path.exists());
+    }
+
     /// The names of a file can be inputs of one call.
     #[cfg(unix)]
     #[test]

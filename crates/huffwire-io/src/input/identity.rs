@@ -147,9 +147,9 @@ impl Stamp {
     /// Whether it is the same file and nobody has written to it.
     pub(super) fn is_unchanged(&self, now: &Self) -> bool {
         // The time of change tells also of those who set the other time back. But it tells of names, too, and another
-        // name of the file may be an input that was removed.
+        // name of the file may be an input that was removed. Names are never added here.
         #[cfg(unix)]
-        let untouched = self.changed == now.changed || self.names != now.names;
+        let untouched = self.changed == now.changed || now.names < self.names;
         #[cfg(not(unix))]
         let untouched = true;
         let same = self.is_same_file(now) && self.bytes == now.bytes;
