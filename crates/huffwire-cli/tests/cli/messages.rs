@@ -145,6 +145,10 @@ fn manual_pages() {
     {
         assert!(!folder.read(&format!("man1/{name}")).is_empty(), "{name}");
     }
+    // `huffwire help compress` has no page beside that of `huffwire compress`.
+    let pages = folder.tree("man1");
+    assert!(pages.keys().all(|page| !page.display().to_string().contains("help")), "{pages:?}");
+    assert!(!page.contains("help(1)"), "{page}");
 }
 
 /// What a file tells of itself is printed, and drives no terminal.
