@@ -147,6 +147,7 @@ pub(super) fn copy(file: &Path, folder: &Path) -> Result<()> {
 mod tests {
     use super::super::target::TARGETS;
     use super::*;
+    use crate::needs;
 
     /// Something for every file of an archive.
     fn staged(folder: &Path, target: &Target) {
@@ -164,7 +165,11 @@ mod tests {
 
     #[test]
     fn archives_have_everything_and_are_the_same_each_time() {
-        for target in [&TARGETS[0], &TARGETS[3]] {
+        for (target, packer) in [(&TARGETS[0], "tar"), (&TARGETS[3], "python3")] {
+            if let Some(gap) = needs::missing(&[packer]).unwrap().first() {
+                eprintln!("not checked: the archive for {}: {}", target.program, gap.what);
+                continue;
+            }
             let folder = std::env::temp_dir().join(format!(
                 "huffwire-archive-{}-{}",
                 target.program,
