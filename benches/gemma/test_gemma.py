@@ -37,7 +37,7 @@ def kind(**changes: Any) -> dict[str, Any]:
     shards = [{**saved(21.0, 21.5, 22.0), "kl_bits": layer / 100, "layer": layer, "shard": 0} for layer in (10, 9)]
     return {
         "name": "FFN1 activation", "dtype": "bf16", "converted_from": None, "scaling": None, "symbols": "bytes", "shards": 2,
-        "values": 1000, "bytes": 2000, "fixed_from": "calibration files", "builtin_saving_percent": None,
+        "groups": None, "values": 1000, "bytes": 2000, "fixed_from": "calibration files", "builtin_saving_percent": None,
         "quad_length_saving_percent": 18.0, "dual_length_saving_percent": 18.5, "over_huffman_percent": 0.637,
         "over_shannon_percent": 1.282, "mean_kl_bits": 0.01, "max_kl_bits": 0.012345678, "escape_percent": 0.0,
         "planes": [plane], "per_shard": shards, **saved(21.0, 21.5, 22.0), **changes,
@@ -99,6 +99,10 @@ class Measuring(unittest.TestCase):
         self.assertEqual(row["max_kl_bits"], 0.0123)
         self.assertNotIn("worst_over_huffman_percent", measure.condense(kind(per_shard=None), "previous"))
 
+    def test_figures_of_groups_are_refused(self) -> None:
+        with self.assertRaisesRegex(peers.Failure, "shards 256.*4608 shards.*64 groups"):
+            measure.condense(kind(shards=4608, groups=64, per_shard=None), "shards 256")
+
     def test_chance_makes_small_shards_diverge(self) -> None:
         # Two shards of 1000 bytes each, and three symbols that all of them have.
         self.assertAlmostEqual(measure.chance_kl(kind()), 2 / (2 * 1000 * math.log(2)))
@@ -125,6 +129,7 @@ class Measuring(unittest.TestCase):
         self.assertEqual(words[:5], ["huffwire", "analyze", "new", "--calibrate-on", "old"])
         self.assertIn("block", words)
         self.assertIn("--kind=*.ffn1=FFN1 activation", words)
+        self.assertEqual(int(words[words.index("--shards-alone") + 1]), measure.SHARDS_ALONE)
 
     def test_a_program_that_fails_is_told_of(self) -> None:
         with self.assertRaisesRegex(peers.Failure, "cannot be run"):

@@ -171,6 +171,7 @@ def analyze(
     refresh_regret: float = 0.02,
     refresh_every: int = 1000,
     refresh_interval: int = 8 << 20,
+    shards_alone: int | None = None,
     codebooks: Codebooks | Sequence[Codebooks] | None = None,
     threads: int | None = None,
     progress: OpenProgress = None,
@@ -211,6 +212,9 @@ def analyze(
         refresh_regret: The regret above which the refresh policy replaces codebooks: 0.02 for two percent.
         refresh_every: Messages from one judgement of the policy to the next, at least. Each tensor of a step is one.
         refresh_interval: Bytes of tensors from one sample of the policy to the next, on average.
+        shards_alone: The most shards, of all kinds, types and symbol rules together, that are counted alone; those of
+            kinds beyond that are counted in groups. None for 20 000, but 4096 of a kind, 1024 of a tensor, and 8192 of
+            ``calibrate_on``.
         codebooks: Codebooks that ``.hw`` files need, if they neither embed them nor use the built-in ones.
         threads: How many threads count; None for as many as `huffwire.default_threads` says.
         progress: True for a bar of tqdm, or a function that is called with the bytes done and the bytes in all.
@@ -235,6 +239,7 @@ def analyze(
         raise OptionError(f"refresh_regret={refresh_regret!r}: give 0 or more, such as 0.02")
     for name, value, least in [
         ("shards", shards, 1),
+        ("shards_alone", shards_alone or 0, 0),
         ("refresh_every", refresh_every, 1),
         ("refresh_interval", refresh_interval, 0),
     ]:
@@ -252,6 +257,7 @@ def analyze(
             scale=scale,
             leave_out=leave_out,
             timeline=policy if timeline else None,
+            shards_alone=shards_alone,
             codebooks=codebooks,
             threads=threads,
             progress=report,

@@ -128,6 +128,7 @@ def _analyze(
     scale: str,
     leave_out: str | None,
     timeline: tuple[float, int, int, int] | None,
+    shards_alone: int | None,
     codebooks: _Sets,
     threads: int | None,
     progress: Callable[[int, int], object] | None,

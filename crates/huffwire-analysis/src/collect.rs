@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::input::{File, Tensor as Source};
 use crate::options::{Form, Options, Scaling, layer_of};
 use crate::packed::PackedProfile;
-use crate::plan::{Counting, Kind, Plan};
+use crate::plan::{Counting, Kind, MostAlone, Plan};
 
 /// Bytes of elements counted at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
@@ -123,16 +123,16 @@ pub(crate) fn bytes_to_read(files: &[File<'_>], options: &Options) -> u64 {
     files.iter().flat_map(File::tensors).map(|tensor| times(&tensor) * tensor.bytes).sum()
 }
 
-/// Counts the symbols of all tensors, at most so many shards alone. `models` has a number for each file.
+/// Counts the symbols of all tensors; `most` says how many shards are counted alone. `models` has a number for each file.
 pub(crate) fn collect(
     files: &[File<'_>],
     models: &[usize],
     options: &Options,
-    all_alone: u64,
+    most: MostAlone,
     workers: &Workers,
     progress: &mut Progress<'_>,
 ) -> Result<Collection> {
-    let mut plan = Plan::of(files, models, options, all_alone);
+    let mut plan = Plan::of(files, models, options, most);
     let mut collection = Collection { others: plan.others, ..Collection::default() };
     let mut last: Option<Arc<Kind>> = None;
     for (file, held) in files.iter().enumerate() {

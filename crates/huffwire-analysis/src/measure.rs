@@ -14,13 +14,10 @@ use crate::kind::{Cost, Kind, Measured};
 use crate::models::models;
 use crate::options::{Form, Options, rule_name};
 use crate::packed::values;
-use crate::plan::{OTHERS, ROWS};
+use crate::plan::{MostAlone, OTHERS, ROWS};
 use crate::result::{Analysis, FileInfo, KindResult, ShardResult, Totals};
 use crate::timeline::Run;
 
-/// The most shards of all kinds together that are counted and reported alone, and of the files to calibrate on.
-const ALL_ALONE: u64 = 20_000;
-const CALIBRATION_ALONE: u64 = 8192;
 /// Rows whose planes are described: those with the most bytes.
 const WITH_PLANES: usize = 256;
 
@@ -48,11 +45,12 @@ pub fn analyze(
 ) -> Result<Analysis> {
     options.check()?;
     let (numbers, calibration_numbers) = number_models(files, calibrate_on, options);
-    let collection = collect::collect(files, &numbers, options, ALL_ALONE, workers, progress)?;
+    let most = MostAlone::analyzed(options);
+    let collection = collect::collect(files, &numbers, options, most, workers, progress)?;
     if collection.kinds.is_empty() {
         return Err(Error::NoTensor);
     }
-    let (numbers_too, most) = (&calibration_numbers, CALIBRATION_ALONE);
+    let (numbers_too, most) = (&calibration_numbers, MostAlone::calibration(options));
     let calibration =
         collect::collect(calibrate_on, numbers_too, options, most, workers, progress)?;
     let with_calibration = !calibrate_on.is_empty();

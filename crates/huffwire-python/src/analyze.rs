@@ -69,8 +69,8 @@ impl PyAnalysis {
 /// Analyzes files and tensors in memory.
 #[pyfunction]
 #[pyo3(signature = (
-    files, calibrate_on, *, kinds, shards, axis, symbols, converted_to, scale, leave_out, timeline, codebooks, threads,
-    progress
+    files, calibrate_on, *, kinds, shards, axis, symbols, converted_to, scale, leave_out, timeline, shards_alone, codebooks,
+    threads, progress
 ))]
 #[allow(clippy::too_many_arguments, reason = "they are named")]
 #[allow(clippy::needless_pass_by_value, reason = "that is how Python passes them")]
@@ -86,6 +86,7 @@ pub(crate) fn _analyze(
     scale: &str,
     leave_out: Option<&str>,
     timeline: Option<(f64, u64, usize, usize)>,
+    shards_alone: Option<u64>,
     codebooks: DecoderSets,
     #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     progress: Option<Py<PyAny>>,
@@ -106,6 +107,7 @@ pub(crate) fn _analyze(
             interval,
             samples,
         }),
+        shards_alone,
     };
     let threads = threads::count(threads)?;
     let (files, calibrate_on) = (borrowed(&files)?, borrowed(&calibrate_on)?);
