@@ -66,11 +66,14 @@ class Plan:
 
 
 def plan(steps: int, warm_up: int) -> Plan:
-    """The last step, the one before it and one a fifth earlier in full; a timeline that is denser in the warm-up."""
+    """The last step, the one before it and one a fifth earlier in full; a timeline that is denser in the warm-up, and has its
+    last step."""
     full = {max(1, steps - steps // 5), max(1, steps - 1), steps}
     coarse, fine = max(1, steps // 20), max(1, warm_up // 5)
-    timeline = {step for step in _EARLY if step <= steps}
-    timeline |= set(range(fine, min(warm_up, steps) + 1, fine)) | set(range(coarse, steps + 1, coarse)) | {steps}
+    # Codebooks come from the last step of the warm-up, too, which need not be a multiple of `fine`.
+    warm_up = min(warm_up, steps)
+    timeline = {step for step in _EARLY if step <= steps} | {warm_up, steps}
+    timeline |= set(range(fine, warm_up + 1, fine)) | set(range(coarse, steps + 1, coarse))
     return Plan(tuple(sorted(full)), tuple(sorted(timeline)))
 
 

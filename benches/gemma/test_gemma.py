@@ -56,6 +56,14 @@ class Snapshots(unittest.TestCase):
         self.assertEqual(len(chosen.full), 3)
         self.assertTrue(all(1 <= step <= 20 for step in (*chosen.full, *chosen.timeline)))
 
+    def test_every_step_that_codebooks_come_from_is_kept(self) -> None:
+        for steps in range(20, 1200):
+            # As gemma.train.warm_up, which needs torch.
+            for warm_up in {steps // 10, 1, steps // 3}:
+                chosen = snapshots.plan(steps, warm_up)
+                self.assertLessEqual(set(timeline.calibrations(list(chosen.timeline), warm_up)), set(chosen.timeline), steps)
+                self.assertTrue(all(1 <= step <= steps for step in (*chosen.full, *chosen.timeline)), steps)
+
     def test_every_tensor_has_its_kind(self) -> None:
         expected = {
             "layers.3.up.weight.exp_avg_sq": "Adam, second moment", "layers.3.up.weight.exp_avg": "Adam, first moment",
