@@ -30,8 +30,8 @@ pub fn bytes_to_read(files: &[File<'_>], calibrate_on: &[File<'_>], options: &Op
 /// Analyzes the tensors of files.
 ///
 /// The fixed codebook of each kind is made from the files `calibrate_on`; where there are none, from the other files,
-/// layers or shards than the one that it is measured on. `progress` is told the bytes read since its last call; an error of
-/// it, such as [`Error::Stopped`], ends the analysis.
+/// layers or shards than the one that it is measured on. `progress` is told the bytes read since its last call, which may be
+/// 0; an error of it, such as [`Error::Stopped`], ends the analysis.
 ///
 /// # Errors
 /// [`Error::Options`] for options that cannot be, [`Error::NoTensor`] when there is nothing to analyze, [`Error::File`]
@@ -108,7 +108,7 @@ pub fn analyze(
     if let Some(limits) = options.timeline {
         let (counted, calibration) = (&collection, &calibration);
         let run = Run { files, calibrate_on, counted, calibration, options };
-        let (timeline, more) = run.timeline(limits, workers)?;
+        let (timeline, more) = run.timeline(limits, workers, progress)?;
         analysis.timeline = Some(timeline);
         analysis.notes.extend(more);
     }

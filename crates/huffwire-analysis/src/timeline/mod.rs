@@ -8,7 +8,7 @@ mod books;
 mod policy;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use huffwire::calibrate::{self, Collector};
 use huffwire::refresh::Limits;
@@ -16,7 +16,7 @@ use huffwire::stats::saving_percent;
 use huffwire::{CodebookSet, SetId};
 use huffwire_io::Workers;
 
-use crate::collect::{Collection, Key, Shard};
+use crate::collect::{Collection, Key, Progress, Shard};
 use crate::error::{Error, Result};
 use crate::input::{File, Tensor};
 use crate::options::{Form, Options, rule_name};
@@ -48,14 +48,16 @@ struct Sets {
 }
 
 impl Run<'_> {
-    /// Follows codebooks over the steps; also what the reader must know.
+    /// Follows codebooks over the steps; also what the reader must know. `progress` is told of 0 bytes now and then, so that
+    /// it can stop this.
     ///
     /// # Errors
-    /// [`Error::Options`] for files of fewer than two steps.
+    /// [`Error::Options`] for files of fewer than two steps; those of `progress`.
     pub(crate) fn timeline(
         &self,
         limits: Limits,
         workers: &Workers,
+        progress: &mut Progress<'_>,
     ) -> Result<(Timeline, Vec<String>)> {
         let steps = Steps::of(self.files.iter().map(|file| file.name.as_str()));
         if steps.all.len() < 2 {
@@ -67,7 +69,7 @@ impl Run<'_> {
         let traffic = traffic(&steps, &tensors);
         let policy = Policy { limits, rule: self.options.rules[0] };
         let mut notes = Vec::new();
-        let (sets, estimates, refresh) = match self.policy(&policy, &traffic, workers) {
+        let (sets, estimates, refresh) = match self.policy(&policy, &traffic, workers, progress) {
             Ok((sets, estimates, refresh)) => (Some(sets), estimates, refresh),
             // A set has room for 192 books, and samples may be of many kinds with many planes.
             Err(Error::Codec(why @ huffwire::Error::InvalidCodebook(_))) => {
@@ -91,6 +93,7 @@ impl Run<'_> {
         let (mut kinds, mut total) = (Vec::new(), Sums::new(steps.all.len()));
         let mut uncalibrated = 0;
         workers.run(JOB_BYTES, own_type, work, |(key, form), slot| {
+            progress(0)?;
             let Some(sums) = slot.take() else { return Ok(()) };
             if sums.of(Codebooks::Calibrated).iter().all(Option::is_none) {
                 uncalibrated += 1;
@@ -154,6 +157,7 @@ impl Run<'_> {
         policy: &Policy,
         traffic: &[Traffic<'_>],
         workers: &Workers,
+        progress: &mut Progress<'_>,
     ) -> Result<(Sets, Vec<Option<f64>>, Refresh)> {
         let sampled = if self.calibrate_on.is_empty() {
             policy.sampled(&traffic[0])?
@@ -161,16 +165,14 @@ impl Run<'_> {
             let tensors = self.calibrate_on.iter().flat_map(File::tensors).collect();
             policy.sampled(&Traffic { step: 0, steps: 1, tensors })?
         };
-        let mut replays: Vec<Replay> = Vec::new();
         let starts = [Arc::clone(&sampled), CodebookSet::builtin()];
-        let work = |start: &Arc<CodebookSet>, slot: &mut Option<Replay>| {
-            *slot = Some(policy.replay(Arc::clone(start), traffic)?);
-            Ok::<(), Error>(())
-        };
-        workers.run(JOB_BYTES, starts.into_iter(), work, |_, slot| {
-            replays.extend(slot.take());
-            Ok(())
-        })?;
+        let replays = starts.map(|start| Mutex::new(policy.replay(start)));
+        for step in traffic {
+            let work = |replay: &&Mutex<Replay>, (): &mut ()| {
+                replay.lock().unwrap_or_else(PoisonError::into_inner).step(step)
+            };
+            workers.run(JOB_BYTES, replays.iter(), work, |_, ()| progress(0))?;
+        }
         let mut estimates = Vec::new();
         let work = |step: &&Traffic<'_>, slot: &mut Option<f64>| {
             *slot = policy.estimate(&sampled, step)?;
@@ -178,12 +180,13 @@ impl Run<'_> {
         };
         workers.run(JOB_BYTES, traffic.iter(), work, |_, slot| {
             estimates.push(*slot);
-            Ok(())
+            progress(0)
         })?;
         let mut sets = Vec::new();
         let began = [Codebooks::Sampled, Codebooks::BuiltIn];
         let mut courses = Vec::new();
         for (began_with, replay) in began.into_iter().zip(replays) {
+            let replay = replay.into_inner().unwrap_or_else(PoisonError::into_inner);
             courses.push(RefreshCourse { began_with, judgements: replay.judgements });
             sets.push(replay.sets);
         }
