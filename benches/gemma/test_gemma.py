@@ -87,14 +87,36 @@ class Snapshots(unittest.TestCase):
     def test_only_what_was_written_is_removed(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "run"
-            (folder / "full" / "step-00001").mkdir(parents=True)
-            (folder / "checkpoint.pt").touch()
-            (folder / "notes.txt").touch()
+            own = [snapshots.full_path(folder, 1, family) for family in snapshots.FAMILIES]
+            own += [snapshots.timeline_path(folder, 1), folder / "checkpoint.pt", folder / "training.json"]
+            others = [folder / "notes.txt", folder / "timeline" / "notes.txt", own[0].with_name("notes.txt"), folder / "full" / "other" / "a"]
+            for path in own + others:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
             snapshots.remove(folder)
-            self.assertEqual([path.name for path in folder.iterdir()], ["notes.txt"])
-            (folder / "notes.txt").unlink()
+            self.assertEqual({path for path in folder.rglob("*") if path.is_file()}, set(others))
+            for path in others:
+                path.unlink()
+            (folder / "full" / "other").rmdir()
             snapshots.remove(folder)
             self.assertFalse(folder.exists())
+
+    def test_folders_of_other_programs_are_refused(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            snapshots.check_folder(folder)
+            snapshots.check_folder(folder / "new")
+            for path in (folder / "full" / "a", folder / "timeline" / "a", folder / "training.json"):
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+                with self.assertRaisesRegex(peers.Failure, "--out"):
+                    snapshots.check_folder(folder)
+                (folder / "checkpoint.pt").touch()
+                snapshots.check_folder(folder)
+                (folder / "checkpoint.pt").unlink()
+                path.unlink()
+                if path.parent != folder:
+                    path.parent.rmdir()
 
 
 class Measuring(unittest.TestCase):
@@ -321,13 +343,20 @@ class Trainings(unittest.TestCase):
         self.assertLess(sum(whole.run.losses[-3:]), sum(whole.run.losses[:3]))
 
         stop = Stop()
+        # A training that fails in its first steps has a checkpoint, too.
+        with self.assertRaises(ZeroDivisionError):
+            self.training("parts").train(stop, lambda _: 1 // 0)
+        snapshots.check_folder(self.folder / "parts")
+        failed = self.training("parts")
+        failed.resume()
+        self.assertEqual(failed.step, 0)
 
         def press(training: Any) -> None:
             if training.step == 7:
                 os.kill(os.getpid(), signal.SIGINT)
 
         with self.assertRaises(KeyboardInterrupt), stop.listening():
-            self.training("parts").train(stop, press)
+            failed.train(stop, press)
         resumed = self.training("parts")
         resumed.resume()
         self.assertEqual(resumed.step, 7)
