@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from huffwire import _elements, _huffwire
 from huffwire._calibrate import Symbols
@@ -194,7 +194,8 @@ def analyze(
         tensors: A module, a mapping from names to tensors (such as a state dict, also a nested one), or the path of a
             ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or ``.hw`` file or of a checkpoint of ``torch.save``
             (``.pt``, ``.pth``, ``.ckpt``, ``.bin``; loaded with ``weights_only=True``). A list of these stands for
-            several steps or batches of one model; so does a mapping from numbers of steps to these. Tensors are torch
+            several steps or batches of one model; so does a mapping from numbers of steps to these, whatever the names of
+            files say. Tensors are torch
             tensors, numpy arrays, buffers with a format, or tuples of a dtype's name and a buffer.
         calibrate_on: The same: tensors that the fixed codebooks are made from.
         kinds: Names of kinds, by patterns on names of tensors (``"*"`` for any characters); the first that matches
@@ -207,8 +208,8 @@ def analyze(
         scale: How values are scaled before that: by tensor, or in blocks of 32.
         leave_out: Which part of a kind is left out when the codebook for it is made. None: files if a kind is in
             several, else layers, else shards.
-        timeline: Whether codebooks are followed over the steps: `Analysis.step_rows`. Steps of files are told by their
-            names.
+        timeline: Whether codebooks are followed over the steps: `Analysis.step_rows`. Where there is no mapping from
+            numbers of steps, the steps of files are told by their names.
         refresh_regret: The regret above which the refresh policy replaces codebooks: 0.02 for two percent.
         refresh_every: Messages from one judgement of the policy to the next, at least. Each tensor of a step is one.
         refresh_interval: Bytes of tensors from one sample of the policy to the next, on average.
@@ -247,8 +248,8 @@ def analyze(
             raise OptionError(f"{name}={value!r}: give a number from {least} on")
     with open_reporting(progress, "analyzing") as report:
         found = _huffwire._analyze(
-            [(name, source) for name, source, _ in files],
-            [(name, source) for name, source, _ in others],
+            [(file.name, file.step, file.source) for file in files],
+            [(file.name, file.step, file.source) for file in others],
             kinds=_kinds(kinds),
             shards=shards,
             axis=axis,
@@ -273,14 +274,21 @@ def _kinds(kinds: Mapping[str, str] | None) -> list[str]:
     return [f"{pattern}={name}" for pattern, name in kinds.items()]
 
 
-# A name, what is analyzed under it, and what keeps its memory.
-_File: TypeAlias = "tuple[str, _Source, list[Any]]"
+class _File(NamedTuple):
+    """What is analyzed under one name."""
+
+    name: str
+    step: int | None
+    """The step that it is from; None for the one that the name tells."""
+    source: _Source
+    held: list[Any]
+    """What keeps its memory."""
 
 
 def _files(tensors: Any) -> list[_File]:
     """Files and steps, as the caller passes them."""
     if isinstance(tensors, Mapping) and tensors and all(type(key) is int for key in tensors):
-        return [_file(item, f"step {step}") for step, item in tensors.items()]
+        return [_file(item, f"step {step}", step) for step, item in tensors.items()]
     if _is_one(tensors):
         return [_file(tensors, "tensors")]
     if isinstance(tensors, Iterable) and not isinstance(tensors, (bytes, bytearray, memoryview)):
@@ -305,11 +313,11 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
-def _file(item: Any, name: str) -> _File:
+def _file(item: Any, name: str, step: int | None = None) -> _File:
     if isinstance(item, (str, os.PathLike)):
         path = os.fspath(item)
         if not path.lower().endswith(_CHECKPOINTS):
-            return path, path, []
+            return _File(path, step, path, [])
         name, item = path, _checkpoint(path)
     elif not isinstance(item, Mapping):
         item = item.state_dict()
@@ -319,7 +327,7 @@ def _file(item: Any, name: str) -> _File:
         element = _elements.elements(value)
         held.append(element.owner)
         found.append((tensor, element.dtype, element.shape, element.memory))
-    return name, found, held
+    return _File(name, step, found, held)
 
 
 def _checkpoint(path: str) -> Any:

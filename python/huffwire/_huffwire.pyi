@@ -114,7 +114,8 @@ class _Analysis:
     def figures(self) -> list[tuple[str, str]]: ...
     def report(self, path: str | PathLike[str], force: bool) -> None: ...
 
-_Analyzed = tuple[str, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
+# A name, the number of a step, and what is analyzed.
+_Analyzed = tuple[str, int | None, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
 
 def _analyze(
     files: Sequence[_Analyzed],

@@ -105,6 +105,18 @@ def test_steps_have_a_timeline(state, tmp_path):
         assert {row["since"] for row in later.step_rows()} == {-200, -100}
 
 
+def test_a_mapping_says_the_steps_of_files(state, tmp_path):
+    # By the names of the files, all are of one step, or of others.
+    save_file(state, tmp_path / "step-7.safetensors")
+    torch.save(state, tmp_path / "step-7.pt")
+    later = {name: weights(1, 0.64) for name in state}
+    steps = {100: tmp_path / "step-7.safetensors", 300: str(tmp_path / "step-7.pt"), 2**64 - 1: later}
+    found = huffwire.analyze(steps, timeline=True, calibrate_on={50: tmp_path / "step-7.pt"})
+    timeline = found.to_dict()["timeline"]
+    assert [(step["step"], step["since"]) for step in timeline["steps"]] == [(100, 50), (300, 250), (2**64 - 1, None)]
+    assert timeline["calibrated_at"] == 50
+
+
 def test_progress_can_stop_it(state):
     seen = []
     huffwire.analyze(state, progress=lambda done, total: seen.append((done, total)))

@@ -164,6 +164,22 @@ fn steps_may_be_as_far_apart_as_numbers_can() {
 }
 
 #[test]
+fn a_step_that_is_told_counts_before_that_of_the_name() {
+    let values = weights(-6.0, 1);
+    let layers = [&values[..]; 2];
+    let files = [("step-9", layers), ("x", layers)].map(|each| step(&each));
+    let [nine, x] = files;
+    let calibrate_on = [step(&("step-7", layers)).at_step(3)];
+    let files = [nine.at_step(5), x.at_step(4)];
+    let options = Options { timeline: Some(limits()), ..Options::default() };
+    let workers = Workers::caller();
+    let analysis = analyze(&files, &calibrate_on, &options, &workers, &mut |_| Ok(())).unwrap();
+    let timeline = analysis.timeline.unwrap();
+    let steps: Vec<_> = timeline.steps.iter().map(|step| (step.step, step.files[0])).collect();
+    assert_eq!((timeline.calibrated_at, steps), (Some(3), vec![(4, 1), (5, 0)]));
+}
+
+#[test]
 fn a_timeline_can_be_stopped() {
     let values = weights(-6.0, 1);
     let layers = [&values[..]; 2];

@@ -22,7 +22,7 @@ use crate::input::{File, Tensor};
 use crate::options::{Form, Options, rule_name};
 use crate::packed::PackedProfile;
 use crate::result::{Codebooks, Course, Curve, KindCourse, Refresh, RefreshCourse, Step, Timeline};
-use crate::steps::{Steps, step_of};
+use crate::steps::Steps;
 use books::Books;
 use policy::{Policy, Replay, Traffic};
 
@@ -59,7 +59,7 @@ impl Run<'_> {
         workers: &Workers,
         progress: &mut Progress<'_>,
     ) -> Result<(Timeline, Vec<String>)> {
-        let steps = Steps::of(self.files.iter().map(|file| file.name.as_str()));
+        let steps = Steps::of(self.files.iter().map(File::step));
         if steps.all.len() < 2 {
             return Err(Error::Options(
                 "a timeline needs files of several steps; one file is one step".to_owned(),
@@ -147,7 +147,7 @@ impl Run<'_> {
         if self.calibrate_on.is_empty() {
             return steps.all.first().map(|(step, _)| *step);
         }
-        let numbers = self.calibrate_on.iter().map(|file| step_of(&file.name));
+        let numbers = self.calibrate_on.iter().map(File::step);
         numbers.collect::<Option<Vec<u64>>>()?.into_iter().max()
     }
 
