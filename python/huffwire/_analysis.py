@@ -287,7 +287,10 @@ class _File(NamedTuple):
 
 def _files(tensors: Any) -> list[_File]:
     """Files and steps, as the caller passes them."""
-    if isinstance(tensors, Mapping) and tensors and all(type(key) is int for key in tensors):
+    if isinstance(tensors, Mapping) and _has_steps(tensors):
+        for step in tensors:
+            if not 0 <= step < 1 << 64:
+                raise OptionError(f"step {step}: the number of a step is from 0 to {(1 << 64) - 1}")
         return [_file(item, f"step {step}", step) for step, item in tensors.items()]
     if _is_one(tensors):
         return [_file(tensors, "tensors")]
@@ -300,6 +303,11 @@ def _files(tensors: Any) -> list[_File]:
     raise UnsupportedError(
         f"{type(tensors).__name__}: pass a module, a mapping from names to tensors, a path, or a list of these"
     )
+
+
+def _has_steps(tensors: Mapping[Any, Any]) -> bool:
+    """Whether the keys are numbers of steps. Numbers may also be names of tensors."""
+    return bool(tensors) and all(type(key) is int and _is_one(item) for key, item in tensors.items())
 
 
 def _is_one(item: Any) -> bool:

@@ -117,6 +117,14 @@ def test_a_mapping_says_the_steps_of_files(state, tmp_path):
     assert timeline["calibrated_at"] == 50
 
 
+def test_numbers_are_steps_or_names(state):
+    named = huffwire.analyze({0: weights(0), 1: weights(1), -2: weights(2)})
+    assert [(row["name"], row["shards"]) for row in named.rows()] == [("*", 2), ("-*", 1)]
+    for step in [-1, 2**64]:
+        with pytest.raises(huffwire.OptionError, match=f"step {step}: .* from 0 to 18446744073709551615"):
+            huffwire.analyze({1: state, step: state}, timeline=True)
+
+
 def test_progress_can_stop_it(state):
     seen = []
     huffwire.analyze(state, progress=lambda done, total: seen.append((done, total)))
