@@ -20,6 +20,8 @@ _Source: TypeAlias = "str | list[tuple[str, str, tuple[int, ...], Any]]"
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
 # What a checkpoint holds beside tensors.
 _PLAIN = (str, int, float, complex, bool, bytes, type(None))
+# How deep containers may lie in each other, and how much they may hold in all: one container may lie in many places.
+_DEEPEST, _MOST = 100, 10_000_000
 # Figures that a notebook shows.
 _SHOWN = ("summary", "savings", "drift-all-books-all-tensors", "drift-policy")
 # Rows of the table in a notebook.
@@ -322,7 +324,8 @@ def _is_pair(item: Any) -> bool:
 
 
 def _file(item: Any, name: str, step: int | None = None) -> _File:
-    if isinstance(item, (str, os.PathLike)):
+    is_loaded = isinstance(item, (str, os.PathLike))
+    if is_loaded:
         path = os.fspath(item)
         if not path.lower().endswith(_CHECKPOINTS):
             return _File(path, step, path, [])
@@ -331,7 +334,10 @@ def _file(item: Any, name: str, step: int | None = None) -> _File:
         item = item.state_dict()
     held: list[Any] = []
     found = []
-    for tensor, value in _flat(item, ""):
+    copies = _Copies(name)
+    for tensor, value in _flat(item):
+        if is_loaded:
+            copies.check(tensor, value)
         element = _elements.elements(value)
         held.append(element.owner)
         found.append((tensor, element.dtype, element.shape, element.memory))
@@ -350,7 +356,7 @@ def _checkpoint(path: str) -> Any:
 def _loaded(load: Callable[..., Any], path: str) -> Any:
     import pickle
 
-    from huffwire._errors import DamagedError, FileError, MissingFileError
+    from huffwire._errors import DamagedError, FileError, MissingFileError, OutOfMemoryError
 
     try:
         try:
@@ -365,24 +371,83 @@ def _loaded(load: Callable[..., Any], path: str) -> Any:
         raise FileError(f"{path}: {error}") from error
     except pickle.UnpicklingError as error:
         raise UnsupportedError(f"{path}: it holds more than tensors and plain values") from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{path}: there is no memory for what it says that it holds") from error
+    except Exception as error:
+        # A damaged pickle ends in any exception, such as KeyError or AttributeError.
         raise DamagedError(f"{path}: this is no checkpoint of torch.save, or it is damaged") from error
 
 
-def _flat(item: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Tensors by their names; those of nested mappings and lists have names with dots."""
-    parts: Iterable[tuple[Any, Any]]
+class _Copies:
+    """Tensors of a checkpoint that are analyzed as copies, since they are not contiguous. Strides of 0, and views that share
+    their memory, would make a small file take any amount of memory."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._copied = 0
+        # Storages, by their places, and how many bytes they have together.
+        self._storages: set[int] = set()
+        self._stored = 0
+
+    def check(self, name: str, tensor: Any) -> None:
+        """Called for each tensor. Raises UnsupportedError if it has more bytes than its storage, or if all have more than
+        twice as many as their storages."""
+        import torch
+
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            return
+        if tensor.is_meta or tensor.is_contiguous():
+            return
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._storages:
+            self._storages.add(storage.data_ptr())
+            self._stored += storage.nbytes()
+        self._copied += tensor.nbytes
+        if tensor.nbytes > storage.nbytes() or self._copied > 2 * self._stored:
+            raise UnsupportedError(
+                f"{self._path}: {name} and others are not contiguous, and take more memory than the checkpoint has for "
+                "them: save tensor.contiguous() in the place of views that repeat elements"
+            )
+
+
+def _flat(item: Any) -> Iterator[tuple[str, Any]]:
+    """Tensors by their names; those of nested mappings and lists have names with dots.
+
+    Raises:
+        UnsupportedError: Containers lie too deep in each other, such as in themselves, or hold too much.
+    """
+    # What is still to be looked at, one iterator for each container around it.
+    open_: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter([("", item)]))]
+    seen = 0
+    while open_:
+        around, parts = open_[-1]
+        key, value = next(parts, (None, _END))
+        if value is _END:
+            open_.pop()
+            continue
+        name = f"{around}.{key}" if around else str(key)
+        inner = _parts(value)
+        if inner is not None:
+            open_.append((name, inner))
+        elif not isinstance(value, _PLAIN):
+            yield name, value
+        seen += 1
+        if len(open_) > _DEEPEST + 1:
+            raise UnsupportedError(f"{name[:80]}: mappings and lists lie more than {_DEEPEST} deep in each other")
+        if seen > _MOST:
+            raise UnsupportedError(f"{name[:80]}: mappings and lists hold more than {_MOST} values")
+
+
+_END = object()
+
+
+def _parts(item: Any) -> Iterator[tuple[Any, Any]] | None:
+    """What a container holds, by keys; None for what is no container."""
     if isinstance(item, Mapping):
-        parts = item.items()
-    elif isinstance(item, list) or (isinstance(item, tuple) and not _is_pair(item)):
-        parts = enumerate(item)
-    elif isinstance(item, _PLAIN):
-        return
-    else:
-        yield name, item
-        return
-    for key, value in parts:
-        yield from _flat(value, f"{name}.{key}" if name else str(key))
+        return iter(item.items())
+    if isinstance(item, list) or (isinstance(item, tuple) and not _is_pair(item)):
+        return iter(enumerate(item))
+    return None
 
 
 def _single(kind: dict[str, Any]) -> dict[str, Any]:
