@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use huffwire::Dtype;
 use huffwire::calibrate::{Profile, Scratch};
+use huffwire::{Dtype, Layout};
 use huffwire_io::Workers;
 
 use crate::cut::Cut;
@@ -13,7 +13,7 @@ use crate::derive;
 use crate::error::{Error, Result};
 use crate::input::{File, Tensor as Source};
 use crate::options::{Form, Options, Scaling, layer_of};
-use crate::packed::PackedProfile;
+use crate::packed::{PackedProfile, Weighted};
 use crate::plan::{Counting, Kind, MostAlone, Plan};
 
 /// Bytes of elements counted at a time.
@@ -45,6 +45,13 @@ pub(crate) struct Shard {
     /// The group, where shards of the kind are counted together.
     pub(crate) group: Option<Group>,
     pub(crate) profile: PackedProfile,
+}
+
+impl Shard {
+    /// The counts of a plane, with the weight that they have in an average; `None` if the shard does not fit the layout.
+    pub(crate) fn weighted(&self, layout: Layout, plane: usize) -> Option<Weighted<'_>> {
+        Some(Weighted { counts: self.profile.counts(layout, plane)?, shards: self.shards })
+    }
 }
 
 /// Where a shard comes from.

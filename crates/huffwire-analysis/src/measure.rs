@@ -157,10 +157,15 @@ fn infos(files: &[File<'_>], numbers: &[usize]) -> Vec<FileInfo> {
 fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> KindResult {
     let costs = &measured.costs;
     let raw = form.raw_bits();
-    let mean = |bits: fn(&Cost) -> f64| costs.iter().map(bits).sum::<f64>() / costs.len() as f64;
+    // A group of shards weighs as much as its shards.
+    let weights = || shards.iter().map(|shard| shard.shards as f64);
+    let all: f64 = weights().sum();
+    let mean = |bits: fn(&Cost) -> f64| {
+        weights().zip(costs).map(|(weight, cost)| weight * bits(cost)).sum::<f64>() / all
+    };
     let mean_of = |bits: fn(&Cost) -> Option<f64>| {
-        let all: Option<Vec<f64>> = costs.iter().map(bits).collect();
-        all.map(|all| all.iter().sum::<f64>() / all.len() as f64)
+        let sum = weights().zip(costs).map(|(weight, cost)| Some(weight * bits(cost)?));
+        sum.sum::<Option<f64>>().map(|sum| sum / all)
     };
     let (shannon, huffman) = (mean(|cost| cost.shannon), mean(|cost| cost.huffman));
     let fixed = mean_of(|cost| cost.fixed);

@@ -51,6 +51,27 @@ fn too_many_shards_are_counted_in_groups_of_what_is_left_out_in_turn() {
 }
 
 #[test]
+fn groups_weigh_as_much_as_their_shards() {
+    // 3 layers of 1 shard each, and one of 1024: by one shard more than are counted alone.
+    let flat = |layer: usize| vec![layer as u8; 2];
+    let (few, many) = ([flat(1), flat(2), flat(3)], noise(2 * 1024, 7));
+    let mut tensors: Vec<InMemory<'_>> = (0..)
+        .zip(&few)
+        .map(|(at, values)| InMemory::new(&format!("x.{at}"), Dtype::U8, &[2, 1], values))
+        .collect();
+    tensors.push(InMemory::new("x.3", Dtype::U8, &[2, 1024], &many));
+    let files = [File::in_memory("x", tensors)];
+    let shards = 1024.try_into().unwrap();
+    let options = Options { shards, shards_alone: Some(1026), ..Options::default() };
+    let analysis = analyzed(&files, &options);
+    let kind = &analysis.kinds[0];
+    assert_eq!((kind.shards, kind.groups), (1027, Some(4)));
+    // Groups of equal values save everything, and noise almost nothing.
+    assert!(kind.shannon_saving_percent < 5.0, "{}", kind.shannon_saving_percent);
+    assert!(kind.mean_kl_bits < 0.1, "{}", kind.mean_kl_bits);
+}
+
+#[test]
 fn an_option_says_how_many_shards_are_counted_alone() {
     // 5120 shards in two forms: more than are counted alone without the option.
     let values = [1, 2, 3, 4, 5].map(|seed| noise(4096, seed));

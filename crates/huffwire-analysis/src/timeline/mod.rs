@@ -20,7 +20,6 @@ use crate::collect::{Collection, Key, Progress, Shard};
 use crate::error::{Error, Result};
 use crate::input::{File, Tensor};
 use crate::options::{Form, Options, rule_name};
-use crate::packed::PackedProfile;
 use crate::result::{Codebooks, Course, Curve, KindCourse, Refresh, RefreshCourse, Step, Timeline};
 use crate::steps::Steps;
 use books::Books;
@@ -203,11 +202,10 @@ impl Run<'_> {
             let files = &steps.all[step].1;
             shards.iter().filter(|shard| files.contains(&(shard.place.file as usize))).collect()
         };
-        let calibration: Vec<&PackedProfile> = if self.calibrate_on.is_empty() {
-            of_step(0).into_iter().map(|shard| &shard.profile).collect()
+        let calibration: Vec<&Shard> = if self.calibrate_on.is_empty() {
+            of_step(0)
         } else {
-            let shards = self.calibration.kinds.get(key).map(Vec::as_slice).unwrap_or_default();
-            shards.iter().map(|shard| &shard.profile).collect()
+            self.calibration.kinds.get(key).into_iter().flatten().collect()
         };
         let fixed = [
             (Codebooks::BuiltIn, Books::of_set(&CodebookSet::builtin(), form)),
@@ -221,8 +219,7 @@ impl Run<'_> {
         let mut sums = Sums::new(steps.all.len());
         for step in 0..steps.all.len() {
             let shards = of_step(step);
-            let profiles: Vec<&PackedProfile> = shards.iter().map(|shard| &shard.profile).collect();
-            let fresh = Books::fitted(&profiles, form, false);
+            let fresh = Books::fitted(&shards, form, false);
             for shard in shards {
                 let priced = books::Shard::new(&shard.profile, form);
                 sums.raw[step] += priced.units * priced.raw;
@@ -276,10 +273,10 @@ impl SetBooks {
 }
 
 /// Several books for a kind, from groups of similar shards.
-fn several(shards: &[&PackedProfile], form: Form) -> Result<Books> {
+fn several(shards: &[&Shard], form: Form) -> Result<Books> {
     let mut collector = Collector::new(form.rule);
     for shard in shards {
-        collector.push("*", shard.profile(form.dtype, form.rule))?;
+        collector.push("*", shard.profile.profile(form.dtype, form.rule))?;
     }
     let options = calibrate::Options {
         books_per_kind: Some(SEVERAL),
