@@ -265,6 +265,16 @@ impl Sums {
     }
 }
 
+/// Kinds of which a row is such. A kind has a row for each type that it was converted to, and for each symbol rule.
+fn count(analysis: &Analysis, is_meant: impl Fn(&KindResult) -> bool) -> usize {
+    let meant = analysis.kinds.iter().filter(|kind| is_meant(kind));
+    let kind = |row: &KindResult| {
+        let source = row.converted_from.clone().unwrap_or_else(|| row.dtype.clone());
+        (row.model, row.name.clone(), source)
+    };
+    meant.map(kind).collect::<BTreeSet<(usize, String, String)>>().len()
+}
+
 fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
     let mut models: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
@@ -299,17 +309,17 @@ fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec
             "the result has room for {ROWS} kinds and forms, so {others} tensors are together in kinds of the name {OTHERS}"
         ));
     }
-    let without = analysis.kinds.iter().filter(|kind| kind.fixed_saving_percent.is_none()).count();
+    let without = count(analysis, |kind| kind.fixed_saving_percent.is_none());
     if without > 0 {
         notes.push(format!("{without} kinds have no tensors in the files to calibrate on"));
     }
-    let itself = analysis.kinds.iter().filter(|kind| kind.fixed_from == Some("itself")).count();
+    let itself = count(analysis, |kind| kind.fixed_from == Some("itself"));
     if itself > 0 {
         notes.push(format!(
             "{itself} kinds have only one part to make a codebook from, so their fixed codebook was made from what it codes"
         ));
     }
-    let crowded = analysis.kinds.iter().filter(|kind| kind.per_shard.is_none()).count();
+    let crowded = count(analysis, |kind| kind.per_shard.is_none());
     if crowded > 0 {
         notes.push(format!(
             "the shards of {crowded} kinds are too many to be counted alone: those of a kind were counted in groups, and the \

@@ -180,6 +180,26 @@ fn a_step_that_is_told_counts_before_that_of_the_name() {
 }
 
 #[test]
+fn notes_count_kinds_and_not_their_rows() {
+    let values = weights(-6.0, 1);
+    let layers = [&values[..]; 2];
+    let files = [("step-1", layers), ("step-2", layers)].map(|each| step(&each));
+    let other = vec![InMemory::new("other", Dtype::Bf16, &[30_000], &values[..60_000])];
+    let calibrate_on = [File::in_memory("step-0", other)];
+    let rules = vec![SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
+    let options = Options { rules, timeline: Some(limits()), ..Options::default() };
+    let workers = Workers::caller();
+    let analysis = analyze(&files, &calibrate_on, &options, &workers, &mut |_| Ok(())).unwrap();
+    assert_eq!(analysis.kinds.len(), 3);
+    let told: Vec<&String> =
+        analysis.notes.iter().filter(|note| note.contains("calibrate on")).collect();
+    assert!(
+        told.len() == 2 && told.iter().all(|note| note.starts_with("1 kinds have")),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_timeline_can_be_stopped() {
     let values = weights(-6.0, 1);
     let layers = [&values[..]; 2];

@@ -7,7 +7,7 @@
 mod books;
 mod policy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use huffwire::calibrate::{self, Collector};
@@ -90,12 +90,13 @@ impl Run<'_> {
             Ok::<(), Error>(())
         };
         let (mut kinds, mut total) = (Vec::new(), Sums::new(steps.all.len()));
-        let mut uncalibrated = 0;
+        let mut uncalibrated = BTreeSet::new();
         workers.run(JOB_BYTES, own_type, work, |(key, form), slot| {
             progress(0)?;
             let Some(sums) = slot.take() else { return Ok(()) };
             if sums.of(Codebooks::Calibrated).iter().all(Option::is_none) {
-                uncalibrated += 1;
+                // A kind has a row for each symbol rule.
+                uncalibrated.insert((key.model, &key.name, key.source.name()));
             } else if key.form == 0 {
                 total.add(&sums);
             }
@@ -133,9 +134,10 @@ impl Run<'_> {
                     .to_owned(),
             );
         }
-        if uncalibrated > 0 {
+        if !uncalibrated.is_empty() {
             notes.push(format!(
-                "{uncalibrated} kinds have no tensors to calibrate on, and are left out of the course of all tensors"
+                "{} kinds have no tensors to calibrate on, and are left out of the course of all tensors",
+                uncalibrated.len()
             ));
         }
         Ok((timeline, notes))
