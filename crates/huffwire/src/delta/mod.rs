@@ -34,6 +34,7 @@
 mod changes;
 mod decode;
 mod encode;
+mod entries;
 mod form;
 mod header;
 mod message;
@@ -42,13 +43,14 @@ mod prepared;
 mod sparse;
 
 pub use changes::Changes;
+pub use entries::{join_message, split_message};
 pub use header::{BlockHeader, BlockKind};
 pub use message::Info;
-pub use prepared::Prepared;
+pub use prepared::{Detached, Prepared};
 
 pub(crate) use decode::{DecodeWorker, Decoding, check_base as check_block};
 pub(crate) use encode::{EncodeWorker, Encoding};
-pub(crate) use message::{bound, check_base, check_size, decode, encode};
+pub(crate) use message::{bound, check_bases, check_size, decode, encode};
 pub(crate) use prepared::{commit, list, prepare};
 
 use crate::block;
