@@ -114,7 +114,8 @@ class _Analysis:
     def figures(self) -> list[tuple[str, str]]: ...
     def report(self, path: str | PathLike[str], force: bool) -> None: ...
 
-_Analyzed = tuple[str, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
+# A name, the number of a step, and what is analyzed.
+_Analyzed = tuple[str, int | None, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
 
 def _analyze(
     files: Sequence[_Analyzed],
@@ -128,6 +129,7 @@ def _analyze(
     scale: str,
     leave_out: str | None,
     timeline: tuple[float, int, int, int] | None,
+    shards_alone: int | None,
     codebooks: _Sets,
     threads: int | None,
     progress: Callable[[int, int], object] | None,
