@@ -479,6 +479,19 @@ def safetensors_header(
     tensors: Sequence[tuple[str, str, Sequence[int]]],
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[bytes, list[str]]: ...
+def _parse_safetensors_header(
+    label: str, head: _Memory, /
+) -> tuple[dict[str, str], list[tuple[str, str, str | None, list[int], int, int]]]: ...
+def _patch(
+    encoding: str, checksum: str, base: _Memory, new: _Memory, /
+) -> tuple[int, bytes | None, str | None]: ...
+def _check_patch(
+    encoding: str, checksum: str, patch: _Memory, base: _Memory, due: str, /
+) -> int: ...
+def _apply_patch(encoding: str, patch: _Memory, target: _Memory, /) -> None: ...
+def _changes_of_patch(
+    encoding: str, patch: _Memory, base: _Memory, element: int, /
+) -> tuple[bytes, bytes]: ...
 @final
 class _Listener:
     @property

@@ -1,13 +1,10 @@
 //! Writing `.hw` files.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use huffwire::Dtype;
 use huffwire::file::TensorInfo;
-use huffwire_io::formats::safetensors::Header;
 use huffwire_io::{Output, WriteOptions, Writer};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -168,31 +165,4 @@ impl Write for Memory {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The first bytes of a `.safetensors` file with these tensors (name, huffwire's name of the element type, shape) and
-/// metadata, and the names in the order in which the tensors follow. `label` is the file's name in messages.
-#[pyfunction]
-#[pyo3(signature = (label, tensors, metadata=None))]
-pub(crate) fn safetensors_header<'py>(
-    py: Python<'py>,
-    label: &str,
-    tensors: Vec<(String, String, Vec<u64>)>,
-    metadata: Option<HashMap<String, String>>,
-) -> PyResult<(Bound<'py, PyBytes>, Vec<String>)> {
-    let mut described = Vec::with_capacity(tensors.len());
-    for (name, dtype, shape) in tensors {
-        let dtype: Dtype = dtype_of(&dtype)?;
-        let Some(spelled) = dtype.safetensors_name() else {
-            return Err(Class::Unsupported.error(format!(
-                "tensor {name:?}: safetensors files have no elements of type {dtype}; save another view of it, such as \
-                 torch.view_as_real makes of complex numbers"
-            )));
-        };
-        described.push(TensorInfo { name, dtype: spelled.to_owned(), shape });
-    }
-    let metadata = metadata.map(|map| map.into_iter().collect::<BTreeMap<_, _>>());
-    let header = Header::new(label, metadata, described).map_err(of_io)?;
-    let bytes = PyBytes::new(py, &header.to_bytes());
-    Ok((bytes, header.tensors.into_iter().map(|(tensor, _)| tensor.name).collect()))
 }
