@@ -48,6 +48,19 @@ def dying(function, call: int, after: bool):
     return run
 
 
+def exits(function, count: int, *args: object) -> list[int | None]:
+    """How processes end that run ``function(number, *args)``."""
+    processes = [
+        ranks._CONTEXT.Process(target=function, args=(number, *args)) for number in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    return [process.exitcode for process in processes]
+
+
 # What a publisher calls: stored files (delta or keyframe, then the manifest), removed files, added deltas, finished files.
 POINTS = [
     *((Folder, "put", call, False) for call in (1, 2, 3, 4, 6)),
@@ -58,23 +71,20 @@ POINTS = [
 ]
 
 
-def publishing(rank: int, size: int, folder: str) -> str:
+def publishing(number: int, folder: str) -> None:
     """Publishes to a folder of its own, and dies at a point of its own."""
-    owner, name, call, after = POINTS[rank]
+    owner, name, call, after = POINTS[number]
     setattr(owner, name, dying(getattr(owner, name), call, after))
-    publisher = Publisher(Path(folder) / str(rank), keyframe_every=2, keep=1)
+    publisher = Publisher(Path(folder) / str(number), keyframe_every=2, keep=1)
     for state in states()[: VERSIONS - 1]:
         publisher.publish(state)
-    return "lived"
 
 
 def test_publishers_that_are_killed(tmp_path: Path) -> None:
     expected = states()
-    ends = ranks.run(
-        publishing, len(POINTS), str(tmp_path), backend=None, limit=120, may_fail=True
-    )
-    for number, ended in enumerate(ends):
-        assert isinstance(ended, ranks.Died) and ended.code == -signal.SIGKILL, (number, ended)
+    codes = exits(publishing, len(POINTS), str(tmp_path))
+    assert codes == [-signal.SIGKILL] * len(POINTS)
+    for number in range(len(POINTS)):
         folder = tmp_path / str(number)
 
         # What the manifest names is there, whole.
@@ -89,11 +99,10 @@ def test_publishers_that_are_killed(tmp_path: Path) -> None:
 
         # The folder is free, and what was not finished is gone.
         with Publisher(folder, keyframe_every=2, keep=1) as publisher:
-            first = 0 if latest is None else latest.number + 1
-            for state in expected[first:]:
-                publisher.publish(state)
-                subscriber.update()
-                assert same(subscriber.tensors, state)
+            state = expected[0 if latest is None else latest.number + 1]
+            publisher.publish(state)
+            subscriber.update()
+            assert same(subscriber.tensors, state)
         named = Manifest.from_bytes((folder / MANIFEST).read_bytes()).files()
         assert {p.name for p in folder.iterdir() if is_version_file(p.name)} == named
         assert not list((folder / ".unfinished").iterdir())
@@ -110,7 +119,7 @@ def mapped(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def following(rank: int, size: int, folder: str, where: str, point: tuple) -> str:
+def following(number: int, folder: str, where: str, point: tuple) -> None:
     live = mapped(Path(where))
     subscriber = Subscriber(folder, live, strict=False, journal=Path(where) / "journal")
     subscriber.update(1)
@@ -137,7 +146,6 @@ def following(rank: int, size: int, folder: str, where: str, point: tuple) -> st
         owner = _journal.Journal
         setattr(owner, kind, dying(getattr(owner, kind), call, after=False))
     subscriber.update()
-    return "lived"
 
 
 @pytest.mark.parametrize("point", [("begin", 1), ("half", 1), ("half", 3), ("half", 7), ("done", 1)])
@@ -145,10 +153,7 @@ def test_a_subscriber_that_is_killed(tmp_path: Path, point: tuple) -> None:
     folder, where = tmp_path / "folder", tmp_path / "memory"
     where.mkdir()
     _, _, expected = publish(folder, 4)
-    (ended,) = ranks.run(
-        following, 1, str(folder), str(where), point, backend=None, may_fail=True
-    )
-    assert isinstance(ended, ranks.Died) and ended.code == -signal.SIGKILL, ended
+    assert exits(following, 1, str(folder), str(where), point) == [-signal.SIGKILL]
 
     live = mapped(where)
     subscriber = Subscriber(folder, live, strict=False, journal=where / "journal")
@@ -162,20 +167,18 @@ def test_a_subscriber_that_is_killed(tmp_path: Path, point: tuple) -> None:
     assert same(live, {name: expected[3][name] for name in live})
 
 
-def loading(rank: int, size: int, folder: str, where: str) -> str:
+def loading(number: int, folder: str, where: str) -> None:
     from huffwire.sync._follower import Follower
 
     Follower._write_whole = dying(Follower._write_whole, 2, after=True)
     Subscriber(folder, mapped(Path(where)), strict=False, journal=Path(where) / "journal").update()
-    return "lived"
 
 
 def test_a_subscriber_that_is_killed_while_it_loads_a_keyframe(tmp_path: Path) -> None:
     folder, where = tmp_path / "folder", tmp_path / "memory"
     where.mkdir()
     _, state, _ = publish(folder, 1)
-    (ended,) = ranks.run(loading, 1, str(folder), str(where), backend=None, may_fail=True)
-    assert isinstance(ended, ranks.Died), ended
+    assert exits(loading, 1, str(folder), str(where)) == [-signal.SIGKILL]
     live = mapped(where)
     subscriber = Subscriber(folder, live, strict=False, journal=where / "journal")
     # It says that the tensors are of no version, and loads all of them.
