@@ -2,10 +2,12 @@
 
 mod progress;
 mod reader;
+mod safetensors;
 mod writer;
 
 pub(crate) use reader::FileReader;
-pub(crate) use writer::{FileWriter, safetensors_header};
+pub(crate) use safetensors::{_parse_safetensors_header, safetensors_header};
+pub(crate) use writer::FileWriter;
 
 use std::sync::Arc;
 

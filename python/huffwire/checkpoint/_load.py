@@ -23,6 +23,7 @@ from torch.futures import Future
 
 import huffwire
 import huffwire.torch
+from huffwire._disk import naming, system_errors
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report
 from huffwire.checkpoint._stored import (
@@ -33,7 +34,7 @@ from huffwire.checkpoint._stored import (
     _report_of,
     _Stored,
 )
-from huffwire.checkpoint._work import _Done, _naming, _system_errors
+from huffwire.checkpoint._work import _Done
 
 _log = logging.getLogger("huffwire.checkpoint")
 
@@ -148,7 +149,7 @@ class Reader(FileSystemReader):
         have = {books.id for books in sets} | {huffwire.Codebooks.builtin().id}
         for id in sorted({id for id in ids if id is not None} - have):
             path = Path(self.path, _codebooks_name(id))
-            with _naming("the codebooks of the checkpoint"):
+            with naming("the codebooks of the checkpoint"):
                 sets.append(huffwire.Codebooks.load(path))
         return sets
 
@@ -285,7 +286,7 @@ class _Loading:
                 if whole
                 else torch.empty(high - low, dtype=out.dtype)
             )
-            with _naming(f"{index.fqn!r} in {self._folder / info.relative_path}"):
+            with naming(f"{index.fqn!r} in {self._folder / info.relative_path}"):
                 huffwire.torch.decode_into(
                     message,
                     piece,
@@ -299,7 +300,7 @@ class _Loading:
     def _read(self, index: MetadataIndex, info: Any, start: int, length: int) -> memoryview:
         """The bytes of a message, in memory that this thread's next message takes again."""
         path = self._folder / info.relative_path
-        with self._lock, _system_errors(f"{index.fqn!r} is in a file that cannot be read: "):
+        with self._lock, system_errors(f"{index.fqn!r} is in a file that cannot be read: "):
             descriptor = self._files.get(info.relative_path)
             if descriptor is None:
                 descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -315,7 +316,7 @@ class _Loading:
             scratch = self._local.scratch = bytearray(length)
         view = memoryview(scratch)[:length]
         done = 0
-        with _system_errors():
+        with system_errors():
             while done < length:
                 count = os.preadv(descriptor, [view[done:]], start + done)
                 if count == 0:

@@ -33,6 +33,7 @@ from torch.futures import Future
 
 import huffwire
 import huffwire.torch
+from huffwire._disk import naming, sync_folder, system_errors, write_all
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report, role_of
 from huffwire.checkpoint._stored import (
@@ -46,14 +47,7 @@ from huffwire.checkpoint._stored import (
     _report_of,
     _Stored,
 )
-from huffwire.checkpoint._work import (
-    _Done,
-    _naming,
-    _run_together,
-    _sync_folder,
-    _system_errors,
-    _write_all,
-)
+from huffwire.checkpoint._work import _Done, _run_together
 
 _log = logging.getLogger("huffwire.checkpoint")
 
@@ -165,7 +159,7 @@ class Writer(FileSystemWriter):
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         folder = Path(self.path)
-        with _system_errors():
+        with system_errors():
             folder.mkdir(parents=True, exist_ok=True)
         metadata = folder / _metadata_name(None if self.use_collectives else 0)
         if metadata.exists() and not self.overwrite:
@@ -199,7 +193,7 @@ class Writer(FileSystemWriter):
                     Path(self.path, name).unlink(missing_ok=True)
                 raise
         if self.sync_files:
-            _sync_folder(Path(self.path))
+            sync_folder(Path(self.path))
 
         results = [result for worker in workers for result in worker.results]
         self._report = _report_of((result.storage_data for result in results), whole=False)
@@ -221,7 +215,7 @@ class Writer(FileSystemWriter):
         folder = Path(self.path)
         name = _metadata_name(None if self.use_collectives else self.rank)
         unfinished = folder / f"{name}.tmp"
-        with _system_errors():
+        with system_errors():
             if books := self.options["codebooks"]:
                 books.save(folder / _codebooks_name(books.id))
             with unfinished.open("wb") as file:
@@ -232,7 +226,7 @@ class Writer(FileSystemWriter):
                     os.fsync(file.fileno())
             unfinished.replace(folder / name)
             if self.sync_files:
-                _sync_folder(folder)
+                sync_folder(folder)
 
         storage = metadata.storage_data.values()
         mine = {info.relative_path for info in storage}
@@ -286,7 +280,7 @@ class _Saving:
                 name, items = self.files.get_nowait()
             except queue.Empty:
                 return
-            with _system_errors(), Path(self.writer.path, name).open("wb", buffering=0) as file:
+            with system_errors(), Path(self.writer.path, name).open("wb", buffering=0) as file:
                 offset = 0
                 for item, value in self._values(items):
                     if stop.is_set():
@@ -358,11 +352,11 @@ class _Saving:
             if len(self._scratch) < room:
                 self._scratch = bytearray(room)
             context = _place(name, index, number)
-            with _naming(index.fqn):
+            with naming(index.fqn):
                 length = huffwire.torch.encode_into(
                     part, self._scratch, context=context, **self.writer.options
                 )
-            _write_all(file, memoryview(self._scratch)[:length])
+            write_all(file, memoryview(self._scratch)[:length])
             lengths.append(length)
             if tensor is not None:
                 self.done.add(part.nbytes)
