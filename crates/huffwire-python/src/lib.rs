@@ -5,6 +5,7 @@ mod calibrate;
 mod codebooks;
 mod codec;
 mod coders;
+mod deltas;
 mod error;
 mod files;
 mod gradient;
@@ -38,7 +39,14 @@ mod _huffwire {
         _max_encoded_size, _measure, MessageHeader, platform,
     };
     #[pymodule_export]
-    use super::files::{_parse_safetensors_header, FileReader, FileWriter, safetensors_header};
+    use super::deltas::{
+        _apply_delta, _content_hash, _decode_delta_into, _delta_changes, _encode_delta,
+        _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
+    };
+    #[pymodule_export]
+    use super::files::{
+        _parse_safetensors_header, FileBase, FileReader, FileWriter, safetensors_header,
+    };
     #[pymodule_export]
     use super::gradient::{
         BitmapBooks, Drift, ErrorFeedback, ExchangeCodec, FixedBook, Quantized, RefreshPolicy,
