@@ -421,6 +421,12 @@ _Progress = Callable[[int, int], object] | None
 _Wanted = tuple[int, tuple[Sequence[int], Sequence[tuple[int, int]]] | None, _Memory]
 
 @final
+class FileBase:
+    def __new__(
+        cls, paths: Sequence[str | PathLike[str]], *, codebooks: _Sets = None
+    ) -> FileBase: ...
+
+@final
 class FileReader:
     def __new__(
         cls,
@@ -428,10 +434,15 @@ class FileReader:
         *,
         max_size: int | None = None,
         codebooks: _Sets = None,
+        base: FileBase | None = None,
     ) -> FileReader: ...
     @staticmethod
     def from_bytes(
-        data: bytes, *, max_size: int | None = None, codebooks: _Sets = None
+        data: bytes,
+        *,
+        max_size: int | None = None,
+        codebooks: _Sets = None,
+        base: FileBase | None = None,
     ) -> FileReader: ...
     @property
     def label(self) -> str: ...
@@ -465,6 +476,7 @@ class FileWriter:
         codebooks: Codebooks | None = None,
         checksums: bool = True,
         threads: int | None = None,
+        base: FileBase | None = None,
     ) -> FileWriter: ...
     def begin_original(self, name: str) -> None: ...
     def add_bytes(self, data: Buffer) -> None: ...

@@ -44,7 +44,9 @@ mod _huffwire {
         _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
     };
     #[pymodule_export]
-    use super::files::{_parse_safetensors_header, FileReader, FileWriter, safetensors_header};
+    use super::files::{
+        _parse_safetensors_header, FileBase, FileReader, FileWriter, safetensors_header,
+    };
     #[pymodule_export]
     use super::gradient::{
         BitmapBooks, Drift, ErrorFeedback, ExchangeCodec, FixedBook, Quantized, RefreshPolicy,

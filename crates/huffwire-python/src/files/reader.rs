@@ -3,15 +3,17 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use huffwire::Dtype;
 use huffwire::file::{Item, Original, TensorInfo};
+use huffwire::{CodebookSet, Dtype};
 use huffwire_io::formats::safetensors::{Header, MAX_HEADER_BYTES};
 use huffwire_io::{Destination, InputFile, ReadOptions, Reader, Region, Workers};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use super::base::FileBase;
 use super::progress::Progress;
 use super::{Failure, workers};
 use crate::codebooks::Codebooks;
@@ -40,29 +42,32 @@ type Wanted = (usize, Option<(Vec<u64>, Vec<(u64, u64)>)>, Output);
 
 #[pymethods]
 impl FileReader {
-    /// Opens the file `path`. No call decodes more than `max_size` bytes of tensors.
+    /// Opens the file `path`, whose deltas are restored with `base`. No call decodes more than `max_size` bytes of
+    /// tensors.
     #[new]
-    #[pyo3(signature = (path, *, max_size=None, codebooks=None))]
+    #[pyo3(signature = (path, *, max_size=None, codebooks=None, base=None))]
     fn open(
         py: Python<'_>,
         path: PathBuf,
         #[pyo3(from_py_with = whole_number)] max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
+        base: Option<&FileBase>,
     ) -> PyResult<Self> {
-        py.detach(|| Self::new(InputFile::open(&path), max_size, codebooks)).map_err(of_io)
+        py.detach(|| Self::new(InputFile::open(&path), max_size, codebooks, base)).map_err(of_io)
     }
 
     /// Opens a file in memory.
     #[staticmethod]
-    #[pyo3(signature = (data, *, max_size=None, codebooks=None))]
+    #[pyo3(signature = (data, *, max_size=None, codebooks=None, base=None))]
     fn from_bytes(
         py: Python<'_>,
         data: PyBackedBytes,
         #[pyo3(from_py_with = whole_number)] max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
+        base: Option<&FileBase>,
     ) -> PyResult<Self> {
         let file = InputFile::from_reader("the bytes given", Cursor::new(data));
-        py.detach(|| Self::new(file, max_size, codebooks)).map_err(of_io)
+        py.detach(|| Self::new(file, max_size, codebooks, base)).map_err(of_io)
     }
 
     /// The file's name in messages.
@@ -202,24 +207,40 @@ impl FileReader {
     }
 }
 
+/// A reader that has these sets, if it needs them.
+///
+/// # Errors
+/// Those of [`Reader::with_codebooks`] and [`Reader::check_codebooks`].
+pub(super) fn with_codebooks(
+    mut reader: Reader,
+    sets: &[Arc<CodebookSet>],
+) -> huffwire_io::Result<Reader> {
+    let listed = |reader: &Reader, id| reader.directory().sets.iter().any(|set| set.id == id);
+    // First those that the file names: the others may then be superfluous, and are no error.
+    let (named, others): (Vec<_>, Vec<_>) = sets.iter().partition(|set| listed(&reader, set.id()));
+    for set in named.into_iter().chain(others) {
+        reader = reader.with_codebooks(Arc::clone(set), "codebooks=")?;
+    }
+    reader.check_codebooks()?;
+    Ok(reader)
+}
+
 impl FileReader {
     fn new(
         file: huffwire_io::Result<InputFile>,
         max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
+        base: Option<&FileBase>,
     ) -> huffwire_io::Result<Self> {
         let max_size = max_size.unwrap_or(u64::MAX);
         let options = ReadOptions { max_size: max_size.max(HEADERS), ..ReadOptions::default() };
-        let mut reader = Reader::new(file?, options)?;
         let sets = codebooks.map_or_else(Vec::new, |codebooks| codebooks.0);
-        let listed = |reader: &Reader, id| reader.directory().sets.iter().any(|set| set.id == id);
-        // First those that the file names: the others may then be superfluous, and are no error.
-        let (named, others): (Vec<_>, Vec<_>) =
-            sets.into_iter().partition(|set| listed(&reader, set.id()));
-        for set in named.into_iter().chain(others) {
-            reader = reader.with_codebooks(set, "codebooks=")?;
+        let mut reader = with_codebooks(Reader::new(file?, options)?, &sets)?;
+        if let Some(base) = base {
+            reader = reader.with_base(Arc::clone(&base.base))?;
         }
-        reader.check_codebooks()?;
+        // Before anybody makes room for tensors.
+        reader.check_base()?;
         let originals = reader.directory().originals.iter().enumerate();
         let places = originals.flat_map(|(place, original)| {
             let tensors =

@@ -9,6 +9,7 @@ use huffwire_io::{Output, WriteOptions, Writer};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::base::FileBase;
 use super::progress::{Progress, Steps};
 use super::shared_workers;
 use crate::codebooks::Codebooks;
@@ -30,7 +31,7 @@ type Tensor = (String, String, Vec<u64>, Input);
 
 #[pymethods]
 impl FileWriter {
-    /// Begins the file `path`, or one in memory.
+    /// Begins the file `path`, or one in memory. Tensors that `base` has, too, become deltas where that is smaller.
     #[new]
     #[pyo3(signature = (
         path,
@@ -39,7 +40,8 @@ impl FileWriter {
         symbols="auto",
         codebooks=None,
         checksums=true,
-        threads=None
+        threads=None,
+        base=None
     ))]
     fn create(
         py: Python<'_>,
@@ -49,15 +51,21 @@ impl FileWriter {
         codebooks: Option<&Codebooks>,
         checksums: bool,
         #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+        base: Option<&FileBase>,
     ) -> PyResult<Self> {
         let Encoding { set, options: encode } =
             Encoding::new(level, symbols, codebooks, checksums)?;
         let workers = shared_workers(py, threads)?;
-        let options = WriteOptions { encode, workers, ..WriteOptions::default() };
+        let base = base.map(|base| Arc::clone(&base.base));
+        let options =
+            WriteOptions { encode, workers, base: base.clone(), ..WriteOptions::default() };
         let options = options.with_codebooks(set);
         let memory = path.is_none().then(Memory::default);
         let output = match (path, &memory) {
-            (Some(path), _) => Output::create(&path, true, &[]),
+            (Some(path), _) => {
+                let inputs = base.as_ref().map_or_else(Vec::new, |base| base.origins());
+                Output::create(&path, true, &inputs)
+            }
             (None, memory) => {
                 let stream = memory.clone().unwrap_or_default();
                 Ok(Output::to_stream("memory", stream))
