@@ -1,0 +1,189 @@
+"""The report of deltas.py, from pairs of weights."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from changes import coders
+from changes.bounds import bounds
+from changes.program import Huffwire
+
+if TYPE_CHECKING:
+    from changes.training import Course, Tell, Training
+
+OPTIMIZERS = ("AdamW", "SGD")
+RATES = (1e-7, 1e-6, 1e-5, 1e-4)
+# Where SGD is used, its rates are higher than AdamW's.
+HIGHER_RATES = (1e-2,)
+# Steps between the two ends of a pair.
+APART = (1, 2, 4, 8, 16, 32, 64)
+# Steps of a course before the first weights that are taken.
+BEFORE = 10
+# Checkpoints in the training at ordinary rates, and in one of the courses.
+CHECKPOINTS_APART = (1, 20, 100)
+COURSE_OF_CHECKPOINTS = ("AdamW", 1e-6)
+COURSE_CHECKPOINTS_APART = (1, 64)
+# Pairs that are timed: optimizer, rate, steps apart.
+TIMED = (("AdamW", 1e-6, 1), ("AdamW", 1e-5, 1), ("AdamW", 1e-4, 1), ("AdamW", 1e-4, 64))
+TIMED_BYTES = 64 << 20
+# Pairs of a training that is not ours, in a folder of tensors.
+REAL = (("sync-0", "sync-1"), ("sync-1", "sync-2"), ("sync-0", "sync-2"))
+SEED = 1
+
+Row = dict[str, Any]
+
+
+def courses() -> list[tuple[str, float]]:
+    """All courses: optimizer and rate."""
+    return [(optimizer, rate) for optimizer in OPTIMIZERS for rate in (*RATES, *(HIGHER_RATES if optimizer == "SGD" else ()))]
+
+
+def pair(huffwire: Huffwire, base: np.ndarray, new: np.ndarray) -> Row:
+    """Sizes and bounds of a pair of bf16 weights."""
+    found = huffwire.pair(base, new)
+    limits = bounds(base, new)
+    sizes = {coder.name: len(coder.encode(base, new)) for coder in coders.all_coders()}
+    return {**found, "alike_bits": round(limits.alike, 1), "by_exponent_bits": round(limits.by_exponent, 1), "coders": sizes}
+
+
+def course(huffwire: Huffwire, training: Training, one: Course, tell: Tell) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """Pairs of a course, checkpoints in it where they are wanted, and the weights that are to be timed."""
+    from changes.training import advance
+
+    place = {"optimizer": one.optimizer, "rate": one.rate}
+    rows, checkpoints, timed = [], [], {}
+    base, first = None, None
+    with_checkpoints = (one.optimizer, one.rate) == COURSE_OF_CHECKPOINTS
+    stops = (BEFORE, *(BEFORE + apart for apart in APART))
+    for step in advance(training, stops[-1], stops, lambda _: one.rate, tell):
+        weights, apart = training.weights(), step - BEFORE
+        if base is None:
+            base, first = weights, training.checkpoint() if with_checkpoints else None
+            continue
+        rows.append({**place, "apart": apart, **pair(huffwire, base, weights)})
+        if first is not None and apart in COURSE_CHECKPOINTS_APART:
+            checkpoints += between(huffwire, first, training.checkpoint(), apart, f"AdamW at {one.rate:g}")
+        if (one.optimizer, one.rate, apart) in TIMED:
+            timed[one.optimizer, one.rate, apart] = (base, weights)
+    return rows, checkpoints, timed
+
+
+def ordinary(huffwire: Huffwire, training: Training, steps: int, tell: Tell) -> list[Row]:
+    """The training at ordinary rates, and checkpoints in its last steps."""
+    from changes.training import advance
+    from gemma import train
+
+    begin = steps - CHECKPOINTS_APART[-1]
+    rows: list[Row] = []
+    first = None
+    stops = (begin, *(begin + apart for apart in CHECKPOINTS_APART))
+    for step in advance(training, steps, stops, lambda number: train.rate(number, steps), tell):
+        if first is None:
+            first = training.checkpoint()
+        else:
+            rows += between(huffwire, first, training.checkpoint(), step - begin, "the training before")
+    return rows
+
+
+def between(huffwire: Huffwire, base: dict[str, np.ndarray], new: dict[str, np.ndarray], apart: int, where: str) -> list[Row]:
+    """Two checkpoints, role by role."""
+    rows = []
+    for role, before in base.items():
+        found = huffwire.pair(before, new[role])
+        planes = coders.Zstd(coders.Planes(), 3)
+        rows.append({"training": where, "apart": apart, "role": role, **found, "coders": {planes.name: len(planes.encode(before, new[role]))}})
+    return rows
+
+
+def extremes(huffwire: Huffwire, weights: np.ndarray) -> list[Row]:
+    """A pair that is the same twice, and pairs that have nothing to do with each other."""
+    random = np.random.default_rng(SEED)
+    large = fit(weights, TIMED_BYTES)
+    noise = random.integers(1 << 16, size=(2, len(large)), dtype=np.uint16)
+    found = {
+        "identical weights": (large, large),
+        "the same weights in another order": (large, random.permutation(large)),
+        "random bits": (noise[0], noise[1]),
+    }
+    return [{"what": what, **huffwire.pair(base, new)} for what, (base, new) in found.items()]
+
+
+def fit(weights: np.ndarray, size: int) -> np.ndarray:
+    """So many bytes: repeated, or cut. Repetitions are farther apart than zstd at these levels looks back."""
+    return np.resize(weights, size // weights.itemsize)
+
+
+def times(huffwire: Huffwire, pairs: dict[Any, tuple[np.ndarray, np.ndarray]], rounds: int, tell: Any) -> list[Row]:
+    """How long all take, in turns: a round of each, after one that is not timed. Seconds are those of the median round."""
+    rows = []
+    for (optimizer, rate, apart), ends in pairs.items():
+        base, new = (fit(one, TIMED_BYTES) for one in ends)
+        huffwire.put(base, new)
+        weights = np.empty_like(base)
+        taken: dict[str, list[tuple[float, float]]] = {}
+        compare = []
+        for number in range(rounds + 1):
+            tell(f"times of {optimizer} at {rate:g}, {apart} apart: round {number} of {rounds}")
+            found = huffwire.run(base.dtype, rounds=3)
+            compare.append(found["compare"])
+            taken.setdefault("huffwire", []).append((found["encode"], found["apply"]))
+            for coder in coders.all_coders():
+                taken.setdefault(coder.name, []).append(timed(coder, base, new, weights))
+        rows.append({
+            "optimizer": optimizer, "rate": rate, "apart": apart, "bytes": base.nbytes, "rounds": rounds,
+            "compare": statistics.median(compare[1:]),
+            "encode": {name: statistics.median(one for one, _ in each[1:]) for name, each in taken.items()},
+            "apply": {name: statistics.median(one for _, one in each[1:]) for name, each in taken.items()},
+        })
+    return rows
+
+
+def timed(coder: coders.Zstd, base: np.ndarray, new: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Seconds to encode and to apply."""
+    np.copyto(weights, base)
+    began = time.perf_counter()
+    coded = coder.encode(base, new)
+    encoded = time.perf_counter()
+    coder.apply(coded, weights)
+    applied = time.perf_counter()
+    if not np.array_equal(weights, new):
+        raise AssertionError(f"{coder.name} does not restore the weights")
+    return encoded - began, applied - encoded
+
+
+def real(huffwire: Huffwire, folder: Path) -> list[Row]:
+    """Pairs of files, all their tensors as one message, and a message for each tensor. None if the files are not there."""
+    paths = {name: folder / f"{name}.safetensors" for both in REAL for name in both}
+    if not all(path.is_file() for path in paths.values()):
+        return []
+    files = {name: read_bf16(path) for name, path in paths.items()}
+    rows = []
+    for names in REAL:
+        base, new = (files[name] for name in names)
+        joined = pair(huffwire, *(np.concatenate(list(one.values())) for one in (base, new)))
+        single = sum(huffwire.pair(base[name], new[name])["delta_bytes"] for name in base)
+        rows.append({"base": names[0], "new": names[1], "tensors": len(base), **joined, "single_bytes": single})
+    return rows
+
+
+def read_bf16(path: Path) -> dict[str, np.ndarray]:
+    """The bf16 tensors of a safetensors file by name, in the order in which they lie there."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", raw)
+    entries = {name: entry for name, entry in json.loads(raw[8 : 8 + length]).items() if name != "__metadata__"}
+    chosen = sorted((entry["data_offsets"], name) for name, entry in entries.items() if entry["dtype"] == "BF16")
+    return {name: np.frombuffer(raw, "<u2", (end - begin) // 2, 8 + length + begin) for (begin, end), name in chosen}
+
+
+def shares(rows: Sequence[Row]) -> Iterator[float]:
+    """Which part of the weights changes."""
+    for row in rows:
+        yield row["changes"] / row["words"]
