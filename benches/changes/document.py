@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,11 @@ def share(row: Row) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits, none of them behind a large number, and no exponent: `0.00123`, `12.3`, `1234`."""
+    """Three digits without an exponent: `0.00123`, `12.0`, `1234`."""
     if value == 0:
         return "0"
-    if value >= 1000:
-        return f"{value:.0f}"
-    text = f"{value:.3g}"
-    return text if "e" not in text else f"{value:.9f}".rstrip("0")
+    behind = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:.{behind}f}"
 
 
 def ratio(row: Row, size: int) -> str:
@@ -252,15 +251,16 @@ def extremes(found: Report) -> str:
 
 def checkpoints(found: Report) -> str:
     """Percent saved, role by role."""
-    def saved(row: Row, size: int) -> str:
+    def saved(row: Row, size: float) -> str:
         return number(100 * (1 - size / row["raw_bytes"]), ".1f")
 
     table = [
         (row["training"], str(row["apart"]), row["role"], share(row), saved(row, row["plain_bytes"]), saved(row, row["delta_bytes"]),
-         saved(row, min(row["coders"].values())), kinds(row))
+         saved(row, min(row["coders"].values())), saved(row, row["by_exponent_bits"] / 8) if row["by_exponent_bits"] else "-", kinds(row))
         for row in found["checkpoints"]
     ]
-    head = ("% saved", "steps apart", "", "changed, %", "without a base", "delta", next(iter(found["checkpoints"][0]["coders"])), "blocks of the delta")
+    head = ("% saved", "steps apart", "", "changed, %", "without a base", "delta", next(iter(found["checkpoints"][0]["coders"])),
+            "bound: by exponent", "blocks of the delta")
     return markdown((head, table))
 
 
@@ -282,7 +282,7 @@ def times(found: Report) -> str:
         for key, what in (("encode", "encodes"), ("apply", "applies"))
     ]
     size = rows[0]["bytes"] / 2**20
-    parts.append(f"Each pair is repeated or cut to {size:.0f} MiB of weights; medians of {rows[0]['rounds']} rounds. Beside {FIRST} "
+    parts.append(f"Each pair is repeated or cut to {size:.0f} MiB of weights; the fastest of {rows[0]['rounds']} rounds. Beside {FIRST} "
                  f"huffwire {' and '.join(faster)}.")
     return "\n\n".join(parts)
 
