@@ -1,6 +1,7 @@
 """The exceptions of huffwire. The compiled part finds them here by their names."""
 
 __all__ = [
+    "ChainError",
     "CodebookError",
     "ContextError",
     "DamagedError",
@@ -9,6 +10,7 @@ __all__ = [
     "FileError",
     "LayoutError",
     "LimitError",
+    "LockedError",
     "MismatchError",
     "MissingFileError",
     "MissingKeysError",
@@ -20,6 +22,7 @@ __all__ = [
     "SharedStorageError",
     "UnsupportedError",
     "VersionError",
+    "WrongBaseError",
     "WrongContextError",
 ]
 
@@ -50,6 +53,18 @@ class WrongContextError(ContextError, DamagedError):
 
 class MismatchError(Error, ValueError):
     """The dtype, shape, length or kind of the data is not what the caller expects."""
+
+
+class WrongBaseError(MismatchError):
+    """A delta was made for another base than the one at hand, or was applied already. Nothing was changed."""
+
+
+class ChainError(Error, LookupError):
+    """A version cannot be reached from what is held: versions in between are gone."""
+
+
+class LockedError(Error, RuntimeError):
+    """Another publisher has the folder."""
 
 
 class OutputError(Error, ValueError):

@@ -364,6 +364,56 @@ class MessageHeader:
     @property
     def block_size(self) -> int: ...
 
+@final
+class DeltaBlock:
+    @property
+    def kind(self) -> str: ...
+    @property
+    def changes(self) -> int: ...
+    @property
+    def base(self) -> str: ...
+    @property
+    def result(self) -> str: ...
+
+@final
+class DeltaInfo:
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def coded_size(self) -> int: ...
+    @property
+    def words(self) -> int: ...
+    @property
+    def changes(self) -> int: ...
+    @property
+    def bits_per_change(self) -> float | None: ...
+    @property
+    def base(self) -> str: ...
+    @property
+    def result(self) -> str: ...
+    @property
+    def blocks(self) -> list[DeltaBlock]: ...
+
+@final
+class _PreparedDelta:
+    def __new__(
+        cls,
+        message: _Memory,
+        base: _Memory,
+        dtype: str | None,
+        codebooks: _Sets,
+        threads: int | None,
+        context: int | None,
+        /,
+    ) -> _PreparedDelta: ...
+    @property
+    def changes(self) -> int: ...
+    @property
+    def kept_bytes(self) -> int: ...
+    def commit(self, base: _Memory, threads: int | None, /) -> None: ...
+
 _Progress = Callable[[int, int], object] | None
 # A tensor's place in the file; for a part of it its shape and a range of each dimension; its memory.
 _Wanted = tuple[int, tuple[Sequence[int], Sequence[tuple[int, int]]] | None, _Memory]
@@ -560,6 +610,47 @@ def _decode_into(
     max_size: int | None,
     /,
 ) -> int: ...
+def _encode_delta(
+    source: _Memory,
+    base: _Memory,
+    dtype: str,
+    level: str,
+    symbols: str,
+    codebooks: Codebooks | None,
+    checksums: bool,
+    threads: int | None,
+    context: int | None,
+    /,
+) -> bytes: ...
+def _decode_delta_into(
+    message: _Memory,
+    base: _Memory,
+    dtype: str | None,
+    out: _Memory,
+    codebooks: _Sets,
+    threads: int | None,
+    context: int | None,
+    /,
+) -> None: ...
+def _apply_delta(
+    message: _Memory,
+    base: _Memory,
+    dtype: str | None,
+    codebooks: _Sets,
+    threads: int | None,
+    context: int | None,
+    /,
+) -> None: ...
+def _delta_changes(
+    message: _Memory,
+    base: _Memory,
+    dtype: str | None,
+    codebooks: _Sets,
+    context: int | None,
+    /,
+) -> tuple[bytearray, bytearray]: ...
+def _inspect_delta(message: _Memory, context: int | None, /) -> DeltaInfo: ...
+def _content_hash(source: _Memory, dtype: str, /) -> str: ...
 def _measure(
     source: _Memory,
     dtype: str,

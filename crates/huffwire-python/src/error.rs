@@ -25,6 +25,7 @@ pub(crate) enum Class {
     Quantize,
     Unsupported,
     Version,
+    WrongBase,
     WrongContext,
 }
 
@@ -47,6 +48,7 @@ impl Class {
             Self::Quantize => "QuantizeError",
             Self::Unsupported => "UnsupportedError",
             Self::Version => "VersionError",
+            Self::WrongBase => "WrongBaseError",
             Self::WrongContext => "WrongContextError",
         }
     }
@@ -93,7 +95,8 @@ fn codec_class(error: &huffwire::Error) -> Class {
     match error {
         E::Checksum { what, .. } if what.contains("another context") => Class::WrongContext,
         E::Truncated { .. } | E::Malformed { .. } | E::Checksum { .. } => Class::Damaged,
-        E::UnknownCodebook { .. } => Class::Damaged,
+        E::UnknownCodebook { .. } | E::WrongResult { .. } => Class::Damaged,
+        E::WrongBase { .. } => Class::WrongBase,
         E::UnknownVersion { .. } => Class::Version,
         E::UnknownKind { .. } | E::Unexpected { .. } | E::PartialElement { .. } => Class::Mismatch,
         E::SetMismatch { .. } | E::AmbiguousSet { .. } | E::InvalidCodebook(_) => Class::Codebook,

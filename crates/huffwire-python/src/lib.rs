@@ -5,6 +5,7 @@ mod calibrate;
 mod codebooks;
 mod codec;
 mod coders;
+mod deltas;
 mod error;
 mod files;
 mod gradient;
@@ -35,6 +36,11 @@ mod _huffwire {
     use super::codec::{
         _check, _decode, _decode_into, _dtype_name, _encode, _encode_into, _inspect,
         _max_encoded_size, _measure, MessageHeader, platform,
+    };
+    #[pymodule_export]
+    use super::deltas::{
+        _apply_delta, _content_hash, _decode_delta_into, _delta_changes, _encode_delta,
+        _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
     };
     #[pymodule_export]
     use super::files::{FileReader, FileWriter, safetensors_header};

@@ -34,6 +34,7 @@
 mod changes;
 mod decode;
 mod encode;
+mod entries;
 mod form;
 mod header;
 mod message;
@@ -42,9 +43,10 @@ mod prepared;
 mod sparse;
 
 pub use changes::Changes;
+pub use entries::{join_message, split_message};
 pub use header::{BlockHeader, BlockKind};
 pub use message::Info;
-pub use prepared::Prepared;
+pub use prepared::{Detached, Prepared};
 
 pub(crate) use decode::{DecodeWorker, Decoding, check_base as check_block};
 pub(crate) use encode::{EncodeWorker, Encoding};

@@ -10,7 +10,7 @@ use super::header::BlockKind;
 use super::message::{Blocks, verify};
 use super::sparse::Found;
 use crate::error::{Error, Result, reserve};
-use crate::message::{Header, Parsed};
+use crate::message::{Header, Parsed, Seal};
 use crate::parallel::{Share, Workers, each};
 use crate::set::CodebookSet;
 
@@ -61,6 +61,57 @@ impl Prepared<'_> {
             _ => 0,
         };
         self.blocks.iter().map(|block| size_of::<Block>() + kept(block)).sum()
+    }
+
+    /// What was prepared, without the message: for callers that keep the message elsewhere.
+    #[must_use]
+    pub fn detach(self) -> Detached {
+        let Self { message: Parsed { header, seal, .. }, set, blocks } = self;
+        Detached { header, seal, set, blocks }
+    }
+}
+
+/// Prepared delta without its message, which it needs again to be written.
+///
+/// ```
+/// use huffwire::{Decoder, Dtype, Encoder, Expected};
+///
+/// let mut weights = vec![1u8; 100_000];
+/// let new = vec![2u8; 100_000];
+/// let message = Encoder::builtin().encode_delta_to_vec(Dtype::U8, &weights, &new)?;
+///
+/// let mut decoder = Decoder::builtin();
+/// let detached = decoder.prepare_delta(&message, &Expected::anything(), &weights)?.detach();
+/// let prepared = detached.attach(&message, None)?;
+/// decoder.commit_delta(&prepared, &mut weights)?;
+/// assert_eq!(weights, new);
+/// # Ok::<(), huffwire::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Detached {
+    header: Header,
+    seal: Seal,
+    set: Arc<CodebookSet>,
+    blocks: Vec<Block>,
+}
+
+impl Detached {
+    /// The delta with its message, the one that it was prepared from.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] for a message with another header; those of a message that cannot be read.
+    pub fn attach(self, message: &[u8], context: Option<u64>) -> Result<Prepared<'_>> {
+        let Self { header, seal, set, blocks } = self;
+        let message = Parsed::read(message, context)?;
+        if (message.header, message.seal) != (header, seal) {
+            let (expected, found) = (format!("{header:?}"), format!("{:?}", message.header));
+            return Err(Error::Unexpected {
+                what: "the message of a prepared delta",
+                expected,
+                found,
+            });
+        }
+        Ok(Prepared { message, set, blocks })
     }
 }
 
