@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+import python_peers
 from changes import document
 from gemma.regions import DocumentError
 from gradients import study
@@ -57,14 +57,13 @@ def shape_of(short: bool) -> Any:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains, and measures everything."""
     import torch
+    import huffwire
     from changes import measure as measuring
-    from changes import program
     from changes.training import Course, Training
     from gemma import text
 
     began = time.perf_counter()
     busy = peers.busy()
-    built = arguments.program or program.build()
     torch.set_num_threads(arguments.threads)
     words, source = text.load(arguments.text)
     shape = shape_of(arguments.short)
@@ -74,60 +73,52 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     def progress(one: Training) -> None:
         tell(f"step {one.step}: loss {one.losses[-1]:.3f}")
 
-    with tempfile.TemporaryDirectory(prefix="huffwire-deltas-") as folder:
-        huffwire = program.Huffwire(built, Path(folder))
-        checkpoints = measuring.ordinary(huffwire, training, arguments.steps, progress)
-        kept, losses = training.keep(), list(training.losses)
-        print(f"\ntrained: loss {losses[0]:.2f} to {sum(losses[-10:]) / 10:.2f}, {time.perf_counter() - began:.0f} s", flush=True)
-        rows, timed, ends = [], {}, []
-        for optimizer, rate in measuring.courses():
-            one = Course(optimizer, rate)
-            training.start(one, kept)
-            more, others, pairs = measuring.course(huffwire, training, one, progress)
-            rows += more
-            checkpoints += others
-            timed.update(pairs)
-            ends.append({"optimizer": optimizer, "rate": rate, "loss": round(sum(training.losses[-10:]) / 10, 4)})
-            print(f"\n{optimizer} at {rate:g}: {', '.join(f'{100 * part:.3g} %' for part in measuring.shares(more))} changed", flush=True)
-        weights = training.weights()
-        found = {
-            "pairs": rows,
-            "checkpoints": checkpoints,
-            "real": measuring.real(huffwire, arguments.tensors),
-            "extremes": measuring.extremes(huffwire, weights),
-            "times": measuring.times(huffwire, timed, arguments.rounds, tell),
-        }
+    checkpoints = measuring.ordinary(training, arguments.steps, progress)
+    kept, losses = training.keep(), list(training.losses)
+    print(f"\ntrained: loss {losses[0]:.2f} to {sum(losses[-10:]) / 10:.2f}, {time.perf_counter() - began:.0f} s", flush=True)
+    rows, timed, ends = [], {}, []
+    for optimizer, rate in measuring.courses():
+        one = Course(optimizer, rate)
+        training.start(one, kept)
+        more, others, pairs = measuring.course(training, one, progress)
+        rows += more
+        checkpoints += others
+        timed.update(pairs)
+        ends.append({"optimizer": optimizer, "rate": rate, "loss": round(sum(training.losses[-10:]) / 10, 4)})
+        print(f"\n{optimizer} at {rate:g}: {', '.join(f'{100 * part:.3g} %' for part in measuring.shares(more))} changed", flush=True)
+    weights = training.weights()
+    found = {
+        "pairs": rows,
+        "checkpoints": checkpoints,
+        "real": measuring.real(arguments.tensors),
+        "extremes": measuring.extremes(weights),
+        "times": measuring.times(timed, arguments.rounds, tell),
+    }
     tell("")
     return {
         "schema_version": document.SCHEMA_VERSION,
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "machine": {"processor": peers.processor(), "cores": len(os.sched_getaffinity(0)), "busy": bool(busy or peers.busy())},
         "versions": versions(),
-        "platform": rows[0]["platform"],
+        "platform": huffwire.platform(),
         "training": {
             "shape": vars(shape), "parameters": len(weights), "steps": arguments.steps, "before": measuring.BEFORE,
             "first_loss": round(losses[0], 4), "last_loss": round(sum(losses[-10:]) / 10, 4), "text": source,
             "threads": arguments.threads, "courses": ends,
         },
         "seconds": round(time.perf_counter() - began),
-        **{part: without_platform(each) for part, each in found.items()},
+        **found,
     }
-
-
-def without_platform(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """It is the same in all rows."""
-    return [{key: value for key, value in row.items() if key != "platform"} for row in rows]
 
 
 def versions() -> dict[str, str]:
     from importlib.metadata import version
 
+    import huffwire
     import zstandard
 
-    manifest = (peers.ROOT / "Cargo.toml").read_text()
-    huffwire = re.search(r'^version = "(.+)"$', manifest, re.MULTILINE)
     return {
-        "huffwire": huffwire[1] if huffwire else "unknown", "torch": version("torch"), "numpy": version("numpy"),
+        "huffwire": huffwire.__version__, "torch": version("torch"), "numpy": version("numpy"),
         "python": platform.python_version(), "zstd": ".".join(map(str, zstandard.ZSTD_VERSION)),
     }
 
@@ -173,8 +164,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
                         help="where sync-0.safetensors, sync-1 and sync-2 are: weights of another training, a step apart; "
                              "left out where they are missing [default: %(default)s]")
     parser.add_argument("--threads", type=peers.count, default=2, help="threads of PyTorch [default: %(default)s]")
-    parser.add_argument("--program", type=Path, metavar="PATH",
-                        help="the library's example delta_pair [default: built from this checkout]")
+    parser.add_argument("--huffwire", type=Path, metavar="FOLDER",
+                        help="a folder with a built package huffwire [default: that of this checkout is built, or with --this-python taken "
+                             "from this Python]")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="JSON", help="[default: benches/results/deltas.json]")
     parser.add_argument("--write-docs", action="store_true", help="write tables and figures of the document, too")
     parser.add_argument("--docs-only", action="store_true", help="only write them again, from the results")
@@ -204,6 +196,10 @@ def main() -> int:
     arguments = parse_arguments()
     ensure_python(arguments.this_python)
     if not arguments.docs_only:
+        if arguments.huffwire:
+            sys.path.insert(0, str(arguments.huffwire.resolve()))
+        elif not arguments.this_python:
+            python_peers.install_huffwire()
         write(arguments.results, measure(arguments))
     if arguments.write_docs or arguments.docs_only:
         write_document(arguments.results)

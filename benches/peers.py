@@ -441,9 +441,9 @@ def measure_peer(peer: Peer, raw: bytes, measured: Measured) -> None:
 # --- huffwire -----------------------------------------------------------------------------------------------
 
 
-def build(*what: str) -> Path:
-    """The program of this checkout, or what these options of cargo name; cargo knows where it puts it."""
-    command = ["cargo", "build", "--release", *(what or ("-p", "huffwire-cli")), "--message-format=json-render-diagnostics"]
+def build() -> Path:
+    """The program of this checkout; cargo knows where it puts it."""
+    command = ["cargo", "build", "--release", "-p", "huffwire-cli", "--message-format=json-render-diagnostics"]
     try:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What huffwire's deltas are compared with: three ways to write down what changed, each with zstd behind it.
+"""huffwire's deltas, and what they are compared with: three ways to write down what changed, each with zstd behind it.
 
-They get what helps them: all tensors as one, no headers, no checksums, memory that was used before. They notice neither a wrong
-base nor damage.
+The others get what helps them: all tensors as one, no headers, no checksums, memory that was used before. They notice neither a
+wrong base nor damage.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 LEVELS = (1, 3)
+# The element types of the pairs, as arrays and by their names.
+DTYPES = {np.dtype(np.uint16): "bf16", np.dtype(np.uint32): "f32"}
 
 
 class ExclusiveOr:
@@ -102,5 +104,25 @@ class Zstd:
         self.way.apply(np.frombuffer(written, np.uint8), weights)
 
 
-def all_coders() -> list[Zstd]:
+class Huffwire:
+    """The package of this checkout, one thread, with all its checks."""
+
+    name = "huffwire"
+
+    def encode(self, base: np.ndarray, new: np.ndarray) -> bytes:
+        import huffwire
+
+        return huffwire.encode_delta(new, base, DTYPES[base.dtype], threads=1)
+
+    def apply(self, coded: bytes, weights: np.ndarray) -> None:
+        """Turns the base into the new words, where it lies."""
+        import huffwire
+
+        huffwire.apply_delta(coded, weights, threads=1)
+
+
+Coder = Huffwire | Zstd
+
+
+def others() -> list[Zstd]:
     return [Zstd(way, level) for way in WAYS for level in LEVELS]

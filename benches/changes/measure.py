@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from changes import coders
 from changes.bounds import bounds
-from changes.program import Huffwire
 
 if TYPE_CHECKING:
     from changes.training import Course, Tell, Training
@@ -45,15 +45,38 @@ def courses() -> list[tuple[str, float]]:
     return [(optimizer, rate) for optimizer in OPTIMIZERS for rate in (*RATES, *(HIGHER_RATES if optimizer == "SGD" else ()))]
 
 
-def pair(huffwire: Huffwire, base: np.ndarray, new: np.ndarray) -> Row:
+def delta(base: np.ndarray, new: np.ndarray) -> Row:
+    """What huffwire makes of a pair. The delta is applied, and its result compared."""
+    import huffwire
+
+    coder = coders.Huffwire()
+    coded = coder.encode(base, new)
+    restored = base.copy()
+    coder.apply(coded, restored)
+    check(coder, restored, new)
+    info = huffwire.inspect_delta(coded)
+    kinds = Counter(block.kind for block in info.blocks)
+    return {
+        "words": info.words, "changes": info.changes, "raw_bytes": new.nbytes,
+        "plain_bytes": len(huffwire.encode(new, coders.DTYPES[new.dtype], threads=1)), "delta_bytes": len(coded),
+        "blocks": dict(sorted(kinds.items())),
+    }
+
+
+def check(coder: coders.Coder, restored: np.ndarray, new: np.ndarray) -> None:
+    if not np.array_equal(restored, new):
+        raise AssertionError(f"{coder.name} does not restore the weights")
+
+
+def pair(base: np.ndarray, new: np.ndarray) -> Row:
     """Sizes and bounds of a pair of bf16 weights."""
-    found = huffwire.pair(base, new)
+    found = delta(base, new)
     limits = bounds(base, new)
-    sizes = {coder.name: len(coder.encode(base, new)) for coder in coders.all_coders()}
+    sizes = {coder.name: len(coder.encode(base, new)) for coder in coders.others()}
     return {**found, "alike_bits": round(limits.alike, 1), "by_exponent_bits": round(limits.by_exponent, 1), "coders": sizes}
 
 
-def course(huffwire: Huffwire, training: Training, one: Course, tell: Tell) -> tuple[list[Row], list[Row], dict[str, Any]]:
+def course(training: Training, one: Course, tell: Tell) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """Pairs of a course, checkpoints in it where they are wanted, and the weights that are to be timed."""
     from changes.training import advance
 
@@ -67,15 +90,15 @@ def course(huffwire: Huffwire, training: Training, one: Course, tell: Tell) -> t
         if base is None:
             base, first = weights, training.checkpoint() if with_checkpoints else None
             continue
-        rows.append({**place, "apart": apart, **pair(huffwire, base, weights)})
+        rows.append({**place, "apart": apart, **pair(base, weights)})
         if first is not None and apart in COURSE_CHECKPOINTS_APART:
-            checkpoints += between(huffwire, first, training.checkpoint(), apart, f"AdamW at {one.rate:g}")
+            checkpoints += between(first, training.checkpoint(), apart, f"AdamW at {one.rate:g}")
         if (one.optimizer, one.rate, apart) in TIMED:
             timed[one.optimizer, one.rate, apart] = (base, weights)
     return rows, checkpoints, timed
 
 
-def ordinary(huffwire: Huffwire, training: Training, steps: int, tell: Tell) -> list[Row]:
+def ordinary(training: Training, steps: int, tell: Tell) -> list[Row]:
     """The training at ordinary rates, and checkpoints in its last steps."""
     from changes.training import advance
     from gemma import train
@@ -88,15 +111,15 @@ def ordinary(huffwire: Huffwire, training: Training, steps: int, tell: Tell) -> 
         if first is None:
             first = training.checkpoint()
         else:
-            rows += between(huffwire, first, training.checkpoint(), step - begin, "the training before")
+            rows += between(first, training.checkpoint(), step - begin, "the training before")
     return rows
 
 
-def between(huffwire: Huffwire, base: dict[str, np.ndarray], new: dict[str, np.ndarray], apart: int, where: str) -> list[Row]:
+def between(base: dict[str, np.ndarray], new: dict[str, np.ndarray], apart: int, where: str) -> list[Row]:
     """Two checkpoints, role by role."""
     rows = []
     for role, before in base.items():
-        found = huffwire.pair(before, new[role])
+        found = delta(before, new[role])
         planes = coders.Zstd(coders.Planes(), 3)
         limit = round(bounds(before, new[role]).by_exponent, 1) if role == "weights" else None
         sizes = {planes.name: len(planes.encode(before, new[role]))}
@@ -104,7 +127,7 @@ def between(huffwire: Huffwire, base: dict[str, np.ndarray], new: dict[str, np.n
     return rows
 
 
-def extremes(huffwire: Huffwire, weights: np.ndarray) -> list[Row]:
+def extremes(weights: np.ndarray) -> list[Row]:
     """A pair that is the same twice, and pairs that have nothing to do with each other."""
     random = np.random.default_rng(SEED)
     large = fit(weights, TIMED_BYTES)
@@ -114,7 +137,7 @@ def extremes(huffwire: Huffwire, weights: np.ndarray) -> list[Row]:
         "the same weights in another order": (large, random.permutation(large)),
         "random bits": (noise[0], noise[1]),
     }
-    return [{"what": what, **huffwire.pair(base, new)} for what, (base, new) in found.items()]
+    return [{"what": what, **delta(base, new)} for what, (base, new) in found.items()]
 
 
 def fit(weights: np.ndarray, size: int) -> np.ndarray:
@@ -122,47 +145,40 @@ def fit(weights: np.ndarray, size: int) -> np.ndarray:
     return np.resize(weights, size // weights.itemsize)
 
 
-def times(huffwire: Huffwire, pairs: dict[Any, tuple[np.ndarray, np.ndarray]], rounds: int, tell: Any) -> list[Row]:
-    """How long all take, in turns: a round of each, after one that is not timed. Seconds are those of the fastest round, because
-    other programs only make rounds longer.
+def times(pairs: dict[Any, tuple[np.ndarray, np.ndarray]], rounds: int, tell: Callable[[str], None]) -> list[Row]:
+    """How long all take, in turns: a round of each, after one that is not timed. Seconds are those of the fastest round, and of
+    the processor: what other programs do in between does not count.
     """
     rows = []
     for (optimizer, rate, apart), ends in pairs.items():
         base, new = (fit(one, TIMED_BYTES) for one in ends)
-        huffwire.put(base, new)
         weights = np.empty_like(base)
         taken: dict[str, list[tuple[float, float]]] = {}
-        compare = []
         for number in range(rounds + 1):
             tell(f"times of {optimizer} at {rate:g}, {apart} apart: round {number} of {rounds}")
-            found = huffwire.run(base.dtype, rounds=3)
-            compare.append(found["compare"])
-            taken.setdefault("huffwire", []).append((found["encode"], found["apply"]))
-            for coder in coders.all_coders():
+            for coder in (coders.Huffwire(), *coders.others()):
                 taken.setdefault(coder.name, []).append(timed(coder, base, new, weights))
         rows.append({
             "optimizer": optimizer, "rate": rate, "apart": apart, "bytes": base.nbytes, "rounds": rounds,
-            "compare": min(compare[1:]),
             "encode": {name: min(one for one, _ in each[1:]) for name, each in taken.items()},
             "apply": {name: min(one for _, one in each[1:]) for name, each in taken.items()},
         })
     return rows
 
 
-def timed(coder: coders.Zstd, base: np.ndarray, new: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def timed(coder: coders.Coder, base: np.ndarray, new: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Seconds to encode and to apply."""
     np.copyto(weights, base)
-    began = time.perf_counter()
+    began = time.thread_time()
     coded = coder.encode(base, new)
-    encoded = time.perf_counter()
+    encoded = time.thread_time()
     coder.apply(coded, weights)
-    applied = time.perf_counter()
-    if not np.array_equal(weights, new):
-        raise AssertionError(f"{coder.name} does not restore the weights")
+    applied = time.thread_time()
+    check(coder, weights, new)
     return encoded - began, applied - encoded
 
 
-def real(huffwire: Huffwire, folder: Path) -> list[Row]:
+def real(folder: Path) -> list[Row]:
     """Pairs of files, all their tensors as one message, and a message for each tensor. None if the files are not there."""
     paths = {name: folder / f"{name}.safetensors" for both in REAL for name in both}
     if not all(path.is_file() for path in paths.values()):
@@ -171,8 +187,8 @@ def real(huffwire: Huffwire, folder: Path) -> list[Row]:
     rows = []
     for names in REAL:
         base, new = (files[name] for name in names)
-        joined = pair(huffwire, *(np.concatenate(list(one.values())) for one in (base, new)))
-        single = sum(huffwire.pair(base[name], new[name])["delta_bytes"] for name in base)
+        joined = pair(*(np.concatenate(list(one.values())) for one in (base, new)))
+        single = sum(delta(base[name], new[name])["delta_bytes"] for name in base)
         rows.append({"base": names[0], "new": names[1], "tensors": len(base), **joined, "single_bytes": single})
     return rows
 
