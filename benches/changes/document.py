@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "deltas.md"
 # Steps apart in the tables that have many columns.
 SHOWN_APART = (1, 8, 64)
-FIRST, BEST = "exclusive-or, zstd-1", "byte planes of it, zstd-3"
+XOR, PLANES, GAPS = "exclusive-or, zstd-1", "byte planes of it, zstd-3", "gaps and values, zstd-1"
 # The share of weights that change for which the answer compares with the bounds.
 SPARSE = (0.001, 0.3)
 
@@ -125,10 +125,13 @@ def answer(found: Report) -> str:
     lines = []
     if found["real"]:
         step = found["real"][:2]
+        def smaller(name: str) -> str:
+            return span([row["raw_bytes"] / row["coders"][name] for row in step], ".0f")
+
         lines.append(
             f"* **One step at 1e-6 in the training of another model** becomes {span([row['raw_bytes'] / row['delta_bytes'] for row in step], '.0f')} "
-            f"times smaller than the weights. Byte planes with zstd-3 become {span([row['raw_bytes'] / row['coders'][BEST] for row in step], '.0f')} "
-            "times smaller."
+            f"times smaller than the weights. Byte planes of the exclusive-or with zstd-3 become {smaller(PLANES)} times smaller, gaps and values "
+            f"with zstd-1 {smaller(GAPS)} times."
         )
     lines += [
         f"* **Where {100 * low:g} to {100 * high:g} % of the weights change**, a delta takes {span(over, '.1f')} % more than the entropy given the "
@@ -169,9 +172,9 @@ def time_answer(found: Report) -> str:
     """Speeds beside those of zstd-1 on the exclusive-or, pair by pair."""
     texts = []
     for row in found["times"]:
-        encode, apply = (row[what][FIRST] / row[what]["huffwire"] for what in ("encode", "apply"))
+        encode, apply = (row[what][XOR] / row[what]["huffwire"] for what in ("encode", "apply"))
         texts.append(f"{encode:.2f} and {apply:.2f} where {share_of(found, row)} % change")
-    return f"to encode, and to apply, deltas are so many times as fast as {FIRST}: {', '.join(texts)}."
+    return f"to encode, and to apply, deltas are so many times as fast as {XOR}: {', '.join(texts)}."
 
 
 def conditions(found: Report) -> str:
@@ -295,7 +298,9 @@ def times(found: Report) -> str:
         table = [(name, *(speed(row, row[what][name]) for row in rows)) for name in rows[0][what]]
         parts.append(markdown((head, table)))
     size = rows[0]["bytes"] / 2**20
-    parts.append(f"Each pair is repeated or cut to {size:.0f} MiB of weights; the fastest of {rows[0]['rounds']} rounds.")
+    busy = " Other programs used the same memory and caches meanwhile: ratios tell more than speeds." if found["machine"]["busy"] else ""
+    parts.append(f"Each pair is repeated or cut to {size:.0f} MiB of weights; the fastest of {rows[0]['rounds']} rounds. Processor: "
+                 f"{found['machine']['processor']}.{busy}")
     return "\n\n".join(parts)
 
 

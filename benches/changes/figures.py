@@ -12,15 +12,16 @@ from changes import document
 _OTHERS = "#b04a4a"
 # What is drawn of a pair, in bits for each change: label, bits, colour, marker.
 _BITS: tuple[tuple[str, Callable[[document.Row], float], str, str], ...] = (
-    (document.FIRST, lambda row: 8 * row["coders"][document.FIRST], _OTHERS, "x"),
-    (document.BEST, lambda row: 8 * row["coders"][document.BEST], plot.DECODE, "+"),
+    (document.XOR, lambda row: 8 * row["coders"][document.XOR], _OTHERS, "x"),
+    (document.GAPS, lambda row: 8 * row["coders"][document.GAPS], "#7a5ea8", "."),
+    (document.PLANES, lambda row: 8 * row["coders"][document.PLANES], plot.DECODE, "+"),
     ("bound: all weights alike", lambda row: row["alike_bits"], plot.BOUND, "^"),
     ("bound: by exponent", lambda row: row["by_exponent_bits"], plot.SAVED, "v"),
     ("huffwire", lambda row: 8 * row["delta_bytes"], plot.ENCODE, "o"),
 )
 _COLOURS = ("#9fc5e8", "#2a6fb0", "#d9822b", "#b04a4a", "#555555")
 # With fewer changes the bytes of headers are all that there is to see.
-_LEAST_SHARE = 1e-5
+_LEAST_SHARE, _MOST_BITS = 1e-4, 30
 
 
 def draw(found: dict[str, Any], folder: Path) -> list[Path]:
@@ -61,7 +62,7 @@ def _bits(found: dict[str, Any]) -> Any:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("weights that change, %")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, _MOST_BITS)
     figure.axes[0].set_ylabel("bits for each change")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside upper center")
     return figure
@@ -78,13 +79,15 @@ def _smaller(found: dict[str, Any]) -> Any:
             apart = [row["apart"] for row in rows]
             name = document.rate_name(rate)
             axes.plot(apart, [row["raw_bytes"] / row["delta_bytes"] for row in rows], "o-", color=colour, markersize=3.5, label=name)
-            axes.plot(apart, [row["raw_bytes"] / row["coders"][document.BEST] for row in rows], ":", color=colour, linewidth=1.0)
+            axes.plot(apart, [row["raw_bytes"] / row["coders"][document.PLANES] for row in rows], ":", color=colour, linewidth=1.0)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.minorticks_off()
         axes.set_xticks(apart, [str(steps) for steps in apart])
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("steps apart")
-        axes.legend(title="learning rate", fontsize=7, title_fontsize=7)
-    figure.axes[0].set_ylabel("times smaller (dotted: byte planes, zstd-3)")
+    figure.axes[0].set_ylabel("times smaller")
+    # The second panel has all rates.
+    figure.legend(*figure.axes[-1].get_legend_handles_labels(), title="learning rate; dotted: byte planes, zstd-3", fontsize=7,
+                  title_fontsize=7, ncols=len(rates), loc="outside upper center")
     return figure

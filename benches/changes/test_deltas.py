@@ -223,7 +223,7 @@ class Documents(unittest.TestCase):
             document.one(self.found, optimizer="AdamW", rate=1.0, apart=1)
 
     def test_numbers_have_three_digits(self) -> None:
-        written = {0: "0", 0.0000123: "0.0000123", 0.93: "0.93", 12.34: "12.3", 12: "12.0", 269.7: "270", 5291.4: "5291"}
+        written = {0: "0", 0.0000123: "0.0000123", 0.93: "0.930", 12.34: "12.3", 12: "12.0", 269.7: "270", 5291.4: "5291"}
         self.assertEqual({value: document.digits(value) for value in written}, written)
         self.assertEqual(document.rate_name(1e-6), "1e-6")
 
