@@ -40,6 +40,7 @@ mod message;
 mod parts;
 mod prepared;
 mod sparse;
+mod survey;
 
 pub use changes::Changes;
 pub use header::{BlockHeader, BlockKind};

@@ -93,26 +93,20 @@ fn prepare_block(
     block: &[u8],
     base: &[u8],
 ) -> Result<Block> {
-    check_base(decoding.dtype, block, base)?;
-    let mut elements = worker.take_elements(base.len())?;
-    let decoded = worker.decode(decoding, block, base, &mut elements);
-    let kept = decoded.and_then(|header| {
-        let Found { indices, values } = &worker.changes;
-        if header.kind == BlockKind::Unchanged {
-            return Ok(Block::Nothing);
-        }
-        if indices.len() >= base.len() / form.bytes() / KEPT_SHARE {
-            return Ok(Block::Again);
-        }
-        let mut kept = Kept::default();
-        reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
-        reserve(&mut kept.values, values.len(), "the changes of a delta")?;
-        kept.indices.extend_from_slice(indices);
-        kept.values.extend_from_slice(values);
-        Ok(Block::Put(kept))
-    });
-    worker.elements = elements;
-    kept
+    let header = worker.find_changes(decoding, block, base)?;
+    let Found { indices, values } = &worker.changes;
+    if header.kind == BlockKind::Unchanged {
+        return Ok(Block::Nothing);
+    }
+    if indices.len() >= base.len() / form.bytes() / KEPT_SHARE {
+        return Ok(Block::Again);
+    }
+    let mut kept = Kept::default();
+    reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
+    reserve(&mut kept.values, values.len(), "the changes of a delta")?;
+    kept.indices.extend_from_slice(indices);
+    kept.values.extend_from_slice(values);
+    Ok(Block::Put(kept))
 }
 
 /// Writes a prepared delta over its base.
@@ -144,7 +138,7 @@ pub(crate) fn commit(
     each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         match kept {
             Block::Nothing => {}
-            Block::Put(kept) => changes::put(form, &kept.indices, &kept.values, base),
+            Block::Put(kept) => changes::put(form, (&kept.indices, 0), &kept.values, base),
             Block::Again => {
                 let mut elements = worker.take_elements(base.len())?;
                 let decoded = worker.decode(&decoding, block, base, &mut elements);
@@ -171,20 +165,14 @@ pub(crate) fn list(
     let words = (size / form.bytes()) as u64;
     let mut all = Changes::default();
     for ((index, _, block), base) in Blocks::of(message)?.zip(base.chunks(size)) {
-        check_base(decoding.dtype, block, base).map_err(|error| error.in_block(index as u64))?;
-        let mut elements = worker.take_elements(base.len())?;
-        let decoded = worker.decode(decoding, block, base, &mut elements);
-        let listed = decoded.map_err(|error| error.in_block(index as u64)).and_then(|_| {
-            let Found { indices, values } = &worker.changes;
-            reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
-            reserve(&mut all.values, values.len(), "the changes of a delta")?;
-            let first = index as u64 * words;
-            all.indices.extend(indices.iter().map(|word| first + u64::from(*word)));
-            all.values.extend_from_slice(values);
-            Ok(())
-        });
-        worker.elements = elements;
-        listed?;
+        let found = worker.find_changes(decoding, block, base);
+        found.map_err(|error| error.in_block(index as u64))?;
+        let Found { indices, values } = &worker.changes;
+        reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
+        reserve(&mut all.values, values.len(), "the changes of a delta")?;
+        let first = index as u64 * words;
+        all.indices.extend(indices.iter().map(|word| first + u64::from(*word)));
+        all.values.extend_from_slice(values);
     }
     Ok(all)
 }
