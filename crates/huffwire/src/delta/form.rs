@@ -1,5 +1,7 @@
 //! Forms of words: how the bits of a type are compared, ordered and put into classes.
 
+use std::hint::select_unpredictable;
+
 use crate::dtype::Dtype;
 use crate::kernels::platform::Platform;
 
@@ -133,33 +135,32 @@ impl Form {
     /// The place of a word in the order of values: that of floats is the order of the numbers, -0 right before +0.
     /// Integers stay as they are: differences modulo `2^bits` do not depend on signs.
     #[inline(always)]
-    const fn place(self, word: u64) -> u64 {
+    fn place(self, word: u64) -> u64 {
         if self.exponent.is_none() {
             return word;
         }
         // Of positive numbers the sign is flipped, of negative ones all bits are.
-        word ^ (self.sign() | self.if_negative(word))
+        word ^ select_unpredictable(self.is_negative(word), self.mask(), self.sign())
     }
 
     /// The word at a place.
     #[inline(always)]
-    const fn at_place(self, place: u64) -> u64 {
+    fn at_place(self, place: u64) -> u64 {
         if self.exponent.is_none() {
             return place;
         }
-        place ^ (self.sign() | (self.mask() ^ self.if_negative(place)))
+        place ^ select_unpredictable(self.is_negative(place), self.sign(), self.mask())
     }
 
-    /// All bits of a word if its sign is set, else none. Without a branch, for no processor can guess signs.
+    /// Whether the highest bit of a word is set, which no processor can guess.
     #[inline(always)]
-    const fn if_negative(self, word: u64) -> u64 {
-        let unused = 64 - 8 * self.bytes as u32;
-        ((word << unused) as i64 >> 63) as u64 & self.mask()
+    const fn is_negative(self, word: u64) -> bool {
+        word & self.sign() != 0
     }
 
     /// The difference of two words, as a signed number.
     #[inline(always)]
-    pub(crate) const fn difference(self, base: u64, new: u64) -> i64 {
+    pub(crate) fn difference(self, base: u64, new: u64) -> i64 {
         let difference = self.place(new).wrapping_sub(self.place(base));
         let unused = 64 - 8 * self.bytes as u32;
         (difference << unused) as i64 >> unused
@@ -167,7 +168,7 @@ impl Form {
 
     /// The word that differs so much from the base.
     #[inline(always)]
-    pub(crate) const fn moved(self, base: u64, difference: i64) -> u64 {
+    pub(crate) fn moved(self, base: u64, difference: i64) -> u64 {
         self.at_place(self.place(base).wrapping_add(difference as u64) & self.mask())
     }
 

@@ -64,7 +64,10 @@ pub(in super::super) fn encode(
     listing.list(base, survey, (tile, changes), chains);
     out.push(chains_log2);
     let encoders = &mut encoders[..chains.len()];
-    rans::encode(chains, encoders);
+    platform.run(
+        #[inline(always)]
+        || rans::encode(chains, encoders),
+    );
     for encoder in &*encoders {
         put_varint(out, encoder.words().len() as u64);
     }

@@ -41,6 +41,7 @@ impl Encoder {
 }
 
 /// Encodes the intervals of each chain, the last one first.
+#[inline(always)]
 pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
     let (fours, others) = chains.as_chunks::<4>();
     let (encoders_of_fours, encoders_of_others) = encoders.as_chunks_mut::<4>();
@@ -53,6 +54,7 @@ pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
 }
 
 /// Encodes some chains, which take turns: while one waits for its division, the others have theirs to do.
+#[inline(always)]
 fn encode_together<const N: usize>(chains: &[Vec<Interval>; N], encoders: &mut [Encoder; N]) {
     for (chain, encoder) in chains.iter().zip(&mut *encoders) {
         // An interval makes one word at most.
