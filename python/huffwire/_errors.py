@@ -1,6 +1,7 @@
 """The exceptions of huffwire. The compiled part finds them here by their names."""
 
 __all__ = [
+    "ChainError",
     "CodebookError",
     "ContextError",
     "DamagedError",
@@ -9,7 +10,9 @@ __all__ = [
     "FileError",
     "LayoutError",
     "LimitError",
+    "LockedError",
     "MismatchError",
+    "MissingBaseError",
     "MissingFileError",
     "MissingKeysError",
     "NoSuchTensorError",
@@ -20,6 +23,7 @@ __all__ = [
     "SharedStorageError",
     "UnsupportedError",
     "VersionError",
+    "WrongBaseError",
     "WrongContextError",
 ]
 
@@ -50,6 +54,22 @@ class WrongContextError(ContextError, DamagedError):
 
 class MismatchError(Error, ValueError):
     """The dtype, shape, length or kind of the data is not what the caller expects."""
+
+
+class MissingBaseError(MismatchError):
+    """A file holds deltas, and the base that they were made for was not given."""
+
+
+class WrongBaseError(MismatchError):
+    """A delta was made for another base than the one at hand, or was applied already. Nothing was changed."""
+
+
+class ChainError(Error, LookupError):
+    """A version cannot be reached from what is held: versions in between are gone."""
+
+
+class LockedError(Error, RuntimeError):
+    """Another publisher has the folder."""
 
 
 class OutputError(Error, ValueError):

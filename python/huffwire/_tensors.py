@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, TypeAlias
 
+import torch
+from torch.autograd.graph import increment_version
+
+from huffwire._buffers import _buffer
 from huffwire._errors import OutputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    Memory: TypeAlias = Buffer | torch.Tensor
 
 # huffwire's name of each element type.
 _NAMES = {
@@ -144,3 +153,24 @@ def _target(tensor: torch.Tensor) -> None:
         )
     if not tensor.is_contiguous():
         raise OutputError("the output is not contiguous: decode into one that is, and copy it")
+
+
+def _changed(tensor: torch.Tensor) -> None:
+    """Tells autograd that a tensor was written to."""
+    try:
+        increment_version(tensor)
+    except RuntimeError:
+        if not tensor.is_inference():  # Autograd does not watch those.
+            raise
+
+
+def _message(message: Memory) -> Buffer | tuple[int, int]:
+    """The memory of a message that is read."""
+    if isinstance(message, torch.Tensor):
+        source, name = _source(message)
+        if name != "u8" or source is not message:
+            raise UnsupportedError(
+                "a message in a tensor: give a contiguous tensor of torch.uint8 on the device cpu"
+            )
+        return _address(source)
+    return _buffer(message)

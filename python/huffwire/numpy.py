@@ -23,6 +23,14 @@ from huffwire._arrays import _dtype, _name, _source, _target
 from huffwire._buffers import Level, Sets, Symbols, _buffer
 from huffwire._errors import OutOfMemoryError
 from huffwire._huffwire import Codebooks
+from huffwire._numpy_deltas import (
+    apply_delta,
+    content_hash,
+    decode_delta,
+    delta_changes,
+    encode_delta,
+    prepare_delta,
+)
 from huffwire._numpy_files import load, load_file, safe_open, save, save_file
 
 if TYPE_CHECKING:
@@ -32,13 +40,19 @@ if TYPE_CHECKING:
     Array: TypeAlias = npt.NDArray[Any]
 
 __all__ = [
+    "apply_delta",
+    "content_hash",
     "decode",
+    "decode_delta",
     "decode_into",
+    "delta_changes",
     "encode",
+    "encode_delta",
     "encode_into",
     "load",
     "load_file",
     "max_encoded_size",
+    "prepare_delta",
     "safe_open",
     "save",
     "save_file",

@@ -16,16 +16,32 @@ like all others; what is decoded does not require gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
-from torch.autograd.graph import increment_version
 
 from huffwire import _huffwire, _shapes
 from huffwire._buffers import Level, Sets, Symbols, _buffer
 from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
-from huffwire._tensors import _CPU, _address, _dtype, _name, _source, _target
+from huffwire._tensors import (
+    _CPU,
+    _address,
+    _changed,
+    _dtype,
+    _message,
+    _name,
+    _source,
+    _target,
+)
+from huffwire._torch_deltas import (
+    apply_delta,
+    content_hash,
+    decode_delta,
+    delta_changes,
+    encode_delta,
+    prepare_delta,
+)
 from huffwire._torch_files import (
     load,
     load_file,
@@ -39,43 +55,28 @@ from huffwire._torch_files import (
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    Memory: TypeAlias = Buffer | torch.Tensor
+    from huffwire._tensors import Memory
 
 __all__ = [
+    "apply_delta",
+    "content_hash",
     "decode",
+    "decode_delta",
     "decode_into",
+    "delta_changes",
     "encode",
+    "encode_delta",
     "encode_into",
     "load",
     "load_file",
     "load_model",
     "max_encoded_size",
+    "prepare_delta",
     "safe_open",
     "save",
     "save_file",
     "save_model",
 ]
-
-
-def _changed(tensor: torch.Tensor) -> None:
-    """Tells autograd that a tensor was written to."""
-    try:
-        increment_version(tensor)
-    except RuntimeError:
-        if not tensor.is_inference():  # Autograd does not watch those.
-            raise
-
-
-def _message(message: Memory) -> Buffer | tuple[int, int]:
-    """The memory of a message that is read."""
-    if isinstance(message, torch.Tensor):
-        source, name = _source(message)
-        if name != "u8" or source is not message:
-            raise UnsupportedError(
-                "a message in a tensor: give a contiguous tensor of torch.uint8 on the device cpu"
-            )
-        return _address(source)
-    return _buffer(message)
 
 
 def encode(

@@ -97,7 +97,7 @@ fn bound(dtype: Dtype, bytes: usize) -> Result<usize, Error> {
     Ok(message::bound(dtype, units, EncodeOptions::default().block_log2))
 }
 
-fn tensor(dtype: Dtype, bytes: &[u8], context: Option<u64>) -> Tensor<'_> {
+pub(crate) fn tensor(dtype: Dtype, bytes: &[u8], context: Option<u64>) -> Tensor<'_> {
     let tensor = Tensor::new(dtype, bytes);
     if let Some(context) = context { tensor.in_context(context) } else { tensor }
 }

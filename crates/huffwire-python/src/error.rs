@@ -9,6 +9,7 @@ use pyo3::types::PyType;
 /// Exception of the package, by its name in `huffwire._errors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
+    Chain,
     Codebook,
     Context,
     Damaged,
@@ -16,6 +17,7 @@ pub(crate) enum Class {
     File,
     Limit,
     Mismatch,
+    MissingBase,
     MissingFile,
     NoSuchTensor,
     Option,
@@ -25,12 +27,14 @@ pub(crate) enum Class {
     Quantize,
     Unsupported,
     Version,
+    WrongBase,
     WrongContext,
 }
 
 impl Class {
     const fn name(self) -> &'static str {
         match self {
+            Self::Chain => "ChainError",
             Self::Codebook => "CodebookError",
             Self::Context => "ContextError",
             Self::Damaged => "DamagedError",
@@ -38,6 +42,7 @@ impl Class {
             Self::File => "FileError",
             Self::Limit => "LimitError",
             Self::Mismatch => "MismatchError",
+            Self::MissingBase => "MissingBaseError",
             Self::MissingFile => "MissingFileError",
             Self::NoSuchTensor => "NoSuchTensorError",
             Self::Option => "OptionError",
@@ -47,6 +52,7 @@ impl Class {
             Self::Quantize => "QuantizeError",
             Self::Unsupported => "UnsupportedError",
             Self::Version => "VersionError",
+            Self::WrongBase => "WrongBaseError",
             Self::WrongContext => "WrongContextError",
         }
     }
@@ -93,7 +99,8 @@ fn codec_class(error: &huffwire::Error) -> Class {
     match error {
         E::Checksum { what, .. } if what.contains("another context") => Class::WrongContext,
         E::Truncated { .. } | E::Malformed { .. } | E::Checksum { .. } => Class::Damaged,
-        E::UnknownCodebook { .. } => Class::Damaged,
+        E::UnknownCodebook { .. } | E::WrongResult { .. } => Class::Damaged,
+        E::WrongBase { .. } | E::BaseLength { .. } => Class::WrongBase,
         E::UnknownVersion { .. } => Class::Version,
         E::UnknownKind { .. } | E::Unexpected { .. } | E::PartialElement { .. } => Class::Mismatch,
         E::SetMismatch { .. } | E::AmbiguousSet { .. } | E::InvalidCodebook(_) => Class::Codebook,
@@ -120,11 +127,19 @@ fn io_class(error: &huffwire_io::Error) -> Class {
         E::InvalidFormat { .. } | E::FileSize { .. } => Class::Damaged,
         E::UnknownFormat { .. } | E::NotAnArray { .. } => Class::Unsupported,
         E::RawSize { .. } | E::Range { .. } | E::Unwritable { .. } => Class::Mismatch,
+        E::BaseMissing { .. } => Class::MissingBase,
+        E::NotInBase { .. } | E::NotADelta { .. } => Class::Mismatch,
+        E::WrongBase { .. } => Class::WrongBase,
+        E::BrokenChain { .. } => Class::Chain,
         E::OutOfMemory { .. } => Class::OutOfMemory,
         E::TooLarge { .. } => Class::Limit,
         E::NoCodebooks { .. } | E::CodebooksMissing { .. } | E::OtherCodebooks { .. } => {
             Class::Codebook
         }
+        E::BaseMissing { .. } | E::NotInBase { .. } | E::WrongBase { .. } => Class::WrongBase,
+        E::BrokenChain { .. } => Class::WrongBase,
+        E::NotADelta { .. } => Class::Unsupported,
+        E::LongChain { .. } => Class::Limit,
         E::NoSuchTensor { .. } => Class::NoSuchTensor,
         E::Threads { .. } => Class::Option,
         _ => Class::Other,

@@ -5,12 +5,14 @@ mod calibrate;
 mod codebooks;
 mod codec;
 mod coders;
+mod deltas;
 mod error;
 mod files;
 mod gradient;
 mod memory;
 mod net;
 mod options;
+mod patches;
 mod pieces;
 mod plan;
 mod program;
@@ -37,7 +39,14 @@ mod _huffwire {
         _max_encoded_size, _measure, MessageHeader, platform,
     };
     #[pymodule_export]
-    use super::files::{FileReader, FileWriter, safetensors_header};
+    use super::deltas::{
+        _apply_delta, _content_hash, _decode_delta_into, _delta_changes, _encode_delta,
+        _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
+    };
+    #[pymodule_export]
+    use super::files::{
+        _parse_safetensors_header, FileBase, FileReader, FileWriter, safetensors_header,
+    };
     #[pymodule_export]
     use super::gradient::{
         BitmapBooks, Drift, ErrorFeedback, ExchangeCodec, FixedBook, Quantized, RefreshPolicy,
@@ -49,6 +58,8 @@ mod _huffwire {
     use super::net::{Listener, Mesh, Ticket};
     #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named};
+    #[pymodule_export]
+    use super::patches::{_apply_patch, _changes_of_patch, _check_patch, _patch};
     #[pymodule_export]
     use super::pieces::{_checksum, _copy_checked};
     #[pymodule_export]

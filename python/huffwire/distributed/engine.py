@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import torch
 
 from huffwire._errors import Error
+from huffwire._tensors import _changed
 from huffwire.distributed.c10d import Store
 from huffwire.distributed.calls import CodedWork, Operation, Worker
 from huffwire.distributed.errors import GroupError, PeerError, check_process
@@ -40,7 +41,6 @@ from huffwire.distributed.transport import (
     TransportName,
     check_same_transport,
 )
-from huffwire.torch import _changed
 
 if TYPE_CHECKING:
     from huffwire.distributed.life import Life

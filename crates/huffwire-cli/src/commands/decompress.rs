@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::many::{self, Done, Task};
 use crate::args::{DecompressArgs, ElementRange, Format};
+use crate::bases;
 use crate::failure;
 use crate::files::{self, Create, as_file, is_dash};
 use crate::progress;
@@ -49,6 +50,9 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<u8> {
     let workers = files::workers(args.common.threads)?;
     match &args.inputs[..] {
         [one] if !many::is_many(&args.inputs, &args.many) => run_one(args, one, &workers),
+        _ if !args.base.bases.is_empty() => {
+            bail!("--base: a base goes with one input; decompress each file by itself")
+        }
         _ => run_many(args, &workers),
     }
 }
@@ -59,8 +63,12 @@ fn open(args: &DecompressArgs, path: &Path, workers: &Arc<Workers>) -> Result<Re
     if let Some(path) = &args.codebooks.codebooks {
         reader = reader.with_codebooks_file(path)?;
     }
+    reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
     // Before anything is made: what would fail in any case should leave no trace.
     reader.check_codebooks()?;
+    if args.tensor.is_none() {
+        reader.check_base()?;
+    }
     Ok(reader)
 }
 
@@ -68,15 +76,15 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
     let started = Instant::now();
     let reader = open(args, input, workers)?;
     let given = args.codebooks.codebooks.as_deref().map(files::origin);
-    let inputs: Vec<&Origin> = iter::once(reader.file().origin()).chain(&given).collect();
+    let inputs = iter::once(reader.file().origin()).chain(&given);
+    let inputs: Vec<&Origin> = inputs.chain(bases::origins(&reader)).collect();
     let mut removal = None;
     let restored = match &args.tensor {
         Some(name) => tensor(args, name, &reader, &inputs)?,
         None => {
             let targets = Targets::of(args, input, &reader)?;
-            let is_stream = |path: &PathBuf| is_dash(path) || files::is_device(path);
-            if args.many.rm && (is_dash(input) || targets.files.iter().any(is_stream)) {
-                bail!("--rm: an input is only removed if it is a file, and its output, too");
+            if args.many.rm {
+                files::require_removable(input, targets.files.iter().map(PathBuf::as_path))?;
             }
             let bar = progress::bytes(reader.directory().raw_bytes(), args.common.quiet);
             let targeted = (&targets.files[..], targets.create);
@@ -197,7 +205,7 @@ fn copy(args: &DecompressArgs, job: &Job, bar: &ProgressBar) -> Result<Done> {
                 bail!("{}: kept: its copy is not the same", job.source.display());
             }
         }
-        huffwire_io::sync_folder(target.parent().unwrap_or(Path::new("")))?;
+        huffwire_io::sync_name(target)?;
         Ok(file.remove()?)
     });
     Ok(Done { raw_bytes: bytes, file_bytes: bytes, removed, ..Done::default() })
@@ -212,7 +220,7 @@ fn remove(reader: &Reader, hw: &Path, restored: &[PathBuf]) -> Result<()> {
         }
         for (original, path) in reader.directory().originals.iter().zip(restored) {
             reader.compare_original(original, &InputFile::open(path)?, |_| ())?;
-            huffwire_io::sync_folder(path.parent().unwrap_or(Path::new("")))?;
+            huffwire_io::sync_name(path)?;
         }
         Ok(reader.file().remove()?)
     };

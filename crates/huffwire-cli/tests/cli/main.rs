@@ -8,8 +8,11 @@ mod bench;
 mod codebooks;
 mod common;
 mod damage;
+mod deltas;
 mod demo;
 mod diff;
+#[cfg(unix)]
+mod interrupt;
 mod json;
 mod many;
 mod many_failures;

@@ -23,8 +23,8 @@ pub(crate) struct Decoding<'a> {
 pub(crate) struct DecodeWorker {
     platform: Platform,
     blocks: BlockDecoder,
-    /// What the last block changed.
-    pub(super) changes: Found,
+    /// What the last sparse block changed, or what was listed last.
+    changes: Found,
     /// The elements of a block.
     pub(super) elements: Vec<u8>,
 }
@@ -48,8 +48,15 @@ impl DecodeWorker {
         Ok(elements)
     }
 
+    /// Takes memory for blocks of so many bytes and changes.
+    pub(super) fn grow(&mut self, form: Form, bytes: usize, changes: u32) -> Result<()> {
+        self.elements = self.take_elements(bytes)?;
+        self.changes.clear();
+        self.reserve(form, changes)
+    }
+
     /// Decodes a block into `out`, which is as long as its base. The contents of `out` are undefined after an error.
-    /// The base was checked by [`check_base`]; the result has the right hash, and the worker knows which words changed.
+    /// The base was checked by [`check_base`]; the result has the right hash.
     pub(crate) fn decode(
         &mut self,
         decoding: &Decoding<'_>,
@@ -85,35 +92,39 @@ impl DecodeWorker {
                 return Ok(header);
             }
         }
-        let Found { indices, values } = &mut self.changes;
-        changes::list(self.platform, form, base, out, indices);
-        changes::values(form, out, indices, values);
-        check_count(&header, indices.len())?;
+        check_count(&header, changes::count(form, base, out))?;
         check_result(&header, ContentHash::of(out))?;
         Ok(header)
     }
 
-    /// Decodes a block for its changes, which the worker knows then. Base and result have the right hashes.
+    /// Decodes a block for its changes. Base and result have the right hashes; if no more than `most` words change, the
+    /// worker knows then which ones do.
     pub(super) fn find_changes(
         &mut self,
         decoding: &Decoding<'_>,
         block: &[u8],
         base: &[u8],
+        most: usize,
     ) -> Result<BlockHeader> {
         let form = Form::of(decoding.dtype);
         let words = base.len() / form.bytes();
         let (header, payload) = BlockHeader::read_with_payload(block, words)?;
-        if header.kind == BlockKind::Unchanged {
-            check_base(decoding.dtype, block, base)?;
-            self.changes.clear();
-            return Ok(header);
-        }
+        self.changes.clear();
         if !header.kind.is_sparse() {
             check_base(decoding.dtype, block, base)?;
+            if header.kind == BlockKind::Unchanged {
+                return Ok(header);
+            }
             let mut elements = self.take_elements(base.len())?;
             let decoded = self.decode(decoding, block, base, &mut elements);
+            let listed = decoded.and_then(|header| {
+                if header.changes as usize <= most {
+                    self.list(form, &header, base, &elements)?;
+                }
+                Ok(header)
+            });
             self.elements = elements;
-            return decoded;
+            return listed;
         }
         // All is done row by row, while a row is in the cache.
         let (mut base_hash, mut result_hash) = (ContentHasher::new(), ContentHasher::new());
@@ -135,6 +146,27 @@ impl DecodeWorker {
         Ok(header)
     }
 
+    /// What the block changes that was looked at last by [`DecodeWorker::find_changes`].
+    pub(super) const fn changes(&self) -> &Found {
+        &self.changes
+    }
+
+    /// Lists the changes from `base` to `new`.
+    fn list(&mut self, form: Form, header: &BlockHeader, base: &[u8], new: &[u8]) -> Result<()> {
+        self.reserve(form, header.changes)?;
+        let Found { indices, values } = &mut self.changes;
+        changes::list(self.platform, form, base, new, indices);
+        changes::values(form, new, indices, values);
+        Ok(())
+    }
+
+    /// Takes memory for the changes of a block. There are no more of them than the base has words.
+    fn reserve(&mut self, form: Form, changes: u32) -> Result<()> {
+        let (changes, what) = (changes as usize, "the changes of a delta");
+        reserve(&mut self.changes.indices, changes, what)?;
+        reserve(&mut self.changes.values, changes * form.bytes(), what)
+    }
+
     /// Decodes a sparse block for its changes, and hands on row by row.
     fn decode_sparse(
         &mut self,
@@ -144,6 +176,7 @@ impl DecodeWorker {
         base: &[u8],
         take_row: impl FnMut(Row<'_>),
     ) -> Result<()> {
+        self.reserve(form, header.changes)?;
         let how = (header.kind == BlockKind::Densities, header.changes);
         sparse::decode(self.platform, form, how, payload, base, &mut self.changes, take_row)
     }

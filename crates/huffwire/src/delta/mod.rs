@@ -34,6 +34,7 @@
 mod changes;
 mod decode;
 mod encode;
+mod entries;
 mod form;
 mod header;
 mod message;
@@ -43,13 +44,14 @@ mod sparse;
 mod survey;
 
 pub use changes::Changes;
+pub use entries::{join_message, split_message};
 pub use header::{BlockHeader, BlockKind};
 pub use message::Info;
-pub use prepared::Prepared;
+pub use prepared::{Detached, Prepared};
 
 pub(crate) use decode::{DecodeWorker, Decoding, check_base as check_block};
 pub(crate) use encode::{EncodeWorker, Encoding};
-pub(crate) use message::{bound, check_base, check_size, decode, encode};
+pub(crate) use message::{bound, check_bases, check_size, decode, encode};
 pub(crate) use prepared::{commit, list, prepare};
 
 use crate::block;
@@ -64,6 +66,15 @@ pub const KIND_HEADER: [u8; 1] = [1];
 
 /// The most bytes of the header of a block, and of what stands before its parts.
 const BLOCK_OVERHEAD: usize = header::MAX_BYTES + 1;
+
+/// The most bytes of the header of a block: so many are enough for [`BlockHeader::read`].
+pub const MAX_HEADER_BYTES: usize = header::MAX_BYTES;
+
+/// Bytes of a word of a type: of a unit, but 1 where a unit has three bytes.
+#[must_use]
+pub const fn word_bytes(dtype: Dtype) -> usize {
+    form::Form::of(dtype).bytes()
+}
 
 /// The longest block of a delta for so many bytes of elements, when its parts hold `2^block_log2` bytes.
 pub(crate) const fn block_bound(dtype: Dtype, bytes: usize, block_log2: u8) -> usize {

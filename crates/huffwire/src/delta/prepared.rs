@@ -7,10 +7,10 @@ use super::changes::{self, Changes};
 use super::decode::{DecodeWorker, Decoding, check_base};
 use super::form::Form;
 use super::header::BlockKind;
-use super::message::{Blocks, verify};
+use super::message::{Blocks, check_bases, verify};
 use super::sparse::Found;
 use crate::error::{Error, Result, reserve};
-use crate::message::{Header, Parsed};
+use crate::message::{Header, Parsed, Seal};
 use crate::parallel::{Share, Workers, each};
 use crate::set::CodebookSet;
 
@@ -35,8 +35,8 @@ enum Block {
     #[default]
     Nothing,
     Put(Kept),
-    /// To decode it again.
-    Again,
+    /// To decode it again; so many words change.
+    Again(u32),
 }
 
 /// Changes that are kept: words, counted from the start of their block, and their values.
@@ -62,6 +62,57 @@ impl Prepared<'_> {
         };
         self.blocks.iter().map(|block| size_of::<Block>() + kept(block)).sum()
     }
+
+    /// What was prepared, without the message: for callers that keep the message elsewhere.
+    #[must_use]
+    pub fn detach(self) -> Detached {
+        let Self { message: Parsed { header, seal, .. }, set, blocks } = self;
+        Detached { header, seal, set, blocks }
+    }
+}
+
+/// Prepared delta without its message, which it needs again to be written.
+///
+/// ```
+/// use huffwire::{Decoder, Dtype, Encoder, Expected};
+///
+/// let mut weights = vec![1u8; 100_000];
+/// let new = vec![2u8; 100_000];
+/// let message = Encoder::builtin().encode_delta_to_vec(Dtype::U8, &weights, &new)?;
+///
+/// let mut decoder = Decoder::builtin();
+/// let detached = decoder.prepare_delta(&message, &Expected::anything(), &weights)?.detach();
+/// let prepared = detached.attach(&message, None)?;
+/// decoder.commit_delta(&prepared, &mut weights)?;
+/// assert_eq!(weights, new);
+/// # Ok::<(), huffwire::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Detached {
+    header: Header,
+    seal: Seal,
+    set: Arc<CodebookSet>,
+    blocks: Vec<Block>,
+}
+
+impl Detached {
+    /// The delta with its message, the one that it was prepared from.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] for a message with another header; those of a message that cannot be read.
+    pub fn attach(self, message: &[u8], context: Option<u64>) -> Result<Prepared<'_>> {
+        let Self { header, seal, set, blocks } = self;
+        let message = Parsed::read(message, context)?;
+        if (message.header, message.seal) != (header, seal) {
+            let (expected, found) = (format!("{header:?}"), format!("{:?}", message.header));
+            return Err(Error::Unexpected {
+                what: "the message of a prepared delta",
+                expected,
+                found,
+            });
+        }
+        Ok(Prepared { message, set, blocks })
+    }
 }
 
 /// Decodes a delta, and compares base and result with the hashes in it. Nothing is written.
@@ -78,12 +129,29 @@ pub(crate) fn prepare<'m>(
     let mut blocks = vec![Block::Nothing; base.len().div_ceil(size)];
     let threads = Share::new(workers.size(), size, base.len()).threads;
     let jobs = Blocks::of(&message)?.zip(base.chunks(size)).zip(&mut blocks);
-    each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
+    let prepared = each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         *kept = prepare_block(worker, &decoding, form, block, base)
             .map_err(|error| error.in_block(index as u64))?;
         Ok(())
-    })?;
+    });
+    wrong_base_first(prepared, &message, workers, base)?;
     Ok(Prepared { message, set, blocks })
+}
+
+/// The error of a base that is not the right one, if that is so; else the result that is there.
+///
+/// A block's base is compared right before the block is decoded, while it is in the cache. So the first error may be
+/// another one, although a later block tells that the delta is not for this base at all.
+fn wrong_base_first<T>(
+    found: Result<T>,
+    message: &Parsed<'_>,
+    workers: &mut Workers<DecodeWorker>,
+    base: &[u8],
+) -> Result<T> {
+    if found.is_err() {
+        check_bases(message, workers, base)?;
+    }
+    found
 }
 
 fn prepare_block(
@@ -93,14 +161,15 @@ fn prepare_block(
     block: &[u8],
     base: &[u8],
 ) -> Result<Block> {
-    let header = worker.find_changes(decoding, block, base)?;
-    let Found { indices, values } = &worker.changes;
+    let most = (base.len() / form.bytes() / KEPT_SHARE).saturating_sub(1);
+    let header = worker.find_changes(decoding, block, base, most)?;
     if header.kind == BlockKind::Unchanged {
         return Ok(Block::Nothing);
     }
-    if indices.len() >= base.len() / form.bytes() / KEPT_SHARE {
-        return Ok(Block::Again);
+    if header.changes as usize > most {
+        return Ok(Block::Again(header.changes));
     }
+    let Found { indices, values } = worker.changes();
     let mut kept = Kept::default();
     reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
     reserve(&mut kept.values, values.len(), "the changes of a delta")?;
@@ -124,22 +193,28 @@ pub(crate) fn commit(
     let (form, size) = (Form::of(dtype), block_bytes(dtype));
     let decoding = Decoding { set, dtype };
     let threads = Share::new(workers.size(), size, base.len()).threads;
-    // Blocks that are decoded again need the base as it was: all of them are tried before any is written.
-    if blocks.iter().any(|block| matches!(block, Block::Again)) {
+    // Blocks that are decoded again need the base as it was: all of them are tried before any is written. And memory for
+    // them is taken before, so that nothing fails after the first byte was written.
+    let most = blocks.iter().filter_map(|block| match block {
+        Block::Again(changes) => Some(*changes),
+        _ => None,
+    });
+    if let Some(changes) = most.max() {
         let jobs = Blocks::of(message)?.zip(base.chunks(size)).zip(blocks);
         each(workers, threads, jobs, |_, (((index, _, block), base), kept)| match kept {
-            Block::Again => {
+            Block::Again(_) => {
                 check_base(dtype, block, base).map_err(|error| error.in_block(index as u64))
             }
             _ => Ok(()),
         })?;
+        workers.each_one(threads, |worker| worker.grow(form, size.min(base.len()), changes))?;
     }
     let jobs = Blocks::of(message)?.zip(base.chunks_mut(size)).zip(blocks);
     each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         match kept {
             Block::Nothing => {}
             Block::Put(kept) => changes::put(form, (&kept.indices, 0), &kept.values, base),
-            Block::Again => {
+            Block::Again(_) => {
                 let mut elements = worker.take_elements(base.len())?;
                 let decoded = worker.decode(&decoding, block, base, &mut elements);
                 if decoded.is_ok() {
@@ -157,17 +232,27 @@ pub(crate) fn commit(
 pub(crate) fn list(
     message: &Parsed<'_>,
     decoding: &Decoding<'_>,
-    worker: &mut DecodeWorker,
+    workers: &mut Workers<DecodeWorker>,
     base: &[u8],
 ) -> Result<Changes> {
     verify(message, base)?;
-    let (form, size) = (Form::of(decoding.dtype), block_bytes(decoding.dtype));
-    let words = (size / form.bytes()) as u64;
+    let listed = list_blocks(message, decoding, workers.own(), base);
+    wrong_base_first(listed, message, workers, base)
+}
+
+fn list_blocks(
+    message: &Parsed<'_>,
+    decoding: &Decoding<'_>,
+    worker: &mut DecodeWorker,
+    base: &[u8],
+) -> Result<Changes> {
+    let size = block_bytes(decoding.dtype);
+    let words = (size / Form::of(decoding.dtype).bytes()) as u64;
     let mut all = Changes::default();
     for ((index, _, block), base) in Blocks::of(message)?.zip(base.chunks(size)) {
-        let found = worker.find_changes(decoding, block, base);
+        let found = worker.find_changes(decoding, block, base, usize::MAX);
         found.map_err(|error| error.in_block(index as u64))?;
-        let Found { indices, values } = &worker.changes;
+        let Found { indices, values } = worker.changes();
         reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
         reserve(&mut all.values, values.len(), "the changes of a delta")?;
         let first = index as u64 * words;

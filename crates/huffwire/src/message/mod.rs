@@ -18,9 +18,7 @@ pub(crate) use decode::{Decoding, decode, decode_batch, decode_to_vec};
 pub(crate) use encode::{EncodeWorker, Encoding, begin, encode};
 pub(crate) use header::VALUES_LOG2;
 pub use header::{HEADER_BYTES, Header, Kind};
-#[cfg(feature = "gradient")]
-pub(crate) use parsed::write_entries;
-pub(crate) use parsed::{Parsed, check_lengths};
+pub(crate) use parsed::{Parsed, check_lengths, write_entries};
 pub(crate) use range::decode_range;
 pub(crate) use table::{Seal, Table, table_bytes};
 

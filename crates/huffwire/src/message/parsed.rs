@@ -1,6 +1,5 @@
 //! A message whose header and table were read and whose entries have the right lengths; nothing is decoded.
 
-#[cfg(feature = "gradient")]
 use super::table::TableMut;
 use super::table::{Seal, Table, table_bytes};
 use super::{HEADER_BYTES, Header, Kind, WHAT};
@@ -89,7 +88,6 @@ pub(crate) fn verify(
 ///
 /// # Errors
 /// [`Error::TooLarge`] for an entry of more than 4 GiB.
-#[cfg(feature = "gradient")]
 pub(crate) fn write_entries(
     header: &Header,
     context: Option<u64>,

@@ -15,7 +15,7 @@ pub(crate) const fn table_bytes(entries: usize, checksums: bool) -> usize {
 ///
 /// The place has a checksum of its own, and the two are combined by exclusive or: so that of the entry, which takes
 /// the time, is the plain one, for which processors and libraries have fast code.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seal {
     /// The checksum of the message's header.
     pub(crate) header: u32,
