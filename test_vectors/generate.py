@@ -1523,7 +1523,7 @@ def hostile_deltas(v):
     integers = type_named("i8")
 
     def refuse(name, shows, error, why, block=None, base=base, type=type, kind_header=b"\1", **header):
-        units = len(base) // type.unit
+        units = header.get("units", len(base) // type.unit)
         blocks = [good if block is None else block]
         data = delta_encoder.write_delta(type, units, blocks, id, flags=0, kind_header=kind_header)
         data = header.get("edit", lambda data: data)(data)
@@ -1572,6 +1572,13 @@ def hostile_deltas(v):
     refuse("parts-cut", "parts that end early", "truncated", "", plain[:-1])
     refuse("parts-left-over", "a byte behind the parts", "malformed", "left over", plain + b"\0")
     refuse("cut", "a block that ends in its header", "truncated", "", good[:30])
+    refuse("base-short", "a base of fewer bytes", "base", "598 bytes", base=base[:-2], units=300)
+
+    # The table of so small blocks has other lengths where there are more than 1024 units.
+    for units, words in ((300, "few"), (2000, "many")):
+        header = encoder.message_header(type, 10, id, units, flags=0, kind=2)
+        name, shows = f"small-blocks-{words}", f"blocks of 2^10 units, {units} units"
+        refuse(name, shows, "malformed", "small blocks", edit=lambda data, header=header: header + data[len(header) :])
 
 
 def make_all():

@@ -100,7 +100,7 @@ fn codec_class(error: &huffwire::Error) -> Class {
         E::Checksum { what, .. } if what.contains("another context") => Class::WrongContext,
         E::Truncated { .. } | E::Malformed { .. } | E::Checksum { .. } => Class::Damaged,
         E::UnknownCodebook { .. } | E::WrongResult { .. } => Class::Damaged,
-        E::WrongBase { .. } => Class::WrongBase,
+        E::WrongBase { .. } | E::BaseLength { .. } => Class::WrongBase,
         E::UnknownVersion { .. } => Class::Version,
         E::UnknownKind { .. } | E::Unexpected { .. } | E::PartialElement { .. } => Class::Mismatch,
         E::SetMismatch { .. } | E::AmbiguousSet { .. } | E::InvalidCodebook(_) => Class::Codebook,

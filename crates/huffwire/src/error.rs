@@ -134,10 +134,21 @@ pub enum Error {
         /// Whether the base that is there is what the delta makes.
         applied: bool,
     },
+    /// The base does not have the size of what the delta makes.
+    #[error(
+        "the base has {found} bytes where the delta was made for one of {expected}: pass the tensor that it was made \
+         for; nothing was changed"
+    )]
+    BaseLength {
+        /// Bytes of the result, and of the base that the delta was made for.
+        expected: u64,
+        /// Bytes of the base that is there.
+        found: u64,
+    },
     /// What a delta made of its base is not what its sender had.
     #[error(
-        "the delta is damaged: its result has the hash {found} where {expected} was expected; nothing was changed, \
-         fetch or copy the delta again"
+        "the delta is damaged: its result has the hash {found} where {expected} was expected; fetch \
+         or copy the delta again"
     )]
     WrongResult {
         /// The hash of the tensor that the delta was made from.

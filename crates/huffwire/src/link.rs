@@ -305,8 +305,9 @@ impl Transport {
     /// PyTorch's gloo backend, and pieces of 1 MiB sent beside it over TCP connections of their own.
     ///
     /// Measured in turns with gloo on 22 November 2026: 2 ranks on the 2 cores of an AMD EPYC, which did much other work,
-    /// in the setting of `docs/collectives.md`. Raw pieces of 64 MiB took gloo 1.25 to 1.6 times the processor time of TCP, and coded calls on 4 KiB 2.5 to 40 times as long. gloo's own calls on 4 KiB
-    /// took 30 to 1000 microseconds longer than those over TCP in five of six comparisons, and 190 less in one.
+    /// in the setting of `docs/collectives.md`. Raw pieces of 64 MiB took gloo 1.25 to 1.6 times the processor time of
+    /// TCP, and coded calls on 4 KiB 2.5 to 40 times as long. gloo's own calls on 4 KiB took 30 to 1000 microseconds
+    /// longer than those over TCP in five of six comparisons, and 190 less in one.
     #[must_use]
     pub const fn tcp() -> Self {
         Self { copy: 1.9e9, fixed: 50e-6, plain_fixed: 100e-6, ..Self::gloo() }

@@ -167,6 +167,74 @@ fn several_blocks_on_several_threads() {
         let mut weights = base.clone();
         decoder.apply_delta(&message, &mut weights).unwrap();
         assert!(weights == new);
+        let mut out = vec![0; base.len()];
+        decoder.decode_delta(&base, &message, &mut out).unwrap();
+        assert!(out == new);
+        weights.copy_from_slice(&base);
+        weights[3 << 20] ^= 1;
+        for decoder in [&mut decoder, &mut Decoder::builtin()] {
+            let error = decoder.decode_delta(&weights, &message, &mut out).unwrap_err();
+            assert!(is_wrong_base(&error, 1), "{error}");
+            assert_eq!(decoder.apply_delta(&message, &mut weights), Err(error));
+        }
+    }
+}
+
+fn is_wrong_base(error: &Error, block: u64) -> bool {
+    let Error::InBlock { index, source } = error else { return false };
+    *index == block && matches!(**source, Error::WrongBase { .. })
+}
+
+/// Damage in the last block is found before a byte of the first one changes, and a wrong base behind damage is what the
+/// user hears of.
+#[test]
+fn damage_in_a_later_block_is_found_before_anything_is_written() {
+    let base = noise(2 * 1_600_000, 8);
+    let mut decoder = Decoder::builtin();
+    // Kept changes or a block that is decoded again in front; the same and a sparse block of several chains behind.
+    for (front, behind) in [(100, 2), (2, 100), (40, 30)] {
+        let mut new = changed(Dtype::Bf16, &base, front, 0, 9);
+        let last = changed(Dtype::Bf16, &base, behind, 1, 7);
+        new[2 << 20..].copy_from_slice(&last[2 << 20..]);
+        let options = EncodeOptions::default().checksums(false);
+        let mut encoder = Encoder::new(huffwire::CodebookSet::builtin(), options).unwrap();
+        let message = encoder.encode_delta_to_vec(Dtype::Bf16, &base, &new).unwrap();
+        let info = delta::Info::read(&message, None).unwrap();
+        assert_eq!(info.blocks.len(), 2);
+        assert!(info.blocks[1].changes >= 4096);
+        let mut random = Random::new(4);
+        // The second block has at least 5000 bytes, whatever it holds.
+        for _ in 0..12 {
+            let distance = 1 + random.below(5000);
+            let mut damaged = message.clone();
+            let at = message.len() - distance;
+            damaged[at] ^= 1 << random.below(8);
+            let mut weights = base.clone();
+            match decoder.apply_delta(&damaged, &mut weights) {
+                Ok(_) => assert!(weights == new),
+                Err(error) => {
+                    assert!(matches!(error, Error::InBlock { index: 1, .. }), "{error}");
+                    assert!(weights == base);
+                }
+            }
+            let changes = decoder.delta_changes(&damaged, &Expected::anything(), &base);
+            assert_eq!(changes.is_ok(), decoder.decode_delta_to_vec(&base, &damaged).is_ok());
+        }
+        // Damage in the first block, and a base that differs in the second.
+        let mut damaged = message.clone();
+        damaged[200..204].fill(0x55);
+        assert!(damaged != message && decoder.decode_delta_to_vec(&base, &damaged).is_err());
+        let mut wrong = base.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        let mut weights = wrong.clone();
+        for error in [
+            decoder.apply_delta(&damaged, &mut weights).unwrap_err(),
+            decoder.decode_delta_to_vec(&wrong, &damaged).unwrap_err(),
+            decoder.delta_changes(&damaged, &Expected::anything(), &wrong).unwrap_err(),
+        ] {
+            assert!(is_wrong_base(&error, 1), "{error}");
+        }
+        assert!(weights == wrong);
     }
 }
 
@@ -198,7 +266,8 @@ fn another_base_is_refused_before_anything_changes() {
     for bytes in [0, 2, base.len() - 2] {
         let mut weights = base[..bytes].to_vec();
         let error = decoder.apply_delta(&message, &mut weights).unwrap_err();
-        assert!(error.to_string().contains("size of the base"), "{error}");
+        let expected = base.len() as u64;
+        assert_eq!(error, Error::BaseLength { expected, found: bytes as u64 });
     }
     // Of another type, and in another context.
     let dtype = Expected::anything().dtype(Dtype::F16);

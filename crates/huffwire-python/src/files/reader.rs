@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use super::base::FileBase;
 use super::progress::Progress;
 use super::{Failure, workers};
+use crate::codebooks::Codebooks;
 use crate::error::{Class, of_io};
 use crate::memory::Output;
 use crate::options::{DecoderSets, whole_number};
@@ -103,6 +104,26 @@ impl FileReader {
             .collect()
     }
 
+    /// Whether a tensor, named by its place in `tensors()`, is a delta.
+    #[pyo3(signature = (place, /))]
+    fn is_delta(&self, place: usize) -> PyResult<bool> {
+        Ok(self.tensor(place)?.kind == huffwire::Kind::Delta)
+    }
+
+    /// A tensor that is a delta, as a message.
+    #[pyo3(signature = (place, /))]
+    fn delta_message<'py>(&self, py: Python<'py>, place: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let item = self.tensor(place)?;
+        let message = py.detach(|| self.reader.delta_message(item)).map_err(of_io)?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    /// The codebooks that the file contains.
+    fn codebooks(&self) -> Vec<Codebooks> {
+        let sets = self.reader.directory().sets.iter();
+        sets.filter_map(|set| Some(Codebooks { set: set.embedded.clone()? })).collect()
+    }
+
     /// The metadata of an original `.safetensors` file, or None. The header of that file must tell of its tensors what
     /// the directory tells.
     fn metadata<'py>(
@@ -152,10 +173,7 @@ impl FileReader {
     ) -> PyResult<()> {
         let mut destinations = Vec::with_capacity(wanted.len());
         for (place, part, output) in &mut wanted {
-            let item =
-                self.places.get(*place).and_then(|&(original, index)| self.item(original, index));
-            let item =
-                item.ok_or_else(|| Class::NoSuchTensor.error(format!("tensor number {place}")))?;
+            let item = self.tensor(*place)?;
             let region = match part {
                 None => Ok(Region::all(item.raw_bytes)),
                 Some((shape, ranges)) => {
@@ -221,8 +239,6 @@ impl FileReader {
         if let Some(base) = base {
             reader = reader.with_base(Arc::clone(&base.base))?;
         }
-        // Before anybody makes room for tensors.
-        reader.check_base()?;
         let originals = reader.directory().originals.iter().enumerate();
         let places = originals.flat_map(|(place, original)| {
             let tensors =
@@ -236,6 +252,12 @@ impl FileReader {
     fn original(&self, place: usize) -> Result<&Original, Failure> {
         let missing = || Class::NoSuchTensor.error(format!("original file number {place}"));
         self.reader.directory().originals.get(place).ok_or_else(|| Failure::Raised(missing()))
+    }
+
+    /// The item of a tensor.
+    fn tensor(&self, place: usize) -> PyResult<&Item> {
+        let item = self.places.get(place).and_then(|&(original, index)| self.item(original, index));
+        item.ok_or_else(|| Class::NoSuchTensor.error(format!("tensor number {place}")))
     }
 
     fn item(&self, place: usize, index: usize) -> Option<&Item> {

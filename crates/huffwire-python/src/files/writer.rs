@@ -13,7 +13,7 @@ use super::base::FileBase;
 use super::progress::{Progress, Steps};
 use super::shared_workers;
 use crate::codebooks::Codebooks;
-use crate::error::{Class, of_io};
+use crate::error::{Class, of_codec, of_io};
 use crate::memory::Input;
 use crate::options::{Encoding, dtype_of, whole_number};
 
@@ -118,6 +118,30 @@ impl FileWriter {
             open(&mut writer)?.add_tensors(described, |bytes| steps.add(bytes))?;
             Ok(steps.finish()?)
         })
+    }
+
+    /// Adds a delta: its tensor's name and shape, and the message, which was encoded with the codebooks of the file.
+    #[pyo3(signature = (name, shape, message, /))]
+    fn add_delta(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        shape: Vec<u64>,
+        message: Input,
+    ) -> PyResult<()> {
+        let message = message.bytes();
+        let header = huffwire::message::Header::read(message, None).map_err(of_codec)?;
+        let dtype = header.dtype;
+        let size = header.raw_bytes().map_err(of_codec)? as u64;
+        let elements = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
+        if elements.and_then(|elements| dtype.bytes_of(elements)) != Some(size) {
+            return Err(Class::Mismatch.error(format!(
+                "tensor {name:?}: a delta of {size} bytes is not what elements of type {dtype} and shape {shape:?} take"
+            )));
+        }
+        let spelled = dtype.safetensors_name().unwrap_or(dtype.name()).to_owned();
+        let info = TensorInfo { name: name.to_owned(), dtype: spelled, shape };
+        py.detach(|| open(&mut self.lock())?.add_delta(info, message).map_err(of_io))
     }
 
     /// Completes the file and gives it its name; returns its size in bytes, or what was written if no file was named.

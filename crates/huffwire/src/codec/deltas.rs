@@ -12,7 +12,6 @@ use crate::error::{Error, Result, reserve};
 use crate::message::{Header, Kind, Parsed};
 use crate::parallel::Workers;
 use crate::plan::{Choice, Policy};
-use crate::planes::SymbolRule;
 use crate::set::CodebookSet;
 use crate::tensor::{Expected, Tensor};
 use crate::wire::crc32c;
@@ -31,8 +30,12 @@ impl Encoding {
     fn policy(&mut self, set: &CodebookSet, encoder: &super::EncodeOptions, dtype: Dtype) -> usize {
         let known = self.policies.iter().position(|policy| policy.dtype() == dtype);
         known.unwrap_or_else(|| {
-            let (rule, choice) = (SymbolRule::Auto, Choice::Sample);
-            self.policies.push(Policy::new(set, dtype, "", rule, encoder.level, choice));
+            // Books that are bound to names are for tensors, not for their differences.
+            let choice = match encoder.choice {
+                Choice::Named => Choice::Sample,
+                choice => choice,
+            };
+            self.policies.push(Policy::new(set, dtype, "", encoder.rule, encoder.level, choice));
             self.policies.len() - 1
         })
     }
@@ -80,7 +83,7 @@ impl Encoder {
     /// ```
     ///
     /// # Errors
-    /// [`Error::PartialElement`], [`Error::TooLarge`] (over 2³² - 1 units), [`Error::Unexpected`] for a base of another
+    /// [`Error::PartialElement`], [`Error::TooLarge`] (over 2³² - 1 units), [`Error::BaseLength`] for a base of another
     /// size, or [`Error::OutputTooSmall`] when `out` is shorter than [`Encoder::delta_bound`].
     pub fn encode_delta(
         &mut self,
@@ -148,7 +151,7 @@ impl Encoder {
     /// [`delta::KIND_HEADER`].
     ///
     /// # Errors
-    /// [`Error::PartialElement`], [`Error::Unexpected`] for a base of another size, or [`Error::TooLarge`] for more than
+    /// [`Error::PartialElement`], [`Error::BaseLength`] for a base of another size, or [`Error::TooLarge`] for more than
     /// a block may hold.
     pub fn encode_delta_block(
         &mut self,
@@ -211,7 +214,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::WrongBase`], within [`Error::InBlock`], for a base whose bytes are not those that the delta was made
-    /// for; [`Error::Unexpected`] for one of another size, or a message that is no delta; [`Error::WrongResult`] and
+    /// for; [`Error::BaseLength`] for one of another size; [`Error::Unexpected`] for a message that is no delta; [`Error::WrongResult`] and
     /// other typed errors for everything that is not a whole delta coded with one of this decoder's sets.
     pub fn decode_delta(&mut self, base: &[u8], message: &[u8], out: &mut [u8]) -> Result<Header> {
         self.decode_expected_delta(base, message, &Expected::anything(), out)
@@ -230,12 +233,13 @@ impl Decoder {
     ) -> Result<Header> {
         let (parsed, set) = self.parse_delta(message, expected)?;
         let needed = parsed.header.raw_bytes()?;
+        delta::check_size(needed, base.len())?;
         if out.len() != needed {
             return Err(Error::OutputLength { needed, available: out.len() });
         }
         let decoding = Decoding { set: &set, dtype: parsed.header.dtype };
         let workers = self.delta_workers();
-        delta::check_base(&parsed, workers, base)?;
+        delta::check_bases(&parsed, workers, base)?;
         let result = delta::decode(&parsed, &decoding, workers, base, out);
         poisoned(out, result.map(|()| parsed.header))
     }
@@ -253,7 +257,7 @@ impl Decoder {
         let decoding = Decoding { set: &set, dtype: parsed.header.dtype };
         let workers = self.delta_workers();
         // What the header claims is compared with the base before memory is taken for it.
-        delta::check_base(&parsed, workers, base)?;
+        delta::check_bases(&parsed, workers, base)?;
         let mut out = Vec::new();
         reserve(&mut out, base.len(), "a tensor")?;
         out.resize(base.len(), 0);
@@ -264,7 +268,7 @@ impl Decoder {
     /// Turns the base into the new tensor, where it lies.
     ///
     /// The delta is decoded, and its base and result are compared with its hashes, before a byte of `base` changes:
-    /// after an error `base` is as it was. This takes memory for the changes, not for a second tensor: see
+    /// after an error `base` is as it was. No error is possible once the first byte was written. This takes memory for the changes, not for a second tensor: see
     /// [`Decoder::prepare_delta`].
     ///
     /// # Errors

@@ -14,6 +14,14 @@ pub struct Changes {
     pub values: Vec<u8>,
 }
 
+/// The number of words that differ.
+pub(super) fn count(form: Form, base: &[u8], new: &[u8]) -> usize {
+    by_width!(form, B => {
+        let words = base.as_chunks::<B>().0.iter().zip(new.as_chunks::<B>().0);
+        words.map(|(a, b)| usize::from(a != b)).sum()
+    })
+}
+
 /// Appends the indices of the words that differ.
 pub(super) fn list(platform: Platform, form: Form, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
     deltas::differing(platform, form.bytes().trailing_zeros(), base, new, out);
@@ -62,6 +70,7 @@ mod tests {
                     list(platform, form, &base, &new, &mut found);
                     assert!(found == expected);
                 }
+                assert_eq!(count(form, &base, &new), expected.len());
                 let mut moved = Vec::new();
                 values(form, &new, &expected, &mut moved);
                 let mut copy = base.clone();

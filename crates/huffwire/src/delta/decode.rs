@@ -23,8 +23,8 @@ pub(crate) struct Decoding<'a> {
 pub(crate) struct DecodeWorker {
     platform: Platform,
     blocks: BlockDecoder,
-    /// What the last block changed.
-    pub(super) changes: Found,
+    /// What the last sparse block changed, or what was listed last.
+    changes: Found,
     /// The elements of a block.
     pub(super) elements: Vec<u8>,
 }
@@ -48,8 +48,15 @@ impl DecodeWorker {
         Ok(elements)
     }
 
+    /// Takes memory for blocks of so many bytes and changes.
+    pub(super) fn grow(&mut self, form: Form, bytes: usize, changes: u32) -> Result<()> {
+        self.elements = self.take_elements(bytes)?;
+        self.changes.clear();
+        self.reserve(form, changes)
+    }
+
     /// Decodes a block into `out`, which is as long as its base. The contents of `out` are undefined after an error.
-    /// The base was checked by [`check_base`]; the result has the right hash, and the worker knows which words changed.
+    /// The base was checked by [`check_base`]; the result has the right hash.
     pub(crate) fn decode(
         &mut self,
         decoding: &Decoding<'_>,
@@ -77,20 +84,43 @@ impl DecodeWorker {
             BlockKind::Step | BlockKind::Densities => {
                 let (platform, sent) = (self.platform, header.kind == BlockKind::Densities);
                 let changes = header.changes;
+                self.reserve(form, header.changes)?;
                 sparse::decode(platform, form, sent, payload, base, changes, &mut self.changes)?;
+                let Found { indices, values } = &self.changes;
+                out.copy_from_slice(base);
+                changes::put(form, indices, values, out);
             }
         }
-        let Found { indices, values } = &mut self.changes;
-        if header.kind.is_sparse() {
-            out.copy_from_slice(base);
-            changes::put(form, indices, values, out);
-        } else {
-            changes::list(self.platform, form, base, out, indices);
-            changes::values(form, out, indices, values);
-            check_count(&header, indices.len())?;
+        if !header.kind.is_sparse() {
+            check_count(&header, changes::count(form, base, out))?;
         }
         check_result(&header, out)?;
         Ok(header)
+    }
+
+    /// The changes of the block that was decoded last: from `base` to `new`, its result.
+    pub(super) fn list(
+        &mut self,
+        form: Form,
+        header: &BlockHeader,
+        base: &[u8],
+        new: &[u8],
+    ) -> Result<&Found> {
+        if matches!(header.kind, BlockKind::Plain | BlockKind::Dense) {
+            self.changes.clear();
+            self.reserve(form, header.changes)?;
+            let Found { indices, values } = &mut self.changes;
+            changes::list(self.platform, form, base, new, indices);
+            changes::values(form, new, indices, values);
+        }
+        Ok(&self.changes)
+    }
+
+    /// Takes memory for the changes of a block. There are no more of them than the base has words.
+    fn reserve(&mut self, form: Form, changes: u32) -> Result<()> {
+        let (changes, what) = (changes as usize, "the changes of a delta");
+        reserve(&mut self.changes.indices, changes, what)?;
+        reserve(&mut self.changes.values, changes * form.bytes(), what)
     }
 }
 

@@ -74,29 +74,35 @@ impl BlockHeader {
     /// # Errors
     /// A typed error when the header cannot be read.
     pub fn read(block: &[u8], words: usize) -> Result<Self> {
-        Self::read_with_payload(block, words).map(|(header, _)| header)
+        Self::take(&mut Reader::new(WHAT, block), words)
     }
 
-    /// The same with what follows the header.
+    /// The same with what follows the header in a whole block.
     pub(super) fn read_with_payload(block: &[u8], words: usize) -> Result<(Self, &[u8])> {
         let mut reader = Reader::new(WHAT, block);
+        let header = Self::take(&mut reader, words)?;
+        if header.kind == BlockKind::Unchanged {
+            reader.finish()?;
+            return Ok((header, &[]));
+        }
+        Ok((header, reader.rest()))
+    }
+
+    fn take(reader: &mut Reader<'_>, words: usize) -> Result<Self> {
         let number = reader.u8()?;
         let kind = BlockKind::ALL.into_iter().find(|kind| kind.number() == number);
         let kind = kind.ok_or_else(|| Error::malformed(WHAT, 0, "an unknown kind of block"))?;
         let base = ContentHash(reader.array()?);
         if kind == BlockKind::Unchanged {
-            reader.finish()?;
-            return Ok((Self { kind, changes: 0, base, result: base }, &[]));
+            return Ok(Self { kind, changes: 0, base, result: base });
         }
         let result = ContentHash(reader.array()?);
         let changes = reader.varint()?;
-        if changes == 0 || changes > words as u64 {
-            let detail = format!("{changes} changes in a block of {words} words");
-            return Err(reader.malformed(detail));
+        let possible = changes > 0 && changes <= words as u64;
+        match u32::try_from(changes) {
+            Ok(changes) if possible => Ok(Self { kind, changes, base, result }),
+            _ => Err(reader.malformed(format!("{changes} changes in a block of {words} words"))),
         }
-        // No block has more words than that.
-        let header = Self { kind, changes: changes as u32, base, result };
-        Ok((header, reader.rest()))
     }
 
     /// Appends the header.
@@ -133,7 +139,22 @@ mod tests {
             if kind != BlockKind::Unchanged {
                 assert!(BlockHeader::read(&bytes, 299).is_err(), "more changes than words");
             }
+            // What follows is the payload, but an unchanged block has none.
+            bytes.push(7);
+            assert_eq!(BlockHeader::read(&bytes, 300), Ok(header));
+            match BlockHeader::read_with_payload(&bytes, 300) {
+                Ok(read) => assert_eq!(read, (header, &[7][..])),
+                Err(_) => assert_eq!(kind, BlockKind::Unchanged),
+            }
         }
         assert!(BlockHeader::read(&[9; 40], 300).is_err());
+        // More changes than a header can hold, even where there are more words.
+        #[cfg(target_pointer_width = "64")]
+        {
+            let mut bytes = vec![BlockKind::Plain.number()];
+            bytes.extend_from_slice(&[0; 32]);
+            put_varint(&mut bytes, 1 << 32);
+            assert!(BlockHeader::read(&bytes, 1 << 33).is_err());
+        }
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn encode(
 }
 
 /// Verifies the checksums of a delta, and compares all of its base with the hashes in it.
-pub(crate) fn check_base(
+pub(crate) fn check_bases(
     message: &Parsed<'_>,
     workers: &mut Workers<DecodeWorker>,
     base: &[u8],
@@ -176,8 +176,7 @@ pub(crate) fn check_size(bytes: usize, base: usize) -> Result<()> {
     if base == bytes {
         return Ok(());
     }
-    let (expected, found) = (bytes.to_string(), base.to_string());
-    Err(Error::Unexpected { what: "the size of the base of a delta, in bytes,", expected, found })
+    Err(Error::BaseLength { expected: bytes as u64, found: base as u64 })
 }
 
 /// The blocks of a delta: the number of each, the bytes of its elements, and its own bytes.
@@ -197,11 +196,6 @@ impl<'m> Blocks<'m> {
         if header.kind != Kind::Delta {
             let (expected, found) = (Kind::Delta.name().into(), header.kind.name().into());
             return Err(Error::Unexpected { what: "the kind of a message", expected, found });
-        }
-        if header.block_log2 != VALUES_LOG2 {
-            let detail =
-                format!("blocks of 2^{} units; those of a delta have 2^20", header.block_log2);
-            return Err(Error::malformed("a message", 3, detail));
         }
         let first = message.table.length(0);
         let (kind_header, body) = message.body.split_at(first);

@@ -50,7 +50,7 @@ pub use prepared::{Detached, Prepared};
 
 pub(crate) use decode::{DecodeWorker, Decoding, check_base as check_block};
 pub(crate) use encode::{EncodeWorker, Encoding};
-pub(crate) use message::{bound, check_base, check_size, decode, encode};
+pub(crate) use message::{bound, check_bases, check_size, decode, encode};
 pub(crate) use prepared::{commit, list, prepare};
 
 use crate::block;

@@ -7,7 +7,7 @@ use super::changes::{self, Changes};
 use super::decode::{DecodeWorker, Decoding, check_base};
 use super::form::Form;
 use super::header::BlockKind;
-use super::message::{Blocks, verify};
+use super::message::{Blocks, check_bases, verify};
 use super::sparse::Found;
 use crate::error::{Error, Result, reserve};
 use crate::message::{Header, Parsed, Seal};
@@ -35,8 +35,8 @@ enum Block {
     #[default]
     Nothing,
     Put(Kept),
-    /// To decode it again.
-    Again,
+    /// To decode it again; so many words change.
+    Again(u32),
 }
 
 /// Changes that are kept: words, counted from the start of their block, and their values.
@@ -129,12 +129,29 @@ pub(crate) fn prepare<'m>(
     let mut blocks = vec![Block::Nothing; base.len().div_ceil(size)];
     let threads = Share::new(workers.size(), size, base.len()).threads;
     let jobs = Blocks::of(&message)?.zip(base.chunks(size)).zip(&mut blocks);
-    each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
+    let prepared = each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         *kept = prepare_block(worker, &decoding, form, block, base)
             .map_err(|error| error.in_block(index as u64))?;
         Ok(())
-    })?;
+    });
+    wrong_base_first(prepared, &message, workers, base)?;
     Ok(Prepared { message, set, blocks })
+}
+
+/// The error of a base that is not the right one, if that is so; else the result that is there.
+///
+/// A block's base is compared right before the block is decoded, while it is in the cache. So the first error may be
+/// another one, although a later block tells that the delta is not for this base at all.
+fn wrong_base_first<T>(
+    found: Result<T>,
+    message: &Parsed<'_>,
+    workers: &mut Workers<DecodeWorker>,
+    base: &[u8],
+) -> Result<T> {
+    if found.is_err() {
+        check_bases(message, workers, base)?;
+    }
+    found
 }
 
 fn prepare_block(
@@ -148,13 +165,13 @@ fn prepare_block(
     let mut elements = worker.take_elements(base.len())?;
     let decoded = worker.decode(decoding, block, base, &mut elements);
     let kept = decoded.and_then(|header| {
-        let Found { indices, values } = &worker.changes;
         if header.kind == BlockKind::Unchanged {
             return Ok(Block::Nothing);
         }
-        if indices.len() >= base.len() / form.bytes() / KEPT_SHARE {
-            return Ok(Block::Again);
+        if header.changes as usize >= base.len() / form.bytes() / KEPT_SHARE {
+            return Ok(Block::Again(header.changes));
         }
+        let Found { indices, values } = worker.list(form, &header, base, &elements)?;
         let mut kept = Kept::default();
         reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
         reserve(&mut kept.values, values.len(), "the changes of a delta")?;
@@ -181,22 +198,28 @@ pub(crate) fn commit(
     let (form, size) = (Form::of(dtype), block_bytes(dtype));
     let decoding = Decoding { set, dtype };
     let threads = Share::new(workers.size(), size, base.len()).threads;
-    // Blocks that are decoded again need the base as it was: all of them are tried before any is written.
-    if blocks.iter().any(|block| matches!(block, Block::Again)) {
+    // Blocks that are decoded again need the base as it was: all of them are tried before any is written. And memory for
+    // them is taken before, so that nothing fails after the first byte was written.
+    let most = blocks.iter().filter_map(|block| match block {
+        Block::Again(changes) => Some(*changes),
+        _ => None,
+    });
+    if let Some(changes) = most.max() {
         let jobs = Blocks::of(message)?.zip(base.chunks(size)).zip(blocks);
         each(workers, threads, jobs, |_, (((index, _, block), base), kept)| match kept {
-            Block::Again => {
+            Block::Again(_) => {
                 check_base(dtype, block, base).map_err(|error| error.in_block(index as u64))
             }
             _ => Ok(()),
         })?;
+        workers.each_one(threads, |worker| worker.grow(form, size.min(base.len()), changes))?;
     }
     let jobs = Blocks::of(message)?.zip(base.chunks_mut(size)).zip(blocks);
     each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         match kept {
             Block::Nothing => {}
             Block::Put(kept) => changes::put(form, &kept.indices, &kept.values, base),
-            Block::Again => {
+            Block::Again(_) => {
                 let mut elements = worker.take_elements(base.len())?;
                 let decoded = worker.decode(&decoding, block, base, &mut elements);
                 if decoded.is_ok() {
@@ -221,12 +244,16 @@ pub(crate) fn list(
     let (form, size) = (Form::of(decoding.dtype), block_bytes(decoding.dtype));
     let words = (size / form.bytes()) as u64;
     let mut all = Changes::default();
-    for ((index, _, block), base) in Blocks::of(message)?.zip(base.chunks(size)) {
+    let blocks = || Ok(Blocks::of(message)?.zip(base.chunks(size)));
+    for ((index, _, block), base) in blocks()? {
         check_base(decoding.dtype, block, base).map_err(|error| error.in_block(index as u64))?;
+    }
+    for ((index, _, block), base) in blocks()? {
         let mut elements = worker.take_elements(base.len())?;
         let decoded = worker.decode(decoding, block, base, &mut elements);
-        let listed = decoded.map_err(|error| error.in_block(index as u64)).and_then(|_| {
-            let Found { indices, values } = &worker.changes;
+        let decoded = decoded.map_err(|error| error.in_block(index as u64));
+        let listed = decoded.and_then(|header| {
+            let Found { indices, values } = worker.list(form, &header, base, &elements)?;
             reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
             reserve(&mut all.values, values.len(), "the changes of a delta")?;
             let first = index as u64 * words;

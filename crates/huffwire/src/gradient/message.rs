@@ -237,10 +237,6 @@ fn kind_header<'m>(parsed: &Parsed<'m>) -> Result<&'m [u8]> {
         }
         kind @ Kind::Delta => return Err(kind.unexpected()),
     }
-    if header.block_log2 != VALUES_LOG2 {
-        let detail = format!("blocks of 2^{} quantized values; they have 2^20", header.block_log2);
-        return Err(Error::malformed("a message", 3, detail));
-    }
     let mut entries = parsed.entries();
     let (number, entry) =
         entries.next().ok_or_else(|| Error::malformed("a message", 0, "it has no kind header"))?;

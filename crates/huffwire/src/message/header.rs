@@ -156,6 +156,11 @@ impl Header {
         if !block::BLOCK_LOG2.contains(&block_log2) {
             return Err(Error::malformed(WHAT, 3, "a block size outside 1 KiB to 1 MiB"));
         }
+        if kind != Kind::Tensor && block_log2 != VALUES_LOG2 {
+            let name = kind.name();
+            let detail = format!("{name} in blocks of 2^{block_log2} units: they have 2^20");
+            return Err(Error::malformed(WHAT, 3, detail));
+        }
         let header = Self {
             kind,
             dtype,

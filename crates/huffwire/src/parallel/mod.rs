@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
 
 pub(crate) use each::each;
@@ -121,14 +121,30 @@ impl<W: Send> Workers<W> {
         &mut self.own
     }
 
-    /// Calls `work` for `count` workers at the same time; returns when all are done.
-    pub(crate) fn work(&mut self, count: usize, work: impl Fn(&mut W) + Sync) {
+    /// Calls `work` for `count` workers, one after the other, up to the first error.
+    pub(crate) fn each_one(
+        &mut self,
+        count: usize,
+        work: impl FnMut(&mut W) -> Result<()>,
+    ) -> Result<()> {
+        let (own, helpers) = self.so_many(count);
+        std::iter::once(own).chain(helpers).try_for_each(work)
+    }
+
+    /// The calling thread's worker, and others to make it `count`.
+    fn so_many(&mut self, count: usize) -> (&mut W, &mut [W]) {
         let helpers = count.saturating_sub(1);
         if self.helpers.len() < helpers {
             self.helpers.resize_with(helpers, || (self.make)(self.platform));
         }
-        let (own, helpers) = (&mut self.own, &mut self.helpers[..helpers]);
-        match &self.threads {
+        (&mut self.own, &mut self.helpers[..helpers])
+    }
+
+    /// Calls `work` for `count` workers at the same time; returns when all are done.
+    pub(crate) fn work(&mut self, count: usize, work: impl Fn(&mut W) + Sync) {
+        let threads = self.threads.clone();
+        let (own, helpers) = self.so_many(count);
+        match &threads {
             Threads::One => std::iter::once(own).chain(helpers).for_each(work),
             #[cfg(feature = "rayon")]
             Threads::Current => rayon::in_place_scope(|scope| share(scope, own, helpers, &work)),

@@ -27,7 +27,7 @@ pub(crate) fn name(error: &Error) -> &'static str {
         Error::SetMismatch { .. } | Error::AmbiguousSet { .. } => "set",
         Error::UnknownCodebook { .. } | Error::InvalidCodebook(_) => "codebook",
         Error::TooLarge { .. } => "too large",
-        Error::WrongBase { .. } => "base",
+        Error::WrongBase { .. } | Error::BaseLength { .. } => "base",
         Error::WrongResult { .. } => "result",
         Error::InBlock { source, .. } => name(source),
         other => panic!("no error of the format: {other}"),
