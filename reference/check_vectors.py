@@ -41,7 +41,8 @@ def check_vector(folder, vector, sets):
             decoded = decode_message(folder, vector, data, known)
             result = None if "error" in vector else differs(folder / vector["output"], decoded)
         elif vector["kind"] == "file":
-            originals = reference.decode_file(data, known)
+            bases = {name: (folder / path).read_bytes() for name, path in vector.get("bases", {}).items()}
+            originals = huffwire_delta.decode_file(data, known, bases)
             expected = vector.get("originals", {})
             result = None if list(originals) == list(expected) else f"originals {list(originals)}"
             for name in expected:

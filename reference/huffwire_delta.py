@@ -25,12 +25,17 @@ from huffwire_reference import (
     FormatError,
     Malformed,
     Reader,
+    TooLarge,
     UnknownKind,
     check_block_length,
     decode_block,
+    decode_item,
+    entry_of_item,
+    read_file,
     read_message,
     read_set,
     require,
+    set_of_item,
 )
 
 
@@ -306,18 +311,38 @@ def decode_delta(data, sets, base, context=None, limit=LIMIT):
     """The result of a message of kind 2, given its base."""
     message = read_message(data, sets, context, limit)
     require(message.kind == DELTA, UnknownKind, f"a message of kind {message.kind} instead of a delta")
-    size = message.units * message.type.unit
+    return decode_entries(message.type, message.units, message.entry, base, message.set.books)
+
+
+def decode_entries(type, units, entry, base, books):
+    """The result of a message or an item. `entry` gives the entry of a number."""
+    size = units * type.unit
     require(len(base) == size, WrongBase, f"a base of {len(base)} bytes instead of {size}")
-    require(message.entry(0) == b"\1", Malformed, "a kind header that is not 1")
-    step = BLOCK_UNITS * message.type.unit
+    require(entry(0) == b"\1", Malformed, "a kind header that is not 1")
+    step = BLOCK_UNITS * type.unit
     parts = [base[start : start + step] for start in range(0, size, step)]
     blocks = []
     for number, part in enumerate(parts):
-        block = read_block(message.entry(number + 1), len(part) // form_of(message.type).size)
+        block = read_block(entry(number + 1), len(part) // form_of(type).size)
         require(content_hash(part) == block.base, WrongBase, f"the base of block {number}")
         blocks.append(block)
-    books = message.set.books
-    return b"".join(decode_delta_block(block, message.type, part, books) for block, part in zip(blocks, parts))
+    return b"".join(decode_delta_block(block, type, part, books) for block, part in zip(blocks, parts))
+
+
+def decode_file(data, sets, bases, limit=LIMIT):
+    """The originals of a file: their names and bytes. `bases`: by the name of the tensor, the base of each delta."""
+    file = read_file(data, sets)
+
+    def decode(item):
+        if item.kind != DELTA:
+            return decode_item(file, item, limit).data
+        require(item.size <= limit, TooLarge, f"{item.size} bytes of elements")
+        require(item.name in bases, WrongBase, f"there is no base for {item.name!r}")
+        units, books = item.size // item.type.unit, set_of_item(file, item).books
+        entries = [entry_of_item(file, item, number) for number in range(len(item.entries))]
+        return decode_entries(item.type, units, entries.__getitem__, bases[item.name], books)
+
+    return {name: b"".join(decode(item) for item in items) for name, items in file.originals}
 
 
 # ----------------------------------------------------------------------------------------------------------

@@ -966,7 +966,7 @@ def read_item(reader, block_size, checked, number_of_sets):
     """An item of the directory, section 9.3."""
     byte = reader.u8()
     kind, other_set, is_tensor = byte & 0x3F, byte >> 6 & 1, byte >> 7
-    require(kind in (TENSOR, QUANTIZED), UnknownKind, f"an item of kind {kind}")
+    require(kind in (TENSOR, QUANTIZED, DELTA), UnknownKind, f"an item of kind {kind}")
     name = spelled_type = shape = None
     if is_tensor:
         name = reader.string()
@@ -983,18 +983,27 @@ def read_item(reader, block_size, checked, number_of_sets):
     require(size < 2**63 and size % type.unit == 0, Malformed, f"an item of {size} bytes of {type.name}")
     check_whole_elements(type, size // type.unit)
 
-    whole = 2**20 if kind == QUANTIZED else 2**block_size // type.unit
+    whole = 2**block_size // type.unit if kind == TENSOR else 2**20
     lengths = [reader.varint() for _ in range(kind != TENSOR)]
+    require(kind != DELTA or lengths == [1], Malformed, f"the kind header of a delta has {lengths} bytes")
     units = size // type.unit
     while units:  # one by one: the size is a claim
         length, units_of_block = reader.varint(), min(whole, units)
         if kind == TENSOR:
             check_block_length(length, units_of_block * type.unit)
+        if kind == DELTA:
+            check_delta_length(length, units_of_block, type)
         lengths.append(length)
         units -= units_of_block
     require(all(lengths), Malformed, "an entry has length 0")
     checksums = [reader.u32() for _ in lengths] if checked else []
     return Item(kind, name, spelled_type, shape, type, set, size, lengths, checksums)
+
+
+def check_delta_length(length, units, type):
+    parts = -(-units // (2**10 // type.unit))
+    right = length <= 39 + 4 * parts + units * type.unit
+    require(right, Malformed, f"a block of a delta of {length} bytes for {units} units of {type.name}")
 
 
 def check_plain_name(name):
@@ -1021,7 +1030,7 @@ def decode_item(file, item, limit=LIMIT):
     set = set_of_item(file, item)
     entries = [entry_of_item(file, item, number) for number in range(len(item.entries))]
     units = item.size // item.type.unit
-    block_size = 20 if item.kind == QUANTIZED else file.block_size
+    block_size = file.block_size if item.kind == TENSOR else 20
     return decode_entries(item.kind, item.type, block_size, units, entries, set, file.sets.values())
 
 

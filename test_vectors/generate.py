@@ -130,7 +130,7 @@ class Vectors:
         self.files = {f"sets/{name}.codebooks": data for name, data in SETS.items()}
         self.vectors = []
 
-    def add(self, kind, name, shows, data, sets, context=None, error=None, why="", base=None):
+    def add(self, kind, name, shows, data, sets, context=None, error=None, why="", base=None, bases=None):
         extension = {"message": "message", "file": "hw", "set": "codebooks"}[kind]
         path = f"{'hostile' if error else 'valid'}/{name}.{extension}"
         assert path not in self.files, path
@@ -139,6 +139,9 @@ class Vectors:
         vector["sets"] = [f"sets/{name}.codebooks" for name in sets]
         if base is not None:
             vector["base"] = self.output(f"bases/{name}.bytes", base)
+        if bases is not None:
+            outputs = {tensor: self.output(f"bases/{name}.{tensor}.bytes", bases[tensor]) for tensor in bases}
+            vector["bases"] = outputs
         if context is not None:
             vector["context"] = context
         known = [reference.read_set(SETS[name]) for name in sets]
@@ -148,7 +151,7 @@ class Vectors:
             elif kind == "message":
                 decoded = reference.decode_message(data, known, context).data
             elif kind == "file":
-                decoded = reference.decode_file(data, known)
+                decoded = delta.decode_file(data, known, bases or {})
             else:
                 decoded = reference.read_set(data)
         except reference.FormatError as found:
@@ -1384,7 +1387,7 @@ def hostile_files(v):
         "two originals",
         make(originals=[("x", [item]), ("x", [])]),
     )
-    refuse("kind", "an item of kind 2", "kind", "kind 2", make(originals=[("x", [b"\2" + item[1:]])]))
+    refuse("kind", "an item of kind 3", "kind", "kind 3", make(originals=[("x", [b"\3" + item[1:]])]))
     refuse("type", "element type 30", "malformed", "type 30", make(originals=[("x", [item[:1] + b"\x1e" + item[2:]])]))
     refuse(
         "set-number",
@@ -1581,6 +1584,77 @@ def hostile_deltas(v):
         refuse(name, shows, "malformed", "small blocks", edit=lambda data, header=header: header + data[len(header) :])
 
 
+def delta_file(rng, items, block_size=10, checked=True, kind_header=b"\1"):
+    """A file of an original with a header and deltas: name, type, base, result, what its block holds."""
+    u8 = type_named("u8")
+    entries = encoder.random_blocks(rng, u8, b"a header", MIXED_BOOKS, block_size)
+    written = [encoder.write_item(u8, 8, entries, checked=checked)]
+    for name, type, base, result, holds in items:
+        blocks = [delta_encoder.write_block(rng, type, base, result, MIXED_BOOKS, holds)] if base else []
+        tensor = (name, type.name.upper(), [len(base) // type.unit])
+        of_item = [kind_header, *blocks]
+        written.append(encoder.write_item(type, len(base), of_item, kind=2, tensor=tensor, checked=checked))
+        entries = entries + of_item
+    directory = encoder.write_directory(block_size, [(IDS["mixed"], b"")], [("new.safetensors", written)])
+    return encoder.write_file(entries, directory, flags=int(checked)), written, entries
+
+
+def items_of_deltas(rng):
+    bf16, f32, packed = type_named("bf16"), type_named("f32"), type_named("e3m2-packed")
+    a, b, c = elements(rng, bf16, 700), elements(rng, f32, 300), elements(rng, packed, 100)
+    return [
+        ("step", bf16, a, changed(rng, bf16, a, 40), delta.STEP),
+        ("same", bf16, a, a, delta.UNCHANGED),
+        ("dense", f32, b, changed(rng, f32, b, 2), delta.DENSE),
+        ("none", f32, b"", b"", delta.UNCHANGED),
+        ("packed", packed, c, changed(rng, packed, c, 9), delta.DENSITIES),
+        ("plain", bf16, a[:200], changed(rng, bf16, a[:200], 1), delta.PLAIN),
+    ]
+
+
+def valid_delta_files(v):
+    rng = Rng("files of deltas")
+    for checked in (True, False):
+        items = items_of_deltas(rng)
+        data, _, _ = delta_file(rng, items, checked=checked)
+        shows = f"an original with items that are deltas, {'with' if checked else 'without'} checksums"
+        name = f"deltas{'' if checked else '-unchecked'}"
+        decoded = v.add("file", name, shows, data, ["mixed"], bases={item[0]: item[2] for item in items})
+        assert decoded == {"new.safetensors": b"a header" + b"".join(item[3] for item in items)}
+
+
+def hostile_delta_files(v):
+    rng = Rng("hostile files of deltas")
+    items = items_of_deltas(rng)[:1]
+    [(name, type, base, result, _)] = items
+
+    def refuse(vector, shows, error, why, data, base=base):
+        v.add("file", f"file-delta-{vector}", shows, data, ["mixed"], error=error, why=why, bases={name: base})
+
+    def with_item(item, entries):
+        directory = encoder.write_directory(10, [(IDS["mixed"], b"")], [("new.safetensors", [item])])
+        return encoder.write_file(entries, directory)
+
+    good, _, _ = delta_file(rng, items)
+    refuse("base", "a base that differs in a bit", "base", "base", good, base[:-1] + bytes([base[-1] ^ 1]))
+    refuse("applied", "the result as the base", "base", "base", good, result)
+    refuse("short-base", "a base of fewer bytes", "base", "bytes", good, base[:-2])
+    shows = "a kind header of a delta that is not 1"
+    refuse("kind-header", shows, "malformed", "kind header", delta_file(rng, items, kind_header=b"\2")[0])
+    shows = "a kind header of a delta of two bytes"
+    refuse("kind-header-long", shows, "malformed", "kind header", delta_file(rng, items, kind_header=b"\1\0")[0])
+    damaged = bytearray(good)
+    damaged[good.index(delta.content_hash(base))] ^= 1
+    refuse("checksum", "a changed bit in a block of a delta", "checksum", "checksum", bytes(damaged))
+    long = [b"\1", bytes(39 + 2 * 4 + len(base) + 1)]
+    tensor = (name, "BF16", [len(base) // 2])
+    item = encoder.write_item(type, len(base), long, kind=2, tensor=tensor)
+    refuse("block-long", "a block of a delta beyond its bound", "malformed", "a block of a delta", with_item(item, long))
+    few = encoder.write_item(type, 2 * (2**20 + 1), [b"\1", b"\0"], kind=2, tensor=tensor)
+    shows = "a delta of 2^20 + 1 units and one block"
+    refuse("few-blocks", shows, "malformed", "", with_item(few, [b"\1", b"\0"]))
+
+
 def make_all():
     """Paths and contents of all files of this folder that are made."""
     vectors = Vectors()
@@ -1588,12 +1662,14 @@ def make_all():
     valid_quantized(vectors)
     valid_deltas(vectors)
     valid_files(vectors)
+    valid_delta_files(vectors)
     valid_sets(vectors)
     hostile_messages(vectors)
     hostile_blocks(vectors)
     hostile_quantized(vectors)
     hostile_deltas(vectors)
     hostile_files(vectors)
+    hostile_delta_files(vectors)
     hostile_sets(vectors)
     lines = ",\n".join("    " + json.dumps(vector) for vector in vectors.vectors)
     manifest = f'{{\n  "format": "huffwire test vectors",\n  "version": 1,\n  "vectors": [\n{lines}\n  ]\n}}\n'

@@ -1,6 +1,7 @@
 //! The command line. The doc comments here are the help texts.
 
 mod analyze;
+mod deltas;
 mod files;
 mod many;
 mod plan;
@@ -20,6 +21,7 @@ use crate::files::{is_dash, is_stdout};
 use crate::report::Stream;
 
 pub(crate) use analyze::AnalyzeArgs;
+pub(crate) use deltas::{BaseArgs, ChainArgs, FoldArgs, ReverseArgs};
 pub(crate) use files::{CompressArgs, DecompressArgs};
 pub(crate) use many::ManyArgs;
 pub(crate) use plan::{PlanArgs, TransportArg};
@@ -43,6 +45,7 @@ Examples:
   huffwire demo                                   compresses tensors of a training made on the spot
   huffwire compress model.safetensors             writes model.safetensors.hw
   huffwire decompress model.safetensors.hw        writes model.safetensors
+  huffwire compress new.safetensors --base old.safetensors -o new.hw     only what changed
   huffwire decompress m.hw --tensor lm_head.weight --as npy -o head.npy
 
 Input from a pipe is first copied to a temporary file in the folder that TMPDIR names, or else in
@@ -74,6 +77,8 @@ pub(crate) enum Command {
     Compress(CompressArgs),
     Decompress(DecompressArgs),
     Diff(DiffArgs),
+    Fold(FoldArgs),
+    Reverse(ReverseArgs),
     Inspect(InspectArgs),
     Verify(VerifyArgs),
     Analyze(AnalyzeArgs),
@@ -109,6 +114,9 @@ impl Command {
                 (args.common.json, by_default || to_stdout(&args.output))
             }
             Self::Diff(args) => (args.common.json, false),
+            Self::Fold(FoldArgs { chain }) | Self::Reverse(ReverseArgs { chain }) => {
+                (chain.common.json, is_stdout(&chain.output))
+            }
             Self::Inspect(args) => (args.common.json, false),
             Self::Verify(args) => (args.common.json, false),
             Self::Analyze(args) => (args.common.json, to_stdout(&args.report)),
@@ -215,12 +223,15 @@ pub(crate) struct InspectArgs {
 
 /// Decode all of a .hw file and report every damaged block.
 ///
-/// Exits with 0 when everything decodes and all checksums agree, else with 1.
+/// Exits with 0 when everything decodes and all checksums agree, else with 1. Deltas are decoded with --base. Without
+/// it only the checksums and headers of their blocks are checked, and the report says so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// The .hw file, or - for standard input (copied to TMPDIR first).
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) base: BaseArgs,
     #[command(flatten)]
     pub(crate) codebooks: CodebooksArg,
     #[command(flatten)]

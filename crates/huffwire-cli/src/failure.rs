@@ -136,6 +136,10 @@ fn remedy(error: &Error) -> Option<(&'static str, &'static str)> {
             "give the codebook file that it was compressed with",
             "pass the codebook file that it was compressed with: --codebooks FILE",
         ),
+        Error::BaseMissing { .. } => (
+            "give that base",
+            "pass that base: --base OLD, which compress, decompress and verify have",
+        ),
         Error::NoSuchTensor { .. } => ("", "huffwire inspect lists all tensors"),
         Error::Range { .. } => ("", "see --range"),
         Error::NotAnArray { .. } => ("write the raw bytes instead", "pass --as raw"),
@@ -173,6 +177,7 @@ mod tests {
             Error::UnknownFormat { path: path() },
             Error::CodebooksMissing { path: path(), wanted },
             other,
+            Error::BaseMissing { path: path(), what: path() },
             Error::NotAnArray { bytes: 1, descr: path(), dimensions: 1 },
             Error::SameFile { path: path(), input: path() },
             Error::IsFolder { path: path() },

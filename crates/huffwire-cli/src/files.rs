@@ -55,7 +55,7 @@ pub(crate) fn open_tensors_once(path: &Path, raw: &RawArgs) -> Result<Vec<Input>
 }
 
 /// Whether a file begins as a .hw file does.
-fn is_hw(path: &Path) -> bool {
+pub(crate) fn is_hw(path: &Path) -> bool {
     let start = InputFile::open(path).and_then(|file| file.start(8));
     start.is_ok_and(|start| huffwire_io::is_hw_file(&start))
 }

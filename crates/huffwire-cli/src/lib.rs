@@ -6,9 +6,11 @@
 //! program adds the command line, progress bars, reports for people and for programs, and exit codes.
 
 mod args;
+mod bases;
 mod books;
 mod color;
 mod commands;
+mod delta_report;
 mod demo;
 mod failure;
 mod files;

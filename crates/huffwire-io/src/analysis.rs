@@ -6,13 +6,17 @@ use huffwire::CodebookSet;
 use huffwire::calibrate::Ideal;
 use huffwire::{BlockInfo, PlaneMode};
 
+use crate::delta_usage::DeltaUsage;
+
 /// What is known of a tensor that was compressed, or of bytes around tensors.
 #[derive(Debug, Clone, Default)]
 pub struct Analysis {
-    /// What perfect codes would make of it; `None` for an empty tensor.
+    /// What perfect codes would make of it; `None` for an empty tensor, and for a delta.
     pub ideal: Option<Ideal>,
     /// The codebooks of its blocks.
     pub usage: Usage,
+    /// What its blocks are, if it became a delta; there is no `ideal` then.
+    pub delta: Option<DeltaUsage>,
 }
 
 /// Which codebooks and layouts the blocks of a tensor use, and how many blocks use each.
@@ -95,7 +99,7 @@ impl Usage {
     }
 }
 
-fn join(mut counted: impl ExactSizeIterator<Item = (String, u64)>) -> String {
+pub(crate) fn join(mut counted: impl ExactSizeIterator<Item = (String, u64)>) -> String {
     if counted.len() == 1 {
         return counted.next().map_or_else(String::new, |(name, _)| name);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
-use huffwire::SetId;
+use huffwire::{ContentHash, SetId};
 
 /// Shorthand for a result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -179,6 +179,75 @@ pub enum Error {
         path: String,
         /// The codebook set that the file names.
         wanted: SetId,
+    },
+    /// A tensor is a delta, and the base that it was made for is not at hand.
+    #[error(
+        "{path}: {what} is a delta, which can only be restored with the base that it was made for; give that base"
+    )]
+    BaseMissing {
+        /// The .hw file.
+        path: String,
+        /// The tensor, as messages call it.
+        what: String,
+    },
+    /// A tensor is a delta, and the base has nothing that it can be a delta of.
+    #[error("{path}: {what} is a delta, and the base {base} {detail}")]
+    NotInBase {
+        /// The .hw file.
+        path: String,
+        /// The tensor, as messages call it.
+        what: String,
+        /// The base.
+        base: String,
+        /// What the base lacks.
+        detail: String,
+    },
+    /// A base has other bytes than those that a delta was made for.
+    #[error("{path}: {what}, with the base {base}: {source}")]
+    WrongBase {
+        /// The .hw file.
+        path: String,
+        /// The tensor and the block of it, as messages call them.
+        what: String,
+        /// The base.
+        base: String,
+        /// [`huffwire::Error::WrongBase`], with the hashes.
+        source: Box<huffwire::Error>,
+    },
+    /// A delta is not one of what another one makes.
+    #[error(
+        "{path}: {what} does not follow {base}: it was made for a base with the hash {expected}, and what {base} makes has \
+         the hash {found}; a delta between them is missing, or they are out of order"
+    )]
+    BrokenChain {
+        /// The delta.
+        path: String,
+        /// The tensor and the block of it, as messages call them.
+        what: String,
+        /// The delta that was given as what is before it.
+        base: String,
+        /// The hash of the base that the delta was made for.
+        expected: ContentHash,
+        /// The hash of what the delta before it makes.
+        found: ContentHash,
+    },
+    /// A chain has more deltas than can be read through.
+    #[error(
+        "{path}: it is delta number {limit} of a chain, and no more are read through at a time; fold some of them into one"
+    )]
+    LongChain {
+        /// The first delta that is too many.
+        path: String,
+        /// How many there can be, and one.
+        limit: usize,
+    },
+    /// A file stands in a chain of deltas and is no delta.
+    #[error(
+        "{path}: this is no .hw file: only the first base can be another file, all behind it are deltas"
+    )]
+    NotADelta {
+        /// The file.
+        path: String,
     },
     /// The codebooks given are not those that the file was compressed with.
     #[error(

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use huffwire::{Dtype, Encoder, Tensor};
+use huffwire::{Dtype, Encoder, Tensor, delta};
 
+use crate::base::{Base, Place, Stored};
 use crate::error::{Error, Result};
 use crate::input::{Input, Piece};
 use crate::writer::WriteOptions;
@@ -31,6 +32,8 @@ pub struct Group {
     pub original_dtype: Option<String>,
     /// The type that they are coded as.
     pub dtype: Dtype,
+    /// Whether they become deltas of a base.
+    pub delta: bool,
     /// Number of tensors.
     pub tensors: u64,
     /// Their size in bytes.
@@ -41,12 +44,21 @@ pub struct Group {
     pub sampled_bytes: u64,
 }
 
+/// A piece of an input, and what it becomes a delta of.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    input: &'a Input,
+    piece: &'a Piece,
+    base: Option<(&'a Base, Place)>,
+}
+
 /// The blocks of the pieces of one type.
 struct Blocks<'a> {
     dtype: Dtype,
+    delta: bool,
     block_bytes: u64,
     /// The pieces, and the number of blocks up to the end of each.
-    pieces: Vec<(&'a Input, &'a Piece, u64)>,
+    pieces: Vec<(Part<'a>, u64)>,
     tensors: u64,
     raw_bytes: u64,
     /// The block that is encoded next, and how many were.
@@ -57,15 +69,16 @@ struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    fn add(&mut self, input: &'a Input, piece: &'a Piece) {
+    fn add(&mut self, part: Part<'a>) {
+        let piece = part.piece;
         let blocks = self.count() + piece.bytes().div_ceil(self.block_bytes);
-        self.pieces.push((input, piece, blocks));
+        self.pieces.push((part, blocks));
         self.tensors += u64::from(piece.tensor.is_some());
         self.raw_bytes += piece.bytes();
     }
 
     fn count(&self) -> u64 {
-        self.pieces.last().map_or(0, |(_, _, end)| *end)
+        self.pieces.last().map_or(0, |(_, end)| *end)
     }
 
     /// Encodes one more block; false if there is none.
@@ -74,15 +87,23 @@ impl<'a> Blocks<'a> {
         if self.sampled == count {
             return Ok(false);
         }
-        let at = self.pieces.partition_point(|(_, _, end)| *end <= self.next);
-        let (input, piece, end) = self.pieces[at];
+        let at = self.pieces.partition_point(|(_, end)| *end <= self.next);
+        let (Part { input, piece, base }, end) = self.pieces[at];
         let blocks = piece.bytes().div_ceil(self.block_bytes);
-        let start = piece.range.start + (self.next - (end - blocks)) * self.block_bytes;
+        let offset = (self.next - (end - blocks)) * self.block_bytes;
+        let start = piece.range.start + offset;
         let bytes = input.file.read(start..piece.range.end.min(start + self.block_bytes))?;
         out.clear();
         let tensor = Tensor::new(piece.dtype, &bytes).named(piece.name());
         let failed = Error::codec(input.file.label(), format!("tensor {:?}", piece.name()));
-        encoder.encode_block(&tensor, out).map_err(failed)?;
+        match base {
+            None => encoder.encode_block(&tensor, out).map(drop).map_err(failed)?,
+            Some((base, place)) => {
+                let mut before = vec![0; bytes.len()];
+                base.read(place, offset, &mut before)?;
+                encoder.encode_delta_block(&before, &tensor, out).map(drop).map_err(failed)?;
+            }
+        }
         self.sampled += 1;
         self.sampled_bytes += bytes.len() as u64;
         self.coded_bytes += out.len() as u64;
@@ -101,6 +122,7 @@ impl<'a> Blocks<'a> {
         Group {
             original_dtype,
             dtype: self.dtype,
+            delta: self.delta,
             tensors: self.tensors,
             raw_bytes: self.raw_bytes,
             coded_bytes: coded,
@@ -144,25 +166,36 @@ pub fn estimate(inputs: &[Input], options: &WriteOptions, time: Duration) -> Res
     let started = Instant::now();
     let mut encoder = Encoder::new(options.codebooks.clone(), options.encode)
         .map_err(Error::codec("the options", ""))?;
-    let mut groups: BTreeMap<(Option<&str>, u8), Blocks<'_>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Option<&str>, u8, bool), Blocks<'_>> = BTreeMap::new();
     let mut names = 0;
     for input in inputs {
         for piece in &input.pieces {
+            let base = options.base.as_ref().and_then(|base| {
+                let place = base.find_like(&input.name, &Stored::of_piece(piece))?;
+                Some((&**base, place))
+            });
+            let is_delta = base.is_some();
             let spelling = piece.tensor.as_ref().map(|tensor| tensor.dtype.as_str());
             let dtype = piece.dtype;
-            let block_bytes = huffwire::block::block_bytes(dtype, options.encode.block_log2) as u64;
-            let group = groups.entry((spelling, dtype.number())).or_insert_with(|| Blocks {
-                dtype,
-                block_bytes,
-                pieces: Vec::new(),
-                tensors: 0,
-                raw_bytes: 0,
-                next: 0,
-                sampled: 0,
-                sampled_bytes: 0,
-                coded_bytes: 0,
-            });
-            group.add(input, piece);
+            let block_bytes = match is_delta {
+                true => delta::block_bytes(dtype),
+                false => huffwire::block::block_bytes(dtype, options.encode.block_log2),
+            };
+            let block_bytes = block_bytes as u64;
+            let group =
+                groups.entry((spelling, dtype.number(), is_delta)).or_insert_with(|| Blocks {
+                    dtype,
+                    delta: is_delta,
+                    block_bytes,
+                    pieces: Vec::new(),
+                    tensors: 0,
+                    raw_bytes: 0,
+                    next: 0,
+                    sampled: 0,
+                    sampled_bytes: 0,
+                    coded_bytes: 0,
+                });
+            group.add(Part { input, piece, base });
             names += piece.name().len() as u64 + BYTES_AN_ITEM;
         }
     }
@@ -184,7 +217,7 @@ pub fn estimate(inputs: &[Input], options: &WriteOptions, time: Duration) -> Res
     }
     let blocks: u64 = groups.values().map(Blocks::count).sum();
     let groups = groups.into_iter();
-    let groups = groups.map(|((spelling, _), blocks)| blocks.group(spelling.map(str::to_owned)));
+    let groups = groups.map(|((spelling, ..), blocks)| blocks.group(spelling.map(str::to_owned)));
     let groups: Vec<Group> = groups.collect();
     let coded: u64 = groups.iter().map(|group| group.coded_bytes).sum();
     Ok(Estimate {

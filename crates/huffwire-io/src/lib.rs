@@ -6,6 +6,7 @@
 //! * [`Writer`] makes a .hw file from tensors in memory, from whole files, or from quantized gradients.
 //! * [`Input`] finds the tensors in `.safetensors` files, models in several such files, `.npy` files and
 //!   raw files.
+//! * [`Base`] is a file that others are stored as deltas of.
 //! * [`Output`] is a file that appears under its name only when it is complete.
 //! * [`tree`] tells for files and folders which of them become which.
 //! * [`Workers`] are the threads that blocks are coded on.
@@ -41,7 +42,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod analysis;
+mod base;
 mod codebooks;
+mod delta_usage;
 mod diff;
 mod error;
 mod estimate;
@@ -56,7 +59,9 @@ mod workers;
 mod writer;
 
 pub use analysis::{Analysis, Usage};
+pub use base::{Base, Matches};
 pub use codebooks::{is_codebook_file, load_codebooks, read_codebooks};
+pub use delta_usage::{BlockCounts, DeltaUsage};
 pub use diff::{Change, diff};
 pub use error::{Error, Result};
 pub use estimate::{Estimate, Group, estimate};

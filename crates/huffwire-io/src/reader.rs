@@ -1,11 +1,14 @@
 //! Reading .hw files.
 
+mod deltas;
 mod directory;
 mod into;
+mod messages;
+mod slice;
 #[cfg(feature = "gradient")]
 mod values;
 
-use std::ops::{Bound, Range, RangeBounds};
+use std::ops::{Range, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +23,10 @@ use crate::input::InputFile;
 use crate::output::Output;
 use crate::workers::Workers;
 
+use deltas::WithBase;
 use into::Spare;
 pub use into::{Destination, Region};
+use slice::is_full;
 
 /// How to read a .hw file.
 #[derive(Debug, Clone)]
@@ -95,6 +100,8 @@ pub struct Reader {
     sets: Vec<Option<Arc<CodebookSet>>>,
     /// Sets that were given and are not in that list, which quantized values may need.
     others: Vec<Arc<CodebookSet>>,
+    /// What deltas are restored with.
+    with_base: Option<WithBase>,
     /// Those that no thread uses at the moment.
     spares: Mutex<Vec<Spare>>,
 }
@@ -119,12 +126,6 @@ struct Decoded {
     read: Option<Result<()>>,
     raw: Vec<u8>,
     error: Option<Error>,
-}
-
-/// A part of a tensor.
-struct Slice {
-    bytes: Range<u64>,
-    shape: Vec<u64>,
 }
 
 /// Whether a file that begins so is a .hw file. Eight bytes are enough.
@@ -165,7 +166,8 @@ impl Reader {
             set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
         };
         let sets = directory.sets.iter().map(at_hand).collect();
-        Ok(Self { file, directory, options, sets, others: Vec::new(), spares: Mutex::default() })
+        let (others, with_base, spares) = (Vec::new(), None, Mutex::default());
+        Ok(Self { file, directory, options, sets, others, with_base, spares })
     }
 
     /// Decodes with codebooks from the file `path`, if the .hw file needs any: codebooks that are embedded
@@ -307,7 +309,7 @@ impl Reader {
             out.extend_from_slice(part);
             Ok(())
         })?;
-        self.file.check_length()?;
+        self.check_lengths()?;
         Ok(out)
     }
 
@@ -356,7 +358,7 @@ impl Reader {
             progress(part.len() as u64);
             output.write(part)
         })?;
-        self.file.check_length()?;
+        self.check_lengths()?;
         Ok(bytes)
     }
 
@@ -380,7 +382,7 @@ impl Reader {
             progress(bytes.len() as u64);
             output.write(bytes)
         })?;
-        self.file.check_length()
+        self.check_lengths()
     }
 
     /// Compares an original with a file, byte for byte. `progress` is called with the number of bytes done since its
@@ -445,6 +447,7 @@ impl Reader {
     pub fn check_kind_header(&self, item: &Item) -> Result<()> {
         match item.kind {
             Kind::Tensor => Ok(()),
+            Kind::Delta => self.check_delta_header(item),
             #[cfg(feature = "gradient")]
             Kind::Values => self.open_values(item).map(drop),
             _ => Err(self.unknown_kind(item)),
@@ -458,8 +461,8 @@ impl Reader {
     }
 
     /// Decodes blocks and hands each result, in order, to `consume`, which decides what an error means. Blocks of plain
-    /// tensors are decoded on the threads of the reader. Those of quantized values are read there, and restored on the
-    /// calling thread.
+    /// tensors and of deltas are decoded on the threads of the reader. Those of quantized values are read there, and
+    /// restored on the calling thread.
     ///
     /// # Errors
     /// [`Error::CodebooksMissing`], and the first error that `consume` returns.
@@ -475,25 +478,29 @@ impl Reader {
         };
         let work = |job: &BlockJob<'a>, slot: &mut Decoded| {
             slot.error = match job.item.kind {
-                Kind::Tensor => self.decode_block(job, slot).err(),
+                Kind::Tensor | Kind::Delta => self.decode_block(job, slot).err(),
                 _ => self.read_block(job, &mut slot.coded).err(),
             };
             Ok(())
         };
         #[cfg(feature = "gradient")]
         let mut restorer = values::Restorer::new(self);
-        // Of the largest blocks, so that memory is bounded whatever they are.
-        let block_bytes = self.directory.items().map(Item::block_bytes).max().unwrap_or(1);
+        let block_bytes = self.largest_block();
         let consume = |job: &BlockJob<'a>, slot: &mut Decoded| match slot.error.take() {
             Some(error) => consume(job, Err(error)),
             None => match job.item.kind {
-                Kind::Tensor => consume(job, Ok(&slot.raw)),
+                Kind::Tensor | Kind::Delta => consume(job, Ok(&slot.raw)),
                 #[cfg(feature = "gradient")]
                 Kind::Values => consume(job, restorer.restore(job, &slot.coded)),
                 _ => consume(job, Err(self.unknown_kind(job.item))),
             },
         };
         self.options.workers.run_prepared(block_bytes, jobs, prepare, work, consume)
+    }
+
+    /// The size of the largest blocks, by which work is given out: so memory is bounded whatever they are.
+    fn largest_block(&self) -> usize {
+        self.directory.items().map(Item::block_bytes).max().unwrap_or(1)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Spare>> {
@@ -529,7 +536,7 @@ impl Reader {
         let read = read.take();
         let set = self.codebooks_of(item)?.id();
         let mut spare = self.spare()?;
-        let Spare { decoder, coded: own, .. } = &mut spare;
+        let Spare { decoder, coded: own, base, .. } = &mut spare;
         let result = match read {
             Some(read) => read.map(|()| &coded[..]),
             None => self.read_coded(block, own).map(|()| &own[..]),
@@ -537,10 +544,24 @@ impl Reader {
         let result = result.and_then(|bytes| {
             raw.resize(block.raw_bytes, 0);
             let coded = CodedBlock { dtype: item.dtype, set, checksum: block.checksum, bytes };
-            decoder.decode_block(&coded, raw).map_err(self.block_error(job))
+            self.decode_coded(job, &coded, (decoder, base), raw)
         });
         self.keep(spare);
         result
+    }
+
+    /// Decodes a block that was read. `base` is memory for that of a delta.
+    fn decode_coded(
+        &self,
+        job: &BlockJob<'_>,
+        coded: &CodedBlock<'_>,
+        (decoder, base): (&mut Decoder, &mut Vec<u8>),
+        out: &mut [u8],
+    ) -> Result<()> {
+        match job.item.kind {
+            Kind::Delta => self.decode_delta(job, coded, (decoder, base), out),
+            _ => decoder.decode_block(coded, out).map_err(self.block_error(job)),
+        }
     }
 
     /// Reads the coded bytes of a block that is not of a plain tensor, and verifies their checksum.
@@ -570,7 +591,6 @@ impl Reader {
     }
 
     /// The kind header of an item that is no plain tensor. Its checksum was verified.
-    #[cfg(feature = "gradient")]
     fn read_kind_header(&self, item: &Item) -> Result<Vec<u8>> {
         let missing = || Error::invalid(self.file.label(), ".hw", "an item has no kind header");
         let entry = item.kind_header().ok_or_else(missing)?;
@@ -579,7 +599,6 @@ impl Reader {
         Ok(bytes)
     }
 
-    #[cfg(feature = "gradient")]
     fn kind_header_error(&self, item: &Item) -> impl FnOnce(huffwire::Error) -> Error {
         let offset = item.kind_header().map_or(0, |entry| entry.offset);
         let what = format!("{}: its kind header at offset {offset}", describe(item));
@@ -658,59 +677,6 @@ impl Reader {
         let (path, what) = (self.file.label().to_owned(), what.to_owned());
         Err(Error::TooLarge { path, what, bytes, limit })
     }
-
-    fn slice(&self, item: &Item, range: &impl RangeBounds<u64>) -> Result<Slice> {
-        let shape = item.tensor.as_ref().map(|tensor| tensor.shape.clone()).unwrap_or_default();
-        if is_full(range) {
-            return Ok(Slice { bytes: 0..item.raw_bytes, shape });
-        }
-        let wrong = |detail: String| Error::Range {
-            path: self.file.label().to_owned(),
-            name: item.tensor.as_ref().map_or_else(String::new, |tensor| tensor.name.clone()),
-            detail,
-        };
-        let elements = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
-        let bits = u128::from(item.raw_bytes) * 8;
-        let bits_each = match elements {
-            Some(0) => Some(0),
-            Some(n) if bits.is_multiple_of(u128::from(n)) => Some(bits / u128::from(n)),
-            _ => None,
-        };
-        let (Some(elements), Some(bits_each)) = (elements, bits_each) else {
-            let detail =
-                "the size of an element does not follow from its size and shape; read all of it";
-            return Err(wrong(detail.to_owned()));
-        };
-        let start = match range.start_bound() {
-            Bound::Unbounded => 0,
-            Bound::Included(&start) => start,
-            Bound::Excluded(&before) => before.saturating_add(1),
-        };
-        let end = match range.end_bound() {
-            Bound::Unbounded => elements,
-            Bound::Included(&last) => last.saturating_add(1),
-            Bound::Excluded(&end) => end,
-        };
-        if start > end {
-            return Err(wrong(format!("the range {start}..{end} ends before it begins")));
-        }
-        if end > elements {
-            return Err(wrong(format!(
-                "the range {start}..{end} reaches outside its {elements} elements"
-            )));
-        }
-        let at = |element: u64| match u128::from(element) * bits_each {
-            bits if bits.is_multiple_of(8) => Ok((bits / 8) as u64),
-            _ => Err(wrong(format!(
-                "its elements have {bits_each} bits: a range must begin and end between bytes"
-            ))),
-        };
-        Ok(Slice { bytes: at(start)?..at(end)?, shape: vec![end - start] })
-    }
-}
-
-fn is_full(range: &impl RangeBounds<u64>) -> bool {
-    matches!((range.start_bound(), range.end_bound()), (Bound::Unbounded, Bound::Unbounded))
 }
 
 /// Compares an entry with its checksum, if it has one.

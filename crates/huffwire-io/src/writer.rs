@@ -1,23 +1,27 @@
 //! Writing .hw files.
 
+mod analyses;
+mod blocks;
+mod deltas;
+mod messages;
 #[cfg(feature = "gradient")]
 pub(crate) mod values;
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use huffwire::calibrate::Profile;
 use huffwire::file::{self, Directory, NewItem, TensorInfo};
-use huffwire::{
-    BlockInfo, CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Kind, Tensor,
-};
+use huffwire::{CodebookSet, Dtype, EncodeOptions, Kind};
 
 use crate::analysis::Analysis;
+use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::input::{Input, Piece};
 use crate::output::Output;
 use crate::workers::{PerThread, Workers};
+
+use analyses::Analyses;
+use blocks::{Block, Coded, Coder, Job, Part, Source};
 
 /// How to write a .hw file.
 #[derive(Debug, Clone)]
@@ -36,10 +40,13 @@ pub struct WriteOptions {
     /// The threads that blocks are encoded on. The file does not depend on them. Default: the calling
     /// thread.
     pub workers: Arc<Workers>,
+    /// What deltas are made of: a tensor that has a counterpart here, of the same type and shape, becomes what changed
+    /// from there, where that is smaller. A reader needs the same base. Default: none.
+    pub base: Option<Arc<Base>>,
 }
 
 impl Default for WriteOptions {
-    /// The built-in codebooks, not embedded; default encoding; no analysis; the calling thread.
+    /// The built-in codebooks, not embedded; default encoding; no analysis; the calling thread; no base.
     fn default() -> Self {
         Self {
             codebooks: CodebookSet::builtin(),
@@ -48,6 +55,7 @@ impl Default for WriteOptions {
             analyse: false,
             ideals: true,
             workers: Arc::new(Workers::caller()),
+            base: None,
         }
     }
 }
@@ -113,54 +121,6 @@ pub struct Writer {
     failed: bool,
 }
 
-/// What each thread works with.
-#[derive(Debug)]
-struct Coder {
-    encoder: Encoder,
-    inspector: Decoder,
-    /// The block that is encoded, unless it was read before.
-    raw: Vec<u8>,
-}
-
-/// A block to encode.
-struct Job<'a> {
-    source: Source<'a>,
-    piece: &'a Piece,
-    /// The piece's number among all pieces of this call.
-    index: usize,
-    /// The place of its bytes in `source`.
-    range: Range<u64>,
-}
-
-/// Where the bytes of a block are.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Input(&'a Input),
-    Memory(&'a [u8]),
-}
-
-/// A block, raw and coded.
-#[derive(Default)]
-struct Block {
-    /// The bytes to encode, if [`Block::read`] tells that they were read.
-    raw: Vec<u8>,
-    /// Whether the bytes were read before they are encoded, or why they cannot be read.
-    read: Option<Result<()>>,
-    raw_bytes: usize,
-    /// The coded block, and behind it what was there before.
-    buffer: Vec<u8>,
-    coded_bytes: usize,
-    checksum: Option<u32>,
-    profile: Option<Profile>,
-    info: Option<BlockInfo>,
-}
-
-impl Block {
-    fn coded(&self) -> &[u8] {
-        &self.buffer[..self.coded_bytes]
-    }
-}
-
 impl Writer {
     /// A writer of the file `path`. `force` allows that a file of that name is replaced.
     ///
@@ -176,13 +136,8 @@ impl Writer {
     /// [`Error::Codec`] for options that make no sense, [`Error::Io`].
     pub fn new(mut output: Output, options: WriteOptions) -> Result<Self> {
         let WriteOptions { codebooks, embed, encode, .. } = &options;
-        let coder = || {
-            let encoder = Encoder::new(Arc::clone(codebooks), *encode)?;
-            let inspector = Decoder::new(Arc::clone(codebooks));
-            Ok(Coder { encoder, inspector, raw: Vec::new() })
-        };
         let invalid = |error| Error::codec(output.label(), "")(error);
-        let coders = options.workers.each(coder).map_err(invalid)?;
+        let coders = options.workers.each(|| Coder::new(codebooks, *encode)).map_err(invalid)?;
         let EncodeOptions { checksums, block_log2, .. } = *encode;
         let mut directory = file::Writer::new(checksums, block_log2).map_err(invalid)?;
         let set = directory.add_set(codebooks, *embed);
@@ -205,12 +160,12 @@ impl Writer {
     /// [`Error::Unwritable`] when two originals have the same name; those of reading and writing. The
     /// writer cannot complete the file then.
     pub fn add_inputs(&mut self, inputs: &[Input], progress: impl FnMut(u64)) -> Result<()> {
-        let pieces = inputs.iter().flat_map(|input| {
+        let parts = inputs.iter().flat_map(|input| {
             let first = |index| (index == 0).then_some(input.name.as_str());
             let pieces = input.pieces.iter().enumerate();
-            pieces.map(move |(index, piece)| (first(index), Source::Input(input), piece))
+            pieces.map(move |(index, piece)| Part::new(first(index), Source::Input(input), piece))
         });
-        self.add(&pieces.collect::<Vec<_>>(), progress)?;
+        self.add(parts.collect(), progress)?;
         let unchanged = inputs.iter().try_for_each(|input| input.file.check_length());
         self.failed |= unchanged.is_err();
         unchanged
@@ -228,7 +183,7 @@ impl Writer {
         piece: &Piece,
         progress: impl FnMut(u64),
     ) -> Result<()> {
-        self.add(&[(None, Source::Input(input), piece)], progress)
+        self.add(vec![Part::new(None, Source::Input(input), piece)], progress)
     }
 
     /// Begins an original: what is added next belongs to it. `name` is the name of the file when it is
@@ -247,7 +202,7 @@ impl Writer {
     /// [`Error::Unwritable`] before the first [`Writer::begin_original`], [`Error::Io`].
     pub fn add_tensor(&mut self, tensor: TensorInfo, dtype: Dtype, bytes: &[u8]) -> Result<()> {
         let piece = Piece::tensor(tensor, dtype, 0..bytes.len() as u64);
-        self.add(&[(None, Source::Memory(bytes), &piece)], |_| ())
+        self.add(vec![Part::new(None, Source::Memory(bytes), &piece)], |_| ())
     }
 
     /// Adds several tensors in memory to the current original; small ones are coded in parallel, too. `progress` is
@@ -265,8 +220,9 @@ impl Writer {
             (Piece::tensor(tensor, dtype, 0..bytes.len() as u64), bytes)
         });
         let pieces: Vec<_> = pieces.collect();
-        let sources = pieces.iter().map(|(piece, bytes)| (None, Source::Memory(bytes), piece));
-        self.add_with(&sources.collect::<Vec<_>>(), progress)
+        let parts = pieces.iter();
+        let parts = parts.map(|(piece, bytes)| Part::new(None, Source::Memory(bytes), piece));
+        self.add_with(parts.collect(), progress)
     }
 
     /// Adds bytes that are no tensor to the current original.
@@ -275,7 +231,7 @@ impl Writer {
     /// As [`Writer::add_tensor`].
     pub fn add_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let piece = Piece::verbatim(0..bytes.len() as u64);
-        self.add(&[(None, Source::Memory(bytes), &piece)], |_| ())
+        self.add(vec![Part::new(None, Source::Memory(bytes), &piece)], |_| ())
     }
 
     /// Completes the file and gives it its name.
@@ -288,6 +244,7 @@ impl Writer {
             let detail = "the file is incomplete, because an error occurred before".to_owned();
             return Err(Error::Unwritable { path, detail });
         }
+        self.options.base.as_ref().map_or(Ok(()), |base| base.check_length())?;
         let analyses = match self.options.analyse {
             true => self.analyses.finish(self.items),
             false => Vec::new(),
@@ -299,13 +256,9 @@ impl Writer {
         Ok(Written { directory: self.directory.directory().clone(), bytes, analyses })
     }
 
-    /// Adds pieces; the first of an original comes with the name of the original.
-    fn add(
-        &mut self,
-        pieces: &[(Option<&str>, Source<'_>, &Piece)],
-        mut progress: impl FnMut(u64),
-    ) -> Result<()> {
-        self.add_with(pieces, |bytes| {
+    /// Adds parts of originals.
+    fn add(&mut self, parts: Vec<Part<'_>>, mut progress: impl FnMut(u64)) -> Result<()> {
+        self.add_with(parts, |bytes| {
             progress(bytes);
             Ok(())
         })
@@ -313,53 +266,63 @@ impl Writer {
 
     fn add_with<E: From<Error> + Send>(
         &mut self,
-        pieces: &[(Option<&str>, Source<'_>, &Piece)],
+        parts: Vec<Part<'_>>,
         mut progress: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
         // Until the end is reached.
         let failed = std::mem::replace(&mut self.failed, true);
+        let base = self.options.base.clone();
+        let mut parts: Vec<Part<'_>> = parts;
+        if let Some(base) = &base {
+            deltas::match_parts(base, self.directory.directory(), &mut parts);
+        }
         let Self { output, options, directory, set, analyses, items, coders, .. } = self;
         let first_item = *items;
-        // Originals and pieces are announced when their turn comes, also those without blocks.
-        let mut announce = |directory: &mut file::Writer, output: &Output, until: usize| {
-            while *items < first_item + until {
-                let (name, _, piece) = pieces[*items - first_item];
-                let begun = name.map_or(Ok(()), |name| directory.begin_original(name));
-                let (tensor, dtype) = (piece.tensor.clone(), piece.dtype);
-                let item = NewItem { tensor, kind: Kind::Tensor, dtype, set: *set };
-                let begun = begun.and_then(|()| directory.begin_item(item));
-                begun.map_err(|error| unwritable(output, &error))?;
-                *items += 1;
-            }
-            Ok::<(), Error>(())
-        };
+        // Originals and items are announced when their turn comes, also those without blocks. Only of the last one it is
+        // known what it has become.
+        let mut announce =
+            |directory: &mut file::Writer, output: &mut Output, until: usize, last: Kind| {
+                while *items < first_item + until {
+                    let Part { original, piece, .. } = &parts[*items - first_item];
+                    *items += 1;
+                    let kind = if *items == first_item + until { last } else { Kind::Tensor };
+                    let begun = original.map_or(Ok(()), |name| directory.begin_original(name));
+                    let (tensor, dtype) = (piece.tensor.clone(), piece.dtype);
+                    let item = NewItem { tensor, kind, dtype, set: *set };
+                    let begun = begun.and_then(|()| directory.begin_item(item));
+                    begun.map_err(|error| unwritable(output, &error))?;
+                    if kind == Kind::Delta {
+                        deltas::write_kind_header(directory, output)?;
+                    }
+                }
+                Ok::<(), Error>(())
+            };
         let block_log2 = options.encode.block_log2;
         let encode = |job: &Job<'_>, block: &mut Block| {
             coders.with(|coder| coder.encode(options, job, block)).map_err(E::from)
         };
-        let jobs = jobs(pieces, block_log2);
+        // Of the largest blocks, so that memory is bounded.
+        let block_bytes = parts.iter().map(|part| part.block_bytes(block_log2)).max();
         options.workers.run_prepared(
-            1 << block_log2,
-            jobs,
+            block_bytes.unwrap_or(1).max(1 << block_log2),
+            blocks::jobs(&parts, block_log2),
             Job::prepare,
             encode,
             |job, block| {
-                announce(directory, output, job.index + 1)?;
-                let pushed =
-                    directory.push_block(block.raw_bytes, block.coded_bytes, block.checksum);
-                pushed.map_err(|error| unwritable(output, &error))?;
-                output.write(block.coded())?;
-                if options.analyse {
-                    analyses.add(
-                        first_item + job.index,
-                        job.range.end == job.piece.range.end,
-                        block,
-                    );
+                announce(directory, output, job.index + 1, block.kind)?;
+                for &Coded { raw_bytes, coded_bytes, checksum } in &block.coded {
+                    let pushed = directory.push_block(raw_bytes, coded_bytes, checksum);
+                    pushed.map_err(|error| unwritable(output, &error))?;
                 }
-                progress(block.raw_bytes as u64)
+                output.write(block.coded_bytes())?;
+                if options.analyse {
+                    let is_last = job.range.end == job.part.piece.range.end;
+                    analyses.add(first_item + job.index, is_last, job.part.piece.dtype, block);
+                }
+                progress(job.range.end - job.range.start)
             },
         )?;
-        announce(directory, output, pieces.len())?;
+        announce(directory, output, parts.len(), Kind::Tensor)?;
         self.failed = failed;
         Ok(())
     }
@@ -367,142 +330,4 @@ impl Writer {
 
 fn unwritable(output: &Output, error: &huffwire::Error) -> Error {
     Error::Unwritable { path: output.label().to_owned(), detail: error.to_string() }
-}
-
-impl Coder {
-    fn encode(&mut self, options: &WriteOptions, job: &Job<'_>, block: &mut Block) -> Result<()> {
-        let dtype = job.piece.dtype;
-        let read = block.read.take();
-        let raw = match (job.source, read) {
-            (Source::Memory(bytes), _) => &bytes[job.range.start as usize..job.range.end as usize],
-            (Source::Input(_), Some(read)) => {
-                read?;
-                &block.raw[..]
-            }
-            (Source::Input(input), None) => {
-                job.read(input, &mut self.raw)?;
-                &self.raw[..]
-            }
-        };
-        block.raw_bytes = raw.len();
-        let label = match job.source {
-            Source::Input(input) => input.file.label(),
-            Source::Memory(_) => "memory",
-        };
-        let failed = || Error::codec(label, format!("tensor {:?}", job.piece.name()));
-        let tensor = Tensor::new(dtype, raw).named(job.piece.name());
-        let encoded =
-            self.encoder.encode_block_over(&tensor, &mut block.buffer).map_err(failed())?;
-        block.coded_bytes = encoded.bytes;
-        block.checksum = encoded.checksum;
-        if options.analyse {
-            if options.ideals {
-                let mut profile = Profile::new(dtype, options.encode.rule);
-                profile.add(raw).map_err(failed())?;
-                block.profile = Some(profile);
-            }
-            let set = self.encoder.set().id();
-            let coded = CodedBlock { dtype, set, checksum: None, bytes: block.coded() };
-            let info = self.inspector.inspect_block(&coded, raw.len());
-            block.info = Some(info.map_err(failed())?);
-        }
-        Ok(())
-    }
-}
-
-/// The analyses of items whose blocks arrive in order.
-///
-/// Histograms take kilobytes and a model has thousands of tensors: only those of the current item are
-/// kept.
-#[derive(Debug, Default)]
-struct Analyses {
-    items: Vec<Analysis>,
-    current: Option<Profile>,
-}
-
-impl Analyses {
-    fn add(&mut self, index: usize, is_last: bool, block: &mut Block) {
-        self.items.resize_with(index + 1, Analysis::default);
-        let item = &mut self.items[index];
-        if let Some(info) = block.info.take() {
-            item.usage.add(&info);
-        }
-        match (&mut self.current, block.profile.take()) {
-            (Some(profile), Some(more)) => profile.merge(&more),
-            (none, more) => *none = more,
-        }
-        if is_last {
-            item.ideal = self.current.take().map(|profile| profile.ideal());
-        }
-    }
-
-    /// The analyses of all items, of which there are so many.
-    fn finish(mut self, items: usize) -> Vec<Analysis> {
-        self.items.resize_with(items, Analysis::default);
-        self.items
-    }
-}
-
-fn jobs<'a>(
-    pieces: &'a [(Option<&'a str>, Source<'a>, &'a Piece)],
-    block_log2: u8,
-) -> impl Iterator<Item = Job<'a>> {
-    pieces.iter().enumerate().flat_map(move |(index, &(_, source, piece))| {
-        let size = huffwire::block::block_bytes(piece.dtype, block_log2);
-        let starts = piece.range.clone().step_by(size);
-        starts.map(move |start| {
-            let range = start..piece.range.end.min(start + size as u64);
-            Job { source, piece, index, range }
-        })
-    })
-}
-
-impl Job<'_> {
-    /// Reads the block before it is encoded if there is time, and always if it is of a stream: that must be read in order,
-    /// so not by the threads that encode.
-    fn prepare(&self, block: &mut Block, has_time: bool) {
-        if let Source::Input(input) = self.source
-            && (has_time || input.file.is_stream())
-        {
-            block.read = Some(self.read(input, &mut block.raw));
-        }
-    }
-
-    fn read(&self, input: &Input, raw: &mut Vec<u8>) -> Result<()> {
-        raw.resize((self.range.end - self.range.start) as usize, 0);
-        input.file.read_exact_at(raw, self.range.start)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use huffwire::SymbolRule;
-
-    /// Thousands of tensors leave behind what is reported of them, and no histogram.
-    #[test]
-    fn analyses_do_not_keep_histograms() {
-        const TENSORS: u64 = 2000;
-        let piece =
-            |n: u64| Piece { tensor: None, dtype: Dtype::Bf16, range: 65536 * n..65536 * (n + 1) };
-        let pieces: Vec<Piece> = (0..TENSORS).map(piece).collect();
-        let pieces: Vec<_> =
-            pieces.iter().map(|piece| (None, Source::Memory(&[]), piece)).collect();
-        let mut profile = Profile::new(Dtype::Bf16, SymbolRule::Auto);
-        profile.add(&[0; 2048]).unwrap();
-        let mut analyses = Analyses::default();
-        let mut blocks = 0;
-        for job in jobs(&pieces, 15) {
-            let mut block = Block { profile: Some(profile.clone()), ..Block::default() };
-            let last = job.range.end == job.piece.range.end;
-            analyses.add(job.index, last, &mut block);
-            blocks += 1;
-            assert_eq!(analyses.current.is_none(), last, "only within a tensor");
-            assert!(block.profile.is_none(), "nor does the block keep it, which is used again");
-        }
-        assert_eq!(blocks, 2 * TENSORS);
-        let analyses = analyses.finish(TENSORS as usize);
-        assert!(analyses.iter().all(|a| a.ideal.is_some_and(|ideal| ideal.raw_bytes == 4096)));
-        assert!(size_of::<Analysis>() <= 256, "{} bytes a tensor", size_of::<Analysis>());
-    }
 }

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use huffwire::calibrate::{Collector, Options, Profile, kind_of};
 use huffwire::codebook::CodeLimit;
 use huffwire::codebook::fit::{Effort, plain};
+use huffwire::file::{self, NewItem, TensorInfo, Writer};
 use huffwire::huffman::limited_lengths;
 use huffwire::{
-    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Layout, SymbolRule, delta,
+    Choice, CodebookSet, Decoder, Dtype, EncodeOptions, Encoder, Kind, Layout, SymbolRule, delta,
 };
 use tensors::{Batch, Tensor, to_e4m3, zero_at_random};
 
@@ -253,6 +254,41 @@ fn growth_is_bounded_on_noise() {
         let message = Encoder::builtin().encode_to_vec(dtype, bytes).unwrap();
         let units = bytes.len() / dtype.unit_bytes();
         assert!(message.len() <= huffwire::message::bound(dtype, units, 17), "{dtype}");
+    }
+}
+
+/// Deltas of weights one and two steps apart, as files, directory included.
+#[test]
+fn a_step_of_an_optimizer_is_a_small_file() {
+    for (from, to, real, generated) in [(0, 1, 252, 210), (1, 2, 222, 208), (0, 2, 150, 160)] {
+        let (base, new) = (tensors::sync(from), tensors::sync(to));
+        let mut writer = Writer::new(true, 17).unwrap();
+        let set = writer.add_set(&CodebookSet::builtin(), false);
+        let mut file = writer.header().to_vec();
+        writer.begin_original("model.safetensors").unwrap();
+        let mut encoder = Encoder::builtin();
+        let mut raw = 0;
+        for (base, new) in base.tensors.iter().zip(&new.tensors) {
+            let (name, dtype) = (new.name.clone(), new.dtype);
+            let shape = vec![(new.bytes.len() / dtype.unit_bytes()) as u64];
+            let tensor = Some(TensorInfo { name, dtype: "BF16".into(), shape });
+            writer.begin_item(NewItem { tensor, kind: Kind::Delta, dtype, set }).unwrap();
+            let check = file::checksum(&delta::KIND_HEADER);
+            writer.push_kind_header(delta::KIND_HEADER.len(), Some(check)).unwrap();
+            file.extend_from_slice(&delta::KIND_HEADER);
+            let size = delta::block_bytes(dtype);
+            for (base, new) in base.bytes.chunks(size).zip(new.bytes.chunks(size)) {
+                let tensor = huffwire::Tensor::new(dtype, new);
+                let coded = encoder.encode_delta_block(base, &tensor, &mut file).unwrap();
+                writer.push_block(new.len(), coded.bytes, coded.checksum).unwrap();
+            }
+            raw += new.bytes.len();
+        }
+        file.extend_from_slice(&writer.finish().unwrap());
+        let ratio = raw as f64 / file.len() as f64;
+        println!("{from} -> {to}: a file {ratio:.1} times smaller");
+        let least = if new.real { real } else { generated };
+        assert!(ratio >= f64::from(least), "{from} -> {to}: {ratio}");
     }
 }
 

@@ -114,10 +114,12 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
     alone.extend_from_slice(&file[range.start as usize..range.end as usize]);
     seeds.push(("directory".to_owned(), alone));
     // Recipes: options, shape, items (type, mode, size, literal), where to change, changes.
-    for (number, (embed, originals, items)) in
-        [(1, 1, 1), (1, 2, 3), (0, 3, 2), (0, 1, 1)].into_iter().enumerate()
+    for (number, (embed, originals, items, deltas)) in
+        [(1, 1, 1, 0), (1, 2, 3, 0), (0, 3, 2, 0), (0, 1, 1, 0), (0, 1, 3, 1)]
+            .into_iter()
+            .enumerate()
     {
-        let shape = embed | originals << 1 | items << 3;
+        let shape = embed | originals << 1 | items << 3 | deltas << 6;
         let mut recipe = vec![32 * (number as u8 % 2), 0, shape];
         for dtype in [0, 12, 3, 15, 9, 1] {
             recipe.extend_from_slice(&[dtype, 4 << 3 | 5, 0x80, 1, 125, 3, 9, 200]);

@@ -7,8 +7,8 @@ use clap::ValueHint;
 use huffwire::{Choice, CodebookSet, EncodeOptions};
 
 use super::{
-    BlockSize, Choose, CodebooksArg, Common, ElementRange, Format, LevelArg, ManyArgs, RawArgs,
-    Symbols,
+    BaseArgs, BlockSize, Choose, CodebooksArg, Common, ElementRange, Format, LevelArg, ManyArgs,
+    RawArgs, Symbols,
 };
 
 /// How to encode.
@@ -72,6 +72,9 @@ impl CoderArgs {
 ///
 /// Of several files each is done by itself. A failure does not keep the others from being done; the report tells all
 /// failures, and the exit code is 1.
+///
+/// With --base OLD, tensors that OLD has, too, with the same name, type and shape, become deltas: what changed since OLD.
+/// Whoever restores the file needs OLD, bit by bit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -80,6 +83,7 @@ Examples:
   huffwire compress -r model-folder -o packed                     every file, into packed/*.hw
   huffwire compress --dry-run -r model-folder                     what would be saved?
   huffwire compress --rm step-*.safetensors                       removes what was compressed
+  huffwire compress step-2.safetensors --base step-1.safetensors  only what changed
   huffwire compress gradients.bin --dtype bf16 --shape 4096,4096
   huffwire compress model.safetensors --codebooks books.hwb --json
   ssh host cat m.safetensors | huffwire compress - -o m.safetensors.hw")]
@@ -97,6 +101,8 @@ pub(crate) struct CompressArgs {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) many: ManyArgs,
+    #[command(flatten)]
+    pub(crate) base: BaseArgs,
     #[command(flatten)]
     pub(crate) raw: RawArgs,
     #[command(flatten)]
@@ -124,6 +130,8 @@ pub(crate) struct CompressArgs {
 ///
 /// With -r every .hw file in a folder is restored. With -o, too, files that are no .hw files are copied.
 ///
+/// Deltas, which `huffwire compress --base` makes, need the same --base again.
+///
 /// Tensors that `huffwire quantize` quantized come back as floats near those that they had; everything else
 /// comes back bit by bit.
 #[derive(Debug, clap::Args)]
@@ -131,6 +139,7 @@ pub(crate) struct CompressArgs {
 Examples:
   huffwire decompress model.safetensors.hw
   huffwire decompress sharded-model.hw -o folder
+  huffwire decompress step-2.safetensors.hw --base step-1.safetensors
   huffwire decompress -r packed -o model-folder
   huffwire decompress m.hw --tensor lm_head.weight -o head.bin
   huffwire decompress m.hw --tensor lm_head.weight --range 0..1000 -o - | xxd")]
@@ -160,6 +169,8 @@ pub(crate) struct DecompressArgs {
     /// The format to write a tensor in.
     #[arg(long = "as", value_enum, default_value_t, requires = "tensor")]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) base: BaseArgs,
     #[command(flatten)]
     pub(crate) codebooks: CodebooksArg,
     #[command(flatten)]

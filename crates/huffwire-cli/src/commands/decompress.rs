@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::many::{self, Done, Task};
 use crate::args::{DecompressArgs, ElementRange, Format};
+use crate::bases;
 use crate::failure;
 use crate::files::{self, Create, as_file, is_dash};
 use crate::progress;
@@ -49,6 +50,9 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<u8> {
     let workers = files::workers(args.common.threads)?;
     match &args.inputs[..] {
         [one] if !many::is_many(&args.inputs, &args.many) => run_one(args, one, &workers),
+        _ if !args.base.bases.is_empty() => {
+            bail!("--base: a base goes with one input; decompress each file by itself")
+        }
         _ => run_many(args, &workers),
     }
 }
@@ -59,8 +63,12 @@ fn open(args: &DecompressArgs, path: &Path, workers: &Arc<Workers>) -> Result<Re
     if let Some(path) = &args.codebooks.codebooks {
         reader = reader.with_codebooks_file(path)?;
     }
+    reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
     // Before anything is made: what would fail in any case should leave no trace.
     reader.check_codebooks()?;
+    if args.tensor.is_none() {
+        reader.check_base()?;
+    }
     Ok(reader)
 }
 
@@ -68,7 +76,8 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
     let started = Instant::now();
     let reader = open(args, input, workers)?;
     let given = args.codebooks.codebooks.as_deref().map(files::origin);
-    let inputs: Vec<&Origin> = iter::once(reader.file().origin()).chain(&given).collect();
+    let inputs = iter::once(reader.file().origin()).chain(&given);
+    let inputs: Vec<&Origin> = inputs.chain(bases::origins(&reader)).collect();
     let mut removal = None;
     let restored = match &args.tensor {
         Some(name) => tensor(args, name, &reader, &inputs)?,

@@ -3,14 +3,15 @@
 use anyhow::Result;
 use huffwire::file::{Item, SetRef, TensorInfo};
 use huffwire::{CodebookSet, Kind};
-use huffwire_io::{ByteCount, Reader, Usage};
+use huffwire_io::{ByteCount, DeltaUsage, Reader, Usage};
 use serde::Serialize;
 
 use super::codebooks;
 use crate::args::InspectArgs;
+use crate::delta_report::{self, DeltaReport};
 use crate::files;
 use crate::progress;
-use crate::report::{Stream, Table, percent, printable, saving, shape, size};
+use crate::report::{Stream, Table, count, percent, printable, saving, shape, size};
 use crate::usage::{self, CodebookCount, LayoutCount};
 
 /// What `--json` prints.
@@ -21,6 +22,11 @@ struct Report<'a> {
     saving_percent: f64,
     /// Tensors that are quantized: floats near the original ones are restored from them.
     lossy_tensors: usize,
+    /// Tensors that are deltas, which need a base.
+    delta_tensors: usize,
+    /// What all deltas are together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<DeltaReport>,
     checksums: bool,
     block_bytes: u64,
     codebook_sets: Vec<SetReport>,
@@ -66,6 +72,9 @@ struct ItemReport<'a> {
     parameters: Option<String>,
     encoder: Option<&'static str>,
     scales: Option<usize>,
+    /// Only for a delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<DeltaReport>,
     /// The layouts and the codebooks, for people.
     #[serde(skip)]
     layout: Option<String>,
@@ -98,14 +107,16 @@ fn tensors(args: &InspectArgs, reader: &Reader) -> Result<()> {
     let directory = reader.directory();
     let bar = progress::bytes(directory.raw_bytes(), args.common.quiet);
     let usages = reader.usages(|bytes| bar.inc(bytes))?;
+    let deltas = reader.delta_usages(|bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
-    let mut usages = usages.iter();
+    let all_deltas = delta_report::sum(deltas.iter().flatten());
+    let mut usages = usages.iter().zip(&deltas);
     let mut originals = Vec::new();
     for original in &directory.originals {
         let mut items = Vec::new();
         for item in &original.items {
-            let usage = usages.next().and_then(Option::as_ref);
-            items.push(ItemReport::of(reader, item, usage)?);
+            let (usage, delta) = usages.next().unwrap_or((&None, &None));
+            items.push(ItemReport::of(reader, item, (usage.as_ref(), delta.as_ref()))?);
         }
         originals.push(OriginalReport {
             name: &original.name,
@@ -119,6 +130,8 @@ fn tensors(args: &InspectArgs, reader: &Reader) -> Result<()> {
         raw_bytes: directory.raw_bytes(),
         saving_percent: saving(directory.raw_bytes(), reader.file().bytes()),
         lossy_tensors: directory.items().filter(|item| item.kind == Kind::Values).count(),
+        delta_tensors: reader.tensors().filter(|(_, item)| item.kind == Kind::Delta).count(),
+        delta: reader.has_deltas().then(|| DeltaReport::of(&all_deltas)),
         checksums: directory.checksums,
         block_bytes: 1 << directory.block_log2,
         codebook_sets: directory.sets.iter().map(|set| SetReport::of(reader, set)).collect(),
@@ -150,7 +163,11 @@ impl SetReport {
 }
 
 impl<'a> ItemReport<'a> {
-    fn of(reader: &Reader, item: &'a Item, usage: Option<&Usage>) -> Result<Self> {
+    fn of(
+        reader: &Reader,
+        item: &'a Item,
+        (usage, delta): (Option<&Usage>, Option<&DeltaUsage>),
+    ) -> Result<Self> {
         let tensor: Option<&TensorInfo> = item.tensor.as_ref();
         let (raw_bytes, coded_bytes) = (item.raw_bytes, item.coded_bytes());
         let values = reader.values_header(item)?;
@@ -175,11 +192,15 @@ impl<'a> ItemReport<'a> {
             parameters: values.map(|header| header.quantizer.to_string()),
             encoder: values.map(|header| header.encoder.name()),
             scales: values.map(|header| header.scales),
+            delta: delta.map(DeltaReport::of),
         })
     }
 
     /// How its elements became symbols: the layouts of its blocks, or the quantizer.
     fn form(&self) -> String {
+        if let Some(delta) = &self.delta {
+            return delta.cells().0;
+        }
         match (&self.layout, &self.parameters, self.scales) {
             (_, Some(parameters), Some(1)) => format!("{parameters}, 1 scale"),
             (_, Some(parameters), Some(scales)) => format!("{parameters}, {scales} scales"),
@@ -190,6 +211,9 @@ impl<'a> ItemReport<'a> {
 
     /// What coded it: codebooks, or an encoder of quantized values.
     fn coder(&self) -> String {
+        if let Some(delta) = &self.delta {
+            return delta.cells().1;
+        }
         let encoder = self.encoder.map(|encoder| format!("encoder {encoder}"));
         encoder.or_else(|| self.codebook.clone()).unwrap_or_else(|| "?".to_owned())
     }
@@ -218,6 +242,14 @@ fn text(label: &str, report: &Report<'_>) -> String {
         count => out.push_str(&format!(
             "{count} tensors are quantized: their floats come back near the original ones\n"
         )),
+    }
+    if let Some(delta) = &report.delta {
+        let tensors = count(report.delta_tensors as u64, "tensor");
+        out.push_str(&format!("{tensors} stored as what changed since a base: {}\n", delta.text()));
+        let headings = ["kind of block", "blocks", "changed", "coded", "bits each"];
+        let mut table = Table::new(headings);
+        delta.blocks().iter().for_each(|blocks| table.row(blocks.row()));
+        out.push_str(&table.to_string());
     }
     for original in &report.originals {
         let (raw, coded) = (size(original.raw_bytes), size(original.coded_bytes));

@@ -3,6 +3,7 @@
 mod analyze;
 mod bench;
 mod calibrate;
+mod chain;
 mod codebooks;
 mod completions;
 mod compress;
@@ -29,6 +30,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         Command::Demo(args) => demo::run(args)?,
         Command::Compress(args) => return compress::run(args),
         Command::Decompress(args) => return decompress::run(args),
+        Command::Fold(args) => chain::fold(args)?,
+        Command::Reverse(args) => chain::reverse(args)?,
         Command::Diff(args) => return diff::run(args),
         Command::Inspect(args) => inspect::run(args)?,
         Command::Verify(args) => return verify::run(args),

@@ -5,10 +5,11 @@ use std::time::Instant;
 use anyhow::Result;
 use huffwire::Kind;
 use huffwire::file::Item;
-use huffwire_io::Reader;
+use huffwire_io::{BlockJob, Error, Reader};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
+use crate::bases;
 use crate::failure;
 use crate::files;
 use crate::progress;
@@ -24,7 +25,11 @@ struct Report {
     tensors: usize,
     /// Of these so many are quantized.
     lossy_tensors: usize,
-    /// Blocks, and the headers of quantized tensors.
+    /// Of these so many are deltas.
+    delta_tensors: usize,
+    /// Whether deltas were decoded: only with their base.
+    deltas_decoded: bool,
+    /// Blocks, and the headers of quantized tensors and of deltas.
     blocks: u64,
     /// Bytes of the files that it restores.
     raw_bytes: u64,
@@ -42,7 +47,7 @@ struct Report {
 struct Damage {
     /// `None` for a block that belongs to no tensor, such as the original file's header.
     tensor: Option<String>,
-    /// `None` for the header of a quantized tensor, without which its blocks cannot be decoded.
+    /// `None` for the header of a quantized tensor or of a delta, without which its blocks cannot be decoded.
     block: Option<usize>,
     offset: u64,
     error: String,
@@ -83,6 +88,10 @@ fn check(args: &VerifyArgs) -> Result<(Report, String)> {
     if let Some(path) = &args.codebooks.codebooks {
         reader = reader.with_codebooks_file(path)?;
     }
+    reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
+    if reader.base().is_some() {
+        reader.check_base()?;
+    }
     let checked = decode(args, &reader)?;
     reader.file().check_length()?;
     Ok(checked)
@@ -111,20 +120,33 @@ fn decode(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
             }
         }
     }
-    let jobs = readable.into_iter().flat_map(Reader::blocks);
-    reader.decode_blocks(jobs, |job, bytes| {
+    let decodes_deltas = reader.base().is_some();
+    let is_decoded = |item: &&Item| item.kind != Kind::Delta || decodes_deltas;
+    let (decoded, checked): (Vec<_>, Vec<_>) = readable.into_iter().partition(is_decoded);
+    let mut note = |job: &BlockJob<'_>, error: Option<Error>| {
         bar.inc(job.block.raw_bytes as u64);
         blocks += 1;
-        if let Err(error) = bytes {
-            found.add(job.item, Some(job.index), job.block.offset, error);
+        match error {
+            // The base is at fault, not the file.
+            Some(error @ Error::WrongBase { .. }) => return Err(error),
+            Some(error) => found.add(job.item, Some(job.index), job.block.offset, error),
+            None => {}
         }
-        Ok::<(), huffwire_io::Error>(())
-    })?;
+        Ok(())
+    };
+    let jobs = decoded.into_iter().flat_map(Reader::blocks);
+    reader.decode_blocks(jobs, |job, bytes| note(job, bytes.err()))?;
+    let jobs = checked.into_iter().flat_map(Reader::blocks);
+    reader.check_delta_blocks(jobs, |job, header| note(job, header.err()))?;
     bar.finish_and_clear();
+    let tensors = || directory.items().filter(|item| item.tensor.is_some());
+    let of_kind = |kind| tensors().filter(|item| item.kind == kind).count();
     let report = Report {
         ok: found.count == 0,
-        tensors: directory.items().filter(|item| item.tensor.is_some()).count(),
-        lossy_tensors: directory.items().filter(|item| item.kind == Kind::Values).count(),
+        tensors: tensors().count(),
+        lossy_tensors: of_kind(Kind::Values),
+        delta_tensors: of_kind(Kind::Delta),
+        deltas_decoded: decodes_deltas,
         blocks,
         raw_bytes: directory.raw_bytes(),
         file_bytes: reader.file().bytes(),
@@ -157,8 +179,18 @@ fn print(report: &Report, label: &str, quiet: bool) -> Result<()> {
         0 => String::new(),
         count => format!(" ({count} of them quantized)"),
     };
+    let (decodes, unchecked) = match (report.delta_tensors, report.deltas_decoded) {
+        (0, _) | (_, true) => ("everything decodes", String::new()),
+        (count, false) => (
+            "everything else decodes",
+            format!(
+                "{label}: {count} of the tensors are deltas: their blocks were read, and not decoded; pass --base OLD to \
+                 check what they make of it\n"
+            ),
+        ),
+    };
     Stream::Stdout.print(&format!(
-        "{label}: {} tensors{lossy}, {} blocks, {} -> {}: everything decodes, {checked}\n",
+        "{unchecked}{label}: {} tensors{lossy}, {} blocks, {} -> {}: {decodes}, {checked}\n",
         report.tensors,
         report.blocks,
         size(report.file_bytes),

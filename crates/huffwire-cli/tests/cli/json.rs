@@ -87,6 +87,25 @@ fn failed(folder: &Folder, args: &[&str]) -> Value {
 const IN: &str = "m.safetensors";
 const HW: &str = "m.safetensors.hw";
 
+/// Another step of the model, with tensors that are new, gone and of another shape.
+fn changed(folder: &Folder) {
+    let old_w = bf16(50_000, 1);
+    let mut w = old_w.clone();
+    w[2000] ^= 1;
+    let (v, x) = (noise(40, 2), noise(9, 3));
+    let new =
+        [("w", "BF16", &[100, 500][..], &w[..]), ("v", "U8", &[8, 5], &v), ("x", "U8", &[9], &x)];
+    folder.write("changed.safetensors", &safetensors(&new));
+    folder.write(
+        "old.safetensors",
+        &safetensors(&[
+            ("w", "BF16", &[100, 500], &old_w),
+            ("v", "U8", &[40], &v),
+            ("gone", "U8", &[9], &x),
+        ]),
+    );
+}
+
 fn folder() -> Folder {
     let folder = Folder::new();
     let (w, v) = (bf16(50_000, 1), noise(40, 2));
@@ -98,6 +117,17 @@ fn folder() -> Folder {
 fn compressing_and_restoring() {
     let folder = folder();
     let mut compress = Section::new("compress");
+    changed(&folder);
+    let delta = [
+        "compress",
+        "changed.safetensors",
+        "--base",
+        "old.safetensors",
+        "-o",
+        "delta.hw",
+        "--json",
+    ];
+    compress.see(&folder.json(&delta));
     let plain = folder.json(&["compress", IN, "--json"]);
     assert!(plain["tensors"][0].get("shannon_saving_percent").is_none(), "costs time");
     compress.see(&plain);
@@ -158,7 +188,9 @@ fn looking_at_files() {
     let folder = folder();
     folder.ok(&["compress", IN]);
     folder.ok(&["quantize", IN, "-o", "q.hw", "-q"]);
-    let inspected = ["q.hw", HW].map(|file| folder.json(&["inspect", file, "--json"]));
+    changed(&folder);
+    folder.ok(&["compress", "changed.safetensors", "--base", IN, "-o", "delta.hw"]);
+    let inspected = ["q.hw", HW, "delta.hw"].map(|file| folder.json(&["inspect", file, "--json"]));
     check("inspect", &inspected);
     let mut damaged = folder.read(HW);
     let places: Vec<u64> = inspected[1]["originals"][0]["items"]
@@ -169,6 +201,16 @@ fn looking_at_files() {
         .collect();
     damaged[16 + places[0] as usize + 10] ^= 1;
     folder.write("damaged.hw", &damaged);
+    let back = ["reverse", "old.safetensors", "delta-2.hw", "-o", "back.hw", "--json"];
+    folder.ok(&[
+        "compress",
+        "changed.safetensors",
+        "--base",
+        "old.safetensors",
+        "-o",
+        "delta-2.hw",
+    ]);
+    check("fold and reverse", &[folder.json(&back)]);
     let verified = folder.json(&["verify", "q.hw", "--json"]);
     assert_eq!(verified["raw_bytes"], folder.read(IN).len(), "what it restores");
     check("verify", &[verified, failed(&folder, &["verify", "damaged.hw", "--json"])]);

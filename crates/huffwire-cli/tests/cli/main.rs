@@ -8,6 +8,7 @@ mod bench;
 mod codebooks;
 mod common;
 mod damage;
+mod deltas;
 mod demo;
 mod diff;
 #[cfg(unix)]

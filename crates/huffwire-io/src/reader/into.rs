@@ -148,11 +148,13 @@ pub(super) struct Spare {
     pub(super) decoder: Decoder,
     pub(super) coded: Vec<u8>,
     pub(super) raw: Vec<u8>,
+    /// The base of a block of a delta.
+    pub(super) base: Vec<u8>,
 }
 
 impl From<Decoder> for Spare {
     fn from(decoder: Decoder) -> Self {
-        Self { decoder, coded: Vec::new(), raw: Vec::new() }
+        Self { decoder, coded: Vec::new(), raw: Vec::new(), base: Vec::new() }
     }
 }
 
@@ -216,8 +218,9 @@ impl Reader {
     ) -> Result<(), E> {
         self.check_destinations(destinations)?;
         // Quantized values depend on what lies before them, so their blocks are restored in order.
-        let (plain, mut values): (Vec<_>, Vec<_>) =
-            destinations.iter_mut().partition(|to| to.item.kind == Kind::Tensor);
+        let (plain, mut values): (Vec<_>, Vec<_>) = destinations
+            .iter_mut()
+            .partition(|to| matches!(to.item.kind, Kind::Tensor | Kind::Delta));
         let jobs = plain.into_iter().flat_map(jobs_of);
         let work = |job: &mut Job<'_, '_>| {
             self.decode_job(job)?;
@@ -235,7 +238,7 @@ impl Reader {
                 progress(job.memory.len() as u64)
             })?;
         }
-        Ok(self.file.check_length()?)
+        Ok(self.check_lengths()?)
     }
 
     fn check_destinations(&self, destinations: &[Destination<'_, '_>]) -> Result<()> {
@@ -268,17 +271,15 @@ impl Reader {
         let BlockJob { item, block, .. } = job.block;
         let set = self.codebooks_of(item)?.id();
         let mut spare = self.spare()?;
-        let Spare { decoder, coded, raw } = &mut spare;
+        let Spare { decoder, coded, raw, base } = &mut spare;
         let result = self.read_coded(&block, coded).and_then(|()| {
             let coded =
                 CodedBlock { dtype: item.dtype, set, checksum: block.checksum, bytes: coded };
             if job.memory.len() == block.raw_bytes {
-                return decoder
-                    .decode_block(&coded, job.memory)
-                    .map_err(self.block_error(&job.block));
+                return self.decode_coded(&job.block, &coded, (decoder, base), job.memory);
             }
             raw.resize(block.raw_bytes, 0);
-            decoder.decode_block(&coded, raw).map_err(self.block_error(&job.block))?;
+            self.decode_coded(&job.block, &coded, (decoder, base), raw)?;
             job.copy(raw);
             Ok(())
         });

@@ -41,6 +41,7 @@ mod message;
 mod parts;
 mod prepared;
 mod sparse;
+mod survey;
 
 pub use changes::Changes;
 pub use entries::{join_message, split_message};
@@ -65,6 +66,15 @@ pub const KIND_HEADER: [u8; 1] = [1];
 
 /// The most bytes of the header of a block, and of what stands before its parts.
 const BLOCK_OVERHEAD: usize = header::MAX_BYTES + 1;
+
+/// The most bytes of the header of a block: so many are enough for [`BlockHeader::read`].
+pub const MAX_HEADER_BYTES: usize = header::MAX_BYTES;
+
+/// Bytes of a word of a type: of a unit, but 1 where a unit has three bytes.
+#[must_use]
+pub const fn word_bytes(dtype: Dtype) -> usize {
+    form::Form::of(dtype).bytes()
+}
 
 /// The longest block of a delta for so many bytes of elements, when its parts hold `2^block_log2` bytes.
 pub(crate) const fn block_bound(dtype: Dtype, bytes: usize, block_log2: u8) -> usize {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::DIRECTORY;
 use crate::block;
+use crate::delta;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::message::{Kind, VALUES_LOG2};
@@ -15,7 +16,7 @@ const NAMED: u8 = 0x80;
 const OTHER_SET: u8 = 0x40;
 
 /// The most bytes of a coded block of quantized values: far more than any encoder makes of 2^20 values.
-const MAX_VALUES_BYTES: u32 = 1 << 26;
+const MAX_VALUES_BYTES: usize = 1 << 26;
 
 /// What a tensor is called in the original file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +130,6 @@ impl Item {
     ) -> Result<Self> {
         let first = reader.u8()?;
         let kind = Kind::from_number(first & !(NAMED | OTHER_SET))?;
-        if kind == Kind::Delta {
-            return Err(kind.unexpected());
-        }
         let tensor = (first & NAMED != 0).then(|| TensorInfo::read(reader)).transpose()?;
         let dtype = Dtype::from_number(reader.u8()?)
             .ok_or_else(|| reader.malformed("an unknown element type"))?;
@@ -146,7 +144,9 @@ impl Item {
         }
         let mut lengths = Vec::new();
         for _ in 0..kind.leading_entries() {
-            lengths.push(entry_length(reader)?);
+            let length = entry_length(reader)?;
+            check_kind_header(kind, length as usize).map_err(|detail| reader.malformed(detail))?;
+            lengths.push(length);
         }
         let size = block_bytes(kind, dtype, block_log2) as u64;
         let mut left = raw_bytes;
@@ -154,12 +154,8 @@ impl Item {
         while left > 0 {
             let raw = left.min(size);
             let coded = entry_length(reader)?;
-            if kind == Kind::Tensor && coded as usize > block::bound(raw as usize) {
-                return Err(reader.malformed("a block larger than blocks can be"));
-            }
-            if kind != Kind::Tensor && coded > MAX_VALUES_BYTES {
-                return Err(reader.malformed("a block of quantized values of more than 64 MiB"));
-            }
+            check_block(kind, dtype, raw as usize, coded as usize)
+                .map_err(|detail| reader.malformed(detail))?;
             lengths.push(coded);
             left -= raw;
         }
@@ -200,6 +196,33 @@ pub(super) const fn block_bytes(kind: Kind, dtype: Dtype, block_log2: u8) -> usi
         Kind::Tensor => block::block_bytes(dtype, block_log2),
         Kind::Values | Kind::Delta => dtype.unit_bytes() << VALUES_LOG2,
     }
+}
+
+/// Checks the length of a kind header. That of a delta has one length; others tell theirs themselves.
+pub(super) fn check_kind_header(kind: Kind, coded: usize) -> Result<(), &'static str> {
+    if kind == Kind::Delta && coded != delta::KIND_HEADER.len() {
+        return Err("a kind header of a delta of another length than 1 byte");
+    }
+    Ok(())
+}
+
+/// Checks the length of a coded block of so many bytes of elements.
+pub(super) const fn check_block(
+    kind: Kind,
+    dtype: Dtype,
+    raw: usize,
+    coded: usize,
+) -> Result<(), &'static str> {
+    let (bound, detail) = match kind {
+        Kind::Tensor => (block::bound(raw), "a block larger than blocks can be"),
+        Kind::Values => (MAX_VALUES_BYTES, "a block of quantized values of more than 64 MiB"),
+        Kind::Delta => {
+            // The parts of a block may be as small as blocks can be.
+            let bound = delta::block_bound(dtype, raw, *block::BLOCK_LOG2.start());
+            (bound, "a block of a delta larger than such blocks can be")
+        }
+    };
+    if coded <= bound { Ok(()) } else { Err(detail) }
 }
 
 fn entry_length(reader: &mut Reader<'_>) -> Result<u32> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::directory::{Directory, SetRef};
 use super::frame::write_header;
-use super::item::{Item, Original, TensorInfo};
+use super::item::{Item, Original, TensorInfo, check_block, check_kind_header};
 use super::{HEADER_BYTES, MAX_SETS, is_plain_name};
 use crate::block;
 use crate::dtype::Dtype;
@@ -92,7 +92,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::InvalidOption`] before the first [`Writer::begin_original`], for a set that is not listed or more sets
-    /// than a file may have, or when the item before lacks its kind header; [`Error::UnknownKind`] for a delta.
+    /// than a file may have, or when the item before lacks its kind header.
     pub fn begin_item(&mut self, item: NewItem) -> Result<()> {
         self.check_last()?;
         let NewItem { tensor, kind, dtype, set } = item;
@@ -102,9 +102,6 @@ impl Writer {
         if self.directory.sets.len() > MAX_SETS {
             let detail = format!("a file of more than {MAX_SETS} codebook sets");
             return Err(Error::InvalidOption(detail.into()));
-        }
-        if kind == Kind::Delta {
-            return Err(kind.unexpected());
         }
         let (block_log2, offset) = (self.directory.block_log2, self.offset);
         let original = self.directory.originals.last_mut();
@@ -121,13 +118,16 @@ impl Writer {
     /// [`checksum`](super::checksum).
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] where no kind header belongs, for an empty one or one above 4 GiB, or without
-    /// the checksum that the file asks for.
+    /// [`Error::InvalidOption`] where no kind header belongs, for an empty one or one above 4 GiB, for one of a delta
+    /// that is not [`delta::KIND_HEADER`](crate::delta::KIND_HEADER) long, or without the checksum that the file asks
+    /// for.
     pub fn push_kind_header(&mut self, coded_bytes: usize, checksum: Option<u32>) -> Result<()> {
         let item = self.current("a kind header outside an item")?;
         if item.kind.leading_entries() != 1 || !item.lengths.is_empty() {
             return Err(Error::InvalidOption("a kind header where none belongs".into()));
         }
+        let checked = check_kind_header(item.kind, coded_bytes);
+        checked.map_err(|detail| Error::InvalidOption(detail.into()))?;
         self.push(0, coded_bytes, checksum)
     }
 
@@ -156,11 +156,8 @@ impl Writer {
         if !item.raw_bytes.is_multiple_of(size as u64) {
             return Err(Error::InvalidOption("only the last block of an item may be short".into()));
         }
-        if item.kind == Kind::Tensor && coded_bytes > block::bound(raw_bytes) {
-            return Err(Error::InvalidOption(
-                "a coded block of a size that blocks never have".into(),
-            ));
-        }
+        let checked = check_block(item.kind, item.dtype, raw_bytes, coded_bytes);
+        checked.map_err(|detail| Error::InvalidOption(detail.into()))?;
         self.push(raw_bytes, coded_bytes, checksum)
     }
 

@@ -363,9 +363,26 @@ fn build_file(recipe: &mut Recipe<'_>) -> (Vec<u8>, usize) {
                 shape: vec![bytes_of_item.len() as u64, 1],
             });
             let set = usize::from(shape >> 5 & 1 ^ item & 1);
-            let (kind, encoder) = (Kind::Tensor, &mut encoders[set]);
+            let encoder = &mut encoders[set];
+            let is_delta = shape >> 6 & 1 != 0 && item > 0;
+            let kind = if is_delta { Kind::Delta } else { Kind::Tensor };
             let new = NewItem { tensor, kind, dtype, set };
             writer.begin_item(new).expect("an original was begun");
+            if is_delta {
+                let header = huffwire::delta::KIND_HEADER;
+                let check = checksums.then(|| crc32c(&header));
+                writer.push_kind_header(header.len(), check).expect("a kind header");
+                bytes.extend_from_slice(&header);
+            }
+            // Of zeros, which need not be remembered.
+            if is_delta && !bytes_of_item.is_empty() {
+                let (base, new) =
+                    (vec![0; bytes_of_item.len()], Tensor::new(dtype, &bytes_of_item));
+                let coded = encoder.encode_delta_block(&base, &new, &mut bytes).expect("a block");
+                let pushed = writer.push_block(base.len(), coded.bytes, coded.checksum);
+                pushed.expect("a full block");
+                continue;
+            }
             for block in bytes_of_item.chunks(huffwire::block::block_bytes(dtype, block_log2)) {
                 let coded = encoder.encode_block(&Tensor::new(dtype, block), &mut bytes);
                 let coded = coded.expect("a block");
@@ -393,7 +410,7 @@ fn open(bytes: &[u8]) {
         return;
     };
     check_directory(&directory, range.start);
-    for item in directory.items().filter(|item| item.kind == Kind::Tensor) {
+    for item in directory.items().filter(|item| item.kind != Kind::Values) {
         let listed = &directory.sets[item.set];
         let set = match &listed.embedded {
             Some(set) => Arc::clone(set),
@@ -401,11 +418,18 @@ fn open(bytes: &[u8]) {
             None => small_set(),
         };
         let mut decoder = Decoder::new(set);
-        for block in item.blocks() {
+        for block in item.blocks().filter(|block| block.raw_bytes <= LARGEST) {
             let bytes = &bytes[block.offset as usize..][..block.coded_bytes];
             let (dtype, checksum) = (item.dtype, block.checksum);
             let coded = CodedBlock { dtype, set: listed.id, checksum, bytes };
             let mut out = vec![0x11; block.raw_bytes];
+            if item.kind == Kind::Delta {
+                let base = vec![0; block.raw_bytes];
+                let decoded = decoder.decode_delta_block(&coded, &base, &mut out);
+                let left = |byte: &u8| [0x11, POISON].contains(byte);
+                assert!(decoded.is_ok() || out.iter().all(left));
+                continue;
+            }
             let decoded = decoder.decode_block(&coded, &mut out);
             assert!(decoded.is_ok() || out.iter().all(|&byte| byte == POISON));
         }

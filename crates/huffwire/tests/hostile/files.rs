@@ -344,8 +344,7 @@ fn unknown_element_types_and_block_sizes_are_refused() {
 
 #[test]
 fn unknown_kinds_are_refused_by_number() {
-    let unknown = [3, 4, 62, 63].map(|number| (number, "unknown"));
-    for (number, name) in unknown.into_iter().chain([(2, "delta")]) {
+    for (number, name) in [3, 4, 62, 63].map(|number| (number, "unknown")) {
         for named in [0, 0x80] {
             let mut item = one_item(200);
             item[2][0] = named | number;
@@ -376,6 +375,66 @@ fn items_of_quantized_values_have_a_kind_header() {
     item[4] = varint(100);
     let error = refused(&parts(&item));
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
+}
+
+/// A directory with a delta of so many bytes of bf16, whose entries have these lengths.
+fn delta_item(bytes: u64, lengths: &[u64]) -> [Vec<u8>; 5] {
+    let mut item = one_item(bytes);
+    item[2] = vec![Kind::Delta.number(), Dtype::Bf16.number()];
+    item[4] = lengths.iter().flat_map(|length| varint(*length)).collect();
+    item
+}
+
+#[test]
+fn items_that_are_deltas_have_a_kind_header_of_one_byte_and_large_blocks() {
+    let block = delta::block_bytes(Dtype::Bf16) as u64;
+    assert_eq!(block, 1 << 21);
+    let found = directory(&parts(&delta_item(block + 200, &[1, 60, 39]))).unwrap();
+    let found = found.items().next().unwrap();
+    assert_eq!((found.kind, found.units()), (Kind::Delta, (1 << 20) + 100));
+    let header = found.kind_header().unwrap();
+    assert_eq!((header.offset, header.coded_bytes, header.raw_bytes), (16, 1, 0));
+    let blocks: Vec<_> = found.blocks().map(|b| (b.offset, b.raw_offset, b.raw_bytes)).collect();
+    assert_eq!(blocks, [(17, 0, block as usize), (77, block, 200)]);
+    // An empty one has a kind header, and no block.
+    let error = refused(&parts(&delta_item(0, &[1])));
+    says(&error, &["do not fill the space before the directory"]);
+    for length in [2, 100] {
+        let error = refused(&parts(&delta_item(400, &[length, 100 - length])));
+        says(&error, &["a kind header of a delta of another length than 1 byte"]);
+    }
+}
+
+#[test]
+fn blocks_of_deltas_beyond_their_bound_are_refused() {
+    // A header of 38 bytes, the size of parts, and for each part of 1 KiB its length in 3 bytes and the first byte of a
+    // block.
+    for (raw, bound) in [(400, 39 + 4 + 400), (1024, 39 + 4 + 1024), (1026, 39 + 8 + 1026)] {
+        let error = refused(&parts(&delta_item(raw, &[1, bound])));
+        says(&error, &["do not fill the space before the directory"]);
+        for coded in [bound + 1, u64::from(u32::MAX)] {
+            let error = refused(&parts(&delta_item(raw, &[1, coded])));
+            says(&error, &["a block of a delta larger than such blocks can be"]);
+        }
+        let mut writer = writer(true);
+        writer.begin_original(NAME).unwrap();
+        let item = NewItem { kind: Kind::Delta, ..new_item(None, Dtype::Bf16) };
+        writer.begin_item(item).unwrap();
+        let invalid = |result| matches!(result, Err(Error::InvalidOption(_)));
+        assert!(invalid(writer.push_kind_header(2, Some(7))));
+        writer.push_kind_header(1, Some(7)).unwrap();
+        assert!(invalid(writer.push_block(raw as usize, bound as usize + 1, Some(7))));
+        writer.push_block(raw as usize, bound as usize, Some(7)).unwrap();
+    }
+}
+
+/// A claim of very many blocks takes as many bytes of the directory, and what is read of it no more memory.
+#[test]
+fn a_delta_that_claims_to_be_large_is_refused() {
+    for bytes in [1 << 40, 1 << 62] {
+        let error = refused(&parts(&delta_item(bytes, &[1, 99])));
+        assert!(matches!(error, Error::Truncated { .. }), "{error}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use huffwire::message::{self, Header, Kind};
 use huffwire::{Binding, SetBuilder};
 use huffwire::{
     CodebookSet, CodedBlock, Decoder, Dtype, EncodeOptions, Encoder, Error, Expected, Layout,
-    POISON, Result, Tensor,
+    POISON, Result, Tensor, delta,
 };
 
 /// The elements that most tests here are about: zeros, ordinary values, and some that take the

@@ -334,7 +334,10 @@ fn files_of_several_originals() {
             originals.push((name, content));
         }
         file.extend_from_slice(&writer.finish().unwrap());
-        assert_eq!(read::file(&file, &exchange.sets()).as_ref(), Ok(&originals));
+        assert_eq!(
+            read::file(&file, &exchange.sets(), &read::Bases::new()).as_ref(),
+            Ok(&originals)
+        );
         exchange.file(&format!("file {number}, {options:?}"), &file, &originals);
     }
     exchange.check();

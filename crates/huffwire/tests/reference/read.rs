@@ -1,5 +1,6 @@
 //! Reads messages and files as a program would, and names errors as the specification does.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use huffwire::file::{self, Directory};
 use huffwire::gradient::{item::ItemReader, item::KindHeader, message::FloatParts};
 #[cfg(feature = "gradient")]
 use huffwire::message::Header;
-use huffwire::{CodebookSet, CodedBlock, Decoder, Error, Expected, Kind, Result};
+use huffwire::{CodebookSet, CodedBlock, ContentHash, Decoder, Error, Expected, Kind, Result};
 
 /// A folder of the repository.
 pub(crate) fn folder(name: &str) -> PathBuf {
@@ -82,8 +83,15 @@ pub(crate) fn delta(
     applied.map(|_| copy)
 }
 
+/// The bases of deltas, by the names of their tensors.
+pub(crate) type Bases = HashMap<String, Vec<u8>>;
+
 /// The originals of a file, with their names.
-pub(crate) fn file(bytes: &[u8], sets: &[Arc<CodebookSet>]) -> Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn file(
+    bytes: &[u8],
+    sets: &[Arc<CodebookSet>],
+    bases: &Bases,
+) -> Result<Vec<(String, Vec<u8>)>> {
     let mut decoder = decoder(sets)?;
     file::read_header(bytes)?;
     let trailer = bytes.len().saturating_sub(file::TRAILER_BYTES).max(file::HEADER_BYTES);
@@ -103,10 +111,14 @@ pub(crate) fn file(bytes: &[u8], sets: &[Arc<CodebookSet>]) -> Result<Vec<(Strin
                 content.extend_from_slice(&values(bytes, item, set, &mut decoder)?);
                 continue;
             }
-            if item.kind != Kind::Tensor {
-                let (number, name) = (item.kind.number(), item.kind.name());
-                return Err(Error::UnknownKind { number, name });
-            }
+            let base = match item.kind {
+                Kind::Tensor => None,
+                Kind::Delta => Some(base_of(bytes, item, bases)?),
+                kind => {
+                    let (number, name) = (kind.number(), kind.name());
+                    return Err(Error::UnknownKind { number, name });
+                }
+            };
             for block in item.blocks() {
                 let coded = CodedBlock {
                     dtype: item.dtype,
@@ -116,12 +128,36 @@ pub(crate) fn file(bytes: &[u8], sets: &[Arc<CodebookSet>]) -> Result<Vec<(Strin
                 };
                 let start = content.len();
                 content.resize(start + block.raw_bytes, 0);
-                decoder.decode_block(&coded, &mut content[start..])?;
+                let out = &mut content[start..];
+                match base {
+                    None => decoder.decode_block(&coded, out)?,
+                    Some(base) => {
+                        let base = &base[block.raw_offset as usize..][..block.raw_bytes];
+                        decoder.decode_delta_block(&coded, base, out)?;
+                    }
+                }
             }
         }
         originals.push((original.name.clone(), content));
     }
     Ok(originals)
+}
+
+/// The base of an item that is a delta, whose kind header is checked.
+fn base_of<'b>(file: &[u8], item: &file::Item, bases: &'b Bases) -> Result<&'b [u8]> {
+    let entry = item.kind_header().unwrap();
+    let header = &file[entry.offset as usize..][..entry.coded_bytes];
+    if header != huffwire::delta::KIND_HEADER {
+        let (what, detail) = ("a delta", "an unknown kind header".into());
+        return Err(Error::Malformed { what, offset: 0, detail });
+    }
+    let found = item.tensor.as_ref().and_then(|tensor| bases.get(&tensor.name));
+    let base = found.map_or(&[][..], |base| base);
+    if base.len() as u64 != item.raw_bytes {
+        let (expected, found) = (ContentHash::of(&[]), ContentHash::of(base));
+        return Err(Error::WrongBase { expected, found, applied: false });
+    }
+    Ok(base)
 }
 
 /// The restored floats of an item of quantized values.

@@ -37,7 +37,11 @@ fn decode(vector: &Value) -> Result<Decoded> {
             let tensor = read::message(&coded, &sets, vector["context"].as_u64())?;
             Ok(vec![(String::new(), tensor)])
         }
-        "file" => read::file(&coded, &sets),
+        "file" => {
+            let bases = vector["bases"].as_object().into_iter().flatten();
+            let bases = bases.map(|(name, path)| (name.clone(), bytes(path))).collect();
+            read::file(&coded, &sets, &bases)
+        }
         other => panic!("a vector of kind {other}"),
     }
 }

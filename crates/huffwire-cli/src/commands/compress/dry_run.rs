@@ -41,6 +41,8 @@ struct Dtype {
     /// The type as the files spell it; null for the bytes around tensors.
     original_dtype: Option<String>,
     dtype: &'static str,
+    /// Whether these are stored as what changed since the base.
+    delta: bool,
     tensors: u64,
     raw_bytes: u64,
     coded_bytes: u64,
@@ -54,6 +56,7 @@ impl From<Group> for Dtype {
             saving_percent: saving(group.raw_bytes, group.coded_bytes),
             original_dtype: group.original_dtype,
             dtype: group.dtype.name(),
+            delta: group.delta,
             tensors: group.tensors,
             raw_bytes: group.raw_bytes,
             coded_bytes: group.coded_bytes,
@@ -129,7 +132,11 @@ fn text(report: &Report) -> String {
     let mut table = Table::new(["dtype", "tensors", "size", "coded", "saved", "sampled"]);
     for row in &report.dtypes {
         table.row([
-            row.original_dtype.as_deref().map_or_else(|| "(no tensor)".to_owned(), printable),
+            match (row.original_dtype.as_deref(), row.delta) {
+                (None, _) => "(no tensor)".to_owned(),
+                (Some(dtype), false) => printable(dtype),
+                (Some(dtype), true) => format!("{}, changes", printable(dtype)),
+            },
             row.tensors.to_string(),
             size(row.raw_bytes),
             size(row.coded_bytes),

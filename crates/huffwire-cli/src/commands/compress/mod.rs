@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 
 use super::many::{self, Done, Task};
 use crate::args::CompressArgs;
+use crate::bases;
 use crate::books::{self, Books};
 use crate::failure;
 use crate::files::{self, Create, is_dash};
@@ -32,6 +33,11 @@ pub(crate) fn run(args: &CompressArgs) -> Result<u8> {
     let options = WriteOptions { encode, workers, ..WriteOptions::default() };
     let mut options = options.with_codebooks(set);
     options.embed &= !args.reference_codebooks;
+    if !args.base.bases.is_empty() && many::is_many(&args.inputs, &args.many) {
+        bail!("--base: a base goes with one input; compress each file by itself");
+    }
+    let given = args.codebooks.codebooks.as_deref();
+    options.base = bases::open(&args.base.bases, args.raw.options().as_ref(), given)?;
     if args.dry_run {
         return dry_run::run(args, &options);
     }
@@ -54,13 +60,15 @@ impl Compressor<'_> {
     /// Compresses one file, a sharded model or standard input.
     fn one(mut self, path: &Path, started: Instant) -> Result<u8> {
         let args = self.args;
-        self.options.analyse = args.common.json || args.verbose || args.stats;
+        let has_base = self.options.base.is_some();
+        self.options.analyse = args.common.json || args.verbose || args.stats || has_base;
         self.options.ideals = args.verbose || args.stats;
         let (target, create) = target(args, path);
         if args.many.rm {
             files::require_removable(path, [target.as_path()])?;
         }
         let (inputs, note) = open_one(args, path)?;
+        let matches = self.options.base.as_ref().map(|base| base.matches(&inputs));
         let total = inputs.iter().map(|input| input.file.bytes()).sum();
         let bar = progress::bytes(total, args.common.quiet);
         let (written, label) = self.write(&inputs, (&target, create), &bar)?;
@@ -68,7 +76,8 @@ impl Compressor<'_> {
         let removal = args.many.rm.then(|| self.remove(&inputs, &target, path));
         let stream = if files::is_stdout(&target) { Stream::Stderr } else { Stream::Stdout };
         let seconds = started.elapsed().as_secs_f64();
-        let report = report::Report::new(&self.options, &written, (&removal, note), seconds);
+        let report =
+            report::Report::new(&self.options, &written, matches, (&removal, note), seconds);
         if args.common.json {
             stream.print_json(&report)?;
         } else if !args.common.quiet {
@@ -112,7 +121,8 @@ impl Compressor<'_> {
         bar: &ProgressBar,
     ) -> Result<(Written, String)> {
         let origins = inputs.iter().map(|input| input.file.origin());
-        let origins: Vec<&Origin> = origins.chain(&self.books).collect();
+        let bases = self.options.base.iter().flat_map(|base| base.origins());
+        let origins: Vec<&Origin> = origins.chain(&self.books).chain(bases).collect();
         let output = create(target, self.args.force, &origins)?;
         let label = output.label().to_owned();
         let mut writer = Writer::new(output, self.options.clone())?;
@@ -131,6 +141,9 @@ impl Compressor<'_> {
             if reader.missing().is_some() {
                 let books = self.options.codebooks.clone();
                 reader = reader.with_codebooks(books, "--codebooks")?;
+            }
+            if let Some(base) = &self.options.base {
+                reader = reader.with_base(base.clone())?;
             }
             check_originals(&reader, inputs)?;
             huffwire_io::sync_name(hw)?;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use huffwire::{Level, SymbolRule};
-use huffwire_io::{Analysis, Input, WriteOptions, Written};
+use huffwire_io::{Analysis, Input, Matches, WriteOptions, Written};
 use serde::Serialize;
 
+use crate::delta_report::{self, DeltaReport, MatchReport};
 use crate::failure;
 use crate::report::{Table, percent, printable, saving, size};
 use crate::usage::{self, CodebookCount, LayoutCount};
@@ -19,6 +20,11 @@ pub(super) struct Report<'a> {
     file_bytes: u64,
     saving_percent: f64,
     tensors: Vec<TensorReport<'a>>,
+    /// With `--base`: how tensors were matched, and what all deltas are together.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    base: Option<MatchReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<DeltaReport>,
     /// Bytes of the originals that are no tensor, such as their headers.
     other_raw_bytes: u64,
     other_coded_bytes: u64,
@@ -62,6 +68,9 @@ struct TensorReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     huffman_saving_percent: Option<f64>,
     saving_percent: f64,
+    /// What changed since the base, if it is stored so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<DeltaReport>,
 }
 
 impl<'a> Report<'a> {
@@ -69,6 +78,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(
         options: &WriteOptions,
         written: &'a Written,
+        matches: Option<Matches>,
         (removal, taken): (&Option<Result<()>>, Option<String>),
         seconds: f64,
     ) -> Self {
@@ -91,7 +101,8 @@ impl<'a> Report<'a> {
             // An empty tensor has no distribution, and nothing to save.
             let ideal_saving = |bytes: Option<f64>| {
                 let saved = |bytes| huffwire::stats::saving_percent(raw as f64, bytes);
-                options.ideals.then(|| bytes.map_or(0.0, saved))
+                let has_ideals = options.ideals && analysis.delta.is_none();
+                has_ideals.then(|| bytes.map_or(0.0, saved))
             };
             tensors.push(TensorReport {
                 name: &tensor.name,
@@ -103,7 +114,11 @@ impl<'a> Report<'a> {
                 coded_bytes: coded,
                 codebooks: usage::codebooks(&analysis.usage, &options.codebooks),
                 layouts: usage::layouts(&analysis.usage),
-                coded_with: analysis.usage.codebooks(&options.codebooks),
+                coded_with: match &analysis.delta {
+                    Some(delta) => format!("delta: {}", delta.blocks()),
+                    None => analysis.usage.codebooks(&options.codebooks),
+                },
+                delta: analysis.delta.as_ref().map(DeltaReport::of),
                 shannon_saving_percent: ideal_saving(ideal.map(|ideal| ideal.shannon_bytes)),
                 huffman_saving_percent: ideal_saving(ideal.map(|ideal| ideal.huffman_bytes)),
                 saving_percent: saving(raw, coded),
@@ -111,11 +126,15 @@ impl<'a> Report<'a> {
         }
         let (raw_bytes, file_bytes) = (directory.raw_bytes(), written.bytes);
         let blocks: u64 = directory.items().map(huffwire::file::Item::coded_bytes).sum();
+        let usages = || written.analyses.iter().filter_map(|analysis| analysis.delta.as_ref());
+        let delta = matches.is_some().then(|| DeltaReport::of(&delta_report::sum(usages())));
         Self {
             raw_bytes,
             file_bytes,
             saving_percent: saving(raw_bytes, file_bytes),
             tensors,
+            base: matches.map(MatchReport::new),
+            delta,
             other_raw_bytes,
             other_coded_bytes,
             container_bytes: file_bytes - blocks,
@@ -144,6 +163,10 @@ impl<'a> Report<'a> {
             text.push_str(&format!("{}\n", printable(taken)));
         }
         text.push_str(&summary(self, inputs, label));
+        if let (Some(base), Some(delta)) = (&self.base, &self.delta) {
+            let ratio = delta_report::ratio(self.raw_bytes, self.file_bytes);
+            text.push_str(&format!("{}{}; {ratio} times smaller\n", base.text(), delta.text()));
+        }
         text
     }
 }

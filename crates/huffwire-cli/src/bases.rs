@@ -1,0 +1,59 @@
+//! Opening the bases of deltas.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use huffwire_io::{Base, Error, Origin, RawOptions, ReadOptions, Reader, TensorFile};
+
+use crate::files::{is_dash, is_hw};
+
+/// Opens a base, or a chain of them; `None` if there is none. `raw` tells what is in a raw file.
+pub(crate) fn open(
+    paths: &[PathBuf],
+    raw: Option<&RawOptions>,
+    codebooks: Option<&Path>,
+) -> Result<Option<Arc<Base>>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if is_dash(path) {
+            bail!("--base -: a base is read in any order, so it must be a file");
+        }
+        let raw = raw.filter(|_| !is_hw(path));
+        files.push(match (TensorFile::open(path, raw, ReadOptions::default())?, codebooks) {
+            (TensorFile::Hw(reader), Some(books)) => reader.with_codebooks_file(books)?.into(),
+            (file, _) => file,
+        });
+    }
+    Ok(Base::chain(files)?.map(Arc::new))
+}
+
+/// Gives a reader the bases of its deltas. A raw file is taken as what the only tensor of the reader is.
+pub(crate) fn give(reader: Reader, paths: &[PathBuf], codebooks: Option<&Path>) -> Result<Reader> {
+    let raw = raw_options(&reader);
+    let base = match open(paths, None, codebooks) {
+        Err(error)
+            if raw.is_some()
+                && matches!(error.downcast_ref(), Some(Error::UnknownFormat { .. })) =>
+        {
+            open(paths, raw.as_ref(), codebooks)?
+        }
+        opened => opened?,
+    };
+    Ok(match base {
+        Some(base) => reader.with_base(base)?,
+        None => reader,
+    })
+}
+
+/// What the only tensor of a file is, if it has no other.
+fn raw_options(reader: &Reader) -> Option<RawOptions> {
+    let mut tensors = reader.tensors();
+    let (info, item) = tensors.next().filter(|_| tensors.next().is_none())?;
+    Some(RawOptions { dtype: item.dtype, spelling: info.dtype.clone(), shape: None })
+}
+
+/// The files of the base of a reader, if it has one: no output may replace one of them.
+pub(crate) fn origins(reader: &Reader) -> Vec<&Origin> {
+    reader.base().map_or_else(Vec::new, |base| base.origins())
+}
