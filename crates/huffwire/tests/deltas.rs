@@ -145,6 +145,33 @@ fn a_random_new_tensor_is_hardly_larger_than_its_plain_message() {
     }
 }
 
+/// Where nearly all words change a little, a list of the changes is smaller than all differences, and slower.
+#[test]
+fn level_max_lists_changes_where_nearly_all_words_change() {
+    // Exponents of 16 octaves, and steps of up to 3 units in the last place of the largest of them.
+    let (mut random, mut base, mut new) = (Random::new(1), Vec::new(), Vec::new());
+    for _ in 0..60_000 {
+        let bits = (100 + random.below(17)) << 7 | random.below(128);
+        let step = (random.below(2001) as f32 / 1000.0 - 1.0) * 3.0 * 2f32.powi(116 - 127 - 7);
+        let moved = f32::from_bits((bits as u32) << 16) + step;
+        base.extend_from_slice(&(bits as u16).to_le_bytes());
+        new.extend_from_slice(&((moved.to_bits() >> 16) as u16).to_le_bytes());
+    }
+    let [fast, max] = [huffwire::Level::Fast, huffwire::Level::Max].map(|level| {
+        let options = EncodeOptions::default().level(level);
+        let mut encoder = Encoder::new(huffwire::CodebookSet::builtin(), options).unwrap();
+        let message = encoder.encode_delta_to_vec(Dtype::Bf16, &base, &new).unwrap();
+        let mut weights = base.clone();
+        Decoder::builtin().apply_delta(&message, &mut weights).unwrap();
+        assert!(weights == new);
+        message
+    });
+    let kind = |message| delta::Info::read(message, None).unwrap().blocks[0].kind;
+    assert!(delta::Info::read(&max, None).unwrap().changes() > 50_000);
+    assert!(!kind(&fast).is_sparse() && kind(&max).is_sparse());
+    assert!(max.len() < fast.len(), "{} {}", max.len(), fast.len());
+}
+
 #[test]
 fn several_blocks_on_several_threads() {
     let base = noise(2 * 2_500_000, 8);

@@ -9,13 +9,14 @@ use crate::block::BlockEncoder;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::kernels::platform::Platform;
-use crate::plan::Policy;
+use crate::plan::{Level, Policy};
 use crate::set::CodebookSet;
 
 /// A sparse block that is so much smaller than its elements is taken without a look at the other kinds.
 const SMALL: usize = 32;
 
-/// A block in which more words change is not tried as a sparse one: of so many words all but one may change.
+/// A block in which more words change is tried as a sparse one at [`Level::Max`] alone: of so many words all but one may
+/// change. It would often be smaller, but changes are decoded one by one, and blocks of other kinds many times as fast.
 const UNCHANGED_IN: usize = 3;
 
 /// How the blocks of a delta are encoded.
@@ -69,7 +70,10 @@ impl EncodeWorker {
     ) -> Result<BlockHeader> {
         let form = Form::of(encoding.dtype);
         let words = new.len() / form.bytes();
-        let most = words - words / UNCHANGED_IN;
+        let most = match encoding.plain.level() {
+            Level::Fast => words - words / UNCHANGED_IN,
+            Level::Max => words,
+        };
         let hashes = self.survey.make(self.platform, form, (base, new), most);
         let Hashes { base: base_hash, result } = hashes;
         let changes = self.survey.indices.len();
