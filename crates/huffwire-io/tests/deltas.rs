@@ -289,6 +289,11 @@ fn tensors_are_matched_by_original_then_by_name() {
     write("one.hw", &[("another", &b)]);
     assert_eq!(delta("3", "one.hw", "x.hw"), Kind::Delta);
     assert_eq!(files.restore("x.hw", &["one.hw"]).unwrap(), b);
+    // Two tensors with other names have nothing to do with the only one of the base.
+    let two = [("u", "BF16", &[2000][..], &b[..]), ("v", "BF16", &[2000], &b)];
+    files.write("two.safetensors", &two);
+    let written = files.compress("two.safetensors", &["one.hw"], "two.hw");
+    assert!(written.directory.items().all(|item| item.kind == Kind::Tensor));
     // A delta whose base is not unique any more.
     let error = files.restore("x.hw", &["shards.hw"]).unwrap_err();
     assert!(matches!(error, Error::NotInBase { .. }), "{error}");
