@@ -54,7 +54,7 @@ pub struct Base {
 }
 
 /// The most deltas of a chain. Each is read while those behind it wait, on one stack.
-const MAX_CHAIN: usize = 100;
+const MAX_CHAIN: usize = 32;
 
 /// Where the tensor of a name lies; `None` for a name that several have.
 type Names = HashMap<String, Option<Place>>;
@@ -127,7 +127,7 @@ impl Base {
     ///
     /// # Errors
     /// [`Error::NotADelta`] for a file behind the first that is no .hw file; [`Error::BaseMissing`] for a first file
-    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 100 deltas; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
+    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 32 deltas; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
     /// their hashes tell without decoding; those of reading.
     pub fn chain(files: impl IntoIterator<Item = TensorFile>) -> Result<Option<Self>> {
         let mut chain: Option<Self> = None;
