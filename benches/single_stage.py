@@ -74,6 +74,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     from gemma.model import Shape
     from gemma.train import Stop, Training, warm_up
 
+    snapshots.check_folder(arguments.out)
     torch.set_num_threads(arguments.threads)
     words, source = text.load(arguments.text)
     shape = Shape()

@@ -311,6 +311,8 @@ def main() -> int:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(report.as_json(found))
         print(f"wrote {arguments.json}")
+    if arguments.documented and (missing := bounds.unmeasured(found)):
+        raise Failure("nothing was measured of what these bounds are about:\n" + "\n".join(about for about, _ in missing))
     if arguments.write_docs:
         subprocess.run([sys.executable, str(Path(__file__).with_name("slow_wire_docs.py")), str(arguments.json)], check=True)
     return 0

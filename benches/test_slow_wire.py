@@ -6,11 +6,14 @@ import argparse
 import contextlib
 import io
 import json
+import tempfile
 import unittest
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import peers
 import slow_wire
 from wire import bounds, checks, document, network, planning, quantities, report
 from wire.network import Network, Unavailable, Wire
@@ -269,6 +272,26 @@ class Reports(unittest.TestCase):
         slow = sample()
         slow["runs"][0]["cases"][1]["contenders"]["coded"]["seconds"] = [0.7]
         self.assertIn("MISSED: 1 Gbit/s, all_reduce of 64 MiB", bounds.text(slow))
+
+    def test_bounds_that_nothing_was_measured_for_are_told_of(self) -> None:
+        missing = dict(bounds.unmeasured(sample()))
+        self.assertEqual(missing["1 Gbit/s, all_gather of 64 MiB, coded: times as fast as gloo"], 2.2)
+        self.assertEqual(missing["1 Gbit/s, DDP step in fp32, quantized_hook, tcp: times as fast"], 3.5)
+        self.assertNotIn("1 Gbit/s, all_reduce of 64 MiB, coded: times as fast as gloo", missing)
+        row = "| 1 Gbit/s, DDP step in fp32, quantized_hook, tcp: times as fast | not measured | 3.5 | - |"
+        self.assertIn(row, dict(document.regions(sample()))["bounds"])
+        short = sample() | {"short": True}
+        self.assertEqual(list(bounds.check(short)), [])
+        # The report is kept; the measurement took a quarter of an hour.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "report.json"
+            line = ["slow_wire.py", "--documented", "--write-docs", "--json", str(path)]
+            with (mock.patch("slow_wire.measure", return_value=sample()), mock.patch("sys.argv", line), mock.patch("signal.signal"),
+                  mock.patch("subprocess.run") as documents, contextlib.redirect_stdout(io.StringIO()),
+                  self.assertRaisesRegex(peers.Failure, "quantized_hook, tcp")):
+                slow_wire.main()
+            self.assertEqual(json.loads(path.read_text()), sample())
+        documents.assert_not_called()
 
 
 class Documents(unittest.TestCase):

@@ -25,6 +25,8 @@ from gemma import snapshots
 
 SHARDS = 64
 MORE_SHARDS = (16, 128, 256)
+# More than any case has: all shards are counted alone, and none in groups.
+SHARDS_ALONE = 1_000_000
 TYPES = ("e4m3", "e3m2", "e2m3", "e2m1")
 RULES = "bytes,byte-planes,auto"
 # The two kinds that may be the one whose figures the paper shows, and the names of their tensors; and one shard of them.
@@ -36,7 +38,7 @@ Row = dict[str, Any]
 # Bytes that a value takes in memory, which are its symbols by the rule `bytes`.
 _BYTES = {"f32": 4, "bf16": 2, "e4m3": 1, "e3m2": 1, "e2m3": 1, "e2m1": 0.5}
 _KEPT = (
-    "name", "dtype", "scaling", "symbols", "shards", "values", "bytes", "fixed_from", "shannon_saving_percent",
+    "name", "dtype", "scaling", "symbols", "shards", "groups", "values", "bytes", "fixed_from", "shannon_saving_percent",
     "huffman_saving_percent", "fixed_saving_percent", "builtin_saving_percent", "quad_length_saving_percent",
     "dual_length_saving_percent", "over_huffman_percent", "over_shannon_percent", "mean_kl_bits", "max_kl_bits", "escape_percent",
 )
@@ -67,7 +69,8 @@ def cases(full: tuple[int, ...]) -> Iterator[Case]:
 
 def command(program: Path, case: Case, file: Path, calibrated: Path) -> list[str]:
     kinds = [f"--kind={pattern}={name}" for pattern, name in snapshots.KINDS]
-    return [str(program), "analyze", str(file), "--calibrate-on", str(calibrated), *case.options, *kinds, "--json", "--quiet"]
+    return [str(program), "analyze", str(file), "--calibrate-on", str(calibrated), *case.options,
+            "--shards-alone", str(SHARDS_ALONE), *kinds, "--json", "--quiet"]
 
 
 def call(words: list[str]) -> dict[str, Any]:
@@ -86,7 +89,9 @@ def rounded(value: Any) -> Any:
 
 
 def condense(kind: dict[str, Any], case: str) -> Row:
-    """What is kept of a kind: no lists."""
+    """What is kept of a kind: no lists. The figures must be those of shards, not of groups of them."""
+    if kind["groups"] is not None:
+        raise peers.Failure(f"{case}, {kind['name']}, {kind['symbols']}: {kind['shards']} shards were counted in {kind['groups']} groups")
     row: Row = {"case": case, **{key: rounded(kind.get(key)) for key in _KEPT}}
     row["chance_kl_bits"] = rounded(chance_kl(kind)) if kind["symbols"] == "bytes" else None
     row["longest"] = max(plane["longest"] for plane in kind["planes"])

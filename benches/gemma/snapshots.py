@@ -14,10 +14,11 @@ a few layers and tokens in one file, with Adam's moments: many of them show how 
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import peers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,6 +53,8 @@ KINDS = (
     ("*.k.grad", "key gradients"),
     ("*.v.grad", "value gradients"),
 )
+# What a training keeps in its folder: a description, and what it goes on from. Both lie beside the snapshots.
+DESCRIPTION, CHECKPOINT = "training.json", "checkpoint.pt"
 # A timeline has the first layer, the one in the middle and the last, and so many tokens.
 TIMELINE_TOKENS = 256
 _EARLY = (1, 2, 4, 7, 10, 15)
@@ -66,11 +69,14 @@ class Plan:
 
 
 def plan(steps: int, warm_up: int) -> Plan:
-    """The last step, the one before it and one a fifth earlier in full; a timeline that is denser in the warm-up."""
+    """The last step, the one before it and one a fifth earlier in full; a timeline that is denser in the warm-up, and has its
+    last step."""
     full = {max(1, steps - steps // 5), max(1, steps - 1), steps}
     coarse, fine = max(1, steps // 20), max(1, warm_up // 5)
-    timeline = {step for step in _EARLY if step <= steps}
-    timeline |= set(range(fine, min(warm_up, steps) + 1, fine)) | set(range(coarse, steps + 1, coarse)) | {steps}
+    # Codebooks come from the last step of the warm-up, too, which need not be a multiple of `fine`.
+    warm_up = min(warm_up, steps)
+    timeline = {step for step in _EARLY if step <= steps} | {warm_up, steps}
+    timeline |= set(range(fine, warm_up + 1, fine)) | set(range(coarse, steps + 1, coarse))
     return Plan(tuple(sorted(full)), tuple(sorted(timeline)))
 
 
@@ -142,11 +148,26 @@ def timeline_path(folder: Path, step: int) -> Path:
     return folder / "timeline" / f"step-{step:05}.safetensors"
 
 
+def check_folder(folder: Path) -> None:
+    """Refuses a folder in which another program has what a training would replace or remove. A training has its checkpoint
+    there from the beginning."""
+    if (folder / CHECKPOINT).exists():
+        return
+    for name in ("full", "timeline", DESCRIPTION):
+        if (folder / name).exists():
+            raise peers.Failure(f"{folder / name} is of no training that this program knows: name another folder with --out")
+
+
 def remove(folder: Path) -> None:
-    """Everything that a training wrote; the folder, too, if nothing else is in it."""
-    for part in ("full", "timeline"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-    for name in ("checkpoint.pt", "checkpoint.partial", "training.json"):
+    """Everything that a training wrote, and the folders in which nothing else is."""
+    steps = list(folder.glob("full/step-*"))
+    for suffix in ("safetensors", "partial"):
+        for path in [step / f"{family}.{suffix}" for step in steps for family in FAMILIES]:
+            path.unlink(missing_ok=True)
+        for path in folder.glob(f"timeline/step-*.{suffix}"):
+            path.unlink()
+    for name in (CHECKPOINT, "checkpoint.partial", DESCRIPTION):
         (folder / name).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    for path in (*steps, folder / "full", folder / "timeline", folder):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -37,7 +37,7 @@ def kind(**changes: Any) -> dict[str, Any]:
     shards = [{**saved(21.0, 21.5, 22.0), "kl_bits": layer / 100, "layer": layer, "shard": 0} for layer in (10, 9)]
     return {
         "name": "FFN1 activation", "dtype": "bf16", "converted_from": None, "scaling": None, "symbols": "bytes", "shards": 2,
-        "values": 1000, "bytes": 2000, "fixed_from": "calibration files", "builtin_saving_percent": None,
+        "groups": None, "values": 1000, "bytes": 2000, "fixed_from": "calibration files", "builtin_saving_percent": None,
         "quad_length_saving_percent": 18.0, "dual_length_saving_percent": 18.5, "over_huffman_percent": 0.637,
         "over_shannon_percent": 1.282, "mean_kl_bits": 0.01, "max_kl_bits": 0.012345678, "escape_percent": 0.0,
         "planes": [plane], "per_shard": shards, **saved(21.0, 21.5, 22.0), **changes,
@@ -55,6 +55,14 @@ class Snapshots(unittest.TestCase):
         chosen = snapshots.plan(20, 2)
         self.assertEqual(len(chosen.full), 3)
         self.assertTrue(all(1 <= step <= 20 for step in (*chosen.full, *chosen.timeline)))
+
+    def test_every_step_that_codebooks_come_from_is_kept(self) -> None:
+        for steps in range(20, 1200):
+            # As gemma.train.warm_up, which needs torch.
+            for warm_up in {steps // 10, 1, steps // 3}:
+                chosen = snapshots.plan(steps, warm_up)
+                self.assertLessEqual(set(timeline.calibrations(list(chosen.timeline), warm_up)), set(chosen.timeline), steps)
+                self.assertTrue(all(1 <= step <= steps for step in (*chosen.full, *chosen.timeline)), steps)
 
     def test_every_tensor_has_its_kind(self) -> None:
         expected = {
@@ -79,14 +87,36 @@ class Snapshots(unittest.TestCase):
     def test_only_what_was_written_is_removed(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "run"
-            (folder / "full" / "step-00001").mkdir(parents=True)
-            (folder / "checkpoint.pt").touch()
-            (folder / "notes.txt").touch()
+            own = [snapshots.full_path(folder, 1, family) for family in snapshots.FAMILIES]
+            own += [snapshots.timeline_path(folder, 1), folder / "checkpoint.pt", folder / "training.json"]
+            others = [folder / "notes.txt", folder / "timeline" / "notes.txt", own[0].with_name("notes.txt"), folder / "full" / "other" / "a"]
+            for path in own + others:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
             snapshots.remove(folder)
-            self.assertEqual([path.name for path in folder.iterdir()], ["notes.txt"])
-            (folder / "notes.txt").unlink()
+            self.assertEqual({path for path in folder.rglob("*") if path.is_file()}, set(others))
+            for path in others:
+                path.unlink()
+            (folder / "full" / "other").rmdir()
             snapshots.remove(folder)
             self.assertFalse(folder.exists())
+
+    def test_folders_of_other_programs_are_refused(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            snapshots.check_folder(folder)
+            snapshots.check_folder(folder / "new")
+            for path in (folder / "full" / "a", folder / "timeline" / "a", folder / "training.json"):
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+                with self.assertRaisesRegex(peers.Failure, "--out"):
+                    snapshots.check_folder(folder)
+                (folder / "checkpoint.pt").touch()
+                snapshots.check_folder(folder)
+                (folder / "checkpoint.pt").unlink()
+                path.unlink()
+                if path.parent != folder:
+                    path.parent.rmdir()
 
 
 class Measuring(unittest.TestCase):
@@ -98,6 +128,10 @@ class Measuring(unittest.TestCase):
         self.assertAlmostEqual(row["worst_over_shannon_percent"], 100 * (80 / 78.5 - 1), places=3)
         self.assertEqual(row["max_kl_bits"], 0.0123)
         self.assertNotIn("worst_over_huffman_percent", measure.condense(kind(per_shard=None), "previous"))
+
+    def test_figures_of_groups_are_refused(self) -> None:
+        with self.assertRaisesRegex(peers.Failure, "shards 256.*4608 shards.*64 groups"):
+            measure.condense(kind(shards=4608, groups=64, per_shard=None), "shards 256")
 
     def test_chance_makes_small_shards_diverge(self) -> None:
         # Two shards of 1000 bytes each, and three symbols that all of them have.
@@ -125,6 +159,7 @@ class Measuring(unittest.TestCase):
         self.assertEqual(words[:5], ["huffwire", "analyze", "new", "--calibrate-on", "old"])
         self.assertIn("block", words)
         self.assertIn("--kind=*.ffn1=FFN1 activation", words)
+        self.assertEqual(int(words[words.index("--shards-alone") + 1]), measure.SHARDS_ALONE)
 
     def test_a_program_that_fails_is_told_of(self) -> None:
         with self.assertRaisesRegex(peers.Failure, "cannot be run"):
@@ -308,13 +343,20 @@ class Trainings(unittest.TestCase):
         self.assertLess(sum(whole.run.losses[-3:]), sum(whole.run.losses[:3]))
 
         stop = Stop()
+        # A training that fails in its first steps has a checkpoint, too.
+        with self.assertRaises(ZeroDivisionError):
+            self.training("parts").train(stop, lambda _: 1 // 0)
+        snapshots.check_folder(self.folder / "parts")
+        failed = self.training("parts")
+        failed.resume()
+        self.assertEqual(failed.step, 0)
 
         def press(training: Any) -> None:
             if training.step == 7:
                 os.kill(os.getpid(), signal.SIGINT)
 
         with self.assertRaises(KeyboardInterrupt), stop.listening():
-            self.training("parts").train(stop, press)
+            failed.train(stop, press)
         resumed = self.training("parts")
         resumed.resume()
         self.assertEqual(resumed.step, 7)

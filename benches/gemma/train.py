@@ -104,7 +104,7 @@ class Training:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.folder / snapshots.CHECKPOINT
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a training to go on."""
@@ -126,8 +126,9 @@ class Training:
             state = torch.load(self.checkpoint, weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             raise peers.Failure(f"{self.checkpoint} cannot be read: {error}; start again in an empty folder") from None
-        if state["identity"] != self._identity():
-            raise peers.Failure(f"{self.checkpoint} is of another training ({state['identity']}); name another folder with --out")
+        identity = state.get("identity") if isinstance(state, dict) else None
+        if identity != self._identity():
+            raise peers.Failure(f"{self.checkpoint} is of another training ({identity}); name another folder with --out")
         with torch.no_grad():
             for name, master in self.masters.items():
                 master.copy_(state["masters"][name])
@@ -136,7 +137,9 @@ class Training:
         self.step, self.run = state["step"], Run(**state["run"])
 
     def train(self, stop: Stop, tell: Callable[[Training], None]) -> None:
-        """All steps that are left; checkpoints on the way, and where `stop` is wanted."""
+        """All steps that are left; checkpoints before the first one, on the way, and where `stop` is wanted."""
+        if not self.checkpoint.exists():
+            self.save()
         while self.step < self.steps:
             began = time.perf_counter()
             self._one_step()
@@ -220,4 +223,4 @@ class Training:
 
     def write_description(self, source: str) -> None:
         text = json.dumps({**self.describe(), "text": source, "losses": self.run.losses, "norms": self.run.norms})
-        (self.folder / "training.json").write_text(text + "\n")
+        (self.folder / snapshots.DESCRIPTION).write_text(text + "\n")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = peers.Environment(
     peers.ROOT / ".venv" / "torch",
-    ("torch==2.15.0", "numpy==2.4.6", "safetensors==0.8.0", "scikit-learn==1.9.1", "matplotlib==3.11.2"),
+    ("torch==2.15.0", "numpy==2.4.6", "safetensors==0.8.0", "scikit-learn==1.9.1", "matplotlib==3.11.2", "zstandard==0.25.0"),
     smaller={"torch==2.15.0": "https://download.pytorch.org/whl/cpu"},
     cost="some minutes; 6 GB where PyTorch's own index cannot be reached",
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wire import report
+from wire.quantities import rate_name
 from wire.report import Case, Run
 
 _GBIT = 10**9
@@ -35,32 +36,42 @@ _STEPS: tuple[tuple[int, str, str, Callable[[Case, str, str], float], str, float
 )
 
 
-def check(found: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
-    """What a bound is about, what was measured, and the bound, for all that a report has that is not short."""
-    for run in found["runs"]:
-        if run["ranks"] == 2 and not run["delay"] and not found["short"]:
-            yield from _collectives(run)
-            yield from _steps(run)
+# What a bound is about, what was measured, and the bound.
+Checked = tuple[str, float, float]
 
 
-def _collectives(run: Run) -> Iterator[tuple[str, float, float]]:
+def check(found: dict[str, Any]) -> Iterator[Checked]:
+    """All bounds that a report has something about: none if it is short."""
+    for _, checked in _all(found):
+        yield from checked
+
+
+def unmeasured(found: dict[str, Any]) -> list[tuple[str, float]]:
+    """Bounds that a report has nothing about, and what they are about."""
+    return [about for about, checked in _all(found) if not checked]
+
+
+def _all(found: dict[str, Any]) -> Iterator[tuple[tuple[str, float], list[Checked]]]:
+    """All bounds, and what a report has about each of them."""
+    runs = [run for run in found["runs"] if run["ranks"] == 2 and not run["delay"] and not found["short"]]
     for rate, collective, size, name, than, bound in _COLLECTIVES:
-        for case in report.cases(run, "collective", collective=collective, bytes=size) if rate == run["rate"] else ():
-            if name in case["contenders"]:
-                about = f"{run['wire']}, {collective} of {size // _MIB} MiB, {name}: times as fast as {than}"
-                yield about, report.faster(case, name, than), bound
-
-
-def _steps(run: Run) -> Iterator[tuple[str, float, float]]:
+        about = f"{rate_name(rate)}, {collective} of {size // _MIB} MiB, {name}: times as fast as {than}"
+        cases = _cases(runs, rate, name, "collective", collective=collective, bytes=size)
+        yield (about, bound), [(about, report.faster(case, name, than), bound) for case in cases]
     for rate, dtype, name, compared, word, bound in _STEPS:
-        for case in report.cases(run, "ddp", dtype=dtype) if rate == run["rate"] else ():
-            if name in case["contenders"]:
-                about = f"{run['wire']}, DDP step in {dtype}, {name}: times {word}"
-                yield about, compared(case, name, "stock PyTorch"), bound
+        about = f"{rate_name(rate)}, DDP step in {dtype}, {name}: times {word}"
+        cases = _cases(runs, rate, name, "ddp", dtype=dtype)
+        yield (about, bound), [(about, compared(case, name, "stock PyTorch"), bound) for case in cases]
+
+
+def _cases(runs: list[Run], rate: int, name: str, what: str, **having: Any) -> list[Case]:
+    """The cases of wires of this rate that have this contender."""
+    cases = [case for run in runs if run["rate"] == rate for case in report.cases(run, what, **having)]
+    return [case for case in cases if name in case["contenders"]]
 
 
 def text(found: dict[str, Any]) -> str:
-    """All bounds, and which of them do not hold."""
+    """All bounds that a report has something about, and which of them do not hold."""
     lines = []
     for about, value, bound in check(found):
         lines.append(f"{'holds' if value >= bound else 'MISSED'}: {about}: {value:.2f}, at least {bound:g}")

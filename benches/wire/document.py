@@ -79,6 +79,7 @@ def _conditions(found: dict[str, Any]) -> str:
 
 def _bounds(found: dict[str, Any]) -> str:
     rows = [(about, f"{value:.2f}", f"{bound:g}", "yes" if value >= bound else "**no**") for about, value, bound in bounds.check(found)]
+    rows += [(about, "not measured", f"{bound:g}", "-") for about, bound in bounds.unmeasured(found)]
     return markdown((("ratio", "measured", "at least", "holds"), rows))
 
 

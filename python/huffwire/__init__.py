@@ -6,7 +6,7 @@
 True
 
 Arrays and tensors are encoded by `huffwire.numpy` and `huffwire.torch`, which have to be imported by name.
-`huffwire.encode_delta` encodes what changed in a tensor that the receiver has.
+`huffwire.encode_delta` encodes what changed in a tensor that the receiver has, and `huffwire.sync` keeps weights in step by that.
 Collectives are coded by `huffwire.distributed`; `huffwire.observe` tells what that would save.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from huffwire import _elements, _huffwire
 from huffwire._calibrate import Symbols
@@ -20,6 +20,8 @@ _Source: TypeAlias = "str | list[tuple[str, str, tuple[int, ...], Any]]"
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
 # What a checkpoint holds beside tensors.
 _PLAIN = (str, int, float, complex, bool, bytes, type(None))
+# How deep containers may lie in each other, and how much they may hold in all: one container may lie in many places.
+_DEEPEST, _MOST = 100, 10_000_000
 # Figures that a notebook shows.
 _SHOWN = ("summary", "savings", "drift-all-books-all-tensors", "drift-policy")
 # Rows of the table in a notebook.
@@ -171,6 +173,7 @@ def analyze(
     refresh_regret: float = 0.02,
     refresh_every: int = 1000,
     refresh_interval: int = 8 << 20,
+    shards_alone: int | None = None,
     codebooks: Codebooks | Sequence[Codebooks] | None = None,
     threads: int | None = None,
     progress: OpenProgress = None,
@@ -193,7 +196,8 @@ def analyze(
         tensors: A module, a mapping from names to tensors (such as a state dict, also a nested one), or the path of a
             ``.safetensors``, ``.safetensors.index.json``, ``.npy`` or ``.hw`` file or of a checkpoint of ``torch.save``
             (``.pt``, ``.pth``, ``.ckpt``, ``.bin``; loaded with ``weights_only=True``). A list of these stands for
-            several steps or batches of one model; so does a mapping from numbers of steps to these. Tensors are torch
+            several steps or batches of one model; so does a mapping from numbers of steps to these, whatever the names of
+            files say. Tensors are torch
             tensors, numpy arrays, buffers with a format, or tuples of a dtype's name and a buffer.
         calibrate_on: The same: tensors that the fixed codebooks are made from.
         kinds: Names of kinds, by patterns on names of tensors (``"*"`` for any characters); the first that matches
@@ -206,11 +210,14 @@ def analyze(
         scale: How values are scaled before that: by tensor, or in blocks of 32.
         leave_out: Which part of a kind is left out when the codebook for it is made. None: files if a kind is in
             several, else layers, else shards.
-        timeline: Whether codebooks are followed over the steps: `Analysis.step_rows`. Steps of files are told by their
-            names.
+        timeline: Whether codebooks are followed over the steps: `Analysis.step_rows`. Where there is no mapping from
+            numbers of steps, the steps of files are told by their names.
         refresh_regret: The regret above which the refresh policy replaces codebooks: 0.02 for two percent.
         refresh_every: Messages from one judgement of the policy to the next, at least. Each tensor of a step is one.
         refresh_interval: Bytes of tensors from one sample of the policy to the next, on average.
+        shards_alone: The most shards, of all kinds, types and symbol rules together, that are counted alone; those of
+            kinds beyond that are counted in groups. None for 20 000, but 4096 of a kind, 1024 of a tensor, and 8192 of
+            ``calibrate_on``.
         codebooks: Codebooks that ``.hw`` files need, if they neither embed them nor use the built-in ones.
         threads: How many threads count; None for as many as `huffwire.default_threads` says.
         progress: True for a bar of tqdm, or a function that is called with the bytes done and the bytes in all.
@@ -235,6 +242,7 @@ def analyze(
         raise OptionError(f"refresh_regret={refresh_regret!r}: give 0 or more, such as 0.02")
     for name, value, least in [
         ("shards", shards, 1),
+        ("shards_alone", shards_alone or 0, 0),
         ("refresh_every", refresh_every, 1),
         ("refresh_interval", refresh_interval, 0),
     ]:
@@ -242,8 +250,8 @@ def analyze(
             raise OptionError(f"{name}={value!r}: give a number from {least} on")
     with open_reporting(progress, "analyzing") as report:
         found = _huffwire._analyze(
-            [(name, source) for name, source, _ in files],
-            [(name, source) for name, source, _ in others],
+            [(file.name, file.step, file.source) for file in files],
+            [(file.name, file.step, file.source) for file in others],
             kinds=_kinds(kinds),
             shards=shards,
             axis=axis,
@@ -252,6 +260,7 @@ def analyze(
             scale=scale,
             leave_out=leave_out,
             timeline=policy if timeline else None,
+            shards_alone=shards_alone,
             codebooks=codebooks,
             threads=threads,
             progress=report,
@@ -267,14 +276,24 @@ def _kinds(kinds: Mapping[str, str] | None) -> list[str]:
     return [f"{pattern}={name}" for pattern, name in kinds.items()]
 
 
-# A name, what is analyzed under it, and what keeps its memory.
-_File: TypeAlias = "tuple[str, _Source, list[Any]]"
+class _File(NamedTuple):
+    """What is analyzed under one name."""
+
+    name: str
+    step: int | None
+    """The step that it is from; None for the one that the name tells."""
+    source: _Source
+    held: list[Any]
+    """What keeps its memory."""
 
 
 def _files(tensors: Any) -> list[_File]:
     """Files and steps, as the caller passes them."""
-    if isinstance(tensors, Mapping) and tensors and all(type(key) is int for key in tensors):
-        return [_file(item, f"step {step}") for step, item in tensors.items()]
+    if isinstance(tensors, Mapping) and _has_steps(tensors):
+        for step in tensors:
+            if not 0 <= step < 1 << 64:
+                raise OptionError(f"step {step}: the number of a step is from 0 to {(1 << 64) - 1}")
+        return [_file(item, f"step {step}", step) for step, item in tensors.items()]
     if _is_one(tensors):
         return [_file(tensors, "tensors")]
     if isinstance(tensors, Iterable) and not isinstance(tensors, (bytes, bytearray, memoryview)):
@@ -288,6 +307,11 @@ def _files(tensors: Any) -> list[_File]:
     )
 
 
+def _has_steps(tensors: Mapping[Any, Any]) -> bool:
+    """Whether the keys are numbers of steps. Numbers may also be names of tensors."""
+    return bool(tensors) and all(type(key) is int and _is_one(item) for key, item in tensors.items())
+
+
 def _is_one(item: Any) -> bool:
     """Whether it is tensors of one step."""
     return isinstance(item, (str, os.PathLike, Mapping)) or callable(
@@ -299,21 +323,23 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
-def _file(item: Any, name: str) -> _File:
-    if isinstance(item, (str, os.PathLike)):
+def _file(item: Any, name: str, step: int | None = None) -> _File:
+    is_loaded = isinstance(item, (str, os.PathLike))
+    if is_loaded:
         path = os.fspath(item)
         if not path.lower().endswith(_CHECKPOINTS):
-            return path, path, []
+            return _File(path, step, path, [])
         name, item = path, _checkpoint(path)
     elif not isinstance(item, Mapping):
         item = item.state_dict()
     held: list[Any] = []
     found = []
-    for tensor, value in _flat(item, ""):
-        element = _elements.elements(value)
+    copies = _Copies(name)
+    for tensor, value in _flat(item):
+        element = copies.elements(tensor, value) if is_loaded else _elements.elements(value)
         held.append(element.owner)
         found.append((tensor, element.dtype, element.shape, element.memory))
-    return name, found, held
+    return _File(name, step, found, held)
 
 
 def _checkpoint(path: str) -> Any:
@@ -328,7 +354,7 @@ def _checkpoint(path: str) -> Any:
 def _loaded(load: Callable[..., Any], path: str) -> Any:
     import pickle
 
-    from huffwire._errors import DamagedError, FileError, MissingFileError
+    from huffwire._errors import DamagedError, FileError, MissingFileError, OutOfMemoryError
 
     try:
         try:
@@ -343,24 +369,94 @@ def _loaded(load: Callable[..., Any], path: str) -> Any:
         raise FileError(f"{path}: {error}") from error
     except pickle.UnpicklingError as error:
         raise UnsupportedError(f"{path}: it holds more than tensors and plain values") from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{path}: there is no memory for what it says that it holds") from error
+    except Exception as error:
+        # A damaged pickle ends in any exception, such as KeyError or AttributeError.
         raise DamagedError(f"{path}: this is no checkpoint of torch.save, or it is damaged") from error
 
 
-def _flat(item: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Tensors by their names; those of nested mappings and lists have names with dots."""
-    parts: Iterable[tuple[Any, Any]]
+class _Copies:
+    """Tensors of a checkpoint that are analyzed as copies, since they are not contiguous, or conjugates or negatives that were
+    not computed yet. Strides of 0, and views that share their memory, would make a small file take any amount of memory."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        # By what makes a view: the same one under several names is copied once.
+        self._copies: dict[tuple[Any, ...], _elements.Elements] = {}
+        self._copied = 0
+        # Storages, by their places, and how many bytes they have together.
+        self._storages: set[int] = set()
+        self._stored = 0
+
+    def elements(self, name: str, tensor: Any) -> _elements.Elements:
+        """The elements of a tensor.
+
+        Raises:
+            UnsupportedError: It has more bytes to copy than its storage has, or all have more than twice as many.
+        """
+        import torch
+
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            return _elements.elements(tensor)
+        lazy = tensor.is_conj(), tensor.is_neg()
+        if tensor.is_meta or (tensor.is_contiguous() and not any(lazy)):
+            return _elements.elements(tensor)
+        storage = tensor.untyped_storage()
+        place = storage.data_ptr()
+        view = (place, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride(), lazy)
+        if view not in self._copies:
+            if place not in self._storages:
+                self._storages.add(place)
+                self._stored += storage.nbytes()
+            self._copied += tensor.nbytes
+            if tensor.nbytes > storage.nbytes() or self._copied > 2 * self._stored:
+                raise UnsupportedError(
+                    f"{self._path}: {name} and others are not contiguous, or conjugates, and take more memory than the "
+                    "checkpoint has for them: save clones in the place of views that share or repeat elements"
+                )
+            self._copies[view] = _elements.elements(tensor)
+        return self._copies[view]
+
+
+def _flat(item: Any) -> Iterator[tuple[str, Any]]:
+    """Tensors by their names; those of nested mappings and lists have names with dots.
+
+    Raises:
+        UnsupportedError: Containers lie too deep in each other, such as in themselves, or hold too much.
+    """
+    # What is still to be looked at, one iterator for each container around it.
+    open_: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter([("", item)]))]
+    seen = 0
+    while open_:
+        around, parts = open_[-1]
+        key, value = next(parts, (None, _END))
+        if value is _END:
+            open_.pop()
+            continue
+        name = f"{around}.{key}" if around else str(key)
+        inner = _parts(value)
+        if inner is not None:
+            open_.append((name, inner))
+        elif not isinstance(value, _PLAIN):
+            yield name, value
+        seen += 1
+        if len(open_) > _DEEPEST + 1:
+            raise UnsupportedError(f"{name[:80]}: mappings and lists lie more than {_DEEPEST} deep in each other")
+        if seen > _MOST:
+            raise UnsupportedError(f"{name[:80]}: mappings and lists hold more than {_MOST} values")
+
+
+_END = object()
+
+
+def _parts(item: Any) -> Iterator[tuple[Any, Any]] | None:
+    """What a container holds, by keys; None for what is no container."""
     if isinstance(item, Mapping):
-        parts = item.items()
-    elif isinstance(item, list) or (isinstance(item, tuple) and not _is_pair(item)):
-        parts = enumerate(item)
-    elif isinstance(item, _PLAIN):
-        return
-    else:
-        yield name, item
-        return
-    for key, value in parts:
-        yield from _flat(value, f"{name}.{key}" if name else str(key))
+        return iter(item.items())
+    if isinstance(item, list) or (isinstance(item, tuple) and not _is_pair(item)):
+        return iter(enumerate(item))
+    return None
 
 
 def _single(kind: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ __all__ = [
     "LimitError",
     "LockedError",
     "MismatchError",
+    "MissingBaseError",
     "MissingFileError",
     "MissingKeysError",
     "NoSuchTensorError",
@@ -53,6 +54,10 @@ class WrongContextError(ContextError, DamagedError):
 
 class MismatchError(Error, ValueError):
     """The dtype, shape, length or kind of the data is not what the caller expects."""
+
+
+class MissingBaseError(MismatchError):
+    """A file holds deltas, and the base that they were made for was not given."""
 
 
 class WrongBaseError(MismatchError):

@@ -19,10 +19,12 @@ from huffwire._errors import (
     OptionError,
     UnsupportedError,
 )
-from huffwire._huffwire import Codebooks, FileReader, FileWriter, safetensors_header
+from huffwire._huffwire import Codebooks, FileBase, FileReader, FileWriter, safetensors_header
 from huffwire._progress import Progress, Report, reporting
 
 PathLike: TypeAlias = str | os.PathLike[str]
+# What `base=` takes: nothing, a file, or a chain of files, the oldest first.
+BaseLike: TypeAlias = PathLike | Sequence[PathLike] | None
 
 INDEX = "model.safetensors.index.json"
 # Indexes of the largest models have a few megabytes.
@@ -174,15 +176,38 @@ def _counts(reader: FileReader, originals: list[str]) -> Callable[[str, str], bo
     return lambda tensor, original: True
 
 
-def open_files(path: PathLike, max_size: int | None, codebooks: Sets) -> Files:
+def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
+    """What deltas are made of and restored with.
+
+    Raises:
+        OptionError: It names no files.
+        ChainError: The files do not follow each other.
+        MissingBaseError: The first file is a delta.
+        Error: A file cannot be opened.
+    """
+    if base is None:
+        return None
+    files = [base] if isinstance(base, (str, os.PathLike)) else base
+    try:
+        paths = [os.fspath(file) for file in files]
+    except TypeError:
+        raise OptionError(f"base={base!r}: give a file, or a list of files") from None
+    return FileBase(paths, codebooks=codebooks)
+
+
+def open_files(
+    path: PathLike, max_size: int | None, codebooks: Sets, base: BaseLike = None
+) -> Files:
     """Opens a `.hw` file, an index of a model whose shards lie beside it as `.hw` files, or the folder of one
     of these.
 
     Raises:
         FileError: There is no such file, or a folder has none.
         DamagedError: A file is damaged, or an index names what is not there.
+        Error: As for `open_base`.
     """
     path = Path(path)
+    opened = open_base(base, codebooks)
     if path.is_dir():
         candidates = [INDEX, f"{INDEX}.hw", "model.safetensors.hw"]
         found = next((path / name for name in candidates if (path / name).is_file()), None)
@@ -193,7 +218,7 @@ def open_files(path: PathLike, max_size: int | None, codebooks: Sets) -> Files:
         path = found
 
     def open_one(path: Path) -> FileReader:
-        return FileReader(path, max_size=max_size, codebooks=codebooks)
+        return FileReader(path, max_size=max_size, codebooks=codebooks, base=opened)
 
     if not path.name.lower().endswith(".index.json"):
         return Files([(open_one(path), None)])
@@ -218,9 +243,13 @@ def open_files(path: PathLike, max_size: int | None, codebooks: Sets) -> Files:
     return Files(readers)
 
 
-def open_bytes(data: bytes, max_size: int | None, codebooks: Sets) -> Files:
+def open_bytes(
+    data: bytes, max_size: int | None, codebooks: Sets, base: BaseLike = None
+) -> Files:
     """The same for the bytes of a `.hw` file."""
-    return Files([(FileReader.from_bytes(data, max_size=max_size, codebooks=codebooks), None)])
+    opened = open_base(base, codebooks)
+    reader = FileReader.from_bytes(data, max_size=max_size, codebooks=codebooks, base=opened)
+    return Files([(reader, None)])
 
 
 def load(
@@ -294,11 +323,14 @@ class safe_open:  # noqa: N801 (its name in safetensors)
         threads: How many threads decode; None for what ``OMP_NUM_THREADS`` says, or else for as many as
             there are processors that this process may run on.
         codebooks: What the file was saved with, if that is neither built in nor part of the file.
+        base: What the file was saved against, if it was: a file, or a list of files, the oldest first, each but the
+            first one saved against those before it. Names and metadata can be read without it.
 
     Raises:
         FileError: The file cannot be opened.
         DamagedError: It is damaged, or no `.hw` file.
-        MismatchError: Two of its tensors have the same name.
+        MismatchError: Two of its tensors have the same name, or the base lacks one.
+        ChainError: The files of a base do not follow each other.
         CodebookError: Its codebooks are not at hand.
         OptionError: An unknown framework or device.
     """
@@ -312,11 +344,12 @@ class safe_open:  # noqa: N801 (its name in safetensors)
         max_size: int | None = None,
         threads: int | None = None,
         codebooks: Sets = None,
+        base: BaseLike = None,
     ) -> None:
         self._framework = framework_of(framework)
         self._device = self._framework.device(device)
         self._max_size, self._threads = max_size, threads
-        self._files: Files | None = open_files(filename, max_size, codebooks)
+        self._files: Files | None = open_files(filename, max_size, codebooks, base)
 
     def __enter__(self) -> safe_open:
         return self
@@ -355,6 +388,8 @@ class safe_open:  # noqa: N801 (its name in safetensors)
             NoSuchTensorError: There is none of that name.
             LimitError: It is larger than ``max_size``.
             DamagedError: It is damaged.
+            MissingBaseError: It was saved against a base, which was not given.
+            WrongBaseError: The base is not the one that it was saved against.
         """
         return self.get_tensors([name])[name]
 
@@ -503,6 +538,7 @@ def save(
     checksums: bool,
     threads: int | None,
     progress: Progress,
+    base: BaseLike = None,
 ) -> bytes:
     """Writes a `.hw` file of an original `.safetensors` file. The file appears under its name only when it is complete.
     If no file is named, its bytes are returned, and else none."""
@@ -522,6 +558,7 @@ def save(
             codebooks=codebooks,
             checksums=checksums,
             threads=threads,
+            base=open_base(base, None),
         )
         try:
             writer.begin_original(_original_name(filename))

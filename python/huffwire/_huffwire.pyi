@@ -114,7 +114,8 @@ class _Analysis:
     def figures(self) -> list[tuple[str, str]]: ...
     def report(self, path: str | PathLike[str], force: bool) -> None: ...
 
-_Analyzed = tuple[str, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
+# A name, the number of a step, and what is analyzed.
+_Analyzed = tuple[str, int | None, str | list[tuple[str, str, tuple[int, ...], _Memory]]]
 
 def _analyze(
     files: Sequence[_Analyzed],
@@ -128,6 +129,7 @@ def _analyze(
     scale: str,
     leave_out: str | None,
     timeline: tuple[float, int, int, int] | None,
+    shards_alone: int | None,
     codebooks: _Sets,
     threads: int | None,
     progress: Callable[[int, int], object] | None,
@@ -419,6 +421,12 @@ _Progress = Callable[[int, int], object] | None
 _Wanted = tuple[int, tuple[Sequence[int], Sequence[tuple[int, int]]] | None, _Memory]
 
 @final
+class FileBase:
+    def __new__(
+        cls, paths: Sequence[str | PathLike[str]], *, codebooks: _Sets = None
+    ) -> FileBase: ...
+
+@final
 class FileReader:
     def __new__(
         cls,
@@ -426,10 +434,15 @@ class FileReader:
         *,
         max_size: int | None = None,
         codebooks: _Sets = None,
+        base: FileBase | None = None,
     ) -> FileReader: ...
     @staticmethod
     def from_bytes(
-        data: bytes, *, max_size: int | None = None, codebooks: _Sets = None
+        data: bytes,
+        *,
+        max_size: int | None = None,
+        codebooks: _Sets = None,
+        base: FileBase | None = None,
     ) -> FileReader: ...
     @property
     def label(self) -> str: ...
@@ -437,6 +450,9 @@ class FileReader:
     def coded_bytes(self) -> int: ...
     def originals(self) -> list[str]: ...
     def tensors(self) -> list[tuple[str, str, str | None, tuple[int, ...], int, int]]: ...
+    def is_delta(self, place: int, /) -> bool: ...
+    def delta_message(self, place: int, /) -> bytes: ...
+    def codebooks(self) -> list[Codebooks]: ...
     def metadata(self, original: int) -> dict[str, str] | None: ...
     def content(self, original: int, limit: int) -> bytes: ...
     def decode(
@@ -460,6 +476,7 @@ class FileWriter:
         codebooks: Codebooks | None = None,
         checksums: bool = True,
         threads: int | None = None,
+        base: FileBase | None = None,
     ) -> FileWriter: ...
     def begin_original(self, name: str) -> None: ...
     def add_bytes(self, data: Buffer) -> None: ...
@@ -471,6 +488,7 @@ class FileWriter:
         done: int = 0,
         total: int = 0,
     ) -> None: ...
+    def add_delta(self, name: str, shape: Sequence[int], message: _Memory, /) -> None: ...
     def finish(self) -> int | bytes: ...
     def abort(self) -> None: ...
 
@@ -479,6 +497,19 @@ def safetensors_header(
     tensors: Sequence[tuple[str, str, Sequence[int]]],
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[bytes, list[str]]: ...
+def _parse_safetensors_header(
+    label: str, head: _Memory, /
+) -> tuple[dict[str, str], list[tuple[str, str, str | None, list[int], int, int]]]: ...
+def _patch(
+    encoding: str, checksum: str, base: _Memory, new: _Memory, /
+) -> tuple[int, bytes | None, str | None]: ...
+def _check_patch(
+    encoding: str, checksum: str, patch: _Memory, base: _Memory, due: str, /
+) -> int: ...
+def _apply_patch(encoding: str, patch: _Memory, target: _Memory, /) -> None: ...
+def _changes_of_patch(
+    encoding: str, patch: _Memory, base: _Memory, element: int, /
+) -> tuple[bytes, bytes]: ...
 @final
 class _Listener:
     @property

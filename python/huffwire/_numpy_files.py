@@ -11,7 +11,7 @@ from huffwire import _files
 from huffwire._arrays import _dtype, _source
 from huffwire._buffers import Level, Sets, Symbols
 from huffwire._errors import OptionError, OutOfMemoryError, UnsupportedError
-from huffwire._files import PathLike
+from huffwire._files import BaseLike, PathLike
 from huffwire._huffwire import Codebooks
 from huffwire._progress import Progress
 
@@ -75,9 +75,16 @@ class safe_open(_files.safe_open):  # noqa: N801 (its name in safetensors)
         max_size: int | None = None,
         threads: int | None = None,
         codebooks: Sets = None,
+        base: BaseLike = None,
     ) -> None:
         super().__init__(
-            filename, framework, device, max_size=max_size, threads=threads, codebooks=codebooks
+            filename,
+            framework,
+            device,
+            max_size=max_size,
+            threads=threads,
+            codebooks=codebooks,
+            base=base,
         )
 
 
@@ -92,6 +99,7 @@ def save_file(
     checksums: bool = True,
     threads: int | None = None,
     progress: Progress = None,
+    base: BaseLike = None,
 ) -> None:
     """Saves arrays in a `.hw` file. `huffwire decompress` makes a `.safetensors` file of it.
 
@@ -118,6 +126,9 @@ def save_file(
             are processors that this process may run on. The file is the same.
         progress: True for a bar (tqdm, if it is installed), or a function that is called with the bytes done and
             the bytes in all. An exception of the function ends the work.
+        base: A file that whoever loads this one will have: `.safetensors`, `.hw`, an index of a model. Tensors that it
+            has, too, are saved as what changed since, where that is smaller. A list of files is a chain, the oldest
+            first: each but the first one saved against those before it.
 
     Raises:
         UnsupportedError: An object or structured array, no array at all, or a type that safetensors files do not
@@ -136,6 +147,7 @@ def save_file(
         checksums=checksums,
         threads=threads,
         progress=progress,
+        base=base,
     )
 
 
@@ -148,6 +160,7 @@ def save(
     codebooks: Codebooks | None = None,
     checksums: bool = True,
     threads: int | None = None,
+    base: BaseLike = None,
 ) -> bytes:
     """The bytes of the `.hw` file that `save_file` would write. Arguments and errors are the same.
 
@@ -165,6 +178,7 @@ def save(
         checksums=checksums,
         threads=threads,
         progress=None,
+        base=base,
     )
 
 
@@ -175,6 +189,7 @@ def load_file(
     threads: int | None = None,
     codebooks: Sets = None,
     progress: Progress = None,
+    base: BaseLike = None,
 ) -> dict[str, Array]:
     """Loads all arrays of a `.hw` file, in the order of the file. They are decoded straight into their memory.
 
@@ -192,17 +207,21 @@ def load_file(
         threads: How many threads decode; None as for `save_file`.
         codebooks: What the file was saved with, if that is neither built in nor part of the file.
         progress: As for `save_file`.
+        base: What the file was saved against, if it was: a file, or a list of files as for `save_file`.
 
     Raises:
         FileError: The file cannot be opened or read.
         DamagedError: It is damaged, or no `.hw` file.
         LimitError: The arrays are larger than ``max_size``.
         MismatchError: Two arrays have the same name.
+        MissingBaseError: The file was saved against a base, which is not given.
+        WrongBaseError: The base is not the one that it was saved against.
+        ChainError: The files of a base do not follow each other.
         CodebookError: The codebooks are not at hand.
         UnsupportedError: An array of a type that NumPy does not have, or that needs the package ml_dtypes.
         OptionError: An option has a value that it cannot have.
     """
-    files = _files.open_files(filename, max_size, codebooks)
+    files = _files.open_files(filename, max_size, codebooks, base)
     return _files.load(
         files, FRAMEWORK, "cpu", max_size=max_size, threads=threads, progress=progress
     )
@@ -214,6 +233,7 @@ def load(
     max_size: int | None = None,
     threads: int | None = None,
     codebooks: Sets = None,
+    base: BaseLike = None,
 ) -> dict[str, Array]:
     """Loads all arrays of the bytes of a `.hw` file. Arguments and errors are those of `load_file`.
 
@@ -221,7 +241,7 @@ def load(
     >>> huffwire.numpy.load(huffwire.numpy.save({"a": numpy.float32([0.5])}))
     {'a': array([0.5], dtype=float32)}
     """
-    files = _files.open_bytes(data, max_size, codebooks)
+    files = _files.open_bytes(data, max_size, codebooks, base)
     return _files.load(files, FRAMEWORK, "cpu", max_size=max_size, threads=threads, progress=None)
 
 

@@ -28,7 +28,7 @@ class Numbers:
     def __init__(self) -> None:
         self._numbers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._next = 0
-        # Which parameters were known before this step, and those of this step in their order.
+        # Which parameters were known before this step, none if one of them is gone; and those of this step in their order.
         self._known: set[int] = set()
         self._shown: dict[int, weakref.ref[torch.Tensor]] = {}
 
@@ -50,7 +50,9 @@ class Numbers:
         ):
             self._numbers.clear()
             self._next = 0
-        self._known = set(self._numbers)
+        # Where a parameter is gone, the model has others than before. Another one may have its id by now.
+        alive = all(reference() is not None for reference, _ in self._numbers.values())
+        self._known = set(self._numbers) if alive else set()
         self._shown.clear()
 
     def settle(self) -> None:

@@ -18,7 +18,7 @@ from huffwire._errors import (
     SharedStorageError,
     UnsupportedError,
 )
-from huffwire._files import PathLike
+from huffwire._files import BaseLike, PathLike
 from huffwire._huffwire import Codebooks
 from huffwire._progress import Progress
 from huffwire._tensors import _CPU, _address, _dtype, _name, _refusal
@@ -80,9 +80,16 @@ class safe_open(_files.safe_open):  # noqa: N801 (its name in safetensors)
         max_size: int | None = None,
         threads: int | None = None,
         codebooks: Sets = None,
+        base: BaseLike = None,
     ) -> None:
         super().__init__(
-            filename, framework, device, max_size=max_size, threads=threads, codebooks=codebooks
+            filename,
+            framework,
+            device,
+            max_size=max_size,
+            threads=threads,
+            codebooks=codebooks,
+            base=base,
         )
 
 
@@ -97,6 +104,7 @@ def save_file(
     checksums: bool = True,
     threads: int | None = None,
     progress: Progress = None,
+    base: BaseLike = None,
 ) -> None:
     """Saves tensors in a `.hw` file. `huffwire decompress` makes a `.safetensors` file of it.
 
@@ -124,6 +132,9 @@ def save_file(
             are processors that this process may run on. The file is the same.
         progress: True for a bar (tqdm, if it is installed), or a function that is called with the bytes done and
             the bytes in all. An exception of the function ends the work.
+        base: A file that whoever loads this one will have: `.safetensors`, `.hw`, an index of a model. Tensors that it
+            has, too, are saved as what changed since, where that is smaller. A list of files is a chain, the oldest
+            first: each but the first one saved against those before it.
 
     Raises:
         SharedStorageError: Tensors share memory; `save_model` drops duplicates.
@@ -144,6 +155,7 @@ def save_file(
         checksums=checksums,
         threads=threads,
         progress=progress,
+        base=base,
     )
 
 
@@ -156,6 +168,7 @@ def save(
     codebooks: Codebooks | None = None,
     checksums: bool = True,
     threads: int | None = None,
+    base: BaseLike = None,
 ) -> bytes:
     """The bytes of the `.hw` file that `save_file` would write. Arguments and errors are the same.
 
@@ -175,6 +188,7 @@ def save(
         checksums=checksums,
         threads=threads,
         progress=None,
+        base=base,
     )
 
 
@@ -186,6 +200,7 @@ def load_file(
     threads: int | None = None,
     codebooks: Sets = None,
     progress: Progress = None,
+    base: BaseLike = None,
 ) -> dict[str, torch.Tensor]:
     """Loads all tensors of a `.hw` file, in the order of the file.
 
@@ -207,18 +222,22 @@ def load_file(
         threads: How many threads decode; None as for `save_file`.
         codebooks: What the file was saved with, if that is neither built in nor part of the file.
         progress: As for `save_file`.
+        base: What the file was saved against, if it was: a file, or a list of files as for `save_file`.
 
     Raises:
         FileError: The file cannot be opened or read.
         DamagedError: It is damaged, or no `.hw` file.
         LimitError: The tensors are larger than ``max_size``.
         MismatchError: Two tensors have the same name.
+        MissingBaseError: The file was saved against a base, which is not given.
+        WrongBaseError: The base is not the one that it was saved against.
+        ChainError: The files of a base do not follow each other.
         CodebookError: The codebooks are not at hand.
         UnsupportedError: A tensor of a type that PyTorch does not have.
         OptionError: An option has a value that it cannot have.
     """
     place = FRAMEWORK.device(device)
-    files = _files.open_files(filename, max_size, codebooks)
+    files = _files.open_files(filename, max_size, codebooks, base)
     return _files.load(
         files, FRAMEWORK, place, max_size=max_size, threads=threads, progress=progress
     )
@@ -230,6 +249,7 @@ def load(
     max_size: int | None = None,
     threads: int | None = None,
     codebooks: Sets = None,
+    base: BaseLike = None,
 ) -> dict[str, torch.Tensor]:
     """Loads all tensors of the bytes of a `.hw` file. Arguments and errors are those of `load_file`.
 
@@ -237,7 +257,7 @@ def load(
     >>> huffwire.torch.load(huffwire.torch.save({"a": torch.tensor(3)}))
     {'a': tensor(3)}
     """
-    files = _files.open_bytes(data, max_size, codebooks)
+    files = _files.open_bytes(data, max_size, codebooks, base)
     return _files.load(files, FRAMEWORK, _CPU, max_size=max_size, threads=threads, progress=None)
 
 
@@ -253,6 +273,7 @@ def save_model(
     checksums: bool = True,
     threads: int | None = None,
     progress: Progress = None,
+    base: BaseLike = None,
 ) -> None:
     """Saves the tensors of a model, of those that share memory one. The metadata name the others: under the name of
     each tensor that was left out stands the name of the one that was saved.
@@ -271,7 +292,7 @@ def save_model(
 
     Args:
         model: The model.
-        filename, metadata, level, symbols, codebooks, checksums, threads, progress: As for `save_file`.
+        filename, metadata, level, symbols, codebooks, checksums, threads, progress, base: As for `save_file`.
         force_contiguous: Whether tensors that are not contiguous are copied into contiguous ones; else they
             are an error.
 
@@ -299,6 +320,7 @@ def save_model(
         checksums=checksums,
         threads=threads,
         progress=progress,
+        base=base,
     )
 
 
@@ -312,13 +334,14 @@ def load_model(
     threads: int | None = None,
     codebooks: Sets = None,
     progress: Progress = None,
+    base: BaseLike = None,
 ) -> tuple[set[str], list[str]]:
     """Loads the tensors of a file, an index or a folder into a model. Tensors of the model that share memory need to
     be in the file once.
 
     Args:
         model: The model.
-        filename, max_size, threads, codebooks, progress: As for `load_file`.
+        filename, max_size, threads, codebooks, progress, base: As for `load_file`.
         strict: Whether a tensor that is missing or left over is an error.
         device: Where the tensors are loaded to before they are copied into the model.
 
@@ -337,6 +360,7 @@ def load_model(
         threads=threads,
         codebooks=codebooks,
         progress=progress,
+        base=base,
     )
     duplicates = _duplicates(model.state_dict(), preferred=loaded)
     missing_keys, unexpected = model.load_state_dict(loaded, strict=False)

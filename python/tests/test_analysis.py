@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import huffwire
 import huffwire.torch
+from huffwire import _analysis
 
 
 def weights(seed: int, scale: float = 0.02) -> torch.Tensor:
@@ -105,6 +106,26 @@ def test_steps_have_a_timeline(state, tmp_path):
         assert {row["since"] for row in later.step_rows()} == {-200, -100}
 
 
+def test_a_mapping_says_the_steps_of_files(state, tmp_path):
+    # By the names of the files, all are of one step, or of others.
+    save_file(state, tmp_path / "step-7.safetensors")
+    torch.save(state, tmp_path / "step-7.pt")
+    later = {name: weights(1, 0.64) for name in state}
+    steps = {100: tmp_path / "step-7.safetensors", 300: str(tmp_path / "step-7.pt"), 2**64 - 1: later}
+    found = huffwire.analyze(steps, timeline=True, calibrate_on={50: tmp_path / "step-7.pt"})
+    timeline = found.to_dict()["timeline"]
+    assert [(step["step"], step["since"]) for step in timeline["steps"]] == [(100, 50), (300, 250), (2**64 - 1, None)]
+    assert timeline["calibrated_at"] == 50
+
+
+def test_numbers_are_steps_or_names(state):
+    named = huffwire.analyze({0: weights(0), 1: weights(1), -2: weights(2)})
+    assert [(row["name"], row["shards"]) for row in named.rows()] == [("*", 2), ("-*", 1)]
+    for step in [-1, 2**64]:
+        with pytest.raises(huffwire.OptionError, match=f"step {step}: .* from 0 to 18446744073709551615"):
+            huffwire.analyze({1: state, step: state}, timeline=True)
+
+
 def test_progress_can_stop_it(state):
     seen = []
     huffwire.analyze(state, progress=lambda done, total: seen.append((done, total)))
@@ -146,6 +167,67 @@ def test_what_cannot_be_analyzed_is_told(state, tmp_path):
     (tmp_path / "text.pt").write_text("no checkpoint")
     with pytest.raises(huffwire.Error):
         huffwire.analyze(tmp_path / "text.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_checkpoints_are_told_of(state, tmp_path):
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "old.pt").read_bytes()
+    path = tmp_path / "damaged.pt"
+    for at in range(0, 400, 3):
+        for change in [1, 0x80]:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ change]) + whole[at + 1 :])
+            try:
+                huffwire.analyze(path)
+            except huffwire.Error:
+                pass
+    # A pickle without a stack, one of an unknown memo, and one of an item of nothing.
+    for damaged in [b"\x80\x02.", b"\x80\x02h\x05.", b"\x80\x02K\x01K\x02K\x03s."]:
+        path.write_bytes(damaged)
+        with pytest.raises(huffwire.Error, match="damaged.pt"):
+            huffwire.analyze(path)
+
+
+def test_checkpoints_take_no_more_memory_than_they_hold(tmp_path):
+    whole = torch.ones(1000, 1000).bfloat16()
+    lazy = torch.ones(9, dtype=torch.complex64).conj()
+    path = tmp_path / "a.pt"
+    for views in [
+        {"huge": torch.ones(1).expand(1 << 20, 1 << 20)},
+        {"twice": whole[:, None].expand(1000, 2, 1000)},
+        {f"shared.{number}": whole.t()[number:] for number in range(3)},
+        {f"lazy.{number}": lazy[number:] for number in range(3)},
+        {f"shared.{number}": whole.view(-1)[number:100_000].as_strided((2, 40_000), (1, 2)) for number in range(100)},
+    ]:
+        torch.save(views, path)
+        with pytest.raises(huffwire.UnsupportedError, match="a.pt: .*contiguous"):
+            huffwire.analyze(path)
+    turned = whole.t()
+    torch.save({"whole": whole, "part": whole[:, 7:900], "turned": [turned, turned, whole.t()]}, path)
+    assert sum(row["bytes"] for row in huffwire.analyze(path).rows()) == 2 * (4 * 1000 * 1000 + 893 * 1000)
+
+
+def test_containers_may_hold_themselves(state, tmp_path, monkeypatch):
+    loop: list = [state]
+    loop.append(loop)
+    named: dict = {"state": state}
+    named["deeper"] = [named]
+    # 2 to the power of 40 places.
+    many: list = [1]
+    for _ in range(40):
+        many = [many, many]
+    for held, text in [(loop, "100 deep"), (named, "100 deep")]:
+        torch.save({"a": held}, tmp_path / "a.pt")
+        for source in [{"a": held}, tmp_path / "a.pt"]:
+            with pytest.raises(huffwire.UnsupportedError, match=text):
+                huffwire.analyze(source)
+    monkeypatch.setattr(_analysis, "_MOST", 10_000)
+    with pytest.raises(huffwire.UnsupportedError, match="10000 values"):
+        huffwire.analyze({"many": many})
+    deep: object = state
+    for _ in range(90):
+        deep = {"x": deep}
+    assert huffwire.analyze(deep).rows()[0]["shards"] == 3
 
 
 class Code:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import os
 import pickle
@@ -20,6 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from huffwire import MismatchError, OptionError, gradient
+from huffwire import _quantized_layout as layouts
 from huffwire.ddp import LosslessState, QuantizedState, lossless_hook, quantized_hook
 
 
@@ -349,6 +351,36 @@ def test_a_restart_continues_bit_by_bit() -> None:
 
 def test_a_restart_with_four_ranks() -> None:
     run(restarted, 4, 1)
+
+
+def test_parameters_that_are_gone_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As ids are in CPython: the place in memory, which another parameter gets later.
+    monkeypatch.setattr(layouts, "id", lambda parameter: parameter.place, raising=False)
+
+    def parameter(place: int) -> torch.Tensor:
+        made = torch.ones(1)
+        made.place = place  # type: ignore[attr-defined]
+        return made
+
+    def step(*shown: torch.Tensor) -> list[int]:
+        numbers.restart(shown[:1])
+        for each in shown:
+            numbers.number(each)
+        numbers.settle()
+        return [numbers.number(each) for each in shown]
+
+    numbers = layouts.Numbers()
+    a, b = parameter(1), parameter(2)
+    assert step(a, b) == [0, 1]
+    # The same model, in other buckets.
+    assert step(b, a) == [1, 0]
+    del b
+    gc.collect()
+    c = parameter(2)
+    assert step(a, c) == [0, 1]
+    del a
+    gc.collect()
+    assert step(c) == [0]
 
 
 def restarted_after_changes(rank: int, size: int) -> None:

@@ -16,7 +16,7 @@ import huffwire
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "python.md"
-DOCUMENTS = [GUIDE, ROOT / "README.md", ROOT / "python" / "README.md"]
+DOCUMENTS = [GUIDE, ROOT / "docs" / "sync.md", ROOT / "README.md", ROOT / "python" / "README.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -127,6 +127,24 @@ def test_a_set_up_mends_sends_and_receives() -> None:
     assert together(2, rank) == [1, 1]
 
 
+@pytest.mark.parametrize("sets_up", [0, 1])
+def test_some_ranks_agree_by_a_set_up_and_others_by_a_collective(sets_up: int) -> None:
+    store = dist.HashStore()
+
+    def rank(rank: int) -> float:
+        group = CodedGroup(None, store, rank, 2, TIMEOUT)
+        group.settings = Settings("always")
+        if rank == sets_up:
+            group.setup(Settings("always"))
+        x = torch.full((10,), rank + 1.0)
+        collectives.add_up(group, x.clone(), schedules.Sum(False, None)).wait()
+        call = collectives.receive_from if rank else collectives.send_to
+        call(group, x, 1 - rank, 0).wait()
+        return x[0].item()
+
+    assert together(2, rank) == [1, 1]
+
+
 def pair_of(store: dist.Store, rank: int, compression: str, transport: str) -> CodedGroup:
     """A group of two ranks, of which nobody has used anything yet."""
     plain = dist.ProcessGroupGloo(dist.PrefixStore("plain/", store), rank, 2, timeout=TIMEOUT)

@@ -5,6 +5,7 @@
 mod archive;
 mod build;
 mod elf;
+mod fitness;
 mod licences;
 mod report;
 mod target;
@@ -26,7 +27,7 @@ use target::{TARGETS, Target};
 
 /// What `cargo xtask dist` understands.
 pub(crate) const ARGUMENTS: &str =
-    "[--list] [--install] [--only programs|wheels] [--target TRIPLE]...";
+    "[--list] [--install] [--draft] [--only programs|wheels] [--target TRIPLE]...";
 
 /// The folder of the results, from the root of the repository.
 const FOLDER: &str = "target/dist";
@@ -41,6 +42,8 @@ struct Request {
     list: bool,
     /// Whether to bring missing targets of Rust and packages of the system.
     install: bool,
+    /// Whether to build also what must not be released.
+    draft: bool,
     /// Whether to build programs, and whether to build wheels.
     programs: bool,
     wheels: bool,
@@ -48,13 +51,20 @@ struct Request {
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {
-    let mut request =
-        Request { list: false, install: false, programs: true, wheels: true, targets: Vec::new() };
+    let mut request = Request {
+        list: false,
+        install: false,
+        draft: false,
+        programs: true,
+        wheels: true,
+        targets: Vec::new(),
+    };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--list" => request.list = true,
             "--install" => request.install = true,
+            "--draft" => request.draft = true,
             "--only" => match words.next().map(String::as_str) {
                 Some("programs") => request.wheels = false,
                 Some("wheels") => request.programs = false,
@@ -91,6 +101,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         print!("{}", report::list(TARGETS, &host()?));
         return Ok(());
     }
+    let faults = fitness::faults()?;
+    ensure!(
+        request.draft || faults.is_empty(),
+        "no release can be made of this checkout: {}. `cargo xtask dist --draft` builds it all the same, to try",
+        faults.join("; ")
+    );
     provide(&request)?;
 
     // Four stages for the release; for each target two for the program, and two for the wheel.
@@ -141,6 +157,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!("\n{FOLDER}, huffwire {VERSION}, after {}:\n", progress.time());
     println!("{}", report::table(&report::products(&folder)?, &trials));
     print!("{}", report::not_tried(trials));
+    print!("{}", report::not_releasable(&faults));
     Ok(())
 }
 
@@ -224,7 +241,8 @@ mod tests {
     fn without_targets_all_are_built() {
         let all = request("").unwrap();
         assert_eq!(all.targets.len(), TARGETS.len());
-        assert!(!all.install && !all.list);
+        assert!(!all.install && !all.list && !all.draft);
+        assert!(request("--draft").unwrap().draft);
         assert!(request("--list").unwrap().list);
     }
 

@@ -43,6 +43,7 @@ const fn debian(
 }
 
 const PYTHON: &[&str] = &["python3", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"];
+const GNU_TAR: &[&str] = &["tar", "--sort=name", "--version"];
 const VENV: &[&str] = &["python3", "-c", "import ensurepip, venv"];
 const AARCH64_LIBC: &[&str] = &["test", "-e", "/usr/aarch64-linux-gnu/lib/crt1.o"];
 const S390X_LIBC: &[&str] = &["test", "-e", "/usr/s390x-linux-gnu/lib/crt1.o"];
@@ -53,8 +54,10 @@ const I686_LIBC: &[&str] = &["test", "-e", "/usr/i686-linux-gnu/lib/crt1.o"];
 const NEEDS: &[Need] = &[
     debian("unit", "iverilog", &["iverilog", "-V"], "simulates the exported decoders in SystemVerilog"),
     debian("unit", "chromium", &["chromium", "--version"], "shows pages as readers see them"),
+    debian("unit", "python3", PYTHON, "runs programs of the repository (3.11 or newer)"),
+    debian("unit", "tar", GNU_TAR, "packs the same files into the same archive (that of GNU)"),
 
-    debian("python", "python3", PYTHON, "runs the programs in benches/ and the package (3.11 or newer)"),
+    debian("python", "python3", PYTHON, "runs programs of the repository (3.11 or newer)"),
     debian("python", "python3-venv", VENV, "keeps numpy and torch inside the checkout"),
     debian("python", "iproute2", &["tc", "-Version"], "makes slow wires for collectives"),
 

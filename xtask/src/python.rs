@@ -32,6 +32,7 @@ const NEWEST: Environment = Environment {
         "maturin",
         "pytest",
         "hypothesis",
+        "zstandard",
         MYPY,
     ],
 };
@@ -48,6 +49,7 @@ const OLDEST: Environment = Environment {
         "maturin",
         "pytest",
         "hypothesis",
+        "zstandard",
     ],
 };
 

@@ -171,7 +171,7 @@ fn unit() -> Result<Outcome> {
         Gap::of_machine(format!("all tests with {platform}, which this processor lacks"))
     });
     // The tests that need them say so, too, but nobody reads what passing tests print.
-    let mut gaps = needs::missing(&["iverilog", "chromium"])?;
+    let mut gaps = needs::missing(&["iverilog", "chromium", "python3", "tar"])?;
     gaps.extend(lacking);
     Ok(Outcome::with(gaps))
 }

@@ -6,7 +6,7 @@ use huffwire::codebook::fit::{self, Effort, Fitted};
 use huffwire::planes::Plane;
 use huffwire::stats::Pmf;
 
-use crate::packed::PackedCounts;
+use crate::packed::Weighted;
 
 /// Index of the exact zero in the histogram of an exponent plane.
 pub(crate) const ZERO: usize = 256;
@@ -47,14 +47,14 @@ pub(crate) struct Averages {
 
 impl Averages {
     /// Averages shards; `group_of` has the group of each.
-    pub(crate) fn of(shards: &[&PackedCounts], group_of: &[usize], plane: &Plane) -> Self {
+    pub(crate) fn of(shards: &[Weighted<'_>], group_of: &[usize], plane: &Plane) -> Self {
         let symbols = if plane.centred { ZERO + 1 } else { 1 << plane.width };
         let groups = 1 + group_of.iter().max().copied().unwrap_or(0);
         let mut counts = Vec::new();
         let mut shifts = vec![0; shards.len()];
         if plane.centred {
             for (shard, shift) in shards.iter().zip(&mut shifts) {
-                shard.unpack(&mut counts);
+                shard.counts.unpack(&mut counts);
                 *shift = distance(&counts);
             }
         }
@@ -62,10 +62,11 @@ impl Averages {
         for _ in 0..ROUNDS {
             averages.groups = vec![vec![0.0; symbols]; groups];
             for (index, shard) in shards.iter().enumerate() {
-                shard.unpack(&mut counts);
+                shard.counts.unpack(&mut counts);
                 if let Some(pmf) = aligned(&counts, averages.shifts[index]) {
+                    let weight = shard.shards as f64;
                     let sum = &mut averages.groups[group_of[index]];
-                    sum.iter_mut().zip(pmf.probabilities()).for_each(|(sum, p)| *sum += p);
+                    sum.iter_mut().zip(pmf.probabilities()).for_each(|(sum, p)| *sum += weight * p);
                 }
             }
             if !plane.centred || !averages.shift(shards) {
@@ -76,7 +77,7 @@ impl Averages {
     }
 
     /// Shifts each shard by at most two exponents to where it lies best on the average; whether any was shifted.
-    fn shift(&mut self, shards: &[&PackedCounts]) -> bool {
+    fn shift(&mut self, shards: &[Weighted<'_>]) -> bool {
         let Some(all) = self.all() else { return false };
         // The same for all shards, so that no symbol is impossible.
         let prices: Vec<f64> =
@@ -84,7 +85,7 @@ impl Averages {
         let mut counts = Vec::new();
         let mut any = false;
         for (shard, shift) in shards.iter().zip(&mut self.shifts) {
-            shard.unpack(&mut counts);
+            shard.counts.unpack(&mut counts);
             let bits = |by: i32| -> f64 {
                 let place =
                     |symbol: usize| (symbol as i32 + *shift + by).rem_euclid(ZERO as i32) as usize;
@@ -153,7 +154,12 @@ fn smoothed(average: &Pmf, centred: bool) -> Option<Pmf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed::PackedCounts;
     use huffwire::{Dtype, Layout};
+
+    const fn alone(counts: &PackedCounts) -> Weighted<'_> {
+        Weighted { counts, shards: 1 }
+    }
 
     fn exponents(first: usize, counts: &[u64]) -> PackedCounts {
         let mut all = vec![0; 257];
@@ -165,7 +171,7 @@ mod tests {
     fn shards_of_any_scale_lie_on_each_other() {
         let plane = &Dtype::Bf16.planes(Layout::Exponent)[0];
         let shards = [exponents(100, &[10, 40, 30, 20]), exponents(90, &[1, 4, 3, 2])];
-        let averages = Averages::of(&shards.each_ref(), &[0, 1], plane);
+        let averages = Averages::of(&shards.each_ref().map(alone), &[0, 1], plane);
         assert_eq!(averages.shifts[1] - averages.shifts[0], 10);
         let all = averages.all().unwrap();
         assert_eq!(all.probabilities().iter().filter(|p| **p > 0.0).count(), 4);
@@ -180,11 +186,29 @@ mod tests {
             counts[..3].copy_from_slice(&few);
             PackedCounts::new(&counts)
         });
-        let averages = Averages::of(&shards.each_ref(), &[0, 1, 0], plane);
+        let averages = Averages::of(&shards.each_ref().map(alone), &[0, 1, 0], plane);
         assert_eq!(averages.without(0).unwrap().probabilities()[..3], [0.0, 0.75, 0.25]);
         let first = averages.without(1).unwrap().probabilities()[0];
         assert!((first - (1.0 / 3.0 + 1.0) / 2.0).abs() < 1e-12, "{first}");
-        assert_eq!(Averages::of(&[&shards[0]], &[0], plane).without(0), None);
+        assert_eq!(Averages::of(&[alone(&shards[0])], &[0], plane).without(0), None);
+    }
+
+    #[test]
+    fn shards_that_were_counted_together_weigh_as_much_as_apart() {
+        let plane = &Dtype::Bf16.planes(Layout::Exponent)[0];
+        let (one, other) = (exponents(100, &[10, 40, 30, 20]), exponents(90, &[4, 3, 2, 1]));
+        let together = [Weighted { counts: &one, shards: 3 }, alone(&other)];
+        let apart = [alone(&one), alone(&one), alone(&one), alone(&other)];
+        let average = |shards: &[Weighted<'_>]| {
+            Averages::of(shards, &vec![0; shards.len()], plane)
+                .all()
+                .unwrap()
+                .probabilities()
+                .to_vec()
+        };
+        for (together, apart) in average(&together).iter().zip(average(&apart)) {
+            assert!((together - apart).abs() < 1e-12, "{together} {apart}");
+        }
     }
 
     #[test]
@@ -200,7 +224,7 @@ mod tests {
             profile.add(&bytes).unwrap();
             let packed = PackedCounts::new(profile.counts(layout, 0).unwrap());
             let plane = &Dtype::Bf16.planes(layout)[0];
-            let average = Averages::of(&[&packed], &[0], plane).all().unwrap();
+            let average = Averages::of(&[alone(&packed)], &[0], plane).all().unwrap();
             let other_bits = if rule == SymbolRule::Auto { 8.0 } else { 0.0 };
             let fitted = fit(&average, plane, other_bits, Effort::Exhaustive).unwrap();
             let mut collector = Collector::new(rule);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use huffwire::Dtype;
 use huffwire::calibrate::{Profile, Scratch};
+use huffwire::{Dtype, Layout};
 use huffwire_io::Workers;
 
 use crate::cut::Cut;
@@ -13,8 +13,8 @@ use crate::derive;
 use crate::error::{Error, Result};
 use crate::input::{File, Tensor as Source};
 use crate::options::{Form, Options, Scaling, layer_of};
-use crate::packed::PackedProfile;
-use crate::plan::{Counting, Kind, Plan};
+use crate::packed::{PackedProfile, Weighted};
+use crate::plan::{Counting, Kind, MostAlone, Plan};
 
 /// Bytes of elements counted at a time.
 const BLOCK_BYTES: u64 = 1 << 18;
@@ -45,6 +45,13 @@ pub(crate) struct Shard {
     /// The group, where shards of the kind are counted together.
     pub(crate) group: Option<Group>,
     pub(crate) profile: PackedProfile,
+}
+
+impl Shard {
+    /// The counts of a plane, with the weight that they have in an average; `None` if the shard does not fit the layout.
+    pub(crate) fn weighted(&self, layout: Layout, plane: usize) -> Option<Weighted<'_>> {
+        Some(Weighted { counts: self.profile.counts(layout, plane)?, shards: self.shards })
+    }
 }
 
 /// Where a shard comes from.
@@ -123,16 +130,16 @@ pub(crate) fn bytes_to_read(files: &[File<'_>], options: &Options) -> u64 {
     files.iter().flat_map(File::tensors).map(|tensor| times(&tensor) * tensor.bytes).sum()
 }
 
-/// Counts the symbols of all tensors, at most so many shards alone. `models` has a number for each file.
+/// Counts the symbols of all tensors; `most` says how many shards are counted alone. `models` has a number for each file.
 pub(crate) fn collect(
     files: &[File<'_>],
     models: &[usize],
     options: &Options,
-    all_alone: u64,
+    most: MostAlone,
     workers: &Workers,
     progress: &mut Progress<'_>,
 ) -> Result<Collection> {
-    let mut plan = Plan::of(files, models, options, all_alone);
+    let mut plan = Plan::of(files, models, options, most);
     let mut collection = Collection { others: plan.others, ..Collection::default() };
     let mut last: Option<Arc<Kind>> = None;
     for (file, held) in files.iter().enumerate() {

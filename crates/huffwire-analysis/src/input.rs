@@ -5,12 +5,14 @@ use huffwire::file::TensorInfo;
 use huffwire_io::{Origin, TensorFile, TensorRef};
 
 use crate::error::Result;
+use crate::steps::step_of;
 
 /// A file of tensors, all files of a sharded model, or tensors in memory.
 #[derive(Debug)]
 pub struct File<'a> {
-    /// What it is called in results. A number in it is that of a step, where steps matter.
+    /// What it is called in results. A number in it is that of a step, where steps matter and [`File::at_step`] told none.
     pub name: String,
+    step: Option<u64>,
     source: Source<'a>,
 }
 
@@ -44,13 +46,24 @@ impl<'a> File<'a> {
     /// The tensors of a file, under a name for people.
     #[must_use]
     pub fn new(name: &str, file: impl Into<TensorFile>) -> Self {
-        Self { name: name.to_owned(), source: Source::File(file.into()) }
+        Self { name: name.to_owned(), step: None, source: Source::File(file.into()) }
     }
 
     /// Tensors in memory, under a name for people.
     #[must_use]
     pub fn in_memory(name: &str, tensors: Vec<InMemory<'a>>) -> Self {
-        Self { name: name.to_owned(), source: Source::Memory(tensors) }
+        Self { name: name.to_owned(), step: None, source: Source::Memory(tensors) }
+    }
+
+    /// The same, of this step, whatever its name says.
+    #[must_use]
+    pub fn at_step(self, step: u64) -> Self {
+        Self { step: Some(step), ..self }
+    }
+
+    /// The number of its step.
+    pub(crate) fn step(&self) -> Option<u64> {
+        self.step.or_else(|| step_of(&self.name))
     }
 
     /// The files that it was opened from: no output may replace one of them.

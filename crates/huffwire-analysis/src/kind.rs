@@ -14,7 +14,7 @@ use crate::collect::Shard;
 use crate::error::{Error, Result};
 use crate::families::{dual_lengths, mean_bits, quad_lengths};
 use crate::options::{Form, LeaveOut};
-use crate::packed::{PackedCounts, PackedProfile};
+use crate::packed::Weighted;
 use crate::price::{Pricer, has_code, remainder_bits};
 use crate::result::PlaneResult;
 
@@ -110,12 +110,22 @@ impl Kind<'_> {
         let mut best: Option<Measured> = None;
         for layout in layouts.collect::<Vec<_>>() {
             let measured = self.by_layout(layout, builtin, workers)?;
-            if best.as_ref().is_none_or(|best| measured.bits() < best.bits()) {
+            if best.as_ref().is_none_or(|best| self.bits(&measured) < self.bits(best)) {
                 best = Some(measured);
             }
         }
         // Bytes fit the layout `bytes` of every type; floats fit that of exponents.
         best.ok_or_else(|| Error::Options(format!("{}: no layout fits these tensors", form.dtype)))
+    }
+
+    /// Bits a unit, summed over shards: with the fixed codebook, or else with Huffman codes.
+    fn bits(&self, measured: &Measured) -> f64 {
+        let bits = |cost: &Cost| cost.fixed.unwrap_or(cost.huffman);
+        self.shards
+            .iter()
+            .zip(&measured.costs)
+            .map(|(shard, cost)| shard.shards as f64 * bits(cost))
+            .sum()
     }
 
     fn by_layout(
@@ -146,7 +156,7 @@ impl Kind<'_> {
             let pricer = Pricer { plane, remainder };
             let meter = Meter { pricer, average: &average, builtin: &builtin };
             let price = |shard: usize, unpacked: &mut Vec<u64>| {
-                shards[shard].unpack(unpacked);
+                shards[shard].counts.unpack(unpacked);
                 let codes = made.by_group[groups.of[shard]].as_ref();
                 meter.cost(unpacked, averages.shifts[shard], codes)
             };
@@ -245,9 +255,8 @@ impl Kind<'_> {
     }
 }
 
-fn counts_of(shards: &[Shard], layout: Layout, plane: usize) -> Vec<&PackedCounts> {
-    let profiles = shards.iter().map(|shard| &shard.profile);
-    profiles.filter_map(|profile: &PackedProfile| profile.counts(layout, plane)).collect()
+fn counts_of(shards: &[Shard], layout: Layout, plane: usize) -> Vec<Weighted<'_>> {
+    shards.iter().filter_map(|shard| shard.weighted(layout, plane)).collect()
 }
 
 fn symbols_per_unit(form: Form, layout: Layout) -> f64 {
@@ -285,13 +294,6 @@ impl Cost {
         self.fixed.iter_mut().for_each(limit);
         self.builtin.iter_mut().for_each(limit);
         self.families.iter_mut().flatten().for_each(limit);
-    }
-}
-
-impl Measured {
-    /// Bits a unit, mean over shards: with the fixed codebook, or else with Huffman codes.
-    fn bits(&self) -> f64 {
-        self.costs.iter().map(|cost| cost.fixed.unwrap_or(cost.huffman)).sum()
     }
 }
 

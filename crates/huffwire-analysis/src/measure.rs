@@ -14,13 +14,10 @@ use crate::kind::{Cost, Kind, Measured};
 use crate::models::models;
 use crate::options::{Form, Options, rule_name};
 use crate::packed::values;
-use crate::plan::{OTHERS, ROWS};
+use crate::plan::{MostAlone, OTHERS, ROWS};
 use crate::result::{Analysis, FileInfo, KindResult, ShardResult, Totals};
 use crate::timeline::Run;
 
-/// The most shards of all kinds together that are counted and reported alone, and of the files to calibrate on.
-const ALL_ALONE: u64 = 20_000;
-const CALIBRATION_ALONE: u64 = 8192;
 /// Rows whose planes are described: those with the most bytes.
 const WITH_PLANES: usize = 256;
 
@@ -33,8 +30,8 @@ pub fn bytes_to_read(files: &[File<'_>], calibrate_on: &[File<'_>], options: &Op
 /// Analyzes the tensors of files.
 ///
 /// The fixed codebook of each kind is made from the files `calibrate_on`; where there are none, from the other files,
-/// layers or shards than the one that it is measured on. `progress` is told the bytes read since its last call; an error of
-/// it, such as [`Error::Stopped`], ends the analysis.
+/// layers or shards than the one that it is measured on. `progress` is told the bytes read since its last call, which may be
+/// 0; an error of it, such as [`Error::Stopped`], ends the analysis.
 ///
 /// # Errors
 /// [`Error::Options`] for options that cannot be, [`Error::NoTensor`] when there is nothing to analyze, [`Error::File`]
@@ -48,11 +45,12 @@ pub fn analyze(
 ) -> Result<Analysis> {
     options.check()?;
     let (numbers, calibration_numbers) = number_models(files, calibrate_on, options);
-    let collection = collect::collect(files, &numbers, options, ALL_ALONE, workers, progress)?;
+    let most = MostAlone::analyzed(options);
+    let collection = collect::collect(files, &numbers, options, most, workers, progress)?;
     if collection.kinds.is_empty() {
         return Err(Error::NoTensor);
     }
-    let (numbers_too, most) = (&calibration_numbers, CALIBRATION_ALONE);
+    let (numbers_too, most) = (&calibration_numbers, MostAlone::calibration(options));
     let calibration =
         collect::collect(calibrate_on, numbers_too, options, most, workers, progress)?;
     let with_calibration = !calibrate_on.is_empty();
@@ -110,7 +108,7 @@ pub fn analyze(
     if let Some(limits) = options.timeline {
         let (counted, calibration) = (&collection, &calibration);
         let run = Run { files, calibrate_on, counted, calibration, options };
-        let (timeline, more) = run.timeline(limits, workers)?;
+        let (timeline, more) = run.timeline(limits, workers, progress)?;
         analysis.timeline = Some(timeline);
         analysis.notes.extend(more);
     }
@@ -159,10 +157,15 @@ fn infos(files: &[File<'_>], numbers: &[usize]) -> Vec<FileInfo> {
 fn kind_result(key: &Key, form: Form, shards: &[Shard], measured: &Measured) -> KindResult {
     let costs = &measured.costs;
     let raw = form.raw_bits();
-    let mean = |bits: fn(&Cost) -> f64| costs.iter().map(bits).sum::<f64>() / costs.len() as f64;
+    // A group of shards weighs as much as its shards.
+    let weights = || shards.iter().map(|shard| shard.shards as f64);
+    let all: f64 = weights().sum();
+    let mean = |bits: fn(&Cost) -> f64| {
+        weights().zip(costs).map(|(weight, cost)| weight * bits(cost)).sum::<f64>() / all
+    };
     let mean_of = |bits: fn(&Cost) -> Option<f64>| {
-        let all: Option<Vec<f64>> = costs.iter().map(bits).collect();
-        all.map(|all| all.iter().sum::<f64>() / all.len() as f64)
+        let sum = weights().zip(costs).map(|(weight, cost)| Some(weight * bits(cost)?));
+        sum.sum::<Option<f64>>().map(|sum| sum / all)
     };
     let (shannon, huffman) = (mean(|cost| cost.shannon), mean(|cost| cost.huffman));
     let fixed = mean_of(|cost| cost.fixed);
@@ -262,6 +265,16 @@ impl Sums {
     }
 }
 
+/// Kinds of which a row is such. A kind has a row for each type that it was converted to, and for each symbol rule.
+fn count(analysis: &Analysis, is_meant: impl Fn(&KindResult) -> bool) -> usize {
+    let meant = analysis.kinds.iter().filter(|kind| is_meant(kind));
+    let kind = |row: &KindResult| {
+        let source = row.converted_from.clone().unwrap_or_else(|| row.dtype.clone());
+        (row.model, row.name.clone(), source)
+    };
+    meant.map(kind).collect::<BTreeSet<(usize, String, String)>>().len()
+}
+
 fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
     let mut models: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
@@ -296,17 +309,17 @@ fn notes(analysis: &Analysis, collection: &Collection, options: &Options) -> Vec
             "the result has room for {ROWS} kinds and forms, so {others} tensors are together in kinds of the name {OTHERS}"
         ));
     }
-    let without = analysis.kinds.iter().filter(|kind| kind.fixed_saving_percent.is_none()).count();
+    let without = count(analysis, |kind| kind.fixed_saving_percent.is_none());
     if without > 0 {
         notes.push(format!("{without} kinds have no tensors in the files to calibrate on"));
     }
-    let itself = analysis.kinds.iter().filter(|kind| kind.fixed_from == Some("itself")).count();
+    let itself = count(analysis, |kind| kind.fixed_from == Some("itself"));
     if itself > 0 {
         notes.push(format!(
             "{itself} kinds have only one part to make a codebook from, so their fixed codebook was made from what it codes"
         ));
     }
-    let crowded = analysis.kinds.iter().filter(|kind| kind.per_shard.is_none()).count();
+    let crowded = count(analysis, |kind| kind.per_shard.is_none());
     if crowded > 0 {
         notes.push(format!(
             "the shards of {crowded} kinds are too many to be counted alone: those of a kind were counted in groups, and the \

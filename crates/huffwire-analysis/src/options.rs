@@ -36,6 +36,10 @@ pub struct Options {
     /// How codebooks age: files are steps of a run, and these are the limits of the policy by which codebooks are replaced.
     /// `None`: this is not looked at.
     pub timeline: Option<Limits>,
+    /// The most shards that are counted and reported alone: of all kinds in all their forms, and as many of the files to
+    /// calibrate on. `None`: 20,000 of these, 8192 for calibration, 4096 of a kind, and 1024 of a tensor in all its forms.
+    /// Each takes up to 4 KiB of memory (8 KiB for types of 64 bits); on each thread, so does each shard of a tensor.
+    pub shards_alone: Option<u64>,
 }
 
 impl Default for Options {
@@ -49,6 +53,7 @@ impl Default for Options {
             scaling: Scaling::Tensor,
             leave_out: None,
             timeline: None,
+            shards_alone: None,
         }
     }
 }

@@ -35,6 +35,13 @@ impl PackedCounts {
     }
 }
 
+/// Counts of a plane: of a shard, or of so many shards that were counted together.
+#[derive(Clone, Copy)]
+pub(crate) struct Weighted<'a> {
+    pub(crate) counts: &'a PackedCounts,
+    pub(crate) shards: u64,
+}
+
 fn put(mut number: u64, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);

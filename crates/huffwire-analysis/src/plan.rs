@@ -11,10 +11,6 @@ use crate::cut::Cut;
 use crate::input::{File, Tensor};
 use crate::options::{LeaveOut, Options, layer_of};
 
-/// The most shards of a kind that are counted alone.
-const ALONE: u64 = 4096;
-/// The most shards of a tensor, in all its forms, that are counted alone: each thread has histograms for all of them.
-const ALONE_OF_TENSOR: u64 = 1024;
 /// The most rows of a result: kinds of tensors in all their forms.
 pub(crate) const ROWS: usize = 8192;
 /// The most groups of shards of a row, and as many as all rows together have where they are not two each.
@@ -22,6 +18,36 @@ const GROUPS: usize = 64;
 const ALL_GROUPS: usize = 8192;
 /// The name of the kind of all tensors that are of no kind of their own.
 pub(crate) const OTHERS: &str = "*";
+
+/// The most shards that are counted alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MostAlone {
+    /// Of a kind.
+    of_kind: u64,
+    /// Of a tensor, in all its forms: each thread has histograms for all of them.
+    of_tensor: u64,
+    /// Of all kinds in all their forms.
+    of_all: u64,
+}
+
+impl MostAlone {
+    /// Of the files that are analyzed: each of these shards is reported, too.
+    pub(crate) const fn analyzed(options: &Options) -> Self {
+        Self::new(options, 20_000)
+    }
+
+    /// Of the files to calibrate on.
+    pub(crate) const fn calibration(options: &Options) -> Self {
+        Self::new(options, 8192)
+    }
+
+    const fn new(options: &Options, of_all: u64) -> Self {
+        match options.shards_alone {
+            Some(most) => Self { of_kind: most, of_tensor: most, of_all: most },
+            None => Self { of_kind: 4096, of_tensor: 1024, of_all },
+        }
+    }
+}
 
 /// Tensors that are counted alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,12 +98,12 @@ struct Census {
 }
 
 impl Plan {
-    /// Plans the counting of files, of which so many shards may be counted alone. `models` has a number for each file.
+    /// Plans the counting of files. `models` has a number for each file.
     pub(crate) fn of(
         files: &[File<'_>],
         models: &[usize],
         options: &Options,
-        all_alone: u64,
+        most: MostAlone,
     ) -> Self {
         let mut plan = Self::default();
         // No type has more forms than this one.
@@ -99,13 +125,13 @@ impl Plan {
                 census.is_cut |= shards > 1;
             }
         }
-        let (mut left, mut grouped_rows) = (all_alone, 0);
+        let (mut left, mut grouped_rows) = (most.of_all, 0);
         for (kind, census) in &mut plan.kinds {
             let rows = options.forms(kind.source).len();
             let shards = census.shards.saturating_mul(rows as u64);
             let of_tensor = census.most_shards * rows as u64;
-            census.is_alone = census.shards <= ALONE
-                && of_tensor <= ALONE_OF_TENSOR.max(rows as u64)
+            census.is_alone = census.shards <= most.of_kind
+                && of_tensor <= most.of_tensor.max(rows as u64)
                 && shards <= left;
             if census.is_alone {
                 left -= shards;

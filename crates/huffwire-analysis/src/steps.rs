@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 pub(crate) struct Steps {
     /// By step, in ascending order: its number, and the files that are from it.
     pub(crate) all: Vec<(u64, Vec<usize>)>,
-    /// Whether the numbers are those of the names; else files are counted from 0.
+    /// Whether the numbers are those of the files; else files are counted from 0.
     pub(crate) named: bool,
 }
 
 impl Steps {
-    /// The steps of files with these names. Where one of them has no number, or all have the same one, each file is a
+    /// The steps of files with these numbers. Where one of them has no number, or all have the same one, each file is a
     /// step.
-    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Self {
+    pub(crate) fn of(numbers: impl Iterator<Item = Option<u64>> + Clone) -> Self {
         let mut by_number: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         let mut named = true;
-        for (file, name) in names.clone().enumerate() {
-            match step_of(name) {
+        for (file, number) in numbers.clone().enumerate() {
+            match number {
                 Some(number) => by_number.entry(number).or_default().push(file),
                 None => named = false,
             }
@@ -26,7 +26,7 @@ impl Steps {
         if named && by_number.len() > 1 {
             return Self { all: by_number.into_iter().collect(), named };
         }
-        let all = names.enumerate().map(|(file, _)| (file as u64, vec![file])).collect();
+        let all = numbers.enumerate().map(|(file, _)| (file as u64, vec![file])).collect();
         Self { all, named: false }
     }
 }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn files_of_one_step_belong_together() {
-        let steps = |names: &[&'static str]| Steps::of(names.iter().copied());
+        let steps = |names: &[&'static str]| Steps::of(names.iter().map(|name| step_of(name)));
         let found = steps(&["w-20.hw", "w-3.hw", "g-20.hw"]);
         assert_eq!(found, Steps { all: vec![(3, vec![1]), (20, vec![0, 2])], named: true });
         for names in [["a-1.hw", "b-1.hw"], ["a.hw", "a-1.hw"]] {

@@ -51,6 +51,54 @@ fn too_many_shards_are_counted_in_groups_of_what_is_left_out_in_turn() {
 }
 
 #[test]
+fn groups_weigh_as_much_as_their_shards() {
+    // 3 layers of 1 shard each, and one of 1024: by one shard more than are counted alone.
+    let flat = |layer: usize| vec![layer as u8; 2];
+    let (few, many) = ([flat(1), flat(2), flat(3)], noise(2 * 1024, 7));
+    let mut tensors: Vec<InMemory<'_>> = (0..)
+        .zip(&few)
+        .map(|(at, values)| InMemory::new(&format!("x.{at}"), Dtype::U8, &[2, 1], values))
+        .collect();
+    tensors.push(InMemory::new("x.3", Dtype::U8, &[2, 1024], &many));
+    let files = [File::in_memory("x", tensors)];
+    let shards = 1024.try_into().unwrap();
+    let options = Options { shards, shards_alone: Some(1026), ..Options::default() };
+    let analysis = analyzed(&files, &options);
+    let kind = &analysis.kinds[0];
+    assert_eq!((kind.shards, kind.groups), (1027, Some(4)));
+    // Groups of equal values save everything, and noise almost nothing.
+    assert!(kind.shannon_saving_percent < 5.0, "{}", kind.shannon_saving_percent);
+    assert!(kind.mean_kl_bits < 0.1, "{}", kind.mean_kl_bits);
+}
+
+#[test]
+fn an_option_says_how_many_shards_are_counted_alone() {
+    // 5120 shards in two forms: more than are counted alone without the option.
+    let values = [1, 2, 3, 4, 5].map(|seed| noise(4096, seed));
+    let tensors = (0..).zip(&values).map(|(at, values)| {
+        InMemory::new(&format!("x.{at}"), Dtype::Bf16, &[values.len() as u64 / 2], values)
+    });
+    let files = [File::in_memory("x", tensors.collect())];
+    let rules = vec![huffwire::SymbolRule::Auto, huffwire::SymbolRule::Bytes];
+    let shards = 1024.try_into().unwrap();
+    for (most, groups) in [(2 * 5120, None), (2 * 5120 - 1, Some(5))] {
+        let options = Options {
+            shards,
+            rules: rules.clone(),
+            shards_alone: Some(most),
+            ..Options::default()
+        };
+        let workers = Workers::caller();
+        let analysis = analyze(&files, &files, &options, &workers, &mut |_| Ok(())).unwrap();
+        assert_eq!(analysis.kinds.len(), 2);
+        for kind in &analysis.kinds {
+            assert_eq!((kind.shards, kind.groups), (5120, groups));
+            assert_eq!(kind.per_shard.is_none(), groups.is_some());
+        }
+    }
+}
+
+#[test]
 fn too_many_kinds_share_one_and_the_largest_have_planes() {
     let letters = |mut number: usize| -> String {
         let mut name = "k".to_owned();

@@ -5,7 +5,7 @@
 use huffwire::refresh::Limits;
 use huffwire::{Dtype, SymbolRule};
 use huffwire_analysis::{
-    Analysis, Codebooks, Curve, Error, File, InMemory, Options, Timeline, analyze,
+    Analysis, Codebooks, Curve, Error, File, InMemory, Options, Timeline, analyze, bytes_to_read,
 };
 use huffwire_io::Workers;
 use huffwire_testing::{Random, float};
@@ -139,6 +139,80 @@ fn names_without_numbers_are_steps_in_their_order() {
     // Whoever is told of progress can stop the analysis.
     let error =
         analyze(&one, &[], &options, &Workers::caller(), &mut |_| Err(Error::Stopped)).unwrap_err();
+    assert!(matches!(error, Error::Stopped));
+}
+
+#[test]
+fn steps_may_be_as_far_apart_as_numbers_can() {
+    let values = weights(-6.0, 1);
+    for bytes in [&values[..2], &values] {
+        let step = |name: &str, bytes| {
+            let shape = [u64::try_from(<[u8]>::len(bytes)).unwrap() / 2];
+            File::in_memory(name, vec![InMemory::new("x", Dtype::Bf16, &shape, bytes)])
+        };
+        // Nothing is sent from step 1 on, and one tensor for all steps between the others.
+        let files =
+            [step("step-1", &[]), step("step-2", bytes), step("step-18446744073709551615", bytes)];
+        let options = Options { timeline: Some(Limits::default()), ..Options::default() };
+        let analysis = analyze(&files, &[], &options, &Workers::caller(), &mut |_| Ok(())).unwrap();
+        let timeline = analysis.timeline.unwrap();
+        let steps: Vec<_> = timeline.steps.iter().map(|step| (step.step, step.since)).collect();
+        assert_eq!(steps, [(1, Some(0)), (2, Some(1)), (u64::MAX, None)]);
+        let judged = timeline.refresh.courses.iter().map(|course| course.judgements.len());
+        assert!(judged.into_iter().all(|judged| (judged > 0) == (bytes.len() > 2)));
+    }
+}
+
+#[test]
+fn a_step_that_is_told_counts_before_that_of_the_name() {
+    let values = weights(-6.0, 1);
+    let layers = [&values[..]; 2];
+    let files = [("step-9", layers), ("x", layers)].map(|each| step(&each));
+    let [nine, x] = files;
+    let calibrate_on = [step(&("step-7", layers)).at_step(3)];
+    let files = [nine.at_step(5), x.at_step(4)];
+    let options = Options { timeline: Some(limits()), ..Options::default() };
+    let workers = Workers::caller();
+    let analysis = analyze(&files, &calibrate_on, &options, &workers, &mut |_| Ok(())).unwrap();
+    let timeline = analysis.timeline.unwrap();
+    let steps: Vec<_> = timeline.steps.iter().map(|step| (step.step, step.files[0])).collect();
+    assert_eq!((timeline.calibrated_at, steps), (Some(3), vec![(4, 1), (5, 0)]));
+}
+
+#[test]
+fn notes_count_kinds_and_not_their_rows() {
+    let values = weights(-6.0, 1);
+    let layers = [&values[..]; 2];
+    let files = [("step-1", layers), ("step-2", layers)].map(|each| step(&each));
+    let other = vec![InMemory::new("other", Dtype::Bf16, &[30_000], &values[..60_000])];
+    let calibrate_on = [File::in_memory("step-0", other)];
+    let rules = vec![SymbolRule::Auto, SymbolRule::Bytes, SymbolRule::BytePlanes];
+    let options = Options { rules, timeline: Some(limits()), ..Options::default() };
+    let workers = Workers::caller();
+    let analysis = analyze(&files, &calibrate_on, &options, &workers, &mut |_| Ok(())).unwrap();
+    assert_eq!(analysis.kinds.len(), 3);
+    let told: Vec<&String> =
+        analysis.notes.iter().filter(|note| note.contains("calibrate on")).collect();
+    assert!(
+        told.len() == 2 && told.iter().all(|note| note.starts_with("1 kinds have")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_timeline_can_be_stopped() {
+    let values = weights(-6.0, 1);
+    let layers = [&values[..]; 2];
+    let files = [("step-1", layers), ("step-2", layers)].map(|each| step(&each));
+    let options = Options { timeline: Some(limits()), ..Options::default() };
+    let mut left = bytes_to_read(&files, &[], &options);
+    // Everything is read before codebooks are followed.
+    let mut stop = |bytes| {
+        let is_read = left == 0;
+        left -= bytes;
+        if is_read { Err(Error::Stopped) } else { Ok(()) }
+    };
+    let error = analyze(&files, &[], &options, &Workers::caller(), &mut stop).unwrap_err();
     assert!(matches!(error, Error::Stopped));
 }
 

@@ -119,7 +119,7 @@ impl Command {
             }
             Self::Inspect(args) => (args.common.json, false),
             Self::Verify(args) => (args.common.json, false),
-            Self::Analyze(args) => (args.common.json, false),
+            Self::Analyze(args) => (args.common.json, to_stdout(&args.report)),
             Self::Calibrate(args) => (args.common.json, is_stdout(&args.output)),
             Self::Codebooks(
                 CodebooksCommand::List { json, .. } | CodebooksCommand::Show { json, .. },

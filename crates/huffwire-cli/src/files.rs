@@ -3,10 +3,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use huffwire_io::{Error, Input, InputFile, Origin, Output, ReadOptions, Reader, Workers};
+use huffwire_io::{
+    Error, Input, InputFile, Origin, Output, Published, ReadOptions, Reader, Workers,
+};
 
 use crate::args::RawArgs;
 use crate::standard::{self, stdout_is_closed};
@@ -127,14 +129,35 @@ fn leads_to_stdout(_: &Path) -> io::Result<bool> {
 pub(crate) type Create = fn(&Path, bool, &[&Origin]) -> Result<Output>;
 
 /// Prepares to write an output that the user did not name: one of several files, or one whose name is told by another
-/// file. A symbolic link there was not made for this: it is replaced and not followed.
+/// file. A symbolic link there was not made for this: it is replaced and not followed. What this process made before is
+/// not replaced.
 pub(crate) fn create_one_of_many(path: &Path, force: bool, inputs: &[&Origin]) -> Result<Output> {
-    Ok(Output::create_no_follow(path, force, inputs)?)
+    Ok(Output::create_no_follow(path, force, inputs)?.one_of(&MADE))
 }
+
+/// Makes a symbolic link that the user did not name. What this process made before is not replaced.
+pub(crate) fn create_link(path: &Path, target: &Path, force: bool) -> Result<()> {
+    Ok(huffwire_io::create_link(path, target, force, &MADE)?)
+}
+
+/// What this process has made, of files that the user did not name.
+static MADE: LazyLock<Arc<Published>> = LazyLock::new(Arc::default);
 
 /// Whether what is written there cannot be read again.
 pub(crate) fn is_device(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Refuses `--rm` where the input, or one of the outputs, is standard input or output, a pipe or a device.
+pub(crate) fn require_removable<'a>(
+    input: &'a Path,
+    outputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    let mut all = outputs.into_iter().chain([input]);
+    if all.any(|path| is_dash(path) || is_device(path)) {
+        bail!("--rm: an input is only removed if it is a file, and its output, too");
+    }
+    Ok(())
 }
 
 /// As many threads as the command line says, or one for each core.

@@ -102,10 +102,11 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 /// Where the failure of a command line that cannot be understood is reported: as far as its words tell, not among data.
 fn stream_of(arguments: &[OsString]) -> Stream {
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
-    let is_output = |word: &&str| matches!(*word, "-o" | "--output");
+    let is_output = |word: &&str| matches!(*word, "-o" | "--output" | "--report");
     let next = words.iter().position(is_output).and_then(|at| words.get(at + 1).copied());
     let joined = words.iter().find_map(|word| {
-        word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o").filter(|o| !o.is_empty()))
+        let long = ["--output=", "--report="].iter().find_map(|option| word.strip_prefix(option));
+        long.or_else(|| word.strip_prefix("-o").filter(|o| !o.is_empty()))
     });
     let to_stdout = match next.or(joined) {
         Some(output) => files::is_stdout(Path::new(output)),

@@ -321,6 +321,21 @@ pub enum Error {
         /// The inputs.
         inputs: [String; 2],
     },
+    /// Something in the place of a symbolic link that is not to be replaced.
+    #[error("{path}: already exists and is no link, or another one")]
+    NoLink {
+        /// The link that was to be made.
+        path: String,
+    },
+    /// An output would replace another one of the same run.
+    #[error(
+        "{path}: this run has made a file of this name before; names that differ only in case, or in how an accent is \
+         written, can be one name in this folder"
+    )]
+    MadeBefore {
+        /// The output.
+        path: String,
+    },
     /// The folder for the results lies in a folder that is worked on.
     #[error("{path}: this folder for the output lies in the folder {input}, or is the same")]
     Nested {
@@ -347,6 +362,12 @@ pub enum Error {
     #[error("{path}: it was changed or replaced while it was read")]
     Modified {
         /// The file.
+        path: String,
+    },
+    /// Input that is no ordinary file, and so is never removed.
+    #[error("{path}: it is a pipe, a device or the like, and only files are removed")]
+    NotRemovable {
+        /// The input.
         path: String,
     },
     /// A symbolic link where only a file is removed.

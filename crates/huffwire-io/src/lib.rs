@@ -67,7 +67,10 @@ pub use error::{Error, Result};
 pub use estimate::{Estimate, Group, estimate};
 pub use formats::RawOptions;
 pub use input::{Input, InputFile, Origin, Piece};
-pub use output::{Complete, Output, create_partial_folder, remove_partial_files, sync_folder};
+pub use output::{
+    Complete, Output, Published, create_link, create_partial_folder, remove_partial_files,
+    sync_folder, sync_name,
+};
 pub use reader::{BlockJob, Destination, ReadOptions, Reader, Region, TensorFormat, is_hw_file};
 pub use size::{ByteCount, NotAByteCount};
 pub use tensors::{TensorFile, TensorRef};

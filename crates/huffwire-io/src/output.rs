@@ -1,13 +1,16 @@
 //! Output that appears under its name only when it is complete.
 
 mod gather;
+mod link;
+mod partial;
+mod published;
 mod write_back;
 
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
@@ -15,6 +18,10 @@ use crate::error::{Error, Result};
 use crate::input::{Identity, Origin};
 
 use gather::Gather;
+pub use link::create_link;
+use partial::temporary_beside;
+pub use partial::{create_partial_folder, remove_partial_files};
+pub use published::Published;
 
 /// Blocks of a tensor are larger than this; it gathers the many small writes around them to a stream.
 const BUFFER: usize = 1 << 16;
@@ -44,6 +51,8 @@ pub struct Output {
     label: String,
     force: bool,
     written: u64,
+    /// What the run has made so far, if it counts.
+    run: Option<Arc<Published>>,
 }
 
 enum Sink {
@@ -166,7 +175,14 @@ impl Output {
     }
 
     const fn new(sink: Sink, label: String, force: bool) -> Self {
-        Self { sink, label, force, written: 0 }
+        Self { sink, label, force, written: 0, run: None }
+    }
+
+    /// The same output as one of a run: in the end it replaces no other output of this run, even where `force` was given.
+    #[must_use]
+    pub fn one_of(mut self, run: &Arc<Published>) -> Self {
+        self.run = Some(Arc::clone(run));
+        self
     }
 
     /// The name in messages: the path, or `standard output`.
@@ -198,14 +214,14 @@ impl Output {
     /// [`Error::Io`].
     pub fn complete(mut self) -> Result<Complete> {
         self.sink.finish().map_err(Error::io(&self.label, "cannot be written"))?;
-        let Self { sink, label, force, .. } = self;
-        Ok(Complete { sink, label, force })
+        let Self { sink, label, force, run, .. } = self;
+        Ok(Complete { sink, label, force, run })
     }
 
     /// Completes the output and gives the file its name.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::MadeBefore`].
     pub fn finish(self) -> Result<()> {
         self.complete()?.publish().map(drop)
     }
@@ -217,6 +233,7 @@ pub struct Complete {
     sink: Sink,
     label: String,
     force: bool,
+    run: Option<Arc<Published>>,
 }
 
 impl Complete {
@@ -225,7 +242,7 @@ impl Complete {
     /// file is gone, and removing the new one too would leave nothing at all.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::MadeBefore`].
     pub fn publish_all(all: Vec<Self>) -> Result<()> {
         let mut published = Vec::new();
         for complete in all {
@@ -246,13 +263,19 @@ impl Complete {
     /// Gives the file its name; returns the path if nothing can have been replaced.
     fn publish(self) -> Result<Option<PathBuf>> {
         let Sink::File { temporary, target, .. } = self.sink else { return Ok(None) };
-        let persisted = if self.force {
-            temporary.persist(&target)
-        } else {
-            temporary.persist_noclobber(&target)
+        let persist = || {
+            let persisted = if self.force {
+                temporary.persist(&target)
+            } else {
+                temporary.persist_noclobber(&target)
+            };
+            let failed = Error::io(&self.label, "the finished file cannot get this name");
+            persisted.map_err(|error| failed(error.error)).map(drop)
         };
-        let failed = Error::io(&self.label, "the finished file cannot get this name");
-        persisted.map_err(|error| failed(error.error))?;
+        match &self.run {
+            Some(run) => run.publish(&target, persist)?,
+            None => persist()?,
+        }
         Ok((!self.force).then_some(target))
     }
 }
@@ -264,90 +287,6 @@ fn refuse_inputs(label: &str, output: Option<Identity>, inputs: &[&Origin]) -> R
         let (path, input) = (label.to_owned(), input.label().to_owned());
         return Err(Error::SameFile { path, input });
     }
-    Ok(())
-}
-
-/// A file in the folder of another one, whose place it is going to take.
-fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Result<NamedTempFile> {
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let label = target.display().to_string();
-    #[cfg(unix)]
-    let replaced = replaced.filter(Metadata::is_file);
-    // Elsewhere files have no mode to keep.
-    #[cfg(not(unix))]
-    let _ = replaced;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".huffwire-").suffix(".partial");
-    // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
-    // to have the mode of any file that a program makes.
-    #[cfg(unix)]
-    if replaced.is_none() {
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    }
-    // Locked meanwhile, so that no interruption comes between making a file and noting it down.
-    let mut partial = partial();
-    let temporary = builder.tempfile_in(folder).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => {
-                format!("the folder {} does not exist; make it first", folder.display())
-            }
-            _ => format!("no file can be made in {}", folder.display()),
-        };
-        Error::io(&label, what)(without_path(error))
-    })?;
-    partial.files.push(temporary.path().to_owned());
-    drop(partial);
-    #[cfg(unix)]
-    if let Some(replaced) = replaced {
-        let kept = temporary.as_file().set_permissions(permissions_of(&replaced));
-        kept.map_err(Error::io(&label, "its mode cannot be kept"))?;
-    }
-    Ok(temporary)
-}
-
-/// The error without the temporary name of the file, which is nobody's concern.
-fn without_path(error: io::Error) -> io::Error {
-    match error.to_string().split_once(" at path ") {
-        Some((what, _)) => io::Error::new(error.kind(), what.to_owned()),
-        None => error,
-    }
-}
-
-/// Who may read and write a file. Nothing that is written here is to be run as somebody else.
-#[cfg(unix)]
-fn permissions_of(file: &Metadata) -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(file.permissions().mode() & 0o777)
-}
-
-/// What was made and was not complete then.
-#[derive(Debug)]
-struct Partial {
-    /// Their names are random, so those that have since been completed and renamed can stay here.
-    files: Vec<PathBuf>,
-    /// Folders are only removed when they are empty, so those in which something was completed can stay
-    /// here.
-    folders: Vec<PathBuf>,
-}
-
-static PARTIAL: Mutex<Partial> = Mutex::new(Partial { files: Vec::new(), folders: Vec::new() });
-
-fn partial() -> MutexGuard<'static, Partial> {
-    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Makes a folder for files that are not complete: [`remove_partial_files`] removes it if it is empty then.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn create_partial_folder(path: &Path) -> Result<()> {
-    let mut partial = partial();
-    let label = path.display().to_string();
-    fs::create_dir(path).map_err(Error::io(&label, "this folder cannot be made"))?;
-    partial.folders.push(path.to_owned());
     Ok(())
 }
 
@@ -365,21 +304,21 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes all files that are not complete, and the folders made for them. For a program that a signal is
-/// about to end: no file can be made any more after this call, because every later [`Output::create`] waits
-/// for ever.
-pub fn remove_partial_files() {
-    let partial = partial();
-    // There is nobody to tell of an error, and no time.
-    for path in &partial.files {
-        let _ = fs::remove_file(path);
-    }
-    // The inner ones first: they were made last.
-    for path in partial.folders.iter().rev() {
-        let _ = fs::remove_dir(path);
-    }
-    // Never unlocked: a thread that still runs must not make another file.
-    std::mem::forget(partial);
+/// Brings the name of a file to the disk, as [`sync_folder`] does. Where `path` is a symbolic link, it is the name of what
+/// the link leads to.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_name(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    sync_folder(&folder.map_err(Error::io(&path.display().to_string(), "cannot be found"))?)
+}
+
+/// The folder with the name of a file, links followed.
+fn folder_of(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.canonicalize()?;
+    name.pop();
+    Ok(name)
 }
 
 /// Standard output without the line buffer in front of it.
@@ -486,6 +425,27 @@ mod tests {
         symlink("file", &link).unwrap();
         write(Output::create(&link, true, &[]).unwrap());
         assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
+    }
+
+    /// Nothing tells whether a name is on the disk, but the folder is the one where the name is.
+    #[cfg(unix)]
+    #[test]
+    fn the_folder_of_a_name_is_found_through_links() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["links", "files"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        symlink("links", root.join("to-links")).unwrap();
+        symlink("../files/x", root.join("links/link")).unwrap();
+        fs::write(root.join("files/x"), b"old").unwrap();
+        complete(&root.join("to-links/link"), true).publish().unwrap();
+        for (path, place) in [("to-links/link", "files"), ("files/x", "files")] {
+            assert_eq!(folder_of(&root.join(path)).unwrap(), root.join(place), "{path}");
+            sync_name(&root.join(path)).unwrap();
+        }
+        assert!(sync_name(&root.join("absent")).unwrap_err().to_string().contains("absent"));
     }
 
     #[cfg(unix)]

@@ -3,6 +3,7 @@
 mod deltas;
 mod directory;
 mod into;
+mod messages;
 mod slice;
 #[cfg(feature = "gradient")]
 mod values;

@@ -3,6 +3,7 @@
 mod analyses;
 mod blocks;
 mod deltas;
+mod messages;
 #[cfg(feature = "gradient")]
 pub(crate) mod values;
 

@@ -25,6 +25,9 @@ pub(crate) enum Source {
     Tensors(Vec<(String, String, Vec<u64>, Input)>),
 }
 
+/// A name, the number of a step if the name does not tell it, and what is analyzed.
+type Named = (String, Option<u64>, Source);
+
 /// A finished analysis.
 #[pyclass(frozen, module = "huffwire._huffwire", name = "_Analysis", skip_from_py_object)]
 pub(crate) struct PyAnalysis(Analysis);
@@ -69,15 +72,15 @@ impl PyAnalysis {
 /// Analyzes files and tensors in memory.
 #[pyfunction]
 #[pyo3(signature = (
-    files, calibrate_on, *, kinds, shards, axis, symbols, converted_to, scale, leave_out, timeline, codebooks, threads,
-    progress
+    files, calibrate_on, *, kinds, shards, axis, symbols, converted_to, scale, leave_out, timeline, shards_alone, codebooks,
+    threads, progress
 ))]
 #[allow(clippy::too_many_arguments, reason = "they are named")]
 #[allow(clippy::needless_pass_by_value, reason = "that is how Python passes them")]
 pub(crate) fn _analyze(
     py: Python<'_>,
-    files: Vec<(String, Source)>,
-    calibrate_on: Vec<(String, Source)>,
+    files: Vec<Named>,
+    calibrate_on: Vec<Named>,
     kinds: Vec<String>,
     shards: u32,
     axis: i64,
@@ -86,6 +89,7 @@ pub(crate) fn _analyze(
     scale: &str,
     leave_out: Option<&str>,
     timeline: Option<(f64, u64, usize, usize)>,
+    shards_alone: Option<u64>,
     codebooks: DecoderSets,
     #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     progress: Option<Py<PyAny>>,
@@ -106,6 +110,7 @@ pub(crate) fn _analyze(
             interval,
             samples,
         }),
+        shards_alone,
     };
     let threads = threads::count(threads)?;
     let (files, calibrate_on) = (borrowed(&files)?, borrowed(&calibrate_on)?);
@@ -135,46 +140,58 @@ pub(crate) fn _analyze(
 }
 
 /// A source whose memory is borrowed.
-enum Opened<'a> {
-    Path(&'a str, &'a Path),
-    Tensors(&'a str, Vec<InMemory<'a>>),
+struct Borrowed<'a> {
+    name: &'a str,
+    step: Option<u64>,
+    source: BorrowedSource<'a>,
 }
 
-fn borrowed(files: &[(String, Source)]) -> PyResult<Vec<Opened<'_>>> {
+enum BorrowedSource<'a> {
+    Path(&'a Path),
+    Tensors(Vec<InMemory<'a>>),
+}
+
+fn borrowed(files: &[Named]) -> PyResult<Vec<Borrowed<'_>>> {
     let mut all = Vec::new();
-    for (name, source) in files {
-        all.push(match source {
-            Source::Path(path) => Opened::Path(name, path),
+    for (name, step, source) in files {
+        let source = match source {
+            Source::Path(path) => BorrowedSource::Path(path),
             Source::Tensors(tensors) => {
                 let tensors = tensors.iter().map(|(name, dtype, shape, memory)| {
                     let dtype: Dtype = dtype_of(dtype)?;
                     Ok(InMemory::new(name, dtype, shape, memory.bytes()))
                 });
-                Opened::Tensors(name, tensors.collect::<PyResult<_>>()?)
+                BorrowedSource::Tensors(tensors.collect::<PyResult<_>>()?)
             }
-        });
+        };
+        all.push(Borrowed { name, step: *step, source });
     }
     Ok(all)
 }
 
-fn open_all<'a>(all: Vec<Opened<'a>>, codebooks: &[Arc<CodebookSet>]) -> PyResult<Vec<File<'a>>> {
+fn open_all<'a>(all: Vec<Borrowed<'a>>, codebooks: &[Arc<CodebookSet>]) -> PyResult<Vec<File<'a>>> {
     all.into_iter().map(|file| file.open(codebooks)).collect()
 }
 
-impl<'a> Opened<'a> {
+impl<'a> Borrowed<'a> {
     fn open(self, codebooks: &[Arc<CodebookSet>]) -> PyResult<File<'a>> {
-        match self {
-            Self::Tensors(name, tensors) => Ok(File::in_memory(name, tensors)),
-            Self::Path(name, path) => {
+        let Self { name, step, source } = self;
+        let file = match source {
+            BorrowedSource::Tensors(tensors) => File::in_memory(name, tensors),
+            BorrowedSource::Path(path) => {
                 let file = TensorFile::open(path, None, ReadOptions::default()).map_err(of_io)?;
-                Ok(match file {
+                match file {
                     TensorFile::Hw(reader) => {
                         File::new(name, with_sets(*reader, codebooks.to_vec()).map_err(of_io)?)
                     }
                     file => File::new(name, file),
-                })
+                }
             }
-        }
+        };
+        Ok(match step {
+            Some(step) => file.at_step(step),
+            None => file,
+        })
     }
 }
 

@@ -1,11 +1,15 @@
 //! Files: tensors from and to memory that Python names by its address.
 
+mod base;
 mod progress;
 mod reader;
+mod safetensors;
 mod writer;
 
+pub(crate) use base::FileBase;
 pub(crate) use reader::FileReader;
-pub(crate) use writer::{FileWriter, safetensors_header};
+pub(crate) use safetensors::{_parse_safetensors_header, safetensors_header};
+pub(crate) use writer::FileWriter;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ mod gradient;
 mod memory;
 mod net;
 mod options;
+mod patches;
 mod pieces;
 mod plan;
 mod program;
@@ -43,7 +44,9 @@ mod _huffwire {
         _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
     };
     #[pymodule_export]
-    use super::files::{FileReader, FileWriter, safetensors_header};
+    use super::files::{
+        _parse_safetensors_header, FileBase, FileReader, FileWriter, safetensors_header,
+    };
     #[pymodule_export]
     use super::gradient::{
         BitmapBooks, Drift, ErrorFeedback, ExchangeCodec, FixedBook, Quantized, RefreshPolicy,
@@ -55,6 +58,8 @@ mod _huffwire {
     use super::net::{Listener, Mesh, Ticket};
     #[pymodule_export]
     use super::options::{dtype_bytes, dtype_named};
+    #[pymodule_export]
+    use super::patches::{_apply_patch, _changes_of_patch, _check_patch, _patch};
     #[pymodule_export]
     use super::pieces::{_checksum, _copy_checked};
     #[pymodule_export]

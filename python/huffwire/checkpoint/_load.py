@@ -5,11 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import io
-import itertools
 import logging
 import math
 import os
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,18 +20,11 @@ from torch.distributed.checkpoint.planner import LoadItemType, LoadPlan, LoadPla
 from torch.futures import Future
 
 import huffwire
-import huffwire.torch
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report
-from huffwire.checkpoint._stored import (
-    _codebooks_name,
-    _metadata_name,
-    _place,
-    _read_metadata,
-    _report_of,
-    _Stored,
-)
-from huffwire.checkpoint._work import _Done, _naming, _system_errors
+from huffwire.checkpoint._pieces import _Checkpoint
+from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _report_of, _Stored
+from huffwire.checkpoint._work import _Done
 
 _log = logging.getLogger("huffwire.checkpoint")
 
@@ -48,6 +39,9 @@ class Reader(FileSystemReader):
     Args:
         path: The folder.
         codebooks: A set, or sets, if those in the folder were lost.
+        base: Where the checkpoint lies that this one was saved against, if it was moved. A list of folders names those
+            that it was saved against in turn, too, the oldest first. None: they lie where they did then, as seen from
+            the folder.
         threads: Threads that decode one tensor. None: `OMP_NUM_THREADS`, or else the processors of
             the process.
         thread_count: Threads of Python that read and decode tensors side by side.
@@ -59,6 +53,8 @@ class Reader(FileSystemReader):
         DamagedError: If a file is damaged. The error names the tensor and the file.
         MismatchError: If the tensor that the caller brings has another shape.
         CodebookError: If a set of codebooks is not at hand.
+        MissingBaseError: If the checkpoint was saved against another one, which is not there.
+        WrongBaseError: If that one is not what it was.
 
         `dcp.load` raises them inside a `CheckpointException`, which holds the errors of all ranks.
 
@@ -76,6 +72,7 @@ class Reader(FileSystemReader):
         path: str | os.PathLike[str],
         *,
         codebooks: huffwire.Codebooks | Sequence[huffwire.Codebooks] | None = None,
+        base: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         threads: int | None = None,
         thread_count: int = 1,
         progress: Progress = None,
@@ -85,7 +82,12 @@ class Reader(FileSystemReader):
         super().__init__(path)
         self.thread_count = thread_count
         self.progress = progress
-        self.options: dict[str, Any] = {"codebooks": codebooks, "threads": threads}
+        if base is None or isinstance(base, (str, os.PathLike)):
+            base = [] if base is None else [base]
+        self.bases = [Path(folder) for folder in base]
+        sets = [codebooks] if isinstance(codebooks, huffwire.Codebooks) else list(codebooks or ())
+        self.options: dict[str, Any] = {"codebooks": sets, "threads": threads}
+        self._rank: int | None = None
 
     def report(self) -> Report:
         """What the checkpoint holds, for each role, of what huffwire wrote."""
@@ -95,7 +97,8 @@ class Reader(FileSystemReader):
     # --- the steps of a load, in order ---
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        path = Path(self.path) / _metadata_name(kwargs.get("rank"))
+        self._rank = kwargs.get("rank")
+        path = Path(self.path) / _metadata_name(self._rank)
         try:
             metadata = _read_metadata(path)
         except huffwire.Error as error:
@@ -123,13 +126,10 @@ class Reader(FileSystemReader):
 
         ours.sort(key=lambda one: (one[1].relative_path, one[1].offset))
         total = sum(_wanted_bytes(item, stored) for item, _, stored in ours)
-        options = self.options | {
-            "codebooks": self._sets({stored.codebooks for *_, stored in ours})
-        }
-        with (
-            reporting(self.progress, total, "loading") as report,
-            _Loading(Path(self.path), options) as loading,
-        ):
+        checkpoint = _Checkpoint(
+            Path(self.path), self.storage_data, rank=self._rank, bases=self.bases, **self.options
+        )
+        with reporting(self.progress, total, "loading") as report, checkpoint as loading:
             done = _Done(report, total)
             if self.thread_count == 1:
                 for item, info, stored in ours:
@@ -141,20 +141,9 @@ class Reader(FileSystemReader):
         future.set_result(None)
         return future
 
-    def _sets(self, ids: set[str | None]) -> list[huffwire.Codebooks]:
-        """The codebooks of the caller, and those of the folder that stored tensors need."""
-        given = self.options["codebooks"]
-        sets = [given] if isinstance(given, huffwire.Codebooks) else list(given or ())
-        have = {books.id for books in sets} | {huffwire.Codebooks.builtin().id}
-        for id in sorted({id for id in ids if id is not None} - have):
-            path = Path(self.path, _codebooks_name(id))
-            with _naming("the codebooks of the checkpoint"):
-                sets.append(huffwire.Codebooks.load(path))
-        return sets
-
     def _load_side_by_side(
         self,
-        loading: _Loading,
+        loading: _Checkpoint,
         planner: LoadPlanner,
         items: Sequence[tuple[ReadItem, Any, _Stored]],
         done: _Done,
@@ -180,7 +169,7 @@ class Reader(FileSystemReader):
 
     def _load(
         self,
-        loading: _Loading,
+        loading: _Checkpoint,
         planner: LoadPlanner,
         item: ReadItem,
         info: Any,
@@ -215,113 +204,6 @@ class Reader(FileSystemReader):
             commit()
 
         return finish
-
-
-class _Loading:
-    """The open files of a load, and how parts of stored values get into tensors."""
-
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        self._folder = folder
-        self._options = options
-        self._files: dict[str, int] = {}
-        self._lock = threading.Lock()
-        self._local = threading.local()
-
-    def __enter__(self) -> _Loading:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
-
-    def whole(self, index: MetadataIndex, info: Any, stored: _Stored, out: torch.Tensor) -> None:
-        """Decodes all elements into a flat tensor."""
-        self._range(index, info, stored, 0, out)
-
-    def part(
-        self, index: MetadataIndex, info: Any, stored: _Stored, item: ReadItem, target: torch.Tensor
-    ) -> None:
-        """Decodes a part of a stored tensor, a box at `item.storage_offsets`, into `target`."""
-        count = math.prod(item.lengths)
-        if count == 0:
-            return
-        if stored.dtype is None or len(item.lengths) != len(stored.shape):
-            raise huffwire.MismatchError(
-                f"{index.fqn!r} in {info.relative_path}: the checkpoint has something else under "
-                "this name"
-            )
-        strides = [math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))]
-        first = sum(
-            offset * stride for offset, stride in zip(item.storage_offsets, strides, strict=True)
-        )
-        last = first + sum(
-            (length - 1) * stride for length, stride in zip(item.lengths, strides, strict=True)
-        )
-        together = last - first + 1 == count
-        dtype = stored.torch_dtype
-        if together and target.is_cpu and target.dtype == dtype and target.is_contiguous():
-            self._range(index, info, stored, first, target.view(-1))
-            return
-        elements = torch.empty(last - first + 1, dtype=dtype)
-        self._range(index, info, stored, first, elements)
-        target.copy_(elements.as_strided(item.lengths, strides))
-
-    def _range(
-        self, index: MetadataIndex, info: Any, stored: _Stored, first: int, out: torch.Tensor
-    ) -> None:
-        """Decodes the elements from `first` on into a flat tensor of the dtype that is stored."""
-        total = math.prod(stored.shape)
-        end = first + out.numel()
-        starts = itertools.accumulate(stored.lengths, initial=info.offset)
-        for number, (start, length) in enumerate(zip(starts, stored.lengths, strict=False)):
-            low = number * stored.piece
-            high = min(low + stored.piece, total)
-            if high <= first or low >= end:
-                continue
-            message = self._read(index, info, start, length)
-            whole = first <= low and high <= end
-            piece = (
-                out[low - first : high - first]
-                if whole
-                else torch.empty(high - low, dtype=out.dtype)
-            )
-            with _naming(f"{index.fqn!r} in {self._folder / info.relative_path}"):
-                huffwire.torch.decode_into(
-                    message,
-                    piece,
-                    context=_place(info.relative_path, index, number),
-                    **self._options,
-                )
-            if not whole:
-                a, b = max(low, first), min(high, end)
-                out[a - first : b - first].copy_(piece[a - low : b - low])
-
-    def _read(self, index: MetadataIndex, info: Any, start: int, length: int) -> memoryview:
-        """The bytes of a message, in memory that this thread's next message takes again."""
-        path = self._folder / info.relative_path
-        with self._lock, _system_errors(f"{index.fqn!r} is in a file that cannot be read: "):
-            descriptor = self._files.get(info.relative_path)
-            if descriptor is None:
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-                self._files[info.relative_path] = descriptor
-            size = os.fstat(descriptor).st_size
-        if start + length > size:
-            raise huffwire.DamagedError(
-                f"{index.fqn!r} in {path}: the file ends at byte {size}, and should have "
-                f"{start + length}; restore it"
-            )
-        scratch = getattr(self._local, "scratch", None)
-        if scratch is None or len(scratch) < length:
-            scratch = self._local.scratch = bytearray(length)
-        view = memoryview(scratch)[:length]
-        done = 0
-        with _system_errors():
-            while done < length:
-                count = os.preadv(descriptor, [view[done:]], start + done)
-                if count == 0:
-                    raise huffwire.DamagedError(f"{index.fqn!r} in {path}: the file became shorter")
-                done += count
-        return view
 
 
 def _wanted_bytes(item: ReadItem, stored: _Stored) -> int:

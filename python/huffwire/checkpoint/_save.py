@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import math
@@ -33,8 +34,10 @@ from torch.futures import Future
 
 import huffwire
 import huffwire.torch
+from huffwire._disk import naming, sync_folder, system_errors, write_all
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report, role_of
+from huffwire.checkpoint._pieces import _Checkpoint, _open
 from huffwire.checkpoint._stored import (
     _CODEBOOKS,
     _DATA_FILE,
@@ -46,19 +49,17 @@ from huffwire.checkpoint._stored import (
     _report_of,
     _Stored,
 )
-from huffwire.checkpoint._work import (
-    _Done,
-    _naming,
-    _run_together,
-    _sync_folder,
-    _system_errors,
-    _write_all,
-)
+from huffwire.checkpoint._work import _Done, _run_together
 
 _log = logging.getLogger("huffwire.checkpoint")
 
 #: Bytes of a tensor that become one message. A reader decodes only the messages that it needs.
 PIECE_BYTES = 32 << 20
+
+#: A delta of this share of the elements' bytes is taken without a look at the plain message.
+SURELY_SMALL = 1 / 8
+#: Else it is taken if it has this share of the plain message, which needs no base to be read.
+WORTH = 0.98
 
 
 class Writer(FileSystemWriter):
@@ -91,8 +92,13 @@ class Writer(FileSystemWriter):
         roles: Names the role of a value for the report, from its name. None from `roles`, or no
             `roles`, leaves it to `role_of`.
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
+        base: The folder of an earlier checkpoint. What changed since is saved in place of tensors where that is
+            smaller, of tensors that a rank holds with the same type and shape as then. Whoever loads needs that
+            checkpoint, too, and those that it was saved against in turn.
 
     Raises:
+        OptionError: If `base` is the same folder.
+        MissingBaseError: If there is no checkpoint in the folder `base`.
         ExistsError: If `overwrite` is False and the folder has a checkpoint.
         FileError: If the system refuses to write.
         UnsupportedError: For a sparse, quantized or meta tensor, which the error names.
@@ -129,9 +135,15 @@ class Writer(FileSystemWriter):
         threads: int | None = None,
         roles: Callable[[str], str | None] | None = None,
         progress: Progress = None,
+        base: str | os.PathLike[str] | None = None,
     ) -> None:
         if thread_count < 1:
             raise huffwire.OptionError(f"thread_count is {thread_count}; it must be at least 1")
+        if base is not None and Path(base).resolve() == Path(path).resolve():
+            raise huffwire.OptionError(
+                f"base={str(base)!r} is the folder that is written: its checkpoint would be replaced, and could not be "
+                "the base any more; save to another folder"
+            )
         super().__init__(
             path,
             single_file_per_rank=single_file_per_rank,
@@ -141,6 +153,7 @@ class Writer(FileSystemWriter):
             cache_staged_state_dict=cache_staged_state_dict,
             overwrite=overwrite,
         )
+        self.base = None if base is None else Path(base)
         self.roles = roles
         self.progress = progress
         self.options: dict[str, Any] = {
@@ -165,7 +178,7 @@ class Writer(FileSystemWriter):
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         folder = Path(self.path)
-        with _system_errors():
+        with system_errors():
             folder.mkdir(parents=True, exist_ok=True)
         metadata = folder / _metadata_name(None if self.use_collectives else 0)
         if metadata.exists() and not self.overwrite:
@@ -186,10 +199,13 @@ class Writer(FileSystemWriter):
         for name, items in zip(names, parts, strict=True):
             files.put((name, items))
 
-        with reporting(self.progress, _planned_bytes(plan.items), "saving") as report:
+        with (
+            reporting(self.progress, _planned_bytes(plan.items), "saving") as report,
+            self._opened_base(plan) as base,
+        ):
             done = _Done(report, _planned_bytes(plan.items))
             workers = [
-                _Saving(self, planner, files, done)
+                _Saving(self, planner, files, done, base)
                 for _ in range(max(1, min(self.thread_count, len(parts))))
             ]
             try:
@@ -199,7 +215,7 @@ class Writer(FileSystemWriter):
                     Path(self.path, name).unlink(missing_ok=True)
                 raise
         if self.sync_files:
-            _sync_folder(Path(self.path))
+            sync_folder(Path(self.path))
 
         results = [result for worker in workers for result in worker.results]
         self._report = _report_of((result.storage_data for result in results), whole=False)
@@ -221,7 +237,7 @@ class Writer(FileSystemWriter):
         folder = Path(self.path)
         name = _metadata_name(None if self.use_collectives else self.rank)
         unfinished = folder / f"{name}.tmp"
-        with _system_errors():
+        with system_errors():
             if books := self.options["codebooks"]:
                 books.save(folder / _codebooks_name(books.id))
             with unfinished.open("wb") as file:
@@ -232,13 +248,26 @@ class Writer(FileSystemWriter):
                     os.fsync(file.fileno())
             unfinished.replace(folder / name)
             if self.sync_files:
-                _sync_folder(folder)
+                sync_folder(folder)
 
         storage = metadata.storage_data.values()
         mine = {info.relative_path for info in storage}
         self._remove_others(folder, mine | ({_codebooks_name(books.id)} if books else set()))
         self._report = _report_of(storage, whole=self.use_collectives)
         _log.info("%s: %s", folder, self._report)
+
+    def _opened_base(self, plan: SavePlan) -> contextlib.AbstractContextManager[_Checkpoint | None]:
+        """The checkpoint that deltas are made of."""
+        if self.base is None:
+            return contextlib.nullcontext()
+        rank = None if self.use_collectives else self._rank_of(plan)
+        books = self.options["codebooks"]
+        return _open(
+            self.base,
+            rank=rank,
+            codebooks=() if books is None else (books,),
+            threads=self.options["threads"],
+        )
 
     def _rank_of(self, plan: SavePlan) -> int:
         """The number of this rank, or what the coordinator put in its plan: `__<rank>_`."""
@@ -272,8 +301,10 @@ class _Saving:
         planner: SavePlanner,
         files: queue.SimpleQueue[tuple[str, list[WriteItem]]],
         done: _Done,
+        base: _Checkpoint | None,
     ) -> None:
         self.writer = writer
+        self.base = base
         self.planner = planner
         self.files = files
         self.done = done
@@ -286,7 +317,7 @@ class _Saving:
                 name, items = self.files.get_nowait()
             except queue.Empty:
                 return
-            with _system_errors(), Path(self.writer.path, name).open("wb", buffering=0) as file:
+            with system_errors(), Path(self.writer.path, name).open("wb", buffering=0) as file:
                 offset = 0
                 for item, value in self._values(items):
                     if stop.is_set():
@@ -351,28 +382,60 @@ class _Saving:
         if role is None:
             role = role_of(index.fqn, dtype is not None and elements.dtype.is_floating_point)
         piece = max(1, PIECE_BYTES // elements.itemsize)
-        lengths = []
+        books = self.writer.options["codebooks"]
+        stored = _Stored(role, dtype, shape, piece, (), books and books.id)
+        base = self.base
+        if base is None or dtype is None or not base.has_like(index, dtype, shape):
+            base = None
+        lengths: list[int] = []
+        deltas = []
         for number, first in enumerate(range(0, elements.numel(), piece)):
             part = elements[first : first + piece]
-            room = huffwire.torch.max_encoded_size(part.shape, part.dtype)
-            if len(self._scratch) < room:
-                self._scratch = bytearray(room)
             context = _place(name, index, number)
-            with _naming(index.fqn):
-                length = huffwire.torch.encode_into(
-                    part, self._scratch, context=context, **self.writer.options
-                )
-            _write_all(file, memoryview(self._scratch)[:length])
-            lengths.append(length)
+            with naming(index.fqn):
+                if base is None:
+                    message, is_delta = self._plain(part, context), False
+                else:
+                    old = torch.empty_like(part)
+                    base.like(index, stored, first, old)
+                    message, is_delta = self._smaller(part, old, context)
+            write_all(file, message)
+            lengths.append(message.nbytes)
+            if is_delta:
+                deltas.append(number)
             if tensor is not None:
                 self.done.add(part.nbytes)
 
-        books = self.writer.options["codebooks"]
-        stored = _Stored(role, dtype, shape, piece, tuple(lengths), books and books.id)
+        stored = dataclasses.replace(stored, lengths=tuple(lengths), deltas=tuple(deltas))
+        if deltas and self.writer.base is not None:
+            where = os.path.relpath(self.writer.base, self.writer.path)
+            stored = dataclasses.replace(stored, base=where)
         size = sum(lengths)
         info = _StorageInfo(name, offset, size, transform_descriptors=[stored.descriptor()])
         self.results.append(WriteResult(index=index, size_in_bytes=size, storage_data=info))
         return offset + size
+
+
+    def _plain(self, part: torch.Tensor, context: int) -> memoryview:
+        """The message of a tensor, until the next one is made."""
+        room = huffwire.torch.max_encoded_size(part.shape, part.dtype)
+        if len(self._scratch) < room:
+            self._scratch = bytearray(room)
+        length = huffwire.torch.encode_into(
+            part, self._scratch, context=context, **self.writer.options
+        )
+        return memoryview(self._scratch)[:length]
+
+    def _smaller(
+        self, part: torch.Tensor, old: torch.Tensor, context: int
+    ) -> tuple[memoryview, bool]:
+        """The message of a tensor, or the delta if it pays to need a base; and which of both it is."""
+        delta = huffwire.torch.encode_delta(part, old, context=context, **self.writer.options)
+        if len(delta) > SURELY_SMALL * part.nbytes:
+            plain = self._plain(part, context)
+            if len(delta) > WORTH * plain.nbytes:
+                return plain, False
+        return memoryview(delta), True
 
 
 def _planned_bytes(items: Sequence[WriteItem]) -> int:

@@ -24,6 +24,8 @@ _METADATA = ".metadata"
 # What transform descriptors of huffwire begin with. `FileSystemReader` then says that it does not
 # know "huffwire", instead of taking a message for a pickle.
 _DESCRIPTOR = "huffwire/1 "
+# The same where messages are deltas.
+_DELTA_DESCRIPTOR = "huffwire/2 "
 # Behind the pickle in `.metadata`: this, and the CRC-32 and the length of the pickle. Unpicklers
 # stop before it.
 _SEAL = b"huffwire checkpoint 1\n"
@@ -49,9 +51,17 @@ class _Stored:
     lengths: tuple[int, ...]
     #: The id of the codebooks beside the built-in ones; they lie in the same folder.
     codebooks: str | None
+    #: The numbers of the messages that are deltas, in order.
+    deltas: tuple[int, ...] = ()
+    #: The checkpoint that deltas were made of, as a path from the folder of this one.
+    base: str | None = None
 
     def descriptor(self) -> str:
-        return _DESCRIPTOR + json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        fields = dataclasses.asdict(self)
+        if not self.deltas:
+            del fields["deltas"], fields["base"]
+        begin = _DELTA_DESCRIPTOR if self.deltas else _DESCRIPTOR
+        return begin + json.dumps(fields, separators=(",", ":"))
 
     @classmethod
     def of(cls, info: Any) -> _Stored | None:
@@ -59,16 +69,21 @@ class _Stored:
         descriptors: Sequence[str] = getattr(info, "transform_descriptors", None) or ()
         if len(descriptors) != 1 or not descriptors[0].startswith("huffwire/"):
             return None
-        if not descriptors[0].startswith(_DESCRIPTOR):
+        if not descriptors[0].startswith((_DESCRIPTOR, _DELTA_DESCRIPTOR)):
             raise huffwire.VersionError(
                 f"{info.relative_path} was written by a newer huffwire; update the package"
             )
         fields = json.loads(descriptors[0][len(_DESCRIPTOR) :])
-        fields["shape"] = tuple(fields["shape"])
-        fields["lengths"] = tuple(fields["lengths"])
+        for name in ("shape", "lengths", "deltas"):
+            fields[name] = tuple(fields.get(name, ()))
         stored = cls(**fields)
         pieces = -(-math.prod(stored.shape) // stored.piece) if stored.piece > 0 else -1
-        if pieces != len(stored.lengths) or sum(stored.lengths) != info.length:
+        if (
+            pieces != len(stored.lengths)
+            or sum(stored.lengths) != info.length
+            or not set(stored.deltas) <= set(range(pieces))
+            or (stored.deltas and stored.base is None)
+        ):
             raise huffwire.DamagedError(
                 f"{info.relative_path}: the metadata contradict themselves; restore {_METADATA}"
             )

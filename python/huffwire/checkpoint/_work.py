@@ -1,15 +1,9 @@
-"""Threads, progress, files and errors, which saving and loading have in common."""
+"""Threads and progress, which saving and loading have in common."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-
-import huffwire
+from collections.abc import Callable, Sequence
 
 
 class _Done:
@@ -48,39 +42,3 @@ def _run_together(tasks: Sequence[Callable[[threading.Event], None]]) -> None:
         thread.join()
     if errors:
         raise errors[0]
-
-
-def _write_all(file: io.RawIOBase, data: memoryview) -> None:
-    while data:
-        data = data[file.write(data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Waits until the disk has the names of the files in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _system_errors(prefix: str = "") -> Iterator[None]:
-    """Makes errors of the system huffwire's."""
-    try:
-        yield
-    except huffwire.Error:
-        raise
-    except FileNotFoundError as error:
-        raise huffwire.MissingFileError(f"{prefix}{error}") from error
-    except OSError as error:
-        raise huffwire.FileError(f"{prefix}{error}") from error
-
-
-@contextlib.contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Puts what was worked on in front of the message of an error."""
-    try:
-        yield
-    except huffwire.Error as error:
-        raise type(error)(f"{what}: {error}") from error

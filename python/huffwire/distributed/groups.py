@@ -151,7 +151,7 @@ class Pair:
                         self._names,
                         self._settings.transport,
                     )
-                    agreement = agree(engine, self._settings)
+                    agreement, _ = agree(engine, self._settings)
                     engine.configure(_coder(self._settings), agreement.piece)
                 except BaseException as error:
                     self._error = error
@@ -227,14 +227,11 @@ class CodedGroup:
                 self._give_up()
             self.engine_and_policy = self._error = None
             self.settings = settings
-            agreement = self._agree()[1].agreement
-            # What was connected before for sends and receives may have failed, and has other settings.
-            self._pairs = {}
-            self.store = PrefixStore("set up/", self.store)
+            agreement = self._agree(by_setup=True)[1].agreement
             del before
             return agreement
 
-    def _agree(self) -> tuple[Engine, Policy]:
+    def _agree(self, by_setup: bool = False) -> tuple[Engine, Policy]:
         try:
             try:
                 self._begin_anew()
@@ -247,7 +244,8 @@ class CodedGroup:
                 self.timeout,
                 transport=self.settings.transport,
             )
-            self.agreement = agreement = agree(engine, self.settings)
+            agreement, by_setup = agree(engine, self.settings, by_setup)
+            self.agreement = agreement
             if self.settings.refresh is None:
                 engine.configure(_coder(self.settings), agreement.piece)
             else:
@@ -259,6 +257,11 @@ class CodedGroup:
             self._error = error
             self._give_up()
             raise
+        if by_setup:
+            # What was connected before for sends and receives may have failed, and has other settings. All ranks find
+            # each other anew, also those that agreed by their first collective.
+            self._pairs = {}
+            self.store = PrefixStore("set up/", self.store)
         self.engine_and_policy = engine, Policy(agreement)
         return self.engine_and_policy
 

@@ -102,27 +102,38 @@ class Agreement:
     piece: int
 
 
-def agree(engine: Engine, settings: Settings) -> Agreement:
+def agree(
+    engine: Engine, settings: Settings, by_setup: bool = False
+) -> tuple[Agreement, bool]:
     """Compares the settings of all ranks, and measures what the decisions rest on.
 
     All ranks must call this together.
+
+    Args:
+        engine: The engine, before its first call.
+        settings: The settings of this rank.
+        by_setup: Whether `setup` was called on this rank, in the place of a collective.
+
+    Returns:
+        What they agreed on, and whether `setup` was called on any rank.
 
     Raises:
         DisagreementError: The ranks differ. It is raised on all of them.
         PeerError: A rank did not answer.
     """
     engine.configure(pieces.Coder(settings.codebooks, settings.level), _PIECE)
-    told = _tell(engine, _wishes(settings))
+    told = _tell(engine, {**_wishes(settings), "by setup": by_setup})
+    by_setup = any([each.pop("by setup", False) for each in told])
     _compare(told)
     if settings.compression != "auto" or engine.size == 1:
-        return Agreement(settings, None, _piece(settings, None, engine.size))
+        return Agreement(settings, None, _piece(settings, None, engine.size)), by_setup
     codec = measured_codec(settings.codebooks, settings.level)
     told = _tell(engine, {"encode": codec.encode, "decode": codec.decode})
     codec = Codec(*(min(each[what] for each in told) for what in ("encode", "decode")))
     link = settings.link or measured_link(engine)
     piece = _piece(settings, link, engine.size)
     model = Model(link, codec, engine.size, piece, settings.transport)
-    return Agreement(settings, model, piece)
+    return Agreement(settings, model, piece), by_setup
 
 
 def _wishes(settings: Settings) -> dict[str, object]:

@@ -20,16 +20,19 @@ const STAGED: &str = "target/staged";
 const UNPACKED: &str = "target/unpacked-archive";
 
 /// Packs a folder as a zip file: its names are in order, and each has the first time that zip files can tell, so the same
-/// content gives the same archive.
+/// content gives the same archive. Who unpacks it on Unix can read all files and run the program.
 const ZIP: &str = "
-import os, sys, zipfile
+import os, stat, sys, zipfile
 with zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as archive:
     for folder, folders, files in os.walk(sys.argv[2]):
         folders.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)
+            entry = zipfile.ZipInfo(path)
+            mode = 0o755 if name.endswith('.exe') else 0o644
+            entry.external_attr = (stat.S_IFREG | mode) << 16
             with open(path, 'rb') as file:
-                archive.writestr(zipfile.ZipInfo(path), file.read(), zipfile.ZIP_DEFLATED)
+                archive.writestr(entry, file.read(), zipfile.ZIP_DEFLATED)
 ";
 
 /// Writes `huffwire-VERSION-TARGET.tar.gz`, for Windows `.zip`, into `folder`.
@@ -72,10 +75,11 @@ fn pack(folder: &Path, target: &Target, staged: &Path) -> Result<PathBuf> {
         zip.args(["-c", ZIP]).arg(&archive).arg(&name);
         run(zip.current_dir(staged))?;
     } else {
-        // The same content gives the same archive: names in order, and nobody's account. gzip writes the time only
-        // of files.
+        // The same content gives the same archive: names in order, nobody's account, and the modes that files have
+        // wherever everybody may read them. gzip writes the time only of files.
         let mut tar = program("tar");
-        tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "-C"]);
+        tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0"]);
+        tar.args(["--mode=u=rwX,go=rX", "-C"]);
         run(tar.arg(staged).arg("-czf").arg(&archive).arg(&name))?;
     }
     Ok(archive)
@@ -147,6 +151,8 @@ pub(super) fn copy(file: &Path, folder: &Path) -> Result<()> {
 mod tests {
     use super::super::target::TARGETS;
     use super::*;
+    use crate::needs;
+    use crate::shell::output;
 
     /// Something for every file of an archive.
     fn staged(folder: &Path, target: &Target) {
@@ -156,15 +162,61 @@ mod tests {
         fs::create_dir_all(content.join("completions")).unwrap();
         DOCUMENTS.iter().chain(&licences::FILES).for_each(|file| inner(file));
         inner(target.file());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let program = content.join(target.file());
+            fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
+        }
         for (_, file) in manual::SHELLS {
             inner(&format!("completions/{file}"));
         }
         fs::write(content.join("man/huffwire.1"), ".ie\n.TH huffwire 1  \"huffwire\"\n").unwrap();
     }
 
+    /// Names and modes of the files in an archive.
+    fn modes(archive: &Path, target: &Target) -> Vec<(String, u32)> {
+        let list = "
+import sys, tarfile, zipfile
+if sys.argv[1].endswith('.zip'):
+    with zipfile.ZipFile(sys.argv[1]) as archive:
+        found = [(entry.filename, entry.external_attr >> 16) for entry in archive.infolist()]
+else:
+    with tarfile.open(sys.argv[1]) as archive:
+        found = [(entry.name, entry.mode | 0o100000) for entry in archive if entry.isfile()]
+for name, mode in found:
+    print(mode, name)
+";
+        let list = output(program("python3").args(["-c", list]).arg(archive)).unwrap();
+        let inner = format!("{}/", name(target));
+        let of_line = |line: &str| {
+            let (mode, name) = line.split_once(' ').unwrap();
+            (name.strip_prefix(&inner).unwrap().to_owned(), mode.parse().unwrap())
+        };
+        list.lines().map(of_line).collect()
+    }
+
+    /// Makes a folder and all in it readable for its owner alone, as with another umask.
+    #[cfg(unix)]
+    fn lock(folder: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = path.metadata().unwrap().permissions().mode() & 0o700;
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            if path.is_dir() {
+                lock(&path);
+            }
+        }
+    }
+
     #[test]
     fn archives_have_everything_and_are_the_same_each_time() {
-        for target in [&TARGETS[0], &TARGETS[3]] {
+        for (target, packer) in [(&TARGETS[0], "tar"), (&TARGETS[3], "python3")] {
+            if let Some(gap) = needs::missing(&[packer, "python3"]).unwrap().first() {
+                eprintln!("not checked: the archive for {}: {}", target.program, gap.what);
+                continue;
+            }
             let folder = std::env::temp_dir().join(format!(
                 "huffwire-archive-{}-{}",
                 target.program,
@@ -174,6 +226,12 @@ mod tests {
             fs::create_dir_all(folder.join("out")).unwrap();
             let archive = pack(&folder, target, &folder.join("in")).unwrap();
             let first = fs::read(&archive).unwrap();
+            let modes = modes(&archive, target);
+            assert!(modes.iter().any(|(name, _)| name == target.file()));
+            for (name, mode) in modes {
+                let expected = if name == target.file() { 0o100755 } else { 0o100644 };
+                assert_eq!(mode, expected, "{name}: {mode:o}");
+            }
             unpack(&archive, target, &folder.join("out")).unwrap();
             let content = folder.join("out").join(name(target));
             complete(&content, target).unwrap();
@@ -184,6 +242,8 @@ mod tests {
             // Written later, by others.
             fs::remove_dir_all(folder.join("in")).unwrap();
             staged(&folder.join("in"), target);
+            #[cfg(unix)]
+            lock(&folder.join("in"));
             pack(&folder, target, &folder.join("in")).unwrap();
             let second = fs::read(&archive).unwrap();
             fs::remove_dir_all(&folder).unwrap();

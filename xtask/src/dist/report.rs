@@ -121,6 +121,11 @@ pub(super) fn not_tried(trials: Vec<(String, Trial)>) -> String {
     text
 }
 
+/// Why what was made must not be released; nothing if it may be.
+pub(super) fn not_releasable(faults: &[String]) -> String {
+    faults.iter().map(|fault| format!("NOT RELEASABLE: {fault}\n")).collect()
+}
+
 /// What is made for each target, and what of it can be tried on a machine whose target is `host`.
 pub(super) fn list(targets: &[Target], host: &str) -> String {
     let mut rows = vec![["target", "program", "wheel"].map(str::to_owned)];
@@ -200,6 +205,13 @@ b.whl      3  ba7816bf8f01...  installed
         assert_eq!(table(&products, &trials), expected);
         let left = not_tried(trials);
         assert_eq!(left, "NOT TRIED: a: no qemu\n           get it: apt-get\n");
+    }
+
+    #[test]
+    fn a_draft_says_what_it_is() {
+        assert_eq!(not_releasable(&[]), "");
+        let faults = ["one", "two"].map(str::to_owned);
+        assert_eq!(not_releasable(&faults), "NOT RELEASABLE: one\nNOT RELEASABLE: two\n");
     }
 
     #[test]

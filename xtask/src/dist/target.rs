@@ -58,10 +58,10 @@ impl Target {
         if self.program == self.wheel { vec![self.program] } else { vec![self.program, self.wheel] }
     }
 
-    /// What it takes of the system: targets of Rust, what makes environments of Python, and the emulator.
+    /// What it takes of the system: targets of Rust, what makes environments of Python and archives, and the emulator.
     pub(super) fn needs(&self) -> Vec<&'static str> {
         let mut needs = self.rust_targets();
-        needs.extend(["python3", "python3-venv"]);
+        needs.extend(["python3", "python3-venv", "tar"]);
         if self.emulator.is_some() {
             needs.push("qemu-user");
         }

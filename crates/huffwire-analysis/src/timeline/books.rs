@@ -6,8 +6,9 @@ use huffwire::stats::Pmf;
 use huffwire::{Codebook, CodebookSet, Layout};
 
 use crate::average::{Averages, ZERO, aligned, fit};
+use crate::collect;
 use crate::options::Form;
-use crate::packed::{PackedCounts, PackedProfile};
+use crate::packed::{PackedCounts, PackedProfile, Weighted};
 use crate::price::{Pricer, remainder_bits};
 
 /// Codebooks for the planes of tensors.
@@ -116,9 +117,10 @@ impl Symbols {
 
 impl Books {
     /// One codebook for each plane, made from the average of shards in every layout that all of them fit.
-    pub(super) fn fitted(shards: &[&PackedProfile], form: Form, uncentred: bool) -> Self {
+    pub(super) fn fitted(shards: &[&collect::Shard], form: Form, uncentred: bool) -> Self {
         let layouts = form.dtype.layouts(form.rule);
-        let fitting = layouts.filter(|layout| shards.iter().all(|shard| shard.fits(*layout)));
+        let fits = |layout| shards.iter().all(|shard| shard.profile.fits(layout));
+        let fitting = layouts.filter(|layout| fits(*layout));
         let layouts = fitting.filter_map(|layout| {
             let of_plane = |(index, plane): (usize, &Plane)| {
                 let fitted = fit_plane(shards, form, layout, index, plane, uncentred)?;
@@ -160,15 +162,15 @@ fn symbol_planes(form: Form, layout: Layout) -> impl Iterator<Item = (usize, &'s
 }
 
 fn fit_plane(
-    shards: &[&PackedProfile],
+    shards: &[&collect::Shard],
     form: Form,
     layout: Layout,
     index: usize,
     plane: &Plane,
     uncentred: bool,
 ) -> Option<Fitted> {
-    let counts: Option<Vec<&PackedCounts>> =
-        shards.iter().map(|shard| shard.counts(layout, index)).collect();
+    let counts: Option<Vec<Weighted<'_>>> =
+        shards.iter().map(|shard| shard.weighted(layout, index)).collect();
     let counts = counts?;
     let symbol_bits = form.raw_bits() / f64::from(plane.per_unit);
     let other_bits = (symbol_bits - f64::from(plane.width)).max(0.0);
@@ -181,12 +183,17 @@ fn fit_plane(
     let mut unpacked = Vec::new();
     let folded: Vec<PackedCounts> = counts
         .iter()
-        .map(|counts| {
-            counts.unpack(&mut unpacked);
+        .map(|shard| {
+            shard.counts.unpack(&mut unpacked);
             PackedCounts::new(&fold(&unpacked))
         })
         .collect();
-    let average = Averages::of(&folded.iter().collect::<Vec<_>>(), &one_group, &plain).all()?;
+    let folded: Vec<Weighted<'_>> = folded
+        .iter()
+        .zip(&counts)
+        .map(|(folded, shard)| Weighted { counts: folded, ..*shard })
+        .collect();
+    let average = Averages::of(&folded, &one_group, &plain).all()?;
     fit(&average, &plain, other_bits, Effort::Exhaustive)
 }
 

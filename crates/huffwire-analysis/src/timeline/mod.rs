@@ -7,8 +7,8 @@
 mod books;
 mod policy;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use huffwire::calibrate::{self, Collector};
 use huffwire::refresh::Limits;
@@ -16,13 +16,12 @@ use huffwire::stats::saving_percent;
 use huffwire::{CodebookSet, SetId};
 use huffwire_io::Workers;
 
-use crate::collect::{Collection, Key, Shard};
+use crate::collect::{Collection, Key, Progress, Shard};
 use crate::error::{Error, Result};
 use crate::input::{File, Tensor};
 use crate::options::{Form, Options, rule_name};
-use crate::packed::PackedProfile;
 use crate::result::{Codebooks, Course, Curve, KindCourse, Refresh, RefreshCourse, Step, Timeline};
-use crate::steps::{Steps, step_of};
+use crate::steps::Steps;
 use books::Books;
 use policy::{Policy, Replay, Traffic};
 
@@ -48,16 +47,18 @@ struct Sets {
 }
 
 impl Run<'_> {
-    /// Follows codebooks over the steps; also what the reader must know.
+    /// Follows codebooks over the steps; also what the reader must know. `progress` is told of 0 bytes now and then, so that
+    /// it can stop this.
     ///
     /// # Errors
-    /// [`Error::Options`] for files of fewer than two steps.
+    /// [`Error::Options`] for files of fewer than two steps; those of `progress`.
     pub(crate) fn timeline(
         &self,
         limits: Limits,
         workers: &Workers,
+        progress: &mut Progress<'_>,
     ) -> Result<(Timeline, Vec<String>)> {
-        let steps = Steps::of(self.files.iter().map(|file| file.name.as_str()));
+        let steps = Steps::of(self.files.iter().map(File::step));
         if steps.all.len() < 2 {
             return Err(Error::Options(
                 "a timeline needs files of several steps; one file is one step".to_owned(),
@@ -67,7 +68,7 @@ impl Run<'_> {
         let traffic = traffic(&steps, &tensors);
         let policy = Policy { limits, rule: self.options.rules[0] };
         let mut notes = Vec::new();
-        let (sets, estimates, refresh) = match self.policy(&policy, &traffic, workers) {
+        let (sets, estimates, refresh) = match self.policy(&policy, &traffic, workers, progress) {
             Ok((sets, estimates, refresh)) => (Some(sets), estimates, refresh),
             // A set has room for 192 books, and samples may be of many kinds with many planes.
             Err(Error::Codec(why @ huffwire::Error::InvalidCodebook(_))) => {
@@ -89,11 +90,13 @@ impl Run<'_> {
             Ok::<(), Error>(())
         };
         let (mut kinds, mut total) = (Vec::new(), Sums::new(steps.all.len()));
-        let mut uncalibrated = 0;
+        let mut uncalibrated = BTreeSet::new();
         workers.run(JOB_BYTES, own_type, work, |(key, form), slot| {
+            progress(0)?;
             let Some(sums) = slot.take() else { return Ok(()) };
             if sums.of(Codebooks::Calibrated).iter().all(Option::is_none) {
-                uncalibrated += 1;
+                // A kind has a row for each symbol rule.
+                uncalibrated.insert((key.model, &key.name, key.source.name()));
             } else if key.form == 0 {
                 total.add(&sums);
             }
@@ -131,9 +134,10 @@ impl Run<'_> {
                     .to_owned(),
             );
         }
-        if uncalibrated > 0 {
+        if !uncalibrated.is_empty() {
             notes.push(format!(
-                "{uncalibrated} kinds have no tensors to calibrate on, and are left out of the course of all tensors"
+                "{} kinds have no tensors to calibrate on, and are left out of the course of all tensors",
+                uncalibrated.len()
             ));
         }
         Ok((timeline, notes))
@@ -144,7 +148,7 @@ impl Run<'_> {
         if self.calibrate_on.is_empty() {
             return steps.all.first().map(|(step, _)| *step);
         }
-        let numbers = self.calibrate_on.iter().map(|file| step_of(&file.name));
+        let numbers = self.calibrate_on.iter().map(File::step);
         numbers.collect::<Option<Vec<u64>>>()?.into_iter().max()
     }
 
@@ -154,6 +158,7 @@ impl Run<'_> {
         policy: &Policy,
         traffic: &[Traffic<'_>],
         workers: &Workers,
+        progress: &mut Progress<'_>,
     ) -> Result<(Sets, Vec<Option<f64>>, Refresh)> {
         let sampled = if self.calibrate_on.is_empty() {
             policy.sampled(&traffic[0])?
@@ -161,16 +166,14 @@ impl Run<'_> {
             let tensors = self.calibrate_on.iter().flat_map(File::tensors).collect();
             policy.sampled(&Traffic { step: 0, steps: 1, tensors })?
         };
-        let mut replays: Vec<Replay> = Vec::new();
         let starts = [Arc::clone(&sampled), CodebookSet::builtin()];
-        let work = |start: &Arc<CodebookSet>, slot: &mut Option<Replay>| {
-            *slot = Some(policy.replay(Arc::clone(start), traffic)?);
-            Ok::<(), Error>(())
-        };
-        workers.run(JOB_BYTES, starts.into_iter(), work, |_, slot| {
-            replays.extend(slot.take());
-            Ok(())
-        })?;
+        let replays = starts.map(|start| Mutex::new(policy.replay(start)));
+        for step in traffic {
+            let work = |replay: &&Mutex<Replay>, (): &mut ()| {
+                replay.lock().unwrap_or_else(PoisonError::into_inner).step(step)
+            };
+            workers.run(JOB_BYTES, replays.iter(), work, |_, ()| progress(0))?;
+        }
         let mut estimates = Vec::new();
         let work = |step: &&Traffic<'_>, slot: &mut Option<f64>| {
             *slot = policy.estimate(&sampled, step)?;
@@ -178,12 +181,13 @@ impl Run<'_> {
         };
         workers.run(JOB_BYTES, traffic.iter(), work, |_, slot| {
             estimates.push(*slot);
-            Ok(())
+            progress(0)
         })?;
         let mut sets = Vec::new();
         let began = [Codebooks::Sampled, Codebooks::BuiltIn];
         let mut courses = Vec::new();
         for (began_with, replay) in began.into_iter().zip(replays) {
+            let replay = replay.into_inner().unwrap_or_else(PoisonError::into_inner);
             courses.push(RefreshCourse { began_with, judgements: replay.judgements });
             sets.push(replay.sets);
         }
@@ -200,11 +204,10 @@ impl Run<'_> {
             let files = &steps.all[step].1;
             shards.iter().filter(|shard| files.contains(&(shard.place.file as usize))).collect()
         };
-        let calibration: Vec<&PackedProfile> = if self.calibrate_on.is_empty() {
-            of_step(0).into_iter().map(|shard| &shard.profile).collect()
+        let calibration: Vec<&Shard> = if self.calibrate_on.is_empty() {
+            of_step(0)
         } else {
-            let shards = self.calibration.kinds.get(key).map(Vec::as_slice).unwrap_or_default();
-            shards.iter().map(|shard| &shard.profile).collect()
+            self.calibration.kinds.get(key).into_iter().flatten().collect()
         };
         let fixed = [
             (Codebooks::BuiltIn, Books::of_set(&CodebookSet::builtin(), form)),
@@ -218,8 +221,7 @@ impl Run<'_> {
         let mut sums = Sums::new(steps.all.len());
         for step in 0..steps.all.len() {
             let shards = of_step(step);
-            let profiles: Vec<&PackedProfile> = shards.iter().map(|shard| &shard.profile).collect();
-            let fresh = Books::fitted(&profiles, form, false);
+            let fresh = Books::fitted(&shards, form, false);
             for shard in shards {
                 let priced = books::Shard::new(&shard.profile, form);
                 sums.raw[step] += priced.units * priced.raw;
@@ -273,10 +275,10 @@ impl SetBooks {
 }
 
 /// Several books for a kind, from groups of similar shards.
-fn several(shards: &[&PackedProfile], form: Form) -> Result<Books> {
+fn several(shards: &[&Shard], form: Form) -> Result<Books> {
     let mut collector = Collector::new(form.rule);
     for shard in shards {
-        collector.push("*", shard.profile(form.dtype, form.rule))?;
+        collector.push("*", shard.profile.profile(form.dtype, form.rule))?;
     }
     let options = calibrate::Options {
         books_per_kind: Some(SEVERAL),

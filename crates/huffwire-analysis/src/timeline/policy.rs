@@ -15,6 +15,10 @@ use crate::result::Judgement;
 
 /// Judgements without a proposal after which the same tensors would bring nothing new.
 const ENOUGH: usize = 2;
+/// The most judgements in a step, and the most messages that are looked at. The steps that a file stands for are as many as
+/// the names of files say.
+const MOST_JUDGEMENTS: usize = 64;
+const MOST_MESSAGES: u64 = 1 << 22;
 /// How often the tensors of a step are looked at for a number of samples.
 const ROUNDS: usize = 8;
 
@@ -30,10 +34,17 @@ impl Traffic<'_> {
     fn bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes).sum()
     }
+
+    /// How often the tensors are sent: once for each step, as long as there are not too many messages.
+    fn passes(&self) -> u64 {
+        let most = MOST_MESSAGES.checked_div(self.tensors.len() as u64);
+        most.map_or(0, |most| self.steps.min(most.max(1)))
+    }
 }
 
-/// What became of codebooks over the steps.
+/// What becomes of codebooks, step by step.
 pub(super) struct Replay {
+    refresher: Refresher<SampledBooks>,
     /// By step, the codebooks in use when it begins.
     pub(super) sets: Vec<Arc<CodebookSet>>,
     pub(super) judgements: Vec<Judgement>,
@@ -67,37 +78,10 @@ impl Policy {
         Ok(refresher.regret().map(|regret| 100.0 * regret.share()))
     }
 
-    /// What the policy makes of codebooks over the steps.
-    pub(super) fn replay(&self, start: Arc<CodebookSet>, steps: &[Traffic<'_>]) -> Result<Replay> {
-        let mut refresher = Refresher::new(self.books(start), self.limits);
-        let mut replay = Replay { sets: Vec::new(), judgements: Vec::new() };
-        for traffic in steps {
-            replay.sets.push(Arc::clone(refresher.books().0.set()));
-            let mut without = 0;
-            for passed in 0..traffic.steps {
-                observe_once(&mut refresher, traffic)?;
-                if !refresher.is_due() {
-                    continue;
-                }
-                let proposal = refresher.judge()?;
-                let regret = refresher.regret().map_or(0.0, |regret| regret.share());
-                replay.judgements.push(Judgement {
-                    step: traffic.step.saturating_add(passed),
-                    regret_percent: 100.0 * regret,
-                    refreshed: proposal.is_some(),
-                    saved_bytes: proposal.as_ref().map(|proposal| proposal.saved_bytes),
-                    shipping_bytes: proposal.as_ref().map(|proposal| proposal.shipping_bytes),
-                });
-                match proposal {
-                    Some(proposal) => refresher.switch(proposal.books),
-                    None => without += 1,
-                }
-                if without >= ENOUGH {
-                    break;
-                }
-            }
-        }
-        Ok(replay)
+    /// Begins with some codebooks.
+    pub(super) fn replay(&self, start: Arc<CodebookSet>) -> Replay {
+        let refresher = Refresher::new(self.books(start), self.limits);
+        Replay { refresher, sets: Vec::new(), judgements: Vec::new() }
     }
 
     fn books(&self, set: Arc<CodebookSet>) -> SampledBooks {
@@ -109,6 +93,39 @@ impl Policy {
         let interval = traffic.bytes() / self.limits.samples.max(1) as u64;
         let interval = usize::try_from(interval).unwrap_or(usize::MAX);
         Refresher::new(books, Limits { interval, ..self.limits })
+    }
+}
+
+impl Replay {
+    /// What the policy makes of the codebooks in the next step.
+    pub(super) fn step(&mut self, traffic: &Traffic<'_>) -> Result<()> {
+        let refresher = &mut self.refresher;
+        self.sets.push(Arc::clone(refresher.books().0.set()));
+        let (mut judged, mut without) = (0, 0);
+        for passed in 0..traffic.passes() {
+            observe_once(refresher, traffic)?;
+            if !refresher.is_due() {
+                continue;
+            }
+            let proposal = refresher.judge()?;
+            let regret = refresher.regret().map_or(0.0, |regret| regret.share());
+            self.judgements.push(Judgement {
+                step: traffic.step.saturating_add(passed),
+                regret_percent: 100.0 * regret,
+                refreshed: proposal.is_some(),
+                saved_bytes: proposal.as_ref().map(|proposal| proposal.saved_bytes),
+                shipping_bytes: proposal.as_ref().map(|proposal| proposal.shipping_bytes),
+            });
+            judged += 1;
+            match proposal {
+                Some(proposal) => refresher.switch(proposal.books),
+                None => without += 1,
+            }
+            if without >= ENOUGH || judged >= MOST_JUDGEMENTS {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -42,6 +42,10 @@ pub(crate) struct AnalyzeArgs {
     /// The axis along which tensors are cut; -1 is the last one.
     #[arg(long, value_name = "A", default_value_t = -1, allow_hyphen_values = true)]
     pub(crate) axis: i64,
+    /// The most shards, of all kinds, types and symbol rules together, that are counted alone. Those of kinds beyond that are
+    /// counted in groups [default: 20000, but 4096 of a kind, 1024 of a tensor, and 8192 of the files of --calibrate-on].
+    #[arg(long, value_name = "N")]
+    pub(crate) shards_alone: Option<u64>,
     /// Make the fixed codebooks from the tensors of this file. Can be given several times, or with several files.
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
     pub(crate) calibrate_on: Vec<PathBuf>,
@@ -119,6 +123,7 @@ impl AnalyzeArgs {
                 interval: self.refresh_interval.get(),
                 ..Limits::default()
             }),
+            shards_alone: self.shards_alone,
         }
     }
 }

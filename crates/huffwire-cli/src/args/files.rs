@@ -95,8 +95,8 @@ pub(crate) struct CompressArgs {
     /// [default: IN with .hw, beside it]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
-    /// Replace output files that exist. A symbolic link is followed if it is named with -o; among several files it is
-    /// replaced.
+    /// Replace output files that exist. Where one file becomes one, a symbolic link of the name given with -o, or
+    /// beside IN, is followed. In a folder given with -o, and among several files, it is replaced.
     #[arg(short, long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -153,8 +153,8 @@ pub(crate) struct DecompressArgs {
     pub(crate) output: Option<PathBuf>,
     /// Replace output files that exist. The files of a sharded model replace the old ones one by one after
     /// all are complete. If a replacement fails, those before it are already done. Without --force either
-    /// all files appear or none. A symbolic link is followed if it is named with -o; among several files it
-    /// is replaced.
+    /// all files appear or none. Where one file becomes one, a symbolic link of the name given with -o, or
+    /// beside IN, is followed. In a folder given with -o, and among several files, it is replaced.
     #[arg(short, long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -83,9 +83,8 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
         Some(name) => tensor(args, name, &reader, &inputs)?,
         None => {
             let targets = Targets::of(args, input, &reader)?;
-            let is_stream = |path: &PathBuf| is_dash(path) || files::is_device(path);
-            if args.many.rm && (is_dash(input) || targets.files.iter().any(is_stream)) {
-                bail!("--rm: an input is only removed if it is a file, and its output, too");
+            if args.many.rm {
+                files::require_removable(input, targets.files.iter().map(PathBuf::as_path))?;
             }
             let bar = progress::bytes(reader.directory().raw_bytes(), args.common.quiet);
             let targeted = (&targets.files[..], targets.create);
@@ -206,7 +205,7 @@ fn copy(args: &DecompressArgs, job: &Job, bar: &ProgressBar) -> Result<Done> {
                 bail!("{}: kept: its copy is not the same", job.source.display());
             }
         }
-        huffwire_io::sync_folder(target.parent().unwrap_or(Path::new("")))?;
+        huffwire_io::sync_name(target)?;
         Ok(file.remove()?)
     });
     Ok(Done { raw_bytes: bytes, file_bytes: bytes, removed, ..Done::default() })
@@ -221,7 +220,7 @@ fn remove(reader: &Reader, hw: &Path, restored: &[PathBuf]) -> Result<()> {
         }
         for (original, path) in reader.directory().originals.iter().zip(restored) {
             reader.compare_original(original, &InputFile::open(path)?, |_| ())?;
-            huffwire_io::sync_folder(path.parent().unwrap_or(Path::new("")))?;
+            huffwire_io::sync_name(path)?;
         }
         Ok(reader.file().remove()?)
     };

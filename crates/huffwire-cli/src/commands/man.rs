@@ -11,7 +11,8 @@ use crate::report::Stream;
 
 /// Prints the manual page of the program, or writes those of all commands.
 pub(crate) fn run(args: &ManArgs) -> Result<()> {
-    let mut command = Args::command();
+    // Its `help` has a copy of each command, of which a page says nothing more.
+    let mut command = Args::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = &args.output else {
         let mut page = Vec::new();

@@ -147,8 +147,12 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 /// The program, which gives way to all others: so a test can catch it at work also on a busy machine.
 #[cfg(unix)]
 pub(crate) fn patient() -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "19", env!("CARGO_BIN_EXE_huffwire")]);
+    let nice = ["nice", "-n", "19", env!("CARGO_BIN_EXE_huffwire")];
+    let mut command = Command::new("env");
+    // The tests themselves may run where SIGINT is turned off: in the background.
+    #[cfg(target_os = "linux")]
+    command.arg("--default-signal=HUP,INT");
+    command.args(nice);
     command
 }
 

@@ -279,12 +279,17 @@ fn errors() {
         (&["decompress", HW, "--output=-", "--json", "--nonsense"], 2),
         (&["decompress", HW, "--tensor", "w", "--json", "--nonsense"], 2),
         (&["compress", "-", "--json", "--nonsense"], 2),
+        (&["analyze", "absent.npy", "--report", "-", "--json"], 1),
+        (&["analyze", IN, "--report", "-", "--json", "--nonsense"], 2),
+        (&["analyze", IN, "--report=-", "--json", "--nonsense"], 2),
     ] {
         let run = folder.run(args);
         assert!(run.stdout.is_empty(), "{args:?}");
         assert_eq!(run.code, Some(code), "{args:?}");
         check("Errors", &[serde_json::from_str(&run.stderr).unwrap()]);
     }
-    let run = folder.run(&["compress", IN, "-o", "x.hw", "--json", "--nonsense"]);
-    check("Errors", &[serde_json::from_slice(&run.stdout).unwrap()]);
+    for args in [["compress", IN, "-o", "x.hw"], ["analyze", IN, "--report", "x.html"]] {
+        let run = folder.run(&[&args[..], &["--json", "--nonsense"]].concat());
+        check("Errors", &[serde_json::from_slice(&run.stdout).unwrap()]);
+    }
 }

@@ -11,6 +11,8 @@ mod damage;
 mod deltas;
 mod demo;
 mod diff;
+#[cfg(unix)]
+mod interrupt;
 mod json;
 mod many;
 mod many_failures;

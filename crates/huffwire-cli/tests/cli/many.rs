@@ -170,6 +170,34 @@ fn one_input_is_removed_when_its_output_holds_the_same() {
     folder.fails(&["compress", "m.safetensors", "--rm", "-o", "-"], &["--rm"]);
 }
 
+/// A pipe cannot be read again, so nothing tells that the output holds the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn only_files_are_removed() {
+    let folder = Folder::new();
+    folder.write("x.npy", &npy("<i4", "(1,)", &[1, 2, 3, 4]));
+    folder.ok(&["compress", "x.npy"]);
+    let made = std::process::Command::new("mkfifo").arg(folder.path("pipe")).status();
+    assert!(made.unwrap().success());
+    let before = folder.snapshot();
+    for script in [
+        r#"exec timeout 60 "$0" compress pipe --rm -o y.hw"#,
+        r#"exec "$0" compress /dev/fd/3 --rm -o y.hw 3< <(cat x.npy)"#,
+        r#"exec "$0" decompress /dev/fd/3 --rm -o y 3< <(cat x.npy.hw)"#,
+    ] {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_huffwire")]).current_dir(folder.path(""));
+        crate::common::Run::from(command.output().unwrap()).failed(&[script], &["--rm"]);
+        assert!(folder.snapshot() == before, "{script}");
+    }
+    // Neither does anybody remove what the system makes up.
+    let args = ["compress", "/proc/version", "--dtype", "u8", "-o", "y.hw", "--rm", "--json"];
+    let run = folder.run(&args);
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((run.code, &report["removed"]), (Some(1), &false.into()));
+    assert!(report["note"].as_str().unwrap().contains("only files are removed"), "{report}");
+}
+
 #[test]
 fn all_files_of_a_sharded_model_are_removed() {
     let folder = Folder::new();

@@ -15,7 +15,7 @@ use crate::many::model;
 const TIMES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 /// Files `in/0` to `in/9`, the last one of so many values.
-fn ten(folder: &Folder, last: usize) {
+pub(crate) fn ten(folder: &Folder, last: usize) {
     fs::create_dir(folder.path("in")).unwrap();
     for (seed, name) in (0..).zip(TIMES) {
         let values = if name == "9" { last } else { 500 };
@@ -43,7 +43,7 @@ fn start(folder: &Folder, args: &[&str]) -> Child {
 }
 
 /// The names in a folder, those of files that are not complete as `partial`.
-fn names(folder: &Folder, name: &str) -> Vec<String> {
+pub(crate) fn names(folder: &Folder, name: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder.path(name)) else { return Vec::new() };
     let name = |name: String| if name.ends_with(".partial") { "partial".to_owned() } else { name };
     let mut names: Vec<_> =
@@ -182,6 +182,17 @@ fn what_would_be_lost_is_refused_before_anything_is_written() {
     folder.write("packed/config.json", b"another one");
     folder
         .fails(&["decompress", "-r", "packed", "-o", "back"], &["back/config.json", "two inputs"]);
+}
+
+/// An input of which nothing can be made is one that somebody wants to keep.
+#[test]
+fn an_input_that_failed_is_not_replaced() {
+    let folder = Folder::new();
+    folder.write("x.hw", b"what is in it once more, and no .hw file");
+    folder.ok(&["compress", "x.hw", "--dtype", "u8", "-q"]);
+    folder.write("x.hw", b"changed since");
+    let args = ["decompress", "x.hw.hw", "x.hw", "--force"];
+    folder.fails(&args, &["x.hw", "same file"]);
 }
 
 /// Whoever made a link in the output folder did not mean that something is written where it leads.

@@ -1,5 +1,7 @@
 //! Messages that say what to do next.
 
+use serde_json::Value;
+
 use crate::common::{Folder, bf16, noise, safetensors, safetensors_of};
 
 const IN: &str = "m.safetensors";
@@ -145,6 +147,10 @@ fn manual_pages() {
     {
         assert!(!folder.read(&format!("man1/{name}")).is_empty(), "{name}");
     }
+    // `huffwire help compress` has no page beside that of `huffwire compress`.
+    let pages = folder.tree("man1");
+    assert!(pages.keys().all(|page| !page.display().to_string().contains("help")), "{pages:?}");
+    assert!(!page.contains("help(1)"), "{page}");
 }
 
 /// What a file tells of itself is printed, and drives no terminal.
@@ -152,32 +158,46 @@ fn manual_pages() {
 fn no_file_speaks_to_the_terminal() {
     let folder = folder();
     let escape = "\\u001b]0;owned\\u0007";
+    // What is seen of it: in tables, in the name of a kind, and quoted.
+    let seen = Some("\u{fffd}]0;owned\u{fffd}");
+    let kind = Some("w\u{fffd}]*;owned\u{fffd}");
+    let quoted = Some(r#""w\u{1b}]0;owned\u{7}""#);
     let header = format!(r#"{{"a":{{"dtype":"{escape}","shape":[1],"data_offsets":[0,1]}}}}"#);
     folder.write("bad.safetensors", &safetensors_of(&header, &[1]));
-    let name = "w\\u001b]0;owned\\u0007";
-    let tensor = |bytes: &[u8]| safetensors(&[(name, "BF16", &[500], bytes)]);
+    let name = format!("w{escape}");
+    let tensor = |bytes: &[u8]| safetensors(&[(&name, "BF16", &[500], bytes)]);
     folder.write("x.safetensors", &tensor(&bf16(500, 1)));
     folder.write("y.safetensors", &tensor(&bf16(500, 2)));
     folder.ok(&["compress", "x.safetensors", "-q"]);
+    let coded = folder.json(&["inspect", "x.safetensors.hw", "--json"]);
+    let coded = &coded["originals"][0]["items"];
+    assert_eq!(
+        (&coded[0]["name"], coded[1]["name"].as_str()),
+        (&Value::Null, Some("w\x1b]0;owned\x07"))
+    );
     let mut damaged = folder.read("x.safetensors.hw");
-    let at = damaged.len() / 2;
-    damaged[at] ^= 1;
+    // In the tensor, behind 16 bytes and the header of x.safetensors.
+    damaged[16 + coded[0]["coded_bytes"].as_u64().unwrap() as usize + 200] ^= 1;
     folder.write("damaged.hw", &damaged);
-    for args in [
-        &["compress", "bad.safetensors"][..],
-        &["compress", "x.safetensors", "--force", "-v"],
-        &["inspect", "x.safetensors.hw"],
-        &["diff", "x.safetensors", "y.safetensors"],
-        &["verify", "damaged.hw"],
-        &["decompress", "damaged.hw", "-o", "z"],
-        &["decompress", "x.safetensors.hw", "--tensor", "absent"],
-        &["calibrate", "x.safetensors", "-o", "books", "--force"],
-        &["quantize", "x.safetensors"],
-        &["analyze", "x.safetensors"],
-        &["bench", "x.safetensors", "--rounds", "1"],
+    for (args, code, name) in [
+        (&["compress", "bad.safetensors"][..], 1, seen),
+        (&["compress", "x.safetensors", "--force", "-v"], 0, seen),
+        (&["inspect", "x.safetensors.hw"], 0, seen),
+        (&["diff", "x.safetensors", "y.safetensors"], 1, seen),
+        (&["verify", "damaged.hw"], 1, quoted),
+        (&["decompress", "damaged.hw", "-o", "z"], 1, quoted),
+        (&["decompress", "x.safetensors.hw", "--tensor", "absent"], 1, None),
+        (&["calibrate", "x.safetensors", "-o", "books", "--force"], 0, kind),
+        (&["codebooks", "list", "books"], 0, kind),
+        (&["quantize", "x.safetensors"], 0, None),
+        (&["analyze", "x.safetensors"], 0, kind),
+        (&["bench", "x.safetensors", "--rounds", "1"], 0, None),
     ] {
         let run = folder.run(args);
         let told = [&run.stdout[..], run.stderr.as_bytes()].concat();
-        assert!(!told.is_empty() && !told.contains(&0x1b) && !told.contains(&7), "{args:?}");
+        let told = String::from_utf8(told).unwrap();
+        assert_eq!(run.code, Some(code), "{args:?}: {told}");
+        assert!(!told.is_empty() && !told.contains(['\x1b', '\x07']), "{args:?}: {told:?}");
+        assert!(name.is_none_or(|name| told.contains(name)), "{args:?}: {told:?}");
     }
 }

@@ -314,6 +314,25 @@ fn modes_and_links_are_those_of_any_program() {
     assert!(folder.read("ordinary") == folder.read(HW));
 }
 
+/// The user named the folder, and not the links in it: one may lead to another output.
+#[cfg(unix)]
+#[test]
+fn links_in_a_folder_are_replaced_for_a_single_file() {
+    let folder = folder();
+    fs::create_dir(folder.path("o")).unwrap();
+    folder.write("o/b.hw", b"another output");
+    for recursive in [&[][..], &["-r"]] {
+        std::os::unix::fs::symlink("b.hw", folder.path("o/m.safetensors.hw")).unwrap();
+        let args = [&["compress", IN, "-o", "o"][..], recursive].concat();
+        folder.fails(&args, &["o/m.safetensors.hw: already exists"]);
+        folder.ok(&[&args[..], &["--force"]].concat());
+        assert_eq!(folder.read("o/b.hw"), b"another output");
+        assert!(!folder.path("o/m.safetensors.hw").is_symlink());
+        folder.ok(&["verify", "o/m.safetensors.hw"]);
+        fs::remove_file(folder.path("o/m.safetensors.hw")).unwrap();
+    }
+}
+
 /// Such links lead to what can be opened, but not found by name.
 #[cfg(target_os = "linux")]
 #[test]

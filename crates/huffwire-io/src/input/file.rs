@@ -143,31 +143,34 @@ impl InputFile {
     /// them first.
     ///
     /// # Errors
-    /// [`Error::Link`] when the path that it was opened by is a symbolic link, [`Error::Modified`] when it was changed or
-    /// replaced by another file, and [`Error::Io`].
+    /// [`Error::NotRemovable`] when it is no ordinary file with a path, [`Error::Link`] when the path that it was opened by
+    /// is a symbolic link, [`Error::Modified`] when it was changed or replaced by another file, and [`Error::Io`].
     pub fn check_removable(&self) -> Result<()> {
-        let Some(stamp) = &self.stamp else { return Ok(()) };
+        self.removable().map(drop)
+    }
+
+    /// Removes the file, if it is still the one that was opened and nobody has written to it.
+    ///
+    /// # Errors
+    /// As [`InputFile::check_removable`]: the file is kept then.
+    pub fn remove(&self) -> Result<()> {
+        std::fs::remove_file(self.removable()?)
+            .map_err(Error::io(self.label(), "cannot be removed"))
+    }
+
+    /// The path that [`InputFile::remove`] would remove.
+    fn removable(&self) -> Result<&Path> {
         let path = || self.label().to_owned();
+        let Some(stamp) = &self.stamp else { return Err(Error::NotRemovable { path: path() }) };
         if stamp.path.is_symlink() {
             return Err(Error::Link { path: path() });
         }
         let metadata = std::fs::metadata(&stamp.path);
         let metadata = metadata.map_err(Error::io(self.label(), "cannot be removed"))?;
         match stamp.is_unchanged(&Stamp::of(&stamp.path, &metadata)) {
-            true => Ok(()),
+            true => Ok(&stamp.path),
             false => Err(Error::Modified { path: path() }),
         }
-    }
-
-    /// Removes the file, if it is still the one that was opened and nobody has written to it. Pipes and the like are
-    /// not removed.
-    ///
-    /// # Errors
-    /// As [`InputFile::check_removable`]: the file is kept then.
-    pub fn remove(&self) -> Result<()> {
-        self.check_removable()?;
-        let Some(stamp) = &self.stamp else { return Ok(()) };
-        std::fs::remove_file(&stamp.path).map_err(Error::io(self.label(), "cannot be removed"))
     }
 
     #[cfg(test)]
@@ -422,6 +425,24 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Whoever writes to a file and gives it another name has written to it, whatever time the file then has.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_written_to_and_has_another_name_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["x", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&path, b"content").unwrap();
+        let input = InputFile::open(&path).unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        // Times have steps of some milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::fs::write(&path, b"another").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        std::fs::hard_link(&path, &other).unwrap();
+        assert!(matches!(input.remove(), Err(Error::Modified { .. })));
+        assert!(path.exists());
+    }
+
     /// The names of a file can be inputs of one call.
     #[cfg(unix)]
     #[test]
@@ -436,6 +457,19 @@ mod tests {
         first.remove().unwrap();
         second.remove().unwrap();
         assert!(link.is_symlink() && !a.exists() && !b.exists());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_removed() {
+        let mut inputs = vec![InputFile::from_reader("x", Cursor::new(vec![0])).unwrap()];
+        if cfg!(unix) {
+            inputs.push(InputFile::open(Path::new("/dev/null")).unwrap());
+        }
+        for input in inputs {
+            for checked in [input.check_removable(), input.remove()] {
+                assert!(matches!(checked, Err(Error::NotRemovable { .. })), "{checked:?}");
+            }
+        }
     }
 
     /// Their size is said to be 0, or a page.

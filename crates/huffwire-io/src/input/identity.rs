@@ -63,7 +63,10 @@ impl Identity {
         return std::fs::symlink_metadata(path).ok().map(|m| Self::from_metadata(&m));
         #[cfg(not(unix))]
         {
-            std::fs::symlink_metadata(path).ok()?;
+            if !std::fs::symlink_metadata(path).ok()?.is_symlink() {
+                // The name as the folder has it, however it was typed.
+                return path.canonicalize().ok().map(Self);
+            }
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let folder = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
             Some(Self(path.file_name().map_or_else(|| folder.clone(), |name| folder.join(name))))
@@ -144,9 +147,9 @@ impl Stamp {
     /// Whether it is the same file and nobody has written to it.
     pub(super) fn is_unchanged(&self, now: &Self) -> bool {
         // The time of change tells also of those who set the other time back. But it tells of names, too, and another
-        // name of the file may be an input that was removed.
+        // name of the file may be an input that was removed. Names are never added here.
         #[cfg(unix)]
-        let untouched = self.changed == now.changed || self.names != now.names;
+        let untouched = self.changed == now.changed || now.names < self.names;
         #[cfg(not(unix))]
         let untouched = true;
         let same = self.is_same_file(now) && self.bytes == now.bytes;

@@ -58,13 +58,20 @@ fn refuse_shared(plan: &Plan, results: &[(&PathBuf, &Path)], places: &mut Places
     Ok(())
 }
 
-/// Refuses results that would replace an input. A result takes the place of a link, never of what the link leads to; and
-/// an input that is a link is both.
+/// Refuses results that would replace an input, also one that cannot be worked on. A result takes the place of a link,
+/// never of what the link leads to; and an input that is a link is both. Of a link that is copied only the link itself
+/// is an input.
 fn refuse_inputs(plan: &Plan, results: &[(&PathBuf, &Path)]) -> Result<()> {
     let mut inputs: HashMap<Identity, &Path> = HashMap::new();
-    for source in plan.jobs.iter().map(|job| job.source.as_path()) {
+    let failed = plan.failures.iter().map(|(path, _)| path.as_path());
+    // No result takes the place of a folder.
+    let failed = failed.filter(|path| !path.is_dir());
+    for source in plan.jobs.iter().map(|job| job.source.as_path()).chain(failed) {
         let identities = [Identity::of(source), Identity::of_entry(source)];
         inputs.extend(identities.into_iter().flatten().map(|identity| (identity, source)));
+    }
+    for link in &plan.links {
+        inputs.extend(Identity::of_entry(&link.source).map(|entry| (entry, link.source.as_path())));
     }
     for (path, _) in results {
         if let Some(input) = Identity::of_entry(path).and_then(|identity| inputs.get(&identity)) {
@@ -143,6 +150,49 @@ mod tests {
         fs::write(root.path().join("x.hw"), "an input, too").unwrap();
         let inputs = ["x", "x.hw"].map(|name| root.path().join(name));
         let error = Plan::new(&request(&inputs, None)).unwrap_err();
+        assert!(matches!(error, Error::SameFile { .. }), "{error}");
+    }
+
+    /// Whoever gives it wants to keep it, even where nothing can be made of it.
+    #[test]
+    fn inputs_that_cannot_be_worked_on_are_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::write(path("x.hw"), "no .hw file").unwrap();
+        let inner = crate::Input::open_any(&path("x.hw")).unwrap().0;
+        let mut writer =
+            crate::Writer::create(&path("x.hw.hw"), false, crate::WriteOptions::default()).unwrap();
+        writer.add_inputs(&[inner], |_| ()).unwrap();
+        writer.finish().unwrap();
+        let inputs = ["x.hw.hw", "x.hw"].map(path);
+        let decompress = |inputs: &[PathBuf]| {
+            let direction = Direction::Decompress;
+            Plan::new(&Request { direction, inputs, recursive: false, output: None })
+        };
+        let error = decompress(&inputs).unwrap_err();
+        assert!(matches!(error, Error::SameFile { .. }), "{error}");
+        assert_eq!(decompress(&inputs[..1]).unwrap().jobs.len(), 1);
+        // A folder is a failure of its own, and nothing takes its place.
+        fs::create_dir(path("folder")).unwrap();
+        fs::rename(path("x.hw.hw"), path("folder.hw")).unwrap();
+        let plan = decompress(&["folder.hw", "folder"].map(path)).unwrap();
+        assert_eq!((plan.jobs.len(), plan.failures.len()), (1, 1));
+    }
+
+    /// The second name of a link is the link itself.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn links_that_are_copied_are_inputs() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir(path("in")).unwrap();
+        fs::create_dir(path("out")).unwrap();
+        fs::write(path("in/x"), "x").unwrap();
+        std::os::unix::fs::symlink("x", path("in/link")).unwrap();
+        let (inputs, out) = ([path("in")], path("out"));
+        assert_eq!(Plan::new(&request(&inputs, Some(&out))).unwrap().links.len(), 1);
+        fs::hard_link(path("in/link"), path("out/x.hw")).unwrap();
+        let error = Plan::new(&request(&inputs, Some(&out))).unwrap_err();
         assert!(matches!(error, Error::SameFile { .. }), "{error}");
     }
 

@@ -3,17 +3,20 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use huffwire::Dtype;
 use huffwire::file::{Item, Original, TensorInfo};
+use huffwire::{CodebookSet, Dtype};
 use huffwire_io::formats::safetensors::{Header, MAX_HEADER_BYTES};
 use huffwire_io::{Destination, InputFile, ReadOptions, Reader, Region, Workers};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use super::base::FileBase;
 use super::progress::Progress;
 use super::{Failure, workers};
+use crate::codebooks::Codebooks;
 use crate::error::{Class, of_io};
 use crate::memory::Output;
 use crate::options::{DecoderSets, whole_number};
@@ -39,29 +42,32 @@ type Wanted = (usize, Option<(Vec<u64>, Vec<(u64, u64)>)>, Output);
 
 #[pymethods]
 impl FileReader {
-    /// Opens the file `path`. No call decodes more than `max_size` bytes of tensors.
+    /// Opens the file `path`, whose deltas are restored with `base`. No call decodes more than `max_size` bytes of
+    /// tensors.
     #[new]
-    #[pyo3(signature = (path, *, max_size=None, codebooks=None))]
+    #[pyo3(signature = (path, *, max_size=None, codebooks=None, base=None))]
     fn open(
         py: Python<'_>,
         path: PathBuf,
         #[pyo3(from_py_with = whole_number)] max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
+        base: Option<&FileBase>,
     ) -> PyResult<Self> {
-        py.detach(|| Self::new(InputFile::open(&path), max_size, codebooks)).map_err(of_io)
+        py.detach(|| Self::new(InputFile::open(&path), max_size, codebooks, base)).map_err(of_io)
     }
 
     /// Opens a file in memory.
     #[staticmethod]
-    #[pyo3(signature = (data, *, max_size=None, codebooks=None))]
+    #[pyo3(signature = (data, *, max_size=None, codebooks=None, base=None))]
     fn from_bytes(
         py: Python<'_>,
         data: PyBackedBytes,
         #[pyo3(from_py_with = whole_number)] max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
+        base: Option<&FileBase>,
     ) -> PyResult<Self> {
         let file = InputFile::from_reader("the bytes given", Cursor::new(data));
-        py.detach(|| Self::new(file, max_size, codebooks)).map_err(of_io)
+        py.detach(|| Self::new(file, max_size, codebooks, base)).map_err(of_io)
     }
 
     /// The file's name in messages.
@@ -96,6 +102,26 @@ impl FileReader {
                 (name, dtype, known, shape?, bytes, place).into_pyobject(py)
             })
             .collect()
+    }
+
+    /// Whether a tensor, named by its place in `tensors()`, is a delta.
+    #[pyo3(signature = (place, /))]
+    fn is_delta(&self, place: usize) -> PyResult<bool> {
+        Ok(self.tensor(place)?.kind == huffwire::Kind::Delta)
+    }
+
+    /// A tensor that is a delta, as a message.
+    #[pyo3(signature = (place, /))]
+    fn delta_message<'py>(&self, py: Python<'py>, place: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let item = self.tensor(place)?;
+        let message = py.detach(|| self.reader.delta_message(item)).map_err(of_io)?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    /// The codebooks that the file contains.
+    fn codebooks(&self) -> Vec<Codebooks> {
+        let sets = self.reader.directory().sets.iter();
+        sets.filter_map(|set| Some(Codebooks { set: set.embedded.clone()? })).collect()
     }
 
     /// The metadata of an original `.safetensors` file, or None. The header of that file must tell of its tensors what
@@ -147,10 +173,7 @@ impl FileReader {
     ) -> PyResult<()> {
         let mut destinations = Vec::with_capacity(wanted.len());
         for (place, part, output) in &mut wanted {
-            let item =
-                self.places.get(*place).and_then(|&(original, index)| self.item(original, index));
-            let item =
-                item.ok_or_else(|| Class::NoSuchTensor.error(format!("tensor number {place}")))?;
+            let item = self.tensor(*place)?;
             let region = match part {
                 None => Ok(Region::all(item.raw_bytes)),
                 Some((shape, ranges)) => {
@@ -184,24 +207,38 @@ impl FileReader {
     }
 }
 
+/// A reader that has these sets, if it needs them.
+///
+/// # Errors
+/// Those of [`Reader::with_codebooks`] and [`Reader::check_codebooks`].
+pub(super) fn with_codebooks(
+    mut reader: Reader,
+    sets: &[Arc<CodebookSet>],
+) -> huffwire_io::Result<Reader> {
+    let listed = |reader: &Reader, id| reader.directory().sets.iter().any(|set| set.id == id);
+    // First those that the file names: the others may then be superfluous, and are no error.
+    let (named, others): (Vec<_>, Vec<_>) = sets.iter().partition(|set| listed(&reader, set.id()));
+    for set in named.into_iter().chain(others) {
+        reader = reader.with_codebooks(Arc::clone(set), "codebooks=")?;
+    }
+    reader.check_codebooks()?;
+    Ok(reader)
+}
+
 impl FileReader {
     fn new(
         file: huffwire_io::Result<InputFile>,
         max_size: Option<u64>,
         codebooks: Option<DecoderSets>,
+        base: Option<&FileBase>,
     ) -> huffwire_io::Result<Self> {
         let max_size = max_size.unwrap_or(u64::MAX);
         let options = ReadOptions { max_size: max_size.max(HEADERS), ..ReadOptions::default() };
-        let mut reader = Reader::new(file?, options)?;
         let sets = codebooks.map_or_else(Vec::new, |codebooks| codebooks.0);
-        let listed = |reader: &Reader, id| reader.directory().sets.iter().any(|set| set.id == id);
-        // First those that the file names: the others may then be superfluous, and are no error.
-        let (named, others): (Vec<_>, Vec<_>) =
-            sets.into_iter().partition(|set| listed(&reader, set.id()));
-        for set in named.into_iter().chain(others) {
-            reader = reader.with_codebooks(set, "codebooks=")?;
+        let mut reader = with_codebooks(Reader::new(file?, options)?, &sets)?;
+        if let Some(base) = base {
+            reader = reader.with_base(Arc::clone(&base.base))?;
         }
-        reader.check_codebooks()?;
         let originals = reader.directory().originals.iter().enumerate();
         let places = originals.flat_map(|(place, original)| {
             let tensors =
@@ -215,6 +252,12 @@ impl FileReader {
     fn original(&self, place: usize) -> Result<&Original, Failure> {
         let missing = || Class::NoSuchTensor.error(format!("original file number {place}"));
         self.reader.directory().originals.get(place).ok_or_else(|| Failure::Raised(missing()))
+    }
+
+    /// The item of a tensor.
+    fn tensor(&self, place: usize) -> PyResult<&Item> {
+        let item = self.places.get(place).and_then(|&(original, index)| self.item(original, index));
+        item.ok_or_else(|| Class::NoSuchTensor.error(format!("tensor number {place}")))
     }
 
     fn item(&self, place: usize, index: usize) -> Option<&Item> {

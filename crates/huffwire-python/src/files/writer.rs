@@ -1,21 +1,19 @@
 //! Writing `.hw` files.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use huffwire::Dtype;
 use huffwire::file::TensorInfo;
-use huffwire_io::formats::safetensors::Header;
 use huffwire_io::{Output, WriteOptions, Writer};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::base::FileBase;
 use super::progress::{Progress, Steps};
 use super::shared_workers;
 use crate::codebooks::Codebooks;
-use crate::error::{Class, of_io};
+use crate::error::{Class, of_codec, of_io};
 use crate::memory::Input;
 use crate::options::{Encoding, dtype_of, whole_number};
 
@@ -33,7 +31,7 @@ type Tensor = (String, String, Vec<u64>, Input);
 
 #[pymethods]
 impl FileWriter {
-    /// Begins the file `path`, or one in memory.
+    /// Begins the file `path`, or one in memory. Tensors that `base` has, too, become deltas where that is smaller.
     #[new]
     #[pyo3(signature = (
         path,
@@ -42,8 +40,10 @@ impl FileWriter {
         symbols="auto",
         codebooks=None,
         checksums=true,
-        threads=None
+        threads=None,
+        base=None
     ))]
+    #[allow(clippy::too_many_arguments, reason = "they are named")]
     fn create(
         py: Python<'_>,
         path: Option<PathBuf>,
@@ -52,15 +52,21 @@ impl FileWriter {
         codebooks: Option<&Codebooks>,
         checksums: bool,
         #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+        base: Option<&FileBase>,
     ) -> PyResult<Self> {
         let Encoding { set, options: encode } =
             Encoding::new(level, symbols, codebooks, checksums)?;
         let workers = shared_workers(py, threads)?;
-        let options = WriteOptions { encode, workers, ..WriteOptions::default() };
+        let base = base.map(|base| Arc::clone(&base.base));
+        let options =
+            WriteOptions { encode, workers, base: base.clone(), ..WriteOptions::default() };
         let options = options.with_codebooks(set);
         let memory = path.is_none().then(Memory::default);
         let output = match (path, &memory) {
-            (Some(path), _) => Output::create(&path, true, &[]),
+            (Some(path), _) => {
+                let inputs = base.as_ref().map_or_else(Vec::new, |base| base.origins());
+                Output::create(&path, true, &inputs)
+            }
             (None, memory) => {
                 let stream = memory.clone().unwrap_or_default();
                 Ok(Output::to_stream("memory", stream))
@@ -113,6 +119,30 @@ impl FileWriter {
             open(&mut writer)?.add_tensors(described, |bytes| steps.add(bytes))?;
             Ok(steps.finish()?)
         })
+    }
+
+    /// Adds a delta: its tensor's name and shape, and the message, which was encoded with the codebooks of the file.
+    #[pyo3(signature = (name, shape, message, /))]
+    fn add_delta(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        shape: Vec<u64>,
+        message: Input,
+    ) -> PyResult<()> {
+        let message = message.bytes();
+        let header = huffwire::message::Header::read(message, None).map_err(of_codec)?;
+        let dtype = header.dtype;
+        let size = header.raw_bytes().map_err(of_codec)? as u64;
+        let elements = shape.iter().try_fold(1u64, |product, &d| product.checked_mul(d));
+        if elements.and_then(|elements| dtype.bytes_of(elements)) != Some(size) {
+            return Err(Class::Mismatch.error(format!(
+                "tensor {name:?}: a delta of {size} bytes is not what elements of type {dtype} and shape {shape:?} take"
+            )));
+        }
+        let spelled = dtype.safetensors_name().unwrap_or(dtype.name()).to_owned();
+        let info = TensorInfo { name: name.to_owned(), dtype: spelled, shape };
+        py.detach(|| open(&mut self.lock())?.add_delta(info, message).map_err(of_io))
     }
 
     /// Completes the file and gives it its name; returns its size in bytes, or what was written if no file was named.
@@ -168,31 +198,4 @@ impl Write for Memory {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The first bytes of a `.safetensors` file with these tensors (name, huffwire's name of the element type, shape) and
-/// metadata, and the names in the order in which the tensors follow. `label` is the file's name in messages.
-#[pyfunction]
-#[pyo3(signature = (label, tensors, metadata=None))]
-pub(crate) fn safetensors_header<'py>(
-    py: Python<'py>,
-    label: &str,
-    tensors: Vec<(String, String, Vec<u64>)>,
-    metadata: Option<HashMap<String, String>>,
-) -> PyResult<(Bound<'py, PyBytes>, Vec<String>)> {
-    let mut described = Vec::with_capacity(tensors.len());
-    for (name, dtype, shape) in tensors {
-        let dtype: Dtype = dtype_of(&dtype)?;
-        let Some(spelled) = dtype.safetensors_name() else {
-            return Err(Class::Unsupported.error(format!(
-                "tensor {name:?}: safetensors files have no elements of type {dtype}; save another view of it, such as \
-                 torch.view_as_real makes of complex numbers"
-            )));
-        };
-        described.push(TensorInfo { name, dtype: spelled.to_owned(), shape });
-    }
-    let metadata = metadata.map(|map| map.into_iter().collect::<BTreeMap<_, _>>());
-    let header = Header::new(label, metadata, described).map_err(of_io)?;
-    let bytes = PyBytes::new(py, &header.to_bytes());
-    Ok((bytes, header.tensors.into_iter().map(|(tensor, _)| tensor.name).collect()))
 }

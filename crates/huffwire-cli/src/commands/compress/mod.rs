@@ -63,15 +63,15 @@ impl Compressor<'_> {
         let has_base = self.options.base.is_some();
         self.options.analyse = args.common.json || args.verbose || args.stats || has_base;
         self.options.ideals = args.verbose || args.stats;
-        let target = target(args, path);
-        if args.many.rm && (is_dash(path) || is_dash(&target) || files::is_device(&target)) {
-            bail!("--rm: an input is only removed if it is a file, and its output, too");
+        let (target, create) = target(args, path);
+        if args.many.rm {
+            files::require_removable(path, [target.as_path()])?;
         }
         let (inputs, note) = open_one(args, path)?;
         let matches = self.options.base.as_ref().map(|base| base.matches(&inputs));
         let total = inputs.iter().map(|input| input.file.bytes()).sum();
         let bar = progress::bytes(total, args.common.quiet);
-        let (written, label) = self.write(&inputs, (&target, files::create), &bar)?;
+        let (written, label) = self.write(&inputs, (&target, create), &bar)?;
         bar.finish_and_clear();
         let removal = args.many.rm.then(|| self.remove(&inputs, &target, path));
         let stream = if files::is_stdout(&target) { Stream::Stderr } else { Stream::Stdout };
@@ -146,7 +146,7 @@ impl Compressor<'_> {
                 reader = reader.with_base(base.clone())?;
             }
             check_originals(&reader, inputs)?;
-            huffwire_io::sync_folder(hw.parent().unwrap_or(Path::new("")))?;
+            huffwire_io::sync_name(hw)?;
             // Once more: reading takes its time.
             Ok(check_removable()?)
         };
@@ -203,20 +203,23 @@ fn check_originals(reader: &Reader, inputs: &[Input]) -> Result<()> {
     Ok(())
 }
 
-/// The file to write: as the user said, else the input's name with `.hw`.
-fn target(args: &CompressArgs, input: &Path) -> PathBuf {
+/// The file to write, and how it is made: as the user said, else the input's name with `.hw`.
+fn target(args: &CompressArgs, input: &Path) -> (PathBuf, Create) {
     let with_suffix = |path: &Path| {
         let mut name = OsString::from(path.as_os_str());
         name.push(".hw");
         PathBuf::from(name)
     };
-    match &args.output {
+    let target = match &args.output {
         Some(folder) if folder.is_dir() && !is_dash(input) => {
             let name = input.file_name().map(Path::new);
-            name.map_or_else(|| folder.clone(), |name| folder.join(with_suffix(name)))
+            let target = name.map_or_else(|| folder.clone(), |name| folder.join(with_suffix(name)));
+            // The user named the folder, and did not see what lies in it.
+            return (target, files::create_one_of_many);
         }
         Some(path) => path.clone(),
         None if is_dash(input) => PathBuf::from("-"),
         None => with_suffix(input),
-    }
+    };
+    (target, files::create)
 }

@@ -1,7 +1,6 @@
 //! Folders and symbolic links among the results.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -29,25 +28,7 @@ pub(super) fn make_folder(path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
     }
 }
 
-/// Makes a link. One that is there already and leads to the same place is left as it is.
-pub(super) fn make(link: &Link, force: bool) -> Result<()> {
-    let path = link.path.display();
-    match fs::read_link(&link.path) {
-        Ok(target) if target == link.target => return Ok(()),
-        Ok(_) if force => {
-            fs::remove_file(&link.path).with_context(|| format!("{path}: cannot be replaced"))?;
-        }
-        _ => {}
-    }
-    match symlink(&link.target, &link.path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{path}: already exists and is no link, or another one")
-        }
-        made => made.with_context(|| format!("{path}: this link cannot be made")),
-    }
-}
-
-/// Removes the link that was copied, if the copy leads where it does.
+/// Removes the link that was copied, if it still leads where the copy does, and the name of the copy is on the disk.
 pub(super) fn remove(link: &Link) -> Result<()> {
     let source = link.source.display();
     if kind_of(&link.source)? != EntryKind::Link(link.target.clone()) {
@@ -56,15 +37,6 @@ pub(super) fn remove(link: &Link) -> Result<()> {
     if is_same_entry(&link.source, &link.path) {
         bail!("{source}: kept: its copy is this link itself");
     }
+    huffwire_io::sync_folder(link.path.parent().unwrap_or(Path::new("")))?;
     fs::remove_file(&link.source).with_context(|| format!("{source}: cannot be removed"))
-}
-
-#[cfg(unix)]
-fn symlink(target: &Path, path: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(target, path)
-}
-
-#[cfg(windows)]
-fn symlink(target: &Path, path: &Path) -> std::io::Result<()> {
-    std::os::windows::fs::symlink_file(target, path)
 }

@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 
 use self::report::Report;
 use crate::args::{Common, ManyArgs};
-use crate::files::is_dash;
+use crate::files::{self, is_dash};
 use crate::interrupt;
 use crate::progress;
 
@@ -100,7 +100,8 @@ pub(crate) fn run(
     bar.finish_and_clear();
     // After the files: no file was written through a link that was made here.
     for link in &plan.links {
-        let made = links::make(link, task.force).and_then(|()| match task.many.rm {
+        let made = files::create_link(&link.path, &link.target, task.force);
+        let made = made.and_then(|()| match task.many.rm {
             true => links::remove(link),
             false => Ok(()),
         });

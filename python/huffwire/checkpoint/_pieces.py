@@ -1,0 +1,241 @@
+"""Parts of stored values, from the files of a checkpoint and of those that it is a delta of."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.metadata import MetadataIndex
+from torch.distributed.checkpoint.planner import ReadItem
+
+import huffwire
+import huffwire.torch
+from huffwire._disk import naming, system_errors
+from huffwire.checkpoint._stored import (
+    _codebooks_name,
+    _metadata_name,
+    _place,
+    _read_metadata,
+    _Stored,
+)
+
+
+class _Checkpoint:
+    """The open files of a checkpoint, and how parts of stored values get into tensors.
+
+    Args:
+        folder: Its folder.
+        storage: Where each value lies, from its metadata.
+        codebooks: Sets besides those in the folder.
+        threads: Threads that decode one tensor.
+        rank: The rank whose metadata these are, in a checkpoint without a coordinator.
+        bases: Where the checkpoints lie that this one is a delta of, the oldest first; empty if they lie where they
+            were when it was saved.
+        behind: The folders of the checkpoints that led here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        storage: Mapping[MetadataIndex, Any],
+        *,
+        codebooks: Sequence[huffwire.Codebooks] = (),
+        threads: int | None = None,
+        rank: int | None = None,
+        bases: Sequence[Path] = (),
+        behind: tuple[Path, ...] = (),
+    ) -> None:
+        self._folder = folder
+        self._storage = storage
+        self._codebooks = tuple(codebooks)
+        self._threads = threads
+        self._rank = rank
+        self._bases = tuple(bases)
+        self._behind = (*behind, folder.resolve())
+        self._files: dict[str, int] = {}
+        self._sets: dict[str, tuple[huffwire.Codebooks, ...]] = {}
+        self._opened: dict[str, _Checkpoint] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def __enter__(self) -> _Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        for base in self._opened.values():
+            base.__exit__()
+
+    def whole(self, index: MetadataIndex, info: Any, stored: _Stored, out: torch.Tensor) -> None:
+        """Decodes all elements into a flat tensor."""
+        self._range(index, info, stored, 0, out)
+
+    def part(
+        self, index: MetadataIndex, info: Any, stored: _Stored, item: ReadItem, target: torch.Tensor
+    ) -> None:
+        """Decodes a part of a stored tensor, a box at `item.storage_offsets`, into `target`."""
+        count = math.prod(item.lengths)
+        if count == 0:
+            return
+        if stored.dtype is None or len(item.lengths) != len(stored.shape):
+            raise huffwire.MismatchError(
+                f"{index.fqn!r} in {info.relative_path}: the checkpoint has something else under "
+                "this name"
+            )
+        strides = [math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))]
+        first = sum(
+            offset * stride for offset, stride in zip(item.storage_offsets, strides, strict=True)
+        )
+        last = first + sum(
+            (length - 1) * stride for length, stride in zip(item.lengths, strides, strict=True)
+        )
+        together = last - first + 1 == count
+        dtype = stored.torch_dtype
+        if together and target.is_cpu and target.dtype == dtype and target.is_contiguous():
+            self._range(index, info, stored, first, target.view(-1))
+            return
+        elements = torch.empty(last - first + 1, dtype=dtype)
+        self._range(index, info, stored, first, elements)
+        target.copy_(elements.as_strided(item.lengths, strides))
+
+    def has_like(self, index: MetadataIndex, dtype: str, shape: tuple[int, ...]) -> bool:
+        """Whether there is such a tensor, or the same part of it, with this type and shape."""
+        stored = _Stored.of(self._storage.get(index))
+        return stored is not None and (stored.dtype, stored.shape) == (dtype, shape)
+
+    def like(self, index: MetadataIndex, stored: _Stored, first: int, out: torch.Tensor) -> None:
+        """Decodes what a delta was made of: the elements from `first` on into a flat tensor."""
+        if stored.dtype is None or not self.has_like(index, stored.dtype, stored.shape):
+            raise huffwire.WrongBaseError(
+                f"the checkpoint {self._folder} has no {index.fqn!r} of this type and shape: it is not the one that "
+                "this was saved against"
+            )
+        info = self._storage[index]
+        theirs = _Stored.of(info)
+        assert theirs is not None
+        self._range(index, info, theirs, first, out)
+
+    def _range(
+        self, index: MetadataIndex, info: Any, stored: _Stored, first: int, out: torch.Tensor
+    ) -> None:
+        """Decodes the elements from `first` on into a flat tensor of the dtype that is stored."""
+        total = math.prod(stored.shape)
+        end = first + out.numel()
+        starts = itertools.accumulate(stored.lengths, initial=info.offset)
+        for number, (start, length) in enumerate(zip(starts, stored.lengths, strict=False)):
+            low = number * stored.piece
+            high = min(low + stored.piece, total)
+            if high <= first or low >= end:
+                continue
+            whole = first <= low and high <= end
+            piece = (
+                out[low - first : high - first]
+                if whole
+                else torch.empty(high - low, dtype=out.dtype)
+            )
+            self._message(index, info, stored, number, (start, length), piece)
+            if not whole:
+                a, b = max(low, first), min(high, end)
+                out[a - first : b - first].copy_(piece[a - low : b - low])
+
+    def _message(
+        self,
+        index: MetadataIndex,
+        info: Any,
+        stored: _Stored,
+        number: int,
+        place: tuple[int, int],
+        out: torch.Tensor,
+    ) -> None:
+        """Decodes one message into a tensor of its elements."""
+        options: dict[str, Any] = {
+            "context": _place(info.relative_path, index, number),
+            "codebooks": self._codebooks_of(stored),
+            "threads": self._threads,
+        }
+        with naming(f"{index.fqn!r} in {self._folder / info.relative_path}"):
+            if number in stored.deltas:
+                self._base(stored.base or "").like(index, stored, number * stored.piece, out)
+                huffwire.torch.apply_delta(self._read(info, *place), out, **options)
+            else:
+                huffwire.torch.decode_into(self._read(info, *place), out, **options)
+
+    def _base(self, name: str) -> _Checkpoint:
+        """The checkpoint that deltas were made of; `name` is where it was."""
+        with self._lock:
+            if name not in self._opened:
+                folder = self._bases[-1] if self._bases else self._folder / name
+                self._opened[name] = _open(
+                    Path(os.path.normpath(folder)),
+                    rank=self._rank,
+                    codebooks=self._codebooks,
+                    threads=self._threads,
+                    bases=self._bases[:-1],
+                    behind=self._behind,
+                )
+            return self._opened[name]
+
+    def _codebooks_of(self, stored: _Stored) -> tuple[huffwire.Codebooks, ...]:
+        """The codebooks of the caller, and those of the folder that a stored value needs."""
+        id = stored.codebooks
+        have = {books.id for books in self._codebooks} | {huffwire.Codebooks.builtin().id}
+        if id is None or id in have:
+            return self._codebooks
+        with self._lock:
+            if id not in self._sets:
+                with naming("the codebooks of the checkpoint"):
+                    found = huffwire.Codebooks.load(self._folder / _codebooks_name(id))
+                self._sets[id] = (*self._codebooks, found)
+            return self._sets[id]
+
+    def _read(self, info: Any, start: int, length: int) -> memoryview:
+        """The bytes of a message, in memory that this thread's next message takes again."""
+        path = self._folder / info.relative_path
+        with self._lock, system_errors("it is in a file that cannot be read: "):
+            descriptor = self._files.get(info.relative_path)
+            if descriptor is None:
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                self._files[info.relative_path] = descriptor
+            size = os.fstat(descriptor).st_size
+        if start + length > size:
+            raise huffwire.DamagedError(
+                f"the file ends at byte {size}, and should have {start + length}; restore it"
+            )
+        scratch = getattr(self._local, "scratch", None)
+        if scratch is None or len(scratch) < length:
+            scratch = self._local.scratch = bytearray(length)
+        view = memoryview(scratch)[:length]
+        done = 0
+        with system_errors():
+            while done < length:
+                count = os.preadv(descriptor, [view[done:]], start + done)
+                if count == 0:
+                    raise huffwire.DamagedError("the file became shorter")
+                done += count
+        return view
+
+
+def _open(folder: Path, *, behind: tuple[Path, ...] = (), **options: Any) -> _Checkpoint:
+    """A checkpoint that another one is, or becomes, a delta of.
+
+    Raises:
+        MissingBaseError: It is not there.
+        DamagedError: Its metadata are damaged, or it is a delta of itself.
+    """
+    if folder.resolve() in behind:
+        raise huffwire.DamagedError(f"the checkpoint {folder} says that it is a delta of itself")
+    try:
+        metadata = _read_metadata(folder / _metadata_name(options.get("rank")))
+    except huffwire.MissingFileError as error:
+        raise huffwire.MissingBaseError(
+            f"it is a delta of the checkpoint {folder}, which is not there: restore it, or give base= if it was moved "
+            f"({error})"
+        ) from None
+    return _Checkpoint(folder, metadata.storage_data or {}, behind=behind, **options)

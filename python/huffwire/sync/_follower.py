@@ -1,0 +1,398 @@
+"""The tensors of a subscriber, and how a version gets into them: decoded and checked first, then only written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from huffwire._buffers import Sets
+from huffwire._disk import naming
+from huffwire._errors import DamagedError, MismatchError, OptionError
+from huffwire._huffwire import _inspect_delta
+from huffwire._tensors import _changed, _dtype
+from huffwire._torch_deltas import content_hash
+from huffwire.sync._live import (
+    Change,
+    Scatter,
+    Target,
+    Whole,
+    Write,
+    check_apart,
+    check_like,
+    check_writable,
+    is_written_by_huffwire,
+)
+from huffwire.sync._manifest import state_of
+from huffwire.sync._versions import Item, VersionReader
+
+Pause = Callable[[], contextlib.AbstractContextManager[object]]
+Rows = Mapping[str, tuple[int, int]]
+
+
+class VersionSource(Protocol):
+    """A version that arrives: the file of one, or what a group sends. Items are asked for in order, each once."""
+
+    @property
+    def items(self) -> dict[str, Item]:
+        """What it consists of."""
+
+    @property
+    def codebooks(self) -> Sets:
+        """The codebooks that messages need besides the built-in ones."""
+
+    @property
+    def state(self) -> str:
+        """The hash of the state that it makes. It is asked for when all items were."""
+
+    def skip(self, key: str) -> None:
+        """Leaves out an item."""
+
+    def is_delta(self, key: str) -> bool:
+        """Whether an item is a delta."""
+
+    def message(self, key: str) -> bytes:
+        """An item that is a delta, as a message."""
+
+    def decode_into(self, key: str, tensor: torch.Tensor) -> None:
+        """Decodes an item that is no delta into a contiguous tensor on the CPU."""
+
+    def decode(self, key: str) -> torch.Tensor:
+        """Decodes an item that is no delta into a new tensor."""
+
+
+class Follower:
+    """The tensors of a subscriber: those that it was given, or its own, which it makes as versions need them.
+
+    With ``listing`` all changes are prepared as indices and values, which a journal can store.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, torch.Tensor] | None,
+        rows: Rows | None,
+        strict: bool,
+        pause: Pause | None,
+        threads: int | None,
+        listing: bool = False,
+    ) -> None:
+        if rows is not None and tensors is None:
+            raise OptionError("rows=: give the tensors that have these rows, too")
+        self.is_own = tensors is None
+        self.tensors: dict[str, torch.Tensor] = dict(tensors or {})
+        self._rows = dict(rows or {})
+        self._strict = strict
+        self._pause = pause or contextlib.nullcontext
+        self._threads = threads
+        self._listing = listing
+        for name, tensor in self.tensors.items():
+            check_writable(name, tensor)
+        self._first = check_apart(self.tensors)
+
+    def prepare(
+        self, source: VersionSource, listed: list[Change] | None = None
+    ) -> Prepared:
+        """Decodes a version beside the tensors, and checks everything. Nothing is written.
+
+        Args:
+            source: The version.
+            listed: Takes what the version changes, as indices and values, if it is given.
+
+        Raises:
+            WrongBaseError: A tensor is not what the version before made it.
+            MismatchError: The version has other tensors.
+            DamagedError: The version is damaged.
+        """
+        targets, tensors = self._targets(source.items)
+        writes: list[tuple[str, Write]] = []
+        results: dict[str, str] = {}
+        for key in source.items:
+            target = targets.get(key)
+            if target is None:
+                source.skip(key)
+                continue
+            is_first = target.first == key
+            if source.is_delta(key):
+                message = source.message(key)
+                results[key] = _inspect_delta(message, None).result
+                if is_first:
+                    with naming(repr(key)):
+                        codebooks = source.codebooks
+                        write = self._prepare_delta(target, message, codebooks, listed)
+                    writes.append((key, write))
+            else:
+                whole = source.decode(key)
+                results[key] = content_hash(whole)
+                if is_first:
+                    writes.append((key, Whole(target.tensor, whole)))
+                    if listed is not None:
+                        listed.append(Change(target.item.name, *_places(target, whole)))
+            self._check_shared(target, key, results)
+        check_state(source.items, results, source.state)
+        return Prepared(source.items, writes, tensors)
+
+    def _prepare_delta(
+        self, target: Target, message: bytes, codebooks: Sets, listed: list[Change] | None
+    ) -> Write:
+        if listed is None and not self._listing:
+            return target.prepare(message, codebooks, self._threads)
+        indices, values = target.changes(message, codebooks)
+        if listed is not None:
+            first, _ = _span(target)
+            listed.append(Change(target.item.name, indices + first, values))
+        return Scatter(target.tensor, indices, values)
+
+    def check_keyframe(self, reader: VersionReader) -> None:
+        """Decodes all of a keyframe and compares it with its hashes, if there is something that it will overwrite.
+
+        Raises:
+            MismatchError: The keyframe has other tensors.
+            DamagedError: The keyframe is damaged.
+        """
+        hashes = _hashes_of(reader)
+        check_state(reader.items, hashes, reader.state)
+        targets, _ = self._targets(reader.items)
+        for key, target in targets.items():
+            self._check_shared(target, key, hashes)
+            if self.tensors:
+                check_hash(key, reader.decode(key), hashes)
+
+    def load_keyframe(self, reader: VersionReader) -> float:
+        """Decodes a keyframe that was checked into the tensors; returns the seconds of the pause. If it fails, the tensors
+        are of no version."""
+        hashes = _hashes_of(reader)
+        targets, tensors = self._targets(reader.items)
+        with self.pausing() as clock:
+            for key, target in targets.items():
+                if target.first == key:
+                    self._write_whole(reader, key, target)
+                    check_hash(key, target.tensor, hashes)
+        self.tensors = tensors
+        return clock.seconds
+
+    def load_stream(self, source: VersionSource) -> float:
+        """Writes a version that has all tensors as a whole while it arrives; returns the seconds of the pause. If it
+        fails, the tensors are of no version."""
+        targets, tensors = self._targets(source.items)
+        results: dict[str, str] = {}
+        with self.pausing() as clock:
+            for key in source.items:
+                target = targets.get(key)
+                if target is None:
+                    source.skip(key)
+                    continue
+                if target.first == key:
+                    self._write_whole(source, key, target)
+                    results[key] = content_hash(target.tensor)
+                else:
+                    results[key] = content_hash(source.decode(key))
+                self._check_shared(target, key, results)
+        check_state(source.items, results, source.state)
+        self.tensors = tensors
+        return clock.seconds
+
+    def _write_whole(self, source: VersionSource, key: str, target: Target) -> None:
+        if is_written_by_huffwire(target.tensor):
+            source.decode_into(key, target.tensor.detach())
+            _changed(target.tensor)
+        else:
+            Whole(target.tensor, source.decode(key)).write()
+
+    def commit(self, prepared: Prepared) -> float:
+        """Writes what was prepared; returns the seconds of the pause."""
+        with self.pausing() as clock:
+            for _, write in prepared.writes:
+                write.write()
+        self.tensors = prepared.tensors
+        return clock.seconds
+
+    @contextlib.contextmanager
+    def pausing(self) -> Iterator[Clock]:
+        """What the caller wants to be done around writing, and a clock for the writing itself."""
+        clock = Clock()
+        with self._pause():
+            start = time.perf_counter()
+            try:
+                yield clock
+            finally:
+                clock.seconds = time.perf_counter() - start
+
+    def targets(self, items: Mapping[str, Item]) -> dict[str, Target]:
+        """The tensors to which items are written.
+
+        Raises:
+            MismatchError: There are others, or of other types and shapes.
+        """
+        return self._targets(items)[0]
+
+    def _targets(
+        self, items: Mapping[str, Item]
+    ) -> tuple[dict[str, Target], dict[str, torch.Tensor]]:
+        """The tensors to which items are written, and all tensors of the version by their names."""
+        shapes = shapes_of(items)
+        tensors = self._own(items, shapes) if self.is_own else self.tensors
+        if self._strict and shapes.keys() != tensors.keys():
+            missing = ", ".join(sorted(tensors.keys() - shapes.keys())) or "none"
+            others = ", ".join(sorted(shapes.keys() - tensors.keys())) or "none"
+            raise MismatchError(
+                f"the version has other tensors than there are here; only here: {missing}; only there: {others}. Give "
+                "those that it has, or strict=False"
+            )
+        targets: dict[str, Target] = {}
+        seen: dict[tuple[str, tuple[int, int] | None], str] = {}
+        for key, item in items.items():
+            if item.name not in tensors:
+                continue
+            tensor = self._part(item, tensors[item.name], shapes[item.name])
+            if tensor is not None:
+                check_like(item, tensor)
+                shared = self._first.get(item.name, item.name)
+                targets[key] = Target(item, tensor, seen.setdefault((shared, item.rows), key))
+        return targets, tensors
+
+    def _own(
+        self, items: Mapping[str, Item], shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, torch.Tensor]:
+        """Own tensors for a version: those that are there, and new ones where type or shape differ."""
+        dtypes = {item.name: _dtype(item.dtype) for item in items.values()}
+        tensors = {}
+        for name, shape in shapes.items():
+            held = self.tensors.get(name)
+            if held is None or held.dtype != dtypes[name] or tuple(held.shape) != shape:
+                new = torch.empty(shape, dtype=dtypes[name])
+                if held is not None and held.dtype == new.dtype and held.shape[1:] == new.shape[1:]:
+                    # Rows that both have may come as deltas.
+                    count = min(len(held), len(new)) if shape else 0
+                    new[:count] = held[:count]
+                held = new
+            tensors[name] = held
+        return tensors
+
+    def _part(
+        self, item: Item, tensor: torch.Tensor, shape: tuple[int, ...]
+    ) -> torch.Tensor | None:
+        """What of a tensor an item is written to; None if the tensor has none of its rows."""
+        span = self._rows.get(item.name)
+        if item.rows is None and span is None:
+            return tensor
+        first, last = span or (0, shape[0] if shape else 1)
+        start, stop = item.rows or (0, shape[0] if shape else 1)
+        if stop <= first or start >= last:
+            return None
+        if start < first or stop > last:
+            raise MismatchError(
+                f"{item.name!r}: rows {first} to {last} are wanted, and {start} to {stop} are published together: "
+                "publish with a split at which ranks divide the rows"
+            )
+        if tensor.dim() == 0 or tensor.shape[0] != last - first:
+            raise MismatchError(
+                f"{item.name!r} has the shape {tuple(tensor.shape)} here, and rows {first} to {last} of {shape} are "
+                "wanted"
+            )
+        return tensor.detach()[start - first : stop - first]
+
+    def _check_shared(self, target: Target, key: str, hashes: Mapping[str, str]) -> None:
+        if hashes[key] != hashes.get(target.first, hashes[key]):
+            raise MismatchError(
+                f"{key!r} and {target.first!r} share memory here, and differ in the version: give each its own"
+            )
+
+
+class Clock:
+    """How long a pause took."""
+
+    seconds = 0.0
+
+
+@dataclass
+class Prepared:
+    """A version that only has to be written."""
+
+    items: Mapping[str, Item]
+    """What the version consists of."""
+    writes: list[tuple[str, Write]]
+    """What is written, by the keys of items."""
+    tensors: dict[str, torch.Tensor]
+    """All tensors of the version."""
+
+    @property
+    def changes(self) -> int:
+        """How many words it writes."""
+        return sum(write.changes for _, write in self.writes)
+
+
+def shapes_of(items: Mapping[str, Item]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors that items make.
+
+    Raises:
+        DamagedError: Rows are missing, or come twice.
+    """
+    rows: dict[str, list[tuple[int, int]]] = {}
+    rest: dict[str, tuple[int, ...]] = {}
+    for item in items.values():
+        if item.rows is None:
+            rows[item.name], rest[item.name] = [], item.shape
+        else:
+            rows.setdefault(item.name, []).append(item.rows)
+            rest.setdefault(item.name, item.shape[1:])
+    shapes = {}
+    for name, spans in rows.items():
+        spans.sort()
+        ends = [0, *(stop for _, stop in spans)]
+        if [start for start, _ in spans] != ends[:-1]:
+            raise DamagedError(f"the version does not have each row of {name!r} once")
+        shapes[name] = (ends[-1], *rest[name]) if spans else rest[name]
+    return shapes
+
+
+def check_state(items: Mapping[str, Item], hashes: Mapping[str, str], state: str) -> None:
+    """Compares the hashes of all items with that of the state; where some are not known, nothing can be compared.
+
+    Raises:
+        DamagedError: It is another state.
+    """
+    if hashes.keys() != items.keys():
+        return
+    found = state_of([(key, i.dtype, i.shape, hashes[key]) for key, i in items.items()])
+    if found != state:
+        raise DamagedError(
+            f"the version makes a state with the hash {found} where {state} was expected: its file belongs to another "
+            "version"
+        )
+
+
+def _hashes_of(reader: VersionReader) -> dict[str, str]:
+    if reader.hashes is None:
+        raise DamagedError(f"{reader.path} is no keyframe: it has no hashes")
+    return reader.hashes
+
+
+def check_hash(key: str, tensor: torch.Tensor, hashes: Mapping[str, str]) -> None:
+    """Compares a tensor with its hash.
+
+    Raises:
+        DamagedError: It has another one.
+    """
+    found = content_hash(tensor)
+    if found != hashes[key]:
+        raise DamagedError(f"{key!r} has the hash {found} where {hashes[key]} was expected")
+
+
+def _span(target: Target) -> tuple[int, int]:
+    """Where the words of an item begin in its flattened tensor, and how many there are."""
+    words = target.tensor.numel() * (2 if target.tensor.is_complex() else 1)
+    first, last = target.item.rows or (0, 1)
+    return first * (words // max(1, last - first)), words
+
+
+def _places(target: Target, whole: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """A whole item as a change: without indices if it is all of the tensor."""
+    if target.item.rows is None:
+        return None, whole
+    first, words = _span(target)
+    values = torch.view_as_real(whole) if whole.is_complex() else whole
+    return torch.arange(first, first + words), values.reshape(-1)

@@ -1,0 +1,204 @@
+"""How a subscriber learns of versions: from the manifest of a storage."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from huffwire._errors import DamagedError, FileError, MissingFileError
+from huffwire.sync._fetch import Downloads
+from huffwire.sync._follower import Follower, Prepared
+from huffwire.sync._journal import Journal
+from huffwire.sync._live import Change
+from huffwire.sync._manifest import MANIFEST, Manifest, Version
+from huffwire.sync._storage import Storage
+from huffwire.sync._versions import VersionReader
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update did."""
+
+    version: int
+    """The version that the tensors are now."""
+    previous: int | None
+    """The version that they were; None if that was not known."""
+    keyframe: bool
+    """Whether tensors were loaded as a whole."""
+    deltas: int
+    """How many deltas were applied."""
+    bytes: int
+    """Bytes that were read or received."""
+    changes: int
+    """How many words were written by deltas (elements, for most types)."""
+    pause_seconds: float
+    """How long was written to tensors. With deltas nothing else happens in that time."""
+    seconds: float
+    """How long all of it took."""
+
+
+class Totals:
+    """Adds up what an update does."""
+
+    def __init__(self, previous: int | None) -> None:
+        self.previous = previous
+        self.start = time.monotonic()
+        self.keyframe = False
+        self.bytes = self.deltas = self.changes = 0
+        self.pause = 0.0
+
+    def update(self, version: int | None) -> Update | None:
+        """The report; None if nothing was to be done."""
+        if version is None or not (self.keyframe or self.deltas):
+            return None
+        return Update(
+            version=version,
+            previous=self.previous,
+            keyframe=self.keyframe,
+            deltas=self.deltas,
+            bytes=self.bytes,
+            changes=self.changes,
+            pause_seconds=self.pause,
+            seconds=time.monotonic() - self.start,
+        )
+
+
+class Following(Protocol):
+    """The way from a publisher to this subscriber."""
+
+    version: int | None
+
+    def update(self, version: int | None) -> Update | None:
+        """Brings the tensors to a version."""
+
+    def changes(self) -> Iterator[Change]:
+        """What changes up to the newest version."""
+
+
+class FolderFollowing:
+    """Follows the manifest of a storage."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        follower: Follower,
+        downloads: Downloads,
+        journal: Journal | None,
+        *,
+        retries: int,
+        backoff: float,
+        threads: int | None,
+    ) -> None:
+        self.version: int | None = None
+        self._run: str | None = None
+        self._storage = storage
+        self._follower = follower
+        self._downloads = downloads
+        self._retries, self._backoff = retries, backoff
+        self._threads = threads
+        self._journal = journal
+        found = journal.recover(follower) if journal is not None else None
+        if found is not None:
+            self._run, self.version = found
+
+    def update(self, version: int | None) -> Update | None:
+        """Applies what is between the version of the tensors and the wanted one."""
+        totals = Totals(self.version)
+        for attempt in range(self._retries + 1):
+            try:
+                manifest = self._manifest()
+                for step, is_keyframe in self._steps(manifest, version):
+                    with self._opened(step, is_keyframe, totals) as reader:
+                        if is_keyframe:
+                            self._load(reader, step, totals)
+                        else:
+                            self._commit(self._follower.prepare(reader), step, totals)
+                return totals.update(self.version)
+            except (FileError, DamagedError):
+                # The publisher may have removed a file since the manifest was read.
+                if attempt == self._retries:
+                    raise
+                time.sleep(self._backoff * 2**attempt)
+        raise AssertionError("an update ends or fails")
+
+    def changes(self) -> Iterator[Change]:
+        """What changes, version by version; own tensors follow when all changes of a version were taken."""
+        manifest = self._manifest()
+        totals = Totals(self.version)
+        for step, is_keyframe in self._steps(manifest, None):
+            with self._opened(step, is_keyframe, totals) as reader:
+                if is_keyframe:
+                    self._load(reader, step, totals)
+                    # Whoever ends in between begins again.
+                    self.version = None
+                    for name, tensor in self._follower.tensors.items():
+                        yield Change(name, None, tensor)
+                    self.version = step.number
+                    continue
+                listed: list[Change] = []
+                prepared = self._follower.prepare(reader, listed)
+            yield from listed
+            self._commit(prepared, step, totals)
+
+    def _manifest(self) -> Manifest:
+        """The manifest; one without versions if there is none yet."""
+        try:
+            manifest = Manifest.from_bytes(self._storage.read(MANIFEST))
+        except MissingFileError:
+            return Manifest("")
+        if manifest.run != self._run:
+            # In another run the same numbers are other versions.
+            self.version, self._run = None, manifest.run
+        return manifest
+
+    def _steps(
+        self, manifest: Manifest, version: int | None
+    ) -> Iterator[tuple[Version, bool]]:
+        """The versions on the way, and whether each is loaded as a whole."""
+        if version is None:
+            if manifest.latest is None:
+                return
+            version = manifest.latest.number
+        if version == self.version:
+            return
+        keyframe, deltas = manifest.plan(self.version, version)
+        if keyframe is not None:
+            yield keyframe, True
+        yield from ((step, False) for step in deltas)
+
+    @contextlib.contextmanager
+    def _opened(
+        self, step: Version, is_keyframe: bool, totals: Totals
+    ) -> Iterator[VersionReader]:
+        file = step.keyframe if is_keyframe else step.delta
+        if file is None:
+            raise DamagedError(f"version {step.number} lacks a file")
+        with self._downloads.fetch(file) as path:
+            totals.bytes += file.bytes
+            yield VersionReader(path, step.state, self._threads)
+
+    def _load(self, reader: VersionReader, step: Version, totals: Totals) -> None:
+        self._follower.check_keyframe(reader)
+        # A failure in the middle of writing leaves no version.
+        self.version = None
+        if self._journal is not None:
+            self._journal.forget()
+        totals.pause += self._follower.load_keyframe(reader)
+        if self._journal is not None:
+            self._journal.done(self._run or "", step.number)
+        self.version = step.number
+        totals.keyframe = True
+
+    def _commit(self, prepared: Prepared, step: Version, totals: Totals) -> None:
+        if self._journal is not None:
+            self._journal.begin(prepared, self._run or "", step.number)
+        self.version = None
+        totals.pause += self._follower.commit(prepared)
+        if self._journal is not None:
+            self._journal.done(self._run or "", step.number)
+        self.version = step.number
+        totals.deltas += 1
+        totals.changes += prepared.changes

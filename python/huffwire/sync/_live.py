@@ -1,0 +1,186 @@
+"""Tensors that are in use: what a version changes in them is decoded first, and then only written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from huffwire._buffers import Sets
+from huffwire._deltas import PreparedDelta
+from huffwire._errors import MismatchError, OutputError
+from huffwire._tensors import _changed, _dtype, _is_plain, _refusal
+from huffwire._torch_deltas import delta_changes, prepare_delta
+from huffwire._torch_files import _end
+from huffwire.sync._versions import Item
+
+# Integers by the bytes of an element. Types that PyTorch can hardly write to are written as these.
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class Change(NamedTuple):
+    """What a version changes in a tensor."""
+
+    name: str
+    """The name of the tensor."""
+    indices: torch.Tensor | None
+    """Places in the flattened tensor, ascending (torch.int64); None if ``values`` is the whole tensor."""
+    values: torch.Tensor
+    """The new elements."""
+
+
+class InPlace:
+    """A change that is written by huffwire, into memory of the CPU."""
+
+    def __init__(self, prepared: PreparedDelta, threads: int | None) -> None:
+        self.changes = prepared.changes
+        self._prepared = prepared
+        self._threads = threads
+
+    def write(self) -> None:
+        """Writes the new elements."""
+        self._prepared.commit(threads=self._threads)
+
+
+class Scatter:
+    """A change that PyTorch writes: on another device, or into a tensor that is not contiguous.
+
+    Indices and values are on the device of the tensor before they are written.
+    """
+
+    def __init__(self, tensor: torch.Tensor, indices: torch.Tensor, values: torch.Tensor) -> None:
+        self.changes = len(indices)
+        self._tensor = tensor
+        self.indices = indices.to(tensor.device)
+        self.values = as_words(values).to(tensor.device)
+
+    def write(self) -> None:
+        """Writes the new elements."""
+        if self.changes == 0:
+            return
+        words = as_words(self._tensor)
+        if words.is_contiguous():
+            words.view(-1).index_copy_(0, self.indices, self.values)
+        else:
+            places = torch.unravel_index(self.indices, words.shape)
+            words.index_put_(tuple(places), self.values)
+        _changed(self._tensor)
+
+
+class Whole:
+    """A tensor that is new as a whole."""
+
+    def __init__(self, tensor: torch.Tensor, new: torch.Tensor) -> None:
+        self.changes = new.numel()
+        self._tensor = tensor
+        self.new = new.to(tensor.device)
+
+    def write(self) -> None:
+        """Copies the new tensor."""
+        with torch.no_grad():
+            as_words(self._tensor).copy_(as_words(self.new))
+        _changed(self._tensor)
+
+
+def as_words(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as integers, in the same memory."""
+    tensor = tensor.detach()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    words = _WORDS[tensor.itemsize]
+    return tensor if tensor.dtype == words else tensor.view(words)
+
+
+Write = InPlace | Scatter | Whole
+
+
+@dataclass
+class Target:
+    """A tensor, or rows of it, that an item of a version is written to."""
+
+    item: Item
+    tensor: torch.Tensor
+    first: str
+    """The key of the first item that is written to this memory: its own, unless tensors share memory."""
+
+    def prepare(self, message: bytes, codebooks: Sets, threads: int | None) -> Write:
+        """Decodes a delta and checks it beside the tensor.
+
+        Raises:
+            WrongBaseError: The tensor has other elements than the delta was made for.
+            DamagedError: The delta is damaged.
+        """
+        if is_written_by_huffwire(self.tensor):
+            prepared = prepare_delta(message, self.tensor, codebooks=codebooks, threads=threads)
+            return InPlace(prepared, threads)
+        return Scatter(self.tensor, *self.changes(message, codebooks))
+
+    def changes(self, message: bytes, codebooks: Sets) -> tuple[torch.Tensor, torch.Tensor]:
+        """The changes that a delta makes, on the CPU, where it is decoded."""
+        return delta_changes(message, self.tensor, codebooks=codebooks)
+
+
+def is_written_by_huffwire(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is contiguous and in memory of the CPU; to others PyTorch writes."""
+    return _is_plain(tensor)
+
+
+def check_writable(name: str, tensor: torch.Tensor) -> None:
+    """Refuses tensors without plain elements in memory.
+
+    Raises:
+        OutputError: It is sparse, quantized, nested, on the device meta, or of a class of its own.
+    """
+    refusal = _refusal(tensor)
+    if refusal is not None:
+        raise OutputError(f"tensor {name!r}: {refusal}")
+    if not is_written_by_huffwire(tensor) and any(
+        step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
+    ):
+        raise OutputError(f"tensor {name!r} has elements that share memory: give a contiguous one")
+
+
+def check_apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Of tensors with the same memory, by the name of each, the first one.
+
+    Raises:
+        OutputError: Tensors have some memory in common, and not all of it.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    names: dict[str, str] = {}
+    areas: dict[torch.device, list[tuple[int, int, str]]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() == 0:
+            names[name] = name
+            continue
+        start = tensor.data_ptr()
+        key = (tensor.device, start, tensor.dtype, tuple(tensor.shape), tensor.stride())
+        names[name] = first.setdefault(key, name)
+        # Others, such as columns of one matrix, may lie between each other.
+        if names[name] == name and tensor.is_contiguous():
+            areas.setdefault(tensor.device, []).append((start, _end(tensor), name))
+    for device_areas in areas.values():
+        device_areas.sort()
+        for (_, end, one), (start, _, other) in zip(device_areas, device_areas[1:], strict=False):
+            if start < end:
+                raise OutputError(
+                    f"tensors {one!r} and {other!r} share a part of their memory: give one of them"
+                )
+    return names
+
+
+def check_like(item: Item, tensor: torch.Tensor) -> None:
+    """Refuses a tensor of another type or shape than the item that is written to it.
+
+    Raises:
+        MismatchError: It has another.
+    """
+    if tensor.dtype != _dtype(item.dtype) or tuple(tensor.shape) != item.shape:
+        raise MismatchError(
+            f"{item.key!r} is published as {_dtype(item.dtype)} of shape {item.shape}, and the tensor here is "
+            f"{tensor.dtype} of shape {tuple(tensor.shape)}: give one like it"
+        )
+
+

@@ -1,0 +1,146 @@
+"""Weights that follow a publisher through a process group: three ranks with gloo, each passes on what it receives."""
+
+from __future__ import annotations
+
+import huffwire
+import ranks
+import torch
+import torch.distributed as dist
+from huffwire.sync import Publisher, Subscriber
+from test_sync import copies, model, same, step
+
+
+def follow(rank: int, size: int, source: int) -> list:
+    group = dist.group.WORLD
+    if rank == source:
+        publisher = Publisher(group, split=2)
+        state = model()
+        found = []
+        for version in range(4):
+            if version:
+                step(state, version)
+            published = publisher.publish(state)
+            found.append((published.version, published.keyframe, published.changes))
+        return found
+    live = model(rank + 5) if rank != 2 else None
+    subscriber = Subscriber(group, live)
+    state = model()
+    found = []
+    for version in range(4):
+        if version:
+            step(state, version)
+        update = subscriber.update()
+        assert same(subscriber.tensors, state)
+        assert live is None or same(live, state)
+        found.append((update.version, update.keyframe, update.changes))
+    assert subscriber.version == 3
+    return found
+
+
+def test_all_ranks_follow() -> None:
+    for source in (0, 1):
+        found = ranks.run(follow, 3, source, seconds=30)
+        assert found[source] == [(0, True, 7729), (1, False, 61), (2, False, 61), (3, False, 61)]
+        for rank in {0, 1, 2} - {source}:
+            assert found[rank] == [(0, True, 0), (1, False, 61), (2, False, 61), (3, False, 61)]
+
+
+def one_fails(rank: int, size: int) -> str:
+    state = model()
+    later = copies(state)
+    step(later, 1)
+    if rank == 0:
+        publisher = Publisher(dist.group.WORLD)
+        publisher.publish(state)
+        try:
+            publisher.publish(later)
+        except huffwire.Error as error:
+            assert publisher.version == 0
+            publisher.publish(later, keyframe=True)
+            return str(error)
+    live = model(4)
+    subscriber = Subscriber(dist.group.WORLD, live)
+    subscriber.update()
+    if rank == 1:
+        live["embedding"][5, 5] = 77
+    kept = copies(live)
+    try:
+        subscriber.update()
+    except huffwire.Error as error:
+        # Nobody wrote anything.
+        assert same(live, kept) and subscriber.version == 0
+        update = subscriber.update()
+        assert update.keyframe and update.version == 1 and same(live, later)
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def test_all_ranks_write_or_none() -> None:
+    publisher, wrong, right = ranks.run(one_fails, 3, seconds=30)
+    assert "could not apply it" in publisher
+    assert wrong.startswith("WrongBaseError: 'embedding'")
+    assert right.startswith("Error: version 1 was not applied: another rank failed")
+
+
+def publisher_fails(rank: int, size: int) -> str:
+    state = model()
+    if rank == 0:
+        publisher = Publisher(dist.group.WORLD)
+        publisher.publish(state)
+        step(state, 1)
+        try:
+            publisher.publish({**state, "z": torch.eye(3).to_sparse()})
+        except huffwire.UnsupportedError as error:
+            publisher.publish(state)
+            return str(error)
+    subscriber = Subscriber(dist.group.WORLD)
+    subscriber.update()
+    try:
+        subscriber.update()
+    except huffwire.Error as error:
+        assert same(subscriber.tensors, model())
+        step(state, 1)
+        assert subscriber.update().version == 1 and same(subscriber.tensors, state)
+        return str(error)
+    return "no error"
+
+
+def test_a_publisher_that_fails() -> None:
+    publisher, *others = ranks.run(publisher_fails, 3, seconds=30)
+    assert "layout" in publisher
+    assert all("the publisher failed" in other for other in others)
+
+
+def large(rank: int, size: int) -> list[int]:
+    """More than one piece of a frame, and changes as indices and values."""
+    weights = {"weight": torch.arange(3 << 20, dtype=torch.int32).mul(2654435761 % 2**31)}
+    if rank == 0:
+        publisher = Publisher(dist.group.WORLD)
+        publisher.publish(weights)
+        weights["weight"][::100_000] += 1
+        return [publisher.publish(weights).changes]
+    subscriber = Subscriber(dist.group.WORLD)
+    first = list(subscriber.changes())
+    assert first[0].indices is None and torch.equal(first[0].values, weights["weight"])
+    ((name, indices, values),) = subscriber.changes()
+    assert torch.equal(indices, torch.arange(0, 3 << 20, 100_000))
+    assert torch.equal(values, weights["weight"][::100_000] + 1)
+    return [len(indices)]
+
+
+def test_large_tensors_and_changes() -> None:
+    assert ranks.run(large, 3, seconds=60) == [[32], [32], [32]]
+
+
+def roles(rank: int, size: int, publishers: tuple[int, ...]) -> str:
+    try:
+        (Publisher if rank in publishers else Subscriber)(dist.group.WORLD)
+    except huffwire.OptionError as error:
+        return str(error)
+    return "well"
+
+
+def test_one_rank_publishes() -> None:
+    for publishers in ((), (0, 2)):
+        found = ranks.run(roles, 3, publishers, seconds=30)
+        assert all("one rank of a group makes a Publisher" in text for text in found)
