@@ -108,13 +108,21 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         }
         line.push_str(&cause);
     }
-    let remedy = error.chain().find_map(|cause| remedy(cause.downcast_ref()?));
+    let remedy = error.chain().find_map(|cause| remedy(of_files(cause)?));
     match remedy {
         None => line,
         Some((theirs, ours)) if !theirs.is_empty() && line.contains(theirs) => {
             line.replacen(theirs, ours, 1)
         }
         Some((_, ours)) => format!("{line} ({ours})"),
+    }
+}
+
+/// The error of files that a cause is, or stands for.
+fn of_files<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+    match cause.downcast_ref() {
+        Some(huffwire_analysis::Error::File(error)) => Some(error),
+        _ => cause.downcast_ref(),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::tensors::TensorFile;
 /// be a delta with a base of its own.
 ///
 /// Tensors are matched by name: first within the original of the same name, then where only one tensor of the base has
-/// the name. If the base has only one tensor, that is the base of any other, as the names of arrays in `.npy` files and
-/// of raw files are those of the files. That a tensor is the right one, hashes in the delta tell. What stands around
+/// the name. If both files have only one tensor, names do not matter, as those of arrays in `.npy` files and of raw files
+/// are the names of the files. That a tensor is the right one, hashes in the delta tell. What stands around
 /// tensors, such as headers, is never a delta: so a base may be in another format than the one that a delta was made of.
 ///
 /// ```
@@ -54,7 +54,7 @@ pub struct Base {
 }
 
 /// The most deltas of a chain. Each is read while those behind it wait, on one stack.
-const MAX_CHAIN: usize = 100;
+const MAX_CHAIN: usize = 32;
 
 /// Where the tensor of a name lies; `None` for a name that several have.
 type Names = HashMap<String, Option<Place>>;
@@ -127,7 +127,7 @@ impl Base {
     ///
     /// # Errors
     /// [`Error::NotADelta`] for a file behind the first that is no .hw file; [`Error::BaseMissing`] for a first file
-    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 100 deltas; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
+    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 32 deltas; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
     /// their hashes tell without decoding; those of reading.
     pub fn chain(files: impl IntoIterator<Item = TensorFile>) -> Result<Option<Self>> {
         let mut chain: Option<Self> = None;
@@ -214,10 +214,12 @@ impl Base {
     fn matches_of(&self, originals: Originals<'_>) -> Matches {
         let mut matches = Matches::default();
         let mut used = HashSet::new();
+        let tensors = originals.iter().flat_map(|(_, items)| items);
+        let is_only = tensors.filter(|item| item.info.is_some()).count() == 1;
         for (original, items) in originals {
             for item in items {
                 let Some(info) = item.info else { continue };
-                let place = self.find(original, &item);
+                let place = self.find(original, &item, is_only);
                 used.extend(place);
                 let list = match place {
                     None => &mut matches.new,
@@ -237,21 +239,27 @@ impl Base {
         matches
     }
 
-    /// Where the tensor of that name lies, whatever its type and size. `original` is what it is a part of elsewhere.
-    pub(crate) fn find(&self, original: &str, item: &Stored<'_>) -> Option<Place> {
+    /// Where the tensor of that name lies, whatever its type and size. `original` is what it is a part of elsewhere,
+    /// `is_only` whether it is the only tensor there.
+    pub(crate) fn find(&self, original: &str, item: &Stored<'_>, is_only: bool) -> Option<Place> {
         let name = &item.info?.name;
         let of = |names: &Names| names.get(name).copied().flatten();
         let there = self.by_original.get(original).and_then(of);
         let only = || match self.tensors.len() {
-            1 => self.tensors.values().next().copied().flatten(),
+            1 if is_only => self.tensors.values().next().copied().flatten(),
             _ => None,
         };
         there.or_else(|| of(&self.tensors)).or_else(only)
     }
 
     /// The place of a tensor of the same type, shape and size.
-    pub(crate) fn find_like(&self, original: &str, item: &Stored<'_>) -> Option<Place> {
-        self.find(original, item).filter(|place| self.is_like(*place, item))
+    pub(crate) fn find_like(
+        &self,
+        original: &str,
+        item: &Stored<'_>,
+        is_only: bool,
+    ) -> Option<Place> {
+        self.find(original, item, is_only).filter(|place| self.is_like(*place, item))
     }
 
     fn is_like(&self, place: Place, item: &Stored<'_>) -> bool {

@@ -168,10 +168,11 @@ pub fn estimate(inputs: &[Input], options: &WriteOptions, time: Duration) -> Res
         .map_err(Error::codec("the options", ""))?;
     let mut groups: BTreeMap<(Option<&str>, u8, bool), Blocks<'_>> = BTreeMap::new();
     let mut names = 0;
+    let is_only = inputs.iter().flat_map(Input::tensors).count() == 1;
     for input in inputs {
         for piece in &input.pieces {
             let base = options.base.as_ref().and_then(|base| {
-                let place = base.find_like(&input.name, &Stored::of_piece(piece))?;
+                let place = base.find_like(&input.name, &Stored::of_piece(piece), is_only)?;
                 Some((&**base, place))
             });
             let is_delta = base.is_some();

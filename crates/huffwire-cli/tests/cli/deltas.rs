@@ -115,7 +115,7 @@ fn whatever_is_wrong_with_a_base_is_told_and_nothing_is_written() {
         (&["--base", "f16.safetensors"], &["type f16", "type bf16"]),
         (&["--base", "absent.safetensors"], &["absent.safetensors"]),
         (&["--base", "1.hw"], &["1.hw", "--base OLD"]),
-        (&["--base", "0.safetensors", "--base", "3.hw"], &["3.hw", "0.safetensors", "hash"]),
+        (&["--base", "0.safetensors", "--base", "3.hw"], &["2.hw", "does not follow 3.hw"]),
         (
             &["--base", "0.safetensors", "--base", "1.safetensors"],
             &["1.safetensors", "is no .hw file"],

@@ -32,7 +32,8 @@ impl Reader {
         let mut places = HashMap::new();
         for original in &self.directory.originals {
             for item in original.items.iter().filter(|item| item.kind == Kind::Delta) {
-                let place = base.find(&original.name, &Stored::of_item(item));
+                // Items that were added later may be more tensors; this one has a base.
+                let place = base.find(&original.name, &Stored::of_item(item), true);
                 let header = item.kind_header();
                 places.extend(header.and_then(|header| Some((header.offset, place?))));
             }

@@ -15,9 +15,11 @@ use crate::output::Output;
 pub(super) fn match_parts<'a>(base: &'a Base, directory: &Directory, parts: &mut [Part<'a>]) {
     let begun = directory.originals.last();
     let mut original = begun.map_or("", |original| original.name.as_str());
+    let before = directory.items().filter(|item| item.tensor.is_some()).count();
+    let is_only = before + parts.iter().filter(|part| part.piece.tensor.is_some()).count() == 1;
     for part in parts {
         original = part.original.unwrap_or(original);
-        let place = base.find_like(original, &Stored::of_piece(part.piece));
+        let place = base.find_like(original, &Stored::of_piece(part.piece), is_only);
         part.base = place.map(|place| (base, place));
     }
 }
