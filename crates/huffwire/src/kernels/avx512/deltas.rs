@@ -239,8 +239,10 @@ fn halves(all: &[u32; 32]) -> [__m512i; 2] {
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 pub(super) fn passed(ends: &[u32; AT_ONCE], time: u32) -> usize {
     let time = _mm512_set1_epi32(time as i32);
-    let passed = halves(ends).map(|ends| _mm512_cmple_epu32_mask(ends, time).count_ones());
-    (passed[0] + passed[1]) as usize
+    let pieces = ends.as_chunks::<16>().0.iter();
+    let passed =
+        pieces.map(|ends| _mm512_cmple_epu32_mask(load_some(ends.as_bytes()), time).count_ones());
+    passed.sum::<u32>() as usize
 }
 
 /// A lane for each word of the group has the ticks of all words up to it.
