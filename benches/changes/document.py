@@ -134,14 +134,20 @@ def answer(found: Report) -> str:
             f"with zstd-1 {smaller(GAPS)} times."
         )
     lines += [
-        f"* **Where {100 * low:g} to {100 * high:g} % of the weights change**, a delta takes {span(over, '.1f')} % more than the entropy given the "
+        f"* **Where {100 * low:g} to {100 * high:g} % of the weights change**, a delta takes {around(over)} than the entropy given the "
         f"exponents, and is {span(against, '.2f')} times smaller than the best of the six others. A code that does not look at exponents "
         f"needs at least {span(alike, '.2f')} times the entropy given the exponents.",
         f"* **Where most weights change**, less is saved, and where all do, nothing is lost: {worst(found)}",
-        f"* **Checkpoints at ordinary learning rates** gain little: {checkpoint_answer(found)}",
+        f"* **Checkpoints at ordinary learning rates** gain less: {checkpoint_answer(found)}",
         f"* **Time**: {time_answer(found)}",
     ]
     return "\n".join(lines)
+
+
+def around(percents: Sequence[float]) -> str:
+    """`3.2 % less to 6.9 % more`."""
+    low, high = min(percents), max(percents)
+    return f"{-low:.1f} % less to {high:.1f} % more" if low < 0 < high else f"{span(percents, '.1f')} % more"
 
 
 def worst(found: Report) -> str:
@@ -276,7 +282,7 @@ def checkpoints(found: Report) -> str:
         return number(100 * (1 - size / row["raw_bytes"]), ".1f")
 
     table = [
-        (row["training"], str(row["apart"]), row["role"], share(row), saved(row, row["plain_bytes"]), saved(row, row["delta_bytes"]),
+        (row["training"].replace("e-0", "e-"), str(row["apart"]), row["role"], share(row), saved(row, row["plain_bytes"]), saved(row, row["delta_bytes"]),
          saved(row, min(row["coders"].values())), saved(row, row["by_exponent_bits"] / 8) if row["by_exponent_bits"] else "-", kinds(row))
         for row in found["checkpoints"]
     ]

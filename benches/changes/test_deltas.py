@@ -227,6 +227,10 @@ class Documents(unittest.TestCase):
         self.assertEqual({value: document.digits(value) for value in written}, written)
         self.assertEqual(document.rate_name(1e-6), "1e-6")
 
+    def test_less_and_more_are_told_apart(self) -> None:
+        self.assertEqual(document.around([-3.21, 0.0, 6.9]), "3.2 % less to 6.9 % more")
+        self.assertEqual(document.around([0.5, 6.9]), "0.5 to 6.9 % more")
+
     def test_bits_for_each_change_need_a_change(self) -> None:
         self.assertEqual(document.per_change({"changes": 0}, 800.0), "-")
         self.assertEqual(document.per_change({"changes": 100}, 800.0), "8.00")

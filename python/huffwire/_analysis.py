@@ -336,9 +336,7 @@ def _file(item: Any, name: str, step: int | None = None) -> _File:
     found = []
     copies = _Copies(name)
     for tensor, value in _flat(item):
-        if is_loaded:
-            copies.check(tensor, value)
-        element = _elements.elements(value)
+        element = copies.elements(tensor, value) if is_loaded else _elements.elements(value)
         held.append(element.owner)
         found.append((tensor, element.dtype, element.shape, element.memory))
     return _File(name, step, found, held)
@@ -379,35 +377,46 @@ def _loaded(load: Callable[..., Any], path: str) -> Any:
 
 
 class _Copies:
-    """Tensors of a checkpoint that are analyzed as copies, since they are not contiguous. Strides of 0, and views that share
-    their memory, would make a small file take any amount of memory."""
+    """Tensors of a checkpoint that are analyzed as copies, since they are not contiguous, or conjugates or negatives that were
+    not computed yet. Strides of 0, and views that share their memory, would make a small file take any amount of memory."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+        # By what makes a view: the same one under several names is copied once.
+        self._copies: dict[tuple[Any, ...], _elements.Elements] = {}
         self._copied = 0
         # Storages, by their places, and how many bytes they have together.
         self._storages: set[int] = set()
         self._stored = 0
 
-    def check(self, name: str, tensor: Any) -> None:
-        """Called for each tensor. Raises UnsupportedError if it has more bytes than its storage, or if all have more than
-        twice as many as their storages."""
+    def elements(self, name: str, tensor: Any) -> _elements.Elements:
+        """The elements of a tensor.
+
+        Raises:
+            UnsupportedError: It has more bytes to copy than its storage has, or all have more than twice as many.
+        """
         import torch
 
         if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
-            return
-        if tensor.is_meta or tensor.is_contiguous():
-            return
+            return _elements.elements(tensor)
+        lazy = tensor.is_conj(), tensor.is_neg()
+        if tensor.is_meta or (tensor.is_contiguous() and not any(lazy)):
+            return _elements.elements(tensor)
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._storages:
-            self._storages.add(storage.data_ptr())
-            self._stored += storage.nbytes()
-        self._copied += tensor.nbytes
-        if tensor.nbytes > storage.nbytes() or self._copied > 2 * self._stored:
-            raise UnsupportedError(
-                f"{self._path}: {name} and others are not contiguous, and take more memory than the checkpoint has for "
-                "them: save tensor.contiguous() in the place of views that repeat elements"
-            )
+        place = storage.data_ptr()
+        view = (place, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride(), lazy)
+        if view not in self._copies:
+            if place not in self._storages:
+                self._storages.add(place)
+                self._stored += storage.nbytes()
+            self._copied += tensor.nbytes
+            if tensor.nbytes > storage.nbytes() or self._copied > 2 * self._stored:
+                raise UnsupportedError(
+                    f"{self._path}: {name} and others are not contiguous, or conjugates, and take more memory than the "
+                    "checkpoint has for them: save clones in the place of views that share or repeat elements"
+                )
+            self._copies[view] = _elements.elements(tensor)
+        return self._copies[view]
 
 
 def _flat(item: Any) -> Iterator[tuple[str, Any]]:

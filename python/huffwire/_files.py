@@ -204,7 +204,6 @@ def open_files(
     Raises:
         FileError: There is no such file, or a folder has none.
         DamagedError: A file is damaged, or an index names what is not there.
-        MissingBaseError: A file holds deltas, and there is no base.
         Error: As for `open_base`.
     """
     path = Path(path)
@@ -325,13 +324,12 @@ class safe_open:  # noqa: N801 (its name in safetensors)
             there are processors that this process may run on.
         codebooks: What the file was saved with, if that is neither built in nor part of the file.
         base: What the file was saved against, if it was: a file, or a list of files, the oldest first, each but the
-            first one saved against those before it.
+            first one saved against those before it. Names and metadata can be read without it.
 
     Raises:
         FileError: The file cannot be opened.
         DamagedError: It is damaged, or no `.hw` file.
         MismatchError: Two of its tensors have the same name, or the base lacks one.
-        MissingBaseError: It was saved against a base, which is not given.
         ChainError: The files of a base do not follow each other.
         CodebookError: Its codebooks are not at hand.
         OptionError: An unknown framework or device.
@@ -390,6 +388,8 @@ class safe_open:  # noqa: N801 (its name in safetensors)
             NoSuchTensorError: There is none of that name.
             LimitError: It is larger than ``max_size``.
             DamagedError: It is damaged.
+            MissingBaseError: It was saved against a base, which was not given.
+            WrongBaseError: The base is not the one that it was saved against.
         """
         return self.get_tensors([name])[name]
 

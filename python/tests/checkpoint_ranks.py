@@ -132,21 +132,23 @@ def save(rank: int, world: int, port: int, folder: Path) -> None:
     model, optimizer = model_and_optimizer(seed=0)
     train(model, optimizer, STEPS)
     state = state_of(model, optimizer, STEPS)
-    future = dcp.async_save(
-        state,
-        storage_writer=Writer(folder / "by process", sync_files=False),
-        async_checkpointer_type=AsyncCheckpointerType.PROCESS,
-    )
-    future.result()
+    dcp.save(state, storage_writer=Writer(folder / "chain", base=folder / "saved", sync_files=False))
+    for name, base in (("by process", None), ("chain by process", folder / "chain")):
+        future = dcp.async_save(
+            state,
+            storage_writer=Writer(folder / name, base=base, sync_files=False),
+            async_checkpointer_type=AsyncCheckpointerType.PROCESS,
+        )
+        future.result()
 
     dcp.save(state, storage_writer=dcp.FileSystemWriter(folder / "by torch", sync_files=False))
     check_loaded(folder, "saved", reference)
 
     # Each rank for itself, without a coordinator.
-    dcp.save(
-        state, storage_writer=Writer(folder / "alone", sync_files=False), use_collectives=False
-    )
-    check_loaded(folder, "alone", reference)
+    for name, base in (("alone", None), ("chain alone", folder / "alone")):
+        writer = Writer(folder / name, base=base, sync_files=False)
+        dcp.save(state, storage_writer=writer, use_collectives=False)
+        check_loaded(folder, name, reference)
     dist.destroy_process_group()
 
 
@@ -154,7 +156,7 @@ def load(rank: int, world: int, port: int, folder: Path) -> None:
     """Loads what two ranks saved."""
     start(rank, world, port)
     reference = torch.load(folder / "reference.pt", weights_only=True)
-    for name in ("saved", "by thread", "by process", "by torch"):
+    for name in ("saved", "by thread", "by process", "by torch", "chain by process"):
         check_loaded(folder, name, reference)
     dist.destroy_process_group()
 

@@ -124,6 +124,12 @@ def test_files_without_their_base_are_refused(chain: Any, tmp_path: Path) -> Non
     paths, states = chain
     with pytest.raises(huffwire.MissingBaseError, match="step-1.*is a delta.*give that base"):
         huffwire.torch.load_file(paths[1])
+    with huffwire.torch.safe_open(paths[1]) as file:
+        assert file.metadata() == {"step": "1"} and "steps" in file.keys()
+        with pytest.raises(huffwire.MissingBaseError, match='"layers.0.bias" is a delta'):
+            file.get_tensor("layers.0.bias")
+        with pytest.raises(huffwire.MissingBaseError):
+            file.get_slice("layers.0.weight")[0]
     with pytest.raises(huffwire.MissingBaseError, match="step-1"):
         huffwire.torch.load_file(paths[2], base=paths[1])
     with pytest.raises(huffwire.MissingBaseError):

@@ -110,7 +110,7 @@ def test_loads_into_any_number_of_ranks(by_two_ranks: Path, world: int) -> None:
 
 def test_loads_without_ranks(by_two_ranks: Path) -> None:
     reference = torch.load(by_two_ranks / "reference.pt", weights_only=True)
-    for name in ("saved", "by thread", "by process"):
+    for name in ("saved", "by thread", "by process", "chain"):
         loaded = load(blank(reference), by_two_ranks / name)
         assert_same(checkpoint_ranks.whole(loaded), reference)
 
@@ -130,6 +130,10 @@ def test_reports_what_each_kind_saved(by_two_ranks: Path) -> None:
     assert whole.roles["weights"].saved > 0.25
     assert whole.roles["master weights"].saved > 0.1
     assert huffwire.checkpoint.report(by_two_ranks / "saved") == whole
+    for name in ("chain", "chain by process"):
+        unchanged = huffwire.checkpoint.report(by_two_ranks / name)
+        assert unchanged.total.bytes == whole.total.bytes
+        assert unchanged.roles["second moment"].stored < whole.roles["second moment"].stored / 10
     assert (
         huffwire.checkpoint.report(by_two_ranks / "by process").roles.keys() == whole.roles.keys()
     )

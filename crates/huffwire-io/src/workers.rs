@@ -199,7 +199,9 @@ impl Workers {
             // What is left are the threads' own; when they are gone, so is the work.
             drop(tell);
             while let Ok(bytes) = told.recv() {
-                let bytes = bytes + told.try_iter().sum::<u64>();
+                // Not all that there are: threads with small jobs may tell of more of them all the time.
+                let more = told.try_iter().take(pool.current_num_threads());
+                let bytes = bytes + more.sum::<u64>();
                 if let Err(error) = progress(bytes) {
                     ended.store(true, Ordering::Relaxed);
                     return Err(error);

@@ -136,9 +136,6 @@ fn io_class(error: &huffwire_io::Error) -> Class {
         E::NoCodebooks { .. } | E::CodebooksMissing { .. } | E::OtherCodebooks { .. } => {
             Class::Codebook
         }
-        E::BaseMissing { .. } | E::NotInBase { .. } | E::WrongBase { .. } => Class::WrongBase,
-        E::BrokenChain { .. } => Class::WrongBase,
-        E::NotADelta { .. } => Class::Unsupported,
         E::LongChain { .. } => Class::Limit,
         E::NoSuchTensor { .. } => Class::NoSuchTensor,
         E::Threads { .. } => Class::Option,

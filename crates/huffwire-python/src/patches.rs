@@ -52,7 +52,7 @@ pub(crate) fn _patch<'py>(
 /// many bytes change.
 ///
 /// # Errors
-/// `DamagedError` for a damaged patch, `MismatchError` for another checksum.
+/// `DamagedError` for a damaged patch, `WrongBaseError` for another checksum.
 #[pyfunction]
 #[pyo3(signature = (encoding, checksum, patch, base, due, /))]
 pub(crate) fn _check_patch(
@@ -77,7 +77,7 @@ pub(crate) fn _check_patch(
     if found == due {
         return Ok(changes);
     }
-    Err(Class::Mismatch.error(format!(
+    Err(Class::WrongBase.error(format!(
         "the delta makes a tensor with the checksum {found} where {due:?} was expected: the delta is damaged, or the \
          tensor is not the one that it was made for"
     )))

@@ -4,6 +4,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_128;
+use twox_hash::xxhash3_128::{DEFAULT_SECRET_LENGTH, RawHasher, SecretBuffer};
 
 /// Identity of a codebook: a hash of its content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,26 @@ impl ContentHash {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(XxHash3_128::oneshot(bytes).to_le_bytes())
+    }
+}
+
+/// Content that is hashed piece by piece.
+#[derive(Clone)]
+pub(crate) struct ContentHasher(RawHasher<&'static [u8; DEFAULT_SECRET_LENGTH]>);
+
+impl ContentHasher {
+    pub(crate) fn new() -> Self {
+        Self(RawHasher::new(SecretBuffer::default()))
+    }
+
+    /// Adds the next bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// The hash of all bytes.
+    pub(crate) fn finish(&self) -> ContentHash {
+        ContentHash(self.0.finish_128().to_le_bytes())
     }
 }
 

@@ -87,13 +87,12 @@ fn ended_by(child: &mut Child, sent: Signal) -> Option<ExitStatus> {
 fn full_stream() -> (OwnedFd, UnixStream) {
     let (mut writer, reader) = UnixStream::pair().unwrap();
     writer.set_nonblocking(true).unwrap();
-    loop {
-        match writer.write(&[0; 1]) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("{error}"),
+    let full = loop {
+        if let Err(error) = writer.write(&[0; 1]) {
+            break error;
         }
-    }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
     writer.set_nonblocking(false).unwrap();
     (writer.into(), reader)
 }

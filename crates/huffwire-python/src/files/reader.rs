@@ -239,8 +239,6 @@ impl FileReader {
         if let Some(base) = base {
             reader = reader.with_base(Arc::clone(&base.base))?;
         }
-        // Before anybody makes room for tensors.
-        reader.check_base()?;
         let originals = reader.directory().originals.iter().enumerate();
         let places = originals.flat_map(|(place, original)| {
             let tensors =

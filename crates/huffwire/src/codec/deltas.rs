@@ -359,7 +359,7 @@ impl Decoder {
     ) -> Result<Changes> {
         let (parsed, set) = self.parse_delta(message, expected)?;
         let decoding = Decoding { set: &set, dtype: parsed.header.dtype };
-        delta::list(&parsed, &decoding, self.delta_workers().own(), base)
+        delta::list(&parsed, &decoding, self.delta_workers(), base)
     }
 
     /// Decodes a block made by [`Encoder::encode_delta_block`] into `out`, which has exactly the size of the base. Base

@@ -35,12 +35,12 @@ pub(super) fn values(form: Form, bytes: &[u8], indices: &[u32], out: &mut Vec<u8
     });
 }
 
-/// Puts words at these indices.
-pub(super) fn put(form: Form, indices: &[u32], values: &[u8], bytes: &mut [u8]) {
+/// Puts words at these indices, which count from `first` on.
+pub(super) fn put(form: Form, (indices, first): (&[u32], u32), values: &[u8], bytes: &mut [u8]) {
     by_width!(form, B => {
         let words = bytes.as_chunks_mut::<B>().0;
         for (index, value) in indices.iter().zip(values.as_chunks::<B>().0) {
-            words[*index as usize] = *value;
+            words[(*index - first) as usize] = *value;
         }
     });
 }
@@ -74,7 +74,7 @@ mod tests {
                 let mut moved = Vec::new();
                 values(form, &new, &expected, &mut moved);
                 let mut copy = base.clone();
-                put(form, &expected, &moved, &mut copy);
+                put(form, (&expected, 0), &moved, &mut copy);
                 assert_eq!(copy, new);
             }
         }

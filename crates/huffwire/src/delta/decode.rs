@@ -2,12 +2,12 @@
 
 use super::form::Form;
 use super::header::{BlockHeader, BlockKind, WHAT};
-use super::sparse::{self, Found};
+use super::sparse::{self, Found, MAX_CHAINS, Row, TILE};
 use super::{changes, encode, parts};
 use crate::block::BlockDecoder;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
-use crate::ids::ContentHash;
+use crate::ids::{ContentHash, ContentHasher};
 use crate::kernels::platform::Platform;
 use crate::set::CodebookSet;
 
@@ -82,38 +82,82 @@ impl DecodeWorker {
                 encode::add(self.platform, form, base, out);
             }
             BlockKind::Step | BlockKind::Densities => {
-                let (platform, sent) = (self.platform, header.kind == BlockKind::Densities);
-                let changes = header.changes;
-                self.reserve(form, header.changes)?;
-                sparse::decode(platform, form, sent, payload, base, changes, &mut self.changes)?;
-                let Found { indices, values } = &self.changes;
-                out.copy_from_slice(base);
-                changes::put(form, indices, values, out);
+                let mut hash = ContentHasher::new();
+                self.decode_sparse(form, &header, payload, base, |row| {
+                    let out = &mut out[row.byte..][..row.base.len()];
+                    put_row(form, &row, out);
+                    hash.write(out);
+                })?;
+                check_result(&header, hash.finish())?;
+                return Ok(header);
             }
         }
-        if !header.kind.is_sparse() {
-            check_count(&header, changes::count(form, base, out))?;
-        }
-        check_result(&header, out)?;
+        check_count(&header, changes::count(form, base, out))?;
+        check_result(&header, ContentHash::of(out))?;
         Ok(header)
     }
 
-    /// The changes of the block that was decoded last: from `base` to `new`, its result.
-    pub(super) fn list(
+    /// Decodes a block for its changes. Base and result have the right hashes; if no more than `most` words change, the
+    /// worker knows then which ones do.
+    pub(super) fn find_changes(
         &mut self,
-        form: Form,
-        header: &BlockHeader,
+        decoding: &Decoding<'_>,
+        block: &[u8],
         base: &[u8],
-        new: &[u8],
-    ) -> Result<&Found> {
-        if matches!(header.kind, BlockKind::Plain | BlockKind::Dense) {
-            self.changes.clear();
-            self.reserve(form, header.changes)?;
-            let Found { indices, values } = &mut self.changes;
-            changes::list(self.platform, form, base, new, indices);
-            changes::values(form, new, indices, values);
+        most: usize,
+    ) -> Result<BlockHeader> {
+        let form = Form::of(decoding.dtype);
+        let words = base.len() / form.bytes();
+        let (header, payload) = BlockHeader::read_with_payload(block, words)?;
+        self.changes.clear();
+        if !header.kind.is_sparse() {
+            check_base(decoding.dtype, block, base)?;
+            if header.kind == BlockKind::Unchanged {
+                return Ok(header);
+            }
+            let mut elements = self.take_elements(base.len())?;
+            let decoded = self.decode(decoding, block, base, &mut elements);
+            let listed = decoded.and_then(|header| {
+                if header.changes as usize <= most {
+                    self.list(form, &header, base, &elements)?;
+                }
+                Ok(header)
+            });
+            self.elements = elements;
+            return listed;
         }
-        Ok(&self.changes)
+        // All is done row by row, while a row is in the cache.
+        let (mut base_hash, mut result_hash) = (ContentHasher::new(), ContentHasher::new());
+        let mut elements = self.take_elements(base.len().min(MAX_CHAINS * TILE * form.bytes()))?;
+        let decoded = self.decode_sparse(form, &header, payload, base, |row| {
+            base_hash.write(row.base);
+            let out = &mut elements[..row.base.len()];
+            put_row(form, &row, out);
+            result_hash.write(out);
+        });
+        self.elements = elements;
+        // A wrong base makes nonsense of everything else, so it is what is reported.
+        if decoded.is_err() {
+            check_base(decoding.dtype, block, base)?;
+        }
+        decoded?;
+        compare_base(&header, base_hash.finish())?;
+        check_result(&header, result_hash.finish())?;
+        Ok(header)
+    }
+
+    /// What the block changes that was looked at last by [`DecodeWorker::find_changes`].
+    pub(super) const fn changes(&self) -> &Found {
+        &self.changes
+    }
+
+    /// Lists the changes from `base` to `new`.
+    fn list(&mut self, form: Form, header: &BlockHeader, base: &[u8], new: &[u8]) -> Result<()> {
+        self.reserve(form, header.changes)?;
+        let Found { indices, values } = &mut self.changes;
+        changes::list(self.platform, form, base, new, indices);
+        changes::values(form, new, indices, values);
+        Ok(())
     }
 
     /// Takes memory for the changes of a block. There are no more of them than the base has words.
@@ -122,12 +166,35 @@ impl DecodeWorker {
         reserve(&mut self.changes.indices, changes, what)?;
         reserve(&mut self.changes.values, changes * form.bytes(), what)
     }
+
+    /// Decodes a sparse block for its changes, and hands on row by row.
+    fn decode_sparse(
+        &mut self,
+        form: Form,
+        header: &BlockHeader,
+        payload: &[u8],
+        base: &[u8],
+        take_row: impl FnMut(Row<'_>),
+    ) -> Result<()> {
+        self.reserve(form, header.changes)?;
+        let how = (header.kind == BlockKind::Densities, header.changes);
+        sparse::decode(self.platform, form, how, payload, base, &mut self.changes, take_row)
+    }
+}
+
+/// Fills `out` with the new words of a row.
+fn put_row(form: Form, row: &Row<'_>, out: &mut [u8]) {
+    out.copy_from_slice(row.base);
+    changes::put(form, (row.indices, row.first), row.values, out);
 }
 
 /// Compares the base of a block with the hash in the block.
 pub(crate) fn check_base(dtype: Dtype, block: &[u8], base: &[u8]) -> Result<()> {
     let header = BlockHeader::read(block, base.len() / Form::of(dtype).bytes())?;
-    let found = ContentHash::of(base);
+    compare_base(&header, ContentHash::of(base))
+}
+
+fn compare_base(header: &BlockHeader, found: ContentHash) -> Result<()> {
     if found == header.base {
         return Ok(());
     }
@@ -144,7 +211,7 @@ fn check_count(header: &BlockHeader, found: usize) -> Result<()> {
     Err(Error::malformed(WHAT, 33, detail))
 }
 
-fn check_result(header: &BlockHeader, out: &[u8]) -> Result<()> {
-    let (expected, found) = (header.result, ContentHash::of(out));
+fn check_result(header: &BlockHeader, found: ContentHash) -> Result<()> {
+    let expected = header.result;
     if found == expected { Ok(()) } else { Err(Error::WrongResult { expected, found }) }
 }

@@ -3,11 +3,11 @@
 use super::form::{Form, by_width, set_word, word};
 use super::header::{BlockHeader, BlockKind};
 use super::sparse::{self, SparseScratch};
-use super::{block_bound, changes, parts};
+use super::survey::{Hashes, Survey};
+use super::{block_bound, parts};
 use crate::block::BlockEncoder;
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::ids::ContentHash;
 use crate::kernels::platform::Platform;
 use crate::plan::Policy;
 use crate::set::CodebookSet;
@@ -36,7 +36,7 @@ pub(crate) struct Encoding<'a> {
 pub(crate) struct EncodeWorker {
     platform: Platform,
     blocks: BlockEncoder,
-    changes: Vec<u32>,
+    survey: Survey,
     sparse: SparseScratch,
     differences: Vec<u8>,
     coded: Vec<u8>,
@@ -50,7 +50,7 @@ impl EncodeWorker {
         Self {
             platform,
             blocks: BlockEncoder::new(platform),
-            changes: Vec::new(),
+            survey: Survey::default(),
             sparse: SparseScratch::new(),
             differences: Vec::new(),
             coded: Vec::new(),
@@ -68,23 +68,24 @@ impl EncodeWorker {
         out: &mut Vec<u8>,
     ) -> Result<BlockHeader> {
         let form = Form::of(encoding.dtype);
-        self.changes.clear();
-        changes::list(self.platform, form, base, new, &mut self.changes);
-        let base_hash = ContentHash::of(base);
-        // No block has more words than 2^22.
+        let words = new.len() / form.bytes();
+        let most = words - words / UNCHANGED_IN;
+        let hashes = self.survey.make(self.platform, form, (base, new), most);
+        let Hashes { base: base_hash, result } = hashes;
+        let changes = self.survey.indices.len();
         let mut header = BlockHeader {
             kind: BlockKind::Unchanged,
-            changes: self.changes.len() as u32,
+            // No block has more words than 2^22.
+            changes: changes as u32,
             base: base_hash,
-            result: base_hash,
+            result,
         };
-        if self.changes.is_empty() {
+        if changes == 0 {
             header.write(out);
             return Ok(header);
         }
-        header.result = ContentHash::of(new);
         self.candidate.clear();
-        header.kind = self.encode_payload(encoding, form, base, new)?;
+        header.kind = self.encode_payload(encoding, form, (base, new), changes <= most)?;
         let start = out.len();
         header.write(out);
         out.extend_from_slice(&self.candidate);
@@ -94,20 +95,19 @@ impl EncodeWorker {
         Ok(header)
     }
 
-    /// Fills the candidate with the cheapest payload.
+    /// Fills the candidate with the cheapest payload; `is_sparse` tells whether it may be a sparse one.
     fn encode_payload(
         &mut self,
         encoding: &Encoding<'_>,
         form: Form,
-        base: &[u8],
-        new: &[u8],
+        (base, new): (&[u8], &[u8]),
+        is_sparse: bool,
     ) -> Result<BlockKind> {
         let Encoding { set, dtype, plain, differences, block_log2 } = *encoding;
-        let Self { platform, blocks, changes, sparse, coded, candidate, .. } = self;
+        let Self { platform, blocks, survey, sparse, coded, candidate, .. } = self;
         let mut best = BlockKind::Unchanged;
-        let words = new.len() / form.bytes();
-        if changes.len() <= words - words / UNCHANGED_IN {
-            let sent = sparse::encode(*platform, form, (base, new), changes, sparse, candidate);
+        if is_sparse {
+            let sent = sparse::encode(*platform, form, base, survey, sparse, candidate);
             best = if sent { BlockKind::Densities } else { BlockKind::Step };
             if candidate.len() <= new.len() / SMALL {
                 return Ok(best);

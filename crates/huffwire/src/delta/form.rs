@@ -1,6 +1,34 @@
 //! Forms of words: how the bits of a type are compared, ordered and put into classes.
 
+use std::hint::select_unpredictable;
+
 use crate::dtype::Dtype;
+use crate::kernels::platform::Platform;
+
+/// Evaluates an expression with the bytes of a word as a constant.
+macro_rules! by_width {
+    ($form:expr, $B:ident => $body:expr) => {
+        match $form.bytes() {
+            1 => {
+                const $B: usize = 1;
+                $body
+            }
+            2 => {
+                const $B: usize = 2;
+                $body
+            }
+            4 => {
+                const $B: usize = 4;
+                $body
+            }
+            _ => {
+                const $B: usize = 8;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_width;
 
 /// Form of the words of an element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,41 +97,70 @@ impl Form {
 
     /// How far to shift a word, and which bits are its class then.
     #[inline(always)]
-    pub(crate) const fn class_bits(self) -> (u32, u8) {
+    const fn class_bits(self) -> (u32, u8) {
         match self.exponent {
             Some((shift, bits)) => (shift, ((1u32 << bits) - 1) as u8),
             None => (0, 0),
         }
     }
 
+    /// Sets the class of each word.
+    pub(crate) fn classify(self, platform: Platform, words: &[u8], classes: &mut [u8]) {
+        let (shift, mask) = self.class_bits();
+        if mask == 0 {
+            classes.fill(0);
+            return;
+        }
+        platform.run(
+            #[inline(always)]
+            || {
+                // In numbers of the width of a word, so that a vector holds as many as can be.
+                macro_rules! classify {
+                    ($number:ty) => {
+                        for (class, word) in classes.iter_mut().zip(words.as_chunks().0) {
+                            *class = (<$number>::from_le_bytes(*word) >> shift) as u8 & mask;
+                        }
+                    };
+                }
+                match self.bytes {
+                    1 => classify!(u8),
+                    2 => classify!(u16),
+                    4 => classify!(u32),
+                    _ => classify!(u64),
+                }
+            },
+        );
+    }
+
     /// The place of a word in the order of values: that of floats is the order of the numbers, -0 right before +0.
     /// Integers stay as they are: differences modulo `2^bits` do not depend on signs.
     #[inline(always)]
-    const fn place(self, word: u64) -> u64 {
+    fn place(self, word: u64) -> u64 {
         if self.exponent.is_none() {
-            word
-        } else if word & self.sign() != 0 {
-            !word & self.mask()
-        } else {
-            word | self.sign()
+            return word;
         }
+        // Of positive numbers the sign is flipped, of negative ones all bits are.
+        word ^ select_unpredictable(self.is_negative(word), self.mask(), self.sign())
     }
 
     /// The word at a place.
     #[inline(always)]
-    const fn at_place(self, place: u64) -> u64 {
+    fn at_place(self, place: u64) -> u64 {
         if self.exponent.is_none() {
-            place
-        } else if place & self.sign() != 0 {
-            place & !self.sign()
-        } else {
-            !place & self.mask()
+            return place;
         }
+        place ^ select_unpredictable(self.is_negative(place), self.sign(), self.mask())
+    }
+
+    /// Whether the highest bit of a word is set, which no processor can guess.
+    #[inline(always)]
+    const fn is_negative(self, word: u64) -> bool {
+        word & self.sign() != 0
     }
 
     /// The difference of two words, as a signed number.
     #[inline(always)]
-    pub(crate) const fn difference(self, base: u64, new: u64) -> i64 {
+    pub(crate) fn difference(self, base: u64, new: u64) -> i64 {
         let difference = self.place(new).wrapping_sub(self.place(base));
         let unused = 64 - 8 * self.bytes as u32;
         (difference << unused) as i64 >> unused
@@ -111,7 +168,7 @@ impl Form {
 
     /// The word that differs so much from the base.
     #[inline(always)]
-    pub(crate) const fn moved(self, base: u64, difference: i64) -> u64 {
+    pub(crate) fn moved(self, base: u64, difference: i64) -> u64 {
         self.at_place(self.place(base).wrapping_add(difference as u64) & self.mask())
     }
 
@@ -141,31 +198,6 @@ pub(crate) fn word<const B: usize>(bytes: &[u8; B]) -> u64 {
 pub(crate) fn set_word<const B: usize>(bytes: &mut [u8; B], word: u64) {
     bytes.copy_from_slice(&word.to_le_bytes()[..B]);
 }
-
-/// Evaluates an expression with the bytes of a word as a constant.
-macro_rules! by_width {
-    ($form:expr, $B:ident => $body:expr) => {
-        match $form.bytes() {
-            1 => {
-                const $B: usize = 1;
-                $body
-            }
-            2 => {
-                const $B: usize = 2;
-                $body
-            }
-            4 => {
-                const $B: usize = 4;
-                $body
-            }
-            _ => {
-                const $B: usize = 8;
-                $body
-            }
-        }
-    };
-}
-pub(crate) use by_width;
 
 #[cfg(test)]
 mod tests {

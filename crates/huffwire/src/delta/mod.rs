@@ -41,6 +41,7 @@ mod message;
 mod parts;
 mod prepared;
 mod sparse;
+mod survey;
 
 pub use changes::Changes;
 pub use entries::{join_message, split_message};

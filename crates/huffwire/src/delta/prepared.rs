@@ -161,26 +161,21 @@ fn prepare_block(
     block: &[u8],
     base: &[u8],
 ) -> Result<Block> {
-    check_base(decoding.dtype, block, base)?;
-    let mut elements = worker.take_elements(base.len())?;
-    let decoded = worker.decode(decoding, block, base, &mut elements);
-    let kept = decoded.and_then(|header| {
-        if header.kind == BlockKind::Unchanged {
-            return Ok(Block::Nothing);
-        }
-        if header.changes as usize >= base.len() / form.bytes() / KEPT_SHARE {
-            return Ok(Block::Again(header.changes));
-        }
-        let Found { indices, values } = worker.list(form, &header, base, &elements)?;
-        let mut kept = Kept::default();
-        reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
-        reserve(&mut kept.values, values.len(), "the changes of a delta")?;
-        kept.indices.extend_from_slice(indices);
-        kept.values.extend_from_slice(values);
-        Ok(Block::Put(kept))
-    });
-    worker.elements = elements;
-    kept
+    let most = (base.len() / form.bytes() / KEPT_SHARE).saturating_sub(1);
+    let header = worker.find_changes(decoding, block, base, most)?;
+    if header.kind == BlockKind::Unchanged {
+        return Ok(Block::Nothing);
+    }
+    if header.changes as usize > most {
+        return Ok(Block::Again(header.changes));
+    }
+    let Found { indices, values } = worker.changes();
+    let mut kept = Kept::default();
+    reserve(&mut kept.indices, indices.len(), "the changes of a delta")?;
+    reserve(&mut kept.values, values.len(), "the changes of a delta")?;
+    kept.indices.extend_from_slice(indices);
+    kept.values.extend_from_slice(values);
+    Ok(Block::Put(kept))
 }
 
 /// Writes a prepared delta over its base.
@@ -218,7 +213,7 @@ pub(crate) fn commit(
     each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         match kept {
             Block::Nothing => {}
-            Block::Put(kept) => changes::put(form, &kept.indices, &kept.values, base),
+            Block::Put(kept) => changes::put(form, (&kept.indices, 0), &kept.values, base),
             Block::Again(_) => {
                 let mut elements = worker.take_elements(base.len())?;
                 let decoded = worker.decode(&decoding, block, base, &mut elements);
@@ -237,32 +232,32 @@ pub(crate) fn commit(
 pub(crate) fn list(
     message: &Parsed<'_>,
     decoding: &Decoding<'_>,
-    worker: &mut DecodeWorker,
+    workers: &mut Workers<DecodeWorker>,
     base: &[u8],
 ) -> Result<Changes> {
     verify(message, base)?;
-    let (form, size) = (Form::of(decoding.dtype), block_bytes(decoding.dtype));
-    let words = (size / form.bytes()) as u64;
+    let listed = list_blocks(message, decoding, workers.own(), base);
+    wrong_base_first(listed, message, workers, base)
+}
+
+fn list_blocks(
+    message: &Parsed<'_>,
+    decoding: &Decoding<'_>,
+    worker: &mut DecodeWorker,
+    base: &[u8],
+) -> Result<Changes> {
+    let size = block_bytes(decoding.dtype);
+    let words = (size / Form::of(decoding.dtype).bytes()) as u64;
     let mut all = Changes::default();
-    let blocks = || Ok(Blocks::of(message)?.zip(base.chunks(size)));
-    for ((index, _, block), base) in blocks()? {
-        check_base(decoding.dtype, block, base).map_err(|error| error.in_block(index as u64))?;
-    }
-    for ((index, _, block), base) in blocks()? {
-        let mut elements = worker.take_elements(base.len())?;
-        let decoded = worker.decode(decoding, block, base, &mut elements);
-        let decoded = decoded.map_err(|error| error.in_block(index as u64));
-        let listed = decoded.and_then(|header| {
-            let Found { indices, values } = worker.list(form, &header, base, &elements)?;
-            reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
-            reserve(&mut all.values, values.len(), "the changes of a delta")?;
-            let first = index as u64 * words;
-            all.indices.extend(indices.iter().map(|word| first + u64::from(*word)));
-            all.values.extend_from_slice(values);
-            Ok(())
-        });
-        worker.elements = elements;
-        listed?;
+    for ((index, _, block), base) in Blocks::of(message)?.zip(base.chunks(size)) {
+        let found = worker.find_changes(decoding, block, base, usize::MAX);
+        found.map_err(|error| error.in_block(index as u64))?;
+        let Found { indices, values } = worker.changes();
+        reserve(&mut all.indices, indices.len(), "the changes of a delta")?;
+        reserve(&mut all.values, values.len(), "the changes of a delta")?;
+        let first = index as u64 * words;
+        all.indices.extend(indices.iter().map(|word| first + u64::from(*word)));
+        all.values.extend_from_slice(values);
     }
     Ok(all)
 }

@@ -1,10 +1,13 @@
-//! Kernels of deltas: which words differ, and how the hazards of a base add up.
+//! Kernels of deltas: which words differ, how the hazards of a base add up, and when words change on that clock.
 
 use super::Kernels;
 use super::platform::{Platform, on};
 
 /// Words whose hazards are added up together.
 pub(crate) const GROUP: usize = 8;
+
+/// Sums of groups that are compared with a time at once.
+pub(crate) const AT_ONCE: usize = 32;
 
 /// How far each class moves a clock.
 #[derive(Debug, Clone)]
@@ -23,6 +26,92 @@ impl Ticks {
     }
 }
 
+/// A function of time, piecewise even: it falls from `starts[k]` by `drops[k]` over `2^12` ticks, `k` being the time
+/// divided by `2^12`.
+#[derive(Debug)]
+pub(crate) struct Falling {
+    pub(crate) starts: [u32; 32],
+    /// Below `2^29`.
+    pub(crate) drops: [u32; 32],
+}
+
+impl Falling {
+    /// Ticks over which it falls evenly.
+    pub(crate) const PIECE: u32 = 1 << 12;
+
+    /// Its value at a time, which must be below 32 pieces.
+    #[inline(always)]
+    pub(crate) const fn at(&self, time: u32) -> u32 {
+        let piece = (time / Self::PIECE) as usize;
+        let (part, drop) = (time % Self::PIECE, self.drops[piece]);
+        // drop * part / 2^12, which would not fit 32 bits before it is divided
+        let high = (drop / Self::PIECE) * part;
+        self.starts[piece] - high - (drop % Self::PIECE * part) / Self::PIECE
+    }
+}
+
+/// Ticks of words: their low bytes, and their high ones.
+#[derive(Debug)]
+pub(crate) struct TicksOf<'a> {
+    pub(crate) low: &'a mut [u8],
+    pub(crate) high: &'a mut [u8],
+}
+
+/// Ticks of the words of a group: their low bytes, and their high ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupTicks {
+    pub(crate) low: [u8; GROUP],
+    pub(crate) high: [u8; GROUP],
+}
+
+impl GroupTicks {
+    /// The ticks of the word at a place, which may be one of the tile.
+    #[inline(always)]
+    pub(crate) fn of(&self, place: usize) -> u32 {
+        u32::from(u16::from_le_bytes([self.low[place % GROUP], self.high[place % GROUP]]))
+    }
+}
+
+/// Words of a tile that change, ready to be timed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spots<'a> {
+    /// By change: the ticks of the words of its group, low bytes and high ones.
+    pub(crate) low: &'a [[u8; GROUP]],
+    pub(crate) high: &'a [[u8; GROUP]],
+    /// By change: the ticks of all groups before its own.
+    pub(crate) before: &'a [u32],
+    /// By change: its place, of which the lowest bits tell the place in the group.
+    pub(crate) places: &'a [u16],
+}
+
+/// What happens between a change and the one before it: the values of a [`Falling`] at its start and its end.
+pub(crate) type Chances = [u32; 2];
+
+/// Word of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InGroup {
+    pub(crate) place: usize,
+    /// When it starts and ends, from the start of the group.
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+/// Work that calls kernels in its inner loop.
+pub(crate) trait Job {
+    type Output;
+
+    /// Does the work. It is compiled for each platform, so it has to be inlined (`#[inline(always)]`).
+    fn run(self, kernels: impl Kernels) -> Self::Output;
+}
+
+/// Does work as compiled for a platform.
+pub(crate) fn run<J: Job>(platform: Platform, job: J) -> J::Output {
+    on!(platform, kernels => kernels.run(
+        #[inline(always)]
+        || job.run(kernels)
+    ))
+}
+
 /// Appends the numbers of the words that differ, which have `2^log2` bytes.
 pub(crate) fn differing(
     platform: Platform,
@@ -34,11 +123,44 @@ pub(crate) fn differing(
     on!(platform, kernels => kernels.differing(log2, base, new, out));
 }
 
-/// Adds up ticks. `sums` gets, for each group of words, the ticks of all groups up to it; the words are given by their
-/// classes. There is a sum for each group, the last one of which may be partial.
-pub(crate) fn sum_ticks(platform: Platform, classes: &[u8], ticks: &Ticks, sums: &mut [u32]) {
+/// Looks up the ticks of words, which are given by their classes, and adds them up. `sums` gets, for each group of words,
+/// the ticks of all groups up to it. There is a sum for each group, the last one of which may be partial.
+pub(crate) fn sum_ticks(
+    platform: Platform,
+    classes: &[u8],
+    ticks: &Ticks,
+    of_words: TicksOf<'_>,
+    sums: &mut [u32],
+) {
     debug_assert_eq!(sums.len(), classes.len().div_ceil(GROUP));
-    on!(platform, kernels => kernels.sum_ticks(classes, ticks, sums));
+    debug_assert_eq!(of_words.low.len(), classes.len());
+    debug_assert_eq!(of_words.high.len(), classes.len());
+    on!(platform, kernels => kernels.sum_ticks(classes, ticks, of_words, sums));
+}
+
+/// Times changes: the time from the end of each to the start and to the end of the next, and what falls with the time,
+/// there. `last` is when the change before the first one ended; it and all that is computed with it wraps around. No
+/// time counts for more than `limit`.
+///
+/// Returns whether each time to a start was below the limit. If not, the results say nothing.
+pub(crate) fn time_changes(
+    platform: Platform,
+    spots: Spots<'_>,
+    (falling, limit): (&Falling, u32),
+    last: u32,
+    out: &mut [Chances],
+) -> bool {
+    debug_assert!(spots.low.len() == out.len() && spots.places.len() == out.len());
+    on!(platform, kernels => kernels.time_changes(spots, (falling, limit), last, out))
+}
+
+/// Reads a byte of each page. A processor that asks for memory ahead of time, by itself or because it is told to, does so
+/// only where it knows which page of memory an address belongs to; by this it learns that, for several pages at a time.
+pub(crate) fn touch(bytes: &[u8]) {
+    const PAGE: usize = 4096;
+    for byte in bytes.iter().step_by(PAGE) {
+        std::hint::black_box(*byte);
+    }
 }
 
 #[cfg(test)]
@@ -49,8 +171,8 @@ mod tests {
     proptest! {
         #[test]
         fn all_platforms_find_the_same_words(
-            base in prop::collection::vec(any::<u8>(), 0..700),
-            flips in prop::collection::vec((any::<usize>(), 0u8..=255), 0..60),
+            base in prop::collection::vec(any::<u8>(), 0..9000),
+            flips in prop::collection::vec((any::<usize>(), 0u8..=255), 0..400),
             log2 in 0u32..4,
         ) {
             let base = &base[..base.len() >> log2 << log2];
@@ -73,20 +195,124 @@ mod tests {
         fn all_platforms_add_up_the_same_ticks(
             classes in prop::collection::vec(any::<u8>(), 0..700),
             seed: u16,
+            // Ticks that fall over so many classes from a class on, if there are such.
+            falling in prop::option::of((1u8..=255, 0u8..40)),
         ) {
-            let ticks = Ticks::new(std::array::from_fn(|class| {
-                (class as u16).wrapping_mul(seed | 1) >> 1
+            let ticks = Ticks::new(std::array::from_fn(|class| match falling {
+                Some((first, over)) if class > 0 => {
+                    let part = (class as u16).saturating_sub(first.into()).min(over.into());
+                    32_767 - part * (32_766 / u16::from(over).max(1))
+                }
+                _ => (class as u16 + 1).wrapping_mul(seed | 1) >> 1,
             }));
             let groups = classes.chunks(GROUP).scan(0, |sum, group| {
                 *sum += group.iter().map(|class| u32::from(ticks.all[usize::from(*class)])).sum::<u32>();
                 Some(*sum)
             });
             let expected: Vec<u32> = groups.collect();
+            let ticks_of = |class: &u8| ticks.all[usize::from(*class)];
             for platform in Platform::available() {
                 let mut sums = vec![7; expected.len()];
-                sum_ticks(platform, &classes, &ticks, &mut sums);
+                let (mut low, mut high) = (vec![7; classes.len()], vec![7; classes.len()]);
+                let of_words = TicksOf { low: &mut low, high: &mut high };
+                sum_ticks(platform, &classes, &ticks, of_words, &mut sums);
                 prop_assert_eq!(&sums, &expected, "{}", platform);
+                let found = low.iter().zip(&high).map(|(low, high)| u16::from_le_bytes([*low, *high]));
+                prop_assert!(found.eq(classes.iter().map(ticks_of)), "{}", platform);
             }
+        }
+
+        /// Compared with what the definition says, word by word.
+        #[test]
+        fn all_platforms_time_the_same_changes(
+            classes in prop::collection::vec(any::<u8>(), 8..600),
+            every in 1usize..90,
+            far in 0u32..100_000,
+            shift in 1u32..15,
+        ) {
+            const LIMIT: u32 = 24 << 12;
+            let ticks = Ticks::new(std::array::from_fn(|class| {
+                1 + ((class as u16).wrapping_mul(40_503) >> shift)
+            }));
+            let falling = Falling {
+                starts: std::array::from_fn(|piece| (1 << 30) >> (piece / 2)),
+                drops: std::array::from_fn(|piece| ((1 << 28) >> (piece / 2)) + piece as u32 * 321),
+            };
+            let classes = &classes[..classes.len() / GROUP * GROUP];
+            let mut sums = vec![0; classes.len() / GROUP];
+            let (mut low, mut high) = (vec![0; classes.len()], vec![0; classes.len()]);
+            let of_words = TicksOf { low: &mut low, high: &mut high };
+            sum_ticks(Platform::Portable, classes, &ticks, of_words, &mut sums);
+            let places: Vec<u16> = (0..classes.len() as u16)
+                .filter(|place| usize::from(*place).wrapping_mul(0x9e37_79b1) >> 7 & 63 < 64usize.div_ceil(every))
+                .collect();
+            let [low, high] = [low, high].map(|bytes| -> Vec<[u8; GROUP]> {
+                let group_of = |place: &u16| bytes.as_chunks().0[usize::from(*place) / GROUP];
+                places.iter().map(group_of).collect()
+            });
+            let before: Vec<u32> = places
+                .iter()
+                .map(|place| (usize::from(*place) / GROUP).checked_sub(1).map_or(0, |group| sums[group]))
+                .collect();
+            let ticks_of = |place: usize| u32::from(ticks.all[usize::from(classes[place])]);
+            let mut last = 0u32.wrapping_sub(far);
+            let (mut expected, mut below) = (Vec::new(), true);
+            for place in places.iter().map(|place| usize::from(*place)) {
+                let start = (0..place).map(ticks_of).sum::<u32>();
+                let end = start + ticks_of(place);
+                let [to_start, to_end] = [start, end].map(|time| time.wrapping_sub(last));
+                below &= to_start < LIMIT;
+                expected.push([to_start, to_end].map(|time| falling.at(time.min(LIMIT))));
+                last = end;
+            }
+            let spots = Spots { low: &low, high: &high, before: &before, places: &places };
+            for platform in Platform::available() {
+                let mut found = vec![[7; 2]; places.len()];
+                let last = 0u32.wrapping_sub(far);
+                let fits = time_changes(platform, spots, (&falling, LIMIT), last, &mut found);
+                prop_assert_eq!(fits, below, "{}", platform);
+                if below {
+                    prop_assert_eq!(&found, &expected, "{}", platform);
+                }
+            }
+        }
+
+        #[test]
+        fn all_platforms_look_into_a_group_alike(
+            low: [u8; GROUP],
+            high: [u8; GROUP],
+            share in 0.0..1.0f64,
+            ends in prop::collection::vec(0u32..=u32::MAX, AT_ONCE),
+            time: u32,
+        ) {
+            let group = GroupTicks { low: low.map(|byte| byte | 1), high: high.map(|byte| byte >> 1) };
+            let ticks_of = |place: usize| group.of(place);
+            let total: u32 = (0..GROUP).map(ticks_of).sum();
+            let at = (f64::from(total) * share) as u32;
+            let (mut place, mut start) = (0, 0);
+            while start + ticks_of(place) <= at {
+                (place, start) = (place + 1, start + ticks_of(place));
+            }
+            let expected = InGroup { place, start, end: start + ticks_of(place) };
+            let mut ends: [u32; AT_ONCE] = ends.try_into().unwrap();
+            ends.sort_unstable();
+            let passed = ends.iter().filter(|end| **end <= time).count();
+            for platform in Platform::available() {
+                let found = on!(platform, kernels => kernels.run(
+                    #[inline(always)]
+                    || (kernels.find_in_group(group, at), kernels.passed(&ends, time)),
+                ));
+                prop_assert_eq!(found, (expected, passed), "{}", platform);
+            }
+        }
+    }
+
+    #[test]
+    fn what_falls_reaches_the_start_of_the_next_piece() {
+        let falling = Falling { starts: [1 << 30; 32], drops: [(1 << 29) - 1; 32] };
+        for time in [0, 1, 77, 4095] {
+            let exact = (1 << 30) - ((((1 << 29) - 1) * u64::from(time)) >> 12) as u32;
+            assert_eq!(falling.at(time), exact);
         }
     }
 }

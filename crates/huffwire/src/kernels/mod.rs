@@ -154,9 +154,40 @@ pub(crate) trait Kernels: Copy + Debug {
         self.run(|| portable::deltas::differing(log2, base, new, out));
     }
 
-    fn sum_ticks(self, classes: &[u8], ticks: &deltas::Ticks, sums: &mut [u32]) {
-        self.run(|| portable::deltas::sum_ticks(classes, ticks, sums));
+    fn sum_ticks(
+        self,
+        classes: &[u8],
+        ticks: &deltas::Ticks,
+        of_words: deltas::TicksOf<'_>,
+        sums: &mut [u32],
+    ) {
+        self.run(|| portable::deltas::sum_ticks(classes, ticks, of_words, sums));
     }
+
+    fn time_changes(
+        self,
+        spots: deltas::Spots<'_>,
+        falling: (&deltas::Falling, u32),
+        last: u32,
+        out: &mut [deltas::Chances],
+    ) -> bool {
+        self.run(|| portable::deltas::time_changes(spots, falling, last, out))
+    }
+
+    /// How many of these times, which ascend, are not after a time. To be called within [`Kernels::run`].
+    #[inline(always)]
+    fn passed(self, ends: &[u32; deltas::AT_ONCE], time: u32) -> usize {
+        portable::deltas::passed(ends, time)
+    }
+
+    /// The word of a group at a time, which is before the end of the group. To be called within [`Kernels::run`].
+    #[inline(always)]
+    fn find_in_group(self, ticks: deltas::GroupTicks, time: u32) -> deltas::InGroup {
+        portable::deltas::find_in_group(ticks, time)
+    }
+
+    #[inline(always)]
+    fn fetch(self, _: &[u8]) {}
 
     #[cfg(feature = "gradient")]
     fn compress_layer(

@@ -12,6 +12,7 @@ from typing import Any
 from huffwire import _huffwire
 from huffwire._disk import naming, system_errors
 from huffwire._errors import (
+    ChainError,
     DamagedError,
     MismatchError,
     MissingFileError,
@@ -47,13 +48,13 @@ class Update:
         version: The version that the tensors have now.
         applied: The versions that were applied, in order; none if there was nothing to do.
         changed_bytes: Bytes of tensors that changed, those that changed twice counted twice.
-        pause: Seconds in which tensors were written to, and nobody ought to have used them.
+        pause_seconds: Seconds in which tensors were written to, and nobody ought to have used them.
     """
 
     version: int
     applied: tuple[int, ...]
     changed_bytes: int
-    pause: float
+    pause_seconds: float
 
 
 class Reader:
@@ -121,9 +122,11 @@ class Reader:
             to: The version; None for the newest one.
 
         Raises:
-            MissingFileError: A version on the way is not there.
+            MissingFileError: The version, or a file of it, is not there.
+            ChainError: A version on the way is not there, or builds on another one, or the tensors are newer already.
+            WrongBaseError: A delta does not make of a tensor what it should.
             DamagedError: A file is damaged.
-            MismatchError: A version builds on another one, or on other tensors, or the tensors are newer already.
+            MismatchError: A whole checkpoint has other tensors.
             NoSuchTensorError: A tensor of the stream is not among those of this reader.
             UnsupportedError: A delta is of a kind that this package does not know.
             FileError: The system refused to read.
@@ -157,7 +160,7 @@ class Reader:
             Error: As for `update`.
         """
         if self._version is None:
-            raise MismatchError("the tensors are of no version: update() comes first")
+            raise ChainError("the tensors are of no version: update() comes first")
         index = read_index(self._folder, self._version + 1)
         if index is None:
             raise UnsupportedError(
@@ -177,22 +180,30 @@ class Reader:
     def _way(self, target: int) -> tuple[int | None, list[Index]]:
         """The whole checkpoint and the deltas that lead to a version."""
         if self._version is not None and target < self._version:
-            raise MismatchError(
+            raise ChainError(
                 f"the tensors have version {self._version}, and version {target} is older: a reader only goes forward"
             )
         deltas: list[Index] = []
         at = target
         while at != self._version:
             if at == 0:
-                raise MismatchError(
+                raise ChainError(
                     f"{self._folder}: no whole checkpoint is published, and the tensors are of no version: load the "
                     "checkpoint that the publisher started from, and give version=0"
                 )
-            index = read_index(self._folder, at)
+            try:
+                index = read_index(self._folder, at)
+            except MissingFileError as error:
+                if at == target:
+                    raise
+                raise ChainError(
+                    f"{error}; version {at + 1} builds on it, and the tensors have version {self._version}: no whole "
+                    "checkpoint follows, so fetch it again, or begin anew"
+                ) from None
             if index is None:
                 return at, deltas[::-1]
             if index.base_version != at - 1:
-                raise MismatchError(
+                raise ChainError(
                     f"{version_folder(self._folder, at)}: it builds on version {index.base_version}, and has to build on "
                     f"version {at - 1}"
                 )
@@ -227,8 +238,9 @@ class Reader:
         patches, changed = self._checked(index)
 
         def apply(patch: Patch) -> None:
-            memory = self._tensors[patch.name].memory
-            _huffwire._apply_patch(index.encoding, patch.content, memory)
+            tensor = self._tensors[patch.name]
+            _huffwire._apply_patch(index.encoding, patch.content, tensor.memory)
+            tensor.tell_autograd()
 
         start = time.monotonic()
         # If this is interrupted, the tensors are of no version.
@@ -273,11 +285,12 @@ class Reader:
     def _fill(self, item: tuple[Path, Stored]) -> None:
         """Reads a tensor from a file into memory."""
         path, stored = item
-        room = bytearray(min(PIECE_BYTES, stored.end - stored.start))
-        left = stored.end - stored.start
+        tensor = self._tensors[stored.name]
+        room = bytearray(min(PIECE_BYTES, tensor.size))
+        left = tensor.size
         with system_errors(), path.open("rb", buffering=0) as file:
             file.seek(stored.start)
-            for piece in self._tensors[stored.name].pieces():
+            for piece in tensor.pieces():
                 view = memoryview(room)[: min(left, PIECE_BYTES)]
                 left -= len(view)
                 done = 0
@@ -287,6 +300,7 @@ class Reader:
                         raise DamagedError(f"{path}: the file became shorter")
                     done += count
                 _huffwire._copy_checked(view, piece)
+        tensor.tell_autograd()
 
 
 def _arrays(like: Any, places: bytes, values: bytes) -> tuple[Any, Any]:

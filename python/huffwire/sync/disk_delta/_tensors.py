@@ -44,6 +44,13 @@ class Tensor(NamedTuple):
         """For messages."""
         return f"{self.dtype} {list(self.spelled_shape)}"
 
+    def tell_autograd(self) -> None:
+        """Tells PyTorch that the tensor was written to."""
+        if isinstance(self.memory, tuple):
+            from huffwire._tensors import _changed
+
+            _changed(self.value)
+
     def pieces(self) -> Iterator[Any]:
         """Its memory, in parts of `PIECE_BYTES` at most."""
         for start in range(0, self.size, PIECE_BYTES):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from huffwire import _huffwire
 from huffwire._disk import naming, sync_folder, system_errors, write_all
-from huffwire._errors import ExistsError, FileError, MismatchError, OptionError
+from huffwire._errors import FileError, LockedError, MismatchError, OptionError
 from huffwire._files import INDEX, PathLike
 from huffwire.sync.disk_delta._layout import (
     CHECKSUMS,
@@ -144,7 +144,7 @@ class Writer:
             MismatchError: A tensor is new, gone, or has another type or shape: engines cannot take that as a delta.
                 `publish_whole` can be taken.
             LimitError: A tensor has 4 GiB or more, and the encoding is ``"overwrite"``.
-            ExistsError: Somebody else publishes to this folder.
+            LockedError: Somebody else publishes to this folder.
             FileError: The system refused to write.
         """
         found = tensors_of(tensors, writable=False)
@@ -186,7 +186,7 @@ class Writer:
                 that need none.
 
         Raises:
-            ExistsError: Somebody else publishes to this folder.
+            LockedError: Somebody else publishes to this folder.
             FileError: The system refused to write.
         """
         found = tensors_of(tensors, writable=False)
@@ -250,14 +250,14 @@ class Writer:
                 yield place
                 sync_folder(place)
                 if folder.exists():
-                    raise ExistsError(
+                    raise LockedError(
                         f"{folder} is there already: somebody else publishes to this folder"
                     )
                 try:
                     place.rename(folder)
                 except OSError as error:
                     if folder.exists():
-                        raise ExistsError(
+                        raise LockedError(
                             f"{folder} has appeared: somebody else publishes to this folder"
                         ) from error
                     raise

@@ -1,5 +1,7 @@
 //! The time from one change to the next: exponential, in integers.
 
+use crate::kernels::deltas::Falling;
+
 /// Bits of the probabilities of times.
 pub(super) const BITS: u32 = 30;
 
@@ -11,10 +13,10 @@ const HALF: u64 = 1 << HALF_LOG2;
 const HALF_LOG2: u32 = 12;
 
 /// The chance that a time is longer than so many half octaves: `2^30` times `2^(-k / 2)`, rounded down.
-const CHANCES: [u32; 26] = {
-    let mut chances = [0; 26];
+const CHANCES: [u32; 32] = {
+    let mut chances = [0; 32];
     let mut k = 0;
-    while k < 26 {
+    while k < 32 {
         let whole = if k % 2 == 0 { 1 << BITS } else { 759_250_124 };
         chances[k] = whole >> (k / 2);
         k += 1;
@@ -22,15 +24,36 @@ const CHANCES: [u32; 26] = {
     chances
 };
 
-/// The chance that more time passes than that, in units of `2^-30`; at most [`LIMIT`] is asked for. Between half
-/// octaves it falls evenly.
+/// The chance that more time passes, in units of `2^-30`. Between half octaves it falls evenly.
+pub(super) const LONGER: Falling = {
+    let mut drops = [0; 32];
+    let mut k = 0;
+    while k < 31 {
+        drops[k] = CHANCES[k] - CHANCES[k + 1];
+        k += 1;
+    }
+    Falling { starts: CHANCES, drops }
+};
+
+/// The same at some time; at most [`LIMIT`] is asked for.
 #[inline(always)]
-pub(super) fn longer(time: u64) -> u32 {
-    let k = (time >> HALF_LOG2) as usize;
-    let part = time & (HALF - 1);
-    let drop = u64::from(CHANCES[k] - CHANCES[k + 1]);
-    CHANCES[k] - ((drop * part) >> HALF_LOG2) as u32
+pub(super) const fn longer(time: u64) -> u32 {
+    LONGER.at(time as u32)
 }
+
+/// For each drop `2^71` divided by it, rounded up: a number below `2^42` times this, divided by `2^71`, is that number
+/// divided by the drop, rounded down, since drops are below `2^29`.
+const RECIPROCALS: [u64; 24] = {
+    let mut reciprocals = [0; 24];
+    let mut k = 0;
+    while k < 24 {
+        let drop = LONGER.drops[k] as u128;
+        reciprocals[k] = (1u128 << RECIPROCAL_LOG2).div_ceil(drop) as u64;
+        k += 1;
+    }
+    reciprocals
+};
+const RECIPROCAL_LOG2: u32 = 71;
 
 /// The chance of [`LIMIT`].
 pub(super) const AT_LIMIT: u32 = CHANCES[24];
@@ -42,9 +65,9 @@ pub(super) fn time(number: u32) -> u64 {
     // 2^30 / 2^(octaves + 1) <= number < 2^30 / 2^octaves
     let octaves = (number.leading_zeros() - (32 - BITS)) as usize;
     let k = 2 * octaves + usize::from(number < CHANCES[2 * octaves + 1]);
-    let drop = u64::from(CHANCES[k] - CHANCES[k + 1]);
-    let below = u64::from(CHANCES[k] - number);
-    k as u64 * HALF + ((below << HALF_LOG2) - 1) / drop
+    let below = (u64::from(CHANCES[k] - number) << HALF_LOG2) - 1;
+    let part = (u128::from(below) * u128::from(RECIPROCALS[k])) >> RECIPROCAL_LOG2;
+    k as u64 * HALF + part as u64
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! Decoding of sparse blocks, whose bytes may be hostile.
 
+use std::array;
+
 use super::super::form::{Form, by_width, set_word, word};
 use super::super::header::WHAT;
 use super::clock::{self, AT_LIMIT, LIMIT, longer, time};
-use super::magnitude::{Row, rows};
+use super::magnitude::{Row as Magnitudes, rows};
 use super::model::{Model, Tables};
 use super::rans::{Decoder, Interval};
-use super::tile::Tile;
+use super::tile::{self, Tile};
 use super::{MAX_CHAINS, TILE};
 use crate::error::{Error, Result};
-use crate::kernels::deltas::GROUP;
+use crate::kernels::Kernels;
+use crate::kernels::deltas::{self, Job};
 use crate::kernels::platform::Platform;
 use crate::wire::Reader;
 
@@ -29,15 +32,28 @@ impl Found {
     }
 }
 
+/// Consecutive tiles of a block, of which all changes were found.
+#[derive(Debug)]
+pub(in super::super) struct Row<'a> {
+    /// The number of its first word, and of the byte where it lies.
+    pub(in super::super) first: u32,
+    pub(in super::super) byte: usize,
+    pub(in super::super) base: &'a [u8],
+    /// What changes, counted from the start of the block, and the new words.
+    pub(in super::super) indices: &'a [u32],
+    pub(in super::super) values: &'a [u8],
+}
+
 /// Decodes the payload of a sparse block, which must hold so many changes. `sent` tells whether its levels are sent.
+/// Each row is handed to `take_row` while it is in the cache, before it is known whether the rest of the block is right.
 pub(in super::super) fn decode(
     platform: Platform,
     form: Form,
-    sent: bool,
+    (sent, changes): (bool, u32),
     payload: &[u8],
     base: &[u8],
-    changes: u32,
     found: &mut Found,
+    take_row: impl FnMut(Row<'_>),
 ) -> Result<()> {
     let mut reader = Reader::new(WHAT, payload);
     let model = Model::read(&mut reader, form, sent)?;
@@ -58,15 +74,17 @@ pub(in super::super) fn decode(
     }
     reader.finish()?;
     found.clear();
-    find_changes(platform, form, &model.tables(), base, &mut chains, changes as usize, found)
+    let search = Search { platform, form, tables: &model.tables() };
+    search.find_changes(base, &mut chains, changes as usize, found, take_row)
 }
 
 /// Chain on its way through its tiles.
 #[derive(Debug)]
 struct Chain<'a> {
     coder: Decoder<'a>,
-    /// The time at the start of the tile.
+    /// The time at the start of the tile, and at its end.
     time: u64,
+    end: u64,
     /// The time at the end of the word that changed last.
     last: u64,
     /// When the next thing happens.
@@ -83,8 +101,17 @@ struct Chain<'a> {
 impl<'a> Chain<'a> {
     fn new(coder: Decoder<'a>) -> Self {
         let (found, tile) = (Vec::new(), Tile::new());
-        let mut chain =
-            Self { coder, time: 0, last: 0, next: 0, is_change: false, group: 0, found, tile };
+        let mut chain = Self {
+            coder,
+            time: 0,
+            end: 0,
+            last: 0,
+            next: 0,
+            is_change: false,
+            group: 0,
+            found,
+            tile,
+        };
         chain.look();
         chain
     }
@@ -97,118 +124,207 @@ impl<'a> Chain<'a> {
         self.next = self.last + if self.is_change { time(number) } else { LIMIT };
     }
 
+    /// Goes on to the next tile.
+    fn start_tile(&mut self, search: Search<'_>, words: &[u8]) {
+        self.tile.set(search.platform, search.form, search.tables, words);
+        self.time = self.end;
+        self.end += u64::from(self.tile.total);
+        self.group = 0;
+        self.found.clear();
+    }
+
     /// Whether the next thing happens in the tile.
     #[inline(always)]
     fn is_in_tile(&self) -> bool {
-        let end = self.time + u64::from(self.tile.total);
-        if self.is_change { self.next < end } else { self.next <= end }
+        self.next + u64::from(self.is_change) <= self.end
+    }
+
+    /// Whether the next thing is a change in the tile.
+    #[inline(always)]
+    fn has_change(&self) -> bool {
+        self.is_change && self.next < self.end
     }
 
     /// Takes the next thing, which happens in the tile.
     #[inline(always)]
-    fn step(&mut self, tables: &Tables, rows: &[Row]) -> Result<()> {
-        if !self.is_change {
-            self.coder.take(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS })?;
+    fn step(&mut self, kernels: impl Kernels, tables: &Tables, rows: &[Magnitudes]) {
+        if self.is_change {
+            take_changes(kernels, array::from_mut(self), tables, rows);
+        } else {
+            self.coder.take(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS });
             self.last = self.next;
             self.look();
-            return Ok(());
         }
-        // Nothing happens before the tile: it would have happened in the one before.
-        let next = (self.next - self.time) as u32;
-        let word = self.tile.find(tables, self.group, next);
-        let (start, end) = (self.time + u64::from(word.start), self.time + u64::from(word.end));
-        let low = longer((end - self.last).min(LIMIT));
-        let size = longer(start.saturating_sub(self.last)) - low;
-        self.coder.take(Interval { start: low, size, bits: clock::BITS })?;
-        let class = usize::from(self.tile.classes[word.place]);
-        let row = &rows[usize::from(tables.magnitudes[class])];
-        let difference = row.pull(&mut self.coder)?;
-        self.found.push((word.place as u16, difference));
-        (self.last, self.group) = (end, word.place / GROUP);
-        self.look();
-        Ok(())
     }
 
-    /// Moves what was found in the tile, whose first word has the number `first`, and goes on to the next.
-    fn end_tile(&mut self, form: Form, words: &[u8], first: usize, found: &mut Found) {
+    /// The interval of a change of this word.
+    #[inline(always)]
+    fn interval(&self, word: tile::Found) -> Interval {
+        let [start, end] = [word.start, word.end].map(|time| self.time + u64::from(time));
+        let low = longer((end - self.last).min(LIMIT));
+        let size = longer(start.saturating_sub(self.last)) - low;
+        Interval { start: low, size, bits: clock::BITS }
+    }
+
+    /// Moves what was found in the tile, whose first word has the number `first`.
+    fn end_tile(&self, form: Form, words: &[u8], first: usize, found: &mut Found) {
+        found.indices.extend(self.found.iter().map(|(place, _)| first as u32 + u32::from(*place)));
         by_width!(form, B => {
             let words = words.as_chunks::<B>().0;
-            for &(place, difference) in &self.found {
-                let place = usize::from(place);
-                let mut value = [0; B];
-                set_word(&mut value, form.moved(word(&words[place]), difference));
-                found.indices.push((first + place) as u32);
-                found.values.extend_from_slice(&value);
+            let start = found.values.len();
+            found.values.resize(start + B * self.found.len(), 0);
+            let values = found.values[start..].as_chunks_mut::<B>().0;
+            for (value, (place, difference)) in values.iter_mut().zip(&self.found) {
+                let base = word(&words[usize::from(*place)]);
+                set_word(value, form.moved(base, *difference));
             }
         });
-        self.found.clear();
-        self.time += u64::from(self.tile.total);
-        self.group = 0;
     }
 
     /// Takes the end of the chain.
     fn finish(&mut self) -> Result<()> {
-        let size = longer(self.time - self.last);
-        self.coder.take(Interval { start: 0, size, bits: clock::BITS })?;
+        let size = longer(self.end - self.last);
+        self.coder.take(Interval { start: 0, size, bits: clock::BITS });
         self.coder.finish()
     }
 }
 
-/// Goes through a row of tiles at a time, one for each chain. Within a row the chains take turns: what one waits for,
-/// the others have time to do.
-fn find_changes(
-    platform: Platform,
-    form: Form,
+/// Takes a change in the tile of each chain. What is done for a chain has to wait for what was done before; so each step
+/// is done for all chains before the next one.
+#[inline(always)]
+fn take_changes<const N: usize>(
+    kernels: impl Kernels,
+    chains: &mut [Chain<'_>; N],
     tables: &Tables,
-    base: &[u8],
-    chains: &mut [Chain<'_>],
-    changes: usize,
-    found: &mut Found,
-) -> Result<()> {
-    let rows = rows(form.bytes());
-    let tile_bytes = TILE * form.bytes();
-    let mut first = 0;
-    for row in base.chunks(tile_bytes * chains.len()) {
-        let tiles = row.chunks(tile_bytes);
-        let busy = tiles.len();
-        for (chain, words) in chains.iter_mut().zip(tiles.clone()) {
-            chain.tile.set(platform, form, tables, words);
-        }
-        platform.run(
-            #[inline(always)]
-            || take_turns(&mut chains[..busy], tables, rows),
-        )?;
-        for (chain, words) in chains.iter_mut().zip(tiles) {
-            chain.end_tile(form, words, first, found);
-            first += TILE;
-        }
-        if found.indices.len() > changes {
-            return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
-        }
+    rows: &[Magnitudes],
+) {
+    // Nothing happens before the tile: it would have happened in the one before.
+    let times = chains.each_ref().map(|chain| (chain.next - chain.time) as u32);
+    let groups: [usize; N] = array::from_fn(|number| {
+        let Chain { tile, group, .. } = &chains[number];
+        tile.find_group(kernels, *group, times[number])
+    });
+    let words: [_; N] = array::from_fn(|number| {
+        chains[number].tile.find_in_group(kernels, groups[number], times[number])
+    });
+    let intervals: [_; N] = array::from_fn(|number| chains[number].interval(words[number]));
+    for (chain, interval) in chains.iter_mut().zip(intervals) {
+        chain.coder.take(interval);
     }
-    for chain in chains {
-        chain.finish()?;
+    let rows: [_; N] = array::from_fn(|number| {
+        let class = chains[number].tile.classes[words[number].place];
+        &rows[usize::from(tables.magnitudes[usize::from(class)])]
+    });
+    for (number, chain) in chains.iter_mut().enumerate() {
+        let (word, difference) = (words[number], rows[number].pull(&mut chain.coder));
+        chain.found.push((word.place as u16, difference));
+        (chain.last, chain.group) = (chain.time + u64::from(word.end), groups[number]);
+        chain.look();
     }
-    if found.indices.len() == changes {
-        return Ok(());
-    }
-    let detail = format!("{} changes where {changes} are announced", found.indices.len());
-    Err(Error::malformed(WHAT, 0, detail))
 }
 
-/// Takes everything that happens in a row of tiles.
-#[inline(always)]
-fn take_turns(chains: &mut [Chain<'_>], tables: &Tables, rows: &[Row]) -> Result<()> {
-    loop {
-        let mut idle = true;
-        for chain in &mut *chains {
-            if chain.is_in_tile() {
-                chain.step(tables, rows)?;
-                idle = false;
+/// How changes are searched for.
+#[derive(Debug, Clone, Copy)]
+struct Search<'a> {
+    platform: Platform,
+    form: Form,
+    tables: &'a Tables,
+}
+
+impl Search<'_> {
+    /// Goes through a row of tiles at a time, one for each chain. Within a row the chains take turns: what one waits for,
+    /// the others have time to do.
+    fn find_changes(
+        self,
+        base: &[u8],
+        chains: &mut [Chain<'_>],
+        changes: usize,
+        found: &mut Found,
+        mut take_row: impl FnMut(Row<'_>),
+    ) -> Result<()> {
+        let rows = rows(self.form.bytes());
+        let tile_bytes = TILE * self.form.bytes();
+        let row_bytes = tile_bytes * chains.len();
+        let mut first = 0;
+        for (number, row) in base.chunks(row_bytes).enumerate() {
+            let byte = number * row_bytes;
+            let tiles = row.chunks(tile_bytes);
+            let busy = &mut chains[..tiles.len()];
+            for (chain, words) in busy.iter_mut().zip(tiles.clone()) {
+                chain.start_tile(self, words);
             }
+            let behind = &base[byte + row.len()..];
+            let ahead = &behind[..behind.len().min(row_bytes)];
+            let turns = Turns { chains: &mut *busy, tables: self.tables, rows, ahead };
+            deltas::run(self.platform, turns);
+            let (start, start_of_row) = (found.indices.len(), first);
+            for (chain, words) in busy.iter().zip(tiles) {
+                chain.coder.check()?;
+                chain.end_tile(self.form, words, first, found);
+                first += TILE;
+            }
+            if found.indices.len() > changes {
+                return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
+            }
+            take_row(Row {
+                first: start_of_row as u32,
+                byte,
+                base: row,
+                indices: &found.indices[start..],
+                values: &found.values[start * self.form.bytes()..],
+            });
         }
-        if idle {
+        for chain in chains {
+            chain.finish()?;
+        }
+        if found.indices.len() == changes {
             return Ok(());
+        }
+        let detail = format!("{} changes where {changes} are announced", found.indices.len());
+        Err(Error::malformed(WHAT, 0, detail))
+    }
+}
+
+/// Turns of the chains in a row of tiles.
+struct Turns<'c, 'a> {
+    chains: &'c mut [Chain<'a>],
+    tables: &'c Tables,
+    rows: &'c [Magnitudes],
+    /// The next row of the base, fetched meanwhile.
+    ahead: &'c [u8],
+}
+
+/// Bytes of the next row that are fetched in a turn of all chains.
+const FETCHED: usize = 1 << 10;
+
+impl Job for Turns<'_, '_> {
+    type Output = ();
+
+    /// Takes everything that happens in the row.
+    #[inline(always)]
+    fn run(self, kernels: impl Kernels) {
+        let Self { chains, tables, rows, mut ahead } = self;
+        loop {
+            if let Some((now, later)) = ahead.split_first_chunk::<FETCHED>() {
+                kernels.fetch(now);
+                ahead = later;
+            }
+            if let Ok(four) = <&mut [_; MAX_CHAINS]>::try_from(&mut *chains)
+                && four.iter().all(Chain::has_change)
+            {
+                take_changes(kernels, four, tables, rows);
+                continue;
+            }
+            let mut idle = true;
+            for chain in &mut *chains {
+                if chain.is_in_tile() {
+                    chain.step(kernels, tables, rows);
+                    idle = false;
+                }
+            }
+            if idle {
+                return;
+            }
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Encoding of sparse blocks.
 
-use super::super::form::{Form, by_width, word};
+use super::super::form::Form;
+use super::super::survey::Survey;
 use super::classes::Counts;
-use super::clock::{self, AT_LIMIT, LIMIT, longer};
+use super::clock::{self, AT_LIMIT, LIMIT, LONGER, longer};
 use super::fit::fit;
-use super::magnitude::rows;
+use super::magnitude::{Row, rows};
 use super::model::{Model, Tables};
 use super::rans::{self, Encoder, Interval};
 use super::tile::Tile;
 use super::{MAX_CHAINS, TILE};
+use crate::kernels::deltas::{Chances, GROUP, Spots, time_changes};
 use crate::kernels::platform::Platform;
 use crate::wire::put_varint;
 
@@ -19,62 +21,59 @@ const FOUR_CHAINS: usize = 1 << 12;
 /// Memory that sparse blocks are encoded with.
 #[derive(Debug)]
 pub(in super::super) struct SparseScratch {
-    differences: Vec<i64>,
     counts: Counts,
     chains: [Vec<Interval>; MAX_CHAINS],
     encoders: [Encoder; MAX_CHAINS],
+    tile: Box<Tile>,
+    changes: TileChanges,
 }
 
 impl SparseScratch {
-    pub(in super::super) const fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Self {
-            differences: Vec::new(),
             counts: Counts::new(),
             chains: [const { Vec::new() }; MAX_CHAINS],
             encoders: [const { Encoder::new() }; MAX_CHAINS],
+            tile: Box::new(Tile::new()),
+            changes: TileChanges::default(),
         }
     }
 }
 
-/// Appends the payload of a sparse block; `indices` are the words that differ. Returns whether its levels are sent.
+/// Appends the payload of a sparse block, given what the survey of it found. Returns whether its levels are sent.
 pub(in super::super) fn encode(
     platform: Platform,
     form: Form,
-    (base, new): (&[u8], &[u8]),
-    indices: &[u32],
+    base: &[u8],
+    survey: &Survey,
     scratch: &mut SparseScratch,
     out: &mut Vec<u8>,
 ) -> bool {
-    let SparseScratch { differences, counts, chains, encoders } = scratch;
-    differences.clear();
-    by_width!(form, B => {
-        let (base, new) = (base.as_chunks::<B>().0, new.as_chunks::<B>().0);
-        differences.extend(indices.iter().map(|index| {
-            let index = *index as usize;
-            form.difference(word(&base[index]), word(&new[index]))
-        }));
-    });
-    counts.count(platform, form, base, indices, differences);
+    let SparseScratch { counts, chains, encoders, tile, changes } = scratch;
+    counts.count(platform, form, survey);
     let model = fit(form, counts);
     model.write(out);
-    let tables = model.tables();
-    let chains_log2 = match indices.len() {
+    let chains_log2 = match survey.indices.len() {
         ..TWO_CHAINS => 0u8,
         TWO_CHAINS..FOUR_CHAINS => 1,
         _ => 2,
     };
     let chains = &mut chains[..1 << chains_log2];
-    list_intervals(platform, form, &tables, base, (indices, differences), chains);
+    let tables = &model.tables();
+    let listing = Listing { platform, form, tables, rows: rows(form.bytes()) };
+    listing.list(base, survey, (tile, changes), chains);
     out.push(chains_log2);
     let encoders = &mut encoders[..chains.len()];
-    encoders.iter_mut().for_each(Encoder::clear);
-    rans::encode(chains, encoders);
+    platform.run(
+        #[inline(always)]
+        || rans::encode(chains, encoders),
+    );
     for encoder in &*encoders {
-        put_varint(out, encoder.words.len() as u64);
+        put_varint(out, encoder.words().len() as u64);
     }
-    for Encoder { state, words } in &*encoders {
-        out.extend_from_slice(&state.to_le_bytes());
-        out.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
+    for encoder in &*encoders {
+        out.extend_from_slice(&encoder.state.to_le_bytes());
+        out.extend(encoder.words().iter().rev().flat_map(|word| word.to_le_bytes()));
     }
     matches!(model, Model::Sent { .. })
 }
@@ -99,44 +98,132 @@ impl Clock {
     }
 }
 
-/// Lists the intervals of all chains.
-fn list_intervals(
+/// What is known of the changes in a tile, one after the other.
+#[derive(Debug, Default)]
+struct TileChanges {
+    places: Vec<u16>,
+    low: Vec<[u8; GROUP]>,
+    high: Vec<[u8; GROUP]>,
+    before: Vec<u32>,
+    chances: Vec<Chances>,
+}
+
+impl TileChanges {
+    /// Looks up the changes, `first` being the number of the first word of the tile.
+    fn set(&mut self, tile: &Tile, indices: &[u32], first: usize) {
+        let Self { places, low, high, before, chances } = self;
+        places.clear();
+        places.extend(indices.iter().map(|index| (*index as usize - first) as u16));
+        let groups = || places.iter().map(|place| usize::from(*place) % TILE / GROUP);
+        low.clear();
+        low.extend(groups().map(|group| tile.ticks_of(group).low));
+        high.clear();
+        high.extend(groups().map(|group| tile.ticks_of(group).high));
+        before.clear();
+        before.extend(groups().map(|group| tile.group_start(group)));
+        chances.resize(places.len(), [0; 2]);
+    }
+}
+
+/// How intervals are listed.
+#[derive(Debug, Clone, Copy)]
+struct Listing<'a> {
     platform: Platform,
     form: Form,
-    tables: &Tables,
-    base: &[u8],
-    (indices, differences): (&[u32], &[i64]),
-    chains: &mut [Vec<Interval>],
-) {
-    let rows = rows(form.bytes());
-    let mut clocks = [Clock::default(); MAX_CHAINS];
-    chains.iter_mut().for_each(Vec::clear);
-    let mut changes = indices.iter().zip(differences).peekable();
-    let mut tile = Tile::new();
-    for (number, words) in base.chunks(TILE * form.bytes()).enumerate() {
-        let first = number * TILE;
-        let chain = number & (chains.len() - 1);
-        let (clock, intervals) = (&mut clocks[chain], &mut chains[chain]);
-        tile.set(platform, form, tables, words);
-        while let Some((index, difference)) =
-            changes.next_if(|(index, _)| (**index as usize) < first + TILE)
-        {
-            let place = *index as usize - first;
-            let class = usize::from(tile.classes[place]);
-            let start = clock.time + u64::from(tile.start(tables, place));
-            let end = start + u64::from(tables.ticks.all[class]);
+    tables: &'a Tables,
+    rows: &'static [Row],
+}
+
+impl Listing<'_> {
+    /// Lists the intervals of all chains.
+    fn list(
+        self,
+        base: &[u8],
+        survey: &Survey,
+        (tile, changes): (&mut Tile, &mut TileChanges),
+        chains: &mut [Vec<Interval>],
+    ) {
+        let mut clocks = [Clock::default(); MAX_CHAINS];
+        chains.iter_mut().for_each(Vec::clear);
+        let tiles = base.chunks(TILE * self.form.bytes());
+        for (number, (words, range)) in tiles.zip(survey.tiles()).enumerate() {
+            let chain = number & (chains.len() - 1);
+            let (clock, intervals) = (&mut clocks[chain], &mut chains[chain]);
+            tile.set(self.platform, self.form, self.tables, words);
+            changes.set(tile, &survey.indices[range.clone()], number * TILE);
+            let differences = &survey.differences[range];
+            if !self.list_tile(tile, changes, differences, clock, intervals) {
+                self.list_far(tile, changes, differences, clock, intervals);
+            }
+            clock.time += u64::from(tile.total);
+        }
+        for (clock, intervals) in clocks.iter_mut().zip(chains) {
+            clock.escape(clock.time, intervals);
+            let size = longer(clock.time - clock.last);
+            intervals.push(Interval { start: 0, size, bits: clock::BITS });
+        }
+    }
+
+    /// Lists the intervals of a tile in which no change is far from the one before it. Returns `false`, and lists nothing
+    /// of the tile, if there is one that is.
+    fn list_tile(
+        self,
+        tile: &Tile,
+        changes: &mut TileChanges,
+        differences: &[i64],
+        clock: &mut Clock,
+        intervals: &mut Vec<Interval>,
+    ) -> bool {
+        let Some(last) = changes.places.last().copied() else { return true };
+        clock.escape(clock.time, intervals);
+        let TileChanges { places, low, high, before, chances } = changes;
+        let spots = Spots { low, high, before, places };
+        // The change before may have ended before the tile: what is computed with this time wraps around.
+        let ended = clock.last.wrapping_sub(clock.time) as u32;
+        let falling = (&LONGER, LIMIT as u32);
+        if !time_changes(self.platform, spots, falling, ended, chances) {
+            return false;
+        }
+        intervals.reserve(2 * chances.len());
+        for ((place, [high, low]), difference) in places.iter().zip(&*chances).zip(differences) {
+            intervals.push(Interval { start: *low, size: high - low, bits: clock::BITS });
+            self.push_difference(tile, usize::from(*place), *difference, intervals);
+        }
+        clock.last = clock.time + u64::from(tile.start_and_end(usize::from(last)).1);
+        true
+    }
+
+    /// Lists the intervals of a tile, whatever they are.
+    fn list_far(
+        self,
+        tile: &Tile,
+        changes: &TileChanges,
+        differences: &[i64],
+        clock: &mut Clock,
+        intervals: &mut Vec<Interval>,
+    ) {
+        for (place, difference) in changes.places.iter().zip(differences) {
+            let place = usize::from(*place);
+            let (start, end) = tile.start_and_end(place);
+            let [start, end] = [start, end].map(|time| clock.time + u64::from(time));
             clock.escape(start, intervals);
             let low = longer((end - clock.last).min(LIMIT));
             let size = longer(start - clock.last) - low;
             intervals.push(Interval { start: low, size, bits: clock::BITS });
-            rows[usize::from(tables.magnitudes[class])].push(*difference, intervals);
+            self.push_difference(tile, place, *difference, intervals);
             clock.last = end;
         }
-        clock.time += u64::from(tile.total);
     }
-    for (clock, intervals) in clocks.iter_mut().zip(chains) {
-        clock.escape(clock.time, intervals);
-        let size = longer(clock.time - clock.last);
-        intervals.push(Interval { start: 0, size, bits: clock::BITS });
+
+    #[inline(always)]
+    fn push_difference(
+        self,
+        tile: &Tile,
+        place: usize,
+        difference: i64,
+        intervals: &mut Vec<Interval>,
+    ) {
+        let class = usize::from(tile.classes[place]);
+        self.rows[usize::from(self.tables.magnitudes[class])].push(difference, intervals);
     }
 }

@@ -5,7 +5,7 @@ use super::super::form::Form;
 use super::classes::Counts;
 use super::magnitude::{Row, rows};
 use super::model::{LEVELS, Levels, MAX_SIZE, Model, level, ticks};
-use super::tables::{COSTS, HAZARDS};
+use super::tables::{COSTS, FIRST_ROW, HAZARDS};
 
 /// Prices are in units of 2^-13 bits.
 const BIT: u64 = 1 << 13;
@@ -78,10 +78,11 @@ impl Prices<'_> {
         let mut price = 16 * BIT * (1 + levels.len() as u64);
         for &class in present {
             let hazard = cheapest(0..HAZARDS.len() as u8, |level| self.hazard(class, level));
-            let magnitude = if self.counts.changes[class] == 0 {
-                (0, 0)
-            } else {
-                cheapest(0..LEVELS as u8, |level| self.magnitude(class, level))
+            let magnitude = match self.counts.magnitudes(class).len() {
+                0 => (0, 0),
+                // No level has a cheaper first symbol than the lowest one.
+                1 => (0, self.magnitude(class, 0)),
+                _ => cheapest(magnitude_levels(), |level| self.magnitude(class, level)),
             };
             price += hazard.1 + magnitude.1;
             levels[class - first] = Levels { hazard: hazard.0, magnitude: magnitude.0 };
@@ -100,6 +101,11 @@ impl Prices<'_> {
         };
         16 * BIT * (2 + spanned) + present.iter().map(best).sum::<u64>()
     }
+}
+
+/// The levels that differ by their magnitudes: those below the first row of the table are all alike.
+fn magnitude_levels() -> impl Iterator<Item = u8> {
+    std::iter::once(0).chain(FIRST_ROW as u8..LEVELS as u8)
 }
 
 /// The first of the cheapest candidates, and its price.

@@ -26,11 +26,11 @@ mod rans;
 mod tables;
 mod tile;
 
-pub(super) use decode::{Found, decode};
+pub(super) use decode::{Found, Row, decode};
 pub(super) use encode::{SparseScratch, encode};
 
 /// Words in a tile: consecutive tiles belong to the chains in turn.
-const TILE: usize = 1 << 12;
+pub(super) const TILE: usize = 1 << 12;
 
 /// Most chains that a block has.
-const MAX_CHAINS: usize = 4;
+pub(super) const MAX_CHAINS: usize = 4;

@@ -24,42 +24,67 @@ pub(super) struct Interval {
 #[derive(Debug)]
 pub(super) struct Encoder {
     pub(super) state: u64,
-    /// What the decoder takes, the last word first.
-    pub(super) words: Vec<u32>,
+    /// What the decoder takes, the last word first; of the words behind those that count nothing is known.
+    words: Vec<u32>,
+    count: usize,
 }
 
 impl Encoder {
     pub(super) const fn new() -> Self {
-        Self { state: START, words: Vec::new() }
+        Self { state: START, words: Vec::new(), count: 0 }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.state = START;
-        self.words.clear();
-    }
-
-    #[inline(always)]
-    fn put(&mut self, Interval { start, size, bits }: Interval) {
-        let size = u64::from(size);
-        if self.state >= size << (63 - bits) {
-            self.words.push(self.state as u32);
-            self.state >>= 32;
-        }
-        let (whole, part) = (self.state / size, self.state % size);
-        self.state = (whole << bits) + part + u64::from(start);
+    /// What the decoder takes, the last word first.
+    pub(super) fn words(&self) -> &[u32] {
+        &self.words[..self.count]
     }
 }
 
-/// Encodes the intervals of each chain, the last one first. The chains take turns: while one waits for its division,
-/// the others have theirs to do.
+/// Encodes the intervals of each chain, the last one first.
+#[inline(always)]
 pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
-    let longest = chains.iter().map(Vec::len).max().unwrap_or(0);
-    for turn in 0..longest {
-        for (intervals, encoder) in chains.iter().zip(&mut *encoders) {
-            if let Some(place) = intervals.len().checked_sub(turn + 1) {
-                encoder.put(intervals[place]);
-            }
+    let (fours, others) = chains.as_chunks::<4>();
+    let (encoders_of_fours, encoders_of_others) = encoders.as_chunks_mut::<4>();
+    for (chains, encoders) in fours.iter().zip(encoders_of_fours) {
+        encode_together(chains, encoders);
+    }
+    for (chain, encoder) in others.iter().zip(encoders_of_others) {
+        encode_together(std::array::from_ref(chain), std::array::from_mut(encoder));
+    }
+}
+
+/// Encodes some chains, which take turns: while one waits for its division, the others have theirs to do.
+#[inline(always)]
+fn encode_together<const N: usize>(chains: &[Vec<Interval>; N], encoders: &mut [Encoder; N]) {
+    for (chain, encoder) in chains.iter().zip(&mut *encoders) {
+        // An interval makes one word at most.
+        encoder.words.resize(encoder.words.len().max(chain.len()), 0);
+        (encoder.state, encoder.count) = (START, 0);
+    }
+    let shortest = chains.iter().map(Vec::len).min().unwrap_or(0);
+    let mut chains = chains.each_ref().map(|chain| chain.split_at(shortest));
+    let mut states = [START; N];
+    let mut counts = [0; N];
+    let mut words = encoders.each_mut().map(|encoder| &mut encoder.words[..]);
+    let mut put = |chain: usize, Interval { start, size, bits }: Interval| {
+        let (state, size) = (states[chain], u64::from(size));
+        // The word is written and counted if it is due, so that the processor has nothing to guess.
+        words[chain][counts[chain]] = state as u32;
+        let due = state >= size << (63 - bits);
+        counts[chain] += usize::from(due);
+        let state = if due { state >> 32 } else { state };
+        states[chain] = ((state / size) << bits) + state % size + u64::from(start);
+    };
+    for (number, (_, rest)) in chains.iter().enumerate() {
+        rest.iter().rev().for_each(|interval| put(number, *interval));
+    }
+    for turn in (0..shortest).rev() {
+        for (number, (together, _)) in chains.iter_mut().enumerate() {
+            put(number, together[turn]);
         }
+    }
+    for (encoder, (state, count)) in encoders.iter_mut().zip(states.into_iter().zip(counts)) {
+        (encoder.state, encoder.count) = (state, count);
     }
 }
 
@@ -67,7 +92,9 @@ pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
 #[derive(Debug, Clone)]
 pub(super) struct Decoder<'a> {
     state: u64,
-    words: std::slice::Iter<'a, [u8; 4]>,
+    words: &'a [[u8; 4]],
+    /// Words that were taken. A chain that ends too early takes words that are not there, which are zeros.
+    taken: usize,
 }
 
 impl<'a> Decoder<'a> {
@@ -75,7 +102,7 @@ impl<'a> Decoder<'a> {
         if !(START..END).contains(&state) {
             return Err(Error::malformed(WHAT, 0, "a state that no chain has"));
         }
-        Ok(Self { state, words: words.iter() })
+        Ok(Self { state, words, taken: 0 })
     }
 
     /// A number in the next interval, of so many bits.
@@ -84,22 +111,31 @@ impl<'a> Decoder<'a> {
         (self.state & ((1 << bits) - 1)) as u32
     }
 
-    /// Takes an interval, in which the number that was last seen lies.
+    /// Takes an interval, in which the number that was last seen lies. Whether there was enough to take,
+    /// [`Decoder::check`] tells later.
     #[inline(always)]
-    pub(super) fn take(&mut self, Interval { start, size, bits }: Interval) -> Result<()> {
+    pub(super) fn take(&mut self, Interval { start, size, bits }: Interval) {
         let above = u64::from(self.peek(bits) - start);
-        self.state = u64::from(size) * (self.state >> bits) + above;
-        if self.state < START {
-            let word = self.words.next();
-            let word = word.ok_or_else(|| Error::malformed(WHAT, 0, "a chain ends too early"))?;
-            self.state = self.state << 32 | u64::from(u32::from_le_bytes(*word));
+        let state = u64::from(size) * (self.state >> bits) + above;
+        let word = self.words.get(self.taken).map_or(0, |word| u32::from_le_bytes(*word));
+        // The next word is looked at in any case, so that the processor has nothing to guess.
+        let due = state < START;
+        self.state = if due { state << 32 | u64::from(word) } else { state };
+        self.taken += usize::from(due);
+    }
+
+    /// Fails once more words were taken than there are.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.taken <= self.words.len() {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::malformed(WHAT, 0, "a chain ends too early"))
     }
 
     /// Succeeds at the end.
     pub(super) fn finish(&self) -> Result<()> {
-        if self.state == START && self.words.as_slice().is_empty() {
+        self.check()?;
+        if self.state == START && self.taken == self.words.len() {
             return Ok(());
         }
         Err(Error::malformed(WHAT, 0, "a chain does not end where it began"))
@@ -124,18 +160,33 @@ mod tests {
                 })
                 .collect();
             // Chains of other lengths beside it change nothing.
-            let chains = [intervals.clone(), intervals[..intervals.len() / 2].to_vec()];
-            let mut encoders = [Encoder::new(), Encoder::new()];
-            encode(&chains, &mut encoders);
-            for (intervals, Encoder { state, words }) in chains.iter().zip(encoders) {
-                let words: Vec<[u8; 4]> = words.into_iter().rev().map(u32::to_le_bytes).collect();
-                let mut decoder = Decoder::new(state, &words).unwrap();
+            let some = |count: usize| intervals[..intervals.len() * count / 7].to_vec();
+            let chains = [some(7), some(3), some(0), some(6), some(2), some(7)];
+            let mut encoders = [const { Encoder::new() }; 6];
+            // What was encoded before leaves nothing.
+            for count in [1, 5, chains.len()] {
+                encode(&chains[..count], &mut encoders[..count]);
+            }
+            for (intervals, encoder) in chains.iter().zip(encoders) {
+                let words: Vec<[u8; 4]> =
+                    encoder.words().iter().rev().map(|word| word.to_le_bytes()).collect();
+                let mut decoder = Decoder::new(encoder.state, &words).unwrap();
                 for &interval in intervals {
                     let Interval { start, size, bits } = interval;
                     prop_assert!((start..start + size).contains(&decoder.peek(bits)));
-                    decoder.take(interval).unwrap();
+                    decoder.take(interval);
                 }
                 prop_assert!(decoder.finish().is_ok());
+                if let Some((_, fewer)) = words.split_last() {
+                    let mut cut = Decoder::new(encoder.state, fewer).unwrap();
+                    for &interval in intervals {
+                        if !(interval.start..interval.start + interval.size).contains(&cut.peek(interval.bits)) {
+                            break;
+                        }
+                        cut.take(interval);
+                    }
+                    prop_assert!(cut.finish().is_err());
+                }
             }
         }
     }

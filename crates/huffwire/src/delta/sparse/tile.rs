@@ -1,21 +1,23 @@
 //! Tiles: the clock of some thousand words of a base.
 
-use super::super::form::{Form, by_width, word};
+use super::super::form::Form;
 use super::TILE;
 use super::model::Tables;
-use crate::kernels::deltas::{GROUP, sum_ticks};
+use crate::kernels::Kernels;
+use crate::kernels::deltas::{AT_ONCE, GROUP, GroupTicks, InGroup, TicksOf, sum_ticks};
 use crate::kernels::platform::Platform;
-
-/// Groups that are compared with a time at once.
-const AT_ONCE: usize = 16;
 
 /// Clock of a tile.
 #[derive(Debug, Clone)]
 pub(super) struct Tile {
     /// By word: its class.
     pub(super) classes: [u8; TILE],
-    /// The time at the end of each group. Behind the last one there are as many that never end as are looked at at once.
-    ends: [u32; TILE / GROUP + AT_ONCE],
+    /// By word: how far it moves the clock, low bytes and high ones.
+    low: [u8; TILE],
+    high: [u8; TILE],
+    /// The time at the start of each group, and at the end of the last one. Behind it there are as many that never come
+    /// as are looked at at once.
+    starts: [u32; TILE / GROUP + 1 + AT_ONCE],
     /// The time at the end of the tile.
     pub(super) total: u32,
 }
@@ -32,82 +34,83 @@ pub(super) struct Found {
 
 impl Tile {
     pub(super) const fn new() -> Self {
-        Self { classes: [0; TILE], ends: [u32::MAX; TILE / GROUP + AT_ONCE], total: 0 }
+        let mut starts = [u32::MAX; TILE / GROUP + 1 + AT_ONCE];
+        starts[0] = 0;
+        Self { classes: [0; TILE], low: [0; TILE], high: [0; TILE], starts, total: 0 }
     }
 
     /// Sets the clock of the words in `base`, at most [`TILE`].
     pub(super) fn set(&mut self, platform: Platform, form: Form, tables: &Tables, base: &[u8]) {
         let words = base.len() / form.bytes();
         let classes = &mut self.classes[..words];
-        classify(platform, form, base, classes);
+        form.classify(platform, base, classes);
         let groups = words.div_ceil(GROUP);
-        let (ends, behind) = self.ends.split_at_mut(groups);
-        sum_ticks(platform, classes, &tables.ticks, ends);
+        let (ends, behind) = self.starts[1..].split_at_mut(groups);
+        let of_words = TicksOf { low: &mut self.low[..words], high: &mut self.high[..words] };
+        sum_ticks(platform, classes, &tables.ticks, of_words, ends);
         self.total = ends.last().copied().unwrap_or(0);
         behind[..AT_ONCE].fill(u32::MAX);
     }
 
-    /// When a word starts.
+    /// The ticks of the words in a group.
     #[inline(always)]
-    pub(super) fn start(&self, tables: &Tables, place: usize) -> u32 {
-        let group = place / GROUP;
-        let mut start = self.start_of(group);
-        // All of the group is looked at, so that the processor has no end of the loop to guess.
-        for (other, class) in self.classes[group * GROUP..][..GROUP].iter().enumerate() {
-            let ticks = u32::from(tables.ticks.all[usize::from(*class)]);
-            start += if other < place % GROUP { ticks } else { 0 };
-        }
-        start
+    pub(super) fn ticks_of(&self, group: usize) -> GroupTicks {
+        let [low, high] = [&self.low, &self.high].map(|bytes| bytes.as_chunks().0[group]);
+        GroupTicks { low, high }
     }
 
+    /// The time at the start of a group.
     #[inline(always)]
-    fn start_of(&self, group: usize) -> u32 {
-        if group == 0 { 0 } else { self.ends[group - 1] }
+    pub(super) fn group_start(&self, group: usize) -> u32 {
+        self.starts[group]
     }
 
-    /// The word at a time, which must be before the end of the tile and not before the start of the group from which on
+    /// When a word starts and ends.
+    pub(super) fn start_and_end(&self, place: usize) -> (u32, u32) {
+        let group = self.ticks_of(place / GROUP);
+        let before: u32 = (0..place % GROUP).map(|other| group.of(other)).sum();
+        let start = self.group_start(place / GROUP) + before;
+        (start, start + group.of(place))
+    }
+
+    /// The group at a time, which must be before the end of the tile and not before the start of the group from which on
     /// it is looked for.
     #[inline(always)]
-    pub(super) fn find(&self, tables: &Tables, mut group: usize, time: u32) -> Found {
-        loop {
-            let ends = self.ends[group..].first_chunk::<AT_ONCE>();
-            let passed = ends.map_or(0, |ends| ends.map(|end| u32::from(end <= time)).iter().sum());
-            group += passed as usize;
-            if passed < AT_ONCE as u32 {
-                break;
-            }
+    pub(super) fn find_group(&self, kernels: impl Kernels, group: usize, time: u32) -> usize {
+        let passed = self.passed(kernels, group, time);
+        if passed == AT_ONCE {
+            return self.find_far(kernels, group + passed, time);
         }
-        let mut place = group * GROUP;
-        let mut start = self.start_of(group);
-        loop {
-            let ticks = tables.ticks.all[usize::from(self.classes[place])];
-            let end = start + u32::from(ticks);
-            // The last word of the group ends with the group, hence after the time.
-            if end > time {
-                return Found { place, start, end };
-            }
-            (place, start) = (place + 1, end);
-        }
+        group + passed
     }
-}
 
-/// Sets the class of each word.
-pub(super) fn classify(platform: Platform, form: Form, base: &[u8], classes: &mut [u8]) {
-    let (shift, mask) = form.class_bits();
-    if mask == 0 {
-        classes.fill(0);
-        return;
+    /// The word of a group at a time, which must be before the end of the group.
+    #[inline(always)]
+    pub(super) fn find_in_group(&self, kernels: impl Kernels, group: usize, time: u32) -> Found {
+        let before = self.starts[group];
+        let InGroup { place, start, end } =
+            kernels.find_in_group(self.ticks_of(group), time - before);
+        Found { place: group * GROUP + place, start: before + start, end: before + end }
     }
-    platform.run(
-        #[inline(always)]
-        || {
-            by_width!(form, B => {
-                for (class, bytes) in classes.iter_mut().zip(base.as_chunks::<B>().0) {
-                    *class = (word(bytes) >> shift) as u8 & mask;
-                }
-            });
-        },
-    );
+
+    /// How many of the next groups end at a time or before it.
+    #[inline(always)]
+    fn passed(&self, kernels: impl Kernels, group: usize, time: u32) -> usize {
+        let ends = self.starts[1 + group..].first_chunk();
+        ends.map_or(0, |ends| kernels.passed(ends, time))
+    }
+
+    /// The first group from this one on that ends after a time.
+    #[cold]
+    fn find_far(&self, kernels: impl Kernels, mut group: usize, time: u32) -> usize {
+        loop {
+            let passed = self.passed(kernels, group, time);
+            group += passed;
+            if passed < AT_ONCE {
+                return group;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +118,7 @@ mod tests {
     use super::*;
     use crate::delta::sparse::model::Model;
     use crate::dtype::Dtype;
+    use crate::kernels::deltas::{self, Job};
     use huffwire_testing::Random;
 
     #[test]
@@ -132,10 +136,11 @@ mod tests {
                 let mut time = 0;
                 for (place, class) in classes.iter().enumerate() {
                     let end = time + u32::from(tables.ticks.all[usize::from(*class)]);
-                    assert_eq!(tile.start(&tables, place), time);
+                    assert_eq!(tile.start_and_end(place), (time, end));
                     for at in [time, end - 1] {
                         for group in [0, place / GROUP] {
-                            let found = tile.find(&tables, group, at);
+                            let find = Find { tile: &tile, group, at };
+                            let found = deltas::run(platform, find);
                             assert_eq!((found.place, found.start, found.end), (place, time, end));
                         }
                     }
@@ -143,6 +148,22 @@ mod tests {
                 }
                 assert_eq!(tile.total, time);
             }
+        }
+    }
+
+    struct Find<'a> {
+        tile: &'a Tile,
+        group: usize,
+        at: u32,
+    }
+
+    impl Job for Find<'_> {
+        type Output = Found;
+
+        #[inline(always)]
+        fn run(self, kernels: impl Kernels) -> Found {
+            let group = self.tile.find_group(kernels, self.group, self.at);
+            self.tile.find_in_group(kernels, group, self.at)
         }
     }
 }

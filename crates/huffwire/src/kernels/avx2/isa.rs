@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m128i, __m256i, _MM_HINT_ET0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_sfence,
-    _mm_storeu_si128, _mm_stream_si128, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm256_loadu_si256, _mm256_storeu_si256,
+    __m128i, __m256i, _MM_HINT_ET0, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch,
+    _mm_sfence, _mm_storeu_si128, _mm_stream_si128, _mm256_castsi256_si128,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_storeu_si256,
 };
 
 /// Proof that this processor has AVX2, BMI1, BMI2, LZCNT and POPCNT: all that came with Haswell and Zen.
@@ -127,6 +127,22 @@ pub(crate) fn fetch(bytes: &[u8], at: usize) {
     unsafe {
         _mm_prefetch::<_MM_HINT_T1>(place);
         _mm_prefetch::<_MM_HINT_T1>(place.wrapping_add(64));
+    }
+}
+
+/// Asks for the cache line at a place beyond the start of a slice to be brought to the L1 cache.
+#[inline(always)]
+pub(crate) fn fetch_near(bytes: &[u8], at: usize) {
+    let place: *const i8 = bytes.as_ptr().wrapping_add(at).cast();
+    // SAFETY: a prefetch of any address whatever is allowed, and changes nothing but the caches.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
+}
+
+/// Asks for all of some bytes to be brought to the L1 cache.
+#[inline(always)]
+pub(crate) fn fetch_all(bytes: &[u8]) {
+    for at in (0..bytes.len()).step_by(64) {
+        fetch_near(bytes, at);
     }
 }
 

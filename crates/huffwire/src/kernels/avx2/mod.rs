@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(super) mod bytes;
+mod deltas;
 pub(super) mod interleave;
 pub(super) mod isa;
 mod lanes;
@@ -12,6 +13,7 @@ mod pack;
 pub use isa::Avx2;
 
 use super::Kernels;
+use super::deltas::{Ticks, TicksOf};
 use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
 #[cfg(feature = "gradient")]
 use super::layers::{Items, ItemsMut};
@@ -100,6 +102,21 @@ impl Kernels for Avx2 {
     fn merge32(self, bytes: [&[u8]; 4], words: &mut [u8]) {
         // SAFETY: `self` is the proof that the processor has the instructions.
         unsafe { interleave::merge32_steps(bytes, words) }
+    }
+
+    fn differing(self, log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { deltas::differing(log2, base, new, out) }
+    }
+
+    fn sum_ticks(self, classes: &[u8], ticks: &Ticks, of_words: TicksOf<'_>, sums: &mut [u32]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { deltas::sum_ticks(classes, ticks, of_words, sums) }
+    }
+
+    #[inline(always)]
+    fn fetch(self, bytes: &[u8]) {
+        isa::fetch_all(bytes);
     }
 
     #[cfg(feature = "gradient")]

@@ -3,68 +3,159 @@
 
 use core::arch::x86_64::*;
 
-use super::isa::{load, store_u32};
-use crate::kernels::deltas::{GROUP, Ticks};
+use zerocopy::IntoBytes;
+
+use super::isa::{fetch_near, load, load_some, store, store_some, store_u32};
+use crate::kernels::deltas::{
+    AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, Spots, Ticks, TicksOf,
+};
 use crate::kernels::portable;
 
-/// Compares 64 bytes at a time. Where they differ, a mask has a bit for each byte; those of a word are joined in the
-/// lowest one.
+/// What lies so many bytes ahead is fetched: while other work is done here, it comes from memory.
+const AHEAD: usize = 8 << 10;
+
+/// Words whose numbers are collected before they are appended.
+const COLLECTED: usize = 1 << 10;
+
+/// Compares 32 words at a time and compresses the numbers of those that differ.
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 pub(super) fn differing(log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-    let lowest: u64 = match log2 {
-        0 => !0,
-        1 => 0x5555_5555_5555_5555,
-        2 => 0x1111_1111_1111_1111,
-        _ => 0x0101_0101_0101_0101,
-    };
-    let (vectors, rest) = base.as_chunks::<64>();
-    let (new_vectors, new_rest) = new.as_chunks::<64>();
-    let mut first = 0;
-    for (a, b) in vectors.iter().zip(new_vectors) {
-        let mut mask = _mm512_cmpneq_epu8_mask(load(a), load(b));
-        if mask != 0 {
-            for shift in 0..log2 {
-                mask |= mask >> (1 << shift);
-            }
-            mask &= lowest;
-            while mask != 0 {
-                out.push(first + (mask.trailing_zeros() >> log2));
-                mask &= mask - 1;
-            }
-        }
-        first += 64 >> log2;
-    }
     match log2 {
-        0 => portable::deltas::differing_words::<1>(rest, new_rest, first, out),
-        1 => portable::deltas::differing_words::<2>(rest, new_rest, first, out),
-        2 => portable::deltas::differing_words::<4>(rest, new_rest, first, out),
-        _ => portable::deltas::differing_words::<8>(rest, new_rest, first, out),
+        0 => differing_words::<1, 32>(base, new, out, |a, b| {
+            _mm512_cmpneq_epu8_mask(load_some(a), load_some(b)) as u32
+        }),
+        1 => differing_words::<2, 64>(base, new, out, |a, b| {
+            _mm512_cmpneq_epu16_mask(load(a), load(b))
+        }),
+        2 => differing_words::<4, 128>(base, new, out, |a, b| {
+            let (a, b) = (a.as_chunks::<64>().0, b.as_chunks::<64>().0);
+            let half = |at: usize| u32::from(_mm512_cmpneq_epu32_mask(load(&a[at]), load(&b[at])));
+            half(0) | half(1) << 16
+        }),
+        _ => differing_words::<8, 256>(base, new, out, |a, b| {
+            let (a, b) = (a.as_chunks::<64>().0, b.as_chunks::<64>().0);
+            let quarter =
+                |at: usize| u32::from(_mm512_cmpneq_epu64_mask(load(&a[at]), load(&b[at])));
+            quarter(0) | quarter(1) << 8 | quarter(2) << 16 | quarter(3) << 24
+        }),
     }
 }
 
-/// Looks up the ticks of 64 words, low and high bytes apart, each in two tables of 128 entries; adds them up within
-/// eights, and then over the vector.
+/// `W` bytes are 32 words of `B` bytes; `compare` has a bit for each word that differs.
+#[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-pub(super) fn sum_ticks(classes: &[u8], ticks: &Ticks, sums: &mut [u32]) {
-    let table = |bytes: &[u8; 256]| -> [__m512i; 4] {
-        let quarters = bytes.as_chunks::<64>().0;
-        [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
+fn differing_words<const B: usize, const W: usize>(
+    base: &[u8],
+    new: &[u8],
+    out: &mut Vec<u32>,
+    compare: impl Fn(&[u8; W], &[u8; W]) -> u32,
+) {
+    let mut first = 0;
+    // Behind the numbers there is room for what a whole vector writes.
+    let mut numbers = [0u16; COLLECTED + 32];
+    for (base, new) in base.chunks(COLLECTED * B).zip(new.chunks(COLLECTED * B)) {
+        let (steps, rest) = base.as_chunks::<W>();
+        let (new_steps, new_rest) = new.as_chunks::<W>();
+        let (mut count, mut number) = (0, 0);
+        for (a, b) in steps.iter().zip(new_steps) {
+            for at in (AHEAD..AHEAD + W).step_by(64) {
+                fetch_near(a, at);
+                fetch_near(b, at);
+            }
+            let mask = compare(a, b);
+            // Nothing is guessed: all numbers are written, and those that count are counted.
+            if let Some(place) = numbers.as_mut_bytes()[2 * count..].first_chunk_mut() {
+                store(place, numbers_of(number, mask));
+            }
+            count += mask.count_ones() as usize;
+            number += 32;
+        }
+        out.extend(numbers[..count].iter().map(|number| first + u32::from(*number)));
+        let done = (steps.len() * 32) as u32;
+        portable::deltas::differing_words::<B>(rest, new_rest, first + done, out);
+        first += (base.len() / B) as u32;
+    }
+}
+
+/// The numbers from `first` on that belong to the bits of a mask, one behind the other.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn numbers_of(first: u16, mask: u32) -> __m512i {
+    const COUNT: [u16; 32] = {
+        let mut count = [0; 32];
+        let mut at = 0;
+        while at < 32 {
+            count[at] = at as u16;
+            at += 1;
+        }
+        count
     };
-    let (low, high) = (table(&ticks.low), table(&ticks.high));
+    let numbers = _mm512_add_epi16(load_some(COUNT.as_bytes()), _mm512_set1_epi16(first as i16));
+    _mm512_maskz_compress_epi16(mask, numbers)
+}
+
+/// The tables of ticks: low bytes, and high ones.
+#[derive(Clone, Copy)]
+struct Tables {
+    low: [__m512i; 4],
+    high: [__m512i; 4],
+}
+
+impl Tables {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(ticks: &Ticks) -> Self {
+        let table = |bytes: &[u8; 256]| -> [__m512i; 4] {
+            let quarters = bytes.as_chunks::<64>().0;
+            [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
+        };
+        Self { low: table(&ticks.low), high: table(&ticks.high) }
+    }
+
+    /// The low bytes of the ticks of 64 classes, and the high ones. Each is looked up in two tables of 128 entries.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn look_up(&self, classes: __m512i) -> [__m512i; 2] {
+        let upper = _mm512_movepi8_mask(classes);
+        [self.low, self.high].map(|table| {
+            let first = _mm512_permutex2var_epi8(table[0], classes, table[1]);
+            let second = _mm512_permutex2var_epi8(table[2], classes, table[3]);
+            _mm512_mask_blend_epi8(upper, first, second)
+        })
+    }
+}
+
+/// The sums of ticks over each eight, given by their low bytes and their high ones.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn sum_eights([low, high]: [__m512i; 2]) -> __m512i {
+    let zero = _mm512_setzero_si512();
+    let [low, high] = [_mm512_sad_epu8(low, zero), _mm512_sad_epu8(high, zero)];
+    _mm512_add_epi64(low, _mm512_slli_epi64::<8>(high))
+}
+
+/// Adds up the ticks of 64 words within eights, and then over the vector.
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(super) fn sum_ticks(
+    classes: &[u8],
+    ticks: &Ticks,
+    TicksOf { low, high }: TicksOf<'_>,
+    sums: &mut [u32],
+) {
+    let tables = Tables::new(ticks);
     let zero = _mm512_setzero_si512();
     let last = _mm512_set1_epi64(7);
     let (vectors, rest) = classes.as_chunks::<64>();
+    let (low, rest_of_low) = low.as_chunks_mut::<64>();
+    let (high, rest_of_high) = high.as_chunks_mut::<64>();
     let (places, rest_of_places) = sums.split_at_mut(vectors.len() * (64 / GROUP));
     let mut before = zero;
-    for (class, place) in vectors.iter().zip(places.as_chunks_mut::<8>().0) {
-        let class = load(class);
-        let upper = _mm512_movepi8_mask(class);
-        let look_up = |table: &[__m512i; 4]| {
-            let first = _mm512_permutex2var_epi8(table[0], class, table[1]);
-            let second = _mm512_permutex2var_epi8(table[2], class, table[3]);
-            _mm512_sad_epu8(_mm512_mask_blend_epi8(upper, first, second), zero)
-        };
-        let groups = _mm512_add_epi64(look_up(&low), _mm512_slli_epi64::<8>(look_up(&high)));
+    let all = vectors.iter().zip(low).zip(high).zip(places.as_chunks_mut::<8>().0);
+    for (((class, low), high), place) in all {
+        let bytes = tables.look_up(load(class));
+        store(low, bytes[0]);
+        store(high, bytes[1]);
+        let groups = sum_eights(bytes);
         let pairs = _mm512_add_epi64(groups, _mm512_alignr_epi64::<7>(groups, zero));
         let fours = _mm512_add_epi64(pairs, _mm512_alignr_epi64::<6>(pairs, zero));
         let eights = _mm512_add_epi64(fours, _mm512_alignr_epi64::<4>(fours, zero));
@@ -73,5 +164,111 @@ pub(super) fn sum_ticks(classes: &[u8], ticks: &Ticks, sums: &mut [u32]) {
         store_u32(place, _mm512_cvtepi64_epi32(all));
     }
     let sum = places.last().copied().unwrap_or(0);
-    portable::deltas::add_ticks(sum, rest, ticks, rest_of_places);
+    let rest_of_words = TicksOf { low: rest_of_low, high: rest_of_high };
+    portable::deltas::add_ticks(sum, rest, ticks, rest_of_words, rest_of_places);
+}
+
+/// Eight changes at a time.
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(super) fn time_changes(
+    Spots { low, high, before, places }: Spots<'_>,
+    (falling, limit): (&Falling, u32),
+    last: u32,
+    out: &mut [Chances],
+) -> bool {
+    let (starts, drops) = (halves(&falling.starts), halves(&falling.drops));
+    let limits = _mm512_set1_epi32(limit as i32);
+    let mut last = _mm256_set1_epi32(last as i32);
+    let mut below = true;
+    let groups = low.chunks(8).zip(high.chunks(8));
+    let changes = groups.zip(before.chunks(8)).zip(places.chunks(8));
+    // Where fewer than eight are left the rest of the vectors is zeros, and nobody looks at it.
+    for ((((low, high), before), places), out) in changes.zip(out.chunks_mut(8)) {
+        let present = ((1u32 << places.len()) - 1) as u16;
+        let [low, high] = [low, high].map(|groups| load_some(groups.as_flattened()));
+        let before = _mm512_castsi512_si256(load_some(before.as_bytes()));
+        let places = _mm512_castsi512_si128(load_some(places.as_bytes()));
+        // What lies before the place in its group, and what lies there.
+        let place = _mm512_and_si512(_mm512_cvtepu16_epi64(places), _mm512_set1_epi64(7));
+        let shift = _mm512_slli_epi64::<3>(place);
+        let behind = _mm512_sllv_epi64(_mm512_set1_epi64(-1), shift);
+        let earlier = [_mm512_andnot_si512(behind, low), _mm512_andnot_si512(behind, high)];
+        let byte = _mm512_set1_epi64(0xff);
+        let [low, high] =
+            [low, high].map(|all| _mm512_and_si512(_mm512_srlv_epi64(all, shift), byte));
+        let own = _mm512_or_si512(low, _mm512_slli_epi64::<8>(high));
+        let start = _mm256_add_epi32(before, _mm512_cvtepi64_epi32(sum_eights(earlier)));
+        let end = _mm256_add_epi32(start, _mm512_cvtepi64_epi32(own));
+
+        let previous = _mm256_alignr_epi32::<7>(end, last);
+        last = end;
+        let times = _mm512_inserti64x4::<1>(
+            _mm512_castsi256_si512(_mm256_sub_epi32(start, previous)),
+            _mm256_sub_epi32(end, previous),
+        );
+        below &= _mm512_mask_cmpge_epu32_mask(present, times, limits) == 0;
+        let times = _mm512_min_epu32(times, limits);
+        let piece = _mm512_srli_epi32::<12>(times);
+        let part = _mm512_and_si512(times, _mm512_set1_epi32(0xfff));
+        let value = _mm512_permutex2var_epi32(starts[0], piece, starts[1]);
+        let drop = _mm512_permutex2var_epi32(drops[0], piece, drops[1]);
+        let upper = _mm512_mullo_epi32(_mm512_srli_epi32::<12>(drop), part);
+        let lower = _mm512_mullo_epi32(_mm512_and_si512(drop, _mm512_set1_epi32(0xfff)), part);
+        let fallen = _mm512_add_epi32(upper, _mm512_srli_epi32::<12>(lower));
+        let values = _mm512_sub_epi32(value, fallen);
+        // Start and end of each change side by side.
+        let pairs = _mm512_permutexvar_epi32(
+            _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15),
+            values,
+        );
+        store_some(out.as_mut_bytes(), pairs);
+    }
+    below
+}
+
+/// 32 numbers.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn halves(all: &[u32; 32]) -> [__m512i; 2] {
+    let (low, high) = all.split_at(16);
+    [load_some(low.as_bytes()), load_some(high.as_bytes())]
+}
+
+/// Compares with 16 times at once.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(super) fn passed(ends: &[u32; AT_ONCE], time: u32) -> usize {
+    let time = _mm512_set1_epi32(time as i32);
+    let passed = halves(ends).map(|ends| _mm512_cmple_epu32_mask(ends, time).count_ones());
+    (passed[0] + passed[1]) as usize
+}
+
+/// A lane for each word of the group has the ticks of all words up to it.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(super) fn find_in_group(GroupTicks { low, high }: GroupTicks, time: u32) -> InGroup {
+    let up_to = _mm512_setr_epi64(
+        0xff,
+        0xffff,
+        0xff_ffff,
+        0xffff_ffff,
+        0xff_ffff_ffff,
+        0xffff_ffff_ffff,
+        0xff_ffff_ffff_ffff,
+        -1,
+    );
+    let bytes = [low, high]
+        .map(|bytes| _mm512_and_si512(_mm512_set1_epi64(i64::from_le_bytes(bytes)), up_to));
+    let ends = sum_eights(bytes);
+    let starts = _mm512_alignr_epi64::<7>(ends, _mm512_setzero_si512());
+    let after = _mm512_cmpgt_epu64_mask(ends, _mm512_set1_epi64(i64::from(time)));
+    let first = |lanes: __m512i| {
+        let lanes = _mm512_maskz_compress_epi64(after, lanes);
+        _mm_cvtsi128_si32(_mm512_castsi512_si128(lanes)) as u32
+    };
+    InGroup {
+        place: after.trailing_zeros() as usize % GROUP,
+        start: first(starts),
+        end: first(ends),
+    }
 }

@@ -6,11 +6,11 @@ use core::arch::x86_64::{
     _mm512_maskz_loadu_epi8, _mm512_storeu_si512, _mm512_stream_si512,
 };
 
-pub(super) use super::super::avx2::isa::{Fence, fetch, fetch_to_write};
+pub(super) use super::super::avx2::isa::{Fence, fetch, fetch_all, fetch_near, fetch_to_write};
 #[cfg(feature = "gradient")]
 pub(super) use super::super::avx2::isa::{as_bytes, as_bytes_mut};
 
-/// Proof that this processor has AVX-512 F, BW, VL, VBMI and VBMI2, BMI2 and POPCNT.
+/// Proof that this processor has AVX-512 F, BW, VL, VBMI and VBMI2, BMI1 and BMI2, LZCNT and POPCNT.
 ///
 /// VBMI2 is what makes the difference: one instruction gives a stream's bytes to the lanes of 64 that want one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +26,9 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vbmi2")
+            && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
             && is_x86_feature_detected!("popcnt");
         all.then_some(Self(()))
     }
@@ -35,7 +37,7 @@ impl Avx512 {
     /// (`#[inline(always)]`) to gain from it.
     #[inline(always)]
     pub(super) fn compiled<R>(self, function: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+        #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
         fn inner<R>(function: impl FnOnce() -> R) -> R {
             function()
         }

@@ -13,7 +13,7 @@ mod pack;
 pub use isa::Avx512;
 
 use super::Kernels;
-use super::deltas::Ticks;
+use super::deltas::{AT_ONCE, Chances, Falling, GroupTicks, InGroup, Spots, Ticks, TicksOf};
 use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
 #[cfg(feature = "gradient")]
 use super::layers::{Items, ItemsMut};
@@ -114,9 +114,37 @@ impl Kernels for Avx512 {
         unsafe { deltas::differing(log2, base, new, out) }
     }
 
-    fn sum_ticks(self, classes: &[u8], ticks: &Ticks, sums: &mut [u32]) {
+    fn sum_ticks(self, classes: &[u8], ticks: &Ticks, of_words: TicksOf<'_>, sums: &mut [u32]) {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { deltas::sum_ticks(classes, ticks, sums) }
+        unsafe { deltas::sum_ticks(classes, ticks, of_words, sums) }
+    }
+
+    fn time_changes(
+        self,
+        spots: Spots<'_>,
+        falling: (&Falling, u32),
+        last: u32,
+        out: &mut [Chances],
+    ) -> bool {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { deltas::time_changes(spots, falling, last, out) }
+    }
+
+    #[inline(always)]
+    fn passed(self, ends: &[u32; AT_ONCE], time: u32) -> usize {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { deltas::passed(ends, time) }
+    }
+
+    #[inline(always)]
+    fn find_in_group(self, ticks: GroupTicks, time: u32) -> InGroup {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { deltas::find_in_group(ticks, time) }
+    }
+
+    #[inline(always)]
+    fn fetch(self, bytes: &[u8]) {
+        isa::fetch_all(bytes);
     }
 
     #[cfg(feature = "gradient")]

@@ -1,0 +1,130 @@
+//! Survey of a block: one pass over base and new elements, which finds all that an encoder has to know before it decides.
+
+use std::ops::Range;
+
+use super::changes;
+use super::form::{Form, by_width, word};
+use super::sparse::TILE;
+use crate::ids::{ContentHash, ContentHasher};
+use crate::kernels::deltas::touch;
+use crate::kernels::platform::Platform;
+
+/// In blocks of at least so many words only the first ones of each tile are in the sample, one in [`ONE_IN`].
+const SAMPLED_WORDS: usize = 1 << 16;
+const ONE_IN: usize = 16;
+
+/// What a survey of a block found.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Words of the block.
+    pub(super) words: usize,
+    /// The words that change, in ascending order.
+    pub(super) indices: Vec<u32>,
+    /// For each tile where its changes end.
+    tile_ends: Vec<u32>,
+    /// By change: the difference of the words. Where more words change than a sparse block may have, some are missing.
+    pub(super) differences: Vec<i64>,
+    /// By change: the class of the word of the base.
+    pub(super) classes: Vec<u8>,
+    /// Classes of words of the base.
+    pub(super) sample: Vec<u8>,
+    /// Of so many words one is in the sample.
+    pub(super) sampled_one_in: usize,
+}
+
+/// Hashes of the base of a block, and of its new elements.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hashes {
+    pub(super) base: ContentHash,
+    pub(super) result: ContentHash,
+}
+
+impl Survey {
+    /// Surveys a block. Differences are wanted as long as there are no more than `most` changes.
+    pub(super) fn make(
+        &mut self,
+        platform: Platform,
+        form: Form,
+        (base, new): (&[u8], &[u8]),
+        most: usize,
+    ) -> Hashes {
+        let words = base.len() / form.bytes();
+        self.clear(words);
+        let mut base_hash = ContentHasher::new();
+        // As long as nothing changes both have the same hash.
+        let mut result_hash = None;
+        let tile_bytes = TILE * form.bytes();
+        let tiles = base.chunks(tile_bytes).zip(new.chunks(tile_bytes));
+        let mut ahead = tiles.clone().skip(2);
+        for (number, (base, new)) in tiles.enumerate() {
+            let before = self.indices.len();
+            if let Some((base, new)) = ahead.next() {
+                touch(base);
+                touch(new);
+            }
+            changes::list(platform, form, base, new, &mut self.indices);
+            if self.indices.len() > before {
+                result_hash.get_or_insert_with(|| base_hash.clone()).write(new);
+            }
+            // What did not change is the same in both.
+            else if let Some(hash) = &mut result_hash {
+                hash.write(base);
+            }
+            base_hash.write(base);
+            if self.indices.len() <= most {
+                self.note_changes(form, base, new, before);
+            }
+            for index in &mut self.indices[before..] {
+                *index += (number * TILE) as u32;
+            }
+            self.tile_ends.push(self.indices.len() as u32);
+            self.add_to_sample(platform, form, base);
+        }
+        let base = base_hash.finish();
+        Hashes { base, result: result_hash.map_or(base, |hash| hash.finish()) }
+    }
+
+    fn clear(&mut self, words: usize) {
+        let Self { indices, tile_ends, differences, classes, sample, .. } = self;
+        indices.clear();
+        tile_ends.clear();
+        differences.clear();
+        classes.clear();
+        sample.clear();
+        self.words = words;
+        self.sampled_one_in = if words < SAMPLED_WORDS { 1 } else { ONE_IN };
+    }
+
+    /// Notes the changes of a tile from a number on; their indices count from the start of the tile.
+    fn note_changes(&mut self, form: Form, base: &[u8], new: &[u8], before: usize) {
+        let Self { indices, differences, classes, .. } = self;
+        by_width!(form, B => {
+            let (base, new) = (base.as_chunks::<B>().0, new.as_chunks::<B>().0);
+            let indices = || indices[before..].iter().map(|index| *index as usize);
+            differences.extend(
+                indices().map(|index| form.difference(word(&base[index]), word(&new[index]))),
+            );
+            classes.extend(indices().map(|index| form.class(word(&base[index])) as u8));
+        });
+    }
+
+    fn add_to_sample(&mut self, platform: Platform, form: Form, base: &[u8]) {
+        if form.classes() == 1 {
+            return;
+        }
+        let words = (base.len() / form.bytes()).min(TILE / self.sampled_one_in);
+        let start = self.sample.len();
+        self.sample.resize(start + words, 0);
+        form.classify(platform, &base[..words * form.bytes()], &mut self.sample[start..]);
+    }
+
+    /// For each tile which of the changes are its own.
+    pub(super) fn tiles(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let mut start = 0;
+        self.tile_ends.iter().map(move |end| {
+            let range = start..*end as usize;
+            start = range.end;
+            range
+        })
+    }
+}
