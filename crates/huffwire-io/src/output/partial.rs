@@ -64,13 +64,17 @@ pub(super) fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Res
     // Elsewhere files have no mode to keep.
     #[cfg(not(unix))]
     let _ = replaced;
-    let mut builder = builder();
+    let builder = builder();
     // Private by default, and so it stays until it has the mode of a file that it replaces; else the finished file is
     // to have the mode of any file that a program makes.
     #[cfg(unix)]
-    if replaced.is_none() {
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    }
+    let builder = {
+        let mut builder = builder;
+        if replaced.is_none() {
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        }
+        builder
+    };
     // Locked meanwhile, so that no interruption comes between making a file and noting it down.
     let mut partial = partial();
     let temporary = builder.tempfile_in(folder).map_err(|error| {

@@ -43,6 +43,7 @@ impl FileWriter {
         threads=None,
         base=None
     ))]
+    #[allow(clippy::too_many_arguments, reason = "they are named")]
     fn create(
         py: Python<'_>,
         path: Option<PathBuf>,
