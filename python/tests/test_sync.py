@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -289,6 +291,24 @@ def test_codebooks_travel_with_versions(tmp_path: Path) -> None:
     assert same(subscriber.tensors, tensors)
 
 
+def test_versions_are_files_like_all_others(tmp_path: Path) -> None:
+    _, _, states = publish(tmp_path, 2)
+    keyframe, delta = tmp_path / "v000000.keyframe.hw", tmp_path / "v000001.delta.hw"
+    assert same(huffwire.torch.load_file(keyframe), states[0])
+    assert same(huffwire.torch.load_file(delta, base=keyframe), states[1])
+    with pytest.raises(huffwire.MissingBaseError):
+        huffwire.torch.load_file(delta)
+    for arguments in (["inspect", delta], ["verify", delta, "--base", keyframe]):
+        done = subprocess.run(
+            [sys.executable, "-m", "huffwire", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done
+        assert arguments[0] == "verify" or "layer.weight" in done.stdout, done
+
+
 # Rows, and other devices.
 
 
@@ -337,6 +357,29 @@ def test_tensors_of_another_device(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         publisher.publish(state)
         assert subscriber.update().changes == 61
         assert same(live, state)
+
+
+def test_deltas_of_a_storage_that_loses_files(tmp_path: Path) -> None:
+    """A chain with a missing link: what is before it is applied, and nothing of what is behind."""
+    publisher, state, states = publish(tmp_path, 1)
+    live = model(4)
+    subscriber = Subscriber(tmp_path, live, retries=0)
+    subscriber.update()
+    for version in range(1, 4):
+        step(state, version)
+        publisher.publish(state)
+        states.append(copies(state))
+    (tmp_path / "v000002.delta.hw").unlink()
+    with pytest.raises(huffwire.MissingFileError):
+        subscriber.update()
+    assert subscriber.version == 1 and same(live, states[1])
+    follower = Subscriber(tmp_path, retries=1, backoff=0.01)
+    with pytest.raises(huffwire.MissingFileError):
+        list(follower.changes())
+    assert follower.version == 1
+    publisher.publish(state, keyframe=True)
+    assert subscriber.reload().version == 4
+    assert same(live, state)
 
 
 # What is refused leaves everything as it was.
@@ -442,6 +485,14 @@ def test_options_are_checked(tmp_path: Path) -> None:
         Subscriber(7)
     assert Subscriber(tmp_path / "nothing yet").update() is None
     assert Subscriber(tmp_path / "nothing yet").wait(0) is None
+
+
+def test_versions_that_are_too_large(tmp_path: Path) -> None:
+    _, state, _ = publish(tmp_path, 1)
+    size = sum(tensor.nbytes for tensor in state.values())
+    with pytest.raises(huffwire.LimitError, match=f"{size} bytes of tensors"):
+        Subscriber(tmp_path, max_size=size - 1).update()
+    assert Subscriber(tmp_path, max_size=size).update().version == 0
 
 
 def test_waiting(tmp_path: Path) -> None:

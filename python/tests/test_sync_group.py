@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import huffwire
+import huffwire.distributed
 import ranks
 import torch
 import torch.distributed as dist
@@ -144,3 +147,33 @@ def test_one_rank_publishes() -> None:
     for publishers in ((), (0, 2)):
         found = ranks.run(roles, 3, publishers, seconds=30)
         assert all("one rank of a group makes a Publisher" in text for text in found)
+
+
+def one_dies(rank: int, size: int) -> str:
+    state = model()
+    if rank == 0:
+        publisher = Publisher(dist.group.WORLD)
+        publisher.publish(state)
+        step(state, 1)
+        try:
+            publisher.publish(state)
+        except huffwire.distributed.PeerError:
+            return "noticed"
+        return "not noticed"
+    live = model(2)
+    subscriber = Subscriber(dist.group.WORLD, live)
+    subscriber.update()
+    if rank == 2:
+        os._exit(7)
+    try:
+        subscriber.update()
+    except huffwire.distributed.PeerError:
+        assert same(live, state)
+        return "noticed"
+    return "not noticed"
+
+
+def test_a_rank_that_dies_is_noticed() -> None:
+    *others, dead = ranks.run(one_dies, 3, seconds=10, limit=100, may_fail=True)
+    assert isinstance(dead, ranks.Died)
+    assert others == ["noticed", "noticed"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import tempfile
 import time
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from huffwire._disk import system_errors
 from huffwire._errors import DamagedError, FileError, MissingFileError
-from huffwire._huffwire import _content_hash
 from huffwire.sync._manifest import File
 from huffwire.sync._storage import Storage
+from huffwire.sync._versions import describe
 
 _STEP = 8 << 20
 
@@ -104,11 +103,10 @@ def check(path: Path, file: File) -> None:
         DamagedError: They are different.
         FileError: It cannot be read.
     """
-    with system_errors(), path.open("rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        if size != file.bytes:
-            raise DamagedError(f"{path} has {size} bytes where {file.bytes} were expected")
-        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            found = _content_hash(content, "u8")
+    with system_errors():
+        size = path.stat().st_size
+    if size != file.bytes:
+        raise DamagedError(f"{path} has {size} bytes where {file.bytes} were expected")
+    found = describe(path).hash
     if found != file.hash:
         raise DamagedError(f"{path} has the hash {found} where {file.hash} was expected")

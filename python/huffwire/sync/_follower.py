@@ -6,13 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import torch
 
 from huffwire._buffers import Sets
 from huffwire._disk import naming
-from huffwire._errors import DamagedError, MismatchError, OptionError
+from huffwire._errors import DamagedError, LimitError, MismatchError, OptionError
 from huffwire._huffwire import _inspect_delta
 from huffwire._tensors import _changed, _dtype
 from huffwire._torch_deltas import content_hash
@@ -28,7 +29,7 @@ from huffwire.sync._live import (
     is_written_by_huffwire,
 )
 from huffwire.sync._manifest import state_of
-from huffwire.sync._versions import Item, VersionReader
+from huffwire.sync._versions import Item, VersionReader, empty
 
 Pause = Callable[[], contextlib.AbstractContextManager[object]]
 Rows = Mapping[str, tuple[int, int]]
@@ -78,6 +79,7 @@ class Follower:
         strict: bool,
         pause: Pause | None,
         threads: int | None,
+        max_size: int | None = None,
         listing: bool = False,
     ) -> None:
         if rows is not None and tensors is None:
@@ -88,6 +90,7 @@ class Follower:
         self._strict = strict
         self._pause = pause or contextlib.nullcontext
         self._threads = threads
+        self._max_size = max_size
         self._listing = listing
         for name, tensor in self.tensors.items():
             check_writable(name, tensor)
@@ -234,6 +237,7 @@ class Follower:
     ) -> tuple[dict[str, Target], dict[str, torch.Tensor]]:
         """The tensors to which items are written, and all tensors of the version by their names."""
         shapes = shapes_of(items)
+        self._check_size(items)
         tensors = self._own(items, shapes) if self.is_own else self.tensors
         if self._strict and shapes.keys() != tensors.keys():
             missing = ", ".join(sorted(tensors.keys() - shapes.keys())) or "none"
@@ -254,6 +258,11 @@ class Follower:
                 targets[key] = Target(item, tensor, seen.setdefault((shared, item.rows), key))
         return targets, tensors
 
+    def _check_size(self, items: Mapping[str, Item]) -> None:
+        size = sum(prod(i.shape) * _dtype(i.dtype).itemsize for i in items.values())
+        if self._max_size is not None and size > self._max_size:
+            raise LimitError(f"the version has {size} bytes of tensors, and max_size is {self._max_size}")
+
     def _own(
         self, items: Mapping[str, Item], shapes: Mapping[str, tuple[int, ...]]
     ) -> dict[str, torch.Tensor]:
@@ -263,7 +272,7 @@ class Follower:
         for name, shape in shapes.items():
             held = self.tensors.get(name)
             if held is None or held.dtype != dtypes[name] or tuple(held.shape) != shape:
-                new = torch.empty(shape, dtype=dtypes[name])
+                new = empty(shape, dtypes[name])
                 if held is not None and held.dtype == new.dtype and held.shape[1:] == new.shape[1:]:
                     # Rows that both have may come as deltas.
                     count = min(len(held), len(new)) if shape else 0

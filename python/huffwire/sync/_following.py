@@ -126,22 +126,36 @@ class FolderFollowing:
 
     def changes(self) -> Iterator[Change]:
         """What changes, version by version; own tensors follow when all changes of a version were taken."""
-        manifest = self._manifest()
         totals = Totals(self.version)
-        for step, is_keyframe in self._steps(manifest, None):
-            with self._opened(step, is_keyframe, totals) as reader:
-                if is_keyframe:
-                    self._load(reader, step, totals)
-                    # Whoever ends in between begins again.
-                    self.version = None
-                    for name, tensor in self._follower.tensors.items():
-                        yield Change(name, None, tensor)
-                    self.version = step.number
-                    continue
-                listed: list[Change] = []
-                prepared = self._follower.prepare(reader, listed)
-            yield from listed
-            self._commit(prepared, step, totals)
+        failures = 0
+        while True:
+            listed: list[Change] = []
+            try:
+                # The manifest is read again for each version, because files of an older one may be gone.
+                step, is_keyframe = next(self._steps(self._manifest(), None), (None, False))
+                if step is None:
+                    return
+                prepared = None
+                with self._opened(step, is_keyframe, totals) as reader:
+                    if is_keyframe:
+                        self._load(reader, step, totals)
+                    else:
+                        prepared = self._follower.prepare(reader, listed)
+            except (FileError, DamagedError):
+                if failures == self._retries:
+                    raise
+                time.sleep(self._backoff * 2**failures)
+                failures += 1
+                continue
+            failures = 0
+            if prepared is None:
+                # Whoever ends in between begins again.
+                self.version = None
+                yield from [Change(name, None, t) for name, t in self._follower.tensors.items()]
+                self.version = step.number
+            else:
+                yield from listed
+                self._commit(prepared, step, totals)
 
     def _manifest(self) -> Manifest:
         """The manifest; one without versions if there is none yet."""

@@ -22,7 +22,7 @@ from huffwire.sync._frames import Chain, Frame, Kind
 from huffwire.sync._live import Change
 from huffwire.sync._manifest import state_of
 from huffwire.sync._publisher import Items, Published
-from huffwire.sync._versions import Item, Options
+from huffwire.sync._versions import Item, Options, empty
 
 
 class GroupPublishing:
@@ -242,7 +242,7 @@ class Arriving:
     def decode(self, key: str) -> torch.Tensor:
         """Decodes an item that is no delta into a new tensor."""
         item = self.items[key]
-        tensor = torch.empty(item.shape, dtype=_dtype(item.dtype))
+        tensor = empty(item.shape, _dtype(item.dtype))
         self.decode_into(key, tensor)
         return tensor
 

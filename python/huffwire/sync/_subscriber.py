@@ -44,6 +44,7 @@ class Subscriber:
             meanwhile.
         backoff: Seconds before the first of these; each further one waits twice as long.
         threads: As for `huffwire.decode`.
+        max_size: The most bytes of tensors that a version may have. A small file can say that it has very much.
 
     Raises:
         OutputError: A tensor cannot be written to, or shares a part of its memory with another one.
@@ -63,10 +64,11 @@ class Subscriber:
         retries: int = 3,
         backoff: float = 0.1,
         threads: int | None = None,
+        max_size: int | None = None,
     ) -> None:
         if journal is not None and tensors is None:
             raise OptionError("journal=: give the tensors whose memory outlives the process, too")
-        follower = Follower(tensors, rows, strict, pause, threads, journal is not None)
+        follower = Follower(tensors, rows, strict, pause, threads, max_size, journal is not None)
         self._follower = follower
         self._following: Following
         if isinstance(source, dist.ProcessGroup):

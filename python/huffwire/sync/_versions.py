@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 
 from huffwire import _huffwire
 from huffwire._buffers import Level, Sets, Symbols
-from huffwire._errors import DamagedError
+from huffwire._disk import system_errors
+from huffwire._errors import DamagedError, OutOfMemoryError
 from huffwire._huffwire import Codebooks, FileReader, FileWriter
 from huffwire._tensors import _address, _dtype, _name, _source
 from huffwire.sync._manifest import File
@@ -113,9 +115,13 @@ class VersionWriter:
 
 
 def describe(path: Path) -> File:
-    """Size and hash of a file."""
-    data = path.read_bytes()
-    return File(path.name, len(data), _huffwire._content_hash(data, "u8"))
+    """Name, size and hash of a file, which is not empty."""
+    with (
+        system_errors(),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        return File(path.name, len(data), _huffwire._content_hash(data, "u8"))
 
 
 @dataclass
@@ -178,9 +184,21 @@ class VersionReader:
     def decode(self, key: str) -> torch.Tensor:
         """Decodes an item that is no delta into a new tensor."""
         item = self.items[key]
-        tensor = torch.empty(item.shape, dtype=_dtype(item.dtype))
+        tensor = empty(item.shape, _dtype(item.dtype))
         self.decode_into(key, tensor)
         return tensor
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """A new tensor on the CPU.
+
+    Raises:
+        OutOfMemoryError: There is no memory for it.
+    """
+    try:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise OutOfMemoryError(f"a tensor of {dtype} and shape {shape}: {error}") from None
 
 
 def _values_shape(item: Item) -> tuple[int, ...]:
