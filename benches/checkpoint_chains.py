@@ -101,6 +101,11 @@ def tensors_of(state: Any) -> list[torch.Tensor]:
     return [state]
 
 
+def saved(stored: int, size: int) -> str:
+    """Percent of the bytes in memory that are not stored."""
+    return f"{100 * (1 - stored / size):.3g}"
+
+
 def rows(training: Training, rate: float, apart: Sequence[int], folder: Path) -> list[str]:
     """The rows of a table about one learning rate."""
     base = folder / "base"
@@ -123,9 +128,9 @@ def rows(training: Training, rate: float, apart: Sequence[int], folder: Path) ->
         cells = [f"{rate:g}", str(steps), f"{share:.3g}"]
         for role in ("weights", "master weights", "first moment", "second moment"):
             size, stored = whole[role][0], (whole[role][1], delta[role][1])
-            cells.append(" → ".join(f"{100 * one / size:.3g}" for one in stored))
+            cells.append(" → ".join(saved(one, size) for one in stored))
         total = sum(size for size, _ in whole.values())
-        cells.append(" → ".join(f"{100 * sum(s for _, s in one.values()) / total:.3g}" for one in (whole, delta)))
+        cells.append(" → ".join(saved(sum(s for _, s in one.values()), total) for one in (whole, delta)))
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return lines
@@ -144,7 +149,8 @@ def main() -> None:
         loss = training.take_step(BEFORE)
     parameters = sum(one.numel() for one in training.weights.values())
     print(f"{parameters} weights, {source}, loss {loss:.2f} after {arguments.steps} steps")
-    print("| rate | steps apart | weights changed, % | weights | master weights | first moment | second moment | all |")
+    print("Percent saved: without a base → with one.")
+    print("| learning rate | steps apart | weights changed, % | weights | master weights | first moment | second moment | all |")
     print("|---|---|---|---|---|---|---|---|")
     for rate in RATES:
         with tempfile.TemporaryDirectory() as folder:
