@@ -30,6 +30,7 @@ from gemma.model import Gemma, Shape, loss_of
 from gemma.train import batch
 
 SHAPE = Shape(layers=4, width=192, heads=6, head_width=32, hidden=768, sequences=2, length=128)
+SHORT = Shape(layers=1, width=32, heads=2, head_width=16, hidden=64, sequences=1, length=32)
 SEED = 1
 # What the model is trained with before, and the two ways on.
 BEFORE = 1e-3
@@ -40,10 +41,10 @@ APART = (1, 20, 100)
 class Training:
     """A model, its fp32 master weights, and AdamW."""
 
-    def __init__(self, words: Any) -> None:
+    def __init__(self, words: Any, shape: Shape) -> None:
         torch.manual_seed(SEED)
-        self.words = words
-        self.model = Gemma(SHAPE)
+        self.words, self.shape = words, shape
+        self.model = Gemma(shape)
         self.weights = dict(self.model.named_parameters())
         self.masters = {name: one.detach().float().requires_grad_() for name, one in self.weights.items()}
         self.optimizer = torch.optim.AdamW(self.masters.values(), betas=(0.9, 0.95))
@@ -53,7 +54,7 @@ class Training:
         self.steps += 1
         for weight in self.weights.values():
             weight.grad = None
-        loss = loss_of(self.model, batch(self.words, SHAPE, SEED, self.steps))
+        loss = loss_of(self.model, batch(self.words, self.shape, SEED, self.steps))
         loss.backward()
         for name, weight in self.weights.items():
             assert weight.grad is not None
@@ -140,11 +141,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=150, help="steps of training before")
     parser.add_argument("--apart", type=int, nargs="+", default=list(APART), help="steps between checkpoints")
+    parser.add_argument("--short", action="store_true", help="a tiny model")
     parser.add_argument("--text", type=Path, nargs="*", default=[], help="files to train on")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", "torch.distributed is disabled")
     words, source = text.load(arguments.text)
-    training = Training(words)
+    training = Training(words, SHORT if arguments.short else SHAPE)
     for _ in range(arguments.steps):
         loss = training.take_step(BEFORE)
     parameters = sum(one.numel() for one in training.weights.values())
