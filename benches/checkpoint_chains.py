@@ -30,6 +30,7 @@ from gemma.model import Gemma, Shape, loss_of
 from gemma.train import batch
 
 SHAPE = Shape(layers=4, width=192, heads=6, head_width=32, hidden=768, sequences=2, length=128)
+SHORT = Shape(layers=1, width=32, heads=2, head_width=16, hidden=64, sequences=1, length=32)
 SEED = 1
 # What the model is trained with before, and the two ways on.
 BEFORE = 1e-3
@@ -40,10 +41,10 @@ APART = (1, 20, 100)
 class Training:
     """A model, its fp32 master weights, and AdamW."""
 
-    def __init__(self, words: Any) -> None:
+    def __init__(self, words: Any, shape: Shape) -> None:
         torch.manual_seed(SEED)
-        self.words = words
-        self.model = Gemma(SHAPE)
+        self.words, self.shape = words, shape
+        self.model = Gemma(shape)
         self.weights = dict(self.model.named_parameters())
         self.masters = {name: one.detach().float().requires_grad_() for name, one in self.weights.items()}
         self.optimizer = torch.optim.AdamW(self.masters.values(), betas=(0.9, 0.95))
@@ -53,7 +54,7 @@ class Training:
         self.steps += 1
         for weight in self.weights.values():
             weight.grad = None
-        loss = loss_of(self.model, batch(self.words, SHAPE, SEED, self.steps))
+        loss = loss_of(self.model, batch(self.words, self.shape, SEED, self.steps))
         loss.backward()
         for name, weight in self.weights.items():
             assert weight.grad is not None
@@ -101,6 +102,11 @@ def tensors_of(state: Any) -> list[torch.Tensor]:
     return [state]
 
 
+def saved(stored: int, size: int) -> str:
+    """Percent of the bytes in memory that are not stored."""
+    return f"{100 * (1 - stored / size):.3g}"
+
+
 def rows(training: Training, rate: float, apart: Sequence[int], folder: Path) -> list[str]:
     """The rows of a table about one learning rate."""
     base = folder / "base"
@@ -123,9 +129,9 @@ def rows(training: Training, rate: float, apart: Sequence[int], folder: Path) ->
         cells = [f"{rate:g}", str(steps), f"{share:.3g}"]
         for role in ("weights", "master weights", "first moment", "second moment"):
             size, stored = whole[role][0], (whole[role][1], delta[role][1])
-            cells.append(" → ".join(f"{100 * one / size:.3g}" for one in stored))
+            cells.append(" → ".join(saved(one, size) for one in stored))
         total = sum(size for size, _ in whole.values())
-        cells.append(" → ".join(f"{100 * sum(s for _, s in one.values()) / total:.3g}" for one in (whole, delta)))
+        cells.append(" → ".join(saved(sum(s for _, s in one.values()), total) for one in (whole, delta)))
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return lines
@@ -135,16 +141,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=150, help="steps of training before")
     parser.add_argument("--apart", type=int, nargs="+", default=list(APART), help="steps between checkpoints")
+    parser.add_argument("--short", action="store_true", help="a tiny model")
     parser.add_argument("--text", type=Path, nargs="*", default=[], help="files to train on")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", "torch.distributed is disabled")
     words, source = text.load(arguments.text)
-    training = Training(words)
+    training = Training(words, SHORT if arguments.short else SHAPE)
     for _ in range(arguments.steps):
         loss = training.take_step(BEFORE)
     parameters = sum(one.numel() for one in training.weights.values())
     print(f"{parameters} weights, {source}, loss {loss:.2f} after {arguments.steps} steps")
-    print("| rate | steps apart | weights changed, % | weights | master weights | first moment | second moment | all |")
+    print("Percent saved: without a base → with one.")
+    print("| learning rate | steps apart | weights changed, % | weights | master weights | first moment | second moment | all |")
     print("|---|---|---|---|---|---|---|---|")
     for rate in RATES:
         with tempfile.TemporaryDirectory() as folder:
