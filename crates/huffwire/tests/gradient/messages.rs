@@ -321,7 +321,7 @@ fn errors_say_what_it_is() {
     assert!(matches!(error(&|m| m[3] = 2 << 5 | 20), Error::UnknownKind { number: 2, .. }));
     assert!(matches!(error(&|m| m[3] = 7 << 5 | 20), Error::UnknownKind { number: 7, .. }));
     let size = error(&|m| m[3] = 1 << 5 | 17).to_string();
-    assert!(size.contains("2^17 quantized values"), "{size}");
+    assert!(size.contains("quantized values in blocks of 2^17"), "{size}");
     assert!(matches!(error(&|m| m[4] ^= 1), Error::SetMismatch { .. }));
     let unknown = error(&|m| m[ENTRIES] = 99).to_string();
     assert!(unknown.contains("quantizer 99"), "{unknown}");
