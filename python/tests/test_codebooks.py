@@ -220,6 +220,8 @@ def test_files_of_other_writers_are_calibrated(vector):
         found = huffwire.calibrate(VECTORS / vector["file"], codebooks=sets)
     except huffwire.OptionError as error:
         assert "no tensor" in str(error)
+    except huffwire.MissingBaseError:
+        assert "bases" in vector
     else:
         assert found.tensors > 0
 

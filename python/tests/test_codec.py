@@ -154,8 +154,11 @@ def changed(place, value):
         (b"X" + MESSAGE[1:], huffwire.DamagedError),
         (changed(1, 0x21), huffwire.VersionError),
         (changed(2, 99), huffwire.DamagedError),
-        (changed(3, 0x20 | MESSAGE[3]), huffwire.MismatchError),
-        (changed(3, 0x40 | MESSAGE[3]), huffwire.MismatchError),
+        # Quantized values, and a delta: in blocks as they have, and in others.
+        (changed(3, 0x20 | 20), huffwire.MismatchError),
+        (changed(3, 0x40 | 20), huffwire.MismatchError),
+        (changed(3, 0x20 | MESSAGE[3]), huffwire.DamagedError),
+        (changed(3, 0x40 | MESSAGE[3]), huffwire.DamagedError),
     ],
 )
 def test_what_is_no_message_leaves_the_output_as_it_was(message, error):
