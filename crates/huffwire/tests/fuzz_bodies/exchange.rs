@@ -61,9 +61,12 @@ fn any_piece(codec: &mut ExchangeCodec, piece: &[u8], count: usize) -> Option<Ve
             assert!(sum.iter().zip(&mean).all(|(sum, mean)| same(*sum, *mean)));
             Some(put)
         }
-        Err(Error::Truncated { .. } | Error::Malformed { .. } | Error::UnknownCodebook { .. }) => {
-            None
-        }
+        Err(
+            Error::Truncated { .. }
+            | Error::Malformed { .. }
+            | Error::UnknownCodebook { .. }
+            | Error::InvalidCodebook(_),
+        ) => None,
         Err(other) => panic!("{other:?} is no error of a piece"),
     }
 }
