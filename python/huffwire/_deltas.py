@@ -122,12 +122,9 @@ def decode_delta(
         DamagedError: The message is cut short or changed, or makes something else than its sender had.
         VersionError, CodebookError, ContextError: As for `huffwire.decode`.
     """
-    with memoryview(_buffer(base)) as view:
-        out = bytearray(view.nbytes)
-    _huffwire._decode_delta_into(
-        _buffer(message), _buffer(base), dtype, out, codebooks, threads, context
+    return _huffwire._decode_delta(
+        _buffer(message), _buffer(base), dtype, codebooks, threads, context
     )
-    return bytes(out)
 
 
 def apply_delta(
@@ -205,6 +202,7 @@ def delta_changes(
     *,
     dtype: str | None = None,
     codebooks: Sets = None,
+    threads: int | None = None,
     context: int | None = None,
 ) -> tuple[memoryview, bytes]:
     """The changes that a delta makes, for programs that put them in place themselves.
@@ -222,7 +220,7 @@ def delta_changes(
         the other. Words are elements, but floats of complex elements, and bytes of packed elements of 6 bits.
     """
     indices, values = _huffwire._delta_changes(
-        _buffer(message), _buffer(base), dtype, codebooks, context
+        _buffer(message), _buffer(base), dtype, codebooks, threads, context
     )
     return memoryview(indices).cast("Q"), bytes(values)
 

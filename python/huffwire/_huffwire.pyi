@@ -653,6 +653,15 @@ def _encode_delta(
     context: int | None,
     /,
 ) -> bytes: ...
+def _decode_delta(
+    message: _Memory,
+    base: _Memory,
+    dtype: str | None,
+    codebooks: _Sets,
+    threads: int | None,
+    context: int | None,
+    /,
+) -> bytes: ...
 def _decode_delta_into(
     message: _Memory,
     base: _Memory,
@@ -677,6 +686,7 @@ def _delta_changes(
     base: _Memory,
     dtype: str | None,
     codebooks: _Sets,
+    threads: int | None,
     context: int | None,
     /,
 ) -> tuple[bytearray, bytearray]: ...

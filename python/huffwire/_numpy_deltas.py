@@ -162,6 +162,7 @@ def delta_changes(
     base: Array,
     *,
     codebooks: Sets = None,
+    threads: int | None = None,
     context: int | None = None,
 ) -> tuple[Array, Array]:
     """The changes that a delta makes, for programs that put them in place themselves.
@@ -181,7 +182,7 @@ def delta_changes(
     """
     old, name = _source(base)
     indices, values = _huffwire._delta_changes(
-        _buffer(message), old, name, codebooks, context
+        _buffer(message), old, name, codebooks, threads, context
     )
     dtype: np.dtype[Any] = base.dtype.newbyteorder("=")
     parts = _PARTS.get(dtype.name)

@@ -187,6 +187,7 @@ def delta_changes(
     base: torch.Tensor,
     *,
     codebooks: Sets = None,
+    threads: int | None = None,
     context: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The changes that a delta makes, for programs that put them in place themselves, such as on another device.
@@ -208,7 +209,7 @@ def delta_changes(
     """
     old, name = _source(base)
     indices, values = _huffwire._delta_changes(
-        _message(message), _address(old), name, codebooks, context
+        _message(message), _address(old), name, codebooks, threads, context
     )
     dtype = _PARTS.get(base.dtype, base.dtype)
     if not values:

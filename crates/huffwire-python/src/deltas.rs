@@ -54,6 +54,29 @@ pub(crate) fn _encode_delta<'py>(
     })
 }
 
+/// The new elements that a delta makes of its base.
+#[pyfunction]
+#[pyo3(signature = (message, base, dtype, codebooks, threads, context, /))]
+pub(crate) fn _decode_delta<'py>(
+    py: Python<'py>,
+    message: Input,
+    base: Input,
+    dtype: Option<&str>,
+    codebooks: DecoderSets,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
+    #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let expected = expected(dtype.map(dtype_of).transpose()?, context, None);
+    let (message, base) = (message.bytes(), base.bytes());
+    let threads = self::threads(py, threads, base.len())?;
+    coders::with_decoder(&codebooks.0, |decoder| {
+        decoder.set_threads(threads);
+        let fill =
+            |out: &mut [u8]| decoder.decode_expected_delta(base, message, &expected, out).map(drop);
+        new_bytes(py, base.len(), fill, of_codec)
+    })
+}
+
 /// Decodes a delta into memory beside its base, both of the same size.
 #[pyfunction]
 #[pyo3(signature = (message, base, dtype, out, codebooks, threads, context, /))]
@@ -106,18 +129,21 @@ pub(crate) fn _apply_delta(
 
 /// The changes that a delta makes: the places of the words as 64-bit integers, and the new words.
 #[pyfunction]
-#[pyo3(signature = (message, base, dtype, codebooks, context, /))]
+#[pyo3(signature = (message, base, dtype, codebooks, threads, context, /))]
 pub(crate) fn _delta_changes<'py>(
     py: Python<'py>,
     message: Input,
     base: Input,
     dtype: Option<&str>,
     codebooks: DecoderSets,
+    #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     #[pyo3(from_py_with = whole_number)] context: Option<u64>,
 ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
     let expected = expected(dtype.map(dtype_of).transpose()?, context, None);
     let (message, base) = (message.bytes(), base.bytes());
+    let threads = self::threads(py, threads, base.len())?;
     let changes = coders::with_decoder(&codebooks.0, |decoder| {
+        decoder.set_threads(threads);
         work(py, base.len(), || decoder.delta_changes(message, &expected, base)).map_err(of_codec)
     })?;
     let fill = |out: &mut [u8]| {
@@ -172,8 +198,7 @@ impl PreparedDelta {
             decoder.set_threads(threads);
             let prepared = work(py, base.len(), || {
                 let prepared = decoder.prepare_delta(&message, &expected, base)?;
-                let changes = Info::read(&message, context)?.changes();
-                Ok((changes, prepared.kept_bytes(), prepared.detach()))
+                Ok((prepared.changes(), prepared.kept_bytes(), prepared.detach()))
             });
             prepared.map_err(of_codec)
         })?;

@@ -40,8 +40,8 @@ mod _huffwire {
     };
     #[pymodule_export]
     use super::deltas::{
-        _apply_delta, _content_hash, _decode_delta_into, _delta_changes, _encode_delta,
-        _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
+        _apply_delta, _content_hash, _decode_delta, _decode_delta_into, _delta_changes,
+        _encode_delta, _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
     };
     #[pymodule_export]
     use super::files::{

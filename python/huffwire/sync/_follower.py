@@ -143,7 +143,7 @@ class Follower:
     ) -> Write:
         if listed is None and not self._listing:
             return target.prepare(message, codebooks, self._threads)
-        indices, values = target.changes(message, codebooks)
+        indices, values = target.changes(message, codebooks, self._threads)
         if listed is not None:
             first, _ = _span(target)
             listed.append(Change(target.item.name, indices + first, values))

@@ -115,11 +115,13 @@ class Target:
         if is_written_by_huffwire(self.tensor):
             prepared = prepare_delta(message, self.tensor, codebooks=codebooks, threads=threads)
             return InPlace(prepared, threads)
-        return Scatter(self.tensor, *self.changes(message, codebooks))
+        return Scatter(self.tensor, *self.changes(message, codebooks, threads))
 
-    def changes(self, message: bytes, codebooks: Sets) -> tuple[torch.Tensor, torch.Tensor]:
+    def changes(
+        self, message: bytes, codebooks: Sets, threads: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The changes that a delta makes, on the CPU, where it is decoded."""
-        return delta_changes(message, self.tensor, codebooks=codebooks)
+        return delta_changes(message, self.tensor, codebooks=codebooks, threads=threads)
 
 
 def is_written_by_huffwire(tensor: torch.Tensor) -> bool:

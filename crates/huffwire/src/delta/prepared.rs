@@ -53,6 +53,17 @@ impl Prepared<'_> {
         &self.message.header
     }
 
+    /// How many words change.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        let changes = |block: &Block| match block {
+            Block::Nothing => 0,
+            Block::Put(kept) => kept.indices.len() as u64,
+            Block::Again(changes) => u64::from(*changes),
+        };
+        self.blocks.iter().map(changes).sum()
+    }
+
     /// Bytes of memory that it holds, the message apart.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
