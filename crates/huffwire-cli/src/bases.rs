@@ -17,7 +17,7 @@ pub(crate) fn open(
     let mut files = Vec::new();
     for path in paths {
         if is_dash(path) {
-            bail!("--base -: a base is read in any order, so it must be a file");
+            bail!("-: a base and its deltas are read in any order, so they must be files");
         }
         let raw = raw.filter(|_| !is_hw(path));
         files.push(match (TensorFile::open(path, raw, ReadOptions::default())?, codebooks) {

@@ -127,14 +127,14 @@ impl Base {
     ///
     /// # Errors
     /// [`Error::NotADelta`] for a file behind the first that is no .hw file; [`Error::BaseMissing`] for a first file
-    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 32 deltas; [`Error::BrokenChain`] for deltas that do not follow each other, as far as
-    /// their hashes tell without decoding; those of reading.
+    /// that is a delta; [`Error::NotInBase`]; [`Error::LongChain`] for more than 32 deltas; [`Error::BrokenChain`] for
+    /// deltas that do not follow each other, as far as their hashes tell without decoding; those of reading.
     pub fn chain(files: impl IntoIterator<Item = TensorFile>) -> Result<Option<Self>> {
         let mut chain: Option<Self> = None;
         for (number, file) in files.into_iter().enumerate() {
             if number > MAX_CHAIN {
                 let path = first_label(&file);
-                return Err(Error::LongChain { path, limit: number });
+                return Err(Error::LongChain { path, limit: MAX_CHAIN });
             }
             let file = match (chain.take(), file) {
                 (None, file) => file,

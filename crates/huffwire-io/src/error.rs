@@ -214,6 +214,18 @@ pub enum Error {
         /// [`huffwire::Error::WrongBase`], with the hashes.
         source: Box<huffwire::Error>,
     },
+    /// A base cannot be read, or is damaged. The delta may be all right.
+    #[error("{path}: {what} needs the base {base}: {source}")]
+    BaseUnreadable {
+        /// The .hw file.
+        path: String,
+        /// The tensor and the block of it, as messages call them.
+        what: String,
+        /// The base.
+        base: String,
+        /// What is wrong with the base.
+        source: Box<Error>,
+    },
     /// A delta is not one of what another one makes.
     #[error(
         "{path}: {what} does not follow {base}: it was made for a base with the hash {expected}, and what {base} makes has \
@@ -233,12 +245,12 @@ pub enum Error {
     },
     /// A chain has more deltas than can be read through.
     #[error(
-        "{path}: it is delta number {limit} of a chain, and no more are read through at a time; fold some of them into one"
+        "{path}: a chain of more than {limit} deltas, and no more are read through at a time; fold some of them into one"
     )]
     LongChain {
         /// The first delta that is too many.
         path: String,
-        /// How many there can be, and one.
+        /// How many there can be.
         limit: usize,
     },
     /// A file stands in a chain of deltas and is no delta.

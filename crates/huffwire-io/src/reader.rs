@@ -373,7 +373,8 @@ impl Reader {
         output: &mut Output,
         mut progress: impl FnMut(u64),
     ) -> Result<()> {
-        self.check_size(&format!("the original {:?}", original.name), original.raw_bytes())?;
+        let what = || format!("the original {:?}", original.name);
+        self.check_size(what, original.raw_bytes())?;
         let empty = |item: &&Item| item.raw_bytes == 0;
         original.items.iter().filter(empty).try_for_each(|item| self.check_kind_header(item))?;
         let jobs = original.items.iter().flat_map(Self::blocks);
@@ -654,7 +655,7 @@ impl Reader {
         wanted: &Range<u64>,
         mut consume: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        self.check_size(&describe(item), wanted.end - wanted.start)?;
+        self.check_size(|| describe(item), wanted.end - wanted.start)?;
         let overlap = |job: &BlockJob<'_>| {
             let start = job.block.raw_offset;
             let end = start + job.block.raw_bytes as u64;
@@ -669,12 +670,12 @@ impl Reader {
         self.decode_blocks(jobs, |job, decoded| consume(&decoded?[overlap(job)]))
     }
 
-    fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
+    fn check_size(&self, what: impl FnOnce() -> String, bytes: u64) -> Result<()> {
         let limit = self.options.max_size;
         if bytes <= limit {
             return Ok(());
         }
-        let (path, what) = (self.file.label().to_owned(), what.to_owned());
+        let (path, what) = (self.file.label().to_owned(), what());
         Err(Error::TooLarge { path, what, bytes, limit })
     }
 }

@@ -406,7 +406,28 @@ fn chains_have_an_end() {
     let restored = files.restore_on("33.hw", &names[..33], options).unwrap();
     assert_eq!(restored, files.read("old.safetensors"));
     let error = files.chain(&names[..34]).unwrap_err();
-    assert!(matches!(error, Error::LongChain { limit: 33, .. }), "{error}");
+    assert!(matches!(error, Error::LongChain { limit: 32, .. }), "{error}");
+}
+
+/// An original may have no items; it stays when a chain is folded.
+#[test]
+fn originals_without_items_stay() {
+    let files = Files::new();
+    let w = weights(100);
+    files.write("old.safetensors", &[("w", "BF16", &[100], &w)]);
+    let mut writer = Writer::create(&files.path("0.hw"), false, WriteOptions::default()).unwrap();
+    for name in ["first", "second", "third"] {
+        writer.begin_original(name).unwrap();
+        if name == "second" {
+            let info = TensorInfo { name: "w".into(), dtype: "BF16".into(), shape: vec![100] };
+            writer.add_tensor(info, Dtype::Bf16, &w).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+    files.between(&["old.safetensors"], &["0.hw"], "folded.hw");
+    let reader = Reader::open(&files.path("folded.hw")).unwrap();
+    let names = reader.directory().originals.iter().map(|original| original.name.as_str());
+    assert!(names.eq(["first", "second", "third"]));
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn io_class(error: &huffwire_io::Error) -> Class {
         E::SameFile { .. } | E::Terminal => Class::File,
         E::Exists { .. } => Class::Exists,
         E::Codec { source, .. } => codec_class(source),
-        E::Shard { source, .. } => io_class(source),
+        E::Shard { source, .. } | E::BaseUnreadable { source, .. } => io_class(source),
         E::InvalidFormat { .. } | E::FileSize { .. } => Class::Damaged,
         E::UnknownFormat { .. } | E::NotAnArray { .. } => Class::Unsupported,
         E::RawSize { .. } | E::Range { .. } | E::Unwritable { .. } => Class::Mismatch,

@@ -128,7 +128,9 @@ fn decode(args: &VerifyArgs, reader: &Reader) -> Result<(Report, String)> {
         blocks += 1;
         match error {
             // The base is at fault, not the file.
-            Some(error @ Error::WrongBase { .. }) => return Err(error),
+            Some(error @ (Error::WrongBase { .. } | Error::BaseUnreadable { .. })) => {
+                return Err(error);
+            }
             Some(error) => found.add(job.item, Some(job.index), job.block.offset, error),
             None => {}
         }

@@ -68,6 +68,46 @@ fn a_delta_is_made_told_of_checked_and_applied() {
     assert!(!folder.path("1.safetensors.hw").exists());
 }
 
+/// Without its base a delta is lost, so `--rm` must not take it.
+#[test]
+fn a_base_is_never_removed() {
+    let folder = folder();
+    let chain = ["--base", "0.safetensors", "--base", "1.hw"];
+    for (input, bases) in
+        [("1.safetensors", &["--base", "1.safetensors"][..]), ("0.safetensors", &chain)]
+    {
+        let args = ["compress", input, "-o", "x.hw", "--rm"];
+        folder.fails(&[&args[..], bases].concat(), &[input, "--rm would remove the base"]);
+        assert!(folder.path(input).exists() && !folder.path("x.hw").exists());
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(folder.path("2.safetensors"), folder.path("link.safetensors"))
+            .unwrap();
+        let args =
+            ["compress", "2.safetensors", "--base", "link.safetensors", "-o", "x.hw", "--rm"];
+        folder.fails(&args, &["2.safetensors", "--rm would remove the base"]);
+        assert!(folder.path("2.safetensors").exists());
+    }
+}
+
+/// A damaged base is told of as such: the delta is all right.
+#[test]
+fn a_damaged_base_is_no_damage_of_the_delta() {
+    let folder = folder();
+    folder.ok(&["compress", "0.safetensors", "-o", "0.hw"]);
+    let mut base = folder.read("0.hw");
+    let middle = base.len() / 2;
+    base[middle] ^= 1;
+    folder.write("0.hw", &base);
+    for command in ["verify", "decompress"] {
+        let args = [command, "1.hw", "--base", "0.hw"];
+        folder.fails(&args, &["1.hw", "needs the base", "0.hw", "checksum"]);
+    }
+    let run = folder.run(&["verify", "1.hw", "--base", "0.hw"]);
+    assert!(!run.stderr.contains("blocks are damaged"), "{}", run.stderr);
+}
+
 #[test]
 fn chains_are_read_folded_and_reversed() {
     let folder = folder();
@@ -120,7 +160,7 @@ fn whatever_is_wrong_with_a_base_is_told_and_nothing_is_written() {
             &["--base", "0.safetensors", "--base", "1.safetensors"],
             &["1.safetensors", "is no .hw file"],
         ),
-        (&["--base", "-"], &["--base", "must be a file"]),
+        (&["--base", "-"], &["-: ", "must be files"]),
     ] {
         folder.fails(&[&decompress[..], rest].concat(), mentions);
     }

@@ -38,6 +38,12 @@ impl Origin {
         &self.label
     }
 
+    /// Whether both are the same file, by whatever names.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.identity.is_some() && self.identity == other.identity
+    }
+
     /// Whether this is the file that `other` names.
     pub(crate) fn is(&self, other: &Identity) -> bool {
         self.identity.as_ref() == Some(other)

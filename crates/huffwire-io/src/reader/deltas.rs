@@ -1,7 +1,7 @@
 //! Deltas: items that are restored with the help of a base.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use huffwire::delta::{self, BlockHeader};
 use huffwire::file::Item;
@@ -19,6 +19,8 @@ pub(super) struct WithBase {
     base: Arc<Base>,
     /// By the place of an item's kind header in the .hw file. An item without a match is missing.
     places: HashMap<u64, Place>,
+    /// The kind headers, by the same places, that were found to be right: not each block need look again.
+    checked: Mutex<HashSet<u64>>,
 }
 
 impl Reader {
@@ -38,7 +40,7 @@ impl Reader {
                 places.extend(header.and_then(|header| Some((header.offset, place?))));
             }
         }
-        self.with_base = Some(WithBase { base, places });
+        self.with_base = Some(WithBase { base, places, checked: Mutex::default() });
         self.check_links()?;
         Ok(self)
     }
@@ -133,6 +135,21 @@ impl Reader {
         Err(Error::invalid(self.file.label(), ".hw", detail))
     }
 
+    fn check_delta_header_once(&self, item: &Item) -> Result<()> {
+        let Some((WithBase { checked, .. }, header)) =
+            self.with_base.as_ref().zip(item.kind_header())
+        else {
+            return self.check_delta_header(item);
+        };
+        let lock = || checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock().contains(&header.offset) {
+            return Ok(());
+        }
+        self.check_delta_header(item)?;
+        lock().insert(header.offset);
+        Ok(())
+    }
+
     /// Decodes a block of a delta with the base, whose bytes are read to `base_bytes`.
     pub(super) fn decode_delta(
         &self,
@@ -143,9 +160,15 @@ impl Reader {
     ) -> Result<()> {
         let BlockJob { item, index, block } = job;
         let (base, place) = self.place_of(item)?;
-        self.check_delta_header(item)?;
+        self.check_delta_header_once(item)?;
         base_bytes.resize(block.raw_bytes, 0);
-        base.read(place, block.raw_offset, base_bytes)?;
+        let read = base.read(place, block.raw_offset, base_bytes);
+        read.map_err(|source| Error::BaseUnreadable {
+            path: self.file.label().to_owned(),
+            what: format!("{}: block {index}", describe(item)),
+            base: base.label().to_owned(),
+            source: Box::new(source),
+        })?;
         let decoded = decoder.decode_delta_block(coded, base_bytes, out);
         decoded.map(drop).map_err(|source| match source {
             huffwire::Error::WrongBase { .. } => Error::WrongBase {
@@ -160,12 +183,13 @@ impl Reader {
 
     /// The base of a delta, and where in it the base of this item lies: there are as many bytes of the same type.
     fn place_of(&self, item: &Item) -> Result<(&Base, Place)> {
-        let (path, what) = (self.file.label().to_owned(), describe(item));
-        let Some(WithBase { base, places }) = &self.with_base else {
+        let place_in_file = || (self.file.label().to_owned(), describe(item));
+        let Some(WithBase { base, places, .. }) = &self.with_base else {
+            let (path, what) = place_in_file();
             return Err(Error::BaseMissing { path, what });
         };
         let refused = |detail: String| {
-            let (path, what, base) = (path.clone(), what.clone(), base.label().to_owned());
+            let ((path, what), base) = (place_in_file(), base.label().to_owned());
             Err(Error::NotInBase { path, what, base, detail })
         };
         let place = item.kind_header().and_then(|header| places.get(&header.offset));
@@ -189,7 +213,7 @@ impl Reader {
 
     /// Where the base is a delta, too: compares the results of its blocks with the bases of these. Nothing is decoded.
     fn check_links(&self) -> Result<()> {
-        let Some(WithBase { base, places }) = &self.with_base else { return Ok(()) };
+        let Some(WithBase { base, places, .. }) = &self.with_base else { return Ok(()) };
         for item in self.deltas() {
             let header = item.kind_header();
             let before = header

@@ -262,8 +262,8 @@ impl Reader {
             total = total.saturating_add(region.bytes);
         }
         match destinations {
-            [one] => self.check_size(&describe(one.item), total),
-            several => self.check_size(&format!("{} tensors", several.len()), total),
+            [one] => self.check_size(|| describe(one.item), total),
+            several => self.check_size(|| format!("{} tensors", several.len()), total),
         }
     }
 

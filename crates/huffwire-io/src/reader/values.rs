@@ -106,7 +106,7 @@ impl Reader {
         let failed = || self.kind_header_error(item);
         let header = Header::read(item.dtype, item.units(), &entry).map_err(failed())?;
         let scales = (header.scales as u64).saturating_mul(size_of::<f32>() as u64);
-        self.check_size(&format!("the scales of {}", describe(item)), scales)?;
+        self.check_size(|| format!("the scales of {}", describe(item)), scales)?;
         let mut decoder = self.decoder()?;
         let (dtype, units, bytes) = (item.dtype, item.units(), &entry[..]);
         let kind_header = KindHeader { dtype, units, set, bytes };

@@ -103,19 +103,20 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::add_inputs`], and those of decoding.
-    pub fn add_base(&mut self, base: &Base, progress: impl FnMut(u64)) -> Result<()> {
-        let mut pieces = Vec::new();
+    pub fn add_base(&mut self, base: &Base, mut progress: impl FnMut(u64)) -> Result<()> {
         for (original, (name, items)) in base.originals().into_iter().enumerate() {
-            for (number, Stored { info, dtype, bytes }) in items.into_iter().enumerate() {
-                let piece = Piece { tensor: info.cloned(), dtype, range: 0..bytes };
-                let first = (number == 0).then_some(name);
-                pieces.push((first, Place::new(original, number), piece));
-            }
+            self.begin_original(name)?;
+            let piece = |Stored { info, dtype, bytes }| Piece {
+                tensor: info.cloned(),
+                dtype,
+                range: 0..bytes,
+            };
+            let pieces: Vec<Piece> = items.into_iter().map(piece).collect();
+            let source = |item| Source::Base(base, Place::new(original, item));
+            let parts = pieces.iter().enumerate();
+            let parts = parts.map(|(item, piece)| Part::new(None, source(item), piece));
+            self.add(parts.collect(), &mut progress)?;
         }
-        let parts = pieces.iter();
-        let parts =
-            parts.map(|(first, place, piece)| Part::new(*first, Source::Base(base, *place), piece));
-        self.add(parts.collect(), progress)?;
         let unchanged = base.check_length();
         self.failed |= unchanged.is_err();
         unchanged

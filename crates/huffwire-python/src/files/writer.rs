@@ -31,7 +31,8 @@ type Tensor = (String, String, Vec<u64>, Input);
 
 #[pymethods]
 impl FileWriter {
-    /// Begins the file `path`, or one in memory. Tensors that `base` has, too, become deltas where that is smaller.
+    /// Begins the file `path`, or one in memory. Tensors that `base` has, too, become deltas; small ones only where that
+    /// is smaller.
     #[new]
     #[pyo3(signature = (
         path,

@@ -68,6 +68,9 @@ impl Compressor<'_> {
             files::require_removable(path, [target.as_path()])?;
         }
         let (inputs, note) = open_one(args, path)?;
+        if args.many.rm {
+            self.keep_bases(&inputs)?;
+        }
         let matches = self.options.base.as_ref().map(|base| base.matches(&inputs));
         let total = inputs.iter().map(|input| input.file.bytes()).sum();
         let bar = progress::bytes(total, args.common.quiet);
@@ -84,6 +87,20 @@ impl Compressor<'_> {
             stream.print(&report.text(args.verbose || args.stats, &inputs, &label))?;
         }
         Ok(failure::of_removal(removal, args.common.json))
+    }
+
+    /// Refuses `--rm` for an input that is a base of the delta, or a part of one: the delta could not be restored.
+    fn keep_bases(&self, inputs: &[Input]) -> Result<()> {
+        let bases: Vec<_> = self.options.base.iter().flat_map(|base| base.origins()).collect();
+        for input in inputs {
+            if bases.iter().any(|base| base.is_same(input.file.origin())) {
+                bail!(
+                    "{}: --rm would remove the base, and the delta needs it to be restored",
+                    input.file.label()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Compresses several files, and folders.
