@@ -828,6 +828,10 @@ def read_message(data, sets, context=None, limit=LIMIT):
     if kind == TENSOR:
         for length, units_of_block in zip(lengths, blocks):
             check_block_length(length, units_of_block * type.unit)
+    if kind == DELTA:
+        require(lengths[0] == 1, Malformed, f"a kind header of a delta of {lengths[0]} bytes")
+        for length, units_of_block in zip(lengths[1:], blocks):
+            check_delta_length(length, units_of_block, type)
     require(sum(lengths) <= reader.left(), Truncated, "a message ends before its last entry does")
     entries = [reader.take(length) for length in lengths]
     reader.finish("a message")
@@ -1002,7 +1006,7 @@ def read_item(reader, block_size, checked, number_of_sets):
 
 def check_delta_length(length, units, type):
     parts = -(-units // (2**10 // type.unit))
-    right = length <= 39 + 4 * parts + units * type.unit
+    right = 0 < length <= 39 + 4 * parts + units * type.unit
     require(right, Malformed, f"a block of a delta of {length} bytes for {units} units of {type.name}")
 
 

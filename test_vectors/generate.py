@@ -1508,7 +1508,9 @@ def valid_deltas(v):
     add("all", shows, bf16, base[:2000], result, delta.STEP, model=model)
     special = struct.pack("<8H", 0x7F80, 0xFF80, 0x7FC1, 0xFFFF, 0x8000, 0, 1, 0x8001)
     shows = "infinities, NaN with payloads, -0, +0 and subnormals turn into each other"
-    add("bits-of-floats", shows, bf16, special * 8, special[2:] + special * 7 + special[:2], delta.STEP, model=model)
+    same = bytes(512)
+    turned = special[2:] + special * 7 + special[:2]
+    add("bits-of-floats", shows, bf16, special * 8 + same, turned + same, delta.STEP, model=model)
     for flags in (0, 1):
         for context in (None, CONTEXT):
             name = f"flags-{flags}{'-context' if context else ''}"
@@ -1576,6 +1578,9 @@ def hostile_deltas(v):
     refuse("parts-left-over", "a byte behind the parts", "malformed", "left over", plain + b"\0")
     refuse("cut", "a block that ends in its header", "truncated", "", good[:30])
     refuse("base-short", "a base of fewer bytes", "base", "598 bytes", base=base[:-2], units=300)
+    refuse("block-empty", "a block of no bytes", "malformed", "a block of a delta of 0 bytes", b"")
+    longest = 39 + 4 + len(base)
+    refuse("block-long", "a block beyond its bound", "malformed", "a block of a delta", bytes(longest + 1))
 
     # The table of so small blocks has other lengths where there are more than 1024 units.
     for units, words in ((300, "few"), (2000, "many")):

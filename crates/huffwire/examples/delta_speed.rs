@@ -4,12 +4,13 @@
 //! cargo run --release -p huffwire --example delta_speed [MIB [PERCENT [ROUNDS [PLATFORM]]]]
 //! ```
 //!
-//! 256 MiB, 1 %, 5 rounds and all instruction sets unless told otherwise. The weights are bf16, normal; a step moves all of them by about as
-//! much. Everything is timed in turns, in the same run; medians and the fastest rounds are told, in GB of base a second.
+//! 256 MiB, 1 %, 5 rounds and all instruction sets unless told otherwise. The weights are bf16, normal; a step moves all
+//! of them by about as much. Everything is timed in turns, in the same run; medians and the fastest rounds are told, in
+//! GB of base a second.
 //!
 //! Three loops tell what memory allows: one that reads both tensors, one that reads the base and writes what
-//! changes, and a copy. The hash is timed twice, from memory and (64 KiB again and again) from the cache. Deltas hash what
-//! lies in the cache, so "without hashes" is the time of the whole less that of as many bytes hashed in the cache: two
+//! changes, and a copy. The hash is timed twice, from memory and (64 KiB again and again) from the cache. Deltas hash
+//! what lies in the cache, so "without hashes" is the time of the whole less that of as many bytes hashed in the cache: two
 //! tensors, and one for an encoder that remembers the hash of its base. Last comes what others do: exclusive or, and
 //! zstd at level 1.
 
@@ -26,6 +27,10 @@ fn main() {
     let mut number = |default| arguments.next().map_or(default, |given| given.parse().unwrap());
     let [mib, percent, rounds] = [256.0, 1.0, 5.0].map(&mut number);
     let (mib, rounds) = (mib as usize, rounds as usize);
+    if mib == 0 || rounds == 0 {
+        eprintln!("delta_speed: MIB and ROUNDS are whole numbers of at least 1");
+        std::process::exit(2);
+    }
     let only: Option<Platform> = arguments.next().map(|name| name.parse().unwrap());
     let (base, new) = step((mib << 20) / 2, 0.25e-6 * percent);
 

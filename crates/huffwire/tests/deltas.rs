@@ -354,6 +354,86 @@ fn a_prepared_delta_is_written_later_and_only_over_its_base() {
     }
 }
 
+/// Deltas from one base to two tensors have the same header. Only the message that was prepared is written.
+#[test]
+fn another_message_is_not_taken_for_the_prepared_one() {
+    let base = noise(2 * 40_000, 1);
+    let mut decoder = Decoder::builtin();
+    // Kept changes, and a block that is decoded again.
+    for every in [1000, 2] {
+        let [new, other] = [2, 3].map(|seed| changed(Dtype::Bf16, &base, every, 0, seed));
+        let encode = |new| Encoder::builtin().encode_delta_to_vec(Dtype::Bf16, &base, new).unwrap();
+        let [message, sibling] = [&new, &other].map(|new| encode(new));
+        assert!(message[..16] == sibling[..16] && message != sibling);
+        let prepared = decoder.prepare_delta(&message, &Expected::anything(), &base).unwrap();
+        let detached = prepared.detach();
+        let mut flipped = message.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        for wrong in [&sibling, &flipped, &message[..message.len() - 1].to_vec(), &Vec::new()] {
+            let error = detached.clone().attach(wrong, None).unwrap_err();
+            let what = "the hash of the message of a prepared delta";
+            assert!(matches!(error, Error::Unexpected { what: found, .. } if found == what));
+        }
+        assert_eq!(
+            detached.clone().attach(&message, Some(1)).unwrap_err(),
+            Error::UnexpectedContext
+        );
+        let mut weights = base.clone();
+        decoder.commit_delta(&detached.attach(&message, None).unwrap(), &mut weights).unwrap();
+        assert!(weights == new);
+    }
+}
+
+/// The most bytes of a block: a header of 38, the size of parts, and for each part of 1 KiB its length in 3 bytes and the
+/// first byte of a block.
+const fn longest_block(bytes: usize) -> usize {
+    39 + 4 * bytes.div_ceil(1024) + bytes
+}
+
+#[test]
+fn messages_hold_no_empty_blocks_and_none_beyond_their_bound() {
+    let set = huffwire::CodebookSet::builtin().id();
+    let units = (1 << 20) + 100;
+    let [front, last] = [2 << 20, 200];
+    let join = |lengths: [usize; 2]| {
+        delta::join_message(Dtype::Bf16, units, set, &lengths.map(|length| vec![7u8; length]))
+    };
+    let message = join([longest_block(front), longest_block(last)]).unwrap();
+    let (header, blocks) = delta::split_message(&message, None).unwrap();
+    assert_eq!((u64::from(header.units), blocks.len()), (units, 2));
+    for (index, lengths) in [
+        (0, [0, 60]),
+        (1, [60, 0]),
+        (0, [longest_block(front) + 1, 60]),
+        (1, [60, longest_block(last) + 1]),
+    ] {
+        let error = join(lengths).unwrap_err();
+        let Error::InBlock { index: found, source } = error else { panic!("{error}") };
+        assert_eq!(found, index);
+        assert!(matches!(*source, Error::Malformed { .. }), "{source}");
+        // The same in the table of a message: behind the header there are 3 lengths and 3 checksums.
+        let mut lying = join([60, 60]).unwrap();
+        let at = 16 + 4 * (1 + index as usize);
+        lying[at..at + 4].copy_from_slice(&(lengths[index as usize] as u32).to_le_bytes());
+        for error in [
+            delta::Info::read(&lying, None).unwrap_err(),
+            delta::split_message(&lying, None).unwrap_err(),
+            Decoder::builtin().decode_delta_to_vec(&[], &lying).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Malformed { what: "a message", .. }), "{error}");
+        }
+    }
+    let error = delta::join_message(Dtype::Bf16, units, set, &[vec![7u8; 60]]).unwrap_err();
+    assert!(matches!(error, Error::Unexpected { .. }), "{error}");
+    for units in [1 << 32, u64::MAX] {
+        let error = delta::join_message(Dtype::Bf16, units, set, &[[7u8; 60]]).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { found, .. } if found == units), "{error}");
+    }
+    // A complex number has two units.
+    let error = delta::join_message(Dtype::Complex64, 1, set, &[[7u8; 40]]).unwrap_err();
+    assert_eq!(error, Error::PartialElement { dtype: Dtype::Complex64, bytes: 4 });
+}
+
 #[test]
 fn blocks_are_made_and_read_alone() {
     let base = noise(4000, 1);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{CodedBlock, Decoder, Encoder, poisoned};
 use crate::block::BlockDecoder;
 use crate::delta::{
-    self, BlockHeader, Changes, DecodeWorker, Decoding, EncodeWorker, Prepared, block_bytes,
+    self, BlockHeader, Changes, DecodeWorker, Decoding, Delta, EncodeWorker, Prepared, block_bytes,
 };
 use crate::dtype::Dtype;
 use crate::error::{Error, Result, reserve};
-use crate::message::{Header, Kind, Parsed};
+use crate::message::Header;
 use crate::parallel::Workers;
 use crate::plan::{Choice, Policy};
 use crate::set::CodebookSet;
@@ -210,12 +210,13 @@ impl Decoder {
     ///
     /// Checksums, and the hashes of all of the base, are verified before a byte of `out` is written: after a
     /// [`Error::WrongBase`] it is as it was. The hash of the result is verified before success is reported: after
-    /// another error every byte of `out` is as it was or [`POISON`](crate::POISON).
+    /// another error `out` is as it was, or all of it is [`POISON`](crate::POISON).
     ///
     /// # Errors
     /// [`Error::WrongBase`], within [`Error::InBlock`], for a base whose bytes are not those that the delta was made
-    /// for; [`Error::BaseLength`] for one of another size; [`Error::Unexpected`] for a message that is no delta; [`Error::WrongResult`] and
-    /// other typed errors for everything that is not a whole delta coded with one of this decoder's sets.
+    /// for; [`Error::BaseLength`] for one of another size; [`Error::Unexpected`] for a message that is no delta;
+    /// [`Error::WrongResult`] and other typed errors for everything that is not a whole delta coded with one of this
+    /// decoder's sets.
     pub fn decode_delta(&mut self, base: &[u8], message: &[u8], out: &mut [u8]) -> Result<Header> {
         self.decode_expected_delta(base, message, &Expected::anything(), out)
     }
@@ -231,17 +232,16 @@ impl Decoder {
         expected: &Expected,
         out: &mut [u8],
     ) -> Result<Header> {
-        let (parsed, set) = self.parse_delta(message, expected)?;
-        let needed = parsed.header.raw_bytes()?;
-        delta::check_size(needed, base.len())?;
+        let (delta, set) = self.parse_delta(message, expected)?;
+        let (header, needed) = (*delta.header(), delta.bytes());
+        let decoding = Decoding { set: &set, dtype: header.dtype };
+        let workers = self.delta_workers();
+        delta.check(workers, base)?;
         if out.len() != needed {
             return Err(Error::OutputLength { needed, available: out.len() });
         }
-        let decoding = Decoding { set: &set, dtype: parsed.header.dtype };
-        let workers = self.delta_workers();
-        delta::check_bases(&parsed, workers, base)?;
-        let result = delta::decode(&parsed, &decoding, workers, base, out);
-        poisoned(out, result.map(|()| parsed.header))
+        let result = delta.decode(&decoding, workers, base, out);
+        poisoned(out, result.map(|()| header))
     }
 
     /// Decodes a delta without a context into a vector of its own, given its base.
@@ -253,23 +253,24 @@ impl Decoder {
         base: &[u8],
         message: &[u8],
     ) -> Result<(Header, Vec<u8>)> {
-        let (parsed, set) = self.parse_delta(message, &Expected::anything())?;
-        let decoding = Decoding { set: &set, dtype: parsed.header.dtype };
+        let (delta, set) = self.parse_delta(message, &Expected::anything())?;
+        let header = *delta.header();
+        let decoding = Decoding { set: &set, dtype: header.dtype };
         let workers = self.delta_workers();
         // What the header claims is compared with the base before memory is taken for it.
-        delta::check_bases(&parsed, workers, base)?;
+        delta.check(workers, base)?;
         let mut out = Vec::new();
         reserve(&mut out, base.len(), "a tensor")?;
         out.resize(base.len(), 0);
-        delta::decode(&parsed, &decoding, workers, base, &mut out)?;
-        Ok((parsed.header, out))
+        delta.decode(&decoding, workers, base, &mut out)?;
+        Ok((header, out))
     }
 
     /// Turns the base into the new tensor, where it lies.
     ///
     /// The delta is decoded, and its base and result are compared with its hashes, before a byte of `base` changes:
-    /// after an error `base` is as it was. No error is possible once the first byte was written. This takes memory for the changes, not for a second tensor: see
-    /// [`Decoder::prepare_delta`].
+    /// after an error `base` is as it was. No error is possible once the first byte was written. This takes memory for
+    /// the changes, not for a second tensor: see [`Decoder::prepare_delta`].
     ///
     /// # Errors
     /// As [`Decoder::decode_delta`].
@@ -322,8 +323,8 @@ impl Decoder {
         expected: &Expected,
         base: &[u8],
     ) -> Result<Prepared<'m>> {
-        let (parsed, set) = self.parse_delta(message, expected)?;
-        delta::prepare(parsed, set, self.delta_workers(), base)
+        let (delta, set) = self.parse_delta(message, expected)?;
+        delta::prepare((message, delta), set, self.delta_workers(), base)
     }
 
     /// Writes a prepared delta over its base, which must not have changed since.
@@ -357,16 +358,16 @@ impl Decoder {
         expected: &Expected,
         base: &[u8],
     ) -> Result<Changes> {
-        let (parsed, set) = self.parse_delta(message, expected)?;
-        let decoding = Decoding { set: &set, dtype: parsed.header.dtype };
-        delta::list(&parsed, &decoding, self.delta_workers(), base)
+        let (delta, set) = self.parse_delta(message, expected)?;
+        let decoding = Decoding { set: &set, dtype: delta.header().dtype };
+        delta::list(&delta, &decoding, self.delta_workers(), base)
     }
 
     /// Decodes a block made by [`Encoder::encode_delta_block`] into `out`, which has exactly the size of the base. Base
     /// and result are compared with the hashes in the block.
     ///
     /// The base is compared before a byte of `out` is written: after [`Error::WrongBase`] it is as it was. After another
-    /// error every byte of `out` is as it was or [`POISON`](crate::POISON).
+    /// error `out` is as it was, or all of it is [`POISON`](crate::POISON).
     ///
     /// # Errors
     /// A typed error for everything that is not such a block, or has another base.
@@ -395,13 +396,9 @@ impl Decoder {
         &self,
         message: &'m [u8],
         expected: &Expected,
-    ) -> Result<(Parsed<'m>, Arc<CodebookSet>)> {
+    ) -> Result<(Delta<'m>, Arc<CodebookSet>)> {
         let (parsed, set) = self.parse(message, expected)?;
-        if parsed.header.kind == Kind::Delta {
-            return Ok((parsed, set));
-        }
-        let (expected, found) = (Kind::Delta.name().into(), parsed.header.kind.name().into());
-        Err(Error::Unexpected { what: "the kind of a message", expected, found })
+        Ok((Delta::of(parsed)?, set))
     }
 
     fn delta_workers(&mut self) -> &mut Workers<DecodeWorker> {

@@ -51,7 +51,6 @@ impl DecodeWorker {
     /// Takes memory for blocks of so many bytes and changes.
     pub(super) fn grow(&mut self, form: Form, bytes: usize, changes: u32) -> Result<()> {
         self.elements = self.take_elements(bytes)?;
-        self.changes.clear();
         self.reserve(form, changes)
     }
 
@@ -67,7 +66,6 @@ impl DecodeWorker {
         let form = Form::of(decoding.dtype);
         let words = base.len() / form.bytes();
         let (header, payload) = BlockHeader::read_with_payload(block, words)?;
-        self.changes.clear();
         match header.kind {
             BlockKind::Unchanged => {
                 out.copy_from_slice(base);
@@ -84,7 +82,7 @@ impl DecodeWorker {
             BlockKind::Step | BlockKind::Densities => {
                 let mut hash = ContentHasher::new();
                 self.decode_sparse(form, &header, payload, base, |row| {
-                    let out = &mut out[row.byte..][..row.base.len()];
+                    let out = &mut out[row.first as usize * form.bytes()..][..row.base.len()];
                     put_row(form, &row, out);
                     hash.write(out);
                 })?;
@@ -97,8 +95,8 @@ impl DecodeWorker {
         Ok(header)
     }
 
-    /// Decodes a block for its changes. Base and result have the right hashes; if no more than `most` words change, the
-    /// worker knows then which ones do.
+    /// Decodes a block for its changes. Base and result have the right hashes then; if no more than `most` words change,
+    /// the worker knows which ones do. After another error than that of a wrong base, the base may be wrong, too.
     pub(super) fn find_changes(
         &mut self,
         decoding: &Decoding<'_>,
@@ -109,10 +107,10 @@ impl DecodeWorker {
         let form = Form::of(decoding.dtype);
         let words = base.len() / form.bytes();
         let (header, payload) = BlockHeader::read_with_payload(block, words)?;
-        self.changes.clear();
         if !header.kind.is_sparse() {
             check_base(decoding.dtype, block, base)?;
             if header.kind == BlockKind::Unchanged {
+                self.reserve(form, 0)?;
                 return Ok(header);
             }
             let mut elements = self.take_elements(base.len())?;
@@ -136,10 +134,6 @@ impl DecodeWorker {
             result_hash.write(out);
         });
         self.elements = elements;
-        // A wrong base makes nonsense of everything else, so it is what is reported.
-        if decoded.is_err() {
-            check_base(decoding.dtype, block, base)?;
-        }
         decoded?;
         compare_base(&header, base_hash.finish())?;
         check_result(&header, result_hash.finish())?;
@@ -160,8 +154,10 @@ impl DecodeWorker {
         Ok(())
     }
 
-    /// Takes memory for the changes of a block. There are no more of them than the base has words.
+    /// Forgets the changes of the last block, and takes memory for those of another. There are no more of them than the
+    /// base has words.
     fn reserve(&mut self, form: Form, changes: u32) -> Result<()> {
+        self.changes.clear();
         let (changes, what) = (changes as usize, "the changes of a delta");
         reserve(&mut self.changes.indices, changes, what)?;
         reserve(&mut self.changes.values, changes * form.bytes(), what)
@@ -177,8 +173,7 @@ impl DecodeWorker {
         take_row: impl FnMut(Row<'_>),
     ) -> Result<()> {
         self.reserve(form, header.changes)?;
-        let how = (header.kind == BlockKind::Densities, header.changes);
-        sparse::decode(self.platform, form, how, payload, base, &mut self.changes, take_row)
+        sparse::decode(self.platform, form, header, payload, base, &mut self.changes, take_row)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::form::{Form, by_width, set_word, word};
 use super::header::{BlockHeader, BlockKind};
+use super::parts;
 use super::sparse::{self, SparseScratch};
 use super::survey::{Hashes, Survey};
-use super::{block_bound, parts};
 use crate::block::BlockEncoder;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::kernels::platform::Platform;
+use crate::message::delta_block_bound;
 use crate::plan::{Level, Policy};
 use crate::set::CodebookSet;
 
@@ -94,23 +95,23 @@ impl EncodeWorker {
         header.write(out);
         out.extend_from_slice(&self.candidate);
         debug_assert!(
-            out.len() - start <= block_bound(encoding.dtype, new.len(), encoding.block_log2)
+            out.len() - start <= delta_block_bound(encoding.dtype, new.len(), encoding.block_log2)
         );
         Ok(header)
     }
 
-    /// Fills the candidate with the cheapest payload; `is_sparse` tells whether it may be a sparse one.
+    /// Fills the candidate with the cheapest payload; `may_be_sparse` tells whether it may be a sparse one.
     fn encode_payload(
         &mut self,
         encoding: &Encoding<'_>,
         form: Form,
         (base, new): (&[u8], &[u8]),
-        is_sparse: bool,
+        may_be_sparse: bool,
     ) -> Result<BlockKind> {
         let Encoding { set, dtype, plain, differences, block_log2 } = *encoding;
         let Self { platform, blocks, survey, sparse, coded, candidate, .. } = self;
         let mut best = BlockKind::Unchanged;
-        if is_sparse {
+        if may_be_sparse {
             let sent = sparse::encode(*platform, form, base, survey, sparse, candidate);
             best = if sent { BlockKind::Densities } else { BlockKind::Step };
             if candidate.len() <= new.len() / SMALL {

@@ -1,11 +1,12 @@
 //! Blocks of a delta apart from its message: in files they stand without one.
 
-use super::message::Blocks;
-use super::{KIND_HEADER, header};
+use super::header::WHAT;
+use super::message::Delta;
+use super::{KIND_HEADER, block_bytes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::ids::SetId;
-use crate::message::{Header, Kind, Parsed, VALUES_LOG2, write_entries};
+use crate::message::{Header, Kind, Parsed, VALUES_LOG2, check_block, write_entries};
 
 /// The header and the blocks of a message. Checksums are verified; the base is not needed.
 ///
@@ -25,21 +26,17 @@ use crate::message::{Header, Kind, Parsed, VALUES_LOG2, write_entries};
 /// # Errors
 /// A typed error when the bytes are no whole delta of a version that this library reads.
 pub fn split_message(message: &[u8], context: Option<u64>) -> Result<(Header, Vec<&[u8]>)> {
-    let parsed = Parsed::read(message, context)?;
-    let mut blocks = Vec::new();
-    for (index, _, bytes) in Blocks::of(&parsed)? {
-        let verified = parsed.verify(index + 1, bytes, header::WHAT);
-        verified.map_err(|error| error.in_block(index as u64))?;
-        blocks.push(bytes);
-    }
-    Ok((parsed.header, blocks))
+    let delta = Delta::of(Parsed::read(message, context)?)?;
+    delta.verify()?;
+    Ok((*delta.header(), delta.blocks().map(|(_, _, block)| block).collect()))
 }
 
 /// The message with these blocks, which were coded with a set: with checksums, without a context.
 ///
 /// # Errors
-/// [`Error::TooLarge`] for a tensor or a block that no message can hold, [`Error::Unexpected`] for another number of
-/// blocks than so many units have.
+/// [`Error::TooLarge`] for a tensor that no message can hold, [`Error::PartialElement`] for units that are no whole elements,
+/// [`Error::Unexpected`] for another number of blocks than so many units have, and [`Error::Malformed`], within
+/// [`Error::InBlock`], for a block that is empty or longer than its elements allow.
 pub fn join_message(
     dtype: Dtype,
     units: u64,
@@ -49,18 +46,28 @@ pub fn join_message(
     let header = Header {
         kind: Kind::Delta,
         dtype,
-        units: Header::count_units(usize::try_from(units).unwrap_or(usize::MAX))?,
+        units: Header::count_units(units)?,
         checksums: true,
         has_context: false,
         set: set.short(),
         block_log2: VALUES_LOG2,
     };
+    let mut left = header.raw_bytes()?;
+    if dtype.values_in(left as u64).is_none() {
+        return Err(Error::PartialElement { dtype, bytes: left });
+    }
     let entries: Vec<&[u8]> =
         [&KIND_HEADER[..]].into_iter().chain(blocks.iter().map(AsRef::as_ref)).collect();
     if entries.len() != header.entries() {
         let (expected, found) = (header.entries() - 1, blocks.len());
         let (expected, found) = (expected.to_string(), found.to_string());
         return Err(Error::Unexpected { what: "the number of blocks of a delta", expected, found });
+    }
+    for (index, block) in entries[1..].iter().enumerate() {
+        let raw = left.min(block_bytes(dtype));
+        check_block(Kind::Delta, dtype, raw, block.len())
+            .map_err(|detail| Error::malformed(WHAT, 0, detail).in_block(index as u64))?;
+        left -= raw;
     }
     let mut out = Vec::new();
     write_entries(&header, None, &entries, &mut out)?;

@@ -2,12 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::ids::ContentHash;
+use crate::message::DELTA_BLOCK_OVERHEAD;
 use crate::wire::{Reader, put_varint};
 
 pub(super) const WHAT: &str = "a block of a delta";
 
-/// The longest header.
-pub(super) const MAX_BYTES: usize = 1 + 2 * 16 + 5;
+/// The longest header: what stands before the parts is that, and their size.
+pub(super) const MAX_BYTES: usize = DELTA_BLOCK_OVERHEAD - 1;
 
 /// What a block of a delta holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

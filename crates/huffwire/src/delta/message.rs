@@ -3,11 +3,13 @@
 use super::decode::{self, DecodeWorker, Decoding};
 use super::encode::{EncodeWorker, Encoding};
 use super::form::Form;
-use super::header::BlockHeader;
-use super::{KIND_HEADER, block_bound, block_bytes};
+use super::header::{BlockHeader, WHAT as BLOCK};
+use super::{KIND_HEADER, block_bytes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::message::{HEADER_BYTES, Header, Kind, Parsed, VALUES_LOG2, begin, table_bytes};
+use crate::message::{
+    HEADER_BYTES, Header, Kind, Parsed, Table, VALUES_LOG2, begin, delta_block_bound, table_bytes,
+};
 use crate::parallel::{Share, Workers, each, in_order};
 
 const WHAT: &str = "a delta";
@@ -28,16 +30,14 @@ impl Info {
     /// # Errors
     /// A typed error when the bytes are no whole delta of a version that this library reads.
     pub fn read(message: &[u8], context: Option<u64>) -> Result<Self> {
-        let message = Parsed::read(message, context)?;
-        let form = Form::of(message.header.dtype);
-        let mut blocks = Vec::new();
-        for block in Blocks::of(&message)? {
-            let (index, raw, bytes) = block;
-            let verified = message.verify(index + 1, bytes, "a block of a delta");
-            let header = verified.and_then(|()| BlockHeader::read(bytes, raw / form.bytes()));
-            blocks.push(header.map_err(|error| error.in_block(index as u64))?);
-        }
-        Ok(Self { header: message.header, blocks })
+        let delta = Delta::of(Parsed::read(message, context)?)?;
+        delta.verify()?;
+        let form = Form::of(delta.header().dtype);
+        let headers = delta.blocks().map(|(index, raw, block)| {
+            let header = BlockHeader::read(block, raw / form.bytes());
+            header.map_err(|error| error.in_block(index as u64))
+        });
+        Ok(Self { header: *delta.header(), blocks: headers.collect::<Result<_>>()? })
     }
 
     /// How many words change.
@@ -59,7 +59,7 @@ pub(crate) const fn bound(dtype: Dtype, units: usize, block_log2: u8) -> usize {
     let bytes = units.saturating_mul(dtype.unit_bytes());
     let blocks = bytes.div_ceil(block_bytes(dtype));
     // What a full block takes on top of its elements.
-    let overhead = block_bound(dtype, block_bytes(dtype), block_log2) - block_bytes(dtype);
+    let overhead = delta_block_bound(dtype, block_bytes(dtype), block_log2) - block_bytes(dtype);
     let table = table_bytes(blocks.saturating_add(1), true);
     let front = HEADER_BYTES + KIND_HEADER.len();
     bytes
@@ -87,7 +87,7 @@ pub(crate) fn encode(
     let header = Header {
         kind: Kind::Delta,
         dtype,
-        units: Header::count_units(units)?,
+        units: Header::count_units(units as u64)?,
         checksums,
         has_context: context.is_some(),
         set: set.id().short(),
@@ -104,7 +104,7 @@ pub(crate) fn encode(
     let share = Share::new(workers.size(), size, new.len());
     let batches =
         base.chunks(size).zip(new.chunks(size)).map(|(base, new)| (base, new, table.take(1)));
-    let room = block_bound(dtype, size.min(new.len()), block_log2);
+    let room = delta_block_bound(dtype, size.min(new.len()), block_log2);
     let length = in_order(
         workers,
         share.threads,
@@ -128,47 +128,105 @@ pub(crate) fn encode(
     Ok(front + kind_header.len() + length)
 }
 
-/// Verifies the checksums of a delta, and compares all of its base with the hashes in it.
-pub(crate) fn check_bases(
-    message: &Parsed<'_>,
-    workers: &mut Workers<DecodeWorker>,
-    base: &[u8],
-) -> Result<()> {
-    verify(message, base)?;
-    let dtype = message.header.dtype;
-    let size = block_bytes(dtype);
-    let threads = Share::new(workers.size(), size, base.len()).threads;
-    let blocks = Blocks::of(message)?.zip(base.chunks(size));
-    each(workers, threads, blocks, |_, ((index, _, block), base)| {
-        decode::check_base(dtype, block, base).map_err(|error| error.in_block(index as u64))
-    })
+/// Message that is a delta, with a kind header that this version knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delta<'m> {
+    message: Parsed<'m>,
+    /// Bytes of the base, and of the new tensor.
+    bytes: usize,
+    /// All blocks, one behind the other.
+    body: &'m [u8],
 }
 
-/// Decodes a delta, whose base was found to be right, into `out`, which has exactly the size of the base.
-pub(crate) fn decode(
-    message: &Parsed<'_>,
-    decoding: &Decoding<'_>,
-    workers: &mut Workers<DecodeWorker>,
-    base: &[u8],
-    out: &mut [u8],
-) -> Result<()> {
-    let size = block_bytes(decoding.dtype);
-    let threads = Share::new(workers.size(), size, base.len()).threads;
-    let blocks = Blocks::of(message)?.zip(base.chunks(size)).zip(out.chunks_mut(size));
-    each(workers, threads, blocks, |worker, (((index, _, block), base), out)| {
-        let decoded = worker.decode(decoding, block, base, out);
-        decoded.map(|_| ()).map_err(|error| error.in_block(index as u64))
-    })
-}
-
-/// Verifies the size of the base, and the checksums of all entries.
-pub(super) fn verify(message: &Parsed<'_>, base: &[u8]) -> Result<()> {
-    check_size(message.header.raw_bytes()?, base.len())?;
-    for (index, _, bytes) in Blocks::of(message)? {
-        let verified = message.verify(index + 1, bytes, "a block of a delta");
-        verified.map_err(|error| error.in_block(index as u64))?;
+impl<'m> Delta<'m> {
+    pub(crate) fn of(message: Parsed<'m>) -> Result<Self> {
+        let header = &message.header;
+        if header.kind != Kind::Delta {
+            let (expected, found) = (Kind::Delta.name().into(), header.kind.name().into());
+            return Err(Error::Unexpected { what: "the kind of a message", expected, found });
+        }
+        let (kind_header, body) = message.body.split_at(message.table.length(0));
+        message.verify(0, kind_header, "the kind header of a delta")?;
+        if kind_header != KIND_HEADER {
+            return Err(Error::malformed(WHAT, 0, "a kind header that this version does not know"));
+        }
+        Ok(Self { bytes: header.raw_bytes()?, message, body })
     }
-    Ok(())
+
+    pub(crate) const fn header(&self) -> &Header {
+        &self.message.header
+    }
+
+    /// Bytes of the base, and of the new tensor.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of elements in each block but the last.
+    pub(super) const fn block_bytes(&self) -> usize {
+        block_bytes(self.header().dtype)
+    }
+
+    /// How many of these workers share the blocks.
+    pub(super) fn threads(&self, workers: &Workers<DecodeWorker>) -> usize {
+        Share::new(workers.size(), self.block_bytes(), self.bytes).threads
+    }
+
+    /// The blocks in their order.
+    pub(super) const fn blocks(&self) -> Blocks<'m> {
+        let Self { message, bytes, body } = *self;
+        Blocks { table: message.table, body, index: 0, left: bytes, size: self.block_bytes() }
+    }
+
+    /// Verifies the checksums of all blocks.
+    pub(super) fn verify(&self) -> Result<()> {
+        for (index, _, block) in self.blocks() {
+            let verified = self.message.verify(index + 1, block, BLOCK);
+            verified.map_err(|error| error.in_block(index as u64))?;
+        }
+        Ok(())
+    }
+
+    /// Checks the size of a base, and verifies the checksums of all blocks.
+    pub(super) fn verify_for(&self, base: &[u8]) -> Result<()> {
+        check_size(self.bytes, base.len())?;
+        self.verify()
+    }
+
+    /// Compares all of the base with the hashes in the blocks.
+    pub(super) fn compare_base(
+        &self,
+        workers: &mut Workers<DecodeWorker>,
+        base: &[u8],
+    ) -> Result<()> {
+        let dtype = self.header().dtype;
+        let blocks = self.blocks().zip(base.chunks(self.block_bytes()));
+        each(workers, self.threads(workers), blocks, |_, ((index, _, block), base)| {
+            decode::check_base(dtype, block, base).map_err(|error| error.in_block(index as u64))
+        })
+    }
+
+    /// Checks the size of the base, verifies all checksums, and compares all of the base with the hashes in the blocks.
+    pub(crate) fn check(&self, workers: &mut Workers<DecodeWorker>, base: &[u8]) -> Result<()> {
+        self.verify_for(base)?;
+        self.compare_base(workers, base)
+    }
+
+    /// Decodes the delta, whose base was found to be right, into `out`, which has exactly the size of the base.
+    pub(crate) fn decode(
+        &self,
+        decoding: &Decoding<'_>,
+        workers: &mut Workers<DecodeWorker>,
+        base: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let size = self.block_bytes();
+        let blocks = self.blocks().zip(base.chunks(size)).zip(out.chunks_mut(size));
+        each(workers, self.threads(workers), blocks, |worker, (((index, _, block), base), out)| {
+            let decoded = worker.decode(decoding, block, base, out);
+            decoded.map(|_| ()).map_err(|error| error.in_block(index as u64))
+        })
+    }
 }
 
 /// Checks that a base has as many bytes as the new tensor.
@@ -182,41 +240,23 @@ pub(crate) fn check_size(bytes: usize, base: usize) -> Result<()> {
 /// The blocks of a delta: the number of each, the bytes of its elements, and its own bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Blocks<'m> {
-    lengths: std::vec::IntoIter<usize>,
+    table: Table<'m>,
     body: &'m [u8],
     index: usize,
     left: usize,
     size: usize,
 }
 
-impl<'m> Blocks<'m> {
-    /// The blocks of a message, which must be a delta. Its kind header is verified.
-    pub(super) fn of(message: &Parsed<'m>) -> Result<Self> {
-        let header = &message.header;
-        if header.kind != Kind::Delta {
-            let (expected, found) = (Kind::Delta.name().into(), header.kind.name().into());
-            return Err(Error::Unexpected { what: "the kind of a message", expected, found });
-        }
-        let first = message.table.length(0);
-        let (kind_header, body) = message.body.split_at(first);
-        message.verify(0, kind_header, "the kind header of a delta")?;
-        if kind_header != KIND_HEADER {
-            return Err(Error::malformed(WHAT, 0, "a kind header that this version does not know"));
-        }
-        let lengths: Vec<_> =
-            (1..message.table.len()).map(|entry| message.table.length(entry)).collect();
-        let (left, size) = (header.raw_bytes()?, block_bytes(header.dtype));
-        Ok(Self { lengths: lengths.into_iter(), body, index: 0, left, size })
-    }
-}
-
 impl<'m> Iterator for Blocks<'m> {
     type Item = (usize, usize, &'m [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        // The table's total was compared with the body.
-        let (block, behind) = self.body.split_at(self.lengths.next()?);
         let (index, raw) = (self.index, self.left.min(self.size));
+        if raw == 0 {
+            return None;
+        }
+        // There is an entry for each block, and the table's total was compared with the body.
+        let (block, behind) = self.body.split_at(self.table.length(index + 1));
         (self.body, self.index, self.left) = (behind, index + 1, self.left - raw);
         Some((index, raw, block))
     }

@@ -51,21 +51,17 @@ pub use prepared::{Detached, Prepared};
 
 pub(crate) use decode::{DecodeWorker, Decoding, check_base as check_block};
 pub(crate) use encode::{EncodeWorker, Encoding};
-pub(crate) use message::{bound, check_bases, check_size, decode, encode};
+pub(crate) use message::{Delta, bound, check_size, encode};
 pub(crate) use prepared::{commit, list, prepare};
 
-use crate::block;
 use crate::dtype::Dtype;
-use crate::message::VALUES_LOG2;
+use crate::message::{self as messages, Kind, VALUES_LOG2};
 
 /// Units in each block of a delta but the last.
 pub const BLOCK_UNITS: usize = 1 << VALUES_LOG2;
 
 /// The kind header of every delta. Its one byte says how content is hashed: by XXH3-128.
-pub const KIND_HEADER: [u8; 1] = [1];
-
-/// The most bytes of the header of a block, and of what stands before its parts.
-const BLOCK_OVERHEAD: usize = header::MAX_BYTES + 1;
+pub const KIND_HEADER: [u8; messages::DELTA_HEADER_BYTES] = [1];
 
 /// The most bytes of the header of a block: so many are enough for [`BlockHeader::read`].
 pub const MAX_HEADER_BYTES: usize = header::MAX_BYTES;
@@ -76,12 +72,6 @@ pub const fn word_bytes(dtype: Dtype) -> usize {
     form::Form::of(dtype).bytes()
 }
 
-/// The longest block of a delta for so many bytes of elements, when its parts hold `2^block_log2` bytes.
-pub(crate) const fn block_bound(dtype: Dtype, bytes: usize, block_log2: u8) -> usize {
-    let parts = bytes.div_ceil(block::block_bytes(dtype, block_log2));
-    BLOCK_OVERHEAD + parts * parts::PART_OVERHEAD + bytes
-}
-
 /// The type of the differences of a type's words: integers.
 pub(crate) const fn integers(dtype: Dtype) -> Dtype {
     form::Form::of(dtype).integers()
@@ -90,5 +80,5 @@ pub(crate) const fn integers(dtype: Dtype) -> Dtype {
 /// Bytes of elements in each block of a delta but the last.
 #[must_use]
 pub const fn block_bytes(dtype: Dtype) -> usize {
-    BLOCK_UNITS * dtype.unit_bytes()
+    messages::block_bytes(Kind::Delta, dtype, VALUES_LOG2)
 }

@@ -9,9 +9,6 @@ use crate::plan::Policy;
 use crate::set::CodebookSet;
 use crate::wire::{Reader, put_varint};
 
-/// The most bytes that a part takes on top of its elements: its length, and the first byte of a block.
-pub(super) const PART_OVERHEAD: usize = 3 + 1;
-
 /// Appends `bytes` as ordinary blocks of at most `2^block_log2` bytes of elements.
 pub(super) fn encode(
     encoder: &mut BlockEncoder,

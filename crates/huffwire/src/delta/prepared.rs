@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::block_bytes;
 use super::changes::{self, Changes};
 use super::decode::{DecodeWorker, Decoding, check_base};
 use super::form::Form;
 use super::header::BlockKind;
-use super::message::{Blocks, check_bases, verify};
+use super::message::Delta;
 use super::sparse::Found;
 use crate::error::{Error, Result, reserve};
-use crate::message::{Header, Parsed, Seal};
-use crate::parallel::{Share, Workers, each};
+use crate::ids::ContentHash;
+use crate::message::{Header, Parsed};
+use crate::parallel::{Workers, each};
 use crate::set::CodebookSet;
 
 /// Changes are kept while fewer than one word in so many changes; other blocks are decoded again.
@@ -24,8 +24,9 @@ const KEPT_SHARE: usize = 8;
 /// change; other blocks are decoded a second time when they are written.
 #[derive(Debug, Clone)]
 pub struct Prepared<'m> {
-    pub(crate) message: Parsed<'m>,
-    pub(crate) set: Arc<CodebookSet>,
+    message: &'m [u8],
+    delta: Delta<'m>,
+    set: Arc<CodebookSet>,
     blocks: Vec<Block>,
 }
 
@@ -50,7 +51,7 @@ impl Prepared<'_> {
     /// The header of the message.
     #[must_use]
     pub const fn header(&self) -> &Header {
-        &self.message.header
+        self.delta.header()
     }
 
     /// How many words change.
@@ -77,8 +78,8 @@ impl Prepared<'_> {
     /// What was prepared, without the message: for callers that keep the message elsewhere.
     #[must_use]
     pub fn detach(self) -> Detached {
-        let Self { message: Parsed { header, seal, .. }, set, blocks } = self;
-        Detached { header, seal, set, blocks }
+        let Self { message, set, blocks, .. } = self;
+        Detached { message: ContentHash::of(message), set, blocks }
     }
 }
 
@@ -100,8 +101,8 @@ impl Prepared<'_> {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Detached {
-    header: Header,
-    seal: Seal,
+    /// The hash of the message: others may have the same header.
+    message: ContentHash,
     set: Arc<CodebookSet>,
     blocks: Vec<Block>,
 }
@@ -110,57 +111,55 @@ impl Detached {
     /// The delta with its message, the one that it was prepared from.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] for a message with another header; those of a message that cannot be read.
+    /// [`Error::Unexpected`] for a message with other bytes; those of a context that is not the message's.
     pub fn attach(self, message: &[u8], context: Option<u64>) -> Result<Prepared<'_>> {
-        let Self { header, seal, set, blocks } = self;
-        let message = Parsed::read(message, context)?;
-        if (message.header, message.seal) != (header, seal) {
-            let (expected, found) = (format!("{header:?}"), format!("{:?}", message.header));
-            return Err(Error::Unexpected {
-                what: "the message of a prepared delta",
-                expected,
-                found,
-            });
+        let Self { message: prepared, set, blocks } = self;
+        let found = ContentHash::of(message);
+        if found != prepared {
+            let (expected, found) = (prepared.to_string(), found.to_string());
+            let what = "the hash of the message of a prepared delta";
+            return Err(Error::Unexpected { what, expected, found });
         }
-        Ok(Prepared { message, set, blocks })
+        let delta = Delta::of(Parsed::read(message, context)?)?;
+        Ok(Prepared { message, delta, set, blocks })
     }
 }
 
 /// Decodes a delta, and compares base and result with the hashes in it. Nothing is written.
 pub(crate) fn prepare<'m>(
-    message: Parsed<'m>,
+    (message, delta): (&'m [u8], Delta<'m>),
     set: Arc<CodebookSet>,
     workers: &mut Workers<DecodeWorker>,
     base: &[u8],
 ) -> Result<Prepared<'m>> {
-    verify(&message, base)?;
-    let dtype = message.header.dtype;
-    let (form, size) = (Form::of(dtype), block_bytes(dtype));
+    delta.verify_for(base)?;
+    let (dtype, size) = (delta.header().dtype, delta.block_bytes());
+    let form = Form::of(dtype);
     let decoding = Decoding { set: &set, dtype };
     let mut blocks = vec![Block::Nothing; base.len().div_ceil(size)];
-    let threads = Share::new(workers.size(), size, base.len()).threads;
-    let jobs = Blocks::of(&message)?.zip(base.chunks(size)).zip(&mut blocks);
+    let threads = delta.threads(workers);
+    let jobs = delta.blocks().zip(base.chunks(size)).zip(&mut blocks);
     let prepared = each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         *kept = prepare_block(worker, &decoding, form, block, base)
             .map_err(|error| error.in_block(index as u64))?;
         Ok(())
     });
-    wrong_base_first(prepared, &message, workers, base)?;
-    Ok(Prepared { message, set, blocks })
+    wrong_base_first(prepared, &delta, workers, base)?;
+    Ok(Prepared { message, delta, set, blocks })
 }
 
 /// The error of a base that is not the right one, if that is so; else the result that is there.
 ///
-/// A block's base is compared right before the block is decoded, while it is in the cache. So the first error may be
-/// another one, although a later block tells that the delta is not for this base at all.
+/// A block's base is compared right before the block is decoded or with it, while it is in the cache. So the first error
+/// may be another one, although the same block or a later one tells that the delta is not for this base at all.
 fn wrong_base_first<T>(
     found: Result<T>,
-    message: &Parsed<'_>,
+    delta: &Delta<'_>,
     workers: &mut Workers<DecodeWorker>,
     base: &[u8],
 ) -> Result<T> {
     if found.is_err() {
-        check_bases(message, workers, base)?;
+        delta.compare_base(workers, base)?;
     }
     found
 }
@@ -195,15 +194,15 @@ pub(crate) fn commit(
     workers: &mut Workers<DecodeWorker>,
     base: &mut [u8],
 ) -> Result<()> {
-    let Prepared { message, set, blocks } = prepared;
-    let dtype = message.header.dtype;
-    let needed = message.header.raw_bytes()?;
+    let Prepared { delta, set, blocks, .. } = prepared;
+    let needed = delta.bytes();
     if base.len() != needed {
         return Err(Error::OutputLength { needed, available: base.len() });
     }
-    let (form, size) = (Form::of(dtype), block_bytes(dtype));
+    let (dtype, size) = (delta.header().dtype, delta.block_bytes());
+    let form = Form::of(dtype);
     let decoding = Decoding { set, dtype };
-    let threads = Share::new(workers.size(), size, base.len()).threads;
+    let threads = delta.threads(workers);
     // Blocks that are decoded again need the base as it was: all of them are tried before any is written. And memory for
     // them is taken before, so that nothing fails after the first byte was written.
     let most = blocks.iter().filter_map(|block| match block {
@@ -211,7 +210,7 @@ pub(crate) fn commit(
         _ => None,
     });
     if let Some(changes) = most.max() {
-        let jobs = Blocks::of(message)?.zip(base.chunks(size)).zip(blocks);
+        let jobs = delta.blocks().zip(base.chunks(size)).zip(blocks);
         each(workers, threads, jobs, |_, (((index, _, block), base), kept)| match kept {
             Block::Again(_) => {
                 check_base(dtype, block, base).map_err(|error| error.in_block(index as u64))
@@ -220,7 +219,7 @@ pub(crate) fn commit(
         })?;
         workers.each_one(threads, |worker| worker.grow(form, size.min(base.len()), changes))?;
     }
-    let jobs = Blocks::of(message)?.zip(base.chunks_mut(size)).zip(blocks);
+    let jobs = delta.blocks().zip(base.chunks_mut(size)).zip(blocks);
     each(workers, threads, jobs, |worker, (((index, _, block), base), kept)| {
         match kept {
             Block::Nothing => {}
@@ -241,26 +240,26 @@ pub(crate) fn commit(
 
 /// Decodes a delta into a list of changes; base and result have the right hashes.
 pub(crate) fn list(
-    message: &Parsed<'_>,
+    delta: &Delta<'_>,
     decoding: &Decoding<'_>,
     workers: &mut Workers<DecodeWorker>,
     base: &[u8],
 ) -> Result<Changes> {
-    verify(message, base)?;
-    let listed = list_blocks(message, decoding, workers.own(), base);
-    wrong_base_first(listed, message, workers, base)
+    delta.verify_for(base)?;
+    let listed = list_blocks(delta, decoding, workers.own(), base);
+    wrong_base_first(listed, delta, workers, base)
 }
 
 fn list_blocks(
-    message: &Parsed<'_>,
+    delta: &Delta<'_>,
     decoding: &Decoding<'_>,
     worker: &mut DecodeWorker,
     base: &[u8],
 ) -> Result<Changes> {
-    let size = block_bytes(decoding.dtype);
+    let size = delta.block_bytes();
     let words = (size / Form::of(decoding.dtype).bytes()) as u64;
     let mut all = Changes::default();
-    for ((index, _, block), base) in Blocks::of(message)?.zip(base.chunks(size)) {
+    for ((index, _, block), base) in delta.blocks().zip(base.chunks(size)) {
         let found = worker.find_changes(decoding, block, base, usize::MAX);
         found.map_err(|error| error.in_block(index as u64))?;
         let Found { indices, values } = worker.changes();

@@ -6,7 +6,6 @@ use super::changes;
 use super::form::{Form, by_width, word};
 use super::sparse::TILE;
 use crate::ids::{ContentHash, ContentHasher};
-use crate::kernels::deltas::touch;
 use crate::kernels::platform::Platform;
 
 /// In blocks of at least so many words only the first ones of each tile are in the sample, one in [`ONE_IN`].
@@ -26,8 +25,10 @@ pub(super) struct Survey {
     pub(super) differences: Vec<i64>,
     /// By change: the class of the word of the base.
     pub(super) classes: Vec<u8>,
-    /// Classes of words of the base.
+    /// Classes of words of the base; none are looked up where nothing changes, and not all where too much does.
     pub(super) sample: Vec<u8>,
+    /// Tiles that are in the sample.
+    sampled_tiles: usize,
     /// Of so many words one is in the sample.
     pub(super) sampled_one_in: usize,
 }
@@ -54,6 +55,7 @@ impl Survey {
         // As long as nothing changes both have the same hash.
         let mut result_hash = None;
         let tile_bytes = TILE * form.bytes();
+        let all_of_base = base;
         let tiles = base.chunks(tile_bytes).zip(new.chunks(tile_bytes));
         let mut ahead = tiles.clone().skip(2);
         for (number, (base, new)) in tiles.enumerate() {
@@ -78,7 +80,9 @@ impl Survey {
                 *index += (number * TILE) as u32;
             }
             self.tile_ends.push(self.indices.len() as u32);
-            self.add_to_sample(platform, form, base);
+            if (1..=most).contains(&self.indices.len()) {
+                self.sample_up_to(number, platform, form, all_of_base);
+            }
         }
         let base = base_hash.finish();
         Hashes { base, result: result_hash.map_or(base, |hash| hash.finish()) }
@@ -91,6 +95,7 @@ impl Survey {
         differences.clear();
         classes.clear();
         sample.clear();
+        self.sampled_tiles = 0;
         self.words = words;
         self.sampled_one_in = if words < SAMPLED_WORDS { 1 } else { ONE_IN };
     }
@@ -108,14 +113,20 @@ impl Survey {
         });
     }
 
-    fn add_to_sample(&mut self, platform: Platform, form: Form, base: &[u8]) {
+    /// Adds the tiles that are not in the sample yet, up to a number. But for tiles before the first change that is one,
+    /// which is in the cache.
+    fn sample_up_to(&mut self, number: usize, platform: Platform, form: Form, base: &[u8]) {
         if form.classes() == 1 {
             return;
         }
-        let words = (base.len() / form.bytes()).min(TILE / self.sampled_one_in);
-        let start = self.sample.len();
-        self.sample.resize(start + words, 0);
-        form.classify(platform, &base[..words * form.bytes()], &mut self.sample[start..]);
+        let tiles = base.chunks(TILE * form.bytes()).take(number + 1).skip(self.sampled_tiles);
+        for tile in tiles {
+            let words = (tile.len() / form.bytes()).min(TILE / self.sampled_one_in);
+            let start = self.sample.len();
+            self.sample.resize(start + words, 0);
+            form.classify(platform, &tile[..words * form.bytes()], &mut self.sample[start..]);
+        }
+        self.sampled_tiles = number + 1;
     }
 
     /// For each tile which of the changes are its own.
@@ -126,5 +137,18 @@ impl Survey {
             start = range.end;
             range
         })
+    }
+}
+
+/// Reads a byte of each page, so that the processor knows which page of memory each address belongs to. What fetches
+/// memory ahead of time, the processor by itself or because it is told to, does so only where that is known; asking for
+/// several pages at a time, the processor finds it out for all of them together.
+///
+/// A loop that compares and hashes 128 MiB took 17.7 ms, 13.9 where it fetched 8 KiB ahead, and 11.0 with this as well
+/// (`docs/performance.md`, "Deltas").
+fn touch(bytes: &[u8]) {
+    const PAGE: usize = 4096;
+    for byte in bytes.iter().step_by(PAGE) {
+        std::hint::black_box(*byte);
     }
 }

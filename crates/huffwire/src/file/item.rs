@@ -3,20 +3,15 @@
 use std::ops::Range;
 
 use super::DIRECTORY;
-use crate::block;
-use crate::delta;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::message::{Kind, VALUES_LOG2};
+use crate::message::{Kind, block_bytes, check_block, check_kind_header};
 use crate::wire::{Reader, put_string, put_varint};
 
 /// Bit of an item's first byte: it is a tensor, which has a name.
 const NAMED: u8 = 0x80;
 /// Bit of an item's first byte: its set is another than the first one listed.
 const OTHER_SET: u8 = 0x40;
-
-/// The most bytes of a coded block of quantized values: far more than any encoder makes of 2^20 values.
-const MAX_VALUES_BYTES: usize = 1 << 26;
 
 /// What a tensor is called in the original file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,41 +183,6 @@ impl Item {
             out.extend_from_slice(&check.to_le_bytes());
         }
     }
-}
-
-/// Bytes of elements in each block but the last of an item.
-pub(super) const fn block_bytes(kind: Kind, dtype: Dtype, block_log2: u8) -> usize {
-    match kind {
-        Kind::Tensor => block::block_bytes(dtype, block_log2),
-        Kind::Values | Kind::Delta => dtype.unit_bytes() << VALUES_LOG2,
-    }
-}
-
-/// Checks the length of a kind header. That of a delta has one length; others tell theirs themselves.
-pub(super) fn check_kind_header(kind: Kind, coded: usize) -> Result<(), &'static str> {
-    if kind == Kind::Delta && coded != delta::KIND_HEADER.len() {
-        return Err("a kind header of a delta of another length than 1 byte");
-    }
-    Ok(())
-}
-
-/// Checks the length of a coded block of so many bytes of elements.
-pub(super) const fn check_block(
-    kind: Kind,
-    dtype: Dtype,
-    raw: usize,
-    coded: usize,
-) -> Result<(), &'static str> {
-    let (bound, detail) = match kind {
-        Kind::Tensor => (block::bound(raw), "a block larger than blocks can be"),
-        Kind::Values => (MAX_VALUES_BYTES, "a block of quantized values of more than 64 MiB"),
-        Kind::Delta => {
-            // The parts of a block may be as small as blocks can be.
-            let bound = delta::block_bound(dtype, raw, *block::BLOCK_LOG2.start());
-            (bound, "a block of a delta larger than such blocks can be")
-        }
-    };
-    if coded <= bound { Ok(()) } else { Err(detail) }
 }
 
 fn entry_length(reader: &mut Reader<'_>) -> Result<u32> {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::directory::{Directory, SetRef};
 use super::frame::write_header;
-use super::item::{Item, Original, TensorInfo, check_block, check_kind_header};
+use super::item::{Item, Original, TensorInfo};
 use super::{HEADER_BYTES, MAX_SETS, is_plain_name};
 use crate::block;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::message::Kind;
+use crate::message::{Kind, check_block, check_kind_header};
 use crate::set::CodebookSet;
 
 /// What is known of an item before its entries are written.

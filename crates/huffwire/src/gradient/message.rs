@@ -57,7 +57,7 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) -> Result<MessageSizes> {
     let item = ItemWriter::new(quantized, origin, options)?;
-    let units = message::Header::count_units(item.header().elements())?;
+    let units = message::Header::count_units(item.header().elements() as u64)?;
     let mut sizes = MessageSizes { scales: item.scale_bytes(), ..Default::default() };
     let (mut blocks, mut ends) = (Vec::new(), vec![0]);
     for index in 0..item.header().blocks() {

@@ -154,15 +154,6 @@ pub(crate) fn time_changes(
     on!(platform, kernels => kernels.time_changes(spots, (falling, limit), last, out))
 }
 
-/// Reads a byte of each page. A processor that asks for memory ahead of time, by itself or because it is told to, does so
-/// only where it knows which page of memory an address belongs to; by this it learns that, for several pages at a time.
-pub(crate) fn touch(bytes: &[u8]) {
-    const PAGE: usize = 4096;
-    for byte in bytes.iter().step_by(PAGE) {
-        std::hint::black_box(*byte);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

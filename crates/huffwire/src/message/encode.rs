@@ -58,7 +58,7 @@ pub(crate) fn encode(
     let header = Header {
         kind: Kind::Tensor,
         dtype,
-        units: Header::count_units(units)?,
+        units: Header::count_units(units as u64)?,
         checksums,
         has_context: context.is_some(),
         set: set.id().short(),

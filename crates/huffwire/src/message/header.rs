@@ -100,9 +100,9 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::TooLarge`] for 2³² units and more.
-    pub(crate) fn count_units(units: usize) -> Result<u32> {
+    pub(crate) fn count_units(units: u64) -> Result<u32> {
         u32::try_from(units).map_err(|_| {
-            let (found, limit) = (units as u64, u64::from(u32::MAX));
+            let (found, limit) = (units, u64::from(u32::MAX));
             let remedy = "make several messages of it";
             Error::TooLarge { what: "a message (in units)", found, limit, remedy }
         })

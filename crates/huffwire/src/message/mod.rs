@@ -10,6 +10,7 @@
 mod decode;
 mod encode;
 mod header;
+mod lengths;
 mod parsed;
 mod range;
 mod table;
@@ -18,7 +19,11 @@ pub(crate) use decode::{Decoding, decode, decode_batch, decode_to_vec};
 pub(crate) use encode::{EncodeWorker, Encoding, begin, encode};
 pub(crate) use header::VALUES_LOG2;
 pub use header::{HEADER_BYTES, Header, Kind};
-pub(crate) use parsed::{Parsed, check_lengths, write_entries};
+pub(crate) use lengths::{
+    DELTA_BLOCK_OVERHEAD, DELTA_HEADER_BYTES, block_bytes, check_block, check_kind_header,
+    check_lengths, delta_block_bound,
+};
+pub(crate) use parsed::{Parsed, write_entries};
 pub(crate) use range::decode_range;
 pub(crate) use table::{Seal, Table, table_bytes};
 

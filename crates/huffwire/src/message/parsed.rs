@@ -2,8 +2,7 @@
 
 use super::table::TableMut;
 use super::table::{Seal, Table, table_bytes};
-use super::{HEADER_BYTES, Header, Kind, WHAT};
-use crate::block;
+use super::{HEADER_BYTES, Header, WHAT, check_lengths};
 use crate::error::{Error, Result};
 use crate::wire::Reader;
 
@@ -48,27 +47,6 @@ impl<'a> Parsed<'a> {
     pub(crate) fn verify(&self, number: usize, entry: &[u8], what: &'static str) -> Result<()> {
         verify(self.seal, &self.table, number, entry, what)
     }
-}
-
-/// Checks the lengths that a table names, before anything is decoded or waited for.
-pub(crate) fn check_lengths(header: &Header, table: &Table<'_>) -> Result<()> {
-    if header.kind != Kind::Tensor {
-        return Ok(());
-    }
-    let block_bytes = block::block_bytes(header.dtype, header.block_log2);
-    let mut left = header.raw_bytes()?;
-    for entry in 0..table.len() {
-        let raw_bytes = left.min(block_bytes);
-        let length = table.length(entry);
-        if length == 0 || length > block::bound(raw_bytes) {
-            let at = HEADER_BYTES + 4 * entry;
-            let detail =
-                format!("block {entry} of {length} bytes, which no block of that size has");
-            return Err(Error::malformed(WHAT, at, detail));
-        }
-        left -= raw_bytes;
-    }
-    Ok(())
 }
 
 /// Verifies the checksum of an entry of a table, if it has one.

@@ -276,12 +276,12 @@ fn unknown_kinds_are_refused_by_number() {
     }
 }
 
-/// A message of this kind: a kind header in front of the blocks.
+/// A message of this kind: a kind header of a byte in front of the blocks.
 fn of_kind(kind: Kind) -> Vec<u8> {
     let (message, _) = sample_message(true);
     let mut entries: Vec<Vec<u8>> =
         entries_of(&message).into_iter().map(|entry| message[entry].to_vec()).collect();
-    entries.insert(0, vec![1, 2, 3]);
+    entries.insert(0, vec![1]);
     let head = with(&message, 3, &[kind.number() << 5 | 20]);
     // Blocks of other kinds count values: all 1200 are in one.
     message_of(&head, None, &entries[..2])

@@ -9,7 +9,7 @@ use huffwire::file::{self, Directory};
 use huffwire::gradient::{item::ItemReader, item::KindHeader, message::FloatParts};
 #[cfg(feature = "gradient")]
 use huffwire::message::Header;
-use huffwire::{CodebookSet, CodedBlock, ContentHash, Decoder, Error, Expected, Kind, Result};
+use huffwire::{CodebookSet, CodedBlock, Decoder, Error, Expected, Kind, Result};
 
 /// A folder of the repository.
 pub(crate) fn folder(name: &str) -> PathBuf {
@@ -154,8 +154,8 @@ fn base_of<'b>(file: &[u8], item: &file::Item, bases: &'b Bases) -> Result<&'b [
     let found = item.tensor.as_ref().and_then(|tensor| bases.get(&tensor.name));
     let base = found.map_or(&[][..], |base| base);
     if base.len() as u64 != item.raw_bytes {
-        let (expected, found) = (ContentHash::of(&[]), ContentHash::of(base));
-        return Err(Error::WrongBase { expected, found, applied: false });
+        let (expected, found) = (item.raw_bytes, base.len() as u64);
+        return Err(Error::BaseLength { expected, found });
     }
     Ok(base)
 }

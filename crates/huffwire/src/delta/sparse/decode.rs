@@ -3,7 +3,7 @@
 use std::array;
 
 use super::super::form::{Form, by_width, set_word, word};
-use super::super::header::WHAT;
+use super::super::header::{BlockHeader, BlockKind, WHAT};
 use super::clock::{self, AT_LIMIT, LIMIT, longer, time};
 use super::magnitude::{Row as Magnitudes, rows};
 use super::model::{Model, Tables};
@@ -35,28 +35,27 @@ impl Found {
 /// Consecutive tiles of a block, of which all changes were found.
 #[derive(Debug)]
 pub(in super::super) struct Row<'a> {
-    /// The number of its first word, and of the byte where it lies.
+    /// The number of its first word.
     pub(in super::super) first: u32,
-    pub(in super::super) byte: usize,
     pub(in super::super) base: &'a [u8],
     /// What changes, counted from the start of the block, and the new words.
     pub(in super::super) indices: &'a [u32],
     pub(in super::super) values: &'a [u8],
 }
 
-/// Decodes the payload of a sparse block, which must hold so many changes. `sent` tells whether its levels are sent.
-/// Each row is handed to `take_row` while it is in the cache, before it is known whether the rest of the block is right.
+/// Decodes the payload of a sparse block with this header; `found` is empty before. Each row is handed to `take_row` while
+/// it is in the cache, before it is known whether the rest of the block is right.
 pub(in super::super) fn decode(
     platform: Platform,
     form: Form,
-    (sent, changes): (bool, u32),
+    header: &BlockHeader,
     payload: &[u8],
     base: &[u8],
     found: &mut Found,
     take_row: impl FnMut(Row<'_>),
 ) -> Result<()> {
     let mut reader = Reader::new(WHAT, payload);
-    let model = Model::read(&mut reader, form, sent)?;
+    let model = Model::read(&mut reader, form, header.kind == BlockKind::Densities)?;
     let chains_log2 = reader.u8()?;
     if 1usize.checked_shl(chains_log2.into()).is_none_or(|count| count > MAX_CHAINS) {
         return Err(reader.malformed("more than four chains"));
@@ -73,18 +72,16 @@ pub(in super::super) fn decode(
         chains.push(Chain::new(Decoder::new(state, bytes.as_chunks().0)?));
     }
     reader.finish()?;
-    found.clear();
     let search = Search { platform, form, tables: &model.tables() };
-    search.find_changes(base, &mut chains, changes as usize, found, take_row)
+    search.find_changes(base, &mut chains, header.changes as usize, found, take_row)
 }
 
 /// Chain on its way through its tiles.
 #[derive(Debug)]
 struct Chain<'a> {
     coder: Decoder<'a>,
-    /// The time at the start of the tile, and at its end.
+    /// The time at the start of the tile.
     time: u64,
-    end: u64,
     /// The time at the end of the word that changed last.
     last: u64,
     /// When the next thing happens.
@@ -100,17 +97,15 @@ struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     fn new(coder: Decoder<'a>) -> Self {
-        let (found, tile) = (Vec::new(), Tile::new());
         let mut chain = Self {
             coder,
             time: 0,
-            end: 0,
             last: 0,
             next: 0,
             is_change: false,
             group: 0,
-            found,
-            tile,
+            found: Vec::new(),
+            tile: Tile::new(),
         };
         chain.look();
         chain
@@ -126,23 +121,28 @@ impl<'a> Chain<'a> {
 
     /// Goes on to the next tile.
     fn start_tile(&mut self, search: Search<'_>, words: &[u8]) {
+        self.time = self.end();
         self.tile.set(search.platform, search.form, search.tables, words);
-        self.time = self.end;
-        self.end += u64::from(self.tile.total);
         self.group = 0;
         self.found.clear();
+    }
+
+    /// The time at the end of the tile.
+    #[inline(always)]
+    fn end(&self) -> u64 {
+        self.time + u64::from(self.tile.total)
     }
 
     /// Whether the next thing happens in the tile.
     #[inline(always)]
     fn is_in_tile(&self) -> bool {
-        self.next + u64::from(self.is_change) <= self.end
+        self.next + u64::from(self.is_change) <= self.end()
     }
 
     /// Whether the next thing is a change in the tile.
     #[inline(always)]
     fn has_change(&self) -> bool {
-        self.is_change && self.next < self.end
+        self.is_change && self.next < self.end()
     }
 
     /// Takes the next thing, which happens in the tile.
@@ -183,7 +183,7 @@ impl<'a> Chain<'a> {
 
     /// Takes the end of the chain.
     fn finish(&mut self) -> Result<()> {
-        let size = longer(self.end - self.last);
+        let size = longer(self.end() - self.last);
         self.coder.take(Interval { start: 0, size, bits: clock::BITS });
         self.coder.finish()
     }
@@ -245,30 +245,27 @@ impl Search<'_> {
         let rows = rows(self.form.bytes());
         let tile_bytes = TILE * self.form.bytes();
         let row_bytes = tile_bytes * chains.len();
-        let mut first = 0;
         for (number, row) in base.chunks(row_bytes).enumerate() {
-            let byte = number * row_bytes;
+            let first = number * chains.len() * TILE;
             let tiles = row.chunks(tile_bytes);
             let busy = &mut chains[..tiles.len()];
             for (chain, words) in busy.iter_mut().zip(tiles.clone()) {
                 chain.start_tile(self, words);
             }
-            let behind = &base[byte + row.len()..];
+            let behind = &base[number * row_bytes + row.len()..];
             let ahead = &behind[..behind.len().min(row_bytes)];
             let turns = Turns { chains: &mut *busy, tables: self.tables, rows, ahead };
             deltas::run(self.platform, turns);
-            let (start, start_of_row) = (found.indices.len(), first);
-            for (chain, words) in busy.iter().zip(tiles) {
+            let start = found.indices.len();
+            for (tile, (chain, words)) in busy.iter().zip(tiles).enumerate() {
                 chain.coder.check()?;
-                chain.end_tile(self.form, words, first, found);
-                first += TILE;
+                chain.end_tile(self.form, words, first + tile * TILE, found);
             }
             if found.indices.len() > changes {
                 return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
             }
             take_row(Row {
-                first: start_of_row as u32,
-                byte,
+                first: first as u32,
                 base: row,
                 indices: &found.indices[start..],
                 values: &found.values[start * self.form.bytes()..],
