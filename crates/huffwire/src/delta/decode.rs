@@ -1,8 +1,9 @@
 //! Decoding of blocks, whose bytes may be hostile.
 
 use super::form::Form;
+use super::hashing::{Hashes, PairHasher};
 use super::header::{BlockHeader, BlockKind, WHAT};
-use super::sparse::{self, Found, MAX_CHAINS, Row, TILE};
+use super::sparse::{self, Found, FoundTile, TILE};
 use super::{changes, encode, parts};
 use crate::block::BlockDecoder;
 use crate::dtype::Dtype;
@@ -81,9 +82,9 @@ impl DecodeWorker {
             }
             BlockKind::Step | BlockKind::Densities => {
                 let mut hash = ContentHasher::new();
-                self.decode_sparse(form, &header, payload, base, |row| {
-                    let out = &mut out[row.first as usize * form.bytes()..][..row.base.len()];
-                    put_row(form, &row, out);
+                self.decode_sparse(form, &header, payload, base, |tile| {
+                    let out = &mut out[tile.first as usize * form.bytes()..][..tile.base.len()];
+                    put_tile(form, &tile, out);
                     hash.write(out);
                 })?;
                 check_result(&header, hash.finish())?;
@@ -124,19 +125,29 @@ impl DecodeWorker {
             self.elements = elements;
             return listed;
         }
-        // All is done row by row, while a row is in the cache.
-        let (mut base_hash, mut result_hash) = (ContentHasher::new(), ContentHasher::new());
-        let mut elements = self.take_elements(base.len().min(MAX_CHAINS * TILE * form.bytes()))?;
-        let decoded = self.decode_sparse(form, &header, payload, base, |row| {
-            base_hash.write(row.base);
-            let out = &mut elements[..row.base.len()];
-            put_row(form, &row, out);
-            result_hash.write(out);
+        // All is done tile by tile, while a tile is in the cache.
+        let mut elements = self.take_elements(base.len().min(TILE * form.bytes()))?;
+        let (mut hasher, mut hashes) = (PairHasher::new(self.platform), None);
+        let decoded = self.decode_sparse(form, &header, payload, base, |tile| {
+            let new = if tile.indices.is_empty() {
+                tile.base
+            } else {
+                let new = &mut elements[..tile.base.len()];
+                put_tile(form, &tile, new);
+                new
+            };
+            if tile.first as usize + tile.base.len() / form.bytes() < words {
+                hasher.write(tile.base, new, !tile.indices.is_empty(), [&[]; 2]);
+            } else {
+                hashes = Some(hasher.finish(tile.base, new));
+            }
         });
         self.elements = elements;
         decoded?;
-        compare_base(&header, base_hash.finish())?;
-        check_result(&header, result_hash.finish())?;
+        // There is a tile, since there are changes.
+        let Hashes { base: of_base, result } = hashes.unwrap_or_else(|| hasher.finish(&[], &[]));
+        compare_base(&header, of_base)?;
+        check_result(&header, result)?;
         Ok(header)
     }
 
@@ -163,24 +174,24 @@ impl DecodeWorker {
         reserve(&mut self.changes.values, changes * form.bytes(), what)
     }
 
-    /// Decodes a sparse block for its changes, and hands on row by row.
+    /// Decodes a sparse block for its changes, and hands on tile by tile.
     fn decode_sparse(
         &mut self,
         form: Form,
         header: &BlockHeader,
         payload: &[u8],
         base: &[u8],
-        take_row: impl FnMut(Row<'_>),
+        take_tile: impl FnMut(FoundTile<'_>),
     ) -> Result<()> {
         self.reserve(form, header.changes)?;
-        sparse::decode(self.platform, form, header, payload, base, &mut self.changes, take_row)
+        sparse::decode(self.platform, form, header, payload, base, &mut self.changes, take_tile)
     }
 }
 
-/// Fills `out` with the new words of a row.
-fn put_row(form: Form, row: &Row<'_>, out: &mut [u8]) {
-    out.copy_from_slice(row.base);
-    changes::put(form, (row.indices, row.first), row.values, out);
+/// Fills `out` with the new words of a tile.
+fn put_tile(form: Form, tile: &FoundTile<'_>, out: &mut [u8]) {
+    out.copy_from_slice(tile.base);
+    changes::put(form, (tile.indices, tile.first), tile.values, out);
 }
 
 /// Compares the base of a block with the hash in the block.

@@ -1,10 +1,11 @@
 //! Encoding of blocks: each is the cheapest of the kinds that it can have.
 
 use super::form::{Form, by_width, set_word, word};
+use super::hashing::Hashes;
 use super::header::{BlockHeader, BlockKind};
 use super::parts;
 use super::sparse::{self, SparseScratch};
-use super::survey::{Hashes, Survey};
+use super::survey::Survey;
 use crate::block::BlockEncoder;
 use crate::dtype::Dtype;
 use crate::error::Result;

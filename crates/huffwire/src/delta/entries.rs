@@ -34,8 +34,8 @@ pub fn split_message(message: &[u8], context: Option<u64>) -> Result<(Header, Ve
 /// The message with these blocks, which were coded with a set: with checksums, without a context.
 ///
 /// # Errors
-/// [`Error::TooLarge`] for a tensor that no message can hold, [`Error::PartialElement`] for units that are no whole elements,
-/// [`Error::Unexpected`] for another number of blocks than so many units have, and [`Error::Malformed`], within
+/// [`Error::TooLarge`] for a tensor that no message can hold, [`Error::PartialElement`] for units that are no whole
+/// elements, [`Error::Unexpected`] for another number of blocks than so many units have, and [`Error::Malformed`], within
 /// [`Error::InBlock`], for a block that is empty or longer than its elements allow.
 pub fn join_message(
     dtype: Dtype,

@@ -36,6 +36,7 @@ mod decode;
 mod encode;
 mod entries;
 mod form;
+mod hashing;
 mod header;
 mod message;
 mod parts;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::changes;
 use super::form::{Form, by_width, word};
+use super::hashing::{Hashes, PairHasher};
 use super::sparse::TILE;
-use crate::ids::{ContentHash, ContentHasher};
 use crate::kernels::platform::Platform;
 
 /// In blocks of at least so many words only the first ones of each tile are in the sample, one in [`ONE_IN`].
@@ -33,13 +33,6 @@ pub(super) struct Survey {
     pub(super) sampled_one_in: usize,
 }
 
-/// Hashes of the base of a block, and of its new elements.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hashes {
-    pub(super) base: ContentHash,
-    pub(super) result: ContentHash,
-}
-
 impl Survey {
     /// Surveys a block. Differences are wanted as long as there are no more than `most` changes.
     pub(super) fn make(
@@ -51,28 +44,17 @@ impl Survey {
     ) -> Hashes {
         let words = base.len() / form.bytes();
         self.clear(words);
-        let mut base_hash = ContentHasher::new();
-        // As long as nothing changes both have the same hash.
-        let mut result_hash = None;
+        let mut hasher = PairHasher::new(platform);
         let tile_bytes = TILE * form.bytes();
-        let all_of_base = base;
         let tiles = base.chunks(tile_bytes).zip(new.chunks(tile_bytes));
-        let mut ahead = tiles.clone().skip(2);
+        let mut next = tiles.clone().skip(1);
+        let (all_of_base, all_of_new) = (base, new);
         for (number, (base, new)) in tiles.enumerate() {
             let before = self.indices.len();
-            if let Some((base, new)) = ahead.next() {
-                touch(base);
-                touch(new);
-            }
             changes::list(platform, form, base, new, &mut self.indices);
-            if self.indices.len() > before {
-                result_hash.get_or_insert_with(|| base_hash.clone()).write(new);
+            if let Some((next_base, next_new)) = next.next() {
+                hasher.write(base, new, self.indices.len() > before, [next_base, next_new]);
             }
-            // What did not change is the same in both.
-            else if let Some(hash) = &mut result_hash {
-                hash.write(base);
-            }
-            base_hash.write(base);
             if self.indices.len() <= most {
                 self.note_changes(form, base, new, before);
             }
@@ -84,8 +66,8 @@ impl Survey {
                 self.sample_up_to(number, platform, form, all_of_base);
             }
         }
-        let base = base_hash.finish();
-        Hashes { base, result: result_hash.map_or(base, |hash| hash.finish()) }
+        let last = all_of_base.len().saturating_sub(1) / tile_bytes * tile_bytes;
+        hasher.finish(&all_of_base[last..], &all_of_new[last..])
     }
 
     fn clear(&mut self, words: usize) {
@@ -137,18 +119,5 @@ impl Survey {
             start = range.end;
             range
         })
-    }
-}
-
-/// Reads a byte of each page, so that the processor knows which page of memory each address belongs to. What fetches
-/// memory ahead of time, the processor by itself or because it is told to, does so only where that is known; asking for
-/// several pages at a time, the processor finds it out for all of them together.
-///
-/// A loop that compares and hashes 128 MiB took 17.7 ms, 13.9 where it fetched 8 KiB ahead, and 11.0 with this as well
-/// (`docs/performance.md`, "Deltas").
-fn touch(bytes: &[u8]) {
-    const PAGE: usize = 4096;
-    for byte in bytes.iter().step_by(PAGE) {
-        std::hint::black_box(*byte);
     }
 }

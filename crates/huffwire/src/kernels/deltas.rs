@@ -44,9 +44,7 @@ impl Falling {
     pub(crate) const fn at(&self, time: u32) -> u32 {
         let piece = (time / Self::PIECE) as usize;
         let (part, drop) = (time % Self::PIECE, self.drops[piece]);
-        // drop * part / 2^12, which would not fit 32 bits before it is divided
-        let high = (drop / Self::PIECE) * part;
-        self.starts[piece] - high - (drop % Self::PIECE * part) / Self::PIECE
+        self.starts[piece] - (drop as u64 * part as u64 / Self::PIECE as u64) as u32
     }
 }
 

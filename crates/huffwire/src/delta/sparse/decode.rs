@@ -32,9 +32,9 @@ impl Found {
     }
 }
 
-/// Consecutive tiles of a block, of which all changes were found.
+/// Tile of a block, of which all changes were found.
 #[derive(Debug)]
-pub(in super::super) struct Row<'a> {
+pub(in super::super) struct FoundTile<'a> {
     /// The number of its first word.
     pub(in super::super) first: u32,
     pub(in super::super) base: &'a [u8],
@@ -43,8 +43,8 @@ pub(in super::super) struct Row<'a> {
     pub(in super::super) values: &'a [u8],
 }
 
-/// Decodes the payload of a sparse block with this header; `found` is empty before. Each row is handed to `take_row` while
-/// it is in the cache, before it is known whether the rest of the block is right.
+/// Decodes the payload of a sparse block with this header; `found` is empty before. Each tile is handed to `take_tile`
+/// while it is in the cache, before it is known whether the rest of the block is right.
 pub(in super::super) fn decode(
     platform: Platform,
     form: Form,
@@ -52,7 +52,7 @@ pub(in super::super) fn decode(
     payload: &[u8],
     base: &[u8],
     found: &mut Found,
-    take_row: impl FnMut(Row<'_>),
+    take_tile: impl FnMut(FoundTile<'_>),
 ) -> Result<()> {
     let mut reader = Reader::new(WHAT, payload);
     let model = Model::read(&mut reader, form, header.kind == BlockKind::Densities)?;
@@ -72,8 +72,8 @@ pub(in super::super) fn decode(
         chains.push(Chain::new(Decoder::new(state, bytes.as_chunks().0)?));
     }
     reader.finish()?;
-    let search = Search { platform, form, tables: &model.tables() };
-    search.find_changes(base, &mut chains, header.changes as usize, found, take_row)
+    let search = Search { platform, form, tables: &model.tables(), rows: rows(form.bytes()) };
+    search.find_changes(base, &mut chains, header.changes as usize, found, take_tile)
 }
 
 /// Chain on its way through its tiles.
@@ -90,8 +90,10 @@ struct Chain<'a> {
     is_change: bool,
     /// Words that are known to start at or before `next` lie behind so many groups of the tile.
     group: usize,
-    /// The changes in the tile: places and differences.
+    /// The changes in the batch: their places in their tiles, and differences.
     found: Vec<(u16, i64)>,
+    /// For each tile of the batch that was begun, where its changes begin.
+    starts: Vec<usize>,
     tile: Tile,
 }
 
@@ -105,6 +107,7 @@ impl<'a> Chain<'a> {
             is_change: false,
             group: 0,
             found: Vec::new(),
+            starts: Vec::new(),
             tile: Tile::new(),
         };
         chain.look();
@@ -119,24 +122,10 @@ impl<'a> Chain<'a> {
         self.next = self.last + if self.is_change { time(number) } else { LIMIT };
     }
 
-    /// Goes on to the next tile.
-    fn start_tile(&mut self, search: Search<'_>, words: &[u8]) {
-        self.time = self.end();
-        self.tile.set(search.platform, search.form, search.tables, words);
-        self.group = 0;
-        self.found.clear();
-    }
-
     /// The time at the end of the tile.
     #[inline(always)]
     fn end(&self) -> u64 {
         self.time + u64::from(self.tile.total)
-    }
-
-    /// Whether the next thing happens in the tile.
-    #[inline(always)]
-    fn is_in_tile(&self) -> bool {
-        self.next + u64::from(self.is_change) <= self.end()
     }
 
     /// Whether the next thing is a change in the tile.
@@ -145,16 +134,38 @@ impl<'a> Chain<'a> {
         self.is_change && self.next < self.end()
     }
 
-    /// Takes the next thing, which happens in the tile.
-    #[inline(always)]
-    fn step(&mut self, kernels: impl Kernels, tables: &Tables, rows: &[Magnitudes]) {
-        if self.is_change {
-            take_changes(kernels, array::from_mut(self), tables, rows);
-        } else {
-            self.coder.take(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS });
-            self.last = self.next;
-            self.look();
+    /// Goes on until the next thing is a change in the tile. Returns `false` if none is left in the batch.
+    #[inline(never)]
+    fn seek(
+        &mut self,
+        number: usize,
+        search: Search<'_>,
+        batch: Batch<'_>,
+        ahead: &mut Ahead<'_>,
+    ) -> bool {
+        while !self.has_change() {
+            if !self.is_change && self.next <= self.end() {
+                self.coder.take(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS });
+                self.last = self.next;
+                self.look();
+                continue;
+            }
+            let row = self.starts.len();
+            let Some(words) = batch.tile(row, number) else { return false };
+            ahead.begin_row(batch.first_row + row);
+            self.time = self.end();
+            self.tile.set(search.platform, search.form, search.tables, words);
+            self.group = 0;
+            self.starts.push(self.found.len());
         }
+        true
+    }
+
+    /// The changes in its tile of a row.
+    fn changes_of(&self, row: usize) -> &[(u16, i64)] {
+        let start = self.starts.get(row).copied().unwrap_or(self.found.len());
+        let end = self.starts.get(row + 1).copied().unwrap_or(self.found.len());
+        &self.found[start..end]
     }
 
     /// The interval of a change of this word.
@@ -164,21 +175,6 @@ impl<'a> Chain<'a> {
         let low = longer((end - self.last).min(LIMIT));
         let size = longer(start.saturating_sub(self.last)) - low;
         Interval { start: low, size, bits: clock::BITS }
-    }
-
-    /// Moves what was found in the tile, whose first word has the number `first`.
-    fn end_tile(&self, form: Form, words: &[u8], first: usize, found: &mut Found) {
-        found.indices.extend(self.found.iter().map(|(place, _)| first as u32 + u32::from(*place)));
-        by_width!(form, B => {
-            let words = words.as_chunks::<B>().0;
-            let start = found.values.len();
-            found.values.resize(start + B * self.found.len(), 0);
-            let values = found.values[start..].as_chunks_mut::<B>().0;
-            for (value, (place, difference)) in values.iter_mut().zip(&self.found) {
-                let base = word(&words[usize::from(*place)]);
-                set_word(value, form.moved(base, *difference));
-            }
-        });
     }
 
     /// Takes the end of the chain.
@@ -229,47 +225,56 @@ struct Search<'a> {
     platform: Platform,
     form: Form,
     tables: &'a Tables,
+    rows: &'static [Magnitudes],
 }
 
+/// The chains go through so many bytes of the base before they wait for each other: a part of an L2 cache.
+const BATCH_BYTES: usize = 1 << 18;
+
 impl Search<'_> {
-    /// Goes through a row of tiles at a time, one for each chain. Within a row the chains take turns: what one waits for,
-    /// the others have time to do.
+    /// Goes through rows of tiles, in each of which each chain has one. The chains take turns: what one waits for, the
+    /// others have time to do. Some chains are further than others, since they have fewer changes in their tiles; within a
+    /// batch of rows none waits for another.
     fn find_changes(
         self,
         base: &[u8],
         chains: &mut [Chain<'_>],
         changes: usize,
         found: &mut Found,
-        mut take_row: impl FnMut(Row<'_>),
+        mut take_tile: impl FnMut(FoundTile<'_>),
     ) -> Result<()> {
-        let rows = rows(self.form.bytes());
         let tile_bytes = TILE * self.form.bytes();
         let row_bytes = tile_bytes * chains.len();
-        for (number, row) in base.chunks(row_bytes).enumerate() {
-            let first = number * chains.len() * TILE;
-            let tiles = row.chunks(tile_bytes);
-            let busy = &mut chains[..tiles.len()];
-            for (chain, words) in busy.iter_mut().zip(tiles.clone()) {
-                chain.start_tile(self, words);
+        let rows = (BATCH_BYTES / row_bytes).max(1);
+        let mut ahead = Ahead { base, row_bytes, fetched: 0, up_to: 0 };
+        for (number, words) in base.chunks(rows * row_bytes).enumerate() {
+            let first_row = number * rows;
+            let batch = Batch { words, first_row, tile_bytes, chains: chains.len() };
+            for chain in &mut *chains {
+                chain.found.clear();
+                chain.starts.clear();
             }
-            let behind = &base[number * row_bytes + row.len()..];
-            let ahead = &behind[..behind.len().min(row_bytes)];
-            let turns = Turns { chains: &mut *busy, tables: self.tables, rows, ahead };
+            let turns = Turns { chains: &mut *chains, search: self, batch, ahead: &mut ahead };
             deltas::run(self.platform, turns);
-            let start = found.indices.len();
-            for (tile, (chain, words)) in busy.iter().zip(tiles).enumerate() {
+            for chain in &*chains {
                 chain.coder.check()?;
-                chain.end_tile(self.form, words, first + tile * TILE, found);
             }
-            if found.indices.len() > changes {
-                return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
+            for (number, base) in words.chunks(tile_bytes).enumerate() {
+                let first = (first_row * chains.len() + number) * TILE;
+                let chain = &chains[number % chains.len()];
+                let of_tile = chain.changes_of(number / chains.len());
+                let start = found.indices.len();
+                if of_tile.len() > changes - start {
+                    return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
+                }
+                self.note(of_tile, base, first as u32, found);
+                take_tile(FoundTile {
+                    first: first as u32,
+                    base,
+                    indices: &found.indices[start..],
+                    values: &found.values[start * self.form.bytes()..],
+                });
             }
-            take_row(Row {
-                first: first as u32,
-                base: row,
-                indices: &found.indices[start..],
-                values: &found.values[start * self.form.bytes()..],
-            });
         }
         for chain in chains {
             chain.finish()?;
@@ -280,44 +285,100 @@ impl Search<'_> {
         let detail = format!("{} changes where {changes} are announced", found.indices.len());
         Err(Error::malformed(WHAT, 0, detail))
     }
+
+    /// Notes the changes in a tile, whose first word has the number `first`.
+    fn note(self, changes: &[(u16, i64)], base: &[u8], first: u32, found: &mut Found) {
+        found.indices.extend(changes.iter().map(|(place, _)| first + u32::from(*place)));
+        by_width!(self.form, B => {
+            let words = base.as_chunks::<B>().0;
+            let start = found.values.len();
+            found.values.resize(start + B * changes.len(), 0);
+            let values = found.values[start..].as_chunks_mut::<B>().0;
+            for (value, (place, difference)) in values.iter_mut().zip(changes) {
+                let base = word(&words[usize::from(*place)]);
+                set_word(value, self.form.moved(base, *difference));
+            }
+        });
+    }
 }
 
-/// Turns of the chains in a row of tiles.
-struct Turns<'c, 'a> {
-    chains: &'c mut [Chain<'a>],
-    tables: &'c Tables,
-    rows: &'c [Magnitudes],
-    /// The next row of the base, fetched meanwhile.
-    ahead: &'c [u8],
+/// Consecutive rows of tiles.
+#[derive(Debug, Clone, Copy)]
+struct Batch<'a> {
+    words: &'a [u8],
+    first_row: usize,
+    tile_bytes: usize,
+    chains: usize,
 }
 
-/// Bytes of the next row that are fetched in a turn of all chains.
+impl<'a> Batch<'a> {
+    /// The tile of a chain in a row, counted from the first one of the batch, if there is one.
+    fn tile(&self, row: usize, chain: usize) -> Option<&'a [u8]> {
+        self.words.chunks(self.tile_bytes).nth(row * self.chains + chain)
+    }
+}
+
+/// What of the base is fetched while the chains work: the row behind the one that a chain is at.
+#[derive(Debug)]
+struct Ahead<'a> {
+    base: &'a [u8],
+    row_bytes: usize,
+    fetched: usize,
+    up_to: usize,
+}
+
+/// Bytes that are fetched in a turn of all chains.
 const FETCHED: usize = 1 << 10;
 
-impl Job for Turns<'_, '_> {
+impl Ahead<'_> {
+    /// Notes that a chain begins a row: what was not fetched of it is there soon enough.
+    fn begin_row(&mut self, row: usize) {
+        let next = (row + 1) * self.row_bytes;
+        self.fetched = self.fetched.max(next);
+        self.up_to = self.up_to.max(next + self.row_bytes);
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self, kernels: impl Kernels) {
+        if self.fetched < self.up_to
+            && let Some(bytes) = self.base.get(self.fetched..self.fetched + FETCHED)
+        {
+            kernels.fetch(bytes);
+            self.fetched += FETCHED;
+        }
+    }
+}
+
+/// Turns of the chains in a batch.
+struct Turns<'t, 'c, 'a> {
+    chains: &'t mut [Chain<'c>],
+    search: Search<'a>,
+    batch: Batch<'a>,
+    ahead: &'t mut Ahead<'a>,
+}
+
+impl Job for Turns<'_, '_, '_> {
     type Output = ();
 
-    /// Takes everything that happens in the row.
+    /// Takes everything that happens in the batch.
     #[inline(always)]
     fn run(self, kernels: impl Kernels) {
-        let Self { chains, tables, rows, mut ahead } = self;
+        let Self { chains, search, batch, ahead } = self;
+        let Search { tables, rows, .. } = search;
         loop {
-            if let Some((now, later)) = ahead.split_first_chunk::<FETCHED>() {
-                kernels.fetch(now);
-                ahead = later;
+            ahead.fetch(kernels);
+            let mut all = true;
+            for (number, chain) in chains.iter_mut().enumerate() {
+                all &= chain.has_change() || chain.seek(number, search, batch, ahead);
             }
-            if let Ok(four) = <&mut [_; MAX_CHAINS]>::try_from(&mut *chains)
-                && four.iter().all(Chain::has_change)
-            {
+            if all && let Ok(four) = <&mut [_; MAX_CHAINS]>::try_from(&mut *chains) {
                 take_changes(kernels, four, tables, rows);
                 continue;
             }
             let mut idle = true;
-            for chain in &mut *chains {
-                if chain.is_in_tile() {
-                    chain.step(kernels, tables, rows);
-                    idle = false;
-                }
+            for chain in chains.iter_mut().filter(|chain| chain.has_change()) {
+                take_changes(kernels, array::from_mut(chain), tables, rows);
+                idle = false;
             }
             if idle {
                 return;

@@ -26,7 +26,7 @@ mod rans;
 mod tables;
 mod tile;
 
-pub(super) use decode::{Found, Row, decode};
+pub(super) use decode::{Found, FoundTile, decode};
 pub(super) use encode::{SparseScratch, encode};
 
 /// Words in a tile: consecutive tiles belong to the chains in turn.

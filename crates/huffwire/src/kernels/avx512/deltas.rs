@@ -50,17 +50,20 @@ fn differing_words<const B: usize, const W: usize>(
     out: &mut Vec<u32>,
     compare: impl Fn(&[u8; W], &[u8; W]) -> u32,
 ) {
-    let mut first = 0;
+    let (mut first, length) = (0, base.len());
     // Behind the numbers there is room for what a whole vector writes.
     let mut numbers = [0u16; COLLECTED + 32];
     for (base, new) in base.chunks(COLLECTED * B).zip(new.chunks(COLLECTED * B)) {
         let (steps, rest) = base.as_chunks::<W>();
         let (new_steps, new_rest) = new.as_chunks::<W>();
         let (mut count, mut number) = (0, 0);
+        let is_far_from_end = first as usize * B + AHEAD < length;
         for (a, b) in steps.iter().zip(new_steps) {
-            for at in (AHEAD..AHEAD + W).step_by(64) {
-                fetch_near(a, at);
-                fetch_near(b, at);
+            if is_far_from_end {
+                for at in (AHEAD..AHEAD + W).step_by(64) {
+                    fetch_near(a, at);
+                    fetch_near(b, at);
+                }
             }
             let mask = compare(a, b);
             // Nothing is guessed: all numbers are written, and those that count are counted.
