@@ -22,6 +22,7 @@ from torch.futures import Future
 import huffwire
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report
+from huffwire.checkpoint._chain import _folders_of
 from huffwire.checkpoint._pieces import _Checkpoint
 from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _report_of, _Stored
 from huffwire.checkpoint._work import _Done
@@ -55,6 +56,7 @@ class Reader(FileSystemReader):
         CodebookError: If a set of codebooks is not at hand.
         MissingBaseError: If the checkpoint was saved against another one, which is not there.
         WrongBaseError: If that one is not what it was.
+        LimitError: If the checkpoint ends a chain of more than 32 deltas.
 
         `dcp.load` raises them inside a `CheckpointException`, which holds the errors of all ranks.
 
@@ -82,9 +84,7 @@ class Reader(FileSystemReader):
         super().__init__(path)
         self.thread_count = thread_count
         self.progress = progress
-        if base is None or isinstance(base, (str, os.PathLike)):
-            base = [] if base is None else [base]
-        self.bases = [Path(folder) for folder in base]
+        self.bases = _folders_of(base)
         sets = [codebooks] if isinstance(codebooks, huffwire.Codebooks) else list(codebooks or ())
         self.options: dict[str, Any] = {"codebooks": sets, "threads": threads}
         self._rank: int | None = None
