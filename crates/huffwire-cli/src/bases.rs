@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use huffwire_io::{Base, Error, Origin, RawOptions, ReadOptions, Reader, TensorFile};
+use huffwire_io::{Base, Error, RawOptions, ReadOptions, Reader, TensorFile};
 
 use crate::files::{is_dash, is_hw};
 
@@ -51,9 +51,4 @@ fn raw_options(reader: &Reader) -> Option<RawOptions> {
     let mut tensors = reader.tensors();
     let (info, item) = tensors.next().filter(|_| tensors.next().is_none())?;
     Some(RawOptions { dtype: item.dtype, spelling: info.dtype.clone(), shape: None })
-}
-
-/// The files of the base of a reader, if it has one: no output may replace one of them.
-pub(crate) fn origins(reader: &Reader) -> Vec<&Origin> {
-    reader.base().map_or_else(Vec::new, |base| base.origins())
 }
