@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pickle
 import shutil
 import zlib
@@ -18,6 +19,7 @@ from test_chains import assert_state, change, checkpoints, load, load_error, sav
 from torch.distributed.checkpoint.api import CheckpointException
 
 import huffwire
+import huffwire.torch
 from huffwire.checkpoint import Reader, Writer
 from huffwire.checkpoint import _chain as chain
 from huffwire.checkpoint._stored import _DELTA_DESCRIPTOR, _SEAL, _read_metadata, _Stored
@@ -88,6 +90,32 @@ def test_the_folder_of_the_call_counts(tmp_path: Path) -> None:
         with pytest.raises(CheckpointException, match="is the folder that is written"):
             dcp.save(states[2], storage_writer=writer, checkpoint_id=folder, no_dist=True)
     assert contents(tmp_path) == before
+
+
+# --- what becomes a delta ---
+
+
+def test_a_delta_is_taken_where_it_is_2_percent_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/checkpoints.md says. The deltas here are of a size that is wanted, and cannot be loaded."""
+    tensors = {"noise": torch.randn(4000).bfloat16(), "zeros": torch.zeros(4000).bfloat16()}
+    save(tensors, tmp_path / "0")
+    plain = {name: len(huffwire.torch.encode(one, context=0)) for name, one in tensors.items()}
+    # An eighth of the bytes of the elements is less than the message of noise, and more than that of zeros.
+    eighth, worth = 1000, math.floor(0.98 * plain["noise"])
+    assert plain["zeros"] < 0.98 * eighth < eighth < worth
+    for size, expected in [
+        (eighth, {"noise": True, "zeros": True}),
+        (eighth + 1, {"noise": True, "zeros": False}),
+        (worth, {"noise": True, "zeros": False}),
+        (worth + 1, {"noise": False, "zeros": False}),
+    ]:
+        monkeypatch.setattr(huffwire.torch, "encode_delta", lambda *_, size=size, **__: bytes(size))
+        save(tensors, tmp_path / "1", base=tmp_path / "0")
+        storage = Reader(tmp_path / "1").read_metadata().storage_data
+        found = {index.fqn: bool(_Stored.of(info).deltas) for index, info in storage.items()}
+        assert found == expected, size
 
 
 # --- links ---
