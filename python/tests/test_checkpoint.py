@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -486,6 +488,43 @@ def test_overwriting_what_torch_wrote(tmp_path: Path) -> None:
     save(example(2.0), tmp_path)
     assert len(data_files(tmp_path)) == 1
     assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
+
+
+def test_a_save_of_each_rank_replaces_none_of_all_ranks(tmp_path: Path) -> None:
+    # `.metadata` of the older one would stay, and loads prefer it to those of each rank.
+    def save_alone(scale: float, folder: Path) -> None:
+        writer = Writer(folder, sync_files=False)
+        dcp.save(example(scale), storage_writer=writer, no_dist=True, use_collectives=False)
+
+    together = tmp_path / "together"
+    save(example(1.0), together)
+    before = {path.name: path.read_bytes() for path in together.iterdir()}
+    with pytest.raises(huffwire.ExistsError, match="use_collectives=True.*choose another folder"):
+        save_alone(2.0, together)
+    assert {path.name: path.read_bytes() for path in together.iterdir()} == before
+    assert_same(load(blank(example(1.0)), together), example(1.0))
+
+    alone = tmp_path / "alone"
+    for scale in (1.0, 2.0):
+        save_alone(scale, alone)
+        assert_same(load(blank(example(scale)), alone), example(scale))
+    save(example(3.0), alone)
+    assert_same(load(blank(example(3.0)), alone), example(3.0))
+
+
+@pytest.mark.parametrize("thread_count", [1, 3])
+def test_more_files_than_may_be_open(tmp_path: Path, thread_count: int) -> None:
+    state = {f"w{number}": torch.full((3,), number) for number in range(300)}
+    save(state, tmp_path / "0", single_file_per_rank=False)
+    save(state, tmp_path / "1", single_file_per_rank=False, base=tmp_path / "0")
+    assert len(data_files(tmp_path / "1")) == 300
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, hard))
+    try:
+        loaded = load(blank(state), tmp_path / "1", thread_count=thread_count)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert_same(loaded, state)
 
 
 def test_plans_that_are_cached(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.planner import ReadItem
 
 import huffwire
 import huffwire.torch
-from huffwire._disk import naming, system_errors
+from huffwire._disk import OpenFiles, naming, system_errors
 from huffwire.checkpoint._chain import _check_length, _metadata_of, _place_of, _real
 from huffwire.checkpoint._stored import _codebooks_name, _place, _Stored
 
@@ -33,6 +33,7 @@ class _Checkpoint:
         bases: Where the checkpoints lie that this one is a delta of, the oldest first; empty if they lie where they
             were when it was saved.
         behind: The folders of the checkpoints that led here.
+        files: The open files of the checkpoint that led here; None if there is none.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class _Checkpoint:
         rank: int | None = None,
         bases: Sequence[Path] = (),
         behind: tuple[Path, ...] = (),
+        files: OpenFiles | None = None,
     ) -> None:
         self.folder = folder
         self._storage = storage
@@ -53,7 +55,7 @@ class _Checkpoint:
         self._rank = rank
         self._bases = tuple(bases)
         self._behind = (*behind, _real(folder))
-        self._files: dict[str, int] = {}
+        self._files = files or OpenFiles()
         self._sets: dict[str, tuple[huffwire.Codebooks, ...]] = {}
         self._opened: dict[str, _Checkpoint] = {}
         self._lock = threading.Lock()
@@ -63,10 +65,7 @@ class _Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        for base in self._opened.values():
-            base.__exit__()
+        self._files.close()
 
     def whole(self, index: MetadataIndex, info: Any, stored: _Stored, out: torch.Tensor) -> None:
         """Decodes all elements into a flat tensor."""
@@ -179,6 +178,7 @@ class _Checkpoint:
                     threads=self._threads,
                     bases=self._bases[:-1],
                     behind=self._behind,
+                    files=self._files,
                 )
             return self._opened[name]
 
@@ -197,23 +197,21 @@ class _Checkpoint:
 
     def _read(self, info: Any, start: int, length: int) -> memoryview:
         """The bytes of a message, in memory that this thread's next message takes again."""
-        path = self.folder / info.relative_path
-        with self._lock, system_errors("it is in a file that cannot be read: "):
-            descriptor = self._files.get(info.relative_path)
-            if descriptor is None:
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-                self._files[info.relative_path] = descriptor
-            size = os.fstat(descriptor).st_size
-        if start + length > size:
-            raise huffwire.DamagedError(
-                f"the file ends at byte {size}, and should have {start + length}; restore it"
-            )
+        reason = "it is in a file that cannot be read: "
         scratch = getattr(self._local, "scratch", None)
-        if scratch is None or len(scratch) < length:
-            scratch = self._local.scratch = bytearray(length)
-        view = memoryview(scratch)[:length]
-        done = 0
-        with system_errors():
+        with (
+            system_errors(reason),
+            self._files.reading(self.folder / info.relative_path) as descriptor,
+        ):
+            size = os.fstat(descriptor).st_size
+            if start + length > size:
+                raise huffwire.DamagedError(
+                    f"the file ends at byte {size}, and should have {start + length}; restore it"
+                )
+            if scratch is None or len(scratch) < length:
+                scratch = self._local.scratch = bytearray(length)
+            view = memoryview(scratch)[:length]
+            done = 0
             while done < length:
                 count = os.preadv(descriptor, [view[done:]], start + done)
                 if count == 0:
