@@ -353,6 +353,7 @@ def test_a_base_that_was_replaced_is_noticed(tmp_path: Path) -> None:
     save(training(7), paths[0])
     error = load_error(paths[1], states[1])
     assert isinstance(error, huffwire.WrongBaseError) and "/1/" in str(error)
+    assert f"the checkpoint {paths[0]} is not the one that this was saved against" in str(error)
     # One without the tensor.
     shutil.rmtree(paths[0])
     save({"model": {"w": torch.zeros(3)}}, paths[0])

@@ -375,6 +375,11 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
         Writer(tmp_path, thread_count=0)
     with pytest.raises(huffwire.OptionError, match="thread_count"):
         Reader(tmp_path, thread_count=0)
+    for codebooks in (3, "my.books", [huffwire.Codebooks.builtin(), 3]):
+        with pytest.raises(huffwire.OptionError, match="codebooks=.*give"):
+            Writer(tmp_path, codebooks=codebooks)
+        with pytest.raises(huffwire.OptionError, match="codebooks=.*give"):
+            Reader(tmp_path, codebooks=codebooks)
     error = save_error(example(), tmp_path, level="best")
     assert isinstance(error, huffwire.OptionError)
     assert data_files(tmp_path) == []

@@ -8,7 +8,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Reader(FileSystemReader):
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
 
     Raises:
+        OptionError: If `base` names no folders, or `codebooks` holds something else.
         FileError: If the folder has no whole checkpoint, or a file is
             missing.
         DamagedError: If a file is damaged. The error names the tensor and the file.
@@ -85,8 +86,7 @@ class Reader(FileSystemReader):
         self.thread_count = thread_count
         self.progress = progress
         self.bases = _folders_of(base)
-        sets = [codebooks] if isinstance(codebooks, huffwire.Codebooks) else list(codebooks or ())
-        self.options: dict[str, Any] = {"codebooks": sets, "threads": threads}
+        self.options: dict[str, Any] = {"codebooks": _sets_of(codebooks), "threads": threads}
         self._rank: int | None = None
 
     def report(self) -> Report:
@@ -206,6 +206,16 @@ class Reader(FileSystemReader):
         return finish
 
 
+def _sets_of(codebooks: Any) -> list[huffwire.Codebooks]:
+    """What `codebooks=` gives."""
+    if codebooks is None or isinstance(codebooks, huffwire.Codebooks):
+        return [] if codebooks is None else [codebooks]
+    sets = list(codebooks) if isinstance(codebooks, Iterable) else [codebooks]
+    if not all(isinstance(books, huffwire.Codebooks) for books in sets):
+        raise huffwire.OptionError(f"codebooks={codebooks!r}: give Codebooks, or a list of them")
+    return sets
+
+
 def _wanted_bytes(item: ReadItem, stored: _Stored) -> int:
     """Bytes of the elements that an item reads."""
     sizes = stored.shape if item.type == LoadItemType.BYTE_IO else item.lengths
@@ -225,6 +235,7 @@ def report(path: str | os.PathLike[str]) -> Report:
     {'weights': 16000, 'first moment': 4000}
 
     Raises:
+        OptionError: If `base` names no folders, or `codebooks` holds something else.
         FileError: If the folder has no whole checkpoint.
         DamagedError: If its metadata are damaged.
     """

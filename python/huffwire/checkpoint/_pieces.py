@@ -159,8 +159,15 @@ class _Checkpoint:
         }
         with naming(f"{index.fqn!r} in {self.folder / info.relative_path}"):
             if number in stored.deltas:
-                self._base(stored.base or "").like(index, stored, number * stored.piece, out)
-                huffwire.torch.apply_delta(self._read(info, *place), out, **options)
+                base = self._base(stored.base or "")
+                base.like(index, stored, number * stored.piece, out)
+                try:
+                    huffwire.torch.apply_delta(self._read(info, *place), out, **options)
+                except huffwire.WrongBaseError as error:
+                    raise huffwire.WrongBaseError(
+                        f"the checkpoint {base.folder} is not the one that this was saved against: restore that, or "
+                        f"give base= to the reader if it was moved ({error})"
+                    ) from None
             else:
                 huffwire.torch.decode_into(self._read(info, *place), out, **options)
 

@@ -147,6 +147,8 @@ class Writer(FileSystemWriter):
     ) -> None:
         if thread_count < 1:
             raise huffwire.OptionError(f"thread_count is {thread_count}; it must be at least 1")
+        if codebooks is not None and not isinstance(codebooks, huffwire.Codebooks):
+            raise huffwire.OptionError(f"codebooks={codebooks!r}: give one set of Codebooks, or None")
         #: The folder of the base.
         self.base = None if base is None else _folder_of(base)
         if self.base is not None:
