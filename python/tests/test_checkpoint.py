@@ -461,6 +461,19 @@ def test_a_save_that_is_killed_leaves_the_older_checkpoint(tmp_path: Path) -> No
     assert_same(load(blank(new), tmp_path), new)
 
 
+def test_two_saves_at_a_time_into_one_folder(tmp_path: Path) -> None:
+    class Slow(Writer):
+        """Another save comes and goes before this one is complete."""
+
+        def finish(self, metadata: Any, results: Any) -> None:
+            save(example(2.0), tmp_path)
+            super().finish(metadata, results)
+
+    with pytest.raises(CheckpointException, match="wait for one before you begin the next"):
+        dcp.save(example(1.0), storage_writer=Slow(tmp_path, sync_files=False), no_dist=True)
+    assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
+
+
 def test_a_checkpoint_without_metadata_is_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

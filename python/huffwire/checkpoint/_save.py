@@ -174,6 +174,7 @@ class Writer(FileSystemWriter):
         self._report = Report(whole=False)
         self._is_coordinator = True
         self._real_base: Path | None = None
+        self._written: list[str] = []
 
     def report(self) -> Report:
         """What the last save wrote, for each role.
@@ -222,6 +223,7 @@ class Writer(FileSystemWriter):
             parts = [[item] for item in plan.items]
         files: queue.SimpleQueue[tuple[str, list[WriteItem]]] = queue.SimpleQueue()
         names = [f"{prefix}{number}{DEFAULT_SUFFIX}" for number in range(len(parts))]
+        self._written = names
         for name, items in zip(names, parts, strict=True):
             files.put((name, items))
 
@@ -250,6 +252,13 @@ class Writer(FileSystemWriter):
         return future
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        folder = Path(self.path)
+        for name in self._written:
+            if not (folder / name).exists():
+                raise huffwire.MissingFileError(
+                    f"{folder / name} was removed before this save was complete, as another save into the same folder "
+                    "does it in the end; wait for one before you begin the next, or use other folders"
+                )
         metadata.version = CURRENT_DCP_VERSION
         metadata.storage_data = {
             result.index: result.storage_data for rank in results for result in rank
@@ -260,7 +269,6 @@ class Writer(FileSystemWriter):
             _SEAL + zlib.crc32(pickled).to_bytes(4, "little") + len(pickled).to_bytes(8, "little")
         )
 
-        folder = Path(self.path)
         name = _metadata_name(None if self.use_collectives else self.rank)
         unfinished = folder / f"{name}.tmp"
         with system_errors():
