@@ -469,7 +469,7 @@ class TensorSlice:
             # Before memory is taken.
             size = entry.size // prod(shape) * prod(part)
             if file._max_size is not None and size > file._max_size:
-                        raise LimitError(
+                raise LimitError(
                     f"tensor {entry.name!r}: this part has {size} bytes, and max_size is {file._max_size}"
                 )
             tensor = framework.empty(entry.dtype or "", part)

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import shutil
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -215,6 +216,26 @@ def test_a_chain_of_hundreds_needs_no_deep_stack(
     assert isinstance(error, huffwire.LimitError), error
     error = save_error(states[2], tmp_path / "new", base=tmp_path / "copy-0")
     assert isinstance(error, huffwire.LimitError), error
+
+
+def test_a_long_chain_is_read_into_the_memory_of_one_message(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = {"w": torch.randn(1_000_000)}
+    paths = [tmp_path / str(number) for number in range(8)]
+    for number, path in enumerate(paths):
+        save(state, path, base=paths[number - 1] if number else None)
+        state = {"w": state["w"] + 0.01 * torch.randn(1_000_000)}
+    largest = max(file.stat().st_size for path in paths for file in path.glob("*.distcp"))
+    smallest = min(file.stat().st_size for path in paths for file in path.glob("*.distcp"))
+    assert smallest > 2_000_000
+    tracemalloc.start()
+    try:
+        load(paths[7], state)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # With memory for each of them it were eight times as much. What is decoded lies in the tensor.
+    assert peak < 3 * largest
 
 
 # --- chains that are none ---

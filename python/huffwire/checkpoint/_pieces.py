@@ -33,7 +33,7 @@ class _Checkpoint:
         bases: Where the checkpoints lie that this one is a delta of, the oldest first; empty if they lie where they
             were when it was saved.
         behind: The folders of the checkpoints that led here.
-        files: The open files of the checkpoint that led here; None if there is none.
+        disk: What the checkpoint that led here is read with; None if there is none.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class _Checkpoint:
         rank: int | None = None,
         bases: Sequence[Path] = (),
         behind: tuple[Path, ...] = (),
-        files: OpenFiles | None = None,
+        disk: _Disk | None = None,
     ) -> None:
         self.folder = folder
         self._storage = storage
@@ -55,17 +55,16 @@ class _Checkpoint:
         self._rank = rank
         self._bases = tuple(bases)
         self._behind = (*behind, _real(folder))
-        self._files = files or OpenFiles()
+        self._disk = disk or _Disk()
         self._sets: dict[str, tuple[huffwire.Codebooks, ...]] = {}
         self._opened: dict[str, _Checkpoint] = {}
         self._lock = threading.Lock()
-        self._local = threading.local()
 
     def __enter__(self) -> _Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._files.close()
+        self._disk.close()
 
     def whole(self, index: MetadataIndex, info: Any, stored: _Stored, out: torch.Tensor) -> None:
         """Decodes all elements into a flat tensor."""
@@ -152,24 +151,26 @@ class _Checkpoint:
         out: torch.Tensor,
     ) -> None:
         """Decodes one message into a tensor of its elements."""
+        path = self.folder / info.relative_path
         options: dict[str, Any] = {
             "context": _place(info.relative_path, index, number),
             "codebooks": self._codebooks_of(stored),
             "threads": self._threads,
         }
-        with naming(f"{index.fqn!r} in {self.folder / info.relative_path}"):
+        with naming(f"{index.fqn!r} in {path}"):
             if number in stored.deltas:
                 base = self._base(stored.base or "")
+                # Before the delta is read: all messages of the thread take the same memory.
                 base.like(index, stored, number * stored.piece, out)
                 try:
-                    huffwire.torch.apply_delta(self._read(info, *place), out, **options)
+                    huffwire.torch.apply_delta(self._disk.read(path, *place), out, **options)
                 except huffwire.WrongBaseError as error:
                     raise huffwire.WrongBaseError(
                         f"the checkpoint {base.folder} is not the one that this was saved against: restore that, or "
                         f"give base= to the reader if it was moved ({error})"
                     ) from None
             else:
-                huffwire.torch.decode_into(self._read(info, *place), out, **options)
+                huffwire.torch.decode_into(self._disk.read(path, *place), out, **options)
 
     def _base(self, name: str) -> _Checkpoint:
         """The checkpoint that deltas were made of; `name` is where it was."""
@@ -185,7 +186,7 @@ class _Checkpoint:
                     threads=self._threads,
                     bases=self._bases[:-1],
                     behind=self._behind,
-                    files=self._files,
+                    disk=self._disk,
                 )
             return self._opened[name]
 
@@ -202,19 +203,26 @@ class _Checkpoint:
                 self._sets[id] = (*self._codebooks, found)
             return self._sets[id]
 
-    def _read(self, info: Any, start: int, length: int) -> memoryview:
+
+class _Disk:
+    """How a checkpoint and its bases are read: their open files, and memory for one message of each thread."""
+
+    def __init__(self) -> None:
+        self._files = OpenFiles()
+        self._local = threading.local()
+
+    def read(self, path: Path, start: int, length: int) -> memoryview:
         """The bytes of a message, in memory that this thread's next message takes again."""
-        reason = "it is in a file that cannot be read: "
-        scratch = getattr(self._local, "scratch", None)
         with (
-            system_errors(reason),
-            self._files.reading(self.folder / info.relative_path) as descriptor,
+            system_errors("it is in a file that cannot be read: "),
+            self._files.reading(path) as descriptor,
         ):
             size = os.fstat(descriptor).st_size
             if start + length > size:
                 raise huffwire.DamagedError(
                     f"the file ends at byte {size}, and should have {start + length}; restore it"
                 )
+            scratch = getattr(self._local, "scratch", None)
             if scratch is None or len(scratch) < length:
                 scratch = self._local.scratch = bytearray(length)
             view = memoryview(scratch)[:length]
@@ -225,6 +233,10 @@ class _Checkpoint:
                     raise huffwire.DamagedError("the file became shorter")
                 done += count
         return view
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._files.close()
 
 
 def _open(
