@@ -197,9 +197,9 @@ def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
         raise OptionError(f"base={base!r}: give a file, or a list of files") from None
     if len(paths) > _MAX_CHAIN:
         raise LimitError(
-            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {_MAX_CHAIN} deltas behind "
-            "its first file: fold some of them into one with `huffwire fold`, or save a file without base= and later "
-            "ones against it"
+            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {_MAX_CHAIN} deltas "
+            "behind its first file: fold some of them into one with `huffwire fold`, or save a file without base= and "
+            "later ones against it"
         )
     return FileBase(paths, codebooks=codebooks)
 

@@ -66,7 +66,7 @@ def _is_same(a: Path, b: Path) -> bool:
 
 
 def _path_between(folder: Path, base: Path) -> str:
-    """The path from the folder of a checkpoint to its base. Links on the way do not count: they may be changed later."""
+    """The path from the folder of a checkpoint to its base. Links on the way, which may be changed later, do not count."""
     return os.path.relpath(_real(base), _real(folder))
 
 
@@ -116,7 +116,7 @@ def _metadata_of(folder: Path, rank: int | None, named_by: str) -> Metadata:
 
 
 def _check_length(folder: Path, behind: tuple[Path, ...]) -> None:
-    """Refuses a base that leads in a circle, or too far; `behind` has the real folders of the checkpoints that led to it.
+    """Refuses a base that leads in a circle, or too far; `behind` has the real folders of those that led to it.
 
     Raises:
         DamagedError: It is one of them.
@@ -182,8 +182,8 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
 
 def _bases_in(storage: Mapping[Any, Any]) -> set[str]:
     """The paths of the bases that stored values have."""
-    # Of the millions of values that there may be, nearly all have the same base, which is the last field: of those whose
-    # descriptors end alike one is read.
+    # There may be millions of values. Nearly all have the same base, which is the last field of their descriptors: of
+    # those that end alike one is read.
     unlike = {}
     for info in storage.values():
         for text in getattr(info, "transform_descriptors", None) or ():

@@ -209,8 +209,8 @@ class Writer(FileSystemWriter):
         if not self.use_collectives and (folder / _metadata_name(None)).exists():
             # Loads would go on to take that one, whose data each rank would remove.
             raise huffwire.ExistsError(
-                f"{folder} holds a checkpoint that was saved with use_collectives=True, and a save without cannot replace "
-                "it; choose another folder, or remove that one first"
+                f"{folder} holds a checkpoint that was saved with use_collectives=True, and a save without cannot "
+                "replace it; choose another folder, or remove that one first"
             )
         return plan
 
