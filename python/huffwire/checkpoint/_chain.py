@@ -66,7 +66,7 @@ def _is_same(a: Path, b: Path) -> bool:
 
 
 def _path_between(folder: Path, base: Path) -> str:
-    """The path from the folder of a checkpoint to its base. Links on the way, which may be changed later, do not count."""
+    """The path from the folder of a checkpoint to its base. Links on the way do not count: they may change."""
     return os.path.relpath(_real(base), _real(folder))
 
 
