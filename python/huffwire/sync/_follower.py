@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -26,6 +26,7 @@ from huffwire.sync._live import (
     check_apart,
     check_like,
     check_writable,
+    finish_writing,
     is_written_by_huffwire,
 )
 from huffwire.sync._manifest import state_of
@@ -136,7 +137,8 @@ class Follower:
                         listed.append(Change(target.item.name, *_places(target, whole)))
             self._check_shared(target, key, results)
         check_state(source.items, results, source.state)
-        return Prepared(source.items, writes, tensors)
+        hashes = {key: results[key] for key, _ in writes}
+        return Prepared(source.items, writes, hashes, tensors)
 
     def _prepare_delta(
         self, target: Target, message: bytes, codebooks: Sets, listed: list[Change] | None
@@ -169,7 +171,7 @@ class Follower:
         are of no version."""
         hashes = _hashes_of(reader)
         targets, tensors = self._targets(reader.items)
-        with self.pausing() as clock:
+        with self.pausing(target.tensor.device for target in targets.values()) as clock:
             for key, target in targets.items():
                 if target.first == key:
                     self._write_whole(reader, key, target)
@@ -182,7 +184,7 @@ class Follower:
         fails, the tensors are of no version."""
         targets, tensors = self._targets(source.items)
         results: dict[str, str] = {}
-        with self.pausing() as clock:
+        with self.pausing(target.tensor.device for target in targets.values()) as clock:
             for key in source.items:
                 target = targets.get(key)
                 if target is None:
@@ -207,21 +209,24 @@ class Follower:
 
     def commit(self, prepared: Prepared) -> float:
         """Writes what was prepared; returns the seconds of the pause."""
-        with self.pausing() as clock:
+        with self.pausing(write.device for _, write in prepared.writes) as clock:
             for _, write in prepared.writes:
                 write.write()
         self.tensors = prepared.tensors
         return clock.seconds
 
     @contextlib.contextmanager
-    def pausing(self) -> Iterator[Clock]:
-        """What the caller wants to be done around writing, and a clock for the writing itself."""
+    def pausing(self, devices: Iterable[torch.device]) -> Iterator[Clock]:
+        """What the caller wants to be done around writing, and a clock for the writing itself, which has reached these
+        devices in the end."""
         clock = Clock()
         with self._pause():
             start = time.perf_counter()
             try:
                 yield clock
             finally:
+                # Also after an error: nobody may read what is still being written.
+                finish_writing(devices)
                 clock.seconds = time.perf_counter() - start
 
     def targets(self, items: Mapping[str, Item]) -> dict[str, Target]:
@@ -325,6 +330,8 @@ class Prepared:
     """What the version consists of."""
     writes: list[tuple[str, Write]]
     """What is written, by the keys of items."""
+    hashes: Mapping[str, str]
+    """The `huffwire.content_hash` that each of these items then has."""
     tensors: dict[str, torch.Tensor]
     """All tensors of the version."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +34,8 @@ class Change(NamedTuple):
 class InPlace:
     """A change that is written by huffwire, into memory of the CPU."""
 
+    device = torch.device("cpu")
+
     def __init__(self, prepared: PreparedDelta, threads: int | None) -> None:
         self.changes = prepared.changes
         self._prepared = prepared
@@ -52,6 +54,7 @@ class Scatter:
 
     def __init__(self, tensor: torch.Tensor, indices: torch.Tensor, values: torch.Tensor) -> None:
         self.changes = len(indices)
+        self.device = tensor.device
         self._tensor = tensor
         self.indices = indices.to(tensor.device)
         self.values = as_words(values).to(tensor.device)
@@ -74,6 +77,7 @@ class Whole:
 
     def __init__(self, tensor: torch.Tensor, new: torch.Tensor) -> None:
         self.changes = new.numel()
+        self.device = tensor.device
         self._tensor = tensor
         self.new = new.to(tensor.device)
 
@@ -82,6 +86,13 @@ class Whole:
         with torch.no_grad():
             as_words(self._tensor).copy_(as_words(self.new))
         _changed(self._tensor)
+
+
+def finish_writing(devices: Iterable[torch.device]) -> None:
+    """Waits until devices have done what they were given: their calls return before the work is done."""
+    for device in set(devices):
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
 
 def as_words(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,182 @@
+"""Live tensors: the pause on other devices, what tensor-parallel ranks decode, and journals that are not theirs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import huffwire
+import huffwire.torch
+from huffwire.sync import Subscriber, _follower, _live
+from huffwire.sync._manifest import sealed
+from test_sync import copies, model, publish, same, step
+
+# The pause.
+
+
+def test_each_device_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    devices = [torch.device(name) for name in ("cpu", "cuda:0", "cuda:1", "cuda:0", "cpu")]
+    _live.finish_writing(devices)
+    assert sorted(map(str, waited)) == ["cuda:0", "cuda:1"]
+    _live.finish_writing(devices[:1])
+    assert len(waited) == 2
+
+
+@pytest.mark.parametrize("keyframe", [True, False])
+def test_the_pause_ends_when_devices_have_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyframe: bool
+) -> None:
+    """Tensors of the CPU stand in for those of a device, and the wait for it takes a while."""
+    monkeypatch.setattr(_live, "is_written_by_huffwire", lambda _: False)
+    monkeypatch.setattr(_follower, "is_written_by_huffwire", lambda _: False)
+    publisher, state, _ = publish(tmp_path, 1)
+    events: list[object] = []
+
+    class Pause:
+        def __enter__(self) -> None:
+            events.append("on")
+
+        def __exit__(self, *_: object) -> None:
+            events.append("off")
+
+    live = model(5)
+    subscriber = Subscriber(tmp_path, live, pause=Pause)
+    if not keyframe:
+        subscriber.update()
+        step(state, 1)
+        publisher.publish(state)
+        events.clear()
+
+    def wait(devices) -> None:
+        assert same(live, state)
+        events.append({str(device) for device in devices})
+        time.sleep(0.05)
+
+    monkeypatch.setattr(_follower, "finish_writing", wait)
+    update = subscriber.update()
+    assert update.keyframe == keyframe
+    assert events == ["on", {"cpu"}, "off"]
+    assert update.pause_seconds >= 0.05
+
+
+# Journals.
+
+
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """A subscriber that ends when the changes of version 1 are stored, and none is written; its tensors."""
+    publisher, state, _ = publish(tmp_path / "folder", 1)
+    live = model(6)
+    subscriber = Subscriber(tmp_path / "folder", live, journal=tmp_path / "journal")
+    subscriber.update()
+    step(state, 1)
+    state["norm"] = torch.full((48,), 3.0)
+    publisher.publish(state)
+    with monkeypatch.context() as patch:
+        patch.setattr(_follower.Follower, "commit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            subscriber.update()
+    assert (tmp_path / "journal" / "redo.hw").exists()
+    return live
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_journal_is_finished_only_in_its_own_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = interrupted(tmp_path, monkeypatch)
+    places = {"journal": tmp_path / "journal"}
+    # An element that the version does not change; "norm" it changes as a whole.
+    other = copies(live)
+    other["layer.weight"].view(-1)[untouched(tmp_path)] += 1
+    kept = copies(other)
+    with pytest.raises(huffwire.WrongBaseError, match=r"'layer\.weight'.*Nothing was written"):
+        Subscriber(tmp_path / "folder", other, **places)
+    assert same(other, kept)
+    # Half of what changes may be written already.
+    live["norm"][:20] = 3
+    assert Subscriber(tmp_path / "folder", live, **places).version == 1
+    assert same(live, published_in(tmp_path / "folder"))
+
+
+def untouched(tmp_path: Path) -> int:
+    """An element of "layer.weight" that the journal does not change."""
+    stored = huffwire.torch.load_file(tmp_path / "journal" / "redo.hw")
+    changed = set(stored["1.indices"].tolist())
+    return next(place for place in range(9999) if place not in changed)
+
+
+def published_in(folder: Path) -> dict[str, torch.Tensor]:
+    subscriber = Subscriber(folder)
+    subscriber.update()
+    return subscriber.tensors
+
+
+def test_a_journal_for_other_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = interrupted(tmp_path, monkeypatch)
+    places = {"journal": tmp_path / "journal", "strict": False}
+    one = {"embedding": live["embedding"].clone()}
+    with pytest.raises(huffwire.WrongBaseError, match="no tensor is here"):
+        Subscriber(tmp_path / "folder", one, **places)
+    other = copies(live) | {"norm": torch.ones(47)}
+    kept = copies(other)
+    with pytest.raises(huffwire.MismatchError, match="'norm'"):
+        Subscriber(tmp_path / "folder", other, **places)
+    assert same(other, kept)
+    assert Subscriber(tmp_path / "folder", live, **places).version == 1
+    assert same(live, published_in(tmp_path / "folder"))
+
+
+def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = interrupted(tmp_path, monkeypatch)
+    kept = copies(live)
+    redo = tmp_path / "journal" / "redo.hw"
+    whole = redo.read_bytes()
+    with huffwire.torch.safe_open(redo) as file:
+        about = json.loads(file.metadata()["huffwire.sync"])
+    tensors = huffwire.torch.load_file(redo)
+    places = next(key for key in tensors if key.endswith(".indices") and len(tensors[key]) > 1)
+
+    def refused(error: type[Exception] = huffwire.DamagedError) -> None:
+        with pytest.raises(error):
+            Subscriber(tmp_path / "folder", live, journal=tmp_path / "journal")
+        assert same(live, kept)
+
+    for change in (
+        {"items": None},
+        {"items": [[1, 2, 3, 4, 5]]},
+        {"items": [["a", "a", [0, 2], "f32", [7]]]},
+        {"items": [["a", "a", None, "f32", [-7]]]},
+        {"hashes": {}},
+        {"hashes": 7},
+        {"written": 3},
+        {"version": "x"},
+    ):
+        metadata = {"huffwire.sync": json.dumps(about | change)}
+        huffwire.torch.save_file(tensors, redo, metadata)
+        refused()
+    for change in (
+        {places: tensors[places] + 10**9},
+        {places: tensors[places] - 10**9},
+        {places: tensors[places][:-1].clone()},
+        {places: tensors[places].float()},
+        {"gone": tensors[places], places: torch.empty(0, dtype=torch.int64)},
+    ):
+        huffwire.torch.save_file(tensors | change, redo, {"huffwire.sync": json.dumps(about)})
+        refused(huffwire.Error)
+    huffwire.torch.save_file(tensors, redo)
+    refused()
+    redo.write_bytes(whole[:-9])
+    refused()
+    redo.unlink()
+    for state in ([], {"run": "x"}, {"run": 1, "version": 1}, {"run": "x", "version": None}):
+        (tmp_path / "journal" / "state.json").write_bytes(sealed(json.dumps(state)))
+        refused()
