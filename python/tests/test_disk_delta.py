@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import huffwire
 import huffwire.sync
+import huffwire.sync.disk_delta._write
 from huffwire import _huffwire
 from huffwire.sync.disk_delta import Reader, Writer
 
@@ -665,6 +666,55 @@ def test_torch_tensors_are_published(tmp_path: Path) -> None:
         assert torch.equal(live[name], tensor)
         # Autograd knows.
         assert live[name]._version > counts[name]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_tensors_that_are_written_to_while_they_are_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    engine = weights()
+    state: Any = step(engine, 1)
+    if kind == "torch":
+        del state["a.weight"], engine["a.weight"]
+        state = {name: torch.from_numpy(array) for name, array in state.items()}
+    writer = Writer(tmp_path, engine, threads=1)
+    patch, write = _huffwire._patch, []
+
+    def train() -> None:
+        for value in state.values():
+            bytes_ = value.view(-1).view(torch.uint8) if kind == "torch" else raw(value)
+            bytes_[3:5] ^= 129
+
+    def interfering(encoding: str, checksum: str, old: Any, new: Any) -> Any:
+        # Before a tensor is compared, and behind it.
+        train()
+        found = patch(encoding, checksum, old, new)
+        train() if len(write) % 2 else None
+        write.append(found)
+        return found
+
+    monkeypatch.setattr(_huffwire, "_patch", interfering)
+    first = writer.publish(state)
+    monkeypatch.undo()
+    they_apply(first.folder, engine)
+    train()
+    they_apply(writer.publish(state).folder, engine)
+    as_arrays = {n: v.numpy() if kind == "torch" else v for n, v in state.items()}
+    assert_same(engine, as_arrays)
+
+    # A whole checkpoint, too.
+    write_file = huffwire.sync.disk_delta._write._write_file
+
+    def late(path: Path, content: bytes) -> None:
+        train()
+        write_file(path, content)
+
+    monkeypatch.setattr(huffwire.sync.disk_delta._write, "_write_file", late)
+    whole = writer.publish_whole(state, None)
+    monkeypatch.undo()
+    engine = {n: v.copy() for n, v in safetensors.numpy.load_file(next(whole.folder.glob("*.safetensors"))).items()}
+    they_apply(writer.publish(state).folder, engine)
+    assert_same(engine, as_arrays)
 
 
 def test_a_subscriber_hands_huffwire_deltas_on(tmp_path: Path) -> None:
