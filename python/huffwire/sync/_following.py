@@ -18,6 +18,10 @@ from huffwire.sync._storage import Storage
 from huffwire.sync._versions import VersionReader
 
 
+# Seconds between two attempts, at most.
+_LONGEST_WAIT = 60.0
+
+
 @dataclass(frozen=True)
 class Update:
     """What an update did."""
@@ -107,7 +111,8 @@ class FolderFollowing:
     def update(self, version: int | None) -> Update | None:
         """Applies what is between the version of the tensors and the wanted one."""
         totals = Totals(self.version)
-        for attempt in range(self._retries + 1):
+        failures = 0
+        while True:
             try:
                 manifest = self._manifest()
                 for step, is_keyframe in self._steps(manifest, version):
@@ -116,13 +121,11 @@ class FolderFollowing:
                             self._load(reader, step, totals)
                         else:
                             self._commit(self._follower.prepare(reader), step, totals)
+                    failures = 0
                 return totals.update(self.version)
-            except (FileError, DamagedError):
+            except (FileError, DamagedError) as error:
                 # The publisher may have removed a file since the manifest was read.
-                if attempt == self._retries:
-                    raise
-                time.sleep(self._backoff * 2**attempt)
-        raise AssertionError("an update ends or fails")
+                failures = self._failed(failures, error)
 
     def changes(self) -> Iterator[Change]:
         """What changes, version by version; own tensors follow when all changes of a version were taken."""
@@ -141,11 +144,8 @@ class FolderFollowing:
                         self._load(reader, step, totals)
                     else:
                         prepared = self._follower.prepare(reader, listed)
-            except (FileError, DamagedError):
-                if failures == self._retries:
-                    raise
-                time.sleep(self._backoff * 2**failures)
-                failures += 1
+            except (FileError, DamagedError) as error:
+                failures = self._failed(failures, error)
                 continue
             failures = 0
             if prepared is None:
@@ -156,6 +156,14 @@ class FolderFollowing:
             else:
                 yield from listed
                 self._commit(prepared, step, totals)
+
+    def _failed(self, failures: int, error: Exception) -> int:
+        """Waits after one more error in a row, which is raised if there were enough of them; returns how many there
+        are."""
+        if failures >= self._retries:
+            raise error
+        time.sleep(min(self._backoff * 2 ** min(failures, 20), _LONGEST_WAIT))
+        return failures + 1
 
     def _manifest(self) -> Manifest:
         """The manifest; one without versions if there is none yet."""

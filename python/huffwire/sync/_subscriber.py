@@ -35,14 +35,14 @@ class Subscriber:
             1024)}``. Only the parts with these rows are read and decoded; see ``split`` of `Publisher`.
         strict: Whether it is an error if other names are published than there are tensors.
         pause: Makes a context manager, such as a lock, that is entered around writing to tensors that are in use.
-        cache: A folder to which files are downloaded. An interrupted download goes on from where it was, in
-            another process too. None: files of a folder are read where they lie.
+        cache: A folder of this subscriber, to which files are downloaded. An interrupted download goes on from where it
+            was, in another process too. None: files of a folder are read where they lie.
         journal: A folder of this subscriber, for tensors in memory that outlives the process (shared memory, mapped
             files). Changes are stored there before they are written: if the process is killed in between, the next
             subscriber with the same journal and tensors writes the rest when it is made.
-        retries: So many times reading is tried again after an error, for example because the publisher removed a file
-            meanwhile.
-        backoff: Seconds before the first of these; each further one waits twice as long.
+        retries: So many times in a row reading is tried again after an error, for example because the publisher removed
+            a file meanwhile. A version that was applied ends the row.
+        backoff: Seconds before the first of these; each further one waits twice as long, 60 seconds at most.
         threads: As for `huffwire.decode`.
         max_size: The most bytes of tensors that a version may have. A small file can say that it has very much.
 
@@ -82,7 +82,7 @@ class Subscriber:
             self._following = FolderFollowing(
                 storage,
                 follower,
-                Downloads(storage, cache, retries, backoff),
+                Downloads(storage, cache),
                 None if journal is None else Journal(journal),
                 retries=retries,
                 backoff=backoff,
@@ -111,6 +111,7 @@ class Subscriber:
             MismatchError: Other tensors are published than there are here.
             DamagedError: A file is damaged.
             FileError: A file cannot be read.
+            LockedError: Another subscriber has the folder that is the cache.
         """
         return self._following.update(version)
 
