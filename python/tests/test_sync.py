@@ -312,27 +312,6 @@ def test_versions_are_files_like_all_others(tmp_path: Path) -> None:
 # Rows, and other devices.
 
 
-def test_ranks_decode_only_their_rows(tmp_path: Path) -> None:
-    publisher, state, _ = publish(tmp_path, 1, split=4)
-    names = ("embedding", "layer.weight")
-    ranks = []
-    for rank in range(2):
-        live = {name: state[name].chunk(2)[rank].clone().zero_() for name in names}
-        rows = {
-            name: (rank * len(live[name]), (rank + 1) * len(live[name])) for name in names
-        }
-        ranks.append(Subscriber(tmp_path, live, rows=rows, strict=False))
-    for version in range(1, 4):
-        decoded = []
-        for rank, subscriber in enumerate(ranks):
-            subscriber.update()
-            decoded.append(subscriber.tensors)
-            for name in names:
-                assert torch.equal(subscriber.tensors[name], state[name].chunk(2)[rank])
-        step(state, version)
-        publisher.publish(state)
-
-
 def test_rows_must_be_whole_parts(tmp_path: Path) -> None:
     _, state, _ = publish(tmp_path, 1, split=4)
     live = {"embedding": state["embedding"][:20].clone()}

@@ -135,6 +135,43 @@ def test_large_tensors_and_changes() -> None:
     assert ranks.run(large, 3, seconds=60) == [[32], [32], [32]]
 
 
+def ends_early(rank: int, size: int) -> int:
+    """An engine that takes only the first change of each version at first."""
+    state = model()
+    if rank == 0:
+        publisher = Publisher(dist.group.WORLD)
+        for version in range(5):
+            if version:
+                step(state, version)
+            publisher.publish(state)
+        return publisher.version
+    subscriber = Subscriber(dist.group.WORLD)
+    engine: dict[str, torch.Tensor] = {}
+    for version in range(5):
+        if version:
+            step(state, version)
+        changes = subscriber.changes()
+        taken = 0
+        for name, indices, values in changes:
+            if indices is None:
+                engine[name] = values.clone()
+            else:
+                engine[name].view(-1)[indices] = values
+            taken += 1
+            # It stops at the first change, and then in the middle of what was left of two versions.
+            if rank == 1 and taken == (1, 1, 6, 0, 0)[version]:
+                break
+        changes.close()
+        if rank == 2 or version > 2:
+            assert subscriber.version == version
+            assert same(engine, state) and same(subscriber.tensors, state)
+    return subscriber.version
+
+
+def test_changes_that_are_not_taken_to_the_end() -> None:
+    assert ranks.run(ends_early, 3, seconds=30) == [4, 4, 4]
+
+
 def roles(rank: int, size: int, publishers: tuple[int, ...]) -> str:
     try:
         (Publisher if rank in publishers else Subscriber)(dist.group.WORLD)

@@ -13,6 +13,7 @@ import huffwire
 import huffwire.torch
 from huffwire.sync import Subscriber, _follower, _live
 from huffwire.sync._manifest import sealed
+from huffwire.sync._versions import VersionReader
 from test_sync import copies, model, publish, same, step
 
 # The pause.
@@ -63,6 +64,47 @@ def test_the_pause_ends_when_devices_have_written(
     assert update.keyframe == keyframe
     assert events == ["on", {"cpu"}, "off"]
     assert update.pause_seconds >= 0.05
+
+
+# Rows.
+
+
+def test_ranks_decode_only_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher, state, _ = publish(tmp_path, 1, split=4)
+    names = ("embedding", "layer.weight")
+    ranks = []
+    for rank in range(2):
+        live = {name: state[name].chunk(2)[rank].clone().zero_() for name in names}
+        rows = {name: (rank * len(live[name]), (rank + 1) * len(live[name])) for name in names}
+        ranks.append(Subscriber(tmp_path, live, rows=rows, strict=False))
+    taken: list[str] = []
+
+    def spied(name: str):
+        method = getattr(VersionReader, name)
+
+        def spy(reader: VersionReader, key: str, *arguments: object) -> object:
+            taken.append(key)
+            return method(reader, key, *arguments)
+
+        return spy
+
+    for version in range(1, 4):
+        for rank, subscriber in enumerate(ranks):
+            with monkeypatch.context() as patch:
+                for name in ("is_delta", "message", "decode", "decode_into"):
+                    patch.setattr(VersionReader, name, spied(name))
+                assert subscriber.update().version == version - 1
+            for name in names:
+                assert torch.equal(subscriber.tensors[name], state[name].chunk(2)[rank])
+            # Two of four parts of each tensor, and nothing of "norm", "steps" and "empty".
+            assert set(taken) == {
+                f"{name}[{part * size}:{(part + 1) * size}]"
+                for name, size in (("embedding", 16), ("layer.weight", 24))
+                for part in (2 * rank, 2 * rank + 1)
+            }
+            taken.clear()
+        step(state, version)
+        publisher.publish(state)
 
 
 # Journals.

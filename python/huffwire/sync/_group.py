@@ -14,7 +14,6 @@ from huffwire._buffers import Sets
 from huffwire._errors import DamagedError, Error, OptionError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import _dtype
-from huffwire.distributed.errors import PeerError
 from huffwire.sync._copy import Copy
 from huffwire.sync._follower import Follower, Prepared
 from huffwire.sync._following import Totals, Update
@@ -22,7 +21,7 @@ from huffwire.sync._frames import Chain, Frame, Kind
 from huffwire.sync._live import Change
 from huffwire.sync._manifest import state_of
 from huffwire.sync._publisher import Items, Published
-from huffwire.sync._versions import Item, Options, empty
+from huffwire.sync._versions import Item, Options, empty, item_of
 
 
 class GroupPublishing:
@@ -51,11 +50,10 @@ class GroupPublishing:
         self._copy.begin()
         try:
             sent, changes = self._send(number, items)
-        except PeerError:
-            raise
         except BaseException:
-            self._chain.send(Kind.FAILED, b"")
-            self._chain.agree(False)
+            if self._chain.in_step:
+                self._chain.send(Kind.FAILED, b"")
+                self._chain.agree(False)
             raise
         if not self._chain.agree(True):
             raise Error(
@@ -124,12 +122,17 @@ class GroupFollowing:
         self._chain = Chain(group, publishes=False)
         self._follower = follower
         self._threads = threads
+        # Changes of a version that the caller has not taken to the end, and what is then to be written.
+        self._open: list[Change] = []
+        self._agreed: tuple[Prepared, int] | None = None
 
     def update(self, version: int | None) -> Update | None:
         """Receives the next version, and writes it if all ranks can."""
         if version is not None:
             raise OptionError("version=: a group has no other version than the next one")
+        self._follow()
         totals, prepared, arriving = self._receive(None)
+        self._open = []
         if prepared is not None:
             self.version = None
             totals.pause += self._follower.commit(prepared)
@@ -138,16 +141,32 @@ class GroupFollowing:
         return totals.update(self.version)
 
     def changes(self) -> Iterator[Change]:
-        """Receives the next version; own tensors follow when all changes were taken."""
+        """Receives the next version; own tensors follow when all changes were taken. What was left of earlier versions
+        comes before: the other ranks have written it, and it is not sent again."""
+        self._follow()
         listed: list[Change] = []
         _, prepared, arriving = self._receive(listed)
-        self.version = None
         if prepared is None:
-            listed = [Change(name, None, t) for name, t in self._follower.tensors.items()]
-        yield from listed
-        if prepared is not None:
+            self.version = arriving.version
+            whole = [Change(name, None, tensor) for name, tensor in self._follower.tensors.items()]
+            self._open = whole
+        else:
+            self._agreed = prepared, arriving.version
+            # Indices and values, or whole tensors, which may be newer by now: in the end all are of this version.
+            self._open = [*self._open, *listed]
+        mine = self._open
+        yield from mine
+        if self._open is mine:
+            self._follow()
+            self._open = []
+
+    def _follow(self) -> None:
+        """Writes what all ranks agreed on, if it was not."""
+        agreed, self._agreed = self._agreed, None
+        if agreed is not None:
+            prepared, self.version = agreed[0], None
             self._follower.commit(prepared)
-        self.version = arriving.version
+            self.version = agreed[1]
 
     def _receive(
         self, listed: list[Change] | None
@@ -169,11 +188,11 @@ class GroupFollowing:
                 totals.keyframe = True
             else:
                 prepared = self._follower.prepare(arriving, listed)
-        except PeerError:
-            raise
         except BaseException:
-            arriving.drain()
-            self._chain.agree(False)
+            # Otherwise the other ranks find that out by themselves.
+            if self._chain.in_step:
+                arriving.drain()
+                self._chain.agree(False)
             raise
         if not self._chain.agree(True):
             raise Error(
@@ -202,19 +221,22 @@ class Arriving:
         begin = self._next(Kind.BEGIN)
         try:
             fields: dict[str, Any] = json.loads(begin.payload)
-            self.version, self.base = int(fields["version"]), fields["base"]
+            self.version, self.base = fields["version"], fields["base"]
+            if type(self.version) is not int or type(self.base) not in (int, type(None)):
+                raise ValueError("numbers of versions")
             if fields["codebooks"] is not None:
                 self.codebooks = Codebooks(bytes.fromhex(fields["codebooks"]))
-            for key, name, rows, dtype, shape in fields["items"]:
-                span = None if rows is None else (int(rows[0]), int(rows[1]))
-                self.items[key] = Item(key, name, span, dtype, tuple(shape))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            items = list(map(item_of, fields["items"]))
+            self.items = {item.key: item for item in items}
+            if len(self.items) != len(items):
+                raise ValueError("an item comes twice")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(f"the beginning of a version is damaged: {error!r}") from error
 
     @property
     def state(self) -> str:
         """The hash of the state that it makes."""
-        return self._next(Kind.END).payload.decode()
+        return self._next(Kind.END).payload.decode(errors="replace")
 
     def skip(self, key: str) -> None:
         """Receives an item, which is passed on, and forgets it."""

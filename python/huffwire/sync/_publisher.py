@@ -81,7 +81,7 @@ class Publisher:
         keep: So many of the newest versions can be loaded. Files that none of these needs are removed. Of no
             meaning for a group.
         split: Tensors of several dimensions are published as so many parts by rows, as ``torch.chunk`` makes them.
-            Tensor-parallel ranks then read and decode only the parts with their rows.
+            Tensor-parallel ranks then decode only the parts with their rows.
         level, symbols, codebooks, threads: As for `huffwire.torch.encode_delta`.
 
     Raises:

@@ -32,7 +32,7 @@ class Subscriber:
         tensors: The tensors to update in place, by the names under which they are published, such as a state dict:
             on any device, with any strides. None: the subscriber makes its own, on the CPU, in `tensors`.
         rows: For tensors that hold only some of the published rows, from where to where: ``{"weight": (512,
-            1024)}``. Only the parts with these rows are read and decoded; see ``split`` of `Publisher`.
+            1024)}``. Only the parts with these rows are decoded; see ``split`` of `Publisher`.
         strict: Whether it is an error if other names are published than there are tensors.
         pause: Makes a context manager, such as a lock, that is entered around writing to tensors that are in use.
         cache: A folder of this subscriber, to which files are downloaded. An interrupted download goes on from where it
@@ -141,7 +141,8 @@ class Subscriber:
         tensors themselves.
 
         The subscriber has the base in tensors of its own, which become the new version when all changes of that version
-        were taken. Whoever ends before gets the same changes again. If ``indices`` is None, ``values`` is the whole
+        were taken. Whoever ends before gets the same changes again; in a group all changes of that version come once more
+        before those of the next one. If ``indices`` is None, ``values`` is the whole
         tensor: of a tensor that is new, and of all tensors if a keyframe was loaded.
 
         >>> import tempfile, torch, huffwire.sync
