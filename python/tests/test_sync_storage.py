@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import huffwire
+import huffwire.torch
 from huffwire import _huffwire
-from huffwire.sync import Subscriber
+from huffwire.sync import Folder, Publisher, Subscriber
+from huffwire.sync._manifest import MANIFEST, Manifest, Version
 from huffwire.sync._versions import describe
 from test_sync import Remote, copies, damage, model, publish, same, step
 
@@ -148,3 +153,162 @@ def test_a_cache_is_of_one_subscriber(tmp_path: Path) -> None:
             return super().read(name, start, size)
 
     Subscriber(Meanwhile(tmp_path / "folder"), cache=tmp_path / "cache").update()
+
+
+# What belongs to a publisher.
+
+
+class Late(Folder):
+    """A folder in which something happens when the manifest has its name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.then: Callable[[], object] | None = None
+
+    def put(self, name: str, source: Path) -> None:
+        super().put(name, source)
+        if name == MANIFEST and self.then is not None:
+            then, self.then = self.then, None
+            then()
+
+
+@pytest.mark.parametrize("share", ["small", "large"])
+def test_tensors_that_change_when_the_manifest_is_written(tmp_path: Path, share: str) -> None:
+    """The version is there: the call says so, and the next version is made for what was published."""
+    folder = Late(tmp_path)
+    publisher = Publisher(folder)
+    state = model()
+    publisher.publish(state)
+    live = model(8)
+    subscriber = Subscriber(tmp_path, live)
+    for version in range(1, 4):
+        if share == "large":
+            # Nearly all bits of it: the publisher does not keep such deltas.
+            state["layer.weight"].view(torch.int16).random_(generator=torch.Generator().manual_seed(version))
+        step(state, version)
+        due = copies(state)
+        folder.then = lambda: state["layer.weight"].mul_(-1)
+        assert publisher.publish(state).version == publisher.version == version
+        assert subscriber.update().version == version and same(live, due)
+
+
+def test_a_storage_that_fails_when_the_manifest_is_written(tmp_path: Path) -> None:
+    folder = Late(tmp_path)
+    publisher = Publisher(folder)
+    state = model()
+    publisher.publish(state)
+    live = model(8)
+    subscriber = Subscriber(tmp_path, live)
+
+    def fail() -> None:
+        raise huffwire.FileError("the disk is gone")
+
+    for version in (1, 3):
+        step(state, version)
+        folder.then = fail
+        with pytest.raises(huffwire.FileError, match="gone"):
+            publisher.publish(state)
+        # Publisher, manifest and subscriber agree.
+        assert publisher.version == version == subscriber.update().version
+        assert same(live, state)
+        step(state, version + 1)
+        published = publisher.publish(state)
+        assert (published.version, published.keyframe, published.changes) == (version + 1, False, 61)
+        assert subscriber.update().deltas == 1 and same(live, state)
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    publisher, state, _ = publish(tmp_path, 3, keep=1, keyframe_every=1)
+    publisher.close()
+    names = ["v000099.delta.hw", "v0000001.delta.hw", "v٠٠٠٠٠١.delta.hw", "v000001.delta.hw.bak"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"of somebody else")
+    # What an earlier publisher with this manifest left: an old version, and one that it did not finish.
+    for name in ("v000000.delta.hw", "v000003.keyframe.hw"):
+        (tmp_path / name).write_bytes(b"left")
+    with Publisher(tmp_path, keep=1, keyframe_every=1) as publisher:
+        assert not (tmp_path / "v000000.delta.hw").exists()
+        assert not (tmp_path / "v000003.keyframe.hw").exists()
+        assert publisher.publish(state).version == 3
+    for name in names:
+        assert (tmp_path / name).read_bytes() == b"of somebody else"
+
+
+def test_versions_without_a_manifest_are_not_removed(tmp_path: Path) -> None:
+    publisher, state, _ = publish(tmp_path, 2)
+    publisher.close()
+    (tmp_path / MANIFEST).rename(tmp_path / "kept")
+    before = sorted(path.name for path in tmp_path.glob("v*"))
+    for _ in range(2):
+        with pytest.raises(huffwire.ExistsError, match=r"such as v000001\.delta\.hw, and no manifest"):
+            Publisher(tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("v*")) == before
+    (tmp_path / "kept").rename(tmp_path / MANIFEST)
+    assert Publisher(tmp_path).publish(state).version == 2
+
+
+# Hostile files.
+
+
+PARTS = {"embedding[0:2]": ["embedding", 0, 2], "embedding[2:4]": ["embedding", 2, 4]}
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        7,
+        {},
+        {"parts": 7},
+        {"parts": {"embedding[0:2]": 7}},
+        {"parts": {"embedding[0:2]": []}},
+        {"parts": {"embedding[0:2]": [["embedding"], 0, 2]}},
+        {"parts": {"embedding[0:2]": ["embedding", 0.0, 2.0]}},
+        {"parts": {"embedding[0:2]": ["embedding", False, 2]}},
+        {"parts": {"embedding[0:2]": ["embedding", -2, 0]}},
+        {"parts": {"embedding[0:2]": ["embedding", 0, 2, 4]}},
+        {"parts": {"embedding[0:2]": ["embedding", 0]}},
+        {"parts": {"embedding[0:2]": ["embedding", 0, 1 << 80]}},
+        {"parts": PARTS, "hashes": 7},
+        {"parts": PARTS, "hashes": list(PARTS)},
+        {"parts": PARTS, "hashes": {"embedding[0:2]": "0" * 32}},
+        {"parts": PARTS, "hashes": dict.fromkeys(PARTS, 7)},
+        {"parts": PARTS, "hashes": dict.fromkeys(PARTS, "0" * 32)},
+        {"parts": {"embedding[0:2]": ["embedding", 0, 2], "embedding[2:4]": ["embedding", 0, 2]}},
+        "[" * 100_000,
+    ],
+)
+def test_hostile_versions(tmp_path: Path, about: object) -> None:
+    path = tmp_path / "v000000.keyframe.hw"
+    tensors = {key: torch.zeros(2, 3) for key in PARTS}
+    text = about if isinstance(about, str) else json.dumps(about)
+    huffwire.torch.save_file(tensors, path, {"huffwire.sync": text})
+    manifest = Manifest("run").with_version(Version(0, "0" * 32, describe(path), None, None), 1)
+    (tmp_path / MANIFEST).write_bytes(manifest.to_bytes())
+    live = {"embedding": torch.ones(4, 3)}
+    for given in (live, None):
+        with pytest.raises(huffwire.Error):
+            Subscriber(tmp_path, given, retries=0).update()
+    assert torch.equal(live["embedding"], torch.ones(4, 3))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"[" * 100_000,
+        b'{"format": 1, "run": "x", "versions": [%s]}' % (b"9" * 5000),
+        b'{"format": 1, "run": 7, "versions": []}',
+        b'{"format": 1, "run": "x", "versions": {"a": 1}}',
+        b'{"format": {}, "run": "x", "versions": []}',
+    ],
+)
+def test_hostile_manifests_are_typed_errors(tmp_path: Path, body: bytes) -> None:
+    line = body + b"\n" + huffwire.content_hash(body, "u8").encode() + b"\n"
+    (tmp_path / MANIFEST).write_bytes(line)
+    for opens in (lambda: Subscriber(tmp_path, retries=0).update(), lambda: Publisher(tmp_path)):
+        with pytest.raises((huffwire.DamagedError, huffwire.VersionError)):
+            opens()
+    assert (tmp_path / MANIFEST).read_bytes() == line

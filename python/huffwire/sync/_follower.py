@@ -148,7 +148,8 @@ class Follower:
         indices, values = target.changes(message, codebooks, self._threads)
         if listed is not None:
             first, _ = _span(target)
-            listed.append(Change(target.item.name, indices + first, values))
+            places = indices + first if first else indices
+            listed.append(Change(target.item.name, places, values))
         return Scatter(target.tensor, indices, values)
 
     def check_keyframe(self, reader: VersionReader) -> None:

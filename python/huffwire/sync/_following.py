@@ -13,7 +13,7 @@ from huffwire.sync._fetch import Downloads
 from huffwire.sync._follower import Follower, Prepared
 from huffwire.sync._journal import Journal
 from huffwire.sync._live import Change
-from huffwire.sync._manifest import MANIFEST, Manifest, Version
+from huffwire.sync._manifest import MANIFEST, MANIFEST_BYTES, Manifest, Version
 from huffwire.sync._storage import Storage
 from huffwire.sync._versions import VersionReader
 
@@ -168,7 +168,7 @@ class FolderFollowing:
     def _manifest(self) -> Manifest:
         """The manifest; one without versions if there is none yet."""
         try:
-            manifest = Manifest.from_bytes(self._storage.read(MANIFEST))
+            manifest = Manifest.from_bytes(self._storage.read(MANIFEST, 0, MANIFEST_BYTES))
         except MissingFileError:
             return Manifest("")
         if manifest.run != self._run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from huffwire._buffers import Sets
-from huffwire._errors import DamagedError, Error, OptionError
+from huffwire._errors import DamagedError, Error, MismatchError, OptionError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import _dtype
 from huffwire.sync._copy import Copy
@@ -61,12 +62,11 @@ class GroupPublishing:
                 "tells why"
             )
         self.version = number
-        try:
-            self._copy.commit()
-        except BaseException:
-            # What the others have is not known here any more: the next version has everything.
-            self._copy = Copy()
-            raise
+        copy, self._copy = self._copy, Copy()
+        # If somebody wrote to a tensor meanwhile, what the others have is not known here: the next version has everything.
+        with contextlib.suppress(MismatchError):
+            copy.commit()
+            self._copy = copy
         return Published(
             version=number,
             keyframe=is_whole,

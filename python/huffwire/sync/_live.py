@@ -21,7 +21,8 @@ _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Change(NamedTuple):
-    """What a version changes in a tensor."""
+    """What a version changes in a tensor. The subscriber writes the same tensors into its own, so nobody else may change
+    them."""
 
     name: str
     """The name of the tensor."""
