@@ -6,6 +6,7 @@ import os
 
 import huffwire
 import huffwire.distributed
+import pytest
 import ranks
 import torch
 import torch.distributed as dist
@@ -146,6 +147,8 @@ def ends_early(rank: int, size: int) -> int:
             publisher.publish(state)
         return publisher.version
     subscriber = Subscriber(dist.group.WORLD)
+    with pytest.raises(huffwire.OptionError, match="keyframe=True"):
+        subscriber.reload()
     engine: dict[str, torch.Tensor] = {}
     for version in range(5):
         if version:

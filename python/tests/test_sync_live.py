@@ -107,6 +107,59 @@ def test_ranks_decode_only_their_rows(tmp_path: Path, monkeypatch: pytest.Monkey
         publisher.publish(state)
 
 
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ((64, 80), huffwire.MismatchError),
+        ((48, 80), huffwire.MismatchError),
+        ((32, 16), huffwire.OptionError),
+        ((16, 16), huffwire.OptionError),
+        ((-16, 16), huffwire.OptionError),
+        ((0.0, 16.0), huffwire.OptionError),
+        ((0, 16, 32), huffwire.OptionError),
+        (16, huffwire.OptionError),
+    ],
+)
+def test_rows_that_there_are_not(tmp_path: Path, rows: object, error: type[Exception]) -> None:
+    """No update may say that it was well, and write nothing."""
+    publish(tmp_path, 1, split=4)
+    live = {"embedding": torch.zeros(16, 48, dtype=torch.bfloat16)}
+    with pytest.raises(error, match="rows"):
+        Subscriber(tmp_path, live, rows={"embedding": rows}, strict=False, retries=0).update()
+    with pytest.raises(huffwire.OptionError, match="no tensor 'embeding'"):
+        Subscriber(tmp_path, live, rows={"embeding": (0, 16)}, strict=False)
+
+
+# Memory that tensors share.
+
+
+def test_views_that_share_memory_are_refused() -> None:
+    memory = torch.zeros(20, 20)
+    shared = [
+        {"a": memory, "b": memory.t()},
+        {"a": memory, "b": memory[:, 3]},
+        {"a": memory[:, ::2], "b": memory[5]},
+        {"a": memory[:, ::2], "c": memory[:, 1::2], "b": memory.view(torch.uint8)[3:4, 77:78]},
+        {"a": memory.view(torch.int16)[::2, ::2], "b": memory[::2]},
+    ]
+    for tensors in shared:
+        with pytest.raises(huffwire.OutputError, match="and 'b' share a part"):
+            _live.check_apart(tensors)
+    for tensor in (memory.as_strided((5, 5), (3, 1)), memory[0].expand(9, 20)):
+        with pytest.raises(huffwire.OutputError, match="'w' has elements that share memory"):
+            _live.check_apart({"w": tensor})
+    apart = [
+        {"a": memory[:, ::2], "b": memory[:, 1::2], "c": torch.zeros(3), "d": memory[:, 3:3]},
+        {"a": memory[:, :7].t(), "b": memory[:, 7:]},
+        {"a": memory.view(torch.int16)[::2, ::2], "b": memory[1::2]},
+        {"a": memory.as_strided((20, 20), (1, 20))},
+        {"a": torch.zeros(3, 5, 7).permute(2, 0, 1), "b": torch.tensor(1.0)},
+    ]
+    for tensors in apart:
+        assert _live.check_apart(tensors) == {name: name for name in tensors}
+    assert _live.check_apart({"a": memory.t(), "b": memory.t()}) == {"a": "a", "b": "a"}
+
+
 # Journals.
 
 

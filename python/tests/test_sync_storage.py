@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -245,6 +246,37 @@ def test_versions_without_a_manifest_are_not_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("v*")) == before
     (tmp_path / "kept").rename(tmp_path / MANIFEST)
     assert Publisher(tmp_path).publish(state).version == 2
+
+
+def test_names_that_cannot_be_published(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path, split=2)
+    for wrong, text in (
+        ({"a": torch.ones(4, 4), "a[0:2]": torch.ones(3)}, r"'a\[0:2\]' is the name of a tensor, and of a part of 'a'"),
+        ({"a[2:4]": torch.ones(3), "a": torch.ones(4, 4)}, "of a part"),
+        ({"\ud800": torch.ones(3)}, "is no text"),
+    ):
+        with pytest.raises(huffwire.UnsupportedError, match=text):
+            publisher.publish(wrong)
+    with pytest.raises(huffwire.Error, match="__metadata__"):
+        publisher.publish({"__metadata__": torch.ones(3)})
+    names = ["", "a\0b", "../x", "é", "x" * 70_000]
+    assert publisher.publish({name: torch.ones(3) for name in names}).version == 0
+    subscriber = Subscriber(tmp_path)
+    subscriber.update()
+    assert sorted(subscriber.tensors) == sorted(names)
+
+
+def test_a_full_disk_does_not_keep_a_publisher_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    publisher = Publisher(tmp_path)
+    with pytest.raises(huffwire.LockedError, match="unknown"):
+        Publisher(tmp_path)
+    assert publisher.publish(model()).version == 0
 
 
 # Hostile files.

@@ -87,7 +87,10 @@ class Follower:
             raise OptionError("rows=: give the tensors that have these rows, too")
         self.is_own = tensors is None
         self.tensors: dict[str, torch.Tensor] = dict(tensors or {})
-        self._rows = dict(rows or {})
+        self._rows = {name: _checked_rows(name, span) for name, span in (rows or {}).items()}
+        for name in self._rows:
+            if name not in self.tensors:
+                raise OptionError(f"rows=: there is no tensor {name!r} that could have them")
         self._strict = strict
         self._pause = pause or contextlib.nullcontext
         self._threads = threads
@@ -252,6 +255,10 @@ class Follower:
                 f"the version has other tensors than there are here; only here: {missing}; only there: {others}. Give "
                 "those that it has, or strict=False"
             )
+        for name, (first, last) in self._rows.items():
+            shape = shapes.get(name)
+            if shape is not None and last > (shape[0] if shape else 1):
+                raise MismatchError(f"{name!r}: rows {first} to {last} are wanted, and its shape is {shape}")
         targets: dict[str, Target] = {}
         seen: dict[tuple[str, tuple[int, int] | None], str] = {}
         for key, item in items.items():
@@ -315,6 +322,16 @@ class Follower:
             raise MismatchError(
                 f"{key!r} and {target.first!r} share memory here, and differ in the version: give each its own"
             )
+
+
+def _checked_rows(name: str, span: object) -> tuple[int, int]:
+    if (
+        not isinstance(span, (tuple, list))
+        or [type(row) for row in span] != [int, int]
+        or not 0 <= span[0] < span[1]
+    ):
+        raise OptionError(f"rows={{{name!r}: {span!r}}}: give the first row, and the one behind the last")
+    return span[0], span[1]
 
 
 class Clock:

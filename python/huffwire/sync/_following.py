@@ -78,6 +78,9 @@ class Following(Protocol):
     def update(self, version: int | None) -> Update | None:
         """Brings the tensors to a version."""
 
+    def reload(self) -> Update | None:
+        """Loads the newest version as a whole."""
+
     def changes(self) -> Iterator[Change]:
         """What changes up to the newest version."""
 
@@ -126,6 +129,11 @@ class FolderFollowing:
             except (FileError, DamagedError) as error:
                 # The publisher may have removed a file since the manifest was read.
                 failures = self._failed(failures, error)
+
+    def reload(self) -> Update | None:
+        """Begins at the last keyframe."""
+        self.version = None
+        return self.update(None)
 
     def changes(self) -> Iterator[Change]:
         """What changes, version by version; own tensors follow when all changes of a version were taken."""

@@ -140,6 +140,10 @@ class GroupFollowing:
         self.version = arriving.version
         return totals.update(self.version)
 
+    def reload(self) -> Update | None:
+        """There is nothing to load from: the group goes on."""
+        raise OptionError("a group has no earlier version: let its publisher call publish(..., keyframe=True)")
+
     def changes(self) -> Iterator[Change]:
         """Receives the next version; own tensors follow when all changes were taken. What was left of earlier versions
         comes before: the other ranks have written it, and it is not sent again."""

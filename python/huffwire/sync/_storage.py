@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -150,8 +151,10 @@ class _FileLock:
                 f"{path.parent}: another {role} has this folder ({holder or 'unknown'}): close it, or give another "
                 "folder"
             ) from None
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        # What it says is for messages alone: a full disk does not keep anybody from locking.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         _held.add(self)
 
     def close(self) -> None:

@@ -116,9 +116,13 @@ class Subscriber:
         return self._following.update(version)
 
     def reload(self) -> Update | None:
-        """Loads the newest version from its last keyframe, whatever the tensors are."""
-        self._following.version = None
-        return self.update()
+        """Loads the newest version from its last keyframe, whatever the tensors are.
+
+        Raises:
+            OptionError: The subscriber is of a group: there the publisher sends a keyframe.
+            Error: As for `update`.
+        """
+        return self._following.reload()
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.2) -> Update | None:
         """Waits for a version that is newer, and updates to the newest one.

@@ -13,7 +13,7 @@ import torch
 from huffwire import _huffwire
 from huffwire._buffers import Level, Sets, Symbols
 from huffwire._disk import system_errors
-from huffwire._errors import DamagedError, OutOfMemoryError
+from huffwire._errors import DamagedError, OutOfMemoryError, UnsupportedError
 from huffwire._huffwire import Codebooks, FileReader, FileWriter
 from huffwire._tensors import _address, _dtype, _name, _source
 from huffwire.sync._manifest import File
@@ -72,9 +72,14 @@ def _are_rows(values: object) -> bool:
 
 
 def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple[Item, torch.Tensor]]:
-    """What tensors are published as: tensors of several dimensions in at most ``split`` parts of equally many rows."""
+    """What tensors are published as: tensors of several dimensions in at most ``split`` parts of equally many rows.
+
+    Raises:
+        UnsupportedError: A name is no text, or that of a part of another tensor.
+    """
     items: dict[str, tuple[Item, torch.Tensor]] = {}
     for name, tensor in tensors.items():
+        _check_name(name)
         parts: Iterable[torch.Tensor] = [tensor]
         if split > 1 and tensor.dim() > 1 and tensor.shape[0] > 1:
             parts = tensor.detach().chunk(split)
@@ -82,9 +87,23 @@ def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple
         for part in parts:
             rows = None if part is tensor else (first, first + part.shape[0])
             key = name if rows is None else f"{name}[{rows[0]}:{rows[1]}]"
+            if key in items:
+                raise UnsupportedError(
+                    f"{key!r} is the name of a tensor, and of a part of {key.partition('[')[0]!r}: give it another name, or "
+                    "publish with split=1"
+                )
             items[key] = Item(key, name, rows, _name(part.dtype), tuple(part.shape)), part
             first = rows[1] if rows else 0
     return items
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise UnsupportedError("give a dictionary of tensors by their names")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedError(f"the name {name!r} is no text: {error}") from None
 
 
 class VersionWriter:
