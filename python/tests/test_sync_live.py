@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -272,6 +274,57 @@ def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     redo.write_bytes(whole[:-9])
     refused()
     redo.unlink()
-    for state in ([], {"run": "x"}, {"run": 1, "version": 1}, {"run": "x", "version": None}):
+    right = json.loads((tmp_path / "journal" / "state.json").read_bytes().split(b"\n")[0])
+    for state in ([], {"run": "x"}, {"run": 1, "version": 1}, right | {"version": None}, right | {"items": [7]}, right | {"hashes": 7}):
         (tmp_path / "journal" / "state.json").write_bytes(sealed(json.dumps(state)))
         refused()
+
+
+def test_a_journal_of_memory_that_is_gone(tmp_path: Path) -> None:
+    """Shared memory ends with the machine, and the folder does not: new memory is not taken for the old one."""
+    _, state, _ = publish(tmp_path / "folder", 2, split=2)
+    places = {"journal": tmp_path / "journal"}
+    live = model(6)
+    Subscriber(tmp_path / "folder", live, **places).update()
+    # What a process leaves that is killed while it stores changes.
+    (tmp_path / "journal" / ".huffwire-abc.partial").touch()
+    assert Subscriber(tmp_path / "folder", live, **places).version == 1
+    assert [path.name for path in (tmp_path / "journal").iterdir()] == ["state.json"]
+    assert Subscriber(tmp_path / "folder", live, **places).update() is None
+    for change in ("zeros", "one", "fewer"):
+        other = copies(live)
+        if change == "zeros":
+            other = {name: torch.zeros_like(tensor) for name, tensor in live.items()}
+        elif change == "one":
+            other["norm"][7] = 9
+        else:
+            del other["steps"]
+        subscriber = Subscriber(tmp_path / "folder", other, strict=change != "fewer", **places)
+        assert subscriber.version is None
+        assert subscriber.update().keyframe
+        assert same(other, {name: state[name] for name in other})
+
+
+def test_a_pause_that_is_not_granted(tmp_path: Path) -> None:
+    """An engine may refuse to stop: nothing is written then, and the next update is the same one."""
+    publisher, state, _ = publish(tmp_path, 1)
+    refuse = False
+
+    @contextlib.contextmanager
+    def pause() -> Iterator[None]:
+        if refuse:
+            raise TimeoutError("the engine is busy")
+        yield
+
+    live = model(3)
+    subscriber = Subscriber(tmp_path, live, pause=pause, journal=tmp_path / "journal")
+    subscriber.update()
+    step(state, 1)
+    publisher.publish(state)
+    kept = copies(live)
+    refuse = True
+    with pytest.raises(TimeoutError):
+        subscriber.update()
+    assert subscriber.version == 0 and same(live, kept)
+    refuse = False
+    assert subscriber.update().keyframe is False and same(live, state)

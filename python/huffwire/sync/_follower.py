@@ -96,6 +96,8 @@ class Follower:
         self._threads = threads
         self._max_size = max_size
         self._listing = listing
+        # Whether tensors were written to since the last pause was asked for.
+        self.has_begun = False
         for name, tensor in self.tensors.items():
             check_writable(name, tensor)
         self._first = check_apart(self.tensors)
@@ -170,9 +172,9 @@ class Follower:
             if self.tensors:
                 check_hash(key, reader.decode(key), hashes)
 
-    def load_keyframe(self, reader: VersionReader) -> float:
-        """Decodes a keyframe that was checked into the tensors; returns the seconds of the pause. If it fails, the tensors
-        are of no version."""
+    def load_keyframe(self, reader: VersionReader) -> tuple[float, dict[str, str]]:
+        """Decodes a keyframe that was checked into the tensors; returns the seconds of the pause, and the hashes of what
+        was written. If it fails, the tensors are of no version."""
         hashes = _hashes_of(reader)
         targets, tensors = self._targets(reader.items)
         with self.pausing(target.tensor.device for target in targets.values()) as clock:
@@ -181,7 +183,7 @@ class Follower:
                     self._write_whole(reader, key, target)
                     check_hash(key, target.tensor, hashes)
         self.tensors = tensors
-        return clock.seconds
+        return clock.seconds, {key: hashes[key] for key, one in targets.items() if one.first == key}
 
     def load_stream(self, source: VersionSource) -> float:
         """Writes a version that has all tensors as a whole while it arrives; returns the seconds of the pause. If it
@@ -224,7 +226,9 @@ class Follower:
         """What the caller wants to be done around writing, and a clock for the writing itself, which has reached these
         devices in the end."""
         clock = Clock()
+        self.has_begun = False
         with self._pause():
+            self.has_begun = True
             start = time.perf_counter()
             try:
                 yield clock

@@ -216,19 +216,25 @@ class FolderFollowing:
         self.version = None
         if self._journal is not None:
             self._journal.forget()
-        totals.pause += self._follower.load_keyframe(reader)
+        pause, hashes = self._follower.load_keyframe(reader)
+        totals.pause += pause
         if self._journal is not None:
-            self._journal.done(self._run or "", step.number)
+            self._journal.done(self._run or "", step.number, reader.items, hashes)
         self.version = step.number
         totals.keyframe = True
 
     def _commit(self, prepared: Prepared, step: Version, totals: Totals) -> None:
         if self._journal is not None:
             self._journal.begin(prepared, self._run or "", step.number)
-        self.version = None
-        totals.pause += self._follower.commit(prepared)
+        version, self.version = self.version, None
+        try:
+            totals.pause += self._follower.commit(prepared)
+        except BaseException:
+            if not self._follower.has_begun:
+                self.version = version
+            raise
         if self._journal is not None:
-            self._journal.done(self._run or "", step.number)
+            self._journal.done(self._run or "", step.number, prepared.items, prepared.hashes)
         self.version = step.number
         totals.deltas += 1
         totals.changes += prepared.changes

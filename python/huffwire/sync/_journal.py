@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from huffwire._disk import sync_folder, system_errors
-from huffwire._errors import DamagedError, MissingFileError, WrongBaseError
+from huffwire._errors import DamagedError, MismatchError, MissingFileError, WrongBaseError
 from huffwire._torch_deltas import content_hash
 from huffwire.sync._follower import Follower, Prepared
 from huffwire.sync._live import Scatter, Whole, Write, as_words
 from huffwire.sync._manifest import sealed, unsealed
 from huffwire.sync._storage import write_file
-from huffwire.sync._versions import item_of
+from huffwire.sync._versions import Item, item_of
 from huffwire.torch import load_file, safe_open, save_file
 
 _STATE = "state.json"
@@ -39,9 +39,13 @@ class Journal:
         self._folder = Path(folder)
         with system_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
+            for path in self._folder.glob(".huffwire-*.partial"):
+                # A process was killed while it stored changes.
+                path.unlink(missing_ok=True)
 
     def recover(self, follower: Follower) -> tuple[str, int] | None:
-        """Ends what an earlier process began; returns the run and the version that the tensors then are, if known.
+        """Ends what an earlier process began; returns the run and the version that the tensors then are. None if they are of
+        no version that the journal knows: a keyframe is loaded then.
 
         Raises:
             DamagedError: The journal is damaged: remove its folder, and a keyframe is loaded.
@@ -52,19 +56,21 @@ class Journal:
         if redo.exists():
             run, version, prepared = self._read(redo, follower)
             follower.commit(prepared)
-            self.done(run, version)
+            self.done(run, version, prepared.items, prepared.hashes)
+            return run, version
         try:
             with system_errors():
                 found = json.loads(unsealed((self._folder / _STATE).read_bytes(), _STATE))
         except MissingFileError:
             return None
-        if not (
-            isinstance(found, dict)
-            and isinstance(found.get("run"), str)
-            and type(found.get("version")) is int
-        ):
-            raise DamagedError(f"{self._folder / _STATE} is damaged; remove {self._folder}")
-        return found["run"], found["version"]
+        try:
+            run, version, hashes = str(found["run"]), int(found["version"]), dict(found["hashes"])
+            items = {item.key: item for item in map(item_of, found["items"])}
+        except (KeyError, ValueError, TypeError) as error:
+            raise DamagedError(
+                f"{self._folder / _STATE} is damaged: {error!r}; remove {self._folder}"
+            ) from error
+        return (run, version) if _are_these(follower, items, hashes) else None
 
     def _read(self, redo: Path, follower: Follower) -> tuple[str, int, Prepared]:
         """What was being written: run and version, and the changes, of which each was tried on a copy of its tensor."""
@@ -124,10 +130,18 @@ class Journal:
         with system_errors():
             sync_folder(self._folder)
 
-    def done(self, run: str, version: int) -> None:
-        """Says that the tensors are of this version."""
+    def done(
+        self, run: str, version: int, items: Mapping[str, Item], hashes: Mapping[str, str]
+    ) -> None:
+        """Says that the tensors are of this version, and what they are then."""
+        state = {
+            "run": run,
+            "version": version,
+            "items": [list(item) for item in items.values()],
+            "hashes": dict(hashes),
+        }
         unnamed = self._folder / f"{_STATE}.tmp"
-        write_file(unnamed, sealed(json.dumps({"run": run, "version": version})))
+        write_file(unnamed, sealed(json.dumps(state)))
         with system_errors():
             unnamed.replace(self._folder / _STATE)
             sync_folder(self._folder)
@@ -139,6 +153,18 @@ class Journal:
             for name in (_REDO, _STATE):
                 (self._folder / name).unlink(missing_ok=True)
             sync_folder(self._folder)
+
+
+def _are_these(follower: Follower, items: Mapping[str, Item], hashes: Mapping[str, str]) -> bool:
+    """Whether the tensors are those of a version. Memory may not have outlived what the journal did, or is new."""
+    try:
+        targets = follower.targets(items)
+    except MismatchError:
+        return False
+    tensors = {key: one.tensor for key, one in targets.items() if one.first == key}
+    return tensors.keys() == hashes.keys() and all(
+        content_hash(tensor) == hashes[key] for key, tensor in tensors.items()
+    )
 
 
 def _write(tensors: Mapping[str, torch.Tensor], number: int, tensor: torch.Tensor) -> Write:
