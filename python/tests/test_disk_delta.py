@@ -791,6 +791,43 @@ def test_a_full_disk_leaves_nothing_behind(
     assert_same(first, second)
 
 
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    """Once their version is published: until then they may be at work."""
+    state = weights()
+    names = [f".weight_v{number:06d}.{'0' * 15}{number}" for number in (1, 2, 3)]
+    others = [".weight_v000001.mine", ".weight_v1.0000000000000000", ".git"]
+    for name in (*names, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.part").write_bytes(b"part")
+    writer = Writer(tmp_path, state)
+    writer.publish(step(state, 1))
+    assert not (tmp_path / names[0]).exists() and (tmp_path / names[1]).exists()
+    (tmp_path / "weight_v000002").mkdir()
+    Writer(tmp_path, state, version=2)
+    left = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
+    assert left == {names[2], *others}
+
+
+def test_a_version_that_has_its_name_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the system then refuses to bring the name to the disk: engines may have seen it."""
+    first = weights()
+    second, third = step(first, 1), step(first, 2)
+    writer = Writer(tmp_path, first)
+
+    def sync(folder: Path) -> None:
+        if folder == tmp_path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(huffwire.sync.disk_delta._write, "sync_folder", sync)
+    assert writer.publish(second).version == writer.version == 1
+    monkeypatch.undo()
+    assert writer.publish(third).version == 2
+    assert Reader(tmp_path, first).update().applied == (1, 2)
+    assert_same(first, third)
+
+
 def test_options_that_there_are_not(tmp_path: Path) -> None:
     for options in ({"encoding": "diff"}, {"checksum": "blake3"}, {"threads": -1}):
         with pytest.raises(huffwire.OptionError):

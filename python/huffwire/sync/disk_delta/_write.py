@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from huffwire.sync.disk_delta._tensors import (
 
 # Patches of about so many bytes become one file.
 _FILE_BYTES = 1 << 30
+# A folder that becomes the one of a version.
+_STAGED = re.compile(r"\.weight_v([0-9]{6,18})\.[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class Writer:
                 "with its tensors, or give an empty folder"
             )
         self._version = version
+        self._remove_leftovers()
         self._snapshot = _copies(tensors_of(base, writable=False))
 
     @property
@@ -251,10 +255,24 @@ class Writer:
                             f"{folder} has appeared: somebody else publishes to this folder"
                         ) from error
                     raise
+            # Engines see the version now: what fails from here on does not undo it.
+            with suppress(OSError):
                 sync_folder(self._folder)
+            self._remove_leftovers()
         finally:
             # Nothing is there any more if it has got its name.
             shutil.rmtree(place, ignore_errors=True)
+
+
+    def _remove_leftovers(self) -> None:
+        """Removes what writers left that were killed while they wrote a version that somebody has published since. A
+        writer that is at it cannot publish that version any more."""
+        with suppress(OSError), os.scandir(self._folder) as entries:
+            newest = max(published(self._folder), default=0)
+            for entry in entries:
+                match = _STAGED.fullmatch(entry.name)
+                if match and int(match[1]) <= newest:
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
