@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import huffwire
 import huffwire.distributed
@@ -11,6 +13,7 @@ import ranks
 import torch
 import torch.distributed as dist
 from huffwire.sync import Publisher, Subscriber
+from huffwire.sync._frames import Chain
 from test_sync import copies, model, same, step
 
 
@@ -173,6 +176,51 @@ def ends_early(rank: int, size: int) -> int:
 
 def test_changes_that_are_not_taken_to_the_end() -> None:
     assert ranks.run(ends_early, 3, seconds=30) == [4, 4, 4]
+
+
+def pause_is_refused(rank: int, size: int) -> list[str]:
+    """A rank whose engine does not stop for two versions: what it agreed to is written later, or nobody writes."""
+    state, found = model(), []
+    refuse = False
+
+    @contextlib.contextmanager
+    def pause() -> Iterator[None]:
+        if refuse:
+            raise TimeoutError("the engine is busy")
+        yield
+
+    live = model(rank)
+    group = dist.group.WORLD
+    follows = Publisher(group) if rank == 0 else Subscriber(group, live, pause=pause)
+    for version in range(4):
+        if version:
+            step(state, version)
+        refuse = rank == 1 and version in (1, 2)
+        try:
+            follows.publish(state) if rank == 0 else follows.update()
+            assert rank == 0 or same(live, state)
+            found.append("well")
+        except (TimeoutError, huffwire.Error) as error:
+            found.append(type(error).__name__)
+    return [*found, str(follows.version)]
+
+
+def test_a_pause_that_is_refused() -> None:
+    # Version 1 was agreed on. The next one fails for all, and then comes again.
+    assert ranks.run(pause_is_refused, 3, seconds=30) == [
+        ["well", "well", "Error", "well", "2"],
+        ["well", "TimeoutError", "TimeoutError", "well", "2"],
+        ["well", "well", "Error", "well", "2"],
+    ]
+
+
+def test_groups_that_send_no_tensors_of_the_cpu() -> None:
+    class Other:
+        def _get_backend(self, device: torch.device) -> None:
+            raise RuntimeError("No backend type associated with device type cpu")
+
+    with pytest.raises(huffwire.OptionError, match="backend='gloo'"):
+        Chain(Other(), publishes=True)
 
 
 def roles(rank: int, size: int, publishers: tuple[int, ...]) -> str:

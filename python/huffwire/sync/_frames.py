@@ -58,11 +58,17 @@ class Chain:
         publishes: Whether this rank is the publisher.
 
     Raises:
-        OptionError: There is not one publisher.
+        OptionError: There is not one publisher, or the group sends no tensors of the CPU.
         PeerError: A rank cannot be reached.
     """
 
     def __init__(self, group: dist.ProcessGroup, publishes: bool) -> None:
+        try:
+            group._get_backend(torch.device("cpu"))
+        except RuntimeError as error:
+            raise OptionError(
+                f"the group sends no tensors of the CPU, which versions are: make one with backend='gloo' ({error})"
+            ) from error
         self.group = group
         self.rank, self.size = group.rank(), group.size()
         roles = torch.zeros(self.size, dtype=torch.int64)

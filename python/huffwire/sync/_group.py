@@ -130,14 +130,11 @@ class GroupFollowing:
         """Receives the next version, and writes it if all ranks can."""
         if version is not None:
             raise OptionError("version=: a group has no other version than the next one")
-        self._follow()
-        totals, prepared, arriving = self._receive(None)
+        totals = self._receive(None)
         self._open = []
-        if prepared is not None:
-            self.version = None
-            totals.pause += self._follower.commit(prepared)
-            totals.deltas, totals.changes = 1, prepared.changes
-        self.version = arriving.version
+        if self._agreed is not None:
+            totals.deltas, totals.changes = 1, self._agreed[0].changes
+            totals.pause += self._follow()
         return totals.update(self.version)
 
     def reload(self) -> Update | None:
@@ -147,15 +144,12 @@ class GroupFollowing:
     def changes(self) -> Iterator[Change]:
         """Receives the next version; own tensors follow when all changes were taken. What was left of earlier versions
         comes before: the other ranks have written it, and it is not sent again."""
-        self._follow()
         listed: list[Change] = []
-        _, prepared, arriving = self._receive(listed)
-        if prepared is None:
-            self.version = arriving.version
+        self._receive(listed)
+        if self._agreed is None:
             whole = [Change(name, None, tensor) for name, tensor in self._follower.tensors.items()]
             self._open = whole
         else:
-            self._agreed = prepared, arriving.version
             # Indices and values, or whole tensors, which may be newer by now: in the end all are of this version.
             self._open = [*self._open, *listed]
         mine = self._open
@@ -164,27 +158,37 @@ class GroupFollowing:
             self._follow()
             self._open = []
 
-    def _follow(self) -> None:
-        """Writes what all ranks agreed on, if it was not."""
-        agreed, self._agreed = self._agreed, None
-        if agreed is not None:
-            prepared, self.version = agreed[0], None
-            self._follower.commit(prepared)
-            self.version = agreed[1]
+    def _follow(self) -> float:
+        """Writes what all ranks agreed on, if it was not; returns the seconds of the pause."""
+        if self._agreed is None:
+            return 0.0
+        prepared, number = self._agreed
+        version, self.version = self.version, None
+        try:
+            seconds = self._follower.commit(prepared)
+        except BaseException:
+            if self._follower.has_begun:
+                self._agreed = None
+            else:
+                # The pause was refused. It is asked for again before the next version.
+                self.version = version
+            raise
+        self._agreed, self.version = None, number
+        return seconds
 
-    def _receive(
-        self, listed: list[Change] | None
-    ) -> tuple[Totals, Prepared | None, Arriving]:
-        """Receives and checks a version; what is written is None if it was written as it came."""
+    def _receive(self, listed: list[Change] | None) -> Totals:
+        """Receives and checks a version. It is written already, or is what all ranks agreed on to be written."""
         totals = Totals(self.version)
         prepared = None
         arriving = Arriving(self._chain, self._threads)
         try:
+            self._follow()
+            totals.previous = self.version
             arriving.begin()
             if arriving.base is not None and arriving.base != self.version:
                 raise DamagedError(
                     f"version {arriving.version} follows {arriving.base}, and {self.version} is here: a version was "
-                    "lost; make a new group"
+                    "lost; let the publisher call publish(..., keyframe=True), or make a new group"
                 )
             if arriving.base is None:
                 self.version = None
@@ -203,7 +207,11 @@ class GroupFollowing:
                 f"version {arriving.version} was not applied: another rank failed, and its own error tells why"
             )
         totals.bytes = arriving.bytes
-        return totals, prepared, arriving
+        if prepared is None:
+            self.version = arriving.version
+        else:
+            self._agreed = prepared, arriving.version
+        return totals
 
 
 class Arriving:
