@@ -150,9 +150,11 @@ pub(crate) fn _delta_changes<'py>(
         work(py, base.len(), || decoder.delta_changes(message, &expected, base)).map_err(of_codec)
     })?;
     let fill = |out: &mut [u8]| {
-        for (out, index) in out.chunks_exact_mut(size_of::<u64>()).zip(&changes.indices) {
-            out.copy_from_slice(&index.to_ne_bytes());
-        }
+        work(py, out.len(), || {
+            for (out, index) in out.chunks_exact_mut(size_of::<u64>()).zip(&changes.indices) {
+                out.copy_from_slice(&index.to_ne_bytes());
+            }
+        });
         Ok(())
     };
     let indices = PyByteArray::new_with(py, size_of::<u64>() * changes.indices.len(), fill)?;
