@@ -136,11 +136,15 @@ def write_document(results: Path) -> None:
 
     try:
         found = json.loads(results.read_text())
-        text = document.updated(document.DOCUMENT.read_text(), found)
+        texts = {
+            document.DOCUMENT: document.updated(document.DOCUMENT.read_text(), found),
+            document.GUIDE: document.updated_guide(document.GUIDE.read_text(), found),
+        }
     except (OSError, ValueError, DocumentError) as error:
         raise peers.Failure(f"{results}: {error}") from None
-    document.DOCUMENT.write_text(text)
-    print(f"wrote {document.DOCUMENT}")
+    for path, text in texts.items():
+        path.write_text(text)
+        print(f"wrote {path}")
     for path in figures.draw(found, FIGURES):
         print(f"wrote {path}")
 

@@ -1,4 +1,5 @@
-"""The tables of docs/deltas.md, and all sentences there that have measured numbers, made from a report."""
+"""The tables of docs/deltas.md, and all sentences there that have measured numbers, made from a report. One of these sentences is
+in docs/checkpoints.md, too."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from wire.report import markdown
 
 SCHEMA_VERSION = 1
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "deltas.md"
+# The guide that says what chains of checkpoints save.
+GUIDE = DOCUMENT.with_name("checkpoints.md")
 # Steps apart in the tables that have many columns.
 SHOWN_APART = (1, 8, 64)
 XOR, PLANES, GAPS = "exclusive-or, zstd-1", "byte planes of it, zstd-3", "gaps and values, zstd-1"
@@ -26,6 +29,12 @@ def updated(text: str, found: Report) -> str:
     """The document with everything that comes from a report."""
     check_schema(found, SCHEMA_VERSION)
     return fill(text, regions(found))
+
+
+def updated_guide(text: str, found: Report) -> str:
+    """The guide with the sentence about checkpoints."""
+    check_schema(found, SCHEMA_VERSION)
+    return fill(text, [("chains", f"At ordinary learning rates {checkpoint_answer(found)}")])
 
 
 def regions(found: Report) -> Iterator[tuple[str, str]]:

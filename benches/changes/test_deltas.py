@@ -202,6 +202,11 @@ class Documents(unittest.TestCase):
     def test_the_document_is_what_the_report_makes_of_it(self) -> None:
         self.assertEqual(document.updated(self.text, self.found), self.text)
 
+    def test_the_guide_to_checkpoints_says_the_same(self) -> None:
+        text = document.GUIDE.read_text()
+        self.assertEqual(document.updated_guide(text, self.found), text)
+        self.assertIn(document.checkpoint_answer(self.found), self.text)
+
     def test_a_number_that_was_changed_is_noticed(self) -> None:
         for part in ("pairs", "real", "extremes", "checkpoints"):
             found = copy.deepcopy(self.found)

@@ -31,6 +31,8 @@ INDEX = "model.safetensors.index.json"
 _MAX_INDEX_BYTES = 100_000_000
 # Tensors for another device are decoded in groups of about so many bytes, which then are copied there.
 _GROUP_BYTES = 256 << 20
+# The most deltas behind the first file of a chain, as in huffwire-io.
+_MAX_CHAIN = 32
 
 
 class Framework(Protocol):
@@ -183,6 +185,7 @@ def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
         OptionError: It names no files.
         ChainError: The files do not follow each other.
         MissingBaseError: The first file is a delta.
+        LimitError: With another delta behind it the chain would be too long.
         Error: A file cannot be opened.
     """
     if base is None:
@@ -192,6 +195,12 @@ def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
         paths = [os.fspath(file) for file in files]
     except TypeError:
         raise OptionError(f"base={base!r}: give a file, or a list of files") from None
+    if len(paths) > _MAX_CHAIN:
+        raise LimitError(
+            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {_MAX_CHAIN} deltas "
+            "behind its first file: fold some of them into one with `huffwire fold`, or save a file without base= and "
+            "later ones against it"
+        )
     return FileBase(paths, codebooks=codebooks)
 
 
@@ -460,7 +469,7 @@ class TensorSlice:
             # Before memory is taken.
             size = entry.size // prod(shape) * prod(part)
             if file._max_size is not None and size > file._max_size:
-                        raise LimitError(
+                raise LimitError(
                     f"tensor {entry.name!r}: this part has {size} bytes, and max_size is {file._max_size}"
                 )
             tensor = framework.empty(entry.dtype or "", part)
@@ -558,7 +567,7 @@ def save(
             codebooks=codebooks,
             checksums=checksums,
             threads=threads,
-            base=open_base(base, None),
+            base=open_base(base, codebooks),
         )
         try:
             writer.begin_original(_original_name(filename))

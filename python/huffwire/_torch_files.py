@@ -126,7 +126,8 @@ def save_file(
         level: ``"fast"`` or ``"max"`` (smaller and slower).
         symbols: What the Huffman code encodes: ``"auto"`` (what suits the dtype), ``"bytes"`` or
             ``"byte-planes"``.
-        codebooks: The codebooks, which become part of the file; None for the built-in ones.
+        codebooks: The codebooks, which become part of the file; None for the built-in ones. A base that only names
+            them is read with them, too.
         checksums: Whether each block of 128 KiB gets a checksum of 4 bytes.
         threads: How many threads encode; None for what ``OMP_NUM_THREADS`` says, or else for as many as there
             are processors that this process may run on. The file is the same.
@@ -142,7 +143,10 @@ def save_file(
         UnsupportedError: A sparse, quantized or meta tensor, a lazy conjugate, no tensor at all, or a type that
             safetensors files do not have (complex128).
         MismatchError: A name that a file cannot have.
-        FileError: The system refused to write.
+        FileError: The system refused to write, or the file is one of `base`.
+        MissingBaseError, WrongBaseError, ChainError: The files of `base` are no whole chain.
+        CodebookError: A base was saved with other codebooks, and does not hold them.
+        LimitError: `base` names more than 32 files.
         OptionError: An option has a value that it cannot have.
     """
     _files.save(

@@ -7,15 +7,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
+import huffwire
 from huffwire.checkpoint import Reader, Writer
 
 STEPS = 3
@@ -141,6 +144,14 @@ def save(rank: int, world: int, port: int, folder: Path) -> None:
         )
         future.result()
 
+    # All ranks learn that the base of the base would be replaced, and none has written anything.
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "saved").iterdir()}
+    in_turn = Writer(folder / "saved", base=folder / "chain", sync_files=False)
+    with pytest.raises(CheckpointException, match="which is the folder that is written"):
+        dcp.save(state, storage_writer=in_turn)
+    dist.barrier()
+    assert {path.name: path.stat().st_mtime_ns for path in (folder / "saved").iterdir()} == before
+
     dcp.save(state, storage_writer=dcp.FileSystemWriter(folder / "by torch", sync_files=False))
     check_loaded(folder, "saved", reference)
 
@@ -149,6 +160,10 @@ def save(rank: int, world: int, port: int, folder: Path) -> None:
         writer = Writer(folder / name, base=base, sync_files=False)
         dcp.save(state, storage_writer=writer, use_collectives=False)
         check_loaded(folder, name, reference)
+    in_turn = Writer(folder / "alone", base=folder / "chain alone", sync_files=False)
+    with pytest.raises(huffwire.OptionError, match="which is the folder that is written"):
+        dcp.save(state, storage_writer=in_turn, use_collectives=False)
+    check_loaded(folder, "alone", reference)
     dist.destroy_process_group()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,63 @@ def test_codebooks_of_a_base_are_given_once(tmp_path: Path) -> None:
     assert_same(huffwire.torch.load_file(tmp_path / "1.hw", base=tmp_path / "0.hw"), second)
 
 
+def test_codebooks_that_a_base_only_names_are_passed_on(tmp_path: Path) -> None:
+    first = {f"layers.{number}.weight": torch.randn(300, 300).pow(3) for number in range(3)}
+    books = huffwire.calibrate(first, name="cubed").codebooks
+    books.save(tmp_path / "my.books")
+    original, base, path = (tmp_path / name for name in ("0.safetensors", "0.hw", "1.hw"))
+    safetensors.torch.save_file(first, original)
+    program = [sys.executable, "-m", "huffwire", "compress", str(original), "-o", str(base)]
+    options = ["--codebooks", str(tmp_path / "my.books"), "--reference-codebooks"]
+    subprocess.run([*program, *options], check=True, capture_output=True, timeout=300)
+    second = step(first, 1)
+    with pytest.raises(huffwire.CodebookError):
+        huffwire.torch.save_file(second, path, base=base)
+    huffwire.torch.save_file(second, path, base=base, codebooks=books)
+    assert path.stat().st_size < base.stat().st_size / 10
+    assert_same(huffwire.torch.load_file(path, base=base, codebooks=books), second)
+    with pytest.raises(huffwire.CodebookError):
+        huffwire.torch.load_file(path, base=base)
+
+
+# Files that a file is made of are not replaced.
+
+
+def test_files_in_turn_are_refused(chain: Any, tmp_path: Path) -> None:
+    paths, states = chain
+    before = [path.read_bytes() for path in paths]
+    (tmp_path / "link.hw").symlink_to(paths[1].name)
+    os.link(paths[0], tmp_path / "other name.hw")
+    for number in range(3):
+        with pytest.raises(huffwire.FileError, match="choose another output") as caught:
+            huffwire.torch.save_file(states[3], paths[number], base=paths)
+        assert str(paths[number]) in str(caught.value)
+    for name in ("link.hw", "other name.hw", "./step-2.safetensors.hw"):
+        with pytest.raises(huffwire.FileError, match="choose another output"):
+            huffwire.torch.save_file(states[3], tmp_path / name, base=paths)
+    # Two files in turn: the second one needs the first one, so both are named.
+    with pytest.raises(huffwire.MissingBaseError):
+        huffwire.torch.save_file(states[2], paths[0], base=paths[1])
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(path.name for path in tmp_path.glob("*.hw*"))[:2] == ["link.hw", "other name.hw"]
+
+
+def test_chains_of_files_end(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:02}.hw" for number in range(34)]
+    tensor = torch.randn(4000)
+    for number, path in enumerate(paths[:33]):
+        tensor[number] += 1
+        huffwire.torch.save_file({"w": tensor}, path, base=paths[:number] or None)
+    assert_same(huffwire.torch.load_file(paths[32], base=paths[:32]), {"w": tensor})
+    # One more could be written, and then not be read.
+    for base in (paths[:33], [*paths[:32], tmp_path / "nowhere"]):
+        with pytest.raises(huffwire.LimitError, match="at most 32 deltas .* save a file without base="):
+            huffwire.torch.save_file({"w": tensor}, paths[33], base=base)
+    assert not paths[33].exists()
+    with pytest.raises(huffwire.LimitError, match="at most 32 deltas"):
+        huffwire.torch.load_file(paths[32], base=[*paths[:32], paths[31]])
+
+
 # Checkpoints of torch.distributed.checkpoint.
 
 
@@ -294,6 +353,7 @@ def test_a_base_that_was_replaced_is_noticed(tmp_path: Path) -> None:
     save(training(7), paths[0])
     error = load_error(paths[1], states[1])
     assert isinstance(error, huffwire.WrongBaseError) and "/1/" in str(error)
+    assert f"the checkpoint {paths[0]} is not the one that this was saved against" in str(error)
     # One without the tensor.
     shutil.rmtree(paths[0])
     save({"model": {"w": torch.zeros(3)}}, paths[0])

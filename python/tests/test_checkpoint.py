@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -373,6 +375,11 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
         Writer(tmp_path, thread_count=0)
     with pytest.raises(huffwire.OptionError, match="thread_count"):
         Reader(tmp_path, thread_count=0)
+    for codebooks in (3, "my.books", [huffwire.Codebooks.builtin(), 3]):
+        with pytest.raises(huffwire.OptionError, match="codebooks=.*give"):
+            Writer(tmp_path, codebooks=codebooks)
+        with pytest.raises(huffwire.OptionError, match="codebooks=.*give"):
+            Reader(tmp_path, codebooks=codebooks)
     error = save_error(example(), tmp_path, level="best")
     assert isinstance(error, huffwire.OptionError)
     assert data_files(tmp_path) == []
@@ -454,6 +461,19 @@ def test_a_save_that_is_killed_leaves_the_older_checkpoint(tmp_path: Path) -> No
     assert_same(load(blank(new), tmp_path), new)
 
 
+def test_two_saves_at_a_time_into_one_folder(tmp_path: Path) -> None:
+    class Slow(Writer):
+        """Another save comes and goes before this one is complete."""
+
+        def finish(self, metadata: Any, results: Any) -> None:
+            save(example(2.0), tmp_path)
+            super().finish(metadata, results)
+
+    with pytest.raises(CheckpointException, match="wait for one before you begin the next"):
+        dcp.save(example(1.0), storage_writer=Slow(tmp_path, sync_files=False), no_dist=True)
+    assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
+
+
 def test_a_checkpoint_without_metadata_is_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -486,6 +506,43 @@ def test_overwriting_what_torch_wrote(tmp_path: Path) -> None:
     save(example(2.0), tmp_path)
     assert len(data_files(tmp_path)) == 1
     assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
+
+
+def test_a_save_of_each_rank_replaces_none_of_all_ranks(tmp_path: Path) -> None:
+    # `.metadata` of the older one would stay, and loads prefer it to those of each rank.
+    def save_alone(scale: float, folder: Path) -> None:
+        writer = Writer(folder, sync_files=False)
+        dcp.save(example(scale), storage_writer=writer, no_dist=True, use_collectives=False)
+
+    together = tmp_path / "together"
+    save(example(1.0), together)
+    before = {path.name: path.read_bytes() for path in together.iterdir()}
+    with pytest.raises(huffwire.ExistsError, match="use_collectives=True.*choose another folder"):
+        save_alone(2.0, together)
+    assert {path.name: path.read_bytes() for path in together.iterdir()} == before
+    assert_same(load(blank(example(1.0)), together), example(1.0))
+
+    alone = tmp_path / "alone"
+    for scale in (1.0, 2.0):
+        save_alone(scale, alone)
+        assert_same(load(blank(example(scale)), alone), example(scale))
+    save(example(3.0), alone)
+    assert_same(load(blank(example(3.0)), alone), example(3.0))
+
+
+@pytest.mark.parametrize("thread_count", [1, 3])
+def test_more_files_than_may_be_open(tmp_path: Path, thread_count: int) -> None:
+    state = {f"w{number}": torch.full((3,), number) for number in range(300)}
+    save(state, tmp_path / "0", single_file_per_rank=False)
+    save(state, tmp_path / "1", single_file_per_rank=False, base=tmp_path / "0")
+    assert len(data_files(tmp_path / "1")) == 300
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, hard))
+    try:
+        loaded = load(blank(state), tmp_path / "1", thread_count=thread_count)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert_same(loaded, state)
 
 
 def test_plans_that_are_cached(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""The trainings of benches/single_stage.py, deltas.py, checkpoint_chains.py and sync.py, with tiny models: here because they need
-torch."""
+"""The trainings of benches/single_stage.py, deltas.py and sync.py, with tiny models: here because they need torch."""
 
 from __future__ import annotations
 
@@ -34,23 +33,6 @@ def test_its_own_tests_pass(module: str, one: str) -> None:
     assert one in done.stderr
     for missing in ("torch", "torch or safetensors", "numpy", "huffwire"):
         assert f"'{missing} is not installed'" not in done.stderr
-
-
-def test_chains_of_checkpoints_are_measured() -> None:
-    """The program loads and compares each checkpoint that it saves."""
-    done = subprocess.run(
-        [sys.executable, "checkpoint_chains.py", "--short", "--steps", "1", "--apart", "1"],
-        cwd=BENCHES,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    *_, last = done.stdout.splitlines()
-    rate, steps, _, weights, *_ = [cell.strip() for cell in last.strip("|").split("|")]
-    whole, delta = map(float, weights.split(" → "))
-    assert (rate, steps) == ("1e-06", "1") and whole < 50 < 90 < delta
 
 
 def test_versions_are_measured(tmp_path: Path) -> None:

@@ -414,7 +414,8 @@ pub(crate) struct BenchArgs {
 #[command(after_help = "\
 Examples:
   huffwire diff model.safetensors model.safetensors.hw          is the copy as good as the original?
-  huffwire diff step-1000.hw step-2000.hw --json                which tensors changed, and by how much?")]
+  huffwire diff step-1000.hw step-2000.hw --json                which tensors changed, and by how much?
+  huffwire diff delta.hw new.safetensors --base old.safetensors")]
 pub(crate) struct DiffArgs {
     /// A file of tensors.
     #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
@@ -424,6 +425,8 @@ pub(crate) struct DiffArgs {
     pub(crate) second: PathBuf,
     #[command(flatten)]
     pub(crate) raw: RawArgs,
+    #[command(flatten)]
+    pub(crate) base: BaseArgs,
     #[command(flatten)]
     pub(crate) codebooks: CodebooksArg,
     #[command(flatten)]

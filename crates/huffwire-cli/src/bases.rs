@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use huffwire_io::{Base, Error, Origin, RawOptions, ReadOptions, Reader, TensorFile};
+use huffwire_io::{Base, Error, RawOptions, ReadOptions, Reader, TensorFile};
 
+use crate::args::{BaseArgs, RawArgs};
 use crate::files::{is_dash, is_hw};
 
 /// Opens a base, or a chain of them; `None` if there is none. `raw` tells what is in a raw file.
@@ -46,14 +47,31 @@ pub(crate) fn give(reader: Reader, paths: &[PathBuf], codebooks: Option<&Path>) 
     })
 }
 
+/// Opens a file of tensors. A .hw file has the codebooks that it needs and, where it has deltas, their bases.
+pub(crate) fn open_tensors(
+    path: &Path,
+    raw: &RawArgs,
+    codebooks: Option<&Path>,
+    bases: &BaseArgs,
+    options: ReadOptions,
+) -> Result<TensorFile> {
+    let mut reader = match TensorFile::open(path, raw.options().as_ref(), options)? {
+        TensorFile::Hw(reader) => *reader,
+        file @ TensorFile::Files(_) => return Ok(file),
+    };
+    if let Some(books) = codebooks {
+        reader = reader.with_codebooks_file(books)?;
+    }
+    if reader.has_deltas() {
+        reader = give(reader, &bases.bases, codebooks)?;
+        reader.check_base()?;
+    }
+    Ok(reader.into())
+}
+
 /// What the only tensor of a file is, if it has no other.
 fn raw_options(reader: &Reader) -> Option<RawOptions> {
     let mut tensors = reader.tensors();
     let (info, item) = tensors.next().filter(|_| tensors.next().is_none())?;
     Some(RawOptions { dtype: item.dtype, spelling: info.dtype.clone(), shape: None })
-}
-
-/// The files of the base of a reader, if it has one: no output may replace one of them.
-pub(crate) fn origins(reader: &Reader) -> Vec<&Origin> {
-    reader.base().map_or_else(Vec::new, |base| base.origins())
 }

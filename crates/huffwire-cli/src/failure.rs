@@ -146,7 +146,7 @@ fn remedy(error: &Error) -> Option<(&'static str, &'static str)> {
         ),
         Error::BaseMissing { .. } => (
             "give that base",
-            "pass that base: --base OLD, which compress, decompress and verify have",
+            "pass that base: --base OLD, which compress, decompress, verify, diff and analyze have",
         ),
         Error::NoSuchTensor { .. } => ("", "huffwire inspect lists all tensors"),
         Error::Range { .. } => ("", "see --range"),

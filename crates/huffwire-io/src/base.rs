@@ -131,11 +131,7 @@ impl Base {
     /// deltas that do not follow each other, as far as their hashes tell without decoding; those of reading.
     pub fn chain(files: impl IntoIterator<Item = TensorFile>) -> Result<Option<Self>> {
         let mut chain: Option<Self> = None;
-        for (number, file) in files.into_iter().enumerate() {
-            if number > MAX_CHAIN {
-                let path = first_label(&file);
-                return Err(Error::LongChain { path, limit: MAX_CHAIN });
-            }
+        for file in files {
             let file = match (chain.take(), file) {
                 (None, file) => file,
                 (Some(base), TensorFile::Hw(reader)) => reader.with_base(Arc::new(base))?.into(),
@@ -149,6 +145,22 @@ impl Base {
             chain = Some(Self::new(file));
         }
         Ok(chain)
+    }
+
+    /// How many deltas it is restored with.
+    fn deltas(&self) -> usize {
+        match &self.file {
+            TensorFile::Hw(reader) => reader.base().map_or(0, |base| 1 + base.deltas()),
+            TensorFile::Files(_) => 0,
+        }
+    }
+
+    /// An error where the delta `path` would make a chain with this base that is too long.
+    pub(crate) fn check_chain(&self, path: &str) -> Result<()> {
+        if self.deltas() < MAX_CHAIN {
+            return Ok(());
+        }
+        Err(Error::LongChain { path: path.to_owned(), limit: MAX_CHAIN })
     }
 
     /// What it is called in messages: the path of the file.
@@ -178,13 +190,7 @@ impl Base {
     /// The files that it is read from, also those of its own base: no output may replace one of them.
     #[must_use]
     pub fn origins(&self) -> Vec<&Origin> {
-        let mut origins = self.file.origins();
-        if let TensorFile::Hw(reader) = &self.file
-            && let Some(base) = reader.base()
-        {
-            origins.extend(base.origins());
-        }
-        origins
+        self.file.origins()
     }
 
     /// An error when one of the files is no longer as long as it was.
@@ -192,11 +198,7 @@ impl Base {
     /// # Errors
     /// [`Error::Changed`].
     pub fn check_length(&self) -> Result<()> {
-        self.file.check_length()?;
-        match &self.file {
-            TensorFile::Hw(reader) => reader.base().map_or(Ok(()), |base| base.check_length()),
-            TensorFile::Files(_) => Ok(()),
-        }
+        self.file.check_length()
     }
 
     /// Which tensors of some inputs have a base in this file.

@@ -106,6 +106,9 @@ impl Output {
         let label = path.display().to_string();
         refuse_inputs(&label, Identity::of(path), inputs)?;
         let Ok(metadata) = fs::metadata(path) else {
+            if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+                return Err(partial::no_folder(&label, path, io::ErrorKind::NotFound.into()));
+            }
             return Self::at(path, path.to_owned(), force);
         };
         if metadata.is_dir() {

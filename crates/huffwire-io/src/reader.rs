@@ -1,5 +1,7 @@
 //! Reading .hw files.
 
+mod blocks;
+mod codebooks;
 mod deltas;
 mod directory;
 mod into;
@@ -13,16 +15,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use huffwire::file::{self, Directory, EntryRef, Item, Original, SetRef, TensorInfo};
-use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, Kind, SetId};
+use huffwire::{CodebookSet, CodedBlock, Decoder, INSPECT_BYTES, Kind};
 
 use crate::analysis::Usage;
-use crate::codebooks::load_codebooks;
 use crate::error::{Error, Result};
 use crate::formats::npy;
-use crate::input::InputFile;
+use crate::input::{InputFile, Origin};
 use crate::output::Output;
 use crate::workers::Workers;
 
+pub use blocks::BlockJob;
 use deltas::WithBase;
 use into::Spare;
 pub use into::{Destination, Region};
@@ -102,30 +104,10 @@ pub struct Reader {
     others: Vec<Arc<CodebookSet>>,
     /// What deltas are restored with.
     with_base: Option<WithBase>,
+    /// The size of the largest blocks, by which work is given out: so memory is bounded whatever they are.
+    block_bytes: usize,
     /// Those that no thread uses at the moment.
     spares: Mutex<Vec<Spare>>,
-}
-
-/// A block of a .hw file.
-#[derive(Debug, Clone, Copy)]
-pub struct BlockJob<'a> {
-    /// The item that the block belongs to.
-    pub item: &'a Item,
-    /// The block's number in the item.
-    pub index: usize,
-    /// Where the block lies.
-    pub block: EntryRef,
-}
-
-/// A decoded block, or why there is none.
-#[derive(Default)]
-struct Decoded {
-    /// The coded bytes, if `read` tells that they were read, or if they are of quantized values.
-    coded: Vec<u8>,
-    /// Whether the coded bytes were read before they are decoded, or why they cannot be read.
-    read: Option<Result<()>>,
-    raw: Vec<u8>,
-    error: Option<Error>,
 }
 
 /// Whether a file that begins so is a .hw file. Eight bytes are enough.
@@ -166,90 +148,31 @@ impl Reader {
             set.embedded.clone().or_else(|| (builtin.id() == set.id).then(|| Arc::clone(&builtin)))
         };
         let sets = directory.sets.iter().map(at_hand).collect();
+        let block_bytes = directory.items().map(Item::block_bytes).max().unwrap_or(1);
         let (others, with_base, spares) = (Vec::new(), None, Mutex::default());
-        Ok(Self { file, directory, options, sets, others, with_base, spares })
-    }
-
-    /// Decodes with codebooks from the file `path`, if the .hw file needs any: codebooks that are embedded
-    /// or built in come first, and `path` is not opened then.
-    ///
-    /// # Errors
-    /// [`Error::OtherCodebooks`] when it holds other codebooks than those that the data were coded with;
-    /// those of [`load_codebooks`].
-    pub fn with_codebooks_file(self, path: &Path) -> Result<Self> {
-        if self.missing().is_none() && !self.has_values() {
-            return Ok(self);
-        }
-        self.with_codebooks(load_codebooks(path)?, &path.display().to_string())
-    }
-
-    /// Decodes with these codebooks. `given` is what messages call them.
-    ///
-    /// # Errors
-    /// [`Error::OtherCodebooks`] when the data were coded with others.
-    pub fn with_codebooks(mut self, codebooks: Arc<CodebookSet>, given: &str) -> Result<Self> {
-        let found = codebooks.id();
-        let place = self.directory.sets.iter().position(|set| set.id == found);
-        match (place, self.missing()) {
-            (Some(place), _) => self.sets[place] = Some(codebooks),
-            (None, None) => self.others.push(codebooks),
-            // Items of quantized values may name sets that the directory does not list.
-            (None, Some(_)) if self.has_values() => self.others.push(codebooks),
-            (None, Some(wanted)) => {
-                let (path, given) = (self.file.label().to_owned(), given.to_owned());
-                return Err(Error::OtherCodebooks { path, wanted, given, found });
-            }
-        }
-        self.idle().clear();
-        Ok(self)
-    }
-
-    /// Whether the file has items of quantized values.
-    fn has_values(&self) -> bool {
-        self.directory.items().any(|item| item.kind == Kind::Values)
-    }
-
-    /// The first codebook set of the file that is neither embedded nor built in nor given.
-    #[must_use]
-    pub fn missing(&self) -> Option<SetId> {
-        let missing = self.sets.iter().position(Option::is_none)?;
-        self.directory.sets.get(missing).map(|set| set.id)
-    }
-
-    /// The codebook sets that are at hand, first those that the file names.
-    pub fn sets(&self) -> impl Iterator<Item = &Arc<CodebookSet>> {
-        self.sets.iter().flatten().chain(&self.others)
-    }
-
-    /// The codebooks to decode an item with.
-    ///
-    /// # Errors
-    /// [`Error::CodebooksMissing`] when they are neither embedded nor built in nor given.
-    pub fn codebooks_of(&self, item: &Item) -> Result<&Arc<CodebookSet>> {
-        let missing = || {
-            let path = self.file.label().to_owned();
-            self.directory.set_of(item).map_or_else(
-                || Error::invalid(&path, ".hw", "an item names no codebook set"),
-                |wanted| Error::CodebooksMissing { path: path.clone(), wanted },
-            )
-        };
-        self.sets.get(item.set).and_then(Option::as_ref).ok_or_else(missing)
-    }
-
-    /// Checks that all codebooks of the file are at hand.
-    ///
-    /// # Errors
-    /// [`Error::CodebooksMissing`].
-    pub fn check_codebooks(&self) -> Result<()> {
-        let path = || self.file.label().to_owned();
-        self.missing()
-            .map_or(Ok(()), |wanted| Err(Error::CodebooksMissing { path: path(), wanted }))
+        Ok(Self { file, directory, options, sets, others, with_base, block_bytes, spares })
     }
 
     /// The .hw file.
     #[must_use]
     pub const fn file(&self) -> &InputFile {
         &self.file
+    }
+
+    /// The files that it reads, also those of a base: no output may replace one of them.
+    #[must_use]
+    pub fn origins(&self) -> Vec<&Origin> {
+        let bases = self.base().map_or_else(Vec::new, |base| base.origins());
+        std::iter::once(self.file.origin()).chain(bases).collect()
+    }
+
+    /// An error when the file or one of its bases is no longer as long as it was.
+    ///
+    /// # Errors
+    /// [`Error::Changed`].
+    pub fn check_length(&self) -> Result<()> {
+        self.file.check_length()?;
+        self.base().map_or(Ok(()), |base| base.check_length())
     }
 
     /// What is in the file.
@@ -309,7 +232,7 @@ impl Reader {
             out.extend_from_slice(part);
             Ok(())
         })?;
-        self.check_lengths()?;
+        self.check_length()?;
         Ok(out)
     }
 
@@ -358,7 +281,7 @@ impl Reader {
             progress(part.len() as u64);
             output.write(part)
         })?;
-        self.check_lengths()?;
+        self.check_length()?;
         Ok(bytes)
     }
 
@@ -383,7 +306,7 @@ impl Reader {
             progress(bytes.len() as u64);
             output.write(bytes)
         })?;
-        self.check_lengths()
+        self.check_length()
     }
 
     /// Compares an original with a file, byte for byte. `progress` is called with the number of bytes done since its
@@ -433,11 +356,6 @@ impl Reader {
         })
     }
 
-    /// All blocks of an item, for [`Reader::decode_blocks`].
-    pub fn blocks(item: &Item) -> impl Iterator<Item = BlockJob<'_>> + Send {
-        item.blocks().enumerate().map(move |(index, block)| BlockJob { item, index, block })
-    }
-
     /// Checks what stands before the blocks of an item. Only items that are no plain tensors have such a thing: the
     /// quantizer and the scales of quantized values. Damage shows when blocks are decoded, too; but not every item has
     /// blocks.
@@ -459,49 +377,6 @@ impl Reader {
         let kind = item.kind;
         let error = huffwire::Error::UnknownKind { number: kind.number(), name: kind.name() };
         Error::codec(self.file.label(), describe(item))(error)
-    }
-
-    /// Decodes blocks and hands each result, in order, to `consume`, which decides what an error means. Blocks of plain
-    /// tensors and of deltas are decoded on the threads of the reader. Those of quantized values are read there, and
-    /// restored on the calling thread.
-    ///
-    /// # Errors
-    /// [`Error::CodebooksMissing`], and the first error that `consume` returns.
-    pub fn decode_blocks<'a, E: From<Error> + Send>(
-        &self,
-        jobs: impl Iterator<Item = BlockJob<'a>> + Send,
-        mut consume: impl FnMut(&BlockJob<'a>, Result<&[u8]>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let prepare = |job: &BlockJob<'a>, slot: &mut Decoded, has_time: bool| {
-            if has_time && job.item.kind == Kind::Tensor {
-                slot.read = Some(self.read_coded(&job.block, &mut slot.coded));
-            }
-        };
-        let work = |job: &BlockJob<'a>, slot: &mut Decoded| {
-            slot.error = match job.item.kind {
-                Kind::Tensor | Kind::Delta => self.decode_block(job, slot).err(),
-                _ => self.read_block(job, &mut slot.coded).err(),
-            };
-            Ok(())
-        };
-        #[cfg(feature = "gradient")]
-        let mut restorer = values::Restorer::new(self);
-        let block_bytes = self.largest_block();
-        let consume = |job: &BlockJob<'a>, slot: &mut Decoded| match slot.error.take() {
-            Some(error) => consume(job, Err(error)),
-            None => match job.item.kind {
-                Kind::Tensor | Kind::Delta => consume(job, Ok(&slot.raw)),
-                #[cfg(feature = "gradient")]
-                Kind::Values => consume(job, restorer.restore(job, &slot.coded)),
-                _ => consume(job, Err(self.unknown_kind(job.item))),
-            },
-        };
-        self.options.workers.run_prepared(block_bytes, jobs, prepare, work, consume)
-    }
-
-    /// The size of the largest blocks, by which work is given out: so memory is bounded whatever they are.
-    fn largest_block(&self) -> usize {
-        self.directory.items().map(Item::block_bytes).max().unwrap_or(1)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Spare>> {
@@ -529,66 +404,6 @@ impl Reader {
                 decoder.with_set(Arc::clone(set)).map_err(Error::codec(self.file.label(), ""))?;
         }
         Ok(decoder)
-    }
-
-    fn decode_block(&self, job: &BlockJob<'_>, slot: &mut Decoded) -> Result<()> {
-        let BlockJob { item, block, .. } = job;
-        let Decoded { coded, read, raw, .. } = slot;
-        let read = read.take();
-        let set = self.codebooks_of(item)?.id();
-        let mut spare = self.spare()?;
-        let Spare { decoder, coded: own, base, .. } = &mut spare;
-        let result = match read {
-            Some(read) => read.map(|()| &coded[..]),
-            None => self.read_coded(block, own).map(|()| &own[..]),
-        };
-        let result = result.and_then(|bytes| {
-            raw.resize(block.raw_bytes, 0);
-            let coded = CodedBlock { dtype: item.dtype, set, checksum: block.checksum, bytes };
-            self.decode_coded(job, &coded, (decoder, base), raw)
-        });
-        self.keep(spare);
-        result
-    }
-
-    /// Decodes a block that was read. `base` is memory for that of a delta.
-    fn decode_coded(
-        &self,
-        job: &BlockJob<'_>,
-        coded: &CodedBlock<'_>,
-        (decoder, base): (&mut Decoder, &mut Vec<u8>),
-        out: &mut [u8],
-    ) -> Result<()> {
-        match job.item.kind {
-            Kind::Delta => self.decode_delta(job, coded, (decoder, base), out),
-            _ => decoder.decode_block(coded, out).map_err(self.block_error(job)),
-        }
-    }
-
-    /// Reads the coded bytes of a block that is not of a plain tensor, and verifies their checksum.
-    fn read_block(&self, job: &BlockJob<'_>, coded: &mut Vec<u8>) -> Result<()> {
-        self.read_coded(&job.block, coded)?;
-        verify(&job.block, coded, "a block").map_err(self.block_error(job))
-    }
-
-    fn read_coded(&self, entry: &EntryRef, coded: &mut Vec<u8>) -> Result<()> {
-        let missing = entry.coded_bytes.saturating_sub(coded.len());
-        // In a file with holes a block of gigabytes takes no room on the disk.
-        if coded.try_reserve(missing).is_err() {
-            return Err(Error::OutOfMemory {
-                path: self.file.label().to_owned(),
-                what: "a block".to_owned(),
-                bytes: entry.coded_bytes as u64,
-            });
-        }
-        coded.resize(entry.coded_bytes, 0);
-        self.file.read_exact_at(coded, entry.offset)
-    }
-
-    fn block_error(&self, job: &BlockJob<'_>) -> impl FnOnce(huffwire::Error) -> Error {
-        let BlockJob { item, index, block } = job;
-        let what = format!("{}: block {index} at offset {}", describe(item), block.offset);
-        Error::codec(self.file.label(), what)
     }
 
     /// The kind header of an item that is no plain tensor. Its checksum was verified.

@@ -77,23 +77,23 @@ impl TensorFile {
         }
     }
 
-    /// The files that it was opened from: no output may replace one of them.
+    /// The files that it reads, also those of a base: no output may replace one of them.
     #[must_use]
     pub fn origins(&self) -> Vec<&Origin> {
         match self {
             Self::Files(inputs) => inputs.iter().map(|input| input.file.origin()).collect(),
-            Self::Hw(reader) => vec![reader.file().origin()],
+            Self::Hw(reader) => reader.origins(),
         }
     }
 
-    /// An error when one of the files is no longer as long as it was.
+    /// An error when one of these files is no longer as long as it was.
     ///
     /// # Errors
     /// [`Error::Changed`].
     pub fn check_length(&self) -> Result<()> {
         match self {
             Self::Files(inputs) => inputs.iter().try_for_each(|input| input.file.check_length()),
-            Self::Hw(reader) => reader.file().check_length(),
+            Self::Hw(reader) => reader.check_length(),
         }
     }
 }

@@ -403,10 +403,34 @@ fn chains_have_an_end() {
     let names: Vec<&str> = chain.iter().map(String::as_str).collect();
     let workers = Arc::new(Workers::new(2).unwrap());
     let options = ReadOptions { workers, ..ReadOptions::default() };
-    let restored = files.restore_on("33.hw", &names[..33], options).unwrap();
-    assert_eq!(restored, files.read("old.safetensors"));
-    let error = files.chain(&names[..34]).unwrap_err();
-    assert!(matches!(error, Error::LongChain { limit: 32, .. }), "{error}");
+    files.restore_on("32.hw", &names[..32], options).unwrap();
+    for error in [files.chain(&names), files.restore("33.hw", &names[..33]).map(|_| panic!())] {
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::LongChain { limit: 32, .. }), "{error}");
+    }
+}
+
+/// No output may replace a file that a reader still reads, nor may one change unnoticed.
+#[test]
+fn files_of_bases_are_files_of_the_reader() {
+    let files = Files::new();
+    let mut w = weights(100);
+    for step in 0..3 {
+        files.write(&format!("{step}.safetensors"), &[("w", "BF16", &[100], &w)]);
+        w[step] ^= 1;
+    }
+    files.compress("1.safetensors", &["0.safetensors"], "1.hw");
+    files.compress("2.safetensors", &["1.safetensors"], "2.hw");
+    let reader = Reader::open(&files.path("2.hw")).unwrap();
+    let reader = reader.with_base(files.chain(&["0.safetensors", "1.hw"]).unwrap()).unwrap();
+    let labels: Vec<String> = reader.origins().iter().map(|o| o.label().to_owned()).collect();
+    let expected = ["2.hw", "1.hw", "0.safetensors"];
+    assert_eq!(labels, expected.map(|name| files.path(name).display().to_string()));
+
+    reader.check_length().unwrap();
+    let base = std::fs::OpenOptions::new().append(true).open(files.path("0.safetensors"));
+    std::io::Write::write_all(&mut base.unwrap(), b"more").unwrap();
+    assert!(matches!(reader.check_length(), Err(Error::Changed { .. })));
 }
 
 /// An original may have no items; it stays when a chain is folded.

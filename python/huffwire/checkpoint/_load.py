@@ -8,7 +8,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch.futures import Future
 import huffwire
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report
+from huffwire.checkpoint._chain import _folders_of
 from huffwire.checkpoint._pieces import _Checkpoint
 from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _report_of, _Stored
 from huffwire.checkpoint._work import _Done
@@ -48,6 +49,7 @@ class Reader(FileSystemReader):
         progress: True for a bar, or a callable that gets (bytes done, bytes in total).
 
     Raises:
+        OptionError: If `base` names no folders, or `codebooks` holds something else.
         FileError: If the folder has no whole checkpoint, or a file is
             missing.
         DamagedError: If a file is damaged. The error names the tensor and the file.
@@ -55,6 +57,7 @@ class Reader(FileSystemReader):
         CodebookError: If a set of codebooks is not at hand.
         MissingBaseError: If the checkpoint was saved against another one, which is not there.
         WrongBaseError: If that one is not what it was.
+        LimitError: If the checkpoint ends a chain of more than 32 deltas.
 
         `dcp.load` raises them inside a `CheckpointException`, which holds the errors of all ranks.
 
@@ -82,11 +85,8 @@ class Reader(FileSystemReader):
         super().__init__(path)
         self.thread_count = thread_count
         self.progress = progress
-        if base is None or isinstance(base, (str, os.PathLike)):
-            base = [] if base is None else [base]
-        self.bases = [Path(folder) for folder in base]
-        sets = [codebooks] if isinstance(codebooks, huffwire.Codebooks) else list(codebooks or ())
-        self.options: dict[str, Any] = {"codebooks": sets, "threads": threads}
+        self.bases = _folders_of(base)
+        self.options: dict[str, Any] = {"codebooks": _sets_of(codebooks), "threads": threads}
         self._rank: int | None = None
 
     def report(self) -> Report:
@@ -206,6 +206,16 @@ class Reader(FileSystemReader):
         return finish
 
 
+def _sets_of(codebooks: Any) -> list[huffwire.Codebooks]:
+    """What `codebooks=` gives."""
+    if codebooks is None or isinstance(codebooks, huffwire.Codebooks):
+        return [] if codebooks is None else [codebooks]
+    sets = list(codebooks) if isinstance(codebooks, Iterable) else [codebooks]
+    if not all(isinstance(books, huffwire.Codebooks) for books in sets):
+        raise huffwire.OptionError(f"codebooks={codebooks!r}: give Codebooks, or a list of them")
+    return sets
+
+
 def _wanted_bytes(item: ReadItem, stored: _Stored) -> int:
     """Bytes of the elements that an item reads."""
     sizes = stored.shape if item.type == LoadItemType.BYTE_IO else item.lengths
@@ -225,6 +235,7 @@ def report(path: str | os.PathLike[str]) -> Report:
     {'weights': 16000, 'first moment': 4000}
 
     Raises:
+        OptionError: If `base` names no folders, or `codebooks` holds something else.
         FileError: If the folder has no whole checkpoint.
         DamagedError: If its metadata are damaged.
     """

@@ -16,14 +16,9 @@ from torch.distributed.checkpoint.planner import ReadItem
 
 import huffwire
 import huffwire.torch
-from huffwire._disk import naming, system_errors
-from huffwire.checkpoint._stored import (
-    _codebooks_name,
-    _metadata_name,
-    _place,
-    _read_metadata,
-    _Stored,
-)
+from huffwire._disk import OpenFiles, naming, system_errors
+from huffwire.checkpoint._chain import _check_length, _metadata_of, _place_of, _real
+from huffwire.checkpoint._stored import _codebooks_name, _place, _Stored
 
 
 class _Checkpoint:
@@ -38,6 +33,7 @@ class _Checkpoint:
         bases: Where the checkpoints lie that this one is a delta of, the oldest first; empty if they lie where they
             were when it was saved.
         behind: The folders of the checkpoints that led here.
+        disk: What the checkpoint that led here is read with; None if there is none.
     """
 
     def __init__(
@@ -50,28 +46,25 @@ class _Checkpoint:
         rank: int | None = None,
         bases: Sequence[Path] = (),
         behind: tuple[Path, ...] = (),
+        disk: _Disk | None = None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._storage = storage
         self._codebooks = tuple(codebooks)
         self._threads = threads
         self._rank = rank
         self._bases = tuple(bases)
-        self._behind = (*behind, folder.resolve())
-        self._files: dict[str, int] = {}
+        self._behind = (*behind, _real(folder))
+        self._disk = disk or _Disk()
         self._sets: dict[str, tuple[huffwire.Codebooks, ...]] = {}
         self._opened: dict[str, _Checkpoint] = {}
         self._lock = threading.Lock()
-        self._local = threading.local()
 
     def __enter__(self) -> _Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        for base in self._opened.values():
-            base.__exit__()
+        self._disk.close()
 
     def whole(self, index: MetadataIndex, info: Any, stored: _Stored, out: torch.Tensor) -> None:
         """Decodes all elements into a flat tensor."""
@@ -105,22 +98,25 @@ class _Checkpoint:
         self._range(index, info, stored, first, elements)
         target.copy_(elements.as_strided(item.lengths, strides))
 
-    def has_like(self, index: MetadataIndex, dtype: str, shape: tuple[int, ...]) -> bool:
-        """Whether there is such a tensor, or the same part of it, with this type and shape."""
-        stored = _Stored.of(self._storage.get(index))
-        return stored is not None and (stored.dtype, stored.shape) == (dtype, shape)
+    def find(
+        self, index: MetadataIndex, dtype: str | None, shape: tuple[int, ...]
+    ) -> tuple[Any, _Stored] | None:
+        """Where a tensor, or the same part of it, lies, if it is there with this type and shape."""
+        info = self._storage.get(index)
+        stored = _Stored.of(info)
+        if stored is None or dtype is None or (stored.dtype, stored.shape) != (dtype, shape):
+            return None
+        return info, stored
 
     def like(self, index: MetadataIndex, stored: _Stored, first: int, out: torch.Tensor) -> None:
-        """Decodes what a delta was made of: the elements from `first` on into a flat tensor."""
-        if stored.dtype is None or not self.has_like(index, stored.dtype, stored.shape):
+        """Decodes what a delta is made of: the elements from `first` on into a flat tensor."""
+        found = self.find(index, stored.dtype, stored.shape)
+        if found is None:
             raise huffwire.WrongBaseError(
-                f"the checkpoint {self._folder} has no {index.fqn!r} of this type and shape: it is not the one that "
+                f"the checkpoint {self.folder} has no {index.fqn!r} of this type and shape: it is not the one that "
                 "this was saved against"
             )
-        info = self._storage[index]
-        theirs = _Stored.of(info)
-        assert theirs is not None
-        self._range(index, info, theirs, first, out)
+        self._range(index, *found, first, out)
 
     def _range(
         self, index: MetadataIndex, info: Any, stored: _Stored, first: int, out: torch.Tensor
@@ -155,30 +151,42 @@ class _Checkpoint:
         out: torch.Tensor,
     ) -> None:
         """Decodes one message into a tensor of its elements."""
+        path = self.folder / info.relative_path
         options: dict[str, Any] = {
             "context": _place(info.relative_path, index, number),
             "codebooks": self._codebooks_of(stored),
             "threads": self._threads,
         }
-        with naming(f"{index.fqn!r} in {self._folder / info.relative_path}"):
+        with naming(f"{index.fqn!r} in {path}"):
             if number in stored.deltas:
-                self._base(stored.base or "").like(index, stored, number * stored.piece, out)
-                huffwire.torch.apply_delta(self._read(info, *place), out, **options)
+                base = self._base(stored.base or "")
+                # Before the delta is read: all messages of the thread take the same memory.
+                base.like(index, stored, number * stored.piece, out)
+                try:
+                    huffwire.torch.apply_delta(self._disk.read(path, *place), out, **options)
+                except huffwire.WrongBaseError as error:
+                    raise huffwire.WrongBaseError(
+                        f"the checkpoint {base.folder} is not the one that this was saved against: restore that, or "
+                        f"give base= to the reader if it was moved ({error})"
+                    ) from None
             else:
-                huffwire.torch.decode_into(self._read(info, *place), out, **options)
+                huffwire.torch.decode_into(self._disk.read(path, *place), out, **options)
 
     def _base(self, name: str) -> _Checkpoint:
         """The checkpoint that deltas were made of; `name` is where it was."""
         with self._lock:
             if name not in self._opened:
-                folder = self._bases[-1] if self._bases else self._folder / name
+                given = bool(self._bases)
+                folder = self._bases[-1] if given else _place_of(self.folder, name)
                 self._opened[name] = _open(
-                    Path(os.path.normpath(folder)),
+                    folder,
+                    "base=" if given else str(self.folder),
                     rank=self._rank,
                     codebooks=self._codebooks,
                     threads=self._threads,
                     bases=self._bases[:-1],
                     behind=self._behind,
+                    disk=self._disk,
                 )
             return self._opened[name]
 
@@ -191,29 +199,34 @@ class _Checkpoint:
         with self._lock:
             if id not in self._sets:
                 with naming("the codebooks of the checkpoint"):
-                    found = huffwire.Codebooks.load(self._folder / _codebooks_name(id))
+                    found = huffwire.Codebooks.load(self.folder / _codebooks_name(id))
                 self._sets[id] = (*self._codebooks, found)
             return self._sets[id]
 
-    def _read(self, info: Any, start: int, length: int) -> memoryview:
+
+class _Disk:
+    """How a checkpoint and its bases are read: their open files, and memory for one message of each thread."""
+
+    def __init__(self) -> None:
+        self._files = OpenFiles()
+        self._local = threading.local()
+
+    def read(self, path: Path, start: int, length: int) -> memoryview:
         """The bytes of a message, in memory that this thread's next message takes again."""
-        path = self._folder / info.relative_path
-        with self._lock, system_errors("it is in a file that cannot be read: "):
-            descriptor = self._files.get(info.relative_path)
-            if descriptor is None:
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-                self._files[info.relative_path] = descriptor
+        with (
+            system_errors("it is in a file that cannot be read: "),
+            self._files.reading(path) as descriptor,
+        ):
             size = os.fstat(descriptor).st_size
-        if start + length > size:
-            raise huffwire.DamagedError(
-                f"the file ends at byte {size}, and should have {start + length}; restore it"
-            )
-        scratch = getattr(self._local, "scratch", None)
-        if scratch is None or len(scratch) < length:
-            scratch = self._local.scratch = bytearray(length)
-        view = memoryview(scratch)[:length]
-        done = 0
-        with system_errors():
+            if start + length > size:
+                raise huffwire.DamagedError(
+                    f"the file ends at byte {size}, and should have {start + length}; restore it"
+                )
+            scratch = getattr(self._local, "scratch", None)
+            if scratch is None or len(scratch) < length:
+                scratch = self._local.scratch = bytearray(length)
+            view = memoryview(scratch)[:length]
+            done = 0
             while done < length:
                 count = os.preadv(descriptor, [view[done:]], start + done)
                 if count == 0:
@@ -221,21 +234,21 @@ class _Checkpoint:
                 done += count
         return view
 
+    def close(self) -> None:
+        """Closes the files."""
+        self._files.close()
 
-def _open(folder: Path, *, behind: tuple[Path, ...] = (), **options: Any) -> _Checkpoint:
-    """A checkpoint that another one is, or becomes, a delta of.
+
+def _open(
+    folder: Path, named_by: str, *, behind: tuple[Path, ...] = (), rank: int | None, **options: Any
+) -> _Checkpoint:
+    """A checkpoint that another one is, or becomes, a delta of; `named_by` as for `_metadata_of`.
 
     Raises:
         MissingBaseError: It is not there.
         DamagedError: Its metadata are damaged, or it is a delta of itself.
+        LimitError: The chain is too long.
     """
-    if folder.resolve() in behind:
-        raise huffwire.DamagedError(f"the checkpoint {folder} says that it is a delta of itself")
-    try:
-        metadata = _read_metadata(folder / _metadata_name(options.get("rank")))
-    except huffwire.MissingFileError as error:
-        raise huffwire.MissingBaseError(
-            f"it is a delta of the checkpoint {folder}, which is not there: restore it, or give base= if it was moved "
-            f"({error})"
-        ) from None
-    return _Checkpoint(folder, metadata.storage_data or {}, behind=behind, **options)
+    _check_length(folder, behind)
+    storage = _metadata_of(folder, rank, named_by).storage_data or {}
+    return _Checkpoint(folder, storage, behind=behind, rank=rank, **options)

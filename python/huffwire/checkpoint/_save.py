@@ -37,6 +37,13 @@ import huffwire.torch
 from huffwire._disk import naming, sync_folder, system_errors, write_all
 from huffwire._progress import Progress, reporting
 from huffwire._roles import Report, role_of
+from huffwire.checkpoint._chain import (
+    _check_base,
+    _check_other,
+    _folder_of,
+    _path_between,
+    _real,
+)
 from huffwire.checkpoint._pieces import _Checkpoint, _open
 from huffwire.checkpoint._stored import (
     _CODEBOOKS,
@@ -97,8 +104,9 @@ class Writer(FileSystemWriter):
             checkpoint, too, and those that it was saved against in turn.
 
     Raises:
-        OptionError: If `base` is the same folder.
-        MissingBaseError: If there is no checkpoint in the folder `base`.
+        OptionError: If `base` is the same folder, or needs the checkpoint there, which would be replaced.
+        MissingBaseError: If there is no checkpoint in the folder `base`, or if it lacks its own base.
+        LimitError: If `base` ends a chain of 32 deltas.
         ExistsError: If `overwrite` is False and the folder has a checkpoint.
         FileError: If the system refuses to write.
         UnsupportedError: For a sparse, quantized or meta tensor, which the error names.
@@ -139,11 +147,12 @@ class Writer(FileSystemWriter):
     ) -> None:
         if thread_count < 1:
             raise huffwire.OptionError(f"thread_count is {thread_count}; it must be at least 1")
-        if base is not None and Path(base).resolve() == Path(path).resolve():
-            raise huffwire.OptionError(
-                f"base={str(base)!r} is the folder that is written: its checkpoint would be replaced, and could not be "
-                "the base any more; save to another folder"
-            )
+        if codebooks is not None and not isinstance(codebooks, huffwire.Codebooks):
+            raise huffwire.OptionError(f"codebooks={codebooks!r}: give one set of Codebooks, or None")
+        #: The folder of the base.
+        self.base = None if base is None else _folder_of(base)
+        if self.base is not None:
+            _check_other(self.base, Path(path))
         super().__init__(
             path,
             single_file_per_rank=single_file_per_rank,
@@ -153,7 +162,6 @@ class Writer(FileSystemWriter):
             cache_staged_state_dict=cache_staged_state_dict,
             overwrite=overwrite,
         )
-        self.base = None if base is None else Path(base)
         self.roles = roles
         self.progress = progress
         self.options: dict[str, Any] = {
@@ -164,6 +172,9 @@ class Writer(FileSystemWriter):
             "threads": threads,
         }
         self._report = Report(whole=False)
+        self._is_coordinator = True
+        self._real_base: Path | None = None
+        self._written: list[str] = []
 
     def report(self) -> Report:
         """What the last save wrote, for each role.
@@ -176,14 +187,30 @@ class Writer(FileSystemWriter):
 
     # --- the steps of a save, in order ---
 
+    def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
+        super().set_up_storage_writer(is_coordinator, *args, **kwargs)
+        self._is_coordinator = is_coordinator
+
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         folder = Path(self.path)
+        self._real_base = None
+        if self.base is not None:
+            # A link, such as one to the latest checkpoint, may be changed while this save runs.
+            self._real_base = _real(self.base)
+            if self._is_coordinator or not self.use_collectives:
+                _check_base(self._real_base, folder, None if self.use_collectives else self.rank)
         with system_errors():
             folder.mkdir(parents=True, exist_ok=True)
         metadata = folder / _metadata_name(None if self.use_collectives else 0)
         if metadata.exists() and not self.overwrite:
             raise huffwire.ExistsError(
                 f"{folder} holds a checkpoint already; choose another folder, or overwrite=True"
+            )
+        if not self.use_collectives and (folder / _metadata_name(None)).exists():
+            # Loads would go on to take that one, whose data each rank would remove.
+            raise huffwire.ExistsError(
+                f"{folder} holds a checkpoint that was saved with use_collectives=True, and a save without cannot "
+                "replace it; choose another folder, or remove that one first"
             )
         return plan
 
@@ -196,6 +223,7 @@ class Writer(FileSystemWriter):
             parts = [[item] for item in plan.items]
         files: queue.SimpleQueue[tuple[str, list[WriteItem]]] = queue.SimpleQueue()
         names = [f"{prefix}{number}{DEFAULT_SUFFIX}" for number in range(len(parts))]
+        self._written = names
         for name, items in zip(names, parts, strict=True):
             files.put((name, items))
 
@@ -224,6 +252,13 @@ class Writer(FileSystemWriter):
         return future
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        folder = Path(self.path)
+        for name in self._written:
+            if not (folder / name).exists():
+                raise huffwire.MissingFileError(
+                    f"{folder / name} was removed before this save was complete, as another save into the same folder "
+                    "does it in the end; wait for one before you begin the next, or use other folders"
+                )
         metadata.version = CURRENT_DCP_VERSION
         metadata.storage_data = {
             result.index: result.storage_data for rank in results for result in rank
@@ -234,7 +269,6 @@ class Writer(FileSystemWriter):
             _SEAL + zlib.crc32(pickled).to_bytes(4, "little") + len(pickled).to_bytes(8, "little")
         )
 
-        folder = Path(self.path)
         name = _metadata_name(None if self.use_collectives else self.rank)
         unfinished = folder / f"{name}.tmp"
         with system_errors():
@@ -258,12 +292,13 @@ class Writer(FileSystemWriter):
 
     def _opened_base(self, plan: SavePlan) -> contextlib.AbstractContextManager[_Checkpoint | None]:
         """The checkpoint that deltas are made of."""
-        if self.base is None:
+        if self._real_base is None:
             return contextlib.nullcontext()
         rank = None if self.use_collectives else self._rank_of(plan)
         books = self.options["codebooks"]
         return _open(
-            self.base,
+            self._real_base,
+            "base=",
             rank=rank,
             codebooks=() if books is None else (books,),
             threads=self.options["threads"],
@@ -385,7 +420,7 @@ class _Saving:
         books = self.writer.options["codebooks"]
         stored = _Stored(role, dtype, shape, piece, (), books and books.id)
         base = self.base
-        if base is None or dtype is None or not base.has_like(index, dtype, shape):
+        if base is not None and base.find(index, dtype, shape) is None:
             base = None
         lengths: list[int] = []
         deltas = []
@@ -407,14 +442,13 @@ class _Saving:
                 self.done.add(part.nbytes)
 
         stored = dataclasses.replace(stored, lengths=tuple(lengths), deltas=tuple(deltas))
-        if deltas and self.writer.base is not None:
-            where = os.path.relpath(self.writer.base, self.writer.path)
+        if deltas and base is not None:
+            where = _path_between(Path(self.writer.path), base.folder)
             stored = dataclasses.replace(stored, base=where)
         size = sum(lengths)
         info = _StorageInfo(name, offset, size, transform_descriptors=[stored.descriptor()])
         self.results.append(WriteResult(index=index, size_in_bytes=size, storage_data=info))
         return offset + size
-
 
     def _plain(self, part: torch.Tensor, context: int) -> memoryview:
         """The message of a tensor, until the next one is made."""

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import pickle
 import re
 import zlib
@@ -73,21 +74,35 @@ class _Stored:
             raise huffwire.VersionError(
                 f"{info.relative_path} was written by a newer huffwire; update the package"
             )
-        fields = json.loads(descriptors[0][len(_DESCRIPTOR) :])
-        for name in ("shape", "lengths", "deltas"):
-            fields[name] = tuple(fields.get(name, ()))
-        stored = cls(**fields)
-        pieces = -(-math.prod(stored.shape) // stored.piece) if stored.piece > 0 else -1
-        if (
-            pieces != len(stored.lengths)
-            or sum(stored.lengths) != info.length
-            or not set(stored.deltas) <= set(range(pieces))
-            or (stored.deltas and stored.base is None)
-        ):
+        try:
+            fields = json.loads(descriptors[0][len(_DESCRIPTOR) :])
+            for name in ("shape", "lengths", "deltas"):
+                fields[name] = tuple(fields.get(name, ()))
+            stored = cls(**fields)
+            sound = stored._is_sound(info.length)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            sound = False
+        if not sound:
             raise huffwire.DamagedError(
                 f"{info.relative_path}: the metadata contradict themselves; restore {_METADATA}"
             )
         return stored
+
+    def _is_sound(self, length: int) -> bool:
+        """Whether the fields are of their types, and agree with each other and with the length in the file."""
+        numbers = (self.piece, *self.shape, *self.lengths, *self.deltas)
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            return False
+        pieces = -(-math.prod(self.shape) // self.piece) if self.piece > 0 else -1
+        return (
+            pieces == len(self.lengths)
+            and sum(self.lengths) == length
+            and all(number < pieces for number in self.deltas)
+            and isinstance(self.role, str)
+            and (self.codebooks is None or isinstance(self.codebooks, str))
+            and (self.dtype is None or isinstance(getattr(torch, self.dtype, None), torch.dtype))
+            and (not self.deltas or _is_place(self.base))
+        )
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -96,6 +111,11 @@ class _Stored:
     @property
     def bytes(self) -> int:
         return math.prod(self.shape) * self.torch_dtype.itemsize
+
+
+def _is_place(base: Any) -> bool:
+    """Whether this can be the path from the folder of a checkpoint to its base."""
+    return isinstance(base, str) and base != "" and "\0" not in base and not os.path.isabs(base)
 
 
 def _report_of(infos: Any, *, whole: bool) -> Report:

@@ -8,7 +8,7 @@ use huffwire::Dtype;
 use huffwire::refresh::Limits;
 use huffwire_analysis::{KindName, LeaveOut, MAX_SHARDS, Options, Scaling};
 
-use super::{Common, NamedDtype, RawArgs, Symbols, positive_bytes};
+use super::{BaseArgs, Common, NamedDtype, RawArgs, Symbols, positive_bytes};
 
 /// Find out how compressible tensors are, and with which codebooks.
 ///
@@ -80,6 +80,8 @@ pub(crate) struct AnalyzeArgs {
     /// Codebooks that .hw files among the inputs need, where they neither embed them nor use the built-in ones.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) codebooks: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) base: BaseArgs,
     /// Write the report into this file (- is standard output): one page that needs no network.
     #[arg(long, value_name = "OUT.html", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<PathBuf>,

@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use huffwire_analysis::{Analysis, File, KindResult, analyze, bytes_to_read};
-use huffwire_io::{Complete, Origin, ReadOptions, TensorFile};
+use huffwire_io::{Complete, Origin, ReadOptions};
 use serde::Serialize;
 
 use crate::args::AnalyzeArgs;
+use crate::bases;
 use crate::files::{self, is_dash};
 use crate::progress;
 use crate::report::{Stream, Table, percent, printable, size};
@@ -85,11 +86,8 @@ fn open(paths: &[PathBuf], args: &AnalyzeArgs) -> Result<Vec<File<'static>>> {
         }
         // The threads of the analysis decode, each what it counts.
         let options = ReadOptions::default();
-        let file = TensorFile::open(path, args.raw.options().as_ref(), options)?;
-        let file = match (file, &args.codebooks) {
-            (TensorFile::Hw(reader), Some(books)) => reader.with_codebooks_file(books)?.into(),
-            (file, _) => file,
-        };
+        let codebooks = args.codebooks.as_deref();
+        let file = bases::open_tensors(path, &args.raw, codebooks, &args.base, options)?;
         Ok(File::new(&path.display().to_string(), file))
     };
     paths.iter().map(file).collect()

@@ -1,7 +1,6 @@
 //! `huffwire decompress`.
 
 use std::fs;
-use std::iter;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,8 +75,7 @@ fn run_one(args: &DecompressArgs, input: &Path, workers: &Arc<Workers>) -> Resul
     let started = Instant::now();
     let reader = open(args, input, workers)?;
     let given = args.codebooks.codebooks.as_deref().map(files::origin);
-    let inputs = iter::once(reader.file().origin()).chain(&given);
-    let inputs: Vec<&Origin> = inputs.chain(bases::origins(&reader)).collect();
+    let inputs: Vec<&Origin> = reader.origins().into_iter().chain(&given).collect();
     let mut removal = None;
     let restored = match &args.tensor {
         Some(name) => tensor(args, name, &reader, &inputs)?,
@@ -168,7 +166,7 @@ fn restore(
     bar: &ProgressBar,
 ) -> Result<Done> {
     let reader = open(args, &job.source, workers)?;
-    let inputs: Vec<&Origin> = iter::once(reader.file().origin()).chain(given).collect();
+    let inputs: Vec<&Origin> = reader.origins().into_iter().chain(given).collect();
     let targets: Vec<PathBuf> = job.targets.iter().cloned().map(as_file).collect();
     if targets.len() != reader.directory().originals.len() {
         bail!("{}: it was changed meanwhile", job.source.display());

@@ -5,6 +5,7 @@ use huffwire_io::{Change, ReadOptions, TensorFile, TensorRef, diff};
 use serde::Serialize;
 
 use crate::args::DiffArgs;
+use crate::bases;
 use crate::failure;
 use crate::files;
 use crate::progress;
@@ -80,13 +81,8 @@ pub(crate) fn run(args: &DiffArgs) -> Result<u8> {
     let workers = files::workers(args.common.threads)?;
     let open = |path| -> Result<TensorFile> {
         let options = ReadOptions { workers: workers.clone(), ..ReadOptions::default() };
-        let file = TensorFile::open(path, args.raw.options().as_ref(), options)?;
-        Ok(match (file, &args.codebooks.codebooks) {
-            (TensorFile::Hw(reader), Some(books)) => {
-                TensorFile::Hw(Box::new(reader.with_codebooks_file(books)?))
-            }
-            (file, _) => file,
-        })
+        let codebooks = args.codebooks.codebooks.as_deref();
+        bases::open_tensors(path, &args.raw, codebooks, &args.base, options)
     };
     let (first, second) = (open(&args.first)?, open(&args.second)?);
     let total = first.tensors().iter().map(|tensor| tensor.bytes).sum();

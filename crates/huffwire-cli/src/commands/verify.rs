@@ -93,7 +93,7 @@ fn check(args: &VerifyArgs) -> Result<(Report, String)> {
         reader.check_base()?;
     }
     let checked = decode(args, &reader)?;
-    reader.file().check_length()?;
+    reader.check_length()?;
     Ok(checked)
 }
 

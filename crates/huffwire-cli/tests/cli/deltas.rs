@@ -197,6 +197,14 @@ fn whatever_is_wrong_with_a_base_is_told_and_nothing_is_written() {
     let run = folder.run(&["diff", "1.hw", "0.safetensors"]);
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("--base OLD"), "{}", run.stderr);
+    let base = ["--base", "0.safetensors", "--base", "1.hw"];
+    for delta in [["diff", "2.hw", "2.safetensors"], ["diff", "2.safetensors", "2.hw"]] {
+        assert_eq!(folder.run(&[&delta[..], &base].concat()).code, Some(0), "{delta:?}");
+    }
+    // Nothing of a file of the first base is missing in the chain.
+    let analyses = [&["analyze", "2.hw", "--json"][..], &["analyze", "2.safetensors", "--json"]];
+    let [delta, plain] = analyses.map(|args| folder.json(&[args, &base].concat()));
+    assert_eq!(delta["kinds"], plain["kinds"]);
 
     let mut damaged = folder.read("1.hw");
     let at = damaged.len() / 3;

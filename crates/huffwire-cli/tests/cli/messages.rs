@@ -30,9 +30,12 @@ fn what_was_confused_is_told() {
     folder.fails(&["codebooks", "import", "notabook", "-o", "x"], &["this is no codebook file"]);
     let run = folder.run(&["codebooks", "list", "x.json"]);
     assert_eq!(run.stderr.matches("x.json").count(), 1, "{}", run.stderr);
-    let run = folder.run(&["compress", IN, "-o", "nodir/x"]);
-    assert!(run.stderr.contains("nodir does not exist; make it first"), "{}", run.stderr);
-    assert!(!run.stderr.contains("partial"), "{}", run.stderr);
+    for (output, missing) in [("nodir/x", "nodir"), ("nodir/", "nodir/")] {
+        let run = folder.run(&["compress", IN, "-o", output]);
+        let expected = format!("the folder {missing} does not exist; make it first");
+        assert!(run.stderr.contains(&expected), "{}", run.stderr);
+        assert!(!run.stderr.contains("partial"), "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -78,12 +78,10 @@ pub(super) fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Res
     // Locked meanwhile, so that no interruption comes between making a file and noting it down.
     let mut partial = partial();
     let temporary = builder.tempfile_in(folder).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => {
-                format!("the folder {} does not exist; make it first", folder.display())
-            }
-            _ => format!("no file can be made in {}", folder.display()),
-        };
+        if error.kind() == io::ErrorKind::NotFound {
+            return no_folder(&label, folder, without_path(error));
+        }
+        let what = format!("no file can be made in {}", folder.display());
         Error::io(&label, what)(without_path(error))
     })?;
     partial.files.push(temporary.path().to_owned());
@@ -94,6 +92,12 @@ pub(super) fn temporary_beside(target: &Path, replaced: Option<Metadata>) -> Res
         kept.map_err(Error::io(&label, "its mode cannot be kept"))?;
     }
     Ok(temporary)
+}
+
+/// The error where a file is to lie in a folder that is not there.
+pub(super) fn no_folder(label: &str, folder: &Path, error: io::Error) -> Error {
+    let what = format!("the folder {} does not exist; make it first", folder.display());
+    Error::io(label, what)(error)
 }
 
 /// The name of a file that is not complete.

@@ -27,10 +27,12 @@ impl Reader {
     /// Restores deltas with this base.
     ///
     /// # Errors
+    /// [`Error::LongChain`] where the base is the last of 32 deltas;
     /// [`Error::BrokenChain`] where the base is itself a delta, and makes something else than what this file was made
     /// for; [`Error::Codec`] when a block of either is damaged. Other mistakes show when they matter, or are told by
     /// [`Reader::check_base`].
     pub fn with_base(mut self, base: Arc<Base>) -> Result<Self> {
+        base.check_chain(self.file.label())?;
         let mut places = HashMap::new();
         for original in &self.directory.originals {
             for item in original.items.iter().filter(|item| item.kind == Kind::Delta) {
@@ -106,8 +108,7 @@ impl Reader {
             *slot = Some(self.check_delta_block(job));
             Ok(())
         };
-        let block_bytes = self.largest_block();
-        self.options.workers.run(block_bytes, jobs, work, |job, slot| match slot.take() {
+        self.options.workers.run(self.block_bytes, jobs, work, |job, slot| match slot.take() {
             Some(checked) => consume(job, checked),
             None => Ok(()),
         })
@@ -248,11 +249,5 @@ impl Reader {
         let words = block.raw_bytes / delta::word_bytes(item.dtype);
         let header = BlockHeader::read(&bytes, words);
         header.map_err(self.block_error(job))
-    }
-
-    /// An error when the file or one of its bases is no longer as long as it was.
-    pub(super) fn check_lengths(&self) -> Result<()> {
-        self.file.check_length()?;
-        self.base().map_or(Ok(()), |base| base.check_length())
     }
 }

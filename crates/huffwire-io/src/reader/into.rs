@@ -238,7 +238,7 @@ impl Reader {
                 progress(job.memory.len() as u64)
             })?;
         }
-        Ok(self.check_lengths()?)
+        Ok(self.check_length()?)
     }
 
     fn check_destinations(&self, destinations: &[Destination<'_, '_>]) -> Result<()> {
