@@ -60,17 +60,21 @@ class Scatter:
         self._tensor = tensor
         self.indices = indices.to(tensor.device)
         self.values = as_words(values).to(tensor.device)
+        self._places: tuple[torch.Tensor, ...] | None = None
+        words = as_words(tensor)
+        if self.changes and not words.is_contiguous():
+            # Here, and not in the pause.
+            self._places = tuple(torch.unravel_index(self.indices, words.shape))
 
     def write(self) -> None:
         """Writes the new elements."""
         if self.changes == 0:
             return
         words = as_words(self._tensor)
-        if words.is_contiguous():
+        if self._places is None:
             words.view(-1).index_copy_(0, self.indices, self.values)
         else:
-            places = torch.unravel_index(self.indices, words.shape)
-            words.index_put_(tuple(places), self.values)
+            words.index_put_(self._places, self.values)
         _changed(self._tensor)
 
 

@@ -49,6 +49,8 @@ class Subscriber:
     Raises:
         OutputError: A tensor cannot be written to, or shares a part of its memory with another one.
         OptionError: An option has a value that it cannot have.
+        WrongBaseError: The journal has changes that were begun, and the tensors are not those that they were made for.
+        DamagedError: The journal is damaged.
     """
 
     def __init__(
