@@ -522,6 +522,9 @@ def test_tensors_that_cannot_take_a_delta_are_refused(stream: Any) -> None:
     for value in (constant, torch.zeros(4, 4).T, torch.zeros(3, requires_grad=True)):
         with pytest.raises(huffwire.OutputError, match="'w'"):
             Reader(place.parent, {"w": value})
+    for name in (7, "\ud800"):
+        with pytest.raises(huffwire.UnsupportedError):
+            Writer(place.parent / "new", {name: first["b.weight"], "a": first["b.weight"]})
     for value in (bytearray(4), [1.0], "text"):
         with pytest.raises(huffwire.UnsupportedError):
             Reader(place.parent, {"w": value})

@@ -275,7 +275,13 @@ def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     refused()
     redo.unlink()
     right = json.loads((tmp_path / "journal" / "state.json").read_bytes().split(b"\n")[0])
-    for state in ([], {"run": "x"}, {"run": 1, "version": 1}, right | {"version": None}, right | {"items": [7]}, right | {"hashes": 7}):
+    for state in (
+        [],
+        {"run": "x", "version": 1},
+        right | {"version": None},
+        right | {"items": [7]},
+        right | {"hashes": 7},
+    ):
         (tmp_path / "journal" / "state.json").write_bytes(sealed(json.dumps(state)))
         refused()
 

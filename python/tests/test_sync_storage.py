@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,22 @@ def test_names_that_cannot_be_published(tmp_path: Path) -> None:
     subscriber = Subscriber(tmp_path)
     subscriber.update()
     assert sorted(subscriber.tensors) == sorted(names)
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    publisher, _, _ = publish(tmp_path, 1)
+    live = model(2)
+    subscriber = Subscriber(tmp_path, live, retries=0)
+
+    def work(number: int) -> None:
+        publisher.publish(model(number))
+        subscriber.update()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(12)))
+    subscriber.update()
+    assert subscriber.version == publisher.version == 12
+    assert any(same(live, model(number)) for number in range(12))
 
 
 def test_a_full_disk_does_not_keep_a_publisher_out(

@@ -44,8 +44,8 @@ class Journal:
                 path.unlink(missing_ok=True)
 
     def recover(self, follower: Follower) -> tuple[str, int] | None:
-        """Ends what an earlier process began; returns the run and the version that the tensors then are. None if they are of
-        no version that the journal knows: a keyframe is loaded then.
+        """Ends what an earlier process began; returns the run and the version that the tensors then are. None if they
+        are of no version that the journal knows: a keyframe is loaded then.
 
         Raises:
             DamagedError: The journal is damaged: remove its folder, and a keyframe is loaded.

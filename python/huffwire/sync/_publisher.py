@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Publisher:
                 raise OptionError(f"{name}={value}: give a number from 1 on")
         options = Options(level, symbols, codebooks, threads)
         self._split = split
+        # Threads publish one after the other.
+        self._turn = threading.Lock()
         self._channel: Channel
         if isinstance(target, dist.ProcessGroup):
             from huffwire.sync._group import GroupPublishing
@@ -138,8 +141,8 @@ class Publisher:
 
         Nobody may write to the tensors during the call. If it fails, the version does not exist, and the next call
         publishes it. (Only if the storage fails while it takes the manifest, the version may be there: `version` tells,
-        and the next call publishes the next one.) Tensors may be on any device, may be new, be gone, or have another type or shape than before;
-        those that share memory are published under each of their names.
+        and the next call publishes the next one.) Tensors may be on any device, may be new, be gone, or have another
+        type or shape than before; those that share memory are published under each of their names.
 
         Args:
             tensors: Tensors by their names, such as a state dict.
@@ -154,7 +157,8 @@ class Publisher:
         """
         if not isinstance(tensors, Mapping):
             raise UnsupportedError("give a dictionary of tensors by their names")
-        return self._channel.publish(items_of(tensors, self._split), keyframe)
+        with self._turn:
+            return self._channel.publish(items_of(tensors, self._split), keyframe)
 
     def close(self) -> None:
         """Gives the folder back. Subscribers can go on reading it."""

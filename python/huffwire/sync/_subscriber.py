@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -72,6 +73,8 @@ class Subscriber:
             raise OptionError("journal=: give the tensors whose memory outlives the process, too")
         follower = Follower(tensors, rows, strict, pause, threads, max_size, journal is not None)
         self._follower = follower
+        # Threads update one after the other.
+        self._turn = threading.Lock()
         self._following: Following
         if isinstance(source, dist.ProcessGroup):
             from huffwire.sync._group import GroupFollowing
@@ -115,7 +118,8 @@ class Subscriber:
             FileError: A file cannot be read.
             LockedError: Another subscriber has the folder that is the cache.
         """
-        return self._following.update(version)
+        with self._turn:
+            return self._following.update(version)
 
     def reload(self) -> Update | None:
         """Loads the newest version from its last keyframe, whatever the tensors are.
@@ -124,7 +128,8 @@ class Subscriber:
             OptionError: The subscriber is of a group: there the publisher sends a keyframe.
             Error: As for `update`.
         """
-        return self._following.reload()
+        with self._turn:
+            return self._following.reload()
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.2) -> Update | None:
         """Waits for a version that is newer, and updates to the newest one.

@@ -17,6 +17,7 @@ from huffwire._errors import DamagedError, OutOfMemoryError, UnsupportedError
 from huffwire._huffwire import Codebooks, FileReader, FileWriter
 from huffwire._tensors import _address, _dtype, _name, _source
 from huffwire.sync._manifest import File
+from huffwire.sync._names import check_name
 
 # The key of the metadata under which a version keeps what belongs to it.
 _METADATA = "huffwire.sync"
@@ -79,7 +80,7 @@ def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple
     """
     items: dict[str, tuple[Item, torch.Tensor]] = {}
     for name, tensor in tensors.items():
-        _check_name(name)
+        check_name(name)
         parts: Iterable[torch.Tensor] = [tensor]
         if split > 1 and tensor.dim() > 1 and tensor.shape[0] > 1:
             parts = tensor.detach().chunk(split)
@@ -95,15 +96,6 @@ def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple
             items[key] = Item(key, name, rows, _name(part.dtype), tuple(part.shape)), part
             first = rows[1] if rows else 0
     return items
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise UnsupportedError("give a dictionary of tensors by their names")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UnsupportedError(f"the name {name!r} is no text: {error}") from None
 
 
 class VersionWriter:

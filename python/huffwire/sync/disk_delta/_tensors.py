@@ -16,6 +16,7 @@ from huffwire._errors import (
     SharedStorageError,
     UnsupportedError,
 )
+from huffwire.sync._names import check_name
 
 # Bytes that are read, written or copied at a time.
 PIECE_BYTES = 8 << 20
@@ -96,6 +97,8 @@ def tensors_of(values: Mapping[str, Any], *, writable: bool) -> dict[str, Tensor
     """
     if not isinstance(values, Mapping):
         raise UnsupportedError(f"a {type(values).__name__}: give a dictionary of tensors")
+    for name in values:
+        check_name(name)
     tensors = {}
     for name in sorted(values):
         with naming(f"tensor {name!r}"):

@@ -81,8 +81,8 @@ class Writer:
     Args:
         folder: Where versions are published; it is made if it is not there. What the engines call ``source_dir``.
         base: The tensors of the newest version there, by their names in the checkpoint. A copy is kept, and brought up
-            to date with each version; while one is published, what changes is in memory once more. At first these are the tensors of the checkpoint that the engines
-            start from, bit for bit.
+            to date with each version; while one is published, what changes is in memory once more. At first these are
+            the tensors of the checkpoint that the engines start from, bit for bit.
         version: The number of that version; 0 is the engines' own checkpoint.
         encoding: ``"xor"``, or ``"overwrite"``, which is larger and may be applied twice.
         checksum: What engines compare: ``"xxh3-128"`` or ``"adler32"``.
