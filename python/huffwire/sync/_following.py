@@ -39,7 +39,8 @@ class Update:
     changes: int
     """How many words were written by deltas (elements, for most types)."""
     pause_seconds: float
-    """How long was written to tensors. With deltas nothing else happens in that time."""
+    """How long was written to tensors, until devices had done it. What was decoded before is not in it; keyframes, and
+    blocks of deltas of which much changes, are decoded in that time."""
     seconds: float
     """How long all of it took."""
 
