@@ -462,6 +462,11 @@ def test_options_are_checked(tmp_path: Path) -> None:
             Publisher(tmp_path, **options)
     with pytest.raises(huffwire.OptionError, match="give a folder"):
         Subscriber(7)
+    for options in ({"retries": -1}, {"backoff": -0.1}):
+        with pytest.raises(huffwire.OptionError, match="from 0 on"):
+            Subscriber(tmp_path, **options)
+    with pytest.raises(huffwire.UnsupportedError, match="names"):
+        Subscriber(tmp_path, {1: torch.zeros(3)})
     assert Subscriber(tmp_path / "nothing yet").update() is None
     assert Subscriber(tmp_path / "nothing yet").wait(0) is None
 

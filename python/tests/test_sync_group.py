@@ -89,33 +89,41 @@ def test_all_ranks_write_or_none() -> None:
     assert right.startswith("Error: version 1 was not applied: another rank failed")
 
 
-def publisher_fails(rank: int, size: int) -> str:
+def publisher_fails(rank: int, size: int, split: int) -> list[str]:
     state = model()
+    wrong = {**state, "z": torch.eye(3).to_sparse()}, {**state, "z": 7}, [], {**state, "\ud800": state["norm"]}
+    found = []
     if rank == 0:
-        publisher = Publisher(dist.group.WORLD)
+        publisher = Publisher(dist.group.WORLD, split=split)
         publisher.publish(state)
         step(state, 1)
-        try:
-            publisher.publish({**state, "z": torch.eye(3).to_sparse()})
-        except huffwire.UnsupportedError as error:
-            publisher.publish(state)
-            return str(error)
+        for tensors in wrong:
+            try:
+                publisher.publish(tensors)
+            except huffwire.UnsupportedError as error:
+                found.append(str(error))
+        publisher.publish(state)
+        return found
     subscriber = Subscriber(dist.group.WORLD)
     subscriber.update()
-    try:
-        subscriber.update()
-    except huffwire.Error as error:
-        assert same(subscriber.tensors, model())
-        step(state, 1)
-        assert subscriber.update().version == 1 and same(subscriber.tensors, state)
-        return str(error)
-    return "no error"
+    for _ in wrong:
+        try:
+            subscriber.update()
+        except huffwire.Error as error:
+            assert same(subscriber.tensors, model())
+            found.append(str(error))
+    step(state, 1)
+    assert subscriber.update().version == 1 and same(subscriber.tensors, state)
+    return found
 
 
-def test_a_publisher_that_fails() -> None:
-    publisher, *others = ranks.run(publisher_fails, 3, seconds=30)
-    assert "layout" in publisher
-    assert all("the publisher failed" in other for other in others)
+@pytest.mark.parametrize("split", [1, 2])
+def test_a_publisher_that_fails(split: int) -> None:
+    publisher, *others = ranks.run(publisher_fails, 3, split, seconds=30)
+    for text, part in zip(publisher, ("layout", "give a torch.Tensor", "dictionary", "no text"), strict=True):
+        assert part in text
+    for other in others:
+        assert len(other) == 4 and all("the publisher failed" in text for text in other)
 
 
 def large(rank: int, size: int) -> list[int]:

@@ -30,6 +30,7 @@ from huffwire.sync._live import (
     is_written_by_huffwire,
 )
 from huffwire.sync._manifest import state_of
+from huffwire.sync._names import check_name
 from huffwire.sync._versions import Item, VersionReader, empty
 
 Pause = Callable[[], contextlib.AbstractContextManager[object]]
@@ -99,6 +100,7 @@ class Follower:
         # Whether tensors were written to since the last pause was asked for.
         self.has_begun = False
         for name, tensor in self.tensors.items():
+            check_name(name)
             check_writable(name, tensor)
         self._first = check_apart(self.tensors)
 

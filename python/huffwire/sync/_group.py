@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class GroupPublishing:
         """Ends publishing. The group stays."""
         self._closed = True
 
-    def publish(self, items: Items, keyframe: bool) -> Published:
+    def publish(self, make_items: Callable[[], Items], keyframe: bool) -> Published:
         """Sends the next version. Every subscriber calls `update` at the same time."""
         if self._closed:
             raise OptionError("the publisher is closed: open another one")
@@ -50,6 +50,7 @@ class GroupPublishing:
         is_whole = not self._copy.tensors
         self._copy.begin()
         try:
+            items = make_items()
             sent, changes = self._send(number, items)
         except BaseException:
             if self._chain.in_step:

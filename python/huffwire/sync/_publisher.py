@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -23,7 +23,6 @@ from huffwire._errors import (
     FileError,
     MismatchError,
     OptionError,
-    UnsupportedError,
 )
 from huffwire._huffwire import Codebooks
 from huffwire._torch_deltas import content_hash
@@ -155,10 +154,8 @@ class Publisher:
             FileError: The system refused to write: the disk is full, for example.
             OptionError: The publisher is closed.
         """
-        if not isinstance(tensors, Mapping):
-            raise UnsupportedError("give a dictionary of tensors by their names")
         with self._turn:
-            return self._channel.publish(items_of(tensors, self._split), keyframe)
+            return self._channel.publish(lambda: items_of(tensors, self._split), keyframe)
 
     def close(self) -> None:
         """Gives the folder back. Subscribers can go on reading it."""
@@ -183,8 +180,8 @@ class Channel(Protocol):
     def version(self) -> int | None:
         """The number of the newest version."""
 
-    def publish(self, items: Items, keyframe: bool) -> Published:
-        """Publishes the next version."""
+    def publish(self, make_items: Callable[[], Items], keyframe: bool) -> Published:
+        """Publishes the next version. If the items cannot be made, subscribers that wait for it are told."""
 
     def close(self) -> None:
         """Ends publishing."""
@@ -235,11 +232,12 @@ class FolderPublishing:
         self._closed = True
         self._lock.close()
 
-    def publish(self, items: Items, keyframe: bool) -> Published:
+    def publish(self, make_items: Callable[[], Items], keyframe: bool) -> Published:
         """Writes the files of the next version, and then names them in the manifest."""
         if self._closed:
             raise OptionError("the publisher is closed: open another one")
         start = time.monotonic()
+        items = make_items()
         manifest = self._known()
         latest = manifest.latest
         copy = self._copy or self._restored(items)

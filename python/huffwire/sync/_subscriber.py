@@ -50,6 +50,7 @@ class Subscriber:
     Raises:
         OutputError: A tensor cannot be written to, or shares a part of its memory with another one.
         OptionError: An option has a value that it cannot have.
+        UnsupportedError: A name of a tensor is no text.
         WrongBaseError: The journal has changes that were begun, and the tensors are not those that they were made for.
         DamagedError: The journal is damaged.
     """
@@ -71,6 +72,8 @@ class Subscriber:
     ) -> None:
         if journal is not None and tensors is None:
             raise OptionError("journal=: give the tensors whose memory outlives the process, too")
+        if retries < 0 or backoff < 0:
+            raise OptionError(f"retries={retries}, backoff={backoff}: give numbers from 0 on")
         follower = Follower(tensors, rows, strict, pause, threads, max_size, journal is not None)
         self._follower = follower
         # Threads update one after the other.

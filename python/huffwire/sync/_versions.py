@@ -15,7 +15,7 @@ from huffwire._buffers import Level, Sets, Symbols
 from huffwire._disk import system_errors
 from huffwire._errors import DamagedError, OutOfMemoryError, UnsupportedError
 from huffwire._huffwire import Codebooks, FileReader, FileWriter
-from huffwire._tensors import _address, _dtype, _name, _source
+from huffwire._tensors import _address, _dtype, _name, _refusal, _source
 from huffwire.sync._manifest import File
 from huffwire.sync._names import check_name
 
@@ -76,11 +76,17 @@ def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple
     """What tensors are published as: tensors of several dimensions in at most ``split`` parts of equally many rows.
 
     Raises:
-        UnsupportedError: A name is no text, or that of a part of another tensor.
+        UnsupportedError: Something is no tensor with elements in memory, or its name is no text, or that of a part of
+            another tensor.
     """
+    if not isinstance(tensors, Mapping):
+        raise UnsupportedError("give a dictionary of tensors by their names")
     items: dict[str, tuple[Item, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         check_name(name)
+        refusal = _refusal(tensor)
+        if refusal is not None:
+            raise UnsupportedError(f"tensor {name!r}: {refusal}")
         parts: Iterable[torch.Tensor] = [tensor]
         if split > 1 and tensor.dim() > 1 and tensor.shape[0] > 1:
             parts = tensor.detach().chunk(split)
