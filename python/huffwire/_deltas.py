@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class PreparedDelta:
     """A delta that was decoded and checked beside its base, and is still to be written over it.
 
-    `prepare_delta` makes it. Decoding and checking are done; `commit` only writes. The base must not change in
-    between.
+    `prepare_delta` makes it. Decoding and checking are done; `commit` writes. Blocks of which an eighth of the words or more
+    changes are decoded once more then. The base must not change in between.
     """
 
     def __init__(

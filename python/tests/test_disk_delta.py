@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import huffwire
 import huffwire.sync
+import huffwire.sync.disk_delta._write
 from huffwire import _huffwire
 from huffwire.sync.disk_delta import Reader, Writer
 
@@ -521,6 +522,9 @@ def test_tensors_that_cannot_take_a_delta_are_refused(stream: Any) -> None:
     for value in (constant, torch.zeros(4, 4).T, torch.zeros(3, requires_grad=True)):
         with pytest.raises(huffwire.OutputError, match="'w'"):
             Reader(place.parent, {"w": value})
+    for name in (7, "\ud800"):
+        with pytest.raises(huffwire.UnsupportedError):
+            Writer(place.parent / "new", {name: first["b.weight"], "a": first["b.weight"]})
     for value in (bytearray(4), [1.0], "text"):
         with pytest.raises(huffwire.UnsupportedError):
             Reader(place.parent, {"w": value})
@@ -667,6 +671,55 @@ def test_torch_tensors_are_published(tmp_path: Path) -> None:
         assert live[name]._version > counts[name]
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_tensors_that_are_written_to_while_they_are_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    engine = weights()
+    state: Any = step(engine, 1)
+    if kind == "torch":
+        del state["a.weight"], engine["a.weight"]
+        state = {name: torch.from_numpy(array) for name, array in state.items()}
+    writer = Writer(tmp_path, engine, threads=1)
+    patch, write = _huffwire._patch, []
+
+    def train() -> None:
+        for value in state.values():
+            bytes_ = value.view(-1).view(torch.uint8) if kind == "torch" else raw(value)
+            bytes_[3:5] ^= 129
+
+    def interfering(encoding: str, checksum: str, old: Any, new: Any) -> Any:
+        # Before a tensor is compared, and behind it.
+        train()
+        found = patch(encoding, checksum, old, new)
+        train() if len(write) % 2 else None
+        write.append(found)
+        return found
+
+    monkeypatch.setattr(_huffwire, "_patch", interfering)
+    first = writer.publish(state)
+    monkeypatch.undo()
+    they_apply(first.folder, engine)
+    train()
+    they_apply(writer.publish(state).folder, engine)
+    as_arrays = {n: v.numpy() if kind == "torch" else v for n, v in state.items()}
+    assert_same(engine, as_arrays)
+
+    # A whole checkpoint, too.
+    write_file = huffwire.sync.disk_delta._write._write_file
+
+    def late(path: Path, content: bytes) -> None:
+        train()
+        write_file(path, content)
+
+    monkeypatch.setattr(huffwire.sync.disk_delta._write, "_write_file", late)
+    whole = writer.publish_whole(state, None)
+    monkeypatch.undo()
+    engine = {n: v.copy() for n, v in safetensors.numpy.load_file(next(whole.folder.glob("*.safetensors"))).items()}
+    they_apply(writer.publish(state).folder, engine)
+    assert_same(engine, as_arrays)
+
+
 def test_a_subscriber_hands_huffwire_deltas_on(tmp_path: Path) -> None:
     torch.manual_seed(1)
     state = {"w": torch.randn(300, 200).bfloat16(), "b": torch.randn(70)}
@@ -739,6 +792,43 @@ def test_a_full_disk_leaves_nothing_behind(
     assert writer.publish(second).version == 1
     Reader(tmp_path, first).update()
     assert_same(first, second)
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    """Once their version is published: until then they may be at work."""
+    state = weights()
+    names = [f".weight_v{number:06d}.{'0' * 15}{number}" for number in (1, 2, 3)]
+    others = [".weight_v000001.mine", ".weight_v1.0000000000000000", ".git"]
+    for name in (*names, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.part").write_bytes(b"part")
+    writer = Writer(tmp_path, state)
+    writer.publish(step(state, 1))
+    assert not (tmp_path / names[0]).exists() and (tmp_path / names[1]).exists()
+    (tmp_path / "weight_v000002").mkdir()
+    Writer(tmp_path, state, version=2)
+    left = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
+    assert left == {names[2], *others}
+
+
+def test_a_version_that_has_its_name_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the system then refuses to bring the name to the disk: engines may have seen it."""
+    first = weights()
+    second, third = step(first, 1), step(first, 2)
+    writer = Writer(tmp_path, first)
+
+    def sync(folder: Path) -> None:
+        if folder == tmp_path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(huffwire.sync.disk_delta._write, "sync_folder", sync)
+    assert writer.publish(second).version == writer.version == 1
+    monkeypatch.undo()
+    assert writer.publish(third).version == 2
+    assert Reader(tmp_path, first).update().applied == (1, 2)
+    assert_same(first, third)
 
 
 def test_options_that_there_are_not(tmp_path: Path) -> None:

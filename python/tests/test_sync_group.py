@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import huffwire
 import huffwire.distributed
+import pytest
 import ranks
 import torch
 import torch.distributed as dist
 from huffwire.sync import Publisher, Subscriber
+from huffwire.sync._frames import Chain
 from test_sync import copies, model, same, step
 
 
@@ -85,33 +89,41 @@ def test_all_ranks_write_or_none() -> None:
     assert right.startswith("Error: version 1 was not applied: another rank failed")
 
 
-def publisher_fails(rank: int, size: int) -> str:
+def publisher_fails(rank: int, size: int, split: int) -> list[str]:
     state = model()
+    wrong = {**state, "z": torch.eye(3).to_sparse()}, {**state, "z": 7}, [], {**state, "\ud800": state["norm"]}
+    found = []
     if rank == 0:
-        publisher = Publisher(dist.group.WORLD)
+        publisher = Publisher(dist.group.WORLD, split=split)
         publisher.publish(state)
         step(state, 1)
-        try:
-            publisher.publish({**state, "z": torch.eye(3).to_sparse()})
-        except huffwire.UnsupportedError as error:
-            publisher.publish(state)
-            return str(error)
+        for tensors in wrong:
+            try:
+                publisher.publish(tensors)
+            except huffwire.UnsupportedError as error:
+                found.append(str(error))
+        publisher.publish(state)
+        return found
     subscriber = Subscriber(dist.group.WORLD)
     subscriber.update()
-    try:
-        subscriber.update()
-    except huffwire.Error as error:
-        assert same(subscriber.tensors, model())
-        step(state, 1)
-        assert subscriber.update().version == 1 and same(subscriber.tensors, state)
-        return str(error)
-    return "no error"
+    for _ in wrong:
+        try:
+            subscriber.update()
+        except huffwire.Error as error:
+            assert same(subscriber.tensors, model())
+            found.append(str(error))
+    step(state, 1)
+    assert subscriber.update().version == 1 and same(subscriber.tensors, state)
+    return found
 
 
-def test_a_publisher_that_fails() -> None:
-    publisher, *others = ranks.run(publisher_fails, 3, seconds=30)
-    assert "layout" in publisher
-    assert all("the publisher failed" in other for other in others)
+@pytest.mark.parametrize("split", [1, 2])
+def test_a_publisher_that_fails(split: int) -> None:
+    publisher, *others = ranks.run(publisher_fails, 3, split, seconds=30)
+    for text, part in zip(publisher, ("layout", "give a torch.Tensor", "dictionary", "no text"), strict=True):
+        assert part in text
+    for other in others:
+        assert len(other) == 4 and all("the publisher failed" in text for text in other)
 
 
 def large(rank: int, size: int) -> list[int]:
@@ -133,6 +145,90 @@ def large(rank: int, size: int) -> list[int]:
 
 def test_large_tensors_and_changes() -> None:
     assert ranks.run(large, 3, seconds=60) == [[32], [32], [32]]
+
+
+def ends_early(rank: int, size: int) -> int:
+    """An engine that takes only the first change of each version at first."""
+    state = model()
+    if rank == 0:
+        publisher = Publisher(dist.group.WORLD)
+        for version in range(5):
+            if version:
+                step(state, version)
+            publisher.publish(state)
+        return publisher.version
+    subscriber = Subscriber(dist.group.WORLD)
+    with pytest.raises(huffwire.OptionError, match="keyframe=True"):
+        subscriber.reload()
+    engine: dict[str, torch.Tensor] = {}
+    for version in range(5):
+        if version:
+            step(state, version)
+        changes = subscriber.changes()
+        taken = 0
+        for name, indices, values in changes:
+            if indices is None:
+                engine[name] = values.clone()
+            else:
+                engine[name].view(-1)[indices] = values
+            taken += 1
+            # It stops at the first change, and then in the middle of what was left of two versions.
+            if rank == 1 and taken == (1, 1, 6, 0, 0)[version]:
+                break
+        changes.close()
+        if rank == 2 or version > 2:
+            assert subscriber.version == version
+            assert same(engine, state) and same(subscriber.tensors, state)
+    return subscriber.version
+
+
+def test_changes_that_are_not_taken_to_the_end() -> None:
+    assert ranks.run(ends_early, 3, seconds=30) == [4, 4, 4]
+
+
+def pause_is_refused(rank: int, size: int) -> list[str]:
+    """A rank whose engine does not stop for two versions: what it agreed to is written later, or nobody writes."""
+    state, found = model(), []
+    refuse = False
+
+    @contextlib.contextmanager
+    def pause() -> Iterator[None]:
+        if refuse:
+            raise TimeoutError("the engine is busy")
+        yield
+
+    live = model(rank)
+    group = dist.group.WORLD
+    follows = Publisher(group) if rank == 0 else Subscriber(group, live, pause=pause)
+    for version in range(4):
+        if version:
+            step(state, version)
+        refuse = rank == 1 and version in (1, 2)
+        try:
+            follows.publish(state) if rank == 0 else follows.update()
+            assert rank == 0 or same(live, state)
+            found.append("well")
+        except (TimeoutError, huffwire.Error) as error:
+            found.append(type(error).__name__)
+    return [*found, str(follows.version)]
+
+
+def test_a_pause_that_is_refused() -> None:
+    # Version 1 was agreed on. The next one fails for all, and then comes again.
+    assert ranks.run(pause_is_refused, 3, seconds=30) == [
+        ["well", "well", "Error", "well", "2"],
+        ["well", "TimeoutError", "TimeoutError", "well", "2"],
+        ["well", "well", "Error", "well", "2"],
+    ]
+
+
+def test_groups_that_send_no_tensors_of_the_cpu() -> None:
+    class Other:
+        def _get_backend(self, device: torch.device) -> None:
+            raise RuntimeError("No backend type associated with device type cpu")
+
+    with pytest.raises(huffwire.OptionError, match="backend='gloo'"):
+        Chain(Other(), publishes=True)
 
 
 def roles(rank: int, size: int, publishers: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ import pytest
 import ranks
 import torch
 from huffwire.sync import Folder, Publisher, Subscriber, _live, _versions
-from huffwire.sync._manifest import MANIFEST, Manifest, is_version_file
+from huffwire.sync._manifest import MANIFEST, Manifest, version_of
 from test_sync import copies, model, publish, same, step
 
 VERSIONS = 5
@@ -104,7 +104,7 @@ def test_publishers_that_are_killed(tmp_path: Path) -> None:
             subscriber.update()
             assert same(subscriber.tensors, state)
         named = Manifest.from_bytes((folder / MANIFEST).read_bytes()).files()
-        assert {p.name for p in folder.iterdir() if is_version_file(p.name)} == named
+        assert {p.name for p in folder.iterdir() if version_of(p.name) is not None} == named
         assert not list((folder / ".unfinished").iterdir())
 
 

@@ -1,10 +1,13 @@
 //! Deltas: what changed in a tensor that both ends have. `huffwire/_deltas.py` and its neighbours for NumPy and PyTorch
 //! call these functions; they have what Python callers see.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use huffwire::delta::{BlockHeader, Detached, Info, block_bytes};
-use huffwire::{CodebookSet, ContentHash, Error};
+use huffwire::{CodebookSet, ContentHash, Dtype, Error};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes};
@@ -147,9 +150,11 @@ pub(crate) fn _delta_changes<'py>(
         work(py, base.len(), || decoder.delta_changes(message, &expected, base)).map_err(of_codec)
     })?;
     let fill = |out: &mut [u8]| {
-        for (out, index) in out.chunks_exact_mut(size_of::<u64>()).zip(&changes.indices) {
-            out.copy_from_slice(&index.to_ne_bytes());
-        }
+        work(py, out.len(), || {
+            for (out, index) in out.chunks_exact_mut(size_of::<u64>()).zip(&changes.indices) {
+                out.copy_from_slice(&index.to_ne_bytes());
+            }
+        });
         Ok(())
     };
     let indices = PyByteArray::new_with(py, size_of::<u64>() * changes.indices.len(), fill)?;
@@ -336,11 +341,12 @@ impl DeltaInfo {
 #[pyfunction]
 #[pyo3(signature = (message, context, /))]
 pub(crate) fn _inspect_delta(
+    py: Python<'_>,
     message: Input,
     #[pyo3(from_py_with = whole_number)] context: Option<u64>,
 ) -> PyResult<DeltaInfo> {
     let message = message.bytes();
-    let info = Info::read(message, context).map_err(of_codec)?;
+    let info = work(py, message.len(), || Info::read(message, context)).map_err(of_codec)?;
     Ok(DeltaInfo { info, coded_bytes: message.len() })
 }
 
@@ -350,6 +356,40 @@ pub(crate) fn _inspect_delta(
 pub(crate) fn _content_hash(py: Python<'_>, source: Input, dtype: &str) -> PyResult<String> {
     let (bytes, block) = (source.bytes(), block_bytes(dtype_of(dtype)?));
     Ok(work(py, bytes.len(), || hash_of(bytes.chunks(block).map(ContentHash::of))))
+}
+
+/// How many bytes a file has, and the hash that `_content_hash` has for them as elements of type u8.
+///
+/// The file is read a block at a time and not mapped into memory: if another process makes a mapped file shorter, the
+/// system kills whoever reads it. No more is read than the file had when it was opened.
+#[pyfunction]
+#[pyo3(signature = (path, /))]
+pub(crate) fn _hash_file(py: Python<'_>, path: PathBuf) -> PyResult<(u64, String)> {
+    Ok(py.detach(|| hash_file(&path))?)
+}
+
+fn hash_file(path: &Path) -> io::Result<(u64, String)> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut file = file.take(size);
+    let mut room = vec![0; block_bytes(Dtype::U8)];
+    let (mut bytes, mut hashes) = (0, Vec::new());
+    loop {
+        let mut filled = 0;
+        while filled < room.len() {
+            match file.read(&mut room[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled == 0 {
+            return Ok((bytes, hash_of(hashes.into_iter())));
+        }
+        bytes += filled as u64;
+        hashes.push(ContentHash::of(&room[..filled]));
+    }
 }
 
 fn hash_of(blocks: impl Iterator<Item = ContentHash>) -> String {

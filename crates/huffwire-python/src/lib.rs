@@ -41,7 +41,7 @@ mod _huffwire {
     #[pymodule_export]
     use super::deltas::{
         _apply_delta, _content_hash, _decode_delta, _decode_delta_into, _delta_changes,
-        _encode_delta, _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
+        _encode_delta, _hash_file, _inspect_delta, DeltaBlock, DeltaInfo, PreparedDelta,
     };
     #[pymodule_export]
     use super::files::{

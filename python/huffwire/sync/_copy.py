@@ -47,7 +47,10 @@ class Copy:
         source, _ = _source(tensor)
         held = self.tensors.get(item.key)
         if held is None or held.dtype != source.dtype or held.shape != source.shape:
-            whole = source.detach().clone()
+            # Of a tensor on another device, or one that is not contiguous, the source is a copy already.
+            whole = source.detach()
+            if tensor.is_cpu and whole.data_ptr() == tensor.data_ptr():
+                whole = whole.clone()
             self._pending[item.key] = lambda: self.tensors.update({item.key: whole})
             return Encoded(item, content_hash(whole), whole.numel(), None, whole)
         message = encode_delta(

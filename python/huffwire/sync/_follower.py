@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -26,9 +26,11 @@ from huffwire.sync._live import (
     check_apart,
     check_like,
     check_writable,
+    finish_writing,
     is_written_by_huffwire,
 )
 from huffwire.sync._manifest import state_of
+from huffwire.sync._names import check_name
 from huffwire.sync._versions import Item, VersionReader, empty
 
 Pause = Callable[[], contextlib.AbstractContextManager[object]]
@@ -86,13 +88,19 @@ class Follower:
             raise OptionError("rows=: give the tensors that have these rows, too")
         self.is_own = tensors is None
         self.tensors: dict[str, torch.Tensor] = dict(tensors or {})
-        self._rows = dict(rows or {})
+        self._rows = {name: _checked_rows(name, span) for name, span in (rows or {}).items()}
+        for name in self._rows:
+            if name not in self.tensors:
+                raise OptionError(f"rows=: there is no tensor {name!r} that could have them")
         self._strict = strict
         self._pause = pause or contextlib.nullcontext
         self._threads = threads
         self._max_size = max_size
         self._listing = listing
+        # Whether tensors were written to since the last pause was asked for.
+        self.has_begun = False
         for name, tensor in self.tensors.items():
+            check_name(name)
             check_writable(name, tensor)
         self._first = check_apart(self.tensors)
 
@@ -136,7 +144,8 @@ class Follower:
                         listed.append(Change(target.item.name, *_places(target, whole)))
             self._check_shared(target, key, results)
         check_state(source.items, results, source.state)
-        return Prepared(source.items, writes, tensors)
+        hashes = {key: results[key] for key, _ in writes}
+        return Prepared(source.items, writes, hashes, tensors)
 
     def _prepare_delta(
         self, target: Target, message: bytes, codebooks: Sets, listed: list[Change] | None
@@ -146,7 +155,8 @@ class Follower:
         indices, values = target.changes(message, codebooks, self._threads)
         if listed is not None:
             first, _ = _span(target)
-            listed.append(Change(target.item.name, indices + first, values))
+            places = indices + first if first else indices
+            listed.append(Change(target.item.name, places, values))
         return Scatter(target.tensor, indices, values)
 
     def check_keyframe(self, reader: VersionReader) -> None:
@@ -164,25 +174,25 @@ class Follower:
             if self.tensors:
                 check_hash(key, reader.decode(key), hashes)
 
-    def load_keyframe(self, reader: VersionReader) -> float:
-        """Decodes a keyframe that was checked into the tensors; returns the seconds of the pause. If it fails, the tensors
-        are of no version."""
+    def load_keyframe(self, reader: VersionReader) -> tuple[float, dict[str, str]]:
+        """Decodes a keyframe that was checked into the tensors; returns the seconds of the pause, and the hashes of what
+        was written. If it fails, the tensors are of no version."""
         hashes = _hashes_of(reader)
         targets, tensors = self._targets(reader.items)
-        with self.pausing() as clock:
+        with self.pausing(target.tensor.device for target in targets.values()) as clock:
             for key, target in targets.items():
                 if target.first == key:
                     self._write_whole(reader, key, target)
                     check_hash(key, target.tensor, hashes)
         self.tensors = tensors
-        return clock.seconds
+        return clock.seconds, {key: hashes[key] for key, one in targets.items() if one.first == key}
 
     def load_stream(self, source: VersionSource) -> float:
         """Writes a version that has all tensors as a whole while it arrives; returns the seconds of the pause. If it
         fails, the tensors are of no version."""
         targets, tensors = self._targets(source.items)
         results: dict[str, str] = {}
-        with self.pausing() as clock:
+        with self.pausing(target.tensor.device for target in targets.values()) as clock:
             for key in source.items:
                 target = targets.get(key)
                 if target is None:
@@ -207,21 +217,26 @@ class Follower:
 
     def commit(self, prepared: Prepared) -> float:
         """Writes what was prepared; returns the seconds of the pause."""
-        with self.pausing() as clock:
+        with self.pausing(write.device for _, write in prepared.writes) as clock:
             for _, write in prepared.writes:
                 write.write()
         self.tensors = prepared.tensors
         return clock.seconds
 
     @contextlib.contextmanager
-    def pausing(self) -> Iterator[Clock]:
-        """What the caller wants to be done around writing, and a clock for the writing itself."""
+    def pausing(self, devices: Iterable[torch.device]) -> Iterator[Clock]:
+        """What the caller wants to be done around writing, and a clock for the writing itself, which has reached these
+        devices in the end."""
         clock = Clock()
+        self.has_begun = False
         with self._pause():
+            self.has_begun = True
             start = time.perf_counter()
             try:
                 yield clock
             finally:
+                # Also after an error: nobody may read what is still being written.
+                finish_writing(devices)
                 clock.seconds = time.perf_counter() - start
 
     def targets(self, items: Mapping[str, Item]) -> dict[str, Target]:
@@ -246,6 +261,10 @@ class Follower:
                 f"the version has other tensors than there are here; only here: {missing}; only there: {others}. Give "
                 "those that it has, or strict=False"
             )
+        for name, (first, last) in self._rows.items():
+            shape = shapes.get(name)
+            if shape is not None and last > (shape[0] if shape else 1):
+                raise MismatchError(f"{name!r}: rows {first} to {last} are wanted, and its shape is {shape}")
         targets: dict[str, Target] = {}
         seen: dict[tuple[str, tuple[int, int] | None], str] = {}
         for key, item in items.items():
@@ -311,6 +330,16 @@ class Follower:
             )
 
 
+def _checked_rows(name: str, span: object) -> tuple[int, int]:
+    if (
+        not isinstance(span, (tuple, list))
+        or [type(row) for row in span] != [int, int]
+        or not 0 <= span[0] < span[1]
+    ):
+        raise OptionError(f"rows={{{name!r}: {span!r}}}: give the first row, and the one behind the last")
+    return span[0], span[1]
+
+
 class Clock:
     """How long a pause took."""
 
@@ -325,6 +354,8 @@ class Prepared:
     """What the version consists of."""
     writes: list[tuple[str, Write]]
     """What is written, by the keys of items."""
+    hashes: Mapping[str, str]
+    """The `huffwire.content_hash` that each of these items then has."""
     tensors: dict[str, torch.Tensor]
     """All tensors of the version."""
 

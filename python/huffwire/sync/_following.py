@@ -13,9 +13,13 @@ from huffwire.sync._fetch import Downloads
 from huffwire.sync._follower import Follower, Prepared
 from huffwire.sync._journal import Journal
 from huffwire.sync._live import Change
-from huffwire.sync._manifest import MANIFEST, Manifest, Version
+from huffwire.sync._manifest import MANIFEST, MANIFEST_BYTES, Manifest, Version
 from huffwire.sync._storage import Storage
 from huffwire.sync._versions import VersionReader
+
+
+# Seconds between two attempts, at most.
+_LONGEST_WAIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Update:
     changes: int
     """How many words were written by deltas (elements, for most types)."""
     pause_seconds: float
-    """How long was written to tensors. With deltas nothing else happens in that time."""
+    """How long was written to tensors, until devices had done it. What was decoded before is not in it; keyframes, and
+    blocks of deltas of which much changes, are decoded in that time."""
     seconds: float
     """How long all of it took."""
 
@@ -74,6 +79,9 @@ class Following(Protocol):
     def update(self, version: int | None) -> Update | None:
         """Brings the tensors to a version."""
 
+    def reload(self) -> Update | None:
+        """Loads the newest version as a whole."""
+
     def changes(self) -> Iterator[Change]:
         """What changes up to the newest version."""
 
@@ -107,7 +115,8 @@ class FolderFollowing:
     def update(self, version: int | None) -> Update | None:
         """Applies what is between the version of the tensors and the wanted one."""
         totals = Totals(self.version)
-        for attempt in range(self._retries + 1):
+        failures = 0
+        while True:
             try:
                 manifest = self._manifest()
                 for step, is_keyframe in self._steps(manifest, version):
@@ -116,13 +125,16 @@ class FolderFollowing:
                             self._load(reader, step, totals)
                         else:
                             self._commit(self._follower.prepare(reader), step, totals)
+                    failures = 0
                 return totals.update(self.version)
-            except (FileError, DamagedError):
+            except (FileError, DamagedError) as error:
                 # The publisher may have removed a file since the manifest was read.
-                if attempt == self._retries:
-                    raise
-                time.sleep(self._backoff * 2**attempt)
-        raise AssertionError("an update ends or fails")
+                failures = self._failed(failures, error)
+
+    def reload(self) -> Update | None:
+        """Begins at the last keyframe."""
+        self.version = None
+        return self.update(None)
 
     def changes(self) -> Iterator[Change]:
         """What changes, version by version; own tensors follow when all changes of a version were taken."""
@@ -141,11 +153,8 @@ class FolderFollowing:
                         self._load(reader, step, totals)
                     else:
                         prepared = self._follower.prepare(reader, listed)
-            except (FileError, DamagedError):
-                if failures == self._retries:
-                    raise
-                time.sleep(self._backoff * 2**failures)
-                failures += 1
+            except (FileError, DamagedError) as error:
+                failures = self._failed(failures, error)
                 continue
             failures = 0
             if prepared is None:
@@ -157,10 +166,18 @@ class FolderFollowing:
                 yield from listed
                 self._commit(prepared, step, totals)
 
+    def _failed(self, failures: int, error: Exception) -> int:
+        """Waits after one more error in a row, which is raised if there were enough of them; returns how many there
+        are."""
+        if failures >= self._retries:
+            raise error
+        time.sleep(min(self._backoff * 2 ** min(failures, 20), _LONGEST_WAIT))
+        return failures + 1
+
     def _manifest(self) -> Manifest:
         """The manifest; one without versions if there is none yet."""
         try:
-            manifest = Manifest.from_bytes(self._storage.read(MANIFEST))
+            manifest = Manifest.from_bytes(self._storage.read(MANIFEST, 0, MANIFEST_BYTES))
         except MissingFileError:
             return Manifest("")
         if manifest.run != self._run:
@@ -200,19 +217,25 @@ class FolderFollowing:
         self.version = None
         if self._journal is not None:
             self._journal.forget()
-        totals.pause += self._follower.load_keyframe(reader)
+        pause, hashes = self._follower.load_keyframe(reader)
+        totals.pause += pause
         if self._journal is not None:
-            self._journal.done(self._run or "", step.number)
+            self._journal.done(self._run or "", step.number, reader.items, hashes)
         self.version = step.number
         totals.keyframe = True
 
     def _commit(self, prepared: Prepared, step: Version, totals: Totals) -> None:
         if self._journal is not None:
             self._journal.begin(prepared, self._run or "", step.number)
-        self.version = None
-        totals.pause += self._follower.commit(prepared)
+        version, self.version = self.version, None
+        try:
+            totals.pause += self._follower.commit(prepared)
+        except BaseException:
+            if not self._follower.has_begun:
+                self.version = version
+            raise
         if self._journal is not None:
-            self._journal.done(self._run or "", step.number)
+            self._journal.done(self._run or "", step.number, prepared.items, prepared.hashes)
         self.version = step.number
         totals.deltas += 1
         totals.changes += prepared.changes

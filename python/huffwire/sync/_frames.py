@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
@@ -16,9 +17,13 @@ from huffwire.distributed.errors import PeerError
 
 # Bytes that are passed on at a time: while a rank sends some, it receives the next.
 _PIECE = 4 << 20
+# So many pieces are on their way to the next rank at most. Each takes memory.
+_ON_THE_WAY = 4
 # No frame is longer: a claim of more is damage.
 _LONGEST = 1 << 40
+# Kind, length, hash of the payload, and hash of these three.
 _HEAD = 48
+_CHECKED = 32
 
 
 class Kind(IntEnum):
@@ -53,11 +58,17 @@ class Chain:
         publishes: Whether this rank is the publisher.
 
     Raises:
-        OptionError: There is not one publisher.
+        OptionError: There is not one publisher, or the group sends no tensors of the CPU.
         PeerError: A rank cannot be reached.
     """
 
     def __init__(self, group: dist.ProcessGroup, publishes: bool) -> None:
+        try:
+            group._get_backend(torch.device("cpu"))
+        except RuntimeError as error:
+            raise OptionError(
+                f"the group sends no tensors of the CPU, which versions are: make one with backend='gloo' ({error})"
+            ) from error
         self.group = group
         self.rank, self.size = group.rank(), group.size()
         roles = torch.zeros(self.size, dtype=torch.int64)
@@ -72,16 +83,20 @@ class Chain:
         place = (self.rank - publishers[0]) % self.size
         self._before = (self.rank - 1) % self.size
         self._after = (self.rank + 1) % self.size if place + 1 < self.size else None
-        self._sent: list[tuple[dist.Work, torch.Tensor]] = []
+        self._sent: deque[tuple[dist.Work, torch.Tensor]] = deque()
+        # How many bytes the next rank waits for. None: it knows itself that the ranks are out of step.
+        self._due: int | None = _HEAD
+        self.in_step = True
+        """Whether the ranks are in step. If not, a new group has to be made."""
 
     def send(self, kind: Kind, payload: bytes) -> None:
         """Sends a frame to the next rank."""
-        hash = bytes.fromhex(_content_hash(payload, "u8"))
-        head = kind.to_bytes(8, "little") + len(payload).to_bytes(8, "little") + hash
-        self._pass_on(_tensor(head.ljust(_HEAD, b"\0")))
-        for start in range(0, len(payload), _PIECE):
-            self._pass_on(_tensor(payload[start : start + _PIECE]))
-        self._finish()
+        with self._stepping():
+            head = kind.to_bytes(8, "little") + len(payload).to_bytes(8, "little") + _hash(payload)
+            self._send_piece(head + _hash(head), len(payload))
+            for start in range(0, len(payload), _PIECE):
+                self._send_piece(payload[start : start + _PIECE], len(payload) - start - _PIECE)
+            self._finish()
 
     def receive(self, *, check: bool = True) -> Frame:
         """Receives a frame from the rank before, while it is passed on to the next one.
@@ -91,48 +106,97 @@ class Chain:
 
         Raises:
             DamagedError: It was changed on its way. The rank behind finds that out, too.
-            PeerError: The rank before is gone.
+            PeerError: The rank before is gone, or failed.
         """
-        head = self._receive(_HEAD)
-        number, length = (int.from_bytes(head[i : i + 8], "little") for i in (0, 8))
-        if number not in list(Kind) or length > _LONGEST:
-            raise DamagedError("the header of a frame is damaged: the ranks are out of step")
-        payload = bytearray()
-        while len(payload) < length:
-            payload += self._receive(min(_PIECE, length - len(payload)))
-        self._finish()
-        if check and bytes.fromhex(_content_hash(payload, "u8")) != head[16:32]:
+        with self._stepping():
+            head = self._receive_piece(_HEAD)
+            number, length = (int.from_bytes(head[i : i + 8], "little") for i in (0, 8))
+            # What has another length than a rank waits for ends its process: nothing is received any more.
+            if _hash(head[:_CHECKED]) != head[_CHECKED:] or number not in list(Kind) or length > _LONGEST:
+                self._due = None
+                raise DamagedError(
+                    "the header of a frame is damaged: the ranks are out of step, and a new group has to be made"
+                )
+            payload = bytearray()
+            self._expect(length)
+            while len(payload) < length:
+                payload += self._receive_piece(min(_PIECE, length - len(payload)))
+                self._expect(length - len(payload))
+            self._finish()
+        if check and _hash(payload) != head[16:_CHECKED]:
             raise DamagedError("a frame was changed on its way")
         return Frame(Kind(number), bytes(payload))
 
     def agree(self, well: bool) -> bool:
         """Whether all ranks say that all is well."""
         vote = torch.tensor([int(well)])
-        with peers():
+        with self._stepping():
             dist.all_reduce(vote, dist.ReduceOp.MIN, group=self.group)
         return bool(vote.item())
 
-    def _receive(self, size: int) -> bytes:
-        piece = torch.empty(size, dtype=torch.uint8)
-        with peers():
-            dist.recv(piece, group=self.group, group_src=self._before)
+    @contextlib.contextmanager
+    def _stepping(self) -> Iterator[None]:
+        """What every rank has to end. After an error, also an interruption, the ranks are out of step: the next one is
+        told, which tells the one behind it."""
+        if not self.in_step:
+            raise PeerError("the ranks are out of step since an earlier failure: make a new group")
+        self.in_step = False
+        try:
+            with peers():
+                yield
+        except BaseException:
+            self._fail()
+            raise
+        self.in_step = True
+
+    def _fail(self) -> None:
+        due, self._due = self._due, None
+        if due is not None and self._after is not None:
+            piece = torch.zeros(due + 1, dtype=torch.uint8)
+            piece[due] = 1
+            # Nothing waits for it: the next rank may be gone, too. What is on its way must stay in memory.
+            with contextlib.suppress(RuntimeError):
+                self._start(piece, self._after)
+
+    def _expect(self, left: int) -> None:
+        """The next rank waits for the rest of a frame, or for the next one."""
+        self._due = min(_PIECE, left) if left > 0 else _HEAD
+
+    def _send_piece(self, data: bytes, left: int) -> None:
+        self._pass_on(torch.frombuffer(bytearray(data) + b"\0", dtype=torch.uint8))
+        self._expect(left)
+
+    def _receive_piece(self, size: int) -> bytes:
+        """Receives bytes and passes them on. The byte behind them tells whether a rank before this one has failed."""
+        piece = torch.empty(size + 1, dtype=torch.uint8)
+        dist.recv(piece, group=self.group, group_src=self._before)
         self._pass_on(piece)
-        return piece.numpy().tobytes()
+        if piece[size]:
+            # The next rank has got that, too.
+            self._due = None
+            raise PeerError(
+                "a rank before this one failed in the middle of a version: its own error tells why; make a new group"
+            )
+        return piece.numpy()[:size].tobytes()
 
     def _pass_on(self, piece: torch.Tensor) -> None:
         if self._after is None:
             return
-        with peers():
-            work = dist.isend(piece, group=self.group, group_dst=self._after)
+        while len(self._sent) >= _ON_THE_WAY:
+            self._sent.popleft()[0].wait()
+        # Until `_expect` is called: whoever is interrupted in between must not send what the next rank does not expect.
+        self._due = None
+        self._start(piece, self._after)
+
+    def _start(self, piece: torch.Tensor, after: int) -> None:
+        work = dist.isend(piece, group=self.group, group_dst=after)
         if work is not None:
             self._sent.append((work, piece))
 
     def _finish(self) -> None:
         """Waits until what was passed on has gone."""
-        sent, self._sent = self._sent, []
-        for work, _ in sent:
-            with peers():
-                work.wait()
+        while self._sent:
+            self._sent.popleft()[0].wait()
 
 
 @contextlib.contextmanager
@@ -146,5 +210,5 @@ def peers() -> Iterator[None]:
         ) from error
 
 
-def _tensor(data: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+def _hash(data: bytes | bytearray) -> bytes:
+    return bytes.fromhex(_content_hash(data, "u8"))

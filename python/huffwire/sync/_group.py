@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from huffwire._buffers import Sets
-from huffwire._errors import DamagedError, Error, OptionError
+from huffwire._errors import DamagedError, Error, MismatchError, OptionError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import _dtype
-from huffwire.distributed.errors import PeerError
 from huffwire.sync._copy import Copy
 from huffwire.sync._follower import Follower, Prepared
 from huffwire.sync._following import Totals, Update
@@ -22,7 +22,7 @@ from huffwire.sync._frames import Chain, Frame, Kind
 from huffwire.sync._live import Change
 from huffwire.sync._manifest import state_of
 from huffwire.sync._publisher import Items, Published
-from huffwire.sync._versions import Item, Options, empty
+from huffwire.sync._versions import Item, Options, empty, item_of
 
 
 class GroupPublishing:
@@ -39,7 +39,7 @@ class GroupPublishing:
         """Ends publishing. The group stays."""
         self._closed = True
 
-    def publish(self, items: Items, keyframe: bool) -> Published:
+    def publish(self, make_items: Callable[[], Items], keyframe: bool) -> Published:
         """Sends the next version. Every subscriber calls `update` at the same time."""
         if self._closed:
             raise OptionError("the publisher is closed: open another one")
@@ -50,12 +50,12 @@ class GroupPublishing:
         is_whole = not self._copy.tensors
         self._copy.begin()
         try:
+            items = make_items()
             sent, changes = self._send(number, items)
-        except PeerError:
-            raise
         except BaseException:
-            self._chain.send(Kind.FAILED, b"")
-            self._chain.agree(False)
+            if self._chain.in_step:
+                self._chain.send(Kind.FAILED, b"")
+                self._chain.agree(False)
             raise
         if not self._chain.agree(True):
             raise Error(
@@ -63,12 +63,11 @@ class GroupPublishing:
                 "tells why"
             )
         self.version = number
-        try:
-            self._copy.commit()
-        except BaseException:
-            # What the others have is not known here any more: the next version has everything.
-            self._copy = Copy()
-            raise
+        copy, self._copy = self._copy, Copy()
+        # If somebody wrote to a tensor meanwhile, what the others have is not known here: the next version has everything.
+        with contextlib.suppress(MismatchError):
+            copy.commit()
+            self._copy = copy
         return Published(
             version=number,
             keyframe=is_whole,
@@ -124,44 +123,73 @@ class GroupFollowing:
         self._chain = Chain(group, publishes=False)
         self._follower = follower
         self._threads = threads
+        # Changes of a version that the caller has not taken to the end, and what is then to be written.
+        self._open: list[Change] = []
+        self._agreed: tuple[Prepared, int] | None = None
 
     def update(self, version: int | None) -> Update | None:
         """Receives the next version, and writes it if all ranks can."""
         if version is not None:
             raise OptionError("version=: a group has no other version than the next one")
-        totals, prepared, arriving = self._receive(None)
-        if prepared is not None:
-            self.version = None
-            totals.pause += self._follower.commit(prepared)
-            totals.deltas, totals.changes = 1, prepared.changes
-        self.version = arriving.version
+        totals = self._receive(None)
+        self._open = []
+        if self._agreed is not None:
+            totals.deltas, totals.changes = 1, self._agreed[0].changes
+            totals.pause += self._follow()
         return totals.update(self.version)
 
-    def changes(self) -> Iterator[Change]:
-        """Receives the next version; own tensors follow when all changes were taken."""
-        listed: list[Change] = []
-        _, prepared, arriving = self._receive(listed)
-        self.version = None
-        if prepared is None:
-            listed = [Change(name, None, t) for name, t in self._follower.tensors.items()]
-        yield from listed
-        if prepared is not None:
-            self._follower.commit(prepared)
-        self.version = arriving.version
+    def reload(self) -> Update | None:
+        """There is nothing to load from: the group goes on."""
+        raise OptionError("a group has no earlier version: let its publisher call publish(..., keyframe=True)")
 
-    def _receive(
-        self, listed: list[Change] | None
-    ) -> tuple[Totals, Prepared | None, Arriving]:
-        """Receives and checks a version; what is written is None if it was written as it came."""
+    def changes(self) -> Iterator[Change]:
+        """Receives the next version; own tensors follow when all changes were taken. What was left of earlier versions
+        comes before: the other ranks have written it, and it is not sent again."""
+        listed: list[Change] = []
+        self._receive(listed)
+        if self._agreed is None:
+            whole = [Change(name, None, tensor) for name, tensor in self._follower.tensors.items()]
+            self._open = whole
+        else:
+            # Indices and values, or whole tensors, which may be newer by now: in the end all are of this version.
+            self._open = [*self._open, *listed]
+        mine = self._open
+        yield from mine
+        if self._open is mine:
+            self._follow()
+            self._open = []
+
+    def _follow(self) -> float:
+        """Writes what all ranks agreed on, if it was not; returns the seconds of the pause."""
+        if self._agreed is None:
+            return 0.0
+        prepared, number = self._agreed
+        version, self.version = self.version, None
+        try:
+            seconds = self._follower.commit(prepared)
+        except BaseException:
+            if self._follower.has_begun:
+                self._agreed = None
+            else:
+                # The pause was refused. It is asked for again before the next version.
+                self.version = version
+            raise
+        self._agreed, self.version = None, number
+        return seconds
+
+    def _receive(self, listed: list[Change] | None) -> Totals:
+        """Receives and checks a version. It is written already, or is what all ranks agreed on to be written."""
         totals = Totals(self.version)
         prepared = None
         arriving = Arriving(self._chain, self._threads)
         try:
+            self._follow()
+            totals.previous = self.version
             arriving.begin()
             if arriving.base is not None and arriving.base != self.version:
                 raise DamagedError(
                     f"version {arriving.version} follows {arriving.base}, and {self.version} is here: a version was "
-                    "lost; make a new group"
+                    "lost; let the publisher call publish(..., keyframe=True), or make a new group"
                 )
             if arriving.base is None:
                 self.version = None
@@ -169,18 +197,22 @@ class GroupFollowing:
                 totals.keyframe = True
             else:
                 prepared = self._follower.prepare(arriving, listed)
-        except PeerError:
-            raise
         except BaseException:
-            arriving.drain()
-            self._chain.agree(False)
+            # Otherwise the other ranks find that out by themselves.
+            if self._chain.in_step:
+                arriving.drain()
+                self._chain.agree(False)
             raise
         if not self._chain.agree(True):
             raise Error(
                 f"version {arriving.version} was not applied: another rank failed, and its own error tells why"
             )
         totals.bytes = arriving.bytes
-        return totals, prepared, arriving
+        if prepared is None:
+            self.version = arriving.version
+        else:
+            self._agreed = prepared, arriving.version
+        return totals
 
 
 class Arriving:
@@ -202,19 +234,22 @@ class Arriving:
         begin = self._next(Kind.BEGIN)
         try:
             fields: dict[str, Any] = json.loads(begin.payload)
-            self.version, self.base = int(fields["version"]), fields["base"]
+            self.version, self.base = fields["version"], fields["base"]
+            if type(self.version) is not int or type(self.base) not in (int, type(None)):
+                raise ValueError("numbers of versions")
             if fields["codebooks"] is not None:
                 self.codebooks = Codebooks(bytes.fromhex(fields["codebooks"]))
-            for key, name, rows, dtype, shape in fields["items"]:
-                span = None if rows is None else (int(rows[0]), int(rows[1]))
-                self.items[key] = Item(key, name, span, dtype, tuple(shape))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            items = list(map(item_of, fields["items"]))
+            self.items = {item.key: item for item in items}
+            if len(self.items) != len(items):
+                raise ValueError("an item comes twice")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(f"the beginning of a version is damaged: {error!r}") from error
 
     @property
     def state(self) -> str:
         """The hash of the state that it makes."""
-        return self._next(Kind.END).payload.decode()
+        return self._next(Kind.END).payload.decode(errors="replace")
 
     def skip(self, key: str) -> None:
         """Receives an item, which is passed on, and forgets it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Change(NamedTuple):
-    """What a version changes in a tensor."""
+    """What a version changes in a tensor. The subscriber writes the same tensors into its own, so nobody else may change
+    them."""
 
     name: str
     """The name of the tensor."""
@@ -33,6 +35,8 @@ class Change(NamedTuple):
 
 class InPlace:
     """A change that is written by huffwire, into memory of the CPU."""
+
+    device = torch.device("cpu")
 
     def __init__(self, prepared: PreparedDelta, threads: int | None) -> None:
         self.changes = prepared.changes
@@ -52,20 +56,25 @@ class Scatter:
 
     def __init__(self, tensor: torch.Tensor, indices: torch.Tensor, values: torch.Tensor) -> None:
         self.changes = len(indices)
+        self.device = tensor.device
         self._tensor = tensor
         self.indices = indices.to(tensor.device)
         self.values = as_words(values).to(tensor.device)
+        self._places: tuple[torch.Tensor, ...] | None = None
+        words = as_words(tensor)
+        if self.changes and not words.is_contiguous():
+            # Here, and not in the pause.
+            self._places = tuple(torch.unravel_index(self.indices, words.shape))
 
     def write(self) -> None:
         """Writes the new elements."""
         if self.changes == 0:
             return
         words = as_words(self._tensor)
-        if words.is_contiguous():
+        if self._places is None:
             words.view(-1).index_copy_(0, self.indices, self.values)
         else:
-            places = torch.unravel_index(self.indices, words.shape)
-            words.index_put_(tuple(places), self.values)
+            words.index_put_(self._places, self.values)
         _changed(self._tensor)
 
 
@@ -74,6 +83,7 @@ class Whole:
 
     def __init__(self, tensor: torch.Tensor, new: torch.Tensor) -> None:
         self.changes = new.numel()
+        self.device = tensor.device
         self._tensor = tensor
         self.new = new.to(tensor.device)
 
@@ -82,6 +92,13 @@ class Whole:
         with torch.no_grad():
             as_words(self._tensor).copy_(as_words(self.new))
         _changed(self._tensor)
+
+
+def finish_writing(devices: Iterable[torch.device]) -> None:
+    """Waits until devices have done what they were given: their calls return before the work is done."""
+    for device in set(devices):
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
 
 def as_words(tensor: torch.Tensor) -> torch.Tensor:
@@ -138,17 +155,13 @@ def check_writable(name: str, tensor: torch.Tensor) -> None:
     refusal = _refusal(tensor)
     if refusal is not None:
         raise OutputError(f"tensor {name!r}: {refusal}")
-    if not is_written_by_huffwire(tensor) and any(
-        step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
-    ):
-        raise OutputError(f"tensor {name!r} has elements that share memory: give a contiguous one")
 
 
 def check_apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Of tensors with the same memory, by the name of each, the first one.
 
     Raises:
-        OutputError: Tensors have some memory in common, and not all of it.
+        OutputError: Tensors, or elements of one, have some memory in common, and tensors not all of it in the same order.
     """
     first: dict[tuple[object, ...], str] = {}
     names: dict[str, str] = {}
@@ -160,17 +173,58 @@ def check_apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
         start = tensor.data_ptr()
         key = (tensor.device, start, tensor.dtype, tuple(tensor.shape), tensor.stride())
         names[name] = first.setdefault(key, name)
-        # Others, such as columns of one matrix, may lie between each other.
-        if names[name] == name and tensor.is_contiguous():
+        if names[name] == name:
             areas.setdefault(tensor.device, []).append((start, _end(tensor), name))
     for device_areas in areas.values():
-        device_areas.sort()
-        for (_, end, one), (start, _, other) in zip(device_areas, device_areas[1:], strict=False):
-            if start < end:
-                raise OutputError(
-                    f"tensors {one!r} and {other!r} share a part of their memory: give one of them"
-                )
+        # Areas that overlap: tensors in them may still lie between each other, such as columns of one matrix.
+        group: list[str] = []
+        reach = 0
+        for start, end, name in sorted(device_areas):
+            if start >= reach:
+                _check_group({one: tensors[one] for one in group}, reach)
+                group = []
+            group.append(name)
+            reach = max(reach, end)
+        _check_group({one: tensors[one] for one in group}, reach)
     return names
+
+
+def _check_group(tensors: Mapping[str, torch.Tensor], end: int) -> None:
+    """Checks tensors that lie in one area of memory, which ends here, in order of where they start."""
+    if len(tensors) < 2 and all(map(_is_spread, tensors.values())):
+        return
+    start = min(tensor.data_ptr() for tensor in tensors.values())
+    unit = gcd(*(n for t in tensors.values() for n in (t.itemsize, t.data_ptr() - start)))
+    taken = torch.zeros((end - start) // unit, dtype=torch.bool)
+    before: list[str] = []
+    for name, tensor in tensors.items():
+        wide = tensor.itemsize // unit
+        own = taken.as_strided(
+            (*tensor.shape, wide),
+            (*(wide * step for step in tensor.stride()), 1),
+            (tensor.data_ptr() - start) // unit,
+        )
+        if own.any():
+            others = " or ".join(map(repr, before))
+            raise OutputError(
+                f"tensors {others} and {name!r} share a part of their memory: give one of them"
+            )
+        count = int(taken.sum())
+        own.fill_(True)
+        if int(taken.sum()) - count != own.numel():
+            raise OutputError(f"tensor {name!r} has elements that share memory: give a contiguous one")
+        before.append(name)
+
+
+def _is_spread(tensor: torch.Tensor) -> bool:
+    """Whether strides alone tell that no two elements share memory."""
+    reach = 1
+    for step, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if step < reach:
+                return False
+            reach = step * (size - 1) + reach
+    return True
 
 
 def check_like(item: Item, tensor: torch.Tensor) -> None:

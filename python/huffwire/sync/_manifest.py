@@ -15,7 +15,9 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 _LIMIT = 1 << 62
 _HASH = re.compile(r"[0-9a-f]{32}")
-_FILE = re.compile(r"v\d{6,}\.(keyframe|delta)\.hw")
+_FILE = re.compile(r"v([0-9]{6,18})\.(keyframe|delta)\.hw")
+# No manifest has more bytes.
+MANIFEST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _file(fields: Mapping[str, Any] | None) -> File | None:
         return None
     name, size, hash = fields["name"], fields["bytes"], fields["hash"]
     # A name must not lead out of the folder.
-    _check(isinstance(name, str) and _FILE.fullmatch(name) is not None, "name of a file")
+    _check(isinstance(name, str) and version_of(name) is not None, "name of a file")
     _check(type(size) is int and 0 < size < _LIMIT, "size of a file")
     _check(isinstance(hash, str) and _HASH.fullmatch(hash) is not None, "hash of a file")
     return File(name, size, hash)
@@ -190,9 +192,10 @@ def file_name(number: int, kind: str) -> str:
     return f"v{number:06d}.{kind}.hw"
 
 
-def is_version_file(name: str) -> bool:
-    """Whether a file has a name that publishers give to files of versions."""
-    return _FILE.fullmatch(name) is not None
+def version_of(name: str) -> int | None:
+    """The number of the version to which a file with this name belongs; None if publishers give no such name."""
+    match = _FILE.fullmatch(name)
+    return None if match is None or name != file_name(int(match[1]), match[2]) else int(match[1])
 
 
 def state_of(items: Sequence[tuple[str, str, Sequence[int], str]]) -> str:

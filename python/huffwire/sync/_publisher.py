@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -15,18 +16,26 @@ import torch
 import torch.distributed as dist
 
 from huffwire._buffers import Level, Symbols
-from huffwire._errors import DamagedError, Error, FileError, OptionError, UnsupportedError
+from huffwire._errors import (
+    DamagedError,
+    Error,
+    ExistsError,
+    FileError,
+    MismatchError,
+    OptionError,
+)
 from huffwire._huffwire import Codebooks
 from huffwire._torch_deltas import content_hash
 from huffwire.sync._copy import Copy
 from huffwire.sync._manifest import (
     MANIFEST,
+    MANIFEST_BYTES,
     File,
     Manifest,
     Version,
     file_name,
-    is_version_file,
     state_of,
+    version_of,
 )
 from huffwire.sync._storage import Folder, Storage, write_file
 from huffwire.sync._versions import Item, Options, VersionReader, VersionWriter, items_of
@@ -81,12 +90,13 @@ class Publisher:
         keep: So many of the newest versions can be loaded. Files that none of these needs are removed. Of no
             meaning for a group.
         split: Tensors of several dimensions are published as so many parts by rows, as ``torch.chunk`` makes them.
-            Tensor-parallel ranks then read and decode only the parts with their rows.
+            Tensor-parallel ranks then decode only the parts with their rows.
         level, symbols, codebooks, threads: As for `huffwire.torch.encode_delta`.
 
     Raises:
         LockedError: Another publisher has the folder.
         DamagedError: The manifest of the folder is damaged.
+        ExistsError: The folder has files of versions, and no manifest.
         FileError: The folder cannot be written to.
         OptionError: An option has a value that it cannot have.
     """
@@ -108,6 +118,8 @@ class Publisher:
                 raise OptionError(f"{name}={value}: give a number from 1 on")
         options = Options(level, symbols, codebooks, threads)
         self._split = split
+        # Threads publish one after the other.
+        self._turn = threading.Lock()
         self._channel: Channel
         if isinstance(target, dist.ProcessGroup):
             from huffwire.sync._group import GroupPublishing
@@ -127,8 +139,9 @@ class Publisher:
         """Publishes the next version.
 
         Nobody may write to the tensors during the call. If it fails, the version does not exist, and the next call
-        publishes it. Tensors may be on any device, may be new, be gone, or have another type or shape than before;
-        those that share memory are published under each of their names.
+        publishes it. (Only if the storage fails while it takes the manifest, the version may be there: `version` tells,
+        and the next call publishes the next one.) Tensors may be on any device, may be new, be gone, or have another
+        type or shape than before; those that share memory are published under each of their names.
 
         Args:
             tensors: Tensors by their names, such as a state dict.
@@ -141,9 +154,8 @@ class Publisher:
             FileError: The system refused to write: the disk is full, for example.
             OptionError: The publisher is closed.
         """
-        if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
-            raise UnsupportedError("give a dictionary of tensors by their names")
-        return self._channel.publish(items_of(tensors, self._split), keyframe)
+        with self._turn:
+            return self._channel.publish(lambda: items_of(tensors, self._split), keyframe)
 
     def close(self) -> None:
         """Gives the folder back. Subscribers can go on reading it."""
@@ -168,8 +180,8 @@ class Channel(Protocol):
     def version(self) -> int | None:
         """The number of the newest version."""
 
-    def publish(self, items: Items, keyframe: bool) -> Published:
-        """Publishes the next version."""
+    def publish(self, make_items: Callable[[], Items], keyframe: bool) -> Published:
+        """Publishes the next version. If the items cannot be made, subscribers that wait for it are told."""
 
     def close(self) -> None:
         """Ends publishing."""
@@ -220,11 +232,12 @@ class FolderPublishing:
         self._closed = True
         self._lock.close()
 
-    def publish(self, items: Items, keyframe: bool) -> Published:
+    def publish(self, make_items: Callable[[], Items], keyframe: bool) -> Published:
         """Writes the files of the next version, and then names them in the manifest."""
         if self._closed:
             raise OptionError("the publisher is closed: open another one")
         start = time.monotonic()
+        items = make_items()
         manifest = self._known()
         latest = manifest.latest
         copy = self._copy or self._restored(items)
@@ -260,8 +273,12 @@ class FolderPublishing:
         self._manifest = None
         self._storage.put(MANIFEST, unnamed)
         self._manifest = manifest
-        copy.commit()
-        self._copy = copy
+        try:
+            copy.commit()
+            self._copy = copy
+        except MismatchError:
+            # Somebody wrote to a tensor meanwhile. What was published is right, and the next call reads it again.
+            self._copy = None
         self._remove_others(manifest)
         read = delta or whole
         return Published(
@@ -276,10 +293,19 @@ class FolderPublishing:
     def _known(self) -> Manifest:
         """The manifest, which nobody else changes."""
         if self._manifest is None:
-            if MANIFEST in self._storage.names():
-                self._manifest = Manifest.from_bytes(self._storage.read(MANIFEST))
+            names = self._storage.names()
+            if MANIFEST in names:
+                data = self._storage.read(MANIFEST, 0, MANIFEST_BYTES)
+                self._manifest = Manifest.from_bytes(data)
             else:
                 self._manifest = Manifest(secrets.token_hex(8))
+                others = [n for n in names if version_of(n) is not None and not _may_remove(n, self._manifest)]
+                if others:
+                    self._manifest = None
+                    raise ExistsError(
+                        f"{self._storage!r} has files of versions, such as {others[0]}, and no {MANIFEST}, without which "
+                        "they may be of another publisher: bring it back, remove them, or publish to another place"
+                    )
         return self._manifest
 
     def _restored(self, items: Items) -> Copy:
@@ -300,7 +326,7 @@ class FolderPublishing:
             if found is not None and found.dtype == tensor.dtype and found.shape[1:] == tensor.shape[1:]:
                 rows = found if item.rows is None else found[item.rows[0] : item.rows[1]]
                 if rows.shape == tensor.shape:
-                    copy.tensors[key] = rows.clone() if item.rows else rows
+                    copy.tensors[key] = rows
         return copy
 
     def _is_keyframe_due(self, manifest: Manifest, number: int) -> bool:
@@ -354,9 +380,19 @@ class FolderPublishing:
         return file, hashes, sum(tensor.numel() for tensor in tensors.values())
 
     def _remove_others(self, manifest: Manifest) -> None:
-        """Removes the files of versions that are gone, and of ones that were not finished."""
-        needed = manifest.files()
+        """Removes the files of versions that are gone, and of one that was not finished."""
         with contextlib.suppress(FileError):  # what cannot be removed only takes space
             for name in self._storage.names():
-                if is_version_file(name) and name not in needed:
+                if _may_remove(name, manifest):
                     self._storage.remove(name)
+
+
+def _may_remove(name: str, manifest: Manifest) -> bool:
+    """Whether a file is needed no more, and is of the run of this manifest: of a version up to the newest, or of the next
+    one, which an earlier publisher did not finish. The first version is a keyframe."""
+    number = version_of(name)
+    if number is None or name in manifest.files():
+        return False
+    if manifest.latest is None:
+        return name == file_name(0, "keyframe")
+    return number <= manifest.latest.number + 1

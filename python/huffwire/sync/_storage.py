@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -118,15 +119,25 @@ class Folder:
         """Locks the file `publisher.lock`, and removes what an interrupted publisher left in `.unfinished`."""
         with system_errors():
             self.path.mkdir(parents=True, exist_ok=True)
-        lock = _FileLock(self.path / _LOCK)
+        lock = lock_file(self.path / _LOCK, "publisher")
         shutil.rmtree(self.path / _STAGING, ignore_errors=True)
         return lock
+
+
+def lock_file(path: Path, role: str) -> Lock:
+    """Locks a file for a publisher or subscriber, which has the folder of that file alone.
+
+    Raises:
+        LockedError: Another one has it.
+        FileError: The file cannot be locked.
+    """
+    return _FileLock(path, role)
 
 
 class _FileLock:
     """A file that this process has locked."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, role: str) -> None:
         with system_errors():
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -137,12 +148,13 @@ class _FileLock:
             if not isinstance(error, BlockingIOError):
                 raise FileError(f"{path} cannot be locked: {error}") from error
             raise LockedError(
-                f"{path.parent}: another publisher has this folder ({holder or 'unknown'}): close it, or publish to "
-                "another folder"
+                f"{path.parent}: another {role} has this folder ({holder or 'unknown'}): close it, or give another "
+                "folder"
             ) from None
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        self._process = os.getpid()
+        # What it says is for messages alone: a full disk does not keep anybody from locking.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         _held.add(self)
 
     def close(self) -> None:

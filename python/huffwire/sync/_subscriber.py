@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -32,23 +33,26 @@ class Subscriber:
         tensors: The tensors to update in place, by the names under which they are published, such as a state dict:
             on any device, with any strides. None: the subscriber makes its own, on the CPU, in `tensors`.
         rows: For tensors that hold only some of the published rows, from where to where: ``{"weight": (512,
-            1024)}``. Only the parts with these rows are read and decoded; see ``split`` of `Publisher`.
+            1024)}``. Only the parts with these rows are decoded; see ``split`` of `Publisher`.
         strict: Whether it is an error if other names are published than there are tensors.
         pause: Makes a context manager, such as a lock, that is entered around writing to tensors that are in use.
-        cache: A folder to which files are downloaded. An interrupted download goes on from where it was, in
-            another process too. None: files of a folder are read where they lie.
+        cache: A folder of this subscriber, to which files are downloaded. An interrupted download goes on from where it
+            was, in another process too. None: files of a folder are read where they lie.
         journal: A folder of this subscriber, for tensors in memory that outlives the process (shared memory, mapped
             files). Changes are stored there before they are written: if the process is killed in between, the next
             subscriber with the same journal and tensors writes the rest when it is made.
-        retries: So many times reading is tried again after an error, for example because the publisher removed a file
-            meanwhile.
-        backoff: Seconds before the first of these; each further one waits twice as long.
+        retries: So many times in a row reading is tried again after an error, for example because the publisher removed
+            a file meanwhile. A version that was applied ends the row.
+        backoff: Seconds before the first of these; each further one waits twice as long, 60 seconds at most.
         threads: As for `huffwire.decode`.
         max_size: The most bytes of tensors that a version may have. A small file can say that it has very much.
 
     Raises:
         OutputError: A tensor cannot be written to, or shares a part of its memory with another one.
         OptionError: An option has a value that it cannot have.
+        UnsupportedError: A name of a tensor is no text.
+        WrongBaseError: The journal has changes that were begun, and the tensors are not those that they were made for.
+        DamagedError: The journal is damaged.
     """
 
     def __init__(
@@ -68,8 +72,12 @@ class Subscriber:
     ) -> None:
         if journal is not None and tensors is None:
             raise OptionError("journal=: give the tensors whose memory outlives the process, too")
+        if retries < 0 or backoff < 0:
+            raise OptionError(f"retries={retries}, backoff={backoff}: give numbers from 0 on")
         follower = Follower(tensors, rows, strict, pause, threads, max_size, journal is not None)
         self._follower = follower
+        # Threads update one after the other.
+        self._turn = threading.Lock()
         self._following: Following
         if isinstance(source, dist.ProcessGroup):
             from huffwire.sync._group import GroupFollowing
@@ -82,7 +90,7 @@ class Subscriber:
             self._following = FolderFollowing(
                 storage,
                 follower,
-                Downloads(storage, cache, retries, backoff),
+                Downloads(storage, cache),
                 None if journal is None else Journal(journal),
                 retries=retries,
                 backoff=backoff,
@@ -111,13 +119,20 @@ class Subscriber:
             MismatchError: Other tensors are published than there are here.
             DamagedError: A file is damaged.
             FileError: A file cannot be read.
+            LockedError: Another subscriber has the folder that is the cache.
         """
-        return self._following.update(version)
+        with self._turn:
+            return self._following.update(version)
 
     def reload(self) -> Update | None:
-        """Loads the newest version from its last keyframe, whatever the tensors are."""
-        self._following.version = None
-        return self.update()
+        """Loads the newest version from its last keyframe, whatever the tensors are.
+
+        Raises:
+            OptionError: The subscriber is of a group: there the publisher sends a keyframe.
+            Error: As for `update`.
+        """
+        with self._turn:
+            return self._following.reload()
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.2) -> Update | None:
         """Waits for a version that is newer, and updates to the newest one.
@@ -140,7 +155,8 @@ class Subscriber:
         tensors themselves.
 
         The subscriber has the base in tensors of its own, which become the new version when all changes of that version
-        were taken. Whoever ends before gets the same changes again. If ``indices`` is None, ``values`` is the whole
+        were taken. Whoever ends before gets the same changes again; in a group all changes of that version come once more
+        before those of the next one. If ``indices`` is None, ``values`` is the whole
         tensor: of a tensor that is new, and of all tensors if a keyframe was loaded.
 
         >>> import tempfile, torch, huffwire.sync

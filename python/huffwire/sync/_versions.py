@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ import torch
 from huffwire import _huffwire
 from huffwire._buffers import Level, Sets, Symbols
 from huffwire._disk import system_errors
-from huffwire._errors import DamagedError, OutOfMemoryError
+from huffwire._errors import DamagedError, OutOfMemoryError, UnsupportedError
 from huffwire._huffwire import Codebooks, FileReader, FileWriter
-from huffwire._tensors import _address, _dtype, _name, _source
+from huffwire._tensors import _address, _dtype, _name, _refusal, _source
 from huffwire.sync._manifest import File
+from huffwire.sync._names import check_name
 
 # The key of the metadata under which a version keeps what belongs to it.
 _METADATA = "huffwire.sync"
@@ -48,10 +48,45 @@ class Item(NamedTuple):
     """The shape of these rows, as PyTorch has it."""
 
 
+def item_of(fields: object) -> Item:
+    """An item, of the list of its fields as JSON has it.
+
+    Raises:
+        ValueError: It is no item.
+    """
+    if not isinstance(fields, list) or len(fields) != len(Item._fields):
+        raise ValueError("no item")
+    key, name, rows, dtype, shape = fields
+    if not all(isinstance(text, str) for text in (key, name, dtype)) or not _are_counts(shape):
+        raise ValueError(f"item {key!r}")
+    if rows is not None and not (_are_rows(rows) and shape and rows[1] - rows[0] == shape[0]):
+        raise ValueError(f"the rows of {key!r}")
+    return Item(key, name, None if rows is None else (rows[0], rows[1]), dtype, tuple(shape))
+
+
+def _are_counts(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _are_rows(values: object) -> bool:
+    return isinstance(values, list) and _are_counts(values) and len(values) == 2
+
+
 def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple[Item, torch.Tensor]]:
-    """What tensors are published as: tensors of several dimensions in at most ``split`` parts of equally many rows."""
+    """What tensors are published as: tensors of several dimensions in at most ``split`` parts of equally many rows.
+
+    Raises:
+        UnsupportedError: Something is no tensor with elements in memory, or its name is no text, or that of a part of
+            another tensor.
+    """
+    if not isinstance(tensors, Mapping):
+        raise UnsupportedError("give a dictionary of tensors by their names")
     items: dict[str, tuple[Item, torch.Tensor]] = {}
     for name, tensor in tensors.items():
+        check_name(name)
+        refusal = _refusal(tensor)
+        if refusal is not None:
+            raise UnsupportedError(f"tensor {name!r}: {refusal}")
         parts: Iterable[torch.Tensor] = [tensor]
         if split > 1 and tensor.dim() > 1 and tensor.shape[0] > 1:
             parts = tensor.detach().chunk(split)
@@ -59,6 +94,11 @@ def items_of(tensors: Mapping[str, torch.Tensor], split: int) -> dict[str, tuple
         for part in parts:
             rows = None if part is tensor else (first, first + part.shape[0])
             key = name if rows is None else f"{name}[{rows[0]}:{rows[1]}]"
+            if key in items:
+                raise UnsupportedError(
+                    f"{key!r} is the name of a tensor, and of a part of {key.partition('[')[0]!r}: give it another name, or "
+                    "publish with split=1"
+                )
             items[key] = Item(key, name, rows, _name(part.dtype), tuple(part.shape)), part
             first = rows[1] if rows else 0
     return items
@@ -115,13 +155,10 @@ class VersionWriter:
 
 
 def describe(path: Path) -> File:
-    """Name, size and hash of a file, which is not empty."""
-    with (
-        system_errors(),
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        return File(path.name, len(data), _huffwire._content_hash(data, "u8"))
+    """Name, size and hash of a file."""
+    with system_errors(f"{path}: "):
+        size, hash = _huffwire._hash_file(path)
+    return File(path.name, size, hash)
 
 
 @dataclass
@@ -154,14 +191,13 @@ class VersionReader:
                 if dtype is None or key in self.items:
                     raise ValueError(f"tensor {key!r}")
                 shape = _torch_shape(dtype, shape)
-                span = (rows[0], rows[1]) if rows else None
-                if span is not None and (span[0] < 0 or span[1] - span[0] != shape[0]):
-                    raise ValueError(f"the rows of {key!r}")
-                self.items[key] = Item(key, str(name), span, dtype, shape)
+                self.items[key] = item_of([key, name, rows or None, dtype, list(shape)])
                 self._places[key] = place
-            if self.hashes is not None and set(self.hashes) != set(self.items):
+            if self.hashes is not None and not (
+                isinstance(self.hashes, dict) and self.hashes.keys() == self.items.keys()
+            ):
                 raise ValueError("hashes of other tensors")
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedError(f"{self.path} is no file of a version: {error!r}") from error
 
     def skip(self, key: str) -> None:

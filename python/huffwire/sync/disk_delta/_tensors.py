@@ -9,7 +9,14 @@ from typing import Any, NamedTuple, TypeVar
 from huffwire import _huffwire
 from huffwire._disk import naming
 from huffwire._elements import elements
-from huffwire._errors import MismatchError, OptionError, SharedStorageError, UnsupportedError
+from huffwire._errors import (
+    MismatchError,
+    OptionError,
+    OutOfMemoryError,
+    SharedStorageError,
+    UnsupportedError,
+)
+from huffwire.sync._names import check_name
 
 # Bytes that are read, written or copied at a time.
 PIECE_BYTES = 8 << 20
@@ -31,6 +38,8 @@ class Tensor(NamedTuple):
     """In bytes."""
     value: Any
     """What the caller gave."""
+    is_own: bool
+    """Whether the memory is a copy that was made here, which nobody else writes to."""
 
     @property
     def spelled_shape(self) -> tuple[int, ...]:
@@ -43,6 +52,23 @@ class Tensor(NamedTuple):
     def described(self) -> str:
         """For messages."""
         return f"{self.dtype} {list(self.spelled_shape)}"
+
+    def copy(self) -> Tensor:
+        """The tensor as it is now, in memory of its own.
+
+        Raises:
+            OutOfMemoryError: There is no memory for it.
+        """
+        if self.is_own:
+            return self
+        try:
+            memory = memoryview(bytearray(self.size))
+        except MemoryError:
+            raise OutOfMemoryError(f"a copy of a tensor of {self.size} bytes") from None
+        copy = self._replace(memory=memory, value=None, is_own=True)
+        for piece, room in zip(self.pieces(), copy.pieces(), strict=True):
+            _huffwire._copy_checked(piece, room)
+        return copy
 
     def tell_autograd(self) -> None:
         """Tells PyTorch that the tensor was written to."""
@@ -71,6 +97,8 @@ def tensors_of(values: Mapping[str, Any], *, writable: bool) -> dict[str, Tensor
     """
     if not isinstance(values, Mapping):
         raise UnsupportedError(f"a {type(values).__name__}: give a dictionary of tensors")
+    for name in values:
+        check_name(name)
     tensors = {}
     for name in sorted(values):
         with naming(f"tensor {name!r}"):
@@ -81,18 +109,30 @@ def tensors_of(values: Mapping[str, Any], *, writable: bool) -> dict[str, Tensor
             size = memory[1] if isinstance(memory, tuple) else memory.nbytes
             # What was copied for the occasion lives as long as this.
             value = values[name] if writable else found.owner
-            tensors[name] = Tensor(found.dtype, tuple(found.shape), memory, size, value)
+            is_own = not writable and _start(memory) != _start_of(values[name])
+            tensors[name] = Tensor(found.dtype, tuple(found.shape), memory, size, value, is_own)
     if writable:
         _check_apart(tensors)
     return tensors
 
 
+def _start(memory: Any) -> int:
+    """The address of memory that the compiled part takes."""
+    start = memory[0] if isinstance(memory, tuple) else memory.__array_interface__["data"][0]
+    return int(start)
+
+
+def _start_of(value: Any) -> int | None:
+    """The address of a tensor or an array; None if it is not in the memory of the processor."""
+    if hasattr(value, "is_cpu"):
+        return int(value.data_ptr()) if value.is_cpu else None
+    return int(value.__array_interface__["data"][0])
+
+
 def _check_apart(tensors: Mapping[str, Tensor]) -> None:
     places = []
     for name, tensor in tensors.items():
-        memory = tensor.memory
-        tuple_ = isinstance(memory, tuple)
-        start = memory[0] if tuple_ else memory.__array_interface__["data"][0]
+        start = _start(tensor.memory)
         if tensor.size:
             places.append((start, start + tensor.size, name))
     reach, last = -1, ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from huffwire.sync.disk_delta._tensors import (
 
 # Patches of about so many bytes become one file.
 _FILE_BYTES = 1 << 30
+# A folder that becomes the one of a version.
+_STAGED = re.compile(r"\.weight_v([0-9]{6,18})\.[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class _Change(NamedTuple):
     patch: bytes
     size: int  # Bytes of the patch.
     checksum: str
+    tensor: Tensor  # The copy that it was made of.
 
 
 class Writer:
@@ -76,9 +80,9 @@ class Writer:
 
     Args:
         folder: Where versions are published; it is made if it is not there. What the engines call ``source_dir``.
-        base: The tensors of the newest version there, by their names in the checkpoint. A copy is kept, which is
-            brought up to date with each version. At first these are the tensors of the checkpoint that the engines
-            start from, bit for bit.
+        base: The tensors of the newest version there, by their names in the checkpoint. A copy is kept, and brought up
+            to date with each version; while one is published, what changes is in memory once more. At first these are
+            the tensors of the checkpoint that the engines start from, bit for bit.
         version: The number of that version; 0 is the engines' own checkpoint.
         encoding: ``"xor"``, or ``"overwrite"``, which is larger and may be applied twice.
         checksum: What engines compare: ``"xxh3-128"`` or ``"adler32"``.
@@ -123,8 +127,8 @@ class Writer:
                 "with its tensors, or give an empty folder"
             )
         self._version = version
-        self._snapshot: dict[str, Tensor] = {}
-        self._adopt(tensors_of(base, writable=False))
+        self._remove_leftovers()
+        self._snapshot = _copies(tensors_of(base, writable=False))
 
     @property
     def version(self) -> int:
@@ -135,6 +139,9 @@ class Writer:
         """Publishes what changed since the newest version.
 
         An error leaves nothing behind, and the call can be repeated.
+
+        Each tensor is copied before it is worked on. If somebody writes to it meanwhile, one state of it or the other, or
+        parts of both, are published, and the next version is made for what was.
 
         Args:
             tensors: All tensors, by the same names and of the same types and shapes as before. Those on other devices
@@ -164,7 +171,8 @@ class Writer:
             index = Index(version, self._version, self._encoding, self._checksum, where)
             _write_file(place / INDEX, index.to_json())
         changes = [change for group in files for change in group]
-        self._keep({change.name: found[change.name] for change in changes})
+        # What was published, also if somebody has written to the tensors since.
+        self._snapshot |= {change.name: change.tensor for change in changes}
         self._version = version
         return Published(
             version=version,
@@ -189,7 +197,7 @@ class Writer:
             LockedError: Somebody else publishes to this folder.
             FileError: The system refused to write.
         """
-        found = tensors_of(tensors, writable=False)
+        found = _copies(tensors_of(tensors, writable=False))
         version = self._version + 1
         name = _file_name(0, 1)
         with self._staged(version) as place:
@@ -198,7 +206,7 @@ class Writer:
             _write_file(place / INDEX, _json(content))
             if beside is not None:
                 _copy_others(Path(beside), place)
-        self._adopt(found)
+        self._snapshot = found
         self._version = version
         folder = version_folder(self._folder, version)
         return Published(version, folder, True, len(found), size, size, size)
@@ -206,35 +214,21 @@ class Writer:
     def _changes(self, tensors: Mapping[str, Tensor]) -> Iterator[_Change]:
         """The patches of the tensors that changed."""
 
-        def made(item: tuple[str, Tensor]) -> tuple[int, bytes | None, str | None]:
+        def made(item: tuple[str, Tensor]) -> _Change | None:
             name, tensor = item
             with naming(f"tensor {name!r}"):
-                return _huffwire._patch(
-                    self._encoding, self._checksum, self._snapshot[name].memory, tensor.memory
+                # Read once: patch, checksum and the base of the next version are of the same bytes.
+                copy = tensor.copy()
+                count, patch, checksum = _huffwire._patch(
+                    self._encoding, self._checksum, self._snapshot[name].memory, copy.memory
                 )
+            if patch is None or checksum is None:
+                return None
+            return _Change(name, count, patch, len(patch), checksum, copy)
 
-        patches = side_by_side(self._threads, made, list(tensors.items()))
-        for name, (count, patch, checksum) in zip(tensors, patches, strict=True):
-            if patch is not None and checksum is not None:
-                yield _Change(name, count, patch, len(patch), checksum)
-
-    def _adopt(self, tensors: Mapping[str, Tensor]) -> None:
-        """Makes the copy one of these tensors, which may be others than before."""
-        memories = {name: kept.memory for name, kept in self._snapshot.items()}
-        self._snapshot = {}
-        for name, tensor in tensors.items():
-            memory = memories.pop(name, b"")
-            if len(memory) != tensor.size:
-                memory = memoryview(bytearray(tensor.size))
-            self._snapshot[name] = tensor._replace(memory=memory, value=None)
-        self._keep(tensors)
-
-    def _keep(self, tensors: Mapping[str, Tensor]) -> None:
-        """Brings the copy of tensors up to date."""
-        for name, tensor in tensors.items():
-            kept = self._snapshot[name]
-            for piece, room in zip(tensor.pieces(), kept.pieces(), strict=True):
-                _huffwire._copy_checked(piece, room)
+        for change in side_by_side(self._threads, made, list(tensors.items())):
+            if change is not None:
+                yield change
 
     @contextmanager
     def _staged(self, version: int) -> Iterator[Path]:
@@ -261,10 +255,28 @@ class Writer:
                             f"{folder} has appeared: somebody else publishes to this folder"
                         ) from error
                     raise
+            # Engines see the version now: what fails from here on does not undo it.
+            with suppress(OSError):
                 sync_folder(self._folder)
+            self._remove_leftovers()
         finally:
             # Nothing is there any more if it has got its name.
             shutil.rmtree(place, ignore_errors=True)
+
+
+    def _remove_leftovers(self) -> None:
+        """Removes what writers left that were killed while they wrote a version that somebody has published since. A
+        writer that is at it cannot publish that version any more."""
+        with suppress(OSError), os.scandir(self._folder) as entries:
+            newest = max(published(self._folder), default=0)
+            for entry in entries:
+                match = _STAGED.fullmatch(entry.name)
+                if match and int(match[1]) <= newest:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.copy() for name, tensor in tensors.items()}
 
 
 def _file_name(number: int, count: int) -> str:
