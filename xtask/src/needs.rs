@@ -79,6 +79,7 @@ const NEEDS: &[Need] = &[
     rust("dist", "x86_64-unknown-linux-gnu", "is what the wheel for x86-64 is compiled for"),
     rust("dist", "aarch64-apple-darwin", "compiles for macOS"),
     rust("dist", "x86_64-pc-windows-gnu", "compiles for Windows"),
+    debian("dist", "gcc-mingw-w64-x86-64", &["x86_64-w64-mingw32-gcc", "--version"], "links the wheel for it"),
 
     debian("fuzz", "g++", &["c++", "--version"], "compiles libFuzzer"),
 ];

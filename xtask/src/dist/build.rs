@@ -1,4 +1,4 @@
-//! Programs and wheels for any target, with zig as C compiler and linker.
+//! Programs and wheels for any target, nearly all with zig as C compiler and linker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,10 @@ impl PythonSources {
         let python = tools()?;
         let made = emptied("target/wheel")?;
         let mut maturin = program(&python);
-        maturin.args(["-m", "maturin", "build", "--profile", "dist", "--locked", "--zig"]);
+        maturin.args(["-m", "maturin", "build", "--profile", "dist", "--locked"]);
+        if target.wheel_linker.is_none() {
+            maturin.arg("--zig");
+        }
         maturin.args(["--target", target.wheel, "--target-dir"]).arg(Path::new(ROOT).join(CROSS));
         if let Some(compatibility) = target.compatibility {
             maturin.args(["--compatibility", compatibility]);

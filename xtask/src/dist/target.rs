@@ -12,6 +12,8 @@ pub(super) struct Target {
     pub(super) program: &'static str,
     /// The target of the wheel: Python links with the C library of the system.
     pub(super) wheel: &'static str,
+    /// The package of the system that compiles C and links for the wheel; `None` if zig does.
+    pub(super) wheel_linker: Option<&'static str>,
     /// What maturin is to call the oldest system that the wheel runs on.
     pub(super) compatibility: Option<&'static str>,
     /// The processor of a program that must be static and stripped.
@@ -25,6 +27,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target {
         program: "x86_64-unknown-linux-musl",
         wheel: "x86_64-unknown-linux-gnu",
+        wheel_linker: None,
         compatibility: Some("manylinux2014"),
         machine: Some(Machine::X86_64),
         emulator: None,
@@ -32,6 +35,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target {
         program: "aarch64-unknown-linux-musl",
         wheel: "aarch64-unknown-linux-gnu",
+        wheel_linker: None,
         compatibility: Some("manylinux2014"),
         machine: Some(Machine::Aarch64),
         emulator: Some("qemu-aarch64"),
@@ -39,6 +43,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target {
         program: "aarch64-apple-darwin",
         wheel: "aarch64-apple-darwin",
+        wheel_linker: None,
         compatibility: None,
         machine: None,
         emulator: None,
@@ -46,6 +51,8 @@ pub(super) const TARGETS: &[Target] = &[
     Target {
         program: "x86_64-pc-windows-gnu",
         wheel: "x86_64-pc-windows-gnu",
+        // With zig, maturin 1.16 has each library of each crate export the module's function, under a wrong name.
+        wheel_linker: Some("gcc-mingw-w64-x86-64"),
         compatibility: None,
         machine: None,
         emulator: None,
@@ -58,13 +65,15 @@ impl Target {
         if self.program == self.wheel { vec![self.program] } else { vec![self.program, self.wheel] }
     }
 
-    /// What it takes of the system: targets of Rust, what makes environments of Python and archives, and the emulator.
+    /// What it takes of the system: targets of Rust, what makes environments of Python and archives, the emulator, and
+    /// what links the wheel.
     pub(super) fn needs(&self) -> Vec<&'static str> {
         let mut needs = self.rust_targets();
         needs.extend(["python3", "python3-venv", "tar"]);
         if self.emulator.is_some() {
             needs.push("qemu-user");
         }
+        needs.extend(self.wheel_linker);
         needs
     }
 

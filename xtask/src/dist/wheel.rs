@@ -39,8 +39,18 @@ assert huffwire.numpy.load_file('arrays.hw')['w'].tobytes() == weights.tobytes()
 print('arrays come back: NumPy', numpy.__version__)
 ";
 
+/// The module that is compiled exports the function that Python calls first; some linkers left it out.
+const EXPORTED: &str = "
+import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+[module] = [name for name in wheel.namelist() if name.startswith('huffwire/_huffwire.') and not name.endswith('.pyi')]
+if b'PyInit__huffwire\\0' not in wheel.read(module):
+    raise SystemExit(f'{module} does not export PyInit__huffwire')
+";
+
 /// Tries a wheel as far as this machine can.
 pub(super) fn run_in_new_environment(target: &Target, wheel: &Path) -> Result<Trial> {
+    run(program("python3").args(["-I", "-c", EXPORTED]).arg(wheel))?;
     if target.wheel != host()? {
         let what = format!("this machine has no Python for {}", target.wheel);
         return Ok(Trial::Left(vec![Gap::of_machine(what)]));
