@@ -317,8 +317,10 @@ fn errors_say_what_it_is() {
     assert!(matches!(error(&|m| m[0] = b'X'), Error::Malformed { .. }));
     assert!(matches!(error(&|m| m[1] = 0x20), Error::UnknownVersion { found: 2, .. }));
     assert!(matches!(error(&|m| m.truncate(20)), Error::Truncated { .. }));
-    // Kinds: a tensor, a delta, one that nobody knows.
-    assert!(matches!(error(&|m| m[3] = 2 << 5 | 20), Error::UnknownKind { number: 2, .. }));
+    // Kinds: one whose kind header would have another length, a delta, one that nobody knows.
+    assert!(matches!(error(&|m| m[3] = 2 << 5 | 20), Error::Malformed { .. }));
+    let delta = Encoder::builtin().encode_delta_to_vec(Dtype::F32, &[0; 400], &[1; 400]).unwrap();
+    assert!(matches!(decode(&delta), Err(Error::UnknownKind { number: 2, .. })));
     assert!(matches!(error(&|m| m[3] = 7 << 5 | 20), Error::UnknownKind { number: 7, .. }));
     let size = error(&|m| m[3] = 1 << 5 | 17).to_string();
     assert!(size.contains("quantized values in blocks of 2^17"), "{size}");
