@@ -154,9 +154,10 @@ def changed(place, value):
         (b"X" + MESSAGE[1:], huffwire.DamagedError),
         (changed(1, 0x21), huffwire.VersionError),
         (changed(2, 99), huffwire.DamagedError),
-        # Quantized values, and a delta: in blocks as they have, and in others.
+        # A delta, whose kind header has a length of its own, and quantized values: in blocks as they have, and in others.
+        (huffwire.encode_delta(WEIGHTS, WEIGHTS, "bf16"), huffwire.MismatchError),
+        (changed(3, 0x40 | 20), huffwire.DamagedError),
         (changed(3, 0x20 | 20), huffwire.MismatchError),
-        (changed(3, 0x40 | 20), huffwire.MismatchError),
         (changed(3, 0x20 | MESSAGE[3]), huffwire.DamagedError),
         (changed(3, 0x40 | MESSAGE[3]), huffwire.DamagedError),
     ],
