@@ -181,7 +181,8 @@ fn of_sources(
 
 /// Brings what the targets need of the system, if that was asked for, and makes sure of it.
 fn provide(request: &Request) -> Result<()> {
-    let needs: Vec<_> = request.targets.iter().flat_map(|target| target.needs()).collect();
+    let targets = request.targets.iter();
+    let needs: Vec<_> = targets.flat_map(|target| target.needs(request.wheels)).collect();
     if request.install {
         needs::install_named(&needs)?;
     }

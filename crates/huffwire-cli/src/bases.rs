@@ -29,8 +29,16 @@ pub(crate) fn open(
     Ok(Base::chain(files)?.map(Arc::new))
 }
 
-/// Gives a reader the bases of its deltas. A raw file is taken as what the only tensor of the reader is.
-pub(crate) fn give(reader: Reader, paths: &[PathBuf], codebooks: Option<&Path>) -> Result<Reader> {
+/// Gives a reader the codebooks that it and the bases need, and the bases of its deltas. A raw file is taken as what the
+/// only tensor of the reader is.
+pub(crate) fn give(
+    mut reader: Reader,
+    paths: &[PathBuf],
+    codebooks: Option<&Path>,
+) -> Result<Reader> {
+    if let Some(books) = codebooks {
+        reader = reader.with_codebooks_file(books)?;
+    }
     let raw = raw_options(&reader);
     let base = match open(paths, None, codebooks) {
         Err(error)
@@ -55,18 +63,16 @@ pub(crate) fn open_tensors(
     bases: &BaseArgs,
     options: ReadOptions,
 ) -> Result<TensorFile> {
-    let mut reader = match TensorFile::open(path, raw.options().as_ref(), options)? {
-        TensorFile::Hw(reader) => *reader,
-        file @ TensorFile::Files(_) => return Ok(file),
-    };
-    if let Some(books) = codebooks {
-        reader = reader.with_codebooks_file(books)?;
+    match TensorFile::open(path, raw.options().as_ref(), options)? {
+        TensorFile::Hw(reader) => {
+            // A base that is given with two files may be that of one of them.
+            let paths = if reader.has_deltas() { &bases.bases[..] } else { &[] };
+            let reader = give(*reader, paths, codebooks)?;
+            reader.check_base()?;
+            Ok(reader.into())
+        }
+        file @ TensorFile::Files(_) => Ok(file),
     }
-    if reader.has_deltas() {
-        reader = give(reader, &bases.bases, codebooks)?;
-        reader.check_base()?;
-    }
-    Ok(reader.into())
 }
 
 /// What the only tensor of a file is, if it has no other.

@@ -58,11 +58,8 @@ pub(crate) fn run(args: &DecompressArgs) -> Result<u8> {
 
 /// Opens a .hw file, with all codebooks that it needs.
 fn open(args: &DecompressArgs, path: &Path, workers: &Arc<Workers>) -> Result<Reader> {
-    let mut reader = files::open_hw(path, workers)?;
-    if let Some(path) = &args.codebooks.codebooks {
-        reader = reader.with_codebooks_file(path)?;
-    }
-    reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
+    let reader = files::open_hw(path, workers)?;
+    let reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
     // Before anything is made: what would fail in any case should leave no trace.
     reader.check_codebooks()?;
     if args.tensor.is_none() {

@@ -84,11 +84,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8> {
 
 /// What was found, and how messages call the file.
 fn check(args: &VerifyArgs) -> Result<(Report, String)> {
-    let mut reader = files::open_hw(&args.input, &files::workers(args.common.threads)?)?;
-    if let Some(path) = &args.codebooks.codebooks {
-        reader = reader.with_codebooks_file(path)?;
-    }
-    reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
+    let reader = files::open_hw(&args.input, &files::workers(args.common.threads)?)?;
+    let reader = bases::give(reader, &args.base.bases, args.codebooks.codebooks.as_deref())?;
     if reader.base().is_some() {
         reader.check_base()?;
     }
