@@ -457,12 +457,16 @@ def test_a_second_publisher_is_refused(tmp_path: Path) -> None:
 
 
 def test_options_are_checked(tmp_path: Path) -> None:
-    for options in ({"keep": 0}, {"keyframe_every": 0}, {"split": 0}):
+    for options in (
+        {"keep": 0}, {"keyframe_every": 0}, {"split": 0}, {"keep": 1.5}, {"split": 2.0}, {"split": True}
+    ):
         with pytest.raises(huffwire.OptionError, match="from 1 on"):
             Publisher(tmp_path, **options)
     with pytest.raises(huffwire.OptionError, match="give a folder"):
         Subscriber(7)
-    for options in ({"retries": -1}, {"backoff": -0.1}):
+    for options in (
+        {"retries": -1}, {"retries": 1.5}, {"backoff": -0.1}, {"backoff": float("nan")}, {"max_size": -1}
+    ):
         with pytest.raises(huffwire.OptionError, match="from 0 on"):
             Subscriber(tmp_path, **options)
     with pytest.raises(huffwire.UnsupportedError, match="names"):

@@ -14,6 +14,8 @@ import torch
 import huffwire
 import huffwire.torch
 from huffwire.sync import Subscriber, _follower, _live
+from huffwire.sync._follower import shapes_of
+from huffwire.sync._versions import Item
 from huffwire.sync._manifest import sealed
 from huffwire.sync._versions import VersionReader
 from test_sync import copies, model, publish, same, step
@@ -311,9 +313,11 @@ def test_a_journal_of_memory_that_is_gone(tmp_path: Path) -> None:
         assert same(other, {name: state[name] for name in other})
 
 
-def test_a_pause_that_is_not_granted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keyframe", [False, True])
+def test_a_pause_that_is_not_granted(tmp_path: Path, keyframe: bool) -> None:
     """An engine may refuse to stop: nothing is written then, and the next update is the same one."""
-    publisher, state, _ = publish(tmp_path, 1)
+    # Of a folder that keeps one version, whoever missed two loads a keyframe.
+    publisher, state, _ = publish(tmp_path, 1, keyframe_every=1, keep=1)
     refuse = False
 
     @contextlib.contextmanager
@@ -325,12 +329,34 @@ def test_a_pause_that_is_not_granted(tmp_path: Path) -> None:
     live = model(3)
     subscriber = Subscriber(tmp_path, live, pause=pause, journal=tmp_path / "journal")
     subscriber.update()
-    step(state, 1)
-    publisher.publish(state)
+    for number in range(3 if keyframe else 1):
+        step(state, 1 + number)
+        publisher.publish(state)
     kept = copies(live)
     refuse = True
     with pytest.raises(TimeoutError):
         subscriber.update()
     assert subscriber.version == 0 and same(live, kept)
     refuse = False
-    assert subscriber.update().keyframe is False and same(live, state)
+    assert subscriber.update().keyframe is keyframe and same(live, state)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [((0, 2), (2, 3)), (None, (4, 3))],
+        [(None, (4, 3)), ((0, 2), (2, 3))],
+        [(None, (4, 3)), (None, (4, 3))],
+        [((0, 2), (2, 3)), ((2, 4), (2, 5))],
+        [((0, 2), (2, 3)), ((1, 3), (2, 3))],
+        [(None, ()), ((0, 1), (1,))],
+    ],
+)
+def test_parts_that_are_no_tensor(parts: list[tuple[tuple[int, int] | None, tuple[int, ...]]]) -> None:
+    """A whole tensor and parts of it, two wholes, parts of different shapes, rows that overlap."""
+    items = {
+        str(number): Item(str(number), "a", rows, "bf16", shape)
+        for number, (rows, shape) in enumerate(parts)
+    }
+    with pytest.raises(huffwire.DamagedError, match="'a'"):
+        shapes_of(items)

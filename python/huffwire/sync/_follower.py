@@ -97,8 +97,8 @@ class Follower:
         self._threads = threads
         self._max_size = max_size
         self._listing = listing
-        # Whether tensors were written to since the last pause was asked for.
-        self.has_begun = False
+        #: The version of the tensors; None while they are written to, and after that failed.
+        self.version: int | None = None
         for name, tensor in self.tensors.items():
             check_name(name)
             check_writable(name, tensor)
@@ -228,9 +228,9 @@ class Follower:
         """What the caller wants to be done around writing, and a clock for the writing itself, which has reached these
         devices in the end."""
         clock = Clock()
-        self.has_begun = False
         with self._pause():
-            self.has_begun = True
+            # Not before: where the pause is refused, all tensors are as they were.
+            self.version = None
             start = time.perf_counter()
             try:
                 yield clock
@@ -369,23 +369,23 @@ def shapes_of(items: Mapping[str, Item]) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors that items make.
 
     Raises:
-        DamagedError: Rows are missing, or come twice.
+        DamagedError: Rows are missing, or come twice, or do not go together.
     """
-    rows: dict[str, list[tuple[int, int]]] = {}
-    rest: dict[str, tuple[int, ...]] = {}
+    groups: dict[str, list[Item]] = {}
     for item in items.values():
-        if item.rows is None:
-            rows[item.name], rest[item.name] = [], item.shape
-        else:
-            rows.setdefault(item.name, []).append(item.rows)
-            rest.setdefault(item.name, item.shape[1:])
+        groups.setdefault(item.name, []).append(item)
     shapes = {}
-    for name, spans in rows.items():
-        spans.sort()
+    for name, group in groups.items():
+        first = group[0]
+        if len(group) == 1 and first.rows is None:
+            shapes[name] = first.shape
+            continue
+        spans = sorted(item.rows for item in group if item.rows is not None)
         ends = [0, *(stop for _, stop in spans)]
-        if [start for start, _ in spans] != ends[:-1]:
+        is_alike = all(item.rows and item.shape[1:] == first.shape[1:] for item in group)
+        if not is_alike or [start for start, _ in spans] != ends[:-1]:
             raise DamagedError(f"the version does not have each row of {name!r} once")
-        shapes[name] = (ends[-1], *rest[name]) if spans else rest[name]
+        shapes[name] = (ends[-1], *first.shape[1:])
     return shapes
 
 

@@ -74,7 +74,9 @@ class Totals:
 class Following(Protocol):
     """The way from a publisher to this subscriber."""
 
-    version: int | None
+    @property
+    def version(self) -> int | None:
+        """The version of the tensors."""
 
     def update(self, version: int | None) -> Update | None:
         """Brings the tensors to a version."""
@@ -100,7 +102,6 @@ class FolderFollowing:
         backoff: float,
         threads: int | None,
     ) -> None:
-        self.version: int | None = None
         self._run: str | None = None
         self._storage = storage
         self._follower = follower
@@ -111,6 +112,15 @@ class FolderFollowing:
         found = journal.recover(follower) if journal is not None else None
         if found is not None:
             self._run, self.version = found
+
+    @property
+    def version(self) -> int | None:
+        """The version of the tensors."""
+        return self._follower.version
+
+    @version.setter
+    def version(self, version: int | None) -> None:
+        self._follower.version = version
 
     def update(self, version: int | None) -> Update | None:
         """Applies what is between the version of the tensors and the wanted one."""
@@ -213,8 +223,6 @@ class FolderFollowing:
 
     def _load(self, reader: VersionReader, step: Version, totals: Totals) -> None:
         self._follower.check_keyframe(reader)
-        # A failure in the middle of writing leaves no version.
-        self.version = None
         if self._journal is not None:
             self._journal.forget()
         pause, hashes = self._follower.load_keyframe(reader)
@@ -227,13 +235,7 @@ class FolderFollowing:
     def _commit(self, prepared: Prepared, step: Version, totals: Totals) -> None:
         if self._journal is not None:
             self._journal.begin(prepared, self._run or "", step.number)
-        version, self.version = self.version, None
-        try:
-            totals.pause += self._follower.commit(prepared)
-        except BaseException:
-            if not self._follower.has_begun:
-                self.version = version
-            raise
+        totals.pause += self._follower.commit(prepared)
         if self._journal is not None:
             self._journal.done(self._run or "", step.number, prepared.items, prepared.hashes)
         self.version = step.number

@@ -119,13 +119,17 @@ class GroupFollowing:
     def __init__(
         self, group: dist.ProcessGroup, follower: Follower, threads: int | None
     ) -> None:
-        self.version: int | None = None
         self._chain = Chain(group, publishes=False)
         self._follower = follower
         self._threads = threads
         # Changes of a version that the caller has not taken to the end, and what is then to be written.
         self._open: list[Change] = []
         self._agreed: tuple[Prepared, int] | None = None
+
+    @property
+    def version(self) -> int | None:
+        """The version of the tensors."""
+        return self._follower.version
 
     def update(self, version: int | None) -> Update | None:
         """Receives the next version, and writes it if all ranks can."""
@@ -164,17 +168,14 @@ class GroupFollowing:
         if self._agreed is None:
             return 0.0
         prepared, number = self._agreed
-        version, self.version = self.version, None
         try:
             seconds = self._follower.commit(prepared)
         except BaseException:
-            if self._follower.has_begun:
+            # If only the pause was refused, it is asked for again before the next version.
+            if self.version is None:
                 self._agreed = None
-            else:
-                # The pause was refused. It is asked for again before the next version.
-                self.version = version
             raise
-        self._agreed, self.version = None, number
+        self._agreed, self._follower.version = None, number
         return seconds
 
     def _receive(self, listed: list[Change] | None) -> Totals:
@@ -192,7 +193,6 @@ class GroupFollowing:
                     "lost; let the publisher call publish(..., keyframe=True), or make a new group"
                 )
             if arriving.base is None:
-                self.version = None
                 totals.pause += self._follower.load_stream(arriving)
                 totals.keyframe = True
             else:
@@ -209,7 +209,7 @@ class GroupFollowing:
             )
         totals.bytes = arriving.bytes
         if prepared is None:
-            self.version = arriving.version
+            self._follower.version = arriving.version
         else:
             self._agreed = prepared, arriving.version
         return totals

@@ -37,6 +37,7 @@ from huffwire.sync._manifest import (
     state_of,
     version_of,
 )
+from huffwire.sync._options import check_whole
 from huffwire.sync._storage import Folder, Storage, write_file
 from huffwire.sync._versions import Item, Options, VersionReader, VersionWriter, items_of
 
@@ -114,8 +115,7 @@ class Publisher:
         threads: int | None = None,
     ) -> None:
         for name, value in (("keyframe_every", keyframe_every), ("keep", keep), ("split", split)):
-            if value < 1:
-                raise OptionError(f"{name}={value}: give a number from 1 on")
+            check_whole(name, value, 1)
         options = Options(level, symbols, codebooks, threads)
         self._split = split
         # Threads publish one after the other.

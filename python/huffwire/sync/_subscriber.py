@@ -16,6 +16,7 @@ from huffwire.sync._follower import Follower, Pause, Rows
 from huffwire.sync._following import FolderFollowing, Following, Update
 from huffwire.sync._journal import Journal
 from huffwire.sync._live import Change
+from huffwire.sync._options import check_seconds, check_whole
 from huffwire.sync._publisher import storage_of
 from huffwire.sync._storage import Storage
 
@@ -72,8 +73,10 @@ class Subscriber:
     ) -> None:
         if journal is not None and tensors is None:
             raise OptionError("journal=: give the tensors whose memory outlives the process, too")
-        if retries < 0 or backoff < 0:
-            raise OptionError(f"retries={retries}, backoff={backoff}: give numbers from 0 on")
+        check_whole("retries", retries, 0)
+        check_seconds("backoff", backoff)
+        if max_size is not None:
+            check_whole("max_size", max_size, 0)
         follower = Follower(tensors, rows, strict, pause, threads, max_size, journal is not None)
         self._follower = follower
         # Threads update one after the other.
