@@ -305,6 +305,30 @@ fn another_base_is_refused_before_anything_changes() {
     assert!(weights == base);
 }
 
+/// What costs nothing to see is found before checksums and hashes are computed.
+#[test]
+fn outputs_of_another_size_are_refused_before_the_base_is_compared() {
+    let base = noise(3000, 8);
+    let new = changed(Dtype::Bf16, &base, 100, 0, 9);
+    let message = Encoder::builtin().encode_delta_to_vec(Dtype::Bf16, &base, &new).unwrap();
+    let mut damaged = message.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let mut wrong = base.clone();
+    wrong[7] ^= 1;
+    let mut decoder = Decoder::builtin();
+    for available in [0, 2998, 3002] {
+        let expected = Error::OutputLength { needed: 3000, available };
+        for (base, message) in [(&wrong, &message), (&base, &damaged), (&wrong, &damaged)] {
+            let mut out = vec![0x11; available];
+            assert_eq!(decoder.decode_delta(base, message, &mut out), Err(expected.clone()));
+            assert!(out.iter().all(|byte| *byte == 0x11));
+        }
+    }
+    // The base comes before the output.
+    let error = decoder.decode_delta(&base[2..], &message, &mut [0; 4]);
+    assert_eq!(error, Err(Error::BaseLength { expected: 3000, found: 2998 }));
+}
+
 #[test]
 fn messages_of_other_kinds_are_refused_by_name() {
     let base = noise(3000, 1);

@@ -214,7 +214,8 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::WrongBase`], within [`Error::InBlock`], for a base whose bytes are not those that the delta was made
-    /// for; [`Error::BaseLength`] for one of another size; [`Error::Unexpected`] for a message that is no delta;
+    /// for; [`Error::BaseLength`] for one of another size, and [`Error::OutputLength`] for an `out` of another size, both
+    /// before checksums and hashes are computed; [`Error::Unexpected`] for a message that is no delta;
     /// [`Error::WrongResult`] and other typed errors for everything that is not a whole delta coded with one of this
     /// decoder's sets.
     pub fn decode_delta(&mut self, base: &[u8], message: &[u8], out: &mut [u8]) -> Result<Header> {
@@ -234,12 +235,14 @@ impl Decoder {
     ) -> Result<Header> {
         let (delta, set) = self.parse_delta(message, expected)?;
         let (header, needed) = (*delta.header(), delta.bytes());
-        let decoding = Decoding { set: &set, dtype: header.dtype };
-        let workers = self.delta_workers();
-        delta.check(workers, base)?;
+        // Sizes first: they cost nothing, where checksums and hashes read all of the message and the base.
+        delta::check_size(needed, base.len())?;
         if out.len() != needed {
             return Err(Error::OutputLength { needed, available: out.len() });
         }
+        let decoding = Decoding { set: &set, dtype: header.dtype };
+        let workers = self.delta_workers();
+        delta.check(workers, base)?;
         let result = delta.decode(&decoding, workers, base, out);
         poisoned(out, result.map(|()| header))
     }
