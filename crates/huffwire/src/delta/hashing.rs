@@ -1,23 +1,35 @@
 //! Hashes of two tensors at once, while the next piece of both is fetched.
 //!
-//! This is XXH3 with 128 bits and seed 0, as xxHash 0.8 defines it, for contents that come piece by piece. A crate does
-//! it for [`ContentHash`], as fast as the cache is. Here a line of each of the next pieces is fetched for each line that
-//! is hashed, so that the memory works while the processor does.
+//! This is XXH3 with 128 bits and seed 0, for contents that come piece by piece: the large inputs of the specification
+//! (xxHash, `doc/xxhash_spec.md`), whose words stripe, block, secret and accumulator are used here. A crate does it for
+//! [`ContentHash`], as fast as the cache is. Here a line of each of the next pieces is fetched for each line that is
+//! hashed, so that the memory works while the processor does.
 
 use crate::ids::ContentHash;
 use crate::kernels::Kernels;
 use crate::kernels::deltas::{self, Job};
 use crate::kernels::platform::Platform;
 
-/// Bytes that are mixed into the lanes at once, and those after which the lanes are scrambled.
+/// Bytes that are accumulated at once, each eight of them by an accumulator of its own.
 const STRIPE: usize = 64;
-const BLOCK: usize = 1 << 10;
 
-/// Contents up to so many bytes are hashed in other ways.
-const SHORT: usize = 240;
+/// The key of a stripe begins so many bytes of the secret behind that of the stripe before it.
+const KEY_STEP: usize = 8;
 
-type Lanes = [u64; 8];
+/// Bytes of as many stripes as the secret has keys for. The accumulators are scrambled after each block.
+const BLOCK: usize = STRIPE * (SECRET.len() - STRIPE) / KEY_STEP;
 
+/// Where the keys of other steps begin in the secret: those of scrambling, of the last stripe, and of the two halves of
+/// the hash. The last three are no multiples of [`KEY_STEP`], so that these steps have keys that no stripe has.
+const SCRAMBLE_KEY: usize = SECRET.len() - STRIPE;
+const LAST_STRIPE_KEY: usize = SECRET.len() - STRIPE - 7;
+const LOW_HALF_KEY: usize = 11;
+const HIGH_HALF_KEY: usize = SECRET.len() - STRIPE - 11;
+
+type Accumulators = [u64; 8];
+
+/// The primes of the specification, from `PRIME32_1` and `PRIME64_1` on, and the one that `avalanche` multiplies with.
+const PRIME_MX1: u64 = 0x1656_6791_9e37_79f9;
 const PRIMES_32: [u64; 3] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d];
 const PRIMES_64: [u64; 5] = [
     0x9e37_79b1_85eb_ca87,
@@ -27,7 +39,7 @@ const PRIMES_64: [u64; 5] = [
     0x27d4_eb2f_1656_67c5,
 ];
 
-const START: Lanes = [
+const START: Accumulators = [
     PRIMES_32[2],
     PRIMES_64[0],
     PRIMES_64[1],
@@ -38,6 +50,7 @@ const START: Lanes = [
     PRIMES_32[0],
 ];
 
+/// The default secret.
 #[rustfmt::skip]
 const SECRET: [u8; 192] = [
     0xb8, 0xfe, 0x6c, 0x39, 0x23, 0xa4, 0x4b, 0xbe, 0x7c, 0x01, 0x81, 0x2c, 0xf7, 0x21, 0xad, 0x1c,
@@ -65,9 +78,9 @@ pub(super) struct Hashes {
 #[derive(Debug)]
 pub(super) struct PairHasher {
     platform: Platform,
-    base: Lanes,
-    /// As long as nothing changes both have the same lanes.
-    new: Option<Lanes>,
+    base: Accumulators,
+    /// As long as nothing changes both have the same accumulators.
+    new: Option<Accumulators>,
     /// Bytes of both that were hashed, and the last of them.
     done: usize,
     last: [[u8; STRIPE]; 2],
@@ -86,12 +99,19 @@ impl PairHasher {
             self.new = Some(self.base);
         }
         match &mut self.new {
-            Some(lanes) => {
-                let job = Mix { lanes: [&mut self.base, lanes], pieces: [base, new], next };
+            Some(accumulators) => {
+                let job = Accumulate {
+                    accumulators: [&mut self.base, accumulators],
+                    pieces: [base, new],
+                    next,
+                };
                 deltas::run(self.platform, job);
             }
             None => {
-                deltas::run(self.platform, Mix { lanes: [&mut self.base], pieces: [base], next });
+                deltas::run(
+                    self.platform,
+                    Accumulate { accumulators: [&mut self.base], pieces: [base], next },
+                );
             }
         }
         self.done += base.len();
@@ -100,7 +120,7 @@ impl PairHasher {
         }
     }
 
-    /// The hashes, given the last pieces of both, of any length but 0, unless there is nothing else.
+    /// The hashes, given the last pieces of both: of any length but 0, unless there was none before.
     pub(super) fn finish(&self, base: &[u8], new: &[u8]) -> Hashes {
         let of_base = self.finish_one(self.base, &self.last[0], base);
         let result = if self.new.is_none() && base == new {
@@ -111,27 +131,34 @@ impl PairHasher {
         Hashes { base: of_base, result }
     }
 
-    fn finish_one(&self, mut lanes: Lanes, before: &[u8; STRIPE], piece: &[u8]) -> ContentHash {
-        let length = self.done + piece.len();
-        if length <= SHORT {
+    fn finish_one(
+        &self,
+        mut accumulators: Accumulators,
+        before: &[u8; STRIPE],
+        piece: &[u8],
+    ) -> ContentHash {
+        if self.done == 0 {
             return ContentHash::of(piece);
         }
+        debug_assert!(!piece.is_empty());
+        // What is left is at most a block. Its last bytes are a stripe of their own, whatever was accumulated of them.
         let (blocks, rest) = piece.split_at((piece.len() - 1) / BLOCK * BLOCK);
-        let job = Mix { lanes: [&mut lanes], pieces: [blocks], next: [&[]; 2] };
+        let job =
+            Accumulate { accumulators: [&mut accumulators], pieces: [blocks], next: [&[]; 2] };
         deltas::run(self.platform, job);
         let stripes = &rest.as_chunks().0[..(rest.len() - 1) / STRIPE];
         for (number, stripe) in stripes.iter().enumerate() {
-            mix(&mut lanes, stripe, key(8 * number));
+            accumulate(&mut accumulators, stripe, key(KEY_STEP * number));
         }
-        // The last bytes, which may begin in the piece before.
-        let mut end = *before;
+        // The last stripe may begin in the piece before.
         let own = &piece[piece.len().saturating_sub(STRIPE)..];
-        end.rotate_left(own.len() % STRIPE);
-        end[STRIPE - own.len()..].copy_from_slice(own);
-        mix(&mut lanes, &end, key(SECRET.len() - STRIPE - 7));
-        let length = length as u64;
-        let low = merge(&lanes, 11, length.wrapping_mul(PRIMES_64[0]));
-        let high = merge(&lanes, 192 - 64 - 11, !length.wrapping_mul(PRIMES_64[1]));
+        let mut last = *before;
+        last.copy_within(own.len().., 0);
+        last[STRIPE - own.len()..].copy_from_slice(own);
+        accumulate(&mut accumulators, &last, key(LAST_STRIPE_KEY));
+        let length = (self.done + piece.len()) as u64;
+        let low = merge(&accumulators, key(LOW_HALF_KEY), length.wrapping_mul(PRIMES_64[0]));
+        let high = merge(&accumulators, key(HIGH_HALF_KEY), !length.wrapping_mul(PRIMES_64[1]));
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&low.to_le_bytes());
         hash[8..].copy_from_slice(&high.to_le_bytes());
@@ -139,19 +166,19 @@ impl PairHasher {
     }
 }
 
-/// Mixes whole blocks of pieces into their lanes.
-struct Mix<'a, const N: usize> {
-    lanes: [&'a mut Lanes; N],
+/// Accumulates whole blocks of pieces.
+struct Accumulate<'a, const N: usize> {
+    accumulators: [&'a mut Accumulators; N],
     pieces: [&'a [u8]; N],
     next: [&'a [u8]; 2],
 }
 
-impl<const N: usize> Job for Mix<'_, N> {
+impl<const N: usize> Job for Accumulate<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run(self, kernels: impl Kernels) {
-        let mut all = self.lanes.each_ref().map(|lanes| **lanes);
+        let mut all = self.accumulators.each_ref().map(|accumulators| **accumulators);
         for block in 0..self.pieces[0].len() / BLOCK {
             for number in 0..BLOCK / STRIPE {
                 let at = block * BLOCK + number * STRIPE;
@@ -160,24 +187,24 @@ impl<const N: usize> Job for Mix<'_, N> {
                         kernels.fetch(line);
                     }
                 }
-                let key = key(8 * number);
-                for (lanes, piece) in all.iter_mut().zip(self.pieces) {
+                let key = key(KEY_STEP * number);
+                for (accumulators, piece) in all.iter_mut().zip(self.pieces) {
                     if let Some(stripe) = piece[at..].first_chunk() {
-                        mix(lanes, stripe, key);
+                        accumulate(accumulators, stripe, key);
                     }
                 }
             }
-            for lanes in &mut all {
-                scramble(lanes);
+            for accumulators in &mut all {
+                scramble(accumulators);
             }
         }
-        for (place, lanes) in self.lanes.into_iter().zip(all) {
-            *place = lanes;
+        for (place, accumulators) in self.accumulators.into_iter().zip(all) {
+            *place = accumulators;
         }
     }
 }
 
-/// A part of the secret.
+/// The part of the secret that begins at a place.
 #[inline(always)]
 fn key(start: usize) -> &'static [u8; STRIPE] {
     const LAST: usize = SECRET.len() - STRIPE;
@@ -199,37 +226,38 @@ fn key(start: usize) -> &'static [u8; STRIPE] {
 }
 
 #[inline(always)]
-fn words(bytes: &[u8; STRIPE]) -> Lanes {
+fn words(bytes: &[u8; STRIPE]) -> Accumulators {
     let words = bytes.as_chunks::<8>().0;
     std::array::from_fn(|lane| u64::from_le_bytes(words[lane]))
 }
 
 #[inline(always)]
-fn mix(lanes: &mut Lanes, stripe: &[u8; STRIPE], key: &[u8; STRIPE]) {
+fn accumulate(accumulators: &mut Accumulators, stripe: &[u8; STRIPE], key: &[u8; STRIPE]) {
     let (values, keys) = (words(stripe), words(key));
     for lane in 0..8 {
         let keyed = values[lane] ^ keys[lane];
         let product = (keyed & 0xffff_ffff) * (keyed >> 32);
-        lanes[lane] = lanes[lane].wrapping_add(values[lane ^ 1]).wrapping_add(product);
+        accumulators[lane] =
+            accumulators[lane].wrapping_add(values[lane ^ 1]).wrapping_add(product);
     }
 }
 
 #[inline(always)]
-fn scramble(lanes: &mut Lanes) {
-    for (lane, key) in lanes.iter_mut().zip(words(key(SECRET.len() - STRIPE))) {
+fn scramble(accumulators: &mut Accumulators) {
+    for (lane, key) in accumulators.iter_mut().zip(words(key(SCRAMBLE_KEY))) {
         *lane = (*lane ^ *lane >> 47 ^ key).wrapping_mul(PRIMES_32[0]);
     }
 }
 
-/// Half of the hash.
-fn merge(lanes: &Lanes, start: usize, mut sum: u64) -> u64 {
-    let keys = words(key(start));
+/// Half of the hash: the products of pairs of accumulators are added to a sum, whose bits are mixed then.
+fn merge(accumulators: &Accumulators, key: &[u8; STRIPE], mut sum: u64) -> u64 {
+    let keys = words(key);
     for pair in (0..8).step_by(2) {
-        let [a, b] = [pair, pair + 1].map(|lane| u128::from(lanes[lane] ^ keys[lane]));
+        let [a, b] = [pair, pair + 1].map(|lane| u128::from(accumulators[lane] ^ keys[lane]));
         let product = a * b;
         sum = sum.wrapping_add(product as u64 ^ (product >> 64) as u64);
     }
-    sum = (sum ^ sum >> 37).wrapping_mul(0x1656_6791_9e37_79f9);
+    sum = (sum ^ sum >> 37).wrapping_mul(PRIME_MX1);
     sum ^ sum >> 32
 }
 
@@ -237,14 +265,23 @@ fn merge(lanes: &Lanes, start: usize, mut sum: u64) -> u64 {
 mod tests {
     use super::*;
     use huffwire_testing::noise;
+    use twox_hash::xxhash3_128::SecretBuffer;
+
+    #[test]
+    fn the_secret_is_the_default_one() {
+        assert_eq!(&SECRET, SecretBuffer::default().into_secret());
+        assert_eq!(BLOCK, 1024);
+    }
 
     #[test]
     fn hashes_are_those_of_the_contents() {
         const PIECE: usize = 4 * BLOCK;
         for platform in Platform::available() {
-            for length in
-                [0, 1, 240, 241, 300, 1023, 1024, 1025, 4095, 4096, 4097, 8192, 20_000, 65_536]
-            {
+            // In one piece, and what may be left behind others.
+            let whole = [0, 1, 64, 240, 241, 300, 1023, 1024, 1025, 4095, 4096];
+            let left =
+                [1, 63, 64, 65, 128, 240, 241, 960, 961, 1023, 1024, 1025, 4095, 4096, 57_344];
+            for length in whole.into_iter().chain(left.map(|left| PIECE + left)) {
                 let base = noise(length, 7);
                 let ends = [None, Some(0), Some(length / 2), length.checked_sub(1)];
                 for changed in ends {
