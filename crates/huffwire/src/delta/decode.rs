@@ -125,9 +125,9 @@ impl DecodeWorker {
             self.elements = elements;
             return listed;
         }
-        // All is done tile by tile, while a tile is in the cache.
+        // Tile by tile, while the batch of the chains that it belongs to is in the cache.
         let mut elements = self.take_elements(base.len().min(TILE * form.bytes()))?;
-        let (mut hasher, mut hashes) = (PairHasher::new(self.platform), None);
+        let mut hasher = PairHasher::new(self.platform, base.len());
         let decoded = self.decode_sparse(form, &header, payload, base, |tile| {
             let new = if tile.indices.is_empty() {
                 tile.base
@@ -136,16 +136,11 @@ impl DecodeWorker {
                 put_tile(form, &tile, new);
                 new
             };
-            if tile.first as usize + tile.base.len() / form.bytes() < words {
-                hasher.write(tile.base, new, !tile.indices.is_empty(), [&[]; 2]);
-            } else {
-                hashes = Some(hasher.finish(tile.base, new));
-            }
+            hasher.write([tile.base, new], !tile.indices.is_empty(), [&[]; 2]);
         });
         self.elements = elements;
         decoded?;
-        // There is a tile, since there are changes.
-        let Hashes { base: of_base, result } = hashes.unwrap_or_else(|| hasher.finish(&[], &[]));
+        let Hashes { base: of_base, result } = hasher.finish();
         compare_base(&header, of_base)?;
         check_result(&header, result)?;
         Ok(header)

@@ -1,11 +1,11 @@
 //! Hashes of two tensors at once, while the next piece of both is fetched.
 //!
-//! This is XXH3 with 128 bits and seed 0, for contents that come piece by piece: the large inputs of the specification
-//! (xxHash, `doc/xxhash_spec.md`), whose words stripe, block, secret and accumulator are used here. A crate does it for
-//! [`ContentHash`], as fast as the cache is. Here a line of each of the next pieces is fetched for each line that is
-//! hashed, so that the memory works while the processor does.
+//! These are the hashes that a crate makes for [`ContentHash`], as fast as the cache is. On platforms whose kernels fetch,
+//! a loop of this module makes them: for each line that it hashes it fetches one of each of the next pieces, so that
+//! the memory works while the processor does. It is XXH3 with 128 bits and seed 0, for the large inputs of the
+//! specification (xxHash, `doc/xxhash_spec.md`), whose words stripe, block, secret and accumulator are used here.
 
-use crate::ids::ContentHash;
+use crate::ids::{ContentHash, ContentHasher};
 use crate::kernels::Kernels;
 use crate::kernels::deltas::{self, Job};
 use crate::kernels::platform::Platform;
@@ -74,91 +74,143 @@ pub(super) struct Hashes {
     pub(super) result: ContentHash,
 }
 
-/// Hasher of a base and of new elements.
-#[derive(Debug)]
+/// Hasher of a base and of new elements, which come piece by piece.
 pub(super) struct PairHasher {
+    hasher: Hasher,
+    /// Bytes of each that are still to come.
+    left: usize,
+}
+
+/// Who hashes.
+#[expect(clippy::large_enum_variant, reason = "a block allocates nothing")]
+enum Hasher {
+    /// The loop of this module, where something is fetched meanwhile.
+    Fetching(Fetching),
+    /// The crate, which elsewhere is faster: it has this loop by hand for the instructions that it finds. As long as
+    /// nothing changes both have the same hasher.
+    Plain { base: ContentHasher, new: Option<ContentHasher> },
+}
+
+impl PairHasher {
+    /// For a base and new elements of so many bytes.
+    pub(super) fn new(platform: Platform, length: usize) -> Self {
+        let hasher = if deltas::fetches(platform) {
+            Hasher::Fetching(Fetching::new(platform))
+        } else {
+            Hasher::Plain { base: ContentHasher::new(), new: None }
+        };
+        Self { hasher, left: length }
+    }
+
+    /// Adds the next pieces of both, which have at least a byte and, but for the last ones, as many whole KiB. `changed`
+    /// tells whether they differ. `next`, the pieces behind them, may be fetched meanwhile.
+    pub(super) fn write(&mut self, [base, new]: [&[u8]; 2], changed: bool, next: [&[u8]; 2]) {
+        debug_assert!(!base.is_empty() && base.len() == new.len() && base.len() <= self.left);
+        debug_assert!(changed || base == new);
+        self.left -= base.len();
+        match &mut self.hasher {
+            Hasher::Fetching(hasher) if self.left > 0 => hasher.write([base, new], changed, next),
+            Hasher::Fetching(hasher) => hasher.write_last([base, new], changed),
+            Hasher::Plain { base: of_base, new: of_new } => {
+                if changed && of_new.is_none() {
+                    *of_new = Some(of_base.clone());
+                }
+                of_base.write(base);
+                if let Some(of_new) = of_new {
+                    of_new.write(new);
+                }
+            }
+        }
+    }
+
+    /// The hashes of both, of which nothing is left.
+    pub(super) fn finish(&self) -> Hashes {
+        debug_assert_eq!(self.left, 0);
+        match &self.hasher {
+            Hasher::Fetching(hasher) => hasher.hashes,
+            Hasher::Plain { base, new } => {
+                let base = base.finish();
+                Hashes { base, result: new.as_ref().map_or(base, ContentHasher::finish) }
+            }
+        }
+    }
+}
+
+/// The hasher that fetches.
+struct Fetching {
     platform: Platform,
     base: Accumulators,
     /// As long as nothing changes both have the same accumulators.
     new: Option<Accumulators>,
-    /// Bytes of both that were hashed, and the last of them.
+    /// Bytes of both that were accumulated, and the last of them.
     done: usize,
     last: [[u8; STRIPE]; 2],
+    /// Those of the whole once the last pieces were written, before that those of nothing.
+    hashes: Hashes,
 }
 
-impl PairHasher {
-    pub(super) const fn new(platform: Platform) -> Self {
-        Self { platform, base: START, new: None, done: 0, last: [[0; STRIPE]; 2] }
+impl Fetching {
+    fn new(platform: Platform) -> Self {
+        let nothing = ContentHash::of(&[]);
+        let hashes = Hashes { base: nothing, result: nothing };
+        Self { platform, base: START, new: None, done: 0, last: [[0; STRIPE]; 2], hashes }
     }
 
-    /// Adds pieces of both, of as many whole KiB, behind which more will come. `changed` tells whether they differ. The
-    /// next pieces are fetched meanwhile.
-    pub(super) fn write(&mut self, base: &[u8], new: &[u8], changed: bool, next: [&[u8]; 2]) {
-        debug_assert!(base.len() == new.len() && base.len().is_multiple_of(BLOCK));
+    /// Adds pieces behind which there are others.
+    fn write(&mut self, pieces: [&[u8]; 2], changed: bool, next: [&[u8]; 2]) {
+        debug_assert!(pieces[0].len().is_multiple_of(BLOCK));
         if changed && self.new.is_none() {
             self.new = Some(self.base);
         }
         match &mut self.new {
-            Some(accumulators) => {
-                let job = Accumulate {
-                    accumulators: [&mut self.base, accumulators],
-                    pieces: [base, new],
-                    next,
-                };
+            Some(new) => {
+                let job = Accumulate { places: [&mut self.base, new], pieces, next };
                 deltas::run(self.platform, job);
             }
             None => {
-                deltas::run(
-                    self.platform,
-                    Accumulate { accumulators: [&mut self.base], pieces: [base], next },
-                );
+                let job = Accumulate { places: [&mut self.base], pieces: [pieces[0]], next };
+                deltas::run(self.platform, job);
             }
         }
-        self.done += base.len();
-        for (last, piece) in self.last.iter_mut().zip([base, new]) {
+        self.done += pieces[0].len();
+        for (last, piece) in self.last.iter_mut().zip(pieces) {
             *last = piece.last_chunk().copied().unwrap_or(*last);
         }
     }
 
-    /// The hashes, given the last pieces of both: of any length but 0, unless there was none before.
-    pub(super) fn finish(&self, base: &[u8], new: &[u8]) -> Hashes {
-        let of_base = self.finish_one(self.base, &self.last[0], base);
-        let result = if self.new.is_none() && base == new {
-            of_base
+    /// Adds the last pieces.
+    fn write_last(&mut self, [base, new]: [&[u8]; 2], changed: bool) {
+        let of_base = self.hash(self.base, &self.last[0], base);
+        let result = if self.new.is_some() || changed {
+            self.hash(self.new.unwrap_or(self.base), &self.last[1], new)
         } else {
-            self.finish_one(self.new.unwrap_or(self.base), &self.last[1], new)
+            of_base
         };
-        Hashes { base: of_base, result }
+        self.hashes = Hashes { base: of_base, result };
     }
 
-    fn finish_one(
-        &self,
-        mut accumulators: Accumulators,
-        before: &[u8; STRIPE],
-        piece: &[u8],
-    ) -> ContentHash {
+    /// The hash of what was accumulated and ends with a stripe, and of a last piece.
+    fn hash(&self, mut sums: Accumulators, before: &[u8; STRIPE], piece: &[u8]) -> ContentHash {
         if self.done == 0 {
             return ContentHash::of(piece);
         }
-        debug_assert!(!piece.is_empty());
-        // What is left is at most a block. Its last bytes are a stripe of their own, whatever was accumulated of them.
+        // At most a block stays. Its last bytes are a stripe of their own, whatever was accumulated of them.
         let (blocks, rest) = piece.split_at((piece.len() - 1) / BLOCK * BLOCK);
-        let job =
-            Accumulate { accumulators: [&mut accumulators], pieces: [blocks], next: [&[]; 2] };
+        let job = Accumulate { places: [&mut sums], pieces: [blocks], next: [&[]; 2] };
         deltas::run(self.platform, job);
         let stripes = &rest.as_chunks().0[..(rest.len() - 1) / STRIPE];
         for (number, stripe) in stripes.iter().enumerate() {
-            accumulate(&mut accumulators, stripe, key(KEY_STEP * number));
+            accumulate(&mut sums, stripe, key(KEY_STEP * number));
         }
         // The last stripe may begin in the piece before.
         let own = &piece[piece.len().saturating_sub(STRIPE)..];
         let mut last = *before;
         last.copy_within(own.len().., 0);
         last[STRIPE - own.len()..].copy_from_slice(own);
-        accumulate(&mut accumulators, &last, key(LAST_STRIPE_KEY));
+        accumulate(&mut sums, &last, key(LAST_STRIPE_KEY));
         let length = (self.done + piece.len()) as u64;
-        let low = merge(&accumulators, key(LOW_HALF_KEY), length.wrapping_mul(PRIMES_64[0]));
-        let high = merge(&accumulators, key(HIGH_HALF_KEY), !length.wrapping_mul(PRIMES_64[1]));
+        let low = merge(&sums, key(LOW_HALF_KEY), length.wrapping_mul(PRIMES_64[0]));
+        let high = merge(&sums, key(HIGH_HALF_KEY), !length.wrapping_mul(PRIMES_64[1]));
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&low.to_le_bytes());
         hash[8..].copy_from_slice(&high.to_le_bytes());
@@ -168,7 +220,7 @@ impl PairHasher {
 
 /// Accumulates whole blocks of pieces.
 struct Accumulate<'a, const N: usize> {
-    accumulators: [&'a mut Accumulators; N],
+    places: [&'a mut Accumulators; N],
     pieces: [&'a [u8]; N],
     next: [&'a [u8]; 2],
 }
@@ -178,7 +230,7 @@ impl<const N: usize> Job for Accumulate<'_, N> {
 
     #[inline(always)]
     fn run(self, kernels: impl Kernels) {
-        let mut all = self.accumulators.each_ref().map(|accumulators| **accumulators);
+        let mut all = self.places.each_ref().map(|sums| **sums);
         for block in 0..self.pieces[0].len() / BLOCK {
             for number in 0..BLOCK / STRIPE {
                 let at = block * BLOCK + number * STRIPE;
@@ -188,18 +240,18 @@ impl<const N: usize> Job for Accumulate<'_, N> {
                     }
                 }
                 let key = key(KEY_STEP * number);
-                for (accumulators, piece) in all.iter_mut().zip(self.pieces) {
+                for (sums, piece) in all.iter_mut().zip(self.pieces) {
                     if let Some(stripe) = piece[at..].first_chunk() {
-                        accumulate(accumulators, stripe, key);
+                        accumulate(sums, stripe, key);
                     }
                 }
             }
-            for accumulators in &mut all {
-                scramble(accumulators);
+            for sums in &mut all {
+                scramble(sums);
             }
         }
-        for (place, accumulators) in self.accumulators.into_iter().zip(all) {
-            *place = accumulators;
+        for (place, sums) in self.places.into_iter().zip(all) {
+            *place = sums;
         }
     }
 }
@@ -226,39 +278,38 @@ fn key(start: usize) -> &'static [u8; STRIPE] {
 }
 
 #[inline(always)]
-fn words(bytes: &[u8; STRIPE]) -> Accumulators {
+fn words(bytes: &[u8; STRIPE]) -> [u64; 8] {
     let words = bytes.as_chunks::<8>().0;
-    std::array::from_fn(|lane| u64::from_le_bytes(words[lane]))
+    std::array::from_fn(|number| u64::from_le_bytes(words[number]))
 }
 
 #[inline(always)]
-fn accumulate(accumulators: &mut Accumulators, stripe: &[u8; STRIPE], key: &[u8; STRIPE]) {
+fn accumulate(sums: &mut Accumulators, stripe: &[u8; STRIPE], key: &[u8; STRIPE]) {
     let (values, keys) = (words(stripe), words(key));
-    for lane in 0..8 {
-        let keyed = values[lane] ^ keys[lane];
+    for number in 0..8 {
+        let keyed = values[number] ^ keys[number];
         let product = (keyed & 0xffff_ffff) * (keyed >> 32);
-        accumulators[lane] =
-            accumulators[lane].wrapping_add(values[lane ^ 1]).wrapping_add(product);
+        sums[number] = sums[number].wrapping_add(values[number ^ 1]).wrapping_add(product);
     }
 }
 
 #[inline(always)]
-fn scramble(accumulators: &mut Accumulators) {
-    for (lane, key) in accumulators.iter_mut().zip(words(key(SCRAMBLE_KEY))) {
-        *lane = (*lane ^ *lane >> 47 ^ key).wrapping_mul(PRIMES_32[0]);
+fn scramble(sums: &mut Accumulators) {
+    for (sum, key) in sums.iter_mut().zip(words(key(SCRAMBLE_KEY))) {
+        *sum = (*sum ^ *sum >> 47 ^ key).wrapping_mul(PRIMES_32[0]);
     }
 }
 
-/// Half of the hash: the products of pairs of accumulators are added to a sum, whose bits are mixed then.
-fn merge(accumulators: &Accumulators, key: &[u8; STRIPE], mut sum: u64) -> u64 {
+/// Half of the hash: the products of pairs of accumulators are added to a number, whose bits are mixed then.
+fn merge(sums: &Accumulators, key: &[u8; STRIPE], mut half: u64) -> u64 {
     let keys = words(key);
     for pair in (0..8).step_by(2) {
-        let [a, b] = [pair, pair + 1].map(|lane| u128::from(accumulators[lane] ^ keys[lane]));
+        let [a, b] = [pair, pair + 1].map(|number| u128::from(sums[number] ^ keys[number]));
         let product = a * b;
-        sum = sum.wrapping_add(product as u64 ^ (product >> 64) as u64);
+        half = half.wrapping_add(product as u64 ^ (product >> 64) as u64);
     }
-    sum = (sum ^ sum >> 37).wrapping_mul(PRIME_MX1);
-    sum ^ sum >> 32
+    half = (half ^ half >> 37).wrapping_mul(PRIME_MX1);
+    half ^ half >> 32
 }
 
 #[cfg(test)]
@@ -276,12 +327,12 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_contents() {
         const PIECE: usize = 4 * BLOCK;
+        // In one piece, and what may be left behind others.
+        let whole = [0, 1, 64, 240, 241, 300, 1023, 1024, 1025, 4095, 4096];
+        let left = [1, 63, 64, 65, 128, 240, 241, 960, 961, 1023, 1024, 1025, 4095, 4096, 57_344];
+        let lengths = || whole.into_iter().chain(left.map(|left| PIECE + left));
         for platform in Platform::available() {
-            // In one piece, and what may be left behind others.
-            let whole = [0, 1, 64, 240, 241, 300, 1023, 1024, 1025, 4095, 4096];
-            let left =
-                [1, 63, 64, 65, 128, 240, 241, 960, 961, 1023, 1024, 1025, 4095, 4096, 57_344];
-            for length in whole.into_iter().chain(left.map(|left| PIECE + left)) {
+            for length in lengths() {
                 let base = noise(length, 7);
                 let ends = [None, Some(0), Some(length / 2), length.checked_sub(1)];
                 for changed in ends {
@@ -289,16 +340,16 @@ mod tests {
                     if let Some(byte) = changed.and_then(|at| new.get_mut(at)) {
                         *byte ^= 4;
                     }
-                    let mut hasher = PairHasher::new(platform);
-                    let mut done = 0;
-                    while length - done > PIECE {
-                        let [a, b] = [&base, &new].map(|all| &all[done..done + PIECE]);
-                        let next = [&base, &new].map(|all| &all[done + PIECE..]);
-                        hasher.write(a, b, a != b, next);
-                        done += PIECE;
+                    let mut hasher = PairHasher::new(platform, length);
+                    let (mut base_left, mut new_left) = (&base[..], &new[..]);
+                    while !base_left.is_empty() {
+                        let size = PIECE.min(base_left.len());
+                        let (a, next_base) = base_left.split_at(size);
+                        let (b, next_new) = new_left.split_at(size);
+                        hasher.write([a, b], a != b, [next_base, next_new]);
+                        (base_left, new_left) = (next_base, next_new);
                     }
-                    let Hashes { base: of_base, result } =
-                        hasher.finish(&base[done..], &new[done..]);
+                    let Hashes { base: of_base, result } = hasher.finish();
                     let expected = [&base, &new].map(|all| ContentHash::of(all));
                     assert_eq!([of_base, result], expected, "{platform}, {length}, {changed:?}");
                 }

@@ -44,17 +44,16 @@ impl Survey {
     ) -> Hashes {
         let words = base.len() / form.bytes();
         self.clear(words);
-        let mut hasher = PairHasher::new(platform);
+        let mut hasher = PairHasher::new(platform, base.len());
         let tile_bytes = TILE * form.bytes();
+        let all_of_base = base;
+        let mut next = [base, new];
         let tiles = base.chunks(tile_bytes).zip(new.chunks(tile_bytes));
-        let mut next = tiles.clone().skip(1);
-        let (all_of_base, all_of_new) = (base, new);
         for (number, (base, new)) in tiles.enumerate() {
+            next = next.map(|rest| &rest[base.len()..]);
             let before = self.indices.len();
             changes::list(platform, form, base, new, &mut self.indices);
-            if let Some((next_base, next_new)) = next.next() {
-                hasher.write(base, new, self.indices.len() > before, [next_base, next_new]);
-            }
+            hasher.write([base, new], self.indices.len() > before, next);
             if self.indices.len() <= most {
                 self.note_changes(form, base, new, before);
             }
@@ -66,8 +65,7 @@ impl Survey {
                 self.sample_up_to(number, platform, form, all_of_base);
             }
         }
-        let last = all_of_base.len().saturating_sub(1) / tile_bytes * tile_bytes;
-        hasher.finish(&all_of_base[last..], &all_of_new[last..])
+        hasher.finish()
     }
 
     fn clear(&mut self, words: usize) {

@@ -110,6 +110,11 @@ pub(crate) fn run<J: Job>(platform: Platform, job: J) -> J::Output {
     ))
 }
 
+/// Whether the kernels of a platform fetch what they are told to fetch.
+pub(crate) fn fetches(platform: Platform) -> bool {
+    on!(platform, kernels => kernels.fetches())
+}
+
 /// Appends the numbers of the words that differ, which have `2^log2` bytes.
 pub(crate) fn differing(
     platform: Platform,

@@ -186,6 +186,12 @@ pub(crate) trait Kernels: Copy + Debug {
         portable::deltas::find_in_group(ticks, time)
     }
 
+    /// Whether [`Kernels::fetch`] does something.
+    fn fetches(self) -> bool {
+        false
+    }
+
+    /// Fetches the lines of these bytes into the L1 cache, where it can. To be called within [`Kernels::run`].
     #[inline(always)]
     fn fetch(self, _: &[u8]) {}
 

@@ -114,6 +114,10 @@ impl Kernels for Avx2 {
         unsafe { deltas::sum_ticks(classes, ticks, of_words, sums) }
     }
 
+    fn fetches(self) -> bool {
+        true
+    }
+
     #[inline(always)]
     fn fetch(self, bytes: &[u8]) {
         isa::fetch_all(bytes);

@@ -142,6 +142,10 @@ impl Kernels for Avx512 {
         unsafe { deltas::find_in_group(ticks, time) }
     }
 
+    fn fetches(self) -> bool {
+        true
+    }
+
     #[inline(always)]
     fn fetch(self, bytes: &[u8]) {
         isa::fetch_all(bytes);
