@@ -5,7 +5,7 @@ use std::array;
 use super::super::form::{Form, by_width, set_word, word};
 use super::super::header::{BlockHeader, BlockKind, WHAT};
 use super::clock::{self, AT_LIMIT, LIMIT, longer, time};
-use super::magnitude::{Row as Magnitudes, rows};
+use super::magnitude::{self, Row as Magnitudes};
 use super::model::{Model, Tables};
 use super::rans::{Decoder, Interval};
 use super::tile::{self, Tile};
@@ -72,7 +72,8 @@ pub(in super::super) fn decode(
         chains.push(Chain::new(Decoder::new(state, bytes.as_chunks().0)?));
     }
     reader.finish()?;
-    let search = Search { platform, form, tables: &model.tables(), rows: rows(form.bytes()) };
+    let by_level = magnitude::rows(form.bytes());
+    let search = Search { platform, form, tables: &model.tables(), by_level };
     search.find_changes(base, &mut chains, header.changes as usize, found, take_tile)
 }
 
@@ -135,6 +136,8 @@ impl<'a> Chain<'a> {
     }
 
     /// Goes on until the next thing is a change in the tile. Returns `false` if none is left in the batch.
+    ///
+    /// This is done about once a tile. It is no part of the loop over changes, which is compiled for each platform.
     #[inline(never)]
     fn seek(
         &mut self,
@@ -152,7 +155,7 @@ impl<'a> Chain<'a> {
             }
             let row = self.starts.len();
             let Some(words) = batch.tile(row, number) else { return false };
-            ahead.begin_row(batch.first_row + row);
+            ahead.begin_row(batch.end_of_row(row), batch.row_bytes());
             self.time = self.end();
             self.tile.set(search.platform, search.form, search.tables, words);
             self.group = 0;
@@ -191,8 +194,7 @@ impl<'a> Chain<'a> {
 fn take_changes<const N: usize>(
     kernels: impl Kernels,
     chains: &mut [Chain<'_>; N],
-    tables: &Tables,
-    rows: &[Magnitudes],
+    search: Search<'_>,
 ) {
     // Nothing happens before the tile: it would have happened in the one before.
     let times = chains.each_ref().map(|chain| (chain.next - chain.time) as u32);
@@ -207,12 +209,11 @@ fn take_changes<const N: usize>(
     for (chain, interval) in chains.iter_mut().zip(intervals) {
         chain.coder.take(interval);
     }
-    let rows: [_; N] = array::from_fn(|number| {
-        let class = chains[number].tile.classes[words[number].place];
-        &rows[usize::from(tables.magnitudes[usize::from(class)])]
+    let magnitudes: [_; N] = array::from_fn(|number| {
+        search.magnitudes_of(chains[number].tile.classes[words[number].place])
     });
     for (number, chain) in chains.iter_mut().enumerate() {
-        let (word, difference) = (words[number], rows[number].pull(&mut chain.coder));
+        let (word, difference) = (words[number], magnitudes[number].pull(&mut chain.coder));
         chain.found.push((word.place as u16, difference));
         (chain.last, chain.group) = (chain.time + u64::from(word.end), groups[number]);
         chain.look();
@@ -225,13 +226,22 @@ struct Search<'a> {
     platform: Platform,
     form: Form,
     tables: &'a Tables,
-    rows: &'static [Magnitudes],
+    /// The distributions of magnitudes of all levels.
+    by_level: &'static [Magnitudes],
 }
 
-/// The chains go through so many bytes of the base before they wait for each other: a part of an L2 cache.
+/// The chains go through so many bytes of the base before they wait for each other: a part of an L2 cache. They are whole
+/// rows of tiles, whatever the words and the chains.
 const BATCH_BYTES: usize = 1 << 18;
+const _: () = assert!(BATCH_BYTES.is_multiple_of(MAX_CHAINS * TILE * size_of::<u64>()));
 
 impl Search<'_> {
+    /// The distribution of the magnitudes of words of a class.
+    #[inline(always)]
+    fn magnitudes_of(&self, class: u8) -> &'static Magnitudes {
+        &self.by_level[usize::from(self.tables.magnitudes[usize::from(class)])]
+    }
+
     /// Goes through rows of tiles, in each of which each chain has one. The chains take turns: what one waits for, the
     /// others have time to do. Some chains are further than others, since they have fewer changes in their tiles; within a
     /// batch of rows none waits for another.
@@ -243,13 +253,12 @@ impl Search<'_> {
         found: &mut Found,
         mut take_tile: impl FnMut(FoundTile<'_>),
     ) -> Result<()> {
-        let tile_bytes = TILE * self.form.bytes();
-        let row_bytes = tile_bytes * chains.len();
-        let rows = (BATCH_BYTES / row_bytes).max(1);
-        let mut ahead = Ahead { base, row_bytes, fetched: 0, up_to: 0 };
-        for (number, words) in base.chunks(rows * row_bytes).enumerate() {
-            let first_row = number * rows;
-            let batch = Batch { words, first_row, tile_bytes, chains: chains.len() };
+        let (word_bytes, count) = (self.form.bytes(), chains.len());
+        let tile_bytes = TILE * word_bytes;
+        let mut ahead = Ahead { base, fetched: 0, up_to: 0 };
+        for (number, words) in base.chunks(BATCH_BYTES).enumerate() {
+            let start = number * BATCH_BYTES;
+            let batch = Batch { start, words, tile_bytes, chains: count };
             for chain in &mut *chains {
                 chain.found.clear();
                 chain.starts.clear();
@@ -259,21 +268,18 @@ impl Search<'_> {
             for chain in &*chains {
                 chain.coder.check()?;
             }
-            for (number, base) in words.chunks(tile_bytes).enumerate() {
-                let first = (first_row * chains.len() + number) * TILE;
-                let chain = &chains[number % chains.len()];
-                let of_tile = chain.changes_of(number / chains.len());
-                let start = found.indices.len();
-                if of_tile.len() > changes - start {
+            for (tile, base) in words.chunks(tile_bytes).enumerate() {
+                let of_tile = chains[tile % count].changes_of(tile / count);
+                let before = found.indices.len();
+                if of_tile.len() > changes - before {
                     return Err(Error::malformed(WHAT, 0, "more changes than are announced"));
                 }
-                self.note(of_tile, base, first as u32, found);
-                take_tile(FoundTile {
-                    first: first as u32,
-                    base,
-                    indices: &found.indices[start..],
-                    values: &found.values[start * self.form.bytes()..],
-                });
+                // No block has more words than 2^22.
+                let first = (start / word_bytes + tile * TILE) as u32;
+                self.note(of_tile, base, first, found);
+                let (indices, values) =
+                    (&found.indices[before..], &found.values[before * word_bytes..]);
+                take_tile(FoundTile { first, base, indices, values });
             }
         }
         for chain in chains {
@@ -305,13 +311,24 @@ impl Search<'_> {
 /// Consecutive rows of tiles.
 #[derive(Debug, Clone, Copy)]
 struct Batch<'a> {
+    /// Bytes of the base before it.
+    start: usize,
     words: &'a [u8],
-    first_row: usize,
     tile_bytes: usize,
     chains: usize,
 }
 
 impl<'a> Batch<'a> {
+    /// Bytes of a row.
+    const fn row_bytes(&self) -> usize {
+        self.tile_bytes * self.chains
+    }
+
+    /// Where a row ends in the base, if it is a full one; rows count from the first one of the batch.
+    const fn end_of_row(&self, row: usize) -> usize {
+        self.start + (row + 1) * self.row_bytes()
+    }
+
     /// The tile of a chain in a row, counted from the first one of the batch, if there is one.
     fn tile(&self, row: usize, chain: usize) -> Option<&'a [u8]> {
         self.words.chunks(self.tile_bytes).nth(row * self.chains + chain)
@@ -322,7 +339,6 @@ impl<'a> Batch<'a> {
 #[derive(Debug)]
 struct Ahead<'a> {
     base: &'a [u8],
-    row_bytes: usize,
     fetched: usize,
     up_to: usize,
 }
@@ -331,11 +347,10 @@ struct Ahead<'a> {
 const FETCHED: usize = 1 << 10;
 
 impl Ahead<'_> {
-    /// Notes that a chain begins a row: what was not fetched of it is there soon enough.
-    fn begin_row(&mut self, row: usize) {
-        let next = (row + 1) * self.row_bytes;
-        self.fetched = self.fetched.max(next);
-        self.up_to = self.up_to.max(next + self.row_bytes);
+    /// Notes that a chain begins the row that ends at a place: what was not fetched of it is there soon enough.
+    fn begin_row(&mut self, end: usize, row_bytes: usize) {
+        self.fetched = self.fetched.max(end);
+        self.up_to = self.up_to.max(end + row_bytes);
     }
 
     #[inline(always)]
@@ -364,7 +379,6 @@ impl Job for Turns<'_, '_, '_> {
     #[inline(always)]
     fn run(self, kernels: impl Kernels) {
         let Self { chains, search, batch, ahead } = self;
-        let Search { tables, rows, .. } = search;
         loop {
             ahead.fetch(kernels);
             let mut all = true;
@@ -372,12 +386,12 @@ impl Job for Turns<'_, '_, '_> {
                 all &= chain.has_change() || chain.seek(number, search, batch, ahead);
             }
             if all && let Ok(four) = <&mut [_; MAX_CHAINS]>::try_from(&mut *chains) {
-                take_changes(kernels, four, tables, rows);
+                take_changes(kernels, four, search);
                 continue;
             }
             let mut idle = true;
             for chain in chains.iter_mut().filter(|chain| chain.has_change()) {
-                take_changes(kernels, array::from_mut(chain), tables, rows);
+                take_changes(kernels, array::from_mut(chain), search);
                 idle = false;
             }
             if idle {
