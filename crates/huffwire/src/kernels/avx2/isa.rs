@@ -130,19 +130,13 @@ pub(crate) fn fetch(bytes: &[u8], at: usize) {
     }
 }
 
-/// Asks for the cache line at a place beyond the start of a slice to be brought to the L1 cache.
-#[inline(always)]
-pub(crate) fn fetch_near(bytes: &[u8], at: usize) {
-    let place: *const i8 = bytes.as_ptr().wrapping_add(at).cast();
-    // SAFETY: a prefetch of any address whatever is allowed, and changes nothing but the caches.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
-}
-
 /// Asks for all of some bytes to be brought to the L1 cache.
 #[inline(always)]
 pub(crate) fn fetch_all(bytes: &[u8]) {
     for at in (0..bytes.len()).step_by(64) {
-        fetch_near(bytes, at);
+        let place: *const i8 = bytes.as_ptr().wrapping_add(at).cast();
+        // SAFETY: a prefetch of any address whatever is allowed, and changes nothing but the caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
     }
 }
 

@@ -5,14 +5,11 @@ use core::arch::x86_64::*;
 
 use zerocopy::IntoBytes;
 
-use super::isa::{fetch_near, load, load_some, store, store_some, store_u32};
+use super::isa::{load, load_some, store, store_some, store_u32};
 use crate::kernels::deltas::{
     AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, Spots, Ticks, TicksOf,
 };
 use crate::kernels::portable;
-
-/// What lies so many bytes ahead is fetched: while other work is done here, it comes from memory.
-const AHEAD: usize = 8 << 10;
 
 /// Words whose numbers are collected before they are appended.
 const COLLECTED: usize = 1 << 10;
@@ -50,21 +47,14 @@ fn differing_words<const B: usize, const W: usize>(
     out: &mut Vec<u32>,
     compare: impl Fn(&[u8; W], &[u8; W]) -> u32,
 ) {
-    let (mut first, length) = (0, base.len());
+    let mut first = 0;
     // Behind the numbers there is room for what a whole vector writes.
     let mut numbers = [0u16; COLLECTED + 32];
     for (base, new) in base.chunks(COLLECTED * B).zip(new.chunks(COLLECTED * B)) {
         let (steps, rest) = base.as_chunks::<W>();
         let (new_steps, new_rest) = new.as_chunks::<W>();
         let (mut count, mut number) = (0, 0);
-        let is_far_from_end = first as usize * B + AHEAD < length;
         for (a, b) in steps.iter().zip(new_steps) {
-            if is_far_from_end {
-                for at in (AHEAD..AHEAD + W).step_by(64) {
-                    fetch_near(a, at);
-                    fetch_near(b, at);
-                }
-            }
             let mask = compare(a, b);
             // Nothing is guessed: all numbers are written, and those that count are counted.
             if let Some(place) = numbers.as_mut_bytes()[2 * count..].first_chunk_mut() {

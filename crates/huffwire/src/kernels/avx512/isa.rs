@@ -6,7 +6,7 @@ use core::arch::x86_64::{
     _mm512_maskz_loadu_epi8, _mm512_storeu_si512, _mm512_stream_si512,
 };
 
-pub(super) use super::super::avx2::isa::{Fence, fetch, fetch_all, fetch_near, fetch_to_write};
+pub(super) use super::super::avx2::isa::{Fence, fetch, fetch_all, fetch_to_write};
 #[cfg(feature = "gradient")]
 pub(super) use super::super::avx2::isa::{as_bytes, as_bytes_mut};
 
