@@ -122,7 +122,8 @@ fn file_seeds() -> Vec<(String, Vec<u8>)> {
         let shape = embed | originals << 1 | items << 3 | deltas << 6;
         let mut recipe = vec![32 * (number as u8 % 2), 0, shape];
         for dtype in [0, 12, 3, 15, 9, 1] {
-            recipe.extend_from_slice(&[dtype, 4 << 3 | 5, 0x80, 1, 125, 3, 9, 200]);
+            recipe.push(dtype);
+            recipe.extend(tensor_recipe(5, 384, &[125, 3, 9, 200]));
         }
         recipe.extend_from_slice(&[number as u8, 20, 0, 7]);
         seeds.push((format!("recipe-{number}"), recipe));
@@ -209,21 +210,9 @@ fn delta_seeds() -> Vec<(String, Vec<u8>)> {
     }
     for (number, dtype) in Dtype::all().enumerate() {
         let mut recipe = vec![dtype.number() - 1, 32 * (number as u8 % 2), number as u8 % 3];
-        // Base and new tensor: mode, size, literal.
-        recipe.extend_from_slice(&[8 << 3 | 5, 0x80, 2, 125, 1, 200, 3, number as u8, 64, 255, 0]);
-        recipe.extend_from_slice(&[
-            8 << 3 | (number as u8 & 1),
-            0x80,
-            2,
-            126,
-            2,
-            8,
-            3,
-            90,
-            64,
-            128,
-            0,
-        ]);
+        // Base and new tensor.
+        recipe.extend(tensor_recipe(5, 640, &[125, 1, 200, 3, number as u8, 64, 255, 0]));
+        recipe.extend(tensor_recipe(number as u8 & 1, 640, &[126, 2, 8, 3, 90, 64, 128, 0]));
         // Context, and a change of the payload.
         recipe.extend_from_slice(&[number as u8, 4 + number as u8, 0, 7]);
         seeds.push((format!("recipe-{dtype}"), recipe));
@@ -259,9 +248,11 @@ fn quantized_seeds() -> Vec<(String, Vec<u8>)> {
         let mut stream = Vec::new();
         kind.encoder((-4, 4)).encode(quantized.values.view(), &mut stream).unwrap();
         seeds.push((format!("stream-{kind}"), stream));
-        // Quantizer, its parameters, encoder, seed, values (mode, size, literal), changes.
-        let recipe = [number as u8, 5, 30, 128, number as u8, 9, 8 << 3 | 5, 0x80, 2];
-        seeds.push((format!("recipe-{number}"), [&recipe[..], &[125; 8], &[30, 0, 7]].concat()));
+        // Quantizer, its parameters, encoder, seed, values, changes.
+        let mut recipe = vec![number as u8, 5, 30, 128, number as u8, 9];
+        recipe.extend(tensor_recipe(5, 640, &[125; 8]));
+        recipe.extend_from_slice(&[30, 0, 7]);
+        seeds.push((format!("recipe-{number}"), recipe));
     }
     seeds
 }
@@ -281,18 +272,24 @@ fn exchange_seeds() -> Vec<(String, Vec<u8>)> {
         let sent = codec.encode(Piece::new(&floats), None, &mut piece).unwrap();
         let piece = &piece[..sent.bytes];
         seeds.push((format!("piece-{number}"), [&[number as u8, 20], piece].concat()));
-        // Quantizer, size of a foreign piece, seed, values (mode, size, literal), changes.
+        // Quantizer, size of a foreign piece, seed, values, changes.
         for (mode, name) in [(5, "peak"), (3, "zeros")] {
-            let recipe = [number as u8, 20, 30, 8 << 3 | mode, 0x80, 4];
-            let literal = [125, 1, 60, 3, 124, 64, 61, 0];
-            seeds.push((format!("{name}-{number}"), [&recipe[..], &literal, &[9, 0, 7]].concat()));
+            let mut recipe = vec![number as u8, 20, 30];
+            recipe.extend(tensor_recipe(mode, 1152, &[125, 1, 60, 3, 124, 64, 61, 0]));
+            recipe.extend_from_slice(&[9, 0, 7]);
+            seeds.push((format!("{name}-{number}"), recipe));
         }
     }
     seeds
 }
 
-/// Type, options, tensor (mode, size, literal), set, tensor: what `round_trip` reads, and what
-/// the others read where they take recipes.
+/// What the bodies read as a tensor: how its units come about, how many bytes it has, and bytes that are repeated.
+fn tensor_recipe(mode: u8, bytes: u16, literal: &[u8]) -> Vec<u8> {
+    let [low, high] = bytes.to_le_bytes();
+    [&[(literal.len() as u8) << 3 | mode, low, high], literal].concat()
+}
+
+/// Type, options, tensor, set, tensor: what `round_trip` reads, and what the others read where they take recipes.
 fn recipes() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (number, dtype) in Dtype::all().enumerate() {
@@ -300,8 +297,9 @@ fn recipes() -> Vec<(String, Vec<u8>)> {
             let options = (number * 7) as u8 ^ mode << 2;
             let mut recipe = vec![dtype.number() - 1, options, number as u8 % 3];
             for mode in [mode, mode ^ 5] {
-                recipe.extend_from_slice(&[8 << 3 | mode, (37 * number) as u8, mode * 5]);
-                recipe.extend_from_slice(&[120, 1, 200, 3, number as u8, 64, 255, 0]);
+                let bytes = u16::from_le_bytes([(37 * number) as u8, mode * 5]);
+                let literal = [120, 1, 200, 3, number as u8, 64, 255, 0];
+                recipe.extend(tensor_recipe(mode, bytes, &literal));
                 recipe.push(mode * 31); // Which set, the first time; the start of nothing, the second.
             }
             seeds.push((format!("{dtype}-{mode}"), recipe));
