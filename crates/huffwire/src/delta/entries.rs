@@ -6,7 +6,7 @@ use super::{KIND_HEADER, block_bytes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::ids::SetId;
-use crate::message::{Header, Kind, Parsed, VALUES_LOG2, check_block, write_entries};
+use crate::message::{Header, Kind, Parsed, VALUES_LOG2, check_block, raw_sizes, write_entries};
 
 /// The header and the blocks of a message. Checksums are verified; the base is not needed.
 ///
@@ -52,9 +52,9 @@ pub fn join_message(
         set: set.short(),
         block_log2: VALUES_LOG2,
     };
-    let mut left = header.raw_bytes()?;
-    if dtype.values_in(left as u64).is_none() {
-        return Err(Error::PartialElement { dtype, bytes: left });
+    let bytes = header.raw_bytes()?;
+    if dtype.values_in(bytes as u64).is_none() {
+        return Err(Error::PartialElement { dtype, bytes });
     }
     let entries: Vec<&[u8]> =
         [&KIND_HEADER[..]].into_iter().chain(blocks.iter().map(AsRef::as_ref)).collect();
@@ -63,11 +63,10 @@ pub fn join_message(
         let (expected, found) = (expected.to_string(), found.to_string());
         return Err(Error::Unexpected { what: "the number of blocks of a delta", expected, found });
     }
-    for (index, block) in entries[1..].iter().enumerate() {
-        let raw = left.min(block_bytes(dtype));
+    let raw_sizes = raw_sizes(bytes as u64, block_bytes(dtype));
+    for (index, (block, raw)) in entries[1..].iter().zip(raw_sizes).enumerate() {
         check_block(Kind::Delta, dtype, raw, block.len())
             .map_err(|detail| Error::malformed(WHAT, 0, detail).in_block(index as u64))?;
-        left -= raw;
     }
     let mut out = Vec::new();
     write_entries(&header, None, &entries, &mut out)?;

@@ -8,7 +8,8 @@ use super::{KIND_HEADER, block_bytes};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::message::{
-    HEADER_BYTES, Header, Kind, Parsed, Table, VALUES_LOG2, begin, delta_block_bound, table_bytes,
+    HEADER_BYTES, Header, Kind, Parsed, VALUES_LOG2, begin, delta_block_bound, raw_sizes,
+    table_bytes,
 };
 use crate::parallel::{Share, Workers, each, in_order};
 
@@ -172,10 +173,16 @@ impl<'m> Delta<'m> {
         Share::new(workers.size(), self.block_bytes(), self.bytes).threads
     }
 
-    /// The blocks in their order.
-    pub(super) const fn blocks(&self) -> Blocks<'m> {
-        let Self { message, bytes, body } = *self;
-        Blocks { table: message.table, body, index: 0, left: bytes, size: self.block_bytes() }
+    /// The blocks in their order: the number of each, the bytes of its elements, and its own bytes.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, usize, &'m [u8])> + use<'m> {
+        let (table, mut rest) = (self.message.table, self.body);
+        let raw_sizes = raw_sizes(self.bytes as u64, self.block_bytes());
+        raw_sizes.enumerate().map(move |(index, raw)| {
+            // There is an entry for each block, and the table's total was compared with the body.
+            let (block, behind) = rest.split_at(table.length(index + 1));
+            rest = behind;
+            (index, raw, block)
+        })
     }
 
     /// Verifies the checksums of all blocks.
@@ -235,29 +242,4 @@ pub(crate) fn check_size(bytes: usize, base: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::BaseLength { expected: bytes as u64, found: base as u64 })
-}
-
-/// The blocks of a delta: the number of each, the bytes of its elements, and its own bytes.
-#[derive(Debug, Clone)]
-pub(super) struct Blocks<'m> {
-    table: Table<'m>,
-    body: &'m [u8],
-    index: usize,
-    left: usize,
-    size: usize,
-}
-
-impl<'m> Iterator for Blocks<'m> {
-    type Item = (usize, usize, &'m [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (index, raw) = (self.index, self.left.min(self.size));
-        if raw == 0 {
-            return None;
-        }
-        // There is an entry for each block, and the table's total was compared with the body.
-        let (block, behind) = self.body.split_at(self.table.length(index + 1));
-        (self.body, self.index, self.left) = (behind, index + 1, self.left - raw);
-        Some((index, raw, block))
-    }
 }

@@ -47,16 +47,14 @@ pub(super) fn decode(
     }
     let part_bytes = block::block_bytes(dtype, block_log2);
     let mut lengths = Vec::new();
-    let mut left = out.len();
-    while left > 0 {
-        let raw = left.min(part_bytes);
+    for part in out.chunks(part_bytes) {
+        let raw = part.len();
         let length = reader.size()?;
         if length == 0 || length > block::bound(raw) {
             let detail = format!("a part of {length} bytes, which no block of that size has");
             return Err(reader.malformed(detail));
         }
         lengths.push(length);
-        left -= raw;
     }
     for (part, length) in out.chunks_mut(part_bytes).zip(lengths) {
         decoder.decode(set, dtype, reader.take(length)?, CachePolicy::Cached, part)?;

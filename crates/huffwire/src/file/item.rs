@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::DIRECTORY;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::message::{Kind, block_bytes, check_block, check_kind_header};
+use crate::message::{Kind, block_bytes, check_block, check_kind_header, raw_sizes};
 use crate::wire::{Reader, put_string, put_varint};
 
 /// Bit of an item's first byte: it is a tensor, which has a name.
@@ -143,16 +143,12 @@ impl Item {
             check_kind_header(kind, length as usize).map_err(|detail| reader.malformed(detail))?;
             lengths.push(length);
         }
-        let size = block_bytes(kind, dtype, block_log2) as u64;
-        let mut left = raw_bytes;
         // A length takes at least a byte here, so a lying size ends with the directory.
-        while left > 0 {
-            let raw = left.min(size);
+        for raw in raw_sizes(raw_bytes, block_bytes(kind, dtype, block_log2)) {
             let coded = entry_length(reader)?;
-            check_block(kind, dtype, raw as usize, coded as usize)
+            check_block(kind, dtype, raw, coded as usize)
                 .map_err(|detail| reader.malformed(detail))?;
             lengths.push(coded);
-            left -= raw;
         }
         let mut checks = Vec::new();
         if checksums {

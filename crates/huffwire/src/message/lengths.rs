@@ -33,6 +33,11 @@ pub(crate) const fn block_bytes(kind: Kind, dtype: Dtype, block_log2: u8) -> usi
     }
 }
 
+/// The bytes of elements of each block, when there are so many in all, and `size` in each block but the last.
+pub(crate) fn raw_sizes(bytes: u64, size: usize) -> impl Iterator<Item = usize> + Clone {
+    (0..bytes).step_by(size).map(move |start| (bytes - start).min(size as u64) as usize)
+}
+
 /// Checks the length of a kind header. That of a delta has one length; others tell theirs themselves.
 pub(crate) fn check_kind_header(kind: Kind, coded: usize) -> Result<(), &'static str> {
     if kind == Kind::Delta && coded != DELTA_HEADER_BYTES {
@@ -71,21 +76,20 @@ pub(crate) fn check_lengths(header: &Header, table: &Table<'_>) -> Result<()> {
     if kind == Kind::Values {
         return Ok(());
     }
-    let size = block_bytes(kind, dtype, block_log2);
-    let mut left = header.raw_bytes()?;
-    for entry in 0..table.len() {
-        let (length, at) = (table.length(entry), HEADER_BYTES + 4 * entry);
-        let Some(block) = entry.checked_sub(kind.leading_entries()) else {
-            check_kind_header(kind, length).map_err(|detail| Error::malformed(WHAT, at, detail))?;
-            continue;
-        };
-        let raw = left.min(size);
-        check_block(kind, dtype, raw, length).map_err(|_| {
-            let detail =
-                format!("block {block} of {length} bytes, which no block of that size has");
-            Error::malformed(WHAT, at, detail)
+    let place = |entry: usize| HEADER_BYTES + 4 * entry;
+    let leading = kind.leading_entries();
+    for entry in 0..leading {
+        check_kind_header(kind, table.length(entry))
+            .map_err(|detail| Error::malformed(WHAT, place(entry), detail))?;
+    }
+    let raw_sizes = raw_sizes(header.raw_bytes()? as u64, block_bytes(kind, dtype, block_log2));
+    for (entry, raw) in (leading..table.len()).zip(raw_sizes) {
+        let length = table.length(entry);
+        check_block(kind, dtype, raw, length).map_err(|detail| {
+            let block = entry - leading;
+            let detail = format!("block {block} of {length} bytes: {detail}");
+            Error::malformed(WHAT, place(entry), detail)
         })?;
-        left -= raw;
     }
     Ok(())
 }

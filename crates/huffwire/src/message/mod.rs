@@ -21,7 +21,7 @@ pub(crate) use header::VALUES_LOG2;
 pub use header::{HEADER_BYTES, Header, Kind};
 pub(crate) use lengths::{
     DELTA_BLOCK_OVERHEAD, DELTA_HEADER_BYTES, block_bytes, check_block, check_kind_header,
-    check_lengths, delta_block_bound,
+    check_lengths, delta_block_bound, raw_sizes,
 };
 pub(crate) use parsed::{Parsed, write_entries};
 pub(crate) use range::decode_range;

@@ -200,8 +200,9 @@ fn lengths_that_no_block_has_are_refused() {
             for lie in [0, longest + 1, 1 << 31, u32::MAX] {
                 let forged = with(&message, at, &lie.to_le_bytes());
                 let error = error_of_every_way(&forged, tensor.len());
-                let what = format!("block {block} of {lie} bytes, which no block of that size has");
-                malformed(&error, at, &["a message", &what]);
+                let what = format!("block {block} of {lie} bytes");
+                let why = if lie == 0 { "an empty block" } else { "larger than blocks can be" };
+                malformed(&error, at, &["a message", &what, why]);
             }
         }
     }
