@@ -28,8 +28,7 @@ const HIGH_HALF_KEY: usize = SECRET.len() - STRIPE - 11;
 
 type Accumulators = [u64; 8];
 
-/// The primes of the specification, from `PRIME32_1` and `PRIME64_1` on, and the one that `avalanche` multiplies with.
-const PRIME_MX1: u64 = 0x1656_6791_9e37_79f9;
+/// The primes of the specification: `PRIME32_1` to `_3`, `PRIME64_1` to `_5`, and the one of its `avalanche`.
 const PRIMES_32: [u64; 3] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d];
 const PRIMES_64: [u64; 5] = [
     0x9e37_79b1_85eb_ca87,
@@ -38,6 +37,7 @@ const PRIMES_64: [u64; 5] = [
     0x85eb_ca77_c2b2_ae63,
     0x27d4_eb2f_1656_67c5,
 ];
+const PRIME_MX1: u64 = 0x1656_6791_9e37_79f9;
 
 const START: Accumulators = [
     PRIMES_32[2],
@@ -86,8 +86,8 @@ pub(super) struct PairHasher {
 enum Hasher {
     /// The loop of this module, where something is fetched meanwhile.
     Fetching(Fetching),
-    /// The crate, which elsewhere is faster: it has this loop by hand for the instructions that it finds. As long as
-    /// nothing changes both have the same hasher.
+    /// The crate elsewhere: it has loops by hand for the instructions that it finds. As long as nothing changes both
+    /// have the same hasher.
     Plain { base: ContentHasher, new: Option<ContentHasher> },
 }
 

@@ -93,3 +93,24 @@ pub(crate) fn check_lengths(header: &Header, table: &Table<'_>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_blocks_but_the_last_are_full() {
+        for (bytes, expected) in [
+            (0, &[][..]),
+            (1, &[1]),
+            (1023, &[1023]),
+            (1024, &[1024]),
+            (1025, &[1024, 1]),
+            (3 << 10, &[1024; 3]),
+        ] {
+            assert!(raw_sizes(bytes, 1024).eq(expected.iter().copied()), "{bytes}");
+        }
+        // What a file claims may be more than there can be: nothing is counted ahead.
+        assert_eq!(raw_sizes(i64::MAX as u64, 1024).next(), Some(1024));
+    }
+}
