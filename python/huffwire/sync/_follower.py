@@ -58,7 +58,7 @@ class VersionSource(Protocol):
     def is_delta(self, key: str) -> bool:
         """Whether an item is a delta."""
 
-    def message(self, key: str) -> bytes:
+    def message(self, key: str) -> bytes | bytearray:
         """An item that is a delta, as a message."""
 
     def decode_into(self, key: str, tensor: torch.Tensor) -> None:
@@ -148,7 +148,7 @@ class Follower:
         return Prepared(source.items, writes, hashes, tensors)
 
     def _prepare_delta(
-        self, target: Target, message: bytes, codebooks: Sets, listed: list[Change] | None
+        self, target: Target, message: bytes | bytearray, codebooks: Sets, listed: list[Change] | None
     ) -> Write:
         if listed is None and not self._listing:
             return target.prepare(message, codebooks, self._threads)

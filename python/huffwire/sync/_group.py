@@ -259,7 +259,7 @@ class Arriving:
         """Whether an item is a delta."""
         return self._item(key).kind is Kind.DELTA
 
-    def message(self, key: str) -> bytes:
+    def message(self, key: str) -> bytes | bytearray:
         """An item that is a delta, as a message."""
         return self._item(key).payload
 

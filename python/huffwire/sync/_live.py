@@ -122,7 +122,7 @@ class Target:
     first: str
     """The key of the first item that is written to this memory: its own, unless tensors share memory."""
 
-    def prepare(self, message: bytes, codebooks: Sets, threads: int | None) -> Write:
+    def prepare(self, message: bytes | bytearray, codebooks: Sets, threads: int | None) -> Write:
         """Decodes a delta and checks it beside the tensor.
 
         Raises:
@@ -135,7 +135,7 @@ class Target:
         return Scatter(self.tensor, *self.changes(message, codebooks, threads))
 
     def changes(
-        self, message: bytes, codebooks: Sets, threads: int | None
+        self, message: bytes | bytearray, codebooks: Sets, threads: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The changes that a delta makes, on the CPU, where it is decoded."""
         return delta_changes(message, self.tensor, codebooks=codebooks, threads=threads)
