@@ -14,7 +14,7 @@ import torch
 
 import huffwire
 import huffwire.torch
-from huffwire.sync import Change, Folder, Publisher, Subscriber, _follower, _live
+from huffwire.sync import Change, Folder, Publisher, Subscriber, _follower, _live, _versions
 from huffwire.sync._manifest import MANIFEST, Manifest
 
 
@@ -481,6 +481,30 @@ def test_versions_that_are_too_large(tmp_path: Path) -> None:
     with pytest.raises(huffwire.LimitError, match=f"{size} bytes of tensors"):
         Subscriber(tmp_path, max_size=size - 1).update()
     assert Subscriber(tmp_path, max_size=size).update().version == 0
+
+
+def test_a_first_version_reads_tensors_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published is what the publisher has copied, also if somebody writes to a tensor meanwhile."""
+    state = model()
+    due = copies(state)
+    add = _versions.VersionWriter.add
+
+    def writing(writer: _versions.VersionWriter, key: str, tensor: torch.Tensor) -> None:
+        state["norm"].add_(1)
+        add(writer, key, tensor)
+
+    monkeypatch.setattr(_versions.VersionWriter, "add", writing)
+    publisher = Publisher(tmp_path)
+    assert publisher.publish(state).changes == sum(tensor.numel() for tensor in state.values())
+    subscriber = Subscriber(tmp_path)
+    subscriber.update()
+    assert same(subscriber.tensors, due)
+    monkeypatch.undo()
+    assert publisher.publish(state).changes == state["norm"].numel()
+    subscriber.update()
+    assert same(subscriber.tensors, state)
 
 
 def test_waiting(tmp_path: Path) -> None:
