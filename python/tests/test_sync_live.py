@@ -71,6 +71,25 @@ def test_the_pause_ends_when_devices_have_written(
     assert update.pause_seconds >= 0.05
 
 
+def test_nothing_is_copied_back_in_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors of the CPU stand in for those of a device, from which hashing would copy."""
+    monkeypatch.setattr(_live, "is_written_by_huffwire", lambda _: False)
+    monkeypatch.setattr(_follower, "is_written_by_huffwire", lambda _: False)
+    _, state, _ = publish(tmp_path, 1)
+    live = model(5)
+    places = {tensor.data_ptr() for tensor in live.values() if tensor.numel()}
+    hashed: list[int] = []
+
+    def hash_of(tensor: torch.Tensor) -> str:
+        hashed.append(tensor.data_ptr())
+        return huffwire.torch.content_hash(tensor)
+
+    monkeypatch.setattr(_follower, "content_hash", hash_of)
+    Subscriber(tmp_path, live).update()
+    assert same(live, state)
+    assert hashed and places.isdisjoint(hashed)
+
+
 # Rows.
 
 
