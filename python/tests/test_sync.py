@@ -272,6 +272,30 @@ def test_changes_are_yielded(tmp_path: Path) -> None:
     assert list(subscriber.changes()) == []
 
 
+@pytest.mark.parametrize("call", ["update", "reload", "changes"])
+@pytest.mark.parametrize("keyframe", [False, True])
+def test_changes_of_a_subscriber_that_went_on(tmp_path: Path, call: str, keyframe: bool) -> None:
+    """They would put an older version over the newer one."""
+    publisher, state, _ = publish(tmp_path, 1)
+    subscriber = Subscriber(tmp_path)
+    if not keyframe:
+        subscriber.update()
+        step(state, 1)
+        publisher.publish(state)
+    changes = subscriber.changes()
+    next(changes)
+    for version in (2, 3):
+        step(state, version)
+        publisher.publish(state)
+    meanwhile = getattr(subscriber, call)
+    thread = threading.Thread(target=lambda: list(meanwhile()) if call == "changes" else meanwhile())
+    thread.start()
+    thread.join()
+    with pytest.raises(huffwire.OptionError, match="went on"):
+        list(changes)
+    assert subscriber.version == publisher.version and same(subscriber.tensors, state)
+
+
 def test_changes_need_tensors_of_their_own(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with pytest.raises(huffwire.OptionError, match="give it none"):

@@ -186,6 +186,39 @@ def test_changes_that_are_not_taken_to_the_end() -> None:
     assert ranks.run(ends_early, 3, seconds=30) == [4, 4, 4]
 
 
+def never_takes_all(rank: int, size: int) -> list[int]:
+    """An engine that takes only the first change of each version, up to the last; bytes that are kept for it."""
+    weights = {name: torch.zeros(1000, dtype=torch.int32) for name in ("a", "b")}
+    follows = Publisher(dist.group.WORLD) if rank == 0 else Subscriber(dist.group.WORLD)
+    engine, kept = copies(weights), []
+    for version in range(9):
+        weights["a"][version * 100 : version * 100 + 100] += 1
+        weights["b"][::10] += version
+        if rank == 0:
+            follows.publish(weights)
+            continue
+        for name, indices, values in follows.changes():
+            engine[name][slice(None) if indices is None else indices] = values
+            if version < 8:
+                break
+        own = {tensor.data_ptr() for tensor in follows.tensors.values()}
+        kept.append(
+            sum(
+                values.nbytes + (0 if indices is None else indices.nbytes)
+                for _, indices, values in follows._following._open
+                if values.data_ptr() not in own
+            )
+        )
+    assert rank == 0 or same(engine, weights) and same(follows.tensors, weights)
+    return kept
+
+
+def test_changes_that_are_never_taken_take_no_more_memory_than_tensors() -> None:
+    _, kept = ranks.run(never_takes_all, 2, seconds=30)
+    # A version has 200 changes, each an index and a value.
+    assert max(kept) <= 8000 + 200 * 12 and kept[-1] == 0
+
+
 def pause_is_refused(rank: int, size: int) -> list[str]:
     """A rank whose engine does not stop for two versions: what it agreed to is written later, or nobody writes."""
     state, found = model(), []
