@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from huffwire.sync._follower import shapes_of
 from huffwire.sync._journal import Journal
 from huffwire.sync._manifest import sealed
 from huffwire.sync._versions import Item, VersionReader
-from test_sync import copies, model, publish, same, step
+from test_sync import Engine, copies, model, publish, same, step
 
 # The pause.
 
@@ -42,32 +40,24 @@ def test_the_pause_ends_when_devices_have_written(
     monkeypatch.setattr(_live, "is_written_by_huffwire", lambda _: False)
     monkeypatch.setattr(_follower, "is_written_by_huffwire", lambda _: False)
     publisher, state, _ = publish(tmp_path, 1)
-    events: list[object] = []
-
-    class Pause:
-        def __enter__(self) -> None:
-            events.append("on")
-
-        def __exit__(self, *_: object) -> None:
-            events.append("off")
-
+    engine = Engine()
     live = model(5)
-    subscriber = Subscriber(tmp_path, live, pause=Pause)
+    subscriber = Subscriber(tmp_path, live, pause=engine.pause)
     if not keyframe:
         subscriber.update()
         step(state, 1)
         publisher.publish(state)
-        events.clear()
+        engine.events.clear()
 
     def wait(devices) -> None:
         assert same(live, state)
-        events.append({str(device) for device in devices})
+        engine.events.append({str(device) for device in devices})
         time.sleep(0.05)
 
     monkeypatch.setattr(_follower, "finish_writing", wait)
     update = subscriber.update()
     assert update.keyframe == keyframe
-    assert events == ["on", {"cpu"}, "off"]
+    assert engine.events == ["on", {"cpu"}, "off"]
     assert update.pause_seconds >= 0.05
 
 
@@ -372,26 +362,19 @@ def test_a_pause_that_is_not_granted(tmp_path: Path, keyframe: bool) -> None:
     """An engine may refuse to stop: nothing is written then, and the next update is the same one."""
     # Of a folder that keeps one version, whoever missed two loads a keyframe.
     publisher, state, _ = publish(tmp_path, 1, keyframe_every=1, keep=1)
-    refuse = False
-
-    @contextlib.contextmanager
-    def pause() -> Iterator[None]:
-        if refuse:
-            raise TimeoutError("the engine is busy")
-        yield
-
+    engine = Engine()
     live = model(3)
-    subscriber = Subscriber(tmp_path, live, pause=pause, journal=tmp_path / "journal")
+    subscriber = Subscriber(tmp_path, live, pause=engine.pause, journal=tmp_path / "journal")
     subscriber.update()
     for number in range(3 if keyframe else 1):
         step(state, 1 + number)
         publisher.publish(state)
     kept = copies(live)
-    refuse = True
+    engine.is_busy = True
     with pytest.raises(TimeoutError):
         subscriber.update()
     assert subscriber.version == 0 and same(live, kept)
-    refuse = False
+    engine.is_busy = False
     assert subscriber.update().keyframe is keyframe and same(live, state)
 
 

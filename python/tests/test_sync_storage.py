@@ -18,7 +18,7 @@ import torch
 import huffwire
 import huffwire.torch
 from huffwire.sync import Folder, Publisher, Subscriber, _following
-from huffwire.sync._manifest import MANIFEST, Manifest, Version
+from huffwire.sync._manifest import MANIFEST, Manifest, Version, sealed
 from huffwire.sync._versions import VersionReader, describe
 from test_sync import Remote, copies, damage, model, publish, same, step
 
@@ -380,18 +380,18 @@ def test_hostile_versions(tmp_path: Path, about: object) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"null",
-        b"[]",
-        b"[" * 100_000,
-        b'{"format": 1, "run": "x", "versions": [%s]}' % (b"9" * 5000),
-        b'{"format": 1, "run": 7, "versions": []}',
-        b'{"format": 1, "run": "x", "versions": {"a": 1}}',
-        b'{"format": {}, "run": "x", "versions": []}',
+        "",
+        "null",
+        "[]",
+        "[" * 100_000,
+        '{"format": 1, "run": "x", "versions": [%s]}' % ("9" * 5000),
+        '{"format": 1, "run": 7, "versions": []}',
+        '{"format": 1, "run": "x", "versions": {"a": 1}}',
+        '{"format": {}, "run": "x", "versions": []}',
     ],
 )
-def test_hostile_manifests_are_typed_errors(tmp_path: Path, body: bytes) -> None:
-    line = body + b"\n" + huffwire.content_hash(body, "u8").encode() + b"\n"
+def test_hostile_manifests_are_typed_errors(tmp_path: Path, body: str) -> None:
+    line = sealed(body)
     (tmp_path / MANIFEST).write_bytes(line)
     for opens in (lambda: Subscriber(tmp_path, retries=0).update(), lambda: Publisher(tmp_path)):
         with pytest.raises((huffwire.DamagedError, huffwire.VersionError)):
