@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -316,6 +317,30 @@ def test_a_journal_stores_only_what_is_listed(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="'a' were not listed"):
         Journal(tmp_path).begin(prepared, "run", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written to the tensors, and no part of a file is left."""
+    publisher, state, _ = publish(tmp_path / "folder", 1)
+    live = model(6)
+    subscriber = Subscriber(tmp_path / "folder", live, journal=tmp_path / "journal", retries=0)
+    subscriber.update()
+    kept = copies(live)
+    step(state, 1)
+    publisher.publish(state)
+
+    def full(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(huffwire.FileError, match=os.strerror(errno.ENOSPC)):
+            subscriber.update()
+    assert same(live, kept) and subscriber.version == 0
+    assert [path.name for path in (tmp_path / "journal").iterdir()] == ["state.json"]
+    assert subscriber.update().deltas == 1 and same(live, state)
 
 
 def test_journals_are_not_brought_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def read_so_far(path: Path) -> int:
     """How many bytes of a file this process has read, where it has opened it."""
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            if descriptor.readlink() == path:
+            if descriptor.readlink() == path.resolve():
                 told = Path("/proc/self/fdinfo", descriptor.name).read_text()
                 return int(told.partition("pos:")[2].split()[0])
     return 0

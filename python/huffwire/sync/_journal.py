@@ -36,11 +36,17 @@ class _State(NamedTuple):
     """The `huffwire.content_hash` of each item that has memory of its own here, in the order of what is written."""
 
     def to_json(self) -> str:
+        """The state as a line of text."""
         items = [list(item) for item in self.items.values()]
         return json.dumps({**self._asdict(), "items": items})
 
     @classmethod
     def from_json(cls, line: str | bytes, path: Path) -> _State:
+        """A state that `to_json` has written to a file.
+
+        Raises:
+            DamagedError: It is none.
+        """
         try:
             found: dict[str, Any] = json.loads(line)
             items = {item.key: item for item in map(item_of, found["items"])}
@@ -161,8 +167,12 @@ class Journal:
         """Writes a file, which gets its name when it is whole."""
         unnamed = self._folder / f"{name}{_UNNAMED}"
         with system_errors():
-            unnamed.write_bytes(data)
-            unnamed.replace(self._folder / name)
+            try:
+                unnamed.write_bytes(data)
+                unnamed.replace(self._folder / name)
+            finally:
+                # Where the disk is full, a part of it must not take room.
+                unnamed.unlink(missing_ok=True)
 
 
 def _are_these(follower: Follower, state: _State) -> bool:

@@ -161,13 +161,13 @@ class Subscriber:
         """What changes up to the newest version, as ``(name, indices, values)``, for engines that write to their
         tensors themselves.
 
-        The subscriber has the base in tensors of its own, which become the new version when all changes of that version
-        were taken. Whoever ends before gets the same changes again; in a group all changes of that version come once more
-        before those of the next one, or whole tensors when the changes would take more memory. If ``indices`` is None,
-        ``values`` is the whole tensor: of a tensor that is new, and of all tensors if a keyframe was loaded.
+        The subscriber has the base in tensors of its own, which become the new version when all changes of that
+        version were taken. Whoever ends before gets the same changes again; in a group all changes of that version come
+        once more before those of the next one, or whole tensors when the changes would take more memory. If ``indices``
+        is None, ``values`` is the whole tensor: of a tensor that is new, and of all tensors if a keyframe was loaded.
 
-        What `update` or `reload` brings is not among the changes. When one of them, or `changes` itself, is called again,
-        also by another thread, what was not taken until then cannot be taken any more.
+        What `update` or `reload` brings is not among the changes. Threads take turns. When one of them calls `update`,
+        `reload` or `changes` before all changes of an earlier call were taken, the rest of those is refused.
 
         >>> import tempfile, torch, huffwire.sync
         >>> folder = tempfile.TemporaryDirectory()
@@ -189,6 +189,7 @@ class Subscriber:
         return self._taken()
 
     def _taken(self) -> Iterator[Change]:
+        """The changes, as long as nobody else makes the subscriber go on."""
         changes = self._following.changes()
         mine = None
         while True:
