@@ -158,6 +158,7 @@ impl SlotMap {
 /// Symbols that took the escape, collected from the last one to the first.
 #[derive(Debug, Default)]
 pub(crate) struct Escapes {
+    /// In front of the room for symbols lies that for a whole vector, of which only the last bytes are symbols.
     bytes: Vec<u8>,
     start: usize,
 }
@@ -165,8 +166,8 @@ pub(crate) struct Escapes {
 impl Escapes {
     /// Forgets all; makes room for `most`.
     pub(crate) fn clear(&mut self, most: usize) {
-        if self.bytes.len() < most {
-            self.bytes.resize(most, 0);
+        if self.bytes.len() < LANES + most {
+            self.bytes.resize(LANES + most, 0);
         }
         self.start = self.bytes.len();
     }
@@ -178,6 +179,20 @@ impl Escapes {
         let end = self.start;
         self.start = end.saturating_sub(count);
         &mut self.bytes[self.start..end]
+    }
+
+    /// The vector whose last `count` bytes are the room in front of those there are. What is put in its other bytes does
+    /// not matter. There always is one for symbols: [`Self::clear`] made room for it in front of all.
+    #[inline]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "AVX-512 stores whole vectors")
+    )]
+    pub(super) fn front_vector(&mut self, count: usize) -> Option<&mut [u8; LANES]> {
+        let end = self.start;
+        debug_assert!(count == 0 || count <= LANES && end >= LANES + count);
+        self.start = end.saturating_sub(count);
+        self.bytes.get_mut(..end)?.last_chunk_mut()
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {

@@ -3,9 +3,12 @@
 mod bits12;
 mod bits8;
 
+use core::arch::x86_64::*;
+
 use super::Avx512;
+use super::isa::{load, store};
 use crate::error::Result;
-use crate::kernels::lanes::{ByLimit, CARRIED_BYTES, Reading, SlotMap};
+use crate::kernels::lanes::{ByLimit, CARRIED_BYTES, Escapes, Reading, SlotMap};
 use crate::kernels::tables::{Tables, Vectors};
 
 pub(crate) type Encoder<'t> = ByLimit<bits8::Encoder<'t>, bits12::Encoder<'t>>;
@@ -49,4 +52,21 @@ pub(super) fn decoder<'t>(
             ByLimit::Bits12(bits12::Decoder::new(proof, codes, reading.base(), states, stream)?)
         }
     })
+}
+
+/// Puts the symbols that `keep` marks in front of the escapes there are.
+///
+/// They go to the end of a vector that is stored whole. A store with a mask would do without the permutation, and takes
+/// longer where it crosses from one page to the next, as the first ones of a block may do.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn put_in_front(escapes: &mut Escapes, keep: __mmask64, symbols: __m512i) {
+    let count = keep.count_ones();
+    let places = load(&std::array::from_fn(|i| i as u8));
+    // Of an index the instruction takes 6 bits.
+    let order = _mm512_add_epi8(places, _mm512_set1_epi8(count as i8));
+    let vector = _mm512_permutexvar_epi8(order, _mm512_maskz_compress_epi8(keep, symbols));
+    if let Some(room) = escapes.front_vector(count as usize) {
+        store(room, vector);
+    }
 }

@@ -4,12 +4,13 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::super::put_in_front;
 use super::{
     GROUP, HALF, Saved, by_place, bytes_of, load_saved, load_table, look_up_wide, place, save,
 };
 use crate::error::Result;
 use crate::kernels::avx512::Avx512;
-use crate::kernels::avx512::isa::{load, load_some, store, store_some};
+use crate::kernels::avx512::isa::{load, load_some, store};
 use crate::kernels::lanes::{CARRIED_BYTES, EncodeLanes, Escapes, FLOOR, LANES, SlotMap, no_room};
 use crate::kernels::tables::{Bits12, MARK};
 
@@ -127,11 +128,10 @@ const fn rarely() {}
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn keep_symbols(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
-    let place = escapes.front(keep.count_ones() as usize);
     // From the places of lanes to their order.
     let keep =
         _pext_u64(keep, 0x5555_5555_5555_5555) | _pext_u64(keep, 0xaaaa_aaaa_aaaa_aaaa) << HALF;
-    store_some(place, _mm512_maskz_compress_epi8(keep, symbols));
+    put_in_front(escapes, keep, symbols);
 }
 
 /// What symbols are looked up with.

@@ -3,6 +3,7 @@
 
 use core::arch::x86_64::*;
 
+use super::super::put_in_front;
 use super::stores::LowBytes;
 use super::{
     A_AND_B_OR_C, A_IF_B_ELSE_C, ALL, FETCHED, ODD, SIGNED, SIGNED_FETCHED, STREAMED, SYMBOLS,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::kernels::avx512::Avx512;
-use crate::kernels::avx512::isa::{Fence, fetch, fetch_to_write, load, store, store_some};
+use crate::kernels::avx512::isa::{Fence, fetch, fetch_to_write, load, store};
 use crate::kernels::lanes::{
     CARRIED_BYTES, CachePolicy, EncodeLanes, Escapes, Join, LANES, SlotMap, ToSplit, no_room,
 };
@@ -77,7 +78,7 @@ impl<'b> Encoder<'b> {
         let mut lanes = EncoderLanes::load(&self.lanes);
         let (codes, lengths) = tables.look_up::<ENTRIES>(load(&padded));
         let keep = _mm512_movepi8_mask(lengths) & active;
-        keep_symbols(keep, load(&padded), escapes);
+        put_in_front(escapes, keep, load(&padded));
         let available = stream.len();
         let room = stream.get_mut(*end..).and_then(<[u8]>::first_chunk_mut);
         let room = room.ok_or_else(|| no_room(*end + LANES, available))?;
@@ -153,10 +154,9 @@ impl<'b> Encoder<'b> {
             };
             let (codes, lengths) = tables.look_up::<ENTRIES>(symbols);
             let keep = _mm512_movepi8_mask(lengths);
-            if often {
-                keep_symbols(keep, symbols, escapes);
-            } else if keep != 0 {
-                keep_symbols_rarely(keep, symbols, escapes);
+            // A branch and no call where that is rare: the compiler would put all tables aside before a call.
+            if often || keep != 0 {
+                put_in_front(escapes, keep, symbols);
             }
             if matches!(INPUT, FETCHED | STREAMED | SIGNED_FETCHED) {
                 fetch_to_write(
@@ -290,22 +290,6 @@ impl EncodeTables {
         };
         (look_up::<ENTRIES>(&self.codes, slots), look_up::<ENTRIES>(&self.lengths, slots))
     }
-}
-
-/// Puts the symbols that take the escape before those of later steps.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn keep_symbols(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
-    let place = escapes.front(keep.count_ones() as usize);
-    store_some(place, _mm512_maskz_compress_epi8(keep, symbols));
-}
-
-/// The same where that is rare: the compiler keeps it out of the way.
-#[cold]
-#[inline(never)]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn keep_symbols_rarely(keep: __mmask64, symbols: __m512i, escapes: &mut Escapes) {
-    keep_symbols(keep, symbols, escapes);
 }
 
 /// All lanes of the encoder. Byte `i` of a vector of bytes stands for lane `i`; word `j` of `even` and `odd`
