@@ -255,7 +255,11 @@ class FolderPublishing:
             whole = None
             if delta is None:
                 encoded = [copy.encode(item, tensor, self._options) for item, tensor in items.values()]
-                tensors = {one.item.key: one.whole for one in encoded if one.whole is not None}
+                # What was copied for its hash is written: a tensor is read once.
+                tensors = {
+                    key: tensor if one.whole is None else one.whole
+                    for (key, (_, tensor)), one in zip(items.items(), encoded, strict=True)
+                }
                 hashes = {one.item.key: one.hash for one in encoded}
                 changes = sum(one.changes for one in encoded)
                 whole = self._write_keyframe(number, items, tensors, hashes)
