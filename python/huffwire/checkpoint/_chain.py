@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch.distributed.checkpoint.metadata import Metadata
 
 import huffwire
-from huffwire.checkpoint._stored import _DELTA_DESCRIPTOR, _metadata_name, _read_metadata, _Stored
+from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _Values
 
 #: The most deltas of a chain, as in `.hw` files. Each is read while those behind it wait, on one stack.
 MAX_CHAIN = 32
@@ -144,8 +144,11 @@ def _check_other(base: Path, output: Path) -> None:
         )
 
 
-def _check_base(base: Path, output: Path, rank: int | None) -> None:
+def _check_base(base: Path, output: Path, rank: int | None) -> dict[Path, _Values]:
     """Refuses a base that the checkpoint in the folder `output` cannot have.
+
+    Returns:
+        The values of each checkpoint of the chain, by its folder without symbolic links.
 
     Raises:
         OptionError: The base, or one that it needs in turn, is what is replaced.
@@ -154,6 +157,7 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
         DamagedError: The metadata of one are damaged.
     """
     _check_other(base, output)
+    links: dict[Path, _Values] = {}
     deltas: dict[Path, int] = {}
 
     def follow(folder: Path, named_by: str, behind: tuple[Path, ...]) -> int:
@@ -166,8 +170,8 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
                     f"base={str(base)!r} needs the checkpoint in {output}, which is the folder that is written: it "
                     "would be replaced, and both could not be read any more; save to another folder"
                 )
-            storage = _metadata_of(folder, rank, named_by).storage_data or {}
-            places = {_place_of(folder, name) for name in _bases_in(storage)}
+            links[real] = _Values(_metadata_of(folder, rank, named_by).storage_data)
+            places = {_place_of(folder, name) for name in links[real].bases()}
             deltas[real] = max(
                 (1 + follow(place, str(folder), (*behind, real)) for place in places), default=0
             )
@@ -178,16 +182,4 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
             f"base={str(base)!r} ends a chain of {MAX_CHAIN} checkpoints that are deltas, and no more are read through "
             "at a time; save this one without base=, and later ones against it"
         )
-
-
-def _bases_in(storage: Mapping[Any, Any]) -> set[str]:
-    """The paths of the bases that stored values have."""
-    # There may be millions of values. Nearly all have the same base, which is the last field of their descriptors: of
-    # those that end alike one is read.
-    unlike = {}
-    for info in storage.values():
-        for text in getattr(info, "transform_descriptors", None) or ():
-            if text.startswith(_DELTA_DESCRIPTOR):
-                unlike[text.rpartition('"base":')[2]] = info
-    found = (_Stored.of(info) for info in unlike.values())
-    return {stored.base or "" for stored in found if stored is not None and stored.deltas}
+    return links

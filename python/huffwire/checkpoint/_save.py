@@ -44,7 +44,7 @@ from huffwire.checkpoint._chain import (
     _path_between,
     _real,
 )
-from huffwire.checkpoint._pieces import _Checkpoint, _open
+from huffwire.checkpoint._pieces import _Checkpoint, _Disk, _open
 from huffwire.checkpoint._stored import (
     _CODEBOOKS,
     _DATA_FILE,
@@ -55,6 +55,7 @@ from huffwire.checkpoint._stored import (
     _place,
     _report_of,
     _Stored,
+    _Values,
 )
 from huffwire.checkpoint._work import _Done, _run_together
 
@@ -174,6 +175,8 @@ class Writer(FileSystemWriter):
         self._report = Report(whole=False)
         self._is_coordinator = True
         self._real_base: Path | None = None
+        #: What `_check_base` found, until it is used.
+        self._links: dict[Path, _Values] = {}
         self._written: list[str] = []
 
     def report(self) -> Report:
@@ -193,12 +196,13 @@ class Writer(FileSystemWriter):
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         folder = Path(self.path)
-        self._real_base = None
+        self._real_base, self._links = None, {}
         if self.base is not None:
             # A link, such as one to the latest checkpoint, may be changed while this save runs.
             self._real_base = _real(self.base)
             if self._is_coordinator or not self.use_collectives:
-                _check_base(self._real_base, folder, None if self.use_collectives else self.rank)
+                rank = None if self.use_collectives else self.rank
+                self._links = _check_base(self._real_base, folder, rank)
         with system_errors():
             folder.mkdir(parents=True, exist_ok=True)
         metadata = folder / _metadata_name(None if self.use_collectives else 0)
@@ -296,10 +300,12 @@ class Writer(FileSystemWriter):
             return contextlib.nullcontext()
         rank = None if self.use_collectives else self._rank_of(plan)
         books = self.options["codebooks"]
+        links, self._links = self._links, {}
         return _open(
             self._real_base,
             "base=",
             rank=rank,
+            disk=_Disk(links),
             codebooks=() if books is None else (books,),
             threads=self.options["threads"],
         )
