@@ -178,6 +178,17 @@ def _counts(reader: FileReader, originals: list[str]) -> Callable[[str, str], bo
     return lambda tensor, original: True
 
 
+def can_be_name(path: object) -> bool:
+    """Whether a file or a folder can have this name."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        return False
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
 def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
     """What deltas are made of and restored with.
 
@@ -195,6 +206,11 @@ def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
         paths = [os.fspath(file) for file in files]
     except TypeError:
         raise OptionError(f"base={base!r}: give a file, or a list of files") from None
+    for path in paths:
+        if not can_be_name(path):
+            raise OptionError(
+                f"base={base!r}: no file can have the name {path!r}; give a file, or a list of files"
+            )
     if len(paths) > _MAX_CHAIN:
         raise LimitError(
             f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {_MAX_CHAIN} deltas "
@@ -216,10 +232,13 @@ def open_files(
         Error: As for `open_base`.
     """
     path = Path(path)
+    if not can_be_name(str(path)):
+        raise FileError(f"{str(path)!r}: no file can have this name; give the file to open")
     opened = open_base(base, codebooks)
-    if path.is_dir():
+    # Unlike the methods of paths these functions raise nothing for names that are too long.
+    if os.path.isdir(path):
         candidates = [INDEX, f"{INDEX}.hw", "model.safetensors.hw"]
-        found = next((path / name for name in candidates if (path / name).is_file()), None)
+        found = next((path / name for name in candidates if os.path.isfile(path / name)), None)
         if found is None:
             raise FileError(
                 f"{path}: this folder has none of {', '.join(candidates)}; give the file to open"

@@ -220,7 +220,8 @@ def test_a_link_in_a_circle_is_no_base(tmp_path: Path) -> None:
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
     error = save_error(training(), tmp_path / "1", base=circle)
-    assert isinstance(error, huffwire.FileError | huffwire.MissingBaseError), error
+    assert isinstance(error, huffwire.MissingBaseError), error
+    assert "symbolic links" in str(error) and str(circle) in str(error)
 
 
 # --- lengths ---
@@ -333,6 +334,7 @@ def test_chains_in_a_circle(tmp_path: Path) -> None:
         {"base": 7},
         {"base": "../0\0"},
         {"base": "/absolute"},
+        {"base": "../\ud800"},
         {"deltas": []},
         {"deltas": [9]},
         {"deltas": [-1]},
@@ -369,7 +371,7 @@ def test_shapes_that_contradict_each_other(tmp_path: Path) -> None:
 # --- bases that are none ---
 
 
-@pytest.mark.parametrize("base", [3, b"bytes", "", "a\0b", [], [None], object()], ids=repr)
+@pytest.mark.parametrize("base", [3, b"bytes", "", "a\0b", "a\ud800b", [], [None], object()], ids=repr)
 def test_bases_that_are_none(tmp_path: Path, base: Any) -> None:
     with pytest.raises(huffwire.OptionError, match="base="):
         Reader(tmp_path, base=base)
@@ -393,7 +395,18 @@ def test_bases_that_are_not_there(tmp_path: Path) -> None:
         assert str(error).startswith(f"base='{tmp_path / name}' is no checkpoint"), error
         assert reason in str(error)
         assert not (tmp_path / "new").exists()
+    long = "x" * 300
+    for name, reason in [(long, "too long"), (f"{long}/y", "too long"), ("file/x", "Not a directory")]:
+        error = save_error(state, tmp_path / "new", base=tmp_path / name)
+        assert isinstance(error, huffwire.MissingBaseError), error
+        assert str(error).startswith(f"base='{tmp_path / name}' is no checkpoint"), error
+        assert reason in str(error)
     paths, states = checkpoints(tmp_path / "chain", 3)
+    rewrite(paths[1], base=f"../{long}")
+    error = load_error(paths[1], states[1])
+    assert isinstance(error, huffwire.MissingBaseError), error
+    assert f"{paths[1]} is a delta of the checkpoint " in str(error) and "restore it" in str(error)
+    rewrite(paths[1], base="../0")
     error = load_error(paths[1], states[1], base=tmp_path / "nowhere")
     assert isinstance(error, huffwire.MissingBaseError)
     assert f"base='{tmp_path / 'nowhere'}'" in str(error)

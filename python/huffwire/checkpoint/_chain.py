@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import Any
 from torch.distributed.checkpoint.metadata import Metadata
 
 import huffwire
+from huffwire._files import can_be_name
 from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _Values
 
 #: The most deltas of a chain, as in `.hw` files. Each is read while those behind it wait, on one stack.
 MAX_CHAIN = 32
+
+#: What the system says of names that lead nowhere, besides that nothing is there.
+_NOWHERE = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 #: What a caller gives as the folder of a checkpoint.
 Folder = str | os.PathLike[str]
@@ -29,7 +34,7 @@ def _folder_of(base: Any) -> Path:
         name = os.fspath(base)
     except TypeError:
         name = None
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not can_be_name(name):
         raise huffwire.OptionError(f"base={base!r}: give the folder of a checkpoint")
     return Path(name)
 
@@ -75,7 +80,7 @@ def _place_of(folder: Path, name: str) -> Path:
     there = _real(_real(folder) / name)
     # A checkpoint that was moved, and has a link in its old place, may have left its base behind.
     beside = Path(os.path.normpath(folder.absolute() / name))
-    return beside if beside.is_dir() and not there.is_dir() else there
+    return beside if os.path.isdir(beside) and not os.path.isdir(there) else there
 
 
 def _metadata_of(folder: Path, rank: int | None, named_by: str) -> Metadata:
@@ -88,19 +93,22 @@ def _metadata_of(folder: Path, rank: int | None, named_by: str) -> Metadata:
 
     Raises:
         MissingBaseError: It is not there.
+        FileError: The system refuses to read it.
         DamagedError: It is damaged.
     """
     try:
         return _read_metadata(folder / _metadata_name(rank))
     except huffwire.FileError as error:
-        if not isinstance(error, huffwire.MissingFileError) and not folder.is_file():
+        is_missing = isinstance(error, huffwire.MissingFileError)
+        if not is_missing and getattr(error.__cause__, "errno", None) not in _NOWHERE:
             raise
         reason = str(error)
-    if folder.is_file():
+    # Unlike the methods of paths these functions raise nothing for names that are too long.
+    if os.path.isfile(folder):
         reason = f"{folder} is a file, and checkpoints are folders"
-    elif not folder.exists():
+    elif is_missing and not os.path.exists(folder):
         reason = "there is no such folder"
-    elif (folder / _metadata_name(None if rank is not None else 0)).exists():
+    elif os.path.exists(folder / _metadata_name(None if rank is not None else 0)):
         reason = (
             "it was saved with use_collectives="
             f"{rank is not None}, and can only be the base of such checkpoints"

@@ -241,7 +241,6 @@ def report(path: str | os.PathLike[str]) -> Report:
     {'weights': 16000, 'first moment': 4000}
 
     Raises:
-        OptionError: If `base` names no folders, or `codebooks` holds something else.
         FileError: If the folder has no whole checkpoint.
         DamagedError: If its metadata are damaged.
     """

@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.filesystem import DEFAULT_SUFFIX
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
 import huffwire
+from huffwire._files import can_be_name
 from huffwire._roles import Report, Share
 
 _METADATA = ".metadata"
@@ -176,7 +177,7 @@ class _Values:
 
 def _is_place(base: Any) -> bool:
     """Whether this can be the path from the folder of a checkpoint to its base."""
-    return isinstance(base, str) and base != "" and "\0" not in base and not os.path.isabs(base)
+    return can_be_name(base) and not os.path.isabs(base)
 
 
 def _report_of(infos: Any, *, whole: bool) -> Report:
@@ -198,6 +199,8 @@ def _read_metadata(path: Path) -> Metadata:
         ) from None
     except OSError as error:
         raise huffwire.FileError(str(error)) from error
+    except ValueError as error:  # of a name that no file can have
+        raise huffwire.FileError(f"{str(path)!r}: {error}; give the folder of a checkpoint") from error
     seal = content[-_SEAL_BYTES:]
     pickled = memoryview(content)
     if seal.startswith(_SEAL):
