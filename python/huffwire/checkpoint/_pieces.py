@@ -77,11 +77,14 @@ class _Checkpoint:
         count = math.prod(item.lengths)
         if count == 0:
             return
-        ends = [a + b for a, b in zip(item.storage_offsets, item.lengths, strict=True)]
+        box = list(zip(item.storage_offsets, item.lengths, strict=True))
         if (
             stored.dtype is None
-            or len(ends) != len(stored.shape)
-            or any(end > size for end, size in zip(ends, stored.shape, strict=True))
+            or len(box) != len(stored.shape)
+            or any(
+                not 0 <= offset <= size - length
+                for (offset, length), size in zip(box, stored.shape, strict=True)
+            )
         ):
             raise huffwire.MismatchError(
                 f"{index.fqn!r} in {value.info.relative_path}: the checkpoint has something else under "

@@ -143,7 +143,7 @@ class _Values:
         """The value of this name and place; None if there is none, or if huffwire did not write it.
 
         Raises:
-            DamagedError: Its descriptor cannot be.
+            DamagedError: Its descriptor contradicts itself.
             VersionError: A newer huffwire wrote it.
         """
         # Threads that look for the same value at a time find the same.
@@ -161,7 +161,7 @@ class _Values:
         """The paths of the bases that values have.
 
         Raises:
-            DamagedError: A descriptor cannot be.
+            DamagedError: A descriptor contradicts itself.
         """
         # There may be millions of values, and nearly all have the same base. What follows the name of this field tells
         # which: of descriptors that end alike one is read. As `descriptor` writes the field last, these are few. Were
