@@ -19,7 +19,14 @@ from huffwire._errors import (
     OptionError,
     UnsupportedError,
 )
-from huffwire._huffwire import Codebooks, FileBase, FileReader, FileWriter, safetensors_header
+from huffwire._huffwire import (
+    MAX_CHAIN,
+    Codebooks,
+    FileBase,
+    FileReader,
+    FileWriter,
+    safetensors_header,
+)
 from huffwire._progress import Progress, Report, reporting
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -31,8 +38,6 @@ INDEX = "model.safetensors.index.json"
 _MAX_INDEX_BYTES = 100_000_000
 # Tensors for another device are decoded in groups of about so many bytes, which then are copied there.
 _GROUP_BYTES = 256 << 20
-# The most deltas behind the first file of a chain, as in huffwire-io.
-_MAX_CHAIN = 32
 
 
 class Framework(Protocol):
@@ -211,9 +216,9 @@ def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
             raise OptionError(
                 f"base={base!r}: no file can have the name {path!r}; give a file, or a list of files"
             )
-    if len(paths) > _MAX_CHAIN:
+    if len(paths) > MAX_CHAIN:
         raise LimitError(
-            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {_MAX_CHAIN} deltas "
+            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {MAX_CHAIN} deltas "
             "behind its first file: fold some of them into one with `huffwire fold`, or save a file without base= and "
             "later ones against it"
         )

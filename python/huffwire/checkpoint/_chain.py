@@ -12,10 +12,10 @@ from torch.distributed.checkpoint.metadata import Metadata
 
 import huffwire
 from huffwire._files import can_be_name
-from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _Values
 
-#: The most deltas of a chain, as in `.hw` files. Each is read while those behind it wait, on one stack.
-MAX_CHAIN = 32
+# Of checkpoints as of `.hw` files: each delta is read while those behind it wait, on one stack.
+from huffwire._huffwire import MAX_CHAIN
+from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _Values
 
 #: What the system says of names that lead nowhere, besides that nothing is there.
 _NOWHERE = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
