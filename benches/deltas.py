@@ -160,23 +160,36 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=steps_number, default=STEPS, metavar="N",
                         help="of the training that comes first [default: %(default)s]")
-    parser.add_argument("--short", action="store_true", help="a tiny model: whether it works")
-    parser.add_argument("--rounds", type=peers.count, default=ROUNDS, help="rounds of times [default: %(default)s]")
-    parser.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="text to train on, in the place of the sources of Python's library")
     parser.add_argument("--tensors", type=Path, default=tensors_folder(), metavar="FOLDER",
                         help="where sync-0.safetensors, sync-1 and sync-2 are: weights of another training, a step apart; "
                              "left out where they are missing [default: %(default)s]")
     parser.add_argument("--threads", type=peers.count, default=2, help="threads of PyTorch [default: %(default)s]")
+    add_run_arguments(parser, RESULTS, "tables and figures of the document")
+    return parser.parse_args(arguments)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, results: Path, written: str) -> None:
+    """Arguments of programs that train a model, measure, and write a part of a document."""
+    parser.add_argument("--short", action="store_true", help="a tiny model: whether it works")
+    parser.add_argument("--rounds", type=peers.count, default=ROUNDS, help="rounds of times [default: %(default)s]")
+    parser.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="text to train on, in the place of the sources of Python's library")
     parser.add_argument("--huffwire", type=Path, metavar="FOLDER",
                         help="a folder with a built package huffwire [default: that of this checkout is built, or with --this-python taken "
                              "from this Python]")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="JSON", help="[default: benches/results/deltas.json]")
-    parser.add_argument("--write-docs", action="store_true", help="write tables and figures of the document, too")
+    parser.add_argument("--results", type=Path, default=results, metavar="JSON", help=f"[default: benches/results/{results.name}]")
+    parser.add_argument("--write-docs", action="store_true", help=f"write {written}, too")
     parser.add_argument("--docs-only", action="store_true", help="only write them again, from the results")
     parser.add_argument("--this-python", action="store_true",
                         help=f"run in this Python, which must have {', '.join(NEEDED)} [default: .venv/torch of the checkout]")
-    return parser.parse_args(arguments)
+
+
+def bring_huffwire(arguments: argparse.Namespace) -> None:
+    """Makes the package that is measured importable."""
+    if arguments.huffwire:
+        sys.path.insert(0, str(arguments.huffwire.resolve()))
+    elif not arguments.this_python:
+        python_peers.install_huffwire()
 
 
 def tensors_folder() -> Path:
@@ -200,10 +213,7 @@ def main() -> int:
     arguments = parse_arguments()
     ensure_python(arguments.this_python)
     if not arguments.docs_only:
-        if arguments.huffwire:
-            sys.path.insert(0, str(arguments.huffwire.resolve()))
-        elif not arguments.this_python:
-            python_peers.install_huffwire()
+        bring_huffwire(arguments)
         write(arguments.results, measure(arguments))
     if arguments.write_docs or arguments.docs_only:
         write_document(arguments.results)

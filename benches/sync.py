@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import textwrap
 import time
@@ -23,7 +22,6 @@ from typing import Any
 
 import deltas
 import peers
-import python_peers
 from changes.document import digits, rate_name
 from gemma.regions import DocumentError, check_schema, fill
 
@@ -33,7 +31,6 @@ DOCUMENT = peers.ROOT / "docs" / "sync.md"
 RATE = 1e-6
 STEPS = 150
 VERSIONS = 8
-ROUNDS = 5
 # Columns of the document.
 WIDTH = 128
 TIMES = ("publish_seconds", "update_seconds", "pause_seconds")
@@ -192,21 +189,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--steps", type=peers.count, default=STEPS, metavar="N",
                         help="of the training that comes first [default: %(default)s]")
     parser.add_argument("--versions", type=peers.count, default=VERSIONS, metavar="N", help="deltas [default: %(default)s]")
-    parser.add_argument("--rounds", type=peers.count, default=ROUNDS, help="rounds of times [default: %(default)s]")
     parser.add_argument("--threads", type=peers.count, default=1, help="threads of huffwire [default: %(default)s]")
-    parser.add_argument("--short", action="store_true", help="a tiny model: whether it works")
-    parser.add_argument("--text", type=Path, nargs="+", default=[], metavar="FILE",
-                        help="text to train on, in the place of the sources of Python's library")
     parser.add_argument("--tensors", type=Path, metavar="FOLDER",
                         help="a folder with sync-0.safetensors, sync-1 and sync-2, weights a step apart, in the place of a training")
-    parser.add_argument("--huffwire", type=Path, metavar="FOLDER",
-                        help="a folder with a built package huffwire [default: that of this checkout is built, or with --this-python taken "
-                             "from this Python]")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="JSON", help="[default: benches/results/sync.json]")
-    parser.add_argument("--write-docs", action="store_true", help="write the figures of docs/sync.md, too")
-    parser.add_argument("--docs-only", action="store_true", help="only write them again, from the results")
-    parser.add_argument("--this-python", action="store_true",
-                        help=f"run in this Python, which must have {', '.join(deltas.NEEDED)} [default: .venv/torch of the checkout]")
+    deltas.add_run_arguments(parser, RESULTS, "the figures of docs/sync.md")
     return parser.parse_args(arguments)
 
 
@@ -214,10 +200,7 @@ def main() -> int:
     arguments = parse_arguments()
     if not arguments.docs_only:
         deltas.ensure_python(arguments.this_python)
-        if arguments.huffwire:
-            sys.path.insert(0, str(arguments.huffwire.resolve()))
-        elif not arguments.this_python:
-            python_peers.install_huffwire()
+        deltas.bring_huffwire(arguments)
         began = time.perf_counter()
         found = measure(arguments)
         deltas.write(arguments.results, {**found, "seconds": round(time.perf_counter() - began)})

@@ -69,7 +69,7 @@ class ChainError(Error, LookupError):
 
 
 class LockedError(Error, RuntimeError):
-    """Another publisher has the folder."""
+    """Another publisher has the folder, or another subscriber the cache."""
 
 
 class OutputError(Error, ValueError):

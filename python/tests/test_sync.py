@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ import torch
 
 import huffwire
 import huffwire.torch
-from huffwire.sync import Change, Folder, Publisher, Subscriber, _follower, _live
-from huffwire.sync._manifest import MANIFEST, Manifest
+from huffwire.sync import Change, Folder, Publisher, Subscriber, _follower, _live, _versions
+from huffwire.sync._manifest import MANIFEST, Manifest, sealed
+from huffwire.sync._versions import describe
 
 
 def model(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -67,6 +70,31 @@ def publish(folder: Path, versions: int, **options):
     return publisher, state, states
 
 
+class Engine:
+    """An engine that pauses for a subscriber, or is too busy to."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+        self.is_busy = False
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        if self.is_busy:
+            raise TimeoutError("the engine is busy")
+        self.events.append("on")
+        yield
+        self.events.append("off")
+
+
+def put(engine: dict[str, torch.Tensor], change: Change) -> None:
+    """Writes a change into tensors of an engine's own."""
+    name, indices, values = change
+    if indices is None:
+        engine[name] = values.clone()
+    else:
+        engine[name].view(-1)[indices] = values
+
+
 # Following.
 
 
@@ -108,16 +136,8 @@ def test_live_tensors_are_updated_in_place(tmp_path: Path) -> None:
     live["embedding"] = columns.t()
     live["norm"].requires_grad_()
     addresses = {name: tensor.data_ptr() for name, tensor in live.items()}
-    paused: list[str] = []
-
-    class Pause:
-        def __enter__(self) -> None:
-            paused.append("on")
-
-        def __exit__(self, *_: object) -> None:
-            paused.append("off")
-
-    subscriber = Subscriber(tmp_path, live, pause=Pause)
+    engine = Engine()
+    subscriber = Subscriber(tmp_path, live, pause=engine.pause)
     subscriber.update()
     for version in range(1, 4):
         step(state, version)
@@ -126,7 +146,7 @@ def test_live_tensors_are_updated_in_place(tmp_path: Path) -> None:
         assert same({n: t.detach() for n, t in live.items()}, state)
     assert {name: tensor.data_ptr() for name, tensor in live.items()} == addresses
     assert torch.equal(columns, state["embedding"].t())
-    assert paused == ["on", "off"] * 4
+    assert engine.events == ["on", "off"] * 4
 
 
 def test_missed_versions_come_one_after_the_other(tmp_path: Path) -> None:
@@ -248,12 +268,9 @@ def test_changes_are_yielded(tmp_path: Path) -> None:
 
     def take(changes) -> int:
         count = 0
-        for name, indices, values in changes:
-            if indices is None:
-                engine[name] = values.clone()
-            else:
-                engine[name].view(-1)[indices] = values
-                count += len(indices)
+        for change in changes:
+            put(engine, change)
+            count += 0 if change.indices is None else len(change.indices)
         return count
 
     take(subscriber.changes())
@@ -270,6 +287,30 @@ def test_changes_are_yielded(tmp_path: Path) -> None:
     assert same(engine, state) and same(subscriber.tensors, state)
     assert subscriber.version == 3
     assert list(subscriber.changes()) == []
+
+
+@pytest.mark.parametrize("call", ["update", "reload", "changes"])
+@pytest.mark.parametrize("keyframe", [False, True])
+def test_changes_of_a_subscriber_that_went_on(tmp_path: Path, call: str, keyframe: bool) -> None:
+    """They would put an older version over the newer one."""
+    publisher, state, _ = publish(tmp_path, 1)
+    subscriber = Subscriber(tmp_path)
+    if not keyframe:
+        subscriber.update()
+        step(state, 1)
+        publisher.publish(state)
+    changes = subscriber.changes()
+    next(changes)
+    for version in (2, 3):
+        step(state, version)
+        publisher.publish(state)
+    meanwhile = getattr(subscriber, call)
+    thread = threading.Thread(target=lambda: list(meanwhile()) if call == "changes" else meanwhile())
+    thread.start()
+    thread.join()
+    with pytest.raises(huffwire.OptionError, match="went on"):
+        list(changes)
+    assert subscriber.version == publisher.version and same(subscriber.tensors, state)
 
 
 def test_changes_need_tensors_of_their_own(tmp_path: Path) -> None:
@@ -483,6 +524,30 @@ def test_versions_that_are_too_large(tmp_path: Path) -> None:
     assert Subscriber(tmp_path, max_size=size).update().version == 0
 
 
+def test_a_first_version_reads_tensors_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published is what the publisher has copied, also if somebody writes to a tensor meanwhile."""
+    state = model()
+    due = copies(state)
+    add = _versions.VersionWriter.add
+
+    def writing(writer: _versions.VersionWriter, key: str, tensor: torch.Tensor) -> None:
+        state["norm"].add_(1)
+        add(writer, key, tensor)
+
+    monkeypatch.setattr(_versions.VersionWriter, "add", writing)
+    publisher = Publisher(tmp_path)
+    assert publisher.publish(state).changes == sum(tensor.numel() for tensor in state.values())
+    subscriber = Subscriber(tmp_path)
+    subscriber.update()
+    assert same(subscriber.tensors, due)
+    monkeypatch.undo()
+    assert publisher.publish(state).changes == state["norm"].numel()
+    subscriber.update()
+    assert same(subscriber.tensors, state)
+
+
 def test_waiting(tmp_path: Path) -> None:
     publisher, state, _ = publish(tmp_path, 1)
     subscriber = Subscriber(tmp_path)
@@ -543,12 +608,8 @@ def test_a_file_of_another_version(tmp_path: Path) -> None:
     live = model(5)
     kept = copies(live)
     # Also where size and hash of the file in the manifest are those of the wrong one.
-    from huffwire.sync._versions import describe
-
     manifest["versions"][0]["keyframe"] = vars(describe(ours))
-    line = json.dumps(manifest).encode()
-    hash = huffwire.content_hash(line, "u8").encode()
-    (tmp_path / "a" / MANIFEST).write_bytes(line + b"\n" + hash + b"\n")
+    (tmp_path / "a" / MANIFEST).write_bytes(sealed(json.dumps(manifest)))
     with pytest.raises(huffwire.DamagedError, match="another version"):
         Subscriber(tmp_path / "a", live, retries=0).update()
     assert same(live, kept)
@@ -585,8 +646,7 @@ def test_hostile_manifests(change: dict[str, object]) -> None:
     version = {"number": 0, "state": "0" * 32, "keyframe": file, "delta": None, "base": None}
 
     def manifest(versions: object, format: object = 1) -> bytes:
-        line = json.dumps({"format": format, "run": "x", "versions": versions}).encode()
-        return line + b"\n" + huffwire.content_hash(line, "u8").encode() + b"\n"
+        return sealed(json.dumps({"format": format, "run": "x", "versions": versions}))
 
     assert Manifest.from_bytes(manifest([version])).latest.number == 0
     with pytest.raises(huffwire.DamagedError):

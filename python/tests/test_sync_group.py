@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import huffwire
 import huffwire.distributed
@@ -14,7 +12,7 @@ import torch
 import torch.distributed as dist
 from huffwire.sync import Publisher, Subscriber
 from huffwire.sync._frames import Chain
-from test_sync import copies, model, same, step
+from test_sync import Engine, copies, model, put, same, step
 
 
 def follow(rank: int, size: int, source: int) -> list:
@@ -166,11 +164,8 @@ def ends_early(rank: int, size: int) -> int:
             step(state, version)
         changes = subscriber.changes()
         taken = 0
-        for name, indices, values in changes:
-            if indices is None:
-                engine[name] = values.clone()
-            else:
-                engine[name].view(-1)[indices] = values
+        for change in changes:
+            put(engine, change)
             taken += 1
             # It stops at the first change, and then in the middle of what was left of two versions.
             if rank == 1 and taken == (1, 1, 6, 0, 0)[version]:
@@ -186,24 +181,50 @@ def test_changes_that_are_not_taken_to_the_end() -> None:
     assert ranks.run(ends_early, 3, seconds=30) == [4, 4, 4]
 
 
+def never_takes_all(rank: int, size: int) -> list[int]:
+    """An engine that takes only the first change of each version, up to the last; bytes that are kept for it."""
+    weights = {name: torch.zeros(1000, dtype=torch.int32) for name in ("a", "b")}
+    follows = Publisher(dist.group.WORLD) if rank == 0 else Subscriber(dist.group.WORLD)
+    engine, kept = copies(weights), []
+    for version in range(9):
+        weights["a"][version * 100 : version * 100 + 100] += 1
+        weights["b"][::10] += version
+        if rank == 0:
+            follows.publish(weights)
+            continue
+        for change in follows.changes():
+            put(engine, change)
+            if version < 8:
+                break
+        own = {tensor.data_ptr() for tensor in follows.tensors.values()}
+        kept.append(
+            sum(
+                values.nbytes + (0 if indices is None else indices.nbytes)
+                for _, indices, values in follows._following._open
+                if values.data_ptr() not in own
+            )
+        )
+    assert rank == 0 or same(engine, weights) and same(follows.tensors, weights)
+    return kept
+
+
+def test_changes_that_are_never_taken_take_no_more_memory_than_tensors() -> None:
+    _, kept = ranks.run(never_takes_all, 2, seconds=30)
+    # A version has 200 changes, each an index and a value.
+    assert max(kept) <= 8000 + 200 * 12 and kept[-1] == 0
+
+
 def pause_is_refused(rank: int, size: int) -> list[str]:
     """A rank whose engine does not stop for two versions: what it agreed to is written later, or nobody writes."""
     state, found = model(), []
-    refuse = False
-
-    @contextlib.contextmanager
-    def pause() -> Iterator[None]:
-        if refuse:
-            raise TimeoutError("the engine is busy")
-        yield
-
+    engine = Engine()
     live = model(rank)
     group = dist.group.WORLD
-    follows = Publisher(group) if rank == 0 else Subscriber(group, live, pause=pause)
+    follows = Publisher(group) if rank == 0 else Subscriber(group, live, pause=engine.pause)
     for version in range(4):
         if version:
             step(state, version)
-        refuse = rank == 1 and version in (1, 2)
+        engine.is_busy = rank == 1 and version in (1, 2)
         try:
             follows.publish(state) if rank == 0 else follows.update()
             assert rank == 0 or same(live, state)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
+import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,10 @@ import huffwire
 import huffwire.torch
 from huffwire.sync import Subscriber, _follower, _live
 from huffwire.sync._follower import shapes_of
-from huffwire.sync._versions import Item
+from huffwire.sync._journal import Journal
 from huffwire.sync._manifest import sealed
-from huffwire.sync._versions import VersionReader
-from test_sync import copies, model, publish, same, step
+from huffwire.sync._versions import Item, VersionReader
+from test_sync import Engine, copies, model, publish, same, step
 
 # The pause.
 
@@ -41,33 +41,44 @@ def test_the_pause_ends_when_devices_have_written(
     monkeypatch.setattr(_live, "is_written_by_huffwire", lambda _: False)
     monkeypatch.setattr(_follower, "is_written_by_huffwire", lambda _: False)
     publisher, state, _ = publish(tmp_path, 1)
-    events: list[object] = []
-
-    class Pause:
-        def __enter__(self) -> None:
-            events.append("on")
-
-        def __exit__(self, *_: object) -> None:
-            events.append("off")
-
+    engine = Engine()
     live = model(5)
-    subscriber = Subscriber(tmp_path, live, pause=Pause)
+    subscriber = Subscriber(tmp_path, live, pause=engine.pause)
     if not keyframe:
         subscriber.update()
         step(state, 1)
         publisher.publish(state)
-        events.clear()
+        engine.events.clear()
 
     def wait(devices) -> None:
         assert same(live, state)
-        events.append({str(device) for device in devices})
+        engine.events.append({str(device) for device in devices})
         time.sleep(0.05)
 
     monkeypatch.setattr(_follower, "finish_writing", wait)
     update = subscriber.update()
     assert update.keyframe == keyframe
-    assert events == ["on", {"cpu"}, "off"]
+    assert engine.events == ["on", {"cpu"}, "off"]
     assert update.pause_seconds >= 0.05
+
+
+def test_nothing_is_copied_back_in_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors of the CPU stand in for those of a device, from which hashing would copy."""
+    monkeypatch.setattr(_live, "is_written_by_huffwire", lambda _: False)
+    monkeypatch.setattr(_follower, "is_written_by_huffwire", lambda _: False)
+    _, state, _ = publish(tmp_path, 1)
+    live = model(5)
+    places = {tensor.data_ptr() for tensor in live.values() if tensor.numel()}
+    hashed: list[int] = []
+
+    def hash_of(tensor: torch.Tensor) -> str:
+        hashed.append(tensor.data_ptr())
+        return huffwire.torch.content_hash(tensor)
+
+    monkeypatch.setattr(_follower, "content_hash", hash_of)
+    Subscriber(tmp_path, live).update()
+    assert same(live, state)
+    assert hashed and places.isdisjoint(hashed)
 
 
 # Rows.
@@ -245,7 +256,8 @@ def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     places = next(key for key in tensors if key.endswith(".indices") and len(tensors[key]) > 1)
 
     def refused(error: type[Exception] = huffwire.DamagedError) -> None:
-        with pytest.raises(error):
+        text = "; remove .*, and a keyframe is loaded" if error is huffwire.DamagedError else None
+        with pytest.raises(error, match=text):
             Subscriber(tmp_path / "folder", live, journal=tmp_path / "journal")
         assert same(live, kept)
 
@@ -256,7 +268,8 @@ def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         {"items": [["a", "a", None, "f32", [-7]]]},
         {"hashes": {}},
         {"hashes": 7},
-        {"written": 3},
+        {"hashes": dict(list(about["hashes"].items())[:-1])},
+        {"hashes": dict(reversed(about["hashes"].items()))},
         {"version": "x"},
     ):
         metadata = {"huffwire.sync": json.dumps(about | change)}
@@ -273,10 +286,14 @@ def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         refused(huffwire.Error)
     huffwire.torch.save_file(tensors, redo)
     refused()
-    redo.write_bytes(whole[:-9])
-    refused()
+    for cut in (whole[:-9], b""):
+        redo.write_bytes(cut)
+        refused()
     redo.unlink()
-    right = json.loads((tmp_path / "journal" / "state.json").read_bytes().split(b"\n")[0])
+    state_file = tmp_path / "journal" / "state.json"
+    right = json.loads(state_file.read_bytes().split(b"\n")[0])
+    state_file.write_bytes(b"")
+    refused()
     for state in (
         [],
         {"run": "x", "version": 1},
@@ -284,8 +301,60 @@ def test_damaged_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         right | {"items": [7]},
         right | {"hashes": 7},
     ):
-        (tmp_path / "journal" / "state.json").write_bytes(sealed(json.dumps(state)))
+        state_file.write_bytes(sealed(json.dumps(state)))
         refused()
+    state_file.write_bytes(sealed("no JSON"))
+    refused()
+
+
+def test_a_journal_stores_only_what_is_listed(tmp_path: Path) -> None:
+    """It would forget what is written in another way."""
+    live = {"a": torch.zeros(1000)}
+    message = huffwire.torch.encode_delta(torch.ones(1000), live["a"])
+    writes = [("a", _live.InPlace(huffwire.torch.prepare_delta(message, live["a"]), None))]
+    item = Item("a", "a", None, "f32", (1000,))
+    prepared = _follower.Prepared({"a": item}, writes, {"a": "0" * 32}, live)
+    with pytest.raises(AssertionError, match="'a' were not listed"):
+        Journal(tmp_path).begin(prepared, "run", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written to the tensors, and no part of a file is left."""
+    publisher, state, _ = publish(tmp_path / "folder", 1)
+    live = model(6)
+    subscriber = Subscriber(tmp_path / "folder", live, journal=tmp_path / "journal", retries=0)
+    subscriber.update()
+    kept = copies(live)
+    step(state, 1)
+    publisher.publish(state)
+
+    def full(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(huffwire.FileError, match=os.strerror(errno.ENOSPC)):
+            subscriber.update()
+    assert same(live, kept) and subscriber.version == 0
+    assert [path.name for path in (tmp_path / "journal").iterdir()] == ["state.json"]
+    assert subscriber.update().deltas == 1 and same(live, state)
+
+
+def test_journals_are_not_brought_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for the end of a process. Of the machine's memory nothing outlives the machine."""
+    publisher, state, _ = publish(tmp_path / "folder", 1)
+    live = model(6)
+    subscriber = Subscriber(tmp_path / "folder", live, journal=tmp_path / "journal")
+    subscriber.update()
+    step(state, 1)
+    publisher.publish(state)
+    brought: list[object] = []
+    monkeypatch.setattr(os, "fsync", brought.append)
+    assert subscriber.update().deltas == 1 and same(live, state)
+    assert brought == []
 
 
 def test_a_journal_of_memory_that_is_gone(tmp_path: Path) -> None:
@@ -295,7 +364,7 @@ def test_a_journal_of_memory_that_is_gone(tmp_path: Path) -> None:
     live = model(6)
     Subscriber(tmp_path / "folder", live, **places).update()
     # What a process leaves that is killed while it stores changes.
-    (tmp_path / "journal" / ".huffwire-abc.partial").touch()
+    (tmp_path / "journal" / "redo.hw.unfinished").touch()
     assert Subscriber(tmp_path / "folder", live, **places).version == 1
     assert [path.name for path in (tmp_path / "journal").iterdir()] == ["state.json"]
     assert Subscriber(tmp_path / "folder", live, **places).update() is None
@@ -318,26 +387,19 @@ def test_a_pause_that_is_not_granted(tmp_path: Path, keyframe: bool) -> None:
     """An engine may refuse to stop: nothing is written then, and the next update is the same one."""
     # Of a folder that keeps one version, whoever missed two loads a keyframe.
     publisher, state, _ = publish(tmp_path, 1, keyframe_every=1, keep=1)
-    refuse = False
-
-    @contextlib.contextmanager
-    def pause() -> Iterator[None]:
-        if refuse:
-            raise TimeoutError("the engine is busy")
-        yield
-
+    engine = Engine()
     live = model(3)
-    subscriber = Subscriber(tmp_path, live, pause=pause, journal=tmp_path / "journal")
+    subscriber = Subscriber(tmp_path, live, pause=engine.pause, journal=tmp_path / "journal")
     subscriber.update()
     for number in range(3 if keyframe else 1):
         step(state, 1 + number)
         publisher.publish(state)
     kept = copies(live)
-    refuse = True
+    engine.is_busy = True
     with pytest.raises(TimeoutError):
         subscriber.update()
     assert subscriber.version == 0 and same(live, kept)
-    refuse = False
+    engine.is_busy = False
     assert subscriber.update().keyframe is keyframe and same(live, state)
 
 

@@ -372,24 +372,15 @@ fn hash_file(path: &Path) -> io::Result<(u64, String)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut file = file.take(size);
-    let mut room = vec![0; block_bytes(Dtype::U8)];
+    let room = block_bytes(Dtype::U8);
+    let mut block = Vec::with_capacity(room);
     let (mut bytes, mut hashes) = (0, Vec::new());
-    loop {
-        let mut filled = 0;
-        while filled < room.len() {
-            match file.read(&mut room[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if filled == 0 {
-            return Ok((bytes, hash_of(hashes.into_iter())));
-        }
-        bytes += filled as u64;
-        hashes.push(ContentHash::of(&room[..filled]));
+    while file.by_ref().take(room as u64).read_to_end(&mut block)? > 0 {
+        bytes += block.len() as u64;
+        hashes.push(ContentHash::of(&block));
+        block.clear();
     }
+    Ok((bytes, hash_of(hashes.into_iter())))
 }
 
 fn hash_of(blocks: impl Iterator<Item = ContentHash>) -> String {

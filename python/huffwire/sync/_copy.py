@@ -9,8 +9,9 @@ import torch
 
 from huffwire._errors import MismatchError
 from huffwire._huffwire import _inspect_delta
-from huffwire._tensors import _source
+from huffwire._tensors import _address, _source
 from huffwire._torch_deltas import content_hash, encode_delta, prepare_delta
+from huffwire.sync._memory import was_copied
 from huffwire.sync._versions import Item, Options
 
 # Deltas that are larger than this share of their tensor are not kept until the copy is updated.
@@ -47,9 +48,8 @@ class Copy:
         source, _ = _source(tensor)
         held = self.tensors.get(item.key)
         if held is None or held.dtype != source.dtype or held.shape != source.shape:
-            # Of a tensor on another device, or one that is not contiguous, the source is a copy already.
             whole = source.detach()
-            if tensor.is_cpu and whole.data_ptr() == tensor.data_ptr():
+            if not was_copied(_address(whole), tensor):
                 whole = whole.clone()
             self._pending[item.key] = lambda: self.tensors.update({item.key: whole})
             return Encoded(item, content_hash(whole), whole.numel(), None, whole)

@@ -12,7 +12,7 @@ from pathlib import Path
 from huffwire._disk import system_errors
 from huffwire._errors import DamagedError, FileError
 from huffwire.sync._manifest import File
-from huffwire.sync._storage import Storage, lock_file
+from huffwire.sync._storage import FileLock, Storage
 from huffwire.sync._versions import describe
 
 _STEP = 8 << 20
@@ -52,7 +52,7 @@ class Downloads:
             yield path
             return
         folder = self._folder()
-        with contextlib.closing(lock_file(folder / _LOCK, "subscriber")):
+        with contextlib.closing(FileLock(folder / _LOCK, "subscriber")):
             _remove_others(folder, file)
             whole = self._download(file, folder)
             yield whole
@@ -76,32 +76,23 @@ class Downloads:
             if whole.exists():
                 # It was complete when something else failed. What the disk has of it now is compared below.
                 whole.replace(part)
-        if self._continue(file, part):
+        while True:
+            went_on = self._continue(file, part)
             try:
                 check(part, file)
+                break
             except DamagedError:
-                # What an earlier attempt left is not the beginning of this file.
                 with system_errors():
                     part.unlink()
-                self._continue(file, part)
-                self._check_new(part, file)
-        else:
-            self._check_new(part, file)
+                # Otherwise what an earlier attempt left was not the beginning of this file.
+                if not went_on:
+                    raise
         with system_errors():
             part.replace(whole)
         return whole
 
-    def _check_new(self, part: Path, file: File) -> None:
-        """Compares a file that was downloaded in one go."""
-        try:
-            check(part, file)
-        except DamagedError:
-            with system_errors():
-                part.unlink()
-            raise
-
     def _continue(self, file: File, part: Path) -> bool:
-        """Downloads what is not there yet; returns whether something was."""
+        """Downloads what is not there yet; returns whether something was there."""
         with system_errors(), part.open("ab") as out:
             done = before = out.tell()
             while done < file.bytes:

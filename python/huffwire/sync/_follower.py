@@ -58,7 +58,7 @@ class VersionSource(Protocol):
     def is_delta(self, key: str) -> bool:
         """Whether an item is a delta."""
 
-    def message(self, key: str) -> bytes:
+    def message(self, key: str) -> bytes | bytearray:
         """An item that is a delta, as a message."""
 
     def decode_into(self, key: str, tensor: torch.Tensor) -> None:
@@ -148,7 +148,7 @@ class Follower:
         return Prepared(source.items, writes, hashes, tensors)
 
     def _prepare_delta(
-        self, target: Target, message: bytes, codebooks: Sets, listed: list[Change] | None
+        self, target: Target, message: bytes | bytearray, codebooks: Sets, listed: list[Change] | None
     ) -> Write:
         if listed is None and not self._listing:
             return target.prepare(message, codebooks, self._threads)
@@ -172,7 +172,7 @@ class Follower:
         for key, target in targets.items():
             self._check_shared(target, key, hashes)
             if self.tensors:
-                check_hash(key, reader.decode(key), hashes)
+                check_hash(key, content_hash(reader.decode(key)), hashes)
 
     def load_keyframe(self, reader: VersionReader) -> tuple[float, dict[str, str]]:
         """Decodes a keyframe that was checked into the tensors; returns the seconds of the pause, and the hashes of what
@@ -182,8 +182,7 @@ class Follower:
         with self.pausing(target.tensor.device for target in targets.values()) as clock:
             for key, target in targets.items():
                 if target.first == key:
-                    self._write_whole(reader, key, target)
-                    check_hash(key, target.tensor, hashes)
+                    check_hash(key, self._write_whole(reader, key, target), hashes)
         self.tensors = tensors
         return clock.seconds, {key: hashes[key] for key, one in targets.items() if one.first == key}
 
@@ -199,8 +198,7 @@ class Follower:
                     source.skip(key)
                     continue
                 if target.first == key:
-                    self._write_whole(source, key, target)
-                    results[key] = content_hash(target.tensor)
+                    results[key] = self._write_whole(source, key, target)
                 else:
                     results[key] = content_hash(source.decode(key))
                 self._check_shared(target, key, results)
@@ -208,12 +206,16 @@ class Follower:
         self.tensors = tensors
         return clock.seconds
 
-    def _write_whole(self, source: VersionSource, key: str, target: Target) -> None:
+    def _write_whole(self, source: VersionSource, key: str, target: Target) -> str:
+        """Writes a whole item; returns its `huffwire.content_hash`."""
         if is_written_by_huffwire(target.tensor):
             source.decode_into(key, target.tensor.detach())
             _changed(target.tensor)
-        else:
-            Whole(target.tensor, source.decode(key)).write()
+            return content_hash(target.tensor)
+        # Nothing is copied back from another device for its hash.
+        whole = source.decode(key)
+        Whole(target.tensor, whole).write()
+        return content_hash(whole)
 
     def commit(self, prepared: Prepared) -> float:
         """Writes what was prepared; returns the seconds of the pause."""
@@ -411,13 +413,12 @@ def _hashes_of(reader: VersionReader) -> dict[str, str]:
     return reader.hashes
 
 
-def check_hash(key: str, tensor: torch.Tensor, hashes: Mapping[str, str]) -> None:
-    """Compares a tensor with its hash.
+def check_hash(key: str, found: str, hashes: Mapping[str, str]) -> None:
+    """Compares the hash of an item with what it should be.
 
     Raises:
-        DamagedError: It has another one.
+        DamagedError: It is another one.
     """
-    found = content_hash(tensor)
     if found != hashes[key]:
         raise DamagedError(f"{key!r} has the hash {found} where {hashes[key]} was expected")
 

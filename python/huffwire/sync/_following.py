@@ -17,7 +17,6 @@ from huffwire.sync._manifest import MANIFEST, MANIFEST_BYTES, Manifest, Version
 from huffwire.sync._storage import Storage
 from huffwire.sync._versions import VersionReader
 
-
 # Seconds between two attempts, at most.
 _LONGEST_WAIT = 60.0
 

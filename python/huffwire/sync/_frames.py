@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
@@ -21,9 +22,9 @@ _PIECE = 4 << 20
 _ON_THE_WAY = 4
 # No frame is longer: a claim of more is damage.
 _LONGEST = 1 << 40
-# Kind, length, hash of the payload, and hash of these three.
-_HEAD = 48
-_CHECKED = 32
+# Kind, length and hash of the payload. The hash of these three is behind them.
+_FIELDS = struct.Struct("<QQ16s")
+_HEAD_BYTES = _FIELDS.size + 16
 
 
 class Kind(IntEnum):
@@ -45,7 +46,7 @@ class Frame(NamedTuple):
     """A frame that arrived."""
 
     kind: Kind
-    payload: bytes
+    payload: bytes | bytearray
 
 
 class Chain:
@@ -85,17 +86,18 @@ class Chain:
         self._after = (self.rank + 1) % self.size if place + 1 < self.size else None
         self._sent: deque[tuple[dist.Work, torch.Tensor]] = deque()
         # How many bytes the next rank waits for. None: it knows itself that the ranks are out of step.
-        self._due: int | None = _HEAD
+        self._due: int | None = _HEAD_BYTES
         self.in_step = True
         """Whether the ranks are in step. If not, a new group has to be made."""
 
     def send(self, kind: Kind, payload: bytes) -> None:
         """Sends a frame to the next rank."""
         with self._stepping():
-            head = kind.to_bytes(8, "little") + len(payload).to_bytes(8, "little") + _hash(payload)
-            self._send_piece(head + _hash(head), len(payload))
+            fields = _FIELDS.pack(kind, len(payload), _hash(payload))
+            self._send_piece(fields + _hash(fields), len(payload))
+            content = memoryview(payload)
             for start in range(0, len(payload), _PIECE):
-                self._send_piece(payload[start : start + _PIECE], len(payload) - start - _PIECE)
+                self._send_piece(content[start : start + _PIECE], len(payload) - start - _PIECE)
             self._finish()
 
     def receive(self, *, check: bool = True) -> Frame:
@@ -109,10 +111,11 @@ class Chain:
             PeerError: The rank before is gone, or failed.
         """
         with self._stepping():
-            head = self._receive_piece(_HEAD)
-            number, length = (int.from_bytes(head[i : i + 8], "little") for i in (0, 8))
+            head = self._receive_piece(_HEAD_BYTES)
+            fields, fields_hash = head[: _FIELDS.size], head[_FIELDS.size :]
+            number, length, hash = _FIELDS.unpack(fields)
             # What has another length than a rank waits for ends its process: nothing is received any more.
-            if _hash(head[:_CHECKED]) != head[_CHECKED:] or number not in list(Kind) or length > _LONGEST:
+            if fields_hash != _hash(fields) or number not in list(Kind) or length > _LONGEST:
                 self._due = None
                 raise DamagedError(
                     "the header of a frame is damaged: the ranks are out of step, and a new group has to be made"
@@ -123,9 +126,9 @@ class Chain:
                 payload += self._receive_piece(min(_PIECE, length - len(payload)))
                 self._expect(length - len(payload))
             self._finish()
-        if check and _hash(payload) != head[16:_CHECKED]:
+        if check and _hash(payload) != hash:
             raise DamagedError("a frame was changed on its way")
-        return Frame(Kind(number), bytes(payload))
+        return Frame(Kind(number), payload)
 
     def agree(self, well: bool) -> bool:
         """Whether all ranks say that all is well."""
@@ -160,13 +163,17 @@ class Chain:
 
     def _expect(self, left: int) -> None:
         """The next rank waits for the rest of a frame, or for the next one."""
-        self._due = min(_PIECE, left) if left > 0 else _HEAD
+        self._due = min(_PIECE, left) if left > 0 else _HEAD_BYTES
 
-    def _send_piece(self, data: bytes, left: int) -> None:
-        self._pass_on(torch.frombuffer(bytearray(data) + b"\0", dtype=torch.uint8))
+    def _send_piece(self, data: bytes | memoryview, left: int) -> None:
+        piece = torch.empty(len(data) + 1, dtype=torch.uint8)
+        memory = piece.numpy().data
+        memory[:-1] = data
+        memory[-1] = 0
+        self._pass_on(piece)
         self._expect(left)
 
-    def _receive_piece(self, size: int) -> bytes:
+    def _receive_piece(self, size: int) -> memoryview:
         """Receives bytes and passes them on. The byte behind them tells whether a rank before this one has failed."""
         piece = torch.empty(size + 1, dtype=torch.uint8)
         dist.recv(piece, group=self.group, group_src=self._before)
@@ -177,7 +184,7 @@ class Chain:
             raise PeerError(
                 "a rank before this one failed in the middle of a version: its own error tells why; make a new group"
             )
-        return piece.numpy()[:size].tobytes()
+        return piece.numpy().data[:size]
 
     def _pass_on(self, piece: torch.Tensor) -> None:
         if self._after is None:
@@ -210,5 +217,5 @@ def peers() -> Iterator[None]:
         ) from error
 
 
-def _hash(data: bytes | bytearray) -> bytes:
+def _hash(data: bytes | bytearray | memoryview) -> bytes:
     return bytes.fromhex(_content_hash(data, "u8"))

@@ -156,12 +156,24 @@ class GroupFollowing:
             self._open = whole
         else:
             # Indices and values, or whole tensors, which may be newer by now: in the end all are of this version.
-            self._open = [*self._open, *listed]
+            self._open = [*self._left(), *listed]
         mine = self._open
         yield from mine
         if self._open is mine:
             self._follow()
             self._open = []
+
+    def _left(self) -> list[Change]:
+        """What was not taken of earlier versions, which own tensors are by now. It takes no more memory than these."""
+        tensors = self._follower.tensors
+        size = sum(
+            change.values.nbytes + (0 if change.indices is None else change.indices.nbytes)
+            for change in self._open
+        )
+        if size <= sum(tensor.nbytes for tensor in tensors.values()):
+            return self._open
+        names = {change.name for change in self._open}
+        return [Change(name, None, one) for name, one in tensors.items() if name in names]
 
     def _follow(self) -> float:
         """Writes what all ranks agreed on, if it was not; returns the seconds of the pause."""
@@ -259,7 +271,7 @@ class Arriving:
         """Whether an item is a delta."""
         return self._item(key).kind is Kind.DELTA
 
-    def message(self, key: str) -> bytes:
+    def message(self, key: str) -> bytes | bytearray:
         """An item that is a delta, as a message."""
         return self._item(key).payload
 

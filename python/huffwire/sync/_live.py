@@ -122,7 +122,7 @@ class Target:
     first: str
     """The key of the first item that is written to this memory: its own, unless tensors share memory."""
 
-    def prepare(self, message: bytes, codebooks: Sets, threads: int | None) -> Write:
+    def prepare(self, message: bytes | bytearray, codebooks: Sets, threads: int | None) -> Write:
         """Decodes a delta and checks it beside the tensor.
 
         Raises:
@@ -135,7 +135,7 @@ class Target:
         return Scatter(self.tensor, *self.changes(message, codebooks, threads))
 
     def changes(
-        self, message: bytes, codebooks: Sets, threads: int | None
+        self, message: bytes | bytearray, codebooks: Sets, threads: int | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The changes that a delta makes, on the CPU, where it is decoded."""
         return delta_changes(message, self.tensor, codebooks=codebooks, threads=threads)
@@ -197,6 +197,7 @@ def _check_group(tensors: Mapping[str, torch.Tensor], end: int) -> None:
     unit = gcd(*(n for t in tensors.values() for n in (t.itemsize, t.data_ptr() - start)))
     taken = torch.zeros((end - start) // unit, dtype=torch.bool)
     before: list[str] = []
+    count = 0
     for name, tensor in tensors.items():
         wide = tensor.itemsize // unit
         own = taken.as_strided(
@@ -209,9 +210,9 @@ def _check_group(tensors: Mapping[str, torch.Tensor], end: int) -> None:
             raise OutputError(
                 f"tensors {others} and {name!r} share a part of their memory: give one of them"
             )
-        count = int(taken.sum())
         own.fill_(True)
-        if int(taken.sum()) - count != own.numel():
+        count += own.numel()
+        if int(taken.sum()) != count:
             raise OutputError(f"tensor {name!r} has elements that share memory: give a contiguous one")
         before.append(name)
 

@@ -253,9 +253,15 @@ class FolderPublishing:
             if base is not None:
                 delta, hashes, changes = self._write_delta(number, items, copy)
             whole = None
-            if delta is None or keyframe or self._is_keyframe_due(manifest, number):
-                whole, hashes, elements = self._write_keyframe(number, items, copy, hashes)
-                changes = changes if delta else elements
+            if delta is None:
+                encoded = [copy.encode(item, tensor, self._options) for item, tensor in items.values()]
+                tensors = {one.item.key: one.whole for one in encoded if one.whole is not None}
+                hashes = {one.item.key: one.hash for one in encoded}
+                changes = sum(one.changes for one in encoded)
+                whole = self._write_keyframe(number, items, tensors, hashes)
+            elif keyframe or self._is_keyframe_due(manifest, number):
+                tensors = {key: tensor for key, (_, tensor) in items.items()}
+                whole = self._write_keyframe(number, items, tensors, hashes)
             for file in (whole, delta):
                 if file is not None:
                     self._storage.put(file.name, self._storage.staging() / file.name)
@@ -355,14 +361,13 @@ class FolderPublishing:
             writer.abort()
 
     def _write_keyframe(
-        self, number: int, items: Items, copy: Copy, hashes: dict[str, str]
-    ) -> tuple[File, dict[str, str], int]:
+        self,
+        number: int,
+        items: Items,
+        tensors: Mapping[str, torch.Tensor],
+        hashes: Mapping[str, str],
+    ) -> File:
         """Writes all tensors, reads them again and compares their hashes."""
-        tensors = {key: tensor for key, (_, tensor) in items.items()}
-        if not hashes:
-            for key, (item, tensor) in items.items():
-                encoded = copy.encode(item, tensor, self._options)
-                hashes[key] = encoded.hash
         path = self._storage.staging() / file_name(number, "keyframe")
         writer = VersionWriter(path, (item for item, _ in items.values()), self._options, hashes)
         try:
@@ -377,7 +382,7 @@ class FolderPublishing:
                 raise DamagedError(
                     f"{key!r} changed while it was published, or {path} cannot be written right: nothing was published"
                 )
-        return file, hashes, sum(tensor.numel() for tensor in tensors.values())
+        return file
 
     def _remove_others(self, manifest: Manifest) -> None:
         """Removes the files of versions that are gone, and of one that was not finished."""

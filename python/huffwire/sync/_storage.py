@@ -119,23 +119,18 @@ class Folder:
         """Locks the file `publisher.lock`, and removes what an interrupted publisher left in `.unfinished`."""
         with system_errors():
             self.path.mkdir(parents=True, exist_ok=True)
-        lock = lock_file(self.path / _LOCK, "publisher")
+        lock = FileLock(self.path / _LOCK, "publisher")
         shutil.rmtree(self.path / _STAGING, ignore_errors=True)
         return lock
 
 
-def lock_file(path: Path, role: str) -> Lock:
-    """Locks a file for a publisher or subscriber, which has the folder of that file alone.
+class FileLock:
+    """A file that is locked for a publisher or a subscriber, which has the folder of that file alone.
 
     Raises:
         LockedError: Another one has it.
         FileError: The file cannot be locked.
     """
-    return _FileLock(path, role)
-
-
-class _FileLock:
-    """A file that this process has locked."""
 
     def __init__(self, path: Path, role: str) -> None:
         with system_errors():
@@ -158,13 +153,14 @@ class _FileLock:
         _held.add(self)
 
     def close(self) -> None:
+        """Unlocks the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
             _held.discard(self)
 
 
-_held: weakref.WeakSet[_FileLock] = weakref.WeakSet()
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def _let_go() -> None:

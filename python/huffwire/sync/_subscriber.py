@@ -81,6 +81,8 @@ class Subscriber:
         self._follower = follower
         # Threads update one after the other.
         self._turn = threading.Lock()
+        # How often tensors were to move on. Changes that were prepared before must not be written any more.
+        self._calls = 0
         self._following: Following
         if isinstance(source, dist.ProcessGroup):
             from huffwire.sync._group import GroupFollowing
@@ -125,6 +127,7 @@ class Subscriber:
             LockedError: Another subscriber has the folder that is the cache.
         """
         with self._turn:
+            self._calls += 1
             return self._following.update(version)
 
     def reload(self) -> Update | None:
@@ -135,6 +138,7 @@ class Subscriber:
             Error: As for `update`.
         """
         with self._turn:
+            self._calls += 1
             return self._following.reload()
 
     def wait(self, timeout: float | None = None, *, poll: float = 0.2) -> Update | None:
@@ -157,10 +161,13 @@ class Subscriber:
         """What changes up to the newest version, as ``(name, indices, values)``, for engines that write to their
         tensors themselves.
 
-        The subscriber has the base in tensors of its own, which become the new version when all changes of that version
-        were taken. Whoever ends before gets the same changes again; in a group all changes of that version come once more
-        before those of the next one. If ``indices`` is None, ``values`` is the whole
-        tensor: of a tensor that is new, and of all tensors if a keyframe was loaded.
+        The subscriber has the base in tensors of its own, which become the new version when all changes of that
+        version were taken. Whoever ends before gets the same changes again; in a group all changes of that version come
+        once more before those of the next one, or whole tensors when the changes would take more memory. If ``indices``
+        is None, ``values`` is the whole tensor: of a tensor that is new, and of all tensors if a keyframe was loaded.
+
+        What `update` or `reload` brings is not among the changes. Threads take turns. When one of them calls `update`,
+        `reload` or `changes` before all changes of an earlier call were taken, the rest of those is refused.
 
         >>> import tempfile, torch, huffwire.sync
         >>> folder = tempfile.TemporaryDirectory()
@@ -174,9 +181,28 @@ class Subscriber:
         [Change(name='bias', indices=tensor([1, 3]), values=tensor([0.5000, 2.0000]))]
 
         Raises:
-            OptionError: The subscriber was given tensors.
+            OptionError: The subscriber was given tensors, or went on meanwhile.
             Error: As for `update`, before the first change of a version.
         """
         if not self._follower.is_own:
             raise OptionError("changes() is for a subscriber with tensors of its own: give it none")
-        return self._following.changes()
+        return self._taken()
+
+    def _taken(self) -> Iterator[Change]:
+        """The changes, as long as nobody else makes the subscriber go on."""
+        changes = self._following.changes()
+        mine = None
+        while True:
+            # Between two changes others may have a turn.
+            with self._turn:
+                if mine is None:
+                    mine = self._calls = self._calls + 1
+                elif mine != self._calls:
+                    raise OptionError(
+                        "the subscriber went on, by update(), reload() or changes(), before all changes were taken: "
+                        "take those of one call of changes() at a time"
+                    )
+                change = next(changes, None)
+            if change is None:
+                return
+            yield change

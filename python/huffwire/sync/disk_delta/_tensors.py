@@ -16,6 +16,7 @@ from huffwire._errors import (
     SharedStorageError,
     UnsupportedError,
 )
+from huffwire.sync._memory import start_of, was_copied
 from huffwire.sync._names import check_name
 
 # Bytes that are read, written or copied at a time.
@@ -109,30 +110,17 @@ def tensors_of(values: Mapping[str, Any], *, writable: bool) -> dict[str, Tensor
             size = memory[1] if isinstance(memory, tuple) else memory.nbytes
             # What was copied for the occasion lives as long as this.
             value = values[name] if writable else found.owner
-            is_own = not writable and _start(memory) != _start_of(values[name])
+            is_own = not writable and was_copied(memory, values[name])
             tensors[name] = Tensor(found.dtype, tuple(found.shape), memory, size, value, is_own)
     if writable:
         _check_apart(tensors)
     return tensors
 
 
-def _start(memory: Any) -> int:
-    """The address of memory that the compiled part takes."""
-    start = memory[0] if isinstance(memory, tuple) else memory.__array_interface__["data"][0]
-    return int(start)
-
-
-def _start_of(value: Any) -> int | None:
-    """The address of a tensor or an array; None if it is not in the memory of the processor."""
-    if hasattr(value, "is_cpu"):
-        return int(value.data_ptr()) if value.is_cpu else None
-    return int(value.__array_interface__["data"][0])
-
-
 def _check_apart(tensors: Mapping[str, Tensor]) -> None:
     places = []
     for name, tensor in tensors.items():
-        start = _start(tensor.memory)
+        start = start_of(tensor.memory)
         if tensor.size:
             places.append((start, start + tensor.size, name))
     reach, last = -1, ""

@@ -263,7 +263,6 @@ class Writer:
             # Nothing is there any more if it has got its name.
             shutil.rmtree(place, ignore_errors=True)
 
-
     def _remove_leftovers(self) -> None:
         """Removes what writers left that were killed while they wrote a version that somebody has published since. A
         writer that is at it cannot publish that version any more."""
