@@ -1,9 +1,10 @@
 """The tables of docs/deltas.md, and all sentences there that have measured numbers, made from a report. One of these sentences is
-in docs/checkpoints.md, too."""
+in docs/checkpoints.md, too, with another one that only that guide has."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ SCHEMA_VERSION = 1
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "deltas.md"
 # The guide that says what chains of checkpoints save.
 GUIDE = DOCUMENT.with_name("checkpoints.md")
+# Characters of a line of the guide.
+GUIDE_WIDTH = 128
+# The distance for which the guide says how many weights change.
+GUIDE_APART = 20
 # Steps apart in the tables that have many columns.
 SHOWN_APART = (1, 8, 64)
 XOR, PLANES, GAPS = "exclusive-or, zstd-1", "byte planes of it, zstd-3", "gaps and values, zstd-1"
@@ -32,9 +37,11 @@ def updated(text: str, found: Report) -> str:
 
 
 def updated_guide(text: str, found: Report) -> str:
-    """The guide with the sentence about checkpoints."""
+    """The guide with the sentences about checkpoints."""
     check_schema(found, SCHEMA_VERSION)
-    return fill(text, [("chains", f"At ordinary learning rates {checkpoint_answer(found)}")])
+    sentences = f"At ordinary learning rates {checkpoint_answer(found)} {changed_answer(found)}"
+    filled = textwrap.fill(sentences, GUIDE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return fill(text, [("chains", filled)])
 
 
 def regions(found: Report) -> Iterator[tuple[str, str]]:
@@ -181,6 +188,19 @@ def checkpoint_answer(found: Report) -> str:
         texts.append(f"{100 * (1 - delta / raw):.1f} % of the size {apart} step{'s' * (apart != 1)} apart "
                      f"(without a base {100 * (1 - plain / raw):.1f} %)")
     return f"deltas of weights, master weights and moments save {', '.join(texts)}."
+
+
+def changed_answer(found: Report) -> str:
+    """How many weights of a checkpoint are others some steps later."""
+    first = found["checkpoints"][0]["training"]
+    (row,) = (
+        row for row in found["checkpoints"]
+        if (row["training"], row["apart"], row["role"]) == (first, GUIDE_APART, "weights")
+    )
+    return (
+        f"After {GUIDE_APART} steps {100 * changed_share(row):.1f} % of the weights are others; what still helps then is that signs "
+        "and exponents stay."
+    )
 
 
 def time_answer(found: Report) -> str:

@@ -206,6 +206,7 @@ class Documents(unittest.TestCase):
         text = document.GUIDE.read_text()
         self.assertEqual(document.updated_guide(text, self.found), text)
         self.assertIn(document.checkpoint_answer(self.found), self.text)
+        self.assertIn(document.changed_answer(self.found), " ".join(text.split()))
 
     def test_a_number_that_was_changed_is_noticed(self) -> None:
         for part in ("pairs", "real", "extremes", "checkpoints"):

@@ -19,7 +19,14 @@ from huffwire._errors import (
     OptionError,
     UnsupportedError,
 )
-from huffwire._huffwire import Codebooks, FileBase, FileReader, FileWriter, safetensors_header
+from huffwire._huffwire import (
+    MAX_CHAIN,
+    Codebooks,
+    FileBase,
+    FileReader,
+    FileWriter,
+    safetensors_header,
+)
 from huffwire._progress import Progress, Report, reporting
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -31,8 +38,6 @@ INDEX = "model.safetensors.index.json"
 _MAX_INDEX_BYTES = 100_000_000
 # Tensors for another device are decoded in groups of about so many bytes, which then are copied there.
 _GROUP_BYTES = 256 << 20
-# The most deltas behind the first file of a chain, as in huffwire-io.
-_MAX_CHAIN = 32
 
 
 class Framework(Protocol):
@@ -178,6 +183,17 @@ def _counts(reader: FileReader, originals: list[str]) -> Callable[[str, str], bo
     return lambda tensor, original: True
 
 
+def can_be_name(path: object) -> bool:
+    """Whether a file or a folder can have this name."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        return False
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
 def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
     """What deltas are made of and restored with.
 
@@ -195,9 +211,14 @@ def open_base(base: BaseLike, codebooks: Sets) -> FileBase | None:
         paths = [os.fspath(file) for file in files]
     except TypeError:
         raise OptionError(f"base={base!r}: give a file, or a list of files") from None
-    if len(paths) > _MAX_CHAIN:
+    for path in paths:
+        if not can_be_name(path):
+            raise OptionError(
+                f"base={base!r}: no file can have the name {path!r}; give a file, or a list of files"
+            )
+    if len(paths) > MAX_CHAIN:
         raise LimitError(
-            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {_MAX_CHAIN} deltas "
+            f"base= names {len(paths)} files, the last one {paths[-1]!r}; a chain has at most {MAX_CHAIN} deltas "
             "behind its first file: fold some of them into one with `huffwire fold`, or save a file without base= and "
             "later ones against it"
         )
@@ -216,10 +237,13 @@ def open_files(
         Error: As for `open_base`.
     """
     path = Path(path)
+    if not can_be_name(str(path)):
+        raise FileError(f"{str(path)!r}: no file can have this name; give the file to open")
     opened = open_base(base, codebooks)
-    if path.is_dir():
+    # Unlike the methods of paths these functions raise nothing for names that are too long.
+    if os.path.isdir(path):
         candidates = [INDEX, f"{INDEX}.hw", "model.safetensors.hw"]
-        found = next((path / name for name in candidates if (path / name).is_file()), None)
+        found = next((path / name for name in candidates if os.path.isfile(path / name)), None)
         if found is None:
             raise FileError(
                 f"{path}: this folder has none of {', '.join(candidates)}; give the file to open"

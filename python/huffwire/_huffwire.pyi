@@ -11,6 +11,8 @@ _Memory = Buffer | tuple[int, int]
 _Sets = Codebooks | Sequence[Codebooks] | None
 
 __version__: str
+# The most deltas of a chain.
+MAX_CHAIN: int
 
 # Codebooks and calibration.
 

@@ -159,9 +159,17 @@ def test_files_without_their_base_are_refused(chain: Any, tmp_path: Path) -> Non
 
 def test_bases_that_are_none_are_refused(chain: Any, tmp_path: Path) -> None:
     paths, states = chain
-    for base in ([], 3, [3], [None]):
-        with pytest.raises(huffwire.OptionError, match="base="):
+    for base in ([], 3, [3], [None], b"0.hw", [b"0.hw"], "", "a\0b", "a\ud800b", [paths[0], "a\0b"]):
+        with pytest.raises(huffwire.OptionError, match="base=.*(give|name at least)"):
             huffwire.torch.load_file(paths[1], base=base)
+    with pytest.raises(huffwire.FileError, match="x: .*too long"):
+        huffwire.torch.load_file(paths[1], base="x" * 300)
+    # Nor are such names those of files and of checkpoints.
+    for name in ("x" * 300, "a\0b", "a\ud800b"):
+        with pytest.raises(huffwire.FileError, match="too long|no file can have this name"):
+            huffwire.torch.load_file(name)
+        with pytest.raises(huffwire.FileError):
+            huffwire.checkpoint.report(name)
     with pytest.raises(huffwire.MissingFileError):
         huffwire.torch.load_file(paths[1], base=tmp_path / "nowhere")
     # A file is not its own base.
@@ -218,7 +226,7 @@ def test_files_in_turn_are_refused(chain: Any, tmp_path: Path) -> None:
     with pytest.raises(huffwire.MissingBaseError):
         huffwire.torch.save_file(states[2], paths[0], base=paths[1])
     assert [path.read_bytes() for path in paths] == before
-    assert sorted(path.name for path in tmp_path.glob("*.hw*"))[:2] == ["link.hw", "other name.hw"]
+    assert {*tmp_path.iterdir()} == {*paths, tmp_path / "link.hw", tmp_path / "other name.hw"}
 
 
 def test_chains_of_files_end(tmp_path: Path) -> None:

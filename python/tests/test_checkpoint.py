@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import pickle
@@ -23,6 +24,7 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 import huffwire
@@ -469,9 +471,29 @@ def test_two_saves_at_a_time_into_one_folder(tmp_path: Path) -> None:
             save(example(2.0), tmp_path)
             super().finish(metadata, results)
 
-    with pytest.raises(CheckpointException, match="wait for one before you begin the next"):
+    with pytest.raises(CheckpointException, match="wait for one save before you begin the next"):
         dcp.save(example(1.0), storage_writer=Slow(tmp_path, sync_files=False), no_dist=True)
     assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
+
+
+def test_files_of_other_ranks_that_are_gone(tmp_path: Path) -> None:
+    gone = "__1_0123456789abcdef_0.distcp"
+
+    class OfTwo(Writer):
+        """What another rank wrote was removed."""
+
+        def finish(self, metadata: Any, results: Any) -> None:
+            (mine,) = results
+            storage = [dataclasses.replace(one.storage_data, relative_path=gone) for one in mine]
+            theirs = [
+                dataclasses.replace(one, index=MetadataIndex(f"{one.index.fqn}, theirs"), storage_data=info)
+                for one, info in zip(mine, storage, strict=True)
+            ]
+            super().finish(metadata, [mine, theirs])
+
+    with pytest.raises(CheckpointException, match=f"{gone} is gone before this save is complete"):
+        dcp.save(example(), storage_writer=OfTwo(tmp_path, sync_files=False), no_dist=True)
+    assert not (tmp_path / ".metadata").exists()
 
 
 def test_a_checkpoint_without_metadata_is_none(

@@ -18,12 +18,15 @@ import torch
 import torch.distributed.checkpoint as dcp
 from test_chains import assert_state, change, checkpoints, load, load_error, save, training
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import MetadataIndex
 
 import huffwire
 import huffwire.torch
 from huffwire.checkpoint import Reader, Writer
 from huffwire.checkpoint import _chain as chain
-from huffwire.checkpoint._stored import _DELTA_DESCRIPTOR, _SEAL, _read_metadata, _Stored
+from huffwire.checkpoint import _save as saving
+from huffwire.checkpoint._stored import _DELTA_DESCRIPTOR, _SEAL, _read_metadata, _Stored, _Values
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
@@ -119,6 +122,61 @@ def test_a_delta_is_taken_where_it_is_2_percent_smaller(
         assert found == expected, size
 
 
+# --- how often metadata are read ---
+
+
+def test_metadata_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, states = checkpoints(tmp_path, 4)
+    read: list[Path] = []
+
+    def reading(path: Path) -> Any:
+        read.append(path.parent)
+        return _read_metadata(path)
+
+    monkeypatch.setattr(chain, "_read_metadata", reading)
+    writer = save(states[4], tmp_path / "4", base=paths[3])
+    assert sorted(read) == sorted(path.resolve() for path in paths)
+    # A later save of the same writer finds what is there then.
+    shutil.rmtree(paths[0])
+    with pytest.raises(CheckpointException, match="which is not there"):
+        dcp.save(states[4], storage_writer=writer, checkpoint_id=tmp_path / "5", no_dist=True)
+
+
+def test_descriptors_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "PIECE_BYTES", 200)
+    paths = [tmp_path / str(number) for number in range(4)]
+    count = [0]
+    loads = json.loads
+
+    def counted(text: str) -> Any:
+        count[0] += 1
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    for number, path in enumerate(paths):
+        # Forty messages, all of them deltas.
+        save(small(number), path, base=paths[number - 1] if number else None)
+        assert count[0] <= 2 + 3 * number
+        count[0] = 0
+    assert_state(load(paths[3], small(3)), small(3))
+    assert count[0] <= 8
+
+
+@pytest.mark.parametrize("order", [sorted, list, reversed], ids=["sorted", "written", "reversed"])
+def test_bases_are_found_in_any_order_of_fields(order: Callable[[Any], Any]) -> None:
+    storage = {}
+    for number in range(20):
+        base = f"../{number % 3}"
+        deltas = (0,) if number < 10 else ()
+        stored = _Stored(f"role-{number}", "float32", (number + 1,), 100, (4,), None, deltas, base)
+        descriptor = stored.descriptor()
+        if deltas:
+            fields = dataclasses.asdict(stored)
+            descriptor = _DELTA_DESCRIPTOR + json.dumps({name: fields[name] for name in order(fields)})
+        storage[MetadataIndex(str(number))] = _StorageInfo("file", 0, 4, [descriptor])
+    assert _Values(storage).bases() == {"../0", "../1", "../2"}
+
+
 # --- links ---
 
 
@@ -162,7 +220,8 @@ def test_a_link_in_a_circle_is_no_base(tmp_path: Path) -> None:
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
     error = save_error(training(), tmp_path / "1", base=circle)
-    assert isinstance(error, huffwire.FileError | huffwire.MissingBaseError), error
+    assert isinstance(error, huffwire.MissingBaseError), error
+    assert "symbolic links" in str(error) and str(circle) in str(error)
 
 
 # --- lengths ---
@@ -275,6 +334,8 @@ def test_chains_in_a_circle(tmp_path: Path) -> None:
         {"base": 7},
         {"base": "../0\0"},
         {"base": "/absolute"},
+        {"base": "../\ud800"},
+        {"deltas": []},
         {"deltas": [9]},
         {"deltas": [-1]},
         {"deltas": ["0"]},
@@ -299,10 +360,18 @@ def test_metadata_that_cannot_be(tmp_path: Path, fields: dict[str, Any]) -> None
     assert isinstance(error, huffwire.DamagedError), error
 
 
+def test_shapes_that_contradict_each_other(tmp_path: Path) -> None:
+    paths, states = checkpoints(tmp_path, 2)
+    rewrite(paths[1], lambda said: said.update(shape=said["shape"][::-1]))
+    error = load_error(paths[1], states[1])
+    assert isinstance(error, huffwire.MismatchError), error
+    assert "the checkpoint has something else under this name" in str(error)
+
+
 # --- bases that are none ---
 
 
-@pytest.mark.parametrize("base", [3, b"bytes", "", "a\0b", [], [None], object()], ids=repr)
+@pytest.mark.parametrize("base", [3, b"bytes", "", "a\0b", "a\ud800b", [], [None], object()], ids=repr)
 def test_bases_that_are_none(tmp_path: Path, base: Any) -> None:
     with pytest.raises(huffwire.OptionError, match="base="):
         Reader(tmp_path, base=base)
@@ -326,7 +395,18 @@ def test_bases_that_are_not_there(tmp_path: Path) -> None:
         assert str(error).startswith(f"base='{tmp_path / name}' is no checkpoint"), error
         assert reason in str(error)
         assert not (tmp_path / "new").exists()
+    long = "x" * 300
+    for name, reason in [(long, "too long"), (f"{long}/y", "too long"), ("file/x", "Not a directory")]:
+        error = save_error(state, tmp_path / "new", base=tmp_path / name)
+        assert isinstance(error, huffwire.MissingBaseError), error
+        assert str(error).startswith(f"base='{tmp_path / name}' is no checkpoint"), error
+        assert reason in str(error)
     paths, states = checkpoints(tmp_path / "chain", 3)
+    rewrite(paths[1], base=f"../{long}")
+    error = load_error(paths[1], states[1])
+    assert isinstance(error, huffwire.MissingBaseError), error
+    assert f"{paths[1]} is a delta of the checkpoint " in str(error) and "restore it" in str(error)
+    rewrite(paths[1], base="../0")
     error = load_error(paths[1], states[1], base=tmp_path / "nowhere")
     assert isinstance(error, huffwire.MissingBaseError)
     assert f"base='{tmp_path / 'nowhere'}'" in str(error)

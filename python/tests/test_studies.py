@@ -40,7 +40,14 @@ def test_versions_are_measured(tmp_path: Path) -> None:
     results = tmp_path / "sync.json"
     options = ["--short", "--steps", "2", "--versions", "2", "--rounds", "2", "--results", str(results)]
     # What is missing for a document is not needed here.
-    program = f"import deltas, sync, sys; deltas.ensure_python = bool; sys.argv = ['sync.py', *{options!r}, '--this-python']; sync.main()"
+    program = "; ".join(
+        [
+            "import deltas, sync, sys",
+            "deltas.ensure_python = bool",
+            f"sys.argv = ['sync.py', *{options!r}, '--this-python']",
+            "sync.main()",
+        ]
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=BENCHES,

@@ -54,7 +54,7 @@ pub struct Base {
 }
 
 /// The most deltas of a chain. Each is read while those behind it wait, on one stack.
-const MAX_CHAIN: usize = 32;
+pub const MAX_CHAIN: usize = 32;
 
 /// Where the tensor of a name lies; `None` for a name that several have.
 type Names = HashMap<String, Option<Place>>;
@@ -155,8 +155,13 @@ impl Base {
         }
     }
 
-    /// An error where the delta `path` would make a chain with this base that is too long.
-    pub(crate) fn check_chain(&self, path: &str) -> Result<()> {
+    /// An error where the delta `path` would make a chain with this base that is too long to be read through.
+    ///
+    /// [`Reader::with_base`] looks itself. Who writes a delta that is to be read behind this base asks before.
+    ///
+    /// # Errors
+    /// [`Error::LongChain`] where the base is the last of [`MAX_CHAIN`] deltas.
+    pub fn check_chain(&self, path: &str) -> Result<()> {
         if self.deltas() < MAX_CHAIN {
             return Ok(());
         }

@@ -59,7 +59,7 @@ mod workers;
 mod writer;
 
 pub use analysis::{Analysis, Usage};
-pub use base::{Base, Matches};
+pub use base::{Base, MAX_CHAIN, Matches};
 pub use codebooks::{is_codebook_file, load_codebooks, read_codebooks};
 pub use delta_usage::{BlockCounts, DeltaUsage};
 pub use diff::{Change, diff};

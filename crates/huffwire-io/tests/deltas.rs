@@ -10,8 +10,8 @@ use huffwire::delta::KIND_HEADER;
 use huffwire::file::{self, NewItem, TensorInfo, checksum};
 use huffwire::{CodebookSet, Dtype, Encoder, Kind, Tensor};
 use huffwire_io::{
-    Base, BlockJob, Destination, Error, Input, Origin, Output, RawOptions, ReadOptions, Reader,
-    Region, TensorFile, Workers, WriteOptions, Writer, Written,
+    Base, BlockJob, Destination, Error, Input, MAX_CHAIN, Origin, Output, RawOptions, ReadOptions,
+    Reader, Region, TensorFile, Workers, WriteOptions, Writer, Written,
 };
 use huffwire_testing::{Random, files, float, noise};
 use tempfile::TempDir;
@@ -404,6 +404,10 @@ fn chains_have_an_end() {
     let workers = Arc::new(Workers::new(2).unwrap());
     let options = ReadOptions { workers, ..ReadOptions::default() };
     files.restore_on("32.hw", &names[..32], options).unwrap();
+    let full = files.chain(&names[..33]).unwrap();
+    let error = full.check_chain("33.hw").unwrap_err();
+    assert!(matches!(error, Error::LongChain { limit: MAX_CHAIN, .. }), "{error}");
+    files.chain(&names[..32]).unwrap().check_chain("32.hw").unwrap();
     for error in [files.chain(&names), files.restore("33.hw", &names[..33]).map(|_| panic!())] {
         let error = error.unwrap_err();
         assert!(matches!(error, Error::LongChain { limit: 32, .. }), "{error}");

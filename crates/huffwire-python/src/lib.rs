@@ -75,6 +75,7 @@ mod _huffwire {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("MAX_CHAIN", huffwire_io::MAX_CHAIN)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

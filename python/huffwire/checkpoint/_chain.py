@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch.distributed.checkpoint.metadata import Metadata
 
 import huffwire
-from huffwire.checkpoint._stored import _DELTA_DESCRIPTOR, _metadata_name, _read_metadata, _Stored
+from huffwire._files import can_be_name
 
-#: The most deltas of a chain, as in `.hw` files. Each is read while those behind it wait, on one stack.
-MAX_CHAIN = 32
+# Of checkpoints as of `.hw` files: each delta is read while those behind it wait, on one stack.
+from huffwire._huffwire import MAX_CHAIN
+from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _Values
+
+#: What the system says of names that lead nowhere, besides that nothing is there.
+_NOWHERE = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 #: What a caller gives as the folder of a checkpoint.
 Folder = str | os.PathLike[str]
@@ -29,7 +34,7 @@ def _folder_of(base: Any) -> Path:
         name = os.fspath(base)
     except TypeError:
         name = None
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not can_be_name(name):
         raise huffwire.OptionError(f"base={base!r}: give the folder of a checkpoint")
     return Path(name)
 
@@ -75,7 +80,7 @@ def _place_of(folder: Path, name: str) -> Path:
     there = _real(_real(folder) / name)
     # A checkpoint that was moved, and has a link in its old place, may have left its base behind.
     beside = Path(os.path.normpath(folder.absolute() / name))
-    return beside if beside.is_dir() and not there.is_dir() else there
+    return beside if os.path.isdir(beside) and not os.path.isdir(there) else there
 
 
 def _metadata_of(folder: Path, rank: int | None, named_by: str) -> Metadata:
@@ -88,19 +93,22 @@ def _metadata_of(folder: Path, rank: int | None, named_by: str) -> Metadata:
 
     Raises:
         MissingBaseError: It is not there.
+        FileError: The system refuses to read it.
         DamagedError: It is damaged.
     """
     try:
         return _read_metadata(folder / _metadata_name(rank))
     except huffwire.FileError as error:
-        if not isinstance(error, huffwire.MissingFileError) and not folder.is_file():
+        is_missing = isinstance(error, huffwire.MissingFileError)
+        if not is_missing and getattr(error.__cause__, "errno", None) not in _NOWHERE:
             raise
         reason = str(error)
-    if folder.is_file():
+    # Unlike the methods of paths these functions raise nothing for names that are too long.
+    if os.path.isfile(folder):
         reason = f"{folder} is a file, and checkpoints are folders"
-    elif not folder.exists():
+    elif is_missing and not os.path.exists(folder):
         reason = "there is no such folder"
-    elif (folder / _metadata_name(None if rank is not None else 0)).exists():
+    elif os.path.exists(folder / _metadata_name(None if rank is not None else 0)):
         reason = (
             "it was saved with use_collectives="
             f"{rank is not None}, and can only be the base of such checkpoints"
@@ -144,8 +152,11 @@ def _check_other(base: Path, output: Path) -> None:
         )
 
 
-def _check_base(base: Path, output: Path, rank: int | None) -> None:
+def _check_base(base: Path, output: Path, rank: int | None) -> dict[Path, _Values]:
     """Refuses a base that the checkpoint in the folder `output` cannot have.
+
+    Returns:
+        The values of each checkpoint of the chain, by its folder without symbolic links.
 
     Raises:
         OptionError: The base, or one that it needs in turn, is what is replaced.
@@ -154,6 +165,7 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
         DamagedError: The metadata of one are damaged.
     """
     _check_other(base, output)
+    links: dict[Path, _Values] = {}
     deltas: dict[Path, int] = {}
 
     def follow(folder: Path, named_by: str, behind: tuple[Path, ...]) -> int:
@@ -166,8 +178,8 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
                     f"base={str(base)!r} needs the checkpoint in {output}, which is the folder that is written: it "
                     "would be replaced, and both could not be read any more; save to another folder"
                 )
-            storage = _metadata_of(folder, rank, named_by).storage_data or {}
-            places = {_place_of(folder, name) for name in _bases_in(storage)}
+            links[real] = _Values(_metadata_of(folder, rank, named_by).storage_data)
+            places = {_place_of(folder, name) for name in links[real].bases()}
             deltas[real] = max(
                 (1 + follow(place, str(folder), (*behind, real)) for place in places), default=0
             )
@@ -178,16 +190,4 @@ def _check_base(base: Path, output: Path, rank: int | None) -> None:
             f"base={str(base)!r} ends a chain of {MAX_CHAIN} checkpoints that are deltas, and no more are read through "
             "at a time; save this one without base=, and later ones against it"
         )
-
-
-def _bases_in(storage: Mapping[Any, Any]) -> set[str]:
-    """The paths of the bases that stored values have."""
-    # There may be millions of values. Nearly all have the same base, which is the last field of their descriptors: of
-    # those that end alike one is read.
-    unlike = {}
-    for info in storage.values():
-        for text in getattr(info, "transform_descriptors", None) or ():
-            if text.startswith(_DELTA_DESCRIPTOR):
-                unlike[text.rpartition('"base":')[2]] = info
-    found = (_Stored.of(info) for info in unlike.values())
-    return {stored.base or "" for stored in found if stored is not None and stored.deltas}
+    return links

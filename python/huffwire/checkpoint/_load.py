@@ -24,7 +24,14 @@ from huffwire._progress import Progress, reporting
 from huffwire._roles import Report
 from huffwire.checkpoint._chain import _folders_of
 from huffwire.checkpoint._pieces import _Checkpoint
-from huffwire.checkpoint._stored import _metadata_name, _read_metadata, _report_of, _Stored
+from huffwire.checkpoint._stored import (
+    _metadata_name,
+    _read_metadata,
+    _report_of,
+    _Stored,
+    _Value,
+    _Values,
+)
 from huffwire.checkpoint._work import _Done
 
 _log = logging.getLogger("huffwire.checkpoint")
@@ -112,29 +119,29 @@ class Reader(FileSystemReader):
         return metadata
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        ours: list[tuple[ReadItem, Any, _Stored]] = []
+        ours: list[tuple[ReadItem, _Value]] = []
         others: list[ReadItem] = []
+        values = _Values(self.storage_data)
         for item in plan.items:
-            info = self.storage_data[item.storage_index]
-            stored = _Stored.of(info)
-            if stored is None:
+            value = values.find(item.storage_index)
+            if value is None:
                 others.append(item)
             else:
-                ours.append((item, info, stored))
+                ours.append((item, value))
         if others:
             super().read_data(dataclasses.replace(plan, items=others), planner).wait()
 
-        ours.sort(key=lambda one: (one[1].relative_path, one[1].offset))
-        total = sum(_wanted_bytes(item, stored) for item, _, stored in ours)
+        ours.sort(key=lambda one: (one[1].info.relative_path, one[1].info.offset))
+        total = sum(_wanted_bytes(item, value.stored) for item, value in ours)
         checkpoint = _Checkpoint(
-            Path(self.path), self.storage_data, rank=self._rank, bases=self.bases, **self.options
+            Path(self.path), values, rank=self._rank, bases=self.bases, **self.options
         )
         with reporting(self.progress, total, "loading") as report, checkpoint as loading:
             done = _Done(report, total)
             if self.thread_count == 1:
-                for item, info, stored in ours:
-                    self._load(loading, planner, item, info, stored)()
-                    done.add(_wanted_bytes(item, stored))
+                for item, value in ours:
+                    self._load(loading, planner, item, value)()
+                    done.add(_wanted_bytes(item, value.stored))
             else:
                 self._load_side_by_side(loading, planner, ours, done)
         future: Future[None] = Future()
@@ -145,7 +152,7 @@ class Reader(FileSystemReader):
         self,
         loading: _Checkpoint,
         planner: LoadPlanner,
-        items: Sequence[tuple[ReadItem, Any, _Stored]],
+        items: Sequence[tuple[ReadItem, _Value]],
         done: _Done,
     ) -> None:
         # Planners need not be safe for threads: they are called by this thread alone, before and
@@ -153,9 +160,9 @@ class Reader(FileSystemReader):
         with concurrent.futures.ThreadPoolExecutor(self.thread_count, "huffwire-load") as pool:
             waiting: list[tuple[Callable[[], None], int]] = []
             try:
-                for item, info, stored in items:
-                    finish = self._load(loading, planner, item, info, stored, pool)
-                    waiting.append((finish, _wanted_bytes(item, stored)))
+                for item, value in items:
+                    finish = self._load(loading, planner, item, value, pool)
+                    waiting.append((finish, _wanted_bytes(item, value.stored)))
                     if len(waiting) > 2 * self.thread_count:
                         finish, count = waiting.pop(0)
                         finish()
@@ -172,15 +179,14 @@ class Reader(FileSystemReader):
         loading: _Checkpoint,
         planner: LoadPlanner,
         item: ReadItem,
-        info: Any,
-        stored: _Stored,
+        value: _Value,
         pool: concurrent.futures.Executor | None = None,
     ) -> Callable[[], None]:
         """Starts to load an item. The result waits for the end, and tells the planner."""
         index = item.storage_index
         if item.type == LoadItemType.BYTE_IO:
-            values = torch.empty(math.prod(stored.shape), dtype=torch.uint8)
-            work = partial(loading.whole, index, info, stored, values)
+            values = torch.empty(math.prod(value.stored.shape), dtype=torch.uint8)
+            work = partial(loading.whole, index, value, values)
 
             def commit() -> None:
                 planner.load_bytes(item, io.BytesIO(values.numpy().tobytes()))
@@ -189,10 +195,10 @@ class Reader(FileSystemReader):
             target = planner.resolve_tensor(item).detach()
             if target.size() != torch.Size(item.lengths):
                 raise huffwire.MismatchError(
-                    f"{index.fqn!r} in {info.relative_path}: the tensor to load into has the shape "
+                    f"{index.fqn!r} in {value.info.relative_path}: the tensor to load into has the shape "
                     f"{tuple(target.size())}, the checkpoint has {tuple(item.lengths)} for it"
                 )
-            work = partial(loading.part, index, info, stored, item, target)
+            work = partial(loading.part, index, value, item, target)
             commit = partial(planner.commit_tensor, item, target)
         if pool is None:
             work()
@@ -235,7 +241,6 @@ def report(path: str | os.PathLike[str]) -> Report:
     {'weights': 16000, 'first moment': 4000}
 
     Raises:
-        OptionError: If `base` names no folders, or `codebooks` holds something else.
         FileError: If the folder has no whole checkpoint.
         DamagedError: If its metadata are damaged.
     """

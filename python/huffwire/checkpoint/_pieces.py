@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import threading
@@ -18,7 +17,7 @@ import huffwire
 import huffwire.torch
 from huffwire._disk import OpenFiles, naming, system_errors
 from huffwire.checkpoint._chain import _check_length, _metadata_of, _place_of, _real
-from huffwire.checkpoint._stored import _codebooks_name, _place, _Stored
+from huffwire.checkpoint._stored import _codebooks_name, _place, _Stored, _Value, _Values
 
 
 class _Checkpoint:
@@ -26,7 +25,7 @@ class _Checkpoint:
 
     Args:
         folder: Its folder.
-        storage: Where each value lies, from its metadata.
+        values: Its values, from its metadata.
         codebooks: Sets besides those in the folder.
         threads: Threads that decode one tensor.
         rank: The rank whose metadata these are, in a checkpoint without a coordinator.
@@ -39,7 +38,7 @@ class _Checkpoint:
     def __init__(
         self,
         folder: Path,
-        storage: Mapping[MetadataIndex, Any],
+        values: _Values,
         *,
         codebooks: Sequence[huffwire.Codebooks] = (),
         threads: int | None = None,
@@ -49,7 +48,7 @@ class _Checkpoint:
         disk: _Disk | None = None,
     ) -> None:
         self.folder = folder
-        self._storage = storage
+        self._values = values
         self._codebooks = tuple(codebooks)
         self._threads = threads
         self._rank = rank
@@ -66,20 +65,29 @@ class _Checkpoint:
     def __exit__(self, *_: object) -> None:
         self._disk.close()
 
-    def whole(self, index: MetadataIndex, info: Any, stored: _Stored, out: torch.Tensor) -> None:
+    def whole(self, index: MetadataIndex, value: _Value, out: torch.Tensor) -> None:
         """Decodes all elements into a flat tensor."""
-        self._range(index, info, stored, 0, out)
+        self._range(index, value, 0, out)
 
     def part(
-        self, index: MetadataIndex, info: Any, stored: _Stored, item: ReadItem, target: torch.Tensor
+        self, index: MetadataIndex, value: _Value, item: ReadItem, target: torch.Tensor
     ) -> None:
         """Decodes a part of a stored tensor, a box at `item.storage_offsets`, into `target`."""
+        stored = value.stored
         count = math.prod(item.lengths)
         if count == 0:
             return
-        if stored.dtype is None or len(item.lengths) != len(stored.shape):
+        box = list(zip(item.storage_offsets, item.lengths, strict=True))
+        if (
+            stored.dtype is None
+            or len(box) != len(stored.shape)
+            or any(
+                not 0 <= offset <= size - length
+                for (offset, length), size in zip(box, stored.shape, strict=True)
+            )
+        ):
             raise huffwire.MismatchError(
-                f"{index.fqn!r} in {info.relative_path}: the checkpoint has something else under "
+                f"{index.fqn!r} in {value.info.relative_path}: the checkpoint has something else under "
                 "this name"
             )
         strides = [math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))]
@@ -92,73 +100,60 @@ class _Checkpoint:
         together = last - first + 1 == count
         dtype = stored.torch_dtype
         if together and target.is_cpu and target.dtype == dtype and target.is_contiguous():
-            self._range(index, info, stored, first, target.view(-1))
+            self._range(index, value, first, target.view(-1))
             return
         elements = torch.empty(last - first + 1, dtype=dtype)
-        self._range(index, info, stored, first, elements)
+        self._range(index, value, first, elements)
         target.copy_(elements.as_strided(item.lengths, strides))
 
     def find(
         self, index: MetadataIndex, dtype: str | None, shape: tuple[int, ...]
-    ) -> tuple[Any, _Stored] | None:
-        """Where a tensor, or the same part of it, lies, if it is there with this type and shape."""
-        info = self._storage.get(index)
-        stored = _Stored.of(info)
-        if stored is None or dtype is None or (stored.dtype, stored.shape) != (dtype, shape):
+    ) -> _Value | None:
+        """A tensor, or the same part of it, if it is there with this type and shape."""
+        value = self._values.find(index)
+        if value is None or dtype is None:
             return None
-        return info, stored
+        return value if (value.stored.dtype, value.stored.shape) == (dtype, shape) else None
 
     def like(self, index: MetadataIndex, stored: _Stored, first: int, out: torch.Tensor) -> None:
         """Decodes what a delta is made of: the elements from `first` on into a flat tensor."""
-        found = self.find(index, stored.dtype, stored.shape)
-        if found is None:
+        value = self.find(index, stored.dtype, stored.shape)
+        if value is None:
             raise huffwire.WrongBaseError(
                 f"the checkpoint {self.folder} has no {index.fqn!r} of this type and shape: it is not the one that "
                 "this was saved against"
             )
-        self._range(index, *found, first, out)
+        self._range(index, value, first, out)
 
-    def _range(
-        self, index: MetadataIndex, info: Any, stored: _Stored, first: int, out: torch.Tensor
-    ) -> None:
+    def _range(self, index: MetadataIndex, value: _Value, first: int, out: torch.Tensor) -> None:
         """Decodes the elements from `first` on into a flat tensor of the dtype that is stored."""
-        total = math.prod(stored.shape)
+        piece = value.stored.piece
+        total = math.prod(value.stored.shape)
         end = first + out.numel()
-        starts = itertools.accumulate(stored.lengths, initial=info.offset)
-        for number, (start, length) in enumerate(zip(starts, stored.lengths, strict=False)):
-            low = number * stored.piece
-            high = min(low + stored.piece, total)
-            if high <= first or low >= end:
+        for number in range(first // piece, -(-end // piece)):
+            low, high = number * piece, min((number + 1) * piece, total)
+            if first <= low and high <= end:
+                self._message(index, value, number, out[low - first : high - first])
                 continue
-            whole = first <= low and high <= end
-            piece = (
-                out[low - first : high - first]
-                if whole
-                else torch.empty(high - low, dtype=out.dtype)
-            )
-            self._message(index, info, stored, number, (start, length), piece)
-            if not whole:
-                a, b = max(low, first), min(high, end)
-                out[a - first : b - first].copy_(piece[a - low : b - low])
+            elements = torch.empty(high - low, dtype=out.dtype)
+            self._message(index, value, number, elements)
+            a, b = max(low, first), min(high, end)
+            out[a - first : b - first].copy_(elements[a - low : b - low])
 
     def _message(
-        self,
-        index: MetadataIndex,
-        info: Any,
-        stored: _Stored,
-        number: int,
-        place: tuple[int, int],
-        out: torch.Tensor,
+        self, index: MetadataIndex, value: _Value, number: int, out: torch.Tensor
     ) -> None:
         """Decodes one message into a tensor of its elements."""
+        info, stored, starts, deltas = value
         path = self.folder / info.relative_path
+        place = starts[number], stored.lengths[number]
         options: dict[str, Any] = {
             "context": _place(info.relative_path, index, number),
             "codebooks": self._codebooks_of(stored),
             "threads": self._threads,
         }
         with naming(f"{index.fqn!r} in {path}"):
-            if number in stored.deltas:
+            if number in deltas:
                 base = self._base(stored.base or "")
                 # Before the delta is read: all messages of the thread take the same memory.
                 base.like(index, stored, number * stored.piece, out)
@@ -205,9 +200,14 @@ class _Checkpoint:
 
 
 class _Disk:
-    """How a checkpoint and its bases are read: their open files, and memory for one message of each thread."""
+    """How a checkpoint and its bases are read: their open files, and memory for one message of each thread.
 
-    def __init__(self) -> None:
+    Args:
+        links: The values of bases whose metadata were read before, by the folder without symbolic links.
+    """
+
+    def __init__(self, links: Mapping[Path, _Values] | None = None) -> None:
+        self.links = links or {}
         self._files = OpenFiles()
         self._local = threading.local()
 
@@ -240,7 +240,13 @@ class _Disk:
 
 
 def _open(
-    folder: Path, named_by: str, *, behind: tuple[Path, ...] = (), rank: int | None, **options: Any
+    folder: Path,
+    named_by: str,
+    *,
+    behind: tuple[Path, ...] = (),
+    rank: int | None,
+    disk: _Disk,
+    **options: Any,
 ) -> _Checkpoint:
     """A checkpoint that another one is, or becomes, a delta of; `named_by` as for `_metadata_of`.
 
@@ -250,5 +256,7 @@ def _open(
         LimitError: The chain is too long.
     """
     _check_length(folder, behind)
-    storage = _metadata_of(folder, rank, named_by).storage_data or {}
-    return _Checkpoint(folder, storage, behind=behind, rank=rank, **options)
+    values = disk.links.get(_real(folder))
+    if values is None:
+        values = _Values(_metadata_of(folder, rank, named_by).storage_data)
+    return _Checkpoint(folder, values, behind=behind, rank=rank, disk=disk, **options)

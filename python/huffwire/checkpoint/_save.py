@@ -44,7 +44,7 @@ from huffwire.checkpoint._chain import (
     _path_between,
     _real,
 )
-from huffwire.checkpoint._pieces import _Checkpoint, _open
+from huffwire.checkpoint._pieces import _Checkpoint, _Disk, _open
 from huffwire.checkpoint._stored import (
     _CODEBOOKS,
     _DATA_FILE,
@@ -55,6 +55,7 @@ from huffwire.checkpoint._stored import (
     _place,
     _report_of,
     _Stored,
+    _Values,
 )
 from huffwire.checkpoint._work import _Done, _run_together
 
@@ -81,7 +82,7 @@ class Writer(FileSystemWriter):
     folder are removed.
 
     Args:
-        path: The folder; it is made if it is not there.
+        path: The folder, the same one for all ranks; it is made if it is not there.
         single_file_per_rank: False for one file for each tensor instead.
         sync_files: Wait until the disk has the files (fsync).
         thread_count: Threads of Python that encode and write, each to its own file.
@@ -108,6 +109,7 @@ class Writer(FileSystemWriter):
         MissingBaseError: If there is no checkpoint in the folder `base`, or if it lacks its own base.
         LimitError: If `base` ends a chain of 32 deltas.
         ExistsError: If `overwrite` is False and the folder has a checkpoint.
+        MissingFileError: If a file of any rank is gone before the save is complete.
         FileError: If the system refuses to write.
         UnsupportedError: For a sparse, quantized or meta tensor, which the error names.
 
@@ -174,7 +176,8 @@ class Writer(FileSystemWriter):
         self._report = Report(whole=False)
         self._is_coordinator = True
         self._real_base: Path | None = None
-        self._written: list[str] = []
+        #: What `_check_base` found, until it is used.
+        self._links: dict[Path, _Values] = {}
 
     def report(self) -> Report:
         """What the last save wrote, for each role.
@@ -193,12 +196,13 @@ class Writer(FileSystemWriter):
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         folder = Path(self.path)
-        self._real_base = None
+        self._real_base, self._links = None, {}
         if self.base is not None:
             # A link, such as one to the latest checkpoint, may be changed while this save runs.
             self._real_base = _real(self.base)
             if self._is_coordinator or not self.use_collectives:
-                _check_base(self._real_base, folder, None if self.use_collectives else self.rank)
+                rank = None if self.use_collectives else self.rank
+                self._links = _check_base(self._real_base, folder, rank)
         with system_errors():
             folder.mkdir(parents=True, exist_ok=True)
         metadata = folder / _metadata_name(None if self.use_collectives else 0)
@@ -223,7 +227,6 @@ class Writer(FileSystemWriter):
             parts = [[item] for item in plan.items]
         files: queue.SimpleQueue[tuple[str, list[WriteItem]]] = queue.SimpleQueue()
         names = [f"{prefix}{number}{DEFAULT_SUFFIX}" for number in range(len(parts))]
-        self._written = names
         for name, items in zip(names, parts, strict=True):
             files.put((name, items))
 
@@ -253,16 +256,13 @@ class Writer(FileSystemWriter):
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         folder = Path(self.path)
-        for name in self._written:
-            if not (folder / name).exists():
-                raise huffwire.MissingFileError(
-                    f"{folder / name} was removed before this save was complete, as another save into the same folder "
-                    "does it in the end; wait for one before you begin the next, or use other folders"
-                )
         metadata.version = CURRENT_DCP_VERSION
         metadata.storage_data = {
             result.index: result.storage_data for rank in results for result in rank
         }
+        storage = metadata.storage_data.values()
+        mine = {info.relative_path for info in storage}
+        self._check_written(folder, mine)
         metadata.storage_meta = self.storage_meta()
         pickled = pickle.dumps(metadata)
         seal = (
@@ -284,8 +284,6 @@ class Writer(FileSystemWriter):
             if self.sync_files:
                 sync_folder(folder)
 
-        storage = metadata.storage_data.values()
-        mine = {info.relative_path for info in storage}
         self._remove_others(folder, mine | ({_codebooks_name(books.id)} if books else set()))
         self._report = _report_of(storage, whole=self.use_collectives)
         _log.info("%s: %s", folder, self._report)
@@ -296,10 +294,12 @@ class Writer(FileSystemWriter):
             return contextlib.nullcontext()
         rank = None if self.use_collectives else self._rank_of(plan)
         books = self.options["codebooks"]
+        links, self._links = self._links, {}
         return _open(
             self._real_base,
             "base=",
             rank=rank,
+            disk=_Disk(links),
             codebooks=() if books is None else (books,),
             threads=self.options["threads"],
         )
@@ -310,6 +310,23 @@ class Writer(FileSystemWriter):
             return self.rank
         digits = re.match(r"__(\d+)_", getattr(plan.storage_data, "prefix", ""))
         return int(digits[1]) if digits else 0
+
+    def _check_written(self, folder: Path, names: set[str]) -> None:
+        """Looks whether the files of all ranks are there.
+
+        Raises:
+            MissingFileError: One is not.
+        """
+        with system_errors():
+            there = set(os.listdir(folder))
+        for name in sorted(names - there):
+            # The list may be older than the file where other computers write to the folder.
+            if not os.path.exists(folder / name):
+                raise huffwire.MissingFileError(
+                    f"{folder / name} is gone before this save is complete: another save into the same folder removed "
+                    "it, or only the rank that wrote it can see it; wait for one save before you begin the next, and "
+                    "use a folder that all ranks see"
+                )
 
     def _remove_others(self, folder: Path, mine: set[str]) -> None:
         """Removes the files of older and of interrupted saves."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
 import pickle
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.distributed.checkpoint.filesystem import DEFAULT_SUFFIX
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
 import huffwire
+from huffwire._files import can_be_name
 from huffwire._roles import Report, Share
 
 _METADATA = ".metadata"
@@ -70,7 +72,8 @@ class _Stored:
         descriptors: Sequence[str] = getattr(info, "transform_descriptors", None) or ()
         if len(descriptors) != 1 or not descriptors[0].startswith("huffwire/"):
             return None
-        if not descriptors[0].startswith((_DESCRIPTOR, _DELTA_DESCRIPTOR)):
+        is_delta = descriptors[0].startswith(_DELTA_DESCRIPTOR)
+        if not is_delta and not descriptors[0].startswith(_DESCRIPTOR):
             raise huffwire.VersionError(
                 f"{info.relative_path} was written by a newer huffwire; update the package"
             )
@@ -79,7 +82,7 @@ class _Stored:
             for name in ("shape", "lengths", "deltas"):
                 fields[name] = tuple(fields.get(name, ()))
             stored = cls(**fields)
-            sound = stored._is_sound(info.length)
+            sound = stored._is_sound(info.length) and bool(stored.deltas) == is_delta
         except (ValueError, TypeError, AttributeError, RecursionError):
             sound = False
         if not sound:
@@ -113,9 +116,68 @@ class _Stored:
         return math.prod(self.shape) * self.torch_dtype.itemsize
 
 
+class _Value(NamedTuple):
+    """A stored value: where it lies in its folder, and how."""
+
+    #: Its storage information in the metadata.
+    info: Any
+    stored: _Stored
+    #: Where each message begins in the file, and where the last one ends.
+    starts: tuple[int, ...]
+    #: The numbers of the messages that are deltas.
+    deltas: frozenset[int]
+
+
+class _Values:
+    """The values of a checkpoint. The descriptor of each is read once, when the value is looked for.
+
+    Args:
+        storage: The storage information of each, from the metadata.
+    """
+
+    def __init__(self, storage: Mapping[MetadataIndex, Any] | None) -> None:
+        self._storage = storage or {}
+        self._found: dict[MetadataIndex, _Value] = {}
+
+    def find(self, index: MetadataIndex) -> _Value | None:
+        """The value of this name and place; None if there is none, or if huffwire did not write it.
+
+        Raises:
+            DamagedError: Its descriptor contradicts itself.
+            VersionError: A newer huffwire wrote it.
+        """
+        # Threads that look for the same value at a time find the same.
+        value = self._found.get(index)
+        if value is None:
+            info: Any = self._storage.get(index)
+            stored = _Stored.of(info)
+            if stored is None:
+                return None
+            starts = tuple(itertools.accumulate(stored.lengths, initial=info.offset))
+            value = self._found[index] = _Value(info, stored, starts, frozenset(stored.deltas))
+        return value
+
+    def bases(self) -> set[str]:
+        """The paths of the bases that values have.
+
+        Raises:
+            DamagedError: A descriptor contradicts itself.
+        """
+        # There may be millions of values, and nearly all have the same base. What follows the name of this field tells
+        # which: of descriptors that end alike one is read. As `descriptor` writes the field last, these are few. Were
+        # other fields behind it, more descriptors would be read, and the same bases found.
+        unlike = {}
+        for info in self._storage.values():
+            for text in getattr(info, "transform_descriptors", None) or ():
+                if text.startswith(_DELTA_DESCRIPTOR):
+                    unlike[text.rpartition('"base":')[2]] = info
+        found = (_Stored.of(info) for info in unlike.values())
+        return {stored.base for stored in found if stored is not None and stored.base is not None}
+
+
 def _is_place(base: Any) -> bool:
     """Whether this can be the path from the folder of a checkpoint to its base."""
-    return isinstance(base, str) and base != "" and "\0" not in base and not os.path.isabs(base)
+    return can_be_name(base) and not os.path.isabs(base)
 
 
 def _report_of(infos: Any, *, whole: bool) -> Report:
@@ -137,6 +199,8 @@ def _read_metadata(path: Path) -> Metadata:
         ) from None
     except OSError as error:
         raise huffwire.FileError(str(error)) from error
+    except ValueError as error:  # of a name that no file can have
+        raise huffwire.FileError(f"{str(path)!r}: {error}; give the folder of a checkpoint") from error
     seal = content[-_SEAL_BYTES:]
     pickled = memoryview(content)
     if seal.startswith(_SEAL):

@@ -137,6 +137,40 @@ fn chains_are_read_folded_and_reversed() {
 }
 
 #[test]
+fn the_longest_chain_is_read_and_no_longer_one_is_written() {
+    let folder = Folder::new();
+    let mut w = bf16(100, 1);
+    let mut chain = Vec::new();
+    let input = "new.safetensors";
+    for number in 0..=32 {
+        folder.write(input, &safetensors(&[("w", "BF16", &[100], &w)]));
+        let out = format!("{number:02}.hw");
+        let bases: Vec<&str> = chain.iter().flat_map(|base: &String| ["--base", base]).collect();
+        folder.ok(&[&["compress", input, "-qo", &out], &bases[..]].concat());
+        if number == 32 {
+            folder.ok(&[&["decompress", &out, "-qo", "back"], &bases[..]].concat());
+            assert!(folder.read("back") == folder.read(input));
+        }
+        chain.push(out);
+        w[number] ^= 1;
+    }
+    let bases: Vec<&str> = chain.iter().flat_map(|base| ["--base", base]).collect();
+    let why = ["33.hw", "a chain of more than 32 deltas", "fold some of them into one"];
+    for more in [&[][..], &["--dry-run"]] {
+        folder.fails(&[&["compress", input, "-o", "33.hw"], &bases[..], more].concat(), &why);
+    }
+    // The way back needs only what the chain restores, and a folded chain is shorter.
+    let chain: Vec<&str> = chain.iter().map(String::as_str).collect();
+    folder.ok(&[&["reverse", "-qo", "back.hw"], &chain[..]].concat());
+    folder.ok(&["decompress", "back.hw", "--base", input, "-qo", "first"]);
+    folder.ok(&["decompress", "00.hw", "-qo", "0"]);
+    assert!(folder.read("first") == folder.read("0"));
+    folder.ok(&[&["fold", "-qo", "folded.hw"], &chain[..]].concat());
+    let two = ["--base", "00.hw", "--base", "folded.hw"];
+    folder.ok(&[&["compress", input, "-qo", "33.hw"], &two[..]].concat());
+}
+
+#[test]
 fn whatever_is_wrong_with_a_base_is_told_and_nothing_is_written() {
     let folder = folder();
     let two = [("v", "BF16", &[1][..], &[0; 2][..]), ("u", "BF16", &[1], &[0; 2])];

@@ -38,6 +38,11 @@ pub(crate) fn run(args: &CompressArgs) -> Result<u8> {
     }
     let given = args.codebooks.codebooks.as_deref();
     options.base = bases::open(&args.base.bases, args.raw.options().as_ref(), given)?;
+    if let (Some(base), [input]) = (&options.base, &args.inputs[..]) {
+        // Else it would be found out when the output is read.
+        let (target, _) = target(args, input);
+        base.check_chain(&target.to_string_lossy())?;
+    }
     if args.dry_run {
         return dry_run::run(args, &options);
     }
