@@ -476,24 +476,37 @@ def test_two_saves_at_a_time_into_one_folder(tmp_path: Path) -> None:
     assert_same(load(blank(example(2.0)), tmp_path), example(2.0))
 
 
-def test_files_of_other_ranks_that_are_gone(tmp_path: Path) -> None:
-    gone = "__1_0123456789abcdef_0.distcp"
+@pytest.mark.parametrize("is_one_left", [False, True])
+def test_files_of_other_ranks_that_are_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_one_left: bool
+) -> None:
+    """If none of a rank is there, computers may have disks of their own. If one of them is, others were removed."""
+    gone, left = (f"__1_0123456789abcdef_{number}.distcp" for number in range(2))
 
     class OfTwo(Writer):
         """What another rank wrote was removed."""
 
         def finish(self, metadata: Any, results: Any) -> None:
             (mine,) = results
-            storage = [dataclasses.replace(one.storage_data, relative_path=gone) for one in mine]
-            theirs = [
-                dataclasses.replace(one, index=MetadataIndex(f"{one.index.fqn}, theirs"), storage_data=info)
-                for one, info in zip(mine, storage, strict=True)
-            ]
+            theirs = []
+            for name in (gone, left) if is_one_left else (gone,):
+                for one in mine:
+                    info = dataclasses.replace(one.storage_data, relative_path=name)
+                    index = MetadataIndex(f"{one.index.fqn}, {name}")
+                    theirs.append(dataclasses.replace(one, index=index, storage_data=info))
+            if is_one_left:
+                (tmp_path / left).touch()
             super().finish(metadata, [mine, theirs])
 
-    with pytest.raises(CheckpointException, match=f"{gone} is gone before this save is complete"):
-        dcp.save(example(), storage_writer=OfTwo(tmp_path, sync_files=False), no_dist=True)
-    assert not (tmp_path / ".metadata").exists()
+    writer = OfTwo(tmp_path, sync_files=False)
+    if is_one_left:
+        with pytest.raises(CheckpointException, match=f"{gone} is gone before this save is complete"):
+            dcp.save(example(), storage_writer=writer, no_dist=True)
+        assert not (tmp_path / ".metadata").exists()
+    else:
+        dcp.save(example(), storage_writer=writer, no_dist=True)
+        assert (tmp_path / ".metadata").exists()
+        assert f"{gone} and all other files of its rank cannot be seen" in caplog.text
 
 
 def test_a_checkpoint_without_metadata_is_none(

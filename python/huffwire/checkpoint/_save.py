@@ -82,7 +82,7 @@ class Writer(FileSystemWriter):
     folder are removed.
 
     Args:
-        path: The folder, the same one for all ranks; it is made if it is not there.
+        path: The folder, on a disk that all ranks share; it is made if it is not there.
         single_file_per_rank: False for one file for each tensor instead.
         sync_files: Wait until the disk has the files (fsync).
         thread_count: Threads of Python that encode and write, each to its own file.
@@ -109,7 +109,7 @@ class Writer(FileSystemWriter):
         MissingBaseError: If there is no checkpoint in the folder `base`, or if it lacks its own base.
         LimitError: If `base` ends a chain of 32 deltas.
         ExistsError: If `overwrite` is False and the folder has a checkpoint.
-        MissingFileError: If a file of any rank is gone before the save is complete.
+        MissingFileError: If another save into the folder removed files before this one was complete.
         FileError: If the system refuses to write.
         UnsupportedError: For a sparse, quantized or meta tensor, which the error names.
 
@@ -261,8 +261,9 @@ class Writer(FileSystemWriter):
             result.index: result.storage_data for rank in results for result in rank
         }
         storage = metadata.storage_data.values()
-        mine = {info.relative_path for info in storage}
-        self._check_written(folder, mine)
+        ranks = [{result.storage_data.relative_path for result in rank} for rank in results]
+        self._check_written(folder, ranks)
+        mine = set[str]().union(*ranks)
         metadata.storage_meta = self.storage_meta()
         pickled = pickle.dumps(metadata)
         seal = (
@@ -311,22 +312,31 @@ class Writer(FileSystemWriter):
         digits = re.match(r"__(\d+)_", getattr(plan.storage_data, "prefix", ""))
         return int(digits[1]) if digits else 0
 
-    def _check_written(self, folder: Path, names: set[str]) -> None:
-        """Looks whether the files of all ranks are there.
+    def _check_written(self, folder: Path, ranks: Sequence[set[str]]) -> None:
+        """Looks whether the files of all ranks are there. Only a warning tells of a rank of which this one sees no file,
+        while it sees those of others: each computer may write to a disk of its own, and somebody may join the folders.
 
         Raises:
             MissingFileError: One is not.
         """
         with system_errors():
             there = set(os.listdir(folder))
-        for name in sorted(names - there):
-            # The list may be older than the file where other computers write to the folder.
-            if not os.path.exists(folder / name):
+        # The list may be older than the files where other computers write to the folder.
+        seen = [{n for n in names if n in there or os.path.exists(folder / n)} for names in ranks]
+        for names, found in zip(ranks, seen, strict=True):
+            if names == found:
+                continue
+            gone = folder / min(names - found)
+            if found or not any(seen):
                 raise huffwire.MissingFileError(
-                    f"{folder / name} is gone before this save is complete: another save into the same folder removed "
-                    "it, or only the rank that wrote it can see it; wait for one save before you begin the next, and "
-                    "use a folder that all ranks see"
+                    f"{gone} is gone before this save is complete: another save into the same folder removed it; wait "
+                    "for one save before you begin the next, or use other folders"
                 )
+            _log.warning(
+                "%s and all other files of its rank cannot be seen by the rank that wrote the metadata: put them "
+                "into one folder before the checkpoint is loaded",
+                gone,
+            )
 
     def _remove_others(self, folder: Path, mine: set[str]) -> None:
         """Removes the files of older and of interrupted saves."""
