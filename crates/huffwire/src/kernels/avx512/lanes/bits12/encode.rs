@@ -74,7 +74,6 @@ impl<'b> Encoder<'b> {
             let symbols = load(symbols);
             let found = tables.look_up::<WIDE>(symbols);
             if found.keep != 0 {
-                rarely();
                 keep_symbols(found.keep, symbols, escapes);
             }
             let room = stream.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
@@ -119,10 +118,6 @@ impl EncodeLanes for Encoder<'_> {
         }
     }
 }
-
-/// Tells the compiler that a branch is taken rarely.
-#[cold]
-const fn rarely() {}
 
 /// Puts the symbols that take the escape before those of later steps.
 #[inline]
