@@ -10,6 +10,7 @@ from huffwire import _elements, _huffwire
 from huffwire._calibrate import Symbols
 from huffwire._errors import OptionError, UnsupportedError
 from huffwire._huffwire import Codebooks
+from huffwire._options import check_whole
 from huffwire._progress import OpenProgress, open_reporting
 
 __all__ = ["Analysis", "analyze"]
@@ -246,8 +247,7 @@ def analyze(
         ("refresh_every", refresh_every, 1),
         ("refresh_interval", refresh_interval, 0),
     ]:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1 << 31:
-            raise OptionError(f"{name}={value!r}: give a number from {least} on")
+        check_whole(name, value, least, (1 << 31) - 1)
     with open_reporting(progress, "analyzing") as report:
         found = _huffwire._analyze(
             [(file.name, file.step, file.source) for file in files],

@@ -16,6 +16,7 @@ from huffwire import gradient
 from huffwire import _quantized_layout as layouts
 from huffwire._errors import MismatchError, OptionError
 from huffwire._huffwire import _ExchangeCodec, quantizer_text
+from huffwire._options import check_whole
 from huffwire.distributed.c10d import GradBucket
 from huffwire.distributed.collectives import how_to_add
 from huffwire.distributed.quantized import Exchange, share_bounds
@@ -144,9 +145,7 @@ class QuantizedState:
         """Checks settings, and takes them."""
         codec = _ExchangeCodec(spec)
         for name in ("warmup_steps", "min_elements", "seed"):
-            value = given[name]
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
-                raise OptionError(f"{name}={value!r}: give a whole number of at least 0")
+            check_whole(name, given[name], 0, (1 << 64) - 1)
         if given["non_finite"] not in ("raise", "nan"):
             raise OptionError(f'non_finite={given["non_finite"]!r}: give "raise" or "nan"')
         decay = given["error_decay"]

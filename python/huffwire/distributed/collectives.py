@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from huffwire._errors import MismatchError, OptionError, UnsupportedError
+from huffwire._options import check_whole
 from huffwire.distributed import schedules, totals
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
@@ -529,8 +530,7 @@ def receive_from(coded: CodedGroup, tensor: torch.Tensor, peer: int, tag: int) -
 def _check_peer(group: dist.ProcessGroup, peer: int, tag: int) -> None:
     if peer == group.rank():
         raise OptionError("a rank cannot send to itself")
-    if isinstance(tag, bool) or not isinstance(tag, int) or not 0 <= tag < 1 << 31:
-        raise OptionError(f"tag={tag!r}: give a number from 0 to {(1 << 31) - 1}")
+    check_whole("tag", tag, 0, (1 << 31) - 1)
 
 
 def isend(

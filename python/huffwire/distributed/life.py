@@ -53,6 +53,7 @@ import torch
 from huffwire import _huffwire
 from huffwire._errors import CodebookError, OptionError
 from huffwire._huffwire import Codebooks
+from huffwire._options import check_whole
 from huffwire.distributed import totals
 from huffwire.distributed.calls import Operation, Worker
 from huffwire.distributed.engine import Engine, Receiver, Sender
@@ -104,8 +105,7 @@ class Refresh:
             value = getattr(self, name)
             if name == "check" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise OptionError(f"{name}={value!r}: give a number from {least} to {most}")
+            check_whole(name, value, least, most)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from huffwire._errors import (
     OptionError,
 )
 from huffwire._huffwire import Codebooks
+from huffwire._options import check_whole
 from huffwire._torch_deltas import content_hash
 from huffwire.sync._copy import Copy
 from huffwire.sync._manifest import (
@@ -37,7 +38,6 @@ from huffwire.sync._manifest import (
     state_of,
     version_of,
 )
-from huffwire.sync._options import check_whole
 from huffwire.sync._storage import Folder, Storage, write_file
 from huffwire.sync._versions import Item, Options, VersionReader, VersionWriter, items_of
 

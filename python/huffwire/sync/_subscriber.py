@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 
 from huffwire._errors import OptionError
+from huffwire._options import check_seconds, check_whole
 from huffwire.sync._fetch import Downloads
 from huffwire.sync._follower import Follower, Pause, Rows
 from huffwire.sync._following import FolderFollowing, Following, Update
 from huffwire.sync._journal import Journal
 from huffwire.sync._live import Change
-from huffwire.sync._options import check_seconds, check_whole
 from huffwire.sync._publisher import storage_of
 from huffwire.sync._storage import Storage
 

@@ -184,10 +184,7 @@ impl Escapes {
     /// The vector whose last `count` bytes are the room in front of those there are. What is put in its other bytes does
     /// not matter. There always is one for symbols: [`Self::clear`] made room for it in front of all.
     #[inline]
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "AVX-512 stores whole vectors")
-    )]
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn front_vector(&mut self, count: usize) -> Option<&mut [u8; LANES]> {
         let end = self.start;
         debug_assert!(count == 0 || count <= LANES && end >= LANES + count);

@@ -56,8 +56,8 @@ pub(super) fn decoder<'t>(
 
 /// Puts the symbols that `keep` marks in front of the escapes there are.
 ///
-/// They go to the end of a vector that is stored whole. A store with a mask would do without the permutation, and takes
-/// longer where it crosses from one page to the next, as the first ones of a block may do.
+/// They go to the end of a vector that is stored whole. A store with a mask would do without the permutation, and was
+/// slower: `docs/performance.md` has the figures.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 fn put_in_front(escapes: &mut Escapes, keep: __mmask64, symbols: __m512i) {
