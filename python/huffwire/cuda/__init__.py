@@ -1,0 +1,1 @@
+"""Messages coded and decoded on a GPU: the same bytes as on a CPU."""

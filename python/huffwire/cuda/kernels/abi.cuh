@@ -1,0 +1,44 @@
+// What the host writes and kernels read: codebooks in the memory of the device.
+//
+// `_tables.py` writes these structures, field by field. Offsets are in bytes, from the start of the tables, which is
+// a multiple of 256 bytes.
+#pragma once
+#include "primitives.cuh"
+
+// A codebook set that a message may name.
+struct Set {
+  u32 id;          // the first 4 bytes of the set's id, as a message has them
+  u32 books;       // how many books the set has
+  u32 first_book;  // number of its first book among `Book`s of all sets
+  u32 reserved;
+};
+
+struct Book {
+  u32 decode;  // offset of 256 (8-bit codes) or 4096 (12-bit codes) entries of 16 bits, see below; a multiple of 512
+  u32 encode;  // offset of 256 entries of 16 bits, by slot or symbol; 0: a book of 12-bit codes, for decoding only
+  u8 width;    // of a plain alphabet, 1 to 8; 0: centred
+  u8 limit;    // longest code: 8 or 12 bits
+  u8 has_escape;
+  u8 has_zero;
+  u32 reserved;
+};
+
+// What lies at the start of the tables; `sets` times Set follow, then all Books.
+struct Tables {
+  u32 sets;
+  u32 books;  // of all sets
+  u32 reserved[2];
+};
+
+// An entry of a decode table, found by the next 8 or 12 bits of a lane: bits 0-3 the length of the code, bit 6 zero,
+// bit 7 special (escape or zero), bits 8-15 the slot (centred) or symbol (plain), 0 for special ones.
+//
+// An entry of an encode table, found by slot (centred: 0 to 61, 62 the escape, 63 the zero) or symbol (plain): bits
+// 0-3 the length, bit 7 escape, bits 8-15 the code. A slot without a code has the entry of the escape (bit 7 set);
+// slot 63 of a book without a zero too.
+#define ENTRY_SPECIAL 0x80u
+#define ENTRY_ZERO 0x40u
+
+#ifdef __CUDACC_RTC__
+#define SHARED_BEGINS_AT(object)
+#endif

@@ -1,0 +1,1 @@
+// KERNEL(name) for each kernel that the host launches.

@@ -1,0 +1,3 @@
+// All kernels, as one program.
+#include "primitives.cuh"
+#include "abi.cuh"
