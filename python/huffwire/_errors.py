@@ -5,6 +5,7 @@ __all__ = [
     "CodebookError",
     "ContextError",
     "DamagedError",
+    "DeviceError",
     "Error",
     "ExistsError",
     "FileError",
@@ -107,6 +108,10 @@ class QuantizeError(Error, ValueError):
 
 class OutOfMemoryError(Error, MemoryError):
     """There is no memory for what the data hold, or say that they hold."""
+
+
+class DeviceError(Error, RuntimeError):
+    """A GPU cannot be used: there is no driver, the driver or the GPU is too old, or NVRTC is missing."""
 
 
 class NoSuchTensorError(Error, KeyError):

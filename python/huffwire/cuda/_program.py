@@ -1,0 +1,35 @@
+"""The kernels of this package as machine code."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from huffwire.cuda import _cache
+from huffwire.cuda._nvrtc import Compiler
+
+OPTIONS = ("--std=c++17", "--define-macro=NDEBUG")
+_MAIN = "kernels.cu"
+
+
+@cache
+def sources() -> dict[str, str]:
+    """The files of the kernels, by name."""
+    found = resources.files("huffwire.cuda").joinpath("kernels").iterdir()
+    return {file.name: file.read_text("utf-8") for file in sorted(found, key=lambda file: file.name)}
+
+
+def cubin(compiler: Compiler, architecture: int) -> bytes:
+    """Machine code for an architecture, from the cache or compiled now.
+
+    Raises:
+        DeviceError: The kernels do not compile.
+    """
+    files = sources()
+    headers = {name: text for name, text in files.items() if name != _MAIN}
+    key = [f"NVRTC {compiler.version}", f"sm_{architecture}", *OPTIONS]
+    for name, text in files.items():
+        key += [name, text]
+    return _cache.kept(
+        key, lambda: compiler.compile(files[_MAIN], headers, architecture, OPTIONS)
+    )
