@@ -61,6 +61,11 @@ class Framework(Protocol):
     def contiguous(self, tensor: Any) -> Any:
         """The tensor with memory of its own that holds nothing else."""
 
+    def decoded_there(
+        self, entries: Sequence[Entry], device: Any
+    ) -> Iterator[tuple[Entry, Any]]:
+        """Those of a file's tensors that the device decodes itself, one after the other. All others are decoded here."""
+
 
 def framework_of(name: str) -> Framework:
     """The framework of this name.
@@ -89,6 +94,7 @@ class Entry(NamedTuple):
     size: int  # In bytes.
     reader: FileReader
     place: int  # In the reader's list.
+    path: Path | None  # Of the file, if it is one.
 
     def stored_shape(self) -> tuple[int, ...]:
         """The shape in elements that are whole bytes: two values of e2m1 are one element, as in PyTorch."""
@@ -111,12 +117,14 @@ class Entry(NamedTuple):
 class Files:
     """Tensors of one `.hw` file, or of a model in several, by their names."""
 
-    def __init__(self, readers: Iterable[tuple[FileReader, Callable[[str, str], bool] | None]]):
-        """Each reader comes with a function that tells whether a tensor counts, by its name and the name of
-        the original file that it belongs to. None means that the file decides itself."""
+    def __init__(
+        self, readers: Iterable[tuple[FileReader, Path | None, Callable[[str, str], bool] | None]]
+    ):
+        """Each reader comes with the path of its file, and with a function that tells whether a tensor counts, by its
+        name and the name of the original file that it belongs to. None means that the file decides itself."""
         self.entries: dict[str, Entry] = {}
         self.metadata: dict[str, str] | None = None
-        for reader, counts in readers:
+        for reader, path, counts in readers:
             originals = reader.originals()
             for place in range(len(originals)):
                 metadata = reader.metadata(place)
@@ -135,7 +143,7 @@ class Files:
                         f"{originals[original]!r}: restore the original files with `huffwire decompress`, and "
                         "load each of them"
                     )
-                self.entries[name] = Entry(name, spelled, dtype, shape, size, reader, place)
+                self.entries[name] = Entry(name, spelled, dtype, shape, size, reader, place, path)
 
     def entry(self, name: str) -> Entry:
         entry = self.entries.get(name)
@@ -254,7 +262,7 @@ def open_files(
         return FileReader(path, max_size=max_size, codebooks=codebooks, base=opened)
 
     if not path.name.lower().endswith(".index.json"):
-        return Files([(open_one(path), None)])
+        return Files([(open_one(path), path, None)])
     try:
         if path.stat().st_size > _MAX_INDEX_BYTES:
             raise DamagedError(f"{path}: this is not an index of a model: it has more than 100 MB")
@@ -264,7 +272,8 @@ def open_files(
     names = _weight_map(str(path), content)
     readers = []
     for shard in sorted(set(names.values())):
-        reader = open_one(path.with_name(f"{shard}.hw"))
+        place = path.with_name(f"{shard}.hw")
+        reader = open_one(place)
         there = {entry[0] for entry in reader.tensors()}
         wanted = {tensor for tensor, file in names.items() if file == shard}
         if not wanted <= there:
@@ -272,7 +281,7 @@ def open_files(
                 f"{path}: it names a tensor {min(wanted - there)!r} in {shard!r}, but {reader.label} has none of "
                 "that name"
             )
-        readers.append((reader, lambda tensor, _, wanted=wanted: tensor in wanted))
+        readers.append((reader, place, lambda tensor, _, wanted=wanted: tensor in wanted))
     return Files(readers)
 
 
@@ -282,7 +291,7 @@ def open_bytes(
     """The same for the bytes of a `.hw` file."""
     opened = open_base(base, codebooks)
     reader = FileReader.from_bytes(data, max_size=max_size, codebooks=codebooks, base=opened)
-    return Files([(reader, None)])
+    return Files([(reader, None, None)])
 
 
 def load(
@@ -303,7 +312,13 @@ def load(
     tensors: dict[str, Any] = {}
     with reporting(progress, total, "loading") as report:
         done = 0
-        for group in _groups(entries, framework.stays(device)):
+        for entry, tensor in framework.decoded_there(entries, device):
+            tensors[entry.name] = tensor
+            done += entry.size
+            if report is not None:
+                report(done, total)
+        rest = [entry for entry in entries if entry.name not in tensors]
+        for group in _groups(rest, framework.stays(device)):
             made = [framework.empty(entry.dtype or "", entry.stored_shape()) for entry in group]
             wanted = [
                 (entry.place, None, framework.memory(tensor))
@@ -316,7 +331,7 @@ def load(
             for index, entry in enumerate(group):
                 tensors[entry.name] = framework.move(made[index], device)
                 made[index] = None
-    return tensors
+    return {entry.name: tensors[entry.name] for entry in entries}
 
 
 def _groups(entries: Sequence[Entry], stays: bool) -> Iterator[list[Entry]]:

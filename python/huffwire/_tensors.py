@@ -89,7 +89,7 @@ def _refusal(tensor: torch.Tensor) -> str | None:
         return f"{type(tensor).__name__}: give a torch.Tensor"
     # A class that takes operations into its own hands; its elements may be anywhere.
     if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-        remedy = "give the tensors that it consists of, such as tensor.to_local() of a DTensor"
+        remedy = "give the tensors that it consists of, such as tensor.to_local() of a DTensor, or tensor.decode()"
         return f"a {type(tensor).__name__} has no memory of its own: {remedy}"
     if tensor.is_nested:
         return "a nested tensor cannot be coded: give the tensors that it consists of (tensor.unbind())"

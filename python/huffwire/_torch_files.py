@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from huffwire._files import BaseLike, PathLike
 from huffwire._huffwire import Codebooks
 from huffwire._progress import Progress
 from huffwire._tensors import _CPU, _address, _dtype, _name, _refusal
+from huffwire.cuda import _loading, _torch_device
 
 Device = str | int | torch.device
 
@@ -54,6 +55,12 @@ class _Torch:
     def contiguous(self, tensor: torch.Tensor) -> torch.Tensor:
         whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
         return tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
+
+    def decoded_there(
+        self, entries: Sequence[_files.Entry], device: torch.device
+    ) -> Iterator[tuple[_files.Entry, torch.Tensor]]:
+        there = _torch_device.device_for(device)
+        return iter(()) if there is None else _loading.load(entries, there, device)
 
 
 FRAMEWORK = _Torch()
@@ -208,8 +215,9 @@ def load_file(
 ) -> dict[str, torch.Tensor]:
     """Loads all tensors of a `.hw` file, in the order of the file.
 
-    They are decoded straight into their memory. For other devices than the processor they are decoded in parts of
-    about 256 MiB, which are then copied there.
+    They are decoded straight into their memory. To a GPU of NVIDIA the coded bytes are copied, and decoded there. For
+    other devices, and where a GPU cannot decode a tensor (deltas, quantized values), tensors are decoded by the processor in
+    parts of about 256 MiB, which are then copied.
 
     >>> import tempfile, torch, huffwire.torch
     >>> folder = tempfile.TemporaryDirectory()
@@ -238,6 +246,7 @@ def load_file(
         ChainError: The files of a base do not follow each other.
         CodebookError: The codebooks are not at hand.
         UnsupportedError: A tensor of a type that PyTorch does not have.
+        DeviceError: The GPU cannot be used.
         OptionError: An option has a value that it cannot have.
     """
     place = FRAMEWORK.device(device)

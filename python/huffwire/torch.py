@@ -8,7 +8,8 @@ True
 >>> torch.equal(huffwire.torch.decode(message, tensor.shape), tensor)
 True
 
-A contiguous tensor in the memory of the processor is not copied; any other one is first copied there. No input
+A contiguous tensor in the memory of the processor is not copied; any other one of the processor is first made contiguous.
+Tensors of a GPU of NVIDIA are coded there, in the same format: their messages are tensors of torch.uint8 in its memory. No input
 is changed. No other thread may write to a tensor while it is encoded. Tensors that require gradients are encoded
 like all others; what is decoded does not require gradients.
 """
@@ -16,13 +17,14 @@ like all others; what is decoded does not require gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
 from huffwire import _huffwire, _shapes
 from huffwire._buffers import Level, Sets, Symbols, _buffer
-from huffwire._errors import OutOfMemoryError, OutputError, UnsupportedError
+from huffwire._compressed import CompressedTensor, Compression, compress_module
+from huffwire._errors import MismatchError, OutOfMemoryError, OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import (
     _CPU,
@@ -43,6 +45,7 @@ from huffwire._torch_deltas import (
     prepare_delta,
 )
 from huffwire._torch_files import (
+    FRAMEWORK,
     load,
     load_file,
     load_model,
@@ -52,13 +55,21 @@ from huffwire._torch_files import (
     save_model,
 )
 
+from huffwire.cuda import _messages, _torch_device
+from huffwire.cuda._messages import Checks
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from huffwire._tensors import Memory
+    from huffwire.cuda._device import Device
 
 __all__ = [
+    "Checks",
+    "CompressedTensor",
+    "Compression",
     "apply_delta",
+    "compress_module",
     "content_hash",
     "decode",
     "decode_delta",
@@ -88,7 +99,7 @@ def encode(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
-) -> bytes:
+) -> bytes | Any:
     """Encodes a tensor as one message. Its shape is not part of the message.
 
     >>> import torch, huffwire.torch
@@ -98,33 +109,80 @@ def encode(
 
     Args:
         tensor: A strided tensor of any shape and type, with or without gradients.
-        level, symbols, codebooks, checksums, threads, context: As for `huffwire.encode`.
+        level, symbols, codebooks, checksums, threads, context: As for `huffwire.encode`. A GPU has blocks of another
+            size, and needs no threads. It encodes with the level "fast" and the symbols "auto"; with others the
+            message is made on the CPU, and copied to the GPU.
 
     Returns:
-        The message.
+        The message: bytes, and for a tensor of a GPU a tensor of torch.uint8 on the same device. The call waits for
+        the GPU, to learn the length.
 
     Raises:
         UnsupportedError: A sparse, quantized, nested, distributed or meta tensor, a lazy conjugate or
             negative, or a type that huffwire does not have. The text says what to encode instead.
+        DeviceError: The GPU of the tensor cannot be used.
         Error: As for `huffwire.encode`.
     """
+    device = _device(tensor)
+    if device is not None:
+        return _messages.encode(
+            device,
+            tensor,
+            level=level,
+            symbols=symbols,
+            codebooks=codebooks,
+            checksums=checksums,
+            threads=threads,
+            context=context,
+        )
     source, name = _source(tensor)
     return _huffwire._encode(
         _address(source), name, level, symbols, codebooks, checksums, threads, context
     )
 
 
+@overload
 def encode_into(
     tensor: torch.Tensor,
     buffer: Memory,
     *,
+    length: None = None,
     level: Level = "fast",
     symbols: Symbols = "auto",
     codebooks: Codebooks | None = None,
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
-) -> int:
+) -> int: ...
+
+
+@overload
+def encode_into(
+    tensor: torch.Tensor,
+    buffer: Memory,
+    *,
+    length: torch.Tensor,
+    level: Level = "fast",
+    symbols: Symbols = "auto",
+    codebooks: Codebooks | None = None,
+    checksums: bool = True,
+    threads: int | None = None,
+    context: int | None = None,
+) -> None: ...
+
+
+def encode_into(
+    tensor: torch.Tensor,
+    buffer: Memory,
+    *,
+    length: torch.Tensor | None = None,
+    level: Level = "fast",
+    symbols: Symbols = "auto",
+    codebooks: Codebooks | None = None,
+    checksums: bool = True,
+    threads: int | None = None,
+    context: int | None = None,
+) -> int | None:
     """Encodes a tensor as one message at the start of a buffer. Nothing is copied.
 
     >>> import torch, huffwire.torch
@@ -139,16 +197,33 @@ def encode_into(
         tensor: As for `encode`, like all arguments that are not named here.
         buffer: A contiguous buffer that can be written to (a bytearray, a NumPy array), or a contiguous
             tensor of torch.uint8 on the device cpu, of at least `max_encoded_size` bytes. Behind the
-            message its content is undefined.
+            message its content is undefined. For a tensor of a GPU it may also be a tensor on the same device; else
+            the tensor is copied to the CPU, and encoded there.
+        length: Where the length is written to, if it is not to be returned: a tensor of torch.int64 with one element,
+            on the device of the buffer. The call then does not wait for a GPU.
 
     Returns:
-        The length of the message in bytes.
+        The length of the message in bytes; None if ``length`` has it.
 
     Raises:
         OutputError: ``buffer`` is too small, read-only, not contiguous, or overlaps the tensor.
         Error: As for `encode`.
     """
+    if isinstance(buffer, torch.Tensor) and (device := _device(buffer, tensor)) is not None:
+        return _messages.encode_into(
+            device,
+            tensor,
+            buffer,
+            length,
+            level=level,
+            symbols=symbols,
+            codebooks=codebooks,
+            checksums=checksums,
+            threads=threads,
+            context=context,
+        )
     source, name = _source(tensor)
+    _messages.check_length(length, _CPU)
     out: Buffer | tuple[int, int]
     if isinstance(buffer, torch.Tensor):
         _target(buffer)
@@ -157,13 +232,20 @@ def encode_into(
         out = _address(buffer)
     else:
         out = _buffer(buffer)
-    return _huffwire._encode_into(
+    size = _huffwire._encode_into(
         _address(source), name, out, level, symbols, codebooks, checksums, threads, context
     )
+    if length is None:
+        return size
+    length.fill_(size)
+    return None
 
 
-def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:
-    """The longest message for a tensor of this shape and type, in bytes, whatever its values.
+def max_encoded_size(
+    shape: int | Sequence[int], dtype: torch.dtype, device: str | int | torch.device = "cpu"
+) -> int:
+    """The longest message for a tensor of this shape and type, in bytes, whatever its values. A GPU makes smaller blocks,
+    so that its messages can be a little longer.
 
     >>> import torch, huffwire.torch
     >>> huffwire.torch.max_encoded_size((1024, 512), torch.bfloat16)
@@ -171,21 +253,27 @@ def max_encoded_size(shape: int | Sequence[int], dtype: torch.dtype) -> int:
 
     Raises:
         UnsupportedError: A type that huffwire does not have.
-        OptionError: No shape.
+        OptionError: No shape, or no device.
     """
-    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
+    name, size = _name(dtype), _shapes.elements(shape) * dtype.itemsize
+    if FRAMEWORK.device(device).type == "cuda":
+        return _messages.bound(name, size)
+    return _huffwire._max_encoded_size(name, size)
 
 
 def decode(
     message: Memory,
     shape: int | Sequence[int] | None = None,
     *,
+    dtype: torch.dtype | None = None,
     codebooks: Sets = None,
     threads: int | None = None,
     context: int | None = None,
     max_size: int | None = None,
+    check: Checks | None = None,
+    length: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Decodes a message into a new tensor of the message's type, on the device cpu.
+    """Decodes a message into a new tensor of the message's type, on the device of the message.
 
     >>> import torch, huffwire.torch
     >>> message = huffwire.torch.encode(torch.eye(2))
@@ -197,15 +285,34 @@ def decode(
         message: Any object with the buffer protocol, or a contiguous tensor of torch.uint8, that holds one
             whole message.
         shape: The shape of the tensor, of as many elements as the message has; None for one dimension.
+        dtype: The type that the elements must have; None for any. With a message of a GPU, ``shape`` and ``dtype`` together
+            save a wait for the header.
         codebooks, threads, context, max_size: As for `huffwire.decode`.
+        check: Postpones the check of a message of a GPU. Without it the call waits for the GPU.
+        length: The length of the message, if ``message`` is longer: a tensor of torch.int64 with one element, on the
+            same device.
 
     Raises:
-        MismatchError: The message has another number of elements than the shape.
+        MismatchError: The message has another number of elements than the shape, or another type.
         UnsupportedError: torch has no such type.
+        DeviceError: The GPU of the message cannot be used.
         Error: As for `huffwire.decode`.
     """
-    source = _message(message)
+    if isinstance(message, torch.Tensor) and (device := _device(message)) is not None:
+        return _messages.decode(
+            device,
+            message,
+            shape,
+            dtype,
+            codebooks=codebooks,
+            context=context,
+            max_size=max_size,
+            check=check,
+            length=length,
+        )
+    source = _message(_messages.shortened(message, length))
     name, size = _huffwire._check(source, codebooks, context, max_size)
+    _check_type(dtype, name)
     dtype = _dtype(name)
     sizes = _shapes.of_message(shape, size // dtype.itemsize)
     try:
@@ -228,11 +335,13 @@ def decode_into(
     threads: int | None = None,
     context: int | None = None,
     max_size: int | None = None,
+    check: Checks | None = None,
+    length: torch.Tensor | None = None,
 ) -> None:
     """Decodes a message into a tensor of the message's type and number of elements. Nothing is copied.
 
     If a block turns out to be damaged, every byte of the tensor is set to 0xff. All other errors leave it as
-    it was.
+    it was. On a GPU every error in a message sets the bytes, and a check that is postponed sets none.
 
     >>> import torch, huffwire.torch
     >>> tensor = torch.zeros(50, 2, dtype=torch.int64)
@@ -242,8 +351,9 @@ def decode_into(
 
     Args:
         message: As for `decode`, like all arguments that are not named here.
-        tensor: A contiguous tensor on the device cpu. If it requires gradients, it is written to all the
-            same, as under torch.no_grad().
+        tensor: A contiguous tensor on the device of the message. If it requires gradients, it is written to all the
+            same, as under torch.no_grad(). A message of the CPU may be decoded into a tensor of a GPU: its coded
+            bytes are copied there.
 
     Raises:
         OutputError: The tensor has another size than the message's elements, is on another device, not
@@ -251,8 +361,39 @@ def decode_into(
         MismatchError: The tensor has another type than the message.
         Error: As for `huffwire.decode`.
     """
+    device = _device(tensor)
+    if device is not None:
+        _messages.decode_into(
+            device,
+            message,
+            tensor,
+            codebooks=codebooks,
+            context=context,
+            max_size=max_size,
+            check=check,
+            length=length,
+        )
+        return
     _target(tensor)
+    message = _messages.shortened(message, length)
     source, name, target = _message(message), _name(tensor.dtype), _address(tensor)
     # Also if decoding fails, the tensor may have been written to.
     _changed(tensor)
     _huffwire._decode_into(source, name, target, codebooks, threads, context, max_size)
+
+
+def _device(*tensors: object) -> Device | None:
+    """The device whose kernels code tensors: that of the last one; None if one of them is on the CPU."""
+    found = None
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor):
+            return None
+        found = _torch_device.device_for(tensor.device)
+        if found is None:
+            return None
+    return found
+
+
+def _check_type(dtype: torch.dtype | None, name: str) -> None:
+    if dtype is not None and _name(dtype) != name:
+        raise MismatchError(f"the message has elements of {name}, and dtype={dtype}")
