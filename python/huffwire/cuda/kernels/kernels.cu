@@ -1,3 +1,4 @@
 // All kernels, as one program.
 #include "primitives.cuh"
 #include "abi.cuh"
+#include "crc.cuh"
