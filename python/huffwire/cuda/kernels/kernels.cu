@@ -2,3 +2,5 @@
 #include "primitives.cuh"
 #include "abi.cuh"
 #include "crc.cuh"
+#include "decode_plan.cuh"
+#include "decode_any.cuh"
