@@ -11,22 +11,27 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <random>
-#include <ucontext.h>
 #include <vector>
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+
+#include "fibers.h"
 
 namespace emulator {
 
 enum Wait { RUNNING, BALLOT, SHUFFLE, SYNC_WARP, SYNC_CTA, DONE };
 
-// Stacks are their own objects, so that the address sanitizer can be told of a switch.
+// Stacks are their own objects, so that the address sanitizer can be told of a switch. They are kept from launch to
+// launch: their pages are then there already.
 constexpr size_t STACK = 128 * 1024;
+inline thread_local std::vector<std::unique_ptr<char[]>> stacks;
 
 struct Fiber {
-  ucontext_t context;
+  Context context;
   void* fake_stack = nullptr;
   unsigned thread;
   Wait waits;
@@ -35,12 +40,12 @@ struct Fiber {
   unsigned source;
   uint64_t result;
   const void* site;
-  std::vector<char> stack;
+  char* stack;
 };
 
 struct Cta {
   std::vector<Fiber> fibers;
-  ucontext_t scheduler;
+  Context scheduler;
   void* scheduler_fake_stack = nullptr;
   const void* scheduler_bottom = nullptr;
   size_t scheduler_size = 0;
@@ -57,7 +62,7 @@ inline void to_scheduler(bool for_ever) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &fiber->fake_stack, cta->scheduler_bottom, cta->scheduler_size);
 #endif
-  swapcontext(&fiber->context, &cta->scheduler);
+  switch_context(&fiber->context, &cta->scheduler);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(fiber->fake_stack, &cta->scheduler_bottom, &cta->scheduler_size);
 #else
@@ -68,9 +73,9 @@ inline void to_scheduler(bool for_ever) {
 inline void to_fiber(Fiber& fiber) {
   cta->current = &fiber;
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&cta->scheduler_fake_stack, fiber.stack.data(), fiber.stack.size());
+  __sanitizer_start_switch_fiber(&cta->scheduler_fake_stack, fiber.stack, STACK);
 #endif
-  swapcontext(&cta->scheduler, &fiber.context);
+  switch_context(&cta->scheduler, &fiber.context);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(cta->scheduler_fake_stack, nullptr, nullptr);
 #endif
@@ -144,12 +149,12 @@ inline void run(Cta& running) {
     fiber.thread = i;
     fiber.waits = RUNNING;
     fiber.fake_stack = nullptr;
-    if (fiber.stack.empty()) fiber.stack.resize(STACK);
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, start, 0);
+    if (stacks.size() <= i) stacks.emplace_back(new char[STACK]);
+    fiber.stack = stacks[i].get();
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(fiber.stack, STACK);
+#endif
+    make_context(&fiber.context, fiber.stack, STACK, start);
   }
   unsigned order[32], warps = (running.threads + 31) / 32;
   for (unsigned i = 0; i < 32; i++) order[i] = i;

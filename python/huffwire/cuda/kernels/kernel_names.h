@@ -1,1 +1,3 @@
 // KERNEL(name) for each kernel that the host launches.
+KERNEL(decode_plan)
+KERNEL(decode_any)

@@ -1,3 +1,6 @@
 // All kernels, as one program.
 #include "primitives.cuh"
 #include "abi.cuh"
+#include "crc.cuh"
+#include "decode_plan.cuh"
+#include "decode_any.cuh"

@@ -15,6 +15,7 @@ typedef unsigned long long u64;
 
 #define INLINE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define UNROLL_4 _Pragma("unroll 4")
 
 // Addresses in shared memory are numbers of 32 bits: arithmetic on them takes one instruction.
 INLINE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
@@ -47,6 +48,7 @@ INLINE bool any_bits(u32 x, u32 mask) {
   return d != 0;
 }
 INLINE bool any(bool condition) { return __any_sync(ALL_LANES, condition); }
+INLINE u32 xor_of_lanes(u32 x) { return __reduce_xor_sync(ALL_LANES, x); }
 // A value that is the same in all lanes; tells the compiler so.
 INLINE u32 uniform(u32 x) { return __reduce_or_sync(ALL_LANES, x); }
 // Hides a value from the compiler, which would otherwise compute it anew at each use.
@@ -60,6 +62,7 @@ INLINE u32 select_bits(u32 a, u32 b, u32 mask) { u32 d; asm("lop3.b32 %0, %1, %2
 
 #define INLINE static inline
 #define UNROLL
+#define UNROLL_4
 
 struct uint2 { u32 x, y; };
 // Where the shared memory of the running CTA begins: addresses are offsets from there.
@@ -78,6 +81,10 @@ INLINE u32 load_32(const u32* p) { if ((u64)p & 3) abort(); return *p; }
 #define ballot_bits(x, mask) __ballot_sync(ALL_LANES, ((x) & (mask)) != 0)
 #define any_bits(x, mask) (__ballot_sync(ALL_LANES, ((x) & (mask)) != 0) != 0)
 #define any(condition) (__ballot_sync(ALL_LANES, (condition)) != 0)
+INLINE u32 xor_of_lanes(u32 x) {
+  for (u32 by = 1; by < 32; by *= 2) x ^= __shfl_sync(ALL_LANES, x, (threadIdx.x & 31) ^ by);
+  return x;
+}
 #define uniform(x) __shfl_sync(ALL_LANES, (u32)(x), 0)
 INLINE u32 opaque(u32 x) { return x; }
 INLINE u32 masked_or_16(u32 x, u32 low) { return (x & low) | 16; }
