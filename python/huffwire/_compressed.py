@@ -37,7 +37,7 @@ class CompressedTensor(torch.Tensor):
 
     Functions of PyTorch take it like any other tensor: it is decoded into memory that is free again after the call. It stays
     compressed when it is cloned, detached, copied to another device, saved with `torch.save`, and as a parameter of a module.
-    It is frozen: functions that write to it are refused, and so are gradients of it. Only ``copy_``, by which
+    It is frozen: functions that write to it are refused, and so are gradients of it. Views and parts of it are copies. Only ``copy_``, by which
     `torch.nn.Module.load_state_dict` loads, gives it other values, which are then encoded.
 
     Args:
@@ -156,7 +156,9 @@ class CompressedTensor(torch.Tensor):
             raise UnsupportedError(
                 "a CompressedTensor is frozen: give requires_grad=False, or train what decode() returns"
             )
-        if func is _SET_DATA:
+        if func is torch.Tensor.__setitem__ and isinstance(args[0], CompressedTensor):
+            raise _frozen("indexed assignment")
+        if func == _SET_DATA:
             raise UnsupportedError(
                 "a CompressedTensor keeps its type: convert the module before its weights are compressed"
             )
@@ -177,10 +179,7 @@ class CompressedTensor(torch.Tensor):
             value = args[place] if place < len(args) else kwargs.get(parameter.name)
             writes = parameter.alias_info is not None and parameter.alias_info.is_write
             if writes and isinstance(value, CompressedTensor):
-                raise UnsupportedError(
-                    f"{func} writes to a CompressedTensor, which is frozen: change what decode() returns, and "
-                    "compress that"
-                )
+                raise _frozen(str(func))
         args, kwargs = tree_map_only(CompressedTensor, CompressedTensor.decode, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -188,6 +187,12 @@ class CompressedTensor(torch.Tensor):
 # `parameter.data = tensor`, by which modules change the types of their parameters. The message would not change with it.
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 _GRADIENTS = {torch.Tensor.requires_grad_, torch.Tensor.requires_grad.__set__}  # type: ignore[attr-defined]
+
+
+def _frozen(what: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{what} writes to a CompressedTensor, which is frozen: change what decode() returns, and compress that"
+    )
 
 
 def _encoded(tensor: torch.Tensor, codebooks: Codebooks | None) -> torch.Tensor:
