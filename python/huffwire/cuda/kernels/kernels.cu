@@ -2,3 +2,5 @@
 #include "primitives.cuh"
 #include "abi.cuh"
 #include "crc.cuh"
+#include "encode_choose.cuh"
+#include "encode_message.cuh"
