@@ -4,3 +4,5 @@
 #include "crc.cuh"
 #include "decode_plan.cuh"
 #include "decode_any.cuh"
+#include "encode_choose.cuh"
+#include "encode_message.cuh"

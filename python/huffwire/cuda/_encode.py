@@ -1,0 +1,352 @@
+"""Encoding of tensors as messages of kind 0 on a device.
+
+Four kernels, launched one after the other; none of them waits for the host:
+
+1. `choose_tensor` or `choose_blocks`: a book and a base, by a sample of the tensor or of each block.
+2. `encode_blocks`: each block, by a warp, into a slot of its own in scratch memory.
+3. `place_blocks`: the header, the table of lengths, and where each block goes.
+4. `pack_blocks`: blocks are copied to their places, and get their checksums.
+
+Floats of 8, 16 and 32 bits are coded. All other types, and blocks that codes would not make shorter, are stored as they
+are. The scratch memory is about a tenth larger than the tensor, with blocks of 16 KiB.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from huffwire import _huffwire
+from huffwire._errors import LimitError, MismatchError, OptionError, OutputError, UnsupportedError
+from huffwire.cuda._device import U32, U64, Argument, Device, Span
+
+if TYPE_CHECKING:
+    from huffwire._huffwire import Codebooks
+
+HEADER_BYTES = 16
+_VERSION = 0x10
+_FLAG_CHECKSUMS = 1
+_FLAG_CONTEXT = 2
+_BLOCK_LOG2 = range(10, 21)
+
+_KIB = 1 << 10
+_SMALLEST_BLOCK = 4 * _KIB
+_LARGEST_BLOCK = 32 * _KIB
+_BLOCKS_TO_FILL = 2048
+"""So many blocks keep all processors of a large device busy, a warp each."""
+
+# As in kernels/encode_block.cuh and kernels/encode_lanes.cuh.
+_ENCODE_WARPS = 8
+_PACK_WARPS = 8
+_HEADER_END = 32
+_ROOM_FOR_STEPS = 1536
+_CODED_BYTES = 8
+_CHOICE_BYTES = 4
+_CHOOSE_THREADS = 1024
+_PLACE_THREADS = 1024
+_SLOT_ALIGNMENT = 256
+_RESIDENT_BOOKS = 192
+
+
+class _Coding(NamedTuple):
+    """How a type is coded: the end of the names of its kernels, and which bindings tell its books."""
+
+    kernel: str
+    layout: str
+
+
+_EXPONENT, _MAGNITUDE = "exponent", "magnitude"
+_CODINGS = {
+    "bf16": _Coding("bf16", _EXPONENT),
+    "f16": _Coding("f16", _EXPONENT),
+    "f32": _Coding("f32", _EXPONENT),
+    "e4m3": _Coding("f8", _MAGNITUDE),
+    "e5m2": _Coding("f8", _MAGNITUDE),
+}
+# By number: bytes of a unit, and the name of the type that it is coded as (docs/format.md, section 2).
+_TYPES = {
+    1: (2, "bf16"),
+    2: (2, "f16"),
+    3: (4, "f32"),
+    4: (1, "e4m3"),
+    5: (1, "e5m2"),
+    6: (1, "e3m2"),
+    7: (1, "e2m3"),
+    8: (3, "e3m2-packed"),
+    9: (3, "e2m3-packed"),
+    10: (1, "e2m1"),
+    11: (1, "e8m0"),
+    12: (1, "i8"),
+    13: (1, "u8"),
+    14: (2, "word16"),
+    15: (4, "word32"),
+    16: (8, "word64"),
+    17: (8, "word64"),
+    18: (2, "word16"),
+    19: (4, "word32"),
+    20: (8, "word64"),
+    21: (2, "word16"),
+    22: (4, "word32"),
+    23: (8, "word64"),
+    24: (1, "u8"),
+    25: (2, "f16"),
+    26: (4, "f32"),
+    27: (8, "word64"),
+    28: (1, "e4m3"),
+    29: (1, "e5m2"),
+}
+_COMPLEX = (25, 26, 27)
+# Names that bindings may have beside those of the types as which others are coded.
+_CODED_AS = {"e4m3fnuz": "e4m3", "e5m2fnuz": "e5m2", "complex32": "f16", "complex64": "f32"}
+
+
+def bound(dtype: int, units: int, block_size: int) -> int:
+    """The most bytes that a message of so many units can have."""
+    unit, _ = _type(dtype)
+    blocks = -(-units // (block_size // unit))
+    return HEADER_BYTES + 8 * blocks + blocks + units * unit
+
+
+def default_block_size(bytes: int) -> int:
+    """The bytes of elements in a block, for a tensor of so many bytes: 32 KiB, or less where that makes too few blocks
+    to keep a device busy. 16 KiB from 32 MiB on; at least 4 KiB, since smaller blocks cost more than 2 % of the size."""
+    size = _LARGEST_BLOCK
+    while size > _SMALLEST_BLOCK and size * _BLOCKS_TO_FILL > bytes:
+        size //= 2
+    return size
+
+
+def encode(
+    device: Device,
+    tables: Span,
+    source: Span,
+    dtype: int,
+    units: int,
+    out: Span,
+    *,
+    codebooks: Codebooks,
+    block_size: int | None = None,
+    per_block: bool = False,
+    checksums: bool = True,
+    context: int | None = None,
+) -> Span:
+    """Encodes a tensor as a message at the start of `out`. Launches kernels and does not wait for them.
+
+    Args:
+        device: What runs the kernels.
+        tables: `huffwire.cuda._tables.tables` on the device; has `codebooks` among its sets.
+        source: The elements.
+        dtype: Number of the element type.
+        units: How many units there are.
+        out: At least `bound` bytes.
+        codebooks: The set whose books may be chosen.
+        block_size: Bytes of elements in a block, a power of two from 2^10 to 2^20.
+        per_block: Choose a book for each block, not one for the tensor. Takes more time, and adapts.
+        checksums: Whether entries have checksums.
+        context: A number of 64 bits that both ends know.
+
+    Returns:
+        The length of the message, a `u64` on the device.
+
+    Raises:
+        OutputError: `out` is too small.
+        MismatchError: `source` has not the bytes of so many units.
+        UnsupportedError: The type is unknown, or elements lie at an address that is no multiple of their size.
+        OptionError: An option has a value that it cannot have.
+        LimitError: More units than a message can have.
+    """
+    message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
+    return message.encode(device, tables, out, per_block=per_block, choices=None)
+
+
+def encode_chosen(
+    device: Device,
+    tables: Span,
+    source: Span,
+    dtype: int,
+    units: int,
+    out: Span,
+    choices: Sequence[int],
+    *,
+    codebooks: Codebooks,
+    block_size: int | None = None,
+    checksums: bool = True,
+    context: int | None = None,
+) -> Span:
+    """`encode` with choices that were made elsewhere: one for all blocks, or one for each.
+
+    A choice is the number of a book, plus 256 times the base, plus 65536 if exact zeros are coded apart where the book has
+    a code for them. 2^32 - 1 chooses no book.
+    """
+    message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
+    if len(choices) not in (1, message.blocks):
+        raise OptionError(f"{len(choices)} choices for {message.blocks} blocks: give 1 or one for each")
+    return message.encode(device, tables, out, per_block=len(choices) > 1, choices=choices)
+
+
+class _Message(NamedTuple):
+    """A message that is going to be encoded: all that the host knows of it."""
+
+    source: Span
+    unit_bytes: int
+    units: int
+    block_bytes: int
+    blocks: int
+    coding: _Coding | None
+    candidates: tuple[int, int, int]
+    checksums: bool
+    header: bytes
+
+    @classmethod
+    def of(
+        cls,
+        source: Span,
+        dtype: int,
+        units: int,
+        out: Span,
+        codebooks: Codebooks,
+        block_size: int | None,
+        checksums: bool,
+        context: int | None,
+    ) -> _Message:
+        unit, coded_as = _type(dtype)
+        if units >= 1 << 32:
+            raise LimitError(f"a tensor of {units} units: a message has fewer than 2^32")
+        if dtype in _COMPLEX and units % 2:
+            raise MismatchError(f"{units} units of a complex type, which has two for each element")
+        if source.size != units * unit:
+            raise MismatchError(f"{source.size} bytes for {units} units of {unit} bytes")
+        coding = _CODINGS.get(coded_as)
+        if coding and source.address % unit:
+            raise UnsupportedError(
+                f"elements of {unit} bytes at the address {source.address:#x}, which is no multiple of {unit}: "
+                "copy the tensor before it is encoded"
+            )
+        if block_size is None:
+            block_size = default_block_size(source.size)
+        log2 = block_size.bit_length() - 1
+        if log2 not in _BLOCK_LOG2 or block_size != 1 << log2:
+            raise OptionError(f"block_size {block_size}: give a power of two from 1024 to 1048576")
+        if context is not None and not 0 <= context < 1 << 64:
+            raise OptionError(f"context {context}: give a number from 0 to 2^64 - 1")
+        needed = bound(dtype, units, block_size)
+        if out.size < needed:
+            raise OutputError(f"an output of {out.size} bytes for a message of up to {needed}")
+        flags = _FLAG_CHECKSUMS * checksums | _FLAG_CONTEXT * (context is not None)
+        head = struct.pack("<4B", ord("H"), _VERSION | flags, dtype, log2)
+        head += bytes.fromhex(codebooks.id)[:4] + struct.pack("<I", units)
+        place = b"" if context is None else struct.pack("<Q", context)
+        head += struct.pack("<I", _huffwire._checksum(head + place))
+        block_units = block_size // unit
+        return cls(
+            source,
+            unit,
+            units,
+            block_units * unit,
+            -(-units // block_units),
+            coding,
+            _candidates(codebooks, coded_as, coding) if coding else (0, 0, 0),
+            checksums,
+            head,
+        )
+
+    def encode(
+        self,
+        device: Device,
+        tables: Span,
+        out: Span,
+        *,
+        per_block: bool,
+        choices: Sequence[int] | None,
+    ) -> Span:
+        """Launches all kernels; returns where the length of the message will be."""
+        places = device.empty(8 * self.blocks + 8)
+        length = places.part(8 * self.blocks, 8)
+        coded = slots = Span(0, 0)
+        if self.coding and self.blocks:
+            coded = device.empty(_CODED_BYTES * self.blocks)
+            slots = device.empty(self._slot_bytes * self.blocks)
+            self._encode_blocks(device, tables, coded, slots, per_block, choices)
+        blocks: list[Argument] = [U64(self.units * self.unit_bytes), U32(self.block_bytes), U32(self.blocks)]
+        head = struct.unpack("<2Q", self.header)
+        checksums = U32(self.checksums)
+        device.launch(
+            "place_blocks",
+            1,
+            _PLACE_THREADS,
+            *(coded, *blocks, checksums, U64(head[0]), U64(head[1]), out, places, length),
+        )
+        if self.blocks:
+            (header_checksum,) = struct.unpack("<I", self.header[12:])
+            slot = U32(self._slot_bytes)
+            device.launch(
+                "pack_blocks",
+                -(-self.blocks // _PACK_WARPS),
+                32 * _PACK_WARPS,
+                *(coded, self.source, *blocks, slots, slot, places, checksums, U32(header_checksum), out),
+            )
+        # The scratch memory must last until the kernels have ended: the stream of the device sees to that.
+        return length
+
+    @property
+    def _slot_bytes(self) -> int:
+        size = _HEADER_END + 1 + self.block_bytes + _ROOM_FOR_STEPS
+        return -(-size // _SLOT_ALIGNMENT) * _SLOT_ALIGNMENT
+
+    def _encode_blocks(
+        self,
+        device: Device,
+        tables: Span,
+        coded: Span,
+        slots: Span,
+        per_block: bool,
+        choices: Sequence[int] | None,
+    ) -> None:
+        assert self.coding is not None
+        kernel = self.coding.kernel
+        set_id = U32(int.from_bytes(self.header[4:8], "little"))
+        of_set: list[Argument] = [tables, set_id]
+        source: list[Argument] = [self.source, U64(self.units)]
+        by_block: list[Argument] = [U32(self.block_bytes // self.unit_bytes), U32(self.blocks)]
+        candidates = [U64(bits) for bits in self.candidates]
+        ctas = -(-self.blocks // _ENCODE_WARPS)
+        if choices is not None:
+            chosen = device.upload(struct.pack(f"<{len(choices)}I", *choices))
+        elif per_block:
+            chosen = device.empty(_CHOICE_BYTES * self.blocks)
+            name = f"choose_blocks_{kernel}"
+            device.launch(
+                name, ctas, 32 * _ENCODE_WARPS, *source, *by_block, *of_set, *candidates, chosen
+            )
+        else:
+            chosen = device.empty(_CHOICE_BYTES)
+            name = f"choose_tensor_{kernel}"
+            device.launch(name, 1, _CHOOSE_THREADS, *source, *of_set, *candidates, chosen)
+        device.launch(
+            f"encode_blocks_{kernel}",
+            ctas,
+            32 * _ENCODE_WARPS,
+            *(*source, *by_block, *of_set, chosen, U32(per_block), slots, U32(self._slot_bytes), coded),
+        )
+
+
+def _type(dtype: int) -> tuple[int, str]:
+    try:
+        return _TYPES[dtype]
+    except KeyError:
+        raise UnsupportedError(f"no element type has the number {dtype}") from None
+
+
+def _candidates(codebooks: Codebooks, coded_as: str, coding: _Coding) -> tuple[int, int, int]:
+    """The books that are bound to plane 0 of the type, whatever the name of the tensor: a bit for each number."""
+    bits = 0
+    for binding in codebooks.bindings:
+        named = binding.dtype
+        if named is not None and _CODED_AS.get(named, named) != coded_as:
+            continue
+        if binding.layout == coding.layout and binding.plane == 0:
+            for number in binding.books:
+                bits |= 1 << number
+    mask = (1 << 64) - 1
+    return bits & mask, bits >> 64 & mask, bits >> 128 & mask

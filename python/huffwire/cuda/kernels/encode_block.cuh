@@ -1,0 +1,282 @@
+// A block, by one warp: which layout and which planes are constant, the remainder, the codes.
+//
+// A block is made in a slot of its own, which has room for the longest block that is worth it; whatever would be longer is
+// given up where the room ends, and becomes verbatim. In a slot
+//
+//   header | raw planes, the last one first | states | stream ->     <- escapes
+//
+// lie such that the header ends at byte HEADER_END: its size is known beforehand, and so are those of the raw planes, for
+// which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their states
+// overwrite it. `encode_message.cuh` puts the blocks together.
+#pragma once
+#include "abi.cuh"
+#include "encode_lanes.cuh"
+
+#define ENCODE_WARPS 8
+#define HEADER_END 32u
+#define STATES 192u
+#define CARRIED 128u
+#define RESIDENT_BOOKS 192u
+
+// What became of a block.
+struct Coded {
+  u32 length;
+  u32 start;  // where the block begins in its slot
+};
+#define VERBATIM 0xffffffffu  // as `start`: the block is a 0 and its elements
+
+struct alignas(512) EncodeShared {
+  u16 table[256];
+  u8 buffer[2 * CHUNK];
+};
+
+// The bits in which units of a block differ from its first one. It is found by all of them only if some plane may be
+// constant: the first units whose planes all vary end the search.
+template <class T> INLINE u32 differing_bits(const typename T::Unit* in, u32 units) {
+  typedef typename LayoutsOf<T>::Usual Usual;
+  typedef typename LayoutsOf<T>::OneSign OneSign;
+  const u32 lane = threadIdx.x & 31, first = load_unit(in);
+  u32 differ = 0, all = 0;
+  for (u32 from = 0; from < units; from += 256) {
+    UNROLL for (u32 k = 0; k < 8; k++) {
+      const u32 i = from + 32 * k + lane;
+      if (i < units) differ |= load_unit(in + i) ^ first;
+    }
+    all = or_of_lanes(differ);
+    if (!constant_planes<Usual>(all) && !constant_planes<OneSign>(all)) break;
+  }
+  return all;
+}
+
+template <class T> INLINE u32 count_zeros(const typename T::Unit* in, u32 units) {
+  const u32 lane = threadIdx.x & 31;
+  u32 zeros = 0;
+  UNROLL_4 for (u32 i = lane; i < units; i += 32) zeros += load_unit(in + i) == 0;
+  return sum_of_lanes(zeros);
+}
+
+// The book that was chosen for plane 0; nothing if it cannot code the plane.
+struct ChosenBook {
+  const u16* codes;
+  u32 number, base;
+  bool has_escape, has_zero, zeros_apart;
+};
+
+template <class T> INLINE bool find_book(const u8* tables, u32 set_id, u32 choice, ChosenBook& chosen) {
+  const Tables* head = (const Tables*)tables;
+  const Set* sets = (const Set*)(head + 1);
+  const Book* books = (const Book*)(sets + head->sets);
+  const u32 number = CHOICE_BOOK(choice);
+  if (choice == NO_CHOICE || number >= RESIDENT_BOOKS) return false;
+  for (u32 i = 0; i < head->sets; i++) {
+    if (sets[i].id != set_id) continue;
+    if (number >= sets[i].books) return false;
+    const Book& book = books[sets[i].first_book + number];
+    if (!book.encode || book.width != (T::CENTRED ? 0 : T::SYMBOL_BITS)) return false;
+    chosen.codes = (const u16*)(tables + book.encode);
+    chosen.number = number;
+    chosen.base = T::CENTRED ? CHOICE_BASE(choice) : 0;
+    chosen.has_escape = book.has_escape;
+    chosen.has_zero = book.has_zero;
+    chosen.zeros_apart = book.has_zero && choice & CHOICE_ZEROS_APART;
+    return true;
+  }
+  return false;
+}
+
+// Entries by symbol instead of slot.
+template <class T> INLINE void make_table(const ChosenBook& book, u32 table) {
+  for (u32 symbol = threadIdx.x & 31; symbol < 256; symbol += 32) {
+    const u32 slot = T::CENTRED ? (symbol - book.base) & 0xff : symbol;
+    store_shared_16(table + 2 * symbol, load_16(book.codes + (T::CENTRED && slot > 62 ? 62 : slot)));
+  }
+}
+
+// Fields of a header, written by one thread.
+struct HeaderWriter {
+  u8* at;
+  __device__ __forceinline__ void byte(u32 x) { *at++ = (u8)x; }
+  __device__ __forceinline__ void word(u32 x) { store_le32(at, x); at += 4; }
+};
+
+// Headers of planes that are raw or constant. `x`: any unit.
+template <class Layout> INLINE u32 header_of_raw(u32 constant, u32 first) {
+  u32 size = 0;
+  for (u32 plane = first; plane < Layout::PLANES; plane++) size += 1 + (constant >> plane & 1);
+  return size;
+}
+template <class Layout> INLINE void write_header_of_raw(HeaderWriter& out, u32 constant, u32 first, u32 x) {
+  for (u32 plane = first; plane < Layout::PLANES; plane++) {
+    const bool raw = !(constant >> plane & 1);
+    out.byte(raw ? 0xff : 0xfe);
+    if (!raw) out.byte(plane_symbol<Layout>(plane, Layout::word(x)));
+  }
+}
+
+// Places the raw planes, `count` symbols each, behind HEADER_END. Returns where they end.
+template <class Layout, u32 FIRST> INLINE u32 place_raw(RawPlanes& planes, u8* slot, u32 count) {
+  u32 end = HEADER_END;
+  UNROLL for (u32 plane = Layout::PLANES; plane-- > FIRST;) {
+    planes.at[plane] = slot + end;
+    if (is_raw(planes, plane)) end += (count * Layout::width(plane) + 7) / 8;
+  }
+  return end;
+}
+
+// The slot of a block, and shared memory.
+struct Workplace {
+  u8* slot;
+  u32 slot_bytes;
+  u32 table;   // addresses in shared memory
+  u32 buffer;
+};
+
+// A block whose planes are all raw or constant, by `constant`.
+template <class T, class Layout>
+INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, u32 constant, const Workplace& work) {
+  RawPlanes planes;
+  planes.constant = constant;
+  const u32 header = 1 + header_of_raw<Layout>(constant, 0);
+  const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
+  const u32 groups = units / 64;
+  split_groups<T, Layout, 0>(in, 0, groups, planes);
+  drop_groups<T, Layout, 0>(in, groups, units, false, planes, work.buffer);
+  if ((threadIdx.x & 31) == 0) {
+    HeaderWriter out = {work.slot + HEADER_END - header};
+    out.byte(Layout::NUMBER);
+    write_header_of_raw<Layout>(out, constant, 0, load_unit(in));
+  }
+  return Coded{header + end - HEADER_END, HEADER_END - header};
+}
+
+// A block whose plane 0 is coded. Verbatim where that would have `limit` bytes or more.
+template <class T, class Layout>
+INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, const ChosenBook& book, u32 limit,
+                         const Workplace& work) {
+  const Coded too_long = {limit, VERBATIM};
+  const u32 lane = threadIdx.x & 31;
+  u8* slot = work.slot;
+  const u32 zeros = book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
+  const u32 header = 1 + 5 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape + header_of_raw<Layout>(constant, 1);
+  RawPlanes planes;
+  planes.constant = constant;
+  const u32 raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
+  const u32 carried = at_most(CARRIED, raw_end - HEADER_END);
+  const u32 states_at = raw_end - carried, stream_at = states_at + STATES;
+  if (stream_at - HEADER_END + header >= limit) return too_long;
+
+  // The groups from here on are split before the lanes begin: no plane has more than 1024 units in CARRIED bytes.
+  u32 split_from = 0;
+  if (zeros) {
+    drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
+  } else {
+    constexpr u32 AT_ONCE = 2 * STEPS_AT_ONCE, CARRYING = 1024 / 64;
+    const u32 groups = units / 64, whole = groups / AT_ONCE * AT_ONCE;
+    split_from = whole > CARRYING ? whole - CARRYING : 0;
+    split_groups<T, Layout, 1>(in, split_from, groups, planes);
+    drop_groups<T, Layout, 1>(in, groups, units, false, planes, work.buffer);
+  }
+  make_table<T>(book, work.table);
+  // What lanes carry was written by other threads.
+  __syncwarp();
+  const u8* taken = slot + states_at;
+  const auto carry = [&](u32 i) { return i < carried ? (u32)taken[i] : 0u; };
+  const u32 i = 2 * lane;
+  Lanes lanes = {(carry(i) | carry(64 + i) << 8) << 16, (carry(i + 1) | carry(65 + i) << 8) << 16, 16, 16};
+  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go later.
+  const u32 skew = uniform(stream_at & 7);
+  Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
+  const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
+  __syncwarp();
+  const auto split = [&](u32 from, u32 to) {
+    if (to <= split_from) split_groups<T, Layout, 1>(in, from, to, planes);
+  };
+  const auto nothing = [](u32, u32) {};
+  const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
+                          : code_units<T, false>(in, units, coding, lanes, stream, split);
+  if (!fits) return too_long;
+
+  __syncwarp();
+  const u32 rest = stream.end - stream.buffer;
+  for (u32 k = lane; k < rest; k += 32) stream.to[k] = (u8)load_shared_8(stream.buffer + k);
+  const u32 stream_bytes = (u32)(stream.to - slot) + rest - stream_at;
+  const u32 escapes = work.slot_bytes - stream.escapes;
+  const u32 length = header + (stream_at - HEADER_END) + stream_bytes + escapes;
+  if (length >= limit) return too_long;
+  const u32 s0 = lanes.bits0 >> (16 - (lanes.filled0 & 7)) | 65536u << (lanes.filled0 & 7);
+  const u32 s1 = lanes.bits1 >> (16 - (lanes.filled1 & 7)) | 65536u << (lanes.filled1 & 7);
+  __syncwarp();
+  UNROLL for (u32 k = 0; k < 3; k++) {
+    u8* to = slot + states_at + 64 * k + i;
+    to[0] = (u8)(s0 >> 8 * k);
+    to[1] = (u8)(s1 >> 8 * k);
+  }
+  for (u32 k = lane; k < escapes; k += 32) slot[stream_at + stream_bytes + k] = slot[stream.escapes + k];
+  if (lane == 0) {
+    HeaderWriter out = {slot + HEADER_END - header};
+    out.byte(Layout::NUMBER);
+    out.byte(book.number);
+    if (T::CENTRED) out.byte(book.base);
+    if (book.has_zero) out.word(zeros);
+    out.word(stream_bytes);
+    if (book.has_escape) out.word(escapes);
+    write_header_of_raw<Layout>(out, constant, 1, load_unit(in));
+  }
+  return Coded{length, HEADER_END - header};
+}
+
+// Encodes a block whose layout is known. `differ`: bits in which its units differ. `book`: null if there is none.
+template <class T, class Layout>
+INLINE Coded encode_layout(const typename T::Unit* in, u32 units, u32 differ, const ChosenBook* book, const Workplace& work) {
+  const u32 bound = 1 + units * T::BYTES;
+  const u32 constant = constant_planes<Layout>(differ);
+  RawPlanes planes;
+  planes.constant = constant;
+  const u32 uncoded = 1 + header_of_raw<Layout>(constant, 0) + place_raw<Layout, 0>(planes, nullptr, units) - HEADER_END;
+  const u32 limit = at_most(bound, uncoded);
+  if (book && !(constant & 1)) {
+    const Coded coded = write_coded<T, Layout>(in, units, constant, *book, limit, work);
+    if (coded.length < limit) return coded;
+    // What was given up was written by other threads than what takes its place.
+    __syncwarp();
+  }
+  if (uncoded < bound) return write_uncoded<T, Layout>(in, units, constant, work);
+  return Coded{bound, VERBATIM};
+}
+
+// All blocks of a tensor, a warp each. `choices`: one for each block if `choice_stride` is 1, one for all if it is 0.
+template <class T>
+INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables,
+                          u32 set_id, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes, Coded* results) {
+  const u32 warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
+  if (number >= blocks) return;
+  const u64 from = (u64)number * block_units;
+  const typename T::Unit* in = (const typename T::Unit*)source + from;
+  const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
+  ChosenBook book = {nullptr, 0, 0, false, false, false};
+  const bool has_book = find_book<T>(tables, set_id, choices[(u64)number * choice_stride], book);
+  const u32 differ = differing_bits<T>(in, here);
+  typedef typename LayoutsOf<T>::Usual Usual;
+  typedef typename LayoutsOf<T>::OneSign OneSign;
+  const u32 table = uniform(shared_address(shared[warp].table));
+  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, table + (u32)sizeof(EncodeShared::table)};
+  const bool one_sign = !(differ & T::SIGN) && here >= APART_FROM;
+  const Coded result = one_sign ? encode_layout<T, OneSign>(in, here, differ, has_book ? &book : nullptr, work)
+                                : encode_layout<T, Usual>(in, here, differ, has_book ? &book : nullptr, work);
+  if ((threadIdx.x & 31) == 0) results[number] = result;
+}
+
+#define ENCODE_BLOCKS(name, T)                                                                                            \
+  extern "C" __global__ void __launch_bounds__(32 * ENCODE_WARPS, 4)                                                       \
+      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices,     \
+           u32 choice_stride, u8* slots, u32 slot_bytes, Coded* results) {                                                \
+    __shared__ EncodeShared shared[ENCODE_WARPS];                                                                         \
+    SHARED_BEGINS_AT(shared);                                                                                             \
+    encode_blocks<T>(shared, source, units, block_units, blocks, tables, set_id, choices, choice_stride, slots,           \
+                     slot_bytes, results);                                                                                \
+  }
+ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
+ENCODE_BLOCKS(encode_blocks_f16, F16)
+ENCODE_BLOCKS(encode_blocks_f32, F32)
+ENCODE_BLOCKS(encode_blocks_f8, F8)
+#undef ENCODE_BLOCKS

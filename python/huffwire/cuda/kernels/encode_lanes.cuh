@@ -1,0 +1,150 @@
+// The lane coder (docs/format.md, section 6), backwards, as one warp runs it: thread `t` has lanes 2 t and 2 t + 1.
+//
+// A lane keeps its unread bits at the top of a register, so that a code goes on top of them by one funnel shift, which
+// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. How many bits there are, less 8, is
+// in the low bits of `filled`: 16 + 0 to 7. Adding an entry adds the length; if bit 3 is then set, the lane has 24 bits
+// or more, and gives its lowest byte to the stream. All other bits of `filled` are rubbish until the next step masks them.
+//
+// Where the bytes of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
+// memory, and go out 256 at a time. Escapes are collected downwards from the end of the block's slot, which is their
+// order, since the encoder goes backwards.
+#pragma once
+#include "encode_split.cuh"
+
+#define STEPS_AT_ONCE 4u
+#define CHUNK 256u
+// Room that must be left between stream and escapes, before 2 STEPS_AT_ONCE steps of at most 128 bytes each.
+#define ROOM_FOR_STEPS (2 * STEPS_AT_ONCE * 128 + 2 * CHUNK)
+
+struct Lanes {
+  u32 bits0, bits1, filled0, filled1;
+};
+
+struct Stream {
+  u32 buffer;  // address in shared memory, of 2 CHUNK bytes
+  u32 end;     // where the next byte goes, there
+  u8* to;      // where the buffer's start goes
+  u8* slot;
+  u32 escapes;  // where the last escape lies in the slot
+};
+
+struct Masks {
+  u32 below;  // the threads below this one
+  u32 seven;  // 7, in a register of its own
+};
+
+// One step: codes `e0` and `e1`, 0 where a lane takes no part.
+INLINE void code_step(Lanes& lanes, Stream& stream, const Masks& masks, u32 e0, u32 e1) {
+  lanes.bits0 = __funnelshift_r(lanes.bits0, e0 >> 8, e0);
+  lanes.bits1 = __funnelshift_r(lanes.bits1, e1 >> 8, e1);
+  lanes.filled0 = masked_or_16(lanes.filled0, masks.seven) + e0;
+  lanes.filled1 = masked_or_16(lanes.filled1, masks.seven) + e1;
+  const bool gives0 = lanes.filled0 & 8, gives1 = lanes.filled1 & 8;
+  const u32 a = ballot_bits(lanes.filled0, 8), b = ballot_bits(lanes.filled1, 8);
+  const u32 place = stream.end + __popc(a & masks.below) + __popc(b & masks.below);
+  stream.end += __popc(a) + __popc(b);
+  if (gives0) store_shared_8(place, __funnelshift_l(lanes.bits0, 0, lanes.filled0));
+  if (gives1) store_shared_8(place + ((lanes.filled0 & 8) >> 3), __funnelshift_l(lanes.bits1, 0, lanes.filled1));
+}
+
+// The escapes of a step.
+INLINE void escape_step(Stream& stream, const Masks& masks, u32 e0, u32 e1, u32 symbol0, u32 symbol1) {
+  const bool escapes0 = e0 & ENTRY_SPECIAL, escapes1 = e1 & ENTRY_SPECIAL;
+  const u32 a = __ballot_sync(ALL_LANES, escapes0), b = __ballot_sync(ALL_LANES, escapes1);
+  stream.escapes -= __popc(a) + __popc(b);
+  u8* to = stream.slot + stream.escapes + __popc(a & masks.below) + __popc(b & masks.below);
+  if (escapes0) *to++ = (u8)symbol0;
+  if (escapes1) *to = (u8)symbol1;
+}
+
+// Whether there is room for the next steps.
+INLINE bool has_room(const Stream& stream) {
+  const u32 used = (u32)(stream.to - stream.slot) + (stream.end - stream.buffer);
+  return used + ROOM_FOR_STEPS <= stream.escapes;
+}
+
+// A whole chunk goes out. After at most STEPS_AT_ONCE steps.
+INLINE void flush_chunk(Stream& stream) {
+  if (stream.end - stream.buffer < CHUNK) return;
+  const u32 lane = threadIdx.x & 31, at = stream.buffer + 8 * lane;
+  __syncwarp();
+  const u32 v0 = load_shared_32(at), v1 = load_shared_32(at + 4);
+  uint2 next;
+  next.x = load_shared_32(at + CHUNK);
+  next.y = load_shared_32(at + CHUNK + 4);
+  store_words_2(stream.to + 8 * lane, v0, v1);
+  stream.to += CHUNK;
+  __syncwarp();
+  store_shared_64(at, next);
+  stream.end -= CHUNK;
+  __syncwarp();
+}
+
+// What codes units: the table in shared memory, at a multiple of 512, and the entry of the exact zero.
+struct Coding {
+  u32 table;
+  u32 zero;
+};
+
+template <class T, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) {
+  const u32 entry = load_shared_16(coding.table | T::entry_at(x));
+  return ZEROS && x == 0 ? coding.zero : entry;
+}
+
+// Codes the plane of symbols of `units` units. `before_steps(from, to)` is called before groups `from` to `to` are coded,
+// 2 STEPS_AT_ONCE of them, for what remains to be done with them. Returns whether there was room.
+template <class T, bool ZEROS, class Before>
+INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream, Before before_steps) {
+  constexpr u32 N = STEPS_AT_ONCE;
+  const u32 lane = threadIdx.x & 31;
+  const Masks masks = {opaque((1u << lane) - 1), opaque(7)};
+  const u32 groups = units / 64, whole = groups / (2 * N) * (2 * N);
+  // The last steps: a partial one, and those that do not make up 2 STEPS_AT_ONCE.
+  for (u32 step = (units + 63) / 64; step > whole;) {
+    step--;
+    if (!has_room(stream)) return false;
+    const u32 count = at_most(64, units - 64 * step);
+    u32 x0, x1, e0 = 0, e1 = 0;
+    load_2_units<T>(in + 64 * step, count, x0, x1);
+    if (2 * lane < count) e0 = entry_of<T, ZEROS>(coding, x0);
+    if (2 * lane + 1 < count) e1 = entry_of<T, ZEROS>(coding, x1);
+    code_step(lanes, stream, masks, e0, e1);
+    if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
+    flush_chunk(stream);
+  }
+  // STEPS_AT_ONCE steps, whose units were fetched while the steps before were coded.
+  const typename T::Unit* at = in + 64 * whole + T::first(lane);
+  u32 x0[N], x1[N], y0[N], y1[N];
+  const auto fetch = [&](u32* x0, u32* x1, int from) {
+    UNROLL for (int k = 0; k < (int)N; k++) {
+      x0[k] = load_unit(at + from + 64 * k);
+      x1[k] = load_unit(at + from + 64 * k + (int)T::SECOND);
+    }
+  };
+  const auto code = [&](const u32* x0, const u32* x1) {
+    u32 e0[N], e1[N], special = 0;
+    UNROLL for (u32 k = 0; k < N; k++) {
+      e0[k] = entry_of<T, ZEROS>(coding, x0[k]);
+      e1[k] = entry_of<T, ZEROS>(coding, x1[k]);
+      special |= e0[k] | e1[k];
+    }
+    UNROLL for (int k = N - 1; k >= 0; k--) code_step(lanes, stream, masks, e0[k], e1[k]);
+    if (any_bits(special, ENTRY_SPECIAL)) {
+      UNROLL for (int k = N - 1; k >= 0; k--)
+        escape_step(stream, masks, e0[k], e1[k], T::symbol(x0[k]), T::symbol(x1[k]));
+    }
+    flush_chunk(stream);
+  };
+  constexpr int STRIDE = 64 * (int)N;
+  if (whole) fetch(x0, x1, -STRIDE);
+  for (u32 step = whole; step; step -= 2 * N) {
+    if (!has_room(stream)) return false;
+    fetch(y0, y1, -2 * STRIDE);
+    before_steps(step - 2 * N, step);
+    code(x0, x1);
+    if (step > 2 * N) fetch(x0, x1, -3 * STRIDE);
+    code(y0, y1);
+    at -= 2 * STRIDE;
+  }
+  return true;
+}

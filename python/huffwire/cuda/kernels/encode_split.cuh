@@ -1,0 +1,172 @@
+// Raw planes of a block: bytes, or symbols of fewer bits packed without gaps. They are the planes from FIRST on: 1 where
+// plane 0 is coded, 0 where it is raw, too.
+//
+// Whole groups of 64 units without exact zeros apart are split by threads that take eight symbols each: `width` whole
+// bytes of each plane, wherever they are (`split_groups`). All else, the last units of a block and blocks whose exact
+// zeros have no remainder, goes group by group, two symbols a thread, in the order of the lane coder (`drop_group`):
+// a ballot tells where among the symbols that stay each of them lies. Symbols of fewer than eight bits are collected in
+// shared memory until there are 64 of them, which are whole bytes again.
+#pragma once
+#include "encode_memory.cuh"
+
+// Where planes lie in memory, and which of them do not because they are constant.
+struct RawPlanes {
+  u8* at[MAX_PLANES];
+  u32 constant;
+};
+
+INLINE bool is_raw(const RawPlanes& planes, u32 plane) { return !(planes.constant >> plane & 1); }
+
+// `width` bytes with eight symbols.
+INLINE void store_8_symbols(u8* to, u32 width, const u32* symbols) {
+  if (width == 8) {
+    const u32 low = symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24;
+    const u32 high = symbols[4] | symbols[5] << 8 | symbols[6] << 16 | symbols[7] << 24;
+    if (((u64)to & 7) == 0) return store_words_2(to, low, high);
+    UNROLL for (u32 k = 0; k < 4; k++) {
+      to[k] = (u8)(low >> 8 * k);
+      to[4 + k] = (u8)(high >> 8 * k);
+    }
+    return;
+  }
+  u32 low = 0, high = 0;  // four symbols each
+  UNROLL for (u32 k = 0; k < 4; k++) {
+    low |= symbols[k] << width * k;
+    high |= symbols[4 + k] << width * k;
+  }
+  const u64 all = low | (u64)high << 4 * width;
+  UNROLL for (u32 k = 0; k < 7; k++)
+    if (k < width) to[k] = (u8)(all >> 8 * k);
+}
+
+// Symbols 8 i to 8 i + 7 of a group: their units, in this order.
+template <class T> INLINE void load_8_units(const typename T::Unit* group, u32 i, bool aligned, u32* units) {
+  constexpr u32 RUNS = T::BYTES == 1 ? 1 : T::BYTES;  // of 8 bytes, 64 / RUNS units apart
+  constexpr u32 IN_RUN = 8 / RUNS, IN_WORD = 4 / T::BYTES;
+  UNROLL for (u32 run = 0; run < RUNS; run++) {
+    const uint2 v = load_8_bytes(group + run * (64 / RUNS) + IN_RUN * i, aligned);
+    UNROLL for (u32 k = 0; k < IN_RUN; k++) {
+      const u32 word = k < IN_WORD ? v.x : v.y;
+      units[RUNS * k + run] = word >> (T::BITS * (k % IN_WORD) & 31) & low_bits(T::BITS);
+    }
+  }
+}
+
+// Splits the groups from `from` to `to`, none of whose units is left out.
+template <class T, class Layout, u32 FIRST>
+INLINE void split_groups(const typename T::Unit* in, u32 from, u32 to, const RawPlanes& planes) {
+  const u32 lane = threadIdx.x & 31;
+  const bool aligned = ((u64)in & 7) == 0;
+  for (u32 i = 8 * from + lane; i < 8 * to; i += 32) {
+    u32 words[8], symbols[8];
+    load_8_units<T>(in + (i & ~7u) * 8, i & 7, aligned, words);
+    UNROLL for (u32 k = 0; k < 8; k++) words[k] = Layout::word(words[k]);
+    UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+      if (!is_raw(planes, plane)) continue;
+      UNROLL for (u32 k = 0; k < 8; k++) symbols[k] = plane_symbol<Layout>(plane, words[k]);
+      store_8_symbols(planes.at[plane] + i * Layout::width(plane), Layout::width(plane), symbols);
+    }
+  }
+}
+
+// The two units that a thread takes of a group with `count` units, 0 where there is none.
+template <class T> INLINE void load_2_units(const typename T::Unit* group, u32 count, u32& x0, u32& x1) {
+  const u32 lane = threadIdx.x & 31;
+  const bool whole = count >= 64;
+  const u32 first = whole ? T::first(lane) : 2 * lane, second = whole ? first + T::SECOND : first + 1;
+  x0 = 2 * lane < count ? load_unit(group + first) : 0;
+  x1 = 2 * lane + 1 < count ? load_unit(group + second) : 0;
+}
+
+// Symbols of fewer than eight bits on their way to memory.
+struct Packer {
+  u32 staged;  // address in shared memory, of STAGED bytes
+  u32 count;   // symbols there, fewer than 64 between calls
+  u8* to;
+};
+#define STAGED 128u
+
+// No block has more than one such plane that is stored, beside plane 0.
+struct Packers {
+  Packer symbols, others;
+};
+
+// Eight symbols of those staged become `width` bytes.
+INLINE void pack_8(const Packer& packer, u32 width, u32 i, u32 count) {
+  u32 symbols[8];
+  UNROLL for (u32 k = 0; k < 8; k++) symbols[k] = 8 * i + k < count ? load_shared_8(packer.staged + 8 * i + k) : 0;
+  const u32 bytes = (at_most(8, count - 8 * i) * width + 7) / 8;
+  u32 low = 0, high = 0;
+  UNROLL for (u32 k = 0; k < 4; k++) {
+    low |= symbols[k] << width * k;
+    high |= symbols[4 + k] << width * k;
+  }
+  const u64 all = low | (u64)high << 4 * width;
+  for (u32 k = 0; k < bytes; k++) packer.to[i * width + k] = (u8)(all >> 8 * k);
+}
+
+// Packs what is staged if it is 64 symbols or more, or the last ones.
+INLINE void pack_staged(Packer& packer, u32 width, bool last) {
+  const u32 lane = threadIdx.x & 31;
+  __syncwarp();
+  const u32 count = at_most(64, packer.count);
+  if (count == 64 || last) {
+    if (8 * lane < count) pack_8(packer, width, lane, count);
+    packer.to += 8 * width;
+    packer.count -= count;
+    __syncwarp();
+    const u32 rest = 2 * lane < packer.count ? load_shared_16(packer.staged + 64 + 2 * lane) : 0;
+    __syncwarp();
+    if (2 * lane < packer.count) store_shared_16(packer.staged + 2 * lane, rest);
+    __syncwarp();
+  }
+}
+
+// Stores the remainder of a group of `count` units behind `before` symbols of other groups; without exact zeros if
+// `drop`. Returns how many symbols were stored.
+template <class T, class Layout, u32 FIRST>
+INLINE u32 drop_group(const typename T::Unit* group, u32 count, bool drop, u32 before, const RawPlanes& planes,
+                      Packers& packers) {
+  const u32 lane = threadIdx.x & 31, below = (1u << lane) - 1;
+  u32 x0, x1;
+  load_2_units<T>(group, count, x0, x1);
+  const bool stays0 = 2 * lane < count && !(drop && x0 == 0), stays1 = 2 * lane + 1 < count && !(drop && x1 == 0);
+  const u32 a = __ballot_sync(ALL_LANES, stays0), b = __ballot_sync(ALL_LANES, stays1);
+  const u32 stay = __popc(a) + __popc(b), place = __popc(a & below) + __popc(b & below);
+  const u32 word0 = Layout::word(x0), word1 = Layout::word(x1);
+  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+    if (!is_raw(planes, plane)) continue;
+    const u32 s0 = plane_symbol<Layout>(plane, word0), s1 = plane_symbol<Layout>(plane, word1);
+    if (Layout::width(plane) == 8) {
+      u8* to = planes.at[plane] + before + place;
+      if (stays0) *to = (u8)s0;
+      if (stays1) to[stays0] = (u8)s1;
+    } else {
+      Packer& packer = plane == 0 ? packers.symbols : packers.others;
+      const u32 to = packer.staged + packer.count + place;
+      if (stays0) store_shared_8(to, s0);
+      if (stays1) store_shared_8(to + stays0, s1);
+      packer.count += stay;
+      pack_staged(packer, Layout::width(plane), false);
+    }
+  }
+  return stay;
+}
+
+// Stores the units from group `from` on, group by group. `staged`: 2 STAGED bytes of shared memory.
+template <class T, class Layout, u32 FIRST>
+INLINE void drop_groups(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
+  Packers packers = {{staged, 0, nullptr}, {staged + STAGED, 0, nullptr}};
+  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+    if (!is_raw(planes, plane) || Layout::width(plane) == 8) continue;
+    (plane == 0 ? packers.symbols : packers.others).to = planes.at[plane] + 8 * Layout::width(plane) * from;
+  }
+  u32 before = 64 * from;
+  for (u32 at = before; at < units; at += 64)
+    before += drop_group<T, Layout, FIRST>(in + at, at_most(64, units - at), drop, before, planes, packers);
+  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+    if (!is_raw(planes, plane) || Layout::width(plane) == 8) continue;
+    Packer& packer = plane == 0 ? packers.symbols : packers.others;
+    if (packer.count) pack_staged(packer, Layout::width(plane), true);
+  }
+}
