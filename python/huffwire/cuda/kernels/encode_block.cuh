@@ -276,7 +276,7 @@ INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32
                      slot_bytes, results);                                                                                \
   }
 ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
-ENCODE_BLOCKS(encode_blocks_f16, F16)
-ENCODE_BLOCKS(encode_blocks_f32, F32)
-ENCODE_BLOCKS(encode_blocks_f8, F8)
+ENCODE_BLOCKS(encode_blocks_f16, Float16)
+ENCODE_BLOCKS(encode_blocks_f32, Float32)
+ENCODE_BLOCKS(encode_blocks_f8, Float8)
 #undef ENCODE_BLOCKS

@@ -255,7 +255,7 @@ INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 unit
                      choices);                                                                                             \
   }
 CHOOSE(bf16, Bf16)
-CHOOSE(f16, F16)
-CHOOSE(f32, F32)
-CHOOSE(f8, F8)
+CHOOSE(f16, Float16)
+CHOOSE(f32, Float32)
+CHOOSE(f8, Float8)
 #undef CHOOSE

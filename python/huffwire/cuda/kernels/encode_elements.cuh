@@ -44,9 +44,9 @@ template <u32 BYTES_, u32 SYMBOL_BITS_, u32 SYMBOL_AT_, bool CENTRED_> struct El
 };
 
 typedef Elements<2, 8, 7, true> Bf16;
-typedef Elements<2, 5, 10, true> F16;
-typedef Elements<4, 8, 23, true> F32;
-typedef Elements<1, 7, 0, false> F8;  // e4m3 and e5m2
+typedef Elements<2, 5, 10, true> Float16;
+typedef Elements<4, 8, 23, true> Float32;
+typedef Elements<1, 7, 0, false> Float8;  // e4m3 and e5m2
 
 // Layout exponent: the sign follows the mantissa.
 template <class T> struct Exponent {
@@ -90,7 +90,7 @@ template <class T> struct Magnitude {
 
 // The layouts of a type: where signs vary, and where they do not.
 template <class T> struct LayoutsOf { typedef Exponent<T> Usual; typedef SignApart<T> OneSign; };
-template <> struct LayoutsOf<F8> { typedef Magnitude<F8> Usual; typedef Magnitude<F8> OneSign; };
+template <> struct LayoutsOf<Float8> { typedef Magnitude<Float8> Usual; typedef Magnitude<Float8> OneSign; };
 
 // The symbol of a plane.
 template <class Layout> INLINE u32 plane_symbol(u32 plane, u32 word) {
