@@ -71,7 +71,11 @@ class Sender:
             self._send_in_place(memory, start, stop, place, peers)
             return
 
+        there = coded and memory.codes_there and self.engine.coder.can_code_there
+
         def write(buffer: torch.Tensor) -> int:
+            if there:
+                return self.engine.coder.write_there(place, memory.there(start, stop), buffer)
             elements = memory.read(start, stop, self.scratch)
             return self.engine.coder.write(place, elements, coded, buffer)
 
@@ -163,16 +167,26 @@ class Receiver:
         self._streams.append(stream)
         return stream
 
+    def codes_there(self, memory: Memory) -> bool:
+        """Whether pieces for a tensor are received into the memory of its device, and decoded there."""
+        return memory.codes_there and self.engine.reader.can_code_there
+
     def receive(
-        self, stream: Stream, place: Place, elements: torch.Tensor, forward: int | None = None
+        self,
+        stream: Stream,
+        place: Place,
+        elements: torch.Tensor,
+        forward: int | None = None,
+        there: bool = False,
     ) -> None:
-        """Receives the next piece of a stream into a flat tensor on the processor.
+        """Receives the next piece of a stream into a flat tensor.
 
         Args:
+            elements: The tensor, on the processor, or, with `there`, on a device that decodes.
             forward: A rank that the piece is sent to as it is.
         """
         begin = time.perf_counter()
-        buffer = stream.next(place, None if forward is not None else elements)
+        buffer = stream.next(place, None if there or forward is not None else elements)
         middle = time.perf_counter()
         self.totals.waiting += middle - begin
         if buffer is None:
@@ -186,7 +200,9 @@ class Receiver:
                 self.totals.pieces += 1
                 self.totals.bytes_before += place.size
                 self.totals.bytes_after += length
-            self.engine.reader.read(place, name, buffer, elements)
+            reader = self.engine.reader
+            read = reader.read_there if there else reader.read
+            read(place, name, buffer, elements)
         except BaseException:
             if forward is None:
                 self.engine.give(buffer)

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 import torch
 
 from huffwire._errors import UnsupportedError
+from huffwire.distributed import on_device
 from huffwire.distributed.errors import DisagreementError
 from huffwire._tensors import _refusal
 
 # Tests set this, so that tensors of the processor take the way of all other devices.
 STAGE_ALL = False
+
+_PROCESSOR = torch.device("cpu")
 
 
 def flat(tensor: torch.Tensor, what: str) -> torch.Tensor:
@@ -53,23 +56,31 @@ class Scratch:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._memory: dict[bool, torch.Tensor] = {}
+        self._memory: dict[tuple[torch.device, bool], torch.Tensor] = {}
 
-    def elements(self, dtype: torch.dtype, count: int, pinned: bool = False) -> torch.Tensor:
+    def elements(
+        self,
+        dtype: torch.dtype,
+        count: int,
+        pinned: bool = False,
+        device: torch.device = _PROCESSOR,
+    ) -> torch.Tensor:
         """Room for so many elements of a type."""
-        memory, needed = self._memory.get(pinned), count * dtype.itemsize
+        key = device, pinned
+        memory, needed = self._memory.get(key), count * dtype.itemsize
         if memory is None or memory.numel() < needed:
             size = max(self._size, needed)
-            memory = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
-            self._memory[pinned] = memory
+            memory = torch.empty(size, dtype=torch.uint8, pin_memory=pinned, device=device)
+            self._memory[key] = memory
         return memory[:needed].view(dtype)
 
 
 class Memory:
     """A flat tensor that is read and written piece by piece, as memory of the processor.
 
-    Pieces of a tensor on another device are copied to the processor and back, through pinned memory. What the
-    device still has to do for the tensor is waited for on the device, by a stream of its own.
+    Pieces of a tensor on another device are copied to the processor and back, through pinned memory, unless they are
+    coded on the device: see `codes_there`. What the device still has to do for the tensor is waited for on the device, by
+    a stream of its own.
 
     Args:
         tensor: A flat tensor, as `flat` returns it.
@@ -78,7 +89,9 @@ class Memory:
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor
         self.dtype = tensor.dtype
-        self._staged = STAGE_ALL or tensor.device.type != "cpu"
+        self.codes_there = on_device.codes(tensor)
+        """Whether coded pieces are encoded and decoded on the tensor's device."""
+        self._staged = STAGE_ALL or self.codes_there or tensor.device.type != "cpu"
         self._pinned = tensor.device.type == "cuda"
         self._event = None
         if tensor.device.type != "cpu":
@@ -122,3 +135,12 @@ class Memory:
         """Brings what was written to the room to the tensor."""
         if self._staged:
             self.tensor[start:stop].copy_(room)
+
+    def there(self, start: int, stop: int) -> torch.Tensor:
+        """Some elements, in the memory of the tensor's device."""
+        return self.tensor[start:stop]
+
+    def finish_there(self) -> None:
+        """Waits until what was written on the device is there for other streams."""
+        if self._event is not None:
+            torch.get_device_module(self.tensor.device).current_stream(self.tensor.device).synchronize()

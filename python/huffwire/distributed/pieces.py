@@ -39,6 +39,7 @@ import torch
 from huffwire import _huffwire
 from huffwire._errors import CodebookError, Error, OptionError, UnsupportedError
 from huffwire._huffwire import Codebooks
+from huffwire.distributed import on_device
 from huffwire.distributed.errors import (
     DisagreementError,
     OutOfStepError,
@@ -212,6 +213,18 @@ class Coder:
         _seal(head, length, checksum, buffer)
         return HEADER + length
 
+    @property
+    def can_code_there(self) -> bool:
+        """Whether the devices of tensors can code for this coder: their kernels have one level, and nobody observes."""
+        return self._level == "fast" and self._observer is None
+
+    def write_there(self, place: Place, elements: torch.Tensor, buffer: torch.Tensor) -> int:
+        """Writes a coded piece, which the device of the elements encodes. Otherwise as `write`."""
+        head = place.pack(CODED, self.generation)
+        length = on_device.encode_into(elements, self._codebooks, zlib.crc32(head), buffer[HEADER:])
+        _seal(head, length, 0, buffer)
+        return HEADER + length
+
     def head(self, place: Place, elements: torch.Tensor) -> bytes:
         """The header of a raw piece whose payload are the elements, where they lie."""
         checksum = _huffwire._checksum((_address(elements), place.size))
@@ -266,6 +279,25 @@ class Coder:
                 raise _damaged(place, sender, str(error)) from error
             if self._observer is not None and self._observer.observe(target, name):
                 self._observer.due()
+        return HEADER + length
+
+    def read_there(
+        self, place: Place, sender: int, buffer: torch.Tensor, elements: torch.Tensor
+    ) -> int:
+        """Reads a piece into elements on a device, which decodes it if it is coded. Otherwise as `read`."""
+        form, length, checksum, head = self._open(place, sender, buffer)
+        payload = buffer[HEADER : HEADER + length]
+        if form == RAW:
+            if length != place.size:
+                raise _damaged(place, sender, f"a payload of {length} bytes for {place.size} bytes")
+            if _huffwire._checksum((_address(buffer, HEADER), length)) != checksum:
+                raise _damaged(place, sender, "its payload has another checksum")
+            elements.view(torch.uint8).copy_(payload)
+        else:
+            try:
+                on_device.decode_into(payload, self._codebooks, zlib.crc32(head), elements)
+            except Error as error:
+                raise _damaged(place, sender, str(error)) from error
         return HEADER + length
 
     def seal_quantized(

@@ -153,8 +153,11 @@ def _receive(
 ) -> None:
     """Receives a piece into its place."""
     start, stop = part.range(index)
-    room = memory.room(start, stop, receiver.scratch)
     place = _place(receiver.operation, memory, part, index, origin, stage)
+    if receiver.codes_there(memory):
+        receiver.receive(stream, place, memory.there(start, stop), forward, there=True)
+        return
+    room = memory.room(start, stop, receiver.scratch)
     receiver.receive(stream, place, room, forward)
     memory.keep(start, stop, room)
 
@@ -285,7 +288,7 @@ class Sum:
         """Adds ``count`` tensors in their order, and writes the sum to the room."""
         total = next(inputs)
         if self.dtype is not None and self.dtype != room.dtype:
-            total = scratch.elements(self.dtype, room.numel()).copy_(total)
+            total = scratch.elements(self.dtype, room.numel(), device=room.device).copy_(total)
             for other in inputs:
                 total.add_(other)
             if self.average:
@@ -294,7 +297,7 @@ class Sum:
             return
         if count == 1:
             room.copy_(total)
-        kept = scratch.elements(room.dtype, room.numel())
+        kept = scratch.elements(room.dtype, room.numel(), device=room.device)
         for index, other in enumerate(inputs, 2):
             # The room may be one of the tensors, so it is written last.
             total = torch.add(total, other, out=room if index == count else kept)
@@ -309,27 +312,52 @@ def _reduce_piece(
     part: Part,
     index: int,
     how: Sum,
-    room: torch.Tensor,
-) -> None:
-    """Adds all ranks' pieces of this rank's part."""
+    target: Memory,
+    start_there: int,
+) -> torch.Tensor:
+    """Adds all ranks' pieces of this rank's part, where they are decoded.
+
+    Args:
+        target: Where the sum belongs, on the device of the source.
+        start_there: The first element of the sum in it.
+
+    Returns:
+        The sum, which the next call may overwrite.
+    """
     engine = receiver.engine
     start, stop = part.range(index)
+    stop_there = start_there + stop - start
+    there = receiver.codes_there(source)
+    room = (
+        target.there(start_there, stop_there)
+        if there
+        else target.room(start_there, stop_there, engine.result_scratch)
+    )
 
     def inputs() -> Iterator[torch.Tensor]:
         first = True
         for rank in range(engine.size):
             if rank == engine.rank:
-                # On other devices this fills the scratch of this thread, which must not hold the sum.
-                yield source.read(start, stop, engine.own_scratch)
+                # On other devices `read` fills the scratch of this thread, which must not hold the sum.
+                yield (
+                    source.there(start, stop)
+                    if there
+                    else source.read(start, stop, engine.own_scratch)
+                )
             else:
                 scratch = engine.first_scratch if first else receiver.scratch
-                elements = scratch.elements(source.dtype, stop - start)
+                elements = scratch.elements(source.dtype, stop - start, device=room.device)
                 place = _place(receiver.operation, source, part, index, rank)
-                receiver.receive(streams[rank], place, elements)
+                receiver.receive(streams[rank], place, elements, there=there)
                 yield elements
             first = False
 
     how.reduce(inputs(), engine.size, room, engine.sum_scratch)
+    if there:
+        target.finish_there()
+    else:
+        target.keep(start_there, stop_there, room)
+    return room
 
 
 def reduce_scatter(
@@ -364,11 +392,8 @@ def reduce_scatter(
             part = parts[rank]
             streams = {peer: receiver.stream(peer, part.count) for peer in _others(engine)}
             for index in range(part.count):
-                start, stop = part.range(index)
-                start, stop = start - part.start, stop - part.start
-                room = taken.room(start, stop, engine.result_scratch)
-                _reduce_piece(receiver, streams, given, part, index, how, room)
-                taken.keep(start, stop, room)
+                start = part.range(index)[0] - part.start
+                _reduce_piece(receiver, streams, given, part, index, how, taken, start)
 
     messages = sum(part.count for part in parts) - parts[rank].count
     both = _in_turn(send, receive, source.nbytes, messages, here)
@@ -420,11 +445,9 @@ def all_reduce(
     def take(receiver: Receiver, streams: dict[int, Stream], stage: int, index: int) -> None:
         mine = parts[rank]
         if stage == 0 and index < mine.count:
-            start, stop = mine.range(index)
-            room = memory.room(start, stop, engine.result_scratch)
-            _reduce_piece(receiver, streams, memory, mine, index, how, room)
-            memory.keep(start, stop, room)
-            receiver.operation.ready.put(room)
+            start, _ = mine.range(index)
+            total = _reduce_piece(receiver, streams, memory, mine, index, how, memory, start)
+            receiver.operation.ready.put(total)
         elif stage == 1:
             for peer in _others(engine):
                 if index < parts[peer].count:
