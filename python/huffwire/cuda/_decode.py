@@ -33,8 +33,15 @@ _STATUS = struct.calcsize("<Q2I")
 
 _PLAN_THREADS = 1024
 _PLAN_THREADS_FOR_FEW = 128
-_ANY_WARPS = 4
-_ANY_CTAS = 5  # at once on a multiprocessor
+# By the number of an element type: the kernel that decodes its common blocks, if there is one.
+_FAST = {
+    1: "decode_bf16", 2: "decode_f16", 25: "decode_f16", 3: "decode_f32", 26: "decode_f32",
+    4: "decode_f8", 5: "decode_f8", 28: "decode_f8", 29: "decode_f8",
+}  # fmt: skip
+# Warps of a CTA, and how many CTAs a multiprocessor runs at once, at most.
+_FAST_WARPS, _FAST_CTAS = 8, 4
+_LONG_WARPS, _LONG_CTAS = 4, 5
+_ANY_WARPS, _ANY_CTAS = 4, 5
 
 
 def decode(
@@ -97,9 +104,14 @@ def decode(
     def ctas(warps: int, at_once: int) -> int:
         return min(-(-capacity // warps), device.multiprocessors * at_once)
 
+    # Two bytes are stored at a time where units have one.
+    fast = None if unit == 1 and out.address % 2 else _FAST.get(dtype)
+    if fast:
+        device.launch(fast, ctas(_FAST_WARPS, _FAST_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
+        device.launch(f"{fast}_long", ctas(_LONG_WARPS, _LONG_CTAS), 32 * _LONG_WARPS, message, tables, out, plan, status)
     device.launch(
         "decode_any", ctas(_ANY_WARPS, _ANY_CTAS), 32 * _ANY_WARPS,
-        message, tables, out, plan, status, U32(0),
+        message, tables, out, plan, status, U32(fast is not None),
     )  # fmt: skip
     return status
 

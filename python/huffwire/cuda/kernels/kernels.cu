@@ -3,4 +3,5 @@
 #include "abi.cuh"
 #include "crc.cuh"
 #include "decode_plan.cuh"
+#include "decode_fast.cuh"
 #include "decode_any.cuh"
