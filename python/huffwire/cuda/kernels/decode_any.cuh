@@ -79,7 +79,7 @@ INLINE u32 read_plane_header(Reader& reader, Plane& plane, u32 units, u32 count,
     EmbeddedBook book;
     plane.embedded = reader.at;
     if (!read_book(reader, book)) return reader.cut ? BLOCK_CUT : BAD_BOOK;
-    if (book.limit == 12 && count < 4096) return BAD_BOOK;
+    if (book.limit == 12 && count < 4096) return BOOK_DOES_NOT_FIT;
     plane.limit = book.limit;
     width = book.width;
     has_escape = escape_length(book) != 0;
@@ -95,7 +95,7 @@ INLINE u32 read_plane_header(Reader& reader, Plane& plane, u32 units, u32 count,
     has_escape = book.has_escape;
     has_zero = book.has_zero;
   }
-  if (width != (plane.centred ? 0 : plane.width)) return BAD_BOOK;
+  if (width != (plane.centred ? 0 : plane.width)) return BOOK_DOES_NOT_FIT;
   bool bad = false;
   const bool lanes = plane.source == IN_LANES;
   if (plane.centred) plane.symbol = read_byte(reader);

@@ -27,6 +27,7 @@ enum Problem {
   BLOCKS_CUT = 16,
   LEFT_OVER = 17,
   LENGTH_TOO_LONG = 18,
+  HEADER_CHECKSUM_OR_CONTEXT = 19,
   // of one block
   BLOCK_CHECKSUM = 32,
   BLOCK_CUT = 33,
@@ -41,6 +42,7 @@ enum Problem {
   BAD_STREAM = 42,
   NO_SUCH_BOOK = 43,
   BAD_BOOK = 44,
+  BOOK_DOES_NOT_FIT = 45,
 };
 
 // How decoding went. The least of all reports counts: the first damaged block.
@@ -116,7 +118,7 @@ INLINE u32 plan_header(const u8* message, u64 size, u64 context, u32 has_context
   for (u32 i = 0; i < 12; i++) crc = crc_byte(crc, message[i]);
   if (has_context)
     for (u32 i = 0; i < 8; i++) crc = crc_byte(crc, (u32)(context >> (8 * i)) & 0xff);
-  if (~crc != load_le32(message + 12)) return HEADER_CHECKSUM;
+  if (~crc != load_le32(message + 12)) return has_context ? HEADER_CHECKSUM_OR_CONTEXT : HEADER_CHECKSUM;
   *found = message[2];
   if (!coded_as(*found)) return UNKNOWN_TYPE;
   const u32 block_size = message[3] & 31;

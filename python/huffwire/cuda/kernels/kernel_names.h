@@ -1,5 +1,13 @@
 // KERNEL(name) for each kernel that the host launches.
 KERNEL(decode_plan)
+KERNEL(decode_bf16)
+KERNEL(decode_bf16_long)
+KERNEL(decode_f16)
+KERNEL(decode_f16_long)
+KERNEL(decode_f32)
+KERNEL(decode_f32_long)
+KERNEL(decode_f8)
+KERNEL(decode_f8_long)
 KERNEL(decode_any)
 KERNEL(choose_tensor_bf16)
 KERNEL(choose_tensor_f16)

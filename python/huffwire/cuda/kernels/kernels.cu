@@ -3,6 +3,7 @@
 #include "abi.cuh"
 #include "crc.cuh"
 #include "decode_plan.cuh"
+#include "decode_fast.cuh"
 #include "decode_any.cuh"
 #include "encode_choose.cuh"
 #include "encode_message.cuh"
