@@ -109,7 +109,7 @@ template <class Layout> INLINE void write_header_of_raw(HeaderWriter& out, u32 c
   for (u32 plane = first; plane < Layout::PLANES; plane++) {
     const bool raw = !(constant >> plane & 1);
     out.byte(raw ? 0xff : 0xfe);
-    if (!raw) out.byte(plane_symbol<Layout>(plane, Layout::word(x)));
+    if (!raw) out.byte(plane_symbol<Layout>(plane, x));
   }
 }
 
@@ -131,51 +131,69 @@ struct Workplace {
   u32 buffer;
 };
 
-// A block whose planes are all raw or constant, by `constant`.
-template <class T, class Layout>
-INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, u32 constant, const Workplace& work) {
-  RawPlanes planes;
-  planes.constant = constant;
-  const u32 header = 1 + header_of_raw<Layout>(constant, 0);
-  const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
-  const u32 groups = units / 64;
-  split_groups<T, Layout, 0>(in, 0, groups, planes);
-  drop_groups<T, Layout, 0>(in, groups, units, false, planes, work.buffer);
-  if ((threadIdx.x & 31) == 0) {
-    HeaderWriter out = {work.slot + HEADER_END - header};
-    out.byte(Layout::NUMBER);
-    write_header_of_raw<Layout>(out, constant, 0, load_unit(in));
-  }
-  return Coded{header + end - HEADER_END, HEADER_END - header};
+// Which layout a block has, and which of its planes are constant.
+struct Form {
+  bool one_sign;
+  u32 constant;
+};
+
+// Splits the groups from `from` on, and all that is left behind them.
+template <class T, class Layout, u32 FIRST>
+INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, const RawPlanes& planes, u32 staged) {
+  const u32 groups = are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
+  split_groups<T, Layout, FIRST>(in, from, groups, planes);
+  drop_groups<T, Layout, FIRST>(in, groups, units, false, planes, staged);
+}
+
+// A block whose planes are all raw or constant.
+template <class T> INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& form, const Workplace& work) {
+  return with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    RawPlanes planes;
+    planes.constant = form.constant;
+    const u32 header = 1 + header_of_raw<Layout>(form.constant, 0);
+    const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
+    split_from_group<T, Layout, 0>(in, 0, units, planes, work.buffer);
+    if ((threadIdx.x & 31) == 0) {
+      HeaderWriter out = {work.slot + HEADER_END - header};
+      out.byte(Layout::NUMBER);
+      write_header_of_raw<Layout>(out, form.constant, 0, load_unit(in));
+    }
+    return Coded{header + end - HEADER_END, HEADER_END - header};
+  });
 }
 
 // A block whose plane 0 is coded. Verbatim where that would have `limit` bytes or more.
-template <class T, class Layout>
-INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, const ChosenBook& book, u32 limit,
+template <class T>
+INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
                          const Workplace& work) {
   const Coded too_long = {limit, VERBATIM};
   const u32 lane = threadIdx.x & 31;
   u8* slot = work.slot;
   const u32 zeros = book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
-  const u32 header = 1 + 5 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape + header_of_raw<Layout>(constant, 1);
   RawPlanes planes;
-  planes.constant = constant;
-  const u32 raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
+  planes.constant = form.constant;
+  u32 header = 6 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape, raw_end = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    header += header_of_raw<Layout>(form.constant, 1);
+    raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
+  });
   const u32 carried = at_most(CARRIED, raw_end - HEADER_END);
   const u32 states_at = raw_end - carried, stream_at = states_at + STATES;
   if (stream_at - HEADER_END + header >= limit) return too_long;
 
-  // The groups from here on are split before the lanes begin: no plane has more than 1024 units in CARRIED bytes.
-  u32 split_from = 0;
-  if (zeros) {
-    drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
-  } else {
+  // Groups in front of this one are split while they are coded. All others must be before the lanes begin, since lanes
+  // carry the end of the planes: no plane has the bits of more than 1024 units in CARRIED bytes.
+  u32 split_later = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    if (zeros) return drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
     constexpr u32 AT_ONCE = 2 * STEPS_AT_ONCE, CARRYING = 1024 / 64;
-    const u32 groups = units / 64, whole = groups / AT_ONCE * AT_ONCE;
-    split_from = whole > CARRYING ? whole - CARRYING : 0;
-    split_groups<T, Layout, 1>(in, split_from, groups, planes);
-    drop_groups<T, Layout, 1>(in, groups, units, false, planes, work.buffer);
-  }
+    const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
+    if (whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
+    split_from_group<T, Layout, 1>(in, split_later, units, planes, work.buffer);
+  });
   make_table<T>(book, work.table);
   // What lanes carry was written by other threads.
   __syncwarp();
@@ -189,7 +207,8 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, co
   const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
   __syncwarp();
   const auto split = [&](u32 from, u32 to) {
-    if (to <= split_from) split_groups<T, Layout, 1>(in, from, to, planes);
+    if (to > split_later) return;
+    with_layout<T>(form.one_sign, [&](auto layout) { split_groups<T, decltype(layout), 1>(in, from, to, planes); });
   };
   const auto nothing = [](u32, u32) {};
   const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
@@ -214,33 +233,42 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, co
   for (u32 k = lane; k < escapes; k += 32) slot[stream_at + stream_bytes + k] = slot[stream.escapes + k];
   if (lane == 0) {
     HeaderWriter out = {slot + HEADER_END - header};
-    out.byte(Layout::NUMBER);
-    out.byte(book.number);
-    if (T::CENTRED) out.byte(book.base);
-    if (book.has_zero) out.word(zeros);
-    out.word(stream_bytes);
-    if (book.has_escape) out.word(escapes);
-    write_header_of_raw<Layout>(out, constant, 1, load_unit(in));
+    with_layout<T>(form.one_sign, [&](auto layout) {
+      typedef decltype(layout) Layout;
+      out.byte(Layout::NUMBER);
+      out.byte(book.number);
+      if (T::CENTRED) out.byte(book.base);
+      if (book.has_zero) out.word(zeros);
+      out.word(stream_bytes);
+      if (book.has_escape) out.word(escapes);
+      write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
+    });
   }
   return Coded{length, HEADER_END - header};
 }
 
-// Encodes a block whose layout is known. `differ`: bits in which its units differ. `book`: null if there is none.
-template <class T, class Layout>
-INLINE Coded encode_layout(const typename T::Unit* in, u32 units, u32 differ, const ChosenBook* book, const Workplace& work) {
+// Encodes a block. `book`: null if there is none.
+template <class T>
+INLINE Coded encode_block(const typename T::Unit* in, u32 units, const ChosenBook* book, const Workplace& work) {
   const u32 bound = 1 + units * T::BYTES;
-  const u32 constant = constant_planes<Layout>(differ);
-  RawPlanes planes;
-  planes.constant = constant;
-  const u32 uncoded = 1 + header_of_raw<Layout>(constant, 0) + place_raw<Layout, 0>(planes, nullptr, units) - HEADER_END;
+  const u32 differ = differing_bits<T>(in, units);
+  Form form = {!(differ & T::SIGN) && units >= APART_FROM, 0};
+  u32 uncoded = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    form.constant = constant_planes<Layout>(differ);
+    RawPlanes planes;
+    planes.constant = form.constant;
+    uncoded = 1 + header_of_raw<Layout>(form.constant, 0) + place_raw<Layout, 0>(planes, work.slot, units) - HEADER_END;
+  });
   const u32 limit = at_most(bound, uncoded);
-  if (book && !(constant & 1)) {
-    const Coded coded = write_coded<T, Layout>(in, units, constant, *book, limit, work);
+  if (book && !(form.constant & 1)) {
+    const Coded coded = write_coded<T>(in, units, form, *book, limit, work);
     if (coded.length < limit) return coded;
     // What was given up was written by other threads than what takes its place.
     __syncwarp();
   }
-  if (uncoded < bound) return write_uncoded<T, Layout>(in, units, constant, work);
+  if (uncoded < bound) return write_uncoded<T>(in, units, form, work);
   return Coded{bound, VERBATIM};
 }
 
@@ -255,14 +283,9 @@ INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32
   const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
   ChosenBook book = {nullptr, 0, 0, false, false, false};
   const bool has_book = find_book<T>(tables, set_id, choices[(u64)number * choice_stride], book);
-  const u32 differ = differing_bits<T>(in, here);
-  typedef typename LayoutsOf<T>::Usual Usual;
-  typedef typename LayoutsOf<T>::OneSign OneSign;
   const u32 table = uniform(shared_address(shared[warp].table));
   const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, table + (u32)sizeof(EncodeShared::table)};
-  const bool one_sign = !(differ & T::SIGN) && here >= APART_FROM;
-  const Coded result = one_sign ? encode_layout<T, OneSign>(in, here, differ, has_book ? &book : nullptr, work)
-                                : encode_layout<T, Usual>(in, here, differ, has_book ? &book : nullptr, work);
+  const Coded result = encode_block<T>(in, here, has_book ? &book : nullptr, work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }
 

@@ -112,12 +112,11 @@ INLINE u32 choice_of(u64 least) {
 template <class Layout> INLINE u32 remainder_bits_in(u32 differ) {
   u32 bits = 0;
   UNROLL for (u32 plane = 1; plane < Layout::PLANES; plane++)
-    if (differ & Layout::bits(plane)) bits += Layout::width(plane);
+    if (differ & plane_bits<Layout>(plane)) bits += Layout::width(plane);
   return bits;
 }
 template <class T> INLINE u32 remainder_bits(u32 differ) {
-  return differ & T::SIGN ? remainder_bits_in<typename LayoutsOf<T>::Usual>(differ)
-                          : remainder_bits_in<typename LayoutsOf<T>::OneSign>(differ);
+  return with_layout<T>(!(differ & T::SIGN), [&](auto layout) { return remainder_bits_in<decltype(layout)>(differ); });
 }
 
 // What one thread counts.

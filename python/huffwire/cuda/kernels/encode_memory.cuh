@@ -1,6 +1,6 @@
-// Memory as the encoder reads and writes it: eight or sixteen bytes at a time where addresses allow, else single units.
+// Memory as the encoder reads and writes it.
 #pragma once
-#include "encode_elements.cuh"
+#include "primitives.cuh"
 
 #ifdef __CUDACC_RTC__
 
@@ -45,19 +45,6 @@ INLINE u32 sum_of_lanes(u32 x) {
 
 INLINE void store_le32(u8* at, u32 x) {
   UNROLL for (u32 k = 0; k < 4; k++) at[k] = (u8)(x >> 8 * k);
-}
-
-// Eight bytes of units. `aligned`: whether the address is a multiple of 8.
-template <class Unit> INLINE uint2 load_8_bytes(const Unit* at, bool aligned) {
-  if (aligned) return load_words_2(at);
-  constexpr u32 EACH = 4 / sizeof(Unit), BITS = 8 * sizeof(Unit);
-  uint2 v;
-  v.x = v.y = 0;
-  UNROLL for (u32 k = 0; k < EACH; k++) {
-    v.x |= load_unit(at + k) << (BITS * k & 31);
-    v.y |= load_unit(at + EACH + k) << (BITS * k & 31);
-  }
-  return v;
 }
 
 // Copies bytes by one warp; the two places do not overlap. Words of 16 bytes are stored where those of the target lie; what
