@@ -189,7 +189,7 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
     if (zeros) return drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
-    constexpr u32 AT_ONCE = 2 * STEPS_AT_ONCE, CARRYING = 1024 / 64;
+    constexpr u32 AT_ONCE = 2 * ENCODE_STEPS_AT_ONCE, CARRYING = 1024 / 64;
     const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
     if (whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
     split_from_group<T, Layout, 1>(in, split_later, units, planes, work.buffer);
