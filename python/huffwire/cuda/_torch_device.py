@@ -136,7 +136,7 @@ class _Gpu:
     """
 
     def __init__(self, index: int) -> None:
-        self.index, self.device = index, torch.device("cuda", index)
+        self.index, self.device = index, self.place(index)
         self.process = os.getpid()
         if torch.version.hip is not None:
             raise DeviceError("huffwire's kernels are for GPUs of NVIDIA: encode tensor.cpu(), which gives the same bytes")
@@ -152,6 +152,11 @@ class _Gpu:
         self._functions: dict[str, Function] = {}
         self._tables: OrderedDict[tuple[str, ...], Span] = OrderedDict()
         self._lock = threading.Lock()
+
+    @staticmethod
+    def place(index: int) -> torch.device:
+        """Where PyTorch allocates its memory."""
+        return torch.device("cuda", index)
 
     def launch(
         self,
