@@ -474,7 +474,8 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
 template <class Type, u32 LIMIT, u32 WARPS>
 INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* plan, Status* status,
                           FastScratch<Type, LIMIT>* scratches, CrcTables& crc) {
-  const u32 blocks = LIMIT == 8 ? plan->blocks : plan->long_blocks;
+  // Read anew for each block: it need not keep a register.
+  const volatile u32& blocks = LIMIT == 8 ? plan->blocks : plan->long_blocks;
   if (blockIdx.x * WARPS >= blocks) return;
   if (LIMIT == 8) crc_prepare(crc, threadIdx.x, blockDim.x);
   __syncthreads();
@@ -505,28 +506,27 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
   }
 }
 
-#define SHORT_WARPS 8
-#define LONG_WARPS 4
+#define FAST_WARPS 4
 
-#define FAST_KERNELS(name, type, short_ctas)                                                                           \
-  extern "C" __global__ void __launch_bounds__(32 * SHORT_WARPS, short_ctas) name(const u8* message, const u8* tables, \
+#define FAST_KERNELS(name, type, ctas, long_ctas)                                                                           \
+  extern "C" __global__ void __launch_bounds__(32 * FAST_WARPS, ctas) name(const u8* message, const u8* tables, \
       u8* out, Plan* plan, Status* status) {                                                                           \
-    __shared__ FastScratch<type, 8> scratches[SHORT_WARPS];                                                                  \
+    __shared__ FastScratch<type, 8> scratches[FAST_WARPS];                                                                  \
     __shared__ CrcTables crc;                                                                                          \
     SHARED_BEGINS_AT(scratches);                                                                                       \
-    decode_blocks<type, 8, SHORT_WARPS>(message, tables, out, plan, status, scratches, crc);                           \
+    decode_blocks<type, 8, FAST_WARPS>(message, tables, out, plan, status, scratches, crc);                           \
   }                                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(32 * LONG_WARPS, 5) name##_long(const u8* message, const u8* tables,    \
+  extern "C" __global__ void __launch_bounds__(32 * FAST_WARPS, long_ctas) name##_long(const u8* message, const u8* tables,    \
       u8* out, Plan* plan, Status* status) {                                                                           \
-    __shared__ FastScratch<type, 12> scratches[LONG_WARPS];                                                                  \
+    __shared__ FastScratch<type, 12> scratches[FAST_WARPS];                                                                  \
     __shared__ CrcTables crc;                                                                                          \
     SHARED_BEGINS_AT(scratches);                                                                                       \
-    decode_blocks<type, 12, LONG_WARPS>(message, tables, out, plan, status, scratches, crc);                           \
+    decode_blocks<type, 12, FAST_WARPS>(message, tables, out, plan, status, scratches, crc);                           \
   }
 
-FAST_KERNELS(decode_bf16, Bf16Units, 4)
+FAST_KERNELS(decode_bf16, Bf16Units, 8, 5)
 #ifndef ONLY_BF16
-FAST_KERNELS(decode_f16, F16Units, 4)
-FAST_KERNELS(decode_f32, F32Units, 3)
-FAST_KERNELS(decode_f8, F8Units, 4)
+FAST_KERNELS(decode_f16, F16Units, 5, 5)
+FAST_KERNELS(decode_f32, F32Units, 5, 4)
+FAST_KERNELS(decode_f8, F8Units, 8, 5)
 #endif
