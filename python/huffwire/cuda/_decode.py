@@ -39,8 +39,7 @@ _FAST = {
     4: "decode_f8", 5: "decode_f8", 28: "decode_f8", 29: "decode_f8",
 }  # fmt: skip
 # Warps of a CTA, and how many CTAs a multiprocessor runs at once, at most.
-_FAST_WARPS, _FAST_CTAS = 8, 4
-_LONG_WARPS, _LONG_CTAS = 4, 5
+_FAST_WARPS, _FAST_CTAS, _LONG_CTAS = 4, 8, 5
 _ANY_WARPS, _ANY_CTAS = 4, 5
 
 
@@ -108,7 +107,7 @@ def decode(
     fast = None if unit == 1 and out.address % 2 else _FAST.get(dtype)
     if fast:
         device.launch(fast, ctas(_FAST_WARPS, _FAST_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
-        device.launch(f"{fast}_long", ctas(_LONG_WARPS, _LONG_CTAS), 32 * _LONG_WARPS, message, tables, out, plan, status)
+        device.launch(f"{fast}_long", ctas(_FAST_WARPS, _LONG_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
     device.launch(
         "decode_any", ctas(_ANY_WARPS, _ANY_CTAS), 32 * _ANY_WARPS,
         message, tables, out, plan, status, U32(fast is not None),
