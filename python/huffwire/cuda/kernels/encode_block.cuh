@@ -230,7 +230,7 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     to[0] = (u8)(s0 >> 8 * k);
     to[1] = (u8)(s1 >> 8 * k);
   }
-  for (u32 k = lane; k < escapes; k += 32) slot[stream_at + stream_bytes + k] = slot[stream.escapes + k];
+  move_down(slot + stream_at + stream_bytes, slot + stream.escapes, escapes);
   if (lane == 0) {
     HeaderWriter out = {slot + HEADER_END - header};
     with_layout<T>(form.one_sign, [&](auto layout) {
