@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from huffwire._errors import CodebookError
+
 if TYPE_CHECKING:
     from huffwire._huffwire import Codebook, Codebooks
 
@@ -16,7 +18,14 @@ _TABLE_ALIGNMENT = 512
 
 
 def tables(sets: Sequence[Codebooks]) -> bytes:
-    """The structures and tables of codebook sets, in their order. A message is decoded with the set that it names."""
+    """The structures and tables of codebook sets, in their order. A message is decoded with the set that it names.
+
+    Raises:
+        CodebookError: Two different sets look alike to a message, which has only the first 4 bytes of an id.
+    """
+    ids = {codebooks.id for codebooks in sets}
+    if len({id[:8] for id in ids}) < len(ids):
+        raise CodebookError("two codebook sets have ids that begin alike, and a message could mean either: give one up")
     books = [(codebooks, book) for codebooks in sets for book in codebooks.books]
     head = struct.pack("<4I", len(sets), len(books), 0, 0)
     first = 0

@@ -2,10 +2,14 @@
 //
 // Plane 0 is coded, the others are the remainder. A layout rotates a unit or leaves it as it is (`word`); then every
 // plane is a run of bits of the word. Floats in the layouts exponent and sign-apart are interleaved, bytes are not.
+//
+// What encodes is in a namespace of its own: what decodes has types with the same names.
 #pragma once
 #include "primitives.cuh"
 
-#define MAX_PLANES 5
+namespace encode {
+
+constexpr u32 MAX_PLANES = 5;
 
 __device__ constexpr u32 low_bits(u32 bits) { return bits < 32 ? (1u << bits) - 1 : ~0u; }
 __device__ constexpr u32 at_most(u32 limit, u32 x) { return x < limit ? x : limit; }
@@ -119,11 +123,13 @@ template <class Layout> INLINE u32 constant_planes(u32 differ) {
 
 // Units from which on a block of one sign has it in a plane of its own: with fewer, the header of that plane may be
 // longer than what it saves.
-#define APART_FROM 256u
+constexpr u32 APART_FROM = 256u;
 
 // What a choice of book is, for a block or for all: its number, the base, and whether exact zeros are coded apart if the
 // book has a code for them.
-#define CHOICE_BOOK(choice) ((choice) & 0xff)
-#define CHOICE_BASE(choice) ((choice) >> 8 & 0xff)
-#define CHOICE_ZEROS_APART 0x10000u
-#define NO_CHOICE 0xffffffffu
+INLINE u32 choice_book(u32 choice) { return choice & 0xff; }
+INLINE u32 choice_base(u32 choice) { return choice >> 8 & 0xff; }
+constexpr u32 CHOICE_ZEROS_APART = 0x10000u;
+constexpr u32 NO_CHOICE = 0xffffffffu;
+
+}  // namespace encode

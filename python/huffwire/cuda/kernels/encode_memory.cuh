@@ -2,6 +2,8 @@
 #pragma once
 #include "primitives.cuh"
 
+namespace encode {
+
 #ifdef __CUDACC_RTC__
 
 INLINE uint2 load_words_2(const void* at) {
@@ -81,3 +83,5 @@ INLINE void move_down(u8* to, const u8* from, u32 size) {
     __syncwarp();
   }
 }
+
+}  // namespace encode

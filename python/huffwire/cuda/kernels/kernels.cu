@@ -4,3 +4,6 @@
 #include "crc.cuh"
 #include "encode_choose.cuh"
 #include "encode_message.cuh"
+#include "decode_plan.cuh"
+#include "decode_fast.cuh"
+#include "decode_any.cuh"
