@@ -12,18 +12,20 @@
 #include "abi.cuh"
 #include "encode_lanes.cuh"
 
-#define ENCODE_WARPS 8
-#define HEADER_END 32u
-#define STATES 192u
-#define CARRIED 128u
-#define RESIDENT_BOOKS 192u
+namespace encode {
+
+constexpr u32 ENCODE_WARPS = 8;
+constexpr u32 HEADER_END = 32u;
+constexpr u32 STATES_BYTES = 192u;
+constexpr u32 CARRIED_BYTES = 128u;
+constexpr u32 RESIDENT_BOOKS = 192u;
 
 // What became of a block.
 struct Coded {
   u32 length;
   u32 start;  // where the block begins in its slot
 };
-#define VERBATIM 0xffffffffu  // as `start`: the block is a 0 and its elements
+constexpr u32 VERBATIM = 0xffffffffu;  // as `start`: the block is a 0 and its elements
 
 struct alignas(512) EncodeShared {
   u16 table[256];
@@ -66,7 +68,7 @@ template <class T> INLINE bool find_book(const u8* tables, u32 set_id, u32 choic
   const Tables* head = (const Tables*)tables;
   const Set* sets = (const Set*)(head + 1);
   const Book* books = (const Book*)(sets + head->sets);
-  const u32 number = CHOICE_BOOK(choice);
+  const u32 number = choice_book(choice);
   if (choice == NO_CHOICE || number >= RESIDENT_BOOKS) return false;
   for (u32 i = 0; i < head->sets; i++) {
     if (sets[i].id != set_id) continue;
@@ -75,7 +77,7 @@ template <class T> INLINE bool find_book(const u8* tables, u32 set_id, u32 choic
     if (!book.encode || book.width != (T::CENTRED ? 0 : T::SYMBOL_BITS)) return false;
     chosen.codes = (const u16*)(tables + book.encode);
     chosen.number = number;
-    chosen.base = T::CENTRED ? CHOICE_BASE(choice) : 0;
+    chosen.base = T::CENTRED ? choice_base(choice) : 0;
     chosen.has_escape = book.has_escape;
     chosen.has_zero = book.has_zero;
     chosen.zeros_apart = book.has_zero && choice & CHOICE_ZEROS_APART;
@@ -179,17 +181,17 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     header += header_of_raw<Layout>(form.constant, 1);
     raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
   });
-  const u32 carried = at_most(CARRIED, raw_end - HEADER_END);
-  const u32 states_at = raw_end - carried, stream_at = states_at + STATES;
+  const u32 carried = at_most(CARRIED_BYTES, raw_end - HEADER_END);
+  const u32 states_at = raw_end - carried, stream_at = states_at + STATES_BYTES;
   if (stream_at - HEADER_END + header >= limit) return too_long;
 
   // Groups in front of this one are split while they are coded. All others must be before the lanes begin, since lanes
-  // carry the end of the planes: no plane has the bits of more than 1024 units in CARRIED bytes.
+  // carry the end of the planes: no plane has the bits of more than 1024 units in CARRIED_BYTES bytes.
   u32 split_later = 0;
   with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
     if (zeros) return drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
-    constexpr u32 AT_ONCE = 2 * ENCODE_STEPS_AT_ONCE, CARRYING = 1024 / 64;
+    constexpr u32 AT_ONCE = 2 * STEPS, CARRYING = 1024 / 64;
     const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
     if (whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
     split_from_group<T, Layout, 1>(in, split_later, units, planes, work.buffer);
@@ -230,7 +232,7 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     to[0] = (u8)(s0 >> 8 * k);
     to[1] = (u8)(s1 >> 8 * k);
   }
-  for (u32 k = lane; k < escapes; k += 32) slot[stream_at + stream_bytes + k] = slot[stream.escapes + k];
+  move_down(slot + stream_at + stream_bytes, slot + stream.escapes, escapes);
   if (lane == 0) {
     HeaderWriter out = {slot + HEADER_END - header};
     with_layout<T>(form.one_sign, [&](auto layout) {
@@ -289,17 +291,19 @@ INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }
 
+}  // namespace encode
+
 #define ENCODE_BLOCKS(name, T)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(32 * ENCODE_WARPS, 4)                                                       \
+  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                               \
       name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices,     \
-           u32 choice_stride, u8* slots, u32 slot_bytes, Coded* results) {                                                \
-    __shared__ EncodeShared shared[ENCODE_WARPS];                                                                         \
+           u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                                        \
+    __shared__ encode::EncodeShared shared[encode::ENCODE_WARPS];                                                         \
     SHARED_BEGINS_AT(shared);                                                                                             \
-    encode_blocks<T>(shared, source, units, block_units, blocks, tables, set_id, choices, choice_stride, slots,           \
-                     slot_bytes, results);                                                                                \
+    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, tables, set_id, choices, choice_stride,  \
+                                     slots, slot_bytes, results);                                                         \
   }
 ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
-ENCODE_BLOCKS(encode_blocks_f16, Float16)
-ENCODE_BLOCKS(encode_blocks_f32, Float32)
-ENCODE_BLOCKS(encode_blocks_f8, Float8)
+ENCODE_BLOCKS(encode_blocks_f16, F16)
+ENCODE_BLOCKS(encode_blocks_f32, F32)
+ENCODE_BLOCKS(encode_blocks_f8, F8)
 #undef ENCODE_BLOCKS

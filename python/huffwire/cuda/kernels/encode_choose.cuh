@@ -7,20 +7,22 @@
 #pragma once
 #include "encode_block.cuh"
 
-#define RUN 64u
+namespace encode {
+
+constexpr u32 RUN = 64u;
 // Of a tensor: at most so many runs, 16384 units.
-#define TENSOR_RUNS 256u
+constexpr u32 TENSOR_RUNS = 256u;
 // Of a block: one unit in 64, but between 1024 and 8192 of them.
-#define BLOCK_RUNS_LEAST 16u
-#define BLOCK_RUNS_MOST 128u
-#define ESCAPE_BITS 8u
+constexpr u32 BLOCK_RUNS_LEAST = 16u;
+constexpr u32 BLOCK_RUNS_MOST = 128u;
+constexpr u32 ESCAPE_BITS = 8u;
 
 // Bases that are priced, around the one that the mean symbol suggests.
-#define TENSOR_BASES 7u
-#define BLOCK_BASES 3u
+constexpr u32 TENSOR_BASES = 7u;
+constexpr u32 BLOCK_BASES = 3u;
 
-#define CHOOSE_TENSOR_THREADS 1024
-#define CHOOSE_COPIES 8u
+constexpr u32 CHOOSE_TENSOR_THREADS = 1024;
+constexpr u32 CHOOSE_COPIES = 8u;
 
 // Books that may be chosen: a bit for each number.
 struct Candidates {
@@ -239,22 +241,25 @@ INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 unit
   if (lane == 0) choices[number] = choice_of(least);
 }
 
+}  // namespace encode
+
 #define CHOOSE(suffix, T)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(CHOOSE_TENSOR_THREADS)                                                      \
+  extern "C" __global__ void __launch_bounds__(encode::CHOOSE_TENSOR_THREADS)                                              \
       choose_tensor_##suffix(const u8* source, u64 units, const u8* tables, u32 set_id, u64 books0, u64 books1, u64 books2, \
                              u32* choice) {                                                                                \
-    __shared__ ChooseTensorShared shared;                                                                                  \
-    choose_tensor<T>(shared, source, units, tables, set_id, Candidates{{books0, books1, books2}}, choice);                  \
+    __shared__ encode::ChooseTensorShared shared;                                                                          \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                      \
+    encode::choose_tensor<encode::T>(shared, source, units, tables, set_id, candidates, choice);                           \
   }                                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(32 * ENCODE_WARPS)                                                          \
+  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS)                                                  \
       choose_blocks_##suffix(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id,        \
                              u64 books0, u64 books1, u64 books2, u32* choices) {                                           \
-    __shared__ ChooseBlocksShared shared;                                                                                  \
-    choose_blocks<T>(shared, source, units, block_units, blocks, tables, set_id, Candidates{{books0, books1, books2}},      \
-                     choices);                                                                                             \
+    __shared__ encode::ChooseBlocksShared shared;                                                                          \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                      \
+    encode::choose_blocks<encode::T>(shared, source, units, block_units, blocks, tables, set_id, candidates, choices);     \
   }
 CHOOSE(bf16, Bf16)
-CHOOSE(f16, Float16)
-CHOOSE(f32, Float32)
-CHOOSE(f8, Float8)
+CHOOSE(f16, F16)
+CHOOSE(f32, F32)
+CHOOSE(f8, F8)
 #undef CHOOSE

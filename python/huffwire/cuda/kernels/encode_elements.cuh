@@ -2,10 +2,14 @@
 //
 // Plane 0 is coded, the others are the remainder. A layout rotates a unit or leaves it as it is (`word`); then every
 // plane is a run of bits of the word. Floats in the layouts exponent and sign-apart are interleaved, bytes are not.
+//
+// What encodes is in a namespace of its own: what decodes has types with the same names.
 #pragma once
 #include "primitives.cuh"
 
-#define MAX_PLANES 5
+namespace encode {
+
+constexpr u32 MAX_PLANES = 5;
 
 __device__ constexpr u32 low_bits(u32 bits) { return bits < 32 ? (1u << bits) - 1 : ~0u; }
 __device__ constexpr u32 at_most(u32 limit, u32 x) { return x < limit ? x : limit; }
@@ -44,9 +48,9 @@ template <u32 BYTES_, u32 SYMBOL_BITS_, u32 SYMBOL_AT_, bool CENTRED_> struct El
 };
 
 typedef Elements<2, 8, 7, true> Bf16;
-typedef Elements<2, 5, 10, true> Float16;
-typedef Elements<4, 8, 23, true> Float32;
-typedef Elements<1, 7, 0, false> Float8;  // e4m3 and e5m2
+typedef Elements<2, 5, 10, true> F16;
+typedef Elements<4, 8, 23, true> F32;
+typedef Elements<1, 7, 0, false> F8;  // e4m3 and e5m2
 
 // A layout tells of each plane which bits it has: `width` of them, from bit `shift` on, of the unit or of the unit that is
 // rotated to the left by one bit. They always lie within a byte of it.
@@ -88,7 +92,7 @@ template <class T> struct Magnitude {
 
 // The layouts of a type: where signs vary, and where they do not.
 template <class T> struct LayoutsOf { typedef Exponent<T> Usual; typedef SignApart<T> OneSign; };
-template <> struct LayoutsOf<Float8> { typedef Magnitude<Float8> Usual; typedef Magnitude<Float8> OneSign; };
+template <> struct LayoutsOf<F8> { typedef Magnitude<F8> Usual; typedef Magnitude<F8> OneSign; };
 
 // Calls `f` with a value of the layout's type.
 template <class T, class F> INLINE auto with_layout(bool one_sign, F f) {
@@ -119,11 +123,13 @@ template <class Layout> INLINE u32 constant_planes(u32 differ) {
 
 // Units from which on a block of one sign has it in a plane of its own: with fewer, the header of that plane may be
 // longer than what it saves.
-#define APART_FROM 256u
+constexpr u32 APART_FROM = 256u;
 
 // What a choice of book is, for a block or for all: its number, the base, and whether exact zeros are coded apart if the
 // book has a code for them.
-#define CHOICE_BOOK(choice) ((choice) & 0xff)
-#define CHOICE_BASE(choice) ((choice) >> 8 & 0xff)
-#define CHOICE_ZEROS_APART 0x10000u
-#define NO_CHOICE 0xffffffffu
+INLINE u32 choice_book(u32 choice) { return choice & 0xff; }
+INLINE u32 choice_base(u32 choice) { return choice >> 8 & 0xff; }
+constexpr u32 CHOICE_ZEROS_APART = 0x10000u;
+constexpr u32 NO_CHOICE = 0xffffffffu;
+
+}  // namespace encode

@@ -11,10 +11,12 @@
 #pragma once
 #include "encode_split.cuh"
 
-#define ENCODE_STEPS_AT_ONCE 4u
-#define CHUNK 256u
-// Room that must be left between stream and escapes, before 2 ENCODE_STEPS_AT_ONCE steps of at most 128 bytes each.
-#define ROOM_FOR_STEPS (2 * ENCODE_STEPS_AT_ONCE * 128 + 2 * CHUNK)
+namespace encode {
+
+constexpr u32 STEPS = 4u;
+constexpr u32 CHUNK = 256u;
+// Room that must be left between stream and escapes, before 2 STEPS steps of at most 128 bytes each.
+constexpr u32 ROOM_FOR_STEPS = (2 * STEPS * 128 + 2 * CHUNK);
 
 struct Lanes {
   u32 bits0, bits1, filled0, filled1;
@@ -63,7 +65,7 @@ INLINE bool has_room(const Stream& stream) {
   return used + ROOM_FOR_STEPS <= stream.escapes;
 }
 
-// A whole chunk goes out. After at most ENCODE_STEPS_AT_ONCE steps.
+// A whole chunk goes out. After at most STEPS steps.
 INLINE void flush_chunk(Stream& stream) {
   if (stream.end - stream.buffer < CHUNK) return;
   const u32 lane = threadIdx.x & 31, at = stream.buffer + 8 * lane;
@@ -92,14 +94,14 @@ template <class T, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) 
 }
 
 // Codes the plane of symbols of `units` units. `before_steps(from, to)` is called before groups `from` to `to` are coded,
-// 2 ENCODE_STEPS_AT_ONCE of them, for what remains to be done with them. Returns whether there was room.
+// 2 STEPS of them, for what remains to be done with them. Returns whether there was room.
 template <class T, bool ZEROS, class Before>
 INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream, Before before_steps) {
-  constexpr u32 N = ENCODE_STEPS_AT_ONCE;
+  constexpr u32 N = STEPS;
   const u32 lane = threadIdx.x & 31;
   const Masks masks = {opaque((1u << lane) - 1), opaque(7)};
   const u32 groups = units / 64, whole = groups / (2 * N) * (2 * N);
-  // The last steps: a partial one, and those that do not make up 2 ENCODE_STEPS_AT_ONCE.
+  // The last steps: a partial one, and those that do not make up 2 STEPS.
   for (u32 step = (units + 63) / 64; step > whole;) {
     step--;
     if (!has_room(stream)) return false;
@@ -112,7 +114,7 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
     if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
     flush_chunk(stream);
   }
-  // ENCODE_STEPS_AT_ONCE steps, whose units were fetched while the steps before were coded.
+  // STEPS steps, whose units were fetched while the steps before were coded.
   const typename T::Unit* at = in + 64 * whole + T::first(lane);
   u32 x0[N], x1[N], y0[N], y1[N];
   const auto fetch = [&](u32* x0, u32* x1, int from) {
@@ -148,3 +150,5 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   }
   return true;
 }
+
+}  // namespace encode

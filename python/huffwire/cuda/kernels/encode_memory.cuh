@@ -2,6 +2,8 @@
 #pragma once
 #include "primitives.cuh"
 
+namespace encode {
+
 #ifdef __CUDACC_RTC__
 
 INLINE uint2 load_words_2(const void* at) {
@@ -68,3 +70,18 @@ INLINE void copy_by_warp(const u8* from, u8* to, u32 size) {
   }
   for (u32 i = head + 16 * chunks + lane; i < size; i += 32) to[i] = from[i];
 }
+
+// Moves bytes by one warp to a lower address; the two places may overlap. All lanes have read before one of them writes.
+INLINE void move_down(u8* to, const u8* from, u32 size) {
+  constexpr u32 EACH = 4;
+  for (u32 at = threadIdx.x & 31, start = 0; start < size; start += 32 * EACH, at += 32 * EACH) {
+    u8 bytes[EACH];
+    UNROLL for (u32 k = 0; k < EACH; k++) bytes[k] = at + 32 * k < size ? from[at + 32 * k] : 0;
+    __syncwarp();
+    UNROLL for (u32 k = 0; k < EACH; k++)
+      if (at + 32 * k < size) to[at + 32 * k] = bytes[k];
+    __syncwarp();
+  }
+}
+
+}  // namespace encode

@@ -10,6 +10,8 @@
 #include "encode_elements.cuh"
 #include "encode_memory.cuh"
 
+namespace encode {
+
 // Where planes lie in memory, and which of them do not because they are constant.
 struct RawPlanes {
   u8* at[MAX_PLANES];
@@ -124,7 +126,7 @@ struct Packer {
   u32 count;   // symbols there, fewer than 64 between calls
   u8* to;
 };
-#define STAGED 128u
+constexpr u32 STAGED = 128u;
 
 // No block has more than one such plane that is stored, beside plane 0.
 struct Packers {
@@ -206,3 +208,5 @@ INLINE void drop_groups(const typename T::Unit* in, u32 from, u32 units, bool dr
     if (packer.count) pack_staged(packer, Layout::width(plane), true);
   }
 }
+
+}  // namespace encode
