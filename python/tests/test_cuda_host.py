@@ -612,7 +612,7 @@ def test_a_message_by_way_of_the_driver() -> None:
     with machine() as library:
         device = _torch_device.device_for(torch.device("cuda"))
         assert isinstance(device, _torch_device.TorchDevice) and device.multiprocessors == 3
-        with mock.patch.object(_torch_device, "device_for", lambda place: device):
+        with mock.patch.object(_torch_device, "STAND_IN", device):
             message = ht.encode(tensor)
             assert identical(ht.decode(message), tensor)
             damaged = message.clone()
@@ -658,7 +658,7 @@ def test_threads_share_what_is_loaded() -> None:
     tensors = [normal(3000 + i) for i in range(8)]
     with machine() as library:
         device = _torch_device.device_for(torch.device("cuda"))
-        with mock.patch.object(_torch_device, "device_for", lambda place: device):
+        with mock.patch.object(_torch_device, "STAND_IN", device):
             # The emulator runs one kernel at a time.
             lock = threading.Lock()
             launch = library._cuLaunchKernel
