@@ -8,10 +8,10 @@ True
 >>> torch.equal(huffwire.torch.decode(message, tensor.shape), tensor)
 True
 
-A contiguous tensor in the memory of the processor is not copied; any other one of the processor is first made contiguous.
-Tensors of a GPU of NVIDIA are coded there, in the same format: their messages are tensors of torch.uint8 in its memory. No input
-is changed. No other thread may write to a tensor while it is encoded. Tensors that require gradients are encoded
-like all others; what is decoded does not require gradients.
+A contiguous tensor in the memory of the processor is not copied; any other one there is first made contiguous. Tensors
+of an NVIDIA GPU are coded there, in the same format: their messages are tensors of torch.uint8 in its memory. Those of
+other devices are copied to the processor. No input is changed. No other thread may write to a tensor while it is
+encoded. Tensors that require gradients are encoded like all others; what is decoded does not require gradients.
 """
 
 from __future__ import annotations
