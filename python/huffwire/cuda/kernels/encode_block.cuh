@@ -139,12 +139,12 @@ struct Form {
   u32 constant;
 };
 
-// Splits the groups from `from` on, and all that is left behind them.
+// Splits all units from group `from` on; without exact zeros if `drop`.
 template <class T, class Layout, u32 FIRST>
-INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, const RawPlanes& planes, u32 staged) {
-  const u32 groups = are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
+INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
+  const u32 groups = !drop && are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
   split_groups<T, Layout, FIRST>(in, from, groups, planes);
-  drop_groups<T, Layout, FIRST>(in, groups, units, false, planes, staged);
+  drop_groups<T, Layout, FIRST>(in, groups, units, drop, planes, staged);
 }
 
 // A block whose planes are all raw or constant.
@@ -155,7 +155,7 @@ template <class T> INLINE Coded write_uncoded(const typename T::Unit* in, u32 un
     planes.constant = form.constant;
     const u32 header = 1 + header_of_raw<Layout>(form.constant, 0);
     const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
-    split_from_group<T, Layout, 0>(in, 0, units, planes, work.buffer);
+    split_from_group<T, Layout, 0>(in, 0, units, false, planes, work.buffer);
     if ((threadIdx.x & 31) == 0) {
       HeaderWriter out = {work.slot + HEADER_END - header};
       out.byte(Layout::NUMBER);
@@ -190,11 +190,10 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   u32 split_later = 0;
   with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
-    if (zeros) return drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
     constexpr u32 AT_ONCE = 2 * STEPS, CARRYING = 1024 / 64;
     const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
-    if (whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
-    split_from_group<T, Layout, 1>(in, split_later, units, planes, work.buffer);
+    if (!zeros && whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
+    split_from_group<T, Layout, 1>(in, split_later, units, zeros != 0, planes, work.buffer);
   });
   make_table<T>(book, work.table);
   // What lanes carry was written by other threads.

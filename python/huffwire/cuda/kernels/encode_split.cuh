@@ -191,7 +191,7 @@ INLINE u32 drop_group(const typename T::Unit* group, u32 count, bool drop, u32 b
   return stay;
 }
 
-// Stores the units from group `from` on, group by group. `staged`: 2 STAGED bytes of shared memory.
+// Stores the units from group `from` on, group by group; without exact zeros if `drop`. `staged`: 2 STAGED bytes of shared memory.
 template <class T, class Layout, u32 FIRST>
 INLINE void drop_groups(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
   Packers packers = {{staged, 0, nullptr}, {staged + STAGED, 0, nullptr}};
