@@ -143,7 +143,7 @@ struct Form {
 template <class T, class Layout, u32 FIRST>
 INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
   const u32 groups = !drop && are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
-  split_groups<T, Layout, FIRST>(in, from, groups, planes);
+  split_groups<T, Layout, FIRST>(in, from, groups - from, planes);
   drop_groups<T, Layout, FIRST>(in, groups, units, drop, planes, staged);
 }
 
@@ -207,11 +207,11 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
   const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
   __syncwarp();
-  const auto split = [&](u32 from, u32 to) {
-    if (to > split_later) return;
-    with_layout<T>(form.one_sign, [&](auto layout) { split_groups<T, decltype(layout), 1>(in, from, to, planes); });
+  const auto split = [&](u32 group) {
+    if (group >= split_later) return;
+    with_layout<T>(form.one_sign, [&](auto layout) { split_many_groups<T, decltype(layout), 1, 2 * STEPS>(in, group, planes); });
   };
-  const auto nothing = [](u32, u32) {};
+  const auto nothing = [](u32) {};
   const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
                           : code_units<T, false>(in, units, coding, lanes, stream, split);
   if (!fits) return too_long;
