@@ -139,12 +139,12 @@ struct Form {
   u32 constant;
 };
 
-// Splits the groups from `from` on, and all that is left behind them.
+// Splits all units from group `from` on; without exact zeros if `drop`.
 template <class T, class Layout, u32 FIRST>
-INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, const RawPlanes& planes, u32 staged) {
-  const u32 groups = are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
-  split_groups<T, Layout, FIRST>(in, from, groups, planes);
-  drop_groups<T, Layout, FIRST>(in, groups, units, false, planes, staged);
+INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
+  const u32 groups = !drop && are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
+  split_groups<T, Layout, FIRST>(in, from, groups - from, planes);
+  drop_groups<T, Layout, FIRST>(in, groups, units, drop, planes, staged);
 }
 
 // A block whose planes are all raw or constant.
@@ -155,7 +155,7 @@ template <class T> INLINE Coded write_uncoded(const typename T::Unit* in, u32 un
     planes.constant = form.constant;
     const u32 header = 1 + header_of_raw<Layout>(form.constant, 0);
     const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
-    split_from_group<T, Layout, 0>(in, 0, units, planes, work.buffer);
+    split_from_group<T, Layout, 0>(in, 0, units, false, planes, work.buffer);
     if ((threadIdx.x & 31) == 0) {
       HeaderWriter out = {work.slot + HEADER_END - header};
       out.byte(Layout::NUMBER);
@@ -190,11 +190,10 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   u32 split_later = 0;
   with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
-    if (zeros) return drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
     constexpr u32 AT_ONCE = 2 * STEPS, CARRYING = 1024 / 64;
     const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
-    if (whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
-    split_from_group<T, Layout, 1>(in, split_later, units, planes, work.buffer);
+    if (!zeros && whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
+    split_from_group<T, Layout, 1>(in, split_later, units, zeros != 0, planes, work.buffer);
   });
   make_table<T>(book, work.table);
   // What lanes carry was written by other threads.
@@ -208,11 +207,11 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
   const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
   __syncwarp();
-  const auto split = [&](u32 from, u32 to) {
-    if (to > split_later) return;
-    with_layout<T>(form.one_sign, [&](auto layout) { split_groups<T, decltype(layout), 1>(in, from, to, planes); });
+  const auto split = [&](u32 group) {
+    if (group >= split_later) return;
+    with_layout<T>(form.one_sign, [&](auto layout) { split_many_groups<T, decltype(layout), 1, 2 * STEPS>(in, group, planes); });
   };
-  const auto nothing = [](u32, u32) {};
+  const auto nothing = [](u32) {};
   const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
                           : code_units<T, false>(in, units, coding, lanes, stream, split);
   if (!fits) return too_long;

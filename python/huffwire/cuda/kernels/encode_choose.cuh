@@ -42,7 +42,7 @@ struct PricedBooks {
 
 INLINE u32 origin_of(const u16* codes) {
   u32 mass = 0, moment = 0;
-  for (u32 slot = 0; slot < 62; slot++) {
+  UNROLL_4 for (u32 slot = 0; slot < 62; slot++) {
     const u32 entry = load_16(codes + slot), weight = entry & ENTRY_SPECIAL ? 0 : 256u >> (entry & 15);
     mass += weight;
     moment += weight * slot;
@@ -77,7 +77,7 @@ INLINE u32 bits_of(u32 entry) { return (entry & 15) + (entry & ENTRY_SPECIAL ? E
 // Price, number of the book, and base, from the highest bit down.
 template <class T> INLINE u64 price_of(const Priced& book, u32 base, const Counts& counts) {
   u32 bits = 0, inside = 0;
-  for (u32 slot = 0; slot < (T::CENTRED ? 62 : T::SYMBOLS); slot++) {
+  UNROLL_4 for (u32 slot = 0; slot < (T::CENTRED ? 62 : T::SYMBOLS); slot++) {
     const u32 count = counts.symbols[(base + slot) & 0xff];
     inside += count;
     bits += count * bits_of(load_16(book.codes + slot));

@@ -93,8 +93,8 @@ template <class T, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) 
   return ZEROS && x == 0 ? coding.zero : entry;
 }
 
-// Codes the plane of symbols of `units` units. `before_steps(from, to)` is called before groups `from` to `to` are coded,
-// 2 STEPS of them, for what remains to be done with them. Returns whether there was room.
+// Codes the plane of symbols of `units` units. `before_steps(group)` is called before 2 STEPS groups from that one on are
+// coded, for what remains to be done with them. Returns whether there was room.
 template <class T, bool ZEROS, class Before>
 INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream, Before before_steps) {
   constexpr u32 N = STEPS;
@@ -142,7 +142,7 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   for (u32 step = whole; step; step -= 2 * N) {
     if (!has_room(stream)) return false;
     fetch(y0, y1, -2 * STRIDE);
-    before_steps(step - 2 * N, step);
+    before_steps(step - 2 * N);
     code(x0, x1);
     if (step > 2 * N) fetch(x0, x1, -3 * STRIDE);
     code(y0, y1);

@@ -97,18 +97,29 @@ template <class Layout> INLINE Eight symbols_of(u32 plane, const EightUnits<type
   return Eight{bytes.low >> shift & mask, bytes.high >> shift & mask};
 }
 
-// Splits the groups from `from` to `to`. Everything is aligned.
+// Splits symbols 8 i to 8 i + 7 of the groups from `group` on. Everything is aligned.
 template <class T, class Layout, u32 FIRST>
-INLINE void split_groups(const typename T::Unit* in, u32 from, u32 to, const RawPlanes& planes) {
-  const u32 lane = threadIdx.x & 31;
-  for (u32 i = 8 * from + lane; i < 8 * to; i += 32) {
-    const EightUnits<T> units = load_8_units<T>(in + (i & ~7u) * 8, i & 7), turned = rotated_8<T>(units);
-    UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
-      if (!is_raw(planes, plane)) continue;
-      const Eight symbols = symbols_of<Layout>(plane, Layout::rotates(plane) ? turned : units);
-      store_8_symbols(planes.at[plane] + i * Layout::width(plane), Layout::width(plane), symbols);
-    }
+INLINE void split_8(const typename T::Unit* in, u32 group, u32 i, const RawPlanes& planes) {
+  const EightUnits<T> units = load_8_units<T>(in + 64 * group + (i & ~7u) * 8, i & 7), turned = rotated_8<T>(units);
+  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+    if (!is_raw(planes, plane)) continue;
+    const Eight symbols = symbols_of<Layout>(plane, Layout::rotates(plane) ? turned : units);
+    const u32 width = Layout::width(plane);
+    store_8_symbols(planes.at[plane] + 8 * group * width + i * width, width, symbols);
   }
+}
+
+// Splits `count` groups from `from` on.
+template <class T, class Layout, u32 FIRST>
+INLINE void split_groups(const typename T::Unit* in, u32 from, u32 count, const RawPlanes& planes) {
+  for (u32 i = threadIdx.x & 31; i < 8 * count; i += 32) split_8<T, Layout, FIRST>(in, from, i, planes);
+}
+
+// The same for COUNT groups, a multiple of 4.
+template <class T, class Layout, u32 FIRST, u32 COUNT>
+INLINE void split_many_groups(const typename T::Unit* in, u32 from, const RawPlanes& planes) {
+  const u32 lane = threadIdx.x & 31;
+  UNROLL for (u32 k = 0; k < COUNT / 4; k++) split_8<T, Layout, FIRST>(in, from, 32 * k + lane, planes);
 }
 
 // The two units that a thread takes of a group with `count` units, 0 where there is none.
@@ -191,7 +202,7 @@ INLINE u32 drop_group(const typename T::Unit* group, u32 count, bool drop, u32 b
   return stay;
 }
 
-// Stores the units from group `from` on, group by group. `staged`: 2 STAGED bytes of shared memory.
+// Stores the units from group `from` on, group by group; without exact zeros if `drop`. `staged`: 2 STAGED bytes of shared memory.
 template <class T, class Layout, u32 FIRST>
 INLINE void drop_groups(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
   Packers packers = {{staged, 0, nullptr}, {staged + STAGED, 0, nullptr}};
