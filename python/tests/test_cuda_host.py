@@ -371,6 +371,7 @@ def test_any_damage_in_a_directory_is_an_error_or_harmless(tmp_path) -> None:
             except huffwire.DamagedError:
                 continue
             assert all(item.start + sum(item.lengths) <= start for item in found)
+            assert all(len(item.head()) >= 16 for item in found if item.kind == 0)
 
 
 # Compressed weights.
@@ -506,6 +507,31 @@ class TestCompressedTensors:
         assert identical(other(inputs), expected)
         with pytest.raises(huffwire.UnsupportedError, match="type"):
             other.half()
+
+    @both
+    def test_products_in_other_precision(self):
+        layer = torch.nn.Linear(128, 64)
+        inputs = torch.randn(4, 128, requires_grad=True)
+        results = []
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16):
+                result = layer(inputs)
+            (gradient,) = torch.autograd.grad(result.float().sum(), inputs)
+            results.append((result, gradient))
+            ht.compress_module(layer)
+        assert isinstance(layer.weight, ht.CompressedTensor)
+        assert results[1][0].dtype == torch.bfloat16 and results[1][1].dtype == torch.float32
+        assert all(map(identical, *results))
+
+    @both
+    def test_weights_of_two_sizes_take_turns_in_the_same_memory(self):
+        layers = [torch.nn.Linear(64, 128), torch.nn.Linear(128, 256), torch.nn.Linear(256, 64)]
+        model = torch.nn.Sequential(*layers).bfloat16()
+        inputs = torch.randn(3, 64).bfloat16()
+        expected = [model(inputs), layers[0](inputs)]
+        ht.compress_module(model)
+        for _ in range(2):
+            assert identical(model(inputs), expected[0]) and identical(layers[0](inputs), expected[1])
 
     @both
     def test_shared_weights(self):
