@@ -61,8 +61,8 @@ class Decoded:
         assert memory[:GUARD] + memory[GUARD + size :] == b"\xa5" * 2 * GUARD
         _decode.check(device.read(status))
         self.elements = memory[GUARD : GUARD + size]
-        self.blocks, self.long_blocks, self.any_blocks = (
-            struct.unpack_from("<I", device.read(spans[1]), 4 * field)[0] for field in (0, 9, 10)
+        self.blocks, self.long_blocks, self.any_blocks, self.apart_blocks = (
+            struct.unpack_from("<I", device.read(spans[1]), 4 * field)[0] for field in (0, 9, 10, 11)
         )
         self.launches = device.launches
 
@@ -255,13 +255,23 @@ def common_book(dtype, longest, zero, data):
     return encoder.Book(7, longest, dict(zip(frequent, lengths[:-1], strict=True)), escape=lengths[-1])
 
 
-def with_zeros(rng, dtype, data, share):
-    """Some units become zeros of all kinds: +0, -0, subnormals."""
+def with_zeros(rng, dtype, data, share, others):
+    """Some units become zeros; with `others` of all kinds: +0, -0, subnormals."""
     unit = _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    zeros = [bytes(unit)] * 8 + [bytes(unit - 1) + b"\x80", b"\1" + bytes(unit - 1)] * others
     out = bytearray(data)
     for at in range(0, len(out), unit):
         if rng.random() < share:
-            out[at : at + unit] = rng.choice([bytes(unit)] * 8 + [bytes(unit - 1) + b"\x80", b"\1" + bytes(unit - 1)])
+            out[at : at + unit] = rng.choice(zeros)
+    return bytes(out)
+
+
+def with_sign(dtype, data, negative):
+    """All values get the same sign."""
+    unit = _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    out = bytearray(data)
+    for at in range(unit - 1, len(out), unit):
+        out[at] = out[at] & 0x7F | 0x80 * negative
     return bytes(out)
 
 
@@ -270,13 +280,14 @@ def common_messages(dtype, longest, zero, seed, **options):
     rng = random.Random(f"{dtype} {longest} {zero} {seed}")
     for units in [1500, 4096, rng.randrange(5000, 20000), 70_000 if seed == 0 else 3000]:
         data = gaussian(rng, dtype, units)
-        change = rng.randrange(3)
-        if change == 1 and dtype == "f32":
+        if dtype == "f32" and rng.random() < 0.3:
             data = b"".join(bytes(2) + data[at + 2 : at + 4] for at in range(0, len(data), 4))
-        if change == 1 and COMMON[dtype] == 2:
-            data = bytes(byte & 0x7F for byte in data)
+        # No fast kernel takes 12-bit codes in layout sign-apart.
+        sign = rng.choice([None, False, True]) if longest == 8 or COMMON[dtype] == 2 else None
+        if sign is not None:
+            data = with_sign(dtype, data, sign)
         if zero:
-            data = with_zeros(rng, dtype, data, [0.1, 0.6, 0.95][change])
+            data = with_zeros(rng, dtype, data, rng.choice([0.1, 0.6, 0.95]), others=sign is None)
         book = common_book(dtype, longest, zero, data)
         bindings = [("*", encoder.TYPE_NUMBERS[dtype], COMMON[dtype], 0, [0])]
         codebooks = huffwire.Codebooks.from_bytes(encoder.write_set("test", [book], bindings))
@@ -290,16 +301,17 @@ CASES = [(dtype, longest, zero) for dtype in COMMON for longest in (8, 12) for z
 
 @pytest.mark.parametrize(("dtype", "longest", "zero"), CASES)
 def test_common_blocks_by_the_fast_kernels(dtype, longest, zero):
-    taken = 0
-    for seed in range(3):
+    taken = apart = 0
+    for seed in range(4):
         for data, message, codebooks in common_messages(dtype, longest, zero, seed):
             units = len(data) // _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
             decoded = Decoded(message, dtype, units, sets=[codebooks], seed=seed, skew=seed)
             assert decoded.elements == data
             taken += decoded.blocks - decoded.any_blocks
-            assert (decoded.long_blocks > 0) <= (longest == 12)
-    # A few blocks come out too long and are verbatim, or are too short for a fast kernel.
+            apart += decoded.apart_blocks
+            assert decoded.long_blocks == 0 or longest == 12
     assert taken >= 6
+    assert apart >= 3 or longest == 12 or COMMON[dtype] == 2
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
@@ -307,8 +319,9 @@ def test_weights_need_the_fast_kernel_only(dtype):
     data = gaussian(random.Random(4), dtype, 98_304)
     decoded = Decoded(huffwire.encode(data, dtype), dtype, 98_304)
     assert decoded.elements == data
-    assert (decoded.long_blocks, decoded.any_blocks) == (0, 0)
-    assert decoded.launches == ["decode_plan", f"decode_{dtype}", f"decode_{dtype}_long", "decode_any"]
+    assert (decoded.long_blocks, decoded.any_blocks, decoded.apart_blocks) == (0, 0, 0)
+    others = [f"decode_{dtype}", f"decode_{dtype}_long", f"decode_{dtype}_apart"]
+    assert decoded.launches == ["decode_plan", *others, "decode_any"]
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -487,8 +500,8 @@ def run_sanitized():
     for seed, vector in enumerate(filter(is_tensor, message_vectors())):
         check_vector(vector, seed)
     for dtype in encoder.TYPE_NUMBERS:
-        check_drawn_messages(dtype, 2, 2)
-        check_damaged_messages(dtype, 2, 2)
+        check_drawn_messages(dtype, 1, 2)
+        check_damaged_messages(dtype, 1, 2)
     for dtype, longest, zero in CASES:
         for data, message, codebooks in common_messages(dtype, longest, zero, 1):
             units = len(data) // _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
