@@ -36,6 +36,8 @@ struct Eight {
 
 // Four symbols of a byte each, put together: neighbours, then pairs of neighbours.
 INLINE u32 packed_4(u32 width, u32 symbols) {
+  // Bits 0, 8, 16 and 24 go to 28 to 31, and no sum of two bits carries.
+  if (width == 1) return symbols * 0x10204080u >> 28;
   const u32 one = low_bits(width) * 0x10001u, two = low_bits(2 * width) * 0x10001u;
   const u32 pairs = select_bits(symbols, symbols >> (8 - width), one) & two;
   return select_bits(pairs, pairs >> (16 - 2 * width), low_bits(2 * width)) & low_bits(4 * width);
