@@ -1,13 +1,13 @@
 // A block, by one warp: which layout and which planes are constant, the remainder, the codes.
 //
-// A block is made in a slot of its own, which has room for the longest block that is worth it; whatever would be longer is
-// given up where the room ends, and becomes verbatim. In a slot
+// A block is made in a slot of its own, which has room for the longest block that is worth it; whatever would be longer
+// is given up where the room ends, and becomes verbatim. In a slot
 //
 //   header | raw planes, the last one first | states | stream ->     <- escapes
 //
-// lie such that the header ends at byte HEADER_END: its size is known beforehand, and so are those of the raw planes, for
-// which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their states
-// overwrite it. `encode_message.cuh` puts the blocks together.
+// lie such that the header ends at byte HEADER_END: its size is known beforehand, and so are those of the raw planes,
+// for which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their
+// states overwrite it. `encode_message.cuh` puts the blocks together.
 #pragma once
 #include "abi.cuh"
 #include "encode_lanes.cuh"
@@ -64,18 +64,24 @@ struct ChosenBook {
   bool has_escape, has_zero, zeros_apart;
 };
 
-template <class T> INLINE bool find_book(const u8* tables, u32 set_id, u32 choice, ChosenBook& chosen) {
-  const Tables* head = (const Tables*)tables;
+// A codebook set, by its id, in the tables.
+struct BookSet {
+  const u8* tables;
+  u32 id;
+};
+
+template <class T> INLINE bool find_book(const BookSet& set, u32 choice, ChosenBook& chosen) {
+  const Tables* head = (const Tables*)set.tables;
   const Set* sets = (const Set*)(head + 1);
   const Book* books = (const Book*)(sets + head->sets);
   const u32 number = choice_book(choice);
   if (choice == NO_CHOICE || number >= RESIDENT_BOOKS) return false;
   for (u32 i = 0; i < head->sets; i++) {
-    if (sets[i].id != set_id) continue;
+    if (sets[i].id != set.id) continue;
     if (number >= sets[i].books) return false;
     const Book& book = books[sets[i].first_book + number];
     if (!book.encode || book.width != (T::CENTRED ? 0 : T::SYMBOL_BITS)) return false;
-    chosen.codes = (const u16*)(tables + book.encode);
+    chosen.codes = (const u16*)(set.tables + book.encode);
     chosen.number = number;
     chosen.base = T::CENTRED ? choice_base(choice) : 0;
     chosen.has_escape = book.has_escape;
@@ -118,7 +124,7 @@ template <class Layout> INLINE void write_header_of_raw(HeaderWriter& out, u32 c
 // Places the raw planes, `count` symbols each, behind HEADER_END. Returns where they end.
 template <class Layout, u32 FIRST> INLINE u32 place_raw(RawPlanes& planes, u8* slot, u32 count) {
   u32 end = HEADER_END;
-  UNROLL for (u32 plane = Layout::PLANES; plane-- > FIRST;) {
+  UNROLL for (u32 plane = Layout::STORED; plane-- > FIRST;) {
     planes.at[plane] = slot + end;
     if (is_raw(planes, plane)) end += (count * Layout::width(plane) + 7) / 8;
   }
@@ -141,14 +147,16 @@ struct Form {
 
 // Splits all units from group `from` on; without exact zeros if `drop`.
 template <class T, class Layout, u32 FIRST>
-INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
+INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes,
+                             u32 staged) {
   const u32 groups = !drop && are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
   split_groups<T, Layout, FIRST>(in, from, groups - from, planes);
   drop_groups<T, Layout, FIRST>(in, groups, units, drop, planes, staged);
 }
 
 // A block whose planes are all raw or constant.
-template <class T> INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& form, const Workplace& work) {
+template <class T>
+INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& form, const Workplace& work) {
   return with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
     RawPlanes planes;
@@ -202,14 +210,17 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   const auto carry = [&](u32 i) { return i < carried ? (u32)taken[i] : 0u; };
   const u32 i = 2 * lane;
   Lanes lanes = {(carry(i) | carry(64 + i) << 8) << 16, (carry(i + 1) | carry(65 + i) << 8) << 16, 16, 16};
-  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go later.
+  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go
+  // later.
   const u32 skew = uniform(stream_at & 7);
   Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
   const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
   __syncwarp();
   const auto split = [&](u32 group) {
     if (group >= split_later) return;
-    with_layout<T>(form.one_sign, [&](auto layout) { split_many_groups<T, decltype(layout), 1, 2 * STEPS>(in, group, planes); });
+    with_layout<T>(form.one_sign, [&](auto layout) {
+      split_many_groups<T, decltype(layout), 1, 2 * STEPS>(in, group, planes);
+    });
   };
   const auto nothing = [](u32) {};
   const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
@@ -275,31 +286,34 @@ INLINE Coded encode_block(const typename T::Unit* in, u32 units, const ChosenBoo
 
 // All blocks of a tensor, a warp each. `choices`: one for each block if `choice_stride` is 1, one for all if it is 0.
 template <class T>
-INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables,
-                          u32 set_id, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes, Coded* results) {
+INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks,
+                          const BookSet& set, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,
+                          Coded* results) {
   const u32 warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
   if (number >= blocks) return;
   const u64 from = (u64)number * block_units;
   const typename T::Unit* in = (const typename T::Unit*)source + from;
   const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
   ChosenBook book = {nullptr, 0, 0, false, false, false};
-  const bool has_book = find_book<T>(tables, set_id, choices[(u64)number * choice_stride], book);
+  const bool has_book = find_book<T>(set, choices[(u64)number * choice_stride], book);
   const u32 table = uniform(shared_address(shared[warp].table));
-  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, table + (u32)sizeof(EncodeShared::table)};
+  const u32 buffer = table + (u32)sizeof(EncodeShared::table);
+  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, buffer};
   const Coded result = encode_block<T>(in, here, has_book ? &book : nullptr, work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }
 
 }  // namespace encode
 
-#define ENCODE_BLOCKS(name, T)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                               \
-      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices,     \
-           u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                                        \
-    __shared__ encode::EncodeShared shared[encode::ENCODE_WARPS];                                                         \
-    SHARED_BEGINS_AT(shared);                                                                                             \
-    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, tables, set_id, choices, choice_stride,  \
-                                     slots, slot_bytes, results);                                                         \
+#define ENCODE_BLOCKS(name, T)                                                                                         \
+  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                           \
+      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices, \
+           u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                                     \
+    __shared__ encode::EncodeShared shared[encode::ENCODE_WARPS];                                                      \
+    SHARED_BEGINS_AT(shared);                                                                                          \
+    const encode::BookSet set = {tables, set_id};                                                                      \
+    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, choices, choice_stride, slots,   \
+                                     slot_bytes, results);                                                             \
   }
 ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
 ENCODE_BLOCKS(encode_blocks_f16, F16)

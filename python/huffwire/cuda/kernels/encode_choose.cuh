@@ -1,9 +1,9 @@
 // Which book, and which base, for a tensor or for each of its blocks: the cheapest for a sample of the symbols.
 //
-// The sample is runs of 64 units, spread evenly. A book costs the lengths of its codes, and 8 bits more for each escape. A
-// book without a code for exact zeros also pays for the remainder that they would not have. That is how the encoder for
-// processors counts, too. Price, number and base are compared as one number, so that of books that cost the same the one
-// with the lowest number wins, everywhere.
+// The sample is runs of 64 units, spread evenly. A book costs the lengths of its codes, and 8 bits more for each
+// escape. A book without a code for exact zeros also pays for the remainder that they would not have. That is how the
+// encoder for processors counts, too. Price, number and base are compared as one number, so that of books that cost the
+// same the one with the lowest number wins, everywhere.
 #pragma once
 #include "encode_block.cuh"
 
@@ -52,13 +52,14 @@ INLINE u32 origin_of(const u16* codes) {
 
 // Lists the candidates that can code plane 0, by all threads of a CTA. The books' order does not matter.
 template <class T>
-INLINE void list_books(PricedBooks& list, const u8* tables, u32 set_id, const Candidates& candidates) {
+INLINE void list_books(PricedBooks& list, const BookSet& set, const Candidates& candidates) {
   if (threadIdx.x == 0) list.count = 0;
   __syncthreads();
   for (u32 number = threadIdx.x; number < RESIDENT_BOOKS; number += blockDim.x) {
     ChosenBook book;
-    if (!(candidates.bits[number / 64] >> (number % 64) & 1) || !find_book<T>(tables, set_id, number, book)) continue;
-    list.books[atomicAdd(&list.count, 1u)] = Priced{book.codes, number, book.has_zero, T::CENTRED ? origin_of(book.codes) : 0};
+    if (!(candidates.bits[number / 64] >> (number % 64) & 1) || !find_book<T>(set, number, book)) continue;
+    const u32 origin = T::CENTRED ? origin_of(book.codes) : 0;
+    list.books[atomicAdd(&list.count, 1u)] = Priced{book.codes, number, book.has_zero, origin};
   }
   __syncthreads();
 }
@@ -92,7 +93,8 @@ template <class T> INLINE u64 price_of(const Priced& book, u32 base, const Count
 }
 
 // The least price that thread `i` of `threads` finds among books and bases.
-template <class T> INLINE u64 least_price(const PricedBooks& list, const Counts& counts, u32 bases, u32 i, u32 threads) {
+template <class T>
+INLINE u64 least_price(const PricedBooks& list, const Counts& counts, u32 bases, u32 i, u32 threads) {
   bases = T::CENTRED ? bases : 1;
   u64 least = ~0ull;
   for (; i < list.count * bases; i += threads) {
@@ -177,7 +179,7 @@ struct ChooseTensorShared {
 };
 
 template <class T>
-INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 units, const u8* tables, u32 set_id,
+INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 units, const BookSet& set,
                           const Candidates& candidates, u32* choice) {
   const u32 thread = threadIdx.x, lane = thread & 31, warp = thread / 32, warps = blockDim.x / 32;
   const typename T::Unit* in = (const typename T::Unit*)source;
@@ -186,7 +188,7 @@ INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 unit
     shared.zeros = shared.total = shared.moment = shared.differ = 0;
     shared.least = ~0ull;
   }
-  list_books<T>(shared.list, tables, set_id, candidates);
+  list_books<T>(shared.list, set, candidates);
   Counting counting = {shared.symbols[thread % CHOOSE_COPIES], load_unit(in), 0, 0, 0, 0};
   count_sample<T>(counting, in, units, TENSOR_RUNS, warp, warps);
   const u32 zeros = sum_of_lanes(counting.zeros), total = sum_of_lanes(counting.total);
@@ -219,10 +221,10 @@ struct ChooseBlocksShared {
 };
 
 template <class T>
-INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables,
-                          u32 set_id, const Candidates& candidates, u32* choices) {
+INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 units, u32 block_units, u32 blocks,
+                          const BookSet& set, const Candidates& candidates, u32* choices) {
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
-  list_books<T>(shared.list, tables, set_id, candidates);
+  list_books<T>(shared.list, set, candidates);
   if (number >= blocks) return;
   const u64 from = (u64)number * block_units;
   const u32 here = units - from < block_units ? (u32)(units - from) : block_units;
@@ -243,20 +245,22 @@ INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 unit
 
 }  // namespace encode
 
-#define CHOOSE(suffix, T)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(encode::CHOOSE_TENSOR_THREADS)                                              \
-      choose_tensor_##suffix(const u8* source, u64 units, const u8* tables, u32 set_id, u64 books0, u64 books1, u64 books2, \
-                             u32* choice) {                                                                                \
-    __shared__ encode::ChooseTensorShared shared;                                                                          \
-    const encode::Candidates candidates = {{books0, books1, books2}};                                                      \
-    encode::choose_tensor<encode::T>(shared, source, units, tables, set_id, candidates, choice);                           \
-  }                                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS)                                                  \
-      choose_blocks_##suffix(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id,        \
-                             u64 books0, u64 books1, u64 books2, u32* choices) {                                           \
-    __shared__ encode::ChooseBlocksShared shared;                                                                          \
-    const encode::Candidates candidates = {{books0, books1, books2}};                                                      \
-    encode::choose_blocks<encode::T>(shared, source, units, block_units, blocks, tables, set_id, candidates, choices);     \
+#define CHOOSE(suffix, T)                                                                                              \
+  extern "C" __global__ void __launch_bounds__(encode::CHOOSE_TENSOR_THREADS)                                          \
+      choose_tensor_##suffix(const u8* source, u64 units, const u8* tables, u32 set_id, u64 books0, u64 books1,        \
+                             u64 books2, u32* choice) {                                                                \
+    __shared__ encode::ChooseTensorShared shared;                                                                      \
+    const encode::BookSet set = {tables, set_id};                                                                      \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    encode::choose_tensor<encode::T>(shared, source, units, set, candidates, choice);                                  \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS)                                              \
+      choose_blocks_##suffix(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id,   \
+                             u64 books0, u64 books1, u64 books2, u32* choices) {                                       \
+    __shared__ encode::ChooseBlocksShared shared;                                                                      \
+    const encode::BookSet set = {tables, set_id};                                                                      \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    encode::choose_blocks<encode::T>(shared, source, units, block_units, blocks, set, candidates, choices);            \
   }
 CHOOSE(bf16, Bf16)
 CHOOSE(f16, F16)

@@ -1,7 +1,7 @@
 // The element types that blocks are coded as, and how the layouts of docs/format.md, section 3, split them.
 //
-// Plane 0 is coded, the others are the remainder. A layout rotates a unit or leaves it as it is (`word`); then every
-// plane is a run of bits of the word. Floats in the layouts exponent and sign-apart are interleaved, bytes are not.
+// Plane 0 holds the symbols that are coded, the other planes are the remainder. Floats in the layouts exponent and
+// sign-apart are interleaved, bytes are not.
 //
 // What encodes is in a namespace of its own: what decodes has types with the same names.
 #pragma once
@@ -44,7 +44,9 @@ template <u32 BYTES_, u32 SYMBOL_BITS_, u32 SYMBOL_AT_, bool CENTRED_> struct El
 
   // The units of symbols 2 i and 2 i + 1 of a whole group are first(i) and first(i) + SECOND.
   static constexpr u32 SECOND = BYTES == 1 ? 1 : 64 / BYTES;
-  static __device__ __forceinline__ u32 first(u32 i) { return BYTES == 1 ? 2 * i : BYTES == 2 ? i : (i & 1) * 32 + i / 2; }
+  static __device__ __forceinline__ u32 first(u32 i) {
+    return BYTES == 1 ? 2 * i : BYTES == 2 ? i : (i & 1) * 32 + i / 2;
+  }
 };
 
 typedef Elements<2, 8, 7, true> Bf16;
@@ -52,14 +54,15 @@ typedef Elements<2, 5, 10, true> F16;
 typedef Elements<4, 8, 23, true> F32;
 typedef Elements<1, 7, 0, false> F8;  // e4m3 and e5m2
 
-// A layout tells of each plane which bits it has: `width` of them, from bit `shift` on, of the unit or of the unit that is
-// rotated to the left by one bit. They always lie within a byte of it.
+// A layout tells of each plane which bits it has: `width` of them, from bit `shift` on, of the unit or of the unit that
+// is rotated to the left by one bit. They always lie within a byte of it. Planes from STORED on are constant wherever
+// the layout is written.
 
 // Layout exponent: the sign follows the mantissa.
 template <class T> struct Exponent {
   typedef T Type;
   static constexpr u32 NUMBER = 1, REMAINDER = T::SYMBOL_AT + 1;
-  static constexpr u32 PLANES = 1 + (REMAINDER + 7) / 8;
+  static constexpr u32 PLANES = 1 + (REMAINDER + 7) / 8, STORED = PLANES;
   static __device__ constexpr bool rotates(u32) { return true; }
   static __device__ constexpr u32 width(u32 plane) {
     return plane == 0 ? T::SYMBOL_BITS : at_most(8, REMAINDER - 8 * (plane - 1));
@@ -67,11 +70,11 @@ template <class T> struct Exponent {
   static __device__ constexpr u32 shift(u32 plane) { return plane == 0 ? REMAINDER : 8 * (plane - 1); }
 };
 
-// Layout sign-apart: the sign is the last plane. (Written only where the sign is the same in all units of a block.)
+// Layout sign-apart: the sign is the last plane. It is written only where all units of a block have the same sign.
 template <class T> struct SignApart {
   typedef T Type;
   static constexpr u32 NUMBER = 6, MANTISSA = T::SYMBOL_AT;
-  static constexpr u32 PLANES = 2 + (MANTISSA + 7) / 8;
+  static constexpr u32 PLANES = 2 + (MANTISSA + 7) / 8, STORED = PLANES - 1;
   static __device__ constexpr bool rotates(u32 plane) { return plane == 0; }
   static __device__ constexpr u32 width(u32 plane) {
     return plane == 0 ? T::SYMBOL_BITS : plane == PLANES - 1 ? 1 : at_most(8, MANTISSA - 8 * (plane - 1));
@@ -84,7 +87,7 @@ template <class T> struct SignApart {
 // Layout magnitude: the sign is plane 1.
 template <class T> struct Magnitude {
   typedef T Type;
-  static constexpr u32 NUMBER = 2, PLANES = 2;
+  static constexpr u32 NUMBER = 2, PLANES = 2, STORED = PLANES;
   static __device__ constexpr bool rotates(u32) { return false; }
   static __device__ constexpr u32 width(u32 plane) { return plane == 0 ? T::SYMBOL_BITS : 1; }
   static __device__ constexpr u32 shift(u32 plane) { return plane == 0 ? 0 : T::BITS - 1; }
@@ -125,8 +128,8 @@ template <class Layout> INLINE u32 constant_planes(u32 differ) {
 // longer than what it saves.
 constexpr u32 APART_FROM = 256u;
 
-// What a choice of book is, for a block or for all: its number, the base, and whether exact zeros are coded apart if the
-// book has a code for them.
+// What a choice of book is, for a block or for all: its number, the base, and whether exact zeros are coded apart if
+// the book has a code for them.
 INLINE u32 choice_book(u32 choice) { return choice & 0xff; }
 INLINE u32 choice_base(u32 choice) { return choice >> 8 & 0xff; }
 constexpr u32 CHOICE_ZEROS_APART = 0x10000u;

@@ -1,9 +1,10 @@
 // The lane coder (docs/format.md, section 6), backwards, as one warp runs it: thread `t` has lanes 2 t and 2 t + 1.
 //
 // A lane keeps its unread bits at the top of a register, so that a code goes on top of them by one funnel shift, which
-// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. How many bits there are, less 8, is
-// in the low bits of `filled`: 16 + 0 to 7. Adding an entry adds the length; if bit 3 is then set, the lane has 24 bits
-// or more, and gives its lowest byte to the stream. All other bits of `filled` are rubbish until the next step masks them.
+// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. How many bits there are, less
+// 8, is in the low bits of `filled`: 16 + 0 to 7. Adding an entry adds the length; if bit 3 is then set, the lane has
+// 24 bits or more, and gives its lowest byte to the stream. All other bits of `filled` are rubbish until the next step
+// masks them.
 //
 // Where the bytes of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
 // memory, and go out 256 at a time. Escapes are collected downwards from the end of the block's slot, which is their
@@ -93,10 +94,11 @@ template <class T, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) 
   return ZEROS && x == 0 ? coding.zero : entry;
 }
 
-// Codes the plane of symbols of `units` units. `before_steps(group)` is called before 2 STEPS groups from that one on are
-// coded, for what remains to be done with them. Returns whether there was room.
+// Codes the plane of symbols of `units` units. `before_steps(group)` is called before 2 STEPS groups from that one on
+// are coded, for what remains to be done with them. Returns whether there was room.
 template <class T, bool ZEROS, class Before>
-INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream, Before before_steps) {
+INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream,
+                       Before before_steps) {
   constexpr u32 N = STEPS;
   const u32 lane = threadIdx.x & 31;
   const Masks masks = {opaque((1u << lane) - 1), opaque(7)};

@@ -49,9 +49,9 @@ INLINE void store_le32(u8* at, u32 x) {
   UNROLL for (u32 k = 0; k < 4; k++) at[k] = (u8)(x >> 8 * k);
 }
 
-// Copies bytes by one warp; the two places do not overlap. Words of 16 bytes are stored where those of the target lie; what
-// they are made of are the words of four bytes of the source around them. The margins are such that each of these words
-// lies within the source.
+// Copies bytes by one warp; the two places do not overlap. Words of 16 bytes are stored where those of the target lie;
+// what they are made of are the words of four bytes of the source around them. The margins are such that each of these
+// words lies within the source.
 INLINE void copy_by_warp(const u8* from, u8* to, u32 size) {
   const u32 lane = threadIdx.x & 31;
   u32 head = (u32)(0 - (u64)to) & 15;
@@ -71,7 +71,8 @@ INLINE void copy_by_warp(const u8* from, u8* to, u32 size) {
   for (u32 i = head + 16 * chunks + lane; i < size; i += 32) to[i] = from[i];
 }
 
-// Moves bytes by one warp to a lower address; the two places may overlap. All lanes have read before one of them writes.
+// Moves bytes by one warp to a lower address; the two places may overlap. All lanes have read before one of them
+// writes.
 INLINE void move_down(u8* to, const u8* from, u32 size) {
   constexpr u32 EACH = 4;
   for (u32 at = threadIdx.x & 31, start = 0; start < size; start += 32 * EACH, at += 32 * EACH) {

@@ -1,11 +1,12 @@
-// Raw planes of a block: bytes, or symbols of fewer bits packed without gaps. They are the planes from FIRST on: 1 where
-// plane 0 is coded, 0 where it is raw, too.
+// Raw planes of a block: bytes, or symbols of fewer bits packed without gaps. They are the planes from FIRST on: 1
+// where plane 0 is coded, 0 where it is raw, too.
 //
-// Whole groups of 64 units are split by threads that take eight symbols each: `width` whole bytes of each plane, wherever
-// they are (`split_groups`). All else goes group by group, two symbols a thread, in the order of the lane coder
-// (`drop_groups`): the last units of a block, blocks whose exact zeros have no remainder, and those few where elements or
-// planes lie at addresses that are no multiples of 8. A ballot tells where among the symbols that stay each of them lies.
-// Symbols of fewer than eight bits are collected in shared memory until there are 64 of them, which are whole bytes again.
+// Whole groups of 64 units are split by threads that take eight symbols each: `width` whole bytes of each plane,
+// wherever they are (`split_groups`). All else goes group by group, two symbols a thread, in the order of the lane
+// coder (`drop_groups`): the last units of a block, blocks whose exact zeros have no remainder, and those few where
+// elements or planes lie at addresses that are no multiples of 8. A ballot tells where among the symbols that stay each
+// of them lies. Symbols of fewer than eight bits are collected in shared memory until there are 64 of them, which are
+// whole bytes again.
 #pragma once
 #include "encode_elements.cuh"
 #include "encode_memory.cuh"
@@ -23,7 +24,7 @@ INLINE bool is_raw(const RawPlanes& planes, u32 plane) { return !(planes.constan
 // Whether `split_groups` can read the elements and write the planes.
 template <class Layout, u32 FIRST> INLINE bool are_aligned(const void* in, const RawPlanes& planes) {
   u32 low = (u32)(u64)in;
-  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++)
+  UNROLL for (u32 plane = FIRST; plane < Layout::STORED; plane++)
     if (is_raw(planes, plane) && Layout::width(plane) == 8) low |= (u32)(u64)planes.at[plane];
   return (low & 7) == 0;
 }
@@ -35,7 +36,10 @@ struct Eight {
 
 // Four symbols of a byte each, put together: neighbours, then pairs of neighbours.
 INLINE u32 packed_4(u32 width, u32 symbols) {
-  const u32 pairs = select_bits(symbols, symbols >> (8 - width), low_bits(width) * 0x10001u) & low_bits(2 * width) * 0x10001u;
+  // Bits 0, 8, 16 and 24 go to 28 to 31, and no sum of two bits carries.
+  if (width == 1) return symbols * 0x10204080u >> 28;
+  const u32 one = low_bits(width) * 0x10001u, two = low_bits(2 * width) * 0x10001u;
+  const u32 pairs = select_bits(symbols, symbols >> (8 - width), one) & two;
   return select_bits(pairs, pairs >> (16 - 2 * width), low_bits(2 * width)) & low_bits(4 * width);
 }
 
@@ -86,7 +90,9 @@ template <class T> INLINE Eight bytes_of(const EightUnits<T>& units, u32 byte) {
   const u32 take = byte | (4 + byte) << 4;
   const auto gather = [&](u32 k) {
     constexpr u32 N = 2 * T::BYTES;
-    return __byte_perm(__byte_perm(w[k], w[(k + 2) % N], take), __byte_perm(w[(k + 4) % N], w[(k + 6) % N], take), 0x5410);
+    const u32 first = __byte_perm(w[k], w[(k + 2) % N], take);
+    const u32 second = __byte_perm(w[(k + 4) % N], w[(k + 6) % N], take);
+    return __byte_perm(first, second, 0x5410);
   };
   return Eight{gather(0), gather(1)};
 }
@@ -101,7 +107,7 @@ template <class Layout> INLINE Eight symbols_of(u32 plane, const EightUnits<type
 template <class T, class Layout, u32 FIRST>
 INLINE void split_8(const typename T::Unit* in, u32 group, u32 i, const RawPlanes& planes) {
   const EightUnits<T> units = load_8_units<T>(in + 64 * group + (i & ~7u) * 8, i & 7), turned = rotated_8<T>(units);
-  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+  UNROLL for (u32 plane = FIRST; plane < Layout::STORED; plane++) {
     if (!is_raw(planes, plane)) continue;
     const Eight symbols = symbols_of<Layout>(plane, Layout::rotates(plane) ? turned : units);
     const u32 width = Layout::width(plane);
@@ -183,7 +189,7 @@ INLINE u32 drop_group(const typename T::Unit* group, u32 count, bool drop, u32 b
   const bool stays0 = 2 * lane < count && !(drop && x0 == 0), stays1 = 2 * lane + 1 < count && !(drop && x1 == 0);
   const u32 a = __ballot_sync(ALL_LANES, stays0), b = __ballot_sync(ALL_LANES, stays1);
   const u32 stay = __popc(a) + __popc(b), place = __popc(a & below) + __popc(b & below);
-  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+  UNROLL for (u32 plane = FIRST; plane < Layout::STORED; plane++) {
     if (!is_raw(planes, plane)) continue;
     const u32 s0 = plane_symbol<Layout>(plane, x0), s1 = plane_symbol<Layout>(plane, x1);
     if (Layout::width(plane) == 8) {
@@ -202,18 +208,20 @@ INLINE u32 drop_group(const typename T::Unit* group, u32 count, bool drop, u32 b
   return stay;
 }
 
-// Stores the units from group `from` on, group by group; without exact zeros if `drop`. `staged`: 2 STAGED bytes of shared memory.
+// Stores the units from group `from` on, group by group; without exact zeros if `drop`. `staged`: 2 STAGED bytes of
+// shared memory.
 template <class T, class Layout, u32 FIRST>
-INLINE void drop_groups(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes, u32 staged) {
+INLINE void drop_groups(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes,
+                        u32 staged) {
   Packers packers = {{staged, 0, nullptr}, {staged + STAGED, 0, nullptr}};
-  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+  UNROLL for (u32 plane = FIRST; plane < Layout::STORED; plane++) {
     if (!is_raw(planes, plane) || Layout::width(plane) == 8) continue;
     (plane == 0 ? packers.symbols : packers.others).to = planes.at[plane] + 8 * Layout::width(plane) * from;
   }
   u32 before = 64 * from;
   for (u32 at = before; at < units; at += 64)
     before += drop_group<T, Layout, FIRST>(in + at, at_most(64, units - at), drop, before, planes, packers);
-  UNROLL for (u32 plane = FIRST; plane < Layout::PLANES; plane++) {
+  UNROLL for (u32 plane = FIRST; plane < Layout::STORED; plane++) {
     if (!is_raw(planes, plane) || Layout::width(plane) == 8) continue;
     Packer& packer = plane == 0 ? packers.symbols : packers.others;
     if (packer.count) pack_staged(packer, Layout::width(plane), true);
