@@ -22,7 +22,7 @@ from stand_in import StandIn, gpu
 
 import huffwire
 import huffwire.torch as ht
-from huffwire import _tensors
+from huffwire import _files, _tensors, _torch_files
 from huffwire.cuda import _cache, _driver, _items, _nvrtc, _program, _torch_device
 from huffwire.cuda._tables import tables
 from huffwire.cuda._types import TYPES
@@ -710,6 +710,14 @@ def test_gpus_of_others_are_refused() -> None:
     with machine(), mock.patch.object(torch.version, "hip", "7.0"):
         with pytest.raises(huffwire.DeviceError, match="NVIDIA"):
             _torch_device.device_for(torch.device("cuda"))
+
+
+def test_files_are_loaded_to_gpus_without_kernels(tmp_path) -> None:
+    ht.save_file({"a": normal(100)}, tmp_path / "a.hw")
+    entries = list(_files.open_files(tmp_path / "a.hw", None, None).entries.values())
+    # None is decoded there: all are left to the processor.
+    with machine(), mock.patch.object(torch.version, "hip", "7.0"):
+        assert list(_torch_files.FRAMEWORK.decoded_there(entries, torch.device("cuda"))) == []
 
 
 def test_forked_processes_are_told() -> None:
