@@ -28,19 +28,20 @@ _NAMES = (
 _HEADER = 16
 _SMALLEST_BLOCK = 1 << 10
 _PLAN = struct.calcsize("<12I2Q")
-_PLAN_BLOCK = struct.calcsize("<Q2I")
+_PLAN_BLOCK = struct.calcsize("<Q3I")
 _STATUS = struct.calcsize("<Q2I")
 
 _PLAN_THREADS = 1024
 _PLAN_THREADS_FOR_FEW = 128
-# By the number of an element type: the kernel that decodes its common blocks, if there is one.
-_FAST = {
-    1: "decode_bf16", 2: "decode_f16", 25: "decode_f16", 3: "decode_f32", 26: "decode_f32",
-    4: "decode_f8", 5: "decode_f8", 28: "decode_f8", 29: "decode_f8",
-}  # fmt: skip
+# By the number of an element type: the kernels that decode its common blocks, if there are any. The first one sees all
+# blocks, and passes those on that are for another one.
+_BF16 = ("decode_bf16", "decode_bf16_long", "decode_bf16_apart")
+_F16 = ("decode_f16", "decode_f16_long", "decode_f16_apart")
+_F32 = ("decode_f32", "decode_f32_long", "decode_f32_apart")
+_F8 = ("decode_f8", "decode_f8_long")
+_FAST = {1: _BF16, 2: _F16, 3: _F32, 4: _F8, 5: _F8, 25: _F16, 26: _F32, 28: _F8, 29: _F8}
 # Warps of a CTA, and how many CTAs a multiprocessor runs at once, at most.
-_FAST_WARPS, _FAST_CTAS = 8, 4
-_LONG_WARPS, _LONG_CTAS = 4, 5
+_FAST_WARPS, _FAST_CTAS = 4, 8
 _ANY_WARPS, _ANY_CTAS = 4, 5
 
 
@@ -105,13 +106,12 @@ def decode(
         return min(-(-capacity // warps), device.multiprocessors * at_once)
 
     # Two bytes are stored at a time where units have one.
-    fast = None if unit == 1 and out.address % 2 else _FAST.get(dtype)
-    if fast:
-        device.launch(fast, ctas(_FAST_WARPS, _FAST_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
-        device.launch(f"{fast}_long", ctas(_LONG_WARPS, _LONG_CTAS), 32 * _LONG_WARPS, message, tables, out, plan, status)
+    fast = () if unit == 1 and out.address % 2 else _FAST.get(dtype, ())
+    for kernel in fast:
+        device.launch(kernel, ctas(_FAST_WARPS, _FAST_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
     device.launch(
         "decode_any", ctas(_ANY_WARPS, _ANY_CTAS), 32 * _ANY_WARPS,
-        message, tables, out, plan, status, U32(fast is not None),
+        message, tables, out, plan, status, U32(bool(fast)),
     )  # fmt: skip
     return status
 

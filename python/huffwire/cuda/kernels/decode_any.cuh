@@ -12,6 +12,7 @@
 #pragma once
 #include "abi.cuh"
 #include "decode_books.cuh"
+#include "decode_bulk.cuh"
 #include "decode_layouts.cuh"
 #include "decode_plan.cuh"
 #include "primitives.cuh"
@@ -395,7 +396,7 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
   const u32 number = uniform(block.body[0]);
   if (number == 0) {
     if (block.size != 1 + block.units * unit) return BLOCK_CUT;
-    for (u32 i = lane; i < block.units * unit; i += 32) out[i] = block.body[1 + i];
+    copy_bytes(out, block.body + 1, block.units * unit, lane);
     return 0;
   }
   const Layout layout = layout_of(plan->type, number, unit);
@@ -404,6 +405,8 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
   // All lanes read the same headers.
   Reader reader = {block.body, 1, block.size, false};
   u32 zeros = 0;
+  bool constant = layout.word != 3;
+  u64 word = 0;
   for (u32 p = 0; p < layout.planes; p++) {
     const PlaneShape shape = plane_of(plan->type, number, p);
     Plane plane;
@@ -414,6 +417,13 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
     if (reader.cut) return BLOCK_CUT;
     if (problem) return problem;
     if (lane == 0) scratch.planes[p] = plane;
+    constant &= plane.source == CONSTANT;
+    word |= bits_of(plane.symbol, plane.shift, layout);
+  }
+  if (constant) {
+    if (reader.at != block.size) return BAD_PAYLOAD;
+    fill_bytes(out, word, layout.word, block.units * unit, lane);
+    return 0;
   }
   __syncwarp();
   u64 total = 0;

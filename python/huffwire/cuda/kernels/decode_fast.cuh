@@ -22,6 +22,7 @@
 #include "primitives.cuh"
 
 #define CARRIED 128u
+#define FAST_WARPS 4  // of a CTA
 
 INLINE u32 ones(u32 width) { return (1u << width) - 1; }
 
@@ -43,6 +44,7 @@ template <class Type> struct FastHeader {
   u32 constant[Type::PLANES];
   u32 lent;        // the number of the lent plane
   u32 lent_size;   // in bytes, of which lanes carry the last 128; 0: there is no such plane
+  u32 sign;        // of all units, in its place in a unit
   bool has_zero;
 };
 
@@ -60,21 +62,22 @@ template <class Type, u32 LIMIT> struct __attribute__((aligned(LIMIT == 8 ? 512 
   FastHeader<Type> header;
 };
 
-// What a header is for: a fast kernel, the one of 12-bit codes, or decode_any.
-enum Way { HERE, TO_LONG, TO_ANY };
+// What a header is for: this kernel, the one of 12-bit codes, the one of layout sign-apart, or decode_any.
+enum Way { HERE, TO_LONG, TO_APART, TO_ANY };
 
 // All lanes read the same, and write the same.
 template <class Type, u32 LIMIT>
 INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* message, const u8* tables, FastHeader<Type>& header) {
   const u8* body = block.body;
   // No header that is looked at here is longer.
-  if (block.size < 64 + Lanes<8>::STATES || body[0] != Type::LAYOUT) return TO_ANY;
+  if (block.size < 64 + Lanes<8>::STATES) return TO_ANY;
+  if (body[0] != Type::LAYOUT) return body[0] == SIGN_APART && Type::LAYOUT == EXPONENT ? TO_APART : TO_ANY;
   const u32 mode = uniform(body[1]);
   if (mode >= plan->books) return TO_ANY;
   const Tables* head = (const Tables*)tables;
   const Book& book = ((const Book*)((const Set*)(head + 1) + head->sets))[plan->first_book + mode];
   if (book.width != (Type::CENTRED ? 0 : Type::WIDTH)) return TO_ANY;
-  if (book.limit != LIMIT) return book.limit == 12 ? TO_LONG : TO_ANY;
+  if (book.limit != LIMIT) return book.limit == 12 && !Type::SIGN ? TO_LONG : TO_ANY;
   u32 at = 2, base = 0, zeros = 0, escapes = 0;
   if (Type::CENTRED) base = uniform(body[at++]);
   if (book.has_zero) zeros = uniform(load_le32(body + at)), at += 4;
@@ -103,6 +106,11 @@ INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* messag
     }
     header.constant[p] = constant;
     total += size[p];
+  }
+  if (Type::SIGN) {
+    if (body[at] != 0xfe || body[at + 1] > 1) return TO_ANY;
+    header.sign = (u32)body[at + 1] << (8 * sizeof(typename Type::Word) - 1);
+    at += 2;
   }
   if (raw && lent_size < CARRIED) return TO_ANY;
   const u32 stored = raw ? total - CARRIED : total;
@@ -144,11 +152,11 @@ INLINE void load_table(const u8* tables, u32 offset, u32 entries, u32 base, u32 
   }
 }
 
-// A symbol of a raw plane. A symbol of three bits may lie in two bytes, and there always is another byte.
+// A symbol of a raw plane. It may lie in two bytes, and there always is another byte behind those of the plane.
 INLINE u32 raw_symbol(const u8* plane, u32 width, u32 i) {
   if (width == 8) return plane[i];
   const u32 bit = i * width;
-  if (width == 1) return plane[bit / 8] >> bit % 8 & 1;
+  if (8 % width == 0) return plane[bit / 8] >> bit % 8 & ones(width);
   return (plane[bit / 8] | plane[bit / 8 + 1] << 8) >> bit % 8 & ones(width);
 }
 
@@ -162,7 +170,7 @@ template <class Type> INLINE u32 seen_of(u32 unit) {
   return Type::ROTATED ? unit << 1 | unit >> (bits - 1) : unit;
 }
 template <class Type> INLINE u32 place_of(u32 i, u32 units) {
-  return Type::ROTATED ? deinterleaved(i, units, sizeof(typename Type::Word)) : i;
+  return Type::INTERLEAVED ? deinterleaved(i, units, sizeof(typename Type::Word)) : i;
 }
 
 // One block while it is decoded.
@@ -240,6 +248,7 @@ template <class Type, u32 LIMIT> INLINE void single_step(Fast<Type, LIMIT>& fast
     } else if (late) {
       x = ones(Type::width(lent_of(fast.header))) << Type::shift(lent_of(fast.header));
     }
+    if (Type::SIGN && has[k]) x |= fast.header.sign;
     if (acts[k]) out_of(fast)[place_of<Type>(64 * step + 2 * lane + k, fast.header.units)] = unit_of<Type>(x);
   }
   fast.passed = after;
@@ -284,17 +293,19 @@ template <class Type, u32 LIMIT> INLINE void second_look(Fast<Type, LIMIT>& fast
 template <class Type> struct Group { Bits<Type::PLANES> step[Type::GROUP]; };
 
 // Where this thread's bits of a plane begin: a pointer, the bit in its byte, and by how much a group moves the pointer. A
-// constant plane keeps nothing of a byte, and adds its symbols; one of fewer than eight bits has both in the first byte.
+// constant plane keeps nothing of a byte, and adds its two symbols: a byte each, or side by side if they are shorter.
 template <class Type> struct Cursors {
   const u8* at[Type::PLANES];
   u32 bit[Type::PLANES];
   u32 advance[Type::PLANES];
   u32 keep[Type::PLANES];
   u32 constant[Type::PLANES];
+  u32 sign[2];
 };
 
 template <class Type> INLINE Cursors<Type> cursors_of(const FastHeader<Type>& header, const u8* body, u32 lane) {
   Cursors<Type> cursors;
+  cursors.sign[0] = cursors.sign[1] = Type::SIGN ? header.sign : 0;
   UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
     const u32 bit = 2 * lane * Type::width(p);
     const bool raw = is_raw(header, p);
@@ -312,8 +323,7 @@ template <class Type> INLINE void fetch(const Cursors<Type>& cursors, u32 groups
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
     UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
       const u8* at = cursors.at[p] + 8 * Type::width(p) * (groups * Type::GROUP + k);
-      group.step[k].byte[p][0] = load_8(at);
-      group.step[k].byte[p][1] = Type::width(p) == 1 ? 0 : load_8(at + 1);
+      UNROLL for (u32 i = 0; i < 3; i++) group.step[k].byte[p][i] = i < bytes_of_two(Type::width(p)) ? load_8(at + i) : 0;
     }
   }
 }
@@ -322,8 +332,8 @@ template <class Type> INLINE void fetch(const Cursors<Type>& cursors, u32 groups
 template <class Type> INLINE void put_constants(const Cursors<Type>& cursors, Bits<Type::PLANES>& bits) {
   if constexpr (Type::CONSTANTS) {
     UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
-      UNROLL for (u32 k = 0; k < 2; k++)
-        bits.byte[p][k] = (bits.byte[p][k] & cursors.keep[p]) | cursors.constant[p];
+      UNROLL for (u32 i = 0; i < bytes_of_two(Type::width(p)); i++)
+        bits.byte[p][i] = (bits.byte[p][i] & cursors.keep[p]) | (cursors.constant[p] >> (Type::width(p) == 8 ? 0 : 8 * i) & 0xff);
     }
   }
 }
@@ -343,7 +353,7 @@ INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cu
   if (Type::CENTRED && Type::WIDTH < 8) fast.symbols |= special;
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
     put_constants(cursors, group.step[k]);
-    Type::put(out + 64 * k, entry[k], group.step[k], cursors.bit);
+    Type::put(out + 64 * k, entry[k], group.step[k], cursors.bit, cursors.sign);
   }
 }
 
@@ -373,6 +383,7 @@ template <class Type, u32 LIMIT> INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& 
   constexpr u32 GROUP = 4;
   u32 step = 0;
   typename Type::Word* out = out_of(fast) + Type::first_place(fast.warp.lane);
+  const u32 sign = Type::SIGN ? fast.header.sign : 0;
   for (; step + GROUP <= whole && fast.passed + 64 * GROUP <= lent_symbols; step += GROUP, out += 64 * GROUP) {
     u32 entry[GROUP][2], first[GROUP], escapes = 0;
     refill(fast.ring, fast.shared_ring, fast.warp);
@@ -406,12 +417,15 @@ template <class Type, u32 LIMIT> INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& 
       Bits<Type::PLANES> of_step;
       u32 bit[Type::PLANES] = {};
       UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
+        const u32 width = Type::width(p);
         const u32 lower = entry[k][0] & ENTRY_ZERO ? 0 : bits[k][0][p];
         const u32 upper = entry[k][1] & ENTRY_ZERO ? 0 : bits[k][1][p];
-        of_step.byte[p][0] = Type::width(p) == 8 ? lower : lower | upper << Type::width(p);
-        of_step.byte[p][1] = Type::width(p) == 8 ? upper : 0;
+        of_step.byte[p][0] = width == 8 ? lower : lower | upper << width;
+        of_step.byte[p][1] = width == 8 ? upper : 0;
+        of_step.byte[p][2] = 0;
       }
-      Type::put(out + 64 * k, entry[k], of_step, bit);
+      const u32 signs[2] = {entry[k][0] & ENTRY_ZERO ? 0 : sign, entry[k][1] & ENTRY_ZERO ? 0 : sign};
+      Type::put(out + 64 * k, entry[k], of_step, bit, signs);
     }
   }
   return step;
@@ -470,24 +484,45 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
   return 0;
 }
 
-// A kernel's work. With `queued` blocks come from the queue of 12-bit codes, and their checksums have been checked.
-template <class Type, u32 LIMIT, u32 WARPS>
+// Which blocks a kernel decodes: all but what it passes on, or what another kernel passed on.
+enum Share { ALL, OF_LONG, OF_APART };
+
+template <class Type, u32 LIMIT> INLINE constexpr Share share_of() { return LIMIT == 12 ? OF_LONG : Type::SIGN ? OF_APART : ALL; }
+
+INLINE u32 number_of(const Plan* plan, Share share) {
+  // Read anew for each block: it need not keep a register.
+  const volatile Plan& now = *plan;
+  return share == ALL ? now.blocks : share == OF_LONG ? now.long_blocks : now.apart_blocks;
+}
+
+INLINE void pass_on(Plan* plan, Way way, u32 number) {
+  switch (way) {
+    case TO_LONG: queue_of_long(plan)[atomicAdd(&plan->long_blocks, 1u)] = number; break;
+    case TO_APART: queue_of_apart(plan)[atomicAdd(&plan->apart_blocks, 1u)] = number; break;
+    default: queue_of_any(plan)[atomicAdd(&plan->any_blocks, 1u)] = number;
+  }
+}
+
+// A kernel's work. Checksums are checked by the kernel that sees all blocks.
+template <class Type, u32 LIMIT>
 INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* plan, Status* status,
                           FastScratch<Type, LIMIT>* scratches, CrcTables& crc) {
-  const u32 blocks = LIMIT == 8 ? plan->blocks : plan->long_blocks;
-  if (blockIdx.x * WARPS >= blocks) return;
-  if (LIMIT == 8) crc_prepare(crc, threadIdx.x, blockDim.x);
-  __syncthreads();
+  constexpr Share SHARE = share_of<Type, LIMIT>();
+  if (blockIdx.x * FAST_WARPS >= number_of(plan, SHARE)) return;
+  if (SHARE == ALL) {
+    crc_prepare(crc, threadIdx.x, blockDim.x);
+    __syncthreads();
+  }
   FastScratch<Type, LIMIT>& scratch = scratches[threadIdx.x / 32];
   Fast<Type, LIMIT> fast(scratch.header, message, out);
   fast.warp.lane = threadIdx.x & 31;
   fast.warp.below = opaque((1u << fast.warp.lane) - 1);
   fast.warp.two = opaque(2);
-  for (u32 i = blockIdx.x * WARPS + threadIdx.x / 32; i < blocks; i += gridDim.x * WARPS) {
-    const u32 number = LIMIT == 8 ? i : queue_of_long(plan)[i];
+  for (u32 i = blockIdx.x * FAST_WARPS + threadIdx.x / 32; i < number_of(plan, SHARE); i += gridDim.x * FAST_WARPS) {
+    const u32 number = SHARE == ALL ? i : SHARE == OF_LONG ? queue_of_long(plan)[i] : queue_of_apart(plan)[i];
     const Block block = block_of(plan, message, number);
     u32 problem = 0;
-    if (LIMIT == 8 && !checksum_is_right(crc, plan, message, block)) {
+    if (SHARE == ALL && !checksum_is_right(crc, plan, message, block)) {
       problem = BLOCK_CHECKSUM;
     } else {
       const Way way = look_at_header<Type, LIMIT>(block, plan, message, tables, scratch.header);
@@ -496,8 +531,7 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
         __syncwarp();
         problem = decode_fast_block(fast, tables, scratch);
       } else if (fast.warp.lane == 0) {
-        if (way == TO_LONG) queue_of_long(plan)[atomicAdd(&plan->long_blocks, 1u)] = number;
-        if (way == TO_ANY) queue_of_any(plan)[atomicAdd(&plan->any_blocks, 1u)] = number;
+        pass_on(plan, way, number);
       }
     }
     if (problem && fast.warp.lane == 0) report(status, number, problem);
@@ -505,28 +539,24 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
   }
 }
 
-#define SHORT_WARPS 8
-#define LONG_WARPS 4
-
-#define FAST_KERNELS(name, type, short_ctas)                                                                           \
-  extern "C" __global__ void __launch_bounds__(32 * SHORT_WARPS, short_ctas) name(const u8* message, const u8* tables, \
-      u8* out, Plan* plan, Status* status) {                                                                           \
-    __shared__ FastScratch<type, 8> scratches[SHORT_WARPS];                                                                  \
-    __shared__ CrcTables crc;                                                                                          \
-    SHARED_BEGINS_AT(scratches);                                                                                       \
-    decode_blocks<type, 8, SHORT_WARPS>(message, tables, out, plan, status, scratches, crc);                           \
-  }                                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(32 * LONG_WARPS, 5) name##_long(const u8* message, const u8* tables,    \
-      u8* out, Plan* plan, Status* status) {                                                                           \
-    __shared__ FastScratch<type, 12> scratches[LONG_WARPS];                                                                  \
-    __shared__ CrcTables crc;                                                                                          \
-    SHARED_BEGINS_AT(scratches);                                                                                       \
-    decode_blocks<type, 12, LONG_WARPS>(message, tables, out, plan, status, scratches, crc);                           \
+// Registers of a kernel are limited by how many CTAs a multiprocessor must have room for. Other numbers would spill.
+#define FAST_KERNEL(name, type, limit, ctas)                                                                       \
+  extern "C" __global__ void __launch_bounds__(32 * FAST_WARPS, ctas) name(const u8* message, const u8* tables,    \
+      u8* out, Plan* plan, Status* status) {                                                                       \
+    __shared__ FastScratch<type, limit> scratches[FAST_WARPS];                                                     \
+    __shared__ CrcTables crc;                                                                                      \
+    SHARED_BEGINS_AT(scratches);                                                                                   \
+    decode_blocks<type, limit>(message, tables, out, plan, status, scratches, crc);                                \
   }
 
-FAST_KERNELS(decode_bf16, Bf16Units, 4)
-#ifndef ONLY_BF16
-FAST_KERNELS(decode_f16, F16Units, 4)
-FAST_KERNELS(decode_f32, F32Units, 3)
-FAST_KERNELS(decode_f8, F8Units, 4)
-#endif
+FAST_KERNEL(decode_bf16, Bf16Units, 8, 8)
+FAST_KERNEL(decode_bf16_long, Bf16Units, 12, 5)
+FAST_KERNEL(decode_bf16_apart, Bf16ApartUnits, 8, 8)
+FAST_KERNEL(decode_f16, F16Units, 8, 5)
+FAST_KERNEL(decode_f16_long, F16Units, 12, 5)
+FAST_KERNEL(decode_f16_apart, F16ApartUnits, 8, 5)
+FAST_KERNEL(decode_f32, F32Units, 8, 5)
+FAST_KERNEL(decode_f32_long, F32Units, 12, 4)
+FAST_KERNEL(decode_f32_apart, F32ApartUnits, 8, 4)
+FAST_KERNEL(decode_f8, F8Units, 8, 8)
+FAST_KERNEL(decode_f8_long, F8Units, 12, 5)

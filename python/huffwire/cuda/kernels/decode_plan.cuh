@@ -63,16 +63,17 @@ struct Plan {
   u32 first_book;   // of the message's set, among all Books
   u32 books;        // of the message's set
   u32 long_blocks;  // how many blocks are in the queue of blocks with 12-bit codes
-  u32 any_blocks;   // and in the queue of blocks for `decode_any`
-  u32 reserved;
+  u32 any_blocks;   // in the queue of blocks for `decode_any`
+  u32 apart_blocks; // in the queue of blocks of layout sign-apart
   u64 capacity;     // for how many blocks there is room
   u64 reserved_2;
-  // Behind the plan: the offsets of `capacity` + 1 blocks in the message, as u64; both queues, `capacity` times u32 each.
+  // Behind the plan: the offsets of `capacity` + 1 blocks in the message, as u64; the queues, `capacity` times u32 each.
 };
 
 INLINE u64* block_offsets(Plan* plan) { return (u64*)(plan + 1); }
 INLINE u32* queue_of_long(Plan* plan) { return (u32*)(block_offsets(plan) + plan->capacity + 1); }
 INLINE u32* queue_of_any(Plan* plan) { return queue_of_long(plan) + plan->capacity; }
+INLINE u32* queue_of_apart(Plan* plan) { return queue_of_any(plan) + plan->capacity; }
 
 INLINE void report(Status* status, u32 block, u32 problem) { atomicMin(&status->report, (u64)block << 8 | problem); }
 
@@ -164,6 +165,7 @@ extern "C" __global__ void __launch_bounds__(1024) decode_plan(const u8* message
     plan->blocks = 0;
     plan->long_blocks = 0;
     plan->any_blocks = 0;
+    plan->apart_blocks = 0;
     plan->capacity = capacity;
     status->report = ~0ull;
     status->found = 0;
