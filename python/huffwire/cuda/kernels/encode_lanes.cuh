@@ -1,10 +1,10 @@
 // The lane coder (docs/format.md, section 6), backwards, as one warp runs it: thread `t` has lanes 2 t and 2 t + 1.
 //
 // A lane keeps its unread bits at the top of a register, so that a code goes on top of them by one funnel shift, which
-// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. How many bits there are, less
-// 8, is in the low bits of `filled`: 16 + 0 to 7. Adding an entry adds the length; if bit 3 is then set, the lane has
-// 24 bits or more, and gives its lowest byte to the stream. All other bits of `filled` are rubbish until the next step
-// masks them.
+// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. The low five bits of `filled`
+// are the number of unread bits, 16 to 23. Adding an entry adds the length of its code; if bit 3 is then set, there are
+// 24 bits or more, and the lowest byte of them goes to the stream. Clearing bit 3 takes it off the number: the next
+// step does that, and clears all higher bits of the entry, too.
 //
 // Where the bytes of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
 // memory, and go out 256 at a time. Escapes are collected downwards from the end of the block's slot, which is their
@@ -17,7 +17,7 @@ namespace encode {
 constexpr u32 STEPS = 4u;
 constexpr u32 CHUNK = 256u;
 // Room that must be left between stream and escapes, before 2 STEPS steps of at most 128 bytes each.
-constexpr u32 ROOM_FOR_STEPS = (2 * STEPS * 128 + 2 * CHUNK);
+constexpr u32 ROOM_FOR_STEPS = 2 * STEPS * 128 + 2 * CHUNK;
 
 struct Lanes {
   u32 bits0, bits1, filled0, filled1;
