@@ -50,8 +50,11 @@ class EmulatedDevice:
     def empty(self, size: int) -> Span:
         # Not set to 0: what a kernel reads before it was written should show.
         memory = ctypes.create_string_buffer(b"\xa5" * (size + ALIGNMENT), size + ALIGNMENT)
-        start = -ctypes.addressof(memory) % ALIGNMENT
-        return Span(ctypes.addressof(memory) + start, size, memory)
+        whole = ctypes.addressof(memory)
+        start = whole + -whole % ALIGNMENT
+        # What is there for the alignment only belongs to nobody.
+        self._library.emulator_forbid(ctypes.c_void_p(start + size), ctypes.c_size_t(whole + ALIGNMENT - start))
+        return Span(start, size, memory)
 
     def upload(self, data: bytes) -> Span:
         span = self.empty(len(data))

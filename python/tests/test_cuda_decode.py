@@ -397,6 +397,43 @@ def test_damage_in_the_fast_kernels(dtype, longest, zero):
     assert refused >= 3
 
 
+def one_block(dtype, longest, units):
+    """A message of one block for a fast kernel, without checksums; its set; bytes of the block's header."""
+    data = gaussian(random.Random(units), dtype, units)
+    book = common_book(dtype, longest, False, data)
+    bindings = [("*", encoder.TYPE_NUMBERS[dtype], COMMON[dtype], 0, [0])]
+    codebooks = huffwire.Codebooks.from_bytes(encoder.write_set("test", [book], bindings))
+    message = huffwire.encode(data, dtype, codebooks=codebooks, checksums=False)
+    assert decode(message, dtype, units, sets=[codebooks]) == data
+    assert message[20:22] == b"\1\0"  # layout exponent, in lanes with book 0
+    return message, codebooks, len(b"\1\0b" + bytes(8)) + {"bf16": 1, "f16": 2, "f32": 3}[dtype]
+
+
+@pytest.mark.parametrize("longest", [8, 12])
+def test_words_that_no_lane_takes(longest):
+    units, words = 3000, bytes(longest // 8 + longest % 8 // 4)
+    message, codebooks, header = one_block("bf16", longest, units)
+    states = 20 + header + units - 128
+    stream = states + (192 if longest == 8 else 256)
+    assert message[20 + header - 1] == 0xFF
+    longer = bytearray(message[:stream] + words + message[stream:])
+    for field in (16, 23):
+        struct.pack_into("<I", longer, field, struct.unpack_from("<I", longer, field)[0] + len(words))
+    assert check_like_the_cpu(bytes(longer), "bf16", units, [codebooks], 1)
+    with pytest.raises(huffwire.DamagedError, match="lanes do not end"):
+        decode(bytes(longer), "bf16", units, sets=[codebooks])
+
+
+def test_bits_behind_the_last_symbol():
+    units = 3001
+    message, codebooks, header = one_block("f16", 8, units)
+    # Plane 2, of three bits, is the first part of the payload.
+    changed = bytearray(message)
+    changed[20 + header + (3 * units + 7) // 8 - 1] |= 0x80
+    with pytest.raises(huffwire.DamagedError, match="bits behind"):
+        decode(bytes(changed), "f16", units, sets=[codebooks])
+
+
 def test_a_checksum_names_the_first_damaged_block():
     data = gaussian(random.Random(5), "bf16", 5 * 65536)
     message = bytearray(huffwire.encode(data, "bf16"))
