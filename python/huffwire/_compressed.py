@@ -1,7 +1,7 @@
 """Weights that stay compressed in memory and are decoded when they are used.
 
-A `CompressedTensor` holds a message on its own device. To the outside it is a tensor of the original's shape, type and device.
-Whatever uses it gets the original's bits, decoded for that use.
+A `CompressedTensor` holds a message on its own device. To the outside it is a tensor of the original's shape, type and
+device. Whatever uses it gets the original's bits, decoded for that use.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class CompressedTensor(torch.Tensor):
     >>> torch.equal(compressed, weights)
     True
 
-    Functions of PyTorch take it like any other tensor: it is decoded into memory that is free again after the call. It stays
-    compressed when it is cloned, detached, copied to another device, saved with `torch.save`, and as a parameter of a module.
-    It is frozen: functions that write to it are refused, and so are gradients of it. Views and parts of it are copies. Only ``copy_``, by which
+    Functions of PyTorch take it like any other tensor: it is decoded into memory that is free again after the call. It
+    stays compressed when it is cloned, detached, copied to another device, saved with `torch.save`, and as a parameter
+    of a module. Views and parts of it are copies.
+
+    It is frozen: functions that write to it are refused, and so are gradients of it. Only ``copy_``, by which
     `torch.nn.Module.load_state_dict` loads, gives it other values, which are then encoded.
 
     Args:

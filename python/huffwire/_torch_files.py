@@ -11,6 +11,7 @@ import torch
 from huffwire import _files
 from huffwire._buffers import Level, Sets, Symbols
 from huffwire._errors import (
+    DeviceError,
     LayoutError,
     MissingKeysError,
     OptionError,
@@ -59,7 +60,11 @@ class _Torch:
     def decoded_there(
         self, entries: Sequence[_files.Entry], device: torch.device
     ) -> Iterator[tuple[_files.Entry, torch.Tensor]]:
-        there = _torch_device.device_for(device)
+        try:
+            there = _torch_device.device_for(device)
+        except DeviceError:
+            # Such as a GPU without kernels: it gets what the processor decodes.
+            there = None
         return iter(()) if there is None else _loading.load(entries, there, device)
 
 
@@ -216,8 +221,8 @@ def load_file(
     """Loads all tensors of a `.hw` file, in the order of the file.
 
     They are decoded straight into their memory. To a GPU of NVIDIA the coded bytes are copied, and decoded there. For
-    other devices, and where a GPU cannot decode a tensor (deltas, quantized values), tensors are decoded by the processor in
-    parts of about 256 MiB, which are then copied.
+    other devices, and where a GPU cannot decode a tensor (deltas, quantized values) or cannot be used by huffwire's kernels,
+    tensors are decoded by the processor in parts of about 256 MiB, which are then copied.
 
     >>> import tempfile, torch, huffwire.torch
     >>> folder = tempfile.TemporaryDirectory()
@@ -246,7 +251,6 @@ def load_file(
         ChainError: The files of a base do not follow each other.
         CodebookError: The codebooks are not at hand.
         UnsupportedError: A tensor of a type that PyTorch does not have.
-        DeviceError: The GPU cannot be used.
         OptionError: An option has a value that it cannot have.
     """
     place = FRAMEWORK.device(device)

@@ -8,10 +8,10 @@ True
 >>> torch.equal(huffwire.torch.decode(message, tensor.shape), tensor)
 True
 
-A contiguous tensor in the memory of the processor is not copied; any other one of the processor is first made contiguous.
-Tensors of a GPU of NVIDIA are coded there, in the same format: their messages are tensors of torch.uint8 in its memory. No input
-is changed. No other thread may write to a tensor while it is encoded. Tensors that require gradients are encoded
-like all others; what is decoded does not require gradients.
+A contiguous tensor in the memory of the processor is not copied; any other one there is first made contiguous. Tensors
+of an NVIDIA GPU are coded there, in the same format: their messages are tensors of torch.uint8 in its memory. Those of
+other devices are copied to the processor. No input is changed. No other thread may write to a tensor while it is
+encoded. Tensors that require gradients are encoded like all others; what is decoded does not require gradients.
 """
 
 from __future__ import annotations
@@ -209,7 +209,11 @@ def encode_into(
         OutputError: ``buffer`` is too small, read-only, not contiguous, or overlaps the tensor.
         Error: As for `encode`.
     """
-    if isinstance(buffer, torch.Tensor) and (device := _device(buffer, tensor)) is not None:
+    if (
+        isinstance(buffer, torch.Tensor)
+        and _device(buffer) is not None
+        and (device := _device(tensor)) is not None
+    ):
         return _messages.encode_into(
             device,
             tensor,
@@ -223,7 +227,8 @@ def encode_into(
             context=context,
         )
     source, name = _source(tensor)
-    _messages.check_length(length, _CPU)
+    if length is not None:
+        _messages.check_length(length, _CPU)
     out: Buffer | tuple[int, int]
     if isinstance(buffer, torch.Tensor):
         _target(buffer)
@@ -310,9 +315,10 @@ def decode(
             check=check,
             length=length,
         )
-    source = _message(_messages.shortened(message, length))
+    source = _message(message if length is None else _messages.shortened(message, length))
     name, size = _huffwire._check(source, codebooks, context, max_size)
-    _check_type(dtype, name)
+    if dtype is not None and _name(dtype) != name:
+        raise MismatchError(f"the message has elements of {name}, and dtype={dtype}")
     dtype = _dtype(name)
     sizes = _shapes.of_message(shape, size // dtype.itemsize)
     try:
@@ -375,25 +381,17 @@ def decode_into(
         )
         return
     _target(tensor)
-    message = _messages.shortened(message, length)
+    if length is not None:
+        message = _messages.shortened(message, length)
     source, name, target = _message(message), _name(tensor.dtype), _address(tensor)
     # Also if decoding fails, the tensor may have been written to.
     _changed(tensor)
     _huffwire._decode_into(source, name, target, codebooks, threads, context, max_size)
 
 
-def _device(*tensors: object) -> Device | None:
-    """The device whose kernels code tensors: that of the last one; None if one of them is on the CPU."""
-    found = None
-    for tensor in tensors:
-        if not isinstance(tensor, torch.Tensor):
-            return None
-        found = _torch_device.device_for(tensor.device)
-        if found is None:
-            return None
-    return found
-
-
-def _check_type(dtype: torch.dtype | None, name: str) -> None:
-    if dtype is not None and _name(dtype) != name:
-        raise MismatchError(f"the message has elements of {name}, and dtype={dtype}")
+def _device(tensor: object) -> Device | None:
+    """The device whose kernels code a tensor; None for tensors of the CPU, and for what is no tensor."""
+    # Most tensors are of the CPU, and small ones are coded in microseconds: they are asked one question.
+    if not isinstance(tensor, torch.Tensor) or (tensor.is_cpu and _torch_device.STAND_IN is None):
+        return None
+    return _torch_device.device_for(tensor.device)

@@ -10,7 +10,7 @@ import torch
 from emulated import EmulatedDevice
 
 from huffwire.cuda import _torch_device
-from huffwire.cuda._device import ALIGNMENT, Device, Span
+from huffwire.cuda._device import ALIGNMENT, Span
 
 
 class StandIn(EmulatedDevice):
@@ -27,9 +27,5 @@ class StandIn(EmulatedDevice):
 def gpu() -> Iterator[StandIn]:
     """Within it the package takes the CPU for a GPU. Yields the device, which knows what was launched."""
     device = StandIn()
-
-    def device_for(place: torch.device) -> Device | None:
-        return device if place.type == "cpu" else None
-
-    with mock.patch.object(_torch_device, "device_for", device_for):
+    with mock.patch.object(_torch_device, "STAND_IN", device):
         yield device

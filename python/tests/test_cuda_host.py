@@ -11,15 +11,20 @@ import ctypes
 import io
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import pytest
 import torch
+from fake_driver import MODULE, STREAM, Library, machine
 from stand_in import StandIn, gpu
 
 import huffwire
 import huffwire.torch as ht
-from huffwire import _tensors
+from huffwire import _files, _tensors, _torch_files
 from huffwire.cuda import _cache, _driver, _items, _nvrtc, _program, _torch_device
+from huffwire.cuda._tables import tables
 from huffwire.cuda._types import TYPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
@@ -366,6 +371,7 @@ def test_any_damage_in_a_directory_is_an_error_or_harmless(tmp_path) -> None:
             except huffwire.DamagedError:
                 continue
             assert all(item.start + sum(item.lengths) <= start for item in found)
+            assert all(len(item.head()) >= 16 for item in found if item.kind == 0)
 
 
 # Compressed weights.
@@ -503,6 +509,31 @@ class TestCompressedTensors:
             other.half()
 
     @both
+    def test_products_in_other_precision(self):
+        layer = torch.nn.Linear(128, 64)
+        inputs = torch.randn(4, 128, requires_grad=True)
+        results = []
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16):
+                result = layer(inputs)
+            (gradient,) = torch.autograd.grad(result.float().sum(), inputs)
+            results.append((result, gradient))
+            ht.compress_module(layer)
+        assert isinstance(layer.weight, ht.CompressedTensor)
+        assert results[1][0].dtype == torch.bfloat16 and results[1][1].dtype == torch.float32
+        assert all(map(identical, *results))
+
+    @both
+    def test_weights_of_two_sizes_take_turns_in_the_same_memory(self):
+        layers = [torch.nn.Linear(64, 128), torch.nn.Linear(128, 256), torch.nn.Linear(256, 64)]
+        model = torch.nn.Sequential(*layers).bfloat16()
+        inputs = torch.randn(3, 64).bfloat16()
+        expected = [model(inputs), layers[0](inputs)]
+        ht.compress_module(model)
+        for _ in range(2):
+            assert identical(model(inputs), expected[0]) and identical(layers[0](inputs), expected[1])
+
+    @both
     def test_shared_weights(self):
         class Model(torch.nn.Module):
             def __init__(self) -> None:
@@ -566,36 +597,31 @@ def test_a_machine_without_a_driver() -> None:
         assert _driver.driver().version >= (12, 0)
 
 
-class FakeDriver:
-    """Functions of a driver that return what a test wants."""
-
-    def __init__(self, code: int = 0, version: int = 12080, missing: str = "") -> None:
-        self.code, self.version, self.missing = code, version, missing
-
-    def __getattr__(self, name: str):
-        if name == self.missing:
-            raise AttributeError(name)
-
-        def call(*arguments):
-            if name == "cuDriverGetVersion":
-                arguments[0]._obj.value = self.version
-            if name in ("cuGetErrorName", "cuGetErrorString"):
-                arguments[1]._obj.value = b"TEXT OF THE DRIVER"
-            return self.code if name == "cuModuleLoadData" else 0
-
-        # As a function of a library it may be given attributes.
-        return call
-
-
 def test_errors_of_the_driver_have_its_words() -> None:
-    driver = _driver.Driver(FakeDriver(code=2))  # type: ignore[arg-type]
-    assert driver.version == (12, 8)
-    with pytest.raises(huffwire.OutOfMemoryError, match="cuModuleLoadData.*TEXT OF THE DRIVER"):
+    library = Library()
+    driver = _driver.Driver(library)  # type: ignore[arg-type]
+    assert driver.version == (13, 2)
+    library.failing["cuModuleLoadData"] = 2
+    with pytest.raises(huffwire.OutOfMemoryError, match="cuModuleLoadData.*CUDA_ERROR_2.*words of the driver"):
         driver.load(b"")
-    with pytest.raises(huffwire.DeviceError, match="cuModuleLoadData.*TEXT OF THE DRIVER"):
-        _driver.Driver(FakeDriver(code=209)).load(b"")  # type: ignore[arg-type]
+    library.failing["cuModuleLoadData"] = 209
+    with pytest.raises(huffwire.DeviceError, match="cuModuleLoadData.*CUDA_ERROR_209.*words of the driver"):
+        driver.load(b"")
+    library.failing["cuInit"] = 100
+    with pytest.raises(huffwire.DeviceError, match="cuInit"):
+        _driver.Driver(library)  # type: ignore[arg-type]
+
+
+def test_a_driver_that_lacks_a_function_is_too_old() -> None:
     with pytest.raises(huffwire.DeviceError, match="too old"):
-        _driver.Driver(FakeDriver(missing="cuLaunchKernel"))  # type: ignore[arg-type]
+        _driver.Driver(object())  # type: ignore[arg-type]
+
+
+def test_the_driver_tells_what_a_kernel_takes() -> None:
+    driver = _driver.Driver(Library())  # type: ignore[arg-type]
+    with driver.current(driver.context(0)):
+        function = driver.function(MODULE, "kernel")
+    assert (function.shared_bytes, function.local_bytes, function.registers) == (101, 103, 104)
 
 
 def test_a_machine_without_nvrtc(monkeypatch) -> None:
@@ -604,12 +630,102 @@ def test_a_machine_without_nvrtc(monkeypatch) -> None:
         _nvrtc.compiler.__wrapped__()
 
 
-def test_forked_processes_are_told(monkeypatch) -> None:
-    gpu = _torch_device._Gpu.__new__(_torch_device._Gpu)
-    gpu.process = -1
-    monkeypatch.setitem(_torch_device._gpus, 3, gpu)
-    with pytest.raises(huffwire.DeviceError, match="spawn"):
-        _torch_device._gpu(3)
+# From PyTorch to the driver, of which only the last step is an emulator's.
+
+
+def test_a_message_by_way_of_the_driver() -> None:
+    tensor = normal(5000)
+    with machine() as library:
+        device = _torch_device.device_for(torch.device("cuda"))
+        assert isinstance(device, _torch_device.TorchDevice) and device.multiprocessors == 3
+        with mock.patch.object(_torch_device, "STAND_IN", device):
+            message = ht.encode(tensor)
+            assert identical(ht.decode(message), tensor)
+            damaged = message.clone()
+            damaged[1000] ^= 4
+            with pytest.raises(huffwire.DamagedError):
+                ht.decode(damaged)
+        assert library.loaded == 1
+        names = [name for name, _, _, _ in library.launched]
+        assert "pack_blocks" in names and "decode_plan" in names
+        assert all(ctas > 0 and threads % 32 == 0 for _, ctas, threads, _ in library.launched)
+        assert {stream for _, _, _, stream in library.launched} == {STREAM}
+        # What was pushed was popped.
+        assert library._current == []
+
+
+def test_modules_and_tables_are_loaded_once() -> None:
+    sets = [[huffwire.Codebooks.builtin()]]
+    for number in range(20):
+        sets.append([huffwire.calibrate({"a": normal(500)}, name=f"{number}").codebooks])
+    with machine() as library:
+        devices = [_torch_device.device_for(torch.device("cuda", 0)) for _ in range(2)]
+        first = _torch_device.tables_for(devices[0], sets[0])
+        assert _torch_device.tables_for(devices[1], sets[0]) is first
+        assert devices[0].read(first) == tables(sets[0])
+        for one in sets:
+            assert devices[0].read(_torch_device.tables_for(devices[0], one)) == tables(one)
+        kept = _torch_device._gpus[0]._tables
+        assert len(kept) == _torch_device._KEPT_TABLES and first not in kept.values()
+        assert library.loaded == 1
+
+
+def test_memory_of_a_device() -> None:
+    with machine():
+        device = _torch_device.device_for(torch.device("cuda"))
+        assert device is not None
+        span = device.upload(b"0123456789")
+        assert device.read(span) == b"0123456789"
+        assert device.read(span.part(3, 4)) == b"3456" and device.read(span.part(2, 0)) == b""
+        assert device.read(device.upload(b"")) == b"" and device.empty(1000).size == 1000
+
+
+def test_threads_share_what_is_loaded() -> None:
+    tensors = [normal(3000 + i) for i in range(8)]
+    with machine() as library:
+        device = _torch_device.device_for(torch.device("cuda"))
+        with mock.patch.object(_torch_device, "STAND_IN", device):
+            # The emulator runs one kernel at a time.
+            lock = threading.Lock()
+            launch = library._cuLaunchKernel
+
+            def one_at_a_time(*arguments: int) -> None:
+                with lock:
+                    launch(*arguments)
+
+            library._cuLaunchKernel = one_at_a_time  # type: ignore[method-assign]
+            with ThreadPoolExecutor(4) as pool:
+                restored = list(pool.map(lambda tensor: ht.decode(ht.encode(tensor)), tensors))
+        assert library.loaded == 1
+    assert all(map(identical, restored, tensors))
+
+
+def test_a_captured_stream_is_refused() -> None:
+    with machine(), mock.patch.object(torch.cuda, "is_current_stream_capturing", lambda: True):
+        with pytest.raises(huffwire.DeviceError, match="captured"):
+            _torch_device.device_for(torch.device("cuda"))
+
+
+def test_gpus_of_others_are_refused() -> None:
+    with machine(), mock.patch.object(torch.version, "hip", "7.0"):
+        with pytest.raises(huffwire.DeviceError, match="NVIDIA"):
+            _torch_device.device_for(torch.device("cuda"))
+
+
+def test_files_are_loaded_to_gpus_without_kernels(tmp_path) -> None:
+    ht.save_file({"a": normal(100)}, tmp_path / "a.hw")
+    entries = list(_files.open_files(tmp_path / "a.hw", None, None).entries.values())
+    # None is decoded there: all are left to the processor.
+    with machine(), mock.patch.object(torch.version, "hip", "7.0"):
+        assert list(_torch_files.FRAMEWORK.decoded_there(entries, torch.device("cuda"))) == []
+
+
+def test_forked_processes_are_told() -> None:
+    with machine():
+        _torch_device.device_for(torch.device("cuda"))
+        _torch_device._gpus[0].process = -1
+        with pytest.raises(huffwire.DeviceError, match="spawn"):
+            _torch_device.device_for(torch.device("cuda"))
 
 
 def test_the_cpu_has_no_kernels() -> None:

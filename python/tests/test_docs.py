@@ -16,7 +16,7 @@ import huffwire
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "python.md"
-DOCUMENTS = [GUIDE, ROOT / "docs" / "sync.md", ROOT / "README.md", ROOT / "python" / "README.md"]
+DOCUMENTS = [GUIDE, ROOT / "docs" / "sync.md", ROOT / "docs" / "gpu.md", ROOT / "README.md", ROOT / "python" / "README.md"]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -82,7 +82,7 @@ def test_the_guide_has_all_its_parts() -> None:
 
 
 def test_the_guide_names_errors_that_there_are() -> None:
-    builtin = {"ValueError", "TypeError", "OSError", "KeyError"}
+    builtin = {"ValueError", "TypeError", "OSError", "KeyError", "RuntimeError"}
     named = set(re.findall(r"`(\w+Error)`", GUIDE.read_text())) - builtin
     for name in named:
         assert issubclass(getattr(huffwire, name), huffwire.Error)

@@ -1,1 +1,3 @@
-"""Messages coded and decoded on a GPU: the same bytes as on a CPU."""
+"""Messages coded and decoded on a GPU: the same format as on a CPU. What is public of it is in `huffwire.torch`."""
+
+__all__: list[str] = []

@@ -28,13 +28,21 @@ _NAMES = (
 _HEADER = 16
 _SMALLEST_BLOCK = 1 << 10
 _PLAN = struct.calcsize("<12I2Q")
-_PLAN_BLOCK = struct.calcsize("<Q2I")
+_PLAN_BLOCK = struct.calcsize("<Q3I")
 _STATUS = struct.calcsize("<Q2I")
 
 _PLAN_THREADS = 1024
 _PLAN_THREADS_FOR_FEW = 128
-_ANY_WARPS = 4
-_ANY_CTAS = 5  # at once on a multiprocessor
+# By the number of an element type: the kernels that decode its common blocks, if there are any. The first one sees all
+# blocks, and passes those on that are for another one.
+_BF16 = ("decode_bf16", "decode_bf16_long", "decode_bf16_apart")
+_F16 = ("decode_f16", "decode_f16_long", "decode_f16_apart")
+_F32 = ("decode_f32", "decode_f32_long", "decode_f32_apart")
+_F8 = ("decode_f8", "decode_f8_long")
+_FAST = {1: _BF16, 2: _F16, 3: _F32, 4: _F8, 5: _F8, 25: _F16, 26: _F32, 28: _F8, 29: _F8}
+# Warps of a CTA, and how many CTAs a multiprocessor runs at once, at most.
+_FAST_WARPS, _FAST_CTAS = 4, 8
+_ANY_WARPS, _ANY_CTAS = 4, 5
 
 
 def decode(
@@ -97,9 +105,13 @@ def decode(
     def ctas(warps: int, at_once: int) -> int:
         return min(-(-capacity // warps), device.multiprocessors * at_once)
 
+    # Two bytes are stored at a time where units have one.
+    fast = () if unit == 1 and out.address % 2 else _FAST.get(dtype, ())
+    for kernel in fast:
+        device.launch(kernel, ctas(_FAST_WARPS, _FAST_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
     device.launch(
         "decode_any", ctas(_ANY_WARPS, _ANY_CTAS), 32 * _ANY_WARPS,
-        message, tables, out, plan, status, U32(0),
+        message, tables, out, plan, status, U32(bool(fast)),
     )  # fmt: skip
     return status
 
@@ -108,11 +120,11 @@ _CLASSES = {
     3: _errors.VersionError,
     5: _errors.ContextError,
     6: _errors.ContextError,
-    7: _errors.WrongContextError,
     10: _errors.MismatchError,
     11: _errors.CodebookError,
     12: _errors.MismatchError,
     13: _errors.MismatchError,
+    19: _errors.WrongContextError,
     44: _errors.CodebookError,
 }
 
@@ -123,7 +135,7 @@ _HEADER_PROBLEMS = {
     4: "the message is malformed: flags that this version does not know",
     5: "the message belongs to a context (a step, a chunk's number): tell the decoder which one is expected",
     6: "the message has no context and one was expected: it comes from another sender or another protocol",
-    7: "the message's header has a wrong checksum: it is damaged, or the message belongs to another context",
+    7: "the message's header is damaged: its checksum is wrong; fetch or copy the message again",
     8: "the message is malformed: an unknown element type, {found}",
     9: "the message is malformed: a block size outside 1 KiB to 1 MiB",
     10: "the message is of kind {found} ({kind}), and a device decodes tensors only, kind 0: decode it on the CPU",
@@ -134,6 +146,7 @@ _HEADER_PROBLEMS = {
     16: "the message ends within its blocks; it was cut, fetch or copy it again",
     17: "the message is malformed: bytes are left over behind its last block",
     18: "the length of the message is more than its memory has: it is damaged",
+    19: "the message's header has a wrong checksum: it is damaged, or the message belongs to another context",
 }
 
 _BLOCK_PROBLEMS = {
@@ -150,7 +163,8 @@ _BLOCK_PROBLEMS = {
     41: "bits behind its last symbol are not 0",
     42: "a stream is longer or shorter than its codes",
     43: "it uses a codebook that the set does not have",
-    44: "it uses or embeds a codebook that breaks a rule, or does not fit its plane",
+    44: "it embeds a codebook that breaks a rule",
+    45: "it uses or embeds a codebook that does not fit the plane",
 }
 
 _KINDS = {1: "quantized values", 2: "a delta"}

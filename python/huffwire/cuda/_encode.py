@@ -7,8 +7,8 @@ Four kernels, launched one after the other; none of them waits for the host:
 3. `place_blocks`: the header, the table of lengths, and where each block goes.
 4. `pack_blocks`: blocks are copied to their places, and get their checksums.
 
-Floats of 8, 16 and 32 bits are coded. All other types, and blocks that codes would not make shorter, are stored as they
-are. The scratch memory is about a tenth larger than the tensor, with blocks of 16 KiB.
+Floats of 8, 16 and 32 bits are coded. All other types, and blocks that codes would not make shorter, are stored
+as they are. The scratch memory is about a tenth larger than the tensor, with blocks of 16 KiB.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ _CHOICE_BYTES = 4
 _CHOOSE_THREADS = 1024
 _PLACE_THREADS = 1024
 _SLOT_ALIGNMENT = 256
-_RESIDENT_BOOKS = 192
 
 
 class _Coding(NamedTuple):
@@ -109,8 +108,11 @@ def bound(dtype: int, units: int, block_size: int) -> int:
 
 
 def default_block_size(bytes: int) -> int:
-    """The bytes of elements in a block, for a tensor of so many bytes: 32 KiB, or less where that makes too few blocks
-    to keep a device busy. 16 KiB from 32 MiB on; at least 4 KiB, since smaller blocks cost more than 2 % of the size."""
+    """The bytes of elements in a block, for a tensor of so many bytes.
+
+    32 KiB from 64 MiB on, and 16 KiB from 32 MiB on: smaller tensors have smaller blocks, so that there are enough of
+    them to keep a device busy. At least 4 KiB, where a block's fixed bytes are 1 to 2 % of the message.
+    """
     size = _LARGEST_BLOCK
     while size > _SMALLEST_BLOCK and size * _BLOCKS_TO_FILL > bytes:
         size //= 2
@@ -176,8 +178,8 @@ def encode_chosen(
 ) -> Span:
     """`encode` with choices that were made elsewhere: one for all blocks, or one for each.
 
-    A choice is the number of a book, plus 256 times the base, plus 65536 if exact zeros are coded apart where the book has
-    a code for them. 2^32 - 1 chooses no book.
+    A choice is the number of a book, plus 256 times the base, plus 65536 if exact zeros are coded apart where the
+    book has a code for them. 2^32 - 1 chooses no book.
     """
     message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
     if len(choices) not in (1, message.blocks):

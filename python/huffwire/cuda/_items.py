@@ -171,7 +171,10 @@ def _item(
     size, unit = fields.varint(), UNITS[number]
     block = (1 << block_bits) // unit if kind == TENSOR_KIND else _LARGE_BLOCK
     count = -(-(size // unit) // block) + (kind != TENSOR_KIND)
-    # Here, too, a field that lies ends with the directory.
+    # A count that lies ends with the directory.
     lengths = tuple(fields.varint() for _ in range(count))
+    most = 1 + (1 << block_bits)
+    if size % unit or kind == TENSOR_KIND and not all(0 < length <= most for length in lengths):
+        raise ValueError("a size that no item, or no block, has")
     checksums = struct.unpack(f"<{count}I", fields.take(4 * count)) if has_checksums else None
     return Item(name, kind, number, sets[place], size, block_bits, start, lengths, checksums)

@@ -324,14 +324,12 @@ def target_of(tensor: torch.Tensor) -> None:
         raise OutputError("the output is not contiguous: decode into one that is, and copy it")
 
 
-def shortened(message: Memory, length: torch.Tensor | None) -> Memory:
+def shortened(message: Memory, length: torch.Tensor) -> Memory:
     """The start of a buffer of the CPU that a message fills.
 
     Raises:
         OptionError: The length is none of the buffer.
     """
-    if length is None:
-        return message
     check_length(length, torch.device("cpu"))
     whole = message if isinstance(message, torch.Tensor) else memoryview(message).cast("B")
     size = int(length)

@@ -96,8 +96,8 @@ class Compiler:
 
     def compile(
         self, source: str, headers: Mapping[str, str], architecture: int, options: Sequence[str]
-    ) -> bytes:
-        """Machine code of a program.
+    ) -> tuple[bytes, str]:
+        """Machine code of a program, and the compiler's messages.
 
         Args:
             source: The program.
@@ -117,13 +117,13 @@ class Compiler:
         try:
             every = [f"--gpu-architecture=sm_{architecture}", *options]
             code = self._library.nvrtcCompileProgram(program, len(every), _array(every))
+            log = self._bytes(program, "nvrtcGetProgramLog").rstrip(b"\0").decode(errors="replace")
             if code != 0:
-                log = self._bytes(program, "nvrtcGetProgramLog").rstrip(b"\0").decode(errors="replace")
                 raise DeviceError(
                     f"NVRTC {self.version[0]}.{self.version[1]} ({self.path}) cannot compile the kernels for "
                     f"sm_{architecture}: {self._error(code)}\n{log}"
                 )
-            return self._bytes(program, "nvrtcGetCUBIN")
+            return self._bytes(program, "nvrtcGetCUBIN"), log
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -25,11 +25,19 @@ def cubin(compiler: Compiler, architecture: int) -> bytes:
     Raises:
         DeviceError: The kernels do not compile.
     """
+    return _cache.kept(key(compiler, architecture), lambda: compiled(compiler, architecture)[0])
+
+
+def compiled(compiler: Compiler, architecture: int, *options: str) -> tuple[bytes, str]:
+    """Machine code for an architecture, compiled now, and the compiler's messages."""
     files = sources()
     headers = {name: text for name, text in files.items() if name != _MAIN}
-    key = [f"NVRTC {compiler.version}", f"sm_{architecture}", *OPTIONS]
-    for name, text in files.items():
-        key += [name, text]
-    return _cache.kept(
-        key, lambda: compiler.compile(files[_MAIN], headers, architecture, OPTIONS)
-    )
+    return compiler.compile(files[_MAIN], headers, architecture, [*OPTIONS, *options])
+
+
+def key(compiler: Compiler, architecture: int) -> list[str]:
+    """All that machine code depends on."""
+    parts = [f"NVRTC {compiler.version}", f"sm_{architecture}", *OPTIONS]
+    for name, text in sources().items():
+        parts += [name, text]
+    return parts

@@ -25,6 +25,10 @@ from huffwire.cuda._tables import tables
 _KEPT_TABLES = 16
 
 
+# Tests put an emulator here, which then has the tensors of the CPU.
+STAND_IN: Device | None = None
+
+
 def device_for(device: torch.device) -> Device | None:
     """The kernels of a device, on PyTorch's current stream of it; None for a device that has none, such as the CPU.
 
@@ -32,7 +36,7 @@ def device_for(device: torch.device) -> Device | None:
         DeviceError: It is a GPU that cannot be used.
     """
     if device.type != "cuda":
-        return None
+        return STAND_IN if device.type == "cpu" else None
     gpu = _gpu(torch.cuda.current_device() if device.index is None else device.index)
     stream = torch.cuda.current_stream(gpu.index)
     with torch.cuda.device(gpu.index):
@@ -136,7 +140,7 @@ class _Gpu:
     """
 
     def __init__(self, index: int) -> None:
-        self.index, self.device = index, torch.device("cuda", index)
+        self.index, self.device = index, self.place(index)
         self.process = os.getpid()
         if torch.version.hip is not None:
             raise DeviceError("huffwire's kernels are for GPUs of NVIDIA: encode tensor.cpu(), which gives the same bytes")
@@ -152,6 +156,11 @@ class _Gpu:
         self._functions: dict[str, Function] = {}
         self._tables: OrderedDict[tuple[str, ...], Span] = OrderedDict()
         self._lock = threading.Lock()
+
+    @staticmethod
+    def place(index: int) -> torch.device:
+        """Where PyTorch allocates its memory."""
+        return torch.device("cuda", index)
 
     def launch(
         self,

@@ -21,6 +21,15 @@ template <class... T> std::function<void()> bound(void (*kernel)(T...), void** a
 
 }  // namespace
 
+// From now on the address sanitizer, if there is one, complains about uses of these bytes.
+extern "C" void emulator_forbid(void* at, size_t size) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_poison_memory_region(at, size);
+#else
+  (void)at, (void)size;
+#endif
+}
+
 // Arguments as cuLaunchKernel takes them: pointers to each. Returns 0, or 1 for an unknown kernel.
 extern "C" int emulator_launch(const char* name, unsigned ctas, unsigned threads, unsigned seed, void** arguments) {
 #define KERNEL(kernel) \

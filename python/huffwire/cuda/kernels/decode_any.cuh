@@ -12,6 +12,7 @@
 #pragma once
 #include "abi.cuh"
 #include "decode_books.cuh"
+#include "decode_bulk.cuh"
 #include "decode_layouts.cuh"
 #include "decode_plan.cuh"
 #include "primitives.cuh"
@@ -79,7 +80,7 @@ INLINE u32 read_plane_header(Reader& reader, Plane& plane, u32 units, u32 count,
     EmbeddedBook book;
     plane.embedded = reader.at;
     if (!read_book(reader, book)) return reader.cut ? BLOCK_CUT : BAD_BOOK;
-    if (book.limit == 12 && count < 4096) return BAD_BOOK;
+    if (book.limit == 12 && count < 4096) return BOOK_DOES_NOT_FIT;
     plane.limit = book.limit;
     width = book.width;
     has_escape = escape_length(book) != 0;
@@ -95,7 +96,7 @@ INLINE u32 read_plane_header(Reader& reader, Plane& plane, u32 units, u32 count,
     has_escape = book.has_escape;
     has_zero = book.has_zero;
   }
-  if (width != (plane.centred ? 0 : plane.width)) return BAD_BOOK;
+  if (width != (plane.centred ? 0 : plane.width)) return BOOK_DOES_NOT_FIT;
   bool bad = false;
   const bool lanes = plane.source == IN_LANES;
   if (plane.centred) plane.symbol = read_byte(reader);
@@ -395,7 +396,7 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
   const u32 number = uniform(block.body[0]);
   if (number == 0) {
     if (block.size != 1 + block.units * unit) return BLOCK_CUT;
-    for (u32 i = lane; i < block.units * unit; i += 32) out[i] = block.body[1 + i];
+    copy_bytes(out, block.body + 1, block.units * unit, lane);
     return 0;
   }
   const Layout layout = layout_of(plan->type, number, unit);
@@ -404,6 +405,8 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
   // All lanes read the same headers.
   Reader reader = {block.body, 1, block.size, false};
   u32 zeros = 0;
+  bool constant = layout.word != 3;
+  u64 word = 0;
   for (u32 p = 0; p < layout.planes; p++) {
     const PlaneShape shape = plane_of(plan->type, number, p);
     Plane plane;
@@ -414,6 +417,13 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
     if (reader.cut) return BLOCK_CUT;
     if (problem) return problem;
     if (lane == 0) scratch.planes[p] = plane;
+    constant &= plane.source == CONSTANT;
+    word |= bits_of(plane.symbol, plane.shift, layout);
+  }
+  if (constant) {
+    if (reader.at != block.size) return BAD_PAYLOAD;
+    fill_bytes(out, word, layout.word, block.units * unit, lane);
+    return 0;
   }
   __syncwarp();
   u64 total = 0;

@@ -27,6 +27,7 @@ enum Problem {
   BLOCKS_CUT = 16,
   LEFT_OVER = 17,
   LENGTH_TOO_LONG = 18,
+  HEADER_CHECKSUM_OR_CONTEXT = 19,
   // of one block
   BLOCK_CHECKSUM = 32,
   BLOCK_CUT = 33,
@@ -41,6 +42,7 @@ enum Problem {
   BAD_STREAM = 42,
   NO_SUCH_BOOK = 43,
   BAD_BOOK = 44,
+  BOOK_DOES_NOT_FIT = 45,
 };
 
 // How decoding went. The least of all reports counts: the first damaged block.
@@ -61,16 +63,17 @@ struct Plan {
   u32 first_book;   // of the message's set, among all Books
   u32 books;        // of the message's set
   u32 long_blocks;  // how many blocks are in the queue of blocks with 12-bit codes
-  u32 any_blocks;   // and in the queue of blocks for `decode_any`
-  u32 reserved;
+  u32 any_blocks;   // in the queue of blocks for `decode_any`
+  u32 apart_blocks; // in the queue of blocks of layout sign-apart
   u64 capacity;     // for how many blocks there is room
   u64 reserved_2;
-  // Behind the plan: the offsets of `capacity` + 1 blocks in the message, as u64; both queues, `capacity` times u32 each.
+  // Behind the plan: the offsets of `capacity` + 1 blocks in the message, as u64; the queues, `capacity` times u32 each.
 };
 
 INLINE u64* block_offsets(Plan* plan) { return (u64*)(plan + 1); }
 INLINE u32* queue_of_long(Plan* plan) { return (u32*)(block_offsets(plan) + plan->capacity + 1); }
 INLINE u32* queue_of_any(Plan* plan) { return queue_of_long(plan) + plan->capacity; }
+INLINE u32* queue_of_apart(Plan* plan) { return queue_of_any(plan) + plan->capacity; }
 
 INLINE void report(Status* status, u32 block, u32 problem) { atomicMin(&status->report, (u64)block << 8 | problem); }
 
@@ -116,7 +119,7 @@ INLINE u32 plan_header(const u8* message, u64 size, u64 context, u32 has_context
   for (u32 i = 0; i < 12; i++) crc = crc_byte(crc, message[i]);
   if (has_context)
     for (u32 i = 0; i < 8; i++) crc = crc_byte(crc, (u32)(context >> (8 * i)) & 0xff);
-  if (~crc != load_le32(message + 12)) return HEADER_CHECKSUM;
+  if (~crc != load_le32(message + 12)) return has_context ? HEADER_CHECKSUM_OR_CONTEXT : HEADER_CHECKSUM;
   *found = message[2];
   if (!coded_as(*found)) return UNKNOWN_TYPE;
   const u32 block_size = message[3] & 31;
@@ -162,6 +165,7 @@ extern "C" __global__ void __launch_bounds__(1024) decode_plan(const u8* message
     plan->blocks = 0;
     plan->long_blocks = 0;
     plan->any_blocks = 0;
+    plan->apart_blocks = 0;
     plan->capacity = capacity;
     status->report = ~0ull;
     status->found = 0;

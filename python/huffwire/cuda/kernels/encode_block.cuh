@@ -1,29 +1,31 @@
 // A block, by one warp: which layout and which planes are constant, the remainder, the codes.
 //
-// A block is made in a slot of its own, which has room for the longest block that is worth it; whatever would be longer is
-// given up where the room ends, and becomes verbatim. In a slot
+// A block is made in a slot of its own, which has room for the longest block that is worth it; whatever would be longer
+// is given up where the room ends, and becomes verbatim. In a slot
 //
 //   header | raw planes, the last one first | states | stream ->     <- escapes
 //
-// lie such that the header ends at byte HEADER_END: its size is known beforehand, and so are those of the raw planes, for
-// which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their states
-// overwrite it. `encode_message.cuh` puts the blocks together.
+// lie such that the header ends at byte HEADER_END: its size is known beforehand, and so are those of the raw planes,
+// for which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their
+// states overwrite it. `encode_message.cuh` puts the blocks together.
 #pragma once
 #include "abi.cuh"
 #include "encode_lanes.cuh"
 
-#define ENCODE_WARPS 8
-#define HEADER_END 32u
-#define STATES 192u
-#define CARRIED 128u
-#define RESIDENT_BOOKS 192u
+namespace encode {
+
+constexpr u32 ENCODE_WARPS = 8;
+constexpr u32 HEADER_END = 32u;
+constexpr u32 STATES_BYTES = 192u;
+constexpr u32 CARRIED_BYTES = 128u;
+constexpr u32 RESIDENT_BOOKS = 192u;
 
 // What became of a block.
 struct Coded {
   u32 length;
   u32 start;  // where the block begins in its slot
 };
-#define VERBATIM 0xffffffffu  // as `start`: the block is a 0 and its elements
+constexpr u32 VERBATIM = 0xffffffffu;  // as `start`: the block is a 0 and its elements
 
 struct alignas(512) EncodeShared {
   u16 table[256];
@@ -62,20 +64,26 @@ struct ChosenBook {
   bool has_escape, has_zero, zeros_apart;
 };
 
-template <class T> INLINE bool find_book(const u8* tables, u32 set_id, u32 choice, ChosenBook& chosen) {
-  const Tables* head = (const Tables*)tables;
+// A codebook set, by its id, in the tables.
+struct BookSet {
+  const u8* tables;
+  u32 id;
+};
+
+template <class T> INLINE bool find_book(const BookSet& set, u32 choice, ChosenBook& chosen) {
+  const Tables* head = (const Tables*)set.tables;
   const Set* sets = (const Set*)(head + 1);
   const Book* books = (const Book*)(sets + head->sets);
-  const u32 number = CHOICE_BOOK(choice);
+  const u32 number = choice_book(choice);
   if (choice == NO_CHOICE || number >= RESIDENT_BOOKS) return false;
   for (u32 i = 0; i < head->sets; i++) {
-    if (sets[i].id != set_id) continue;
+    if (sets[i].id != set.id) continue;
     if (number >= sets[i].books) return false;
     const Book& book = books[sets[i].first_book + number];
     if (!book.encode || book.width != (T::CENTRED ? 0 : T::SYMBOL_BITS)) return false;
-    chosen.codes = (const u16*)(tables + book.encode);
+    chosen.codes = (const u16*)(set.tables + book.encode);
     chosen.number = number;
-    chosen.base = T::CENTRED ? CHOICE_BASE(choice) : 0;
+    chosen.base = T::CENTRED ? choice_base(choice) : 0;
     chosen.has_escape = book.has_escape;
     chosen.has_zero = book.has_zero;
     chosen.zeros_apart = book.has_zero && choice & CHOICE_ZEROS_APART;
@@ -109,14 +117,14 @@ template <class Layout> INLINE void write_header_of_raw(HeaderWriter& out, u32 c
   for (u32 plane = first; plane < Layout::PLANES; plane++) {
     const bool raw = !(constant >> plane & 1);
     out.byte(raw ? 0xff : 0xfe);
-    if (!raw) out.byte(plane_symbol<Layout>(plane, Layout::word(x)));
+    if (!raw) out.byte(plane_symbol<Layout>(plane, x));
   }
 }
 
 // Places the raw planes, `count` symbols each, behind HEADER_END. Returns where they end.
 template <class Layout, u32 FIRST> INLINE u32 place_raw(RawPlanes& planes, u8* slot, u32 count) {
   u32 end = HEADER_END;
-  UNROLL for (u32 plane = Layout::PLANES; plane-- > FIRST;) {
+  UNROLL for (u32 plane = Layout::STORED; plane-- > FIRST;) {
     planes.at[plane] = slot + end;
     if (is_raw(planes, plane)) end += (count * Layout::width(plane) + 7) / 8;
   }
@@ -131,51 +139,70 @@ struct Workplace {
   u32 buffer;
 };
 
-// A block whose planes are all raw or constant, by `constant`.
-template <class T, class Layout>
-INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, u32 constant, const Workplace& work) {
-  RawPlanes planes;
-  planes.constant = constant;
-  const u32 header = 1 + header_of_raw<Layout>(constant, 0);
-  const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
-  const u32 groups = units / 64;
-  split_groups<T, Layout, 0>(in, 0, groups, planes);
-  drop_groups<T, Layout, 0>(in, groups, units, false, planes, work.buffer);
-  if ((threadIdx.x & 31) == 0) {
-    HeaderWriter out = {work.slot + HEADER_END - header};
-    out.byte(Layout::NUMBER);
-    write_header_of_raw<Layout>(out, constant, 0, load_unit(in));
-  }
-  return Coded{header + end - HEADER_END, HEADER_END - header};
+// Which layout a block has, and which of its planes are constant.
+struct Form {
+  bool one_sign;
+  u32 constant;
+};
+
+// Splits all units from group `from` on; without exact zeros if `drop`.
+template <class T, class Layout, u32 FIRST>
+INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes,
+                             u32 staged) {
+  const u32 groups = !drop && are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
+  split_groups<T, Layout, FIRST>(in, from, groups - from, planes);
+  drop_groups<T, Layout, FIRST>(in, groups, units, drop, planes, staged);
+}
+
+// A block whose planes are all raw or constant.
+template <class T>
+INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& form, const Workplace& work) {
+  return with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    RawPlanes planes;
+    planes.constant = form.constant;
+    const u32 header = 1 + header_of_raw<Layout>(form.constant, 0);
+    const u32 end = place_raw<Layout, 0>(planes, work.slot, units);
+    split_from_group<T, Layout, 0>(in, 0, units, false, planes, work.buffer);
+    if ((threadIdx.x & 31) == 0) {
+      HeaderWriter out = {work.slot + HEADER_END - header};
+      out.byte(Layout::NUMBER);
+      write_header_of_raw<Layout>(out, form.constant, 0, load_unit(in));
+    }
+    return Coded{header + end - HEADER_END, HEADER_END - header};
+  });
 }
 
 // A block whose plane 0 is coded. Verbatim where that would have `limit` bytes or more.
-template <class T, class Layout>
-INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, const ChosenBook& book, u32 limit,
+template <class T>
+INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
                          const Workplace& work) {
   const Coded too_long = {limit, VERBATIM};
   const u32 lane = threadIdx.x & 31;
   u8* slot = work.slot;
   const u32 zeros = book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
-  const u32 header = 1 + 5 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape + header_of_raw<Layout>(constant, 1);
   RawPlanes planes;
-  planes.constant = constant;
-  const u32 raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
-  const u32 carried = at_most(CARRIED, raw_end - HEADER_END);
-  const u32 states_at = raw_end - carried, stream_at = states_at + STATES;
+  planes.constant = form.constant;
+  u32 header = 6 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape, raw_end = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    header += header_of_raw<Layout>(form.constant, 1);
+    raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
+  });
+  const u32 carried = at_most(CARRIED_BYTES, raw_end - HEADER_END);
+  const u32 states_at = raw_end - carried, stream_at = states_at + STATES_BYTES;
   if (stream_at - HEADER_END + header >= limit) return too_long;
 
-  // The groups from here on are split before the lanes begin: no plane has more than 1024 units in CARRIED bytes.
-  u32 split_from = 0;
-  if (zeros) {
-    drop_groups<T, Layout, 1>(in, 0, units, true, planes, work.buffer);
-  } else {
-    constexpr u32 AT_ONCE = 2 * STEPS_AT_ONCE, CARRYING = 1024 / 64;
-    const u32 groups = units / 64, whole = groups / AT_ONCE * AT_ONCE;
-    split_from = whole > CARRYING ? whole - CARRYING : 0;
-    split_groups<T, Layout, 1>(in, split_from, groups, planes);
-    drop_groups<T, Layout, 1>(in, groups, units, false, planes, work.buffer);
-  }
+  // Groups in front of this one are split while they are coded. All others must be before the lanes begin, since lanes
+  // carry the end of the planes: no plane has the bits of more than 1024 units in CARRIED_BYTES bytes.
+  u32 split_later = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    constexpr u32 AT_ONCE = 2 * STEPS, CARRYING = 1024 / 64;
+    const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
+    if (!zeros && whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
+    split_from_group<T, Layout, 1>(in, split_later, units, zeros != 0, planes, work.buffer);
+  });
   make_table<T>(book, work.table);
   // What lanes carry was written by other threads.
   __syncwarp();
@@ -183,15 +210,19 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, co
   const auto carry = [&](u32 i) { return i < carried ? (u32)taken[i] : 0u; };
   const u32 i = 2 * lane;
   Lanes lanes = {(carry(i) | carry(64 + i) << 8) << 16, (carry(i + 1) | carry(65 + i) << 8) << 16, 16, 16};
-  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go later.
+  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go
+  // later.
   const u32 skew = uniform(stream_at & 7);
   Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
   const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
   __syncwarp();
-  const auto split = [&](u32 from, u32 to) {
-    if (to <= split_from) split_groups<T, Layout, 1>(in, from, to, planes);
+  const auto split = [&](u32 group) {
+    if (group >= split_later) return;
+    with_layout<T>(form.one_sign, [&](auto layout) {
+      split_many_groups<T, decltype(layout), 1, 2 * STEPS>(in, group, planes);
+    });
   };
-  const auto nothing = [](u32, u32) {};
+  const auto nothing = [](u32) {};
   const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
                           : code_units<T, false>(in, units, coding, lanes, stream, split);
   if (!fits) return too_long;
@@ -211,72 +242,81 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, u32 constant, co
     to[0] = (u8)(s0 >> 8 * k);
     to[1] = (u8)(s1 >> 8 * k);
   }
-  for (u32 k = lane; k < escapes; k += 32) slot[stream_at + stream_bytes + k] = slot[stream.escapes + k];
+  move_down(slot + stream_at + stream_bytes, slot + stream.escapes, escapes);
   if (lane == 0) {
     HeaderWriter out = {slot + HEADER_END - header};
-    out.byte(Layout::NUMBER);
-    out.byte(book.number);
-    if (T::CENTRED) out.byte(book.base);
-    if (book.has_zero) out.word(zeros);
-    out.word(stream_bytes);
-    if (book.has_escape) out.word(escapes);
-    write_header_of_raw<Layout>(out, constant, 1, load_unit(in));
+    with_layout<T>(form.one_sign, [&](auto layout) {
+      typedef decltype(layout) Layout;
+      out.byte(Layout::NUMBER);
+      out.byte(book.number);
+      if (T::CENTRED) out.byte(book.base);
+      if (book.has_zero) out.word(zeros);
+      out.word(stream_bytes);
+      if (book.has_escape) out.word(escapes);
+      write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
+    });
   }
   return Coded{length, HEADER_END - header};
 }
 
-// Encodes a block whose layout is known. `differ`: bits in which its units differ. `book`: null if there is none.
-template <class T, class Layout>
-INLINE Coded encode_layout(const typename T::Unit* in, u32 units, u32 differ, const ChosenBook* book, const Workplace& work) {
+// Encodes a block. `book`: null if there is none.
+template <class T>
+INLINE Coded encode_block(const typename T::Unit* in, u32 units, const ChosenBook* book, const Workplace& work) {
   const u32 bound = 1 + units * T::BYTES;
-  const u32 constant = constant_planes<Layout>(differ);
-  RawPlanes planes;
-  planes.constant = constant;
-  const u32 uncoded = 1 + header_of_raw<Layout>(constant, 0) + place_raw<Layout, 0>(planes, nullptr, units) - HEADER_END;
+  const u32 differ = differing_bits<T>(in, units);
+  Form form = {!(differ & T::SIGN) && units >= APART_FROM, 0};
+  u32 uncoded = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    form.constant = constant_planes<Layout>(differ);
+    RawPlanes planes;
+    planes.constant = form.constant;
+    uncoded = 1 + header_of_raw<Layout>(form.constant, 0) + place_raw<Layout, 0>(planes, work.slot, units) - HEADER_END;
+  });
   const u32 limit = at_most(bound, uncoded);
-  if (book && !(constant & 1)) {
-    const Coded coded = write_coded<T, Layout>(in, units, constant, *book, limit, work);
+  if (book && !(form.constant & 1)) {
+    const Coded coded = write_coded<T>(in, units, form, *book, limit, work);
     if (coded.length < limit) return coded;
     // What was given up was written by other threads than what takes its place.
     __syncwarp();
   }
-  if (uncoded < bound) return write_uncoded<T, Layout>(in, units, constant, work);
+  if (uncoded < bound) return write_uncoded<T>(in, units, form, work);
   return Coded{bound, VERBATIM};
 }
 
 // All blocks of a tensor, a warp each. `choices`: one for each block if `choice_stride` is 1, one for all if it is 0.
 template <class T>
-INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables,
-                          u32 set_id, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes, Coded* results) {
+INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks,
+                          const BookSet& set, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,
+                          Coded* results) {
   const u32 warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
   if (number >= blocks) return;
   const u64 from = (u64)number * block_units;
   const typename T::Unit* in = (const typename T::Unit*)source + from;
   const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
   ChosenBook book = {nullptr, 0, 0, false, false, false};
-  const bool has_book = find_book<T>(tables, set_id, choices[(u64)number * choice_stride], book);
-  const u32 differ = differing_bits<T>(in, here);
-  typedef typename LayoutsOf<T>::Usual Usual;
-  typedef typename LayoutsOf<T>::OneSign OneSign;
+  const bool has_book = find_book<T>(set, choices[(u64)number * choice_stride], book);
   const u32 table = uniform(shared_address(shared[warp].table));
-  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, table + (u32)sizeof(EncodeShared::table)};
-  const bool one_sign = !(differ & T::SIGN) && here >= APART_FROM;
-  const Coded result = one_sign ? encode_layout<T, OneSign>(in, here, differ, has_book ? &book : nullptr, work)
-                                : encode_layout<T, Usual>(in, here, differ, has_book ? &book : nullptr, work);
+  const u32 buffer = table + (u32)sizeof(EncodeShared::table);
+  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, buffer};
+  const Coded result = encode_block<T>(in, here, has_book ? &book : nullptr, work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }
 
-#define ENCODE_BLOCKS(name, T)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(32 * ENCODE_WARPS, 4)                                                       \
-      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices,     \
-           u32 choice_stride, u8* slots, u32 slot_bytes, Coded* results) {                                                \
-    __shared__ EncodeShared shared[ENCODE_WARPS];                                                                         \
-    SHARED_BEGINS_AT(shared);                                                                                             \
-    encode_blocks<T>(shared, source, units, block_units, blocks, tables, set_id, choices, choice_stride, slots,           \
-                     slot_bytes, results);                                                                                \
+}  // namespace encode
+
+#define ENCODE_BLOCKS(name, T)                                                                                         \
+  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                           \
+      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices, \
+           u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                                     \
+    __shared__ encode::EncodeShared shared[encode::ENCODE_WARPS];                                                      \
+    SHARED_BEGINS_AT(shared);                                                                                          \
+    const encode::BookSet set = {tables, set_id};                                                                      \
+    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, choices, choice_stride, slots,   \
+                                     slot_bytes, results);                                                             \
   }
 ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
-ENCODE_BLOCKS(encode_blocks_f16, Float16)
-ENCODE_BLOCKS(encode_blocks_f32, Float32)
-ENCODE_BLOCKS(encode_blocks_f8, Float8)
+ENCODE_BLOCKS(encode_blocks_f16, F16)
+ENCODE_BLOCKS(encode_blocks_f32, F32)
+ENCODE_BLOCKS(encode_blocks_f8, F8)
 #undef ENCODE_BLOCKS

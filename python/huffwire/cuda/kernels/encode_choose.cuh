@@ -1,26 +1,28 @@
 // Which book, and which base, for a tensor or for each of its blocks: the cheapest for a sample of the symbols.
 //
-// The sample is runs of 64 units, spread evenly. A book costs the lengths of its codes, and 8 bits more for each escape. A
-// book without a code for exact zeros also pays for the remainder that they would not have. That is how the encoder for
-// processors counts, too. Price, number and base are compared as one number, so that of books that cost the same the one
-// with the lowest number wins, everywhere.
+// The sample is runs of 64 units, spread evenly. A book costs the lengths of its codes, and 8 bits more for each
+// escape. A book without a code for exact zeros also pays for the remainder that they would not have. That is how the
+// encoder for processors counts, too. Price, number and base are compared as one number, so that of books that cost the
+// same the one with the lowest number wins, everywhere.
 #pragma once
 #include "encode_block.cuh"
 
-#define RUN 64u
+namespace encode {
+
+constexpr u32 RUN = 64u;
 // Of a tensor: at most so many runs, 16384 units.
-#define TENSOR_RUNS 256u
+constexpr u32 TENSOR_RUNS = 256u;
 // Of a block: one unit in 64, but between 1024 and 8192 of them.
-#define BLOCK_RUNS_LEAST 16u
-#define BLOCK_RUNS_MOST 128u
-#define ESCAPE_BITS 8u
+constexpr u32 BLOCK_RUNS_LEAST = 16u;
+constexpr u32 BLOCK_RUNS_MOST = 128u;
+constexpr u32 ESCAPE_BITS = 8u;
 
 // Bases that are priced, around the one that the mean symbol suggests.
-#define TENSOR_BASES 7u
-#define BLOCK_BASES 3u
+constexpr u32 TENSOR_BASES = 7u;
+constexpr u32 BLOCK_BASES = 3u;
 
-#define CHOOSE_TENSOR_THREADS 1024
-#define CHOOSE_COPIES 8u
+constexpr u32 CHOOSE_TENSOR_THREADS = 1024;
+constexpr u32 CHOOSE_COPIES = 8u;
 
 // Books that may be chosen: a bit for each number.
 struct Candidates {
@@ -40,7 +42,7 @@ struct PricedBooks {
 
 INLINE u32 origin_of(const u16* codes) {
   u32 mass = 0, moment = 0;
-  for (u32 slot = 0; slot < 62; slot++) {
+  UNROLL_4 for (u32 slot = 0; slot < 62; slot++) {
     const u32 entry = load_16(codes + slot), weight = entry & ENTRY_SPECIAL ? 0 : 256u >> (entry & 15);
     mass += weight;
     moment += weight * slot;
@@ -50,13 +52,14 @@ INLINE u32 origin_of(const u16* codes) {
 
 // Lists the candidates that can code plane 0, by all threads of a CTA. The books' order does not matter.
 template <class T>
-INLINE void list_books(PricedBooks& list, const u8* tables, u32 set_id, const Candidates& candidates) {
+INLINE void list_books(PricedBooks& list, const BookSet& set, const Candidates& candidates) {
   if (threadIdx.x == 0) list.count = 0;
   __syncthreads();
   for (u32 number = threadIdx.x; number < RESIDENT_BOOKS; number += blockDim.x) {
     ChosenBook book;
-    if (!(candidates.bits[number / 64] >> (number % 64) & 1) || !find_book<T>(tables, set_id, number, book)) continue;
-    list.books[atomicAdd(&list.count, 1u)] = Priced{book.codes, number, book.has_zero, T::CENTRED ? origin_of(book.codes) : 0};
+    if (!(candidates.bits[number / 64] >> (number % 64) & 1) || !find_book<T>(set, number, book)) continue;
+    const u32 origin = T::CENTRED ? origin_of(book.codes) : 0;
+    list.books[atomicAdd(&list.count, 1u)] = Priced{book.codes, number, book.has_zero, origin};
   }
   __syncthreads();
 }
@@ -75,7 +78,7 @@ INLINE u32 bits_of(u32 entry) { return (entry & 15) + (entry & ENTRY_SPECIAL ? E
 // Price, number of the book, and base, from the highest bit down.
 template <class T> INLINE u64 price_of(const Priced& book, u32 base, const Counts& counts) {
   u32 bits = 0, inside = 0;
-  for (u32 slot = 0; slot < (T::CENTRED ? 62 : T::SYMBOLS); slot++) {
+  UNROLL_4 for (u32 slot = 0; slot < (T::CENTRED ? 62 : T::SYMBOLS); slot++) {
     const u32 count = counts.symbols[(base + slot) & 0xff];
     inside += count;
     bits += count * bits_of(load_16(book.codes + slot));
@@ -90,7 +93,8 @@ template <class T> INLINE u64 price_of(const Priced& book, u32 base, const Count
 }
 
 // The least price that thread `i` of `threads` finds among books and bases.
-template <class T> INLINE u64 least_price(const PricedBooks& list, const Counts& counts, u32 bases, u32 i, u32 threads) {
+template <class T>
+INLINE u64 least_price(const PricedBooks& list, const Counts& counts, u32 bases, u32 i, u32 threads) {
   bases = T::CENTRED ? bases : 1;
   u64 least = ~0ull;
   for (; i < list.count * bases; i += threads) {
@@ -112,12 +116,11 @@ INLINE u32 choice_of(u64 least) {
 template <class Layout> INLINE u32 remainder_bits_in(u32 differ) {
   u32 bits = 0;
   UNROLL for (u32 plane = 1; plane < Layout::PLANES; plane++)
-    if (differ & Layout::bits(plane)) bits += Layout::width(plane);
+    if (differ & plane_bits<Layout>(plane)) bits += Layout::width(plane);
   return bits;
 }
 template <class T> INLINE u32 remainder_bits(u32 differ) {
-  return differ & T::SIGN ? remainder_bits_in<typename LayoutsOf<T>::Usual>(differ)
-                          : remainder_bits_in<typename LayoutsOf<T>::OneSign>(differ);
+  return with_layout<T>(!(differ & T::SIGN), [&](auto layout) { return remainder_bits_in<decltype(layout)>(differ); });
 }
 
 // What one thread counts.
@@ -176,7 +179,7 @@ struct ChooseTensorShared {
 };
 
 template <class T>
-INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 units, const u8* tables, u32 set_id,
+INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 units, const BookSet& set,
                           const Candidates& candidates, u32* choice) {
   const u32 thread = threadIdx.x, lane = thread & 31, warp = thread / 32, warps = blockDim.x / 32;
   const typename T::Unit* in = (const typename T::Unit*)source;
@@ -185,7 +188,7 @@ INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 unit
     shared.zeros = shared.total = shared.moment = shared.differ = 0;
     shared.least = ~0ull;
   }
-  list_books<T>(shared.list, tables, set_id, candidates);
+  list_books<T>(shared.list, set, candidates);
   Counting counting = {shared.symbols[thread % CHOOSE_COPIES], load_unit(in), 0, 0, 0, 0};
   count_sample<T>(counting, in, units, TENSOR_RUNS, warp, warps);
   const u32 zeros = sum_of_lanes(counting.zeros), total = sum_of_lanes(counting.total);
@@ -218,10 +221,10 @@ struct ChooseBlocksShared {
 };
 
 template <class T>
-INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables,
-                          u32 set_id, const Candidates& candidates, u32* choices) {
+INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 units, u32 block_units, u32 blocks,
+                          const BookSet& set, const Candidates& candidates, u32* choices) {
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
-  list_books<T>(shared.list, tables, set_id, candidates);
+  list_books<T>(shared.list, set, candidates);
   if (number >= blocks) return;
   const u64 from = (u64)number * block_units;
   const u32 here = units - from < block_units ? (u32)(units - from) : block_units;
@@ -240,22 +243,27 @@ INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 unit
   if (lane == 0) choices[number] = choice_of(least);
 }
 
-#define CHOOSE(suffix, T)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(CHOOSE_TENSOR_THREADS)                                                      \
-      choose_tensor_##suffix(const u8* source, u64 units, const u8* tables, u32 set_id, u64 books0, u64 books1, u64 books2, \
-                             u32* choice) {                                                                                \
-    __shared__ ChooseTensorShared shared;                                                                                  \
-    choose_tensor<T>(shared, source, units, tables, set_id, Candidates{{books0, books1, books2}}, choice);                  \
-  }                                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(32 * ENCODE_WARPS)                                                          \
-      choose_blocks_##suffix(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id,        \
-                             u64 books0, u64 books1, u64 books2, u32* choices) {                                           \
-    __shared__ ChooseBlocksShared shared;                                                                                  \
-    choose_blocks<T>(shared, source, units, block_units, blocks, tables, set_id, Candidates{{books0, books1, books2}},      \
-                     choices);                                                                                             \
+}  // namespace encode
+
+#define CHOOSE(suffix, T)                                                                                              \
+  extern "C" __global__ void __launch_bounds__(encode::CHOOSE_TENSOR_THREADS)                                          \
+      choose_tensor_##suffix(const u8* source, u64 units, const u8* tables, u32 set_id, u64 books0, u64 books1,        \
+                             u64 books2, u32* choice) {                                                                \
+    __shared__ encode::ChooseTensorShared shared;                                                                      \
+    const encode::BookSet set = {tables, set_id};                                                                      \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    encode::choose_tensor<encode::T>(shared, source, units, set, candidates, choice);                                  \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS)                                              \
+      choose_blocks_##suffix(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id,   \
+                             u64 books0, u64 books1, u64 books2, u32* choices) {                                       \
+    __shared__ encode::ChooseBlocksShared shared;                                                                      \
+    const encode::BookSet set = {tables, set_id};                                                                      \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    encode::choose_blocks<encode::T>(shared, source, units, block_units, blocks, set, candidates, choices);            \
   }
 CHOOSE(bf16, Bf16)
-CHOOSE(f16, Float16)
-CHOOSE(f32, Float32)
-CHOOSE(f8, Float8)
+CHOOSE(f16, F16)
+CHOOSE(f32, F32)
+CHOOSE(f8, F8)
 #undef CHOOSE

@@ -1,9 +1,10 @@
 // The lane coder (docs/format.md, section 6), backwards, as one warp runs it: thread `t` has lanes 2 t and 2 t + 1.
 //
 // A lane keeps its unread bits at the top of a register, so that a code goes on top of them by one funnel shift, which
-// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. How many bits there are, less 8, is
-// in the low bits of `filled`: 16 + 0 to 7. Adding an entry adds the length; if bit 3 is then set, the lane has 24 bits
-// or more, and gives its lowest byte to the stream. All other bits of `filled` are rubbish until the next step masks them.
+// takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. The low five bits of `filled`
+// are the number of unread bits, 16 to 23. Adding an entry adds the length of its code; if bit 3 is then set, there are
+// 24 bits or more, and the lowest byte of them goes to the stream. Clearing bit 3 takes it off the number: the next
+// step does that, and clears all higher bits of the entry, too.
 //
 // Where the bytes of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
 // memory, and go out 256 at a time. Escapes are collected downwards from the end of the block's slot, which is their
@@ -11,10 +12,12 @@
 #pragma once
 #include "encode_split.cuh"
 
-#define STEPS_AT_ONCE 4u
-#define CHUNK 256u
-// Room that must be left between stream and escapes, before 2 STEPS_AT_ONCE steps of at most 128 bytes each.
-#define ROOM_FOR_STEPS (2 * STEPS_AT_ONCE * 128 + 2 * CHUNK)
+namespace encode {
+
+constexpr u32 STEPS = 4u;
+constexpr u32 CHUNK = 256u;
+// Room that must be left between stream and escapes, before 2 STEPS steps of at most 128 bytes each.
+constexpr u32 ROOM_FOR_STEPS = 2 * STEPS * 128 + 2 * CHUNK;
 
 struct Lanes {
   u32 bits0, bits1, filled0, filled1;
@@ -63,7 +66,7 @@ INLINE bool has_room(const Stream& stream) {
   return used + ROOM_FOR_STEPS <= stream.escapes;
 }
 
-// A whole chunk goes out. After at most STEPS_AT_ONCE steps.
+// A whole chunk goes out. After at most STEPS steps.
 INLINE void flush_chunk(Stream& stream) {
   if (stream.end - stream.buffer < CHUNK) return;
   const u32 lane = threadIdx.x & 31, at = stream.buffer + 8 * lane;
@@ -91,15 +94,16 @@ template <class T, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) 
   return ZEROS && x == 0 ? coding.zero : entry;
 }
 
-// Codes the plane of symbols of `units` units. `before_steps(from, to)` is called before groups `from` to `to` are coded,
-// 2 STEPS_AT_ONCE of them, for what remains to be done with them. Returns whether there was room.
+// Codes the plane of symbols of `units` units. `before_steps(group)` is called before 2 STEPS groups from that one on
+// are coded, for what remains to be done with them. Returns whether there was room.
 template <class T, bool ZEROS, class Before>
-INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream, Before before_steps) {
-  constexpr u32 N = STEPS_AT_ONCE;
+INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream,
+                       Before before_steps) {
+  constexpr u32 N = STEPS;
   const u32 lane = threadIdx.x & 31;
   const Masks masks = {opaque((1u << lane) - 1), opaque(7)};
   const u32 groups = units / 64, whole = groups / (2 * N) * (2 * N);
-  // The last steps: a partial one, and those that do not make up 2 STEPS_AT_ONCE.
+  // The last steps: a partial one, and those that do not make up 2 STEPS.
   for (u32 step = (units + 63) / 64; step > whole;) {
     step--;
     if (!has_room(stream)) return false;
@@ -112,7 +116,7 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
     if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
     flush_chunk(stream);
   }
-  // STEPS_AT_ONCE steps, whose units were fetched while the steps before were coded.
+  // STEPS steps, whose units were fetched while the steps before were coded.
   const typename T::Unit* at = in + 64 * whole + T::first(lane);
   u32 x0[N], x1[N], y0[N], y1[N];
   const auto fetch = [&](u32* x0, u32* x1, int from) {
@@ -140,7 +144,7 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   for (u32 step = whole; step; step -= 2 * N) {
     if (!has_room(stream)) return false;
     fetch(y0, y1, -2 * STRIDE);
-    before_steps(step - 2 * N, step);
+    before_steps(step - 2 * N);
     code(x0, x1);
     if (step > 2 * N) fetch(x0, x1, -3 * STRIDE);
     code(y0, y1);
@@ -148,3 +152,5 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   }
   return true;
 }
+
+}  // namespace encode

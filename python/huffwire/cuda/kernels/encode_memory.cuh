@@ -1,6 +1,8 @@
-// Memory as the encoder reads and writes it: eight or sixteen bytes at a time where addresses allow, else single units.
+// Memory as the encoder reads and writes it.
 #pragma once
-#include "encode_elements.cuh"
+#include "primitives.cuh"
+
+namespace encode {
 
 #ifdef __CUDACC_RTC__
 
@@ -47,22 +49,9 @@ INLINE void store_le32(u8* at, u32 x) {
   UNROLL for (u32 k = 0; k < 4; k++) at[k] = (u8)(x >> 8 * k);
 }
 
-// Eight bytes of units. `aligned`: whether the address is a multiple of 8.
-template <class Unit> INLINE uint2 load_8_bytes(const Unit* at, bool aligned) {
-  if (aligned) return load_words_2(at);
-  constexpr u32 EACH = 4 / sizeof(Unit), BITS = 8 * sizeof(Unit);
-  uint2 v;
-  v.x = v.y = 0;
-  UNROLL for (u32 k = 0; k < EACH; k++) {
-    v.x |= load_unit(at + k) << (BITS * k & 31);
-    v.y |= load_unit(at + EACH + k) << (BITS * k & 31);
-  }
-  return v;
-}
-
-// Copies bytes by one warp; the two places do not overlap. Words of 16 bytes are stored where those of the target lie; what
-// they are made of are the words of four bytes of the source around them. The margins are such that each of these words
-// lies within the source.
+// Copies bytes by one warp; the two places do not overlap. Words of 16 bytes are stored where those of the target lie;
+// what they are made of are the words of four bytes of the source around them. The margins are such that each of these
+// words lies within the source.
 INLINE void copy_by_warp(const u8* from, u8* to, u32 size) {
   const u32 lane = threadIdx.x & 31;
   u32 head = (u32)(0 - (u64)to) & 15;
@@ -81,3 +70,19 @@ INLINE void copy_by_warp(const u8* from, u8* to, u32 size) {
   }
   for (u32 i = head + 16 * chunks + lane; i < size; i += 32) to[i] = from[i];
 }
+
+// Moves bytes by one warp to a lower address; the two places may overlap. All lanes have read before one of them
+// writes.
+INLINE void move_down(u8* to, const u8* from, u32 size) {
+  constexpr u32 EACH = 4;
+  for (u32 at = threadIdx.x & 31, start = 0; start < size; start += 32 * EACH, at += 32 * EACH) {
+    u8 bytes[EACH];
+    UNROLL for (u32 k = 0; k < EACH; k++) bytes[k] = at + 32 * k < size ? from[at + 32 * k] : 0;
+    __syncwarp();
+    UNROLL for (u32 k = 0; k < EACH; k++)
+      if (at + 32 * k < size) to[at + 32 * k] = bytes[k];
+    __syncwarp();
+  }
+}
+
+}  // namespace encode

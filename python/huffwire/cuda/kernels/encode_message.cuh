@@ -6,19 +6,24 @@
 #include "crc.cuh"
 #include "encode_block.cuh"
 
-#define PLACE_THREADS 1024
-#define PACK_WARPS 8
+namespace encode {
+
+constexpr u32 PLACE_THREADS = 1024;
+constexpr u32 PACK_WARPS = 8;
 
 INLINE u32 elements_of_block(u64 bytes, u32 block_bytes, u32 number) {
   const u64 rest = bytes - (u64)number * block_bytes;
   return rest < block_bytes ? (u32)rest : block_bytes;
 }
 
+}  // namespace encode
+
 // Writes the header (16 bytes, given as two numbers), the lengths in the table, the place of each block in the message,
 // and the message's length. Without `coded` (null) all blocks are verbatim.
-extern "C" __global__ void __launch_bounds__(PLACE_THREADS)
-    place_blocks(const Coded* coded, u64 bytes, u32 block_bytes, u32 blocks, u32 checksums, u64 header0, u64 header1, u8* out,
-                 u64* places, u64* length) {
+extern "C" __global__ void __launch_bounds__(encode::PLACE_THREADS)
+    place_blocks(const encode::Coded* coded, u64 bytes, u32 block_bytes, u32 blocks, u32 checksums, u64 header0,
+                 u64 header1, u8* out, u64* places, u64* length) {
+  using namespace encode;
   __shared__ u64 sums[PLACE_THREADS / 32];
   const u32 thread = threadIdx.x, lane = thread & 31, warp = thread / 32, warps = blockDim.x / 32;
   if (thread == 0) {
@@ -54,9 +59,10 @@ extern "C" __global__ void __launch_bounds__(PLACE_THREADS)
 }
 
 // Copies each block to its place, by a warp, and writes its checksum into the table.
-extern "C" __global__ void __launch_bounds__(32 * PACK_WARPS)
-    pack_blocks(const Coded* coded, const u8* source, u64 bytes, u32 block_bytes, u32 blocks, const u8* slots, u32 slot_bytes,
-                const u64* places, u32 checksums, u32 header_checksum, u8* out) {
+extern "C" __global__ void __launch_bounds__(32 * encode::PACK_WARPS)
+    pack_blocks(const encode::Coded* coded, const u8* source, u64 bytes, u32 block_bytes, u32 blocks, const u8* slots,
+                u32 slot_bytes, const u64* places, u32 checksums, u32 header_checksum, u8* out) {
+  using namespace encode;
   __shared__ CrcTables tables;
   if (checksums) crc_prepare(tables, threadIdx.x, blockDim.x);
   __syncthreads();

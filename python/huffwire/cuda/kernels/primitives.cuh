@@ -14,6 +14,7 @@ typedef unsigned long long u64;
 #ifdef __CUDACC_RTC__
 
 #define INLINE __device__ __forceinline__
+#define INLINE_METHOD static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_4 _Pragma("unroll 4")
 
@@ -61,6 +62,7 @@ INLINE u32 select_bits(u32 a, u32 b, u32 mask) { u32 d; asm("lop3.b32 %0, %1, %2
 #else
 
 #define INLINE static inline
+#define INLINE_METHOD static inline
 #define UNROLL
 #define UNROLL_4
 
