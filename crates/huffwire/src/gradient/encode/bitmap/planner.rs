@@ -12,7 +12,7 @@ use crate::gradient::values::Values;
 use crate::kernels::bytes;
 use crate::kernels::platform::Platform;
 use crate::lanes::CARRIED_BYTES;
-use crate::plan::{PlaneContext, Taste};
+use crate::plan::{Candidates, PlaneContext, Taste};
 use crate::plane_codec::{BookRef, CodedPlane, Coder, PlaneHeader, PlaneShape};
 use crate::set::{CodebookSet, SetBuilder};
 use crate::stats::Counts;
@@ -232,7 +232,7 @@ fn context(
         shape: shape(count),
         remainder_bits: 0,
         set: &NO_BOOKS,
-        candidates: &[],
+        candidates: &Candidates::NONE,
         embed: true,
         behind: behind.min(CARRIED_BYTES),
     }
