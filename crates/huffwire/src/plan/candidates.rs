@@ -49,6 +49,7 @@ pub(crate) const MAX_CANDIDATES: usize = 256;
 
 impl Candidates {
     /// No book.
+    #[cfg(feature = "gradient")]
     pub(crate) const NONE: Self = Self { numbers: Vec::new(), together: None };
 
     /// Books of a set, by number.

@@ -33,6 +33,9 @@ pub(super) struct Planner {
     embedded: [Codebook; PLANES],
 }
 
+/// No book of a set: bitmaps choose among their fixed books themselves.
+static NO_CANDIDATES: Candidates = Candidates::NONE;
+
 /// A set without books, for streams that name none.
 pub(super) static NO_BOOKS: LazyLock<CodebookSet> =
     LazyLock::new(|| SetBuilder::new("none").build());
@@ -232,7 +235,7 @@ fn context(
         shape: shape(count),
         remainder_bits: 0,
         set: &NO_BOOKS,
-        candidates: &Candidates::NONE,
+        candidates: &NO_CANDIDATES,
         embed: true,
         behind: behind.min(CARRIED_BYTES),
     }
