@@ -1,6 +1,6 @@
 //! Decoding of blocks, whose bytes may be hostile.
 
-use super::header::{Kind, ReadBlock};
+use super::header::Kind;
 use super::one_pass::{self, PieceScratch};
 use super::plane_by_plane;
 use super::scratch::BlockScratch;
@@ -36,7 +36,8 @@ impl BlockDecoder {
         out: &mut [u8],
     ) -> Result<()> {
         let Self { platform, blocks: [scratch, _], pieces } = self;
-        let block = match Kind::read(set, dtype, block, out.len(), &mut scratch.embedded)? {
+        let (mut header, embedded) = (None, &mut scratch.embedded);
+        let block = match Kind::read(set, dtype, block, out.len(), embedded, &mut header)? {
             Kind::Verbatim(elements) => {
                 out.copy_from_slice(elements);
                 return Ok(());
@@ -83,13 +84,12 @@ impl BlockDecoder {
             return None;
         }
         let Self { platform, blocks: [a, b], pieces } = self;
-        let read = |block, scratch: &mut BlockScratch| -> Option<ReadBlock<'_>> {
-            match Kind::read(set, dtype, block, size, &mut scratch.embedded) {
-                Ok(Kind::Coded(block)) => Some(block),
-                _ => None,
-            }
-        };
-        let (block_a, block_b) = (read(blocks[0], a)?, read(blocks[1], b)?);
+        let mut headers = [None; 2];
+        let [header_a, header_b] = &mut headers;
+        let read_a = Kind::read(set, dtype, blocks[0], size, &mut a.embedded, header_a);
+        let Ok(Kind::Coded(block_a)) = read_a else { return None };
+        let read_b = Kind::read(set, dtype, blocks[1], size, &mut b.embedded, header_b);
+        let Ok(Kind::Coded(block_b)) = read_b else { return None };
         let passes = (
             one_pass::plan(&block_a, set, &a.embedded),
             one_pass::plan(&block_b, set, &b.embedded),

@@ -1,7 +1,7 @@
 //! Encoding of blocks: a block is planned on a sample if that is enough, else on the whole block, and then written.
 
 use super::plane_by_plane::{self, SplitPlanes};
-use super::planner::{Evidence, Planned, Planner};
+use super::planner::{Evidence, Outcome, Planned, Planner};
 use super::{VERBATIM, bound, capacity, one_pass};
 use crate::error::{Error, Result};
 use crate::kernels::platform::Platform;
@@ -78,25 +78,27 @@ impl BlockEncoder {
         // What a sample says of planes that are all the same is believed once.
         for evidence in [Evidence::Sample, Evidence::SampleOfVarying] {
             match self.planner.plan_by_sample(set, policy, evidence, bytes) {
-                None => break,
+                Outcome::NoSample => break,
                 // At the highest level a sample may be too small to see a gain.
-                Some(None) if policy.level() == Level::Fast => return Ok(None),
-                Some(None) => break,
-                Some(Some(planned)) => {
-                    match self.write_by_sample(set, policy, &planned, bytes, cache, out)? {
-                        BySample::Written(length) => return Ok(Some(length)),
-                        BySample::Varies => {}
-                        BySample::LookAtAll => break,
-                    }
-                }
+                Outcome::NoLayout if policy.level() == Level::Fast => return Ok(None),
+                Outcome::NoLayout => break,
+                Outcome::Planned => match self.write_by_sample(set, policy, bytes, cache, out)? {
+                    BySample::Written(length) => return Ok(Some(length)),
+                    BySample::Varies => {}
+                    BySample::LookAtAll => break,
+                },
             }
         }
-        let planned = self.planner.plan(set, policy, bytes);
-        let Some(planned) = planned else { return Ok(None) };
-        if one_pass::can_write(&planned.header, self.planner.sets_zeros_apart()) {
-            return self.write_in_one_pass(set, policy, &planned, bytes, cache, out);
+        if self.planner.plan(set, policy, bytes) != Outcome::Planned {
+            return Ok(None);
         }
-        self.write_plane_by_plane(set, &planned, out).map(Some)
+        let apart = self.planner.sets_zeros_apart();
+        match self.planner.planned() {
+            Some(planned) if one_pass::can_write(&planned.header, apart) => {
+                self.write_in_one_pass(set, policy, bytes, cache, out)
+            }
+            _ => self.write_plane_by_plane(set, out),
+        }
     }
 
     /// Writes what was planned by a sample, if that is enough to know.
@@ -104,12 +106,13 @@ impl BlockEncoder {
         &mut self,
         set: &CodebookSet,
         policy: &Policy,
-        planned: &Planned,
         bytes: &[u8],
         cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<BySample> {
-        let &Planned { ref header, promising } = planned;
+        let Some(Planned { header, promising }) = self.planner.planned() else {
+            return Ok(BySample::LookAtAll);
+        };
         let centred = header.scheme.planes[0].centred;
         // The few symbols of exponents are known by a sample that is large enough, bytes are not.
         let fits_books = policy.level() == Level::Max && centred;
@@ -124,50 +127,47 @@ impl BlockEncoder {
             } else {
                 BySample::LookAtAll
             };
-            let written = self.write_in_one_pass(set, policy, planned, bytes, cache, out);
+            let written = self.write_in_one_pass(set, policy, bytes, cache, out);
             // Whether elements that do not fit are noticed before the room ends depends on the pieces, hence on the
             // platform.
             if matches!(written, Err(Error::OutputTooSmall { .. }))
-                && !self.planner.fits(header, unit_bytes, bytes)
+                && !self.planner.fits(unit_bytes, bytes)
             {
                 return Ok(unfit);
             }
             return Ok(written?.map_or(unfit, BySample::Written));
         }
-        let exponents = header.planes()[0];
-        if !promising || !centred || exponents.coded().is_none() || apart {
+        let is_coded = header.planes()[0].coded().is_some();
+        if !promising || !centred || !is_coded || apart {
             return Ok(BySample::LookAtAll);
         }
-        let Some(planned) = self.planner.plan_others(set, policy, header, bytes) else {
+        if self.planner.plan_others(set, policy, bytes) != Outcome::Planned {
             return Ok(BySample::Varies);
-        };
-        self.write_plane_by_plane(set, &planned, out).map(BySample::Written)
+        }
+        Ok(self.write_plane_by_plane(set, out)?.map_or(BySample::LookAtAll, BySample::Written))
     }
 
+    /// Writes the block in one pass, as it is planned; `None` when it does not fit its plan.
     fn write_in_one_pass(
         &mut self,
         set: &CodebookSet,
         policy: &Policy,
-        planned: &Planned,
         bytes: &[u8],
         cache: CachePolicy<'_>,
         out: &mut [u8],
     ) -> Result<Option<usize>> {
         let Self { platform, planner, pieces, .. } = self;
         let elements = (bytes, policy.dtype().unit_bytes(), cache);
-        one_pass::write(*platform, set, planner.embedded(), planned.header, elements, pieces, out)
+        let Some((header, embedded)) = planner.header_and_books() else { return Ok(None) };
+        one_pass::write(*platform, set, embedded, header, elements, pieces, out)
     }
 
-    /// Writes the planes that the planner has split.
-    fn write_plane_by_plane(
-        &mut self,
-        set: &CodebookSet,
-        planned: &Planned,
-        out: &mut [u8],
-    ) -> Result<usize> {
+    /// Writes the planes that the planner has split; `None` when there is no plan.
+    fn write_plane_by_plane(&mut self, set: &CodebookSet, out: &mut [u8]) -> Result<Option<usize>> {
         let Self { platform, planner, writer, .. } = self;
+        let Some(Planned { header, .. }) = planner.planned() else { return Ok(None) };
         let split: SplitPlanes<'_> = planner.split();
-        plane_by_plane::write(*platform, set, &planned.header, &split, writer, out)
+        plane_by_plane::write(*platform, set, header, &split, writer, out).map(Some)
     }
 }
 

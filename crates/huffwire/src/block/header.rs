@@ -58,15 +58,16 @@ impl BlockHeader {
         }
     }
 
-    /// Reads the header of a block of so many bytes of elements; `None` if it is verbatim. Books that are in it land in
-    /// `embedded`, by plane.
-    pub(super) fn read(
+    /// Reads the header of a block of so many bytes of elements into `place`; `None` if it is verbatim. Books that are in
+    /// it land in `embedded`, by plane.
+    pub(super) fn read<'h>(
         reader: &mut Reader<'_>,
         set: &CodebookSet,
         dtype: Dtype,
         bytes: usize,
         embedded: &mut [Codebook],
-    ) -> Result<Option<Self>> {
+        place: &'h mut Option<Self>,
+    ) -> Result<Option<&'h Self>> {
         let number = reader.u8()?;
         if number == VERBATIM {
             return Ok(None);
@@ -76,7 +77,7 @@ impl BlockHeader {
             Error::malformed(WHAT, 0, format!("layout {number}, which {dtype} does not have"))
         })?;
         let units = bytes / dtype.unit_bytes();
-        let mut header = Self::raw(scheme);
+        let header = place.insert(Self::raw(scheme));
         for (index, embedded) in embedded.iter_mut().enumerate().take(scheme.planes.len()) {
             let shape = header.shape(index, units);
             header.planes[index] = PlaneHeader::read(reader, &shape, set, embedded)?;
@@ -114,7 +115,7 @@ impl BlockHeader {
 /// A block whose header was read and whose payload has the right size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadBlock<'a> {
-    pub(super) header: BlockHeader,
+    pub(super) header: &'a BlockHeader,
     pub(super) unit_bytes: usize,
     pub(super) units: usize,
     pub(super) payload: &'a [u8],
@@ -123,10 +124,6 @@ pub(super) struct ReadBlock<'a> {
 
 /// What a block is.
 #[derive(Debug, Clone, Copy)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are two at most, and a block allocates nothing"
-)]
 pub(super) enum Kind<'a> {
     /// The elements as they are.
     Verbatim(&'a [u8]),
@@ -134,16 +131,19 @@ pub(super) enum Kind<'a> {
 }
 
 impl<'a> Kind<'a> {
-    /// Reads the header of a block of so many bytes of elements; finds out where its payload is.
+    /// Reads the header of a block of so many bytes of elements into `place`; finds out where its payload is. (A header is
+    /// some hundred bytes, which would take longer to move than to read.)
     pub(super) fn read(
         set: &CodebookSet,
         dtype: Dtype,
         block: &'a [u8],
         bytes: usize,
         embedded: &mut [Codebook],
+        place: &'a mut Option<BlockHeader>,
     ) -> Result<Self> {
         let mut reader = Reader::new(WHAT, block);
-        let Some(header) = BlockHeader::read(&mut reader, set, dtype, bytes, embedded)? else {
+        let Some(header) = BlockHeader::read(&mut reader, set, dtype, bytes, embedded, place)?
+        else {
             let elements = reader.take(bytes)?;
             reader.finish()?;
             return Ok(Self::Verbatim(elements));

@@ -133,7 +133,9 @@ impl BlockInfo {
     ) -> Result<Self> {
         let mut reader = Reader::new(super::WHAT, &block[..block.len().min(MAX_HEADER_BYTES)]);
         let mut embedded = vec![Codebook::new(Lengths::placeholder()); MAX_PLANES];
-        let Some(header) = BlockHeader::read(&mut reader, set, dtype, bytes, &mut embedded)? else {
+        let mut header = None;
+        let header = BlockHeader::read(&mut reader, set, dtype, bytes, &mut embedded, &mut header)?;
+        let Some(header) = header else {
             return Ok(Self { layout: None, header_bytes: 1, planes: Vec::new() });
         };
         let header_bytes = block.len().min(MAX_HEADER_BYTES) - reader.remaining();

@@ -89,11 +89,17 @@ mod tests {
                     let length =
                         encoder.encode(&set, &policy, &elements, cache, &mut block).unwrap();
                     block.truncate(length);
-                    let mut scratch = BlockScratch::new();
-                    let read =
-                        Kind::read(&set, dtype, &block, elements.len(), &mut scratch.embedded);
+                    let (mut scratch, mut header) = (BlockScratch::new(), None);
+                    let read = Kind::read(
+                        &set,
+                        dtype,
+                        &block,
+                        elements.len(),
+                        &mut scratch.embedded,
+                        &mut header,
+                    );
                     let Ok(Kind::Coded(coded)) = read else { continue };
-                    let header: BlockHeader = coded.header;
+                    let mut header: BlockHeader = *coded.header;
                     if !one_pass::can_write(&header, false) || header.zeros() > 0 {
                         continue;
                     }
@@ -126,7 +132,7 @@ mod tests {
                         platform,
                         &set,
                         &scratch.embedded,
-                        header,
+                        &mut header,
                         (&elements, dtype.unit_bytes(), cache),
                         &mut WriteScratch::default(),
                         &mut pieces,
@@ -162,10 +168,16 @@ mod tests {
                 let mut encoder = BlockEncoder::new(Platform::detect());
                 let cache = CachePolicy::Cached;
                 let length = encoder.encode(&set, &policy, &elements, cache, &mut block).unwrap();
-                let mut scratch = BlockScratch::new();
+                let (mut scratch, mut header) = (BlockScratch::new(), None);
                 let block = &block[..length];
-                let read =
-                    Kind::read(&set, Dtype::Bf16, block, elements.len(), &mut scratch.embedded);
+                let read = Kind::read(
+                    &set,
+                    Dtype::Bf16,
+                    block,
+                    elements.len(),
+                    &mut scratch.embedded,
+                    &mut header,
+                );
                 let Ok(Kind::Coded(coded)) = read else { panic!("verbatim") };
                 let PlaneHeader::Coded(exponents) = coded.header.planes()[0] else { panic!() };
                 assert_eq!(exponents.coder, coder, "{units} {level:?}");

@@ -34,7 +34,19 @@ pub(super) struct Planned {
     pub(super) promising: bool,
 }
 
-/// Plans blocks; owns the planes that they were split into, and the books that were made for them.
+/// What came of planning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// There is a plan: [`Planner::planned`].
+    Planned,
+    /// No layout is cheaper than none, or none fits.
+    NoLayout,
+    /// A sample would be nearly all of the block.
+    NoSample,
+}
+
+/// Plans blocks; owns the plan, the planes that a block was split into, and the books that were made for them. (A plan is
+/// some hundred bytes, which are copied as rarely as possible.)
 #[derive(Debug)]
 pub(super) struct Planner {
     platform: Platform,
@@ -48,6 +60,10 @@ pub(super) struct Planner {
     embedded: Vec<Codebook>,
     sample: Vec<u8>,
     counts: Counts,
+    /// The plan of the block, if there is one.
+    planned: Option<Planned>,
+    /// The plan of the layout that was looked at last.
+    tried: Option<Planned>,
 }
 
 /// Units from which on a block whose signs are all the same always has them in a plane of their own. In smaller blocks
@@ -64,12 +80,20 @@ impl Planner {
             embedded: vec![Codebook::new(Lengths::placeholder()); MAX_PLANES],
             sample: Vec::new(),
             counts: Counts::new(),
+            planned: None,
+            tried: None,
         }
     }
 
-    /// By plane: the books that were made.
-    pub(super) fn embedded(&self) -> &[Codebook] {
-        &self.embedded
+    /// The plan that was made last.
+    pub(super) const fn planned(&self) -> Option<&Planned> {
+        self.planned.as_ref()
+    }
+
+    /// Its header, whose sizes the writer of the block corrects, and by plane the books that were made.
+    pub(super) fn header_and_books(&mut self) -> Option<(&mut BlockHeader, &[Codebook])> {
+        let Self { planned, embedded, .. } = self;
+        Some((&mut planned.as_mut()?.header, embedded))
     }
 
     /// What the whole block was split into.
@@ -83,55 +107,58 @@ impl Planner {
         !self.nonzero.is_empty()
     }
 
-    /// Plans a block by a sample; `None` where a sample would be nearly all of it, `Some(None)` when no layout is cheaper
-    /// than none.
+    /// Plans a block by a sample.
     pub(super) fn plan_by_sample(
         &mut self,
         set: &CodebookSet,
         policy: &Policy,
         evidence: Evidence,
         bytes: &[u8],
-    ) -> Option<Option<Planned>> {
-        let size = policy.sample()?;
+    ) -> Outcome {
+        let Some(size) = policy.sample() else { return Outcome::NoSample };
         let mut sample = std::mem::take(&mut self.sample);
         let drawn = draw_sample(bytes, policy.dtype().unit_bytes(), size, &mut sample);
         std::mem::swap(&mut self.planes, &mut self.sample_planes);
-        let planned = drawn.map(|drawn| self.plan_on(set, policy, evidence, drawn, bytes.len()));
+        let outcome = match drawn {
+            Some(drawn) => self.plan_on(set, policy, evidence, drawn, bytes.len()),
+            None => Outcome::NoSample,
+        };
         std::mem::swap(&mut self.planes, &mut self.sample_planes);
         self.sample = sample;
-        planned
+        outcome
     }
 
-    /// Plans a block on all of it; `None` when no layout is cheaper than none. Leaves its planes for
-    /// [`Planner::split`].
-    pub(super) fn plan(
-        &mut self,
-        set: &CodebookSet,
-        policy: &Policy,
-        bytes: &[u8],
-    ) -> Option<Planned> {
+    /// Plans a block on all of it. Leaves its planes for [`Planner::split`].
+    pub(super) fn plan(&mut self, set: &CodebookSet, policy: &Policy, bytes: &[u8]) -> Outcome {
         self.plan_on(set, policy, Evidence::All, bytes, bytes.len())
     }
 
-    /// Plans the other planes of a block whose first plane, without zeros apart, was planned by a sample. `None` when
-    /// the layout does not fit.
+    /// Plans the other planes of a block whose first plane, without zeros apart, was planned by a sample.
+    /// [`Outcome::NoLayout`] when the layout of the plan does not fit.
     pub(super) fn plan_others(
         &mut self,
         set: &CodebookSet,
         policy: &Policy,
-        header: &BlockHeader,
         bytes: &[u8],
-    ) -> Option<Planned> {
-        let mut layouts = policy.layouts().iter();
-        let layout = layouts.find(|layout| layout.scheme.layout == header.scheme.layout)?;
-        let first = Some(header.planes()[0]);
+    ) -> Outcome {
+        let planned = self.planned.map(|planned| {
+            (planned.header.scheme.layout, planned.header.planes().first().copied())
+        });
+        let layout = planned.and_then(|(number, first)| {
+            let layout = policy.layouts().iter().find(|layout| layout.scheme.layout == number)?;
+            Some((layout, first))
+        });
+        let Some((layout, first)) = layout else { return Outcome::NoLayout };
         let all = bytes.len();
-        Some(self.plan_layout(set, policy, layout, Evidence::All, (bytes, all), first)?.0)
+        self.plan_layout(set, policy, layout, Evidence::All, (bytes, all), first);
+        self.take_tried()
     }
 
-    /// Whether a block fits a layout, and planes are constant that are planned to be.
-    pub(super) fn fits(&mut self, header: &BlockHeader, unit_bytes: usize, bytes: &[u8]) -> bool {
-        let Self { platform, planes, .. } = self;
+    /// Whether a block fits the layout of its plan, and planes are constant that are planned to be.
+    pub(super) fn fits(&mut self, unit_bytes: usize, bytes: &[u8]) -> bool {
+        let Self { platform, planes, planned: Some(Planned { header, .. }), .. } = self else {
+            return false;
+        };
         header.scheme.split_to_vecs(*platform, unit_bytes, bytes, planes)
             && header.planes().iter().zip(planes).all(|(plane, symbols)| match plane {
                 PlaneHeader::Constant(symbol) => one_pass::is_constant(*platform, *symbol, symbols),
@@ -139,9 +166,8 @@ impl Planner {
             })
     }
 
-    /// The cheapest layout of a block of `all` bytes by the evidence of some of them, or of all; `None`
-    /// when none is cheaper than no layout. Leaves the books made for it in `self.embedded` and, if the
-    /// evidence is all there is, its planes in `self.planes`.
+    /// Plans the cheapest layout of a block of `all` bytes by the evidence of some of them, or of all. Leaves the books
+    /// made for it in `self.embedded` and, if the evidence is all there is, its planes in `self.planes`.
     fn plan_on(
         &mut self,
         set: &CodebookSet,
@@ -149,8 +175,8 @@ impl Planner {
         evidence: Evidence,
         bytes: &[u8],
         all: usize,
-    ) -> Option<Planned> {
-        let mut best: Option<(usize, &LayoutPolicy, Planned)> = None;
+    ) -> Outcome {
+        let mut best: Option<(usize, &LayoutPolicy)> = None;
         let mut last = None;
         let mut is_apart = false;
         for layout in policy.layouts() {
@@ -165,29 +191,38 @@ impl Planner {
             }
             // Whether it fits or not, the planes left are its own.
             last = Some(number);
-            let planned = self.plan_layout(set, policy, layout, evidence, (bytes, all), None);
-            let Some((planned, stored)) = planned else {
-                continue;
-            };
+            let stored = self.plan_layout(set, policy, layout, evidence, (bytes, all), None);
+            let Some(stored) = stored else { continue };
             is_apart |=
                 number == Layout::SignApart && all / policy.dtype().unit_bytes() >= APART_FROM;
-            if best.as_ref().is_none_or(|(lowest, ..)| stored < *lowest) {
-                best = Some((stored, layout, planned));
+            if best.is_none_or(|(lowest, _)| stored < lowest) {
+                best = Some((stored, layout));
+                self.planned = self.tried;
             }
         }
-        let (_, layout, planned) = best.filter(|(stored, ..)| *stored < bound(all))?;
+        let Some((_, layout)) = best.filter(|&(stored, _)| stored < bound(all)) else {
+            return Outcome::NoLayout;
+        };
+        let embeds = |planned: &Planned| planned.header.planes().iter().any(PlaneHeader::embeds);
         let left = evidence == Evidence::All
-            || planned.header.planes().iter().any(PlaneHeader::embeds)
+            || self.planned.as_ref().is_some_and(embeds)
             || !self.nonzero.is_empty();
         if left && last != Some(layout.scheme.layout) {
-            let planned = self.plan_layout(set, policy, layout, evidence, (bytes, all), None)?;
-            return Some(planned.0);
+            self.plan_layout(set, policy, layout, evidence, (bytes, all), None);
+            return self.take_tried();
         }
-        Some(planned)
+        Outcome::Planned
+    }
+
+    /// Makes the plan of the layout that was looked at last that of the block.
+    fn take_tried(&mut self) -> Outcome {
+        self.planned = self.tried;
+        if self.planned.is_some() { Outcome::Planned } else { Outcome::NoLayout }
     }
 
     /// Splits the evidence and plans each plane of a block of `all` bytes, but for the first one if there is a
-    /// plan for it that sets no zeros apart. Returns the bytes of the block, too; `None` when the layout does not fit.
+    /// plan for it that sets no zeros apart. Leaves the plan in `self.tried`, and returns the bytes of the block; `None`
+    /// when the layout does not fit.
     fn plan_layout(
         &mut self,
         set: &CodebookSet,
@@ -196,7 +231,8 @@ impl Planner {
         evidence: Evidence,
         (bytes, all): (&[u8], usize),
         first: Option<PlaneHeader>,
-    ) -> Option<(Planned, usize)> {
+    ) -> Option<usize> {
+        self.tried = None;
         let unit_bytes = policy.dtype().unit_bytes();
         let scheme = layout.scheme;
         if !scheme.split_to_vecs(self.platform, unit_bytes, bytes, &mut self.planes) {
@@ -282,7 +318,8 @@ impl Planner {
                 }
             }
         }
-        Some((Planned { header, promising }, stored))
+        self.tried = Some(Planned { header, promising });
+        Some(stored)
     }
 
     /// Takes the remainder of exact zeros out of the remainder planes.

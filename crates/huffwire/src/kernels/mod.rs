@@ -6,7 +6,7 @@
 //! * [`platform`] asks the processor what it has, and is the one place that knows all instruction sets.
 //! * [`lanes`] has the lane coder: what it does and why that is right, and the types that its callers use.
 //! * [`tables`] are the arrays that coders look codes up in.
-//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes, [`quantize`] has loops over floats,
+//! * [`bytes`], [`pack`], [`interleave`] and [`layers`] are loops over bytes, [`sums`] has weighted sums, [`quantize`] has loops over floats,
 //!   [`deltas`] has those of deltas.
 //! * A folder for each instruction set has files of these same names, and `isa`: the proof that the processor has the
 //!   instructions, and the moves between memory and vectors.
@@ -41,6 +41,7 @@ pub(crate) mod pack;
 pub(crate) mod platform;
 #[cfg(feature = "gradient")]
 pub(crate) mod quantize;
+pub(crate) mod sums;
 pub(crate) mod tables;
 
 #[cfg(target_arch = "x86_64")]
@@ -118,6 +119,13 @@ pub(crate) trait Kernels: Copy + Debug {
 
     fn replace(self, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
         portable::bytes::replace(key, values, bytes)
+    }
+
+    fn weighted_sums(self, weights: &[i16], rows: &[sums::Row], sums: &mut [i32; sums::AT_ONCE]) {
+        self.run(
+            #[inline(always)]
+            || portable::sums::weighted(weights, rows, sums),
+        );
     }
 
     /// Whole groups of eight symbols, of 1 to 7 bits.

@@ -145,6 +145,7 @@ macro_rules! platforms {
         }
 
         impl<'t> EncoderOf<'t> {
+            #[inline]
             pub(super) fn new(
                 platform: Platform,
                 tables: &'t Tables,

@@ -4,10 +4,12 @@
 //! The price of a book is exact for the symbols that were counted: the sum of their code lengths, and the raw bits of
 //! escapes. A block whose codes turn out to be longer than its elements is stored verbatim.
 
+mod candidates;
 mod plane;
 mod policy;
 mod price;
 
+pub(crate) use candidates::Candidates;
 pub(crate) use plane::{Plan, PlaneContext, Taste};
 pub use policy::{Choice, Level};
 pub(crate) use policy::{LayoutPolicy, Policy};

@@ -1,6 +1,7 @@
 //! The plan of a plane: its header before the sizes are known.
 
-use super::price;
+use super::candidates::{MAX_CANDIDATES, Priced};
+use super::{Candidates, price};
 use crate::codebook::fit::{self, Effort};
 use crate::codebook::{Alphabet, CodeLimit, Codebook, ESCAPE_RAW_BITS};
 use crate::kernels::platform::Platform;
@@ -46,6 +47,24 @@ impl Plan {
 /// Books whose price is looked at with neighbouring bases, too.
 const FINALISTS: usize = 3;
 
+/// A book with a base, and its price. Offers compare by their price, then by number and base: all are one number, so
+/// that the best ones are found without a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Offer(u64);
+
+impl Offer {
+    const NONE: Self = Self(u64::MAX);
+
+    const fn new(bits: u64, number: u8, base: u8) -> Self {
+        Self(bits << 16 | (number as u64) << 8 | base as u64)
+    }
+
+    /// Its number and its base.
+    fn book(self) -> Option<(u8, u8)> {
+        (self < Self::NONE).then_some(((self.0 >> 8) as u8, self.0 as u8))
+    }
+}
+
 /// Preferences of an encoder where size alone does not decide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taste {
@@ -78,7 +97,7 @@ pub(crate) struct PlaneContext<'a> {
     /// Bits of remainder that an exact zero saves when it is coded apart.
     pub(crate) remainder_bits: u64,
     pub(crate) set: &'a CodebookSet,
-    pub(crate) candidates: &'a [u8],
+    pub(crate) candidates: &'a Candidates,
     /// Whether a book may be made from the counts and embedded.
     pub(crate) embed: bool,
     /// Bytes of payload behind the plane, of which its lanes carry some; exact zeros included.
@@ -98,12 +117,61 @@ impl PlaneContext<'_> {
     }
 
     fn best_resident(&self, counts: &Counts) -> Option<Plan> {
+        let centre = match self.shape.alphabet {
+            Alphabet::Centred => self.platform.run(
+                #[inline(always)]
+                || counts.centre(),
+            ),
+            Alphabet::Plain { .. } => 0,
+        };
+        let mut room = [0; MAX_CANDIDATES];
+        let saved = self.candidates.saved(self.platform, counts, centre, &mut room);
         let (number, base) = self.platform.run(
             #[inline(always)]
-            || self.cheapest(counts),
+            || match saved {
+                Some(books) => {
+                    let priced =
+                        books.map(|(book, saved)| self.priced(book, saved, counts, centre));
+                    self.cheapest(counts, priced)
+                }
+                None => self.cheapest(counts, self.price_alone(counts, centre)),
+            },
         )?;
         let book = self.set.book(number).ok()?;
         Some(self.coded(book, BookRef::Resident(number), base, counts))
+    }
+
+    /// The price of a book of which it is known what it saves.
+    #[inline(always)]
+    fn priced(&self, book: Priced, saved: i32, counts: &Counts, centre: u8) -> Offer {
+        let Priced { number, origin, zero, outside } = book;
+        let base = centre.wrapping_sub(origin);
+        let bits = price::price_of_saved(counts, outside, i64::from(saved));
+        let zeros = u64::from(counts.zeros());
+        let zeros_bits = match zero {
+            0 if zeros > 0 => {
+                self.set.book(number).map_or(0, |book| self.zeros(book, base, counts))
+            }
+            length => zeros * u64::from(length),
+        };
+        Offer::new(bits + zeros_bits, number, base)
+    }
+
+    /// The price of each book that fits, one by one.
+    #[inline(always)]
+    fn price_alone(&self, counts: &Counts, centre: u8) -> impl Iterator<Item = Offer> {
+        let alphabet = self.shape.alphabet;
+        self.candidates.numbers().iter().filter_map(move |&number| {
+            let book = self.set.book(number).ok()?;
+            let of_book = book.lengths().alphabet();
+            let fits = of_book == alphabet
+                || self.shape.takes(of_book) && counts.are_below(of_book.slots());
+            let base = match alphabet {
+                Alphabet::Centred => centre.wrapping_sub(book.origin()),
+                Alphabet::Plain { .. } => 0,
+            };
+            fits.then(|| Offer::new(self.price(book, base, counts), number, base))
+        })
     }
 
     /// The resident book that costs least, and with which base.
@@ -112,62 +180,43 @@ impl PlaneContext<'_> {
     /// only for the [`FINALISTS`], the books that cost least at the mean: that takes a third of the time that it takes
     /// for all books, and costs at most 0.02 points on the tensors measured.
     #[inline(always)]
-    fn cheapest(&self, counts: &Counts) -> Option<(u8, u8)> {
-        let alphabet = self.shape.alphabet;
-        let centre = counts.centre();
-        // Price, number and base as one number: the best ones are found without a branch.
-        let packed = |price: u64, number: u8, base: u8| {
-            price << 16 | u64::from(number) << 8 | u64::from(base)
-        };
-        let unpacked = |packed: u64| ((packed >> 8) as u8, packed as u8);
-        let [mut first, mut second, mut third] = [u64::MAX; FINALISTS];
-        for &number in self.candidates {
-            let Ok(book) = self.set.book(number) else {
-                continue;
-            };
-            let book_alphabet = book.lengths().alphabet();
-            let fits = book_alphabet == alphabet
-                || self.shape.takes(book_alphabet) && counts.are_below(book_alphabet.slots());
-            if !fits {
-                continue;
-            }
-            let base: u8 = match alphabet {
-                Alphabet::Centred => centre.wrapping_sub(book.origin()),
-                Alphabet::Plain { .. } => 0,
-            };
-            let candidate = packed(self.price(book, base, counts), number, base);
+    fn cheapest(&self, counts: &Counts, offers: impl Iterator<Item = Offer>) -> Option<(u8, u8)> {
+        let [mut first, mut second, mut third] = [Offer::NONE; FINALISTS];
+        for offer in offers {
             // Without a branch, and not in memory.
-            third = third.min(candidate.max(second));
-            second = second.min(candidate.max(first));
-            first = first.min(candidate);
+            third = third.min(offer.max(second));
+            second = second.min(offer.max(first));
+            first = first.min(offer);
         }
-        let best = [first, second, third];
         let mut winner = first;
-        if alphabet == Alphabet::Centred {
-            for finalist in best.into_iter().filter(|packed| *packed < u64::MAX) {
-                let (number, base) = unpacked(finalist);
-                let Ok(book) = self.set.book(number) else {
-                    continue;
-                };
+        if self.shape.alphabet == Alphabet::Centred {
+            for finalist in [first, second, third] {
+                let Some((number, base)) = finalist.book() else { continue };
+                let Ok(book) = self.set.book(number) else { continue };
                 for base in [base.wrapping_sub(1), base.wrapping_add(1)] {
-                    winner = winner.min(packed(self.price(book, base, counts), number, base));
+                    winner = winner.min(Offer::new(self.price(book, base, counts), number, base));
                 }
             }
         }
-        (winner < u64::MAX).then(|| unpacked(winner))
+        winner.book()
     }
 
     /// Bits that a book spends on the counts; remainder of zeros that it cannot set apart included.
     #[inline(always)]
     fn price(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
-        let zeros = u64::from(counts.zeros());
+        price::price(counts, book, base) + self.zeros(book, base, counts)
+    }
+
+    /// Bits that a book spends on exact zeros.
+    #[inline(always)]
+    fn zeros(&self, book: &Codebook, base: u8, counts: &Counts) -> u64 {
         let zero = match book.lengths().zero() {
             0 => {
                 u64::from(book.prices()[usize::from(0u8.wrapping_sub(base))]) + self.remainder_bits
             }
             length => u64::from(length),
         };
-        price::price(counts, book, base) + zeros * zero
+        u64::from(counts.zeros()) * zero
     }
 
     /// The plan of coding with a book: in lanes, or as a single stream if that is smaller and the plane has few
@@ -176,7 +225,10 @@ impl PlaneContext<'_> {
         let lengths = book.lengths();
         let apart = lengths.zero() > 0;
         let zeros = u64::from(counts.zeros());
-        let mut escapes = price::escaped(counts, book, base);
+        let mut escapes = self.platform.run(
+            #[inline(always)]
+            || price::escaped(counts, book, base),
+        );
         if !apart && zeros > 0 && price::escapes(lengths, base, 0) {
             escapes += zeros;
         }

@@ -1,5 +1,6 @@
 //! Policy of a sender for a tensor: the level, and the books that blocks may take.
 
+use super::Candidates;
 use crate::dtype::Dtype;
 use crate::planes::{Layout, MAX_PLANES, Plane, Role, Scheme, SymbolRule};
 use crate::set::CodebookSet;
@@ -40,7 +41,7 @@ pub enum Choice {
 #[derive(Debug, Clone)]
 pub(crate) struct LayoutPolicy {
     pub(crate) scheme: &'static Scheme,
-    pub(crate) candidates: [Vec<u8>; MAX_PLANES],
+    pub(crate) candidates: [Candidates; MAX_PLANES],
 }
 
 /// Policy for a tensor: its layouts, their books, and how to choose between them.
@@ -67,8 +68,8 @@ impl Policy {
             let fits = |number: &u8, plane: &Plane| {
                 set.book(*number).is_ok_and(|book| book.lengths().alphabet() == plane.alphabet())
             };
-            let candidates =
-                std::array::from_fn(|index| match (scheme.planes.get(index), choice) {
+            let candidates = std::array::from_fn(|index| {
+                let numbers = match (scheme.planes.get(index), choice) {
                     (None, _) => Vec::new(),
                     (Some(plane), Choice::Fixed(number)) => {
                         Some(number).filter(|number| fits(number, plane)).into_iter().collect()
@@ -80,7 +81,9 @@ impl Policy {
                         books.filter(|number| fits(number, plane)).collect()
                     }
                     _ => set.candidates(tensor, dtype, layout, index as u8).collect(),
-                });
+                };
+                Candidates::new(set, numbers)
+            });
             Some(LayoutPolicy { scheme, candidates })
         };
         let mut layouts: Vec<_> = dtype.layouts(rule).filter_map(layout_policy).collect();
@@ -121,7 +124,7 @@ impl Policy {
     }
 
     /// Whether a plane may have a book of its own: at the fast level only where there would be none.
-    pub(crate) fn embeds(&self, plane: &Plane, candidates: &[u8]) -> bool {
+    pub(crate) fn embeds(&self, plane: &Plane, candidates: &Candidates) -> bool {
         let bookless = candidates.is_empty() && plane.role == Role::Symbols;
         self.level == Level::Max || (bookless && !matches!(self.choice, Choice::Fixed(_)))
     }

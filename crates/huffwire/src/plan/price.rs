@@ -15,20 +15,28 @@ pub(super) fn price(counts: &Counts, book: &Codebook, base: u8) -> u64 {
         Alphabet::Centred => counts.saved::<64>(usize::from(base), savings),
         Alphabet::Plain { .. } => counts.saved::<256>(0, savings),
     };
+    price_of_saved(counts, outside, saved)
+}
+
+/// The price of a book of which it is known what a symbol outside of its window takes, and what its slots save.
+#[inline(always)]
+pub(super) fn price_of_saved(counts: &Counts, outside: i16, saved: i64) -> u64 {
     let bits = i64::from(counts.nonzero()) * i64::from(outside) - saved;
     bits.unsigned_abs() * u64::from(counts.factor())
 }
 
 /// How many symbols take the escape, exact zeros left out.
+#[inline(always)]
 pub(super) fn escaped(counts: &Counts, book: &Codebook, base: u8) -> u64 {
-    let lengths = book.lengths();
-    let (base, in_slots) = match lengths.alphabet() {
-        Alphabet::Centred => (base, counts.window(base)),
-        Alphabet::Plain { .. } => (0, &counts.by_symbol()[..lengths.alphabet().slots()]),
+    let lengths = book.lengths().ordinary_lengths();
+    let in_slots = match book.lengths().alphabet() {
+        Alphabet::Centred => counts.window(base),
+        Alphabet::Plain { .. } => counts.by_symbol(),
     };
-    let in_slots = in_slots.iter().zip(0u8..=u8::MAX);
-    let coded = in_slots.filter(|(_, slot)| !escapes(lengths, base, base.wrapping_add(*slot)));
-    let coded: u32 = coded.map(|(count, _)| count).sum();
+    // Without a branch: that makes a vector loop.
+    let coded =
+        in_slots.iter().zip(lengths).map(|(&count, &length)| if length > 0 { count } else { 0 });
+    let coded: u32 = coded.sum();
     u64::from(counts.nonzero() - coded) * u64::from(counts.factor())
 }
 

@@ -13,8 +13,8 @@ pub(crate) struct Counts {
     /// side by side with any base. Elements that are exact zeros are left out of an exponent plane.
     by_symbol: [u32; 256 + SLOTS],
     /// The same in 16 bits, for [`Counts::is_small`]: tens of books and bases are priced for every block, and
-    /// processors multiply and add 16 bits several times as fast.
-    small: [i16; 256 + SLOTS],
+    /// processors multiply and add 16 bits several times as fast. Repeated as far as [`Counts::WINDOW`].
+    small: [i16; 256 + Self::WINDOW],
     /// Whether 16 bits are enough.
     is_small: bool,
     /// Exact zeros in an exponent plane.
@@ -28,11 +28,14 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Symbols that lie side by side with any first one, for several books at a time.
+    pub(crate) const WINDOW: usize = 2 * SLOTS;
+
     /// Nothing counted.
     pub(crate) const fn new() -> Self {
         Self {
             by_symbol: [0; 256 + SLOTS],
-            small: [0; 256 + SLOTS],
+            small: [0; 256 + Self::WINDOW],
             is_small: true,
             zeros: 0,
             nonzero: 0,
@@ -78,9 +81,11 @@ impl Counts {
         self.by_symbol[..256].copy_from_slice(histogram);
         self.by_symbol[256..].copy_from_slice(&histogram[..SLOTS]);
         self.is_small = all <= i16::MAX as usize;
-        for (small, &count) in self.small.iter_mut().zip(&self.by_symbol) {
+        for (small, &count) in self.small.iter_mut().zip(histogram) {
             *small = count as i16;
         }
+        let (symbols, again) = self.small.split_at_mut(256);
+        again.copy_from_slice(&symbols[..Self::WINDOW]);
     }
 
     /// Adds the counts to a histogram of 257 entries, the last of them for exact zeros.
@@ -114,6 +119,11 @@ impl Counts {
     /// Occurrences of the 64 symbols from `base` on, going round.
     pub(crate) fn window(&self, base: u8) -> &[u32] {
         &self.by_symbol[usize::from(base)..][..SLOTS]
+    }
+
+    /// Occurrences of [`Counts::WINDOW`] symbols from one on, going round; `None` where they do not fit 16 bits.
+    pub(crate) fn small_window(&self, from: u8) -> Option<&[i16; Self::WINDOW]> {
+        self.small[usize::from(from)..].first_chunk().filter(|_| self.is_small)
     }
 
     /// Symbols, exact zeros included.

@@ -38,7 +38,7 @@ pub(in super::super) fn plan<'b, 'a: 'b>(
     set: &'b CodebookSet,
     embedded: &'b [Codebook],
 ) -> Option<OnePass<'b>> {
-    let &ReadBlock { ref header, unit_bytes, units, payload, ref sizes } = block;
+    let &ReadBlock { header, unit_bytes, units, payload, ref sizes } = block;
     let PlaneHeader::Coded(coded) = header.planes()[0] else { return None };
     if coded.coder != Coder::Lanes || coded.zeros > 0 {
         return None;

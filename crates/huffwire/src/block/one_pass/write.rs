@@ -26,12 +26,12 @@ pub(in super::super) fn can_write(header: &BlockHeader, apart: bool) -> bool {
 }
 
 /// Writes a block that [`can_write`] allows; returns its length. `None` when the elements do not fit the layout, or a
-/// constant plane of the plan is none, which nobody looked at yet.
+/// constant plane of the plan is none, which nobody looked at yet. The sizes in `header` become those of the block.
 pub(in super::super) fn write(
     platform: Platform,
     set: &CodebookSet,
     embedded: &[Codebook],
-    mut header: BlockHeader,
+    header: &mut BlockHeader,
     (bytes, unit_bytes, cache): (&[u8], usize, CachePolicy<'_>),
     scratch: &mut WriteScratch,
     out: &mut [u8],
@@ -134,14 +134,17 @@ pub(in super::super) fn write(
                 pack(platform, slices[index], plane.width, to_pack[index]);
             }
         }
-        let encoder = encoder.get_or_insert_with(|| {
+        if encoder.is_none() {
             let mut bytes = [0; lanes::CARRIED_BYTES];
             bytes[..raw_end - states_at].copy_from_slice(&head[states_at..raw_end]);
-            lanes::Encoder::new(platform, book.tables(), map, &bytes, true)
-        });
-        encoder.push(&split[0], stream, escapes)?;
+            encoder = Some(lanes::Encoder::new(platform, book.tables(), map, &bytes, true));
+        }
+        if let Some(encoder) = &mut encoder {
+            encoder.push(&split[0], stream, escapes)?;
+        }
     }
-    coded.stream_bytes = encoder.map_or(0, |encoder| encoder.finish(&mut head[states_at..]));
+    coded.stream_bytes =
+        encoder.as_ref().map_or(0, |encoder| encoder.finish(&mut head[states_at..]));
     coded.escapes = escapes.as_slice().len();
     let (stream_end, available) = (coded.stream_bytes + coded.escapes, stream.len());
     stream

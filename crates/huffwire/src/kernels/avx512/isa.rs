@@ -72,6 +72,22 @@ pub(crate) fn store(bytes: &mut [u8; 64], vector: __m512i) {
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
 }
 
+/// The vector of sixteen pairs of numbers in memory.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn load_row(row: &[[i16; 2]; 16]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes, and the instruction needs no alignment.
+    unsafe { _mm512_loadu_si512(row.as_ptr().cast()) }
+}
+
+/// Puts a vector of sixteen numbers in memory.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+pub(crate) fn store_sums(sums: &mut [i32; 16], vector: __m512i) {
+    // SAFETY: the exclusive reference covers the 64 bytes, and the instruction needs no alignment.
+    unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), vector) }
+}
+
 /// Puts a vector of eight numbers in memory.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]

@@ -9,6 +9,7 @@ mod lanes;
 #[cfg(feature = "gradient")]
 mod layers;
 mod pack;
+mod sums;
 
 pub use isa::Avx512;
 
@@ -17,6 +18,7 @@ use super::deltas::{AT_ONCE, Chances, Falling, GroupTicks, InGroup, Spots, Ticks
 use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
 #[cfg(feature = "gradient")]
 use super::layers::{Items, ItemsMut};
+use super::sums::{AT_ONCE as TABLES, Row};
 use super::tables::Tables;
 use crate::alphabet::CodeLimit;
 use crate::error::Result;
@@ -77,6 +79,11 @@ impl Kernels for Avx512 {
     fn replace(self, key: u8, values: &[u8], bytes: &mut [u8]) -> usize {
         // SAFETY: `self` is the proof that the processor has the instructions.
         unsafe { bytes::replace(key, values, bytes) }
+    }
+
+    fn weighted_sums(self, weights: &[i16], rows: &[Row], sums: &mut [i32; TABLES]) {
+        // SAFETY: `self` is the proof that the processor has the instructions.
+        unsafe { sums::weighted(weights, rows, sums) }
     }
 
     fn pack(self, width: u8, symbols: &[u8], out: &mut [u8]) {

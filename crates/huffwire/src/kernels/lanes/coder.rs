@@ -19,6 +19,8 @@ pub(crate) struct Encoder<'t> {
 impl<'t> Encoder<'t> {
     /// Lanes that carry some bytes; `keep_escapes` says whether [`Encoder::push`] collects what
     /// takes the escape.
+    // In place: lanes are large, and moving them takes as long as encoding some of what they hold.
+    #[inline(always)]
     pub(crate) fn new(
         platform: Platform,
         tables: &'t Tables,

@@ -9,6 +9,7 @@ pub(crate) mod layers;
 pub(crate) mod pack;
 #[cfg(feature = "gradient")]
 pub(crate) mod quantize;
+pub(crate) mod sums;
 
 use super::Kernels;
 use super::lanes::{CARRIED_BYTES, Reading, SlotMap};

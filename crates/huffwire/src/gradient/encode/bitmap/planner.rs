@@ -12,7 +12,7 @@ use crate::gradient::values::Values;
 use crate::kernels::bytes;
 use crate::kernels::platform::Platform;
 use crate::lanes::CARRIED_BYTES;
-use crate::plan::{PlaneContext, Taste};
+use crate::plan::{Candidates, PlaneContext, Taste};
 use crate::plane_codec::{BookRef, CodedPlane, Coder, PlaneHeader, PlaneShape};
 use crate::set::{CodebookSet, SetBuilder};
 use crate::stats::Counts;
@@ -32,6 +32,9 @@ pub(super) struct Planner {
     counts: Counts,
     embedded: [Codebook; PLANES],
 }
+
+/// No book of a set: bitmaps choose among their fixed books themselves.
+static NO_CANDIDATES: Candidates = Candidates::NONE;
 
 /// A set without books, for streams that name none.
 pub(super) static NO_BOOKS: LazyLock<CodebookSet> =
@@ -232,7 +235,7 @@ fn context(
         shape: shape(count),
         remainder_bits: 0,
         set: &NO_BOOKS,
-        candidates: &[],
+        candidates: &NO_CANDIDATES,
         embed: true,
         behind: behind.min(CARRIED_BYTES),
     }
