@@ -81,7 +81,7 @@ const NEEDS: &[Need] = &[
     rust("dist", "x86_64-pc-windows-gnu", "compiles for Windows"),
     debian("dist", "gcc-mingw-w64-x86-64", &["x86_64-w64-mingw32-gcc", "--version"], "links the wheel for it"),
 
-    debian("fuzz", "g++", &["c++", "--version"], "compiles libFuzzer"),
+    debian("fuzz", "g++", &["g++", "--version"], "compiles libFuzzer, and the emulator of a GPU's kernels"),
 ];
 
 impl Need {
