@@ -324,6 +324,15 @@ def test_weights_need_the_fast_kernel_only(dtype):
     assert decoded.launches == ["decode_plan", *others, "decode_any"]
 
 
+def test_embedded_books_need_the_fast_kernel_only():
+    data = gaussian(random.Random(4), "f16", 65_536)
+    message = huffwire.encode(data, "f16", level="max", checksums=False)
+    assert message[20:22] == b"\1\xfd"
+    decoded = Decoded(message, "f16", 65_536)
+    assert decoded.elements == data
+    assert decoded.any_blocks == 0
+
+
 # ----------------------------------------------------------------------------------------------------------
 # Damage
 
