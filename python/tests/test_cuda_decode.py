@@ -1,8 +1,8 @@
 """Decoding by kernels, in the emulator: the same elements as from the CPU, and the same refusals.
 
 Most messages here come from the encoder of reference/, which draws every choice that the format leaves open, or from
-test_vectors/. What the kernels write beside the output shows in guard zones around it; what they read beside the message
-shows in one test that runs under the address sanitizer.
+test_vectors/. What the kernels write beside the output shows in guard zones around it; what they read beside the
+message shows in one test that runs under the address sanitizer.
 """
 
 from __future__ import annotations
@@ -296,7 +296,13 @@ def common_messages(dtype, longest, zero, seed, **options):
 
 
 # Plain books have no zero.
-CASES = [(dtype, longest, zero) for dtype in COMMON for longest in (8, 12) for zero in range(2) if COMMON[dtype] == 1 or not zero]
+CASES = [
+    (dtype, longest, zero)
+    for dtype in COMMON
+    for longest in (8, 12)
+    for zero in range(2)
+    if COMMON[dtype] == 1 or not zero
+]
 
 
 @pytest.mark.parametrize(("dtype", "longest", "zero"), CASES)

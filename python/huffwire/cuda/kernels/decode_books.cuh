@@ -1,4 +1,5 @@
-// Codebooks that a block embeds (docs/format.md, sections 4.2 to 4.4): read, checked, and made to a table for decoding.
+// Codebooks that a block embeds (docs/format.md, sections 4.2 to 4.4): read, checked, and made to a table for
+// decoding.
 #pragma once
 #include "abi.cuh"
 #include "primitives.cuh"
@@ -97,8 +98,9 @@ INLINE bool read_book(Reader& reader, EmbeddedBook& book) {
 
 // Makes the table of a valid book, as abi.cuh describes it, by one warp. `table` has room for 2^limit entries.
 //
-// Codes are numbered by length, then by slot, and a code of `n` bits has 2^(limit - n) entries that follow one another.
-// So the entries of all codes follow one another in that order, and they fill the table exactly, as the code is complete.
+// Codes are numbered by length, then by slot, and a code of `n` bits has 2^(limit - n) entries that follow one
+// another. So the entries of all codes follow one another in that order, and they fill the table exactly, as the code
+// is complete.
 INLINE void fill_table(const EmbeddedBook& book, u16* table) {
   const u32 lane = threadIdx.x & 31, ordinary = ordinary_slots(book);
   // The place of the escape in the order of slots.

@@ -1,19 +1,21 @@
 // Decodes common blocks, by one warp a block: plane 0 in lanes, all other planes raw or constant.
 // Everything else goes to the queue of `decode_any`.
 //
-// The lanes carry the last 128 bytes of the plane that lies at the end of the payload, the first one that is not constant
-// (section 7.5): the *lent* plane. Its last symbols are known only when all lanes are through. So a block has three parts:
+// The lanes carry the last 128 bytes of the plane that lies at the end of the payload, the first one that is not
+// constant (section 7.5): the *lent* plane. Its last symbols are known only when all lanes are through. So a block
+// has three parts:
 //
 //   1. steps in groups, whose symbols of all planes lie in the block. This is where time goes.
-//   2. single steps: what does not fill a group, and the steps whose bits of the lent plane are carried. Those bits stay
-//      zeros in the output.
+//   2. single steps: what does not fill a group, and the steps whose bits of the lent plane are carried. Those bits
+//      stay zeros in the output.
 //   3. a second look at the units without their bits of the lent plane, which are added.
 //
-// With zeros coded apart, other planes have no symbols of such units. Where a unit's symbols lie is then told by ballots
-// of who is no zero, as in the stream. In part 3 zeros must be known again: part 2 leaves them all ones in the bits of the
-// lent plane.
+// With zeros coded apart, other planes have no symbols of such units. Where a unit's symbols lie is then told by
+// ballots of who is no zero, as in the stream. In part 3 zeros must be known again: part 2 leaves them all ones in
+// the bits of the lent plane.
 //
-// A header is only looked at, not checked: whatever is not as expected is left to `decode_any`, which tells what is wrong.
+// A header is only looked at, not checked: whatever is not as expected is left to `decode_any`, which tells what is
+// wrong.
 #pragma once
 #include "abi.cuh"
 #include "decode_books.cuh"
@@ -56,7 +58,9 @@ template <class Type> INLINE bool is_raw(const FastHeader<Type>& header, u32 pla
   return !Type::CONSTANTS || (header.raw >> plane & 1);
 }
 template <class Type> INLINE u32 lent_of(const FastHeader<Type>& header) { return Type::PLANES == 1 ? 0 : header.lent; }
-template <class Type> INLINE bool has_lent(const FastHeader<Type>& header) { return !Type::CONSTANTS || header.lent_size; }
+template <class Type> INLINE bool has_lent(const FastHeader<Type>& header) {
+  return !Type::CONSTANTS || header.lent_size;
+}
 
 // Addresses in shared memory are put together by `|`: rings lie at multiples of their size.
 template <class Type, u32 LIMIT> struct __attribute__((aligned(LIMIT == 8 ? 512 : 1024))) FastScratch {
@@ -71,7 +75,8 @@ enum Way { HERE, TO_LONG, TO_APART, TO_ANY };
 
 // All lanes read the same, and write the same.
 template <class Type, u32 LIMIT>
-INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* message, const u8* tables, FastHeader<Type>& header) {
+INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* message, const u8* tables,
+                          FastHeader<Type>& header) {
   const u8* body = block.body;
   // No header that is looked at here is longer.
   if (block.size < 64 + Lanes<8>::STATES) return TO_ANY;
@@ -199,7 +204,9 @@ template <class Type, u32 LIMIT> struct Fast {
       : header(header), message(message), output(output) {}
 };
 
-template <class Type, u32 LIMIT> INLINE const u8* body_of(const Fast<Type, LIMIT>& fast) { return fast.message + fast.header.at; }
+template <class Type, u32 LIMIT> INLINE const u8* body_of(const Fast<Type, LIMIT>& fast) {
+  return fast.message + fast.header.at;
+}
 template <class Type, u32 LIMIT> INLINE typename Type::Word* out_of(const Fast<Type, LIMIT>& fast) {
   return (typename Type::Word*)(fast.output + fast.header.out);
 }
@@ -225,7 +232,8 @@ INLINE void load_table(const Fast<Type, LIMIT>& fast, const u8* tables, FastScra
     fill_table(book, scratch.table);
     from = (const u32*)scratch.table;
   }
-  for (u32 i = fast.warp.lane; i < (1u << LIMIT) / 2; i += 32) store_shared_32(fast.table + 4 * i, with_base(from[i], header.base));
+  for (u32 i = fast.warp.lane; i < (1u << LIMIT) / 2; i += 32)
+    store_shared_32(fast.table + 4 * i, with_base(from[i], header.base));
 }
 
 // Who is coded by an escape takes the next bytes of the escapes, by the order of the lanes.
@@ -323,8 +331,9 @@ template <class Type, u32 LIMIT> INLINE void second_look(Fast<Type, LIMIT>& fast
 // The bytes in which this thread's bits of the other planes lie, for GROUP steps.
 template <class Type> struct Group { Bits<Type::PLANES> step[Type::GROUP]; };
 
-// Where this thread's bits of a plane begin: a pointer, the bit in its byte, and by how much a group moves the pointer. A
-// constant plane keeps nothing of a byte, and adds its two symbols: a byte each, or side by side if they are shorter.
+// Where this thread's bits of a plane begin: a pointer, the bit in its byte, and by how much a group moves the
+// pointer. A constant plane keeps nothing of a byte, and adds its two symbols: a byte each, or side by side if they
+// are shorter.
 template <class Type> struct Cursors {
   const u8* at[Type::PLANES];
   u32 bit[Type::PLANES];
@@ -354,7 +363,8 @@ template <class Type> INLINE void fetch(const Cursors<Type>& cursors, u32 groups
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
     UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
       const u8* at = cursors.at[p] + 8 * Type::width(p) * (groups * Type::GROUP + k);
-      UNROLL for (u32 i = 0; i < 3; i++) group.step[k].byte[p][i] = i < bytes_of_two(Type::width(p)) ? load_8(at + i) : 0;
+      UNROLL for (u32 i = 0; i < 3; i++)
+        group.step[k].byte[p][i] = i < bytes_of_two(Type::width(p)) ? load_8(at + i) : 0;
     }
   }
 }
@@ -363,14 +373,17 @@ template <class Type> INLINE void fetch(const Cursors<Type>& cursors, u32 groups
 template <class Type> INLINE void put_constants(const Cursors<Type>& cursors, Bits<Type::PLANES>& bits) {
   if constexpr (Type::CONSTANTS) {
     UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
-      UNROLL for (u32 i = 0; i < bytes_of_two(Type::width(p)); i++)
-        bits.byte[p][i] = (bits.byte[p][i] & cursors.keep[p]) | (cursors.constant[p] >> (Type::width(p) == 8 ? 0 : 8 * i) & 0xff);
+      UNROLL for (u32 i = 0; i < bytes_of_two(Type::width(p)); i++) {
+        const u32 constant = cursors.constant[p] >> (Type::width(p) == 8 ? 0 : 8 * i) & 0xff;
+        bits.byte[p][i] = (bits.byte[p][i] & cursors.keep[p]) | constant;
+      }
     }
   }
 }
 
 template <class Type, u32 LIMIT>
-INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cursors<Type>& cursors, typename Type::Word* out) {
+INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cursors<Type>& cursors,
+                           typename Type::Word* out) {
   u32 entry[Type::GROUP][2], special = 0;
   refill(fast.ring, fast.shared_ring, fast.warp);
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
@@ -432,7 +445,9 @@ template <class Type, u32 LIMIT> INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& 
     if (any_bits(escapes, ENTRY_SPECIAL)) {
       UNROLL for (u32 k = 0; k < GROUP; k++) take_escapes(fast, entry[k]);
     }
-    if (Type::CENTRED && Type::WIDTH < 8) UNROLL for (u32 k = 0; k < GROUP; k++) fast.symbols |= entry[k][0] | entry[k][1];
+    if (Type::CENTRED && Type::WIDTH < 8) {
+      UNROLL for (u32 k = 0; k < GROUP; k++) fast.symbols |= entry[k][0] | entry[k][1];
+    }
     u32 bits[GROUP][2][Type::PLANES];
     UNROLL for (u32 k = 0; k < GROUP; k++) {
       const u32 second = first[k] + !(entry[k][0] & ENTRY_ZERO);
@@ -516,7 +531,9 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
 // Which blocks a kernel decodes: all but what it passes on, or what another kernel passed on.
 enum Share { ALL, OF_LONG, OF_APART };
 
-template <class Type, u32 LIMIT> INLINE constexpr Share share_of() { return LIMIT == 12 ? OF_LONG : Type::SIGN ? OF_APART : ALL; }
+template <class Type, u32 LIMIT> INLINE constexpr Share share_of() {
+  return LIMIT == 12 ? OF_LONG : Type::SIGN ? OF_APART : ALL;
+}
 
 INLINE u32 number_of(const Plan* plan, Share share) {
   // Read anew for each block: it need not keep a register.
