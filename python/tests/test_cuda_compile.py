@@ -18,6 +18,8 @@ from huffwire.cuda._nvrtc import Compiler
 # Of a multiprocessor, and of one CTA without a special launch.
 MAX_SHARED_BYTES = 48 << 10
 MAX_REGISTERS = 255
+# Of a compiler whose results are not in the table: stores and loads together. NVRTC 12.8 spills up to 188 bytes.
+MAX_SPILLED_BYTES = 512
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +42,14 @@ def test_kernels_compile_and_take_what_they_took(
     recorded = json.loads(TABLE.read_text())
     version = ".".join(map(str, compiler.version))
     record_property("nvrtc", version)
-    spilled = {name: k["spilled_bytes"] for name, k in kernels.items() if k["spilled_bytes"]}
     if version == recorded["nvrtc"]:
         assert kernels == recorded["kernels"][f"sm_{architecture}"], (
             "the kernels take other resources than before. If that is meant: kernel_resources.py --write"
         )
     else:
-        print(f"NVRTC is {version}, the table is of {recorded['nvrtc']}: only spills are compared")
-        allowed = {
-            name for name, k in recorded["kernels"][f"sm_{architecture}"].items() if k["spilled_bytes"]
-        }
-        assert set(spilled) <= allowed, f"NVRTC {version} spills registers"
+        print(f"NVRTC is {version}, the table is of {recorded['nvrtc']}: only spills are looked at")
+        spilled = {name: kernel["spilled_bytes"] for name, kernel in kernels.items()}
+        assert max(spilled.values()) <= MAX_SPILLED_BYTES, f"NVRTC {version} spills {spilled}"
 
 
 def test_the_table_has_every_kernel() -> None:

@@ -1,8 +1,8 @@
 """Decoding by kernels, in the emulator: the same elements as from the CPU, and the same refusals.
 
 Most messages here come from the encoder of reference/, which draws every choice that the format leaves open, or from
-test_vectors/. What the kernels write beside the output shows in guard zones around it; what they read beside the message
-shows in one test that runs under the address sanitizer.
+test_vectors/. What the kernels write beside the output shows in guard zones around it; what they read beside the
+message shows in one test that runs under the address sanitizer.
 """
 
 from __future__ import annotations
@@ -296,7 +296,13 @@ def common_messages(dtype, longest, zero, seed, **options):
 
 
 # Plain books have no zero.
-CASES = [(dtype, longest, zero) for dtype in COMMON for longest in (8, 12) for zero in range(2) if COMMON[dtype] == 1 or not zero]
+CASES = [
+    (dtype, longest, zero)
+    for dtype in COMMON
+    for longest in (8, 12)
+    for zero in range(2)
+    if COMMON[dtype] == 1 or not zero
+]
 
 
 @pytest.mark.parametrize(("dtype", "longest", "zero"), CASES)
@@ -322,6 +328,15 @@ def test_weights_need_the_fast_kernel_only(dtype):
     assert (decoded.long_blocks, decoded.any_blocks, decoded.apart_blocks) == (0, 0, 0)
     others = [f"decode_{dtype}", f"decode_{dtype}_long", f"decode_{dtype}_apart"]
     assert decoded.launches == ["decode_plan", *others, "decode_any"]
+
+
+def test_embedded_books_need_the_fast_kernel_only():
+    data = gaussian(random.Random(4), "f16", 65_536)
+    message = huffwire.encode(data, "f16", level="max", checksums=False)
+    assert message[20:22] == b"\1\xfd"
+    decoded = Decoded(message, "f16", 65_536)
+    assert decoded.elements == data
+    assert decoded.any_blocks == 0
 
 
 # ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from importlib import resources
 from huffwire.cuda import _cache
 from huffwire.cuda._nvrtc import Compiler
 
-OPTIONS = ("--std=c++17", "--define-macro=NDEBUG")
+# NVRTC 12 takes lambdas for functions of the host unless it is told that there are none.
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
 _MAIN = "kernels.cu"
 
 

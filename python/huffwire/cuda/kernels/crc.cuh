@@ -1,7 +1,7 @@
 // CRC-32C of an entry of a message (docs/format.md, section 8.2), by one warp.
 //
-// A CRC is a remainder of polynomials over bits: bit 31 of a number is the coefficient of x^0, bit 0 that of x^31. The
-// remainder of a sum is the sum (the exclusive or) of the remainders, so 32 lanes can each take every 32nd word:
+// A CRC is a remainder of polynomials over bits: bit 31 of a number is the coefficient of x^0, bit 0 that of x^31.
+// The remainder of a sum is the sum (the exclusive or) of the remainders, so 32 lanes can each take every 32nd word:
 //
 //   state = state * x^1024 + word        for each of its words; x^1024 moves a word 128 bytes on
 //   CRC   = sum of state * x^(distance from the end of the lane's last word's start to the end of the bytes)
@@ -12,7 +12,8 @@
 // Three more consequences of linearity:
 // - Zeros in front change nothing. So all lanes have equally many words.
 // - The initial value 0xffffffff is the same as four inverted bytes at the start.
-// - The CRC of the entry and that of its place are added. So the 12 bytes of the place are added to the last 12 bytes of
+// - The CRC of the entry and that of its place are added. So the 12 bytes of the place are added to the last 12
+//   bytes of
 //   the entry. The final inversions cancel out.
 #pragma once
 #include "primitives.cuh"

@@ -6,9 +6,9 @@
 // belong. Between them lies a short queue in shared memory: where zeros are coded apart, 64 units take fewer than 64
 // symbols of a later plane.
 //
-// The elements are put together in the output: plane 0 is stored, and each later plane adds its bits. So a warp needs no
-// memory of its own but for the 128 bytes that lanes carry. It also marks there which units were coded by the zero:
-// until the last plane comes, the bits of that plane are all ones in such a unit, and zeros in every other one.
+// The elements are put together in the output: plane 0 is stored, and each later plane adds its bits. So a warp needs
+// no memory of its own but for the 128 bytes that lanes carry. It also marks there which units were coded by the
+// zero: until the last plane comes, the bits of that plane are all ones in such a unit, and zeros in every other one.
 #pragma once
 #include "abi.cuh"
 #include "decode_books.cuh"
@@ -202,7 +202,8 @@ INLINE void row_of_lanes(const Plane& plane, const Payload& payload, Rows& rows,
   const u32 e = __ballot_sync(ALL_LANES, zeros[0]), f = __ballot_sync(ALL_LANES, zeros[1]);
   u32 escape = rows.escapes + __popc(c & below) + __popc(d & below);
   for (u32 k = 0; k < 2; k++) {
-    if (2 * lane + k < active) queue[(to + 2 * lane + k) % QUEUE] = (u16)symbol_of(plane, payload, rows, entry[k], escape);
+    if (2 * lane + k < active)
+      queue[(to + 2 * lane + k) % QUEUE] = (u16)symbol_of(plane, payload, rows, entry[k], escape);
     escape += escapes[k];
   }
   rows.escapes += __popc(c) + __popc(d);
@@ -255,7 +256,8 @@ INLINE void next_row(const Plane& plane, const Payload& payload, Rows& rows, u16
   __syncwarp();
 }
 
-// Checks what is left of a plane when all symbols are made, and keeps what lanes carried. Returns what is wrong, or 0.
+// Checks what is left of a plane when all symbols are made, and keeps what lanes carried. Returns what is wrong, or
+// 0.
 INLINE u32 end_rows(const Plane& plane, const Payload& payload, Rows& rows, u8* carried) {
   const u32 lane = threadIdx.x & 31;
   bool bad_lanes = rows.bad_lanes, bad_padding = false, bad_stream = rows.bad_stream;
@@ -443,8 +445,9 @@ INLINE u32 decode_any_block(const Block& block, const Plan* plan, const u8* tabl
   const Words words = {out, count, layout, zeros != 0, bits_of((1u << last.width) - 1, last.shift, layout)};
   for (u32 p = 0; p < layout.planes; p++) {
     const Plane& plane = scratch.planes[p];
+    const u32 symbols = p == 0 ? count : count - zeros;
     const u32 problem =
-        decode_plane(plane, p, p == 0 ? count : count - zeros, words, payload, tables, block.body, block.size, zeros, scratch);
+        decode_plane(plane, p, symbols, words, payload, tables, block.body, block.size, zeros, scratch);
     if (problem) return problem;
     __syncwarp();
     payload.size -= plane.size;

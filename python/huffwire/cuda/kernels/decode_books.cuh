@@ -1,4 +1,5 @@
-// Codebooks that a block embeds (docs/format.md, sections 4.2 to 4.4): read, checked, and made to a table for decoding.
+// Codebooks that a block embeds (docs/format.md, sections 4.2 to 4.4): read, checked, and made to a table for
+// decoding.
 #pragma once
 #include "abi.cuh"
 #include "primitives.cuh"
@@ -40,15 +41,18 @@ INLINE u32 read_varint(Reader& reader, bool& bad) {
   return 0;
 }
 
+#define EMBEDDED_IN_LANES 0xfdu  // the mode of a plane
+
 // A serialized codebook.
 struct EmbeddedBook {
-  const u8* nibbles;
+  const u8* block;
+  u32 nibbles;  // where in the block they begin
   u32 width;  // 0: centred
   u32 limit;  // 8 or 12
   u32 first, last;
 };
 
-INLINE u32 nibble_of(const EmbeddedBook& book, u32 i) { return book.nibbles[i / 2] >> (i % 2 * 4) & 15; }
+INLINE u32 nibble_of(const EmbeddedBook& book, u32 i) { return book.block[book.nibbles + i / 2] >> (i % 2 * 4) & 15; }
 INLINE u32 escape_length(const EmbeddedBook& book) { return nibble_of(book, book.last - book.first + 1); }
 INLINE u32 zero_length(const EmbeddedBook& book) { return nibble_of(book, book.last - book.first + 2); }
 // Length of the code of an ordinary slot.
@@ -67,17 +71,18 @@ INLINE bool read_book(Reader& reader, EmbeddedBook& book) {
   if (reader.cut || book.width > 8 || (kind & 15) > 1 || book.first > book.last || book.last >= ordinary_slots(book))
     return false;
   const u32 slots = book.last - book.first + 1, bytes = (slots + 3) / 2;
-  book.nibbles = reader.bytes + reader.at;
+  book.block = reader.bytes;
+  book.nibbles = reader.at;
   if (reader.size - reader.at < bytes) {
     reader.cut = true;
     return false;
   }
   reader.at += bytes;
   if (nibble_of(book, 0) == 0 || nibble_of(book, slots - 1) == 0) return false;
-  if (slots % 2 && book.nibbles[bytes - 1] >> 4) return false;
+  if (slots % 2 && book.block[book.nibbles + bytes - 1] >> 4) return false;
   // Sums in units of 2^-12, of all codes and of those of over 6 bits.
   u32 sum = 0, long_sum = 0, coded = 0;
-  for (u32 i = 0; i < slots + 2; i++) {
+  NO_UNROLL for (u32 i = 0; i < slots + 2; i++) {
     const u32 length = nibble_of(book, i);
     if (length > book.limit) return false;
     if (length == 0) continue;
@@ -93,8 +98,9 @@ INLINE bool read_book(Reader& reader, EmbeddedBook& book) {
 
 // Makes the table of a valid book, as abi.cuh describes it, by one warp. `table` has room for 2^limit entries.
 //
-// Codes are numbered by length, then by slot, and a code of `n` bits has 2^(limit - n) entries that follow one another.
-// So the entries of all codes follow one another in that order, and they fill the table exactly, as the code is complete.
+// Codes are numbered by length, then by slot, and a code of `n` bits has 2^(limit - n) entries that follow one
+// another. So the entries of all codes follow one another in that order, and they fill the table exactly, as the code
+// is complete.
 INLINE void fill_table(const EmbeddedBook& book, u16* table) {
   const u32 lane = threadIdx.x & 31, ordinary = ordinary_slots(book);
   // The place of the escape in the order of slots.
@@ -104,9 +110,9 @@ INLINE void fill_table(const EmbeddedBook& book, u16* table) {
     while (escape_slot < ordinary && slot_length(book, escape_slot)) escape_slot++;
   }
   u32 at = 0;
-  for (u32 length = 1; length <= book.limit; length++) {
+  NO_UNROLL for (u32 length = 1; length <= book.limit; length++) {
     const u32 entries = 1u << (book.limit - length);
-    for (u32 slots = 0; slots < (book.width ? ordinary : 64); slots += 32) {
+    NO_UNROLL for (u32 slots = 0; slots < (book.width ? ordinary : 64); slots += 32) {
       const u32 slot = slots + lane;
       u32 own = slot_length(book, slot), entry = slot << 8;
       if (slot == escape_slot) own = escape_length(book), entry = ENTRY_SPECIAL;
@@ -115,7 +121,7 @@ INLINE void fill_table(const EmbeddedBook& book, u16* table) {
       while (here) {
         const u32 from = __popc((here & (0u - here)) - 1);
         const u32 filled = __shfl_sync(ALL_LANES, entry, from) | length;
-        for (u32 i = lane; i < entries; i += 32) table[at + i] = (u16)filled;
+        NO_UNROLL for (u32 i = lane; i < entries; i += 32) table[at + i] = (u16)filled;
         at += entries;
         here &= here - 1;
       }

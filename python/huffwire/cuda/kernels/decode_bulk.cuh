@@ -1,11 +1,13 @@
-// Elements that need no decoding, by one warp: those of verbatim blocks, and those of blocks in which all units are equal.
+// Elements that need no decoding, by one warp: those of verbatim blocks, and those of blocks in which all units are
+// equal.
 //
-// Eight bytes a thread are stored at a time, at multiples of eight. What lies in front of the first such place and behind
-// the last one is stored byte by byte.
+// Eight bytes a thread are stored at a time, at multiples of eight. What lies in front of the first such place and
+// behind the last one is stored byte by byte.
 #pragma once
 #include "primitives.cuh"
 
-// Copies `size` bytes. `from` has any address, at least 3 bytes of the same memory in front of it, and other bytes than `to`.
+// Copies `size` bytes. `from` has any address, at least 3 bytes of the same memory in front of it, and other bytes
+// than `to`.
 INLINE void copy_bytes(u8* to, const u8* from, u32 size, u32 lane) {
   const u32 head = (u32)(0 - (u64)to) & 7;
   if (size < head + 16) {

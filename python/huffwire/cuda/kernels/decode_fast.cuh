@@ -1,21 +1,24 @@
-// Decodes common blocks, by one warp a block: plane 0 in lanes with a book of the set, all other planes raw or constant.
+// Decodes common blocks, by one warp a block: plane 0 in lanes, all other planes raw or constant.
 // Everything else goes to the queue of `decode_any`.
 //
-// The lanes carry the last 128 bytes of the plane that lies at the end of the payload, the first one that is not constant
-// (section 7.5): the *lent* plane. Its last symbols are known only when all lanes are through. So a block has three parts:
+// The lanes carry the last 128 bytes of the plane that lies at the end of the payload, the first one that is not
+// constant (section 7.5): the *lent* plane. Its last symbols are known only when all lanes are through. So a block
+// has three parts:
 //
 //   1. steps in groups, whose symbols of all planes lie in the block. This is where time goes.
-//   2. single steps: what does not fill a group, and the steps whose bits of the lent plane are carried. Those bits stay
-//      zeros in the output.
+//   2. single steps: what does not fill a group, and the steps whose bits of the lent plane are carried. Those bits
+//      stay zeros in the output.
 //   3. a second look at the units without their bits of the lent plane, which are added.
 //
-// With zeros coded apart, other planes have no symbols of such units. Where a unit's symbols lie is then told by ballots
-// of who is no zero, as in the stream. In part 3 zeros must be known again: part 2 leaves them all ones in the bits of the
-// lent plane.
+// With zeros coded apart, other planes have no symbols of such units. Where a unit's symbols lie is then told by
+// ballots of who is no zero, as in the stream. In part 3 zeros must be known again: part 2 leaves them all ones in
+// the bits of the lent plane.
 //
-// A header is only looked at, not checked: whatever is not as expected is left to `decode_any`, which tells what is wrong.
+// A header is only looked at, not checked: whatever is not as expected is left to `decode_any`, which tells what is
+// wrong.
 #pragma once
 #include "abi.cuh"
+#include "decode_books.cuh"
 #include "decode_lanes.cuh"
 #include "decode_plan.cuh"
 #include "decode_types.cuh"
@@ -32,7 +35,7 @@ template <class Type> struct FastHeader {
   u64 out;       // and its elements in the output
   u32 units;
   u32 count;     // of symbols of the other planes
-  u32 table;     // offset in the tables
+  u32 table;     // offset of the book's entries in the tables; 0: the block embeds its book
   u32 base;
   u32 zeros;     // how many units are coded apart
   u32 stream;    // bytes
@@ -44,7 +47,10 @@ template <class Type> struct FastHeader {
   u32 constant[Type::PLANES];
   u32 lent;        // the number of the lent plane
   u32 lent_size;   // in bytes, of which lanes carry the last 128; 0: there is no such plane
+  u32 lent_symbols;  // how many symbols of the lent plane lie in the block; without such a plane all do
   u32 sign;        // of all units, in its place in a unit
+  u32 number;      // of the block
+  u32 turn;        // when it is this block's turn: its place among those that the kernel decodes
   bool has_zero;
 };
 
@@ -52,7 +58,9 @@ template <class Type> INLINE bool is_raw(const FastHeader<Type>& header, u32 pla
   return !Type::CONSTANTS || (header.raw >> plane & 1);
 }
 template <class Type> INLINE u32 lent_of(const FastHeader<Type>& header) { return Type::PLANES == 1 ? 0 : header.lent; }
-template <class Type> INLINE bool has_lent(const FastHeader<Type>& header) { return !Type::CONSTANTS || header.lent_size; }
+template <class Type> INLINE bool has_lent(const FastHeader<Type>& header) {
+  return !Type::CONSTANTS || header.lent_size;
+}
 
 // Addresses in shared memory are put together by `|`: rings lie at multiples of their size.
 template <class Type, u32 LIMIT> struct __attribute__((aligned(LIMIT == 8 ? 512 : 1024))) FastScratch {
@@ -67,18 +75,34 @@ enum Way { HERE, TO_LONG, TO_APART, TO_ANY };
 
 // All lanes read the same, and write the same.
 template <class Type, u32 LIMIT>
-INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* message, const u8* tables, FastHeader<Type>& header) {
+INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* message, const u8* tables,
+                          FastHeader<Type>& header) {
   const u8* body = block.body;
   // No header that is looked at here is longer.
   if (block.size < 64 + Lanes<8>::STATES) return TO_ANY;
   if (body[0] != Type::LAYOUT) return body[0] == SIGN_APART && Type::LAYOUT == EXPONENT ? TO_APART : TO_ANY;
   const u32 mode = uniform(body[1]);
-  if (mode >= plan->books) return TO_ANY;
-  const Tables* head = (const Tables*)tables;
-  const Book& book = ((const Book*)((const Set*)(head + 1) + head->sets))[plan->first_book + mode];
+  u32 at = 2, base = 0, zeros = 0, escapes = 0, table = 0;
+  Book book;
+  if (mode < plan->books) {
+    const Tables* head = (const Tables*)tables;
+    book = ((const Book*)((const Set*)(head + 1) + head->sets))[plan->first_book + mode];
+    table = book.decode;
+  } else if (mode == EMBEDDED_IN_LANES && LIMIT == 8) {
+    Reader reader = {body, at, block.size, false};
+    EmbeddedBook embedded;
+    if (!read_book(reader, embedded) || embedded.limit != 8) return TO_ANY;
+    at = reader.at;
+    if (block.size < at + Lanes<8>::STATES) return TO_ANY;
+    book.width = (u8)embedded.width;
+    book.limit = 8;
+    book.has_escape = escape_length(embedded) != 0;
+    book.has_zero = zero_length(embedded) != 0;
+  } else {
+    return TO_ANY;
+  }
   if (book.width != (Type::CENTRED ? 0 : Type::WIDTH)) return TO_ANY;
   if (book.limit != LIMIT) return book.limit == 12 && !Type::SIGN ? TO_LONG : TO_ANY;
-  u32 at = 2, base = 0, zeros = 0, escapes = 0;
   if (Type::CENTRED) base = uniform(body[at++]);
   if (book.has_zero) zeros = uniform(load_le32(body + at)), at += 4;
   const u32 stream = uniform(load_le32(body + at));
@@ -121,7 +145,7 @@ INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* messag
   header.at = (u64)(body - message);
   header.units = block.units;
   header.count = count;
-  header.table = book.decode;
+  header.table = table;
   header.base = base;
   header.zeros = zeros;
   header.stream = stream;
@@ -135,21 +159,9 @@ INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* messag
   header.raw = raw;
   header.lent = lent;
   header.lent_size = lent_size;
+  header.lent_symbols = raw ? 8 * (lent_size - CARRIED) / Type::width(lent) : ~0u >> 1;
   header.has_zero = book.has_zero;
   return HERE;
-}
-
-// The table of a book, the base added to the symbols: two entries at a time. What is special keeps its symbol, 0.
-INLINE void load_table(const u8* tables, u32 offset, u32 entries, u32 base, u32 shared, u32 lane) {
-  const u32* from = (const u32*)(tables + offset);
-  for (u32 i = lane; i < entries / 2; i += 32) {
-    const u32 two = load_32(from + i);
-    // The sum of the lower symbol carries into the other entry's length: each is added in its own place.
-    const u32 sum = ((two & 0xff00ff00u) >> 8) + base * 0x00010001u;
-    const u32 moved = select_bits(sum << 8, two, 0xff00ff00u);
-    const u32 special = (two & 0x00800080u) >> 7;
-    store_shared_32(shared + 4 * i, select_bits(two, moved, special * 0xffffu));
-  }
 }
 
 // A symbol of a raw plane. It may lie in two bytes, and there always is another byte behind those of the plane.
@@ -192,9 +204,36 @@ template <class Type, u32 LIMIT> struct Fast {
       : header(header), message(message), output(output) {}
 };
 
-template <class Type, u32 LIMIT> INLINE const u8* body_of(const Fast<Type, LIMIT>& fast) { return fast.message + fast.header.at; }
+template <class Type, u32 LIMIT> INLINE const u8* body_of(const Fast<Type, LIMIT>& fast) {
+  return fast.message + fast.header.at;
+}
 template <class Type, u32 LIMIT> INLINE typename Type::Word* out_of(const Fast<Type, LIMIT>& fast) {
   return (typename Type::Word*)(fast.output + fast.header.out);
+}
+
+// Two entries of a table with the base added to their symbols. What is special keeps its symbol, 0.
+INLINE u32 with_base(u32 two, u32 base) {
+  // The sum of the lower symbol may carry, but not into the upper symbol: that one is a byte further up.
+  const u32 sum = ((two & 0xff00ff00u) >> 8) + base * 0x00010001u;
+  const u32 special = (two & 0x00800080u) >> 7;
+  return select_bits(two, select_bits(sum << 8, two, 0xff00ff00u), special * 0xffffu);
+}
+
+// The table of the block's book, the base added, goes to shared memory.
+template <class Type, u32 LIMIT>
+INLINE void load_table(const Fast<Type, LIMIT>& fast, const u8* tables, FastScratch<Type, LIMIT>& scratch) {
+  const FastHeader<Type>& header = fast.header;
+  const u32* from = (const u32*)(tables + header.table);
+  if (LIMIT == 8 && header.table == 0) {
+    // A book that the header's check found to be valid.
+    Reader reader = {body_of(fast), 2, ~0u, false};
+    EmbeddedBook book;
+    read_book(reader, book);
+    fill_table(book, scratch.table);
+    from = (const u32*)scratch.table;
+  }
+  for (u32 i = fast.warp.lane; i < (1u << LIMIT) / 2; i += 32)
+    store_shared_32(fast.table + 4 * i, with_base(from[i], header.base));
 }
 
 // Who is coded by an escape takes the next bytes of the escapes, by the order of the lanes.
@@ -211,7 +250,7 @@ template <class Type, u32 LIMIT> INLINE void take_escapes(Fast<Type, LIMIT>& fas
 }
 
 // Part 2: step `step`.
-template <class Type, u32 LIMIT> INLINE void single_step(Fast<Type, LIMIT>& fast, u32 step, u32 lent_symbols) {
+template <class Type, u32 LIMIT> INLINE void single_step(Fast<Type, LIMIT>& fast, u32 step) {
   const u32 lane = fast.warp.lane, active = fast.header.units - 64 * step;
   refill(fast.ring, fast.shared_ring, fast.warp);
   u32 entry[2];
@@ -227,7 +266,7 @@ template <class Type, u32 LIMIT> INLINE void single_step(Fast<Type, LIMIT>& fast
   const u32 a = __ballot_sync(ALL_LANES, has[0]), b = __ballot_sync(ALL_LANES, has[1]);
   u32 i = fast.passed + __popc(a & fast.warp.below) + __popc(b & fast.warp.below);
   const u32 after = fast.passed + __popc(a) + __popc(b);
-  if (after > lent_symbols && step < fast.late_step) {
+  if (after > fast.header.lent_symbols && step < fast.late_step) {
     fast.late_step = step;
     fast.late_passed = fast.passed;
   }
@@ -255,12 +294,12 @@ template <class Type, u32 LIMIT> INLINE void single_step(Fast<Type, LIMIT>& fast
 }
 
 // Part 3: the bits of the lent plane of the last units, from the block and from what lanes carried.
-template <class Type, u32 LIMIT> INLINE void second_look(Fast<Type, LIMIT>& fast, u32 steps, const u8* carried) {
+template <class Type, u32 LIMIT> INLINE void second_look(Fast<Type, LIMIT>& fast, const u8* carried) {
   const u32 lane = fast.warp.lane, lent = lent_of(fast.header);
   const u32 width = Type::width(lent), shift = Type::shift(lent), stored = fast.header.lent_size - CARRIED;
   const u8* plane = body_of(fast) + fast.header.states - stored;
   u32 passed = fast.late_passed;
-  for (u32 step = fast.late_step; step < steps; step++) {
+  for (u32 step = fast.late_step; step < (fast.header.units + 63) / 64; step++) {
     u32 at[2], x[2];
     bool has[2];
     UNROLL for (u32 k = 0; k < 2; k++) {
@@ -292,8 +331,9 @@ template <class Type, u32 LIMIT> INLINE void second_look(Fast<Type, LIMIT>& fast
 // The bytes in which this thread's bits of the other planes lie, for GROUP steps.
 template <class Type> struct Group { Bits<Type::PLANES> step[Type::GROUP]; };
 
-// Where this thread's bits of a plane begin: a pointer, the bit in its byte, and by how much a group moves the pointer. A
-// constant plane keeps nothing of a byte, and adds its two symbols: a byte each, or side by side if they are shorter.
+// Where this thread's bits of a plane begin: a pointer, the bit in its byte, and by how much a group moves the
+// pointer. A constant plane keeps nothing of a byte, and adds its two symbols: a byte each, or side by side if they
+// are shorter.
 template <class Type> struct Cursors {
   const u8* at[Type::PLANES];
   u32 bit[Type::PLANES];
@@ -323,7 +363,8 @@ template <class Type> INLINE void fetch(const Cursors<Type>& cursors, u32 groups
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
     UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
       const u8* at = cursors.at[p] + 8 * Type::width(p) * (groups * Type::GROUP + k);
-      UNROLL for (u32 i = 0; i < 3; i++) group.step[k].byte[p][i] = i < bytes_of_two(Type::width(p)) ? load_8(at + i) : 0;
+      UNROLL for (u32 i = 0; i < 3; i++)
+        group.step[k].byte[p][i] = i < bytes_of_two(Type::width(p)) ? load_8(at + i) : 0;
     }
   }
 }
@@ -332,14 +373,17 @@ template <class Type> INLINE void fetch(const Cursors<Type>& cursors, u32 groups
 template <class Type> INLINE void put_constants(const Cursors<Type>& cursors, Bits<Type::PLANES>& bits) {
   if constexpr (Type::CONSTANTS) {
     UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
-      UNROLL for (u32 i = 0; i < bytes_of_two(Type::width(p)); i++)
-        bits.byte[p][i] = (bits.byte[p][i] & cursors.keep[p]) | (cursors.constant[p] >> (Type::width(p) == 8 ? 0 : 8 * i) & 0xff);
+      UNROLL for (u32 i = 0; i < bytes_of_two(Type::width(p)); i++) {
+        const u32 constant = cursors.constant[p] >> (Type::width(p) == 8 ? 0 : 8 * i) & 0xff;
+        bits.byte[p][i] = (bits.byte[p][i] & cursors.keep[p]) | constant;
+      }
     }
   }
 }
 
 template <class Type, u32 LIMIT>
-INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cursors<Type>& cursors, typename Type::Word* out) {
+INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cursors<Type>& cursors,
+                           typename Type::Word* out) {
   u32 entry[Type::GROUP][2], special = 0;
   refill(fast.ring, fast.shared_ring, fast.warp);
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
@@ -401,7 +445,9 @@ template <class Type, u32 LIMIT> INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& 
     if (any_bits(escapes, ENTRY_SPECIAL)) {
       UNROLL for (u32 k = 0; k < GROUP; k++) take_escapes(fast, entry[k]);
     }
-    if (Type::CENTRED && Type::WIDTH < 8) UNROLL for (u32 k = 0; k < GROUP; k++) fast.symbols |= entry[k][0] | entry[k][1];
+    if (Type::CENTRED && Type::WIDTH < 8) {
+      UNROLL for (u32 k = 0; k < GROUP; k++) fast.symbols |= entry[k][0] | entry[k][1];
+    }
     u32 bits[GROUP][2][Type::PLANES];
     UNROLL for (u32 k = 0; k < GROUP; k++) {
       const u32 second = first[k] + !(entry[k][0] & ENTRY_ZERO);
@@ -440,25 +486,24 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
   fast.shared_ring = fast.table + sizeof(scratch.table);
   fast.mask = mask_of_counts(fast.lanes);
   fast.seen = fast.passed = fast.symbols = 0;
-  load_table(tables, header.table, 1u << LIMIT, header.base, fast.table, lane);
-  bool bad = start(fast.lanes, body_of(fast) + header.states, fast.warp);
+  load_table(fast, tables, scratch);
+  if (any(start(fast.lanes, body_of(fast) + header.states, fast.warp))) return BAD_LANES;
   start(fast.ring, body_of(fast) + header.states + Lanes<LIMIT>::STATES, header.stream, fast.shared_ring, fast.warp);
   __syncwarp();
-  const u32 steps = (fast.header.units + 63) / 64, whole = fast.header.units / 64;
-  // How many symbols of the lent plane lie in the block; without such a plane all do.
-  const u32 lent_symbols = has_lent(header) ? 8 * (header.lent_size - CARRIED) / Type::width(lent_of(header)) : ~0u >> 1;
-  fast.late_step = steps;
+  const u32 whole = header.units / 64;
+  fast.late_step = ~0u;
   fast.late_passed = 0;
   u32 step;
   if (Type::CENTRED && header.has_zero) {
-    step = steps_with_zeros(fast, whole, has_lent(header) ? lent_symbols : fast.header.count);
+    step = steps_with_zeros(fast, whole, has_lent(header) ? header.lent_symbols : header.count);
   } else {
-    step = steps_without_zeros(fast, lent_symbols / 64 < whole ? lent_symbols / 64 : whole);
+    step = steps_without_zeros(fast, header.lent_symbols / 64 < whole ? header.lent_symbols / 64 : whole);
     fast.passed = 64 * step;
   }
-  for (; step < steps; step++) single_step(fast, step, lent_symbols);
+  for (; 64 * step < header.units; step++) single_step(fast, step);
   put_pending(fast.lanes);
   // What the lanes carried.
+  bool bad = fast.ring.end != fast.ring.begin;
   __syncwarp();
   UNROLL for (u32 k = 0; k < 2; k++) {
     const u32 rest = rest_of_lane(fast.lanes, k, bad);
@@ -466,7 +511,6 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
     scratch.carried[2 * lane + k] = (u8)rest;
     scratch.carried[64 + 2 * lane + k] = (u8)(rest >> 8);
   }
-  bad |= fast.ring.end != fast.ring.begin;
   __syncwarp();
   if (any(bad)) return BAD_LANES;
   if (fast.seen != header.escapes) return BAD_ESCAPES;
@@ -480,14 +524,16 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
     padding |= (p == lent_of(header) ? scratch.carried[CARRIED - 1] : body_of(fast)[header.plane[p] + last]) >> over;
   }
   if (padding) return BAD_PADDING;
-  if (has_lent(header)) second_look(fast, steps, scratch.carried);
+  if (has_lent(header)) second_look(fast, scratch.carried);
   return 0;
 }
 
 // Which blocks a kernel decodes: all but what it passes on, or what another kernel passed on.
 enum Share { ALL, OF_LONG, OF_APART };
 
-template <class Type, u32 LIMIT> INLINE constexpr Share share_of() { return LIMIT == 12 ? OF_LONG : Type::SIGN ? OF_APART : ALL; }
+template <class Type, u32 LIMIT> INLINE constexpr Share share_of() {
+  return LIMIT == 12 ? OF_LONG : Type::SIGN ? OF_APART : ALL;
+}
 
 INLINE u32 number_of(const Plan* plan, Share share) {
   // Read anew for each block: it need not keep a register.
@@ -518,23 +564,28 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
   fast.warp.lane = threadIdx.x & 31;
   fast.warp.below = opaque((1u << fast.warp.lane) - 1);
   fast.warp.two = opaque(2);
-  for (u32 i = blockIdx.x * FAST_WARPS + threadIdx.x / 32; i < number_of(plan, SHARE); i += gridDim.x * FAST_WARPS) {
-    const u32 number = SHARE == ALL ? i : SHARE == OF_LONG ? queue_of_long(plan)[i] : queue_of_apart(plan)[i];
+  FastHeader<Type>& header = scratch.header;
+  u32 turn = blockIdx.x * FAST_WARPS + threadIdx.x / 32;
+  while (turn < number_of(plan, SHARE)) {
+    const u32 number = SHARE == ALL ? turn : SHARE == OF_LONG ? queue_of_long(plan)[turn] : queue_of_apart(plan)[turn];
+    header.number = number;
+    header.turn = turn;
     const Block block = block_of(plan, message, number);
     u32 problem = 0;
     if (SHARE == ALL && !checksum_is_right(crc, plan, message, block)) {
       problem = BLOCK_CHECKSUM;
     } else {
-      const Way way = look_at_header<Type, LIMIT>(block, plan, message, tables, scratch.header);
+      const Way way = look_at_header<Type, LIMIT>(block, plan, message, tables, header);
       if (way == HERE) {
-        scratch.header.out = (u64)(output_of(plan, out, number) - out);
+        header.out = (u64)(output_of(plan, out, header.number) - out);
         __syncwarp();
         problem = decode_fast_block(fast, tables, scratch);
       } else if (fast.warp.lane == 0) {
-        pass_on(plan, way, number);
+        pass_on(plan, way, header.number);
       }
     }
-    if (problem && fast.warp.lane == 0) report(status, number, problem);
+    if (problem && fast.warp.lane == 0) report(status, header.number, problem);
+    turn = header.turn + gridDim.x * FAST_WARPS;
     __syncwarp();
   }
 }
@@ -555,7 +606,7 @@ FAST_KERNEL(decode_bf16_apart, Bf16ApartUnits, 8, 8)
 FAST_KERNEL(decode_f16, F16Units, 8, 5)
 FAST_KERNEL(decode_f16_long, F16Units, 12, 5)
 FAST_KERNEL(decode_f16_apart, F16ApartUnits, 8, 5)
-FAST_KERNEL(decode_f32, F32Units, 8, 5)
+FAST_KERNEL(decode_f32, F32Units, 8, 4)
 FAST_KERNEL(decode_f32_long, F32Units, 12, 4)
 FAST_KERNEL(decode_f32_apart, F32ApartUnits, 8, 4)
 FAST_KERNEL(decode_f8, F8Units, 8, 8)

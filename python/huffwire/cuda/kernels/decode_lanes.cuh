@@ -1,11 +1,11 @@
 // The lane coder (docs/format.md, section 6) as fast as a GPU has it: 64 lanes in a warp, two of them a thread.
 //
-// Thread `t` has lanes `2 t` and `2 t + 1`. In a step each lane looks up its next code, drops its bits, and may take one
-// word of the stream. Which lanes take one is told by two ballots, and the place of a lane's word by the bits of the
-// ballots below it: words of a step lie in the stream in the order of their lanes.
+// Thread `t` has lanes `2 t` and `2 t + 1`. In a step each lane looks up its next code, drops its bits, and may take
+// one word of the stream. Which lanes take one is told by two ballots, and the place of a lane's word by the bits of
+// the ballots below it: words of a step lie in the stream in the order of their lanes.
 //
-// The stream is read from its end, in chunks that all threads fetch together, a chunk ahead of its use, into a ring in
-// shared memory. The first bytes of the ring are there twice, so that a step reads on over its end.
+// The stream is read from its end, in chunks that all threads fetch together, a chunk ahead of its use, into a ring
+// in shared memory. The first bytes of the ring are there twice, so that a step reads on over its end.
 //
 // Nothing here stops at damaged data: lanes that take more than there is read zeros, and the ends tell afterwards
 // (`end` is not `begin`, or a lane does not hold 16 bits). Every index into shared memory is masked.
@@ -16,8 +16,8 @@
 // Steps of which a ring holds all words, after `refill`.
 #define STEPS_AT_ONCE 4
 
-// `below` has the bits of the threads before this one. `two` is 2, in a way that compilers do not see: a product with it
-// and a sum are one instruction, of a unit of the processor that has less to do than the one for shifts.
+// `below` has the bits of the threads before this one. `two` is 2, in a way that compilers do not see: a product with
+// it and a sum are one instruction, of a unit of the processor that has less to do than the one for shifts.
 struct Warp {
   u32 lane;
   u32 below;
@@ -78,9 +78,9 @@ INLINE void start(Ring<8>& ring, const u8* stream, u32 size, u32 shared, const W
   refill(ring, shared, warp);
 }
 
-// A lane's `n` unread bits lie in bits 8 to n + 7 of `value`, with used ones above them. `count` is n, but for its bits
-// from 5 on, which are anything. A byte that is taken in a step is put in after the look-up of the next one: until then
-// nobody needs it, and it has time to come.
+// A lane's `n` unread bits lie in bits 8 to n + 7 of `value`, with used ones above them. `count` is n, but for its
+// bits from 5 on, which are anything. A byte that is taken in a step is put in after the look-up of the next one:
+// until then nobody needs it, and it has time to come.
 template <> struct Lanes<8> {
   static constexpr u32 STATES = 192;
   u32 value[2], count[2], byte[2];
@@ -113,8 +113,8 @@ INLINE void look_up(Lanes<8>& lanes, u32 table, u32 (&entry)[2], const Warp& war
   put_pending(lanes);
 }
 
-// Drops the codes and takes bytes. With n from 16 to 23 and a length of at most 8, bit 3 of the difference tells whether
-// it is below 16. Other bits of an entry are bits 6 and above, which no difference of these numbers reaches.
+// Drops the codes and takes bytes. With n from 16 to 23 and a length of at most 8, bit 3 of the difference tells
+// whether it is below 16. Other bits of an entry are bits 6 and above, which no difference of these numbers reaches.
 INLINE void drop(Lanes<8>& lanes, const u32 (&entry)[2], Ring<8>& ring, u32 shared, const Warp& warp, u32 seven) {
   UNROLL for (u32 k = 0; k < 2; k++) {
     lanes.count[k] = masked_or_16(lanes.count[k], seven) - entry[k];
@@ -139,7 +139,7 @@ INLINE u32 mask_of_counts(const Lanes<8>&) { return opaque(7); }
 
 template <> struct Ring<12> {
   static constexpr u32 CHUNK = 512, SIZE = 1024, MIRROR = 128;
-  const u8* base;  // of the stream, at most 3 bytes in front of it, a multiple of 4; other numbers count from the stream
+  const u8* base;  // a multiple of 4, at most 3 bytes in front of the stream; other numbers count from the stream
   u32 begin;       // 0
   u32 skew;        // bytes between base and the stream
   u32 size;

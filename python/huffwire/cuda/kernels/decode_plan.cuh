@@ -1,7 +1,8 @@
 // The plan of decoding a message: what its header and its table say, checked (docs/format.md, section 8).
 //
-// One CTA makes the plan. The host cannot wait for the header without stopping the device, so it does not know how many
-// blocks there are: it gives memory for as many as the message could have, and the kernels that follow read the plan.
+// One CTA makes the plan. The host cannot wait for the header without stopping the device, so it does not know how
+// many blocks there are: it gives memory for as many as the message could have, and the kernels that follow read the
+// plan.
 #pragma once
 #include "abi.cuh"
 #include "crc.cuh"
@@ -67,7 +68,8 @@ struct Plan {
   u32 apart_blocks; // in the queue of blocks of layout sign-apart
   u64 capacity;     // for how many blocks there is room
   u64 reserved_2;
-  // Behind the plan: the offsets of `capacity` + 1 blocks in the message, as u64; the queues, `capacity` times u32 each.
+  // Behind the plan: the offsets of `capacity` + 1 blocks in the message, as u64; the queues, `capacity` times u32
+  // each.
 };
 
 INLINE u64* block_offsets(Plan* plan) { return (u64*)(plan + 1); }
@@ -154,8 +156,8 @@ INLINE u32 plan_header(const u8* message, u64 size, u64 context, u32 has_context
 #define LENGTHS_AT_ONCE 4  // by each thread
 
 // One CTA of whole warps, at most 32. `length` is the message's length in device memory, or null for `size`.
-extern "C" __global__ void __launch_bounds__(1024) decode_plan(const u8* message, u64 size, const u64* length, u64 context,
-    u32 has_context, const u8* tables, u32 type, u32 units, Plan* plan, u64 capacity, Status* status) {
+extern "C" __global__ void __launch_bounds__(1024) decode_plan(const u8* message, u64 size, const u64* length,
+    u64 context, u32 has_context, const u8* tables, u32 type, u32 units, Plan* plan, u64 capacity, Status* status) {
   __shared__ u32 problem;
   __shared__ u64 sums[32];
   const u32 thread = threadIdx.x, lane = thread & 31, warp = thread / 32, warps = blockDim.x / 32;
@@ -170,7 +172,8 @@ extern "C" __global__ void __launch_bounds__(1024) decode_plan(const u8* message
     status->report = ~0ull;
     status->found = 0;
     u32 found = 0;
-    problem = too_long ? (u32)LENGTH_TOO_LONG : plan_header(message, size, context, has_context, tables, type, units, plan, &found);
+    problem = LENGTH_TOO_LONG;
+    if (!too_long) problem = plan_header(message, size, context, has_context, tables, type, units, plan, &found);
     if (problem) {
       status->found = found;
       report(status, 0, problem);
@@ -179,7 +182,8 @@ extern "C" __global__ void __launch_bounds__(1024) decode_plan(const u8* message
   }
   __syncthreads();
   if (problem) return;
-  // The table: each thread adds up a few lengths, each warp those of its threads, and every thread those of the warps.
+  // The table: each thread adds up a few lengths, each warp those of its threads, and every thread those of the
+  // warps.
   const u32 blocks = plan->blocks, block_units = plan->block_units, unit = plan->unit;
   u64* offsets = block_offsets(plan);
   u64 total = 16 + (u64)blocks * (plan->checksums ? 8 : 4);
@@ -249,7 +253,9 @@ INLINE Block block_of(const Plan* plan, const u8* message, u32 number) {
 }
 
 // Where a block's elements go. Blocks hold whole units: products fit, units of a message are less than 2^32.
-INLINE u8* output_of(const Plan* plan, u8* out, u32 number) { return out + (u64)number * plan->block_units * plan->unit; }
+INLINE u8* output_of(const Plan* plan, u8* out, u32 number) {
+  return out + (u64)number * plan->block_units * plan->unit;
+}
 
 // Whether the checksum of a block is right. All lanes get the same.
 INLINE bool checksum_is_right(const CrcTables& crc, const Plan* plan, const u8* message, const Block& block) {

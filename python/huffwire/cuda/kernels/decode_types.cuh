@@ -1,5 +1,5 @@
-// What the fast kernels know of an element type and a layout: where the bits of planes lie, and how a thread makes units of
-// two symbols and of the bits of the other planes.
+// What the fast kernels know of an element type and a layout: where the bits of planes lie, and how a thread makes
+// units of two symbols and of the bits of the other planes.
 //
 // A type has
 //   Word, LAYOUT, CENTRED     a unit; its layout; whether the alphabet of plane 0 is centred
@@ -24,8 +24,8 @@ template <u32 PLANES> struct Bits { u32 byte[PLANES][3]; };
 // Bits of two symbols, which begin at bit `at` of their bytes. Bits above them are anything.
 INLINE u32 two_symbols(const u32 (&byte)[3], u32 at) { return (byte[0] | byte[1] << 8 | byte[2] << 16) >> at; }
 
-// A unit is a byte of plane 0 (byte 1 of an entry) above a byte of sign and mantissa, rotated to the right by one bit. Both
-// twice in a row and shifted by one bit are that.
+// A unit is a byte of plane 0 (byte 1 of an entry) above a byte of sign and mantissa, rotated to the right by one
+// bit. Both twice in a row and shifted by one bit are that.
 struct Bf16Units {
   typedef u16 Word;
   static constexpr u32 LAYOUT = EXPONENT, WIDTH = 8, SHIFT = 8, PLANES = 1;

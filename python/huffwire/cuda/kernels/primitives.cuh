@@ -17,6 +17,7 @@ typedef unsigned long long u64;
 #define INLINE_METHOD static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_4 _Pragma("unroll 4")
+#define NO_UNROLL _Pragma("unroll 1")
 
 // Addresses in shared memory are numbers of 32 bits: arithmetic on them takes one instruction.
 INLINE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
@@ -65,6 +66,7 @@ INLINE u32 select_bits(u32 a, u32 b, u32 mask) { u32 d; asm("lop3.b32 %0, %1, %2
 #define INLINE_METHOD static inline
 #define UNROLL
 #define UNROLL_4
+#define NO_UNROLL
 
 struct uint2 { u32 x, y; };
 // Where the shared memory of the running CTA begins: addresses are offsets from there.
