@@ -49,6 +49,16 @@ def on_devices(rank: int, size: int, own: bool) -> None:
             parts = [each.chunk(size)[rank] for each in given]
             check((dtype, "all_to_all"), split, torch.cat(parts))
         launched = set(device.launches)
+        # Noise, of which a GPU's message is longer than the processor's may be.
+        noise = [
+            torch.randint(-(2**15), 2**15, (40000,), generator=torch.Generator().manual_seed(peer))
+            for peer in range(size)
+        ]
+        noise = [each.to(torch.int16).view(torch.bfloat16) for each in noise]
+        output = torch.empty(40000 * size, dtype=torch.bfloat16)
+        hd.setup(piece=65536)
+        hd.all_gather_into_tensor(output, noise[rank])
+        check("noise", output, torch.cat(noise))
     # The pieces of a tensor of integers are coded by the processor.
     whole = [torch.arange(3000, dtype=torch.int32) + peer for peer in range(size)]
     output = torch.empty(3000 * size, dtype=torch.int32)

@@ -12,7 +12,7 @@ import warnings
 
 import torch
 
-from huffwire._errors import DeviceError, OutputError
+from huffwire._errors import DeviceError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import _NAMES
 from huffwire.cuda import _messages, _torch_device
@@ -51,7 +51,7 @@ def _has_kernels(device: torch.device) -> bool:
 
 def encode_into(
     elements: torch.Tensor, codebooks: Codebooks | None, context: int, target: torch.Tensor
-) -> int:
+) -> int | None:
     """Encodes elements on their device, and copies the message to memory of the processor.
 
     Args:
@@ -60,10 +60,8 @@ def encode_into(
         target: A flat tensor of torch.uint8 on the processor.
 
     Returns:
-        The length of the message.
-
-    Raises:
-        OutputError: The message is longer than the target.
+        The length of the message; None if it is longer than the target. A GPU has smaller blocks than the processor, so
+        that its messages may be longer where nothing can be saved.
     """
     device = _torch_device.device_for(elements.device)
     assert device is not None, "`codes` was asked before"
@@ -79,7 +77,7 @@ def encode_into(
     )
     length = message.numel()
     if length > target.numel():
-        raise OutputError(f"a message of {length} bytes, and the piece has room for {target.numel()}")
+        return None
     target[:length].copy_(message)
     return length
 

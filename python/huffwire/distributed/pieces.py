@@ -222,6 +222,8 @@ class Coder:
         """Writes a coded piece, which the device of the elements encodes. Otherwise as `write`."""
         head = place.pack(CODED, self.generation)
         length = on_device.encode_into(elements, self._codebooks, zlib.crc32(head), buffer[HEADER:])
+        if length is None:
+            return self.write(place, elements.cpu(), True, buffer)
         _seal(head, length, 0, buffer)
         return HEADER + length
 
