@@ -454,14 +454,10 @@ def test_a_checksum_names_the_first_damaged_block():
     message = bytearray(huffwire.encode(data, "bf16"))
     lengths = struct.unpack_from("<5I", message, 16)
     for block in (3, 1):
-        at = 16 + 8 * 5 + sum(lengths[:block]) + rng_place(lengths[block])
+        at = 16 + 8 * 5 + sum(lengths[:block]) + random.Random(block).randrange(lengths[block])
         message[at] ^= 4
         with pytest.raises(huffwire.DamagedError, match=f"block {block} .*checksum"):
             decode(bytes(message), "bf16", 5 * 65536)
-
-
-def rng_place(length):
-    return random.Random(length).randrange(length)
 
 
 def test_damaged_blocks_are_named():

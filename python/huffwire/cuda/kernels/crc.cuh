@@ -4,7 +4,7 @@
 // The remainder of a sum is the sum (the exclusive or) of the remainders, so 32 lanes can each take every 32nd word:
 //
 //   state = state * x^1024 + word        for each of its words; x^1024 moves a word 128 bytes on
-//   CRC   = sum of state * x^(distance from the end of the lane's last word's start to the end of the bytes)
+//   CRC   = sum of state * x^(bits from the start of the lane's last word to the end of all bytes)
 //
 // `state * x^1024` is looked up, five bits of the state at a time: tables of 32 words have one word in each bank of
 // shared memory, so lanes never wait for each other.
@@ -12,9 +12,8 @@
 // Three more consequences of linearity:
 // - Zeros in front change nothing. So all lanes have equally many words.
 // - The initial value 0xffffffff is the same as four inverted bytes at the start.
-// - The CRC of the entry and that of its place are added. So the 12 bytes of the place are added to the last 12
-//   bytes of
-//   the entry. The final inversions cancel out.
+// - The CRC of the entry and that of its place are added. So the 12 bytes of the place are added to the last 12 bytes
+//   of the entry. The final inversions cancel out.
 #pragma once
 #include "primitives.cuh"
 

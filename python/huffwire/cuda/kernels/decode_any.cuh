@@ -315,7 +315,7 @@ INLINE u64 bits_of(u32 symbol, u32 shift, const Layout& layout) {
   return (bits >> 1 | bits << (8 * layout.word - 1)) & ((1ull << 8 * layout.word) - 1);
 }
 
-// Puts 64 symbols of a plane where they belong, of the words from `first` on.
+// Puts up to 64 symbols of a packed type, four a unit, where they belong: from symbol `first` of the block on.
 INLINE void put_packed(u8* out, u32 first, u32 symbols, const u16* queue, u32 from, const Plane& plane, bool add) {
   const u32 lane = threadIdx.x & 31;
   if (4 * lane >= symbols) return;

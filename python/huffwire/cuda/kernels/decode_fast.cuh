@@ -590,7 +590,13 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
   }
 }
 
-// Registers of a kernel are limited by how many CTAs a multiprocessor must have room for. Other numbers would spill.
+// Registers of a kernel are limited by how many CTAs a multiprocessor must have room for. More CTAs would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define MOST_CTAS 7
+#else
+#define MOST_CTAS 8
+#endif
+
 #define FAST_KERNEL(name, type, limit, ctas)                                                                       \
   extern "C" __global__ void __launch_bounds__(32 * FAST_WARPS, ctas) name(const u8* message, const u8* tables,    \
       u8* out, Plan* plan, Status* status) {                                                                       \
@@ -600,14 +606,14 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
     decode_blocks<type, limit>(message, tables, out, plan, status, scratches, crc);                                \
   }
 
-FAST_KERNEL(decode_bf16, Bf16Units, 8, 8)
+FAST_KERNEL(decode_bf16, Bf16Units, 8, MOST_CTAS)
 FAST_KERNEL(decode_bf16_long, Bf16Units, 12, 5)
-FAST_KERNEL(decode_bf16_apart, Bf16ApartUnits, 8, 8)
+FAST_KERNEL(decode_bf16_apart, Bf16ApartUnits, 8, MOST_CTAS)
 FAST_KERNEL(decode_f16, F16Units, 8, 5)
 FAST_KERNEL(decode_f16_long, F16Units, 12, 5)
 FAST_KERNEL(decode_f16_apart, F16ApartUnits, 8, 5)
 FAST_KERNEL(decode_f32, F32Units, 8, 4)
 FAST_KERNEL(decode_f32_long, F32Units, 12, 4)
 FAST_KERNEL(decode_f32_apart, F32ApartUnits, 8, 4)
-FAST_KERNEL(decode_f8, F8Units, 8, 8)
+FAST_KERNEL(decode_f8, F8Units, 8, MOST_CTAS)
 FAST_KERNEL(decode_f8_long, F8Units, 12, 5)
