@@ -61,6 +61,8 @@ INLINE uint2 chunk(const Ring<8>& ring, u32 at, u32 lane) {
 // Sees to it that the ring holds what STEPS_AT_ONCE steps can take.
 INLINE void refill(Ring<8>& ring, u32 shared, const Warp& warp) {
   if ((int)(ring.end - 64 * STEPS_AT_ONCE - ring.low) >= 0) return;
+  // Other lanes may still read what the chunk goes over.
+  __syncwarp();
   ring.low -= ring.CHUNK;
   const u32 slot = (ring.low & (ring.SIZE - 1)) + 8 * warp.lane;
   store_shared_64(shared + slot, ring.next);
@@ -164,6 +166,8 @@ INLINE void fetch(Ring<12>& ring, u32 at, u32 lane) {
 
 INLINE void refill(Ring<12>& ring, u32 shared, const Warp& warp) {
   if ((int)(ring.end - 128 * STEPS_AT_ONCE - ring.low) >= 0) return;
+  // Other lanes may still read what the chunk goes over.
+  __syncwarp();
   ring.low -= ring.CHUNK;
   const u32 slot = (ring.low & (ring.SIZE - 1)) + 16 * warp.lane;
   const uint2 a = {ring.next[0], ring.next[1]}, b = {ring.next[2], ring.next[3]};
