@@ -102,7 +102,7 @@ def run(rank: Rank) -> None:
     contenders = [ways.plain()]
     for transport in job["transports"]:
         contenders += [ways.coded(compression, transport) for compression in ways.COMPRESSIONS]
-    model = next(way.agreement.model for way in contenders if way.name == "auto")
+    model = next(way.agreement.model for way in contenders if way.name.startswith("auto"))
     rank.tell("agreed", figures=planning.figures(model), data=described)
     for size in job["sizes"]:
         mine = cut(source, rank.rank, size)

@@ -45,6 +45,16 @@ def namespaces(process: subprocess.Popen) -> list[str]:
     return [line for line in listed.stdout.splitlines() if f"huffwire-{process.pid}-" in line]
 
 
+def test_tcp_alone_is_measured(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    process = start("--transport", "tcp", "--what", "collectives", "--json", str(report))
+    _, errors = end(process)
+    assert process.returncode == 0, errors
+    [run] = json.loads(report.read_text())["runs"]
+    for case in run["cases"]:
+        assert set(case["contenders"]) == {"gloo", "raw pieces, tcp", "coded, tcp", "auto, tcp"}, case
+
+
 def test_the_short_form_measures_everything(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     process = start("--rate", "1gbit", "--json", str(report))
