@@ -35,6 +35,7 @@ def encode(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> bytes:
     """Encodes the elements in a buffer as one message.
 
@@ -62,6 +63,9 @@ def encode(
             is the same.
         context: A number that sender and receiver know (a step, a chunk) and that is not sent. The
             receiver must give the same.
+        block_size: The most bytes of elements in a block, a power of two from 1024 to 2**20; None for 128 KiB, which
+            suits processors. A GPU decodes a block by one warp: blocks of 16 or 32 KiB are enough of them, and make a
+            message 0.2 to 0.5 % longer.
 
     Returns:
         The message.
@@ -73,7 +77,7 @@ def encode(
         UnsupportedError: The object gives no access to its bytes.
     """
     return _huffwire._encode(
-        _buffer(buffer), dtype, level, symbols, codebooks, checksums, threads, context
+        _buffer(buffer), dtype, level, symbols, codebooks, checksums, threads, context, block_size
     )
 
 
@@ -88,6 +92,7 @@ def encode_into(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> int:
     """Encodes the elements in a buffer as one message at the start of another buffer.
 
@@ -99,8 +104,8 @@ def encode_into(
 
     Args:
         buffer: As for `encode`, like all arguments that are not named here.
-        out: A contiguous buffer that can be written to, of at least `max_encoded_size` bytes. Behind the
-            message its content is undefined.
+        out: A contiguous buffer that can be written to, of at least `max_encoded_size` bytes for the block size.
+            Behind the message its content is undefined.
 
     Returns:
         The length of the message in bytes.
@@ -119,11 +124,14 @@ def encode_into(
         checksums,
         threads,
         context,
+        block_size,
     )
 
 
-def max_encoded_size(size: int, dtype: str) -> int:
+def max_encoded_size(size: int, dtype: str, *, block_size: int | None = None) -> int:
     """The longest message for ``size`` bytes of elements, in bytes, whatever their values.
+
+    `block_size` is that of `encode`.
 
     >>> import huffwire
     >>> huffwire.max_encoded_size(1 << 20, "bf16") - (1 << 20)
@@ -133,7 +141,7 @@ def max_encoded_size(size: int, dtype: str) -> int:
         MismatchError: So many bytes are no whole number of elements.
         OptionError: An unknown dtype.
     """
-    return _huffwire._max_encoded_size(dtype, size)
+    return _huffwire._max_encoded_size(dtype, size, block_size)
 
 
 def decode(

@@ -68,6 +68,7 @@ def encode(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> bytes:
     """Encodes an array as one message. Its shape is not part of the message.
 
@@ -78,7 +79,7 @@ def encode(
 
     Args:
         tensor: An array of any shape and of a type that `huffwire.inspect` has a name for.
-        level, symbols, codebooks, checksums, threads, context: As for `huffwire.encode`.
+        level, symbols, codebooks, checksums, threads, context, block_size: As for `huffwire.encode`.
 
     Returns:
         The message.
@@ -89,7 +90,7 @@ def encode(
     """
     source, name = _source(tensor)
     return _huffwire._encode(
-        source, name, level, symbols, codebooks, checksums, threads, context
+        source, name, level, symbols, codebooks, checksums, threads, context, block_size
     )
 
 
@@ -103,6 +104,7 @@ def encode_into(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> int:
     """Encodes an array as one message at the start of a buffer. Nothing is copied.
 
@@ -115,8 +117,8 @@ def encode_into(
 
     Args:
         tensor: As for `encode`, like all arguments that are not named here.
-        buffer: A contiguous buffer that can be written to, of at least `max_encoded_size` bytes. Behind
-            the message its content is undefined.
+        buffer: A contiguous buffer that can be written to, of at least `max_encoded_size` bytes for the block size.
+            Behind the message its content is undefined.
 
     Returns:
         The length of the message in bytes.
@@ -127,12 +129,25 @@ def encode_into(
     """
     source, name = _source(tensor)
     return _huffwire._encode_into(
-        source, name, _buffer(buffer), level, symbols, codebooks, checksums, threads, context
+        source,
+        name,
+        _buffer(buffer),
+        level,
+        symbols,
+        codebooks,
+        checksums,
+        threads,
+        context,
+        block_size,
     )
 
 
-def max_encoded_size(shape: int | Sequence[int], dtype: npt.DTypeLike) -> int:
+def max_encoded_size(
+    shape: int | Sequence[int], dtype: npt.DTypeLike, *, block_size: int | None = None
+) -> int:
     """The longest message for an array of this shape and type, in bytes, whatever its values.
+
+    `block_size` is that of `encode`.
 
     >>> import huffwire.numpy
     >>> huffwire.numpy.max_encoded_size((1024, 512), "float16")
@@ -143,7 +158,8 @@ def max_encoded_size(shape: int | Sequence[int], dtype: npt.DTypeLike) -> int:
         OptionError: No shape.
     """
     dtype = np.dtype(dtype)
-    return _huffwire._max_encoded_size(_name(dtype), _shapes.elements(shape) * dtype.itemsize)
+    size = _shapes.elements(shape) * dtype.itemsize
+    return _huffwire._max_encoded_size(_name(dtype), size, block_size)
 
 
 def decode(

@@ -99,6 +99,7 @@ def encode(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> bytes | Any:
     """Encodes a tensor as one message. Its shape is not part of the message.
 
@@ -109,9 +110,9 @@ def encode(
 
     Args:
         tensor: A strided tensor of any shape and type, with or without gradients.
-        level, symbols, codebooks, checksums, threads, context: As for `huffwire.encode`. A GPU has blocks of another
-            size, and needs no threads. It encodes with the level "fast" and the symbols "auto"; with others the
-            message is made on the CPU, and copied to the GPU.
+        level, symbols, codebooks, checksums, threads, context, block_size: As for `huffwire.encode`. Without a block size
+            a GPU takes 4 to 32 KiB, by the size of the tensor. It needs no threads. It encodes with the level "fast" and
+            the symbols "auto"; with others the message is made on the CPU, and copied to the GPU.
 
     Returns:
         The message: bytes, and for a tensor of a GPU a tensor of torch.uint8 on the same device. The call waits for
@@ -134,10 +135,19 @@ def encode(
             checksums=checksums,
             threads=threads,
             context=context,
+            block_size=block_size,
         )
     source, name = _source(tensor)
     return _huffwire._encode(
-        _address(source), name, level, symbols, codebooks, checksums, threads, context
+        _address(source),
+        name,
+        level,
+        symbols,
+        codebooks,
+        checksums,
+        threads,
+        context,
+        block_size,
     )
 
 
@@ -153,6 +163,7 @@ def encode_into(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> int: ...
 
 
@@ -168,6 +179,7 @@ def encode_into(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> None: ...
 
 
@@ -182,6 +194,7 @@ def encode_into(
     checksums: bool = True,
     threads: int | None = None,
     context: int | None = None,
+    block_size: int | None = None,
 ) -> int | None:
     """Encodes a tensor as one message at the start of a buffer. Nothing is copied.
 
@@ -225,6 +238,7 @@ def encode_into(
             checksums=checksums,
             threads=threads,
             context=context,
+            block_size=block_size,
         )
     source, name = _source(tensor)
     if length is not None:
@@ -238,7 +252,16 @@ def encode_into(
     else:
         out = _buffer(buffer)
     size = _huffwire._encode_into(
-        _address(source), name, out, level, symbols, codebooks, checksums, threads, context
+        _address(source),
+        name,
+        out,
+        level,
+        symbols,
+        codebooks,
+        checksums,
+        threads,
+        context,
+        block_size,
     )
     if length is None:
         return size
@@ -247,10 +270,14 @@ def encode_into(
 
 
 def max_encoded_size(
-    shape: int | Sequence[int], dtype: torch.dtype, device: str | int | torch.device = "cpu"
+    shape: int | Sequence[int],
+    dtype: torch.dtype,
+    device: str | int | torch.device = "cpu",
+    *,
+    block_size: int | None = None,
 ) -> int:
     """The longest message for a tensor of this shape and type, in bytes, whatever its values. A GPU makes smaller blocks,
-    so that its messages can be a little longer.
+    so that its messages can be a little longer. `block_size` is that of `encode`.
 
     >>> import torch, huffwire.torch
     >>> huffwire.torch.max_encoded_size((1024, 512), torch.bfloat16)
@@ -262,8 +289,8 @@ def max_encoded_size(
     """
     name, size = _name(dtype), _shapes.elements(shape) * dtype.itemsize
     if FRAMEWORK.device(device).type == "cuda":
-        return _messages.bound(name, size)
-    return _huffwire._max_encoded_size(name, size)
+        return _messages.bound(name, size, block_size)
+    return _huffwire._max_encoded_size(name, size, block_size)
 
 
 def decode(

@@ -75,6 +75,31 @@ def test_weights_become_a_third_smaller():
     assert sizes["max"] < 0.9 * sizes["fast"]
 
 
+def test_blocks_have_the_size_that_is_asked_for():
+    floats = array.array("f", [0.01 * i for i in range(60_000)])
+    lengths = []
+    for block_size in (None, 1 << 10, 1 << 14, 1 << 20):
+        message = huffwire.encode(floats, "f32", block_size=block_size)
+        assert huffwire.inspect(message).block_size == (block_size or 1 << 17)
+        assert huffwire.decode(message) == floats.tobytes()
+        room = huffwire.max_encoded_size(4 * len(floats), "f32", block_size=block_size)
+        out = bytearray(room)
+        length = huffwire.encode_into(floats, "f32", out, block_size=block_size)
+        assert out[:length] == message
+        lengths.append(room)
+    assert lengths[1] > lengths[2] > lengths[0] > lengths[3]
+    with pytest.raises(huffwire.OutputError):
+        huffwire.encode_into(bytes(5000), "u8", bytearray(5000), block_size=1024)
+
+
+@pytest.mark.parametrize("block_size", [0, 1, 1000, 512, 3 << 12, 1 << 21, 1 << 64, -1024, 16384.0, "32K"])
+def test_sizes_that_no_block_has_are_refused(block_size):
+    with pytest.raises((huffwire.OptionError, TypeError), match="block_size|whole|number|int"):
+        huffwire.encode(bytes(64), "u8", block_size=block_size)
+    with pytest.raises((huffwire.OptionError, TypeError)):
+        huffwire.max_encoded_size(64, "u8", block_size=block_size)
+
+
 def test_any_object_with_a_buffer_will_do():
     values = array.array("f", range(1000))
     file = mmap.mmap(-1, 4000)

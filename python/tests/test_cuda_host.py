@@ -73,6 +73,22 @@ def test_tensors_of_a_device_become_messages_that_the_cpu_decodes(dtype: torch.d
     assert identical(there, tensor) and identical(here, tensor)
 
 
+def test_blocks_of_a_device_have_the_size_that_is_asked_for() -> None:
+    tensor = normal(70_000)
+    with gpu():
+        sizes = [ht.encode(tensor, block_size=size) for size in (1024, 16384, 1 << 17)]
+        room = torch.empty(ht.max_encoded_size(tensor.shape, tensor.dtype, block_size=1024), dtype=torch.uint8)
+        length = ht.encode_into(tensor, room, block_size=1024)
+        with pytest.raises(huffwire.OptionError, match="block_size"):
+            ht.encode(tensor, block_size=1000)
+        slow = ht.encode(tensor, level="max", block_size=2048)
+    assert [huffwire.inspect(bytes(each.tolist())).block_size for each in sizes] == [1024, 16384, 1 << 17]
+    assert huffwire.inspect(bytes(slow.tolist())).block_size == 2048
+    assert length == len(sizes[0])
+    for message in (*sizes, slow):
+        assert identical(ht.decode(message, tensor.shape), tensor)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_messages_of_the_cpu_are_decoded_on_a_device(dtype: torch.dtype) -> None:
     tensor = normal(3000).to(dtype) if dtype in FLOATS else noise(3000, dtype)

@@ -223,3 +223,13 @@ else:
     raise AssertionError
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_blocks_have_the_size_that_is_asked_for():
+    array = np.arange(40_000, dtype="float32")
+    message = hn.encode(array, block_size=4096)
+    assert huffwire.inspect(message).block_size == 4096
+    buffer = bytearray(hn.max_encoded_size(array.shape, array.dtype, block_size=4096))
+    length = hn.encode_into(array, buffer, block_size=4096)
+    assert buffer[:length] == message
+    assert (hn.decode(message) == array).all()

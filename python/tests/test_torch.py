@@ -330,3 +330,12 @@ def test_errors_cross_processes():
         ht.decode(MESSAGE[:-1])
     copy = pickle.loads(pickle.dumps(caught.value))
     assert type(copy) is huffwire.DamagedError and str(copy) == str(caught.value)
+
+
+def test_blocks_have_the_size_that_is_asked_for():
+    tensor = torch.randn(40_000).bfloat16()
+    message = ht.encode(tensor, block_size=4096)
+    assert huffwire.inspect(message).block_size == 4096
+    buffer = bytearray(ht.max_encoded_size(tensor.shape, tensor.dtype, block_size=4096))
+    assert buffer[: ht.encode_into(tensor, buffer, block_size=4096)] == message
+    assert torch.equal(ht.decode(message), tensor)

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use huffwire::message::{self, Header};
-use huffwire::{Decoder, Dtype, EncodeOptions, Error, Expected, Platform, Tensor};
+use huffwire::{Decoder, Dtype, Error, Expected, Platform, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -12,7 +12,7 @@ use crate::codebooks::Codebooks;
 use crate::coders;
 use crate::error::of_codec;
 use crate::memory::{Input, Output, new_bytes, work};
-use crate::options::{DecoderSets, Encoding, dtype_of, expected, whole_number};
+use crate::options::{DecoderSets, Encoding, block_log2_of, dtype_of, expected, whole_number};
 use crate::threads::threads;
 
 /// Header of a message: what can be known without decoding it.
@@ -84,17 +84,21 @@ pub(crate) fn _inspect(
 }
 
 #[pyfunction]
-#[pyo3(signature = (dtype, bytes, /))]
-pub(crate) fn _max_encoded_size(dtype: &str, bytes: usize) -> PyResult<usize> {
-    bound(dtype_of(dtype)?, bytes).map_err(of_codec)
+#[pyo3(signature = (dtype, bytes, block_size=None, /))]
+pub(crate) fn _max_encoded_size(
+    dtype: &str,
+    bytes: usize,
+    #[pyo3(from_py_with = whole_number)] block_size: Option<u64>,
+) -> PyResult<usize> {
+    bound(dtype_of(dtype)?, bytes, block_log2_of(block_size)?).map_err(of_codec)
 }
 
-fn bound(dtype: Dtype, bytes: usize) -> Result<usize, Error> {
+fn bound(dtype: Dtype, bytes: usize, block_log2: u8) -> Result<usize, Error> {
     if dtype.values_in(bytes as u64).is_none() {
         return Err(Error::PartialElement { dtype, bytes });
     }
     let units = bytes / dtype.unit_bytes();
-    Ok(message::bound(dtype, units, EncodeOptions::default().block_log2))
+    Ok(message::bound(dtype, units, block_log2))
 }
 
 pub(crate) fn tensor(dtype: Dtype, bytes: &[u8], context: Option<u64>) -> Tensor<'_> {
@@ -103,7 +107,7 @@ pub(crate) fn tensor(dtype: Dtype, bytes: &[u8], context: Option<u64>) -> Tensor
 }
 
 #[pyfunction]
-#[pyo3(signature = (source, dtype, level, symbols, codebooks, checksums, threads, context, /))]
+#[pyo3(signature = (source, dtype, level, symbols, codebooks, checksums, threads, context, block_size=None, /))]
 #[expect(clippy::too_many_arguments, reason = "they are what Python callers may choose")]
 pub(crate) fn _encode<'py>(
     py: Python<'py>,
@@ -115,8 +119,10 @@ pub(crate) fn _encode<'py>(
     checksums: bool,
     #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] block_size: Option<u64>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let encoding = Encoding::new(level, symbols, codebooks.as_deref(), checksums)?;
+    let encoding = encoding.block_size(block_size)?;
     let (dtype, bytes) = (dtype_of(dtype)?, source.bytes());
     let threads = self::threads(py, threads, bytes.len())?;
     let tensor = tensor(dtype, bytes, context);
@@ -124,7 +130,7 @@ pub(crate) fn _encode<'py>(
         let length = coders::with_encoder(&encoding, |encoder| {
             encoder.set_threads(threads);
             let length = work(py, bytes.len(), || {
-                coders::lengthen(scratch, bound(dtype, bytes.len())?)?;
+                coders::lengthen(scratch, bound(dtype, bytes.len(), encoding.options.block_log2)?)?;
                 encoder.encode_tensor(&tensor, scratch)
             });
             length.map_err(of_codec)
@@ -139,7 +145,7 @@ pub(crate) fn _encode<'py>(
 }
 
 #[pyfunction]
-#[pyo3(signature = (source, dtype, out, level, symbols, codebooks, checksums, threads, context, /))]
+#[pyo3(signature = (source, dtype, out, level, symbols, codebooks, checksums, threads, context, block_size=None, /))]
 #[expect(clippy::too_many_arguments, reason = "they are what Python callers may choose")]
 pub(crate) fn _encode_into(
     py: Python<'_>,
@@ -152,8 +158,10 @@ pub(crate) fn _encode_into(
     checksums: bool,
     #[pyo3(from_py_with = whole_number)] threads: Option<usize>,
     #[pyo3(from_py_with = whole_number)] context: Option<u64>,
+    #[pyo3(from_py_with = whole_number)] block_size: Option<u64>,
 ) -> PyResult<usize> {
     let encoding = Encoding::new(level, symbols, codebooks.as_deref(), checksums)?;
+    let encoding = encoding.block_size(block_size)?;
     let (dtype, bytes) = (dtype_of(dtype)?, source.bytes());
     let out = out.apart_from(&[bytes])?;
     let threads = self::threads(py, threads, bytes.len())?;

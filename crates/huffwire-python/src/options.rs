@@ -30,6 +30,28 @@ impl Encoding {
         let options = options.level(level_of(level)?).rule(symbols_of(symbols)?);
         Ok(Self { set: set(codebooks), options })
     }
+
+    /// The same with blocks of another size in bytes, if one is given.
+    ///
+    /// # Errors
+    /// `OptionError` for a size that no block can have.
+    pub(crate) fn block_size(mut self, size: Option<u64>) -> PyResult<Self> {
+        self.options.block_log2 = block_log2_of(size)?;
+        Ok(self)
+    }
+}
+
+/// The power of two that is the size of blocks in bytes; that of the default if there is none.
+///
+/// # Errors
+/// `OptionError`.
+pub(crate) fn block_log2_of(size: Option<u64>) -> PyResult<u8> {
+    let Some(size) = size else { return Ok(EncodeOptions::default().block_log2) };
+    if size.is_power_of_two() && (1 << 10..=1 << 20).contains(&size) {
+        return Ok(size.ilog2() as u8);
+    }
+    let limits = "give a power of two from 1024 to 1048576";
+    Err(Class::Option.error(format!("block_size={size}: {limits}")))
 }
 
 /// The set that a caller names; the built-in one if there is none.

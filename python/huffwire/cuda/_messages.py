@@ -81,15 +81,16 @@ def encode(
     checksums: bool,
     threads: int | None,
     context: int | None,
+    block_size: int | None = None,
 ) -> torch.Tensor:
     """A tensor of a device as a message there, of exactly the message's length."""
     source, name = source_of(tensor)
     if not _kernels_encode(level, symbols):
-        message = _on_host(source, name, level, symbols, codebooks, checksums, threads, context)
+        message = _on_host(source, name, level, symbols, codebooks, checksums, threads, context, block_size)
         return message.to(tensor.device)
     units = _units(source, name)
-    room = torch.empty(bound(name, source.nbytes), dtype=torch.uint8, device=tensor.device)
-    length = _launch_encoder(device, source, name, units, room, codebooks, checksums, context)
+    room = torch.empty(bound(name, source.nbytes, block_size), dtype=torch.uint8, device=tensor.device)
+    length = _launch_encoder(device, source, name, units, room, codebooks, checksums, context, block_size)
     # A copy, so that what the message does not need is free again.
     return room[: _number(device, length)].clone()
 
@@ -106,6 +107,7 @@ def encode_into(
     checksums: bool,
     threads: int | None,
     context: int | None,
+    block_size: int | None = None,
 ) -> int | None:
     """Encodes a tensor of a device into a buffer there. The length is returned, or written to `length`."""
     source, name = source_of(tensor)
@@ -113,7 +115,7 @@ def encode_into(
     check_length(length, tensor.device)
     _check_apart(source, buffer)
     if not _kernels_encode(level, symbols):
-        message = _on_host(source, name, level, symbols, codebooks, checksums, threads, context)
+        message = _on_host(source, name, level, symbols, codebooks, checksums, threads, context, block_size)
         _check_room(buffer, len(message))
         _changed(buffer)
         buffer.detach()[: len(message)].copy_(message)
@@ -122,9 +124,9 @@ def encode_into(
         length.fill_(len(message))
         return None
     units = _units(source, name)
-    _check_room(buffer, bound(name, source.nbytes))
+    _check_room(buffer, bound(name, source.nbytes, block_size))
     _changed(buffer)
-    written = _launch_encoder(device, source, name, units, buffer, codebooks, checksums, context)
+    written = _launch_encoder(device, source, name, units, buffer, codebooks, checksums, context, block_size)
     if length is None:
         return _number(device, written)
     length.view(-1).copy_(tensor_of(written).view(torch.int64))
@@ -208,6 +210,7 @@ def _launch_encoder(
     codebooks: Codebooks | None,
     checksums: bool,
     context: int | None,
+    block_size: int | None,
 ) -> Span:
     """Encodes into a buffer; returns where the length of the message will be."""
     books = Codebooks.builtin() if codebooks is None else codebooks
@@ -219,6 +222,7 @@ def _launch_encoder(
         units,
         span_of(room),
         codebooks=books,
+        block_size=block_size,
         checksums=checksums,
         context=context,
     )
@@ -265,11 +269,12 @@ def _on_host(
     checksums: bool,
     threads: int | None,
     context: int | None,
+    block_size: int | None,
 ) -> torch.Tensor:
     """A message that the CPU encodes, in its memory."""
     here = source.cpu()
     message = _huffwire._encode(
-        _address(here), name, level, symbols, codebooks, checksums, threads, context
+        _address(here), name, level, symbols, codebooks, checksums, threads, context, block_size
     )
     return torch.frombuffer(bytearray(message), dtype=torch.uint8)
 
@@ -354,8 +359,16 @@ def _units(tensor: torch.Tensor, name: str) -> int:
     return units
 
 
-def bound(name: str, size: int) -> int:
-    """The longest message that kernels make of so many bytes of elements."""
+def bound(name: str, size: int, block_size: int | None = None) -> int:
+    """The longest message that kernels make of so many bytes of elements.
+
+    Raises:
+        OptionError: No block can have so many bytes.
+    """
+    # The codec for processors knows what sizes there are.
+    longest = _huffwire._max_encoded_size(name, size, block_size)
+    if block_size is not None:
+        return longest
     kind = TYPES[name]
     return _encode.bound(kind.number, size // kind.unit, _encode.default_block_size(size))
 
