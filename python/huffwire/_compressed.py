@@ -39,8 +39,8 @@ class CompressedTensor(torch.Tensor):
     stays compressed when it is cloned, detached, copied to another device, saved with `torch.save`, and as a parameter
     of a module. Views and parts of it are copies.
 
-    It is frozen: functions that write to it raise OutputError, and what asks for its gradients UnsupportedError. Only ``copy_``, by which
-    `torch.nn.Module.load_state_dict` loads, gives it other values, which are then encoded.
+    It is frozen: functions that write to it raise OutputError, and what asks for its gradients UnsupportedError. Only
+    ``copy_``, by which `torch.nn.Module.load_state_dict` loads, gives it other values, which are then encoded.
 
     Args:
         coded: The message: a tensor of torch.uint8 with one dimension.
@@ -167,7 +167,7 @@ class CompressedTensor(torch.Tensor):
                 "a CompressedTensor is frozen: give requires_grad=False, or train what decode() returns"
             )
         if func is torch.Tensor.copy_ and isinstance(args[0], CompressedTensor) and torch.is_grad_enabled():
-            if len(args) > 1 and args[1].requires_grad:
+            if len(args) > 1 and getattr(args[1], "requires_grad", False):
                 raise UnsupportedError("a CompressedTensor is frozen: copy what has no gradients, such as tensor.detach()")
         if func is torch.Tensor.__setitem__ and isinstance(args[0], CompressedTensor):
             raise _frozen("indexed assignment")

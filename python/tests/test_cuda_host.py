@@ -895,6 +895,8 @@ class TestCache:
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         monkeypatch.setenv("HOME", "/home/someone")
         assert str(_cache.folder()) == "/home/someone/.cache/huffwire/kernels"
+        monkeypatch.setenv("HUFFWIRE_CACHE", "~/own")
+        assert str(_cache.folder()) == "/home/someone/own/kernels"
 
     def test_errors_of_making_are_not_kept(self):
         def fail() -> bytes:
