@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
-from huffwire._errors import UnsupportedError
+from huffwire._errors import OutputError, UnsupportedError
 from huffwire._huffwire import Codebooks
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class CompressedTensor(torch.Tensor):
     stays compressed when it is cloned, detached, copied to another device, saved with `torch.save`, and as a parameter
     of a module. Views and parts of it are copies.
 
-    It is frozen: functions that write to it are refused, and so are gradients of it. Only ``copy_``, by which
-    `torch.nn.Module.load_state_dict` loads, gives it other values, which are then encoded.
+    It is frozen: functions that write to it raise OutputError, and what asks for its gradients UnsupportedError. Only
+    ``copy_``, by which `torch.nn.Module.load_state_dict` loads, gives it other values, which are then encoded.
 
     Args:
         coded: The message: a tensor of torch.uint8 with one dimension.
@@ -140,6 +140,12 @@ class CompressedTensor(torch.Tensor):
     def __tensor_unflatten__(
         inner: Mapping[str, torch.Tensor], rest: Any, size: Sequence[int], stride: Sequence[int]
     ) -> CompressedTensor:
+        if type(inner["coded"]) is not torch.Tensor:
+            # So tensors are traced, of which there are no bytes to decode.
+            raise UnsupportedError(
+                "a CompressedTensor cannot be traced, such as by torch.compile: use the model without it, or keep what "
+                "has compressed weights out of it by torch.compiler.disable"
+            )
         dtype, codebooks = rest
         return CompressedTensor(inner["coded"], size, dtype, codebooks)
 
@@ -152,14 +158,23 @@ class CompressedTensor(torch.Tensor):
         kwargs = kwargs or {}
         if func is functional.linear and not kwargs and isinstance(args[1], CompressedTensor):
             others = (args[0], *args[2:])
-            if not any(isinstance(other, CompressedTensor) for other in others):
+            plain = not any(isinstance(other, CompressedTensor) for other in others)
+            # Transforms of torch.func go on with what the product is made of.
+            if plain and not torch._C._are_functorch_transforms_active():
                 return _linear(*args)
         if func in _GRADIENTS and (len(args) < 2 or args[1]) and kwargs.get("requires_grad", True):
             raise UnsupportedError(
                 "a CompressedTensor is frozen: give requires_grad=False, or train what decode() returns"
             )
+        if func is torch.Tensor.copy_ and isinstance(args[0], CompressedTensor) and torch.is_grad_enabled():
+            if len(args) > 1 and getattr(args[1], "requires_grad", False):
+                raise UnsupportedError("a CompressedTensor is frozen: copy what has no gradients, such as tensor.detach()")
         if func is torch.Tensor.__setitem__ and isinstance(args[0], CompressedTensor):
             raise _frozen("indexed assignment")
+        if func in _SHARED:
+            # Its own memory is the message's. PyTorch would look for the elements', which are nowhere.
+            shared = _SHARED[func](args[0].coded)
+            return shared if isinstance(shared, bool) else args[0]
         if func == _SET_DATA:
             raise UnsupportedError(
                 "a CompressedTensor keeps its type: convert the module before its weights are compressed"
@@ -180,7 +195,9 @@ class CompressedTensor(torch.Tensor):
         for place, parameter in enumerate(func._schema.arguments):
             value = args[place] if place < len(args) else kwargs.get(parameter.name)
             writes = parameter.alias_info is not None and parameter.alias_info.is_write
-            if writes and isinstance(value, CompressedTensor):
+            # Some functions write to the tensors of a list.
+            values = value if isinstance(value, list | tuple) else [value]
+            if writes and any(isinstance(one, CompressedTensor) for one in values):
                 raise _frozen(str(func))
         args, kwargs = tree_map_only(CompressedTensor, CompressedTensor.decode, (args, kwargs))
         return func(*args, **kwargs)
@@ -189,10 +206,16 @@ class CompressedTensor(torch.Tensor):
 # `parameter.data = tensor`, by which modules change the types of their parameters. The message would not change with it.
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 _GRADIENTS = {torch.Tensor.requires_grad_, torch.Tensor.requires_grad.__set__}  # type: ignore[attr-defined]
+_SHARED: dict[Any, Callable[[torch.Tensor], Any]] = {
+    torch.Tensor.share_memory_: torch.Tensor.share_memory_,
+    torch.Tensor.is_shared: torch.Tensor.is_shared,
+}
 
 
-def _frozen(what: str) -> UnsupportedError:
-    return UnsupportedError(
+def _frozen(what: str) -> OutputError:
+    # UnsupportedError is a TypeError, which PyTorch's operators such as += catch. Python then makes another tensor, and
+    # nobody learns that this one has the values that it had.
+    return OutputError(
         f"{what} writes to a CompressedTensor, which is frozen: change what decode() returns, and compress that"
     )
 
@@ -324,8 +347,10 @@ class _Product(torch.autograd.Function):
         (gradient,) = gradients
         of_input = of_bias = None
         if ctx.needs_input_grad[0]:
-            weight = ctx.weight.decode(_ROOMS.of(ctx.weight))
-            of_input = (gradient @ weight.to(gradient.dtype)).to(ctx.type)
+            # Gradients of this gradient will want the weight again: it then gets memory of its own.
+            room = None if torch.is_grad_enabled() else _ROOMS.of(ctx.weight)
+            weight = ctx.weight.decode(room).to(gradient.dtype)
+            of_input = (gradient @ weight.conj()).to(ctx.type)
         if ctx.needs_input_grad[2]:
             of_bias = gradient.reshape(-1, gradient.shape[-1]).sum(0)
         return of_input, None, of_bias
@@ -370,8 +395,9 @@ def compress_module(
 
     Args:
         model: The model, which is changed. Weights that another sort of layer also uses (such as an embedding), and weights
-            that would not become smaller, stay as they are. So do those that are compressed already, and those on
-            the device meta.
+            that would not become smaller, stay as they are. So do those that are compressed already, those on
+            the device meta, and those of other classes than `torch.nn.Parameter` (quantized by another library, of a
+            lazy layer that has not run, distributed).
         codebooks: The codebooks; None for the built-in ones.
 
     Raises:
@@ -384,7 +410,8 @@ def compress_module(
                 uses[parameter].append((module, name))
     layers = size = coded = 0
     for weight, places in uses.items():
-        if isinstance(weight, CompressedTensor) or weight.is_meta:
+        # Parameters of other classes, such as quantized ones, have layers that know what is in them.
+        if type(weight) is not torch.nn.Parameter or weight.is_meta:
             continue
         if any(name != "weight" or not isinstance(module, torch.nn.Linear) for module, name in places):
             continue

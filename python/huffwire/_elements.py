@@ -143,7 +143,7 @@ def empty(kind: Kind, dtype: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
 
             from huffwire import _tensors
 
-            tensor = torch.empty(shape, dtype=_tensors._dtype(dtype))
+            tensor = torch.empty(shape, dtype=_tensors._dtype(dtype), device="cpu")
             return tensor, (tensor.data_ptr(), size)
         if kind == "numpy":
             import numpy

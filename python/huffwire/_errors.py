@@ -74,8 +74,8 @@ class LockedError(Error, RuntimeError):
 
 
 class OutputError(Error, ValueError):
-    """An output cannot take the data: its size, dtype or device is wrong, it is read-only, it is not
-    contiguous, or it overlaps the input."""
+    """An output cannot take the data: its size, dtype or device is wrong, it is read-only or frozen, it is
+    not contiguous, or it overlaps the input."""
 
 
 class LimitError(Error, ValueError):

@@ -135,7 +135,13 @@ class QuantizedState:
 
     def _loss(self) -> float:
         """The square of the error for normally distributed gradients, divided by their square."""
-        floats = torch.randn(max(self.bucket, 8192), generator=torch.Generator().manual_seed(1))
+        # With the defaults of the process they may be of another type, or on another device.
+        floats = torch.randn(
+            max(self.bucket, 8192),
+            generator=torch.Generator().manual_seed(1),
+            dtype=torch.float32,
+            device="cpu",
+        )
         restored = torch.empty_like(floats)
         places = (floats.data_ptr(), floats.nbytes), (restored.data_ptr(), floats.nbytes)
         self._codecs[0].keep(places[0], None, places[1], 0, (1, 0, 1.0))
@@ -232,8 +238,8 @@ class QuantizedState:
             bounds = share_bounds(elements, ranks, self.bucket)
             share = bounds[rank + 1] - bounds[rank]
             if number not in self._errors:
-                self._errors[number] = torch.zeros(elements)
-                self._mean_errors[number] = torch.zeros(share)
+                self._errors[number] = torch.zeros(elements, dtype=torch.float32, device="cpu")
+                self._mean_errors[number] = torch.zeros(share, dtype=torch.float32, device="cpu")
             errors, mean_errors = self._errors[number], self._mean_errors[number]
             # They are read and written by their addresses.
             if (errors.numel(), mean_errors.numel()) != (elements, share):

@@ -102,7 +102,7 @@ def decode_delta(
     """
     old, name = _source(base)
     try:
-        out = torch.empty(old.shape, dtype=old.dtype)
+        out = torch.empty(old.shape, dtype=old.dtype, device="cpu")
     except RuntimeError as error:
         raise OutOfMemoryError(f"{old.nbytes} bytes are needed: {error}") from None
     _huffwire._decode_delta_into(
@@ -213,7 +213,7 @@ def delta_changes(
     )
     dtype = _PARTS.get(base.dtype, base.dtype)
     if not values:
-        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=dtype)
+        return torch.empty(0, dtype=torch.int64, device="cpu"), torch.empty(0, dtype=dtype, device="cpu")
     # Not all types can be made of a buffer.
     elements = torch.frombuffer(values, dtype=torch.uint8).view(dtype)
     return torch.frombuffer(indices, dtype=torch.int64), elements

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from huffwire import _files
+from huffwire._compressed import CompressedTensor
 from huffwire._buffers import Level, Sets, Symbols
 from huffwire._errors import (
     DeviceError,
@@ -448,6 +449,7 @@ def _sharing(tensors: Mapping[str, torch.Tensor]) -> list[set[str]]:
     for name, tensor in tensors.items():
         if tensor.device.type == "meta":
             continue
+        tensor = _held(tensor)
         storage = tensor.untyped_storage()
         if storage.data_ptr() != 0 and storage.nbytes() != 0:
             start = tensor.data_ptr()
@@ -494,5 +496,11 @@ def _duplicates(
 
 
 def _is_complete(tensor: torch.Tensor) -> bool:
+    tensor = _held(tensor)
     storage = tensor.untyped_storage()
     return tensor.data_ptr() == storage.data_ptr() and tensor.nbytes == storage.nbytes()
+
+
+def _held(tensor: torch.Tensor) -> torch.Tensor:
+    """What holds a tensor's memory."""
+    return tensor.coded if isinstance(tensor, CompressedTensor) else tensor

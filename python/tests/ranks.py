@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import tempfile
 import time
@@ -125,6 +126,9 @@ def run(
     results = []
     for rank in range(size):
         well, value = found[rank]
+        if isinstance(value, Died) and (value.code or 0) < 0 and value.code != -signal.SIGKILL:
+            # Tests kill ranks. Whatever else ends one is a crash.
+            raise AssertionError(f"rank {rank} crashed: {signal.strsignal(-value.code)}")
         if not well and not may_fail and not isinstance(value, Died):
             raise AssertionError(f"rank {rank} raised\n{value[2]}")
         results.append(value if well or isinstance(value, Died) else value[:2])

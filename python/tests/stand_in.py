@@ -17,7 +17,7 @@ class StandIn(EmulatedDevice):
     """The emulator with memory of PyTorch, as `huffwire.cuda._torch_device.TorchDevice` has it."""
 
     def empty(self, size: int) -> Span:
-        whole = torch.full((size + ALIGNMENT,), 0xA5, dtype=torch.uint8)
+        whole = torch.full((size + ALIGNMENT,), 0xA5, dtype=torch.uint8, device="cpu")
         start = -whole.data_ptr() % ALIGNMENT
         memory = whole[start : start + size]
         return Span(memory.data_ptr(), size, memory)

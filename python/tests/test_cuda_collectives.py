@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from unittest import mock
 
 import pytest
 import ranks
@@ -103,6 +104,67 @@ def test_damaged_pieces_are_refused() -> None:
     _, answer = ranks.run(damaged, 2, seconds=20, may_fail=True)
     kind, text = answer
     assert kind == "PieceError" and "damaged piece from rank 0" in text, answer
+
+
+def under_another_default(rank: int, size: int) -> None:
+    """Collectives while new tensors are made elsewhere, as by torch.set_default_device."""
+    import huffwire.distributed as hd
+    from huffwire.distributed import memory, on_device
+
+    given = [tensor(peer, 3000, torch.bfloat16, 1) for peer in range(size)]
+    kept, output = given[rank].clone(), torch.empty(3000 * size, dtype=torch.bfloat16)
+    on_device.CODE_ALL = memory.STAGE_ALL = rank == 0
+    with gpu(), torch.device("meta"):
+        hd.setup(piece=4096)
+        # Over TCP the calling thread makes it.
+        hd.all_reduce(kept)
+        hd.all_gather_into_tensor(output, given[rank])
+    check("gather", output, torch.cat(given))
+    check("reduce", kept, ordered_sum(given, False))
+
+
+@pytest.mark.parametrize("transport", ["gloo", "tcp"])
+def test_the_default_device_does_not_matter(transport: str) -> None:
+    ranks.run(under_another_default, 2, transport=transport, seconds=30)
+
+
+def test_a_device_that_fails_is_not_the_senders_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huffwire.distributed import on_device, pieces
+
+    def fails(*_: object) -> None:
+        raise DeviceError("no more launches")
+
+    monkeypatch.setattr(on_device, "decode_into", fails)
+    elements, buffer = torch.ones(8), torch.empty(4096, dtype=torch.uint8)
+    place, coder = pieces.Place("broadcast", 0, 1, torch.float32, 32, 0, 1, 0, 32), pieces.Coder(None)
+    coder.write(place, elements, True, buffer)
+    with pytest.raises(DeviceError, match="no more launches"):
+        coder.read_there(place, 1, buffer, elements)
+
+
+def test_streams_are_waited_for_and_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huffwire.distributed.memory import Memory
+
+    module = mock.MagicMock()
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    device = torch.device("meta", 77)
+    one = Memory(torch.empty(3, device=device))
+    with one.on_device():
+        pass
+    with pytest.raises(ValueError, match="in the middle"), one.on_device():
+        raise ValueError("in the middle")
+    assert module.Stream.call_args_list == [mock.call(one.tensor.device)]
+    stream = module.Stream.return_value
+    assert stream.wait_event.call_count == 2 and stream.synchronize.call_count == 2
+
+
+@pytest.mark.parametrize("dtype", CODED)
+def test_averages_do_not_depend_on_the_device(dtype: torch.dtype) -> None:
+    from huffwire.distributed.schedules import _divisor
+
+    sums = torch.randn(1000, generator=torch.Generator().manual_seed(1)).to(dtype)
+    for count in (2, 3, 7, 49, 251, 255, 256):
+        assert torch.equal(sums / _divisor(sums, count), sums.clone().div_(count))
 
 
 def test_without_kernels_the_processor_codes(monkeypatch: pytest.MonkeyPatch) -> None:

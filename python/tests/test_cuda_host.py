@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import io
+import operator
 import subprocess
 import sys
 import threading
@@ -154,7 +155,7 @@ def test_lengths_may_stay_in_tensors_of_the_cpu() -> None:
     out = torch.empty_like(tensor)
     ht.decode_into(memoryview(buffer.numpy()), out, length=length)
     assert identical(out, tensor)
-    for wrong in (torch.tensor(-1), torch.tensor(2001), torch.tensor([1, 2]), torch.tensor(3.0)):
+    for wrong in (torch.tensor(-1), torch.tensor(2001), torch.tensor([1, 2]), torch.tensor(3.0), 500):
         with pytest.raises(huffwire.OptionError, match="length"):
             ht.decode(buffer, 500, length=wrong)
     with pytest.raises(huffwire.MismatchError, match="dtype"):
@@ -318,6 +319,15 @@ def test_tensors_of_files_are_decoded_on_the_device(tmp_path, checksums) -> None
         assert told[-1] == (total, total)
 
 
+def test_files_are_loaded_whatever_the_default_device_is(tmp_path) -> None:
+    tensors = {"a": normal(300, 300), "b": normal(50)}
+    ht.save_file(tensors, tmp_path / "a.hw")
+    with gpu() as device, torch.device("meta"):
+        loaded = ht.load_file(tmp_path / "a.hw")
+        assert device.launches
+    assert all(identical(loaded[name], tensors[name]) for name in tensors)
+
+
 def test_items_of_files_are_the_messages_of_their_tensors(tmp_path) -> None:
     """Header and table, put in front of an item's blocks, make a message that the CPU decodes."""
     tensors = {f"{i}": normal(1 + 1000 * i) for i in range(3)} | {"large": normal(300_000)}
@@ -457,16 +467,28 @@ class TestCompressedTensors:
         compressed = ht.CompressedTensor.compress(normal(64))
         for write in (
             lambda: compressed.add_(1),
+            # Python would make another tensor if these raised a TypeError.
+            lambda: operator.iadd(compressed, 1),
+            lambda: operator.isub(compressed, 1),
             lambda: torch.add(normal(64), 1, out=compressed),
+            lambda: torch._foreach_mul_([compressed], 2.0),
+            lambda: torch._foreach_copy_([compressed], [normal(64)]),
             lambda: compressed.__setitem__(0, 5),
+        ):
+            with pytest.raises(huffwire.OutputError, match="frozen"):
+                write()
+        for write in (
             lambda: compressed.requires_grad_(),
             lambda: setattr(compressed, "requires_grad", True),
             lambda: setattr(compressed, "data", normal(64)),
             lambda: torch.nn.Parameter(compressed),
+            lambda: compressed.copy_(normal(64).requires_grad_()),
         ):
             with pytest.raises(huffwire.UnsupportedError, match="Compressed"):
                 write()
         compressed.requires_grad_(False)
+        with torch.no_grad():
+            compressed.copy_(normal(64).requires_grad_())
 
     @both
     def test_new_values_are_encoded(self):
@@ -578,6 +600,89 @@ class TestCompressedTensors:
         expected = attention(inputs, inputs, inputs)[0]
         assert ht.compress_module(attention).layers == 1
         assert torch.equal(attention(inputs, inputs, inputs)[0], expected)
+
+    def test_memory_may_be_shared_with_processes(self):
+        layer = torch.nn.Linear(128, 128)
+        inputs = torch.randn(2, 128)
+        expected = layer(inputs)
+        ht.compress_module(layer)
+        weight = layer.weight
+        assert not weight.is_shared()
+        assert layer.share_memory() is layer and layer.weight is weight
+        assert weight.is_shared() and weight.coded.is_shared() and torch.equal(layer(inputs), expected)
+
+    @both
+    def test_gradients_of_complex_layers(self):
+        layer = torch.nn.Linear(64, 64, dtype=torch.complex64)
+        inputs = torch.randn(3, 64, dtype=torch.complex64, requires_grad=True)
+        (expected,) = torch.autograd.grad(layer(inputs).abs().sum(), inputs)
+        assert ht.compress_module(layer).layers == 1
+        (gradient,) = torch.autograd.grad(layer(inputs).abs().sum(), inputs)
+        torch.testing.assert_close(gradient, expected)
+
+    @both
+    def test_gradients_of_gradients(self):
+        model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 64))
+        inputs = torch.randn(2, 64, requires_grad=True)
+
+        def penalty() -> torch.Tensor:
+            (gradient,) = torch.autograd.grad(model(inputs).sum(), inputs, create_graph=True)
+            return torch.autograd.grad(gradient.square().sum(), inputs)[0]
+
+        expected = penalty()
+        assert ht.compress_module(model).layers == 2
+        torch.testing.assert_close(penalty(), expected)
+
+    @both
+    def test_transforms_of_functions(self):
+        layer = torch.nn.Linear(64, 64)
+        inputs = torch.randn(2, 64)
+        wanted = [
+            lambda: torch.func.vmap(layer)(inputs),
+            lambda: torch.func.grad(lambda x: layer(x).square().sum())(inputs),
+            lambda: torch.func.jvp(layer, (inputs,), (inputs,))[1],
+        ]
+        expected = [one() for one in wanted]
+        assert ht.compress_module(layer).layers == 1
+        for one, result in zip(wanted, expected, strict=True):
+            torch.testing.assert_close(one(), result)
+
+    def test_parameters_of_other_classes_stay(self):
+        class Quantized(torch.nn.Parameter):
+            pass
+
+        layer = torch.nn.Linear(64, 64)
+        layer.weight = Quantized(layer.weight.detach())
+        lazy = torch.nn.LazyLinear(3)
+        assert ht.compress_module(torch.nn.ModuleList([layer, lazy])).layers == 0
+        assert type(layer.weight) is Quantized and lazy(torch.ones(1, 4)).shape == (1, 3)
+
+    def test_models_are_loaded_from_files(self, tmp_path):
+        model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
+        model[1].weight = model[0].weight
+        inputs = torch.randn(2, 64)
+        expected = model(inputs)
+        ht.save_model(model, tmp_path / "model.hw")
+        ht.compress_module(model)
+        other = copy.deepcopy(model)
+        other.load_state_dict({name: torch.zeros_like(value) for name, value in model.state_dict().items()})
+        assert not torch.equal(other(inputs), expected)
+        assert ht.load_model(other, tmp_path / "model.hw") == (set(), [])
+        assert other[0].weight is other[1].weight and isinstance(other[0].weight, ht.CompressedTensor)
+        assert torch.equal(other(inputs), expected)
+        with pytest.raises(huffwire.UnsupportedError, match="decode"):
+            ht.save_model(model, tmp_path / "again.hw")
+
+    def test_what_cannot_be_traced_says_so(self):
+        layer = torch.nn.Linear(64, 64)
+        inputs = torch.randn(2, 64)
+        expected = layer(inputs)
+        ht.compress_module(layer)
+        with pytest.raises(Exception, match="cannot be traced"):
+            torch.compile(layer, backend="eager")(inputs)
+        torch._dynamo.reset()
+        model = torch.nn.Sequential(torch.compiler.disable(layer))
+        assert torch.equal(torch.compile(model, backend="eager")(inputs), expected)
 
     def test_damage_is_found(self):
         compressed = ht.CompressedTensor.compress(normal(640))
@@ -806,6 +911,8 @@ class TestCache:
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         monkeypatch.setenv("HOME", "/home/someone")
         assert str(_cache.folder()) == "/home/someone/.cache/huffwire/kernels"
+        monkeypatch.setenv("HUFFWIRE_CACHE", "~/own")
+        assert str(_cache.folder()) == "/home/someone/own/kernels"
 
     def test_errors_of_making_are_not_kept(self):
         def fail() -> bytes:

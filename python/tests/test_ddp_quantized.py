@@ -672,6 +672,18 @@ def test_error_memories_are_as_long_as_their_buckets() -> None:
             state._exchange(0, elements, 0, ranks)
 
 
+def test_error_memories_are_of_floats_whatever_the_default_is() -> None:
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        with torch.device("meta"):
+            how = QuantizedState(levels=4)._exchange(0, 64, 0, 2)
+    finally:
+        torch.set_default_dtype(before)
+    for errors in (how.errors, how.mean_errors):
+        assert errors.dtype == torch.float32 and errors.is_cpu
+
+
 def test_states_that_are_none_are_refused() -> None:
     state = QuantizedState(levels=5, seed=3)
     state.step = 7

@@ -185,7 +185,7 @@ class Reader(FileSystemReader):
         """Starts to load an item. The result waits for the end, and tells the planner."""
         index = item.storage_index
         if item.type == LoadItemType.BYTE_IO:
-            values = torch.empty(math.prod(value.stored.shape), dtype=torch.uint8)
+            values = torch.empty(math.prod(value.stored.shape), dtype=torch.uint8, device="cpu")
             work = partial(loading.whole, index, value, values)
 
             def commit() -> None:

@@ -102,7 +102,7 @@ class _Checkpoint:
         if together and target.is_cpu and target.dtype == dtype and target.is_contiguous():
             self._range(index, value, first, target.view(-1))
             return
-        elements = torch.empty(last - first + 1, dtype=dtype)
+        elements = torch.empty(last - first + 1, dtype=dtype, device="cpu")
         self._range(index, value, first, elements)
         target.copy_(elements.as_strided(item.lengths, strides))
 
@@ -135,7 +135,7 @@ class _Checkpoint:
             if first <= low and high <= end:
                 self._message(index, value, number, out[low - first : high - first])
                 continue
-            elements = torch.empty(high - low, dtype=out.dtype)
+            elements = torch.empty(high - low, dtype=out.dtype, device="cpu")
             self._message(index, value, number, elements)
             a, b = max(low, first), min(high, end)
             out[a - first : b - first].copy_(elements[a - low : b - low])

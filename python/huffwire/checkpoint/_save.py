@@ -431,7 +431,7 @@ class _Saving:
         dtype = None
         if tensor is None:
             content = cast(io.BytesIO, self.planner.resolve_data(item)).getbuffer()
-            elements = torch.empty(0, dtype=torch.uint8)
+            elements = torch.empty(0, dtype=torch.uint8, device="cpu")
             if content.nbytes:
                 elements = torch.frombuffer(content, dtype=torch.uint8)
             shape: tuple[int, ...] = (content.nbytes,)

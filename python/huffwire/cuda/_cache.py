@@ -20,7 +20,7 @@ def folder() -> Path | None:
     """Where compiled kernels are kept: HUFFWIRE_CACHE, or a folder in the user's cache; None for nowhere."""
     own = os.environ.get("HUFFWIRE_CACHE")
     if own is not None:
-        return Path(own) / "kernels" if own else None
+        return Path(os.path.expanduser(own)) / "kernels" if own else None
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # As the specification of these folders wants.
         home = os.path.expanduser("~")

@@ -13,7 +13,7 @@ import torch
 from huffwire._errors import DamagedError, Error, FileError
 from huffwire._files import Entry
 from huffwire._huffwire import Codebooks
-from huffwire._tensors import _dtype
+from huffwire._tensors import _CPU, _dtype
 from huffwire.cuda import _decode, _items
 from huffwire.cuda._device import Device, Span
 from huffwire.cuda._items import Item
@@ -88,7 +88,7 @@ def _message(file: BufferedReader, path: Path, item: Item, place: torch.device) 
     head = item.head()
     size = len(head) + sum(item.lengths)
     # From pinned memory, which PyTorch keeps for as long as the copy needs it.
-    here = torch.empty(size, dtype=torch.uint8, pin_memory=place.type == "cuda")
+    here = torch.empty(size, dtype=torch.uint8, device=_CPU, pin_memory=place.type == "cuda")
     view = memoryview((ctypes.c_char * size).from_address(here.data_ptr())).cast("B")
     view[: len(head)] = head
     try:

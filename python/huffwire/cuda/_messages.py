@@ -407,7 +407,8 @@ def check_length(length: torch.Tensor | None, device: torch.device) -> None:
     """
     if length is None:
         return
-    if length.dtype != torch.int64 or length.numel() != 1 or length.device != device or not length.is_contiguous():
+    plain = isinstance(length, torch.Tensor) and _refusal(length) is None and length.is_contiguous()
+    if not plain or length.dtype != torch.int64 or length.numel() != 1 or length.device != device:
         raise OptionError(f"length=: give a tensor of torch.int64 with one element on {device}")
 
 

@@ -84,7 +84,7 @@ class Compiler:
         if own < OLDEST:
             raise DeviceError(
                 f"the GPU is of compute capability {major}.{minor}, and the kernels need 8.0 (Ampere) or newer: "
-                "encode tensor.cpu(), which gives the same bytes"
+                "encode tensor.cpu(), which needs no GPU"
             )
         known = [a for a in self.architectures() if a // 10 == major and a <= own]
         if not known:

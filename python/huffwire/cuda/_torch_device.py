@@ -143,7 +143,7 @@ class _Gpu:
         self.index, self.device = index, self.place(index)
         self.process = os.getpid()
         if torch.version.hip is not None:
-            raise DeviceError("huffwire's kernels are for GPUs of NVIDIA: encode tensor.cpu(), which gives the same bytes")
+            raise DeviceError("huffwire's kernels are for GPUs of NVIDIA: encode tensor.cpu(), which needs no GPU")
         properties = torch.cuda.get_device_properties(index)
         self.multiprocessors: int = properties.multi_processor_count
         self._driver = _driver.driver()

@@ -352,7 +352,7 @@ class Engine:
             free = self._free.get(room)
             if free:
                 return free.pop()
-        return torch.empty(room, dtype=torch.uint8)
+        return torch.empty(room, dtype=torch.uint8, device="cpu")
 
     def give(self, buffer: torch.Tensor | None) -> None:
         """Takes back memory that `take` gave."""
@@ -514,7 +514,7 @@ class Engine:
         place = Place(
             operation.collective, 0, operation.sequence, torch.uint8, 0, 0, 0, self.rank, 0
         )
-        buffer = torch.empty(4096, dtype=torch.uint8)
+        buffer = torch.empty(4096, dtype=torch.uint8, device="cpu")
         length = self.coder.write_failure(place, f"{error}", buffer)
         self.transport.fail(bytes(buffer[:length].tolist()), operation.tag)
 

@@ -394,7 +394,7 @@ def _send_bytes(sender: Sender, told: bytes, stage: int) -> None:
 
 def _receive_bytes(receiver: Receiver, size: int, stage: int) -> bytes:
     """Receives what `_send_bytes` sends."""
-    told = torch.empty(size, dtype=torch.uint8)
+    told = torch.empty(size, dtype=torch.uint8, device="cpu")
     memory, part = Memory(told), Part(receiver.engine, torch.uint8, 0, size)
     stream = receiver.stream(_JUDGE, part.count)
     for index in range(part.count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -75,6 +76,23 @@ class Scratch:
         return memory[:needed].view(dtype)
 
 
+class _Streams(threading.local):
+    """The streams of a thread, one for each device. Allocators of devices keep memory by streams: with a new stream for each
+    call they would hold scratch memory many times."""
+
+    def __init__(self) -> None:
+        self._streams: dict[torch.device, torch.Stream] = {}
+
+    def of(self, device: torch.device) -> torch.Stream:
+        stream = self._streams.get(device)
+        if stream is None:
+            stream = self._streams[device] = torch.get_device_module(device).Stream(device)
+        return stream
+
+
+_streams = _Streams()
+
+
 class Memory:
     """A flat tensor that is read and written piece by piece, as memory of the processor.
 
@@ -105,17 +123,20 @@ class Memory:
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """The stream on which a thread copies pieces. What was copied on it is complete at the end."""
+        """The stream on which a thread copies pieces. What was copied on it is complete at the end, also after an error:
+        whoever called may then free the tensor."""
         if self._event is None:
             yield
             return
         module = torch.get_device_module(self.tensor.device)
-        stream = module.Stream(self.tensor.device)
+        stream = _streams.of(self.tensor.device)
         stream.wait_event(self._event)
-        with module.stream(stream):
-            yield
-        # Nobody else waits for a copy within the device.
-        stream.synchronize()
+        try:
+            with module.stream(stream):
+                yield
+        finally:
+            # Nobody else waits for a copy within the device.
+            stream.synchronize()
 
     def read(self, start: int, stop: int, scratch: Scratch) -> torch.Tensor:
         """Some elements, in the memory of the processor: the tensor's own or the scratch's."""

@@ -37,7 +37,14 @@ from typing import Any, Protocol
 import torch
 
 from huffwire import _huffwire
-from huffwire._errors import CodebookError, Error, OptionError, UnsupportedError
+from huffwire._errors import (
+    CodebookError,
+    DeviceError,
+    Error,
+    OptionError,
+    OutOfMemoryError,
+    UnsupportedError,
+)
 from huffwire._huffwire import Codebooks
 from huffwire.distributed import on_device
 from huffwire.distributed.errors import (
@@ -298,6 +305,8 @@ class Coder:
         else:
             try:
                 on_device.decode_into(payload, self._codebooks, zlib.crc32(head), elements)
+            except (DeviceError, OutOfMemoryError):
+                raise  # The sender has nothing to do with it.
             except Error as error:
                 raise _damaged(place, sender, str(error)) from error
         return HEADER + length

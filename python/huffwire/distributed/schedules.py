@@ -292,7 +292,7 @@ class Sum:
             for other in inputs:
                 total.add_(other)
             if self.average:
-                total.div_(count)
+                _divide(total, count)
             room.copy_(total)
             return
         if count == 1:
@@ -302,7 +302,21 @@ class Sum:
             # The room may be one of the tensors, so it is written last.
             total = torch.add(total, other, out=room if index == count else kept)
         if self.average:
-            room.div_(count)
+            _divide(room, count)
+
+
+def _divide(total: torch.Tensor, count: int) -> None:
+    """Divides a sum. The bits do not depend on the device: where a tensor of a GPU is divided by a number, PyTorch
+    multiplies by the number's reciprocal, which is rounded, so there the divisor is a tensor."""
+    # bf16 holds no odd number above 256.
+    if total.device.type != "cpu" and total.is_floating_point() and count <= 256:
+        total.div_(_divisor(total, count))
+    else:
+        total.div_(count)
+
+
+def _divisor(total: torch.Tensor, count: int) -> torch.Tensor:
+    return torch.full((), count, dtype=total.dtype, device=total.device)
 
 
 def _reduce_piece(

@@ -217,7 +217,7 @@ def measured_codec(codebooks: Codebooks | None, level: str) -> Codec:
     elements = torch.randn(1 << 19, generator=generator).bfloat16()
     size = elements.nbytes
     coder = pieces.Coder(codebooks, level)
-    buffer = torch.empty(pieces.capacity(size), dtype=torch.uint8)
+    buffer = torch.empty(pieces.capacity(size), dtype=torch.uint8, device="cpu")
     restored = torch.empty_like(elements)
     place = pieces.Place("send", 0, 0, elements.dtype, size, 0, 1, 0, size)
     encode, decode = [], []
@@ -248,13 +248,13 @@ def measured_link(engine: Engine) -> Link:
             engine.wait(work)
         return time.perf_counter() - start
 
-    few, many = torch.zeros(64, dtype=torch.uint8), torch.zeros(1 << 20, dtype=torch.uint8)
+    few, many = (torch.zeros(size, dtype=torch.uint8, device="cpu") for size in (64, 1 << 20))
     latency = min(exchange(few, 1) for _ in range(5))
     exchange(many, 1)
     first = exchange(many, 1)
     # Larger messages for fast links. All ranks must send the same.
     if max(told["seconds"] for told in _tell(engine, {"seconds": first})) < 4e-3:
-        many = torch.zeros(4 << 20, dtype=torch.uint8)
+        many = torch.zeros(4 << 20, dtype=torch.uint8, device="cpu")
     count = 4
     both_ways = min(exchange(many, count) for _ in range(4))
     # One way from each rank of an even number to the next one.

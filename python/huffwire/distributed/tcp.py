@@ -102,7 +102,7 @@ class Tcp:
         return told
 
     def barrier(self) -> None:
-        self.exchange(torch.zeros(8, dtype=torch.uint8))
+        self.exchange(torch.zeros(8, dtype=torch.uint8, device="cpu"))
 
     def fail(self, reason: bytes, tag: int) -> None:
         self._mesh.fail(reason, _GRACE)

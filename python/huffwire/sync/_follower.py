@@ -436,4 +436,4 @@ def _places(target: Target, whole: torch.Tensor) -> tuple[torch.Tensor | None, t
         return None, whole
     first, words = _span(target)
     values = torch.view_as_real(whole) if whole.is_complex() else whole
-    return torch.arange(first, first + words), values.reshape(-1)
+    return torch.arange(first, first + words, device="cpu"), values.reshape(-1)

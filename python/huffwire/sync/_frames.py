@@ -72,7 +72,7 @@ class Chain:
             ) from error
         self.group = group
         self.rank, self.size = group.rank(), group.size()
-        roles = torch.zeros(self.size, dtype=torch.int64)
+        roles = torch.zeros(self.size, dtype=torch.int64, device="cpu")
         roles[self.rank] = int(publishes)
         with peers():
             dist.all_reduce(roles, group=group)
@@ -132,7 +132,7 @@ class Chain:
 
     def agree(self, well: bool) -> bool:
         """Whether all ranks say that all is well."""
-        vote = torch.tensor([int(well)])
+        vote = torch.tensor([int(well)], device="cpu")
         with self._stepping():
             dist.all_reduce(vote, dist.ReduceOp.MIN, group=self.group)
         return bool(vote.item())
@@ -155,7 +155,7 @@ class Chain:
     def _fail(self) -> None:
         due, self._due = self._due, None
         if due is not None and self._after is not None:
-            piece = torch.zeros(due + 1, dtype=torch.uint8)
+            piece = torch.zeros(due + 1, dtype=torch.uint8, device="cpu")
             piece[due] = 1
             # Nothing waits for it: the next rank may be gone, too. What is on its way must stay in memory.
             with contextlib.suppress(RuntimeError):
@@ -166,7 +166,7 @@ class Chain:
         self._due = min(_PIECE, left) if left > 0 else _HEAD_BYTES
 
     def _send_piece(self, data: bytes | memoryview, left: int) -> None:
-        piece = torch.empty(len(data) + 1, dtype=torch.uint8)
+        piece = torch.empty(len(data) + 1, dtype=torch.uint8, device="cpu")
         memory = piece.numpy().data
         memory[:-1] = data
         memory[-1] = 0
@@ -175,7 +175,7 @@ class Chain:
 
     def _receive_piece(self, size: int) -> memoryview:
         """Receives bytes and passes them on. The byte behind them tells whether a rank before this one has failed."""
-        piece = torch.empty(size + 1, dtype=torch.uint8)
+        piece = torch.empty(size + 1, dtype=torch.uint8, device="cpu")
         dist.recv(piece, group=self.group, group_src=self._before)
         self._pass_on(piece)
         if piece[size]:

@@ -195,7 +195,7 @@ def _check_group(tensors: Mapping[str, torch.Tensor], end: int) -> None:
         return
     start = min(tensor.data_ptr() for tensor in tensors.values())
     unit = gcd(*(n for t in tensors.values() for n in (t.itemsize, t.data_ptr() - start)))
-    taken = torch.zeros((end - start) // unit, dtype=torch.bool)
+    taken = torch.zeros((end - start) // unit, dtype=torch.bool, device="cpu")
     before: list[str] = []
     count = 0
     for name, tensor in tensors.items():
