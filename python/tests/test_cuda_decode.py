@@ -502,6 +502,15 @@ def test_what_is_wrong_with_a_header():
     assert decode(in_context, "bf16", 1000, context=9) == data
 
 
+def test_contexts_that_no_message_has():
+    """None of them is taken for its lowest 64 bits."""
+    message = huffwire.encode(bytes(2048), "bf16", context=0)
+    assert decode(message, "bf16", 1024, context=0) == bytes(2048)
+    for context in (1 << 64, -(1 << 64), -1):
+        with pytest.raises(huffwire.OptionError, match="2\\^64"):
+            decode(message, "bf16", 1024, context=context)
+
+
 def test_a_length_on_the_device():
     data = gaussian(random.Random(8), "f32", 3000)
     message = huffwire.encode(data, "f32")
