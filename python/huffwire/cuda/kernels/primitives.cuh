@@ -71,7 +71,7 @@ INLINE u32 select_bits(u32 a, u32 b, u32 mask) { u32 d; asm("lop3.b32 %0, %1, %2
 #define UNROLL_4
 #define NO_UNROLL
 
-struct uint2 { u32 x, y; };
+struct alignas(8) uint2 { u32 x, y; };
 // Where the shared memory of the running CTA begins: addresses are offsets from there.
 extern thread_local u8* emulated_shared;
 INLINE u32 shared_address(const void* p) { return (u32)((const u8*)p - emulated_shared); }
