@@ -53,6 +53,8 @@ def decode_some() -> None:
         for elements, message, codebooks in itertools.islice(decode.common_messages(dtype, longest, zero, 1), 2):
             units = len(elements) // decode._decode.UNIT_BYTES[numbers[dtype]]
             assert decode.decode(message, dtype, units, sets=[codebooks]) == elements
+    constant = b"\1\2" * 2048
+    assert decode.decode(huffwire.encode(constant, "bf16"), "bf16", 2048) == constant
     elements = decode.gaussian(random.Random(4), "f16", 8192)
     message = huffwire.encode(elements, "f16", level="max", checksums=False)
     assert decode.decode(message, "f16", 8192) == elements
