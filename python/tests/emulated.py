@@ -19,13 +19,16 @@ _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-unused
 
 
 @cache
-def library(sanitize: bool = False) -> ctypes.CDLL:
-    """Compiles the emulator with g++ and loads it. The address sanitizer must be preloaded to be used."""
+def library(sanitize: str = "") -> ctypes.CDLL:
+    """Compiles the emulator with g++ and loads it, with a sanitizer if one is named.
+
+    Those for addresses and threads must be preloaded to be used.
+    """
     folder = Path(os.environ.get("HUFFWIRE_TEST_CACHE", tempfile.gettempdir())) / "huffwire-emulator"
     folder.mkdir(parents=True, exist_ok=True)
     flags = ["-std=c++17", "-g", "-fPIC", "-shared", *_WARNINGS]
     # With the sanitizer, g++ takes longer to optimize than tests take without that.
-    flags += ["-O0", "-fsanitize=address"] if sanitize else ["-O1"]
+    flags += ["-O0", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"] if sanitize else ["-O1"]
     sources = sorted([*_EMULATOR.iterdir(), *_KERNELS.iterdir()])
     digest = hashlib.sha256(b"\0".join([*(p.read_bytes() for p in sources), repr(flags).encode()]))
     built = folder / f"{digest.hexdigest()[:24]}.so"
@@ -40,7 +43,7 @@ def library(sanitize: bool = False) -> ctypes.CDLL:
 class EmulatedDevice:
     """See `huffwire.cuda._device.Device`. Memory is of its own object each, so that a sanitizer sees its ends."""
 
-    def __init__(self, *, seed: int = 1, sanitize: bool = False) -> None:
+    def __init__(self, *, seed: int = 1, sanitize: str = "") -> None:
         self._library = library(sanitize)
         self._seed = seed
         self.launches: list[str] = []

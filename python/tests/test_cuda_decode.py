@@ -29,7 +29,7 @@ sys.path.append(str(ROOT / "reference"))
 import huffwire_reference as reference  # noqa: E402
 import reference_encoder as encoder  # noqa: E402
 
-SANITIZE = bool(os.environ.get("HUFFWIRE_TEST_SANITIZED"))
+SANITIZE = os.environ.get("HUFFWIRE_TEST_SANITIZED", "")
 BUILTIN = huffwire.Codebooks.builtin()
 GUARD = 64
 FAST_TYPES = ["bf16", "f16", "f32", "e4m3", "e5m2"]
@@ -502,6 +502,15 @@ def test_what_is_wrong_with_a_header():
     assert decode(in_context, "bf16", 1000, context=9) == data
 
 
+def test_contexts_that_no_message_has():
+    """None of them is taken for its lowest 64 bits."""
+    message = huffwire.encode(bytes(2048), "bf16", context=0)
+    assert decode(message, "bf16", 1024, context=0) == bytes(2048)
+    for context in (1 << 64, -(1 << 64), -1):
+        with pytest.raises(huffwire.OptionError, match="2\\^64"):
+            decode(message, "bf16", 1024, context=context)
+
+
 def test_a_length_on_the_device():
     data = gaussian(random.Random(8), "f32", 3000)
     message = huffwire.encode(data, "f32")
@@ -565,7 +574,7 @@ def test_under_the_address_sanitizer():
     environment = os.environ | {
         "LD_PRELOAD": preload,
         "ASAN_OPTIONS": "detect_leaks=0",
-        "HUFFWIRE_TEST_SANITIZED": "1",
+        "HUFFWIRE_TEST_SANITIZED": "address",
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }

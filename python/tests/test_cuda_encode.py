@@ -125,8 +125,10 @@ class TightDevice(EmulatedDevice):
 class Encoder:
     """An emulated device with the tables of a set; checks that nothing outside an output is written."""
 
-    def __init__(self, *, seed: int = 1, tight: bool = False, codebooks: huffwire.Codebooks = CODEBOOKS) -> None:
-        self.device = TightDevice(seed=seed, sanitize=True) if tight else EmulatedDevice(seed=seed)
+    def __init__(
+        self, *, seed: int = 1, tight: bool = False, sanitize: str = "", codebooks: huffwire.Codebooks = CODEBOOKS
+    ) -> None:
+        self.device = TightDevice(seed=seed, sanitize="address") if tight else EmulatedDevice(seed=seed, sanitize=sanitize)
         self.codebooks = codebooks
         self.tables = self.device.upload(tables([CODEBOOKS] if codebooks is CODEBOOKS else [CODEBOOKS, codebooks]))
 

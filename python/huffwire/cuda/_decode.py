@@ -76,12 +76,15 @@ def decode(
         LimitError: More units than a message may have.
         MismatchError: Half a complex number.
         OutputError: The output cannot take the elements.
+        OptionError: A context that no message can have.
     """
     unit = UNIT_BYTES[dtype]
     if not 0 <= units < 1 << 32:
         raise _errors.LimitError(f"{units} units are more than a message may have, {(1 << 32) - 1}")
     if dtype in _PAIRS and units % 2:
         raise _errors.MismatchError(f"{units} units are no whole number of complex numbers, which have two each")
+    if context is not None and not 0 <= context < 1 << 64:
+        raise _errors.OptionError(f"context {context}: give a number from 0 to 2^64 - 1")
     if out.size != units * unit:
         raise _errors.OutputError(f"the output has {out.size} bytes where the elements have {units * unit}")
     if unit != 3 and out.address % unit:

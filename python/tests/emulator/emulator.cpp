@@ -4,7 +4,7 @@
 thread_local uint8_t* emulated_shared;
 
 // A kernel that uses addresses in shared memory says where its shared memory begins: SHARED_BEGINS_AT(first object).
-#define SHARED_BEGINS_AT(object) (emulated_shared = (uint8_t*)(object))
+#define SHARED_BEGINS_AT(object) ({ emulator::Unwatched unwatched; emulated_shared = (uint8_t*)(object); })
 
 #include "kernels.cu"
 

@@ -19,9 +19,37 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+extern "C" void AnnotateIgnoreReadsBegin(const char*, int);
+extern "C" void AnnotateIgnoreReadsEnd(const char*, int);
+extern "C" void AnnotateIgnoreWritesBegin(const char*, int);
+extern "C" void AnnotateIgnoreWritesEnd(const char*, int);
+#endif
+
 #include "fibers.h"
 
 namespace emulator {
+
+// Under the thread sanitizer every fiber is a thread of its own, and only __syncwarp and __syncthreads order what they
+// do to memory: a ballot or a shuffle does not, on a GPU either. So lanes that exchange something through memory
+// without such a barrier are reported as a race. What the emulator itself reads and writes does not count.
+#if defined(__SANITIZE_THREAD__)
+struct Unwatched {
+  Unwatched() { AnnotateIgnoreReadsBegin("", 0), AnnotateIgnoreWritesBegin("", 0); }
+  ~Unwatched() { AnnotateIgnoreWritesEnd("", 0), AnnotateIgnoreReadsEnd("", 0); }
+};
+#define UNWATCHED __attribute__((no_sanitize("thread")))
+inline void arrive(void* barrier) { __tsan_release(barrier); }
+inline void leave(void* barrier) { __tsan_acquire(barrier); }
+#else
+struct Unwatched { ~Unwatched() {} };
+#define UNWATCHED
+inline void arrive(void*) {}
+inline void leave(void*) {}
+#endif
+inline char barriers[34];  // of 32 warps, of their CTA, and between what launches and what is launched
+enum { OF_CTA = 32, OF_LAUNCH = 33 };
 
 enum Wait { RUNNING, BALLOT, SHUFFLE, SYNC_WARP, SYNC_CTA, DONE };
 
@@ -29,10 +57,12 @@ enum Wait { RUNNING, BALLOT, SHUFFLE, SYNC_WARP, SYNC_CTA, DONE };
 // launch: their pages are then there already.
 constexpr size_t STACK = 128 * 1024;
 inline thread_local std::vector<std::unique_ptr<char[]>> stacks;
+inline thread_local std::vector<void*> watched;  // what the thread sanitizer knows fibers as
 
 struct Fiber {
   Context context;
   void* fake_stack = nullptr;
+  void* watched = nullptr;
   unsigned thread;
   Wait waits;
   unsigned mask;
@@ -47,6 +77,7 @@ struct Cta {
   std::vector<Fiber> fibers;
   Context scheduler;
   void* scheduler_fake_stack = nullptr;
+  void* scheduler_watched = nullptr;
   const void* scheduler_bottom = nullptr;
   size_t scheduler_size = 0;
   Fiber* current = nullptr;
@@ -57,10 +88,13 @@ struct Cta {
 
 inline thread_local Cta* cta = nullptr;
 
-inline void to_scheduler(bool for_ever) {
+UNWATCHED inline void to_scheduler(bool for_ever) {
   Fiber* fiber = cta->current;
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &fiber->fake_stack, cta->scheduler_bottom, cta->scheduler_size);
+#endif
+#if defined(__SANITIZE_THREAD__)
+  __tsan_switch_to_fiber(cta->scheduler_watched, 1);
 #endif
   switch_context(&fiber->context, &cta->scheduler);
 #if defined(__SANITIZE_ADDRESS__)
@@ -70,10 +104,13 @@ inline void to_scheduler(bool for_ever) {
 #endif
 }
 
-inline void to_fiber(Fiber& fiber) {
+UNWATCHED inline void to_fiber(Fiber& fiber) {
   cta->current = &fiber;
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&cta->scheduler_fake_stack, fiber.stack, STACK);
+#endif
+#if defined(__SANITIZE_THREAD__)
+  __tsan_switch_to_fiber(fiber.watched, 1);
 #endif
   switch_context(&cta->scheduler, &fiber.context);
 #if defined(__SANITIZE_ADDRESS__)
@@ -82,13 +119,17 @@ inline void to_fiber(Fiber& fiber) {
 }
 
 inline uint64_t wait(Wait kind, unsigned mask, uint64_t argument, unsigned source, const void* site) {
+  Unwatched unwatched;
   Fiber* fiber = cta->current;
+  void* barrier = kind == SYNC_WARP ? &barriers[fiber->thread / 32] : kind == SYNC_CTA ? &barriers[OF_CTA] : nullptr;
+  if (barrier) arrive(barrier);
   fiber->waits = kind;
   fiber->mask = mask;
   fiber->argument = argument;
   fiber->source = source;
   fiber->site = site;
   to_scheduler(false);
+  if (barrier) leave(barrier);
   return fiber->result;
 }
 
@@ -96,8 +137,13 @@ inline void start() {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(nullptr, &cta->scheduler_bottom, &cta->scheduler_size);
 #endif
+  leave(&barriers[OF_LAUNCH]);
   cta->body();
-  cta->current->waits = DONE;
+  arrive(&barriers[OF_LAUNCH]);
+  {
+    Unwatched unwatched;
+    cta->current->waits = DONE;
+  }
   to_scheduler(true);
   abort();
 }
@@ -142,6 +188,8 @@ inline void run_warp(unsigned warp, const unsigned* order) {
 }
 
 inline void run(Cta& running) {
+  Unwatched unwatched;
+  arrive(&barriers[OF_LAUNCH]);
   cta = &running;
   running.fibers.resize(running.threads);
   for (unsigned i = 0; i < running.threads; i++) {
@@ -155,6 +203,11 @@ inline void run(Cta& running) {
     __asan_unpoison_memory_region(fiber.stack, STACK);
 #endif
     make_context(&fiber.context, fiber.stack, STACK, start);
+#if defined(__SANITIZE_THREAD__)
+    if (watched.size() <= i) watched.push_back(__tsan_create_fiber(0));
+    fiber.watched = watched[i];
+    running.scheduler_watched = __tsan_get_current_fiber();
+#endif
   }
   unsigned order[32], warps = (running.threads + 31) / 32;
   for (unsigned i = 0; i < 32; i++) order[i] = i;
@@ -166,11 +219,12 @@ inline void run(Cta& running) {
       done += fiber.waits == DONE;
       waiting += fiber.waits == SYNC_CTA;
     }
-    if (done == running.threads) return;
+    if (done == running.threads) break;
     if (done + waiting != running.threads) fail("not all threads reach a barrier", 0);
     for (Fiber& fiber : running.fibers)
       if (fiber.waits == SYNC_CTA) fiber.waits = RUNNING;
   }
+  leave(&barriers[OF_LAUNCH]);
 }
 
 inline void launch(unsigned ctas, unsigned threads, unsigned seed, std::function<void()> body) {
@@ -185,10 +239,10 @@ inline void launch(unsigned ctas, unsigned threads, unsigned seed, std::function
   }
 }
 
-struct Thread { struct { operator unsigned() const { return cta->current->thread; } } x; };
-struct Index { struct { operator unsigned() const { return cta->index; } } x; };
-struct Threads { struct { operator unsigned() const { return cta->threads; } } x; };
-struct Ctas { struct { operator unsigned() const { return cta->ctas; } } x; };
+struct Thread { struct { operator unsigned() const { Unwatched u; return cta->current->thread; } } x; };
+struct Index { struct { operator unsigned() const { Unwatched u; return cta->index; } } x; };
+struct Threads { struct { operator unsigned() const { Unwatched u; return cta->threads; } } x; };
+struct Ctas { struct { operator unsigned() const { Unwatched u; return cta->ctas; } } x; };
 
 }  // namespace emulator
 
@@ -224,6 +278,10 @@ static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
   return result;
 }
 // CTAs run one after the other, and fibers switch nowhere else than in collective operations.
-template <class T> static inline T atomicAdd(T* at, T by) { T was = *at; *at = was + by; return was; }
-template <class T> static inline T atomicMin(T* at, T with) { T was = *at; if (with < was) *at = with; return was; }
-template <class T> static inline T atomicOr(T* at, T with) { T was = *at; *at = was | with; return was; }
+template <class T> static inline T atomicAdd(T* at, T by) { return __atomic_fetch_add(at, by, __ATOMIC_RELAXED); }
+template <class T> static inline T atomicMin(T* at, T with) {
+  T was = __atomic_load_n(at, __ATOMIC_RELAXED);
+  if (with < was) __atomic_store_n(at, with, __ATOMIC_RELAXED);
+  return was;
+}
+template <class T> static inline T atomicOr(T* at, T with) { return __atomic_fetch_or(at, with, __ATOMIC_RELAXED); }

@@ -128,12 +128,12 @@ INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* messag
       constant = uniform(body[at++]);
       if (constant >> Type::width(p)) return TO_ANY;
     }
-    header.constant[p] = constant;
+    same_for_all(header.constant[p], constant);
     total += size[p];
   }
   if (Type::SIGN) {
     if (body[at] != 0xfe || body[at + 1] > 1) return TO_ANY;
-    header.sign = (u32)body[at + 1] << (8 * sizeof(typename Type::Word) - 1);
+    same_for_all(header.sign, (u32)body[at + 1] << (8 * sizeof(typename Type::Word) - 1));
     at += 2;
   }
   if (raw && lent_size < CARRIED) return TO_ANY;
@@ -142,25 +142,25 @@ INLINE Way look_at_header(const Block& block, const Plan* plan, const u8* messag
   if (block.size != at + stored + behind) return TO_ANY;
   // In groups a constant plane's bytes are fetched, too, from the states, and masked out.
   if (raw != ones(Type::PLANES) && behind < 8 * 8 * 2 * Type::GROUP) return TO_ANY;
-  header.at = (u64)(body - message);
-  header.units = block.units;
-  header.count = count;
-  header.table = table;
-  header.base = base;
-  header.zeros = zeros;
-  header.stream = stream;
-  header.escapes = escapes;
-  header.states = at + stored;
+  same_for_all(header.at, (u64)(body - message));
+  same_for_all(header.units, block.units);
+  same_for_all(header.count, count);
+  same_for_all(header.table, table);
+  same_for_all(header.base, base);
+  same_for_all(header.zeros, zeros);
+  same_for_all(header.stream, stream);
+  same_for_all(header.escapes, escapes);
+  same_for_all(header.states, at + stored);
   // The last plane lies first.
   UNROLL for (u32 p = Type::PLANES; p-- > 0;) {
-    header.plane[p] = at;
+    same_for_all(header.plane[p], at);
     at += size[p];
   }
-  header.raw = raw;
-  header.lent = lent;
-  header.lent_size = lent_size;
-  header.lent_symbols = raw ? 8 * (lent_size - CARRIED) / Type::width(lent) : ~0u >> 1;
-  header.has_zero = book.has_zero;
+  same_for_all(header.raw, raw);
+  same_for_all(header.lent, lent);
+  same_for_all(header.lent_size, lent_size);
+  same_for_all(header.lent_symbols, raw ? 8 * (lent_size - CARRIED) / Type::width(lent) : ~0u >> 1);
+  same_for_all(header.has_zero, book.has_zero);
   return HERE;
 }
 
@@ -568,8 +568,8 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
   u32 turn = blockIdx.x * FAST_WARPS + threadIdx.x / 32;
   while (turn < number_of(plan, SHARE)) {
     const u32 number = SHARE == ALL ? turn : SHARE == OF_LONG ? queue_of_long(plan)[turn] : queue_of_apart(plan)[turn];
-    header.number = number;
-    header.turn = turn;
+    same_for_all(header.number, number);
+    same_for_all(header.turn, turn);
     const Block block = block_of(plan, message, number);
     u32 problem = 0;
     if (SHARE == ALL && !checksum_is_right(crc, plan, message, block)) {
@@ -577,7 +577,7 @@ INLINE void decode_blocks(const u8* message, const u8* tables, u8* out, Plan* pl
     } else {
       const Way way = look_at_header<Type, LIMIT>(block, plan, message, tables, header);
       if (way == HERE) {
-        header.out = (u64)(output_of(plan, out, header.number) - out);
+        same_for_all(header.out, (u64)(output_of(plan, out, header.number) - out));
         __syncwarp();
         problem = decode_fast_block(fast, tables, scratch);
       } else if (fast.warp.lane == 0) {

@@ -18,6 +18,7 @@ typedef unsigned long long u64;
 #define UNROLL _Pragma("unroll")
 #define UNROLL_4 _Pragma("unroll 4")
 #define NO_UNROLL _Pragma("unroll 1")
+#define STORED_BY_ALL_LANES
 
 // Addresses in shared memory are numbers of 32 bits: arithmetic on them takes one instruction.
 INLINE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
@@ -64,11 +65,13 @@ INLINE u32 select_bits(u32 a, u32 b, u32 mask) { u32 d; asm("lop3.b32 %0, %1, %2
 
 #define INLINE static inline
 #define INLINE_METHOD static inline
+// The thread sanitizer would find a race in stores of several lanes to one place.
+#define STORED_BY_ALL_LANES emulator::Unwatched unwatched
 #define UNROLL
 #define UNROLL_4
 #define NO_UNROLL
 
-struct uint2 { u32 x, y; };
+struct alignas(8) uint2 { u32 x, y; };
 // Where the shared memory of the running CTA begins: addresses are offsets from there.
 extern thread_local u8* emulated_shared;
 INLINE u32 shared_address(const void* p) { return (u32)((const u8*)p - emulated_shared); }
@@ -95,6 +98,12 @@ INLINE u32 masked_or_16(u32 x, u32 low) { return (x & low) | 16; }
 INLINE u32 select_bits(u32 a, u32 b, u32 mask) { return (a & mask) | (b & ~mask); }
 
 #endif
+
+// All lanes store the same value in the same place.
+template <class T, class V> INLINE void same_for_all(T& at, V value) {
+  STORED_BY_ALL_LANES;
+  at = (T)value;
+}
 
 // A number of 32 bits, lowest byte first, at any address.
 INLINE u32 load_le32(const u8* p) { return load_8(p) | load_8(p + 1) << 8 | load_8(p + 2) << 16 | load_8(p + 3) << 24; }
