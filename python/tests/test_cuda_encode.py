@@ -482,12 +482,11 @@ def encode_with_sanitizer() -> None:
 
 def test_no_access_outside_memory() -> None:
     found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
-    here = Path(__file__).parent
     environment = os.environ | {
         "LD_PRELOAD": found.stdout.strip(),
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONMALLOC": "malloc",
-        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
     command = [sys.executable, "-c", "import test_cuda_encode; test_cuda_encode.encode_with_sanitizer()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
