@@ -22,6 +22,7 @@ EMULATED = {
     "test_cuda_decode",
     "test_cuda_encode",
     "test_cuda_host",
+    "test_cuda_sanitizers",
 }
 
 

@@ -21,6 +21,7 @@ import pytest
 import huffwire
 from emulated import EmulatedDevice
 from huffwire.cuda import _decode, _tables
+from huffwire.cuda._types import BY_NUMBER, TYPES
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "test_vectors"
@@ -51,7 +52,7 @@ class Decoded:
         # The message ends where its memory ends: the sanitizer sees a read behind it.
         place = device.upload(bytes(skew) + message + (spare or b"")).part(skew, len(message) + len(spare or b""))
         length = device.upload(struct.pack("<Q", len(message))) if spare is not None else None
-        size = units * _decode.UNIT_BYTES[number]
+        size = units * BY_NUMBER[number].unit
         guarded = device.empty(size + 2 * GUARD)
         device.empty = empty
         status = _decode.decode(
@@ -151,7 +152,7 @@ def test_other_kinds_are_left_to_the_cpu():
 
 def tensors(rng, dtype, units):
     """Tensors of several kinds, as bytes."""
-    size = units * _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    size = units * TYPES[dtype].unit
     coded = reference.TYPES[encoder.TYPE_NUMBERS[dtype]].coded_as
     yield "random", rng.randbytes(size)
     yield "zeros", bytes(size)
@@ -221,7 +222,7 @@ def drawn_books(rng):
 
 def check_drawn_messages(dtype, rounds, seed):
     rng = random.Random(f"{dtype} {seed}")
-    unit = _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    unit = TYPES[dtype].unit
     for _ in range(rounds):
         units = rng.choice([1, 5, 100, 1024, 3000]) // unit * 2 + 2
         _, data = rng.choice(list(tensors(rng, dtype, units)))
@@ -257,7 +258,7 @@ def common_book(dtype, longest, zero, data):
 
 def with_zeros(rng, dtype, data, share, others):
     """Some units become zeros; with `others` of all kinds: +0, -0, subnormals."""
-    unit = _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    unit = TYPES[dtype].unit
     zeros = [bytes(unit)] * 8 + [bytes(unit - 1) + b"\x80", b"\1" + bytes(unit - 1)] * others
     out = bytearray(data)
     for at in range(0, len(out), unit):
@@ -268,7 +269,7 @@ def with_zeros(rng, dtype, data, share, others):
 
 def with_sign(dtype, data, negative):
     """All values get the same sign."""
-    unit = _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    unit = TYPES[dtype].unit
     out = bytearray(data)
     for at in range(unit - 1, len(out), unit):
         out[at] = out[at] & 0x7F | 0x80 * negative
@@ -310,7 +311,7 @@ def test_common_blocks_by_the_fast_kernels(dtype, longest, zero):
     taken = apart = 0
     for seed in range(4):
         for data, message, codebooks in common_messages(dtype, longest, zero, seed):
-            units = len(data) // _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+            units = len(data) // TYPES[dtype].unit
             decoded = Decoded(message, dtype, units, sets=[codebooks], seed=seed, skew=seed)
             assert decoded.elements == data
             taken += decoded.blocks - decoded.any_blocks
@@ -357,7 +358,7 @@ def damaged(rng, message):
 
 def check_like_the_cpu(message, dtype, units, sets, seed):
     """Both give the same elements, or both refuse. Returns whether they refused."""
-    size = units * _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    size = units * TYPES[dtype].unit
     try:
         expected = huffwire.decode(message, dtype=dtype, codebooks=sets, max_size=size)
     except huffwire.Error:
@@ -372,7 +373,7 @@ def check_like_the_cpu(message, dtype, units, sets, seed):
 
 def check_damaged_messages(dtype, rounds, seed):
     rng = random.Random(f"{dtype} {seed}")
-    unit = _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+    unit = TYPES[dtype].unit
     refused = 0
     for _ in range(rounds):
         units = 2 * rng.choice([50, 700, 2000]) // unit * 2
@@ -400,7 +401,7 @@ def test_damage_in_the_fast_kernels(dtype, longest, zero):
     refused = 0
     # Without checksums, so that damage reaches the lanes.
     for data, message, codebooks in common_messages(dtype, longest, zero, 7, checksums=False):
-        units = len(data) // _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+        units = len(data) // TYPES[dtype].unit
         for _ in range(10):
             changed = bytearray(message)
             for _ in range(rng.randint(1, 2)):
@@ -561,7 +562,7 @@ def run_sanitized():
         check_damaged_messages(dtype, 1, 2)
     for dtype, longest, zero in CASES:
         for data, message, codebooks in common_messages(dtype, longest, zero, 1):
-            units = len(data) // _decode.UNIT_BYTES[encoder.TYPE_NUMBERS[dtype]]
+            units = len(data) // TYPES[dtype].unit
             assert decode(message, dtype, units, sets=[codebooks]) == data
             check_like_the_cpu(damaged(random.Random(1), message), dtype, units, [codebooks], 1)
     print("nothing found")

@@ -24,6 +24,7 @@ import pytest
 import huffwire
 import test_cuda_decode
 import test_cuda_encode
+from huffwire.cuda._types import TYPES
 
 HERE = Path(__file__).parent
 
@@ -46,12 +47,12 @@ def encode_some() -> None:
 
 
 def decode_some() -> None:
-    decode, numbers = test_cuda_decode, test_cuda_decode.encoder.TYPE_NUMBERS
+    decode = test_cuda_decode
     for dtype in ("bf16", "f16", "f32", "e4m3", "e3m2-packed", "e8m0"):
         decode.check_drawn_messages(dtype, 1, 2)
     for dtype, longest, zero in decode.CASES:
         for elements, message, codebooks in itertools.islice(decode.common_messages(dtype, longest, zero, 1), 2):
-            units = len(elements) // decode._decode.UNIT_BYTES[numbers[dtype]]
+            units = len(elements) // TYPES[dtype].unit
             assert decode.decode(message, dtype, units, sets=[codebooks]) == elements
     constant = b"\1\2" * 2048
     assert decode.decode(huffwire.encode(constant, "bf16"), "bf16", 2048) == constant

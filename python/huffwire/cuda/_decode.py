@@ -10,20 +10,7 @@ import struct
 
 from huffwire import _errors
 from huffwire.cuda._device import U32, U64, Device, Span
-
-UNIT_BYTES = {
-    1: 2, 2: 2, 3: 4, 4: 1, 5: 1, 6: 1, 7: 1, 8: 3, 9: 3, 10: 1, 11: 1, 12: 1, 13: 1, 14: 2, 15: 4, 16: 8, 17: 8,
-    18: 2, 19: 4, 20: 8, 21: 2, 22: 4, 23: 8, 24: 1, 25: 2, 26: 4, 27: 8, 28: 1, 29: 1,
-}  # fmt: skip
-"""Bytes of a unit, by the number of an element type (docs/format.md, section 2)."""
-
-_PAIRS = (25, 26, 27)
-"""Complex types, which have two units an element."""
-
-_NAMES = (
-    "bf16 f16 f32 e4m3 e5m2 e3m2 e2m3 e3m2-packed e2m3-packed e2m1 e8m0 i8 u8 word16 word32 word64 f64 i16 i32 i64 "
-    "u16 u32 u64 bool complex32 complex64 complex128 e4m3fnuz e5m2fnuz"
-).split()
+from huffwire.cuda._types import BY_NUMBER
 
 _HEADER = 16
 _SMALLEST_BLOCK = 1 << 10
@@ -33,13 +20,13 @@ _STATUS = struct.calcsize("<Q2I")
 
 _PLAN_THREADS = 1024
 _PLAN_THREADS_FOR_FEW = 128
-# By the number of an element type: the kernels that decode its common blocks, if there are any. The first one sees all
+# By the type that a type is coded as: the kernels that decode its common blocks, if there are any. The first one sees all
 # blocks, and passes those on that are for another one.
 _BF16 = ("decode_bf16", "decode_bf16_long", "decode_bf16_apart")
 _F16 = ("decode_f16", "decode_f16_long", "decode_f16_apart")
 _F32 = ("decode_f32", "decode_f32_long", "decode_f32_apart")
 _F8 = ("decode_f8", "decode_f8_long")
-_FAST = {1: _BF16, 2: _F16, 3: _F32, 4: _F8, 5: _F8, 25: _F16, 26: _F32, 28: _F8, 29: _F8}
+_FAST = {"bf16": _BF16, "f16": _F16, "f32": _F32, "e4m3": _F8, "e5m2": _F8}
 # Warps of a CTA, and how many CTAs a multiprocessor runs at once, at most.
 _FAST_WARPS, _FAST_CTAS = 4, 8
 _ANY_WARPS, _ANY_CTAS = 4, 5
@@ -78,10 +65,11 @@ def decode(
         OutputError: The output cannot take the elements.
         OptionError: A context that no message can have.
     """
-    unit = UNIT_BYTES[dtype]
+    kind = BY_NUMBER[dtype]
+    unit = kind.unit
     if not 0 <= units < 1 << 32:
         raise _errors.LimitError(f"{units} units are more than a message may have, {(1 << 32) - 1}")
-    if dtype in _PAIRS and units % 2:
+    if kind.is_pair and units % 2:
         raise _errors.MismatchError(f"{units} units are no whole number of complex numbers, which have two each")
     if context is not None and not 0 <= context < 1 << 64:
         raise _errors.OptionError(f"context {context}: give a number from 0 to 2^64 - 1")
@@ -109,7 +97,7 @@ def decode(
         return min(-(-capacity // warps), device.multiprocessors * at_once)
 
     # Two bytes are stored at a time where units have one.
-    fast = () if unit == 1 and out.address % 2 else _FAST.get(dtype, ())
+    fast = () if unit == 1 and out.address % 2 else _FAST.get(kind.coded_as, ())
     for kernel in fast:
         device.launch(kernel, ctas(_FAST_WARPS, _FAST_CTAS), 32 * _FAST_WARPS, message, tables, out, plan, status)
     device.launch(
@@ -186,6 +174,6 @@ def check(status: bytes) -> None:
         found=found,
         kind=_KINDS.get(found, "unknown"),
         set=struct.pack("<I", found).hex(),
-        type=_NAMES[found - 1] if 0 < found <= len(_NAMES) else f"type {found}",
+        type=BY_NUMBER[found].name if found in BY_NUMBER else f"type {found}",
     )
     raise error(text)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from huffwire import _huffwire
 from huffwire._errors import LimitError, MismatchError, OptionError, OutputError, UnsupportedError
 from huffwire.cuda._device import U32, U64, Argument, Device, Span
+from huffwire.cuda._types import BY_NUMBER, TYPES, ElementType
 
 if TYPE_CHECKING:
     from huffwire._huffwire import Codebooks
@@ -56,6 +57,7 @@ class _Coding(NamedTuple):
 
 
 _EXPONENT, _MAGNITUDE = "exponent", "magnitude"
+# By the types that have codes; others are coded as one of these, or stored as they are.
 _CODINGS = {
     "bf16": _Coding("bf16", _EXPONENT),
     "f16": _Coding("f16", _EXPONENT),
@@ -63,46 +65,10 @@ _CODINGS = {
     "e4m3": _Coding("f8", _MAGNITUDE),
     "e5m2": _Coding("f8", _MAGNITUDE),
 }
-# By number: bytes of a unit, and the name of the type that it is coded as (docs/format.md, section 2).
-_TYPES = {
-    1: (2, "bf16"),
-    2: (2, "f16"),
-    3: (4, "f32"),
-    4: (1, "e4m3"),
-    5: (1, "e5m2"),
-    6: (1, "e3m2"),
-    7: (1, "e2m3"),
-    8: (3, "e3m2-packed"),
-    9: (3, "e2m3-packed"),
-    10: (1, "e2m1"),
-    11: (1, "e8m0"),
-    12: (1, "i8"),
-    13: (1, "u8"),
-    14: (2, "word16"),
-    15: (4, "word32"),
-    16: (8, "word64"),
-    17: (8, "word64"),
-    18: (2, "word16"),
-    19: (4, "word32"),
-    20: (8, "word64"),
-    21: (2, "word16"),
-    22: (4, "word32"),
-    23: (8, "word64"),
-    24: (1, "u8"),
-    25: (2, "f16"),
-    26: (4, "f32"),
-    27: (8, "word64"),
-    28: (1, "e4m3"),
-    29: (1, "e5m2"),
-}
-_COMPLEX = (25, 26, 27)
-# Names that bindings may have beside those of the types as which others are coded.
-_CODED_AS = {"e4m3fnuz": "e4m3", "e5m2fnuz": "e5m2", "complex32": "f16", "complex64": "f32"}
-
 
 def bound(dtype: int, units: int, block_size: int) -> int:
     """The most bytes that a message of so many units can have."""
-    unit, _ = _type(dtype)
+    unit = _type(dtype).unit
     blocks = -(-units // (block_size // unit))
     return HEADER_BYTES + 8 * blocks + blocks + units * unit
 
@@ -212,14 +178,15 @@ class _Message(NamedTuple):
         checksums: bool,
         context: int | None,
     ) -> _Message:
-        unit, coded_as = _type(dtype)
+        kind = _type(dtype)
+        unit = kind.unit
         if units >= 1 << 32:
             raise LimitError(f"a tensor of {units} units: a message has fewer than 2^32")
-        if dtype in _COMPLEX and units % 2:
+        if kind.is_pair and units % 2:
             raise MismatchError(f"{units} units of a complex type, which has two for each element")
         if source.size != units * unit:
             raise MismatchError(f"{source.size} bytes for {units} units of {unit} bytes")
-        coding = _CODINGS.get(coded_as)
+        coding = _CODINGS.get(kind.coded_as)
         if coding and source.address % unit:
             raise UnsupportedError(
                 f"elements of {unit} bytes at the address {source.address:#x}, which is no multiple of {unit}: "
@@ -248,7 +215,7 @@ class _Message(NamedTuple):
             block_units * unit,
             -(-units // block_units),
             coding,
-            _candidates(codebooks, coded_as, coding) if coding else (0, 0, 0),
+            _candidates(codebooks, kind.coded_as, coding) if coding else (0, 0, 0),
             checksums,
             head,
         )
@@ -333,9 +300,14 @@ class _Message(NamedTuple):
         )
 
 
-def _type(dtype: int) -> tuple[int, str]:
+def has_codes(name: str) -> bool:
+    """Whether kernels code elements of the type of this name. Others they store as they are."""
+    return name in TYPES and TYPES[name].coded_as in _CODINGS
+
+
+def _type(dtype: int) -> ElementType:
     try:
-        return _TYPES[dtype]
+        return BY_NUMBER[dtype]
     except KeyError:
         raise UnsupportedError(f"no element type has the number {dtype}") from None
 
@@ -345,7 +317,7 @@ def _candidates(codebooks: Codebooks, coded_as: str, coding: _Coding) -> tuple[i
     bits = 0
     for binding in codebooks.bindings:
         named = binding.dtype
-        if named is not None and _CODED_AS.get(named, named) != coded_as:
+        if named is not None and TYPES[named].coded_as != coded_as:
             continue
         if binding.layout == coding.layout and binding.plane == 0:
             for number in binding.books:

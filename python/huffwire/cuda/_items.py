@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from huffwire._errors import DamagedError, FileError
 from huffwire._huffwire import _checksum
-from huffwire.cuda._types import UNITS
+from huffwire.cuda._types import BY_NUMBER
 
 _HEADER = struct.Struct("<8sHHI")
 _TRAILER = struct.Struct("<QQI4s")
@@ -49,7 +49,7 @@ class Item(NamedTuple):
         """What stands before the blocks in a message of the same tensor: header and table."""
         flags = 1 << 4 | (self.checksums is not None)
         shape = self.block_bits | TENSOR_KIND << 5
-        header = struct.pack("<4B4sI", ord("H"), flags, self.type, shape, self.set[:4], self.size // UNITS[self.type])
+        header = struct.pack("<4B4sI", ord("H"), flags, self.type, shape, self.set[:4], self.size // BY_NUMBER[self.type].unit)
         own = _checksum(header)
         table = struct.pack(f"<{len(self.lengths)}I", *self.lengths)
         if self.checksums is not None:
@@ -168,7 +168,7 @@ def _item(
     place = fields.varint() if first & 0x40 else 0
     if place >= len(sets):
         raise ValueError(f"there is no codebook set {place}")
-    size, unit = fields.varint(), UNITS[number]
+    size, unit = fields.varint(), BY_NUMBER[number].unit
     block = (1 << block_bits) // unit if kind == TENSOR_KIND else _LARGE_BLOCK
     count = -(-(size // unit) // block) + (kind != TENSOR_KIND)
     # A count that lies ends with the directory.

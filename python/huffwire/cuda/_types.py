@@ -1,4 +1,4 @@
-"""Numbers of element types in messages, and the bytes of their units (docs/format.md, section 2)."""
+"""Element types as messages and kernels know them (docs/format.md, section 2)."""
 
 from __future__ import annotations
 
@@ -6,48 +6,58 @@ from typing import NamedTuple
 
 
 class ElementType(NamedTuple):
-    """An element type as messages and kernels know it."""
+    """A row of the table in docs/format.md."""
 
+    name: str
     number: int
     unit: int
     """In bytes."""
+    coded_as: str
+    """The name of the type whose layouts and books it has: its own, or another one's."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an element has two units: a complex number."""
+        return self.name.startswith("complex")
 
 
-# By huffwire's names. A complex number is two units.
-TYPES = {
-    "bf16": ElementType(1, 2),
-    "f16": ElementType(2, 2),
-    "f32": ElementType(3, 4),
-    "e4m3": ElementType(4, 1),
-    "e5m2": ElementType(5, 1),
-    "e3m2": ElementType(6, 1),
-    "e2m3": ElementType(7, 1),
-    "e3m2-packed": ElementType(8, 3),
-    "e2m3-packed": ElementType(9, 3),
-    "e2m1": ElementType(10, 1),
-    "e8m0": ElementType(11, 1),
-    "i8": ElementType(12, 1),
-    "u8": ElementType(13, 1),
-    "word16": ElementType(14, 2),
-    "word32": ElementType(15, 4),
-    "word64": ElementType(16, 8),
-    "f64": ElementType(17, 8),
-    "i16": ElementType(18, 2),
-    "i32": ElementType(19, 4),
-    "i64": ElementType(20, 8),
-    "u16": ElementType(21, 2),
-    "u32": ElementType(22, 4),
-    "u64": ElementType(23, 8),
-    "bool": ElementType(24, 1),
-    "complex32": ElementType(25, 2),
-    "complex64": ElementType(26, 4),
-    "complex128": ElementType(27, 8),
-    "e4m3fnuz": ElementType(28, 1),
-    "e5m2fnuz": ElementType(29, 1),
-}
+_ROWS = (
+    ElementType("bf16", 1, 2, "bf16"),
+    ElementType("f16", 2, 2, "f16"),
+    ElementType("f32", 3, 4, "f32"),
+    ElementType("e4m3", 4, 1, "e4m3"),
+    ElementType("e5m2", 5, 1, "e5m2"),
+    ElementType("e3m2", 6, 1, "e3m2"),
+    ElementType("e2m3", 7, 1, "e2m3"),
+    ElementType("e3m2-packed", 8, 3, "e3m2-packed"),
+    ElementType("e2m3-packed", 9, 3, "e2m3-packed"),
+    ElementType("e2m1", 10, 1, "e2m1"),
+    ElementType("e8m0", 11, 1, "e8m0"),
+    ElementType("i8", 12, 1, "i8"),
+    ElementType("u8", 13, 1, "u8"),
+    ElementType("word16", 14, 2, "word16"),
+    ElementType("word32", 15, 4, "word32"),
+    ElementType("word64", 16, 8, "word64"),
+    ElementType("f64", 17, 8, "word64"),
+    ElementType("i16", 18, 2, "word16"),
+    ElementType("i32", 19, 4, "word32"),
+    ElementType("i64", 20, 8, "word64"),
+    ElementType("u16", 21, 2, "word16"),
+    ElementType("u32", 22, 4, "word32"),
+    ElementType("u64", 23, 8, "word64"),
+    ElementType("bool", 24, 1, "u8"),
+    ElementType("complex32", 25, 2, "f16"),
+    ElementType("complex64", 26, 4, "f32"),
+    ElementType("complex128", 27, 8, "word64"),
+    ElementType("e4m3fnuz", 28, 1, "e4m3"),
+    ElementType("e5m2fnuz", 29, 1, "e5m2"),
+)
 
-UNITS = {kind.number: kind.unit for kind in TYPES.values()}
-"""Bytes of a unit, by numbers of types."""
+TYPES = {row.name: row for row in _ROWS}
+"""By huffwire's names."""
+
+BY_NUMBER = {row.number: row for row in _ROWS}
+"""By numbers in messages."""
 
 MAX_UNITS = 2**32 - 1
 """Of a message."""

@@ -15,15 +15,10 @@ import torch
 from huffwire._errors import DeviceError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import _NAMES
-from huffwire.cuda import _messages, _torch_device
+from huffwire.cuda import _encode, _messages, _torch_device
 
 # Tests set this, so that tensors of the processor are coded as those of GPUs are.
 CODE_ALL = False
-
-# Elements for which the kernels have codes. What they would store as it is may be smaller when the processor codes it.
-_CODED = {
-    "bf16", "f16", "f32", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "complex32", "complex64",
-}  # fmt: skip
 
 # Only one thread loads kernels.
 _loading = threading.Lock()
@@ -33,7 +28,8 @@ def codes(tensor: torch.Tensor) -> bool:
     """Whether pieces of a tensor are coded on its device."""
     if tensor.device.type != "cuda" and not CODE_ALL:
         return False
-    return _NAMES.get(tensor.dtype) in _CODED and _has_kernels(tensor.device)
+    # What kernels would store as it is may become smaller when the processor codes it.
+    return _encode.has_codes(_NAMES.get(tensor.dtype, "")) and _has_kernels(tensor.device)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ use crate::kernels::sums::{self, AT_ONCE, Row};
 use crate::set::CodebookSet;
 use crate::stats::Counts;
 
-/// With fewer books, one by one is faster.
+/// With fewer books, most lanes of a vector would have none.
 const TOGETHER_FROM: usize = 6;
 
 /// The books of a set that are considered for a plane.
