@@ -8,6 +8,9 @@ import pytest
 import ranks
 import torch
 import torch.distributed as dist
+import torch.overrides
+
+from huffwire import OptionError
 
 DTYPES = [
     torch.bfloat16,
@@ -394,6 +397,78 @@ def test_plain_calls_again() -> None:
     for found in ranks.run(again, 2, environment={"HUFFWIRE_COMPRESSION": "never"}):
         calls = {name: (totals["calls"], totals["fallbacks"]) for name, totals in found.items()}
         assert calls == {"all_reduce": (8, 7), "broadcast": (3, 3), "all_gather": (3, 3)}
+
+
+class Refusing(torch.overrides.TorchFunctionMode):
+    """A mode that every function has to ask."""
+
+    def __torch_function__(
+        self, function: object, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        if getattr(function, "__name__", "") == "all_reduce":
+            raise RuntimeError("the mode was asked")
+        return function(*args, **kwargs or {})
+
+
+def shortcuts(rank: int, size: int) -> dict:
+    """What is unusual about a call that is known is noticed: it takes the way of `torch.distributed`."""
+    import huffwire.distributed as hd
+    from huffwire.distributed import plain
+
+    whole, part = torch.arange(10.0), torch.arange(5.0)
+    for _ in range(3):
+        output = torch.empty(5)
+        hd.reduce_scatter_tensor(output, whole)
+        check("scatter", output, 2 * whole[5 * rank : 5 * rank + 5])
+        hd.all_gather_into_tensor(output := torch.empty(10), part + rank)
+        check("gather into", output, torch.cat([part, part + 1]))
+        hd.all_to_all_single(output := torch.empty(10), whole + 100 * rank)
+        mine = whole[5 * rank : 5 * rank + 5]
+        check("exchange", output, torch.cat([mine, mine + 100]))
+        rows = [3, 7] if rank == 0 else [7, 3]
+        sends = [3, 7]
+        hd.all_to_all_single(output := torch.empty(2 * rows[0]), whole, [rows[0]] * 2, sends)
+        hd.broadcast(kept := part + rank, 1)
+        check("broadcast", kept, part + 1)
+        hd.broadcast(kept := part + rank, group_src=1)
+        check("broadcast", kept, part + 1)
+        pairs = torch.full((3,), complex(1, rank))
+        hd.all_reduce(pairs)
+        check("complex", pairs, torch.full((3,), complex(2, 1)))
+    assert plain.find(None, "all_reduce", torch.complex64, 24) is None
+    counted = hd.stats()
+    assert all(totals["calls"] == totals["fallbacks"] for totals in counted.values())
+
+    hd.all_reduce(kept := part.clone())
+    assert plain.find(None, "all_reduce", torch.float32, 20) is dist.group.WORLD
+    with Refusing(), pytest.raises(RuntimeError, match="the mode was asked"):
+        hd.all_reduce(kept)
+    with dist._coalescing_manager():
+        hd.all_reduce(kept)
+        hd.all_reduce(other := part.clone())
+    check("together", kept, 4 * part)
+    check("together", other, 2 * part)
+    with pytest.raises(RuntimeError, match="root rank"):
+        hd.broadcast(part, 2)
+    with pytest.raises(OptionError, match="either src or group_src"):
+        hd.broadcast(part, 0, group_src=0)
+    hd.all_gather([torch.empty(5), torch.empty(5)], part)
+    with pytest.raises((ValueError, TypeError), match="dtype|types"):
+        hd.all_gather([torch.empty(5), torch.empty(5, dtype=torch.int32)], part)
+    hd.reset_stats()
+    hd.all_reduce(part.clone())
+    assert hd.stats()["all_reduce"]["fallbacks"] == 1
+    # What was known is forgotten when the ranks agree anew.
+    hd.setup(compression="always")
+    hd.all_reduce(kept := part.clone())
+    check("coded", kept, 2 * part)
+    assert plain.find(None, "all_reduce", torch.float32, 20) is None
+    return hd.stats()["all_reduce"]
+
+
+def test_unusual_calls_that_are_known() -> None:
+    for found in ranks.run(shortcuts, 2, environment={"HUFFWIRE_COMPRESSION": "never"}):
+        assert (found["calls"], found["fallbacks"]) == (2, 1)
 
 
 def automatic(rank: int, size: int, speed: float) -> tuple[dict, object]:

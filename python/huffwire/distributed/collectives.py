@@ -14,15 +14,15 @@ import torch.distributed as dist
 
 from huffwire._errors import MismatchError, OptionError, UnsupportedError
 from huffwire._options import check_whole
-from huffwire.distributed import schedules, totals
+from huffwire.distributed import plain, schedules, totals
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
 from huffwire.distributed.groups import (
     CodedGroup,
     coded_group,
     codes_itself,
-    is_known_plain,
     is_no_member,
+    remember_plain,
     resolve,
 )
 from huffwire.distributed.memory import Memory, check_same, flat
@@ -63,13 +63,6 @@ def _simple(tensor: object) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_quantized
         and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
-    )
-
-
-def _is_common(tensor: object) -> bool:
-    """Whether a tensor is surely one that pieces could be cut from, by a look that takes no time."""
-    return (
-        type(tensor) is torch.Tensor and tensor.is_cpu and tensor.layout is torch.strided
     )
 
 
@@ -130,10 +123,24 @@ def _find(
     return group, coded_group(group)
 
 
-def _plain(collective: str, group: dist.ProcessGroup) -> None:
-    """Counts a call that the group carries."""
-    if not codes_itself(group):
-        totals.fallback(collective)
+def _plain(
+    collective: str,
+    group: dist.ProcessGroup,
+    given: dist.ProcessGroup | None = None,
+    size: int | None = None,
+    *tensors: torch.Tensor,
+) -> None:
+    """Counts a call that the group carries. With the group that was given, a size and tensors it is remembered, too."""
+    if codes_itself(group):
+        return
+    totals.fallback(collective)
+    if size is not None and not is_no_member(group) and all(map(plain.is_common, tensors)):
+        remember_plain(group, given is None, collective, tensors[0].dtype, size)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a common tensor, and nothing of others, which may not know it."""
+    return tensor.nbytes if plain.is_common(tensor) else 0
 
 
 def _finish(work: dist.Work, async_op: bool) -> dist.Work | None:
@@ -195,19 +202,19 @@ def all_gather(
         OutOfStepError: The ranks called different collectives.
         GroupError: The group was destroyed, or failed earlier.
     """
-    if _is_common(tensor) and all(map(_is_common, tensor_list)):
-        size = sum([output.nbytes for output in tensor_list])
-        if is_known_plain(group, "all_gather", tensor.dtype, size):
-            return dist.all_gather(tensor_list, tensor, group=group, async_op=async_op)
-    group, coded = _find(group, tensor, *tensor_list)
+    done = plain.all_gather(tensor_list, tensor, group, async_op)
+    if done is not plain.UNKNOWN:
+        return done
+    found, coded = _find(group, tensor, *tensor_list)
     work = (
         None
         if coded is None
         else gather(coded, tensor_list, tensor, list(tensor_list), not async_op)
     )
     if work is None:
-        _plain("all_gather", group)
-        return dist.all_gather(tensor_list, tensor, group=group, async_op=async_op)
+        size = sum(map(_bytes, tensor_list))
+        _plain("all_gather", found, group, size, tensor, *tensor_list)
+        return dist.all_gather(tensor_list, tensor, group=found, async_op=async_op)
     return _finish(work, async_op)
 
 
@@ -224,16 +231,22 @@ def all_gather_into_tensor(
         input_tensor: This rank's tensor; it may lie in its place of the output.
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
-    group, coded = _find(group, output_tensor, input_tensor)
+    if plain.is_common(output_tensor) and plain.is_common(input_tensor):
+        known = plain.find(group, "all_gather", input_tensor.dtype, output_tensor.nbytes)
+        if known is not None:
+            return dist.all_gather_into_tensor(
+                output_tensor, input_tensor, group=known, async_op=async_op
+            )
+    found, coded = _find(group, output_tensor, input_tensor)
     work = (
         None
         if coded is None
         else gather_into(coded, output_tensor, input_tensor, not async_op)
     )
     if work is None:
-        _plain("all_gather", group)
+        _plain("all_gather", found, group, _bytes(output_tensor), input_tensor, output_tensor)
         return dist.all_gather_into_tensor(
-            output_tensor, input_tensor, group=group, async_op=async_op
+            output_tensor, input_tensor, group=found, async_op=async_op
         )
     return _finish(work, async_op)
 
@@ -304,14 +317,18 @@ def reduce_scatter_tensor(
         group, async_op: As for `all_gather`, like what is returned and raised.
         sum_dtype: As for `all_reduce`.
     """
-    group, coded = _find(group, output, input)
+    if sum_dtype is None and plain.is_common(output) and plain.is_common(input):
+        known = plain.find(group, "reduce_scatter", input.dtype, input.nbytes)
+        if known is not None:
+            return dist.reduce_scatter_tensor(output, input, op=op, group=known, async_op=async_op)
+    found, coded = _find(group, output, input)
     work = None
     if coded is not None and is_sum(op, input.dtype):
         work = scatter_sum(coded, output, input, how_to_add(op, sum_dtype), not async_op)
     if work is None:
-        _refuse_sum_dtype(sum_dtype, input, group)
-        _plain("reduce_scatter", group)
-        return dist.reduce_scatter_tensor(output, input, op=op, group=group, async_op=async_op)
+        _refuse_sum_dtype(sum_dtype, input, found)
+        _plain("reduce_scatter", found, group, _bytes(input), input, output)
+        return dist.reduce_scatter_tensor(output, input, op=op, group=found, async_op=async_op)
     return _finish(work, async_op)
 
 
@@ -365,18 +382,24 @@ def all_reduce(
     Raises:
         UnsupportedError: ``sum_dtype`` is narrower than the tensor's type, which has to be a floating-point one.
     """
-    if sum_dtype is None and _is_common(tensor):
-        if is_known_plain(group, "all_reduce", tensor.dtype, tensor.nbytes):
-            return dist.all_reduce(tensor, op=op, group=group, async_op=async_op)
-    group, coded = _find(group, tensor)
+    if sum_dtype is None:
+        done = plain.all_reduce(tensor, op, group, async_op)
+        if done is not plain.UNKNOWN:
+            return done
+    found, coded = _find(group, tensor)
     work = None
     if coded is not None and is_sum(op, tensor.dtype):
         work = add_up(coded, tensor, how_to_add(op, sum_dtype), not async_op)
     if work is None:
-        _refuse_sum_dtype(sum_dtype, tensor, group)
-        _plain("all_reduce", group)
-        return dist.all_reduce(tensor, op=op, group=group, async_op=async_op)
+        _refuse_sum_dtype(sum_dtype, tensor, found)
+        _plain("all_reduce", found, group, _bytes(tensor), tensor)
+        return dist.all_reduce(tensor, op=op, group=found, async_op=async_op)
     return _finish(work, async_op)
+
+
+# The size by which uneven exchanges are judged: no rank knows what the others exchange among themselves, so that the type
+# alone decides.
+UNEVEN = 64 << 20
 
 
 def exchange(
@@ -390,8 +413,7 @@ def exchange(
     """Starts an all_to_all in pieces; None if the group shall carry it."""
     engine, policy = coded.ready()
     if receives or sends:
-        # No rank knows what the others exchange among themselves. So the type alone decides.
-        way = policy.way("all_to_all", tensor.dtype, 64 << 20)
+        way = policy.way("all_to_all", tensor.dtype, UNEVEN)
     else:
         way = policy.way("all_to_all", tensor.dtype, tensor.nbytes)
     if way == "plain":
@@ -443,16 +465,25 @@ def all_to_all_single(
             all ranks give them or none does.
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
-    group, coded = _find(group, output, input)
+    has_splits = bool(output_split_sizes or input_split_sizes)
+    if plain.is_common(output) and plain.is_common(input):
+        size = UNEVEN if has_splits else input.nbytes
+        known = plain.find(group, "all_to_all", input.dtype, size)
+        if known is not None:
+            return dist.all_to_all_single(
+                output, input, output_split_sizes, input_split_sizes, group=known, async_op=async_op
+            )
+    found, coded = _find(group, output, input)
     work = (
         None
         if coded is None
         else exchange(coded, output, input, output_split_sizes, input_split_sizes, not async_op)
     )
     if work is None:
-        _plain("all_to_all", group)
+        size = UNEVEN if has_splits else _bytes(input)
+        _plain("all_to_all", found, group, size, input, output)
         return dist.all_to_all_single(
-            output, input, output_split_sizes, input_split_sizes, group=group, async_op=async_op
+            output, input, output_split_sizes, input_split_sizes, group=found, async_op=async_op
         )
     return _finish(work, async_op)
 
@@ -495,15 +526,16 @@ def broadcast(
         src, group_src: The rank that it comes from, globally or within the group: one of the two.
         group, async_op: As for `all_gather`, like what is returned and raised.
     """
-    if _is_common(tensor) and is_known_plain(group, "broadcast", tensor.dtype, tensor.nbytes):
-        return dist.broadcast(tensor, src=src, group=group, async_op=async_op, group_src=group_src)
-    group, coded = _find(group, tensor)
+    done = plain.broadcast(tensor, src, group, async_op, group_src)
+    if done is not plain.UNKNOWN:
+        return done
+    found, coded = _find(group, tensor)
     work = None
     if coded is not None:
-        work = spread(coded, tensor, _rank_in(group, src, group_src, "src"), not async_op)
+        work = spread(coded, tensor, _rank_in(found, src, group_src, "src"), not async_op)
     if work is None:
-        _plain("broadcast", group)
-        return dist.broadcast(tensor, src=src, group=group, async_op=async_op, group_src=group_src)
+        _plain("broadcast", found, group, _bytes(tensor), tensor)
+        return dist.broadcast(tensor, src=src, group=found, async_op=async_op, group_src=group_src)
     return _finish(work, async_op)
 
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks
-from huffwire.distributed import pieces, totals
+from huffwire.distributed import pieces, plain
 from huffwire.distributed.c10d import PrefixStore, Store
 from huffwire.distributed.calls import CodedWork, Lines, Operation
 from huffwire.distributed.engine import Engine, Receiver, Sender
@@ -221,6 +221,7 @@ class CodedGroup:
         """Connects the ranks anew, and has them agree."""
         check_process(self._process)
         with self._lock:
+            plain.forget()
             # Other ranks may still read what the engine before has sent, until all have agreed anew.
             before = self.engine_and_policy, self._pairs
             if self.engine_and_policy is not None:
@@ -349,26 +350,22 @@ def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
     return found
 
 
-def is_known_plain(
-    group: dist.ProcessGroup | None, collective: str, dtype: torch.dtype, size: int
-) -> bool:
-    """Whether a group carries a call itself, which is counted then: the short way for calls that were made before.
+def remember_plain(
+    group: dist.ProcessGroup, is_default: bool, collective: str, dtype: torch.dtype, size: int
+) -> None:
+    """Remembers that a group carries such calls itself, if its ranks agreed on that.
 
-    Small calls take no longer than some hundred microseconds, and Python code that was not used for a while takes tens
-    of them.
+    Args:
+        group: The group.
+        is_default: Whether the caller gave none.
+        collective: The collective.
+        dtype: The type of elements.
+        size: Bytes of the whole tensor.
     """
-    if group is None:
-        group = dist.group.WORLD
-    if group is None or is_no_member(group):
-        return False
     found = _GROUPS.get(group)
     ready = None if found is None else found.engine_and_policy
-    if ready is None or not ready[1].is_known_plain(collective, dtype, size):
-        return False
-    if not _is_alive(group):
-        return False
-    totals.fallback(collective)
-    return True
+    if ready is not None and ready[1].is_known_plain(collective, dtype, size):
+        plain.remember(group, is_default, collective, dtype, size)
 
 
 def codes_itself(group: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -57,6 +58,33 @@ def _of(collective: str) -> Any:
     return found
 
 
+class Counter:
+    """Counts calls that were passed to the wrapped process group, without a lock: adding is one call of C code."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew."""
+        numbers = itertools.count()
+        self.tick = numbers.__next__
+        self._reads = 0
+
+    def total(self) -> int:
+        """How many there were; to be called with the lock. To read the number takes one."""
+        self._reads += 1
+        return self.tick() + 1 - self._reads
+
+
+_COUNTERS: dict[str, Counter] = {}
+
+
+def counter(collective: str) -> Counter:
+    """Who counts the calls of a collective that were passed on."""
+    with _LOCK:
+        return _COUNTERS.setdefault(collective, Counter())
+
+
 def add(collective: str, more: Totals) -> None:
     """Adds to the totals of a collective."""
     with _LOCK:
@@ -91,10 +119,18 @@ def stats() -> dict[str, dict[str, Any]]:
     {}
     """
     with _LOCK:
-        return {name: asdict(totals) for name, totals in _TOTALS.items()}
+        all_of_them = {name: asdict(totals) for name, totals in _TOTALS.items()}
+        for name, found in _COUNTERS.items():
+            if count := found.total():
+                of_name = all_of_them.setdefault(name, asdict(Totals()))
+                of_name["calls"] += count
+                of_name["fallbacks"] += count
+        return all_of_them
 
 
 def reset_stats() -> None:
     """Sets all totals back to nothing."""
     with _LOCK:
         _TOTALS.clear()
+        for found in _COUNTERS.values():
+            found.reset()

@@ -1,0 +1,211 @@
+"""Plain calls: those that a process group carries itself, the short way for calls that were made before.
+
+Small calls take some hundred microseconds. Python code that was not used for a while takes tens of them, as it is not in the
+processor's caches any more. So what has to be known of a call is found with one look into a dictionary, and then the group is
+called as `torch.distributed` calls it, but for checks that are made already. In all, that takes no longer than a call of
+`torch.distributed`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, strided
+from torch.distributed import distributed_c10d
+from torch.overrides import has_torch_function
+
+from huffwire.distributed import totals
+
+__all__ = ["all_gather", "all_reduce", "broadcast", "find", "forget", "is_common", "remember"]
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import AllgatherOptions, AllreduceOptions, BroadcastOptions
+
+    CAN_CALL = True
+else:
+
+    def _options(name: str, *fields: str) -> Any:
+        found = getattr(distributed_c10d, name, None)
+        return found if all(hasattr(found, field) for field in fields) else None
+
+    # All of this is private, and as PyTorch 2.8 and later have it.
+    AllgatherOptions = _options("AllgatherOptions", "asyncOp")
+    AllreduceOptions = _options("AllreduceOptions", "reduceOp", "asyncOp")
+    BroadcastOptions = _options("BroadcastOptions", "rootRank", "rootTensor", "asyncOp")
+    CAN_CALL = None not in (AllgatherOptions, AllreduceOptions, BroadcastOptions) and all(
+        hasattr(distributed_c10d, name) for name in ("_World", "_world")
+    )
+
+
+def is_common(tensor: object) -> bool:
+    """Whether a tensor is surely one that pieces could be cut from, by a look that takes no time."""
+    return type(tensor) is Tensor and tensor.is_cpu and tensor.layout is strided
+
+
+class _Known:
+    """Calls that a group carries.
+
+    Attributes:
+        group: The group.
+        alive: What has it as a key until it is destroyed.
+        coalescing: What has something as long as PyTorch collects calls, to make them together.
+        tick: Counts a call.
+    """
+
+    __slots__ = ("alive", "coalescing", "counter", "group")
+
+    def __init__(self, group: dist.ProcessGroup, collective: str) -> None:
+        self.group = weakref.ref(group)
+        self.alive = distributed_c10d._world.pg_map
+        self.coalescing = distributed_c10d._world.pg_coalesce_state
+        self.counter = totals.counter(collective)
+
+
+# By the group's `id` (None for the default group), the collective, the type of elements and the bytes.
+_KNOWN: dict[tuple[int | None, str, torch.dtype, int], _Known] = {}
+
+
+def remember(
+    group: dist.ProcessGroup, is_default: bool, collective: str, dtype: torch.dtype, size: int
+) -> None:
+    """Remembers that a group carries such calls.
+
+    Args:
+        group: The group.
+        is_default: Whether the caller gave none.
+        collective: The collective.
+        dtype: The type of elements.
+        size: Bytes of the whole tensor.
+    """
+    # Complex numbers are turned into pairs first. Worlds of another class differ from thread to thread.
+    if dtype.is_complex or not CAN_CALL or type(distributed_c10d._world) is not distributed_c10d._World:
+        return
+    if len(_KNOWN) >= 4096:
+        _KNOWN.clear()
+    _KNOWN[None if is_default else id(group), collective, dtype, size] = _Known(group, collective)
+
+
+def forget() -> None:
+    """Forgets all calls, as the ranks of a group agree anew."""
+    _KNOWN.clear()
+
+
+def find(
+    group: dist.ProcessGroup | None, collective: str, dtype: torch.dtype, size: int
+) -> dist.ProcessGroup | None:
+    """The group that a call goes to, if it is known to carry it; the call is counted then.
+
+    A default group is the one that was the default group then: another one can only follow when it was destroyed.
+    """
+    known = _KNOWN.get((None if group is None else id(group), collective, dtype, size))
+    if known is None or known.coalescing:
+        return None
+    found = known.group()
+    if found not in known.alive or (group is not None and found is not group):
+        return None
+    known.counter.tick()
+    return found
+
+
+class Unknown(Enum):
+    """What a call returns that is not known."""
+
+    UNKNOWN = 0
+
+
+UNKNOWN = Unknown.UNKNOWN
+# As type checkers see what a group returns.
+_Done: TypeAlias = "dist.Work | Literal[Unknown.UNKNOWN] | None"
+
+
+def all_gather(
+    tensor_list: list[Tensor],
+    tensor: object,
+    group: dist.ProcessGroup | None,
+    async_op: bool,
+) -> _Done:
+    """An all_gather, if its group is known to carry it; else `UNKNOWN`."""
+    if type(tensor) is not Tensor or has_torch_function((tensor,)):
+        return UNKNOWN
+    dtype, size = tensor.dtype, 0
+    for each in (tensor, *tensor_list):
+        if (
+            type(each) is not Tensor
+            or each.dtype is not dtype
+            or not each.is_cpu
+            or each.layout is not strided
+        ):
+            return UNKNOWN
+        size += each.nbytes
+    found = find(group, "all_gather", dtype, size - tensor.nbytes)
+    if found is None:
+        return UNKNOWN
+    options = AllgatherOptions()
+    options.asyncOp = async_op
+    work = found.allgather([tensor_list], [tensor], options)
+    if async_op:
+        return work
+    if work is not None:
+        work.wait()
+    return None
+
+
+def all_reduce(
+    tensor: object,
+    op: dist.ReduceOp | dist.ReduceOp.RedOpType,
+    group: dist.ProcessGroup | None,
+    async_op: bool,
+) -> _Done:
+    """An all_reduce, if its group is known to carry it; else `UNKNOWN`."""
+    if type(tensor) is not Tensor or not tensor.is_cpu or tensor.layout is not strided:
+        return UNKNOWN
+    if has_torch_function((tensor,)):
+        return UNKNOWN
+    found = find(group, "all_reduce", tensor.dtype, tensor.nbytes)
+    if found is None:
+        return UNKNOWN
+    options = AllreduceOptions()
+    options.reduceOp = op
+    options.asyncOp = async_op
+    work = found.allreduce([tensor], options)
+    if async_op:
+        return work
+    if work is not None:
+        work.wait()
+    return None
+
+
+def broadcast(
+    tensor: object,
+    src: int | None,
+    group: dist.ProcessGroup | None,
+    async_op: bool,
+    group_src: int | None,
+) -> _Done:
+    """A broadcast, if its group is known to carry it; else `UNKNOWN`."""
+    if type(tensor) is not Tensor or not tensor.is_cpu or tensor.layout is not strided:
+        return UNKNOWN
+    if (src is None) == (group_src is None) or has_torch_function((tensor,)):
+        return UNKNOWN
+    found = find(group, "broadcast", tensor.dtype, tensor.nbytes)
+    if found is None:
+        return UNKNOWN
+    if group_src is not None:
+        root = group_src
+    elif src is not None:
+        # In the default group both numbers of a rank are the same.
+        root = src if group is None else dist.get_group_rank(found, src)
+    options = BroadcastOptions()
+    options.rootRank = root
+    options.rootTensor = 0
+    options.asyncOp = async_op
+    work = found.broadcast([tensor], options)
+    if async_op:
+        return work
+    if work is not None:
+        work.wait()
+    return None
