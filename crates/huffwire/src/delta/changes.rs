@@ -1,7 +1,7 @@
 //! Changes: which words differ between two tensors.
 
 use super::form::{Form, by_width};
-use crate::kernels::deltas;
+use crate::kernels::deltas::{self, LINE};
 use crate::kernels::platform::Platform;
 
 /// What a delta changes, as pairs of an index and a value.
@@ -22,9 +22,59 @@ pub(super) fn count(form: Form, base: &[u8], new: &[u8]) -> usize {
     })
 }
 
+/// Bytes that are compared before the words that differ are listed.
+const PIECE: usize = 1 << 13;
+
 /// Appends the indices of the words that differ.
 pub(super) fn list(platform: Platform, form: Form, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-    deltas::differing(platform, form.bytes().trailing_zeros(), base, new, out);
+    let mut differing = [0; PIECE / LINE];
+    by_width!(form, B => {
+        let mut first = 0;
+        for (base, new) in base.chunks(PIECE).zip(new.chunks(PIECE)) {
+            let differing = &mut differing[..base.len().div_ceil(LINE)];
+            deltas::compare::<B>(platform, [base, new], differing);
+            platform.run(#[inline(always)] || list_bits::<B>(differing, first, out));
+            // No block has more words than 2^22.
+            first += (base.len() / B) as u32;
+        }
+    });
+}
+
+/// Appends the indices of the words that differ, given by the bits of each line; `first` is the index of the first word.
+///
+/// Where little changes most lines are as they were, and most others have one word that is not. Neither is guessed: the
+/// lines with bits are listed first, and of each of them two words are written, of which those count that differ.
+#[inline(always)]
+pub(super) fn list_bits<const B: usize>(differing: &[u64], first: u32, out: &mut Vec<u32>) {
+    const LINES: usize = 64;
+    const WORDS: usize = 256;
+    for (piece, first) in differing.chunks(LINES).zip((first..).step_by(LINES * LINE / B)) {
+        let (mut lines, mut count) = ([0; LINES + 1], 0);
+        for (line, bits) in (0u8..).zip(piece) {
+            lines[count] = line;
+            count += usize::from(*bits != 0);
+        }
+        let (mut indices, mut found) = ([0; WORDS], 0);
+        for line in &lines[..count] {
+            let mut bits = piece[usize::from(*line)];
+            let first = first + u32::from(*line) * (LINE / B) as u32;
+            loop {
+                for _ in 0..2 {
+                    indices[found % WORDS] = first + (bits.trailing_zeros() & 63);
+                    found += usize::from(bits != 0);
+                    bits &= bits.wrapping_sub(1);
+                }
+                if bits == 0 {
+                    break;
+                }
+            }
+            if found > WORDS - LINE {
+                out.extend_from_slice(&indices[..found]);
+                found = 0;
+            }
+        }
+        out.extend_from_slice(&indices[..found]);
+    }
 }
 
 /// Appends the words at these indices.

@@ -7,17 +7,18 @@
 
 use crate::ids::{ContentHash, ContentHasher};
 use crate::kernels::Kernels;
-use crate::kernels::deltas::{self, Job};
+use crate::kernels::deltas::{self, Job, LINE};
 use crate::kernels::platform::Platform;
 
 /// Bytes that are accumulated at once, each eight of them by an accumulator of its own.
-const STRIPE: usize = 64;
+const STRIPE: usize = LINE;
 
 /// The key of a stripe begins so many bytes of the secret behind that of the stripe before it.
 const KEY_STEP: usize = 8;
 
 /// Bytes of as many stripes as the secret has keys for. The accumulators are scrambled after each block.
-const BLOCK: usize = STRIPE * (SECRET.len() - STRIPE) / KEY_STEP;
+const BLOCK: usize = STRIPE * STRIPES;
+const STRIPES: usize = (SECRET.len() - STRIPE) / KEY_STEP;
 
 /// Where the keys of other steps begin in the secret: those of scrambling, of the last stripe, and of the two halves of
 /// the hash. The last three are no multiples of [`KEY_STEP`], so that these steps have keys that no stripe has.
@@ -123,6 +124,27 @@ impl PairHasher {
         }
     }
 
+    /// Adds the next pieces of both, as [`PairHasher::write`] does, of which it is not known whether they differ. For each
+    /// line of them there is a number in `differing`, which gets a bit for each word of `B` bytes that differs.
+    pub(super) fn compare<const B: usize>(
+        &mut self,
+        platform: Platform,
+        pieces: [&[u8]; 2],
+        next: [&[u8]; 2],
+        differing: &mut [u64],
+    ) {
+        match &mut self.hasher {
+            Hasher::Fetching(hasher) if self.left > pieces[0].len() => {
+                self.left -= pieces[0].len();
+                hasher.compare::<B>(pieces, next, differing);
+            }
+            _ => {
+                deltas::compare::<B>(platform, pieces, differing);
+                self.write(pieces, differing.iter().any(|bits| *bits != 0), next);
+            }
+        }
+    }
+
     /// The hashes of both, of which nothing is left.
     pub(super) fn finish(&self) -> Hashes {
         debug_assert_eq!(self.left, 0);
@@ -172,6 +194,25 @@ impl Fetching {
                 deltas::run(self.platform, job);
             }
         }
+        self.note(pieces);
+    }
+
+    /// Adds pieces behind which there are others, and compares them.
+    fn compare<const B: usize>(
+        &mut self,
+        pieces: [&[u8]; 2],
+        next: [&[u8]; 2],
+        differing: &mut [u64],
+    ) {
+        debug_assert!(pieces[0].len().is_multiple_of(BLOCK));
+        let new = self.new.get_or_insert(self.base);
+        let sums = [&mut self.base, new];
+        deltas::run(self.platform, Compare::<B> { sums, pieces, next, differing });
+        self.note(pieces);
+    }
+
+    /// Notes that pieces were accumulated.
+    fn note(&mut self, pieces: [&[u8]; 2]) {
         self.done += pieces[0].len();
         for (last, piece) in self.last.iter_mut().zip(pieces) {
             *last = piece.last_chunk().copied().unwrap_or(*last);
@@ -230,29 +271,75 @@ impl<const N: usize> Job for Accumulate<'_, N> {
 
     #[inline(always)]
     fn run(self, kernels: impl Kernels) {
-        let mut all = self.places.each_ref().map(|sums| **sums);
-        for block in 0..self.pieces[0].len() / BLOCK {
-            for number in 0..BLOCK / STRIPE {
-                let at = block * BLOCK + number * STRIPE;
-                for next in self.next {
-                    if let Some(line) = next.get(at..at + STRIPE) {
-                        kernels.fetch(line);
-                    }
-                }
-                let key = key(KEY_STEP * number);
-                for (sums, piece) in all.iter_mut().zip(self.pieces) {
-                    if let Some(stripe) = piece[at..].first_chunk() {
-                        accumulate(sums, stripe, key);
-                    }
-                }
+        let Self { places, pieces, next } = self;
+        accumulate_blocks(kernels, places, pieces, next, |_, _, _| ());
+    }
+}
+
+/// Accumulates whole blocks of pieces, and compares them.
+struct Compare<'a, const B: usize> {
+    sums: [&'a mut Accumulators; 2],
+    pieces: [&'a [u8]; 2],
+    next: [&'a [u8]; 2],
+    differing: &'a mut [u64],
+}
+
+impl<const B: usize> Job for Compare<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, kernels: impl Kernels) {
+        let Self { sums, pieces, next, differing } = self;
+        let differing = differing.as_chunks_mut::<STRIPES>().0;
+        accumulate_blocks(
+            kernels,
+            sums,
+            pieces,
+            next,
+            #[inline(always)]
+            |block, number, [base, new]| {
+                differing[block][number] = kernels.differing::<B>(base, new);
+            },
+        );
+    }
+}
+
+/// Accumulates whole blocks of pieces, while what lies at the same places of the next ones is fetched. Each stripe is
+/// handed to a function, with the number of its block and its own.
+///
+/// A processor waits less for memory the more stripes it has under way, and it has so many instructions under way at most. So
+/// the loop over the stripes of a block has a fixed length, and nothing is checked in it.
+#[inline(always)]
+fn accumulate_blocks<const N: usize>(
+    kernels: impl Kernels,
+    places: [&mut Accumulators; N],
+    pieces: [&[u8]; N],
+    next: [&[u8]; 2],
+    mut take_stripe: impl FnMut(usize, usize, [&[u8; STRIPE]; N]),
+) {
+    let mut all = places.each_ref().map(|sums| **sums);
+    let pieces = pieces.map(|piece| piece.as_chunks::<STRIPE>().0.as_chunks::<STRIPES>().0);
+    let next = next.map(|piece| piece.as_chunks::<STRIPE>().0.as_chunks::<STRIPES>().0);
+    for block in 0..pieces[0].len() {
+        let stripes = pieces.map(|piece| &piece[block]);
+        let next = next.map(|piece| piece.get(block));
+        for number in 0..STRIPES {
+            for stripes in next.into_iter().flatten() {
+                kernels.fetch(&stripes[number]);
             }
-            for sums in &mut all {
-                scramble(sums);
+            let stripes = stripes.map(|stripes| &stripes[number]);
+            let key = key(KEY_STEP * number);
+            for (sums, stripe) in all.iter_mut().zip(stripes) {
+                accumulate(sums, stripe, key);
             }
+            take_stripe(block, number, stripes);
         }
-        for (place, sums) in self.places.into_iter().zip(all) {
-            *place = sums;
+        for sums in &mut all {
+            scramble(sums);
         }
+    }
+    for (place, sums) in places.into_iter().zip(all) {
+        *place = sums;
     }
 }
 
@@ -340,20 +427,42 @@ mod tests {
                     if let Some(byte) = changed.and_then(|at| new.get_mut(at)) {
                         *byte ^= 4;
                     }
-                    let mut hasher = PairHasher::new(platform, length);
-                    let (mut base_left, mut new_left) = (&base[..], &new[..]);
-                    while !base_left.is_empty() {
-                        let size = PIECE.min(base_left.len());
-                        let (a, next_base) = base_left.split_at(size);
-                        let (b, next_new) = new_left.split_at(size);
-                        hasher.write([a, b], a != b, [next_base, next_new]);
-                        (base_left, new_left) = (next_base, next_new);
-                    }
-                    let Hashes { base: of_base, result } = hasher.finish();
                     let expected = [&base, &new].map(|all| ContentHash::of(all));
-                    assert_eq!([of_base, result], expected, "{platform}, {length}, {changed:?}");
+                    for compares in [false, true] {
+                        let (hashes, differing) =
+                            hash_pieces(platform, PIECE, [&base, &new], compares);
+                        let found = [hashes.base, hashes.result];
+                        assert_eq!(found, expected, "{platform}, {length}, {changed:?}");
+                        let found = differing.iter().position(|bits| *bits != 0);
+                        let line = changed.filter(|at| *at < length).map(|at| at / STRIPE);
+                        assert_eq!(found, line.filter(|_| compares), "{platform}, {length}");
+                    }
                 }
             }
         }
+    }
+
+    /// Hashes all, piece by piece, and with `compares` finds the bytes that differ.
+    fn hash_pieces(
+        platform: Platform,
+        piece: usize,
+        [base, new]: [&[u8]; 2],
+        compares: bool,
+    ) -> (Hashes, Vec<u64>) {
+        let mut hasher = PairHasher::new(platform, base.len());
+        let mut differing = vec![0; base.len().div_ceil(STRIPE)];
+        let pieces = base.chunks(piece).zip(new.chunks(piece));
+        for ((number, (a, b)), differing) in
+            pieces.enumerate().zip(differing.chunks_mut(piece / STRIPE))
+        {
+            let end = number * piece + a.len();
+            let next = [&base[end..], &new[end..]];
+            if compares {
+                hasher.compare::<1>(platform, [a, b], next, differing);
+            } else {
+                hasher.write([a, b], a != b, next);
+            }
+        }
+        (hasher.finish(), differing)
     }
 }

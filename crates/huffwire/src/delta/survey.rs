@@ -6,6 +6,7 @@ use super::changes;
 use super::form::{Form, by_width, word};
 use super::hashing::{Hashes, PairHasher};
 use super::sparse::TILE;
+use crate::kernels::deltas::LINE;
 use crate::kernels::platform::Platform;
 
 /// In blocks of at least so many words only the first ones of each tile are in the sample, one in [`ONE_IN`].
@@ -19,6 +20,8 @@ pub(super) struct Survey {
     pub(super) words: usize,
     /// The words that change, in ascending order.
     pub(super) indices: Vec<u32>,
+    /// By line of the tile that was compared last: a bit for each word that differs.
+    differing: Vec<u64>,
     /// For each tile where its changes end.
     tile_ends: Vec<u32>,
     /// By change: the difference of the words. Where more words change than a sparse block may have, some are missing.
@@ -52,8 +55,7 @@ impl Survey {
         for (number, (base, new)) in tiles.enumerate() {
             next = next.map(|rest| &rest[base.len()..]);
             let before = self.indices.len();
-            changes::list(platform, form, base, new, &mut self.indices);
-            hasher.write([base, new], self.indices.len() > before, next);
+            self.compare(platform, form, &mut hasher, [base, new], next);
             if self.indices.len() <= most {
                 self.note_changes(form, base, new, before);
             }
@@ -66,6 +68,22 @@ impl Survey {
             }
         }
         hasher.finish()
+    }
+
+    /// Compares the next tile of both, and lists what changes in it; indices count from the start of the tile.
+    fn compare(
+        &mut self,
+        platform: Platform,
+        form: Form,
+        hasher: &mut PairHasher,
+        tiles: [&[u8]; 2],
+        next: [&[u8]; 2],
+    ) {
+        by_width!(form, B => {
+            self.differing.resize(tiles[0].len().div_ceil(LINE), 0);
+            hasher.compare::<B>(platform, tiles, next, &mut self.differing);
+            platform.run(#[inline(always)] || changes::list_bits::<B>(&self.differing, 0, &mut self.indices));
+        });
     }
 
     fn clear(&mut self, words: usize) {

@@ -6,6 +6,9 @@ use super::platform::{Platform, on};
 /// Words whose hazards are added up together.
 pub(crate) const GROUP: usize = 8;
 
+/// Bytes that are compared at once.
+pub(crate) const LINE: usize = 64;
+
 /// Sums of groups that are compared with a time at once.
 pub(crate) const AT_ONCE: usize = 32;
 
@@ -17,12 +20,22 @@ pub(crate) struct Ticks {
     /// The low bytes of the same, and the high ones.
     pub(crate) low: [u8; 256],
     pub(crate) high: [u8; 256],
+    /// Where their window begins, if they have one.
+    pub(crate) window: Option<u8>,
 }
+
+/// Classes in a window. Its first and its last one stand for those beyond it, but class 0 has ticks of its own. The ticks
+/// of a step have a window: they fall from the most to the least within 17 classes.
+pub(crate) const WINDOW: usize = 32;
 
 impl Ticks {
     pub(crate) fn new(all: [u16; 256]) -> Self {
         let [low, high] = [0, 8].map(|shift| all.map(|ticks| (ticks >> shift) as u8));
-        Self { all, low, high }
+        let same = all[1..].iter().take_while(|ticks| **ticks == all[1]).count();
+        let start = same.min(all.len() - WINDOW);
+        let beyond = &all[start + WINDOW - 1..];
+        let window = beyond.iter().all(|ticks| *ticks == beyond[0]).then_some(start as u8);
+        Self { all, low, high, window }
     }
 }
 
@@ -73,9 +86,8 @@ impl GroupTicks {
 /// Words of a tile that change, ready to be timed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spots<'a> {
-    /// By change: the ticks of the words of its group, low bytes and high ones.
-    pub(crate) low: &'a [[u8; GROUP]],
-    pub(crate) high: &'a [[u8; GROUP]],
+    /// By change: the classes of the words of its group.
+    pub(crate) classes: &'a [[u8; GROUP]],
     /// By change: the ticks of all groups before its own.
     pub(crate) before: &'a [u32],
     /// By change: its place, of which the lowest bits tell the place in the group.
@@ -115,30 +127,61 @@ pub(crate) fn fetches(platform: Platform) -> bool {
     on!(platform, kernels => kernels.fetches())
 }
 
-/// Appends the numbers of the words that differ, which have `2^log2` bytes.
-pub(crate) fn differing(
-    platform: Platform,
-    log2: u32,
-    base: &[u8],
-    new: &[u8],
-    out: &mut Vec<u32>,
-) {
-    on!(platform, kernels => kernels.differing(log2, base, new, out));
+/// Compares words of `B` bytes: 1, 2, 4 or 8. For each line there is a number with a bit for each word that differs.
+pub(crate) fn compare<const B: usize>(platform: Platform, pair: [&[u8]; 2], differing: &mut [u64]) {
+    debug_assert_eq!(differing.len(), pair[0].len().div_ceil(LINE));
+    run(platform, Compare::<B> { pair, differing });
+}
+
+struct Compare<'a, const B: usize> {
+    pair: [&'a [u8]; 2],
+    differing: &'a mut [u64],
+}
+
+impl<const B: usize> Job for Compare<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, kernels: impl Kernels) {
+        let [base, new] = self.pair.map(<[u8]>::as_chunks);
+        let (whole, partial) = self.differing.split_at_mut(base.0.len());
+        for ((base, new), bits) in base.0.iter().zip(new.0).zip(whole) {
+            *bits = kernels.differing::<B>(base, new);
+        }
+        // Behind the last words both are alike.
+        if let Some(bits) = partial.first_mut() {
+            let [base, new] = [base.1, new.1].map(|rest| {
+                let mut line = [0; LINE];
+                line[..rest.len()].copy_from_slice(rest);
+                line
+            });
+            *bits = kernels.differing::<B>(&base, &new);
+        }
+    }
 }
 
 /// Looks up the ticks of words, which are given by their classes, and adds them up. `sums` gets, for each group of words,
-/// the ticks of all groups up to it. There is a sum for each group, the last one of which may be partial.
+/// the ticks of all groups up to it. There is a sum for each group, the last one of which may be partial. `of_words` gets
+/// the ticks of each word, where they are wanted.
 pub(crate) fn sum_ticks(
     platform: Platform,
     classes: &[u8],
     ticks: &Ticks,
-    of_words: TicksOf<'_>,
+    of_words: Option<TicksOf<'_>>,
     sums: &mut [u32],
 ) {
     debug_assert_eq!(sums.len(), classes.len().div_ceil(GROUP));
-    debug_assert_eq!(of_words.low.len(), classes.len());
-    debug_assert_eq!(of_words.high.len(), classes.len());
+    debug_assert!(
+        of_words
+            .as_ref()
+            .is_none_or(|ticks| { [ticks.low.len(), ticks.high.len()] == [classes.len(); 2] })
+    );
     on!(platform, kernels => kernels.sum_ticks(classes, ticks, of_words, sums));
+}
+
+/// Fetches these bytes, where the platform can.
+pub(crate) fn fetch(platform: Platform, bytes: &[u8]) {
+    on!(platform, kernels => kernels.fetch(bytes));
 }
 
 /// Times changes: the time from the end of each to the start and to the end of the next, and what falls with the time,
@@ -149,12 +192,13 @@ pub(crate) fn sum_ticks(
 pub(crate) fn time_changes(
     platform: Platform,
     spots: Spots<'_>,
-    (falling, limit): (&Falling, u32),
+    ticks: &Ticks,
+    falling: (&Falling, u32),
     last: u32,
     out: &mut [Chances],
 ) -> bool {
-    debug_assert!(spots.low.len() == out.len() && spots.places.len() == out.len());
-    on!(platform, kernels => kernels.time_changes(spots, (falling, limit), last, out))
+    debug_assert!(spots.classes.len() == out.len() && spots.places.len() == out.len());
+    on!(platform, kernels => kernels.time_changes(spots, ticks, falling, last, out))
 }
 
 #[cfg(test)]
@@ -167,22 +211,15 @@ mod tests {
         fn all_platforms_find_the_same_words(
             base in prop::collection::vec(any::<u8>(), 0..9000),
             flips in prop::collection::vec((any::<usize>(), 0u8..=255), 0..400),
-            log2 in 0u32..4,
         ) {
-            let base = &base[..base.len() >> log2 << log2];
-            let mut new = base.to_vec();
+            let mut new = base.clone();
             for (place, flip) in flips.into_iter().filter(|_| !base.is_empty()) {
                 new[place % base.len()] ^= flip;
             }
-            let size = 1 << log2;
-            let pairs = base.chunks(size).zip(new.chunks(size)).enumerate();
-            let expected: Vec<u32> =
-                pairs.filter(|(_, (a, b))| a != b).map(|(index, _)| index as u32).collect();
-            for platform in Platform::available() {
-                let mut found = Vec::new();
-                differing(platform, log2, base, &new, &mut found);
-                prop_assert_eq!(&found, &expected, "{}", platform);
-            }
+            differing_words_are_found::<1>(&base, &new)?;
+            differing_words_are_found::<2>(&base, &new)?;
+            differing_words_are_found::<4>(&base, &new)?;
+            differing_words_are_found::<8>(&base, &new)?;
         }
 
         #[test]
@@ -208,9 +245,12 @@ mod tests {
             for platform in Platform::available() {
                 let mut sums = vec![7; expected.len()];
                 let (mut low, mut high) = (vec![7; classes.len()], vec![7; classes.len()]);
-                let of_words = TicksOf { low: &mut low, high: &mut high };
+                let of_words = Some(TicksOf { low: &mut low, high: &mut high });
                 sum_ticks(platform, &classes, &ticks, of_words, &mut sums);
                 prop_assert_eq!(&sums, &expected, "{}", platform);
+                let mut alone = vec![7; expected.len()];
+                sum_ticks(platform, &classes, &ticks, None, &mut alone);
+                prop_assert_eq!(&alone, &expected, "{}", platform);
                 let found = low.iter().zip(&high).map(|(low, high)| u16::from_le_bytes([*low, *high]));
                 prop_assert!(found.eq(classes.iter().map(ticks_of)), "{}", platform);
             }
@@ -234,16 +274,12 @@ mod tests {
             };
             let classes = &classes[..classes.len() / GROUP * GROUP];
             let mut sums = vec![0; classes.len() / GROUP];
-            let (mut low, mut high) = (vec![0; classes.len()], vec![0; classes.len()]);
-            let of_words = TicksOf { low: &mut low, high: &mut high };
-            sum_ticks(Platform::Portable, classes, &ticks, of_words, &mut sums);
+            sum_ticks(Platform::Portable, classes, &ticks, None, &mut sums);
             let places: Vec<u16> = (0..classes.len() as u16)
                 .filter(|place| usize::from(*place).wrapping_mul(0x9e37_79b1) >> 7 & 63 < 64usize.div_ceil(every))
                 .collect();
-            let [low, high] = [low, high].map(|bytes| -> Vec<[u8; GROUP]> {
-                let group_of = |place: &u16| bytes.as_chunks().0[usize::from(*place) / GROUP];
-                places.iter().map(group_of).collect()
-            });
+            let group_of = |place: &u16| classes.as_chunks().0[usize::from(*place) / GROUP];
+            let groups: Vec<[u8; GROUP]> = places.iter().map(group_of).collect();
             let before: Vec<u32> = places
                 .iter()
                 .map(|place| (usize::from(*place) / GROUP).checked_sub(1).map_or(0, |group| sums[group]))
@@ -259,11 +295,12 @@ mod tests {
                 expected.push([to_start, to_end].map(|time| falling.at(time.min(LIMIT))));
                 last = end;
             }
-            let spots = Spots { low: &low, high: &high, before: &before, places: &places };
+            let spots = Spots { classes: &groups, before: &before, places: &places };
             for platform in Platform::available() {
                 let mut found = vec![[7; 2]; places.len()];
                 let last = 0u32.wrapping_sub(far);
-                let fits = time_changes(platform, spots, (&falling, LIMIT), last, &mut found);
+                let limited = (&falling, LIMIT);
+                let fits = time_changes(platform, spots, &ticks, limited, last, &mut found);
                 prop_assert_eq!(fits, below, "{}", platform);
                 if below {
                     prop_assert_eq!(&found, &expected, "{}", platform);
@@ -299,6 +336,26 @@ mod tests {
                 prop_assert_eq!(found, (expected, passed), "{}", platform);
             }
         }
+    }
+
+    fn differing_words_are_found<const B: usize>(
+        base: &[u8],
+        new: &[u8],
+    ) -> Result<(), TestCaseError> {
+        let [base, new] = [base, new].map(|all| &all[..all.len() / B * B]);
+        let lines = base.chunks(LINE).zip(new.chunks(LINE));
+        let expected: Vec<u64> = lines
+            .map(|(base, new)| {
+                let words = base.as_chunks::<B>().0.iter().zip(new.as_chunks::<B>().0);
+                words.enumerate().map(|(at, (a, b))| u64::from(a != b) << at).sum()
+            })
+            .collect();
+        for platform in Platform::available() {
+            let mut found = vec![!0; expected.len()];
+            compare::<B>(platform, [base, new], &mut found);
+            prop_assert_eq!(&found, &expected, "{}, {} bytes", platform, B);
+        }
+        Ok(())
     }
 
     #[test]

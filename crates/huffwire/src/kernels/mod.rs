@@ -158,15 +158,17 @@ pub(crate) trait Kernels: Copy + Debug {
         self.run(|| portable::interleave::merge32(bytes, words));
     }
 
-    fn differing(self, log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-        self.run(|| portable::deltas::differing(log2, base, new, out));
+    /// A bit for each word of `B` bytes in which two lines differ. To be called within [`Kernels::run`].
+    #[inline(always)]
+    fn differing<const B: usize>(self, base: &[u8; deltas::LINE], new: &[u8; deltas::LINE]) -> u64 {
+        portable::deltas::differing::<B>(base, new)
     }
 
     fn sum_ticks(
         self,
         classes: &[u8],
         ticks: &deltas::Ticks,
-        of_words: deltas::TicksOf<'_>,
+        of_words: Option<deltas::TicksOf<'_>>,
         sums: &mut [u32],
     ) {
         self.run(|| portable::deltas::sum_ticks(classes, ticks, of_words, sums));
@@ -175,11 +177,12 @@ pub(crate) trait Kernels: Copy + Debug {
     fn time_changes(
         self,
         spots: deltas::Spots<'_>,
+        ticks: &deltas::Ticks,
         falling: (&deltas::Falling, u32),
         last: u32,
         out: &mut [deltas::Chances],
     ) -> bool {
-        self.run(|| portable::deltas::time_changes(spots, falling, last, out))
+        self.run(|| portable::deltas::time_changes(spots, ticks, falling, last, out))
     }
 
     /// How many of these times, which ascend, are not after a time. To be called within [`Kernels::run`].
@@ -199,7 +202,7 @@ pub(crate) trait Kernels: Copy + Debug {
         false
     }
 
-    /// Fetches the lines of these bytes into the L1 cache, where it can. To be called within [`Kernels::run`].
+    /// Fetches the lines of these bytes into the L1 cache, where it can.
     #[inline(always)]
     fn fetch(self, _: &[u8]) {}
 

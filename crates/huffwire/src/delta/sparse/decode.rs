@@ -8,7 +8,7 @@ use super::clock::{self, AT_LIMIT, LIMIT, longer, time};
 use super::magnitude::{self, Row as Magnitudes};
 use super::model::{Model, Tables};
 use super::rans::{Decoder, Interval};
-use super::tile::{self, Tile};
+use super::tile::{self, Timetable};
 use super::{MAX_CHAINS, TILE};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -95,7 +95,7 @@ struct Chain<'a> {
     found: Vec<(u16, i64)>,
     /// For each tile of the batch that was begun, where its changes begin.
     starts: Vec<usize>,
-    tile: Tile,
+    tile: Timetable,
 }
 
 impl<'a> Chain<'a> {
@@ -109,7 +109,7 @@ impl<'a> Chain<'a> {
             group: 0,
             found: Vec::new(),
             starts: Vec::new(),
-            tile: Tile::new(),
+            tile: Timetable::new(),
         };
         chain.look();
         chain
@@ -126,7 +126,7 @@ impl<'a> Chain<'a> {
     /// The time at the end of the tile.
     #[inline(always)]
     fn end(&self) -> u64 {
-        self.time + u64::from(self.tile.total)
+        self.time + u64::from(self.tile.clock.total)
     }
 
     /// Whether the next thing is a change in the tile.
@@ -210,7 +210,7 @@ fn take_changes<const N: usize>(
         chain.coder.take(interval);
     }
     let magnitudes: [_; N] = array::from_fn(|number| {
-        search.magnitudes_of(chains[number].tile.classes[words[number].place])
+        search.magnitudes_of(chains[number].tile.clock.classes[words[number].place])
     });
     for (number, chain) in chains.iter_mut().enumerate() {
         let (word, difference) = (words[number], magnitudes[number].pull(&mut chain.coder));

@@ -6,11 +6,11 @@ use super::classes::Counts;
 use super::clock::{self, AT_LIMIT, LIMIT, LONGER, longer};
 use super::fit::fit;
 use super::magnitude::{Row, rows};
-use super::model::{Model, Tables};
+use super::model::{CLASSES, Model, Tables};
 use super::rans::{self, Encoder, Interval};
 use super::tile::Tile;
 use super::{MAX_CHAINS, TILE};
-use crate::kernels::deltas::{Chances, GROUP, Spots, time_changes};
+use crate::kernels::deltas::{self, Chances, GROUP, Spots};
 use crate::kernels::platform::Platform;
 use crate::wire::put_varint;
 
@@ -26,6 +26,7 @@ pub(in super::super) struct SparseScratch {
     encoders: [Encoder; MAX_CHAINS],
     tile: Box<Tile>,
     changes: TileChanges,
+    common: Box<Common>,
 }
 
 impl SparseScratch {
@@ -36,6 +37,7 @@ impl SparseScratch {
             encoders: [const { Encoder::new() }; MAX_CHAINS],
             tile: Box::new(Tile::new()),
             changes: TileChanges::default(),
+            common: Box::new(Common::new()),
         }
     }
 }
@@ -49,7 +51,7 @@ pub(in super::super) fn encode(
     scratch: &mut SparseScratch,
     out: &mut Vec<u8>,
 ) -> bool {
-    let SparseScratch { counts, chains, encoders, tile, changes } = scratch;
+    let SparseScratch { counts, chains, encoders, tile, changes, common } = scratch;
     counts.count(platform, form, survey);
     let model = fit(form, counts);
     model.write(out);
@@ -60,7 +62,9 @@ pub(in super::super) fn encode(
     };
     let chains = &mut chains[..1 << chains_log2];
     let tables = &model.tables();
-    let listing = Listing { platform, form, tables, rows: rows(form.bytes()) };
+    let rows = rows(form.bytes());
+    common.set(&counts.present, tables, rows);
+    let listing = Listing { platform, form, tables, rows, common };
     listing.list(base, survey, (tile, changes), chains);
     out.push(chains_log2);
     let encoders = &mut encoders[..chains.len()];
@@ -102,8 +106,9 @@ impl Clock {
 #[derive(Debug, Default)]
 struct TileChanges {
     places: Vec<u16>,
-    low: Vec<[u8; GROUP]>,
-    high: Vec<[u8; GROUP]>,
+    /// The classes of the words of their groups.
+    groups: Vec<[u8; GROUP]>,
+    /// The time at the start of their groups.
     before: Vec<u32>,
     chances: Vec<Chances>,
 }
@@ -111,17 +116,56 @@ struct TileChanges {
 impl TileChanges {
     /// Looks up the changes, `first` being the number of the first word of the tile.
     fn set(&mut self, tile: &Tile, indices: &[u32], first: usize) {
-        let Self { places, low, high, before, chances } = self;
+        let Self { places, groups, before, chances } = self;
         places.clear();
         places.extend(indices.iter().map(|index| (*index as usize - first) as u16));
-        let groups = || places.iter().map(|place| usize::from(*place) % TILE / GROUP);
-        low.clear();
-        low.extend(groups().map(|group| tile.ticks_of(group).low));
-        high.clear();
-        high.extend(groups().map(|group| tile.ticks_of(group).high));
+        let numbers = || places.iter().map(|place| usize::from(*place) % TILE / GROUP);
+        groups.clear();
+        groups.extend(numbers().map(|group| tile.classes_of(group)));
         before.clear();
-        before.extend(groups().map(|group| tile.group_start(group)));
+        before.extend(numbers().map(|group| tile.group_start(group)));
         chances.resize(places.len(), [0; 2]);
+    }
+}
+
+/// The intervals of the differences that nearly all are: up to so many units, in both directions.
+const COMMON_UNITS: usize = 4;
+
+/// By class: the intervals of common differences, -1, 1, -2, 2 and so on.
+#[derive(Debug)]
+struct Common([[Interval; 2 * COMMON_UNITS]; CLASSES]);
+
+impl Common {
+    const fn new() -> Self {
+        Self([[Interval::NONE; 2 * COMMON_UNITS]; CLASSES])
+    }
+
+    /// Sets those of the classes that are present.
+    fn set(&mut self, present: &[usize], tables: &Tables, rows: &[Row]) {
+        for &class in present {
+            let row = &rows[usize::from(tables.magnitudes[class])];
+            for (place, interval) in self.0[class].iter_mut().enumerate() {
+                let units = 1 + place as i64 / 2;
+                *interval = row.interval(if place % 2 == 0 { -units } else { units }).0;
+            }
+        }
+    }
+
+    /// The interval of a difference in a class, if it is a common one.
+    #[inline(always)]
+    fn of(&self, class: u8, difference: i64) -> Option<&Interval> {
+        self.0[usize::from(class)].get(Self::place(difference))
+    }
+
+    /// Whether all of these are common.
+    fn have_all(differences: &[i64]) -> bool {
+        let places = differences.iter().map(|difference| Self::place(*difference));
+        places.fold(0, |highest, place| highest | place) < 2 * COMMON_UNITS
+    }
+
+    #[inline(always)]
+    const fn place(difference: i64) -> usize {
+        ((difference << 1 ^ difference >> 63) as usize).wrapping_sub(1)
     }
 }
 
@@ -132,6 +176,7 @@ struct Listing<'a> {
     form: Form,
     tables: &'a Tables,
     rows: &'static [Row],
+    common: &'a Common,
 }
 
 impl Listing<'_> {
@@ -145,13 +190,17 @@ impl Listing<'_> {
     ) {
         let mut clocks = [Clock::default(); MAX_CHAINS];
         chains.iter_mut().for_each(Vec::clear);
-        let tiles = base.chunks(TILE * self.form.bytes());
+        let tile_bytes = TILE * self.form.bytes();
+        let tiles = base.chunks(tile_bytes);
         for (number, (words, range)) in tiles.zip(survey.tiles()).enumerate() {
             let chain = number & (chains.len() - 1);
             let (clock, intervals) = (&mut clocks[chain], &mut chains[chain]);
             tile.set(self.platform, self.form, self.tables, words);
+            if let Some(next) = base.chunks(tile_bytes).nth(number + 1) {
+                deltas::fetch(self.platform, next);
+            }
             changes.set(tile, &survey.indices[range.clone()], number * TILE);
-            let differences = &survey.differences[range];
+            let differences = (&survey.classes[range.clone()], &survey.differences[range]);
             if !self.list_tile(tile, changes, differences, clock, intervals) {
                 self.list_far(tile, changes, differences, clock, intervals);
             }
@@ -170,26 +219,39 @@ impl Listing<'_> {
         self,
         tile: &Tile,
         changes: &mut TileChanges,
-        differences: &[i64],
+        (classes, differences): (&[u8], &[i64]),
         clock: &mut Clock,
         intervals: &mut Vec<Interval>,
     ) -> bool {
         let Some(last) = changes.places.last().copied() else { return true };
         clock.escape(clock.time, intervals);
-        let TileChanges { places, low, high, before, chances } = changes;
-        let spots = Spots { low, high, before, places };
+        let TileChanges { places, groups, before, chances } = changes;
+        let spots = Spots { classes: groups, before, places };
         // The change before may have ended before the tile: what is computed with this time wraps around.
         let ended = clock.last.wrapping_sub(clock.time) as u32;
         let falling = (&LONGER, LIMIT as u32);
-        if !time_changes(self.platform, spots, falling, ended, chances) {
+        let ticks = &self.tables.ticks;
+        if !deltas::time_changes(self.platform, spots, ticks, falling, ended, chances) {
             return false;
         }
-        intervals.reserve(2 * chances.len());
-        for ((place, [high, low]), difference) in places.iter().zip(&*chances).zip(differences) {
-            intervals.push(Interval { start: *low, size: high - low, bits: clock::BITS });
-            self.push_difference(tile, usize::from(*place), *difference, intervals);
+        let changes = chances.iter().zip(classes).zip(differences);
+        let timed =
+            |[high, low]: [u32; 2]| Interval { start: low, size: high - low, bits: clock::BITS };
+        if Common::have_all(differences) {
+            let before = intervals.len();
+            intervals.resize(before + 2 * chances.len(), Interval::NONE);
+            let pairs = intervals[before..].as_chunks_mut().0;
+            for (pair, ((chances, class), difference)) in pairs.iter_mut().zip(changes) {
+                let common = self.common.of(*class, *difference);
+                *pair = [timed(*chances), common.copied().unwrap_or(Interval::NONE)];
+            }
+        } else {
+            for ((chances, class), difference) in changes {
+                intervals.push(timed(*chances));
+                self.push_difference(*class, *difference, intervals);
+            }
         }
-        clock.last = clock.time + u64::from(tile.start_and_end(usize::from(last)).1);
+        clock.last = clock.time + u64::from(tile.start_and_end(ticks, usize::from(last)).1);
         true
     }
 
@@ -198,32 +260,26 @@ impl Listing<'_> {
         self,
         tile: &Tile,
         changes: &TileChanges,
-        differences: &[i64],
+        (classes, differences): (&[u8], &[i64]),
         clock: &mut Clock,
         intervals: &mut Vec<Interval>,
     ) {
-        for (place, difference) in changes.places.iter().zip(differences) {
-            let place = usize::from(*place);
-            let (start, end) = tile.start_and_end(place);
+        let changes = changes.places.iter().zip(classes).zip(differences);
+        for ((place, class), difference) in changes {
+            let (start, end) = tile.start_and_end(&self.tables.ticks, usize::from(*place));
             let [start, end] = [start, end].map(|time| clock.time + u64::from(time));
             clock.escape(start, intervals);
             let low = longer((end - clock.last).min(LIMIT));
             let size = longer(start - clock.last) - low;
             intervals.push(Interval { start: low, size, bits: clock::BITS });
-            self.push_difference(tile, place, *difference, intervals);
+            self.push_difference(*class, *difference, intervals);
             clock.last = end;
         }
     }
 
     #[inline(always)]
-    fn push_difference(
-        self,
-        tile: &Tile,
-        place: usize,
-        difference: i64,
-        intervals: &mut Vec<Interval>,
-    ) {
-        let class = usize::from(tile.classes[place]);
-        self.rows[usize::from(self.tables.magnitudes[class])].push(difference, intervals);
+    fn push_difference(self, class: u8, difference: i64, intervals: &mut Vec<Interval>) {
+        let level = self.tables.magnitudes[usize::from(class)];
+        self.rows[usize::from(level)].push(difference, intervals);
     }
 }

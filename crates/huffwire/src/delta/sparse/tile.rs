@@ -4,7 +4,7 @@ use super::super::form::Form;
 use super::TILE;
 use super::model::Tables;
 use crate::kernels::Kernels;
-use crate::kernels::deltas::{AT_ONCE, GROUP, GroupTicks, InGroup, TicksOf, sum_ticks};
+use crate::kernels::deltas::{AT_ONCE, GROUP, GroupTicks, InGroup, Ticks, TicksOf, sum_ticks};
 use crate::kernels::platform::Platform;
 
 /// Clock of a tile.
@@ -12,14 +12,72 @@ use crate::kernels::platform::Platform;
 pub(super) struct Tile {
     /// By word: its class.
     pub(super) classes: [u8; TILE],
-    /// By word: how far it moves the clock, low bytes and high ones.
-    low: [u8; TILE],
-    high: [u8; TILE],
     /// The time at the start of each group, and at the end of the last one. Behind it there are as many that never come
     /// as are looked at at once.
     starts: [u32; TILE / GROUP + 1 + AT_ONCE],
     /// The time at the end of the tile.
     pub(super) total: u32,
+}
+
+impl Tile {
+    pub(super) const fn new() -> Self {
+        let mut starts = [u32::MAX; TILE / GROUP + 1 + AT_ONCE];
+        starts[0] = 0;
+        Self { classes: [0; TILE], starts, total: 0 }
+    }
+
+    /// Sets the clock of the words in `base`, at most [`TILE`].
+    pub(super) fn set(&mut self, platform: Platform, form: Form, tables: &Tables, base: &[u8]) {
+        self.set_with(platform, form, tables, base, None);
+    }
+
+    fn set_with(
+        &mut self,
+        platform: Platform,
+        form: Form,
+        tables: &Tables,
+        base: &[u8],
+        of_words: Option<TicksOf<'_>>,
+    ) {
+        let words = base.len() / form.bytes();
+        let classes = &mut self.classes[..words];
+        form.classify(platform, base, classes);
+        let groups = words.div_ceil(GROUP);
+        let (ends, behind) = self.starts[1..].split_at_mut(groups);
+        sum_ticks(platform, classes, &tables.ticks, of_words, ends);
+        self.total = ends.last().copied().unwrap_or(0);
+        behind[..AT_ONCE].fill(u32::MAX);
+    }
+
+    /// The classes of the words in a group.
+    #[inline(always)]
+    pub(super) fn classes_of(&self, group: usize) -> [u8; GROUP] {
+        self.classes.as_chunks().0[group]
+    }
+
+    /// The time at the start of a group.
+    #[inline(always)]
+    pub(super) fn group_start(&self, group: usize) -> u32 {
+        self.starts[group]
+    }
+
+    /// When a word starts and ends, on a clock that was set with these ticks.
+    pub(super) fn start_and_end(&self, ticks: &Ticks, place: usize) -> (u32, u32) {
+        let ticks_of = |place: usize| u32::from(ticks.all[usize::from(self.classes[place])]);
+        let group = place / GROUP;
+        let before: u32 = (group * GROUP..place).map(ticks_of).sum();
+        let start = self.group_start(group) + before;
+        (start, start + ticks_of(place))
+    }
+}
+
+/// Tile in which words are found by their time.
+#[derive(Debug, Clone)]
+pub(super) struct Timetable {
+    pub(super) clock: Tile,
+    /// By word: how far it moves the clock, low bytes and high ones.
+    low: [u8; TILE],
+    high: [u8; TILE],
 }
 
 /// Word at some time.
@@ -32,45 +90,23 @@ pub(super) struct Found {
     pub(super) end: u32,
 }
 
-impl Tile {
+impl Timetable {
     pub(super) const fn new() -> Self {
-        let mut starts = [u32::MAX; TILE / GROUP + 1 + AT_ONCE];
-        starts[0] = 0;
-        Self { classes: [0; TILE], low: [0; TILE], high: [0; TILE], starts, total: 0 }
+        Self { clock: Tile::new(), low: [0; TILE], high: [0; TILE] }
     }
 
     /// Sets the clock of the words in `base`, at most [`TILE`].
     pub(super) fn set(&mut self, platform: Platform, form: Form, tables: &Tables, base: &[u8]) {
         let words = base.len() / form.bytes();
-        let classes = &mut self.classes[..words];
-        form.classify(platform, base, classes);
-        let groups = words.div_ceil(GROUP);
-        let (ends, behind) = self.starts[1..].split_at_mut(groups);
         let of_words = TicksOf { low: &mut self.low[..words], high: &mut self.high[..words] };
-        sum_ticks(platform, classes, &tables.ticks, of_words, ends);
-        self.total = ends.last().copied().unwrap_or(0);
-        behind[..AT_ONCE].fill(u32::MAX);
+        self.clock.set_with(platform, form, tables, base, Some(of_words));
     }
 
     /// The ticks of the words in a group.
     #[inline(always)]
-    pub(super) fn ticks_of(&self, group: usize) -> GroupTicks {
+    fn ticks_of(&self, group: usize) -> GroupTicks {
         let [low, high] = [&self.low, &self.high].map(|bytes| bytes.as_chunks().0[group]);
         GroupTicks { low, high }
-    }
-
-    /// The time at the start of a group.
-    #[inline(always)]
-    pub(super) fn group_start(&self, group: usize) -> u32 {
-        self.starts[group]
-    }
-
-    /// When a word starts and ends.
-    pub(super) fn start_and_end(&self, place: usize) -> (u32, u32) {
-        let group = self.ticks_of(place / GROUP);
-        let before: u32 = (0..place % GROUP).map(|other| group.of(other)).sum();
-        let start = self.group_start(place / GROUP) + before;
-        (start, start + group.of(place))
     }
 
     /// The group at a time, which must be before the end of the tile and not before the start of the group from which on
@@ -87,7 +123,7 @@ impl Tile {
     /// The word of a group at a time, which must be before the end of the group.
     #[inline(always)]
     pub(super) fn find_in_group(&self, kernels: impl Kernels, group: usize, time: u32) -> Found {
-        let before = self.starts[group];
+        let before = self.clock.starts[group];
         let InGroup { place, start, end } =
             kernels.find_in_group(self.ticks_of(group), time - before);
         Found { place: group * GROUP + place, start: before + start, end: before + end }
@@ -96,7 +132,7 @@ impl Tile {
     /// How many of the next groups end at a time or before it.
     #[inline(always)]
     fn passed(&self, kernels: impl Kernels, group: usize, time: u32) -> usize {
-        let ends = self.starts[1 + group..].first_chunk();
+        let ends = self.clock.starts[1 + group..].first_chunk();
         ends.map_or(0, |ends| kernels.passed(ends, time))
     }
 
@@ -130,13 +166,13 @@ mod tests {
             let classes: Vec<u8> = (0..words).map(|_| 118 + random.below(16) as u8).collect();
             let base: Vec<u8> =
                 classes.iter().flat_map(|class| (u16::from(*class) << 7).to_le_bytes()).collect();
-            let mut tile = Tile::new();
+            let mut tile = Timetable::new();
             for platform in Platform::available() {
                 tile.set(platform, form, &tables, &base);
                 let mut time = 0;
                 for (place, class) in classes.iter().enumerate() {
                     let end = time + u32::from(tables.ticks.all[usize::from(*class)]);
-                    assert_eq!(tile.start_and_end(place), (time, end));
+                    assert_eq!(tile.clock.start_and_end(&tables.ticks, place), (time, end));
                     for at in [time, end - 1] {
                         for group in [0, place / GROUP] {
                             let find = Find { tile: &tile, group, at };
@@ -146,13 +182,13 @@ mod tests {
                     }
                     time = end;
                 }
-                assert_eq!(tile.total, time);
+                assert_eq!(tile.clock.total, time);
             }
         }
     }
 
     struct Find<'a> {
-        tile: &'a Tile,
+        tile: &'a Timetable,
         group: usize,
         at: u32,
     }

@@ -4,66 +4,42 @@
 use core::arch::x86_64::*;
 
 use super::isa::{load, store};
-use crate::kernels::deltas::{GROUP, Ticks, TicksOf};
+use crate::kernels::deltas::{GROUP, LINE, Ticks, TicksOf, WINDOW};
 use crate::kernels::portable;
 
-/// Compares 64 bytes at a time. Where they differ, a mask has a bit for each byte; those of a word are joined in the
-/// lowest one.
+#[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(super) fn differing(log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-    let lowest: u64 = match log2 {
-        0 => !0,
-        1 => 0x5555_5555_5555_5555,
-        2 => 0x1111_1111_1111_1111,
-        _ => 0x0101_0101_0101_0101,
+pub(super) fn differing<const B: usize>(base: &[u8; LINE], new: &[u8; LINE]) -> u64 {
+    let (base, new) = (base.as_chunks().0, new.as_chunks().0);
+    let [first, second] = [0, 1].map(|half| (load(&base[half]), load(&new[half])));
+    // Each word that is the same becomes ones.
+    let same = |(a, b)| match B {
+        1 => _mm256_cmpeq_epi8(a, b),
+        2 => _mm256_cmpeq_epi16(a, b),
+        4 => _mm256_cmpeq_epi32(a, b),
+        _ => _mm256_cmpeq_epi64(a, b),
     };
-    let (steps, rest) = base.as_chunks::<64>();
-    let (new_steps, new_rest) = new.as_chunks::<64>();
-    let mut first = 0;
-    for (a, b) in steps.iter().zip(new_steps) {
-        let (a, b) = (a.as_chunks::<32>().0, b.as_chunks::<32>().0);
-        let same = |half: usize| {
-            let same = _mm256_cmpeq_epi8(load(&a[half]), load(&b[half]));
-            u64::from(_mm256_movemask_epi8(same) as u32)
-        };
-        let mut mask = !(same(0) | same(1) << 32);
-        if mask != 0 {
-            for shift in 0..log2 {
-                mask |= mask >> (1 << shift);
-            }
-            mask &= lowest;
-            while mask != 0 {
-                out.push(first + (mask.trailing_zeros() >> log2));
-                mask &= mask - 1;
-            }
+    let (first, second) = (same(first), same(second));
+    let join = |low: i32, high: i32, bits: u32| {
+        let same = u64::from(low as u32) | u64::from(high as u32) << bits;
+        !same & u64::MAX >> (64 - 2 * bits)
+    };
+    match B {
+        1 => join(_mm256_movemask_epi8(first), _mm256_movemask_epi8(second), 32),
+        2 => {
+            // Packing takes turns with the halves of vectors.
+            let bytes =
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(first, second));
+            !u64::from(_mm256_movemask_epi8(bytes) as u32) & u64::from(u32::MAX)
         }
-        first += 64 >> log2;
-    }
-    match log2 {
-        0 => portable::deltas::differing_words::<1>(rest, new_rest, first, out),
-        1 => portable::deltas::differing_words::<2>(rest, new_rest, first, out),
-        2 => portable::deltas::differing_words::<4>(rest, new_rest, first, out),
-        _ => portable::deltas::differing_words::<8>(rest, new_rest, first, out),
-    }
-}
-
-/// Classes whose ticks are in a window: 32 of them, of which the first and the last stand for those beyond. Class 0 has
-/// ticks of its own. A step's ticks are of this form: they fall from the most to the least within 17 classes.
-struct Window {
-    start: u8,
-}
-
-/// Classes in a window.
-const WINDOW: usize = 32;
-
-impl Window {
-    /// The window of some ticks, if they have one.
-    fn of(ticks: &Ticks) -> Option<Self> {
-        let all = &ticks.all;
-        let same = all[1..].iter().take_while(|ticks| **ticks == all[1]).count();
-        let start = same.min(all.len() - WINDOW);
-        let beyond = &all[start + WINDOW - 1..];
-        beyond.iter().all(|ticks| *ticks == beyond[0]).then_some(Self { start: start as u8 })
+        4 => {
+            let [low, high] = [first, second].map(|all| _mm256_castsi256_ps(all));
+            join(_mm256_movemask_ps(low), _mm256_movemask_ps(high), 8)
+        }
+        _ => {
+            let [low, high] = [first, second].map(|all| _mm256_castsi256_pd(all));
+            join(_mm256_movemask_pd(low), _mm256_movemask_pd(high), 4)
+        }
     }
 }
 
@@ -77,8 +53,8 @@ struct Table {
 impl Table {
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn new(bytes: &[u8; 256], window: &Window) -> Self {
-        let start = usize::from(window.start);
+    fn new(bytes: &[u8; 256], start: u8) -> Self {
+        let start = usize::from(start);
         let twice = |start: usize| {
             let mut both = [0; 32];
             both[..16].copy_from_slice(&bytes[start..start + 16]);
@@ -104,31 +80,28 @@ impl Table {
 pub(super) fn sum_ticks(
     classes: &[u8],
     ticks: &Ticks,
-    TicksOf { low, high }: TicksOf<'_>,
+    of_words: Option<TicksOf<'_>>,
     sums: &mut [u32],
 ) {
-    let Some(window) = Window::of(ticks) else {
-        return portable::deltas::sum_ticks(classes, ticks, TicksOf { low, high }, sums);
+    let Some(start) = ticks.window else {
+        return portable::deltas::sum_ticks(classes, ticks, of_words, sums);
     };
-    let tables = [&ticks.low, &ticks.high].map(|bytes| Table::new(bytes, &window));
-    let start = _mm256_set1_epi8(window.start as i8);
+    let tables = [&ticks.low, &ticks.high].map(|bytes| Table::new(bytes, start));
+    let start = _mm256_set1_epi8(start as i8);
     let last = _mm256_set1_epi8(WINDOW as i8 - 1);
     let half = _mm256_set1_epi8(WINDOW as i8 / 2 - 1);
     let zero = _mm256_setzero_si256();
     let (vectors, rest) = classes.as_chunks::<32>();
-    let (low, rest_of_low) = low.as_chunks_mut::<32>();
-    let (high, rest_of_high) = high.as_chunks_mut::<32>();
     let (places, rest_of_places) = sums.split_at_mut(vectors.len() * (32 / GROUP));
-    let mut before = 0;
-    let all = vectors.iter().zip(low).zip(high).zip(places.as_chunks_mut::<4>().0);
-    for (((class, low), high), place) in all {
-        let class = load(class);
+    let all = vectors.iter().zip(places.as_chunks_mut::<4>().0);
+    let look_up = |class| {
         let places = _mm256_min_epu8(_mm256_subs_epu8(class, start), last);
         let upper = _mm256_cmpgt_epi8(places, half);
         let zeros = _mm256_cmpeq_epi8(class, zero);
-        let bytes = tables.map(|table| table.look_up(places, upper, zeros));
-        store(low, bytes[0]);
-        store(high, bytes[1]);
+        tables.map(|table| table.look_up(places, upper, zeros))
+    };
+    let mut before = 0;
+    let mut add = |bytes: [__m256i; 2], place: &mut [u32; 4]| {
         let [low, high] = bytes.map(|bytes| _mm256_sad_epu8(bytes, zero));
         let groups = _mm256_add_epi64(low, _mm256_slli_epi64::<8>(high));
         let halves = [_mm256_castsi256_si128(groups), _mm256_extracti128_si256::<1>(groups)];
@@ -138,7 +111,25 @@ pub(super) fn sum_ticks(
             before += group;
             *place = before;
         }
-    }
-    let rest_of_words = TicksOf { low: rest_of_low, high: rest_of_high };
+    };
+    let rest_of_words = match of_words {
+        Some(TicksOf { low, high }) => {
+            let (low, rest_of_low) = low.as_chunks_mut::<32>();
+            let (high, rest_of_high) = high.as_chunks_mut::<32>();
+            for (((class, place), low), high) in all.zip(low).zip(high) {
+                let bytes = look_up(load(class));
+                store(low, bytes[0]);
+                store(high, bytes[1]);
+                add(bytes, place);
+            }
+            Some(TicksOf { low: rest_of_low, high: rest_of_high })
+        }
+        None => {
+            for (class, place) in all {
+                add(look_up(load(class)), place);
+            }
+            None
+        }
+    };
     portable::deltas::add_ticks(before, rest, ticks, rest_of_words, rest_of_places);
 }

@@ -13,7 +13,7 @@ mod pack;
 pub use isa::Avx2;
 
 use super::Kernels;
-use super::deltas::{Ticks, TicksOf};
+use super::deltas::{LINE, Ticks, TicksOf};
 use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
 #[cfg(feature = "gradient")]
 use super::layers::{Items, ItemsMut};
@@ -104,12 +104,19 @@ impl Kernels for Avx2 {
         unsafe { interleave::merge32_steps(bytes, words) }
     }
 
-    fn differing(self, log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
+    #[inline(always)]
+    fn differing<const B: usize>(self, base: &[u8; LINE], new: &[u8; LINE]) -> u64 {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { deltas::differing(log2, base, new, out) }
+        unsafe { deltas::differing::<B>(base, new) }
     }
 
-    fn sum_ticks(self, classes: &[u8], ticks: &Ticks, of_words: TicksOf<'_>, sums: &mut [u32]) {
+    fn sum_ticks(
+        self,
+        classes: &[u8],
+        ticks: &Ticks,
+        of_words: Option<TicksOf<'_>>,
+        sums: &mut [u32],
+    ) {
         // SAFETY: `self` is the proof that the processor has the instructions.
         unsafe { deltas::sum_ticks(classes, ticks, of_words, sums) }
     }

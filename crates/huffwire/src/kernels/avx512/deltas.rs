@@ -7,84 +7,20 @@ use zerocopy::IntoBytes;
 
 use super::isa::{load, load_some, store, store_some, store_u32};
 use crate::kernels::deltas::{
-    AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, Spots, Ticks, TicksOf,
+    AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf, WINDOW,
 };
 use crate::kernels::portable;
 
-/// Words whose numbers are collected before they are appended.
-const COLLECTED: usize = 1 << 10;
-
-/// Compares 32 words at a time and compresses the numbers of those that differ.
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-pub(super) fn differing(log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
-    match log2 {
-        0 => differing_words::<1, 32>(base, new, out, |a, b| {
-            _mm512_cmpneq_epu8_mask(load_some(a), load_some(b)) as u32
-        }),
-        1 => differing_words::<2, 64>(base, new, out, |a, b| {
-            _mm512_cmpneq_epu16_mask(load(a), load(b))
-        }),
-        2 => differing_words::<4, 128>(base, new, out, |a, b| {
-            let (a, b) = (a.as_chunks::<64>().0, b.as_chunks::<64>().0);
-            let half = |at: usize| u32::from(_mm512_cmpneq_epu32_mask(load(&a[at]), load(&b[at])));
-            half(0) | half(1) << 16
-        }),
-        _ => differing_words::<8, 256>(base, new, out, |a, b| {
-            let (a, b) = (a.as_chunks::<64>().0, b.as_chunks::<64>().0);
-            let quarter =
-                |at: usize| u32::from(_mm512_cmpneq_epu64_mask(load(&a[at]), load(&b[at])));
-            quarter(0) | quarter(1) << 8 | quarter(2) << 16 | quarter(3) << 24
-        }),
-    }
-}
-
-/// `W` bytes are 32 words of `B` bytes; `compare` has a bit for each word that differs.
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn differing_words<const B: usize, const W: usize>(
-    base: &[u8],
-    new: &[u8],
-    out: &mut Vec<u32>,
-    compare: impl Fn(&[u8; W], &[u8; W]) -> u32,
-) {
-    let mut first = 0;
-    // Behind the numbers there is room for what a whole vector writes.
-    let mut numbers = [0u16; COLLECTED + 32];
-    for (base, new) in base.chunks(COLLECTED * B).zip(new.chunks(COLLECTED * B)) {
-        let (steps, rest) = base.as_chunks::<W>();
-        let (new_steps, new_rest) = new.as_chunks::<W>();
-        let (mut count, mut number) = (0, 0);
-        for (a, b) in steps.iter().zip(new_steps) {
-            let mask = compare(a, b);
-            // Nothing is guessed: all numbers are written, and those that count are counted.
-            if let Some(place) = numbers.as_mut_bytes()[2 * count..].first_chunk_mut() {
-                store(place, numbers_of(number, mask));
-            }
-            count += mask.count_ones() as usize;
-            number += 32;
-        }
-        out.extend(numbers[..count].iter().map(|number| first + u32::from(*number)));
-        let done = (steps.len() * 32) as u32;
-        portable::deltas::differing_words::<B>(rest, new_rest, first + done, out);
-        first += (base.len() / B) as u32;
+pub(super) fn differing<const B: usize>(base: &[u8; LINE], new: &[u8; LINE]) -> u64 {
+    let (base, new) = (load(base), load(new));
+    match B {
+        1 => _mm512_cmpneq_epi8_mask(base, new),
+        2 => _mm512_cmpneq_epi16_mask(base, new).into(),
+        4 => _mm512_cmpneq_epi32_mask(base, new).into(),
+        _ => _mm512_cmpneq_epi64_mask(base, new).into(),
     }
-}
-
-/// The numbers from `first` on that belong to the bits of a mask, one behind the other.
-#[inline]
-#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn numbers_of(first: u16, mask: u32) -> __m512i {
-    const COUNT: [u16; 32] = {
-        let mut count = [0; 32];
-        let mut at = 0;
-        while at < 32 {
-            count[at] = at as u16;
-            at += 1;
-        }
-        count
-    };
-    let numbers = _mm512_add_epi16(load_some(COUNT.as_bytes()), _mm512_set1_epi16(first as i16));
-    _mm512_maskz_compress_epi16(mask, numbers)
 }
 
 /// The tables of ticks: low bytes, and high ones.
@@ -127,58 +63,129 @@ fn sum_eights([low, high]: [__m512i; 2]) -> __m512i {
     _mm512_add_epi64(low, _mm512_slli_epi64::<8>(high))
 }
 
-/// Adds up the ticks of 64 words within eights, and then over the vector.
+/// The bytes of the ticks in a window, and those of class 0.
+#[derive(Clone, Copy)]
+struct Window {
+    start: __m512i,
+    tables: [__m512i; 2],
+    zeros: [__m512i; 2],
+}
+
+impl Window {
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn new(ticks: &Ticks, start: u8) -> Self {
+        let bytes = [&ticks.low, &ticks.high];
+        let from = usize::from(start);
+        Self {
+            start: _mm512_set1_epi8(start as i8),
+            tables: bytes.map(|bytes| load_some(&bytes[from..from + WINDOW])),
+            zeros: bytes.map(|bytes| _mm512_set1_epi8(bytes[0] as i8)),
+        }
+    }
+
+    /// The low bytes of the ticks of 64 classes, and the high ones.
+    #[inline]
+    #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+    fn look_up(&self, classes: __m512i) -> [__m512i; 2] {
+        let last = _mm512_set1_epi8(WINDOW as i8 - 1);
+        let places = _mm512_min_epu8(_mm512_subs_epu8(classes, self.start), last);
+        let others = _mm512_test_epi8_mask(classes, classes);
+        [0, 1].map(|byte| {
+            _mm512_mask_permutexvar_epi8(self.zeros[byte], others, places, self.tables[byte])
+        })
+    }
+}
+
+/// Looks up the ticks of 64 words at a time, adds them up within eights, and then over the vector.
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 pub(super) fn sum_ticks(
     classes: &[u8],
     ticks: &Ticks,
-    TicksOf { low, high }: TicksOf<'_>,
+    of_words: Option<TicksOf<'_>>,
     sums: &mut [u32],
 ) {
-    let tables = Tables::new(ticks);
-    let zero = _mm512_setzero_si512();
-    let last = _mm512_set1_epi64(7);
-    let (vectors, rest) = classes.as_chunks::<64>();
-    let (low, rest_of_low) = low.as_chunks_mut::<64>();
-    let (high, rest_of_high) = high.as_chunks_mut::<64>();
-    let (places, rest_of_places) = sums.split_at_mut(vectors.len() * (64 / GROUP));
-    let mut before = zero;
-    let all = vectors.iter().zip(low).zip(high).zip(places.as_chunks_mut::<8>().0);
-    for (((class, low), high), place) in all {
-        let bytes = tables.look_up(load(class));
-        store(low, bytes[0]);
-        store(high, bytes[1]);
-        let groups = sum_eights(bytes);
-        let pairs = _mm512_add_epi64(groups, _mm512_alignr_epi64::<7>(groups, zero));
-        let fours = _mm512_add_epi64(pairs, _mm512_alignr_epi64::<6>(pairs, zero));
-        let eights = _mm512_add_epi64(fours, _mm512_alignr_epi64::<4>(fours, zero));
-        let all = _mm512_add_epi64(eights, before);
-        before = _mm512_permutexvar_epi64(last, all);
-        store_u32(place, _mm512_cvtepi64_epi32(all));
+    match ticks.window {
+        Some(start) => {
+            let window = Window::new(ticks, start);
+            sum_looked_up(classes, ticks, of_words, sums, |classes| window.look_up(classes));
+        }
+        None => {
+            let tables = Tables::new(ticks);
+            sum_looked_up(classes, ticks, of_words, sums, |classes| tables.look_up(classes));
+        }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn sum_looked_up(
+    classes: &[u8],
+    ticks: &Ticks,
+    of_words: Option<TicksOf<'_>>,
+    sums: &mut [u32],
+    look_up: impl Fn(__m512i) -> [__m512i; 2],
+) {
+    let (vectors, rest) = classes.as_chunks::<64>();
+    let (places, rest_of_places) = sums.split_at_mut(vectors.len() * (64 / GROUP));
+    let all = vectors.iter().zip(places.as_chunks_mut::<8>().0);
+    let mut before = _mm512_setzero_si512();
+    let rest_of_words = match of_words {
+        Some(TicksOf { low, high }) => {
+            let (low, rest_of_low) = low.as_chunks_mut::<64>();
+            let (high, rest_of_high) = high.as_chunks_mut::<64>();
+            for (((class, place), low), high) in all.zip(low).zip(high) {
+                let bytes = look_up(load(class));
+                store(low, bytes[0]);
+                store(high, bytes[1]);
+                before = add_vector(bytes, before, place);
+            }
+            Some(TicksOf { low: rest_of_low, high: rest_of_high })
+        }
+        None => {
+            for (class, place) in all {
+                before = add_vector(look_up(load(class)), before, place);
+            }
+            None
+        }
+    };
     let sum = places.last().copied().unwrap_or(0);
-    let rest_of_words = TicksOf { low: rest_of_low, high: rest_of_high };
     portable::deltas::add_ticks(sum, rest, ticks, rest_of_words, rest_of_places);
+}
+
+/// Adds the ticks of 64 words, given by their low bytes and their high ones, to those before them, which are in all lanes.
+/// `place` gets the sums up to each eight; those up to the last one are returned.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn add_vector(bytes: [__m512i; 2], before: __m512i, place: &mut [u32; 8]) -> __m512i {
+    let zero = _mm512_setzero_si512();
+    let groups = sum_eights(bytes);
+    let pairs = _mm512_add_epi64(groups, _mm512_alignr_epi64::<7>(groups, zero));
+    let fours = _mm512_add_epi64(pairs, _mm512_alignr_epi64::<6>(pairs, zero));
+    let eights = _mm512_add_epi64(fours, _mm512_alignr_epi64::<4>(fours, zero));
+    store_u32(place, _mm512_cvtepi64_epi32(_mm512_add_epi64(eights, before)));
+    _mm512_add_epi64(before, _mm512_permutexvar_epi64(_mm512_set1_epi64(7), eights))
 }
 
 /// Eight changes at a time.
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
 pub(super) fn time_changes(
-    Spots { low, high, before, places }: Spots<'_>,
+    Spots { classes, before, places }: Spots<'_>,
+    ticks: &Ticks,
     (falling, limit): (&Falling, u32),
     last: u32,
     out: &mut [Chances],
 ) -> bool {
+    let tables = Tables::new(ticks);
     let (starts, drops) = (halves(&falling.starts), halves(&falling.drops));
     let limits = _mm512_set1_epi32(limit as i32);
     let mut last = _mm256_set1_epi32(last as i32);
     let mut below = true;
-    let groups = low.chunks(8).zip(high.chunks(8));
-    let changes = groups.zip(before.chunks(8)).zip(places.chunks(8));
+    let changes = classes.chunks(8).zip(before.chunks(8)).zip(places.chunks(8));
     // Where fewer than eight are left the rest of the vectors is zeros, and nobody looks at it.
-    for ((((low, high), before), places), out) in changes.zip(out.chunks_mut(8)) {
+    for (((classes, before), places), out) in changes.zip(out.chunks_mut(8)) {
         let present = ((1u32 << places.len()) - 1) as u16;
-        let [low, high] = [low, high].map(|groups| load_some(groups.as_flattened()));
+        let [low, high] = tables.look_up(load_some(classes.as_flattened()));
         let before = _mm512_castsi512_si256(load_some(before.as_bytes()));
         let places = _mm512_castsi512_si128(load_some(places.as_bytes()));
         // What lies before the place in its group, and what lies there.

@@ -14,7 +14,7 @@ mod sums;
 pub use isa::Avx512;
 
 use super::Kernels;
-use super::deltas::{AT_ONCE, Chances, Falling, GroupTicks, InGroup, Spots, Ticks, TicksOf};
+use super::deltas::{AT_ONCE, Chances, Falling, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf};
 use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
 #[cfg(feature = "gradient")]
 use super::layers::{Items, ItemsMut};
@@ -116,12 +116,19 @@ impl Kernels for Avx512 {
         unsafe { interleave::merge32_steps(bytes, words) }
     }
 
-    fn differing(self, log2: u32, base: &[u8], new: &[u8], out: &mut Vec<u32>) {
+    #[inline(always)]
+    fn differing<const B: usize>(self, base: &[u8; LINE], new: &[u8; LINE]) -> u64 {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { deltas::differing(log2, base, new, out) }
+        unsafe { deltas::differing::<B>(base, new) }
     }
 
-    fn sum_ticks(self, classes: &[u8], ticks: &Ticks, of_words: TicksOf<'_>, sums: &mut [u32]) {
+    fn sum_ticks(
+        self,
+        classes: &[u8],
+        ticks: &Ticks,
+        of_words: Option<TicksOf<'_>>,
+        sums: &mut [u32],
+    ) {
         // SAFETY: `self` is the proof that the processor has the instructions.
         unsafe { deltas::sum_ticks(classes, ticks, of_words, sums) }
     }
@@ -129,12 +136,13 @@ impl Kernels for Avx512 {
     fn time_changes(
         self,
         spots: Spots<'_>,
+        ticks: &Ticks,
         falling: (&Falling, u32),
         last: u32,
         out: &mut [Chances],
     ) -> bool {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { deltas::time_changes(spots, falling, last, out) }
+        unsafe { deltas::time_changes(spots, ticks, falling, last, out) }
     }
 
     #[inline(always)]
