@@ -7,6 +7,7 @@ import os
 import signal
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -350,6 +351,47 @@ def test_nobody_gets_a_sum_of_what_was_damaged() -> None:
         assert second[0] == "GroupError", second
 
 
+def misplaced(rank: int, size: int, what: str) -> tuple[str, str]:
+    """Intact messages of the same elements arrive where they do not belong: at another rank, or in a later call."""
+    import huffwire.distributed as hd
+    from huffwire.distributed.device_group import DeviceGroup
+
+    stand_in()
+    with gpu():
+        hd.setup(piece=1 << 20)
+        original, arrived = DeviceGroup.exchange, []
+
+        def changed(
+            self: DeviceGroup, output: torch.Tensor, mine: torch.Tensor, receives: list[int], sends: list[int]
+        ) -> None:
+            if what == "rank" and rank == 0:
+                assert sends[1] == sends[2]
+                mine = mine.roll(sends[1])
+            original(self, output, mine, receives, sends)
+            arrived.append(output.clone())
+            if what == "call" and rank == 1 and len(arrived) == 2:
+                assert not torch.equal(output, arrived[0])
+                output.copy_(arrived[0])
+
+        DeviceGroup.exchange = changed
+        # The parts of all ranks are the same.
+        part = tensor(0, 400, torch.bfloat16)
+        output = torch.empty(400 * size, dtype=torch.bfloat16)
+        call = lambda: hd.all_to_all_single(output, part.repeat(size))  # noqa: E731
+        if what == "call":
+            call()
+        return raises(call)
+
+
+@pytest.mark.parametrize(("what", "refused"), [("rank", {1, 2}), ("call", {1})])
+def test_intact_messages_in_wrong_places_are_refused(what: str, refused: set[int]) -> None:
+    for rank, (name, text) in enumerate(run(misplaced, 3, what, seconds=10)):
+        if rank in refused:
+            assert name == "PieceError" and "belongs to another context" in text, text
+        else:
+            assert (name, text) == ("", "")
+
+
 def failing(rank: int, size: int, where: str) -> list[tuple[str, str]]:
     """Rank 1 fails by itself. What it calls next, and what others see."""
     import huffwire.distributed as hd
@@ -379,7 +421,13 @@ def failing(rank: int, size: int, where: str) -> list[tuple[str, str]]:
         if rank == 1 and where == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         gather = lambda: hd.all_gather_into_tensor(given.new_empty(1200 * size), given)  # noqa: E731
-        return [raises(gather), raises(gather)]
+        found, store = [raises(gather)], dist.distributed_c10d._get_default_store()
+        # The others hear of it in the same step, and not from what rank 1 calls next.
+        if where == "encode" and rank == 1:
+            store.wait(["heard"], timedelta(seconds=5))
+        elif where == "encode" and rank == 0:
+            store.set("heard", "")
+        return [*found, raises(gather)]
 
 
 def test_a_rank_that_lacks_memory_tells_the_others() -> None:
@@ -640,6 +688,22 @@ def test_groups_that_move_memory_of_devices() -> None:
     assert not moves(_Group(cpu="gloo"), gpu_of_rank)
     assert not moves(_Group(cpu="gloo", cuda="nccl"), torch.device("cpu"))
     assert not moves(object(), gpu_of_rank)
+
+
+def test_a_capture_is_refused_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huffwire import DeviceError
+    from huffwire.distributed.device_engine import DeviceEngine
+    from huffwire.distributed.device_group import DeviceGroup
+
+    captured = iter([True, False])
+    monkeypatch.setattr(torch.cuda, "device", lambda device: mock.MagicMock())
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: next(captured))
+    group = DeviceGroup(None, 0, 2, torch.device("cuda", 0))
+    engine, body = DeviceEngine(group, None, 4096), mock.Mock(side_effect=ValueError("it ran"))
+    for error, text in ((DeviceError, "being captured"), (ValueError, "it ran")):
+        with pytest.raises(error, match=text):
+            engine.start("broadcast", torch.bfloat16, [], True, 1, body)
+    assert body.call_count == 1
 
 
 def test_a_call_under_way_is_an_event_of_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,11 +142,10 @@ class Call:
         sends = [letters.length(engine.rank, rank) for rank in ranks]
         receives = [0 if rank == engine.rank else letters.length(rank, engine.rank) for rank in ranks]
         start = 0
-        for rank, room in rooms.items():
-            packed[start : start + sends[rank]].copy_(room[: sends[rank]])
+        for rank in given:
+            packed[start : start + sends[rank]].copy_(rooms.pop(rank)[: sends[rank]])
             start += sends[rank]
             self._count(chunks[rank].nbytes, sends[rank], 1)
-        rooms.clear()
         if sum(receives) > received.numel():
             # Another rank sends more than this one expects, which `read` will tell.
             received = self._room(sum(receives))
@@ -422,9 +421,8 @@ class DeviceEngine:
         check_process(self._process)
         with self._order:
             self._check()
-            if coded:
-                # Before anybody is told of the call: a stream that is being captured is no failure of the group.
-                on_device.kernels_of(self.group.device)
+            # Before anybody is told of the call: it is no failure of the group.
+            self.group.refuse_capture()
             for output in outputs:
                 _changed(output)
             form = CODED if coded else RAW

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from huffwire._errors import DeviceError
 from huffwire.distributed import on_device
 from huffwire.distributed.c10d import one_of
 from huffwire.distributed.errors import PeerError
@@ -76,6 +77,18 @@ class DeviceGroup:
         options.rootRank = root
         with _failures():
             self._group.broadcast([tensor], options).wait()
+
+    def refuse_capture(self) -> None:
+        """Raises DeviceError if the current stream is being captured into a graph: the host cannot wait then."""
+        if self.device.type != "cuda":
+            return
+        with torch.cuda.device(self.device):
+            capturing = torch.cuda.is_current_stream_capturing()
+        if capturing:
+            raise DeviceError(
+                "the stream is being captured into a graph: coded collectives wait for the GPU, which cannot be "
+                "captured; call them before or after the capture"
+            )
 
     def synchronize(self) -> None:
         """Waits on the host for all that the device has to do."""

@@ -47,7 +47,10 @@ class Letter:
         here[:_STEPS] = torch.frombuffer(bytearray(place), dtype=torch.int64)
         here[_STEPS] = steps
         here[_LENGTHS:] = torch.tensor(lengths, dtype=torch.int64, device="cpu")
-        self.words = here.to(device)
+        if device.type != "cpu":
+            # From other memory the host would wait for the copy, and all that the device has to do before.
+            here = here.pin_memory()
+        self.words = here.to(device, non_blocking=True)
 
     def length(self, receiver: int) -> torch.Tensor:
         """Where the bytes for a rank are told: a tensor of one element."""
