@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from unittest import mock
 
@@ -41,35 +42,46 @@ def sequence_of_pieces() -> int:
     return coded_group(dist.group.WORLD).engine_and_policy[0]._sequence
 
 
-def collectives(rank: int, size: int, compression: str) -> None:
+@contextmanager
+def devices(rank: int, nccl: bool) -> Iterator[tuple[torch.device, list[str]]]:
+    """Where a rank has its tensors, and what the emulator launches for them: nothing where GPUs are real."""
+    if nccl:
+        torch.cuda.set_device(rank)
+        yield torch.device("cuda", rank), []
+    else:
+        stand_in()
+        with gpu() as device:
+            yield torch.device("cpu"), device.launches
+
+
+def collectives(rank: int, size: int, compression: str, nccl: bool) -> None:
     import huffwire.distributed as hd
 
-    stand_in()
-    with gpu() as device:
+    with devices(rank, nccl) as (place, launches):
         # Several steps for each tensor.
         hd.setup(piece=4096, compression=compression)
         for salt, dtype in enumerate(CODED + OTHERS):
             count = 600 * size
             given = [tensor(peer, count, dtype, salt) for peer in range(size)]
-            output = torch.empty(count * size, dtype=dtype)
-            hd.all_gather_into_tensor(output, given[rank])
-            check((dtype, "gather"), output.view(torch.uint8), torch.cat([x.view(torch.uint8) for x in given]))
+            mine = given[rank].to(place)
+            output = torch.empty(count * size, dtype=dtype, device=place)
+            hd.all_gather_into_tensor(output, mine)
+            check((dtype, "gather"), octets(output), torch.cat([octets(each) for each in given]))
             # Uneven, one of them nothing, and not waited for at once.
-            outputs = [torch.empty(700 * peer, dtype=dtype) for peer in range(size)]
-            work = hd.all_gather(outputs, given[rank][: 700 * rank].clone(), async_op=True) if size == 2 else None
-            if work is not None:
-                assert work.wait() and work.is_completed() and work.is_success()
-                assert work.exception() is None and work.get_future().wait() is not None
-                for peer, found in enumerate(outputs):
-                    check((dtype, "uneven"), found, given[peer][: 700 * peer])
+            outputs = [torch.empty(150 * peer, dtype=dtype, device=place) for peer in range(size)]
+            work = hd.all_gather(outputs, mine[: 150 * rank].clone(), async_op=True)
+            assert work.wait() and work.is_completed() and work.is_success()
+            assert work.exception() is None and work.get_future().wait() is not None
+            for peer, found in enumerate(outputs):
+                check((dtype, "uneven"), octets(found), octets(given[peer][: 150 * peer]))
             for root in range(size):
-                kept = given[rank].clone()
+                kept = mine.clone()
                 hd.broadcast(kept, root)
-                check((dtype, "broadcast", root), kept, given[root])
-            parted = torch.empty_like(given[rank])
-            hd.all_to_all_single(parted, given[rank])
-            expected = [each[600 * rank : 600 * (rank + 1)] for each in given]
-            check((dtype, "all_to_all"), parted.view(torch.uint8), torch.cat([x.view(torch.uint8) for x in expected]))
+                check((dtype, "broadcast", root), octets(kept), octets(given[root]))
+            parted = torch.empty_like(mine)
+            hd.all_to_all_single(parted, mine)
+            parts = [octets(each[600 * rank : 600 * (rank + 1)]) for each in given]
+            check((dtype, "all_to_all"), octets(parted), torch.cat(parts))
             if dtype is torch.bits8:
                 continue
             for op in (dist.ReduceOp.SUM, dist.ReduceOp.AVG):
@@ -77,27 +89,36 @@ def collectives(rank: int, size: int, compression: str) -> None:
                 if average and dtype is torch.int32:
                     continue
                 expected = ordered_sum(given, average)
-                kept = given[rank].clone()
+                kept = mine.clone()
                 hd.all_reduce(kept, op)
-                check((dtype, op), kept, expected)
-                part = torch.empty(600, dtype=dtype)
-                hd.reduce_scatter_tensor(part, given[rank], op)
-                check((dtype, op, "part"), part, expected.chunk(size)[rank])
-        launched = set(device.launches)
+                check((dtype, op), kept.cpu(), expected)
+                part = torch.empty(600, dtype=dtype, device=place)
+                hd.reduce_scatter_tensor(part, mine, op)
+                check((dtype, op, "part"), part.cpu(), expected.chunk(size)[rank])
+    assert nccl or bool(launches) == (compression == "always")
     assert sequence_of_pieces() == 0
-    assert bool(launched) == (compression == "always")
     totals = hd.stats()
     assert not any(each["fallbacks"] for each in totals.values())
     assert all(each["pieces"] for each in totals.values())
 
 
+def octets(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.cpu().view(torch.uint8)
+
+
 @pytest.mark.parametrize("compression", ["always", "raw"])
 def test_collectives_of_two_ranks(compression: str) -> None:
-    run(collectives, 2, compression, seconds=60)
+    run(collectives, 2, compression, False, seconds=60)
 
 
 def test_collectives_of_four_ranks() -> None:
-    run(collectives, 4, "always", seconds=100)
+    run(collectives, 4, "always", False, seconds=100)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL takes a GPU for each rank, and there are not two")
+@pytest.mark.parametrize("compression", ["always", "raw"])
+def test_collectives_over_nccl(compression: str) -> None:
+    run(collectives, 2, compression, True, backend="cpu:gloo,cuda:nccl", seconds=60, limit=300)
 
 
 def corners(rank: int, size: int) -> None:
