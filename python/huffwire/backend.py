@@ -23,6 +23,7 @@ import torch.distributed as dist
 
 from huffwire._errors import OptionError, UnsupportedError
 from huffwire.distributed import collectives, totals
+from huffwire.distributed.c10d import one_of
 from huffwire.distributed.groups import CodedGroup
 
 __all__ = ["HuffwireProcessGroup"]
@@ -102,7 +103,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         if work is not None:
             return work
         totals.fallback("all_gather")
-        return _one_of(self._gloo, "all_gather_single", "_allgather_base")(output, input, opts)
+        return one_of(self._gloo, "all_gather_single", "_allgather_base")(output, input, opts)
 
     def reduce_scatter_single(self, output: Any, input: Any, opts: Any = None) -> Any:
         opts = dist.ReduceScatterOptions() if opts is None else opts
@@ -113,7 +114,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
             if work is not None:
                 return work
         totals.fallback("reduce_scatter")
-        return _one_of(self._gloo, "reduce_scatter_single", "_reduce_scatter_base")(
+        return one_of(self._gloo, "reduce_scatter_single", "_reduce_scatter_base")(
             output, input, opts
         )
 
@@ -133,7 +134,7 @@ class HuffwireProcessGroup(dist.ProcessGroup):
         if work is not None:
             return work
         totals.fallback("all_to_all")
-        call = _one_of(self._gloo, "all_to_all_single", "alltoall_base")
+        call = one_of(self._gloo, "all_to_all_single", "alltoall_base")
         return call(output, input, output_split_sizes, input_split_sizes, opts)
 
     # PyTorch before 2.15 calls these.
@@ -162,11 +163,6 @@ class HuffwireProcessGroup(dist.ProcessGroup):
             )
         totals.fallback("send")
         return self._gloo.recv_anysource(tensors, tag)
-
-
-def _one_of(backend: object, new: str, old: str) -> Any:
-    """A method that earlier versions of PyTorch call otherwise."""
-    return getattr(backend, new, None) or getattr(backend, old)
 
 
 def _create(store: Any, rank: int, size: int, timeout: timedelta) -> HuffwireProcessGroup:

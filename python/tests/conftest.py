@@ -23,6 +23,7 @@ EMULATED = {
     "test_cuda_encode",
     "test_cuda_host",
     "test_cuda_sanitizers",
+    "test_cuda_transport",
 }
 
 

@@ -17,6 +17,8 @@ _SMALLEST_BLOCK = 1 << 10
 _PLAN = struct.calcsize("<12I2Q")
 _PLAN_BLOCK = struct.calcsize("<Q3I")
 _STATUS = struct.calcsize("<Q2I")
+WHOLE = -1
+"""What a status begins with if the message was whole, as a number of 64 bits with a sign."""
 
 _PLAN_THREADS = 1024
 _PLAN_THREADS_FOR_FEW = 128
@@ -164,7 +166,7 @@ _KINDS = {1: "quantized values", 2: "a delta"}
 def check(status: bytes) -> None:
     """Raises the error that decoding ended with, if it did. `status` is what the device has of `decode`'s status."""
     report, found, _ = struct.unpack("<Q2I", status)
-    if report == (1 << 64) - 1:
+    if report == WHOLE % (1 << 64):
         return
     block, problem = report >> 8, report & 0xFF
     error = _CLASSES.get(problem, _errors.DamagedError)

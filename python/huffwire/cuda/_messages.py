@@ -60,6 +60,15 @@ class Checks:
         """Keeps what a decoder will have found. For this package."""
         self._pending.append((device, status))
 
+    def failed(self) -> torch.Tensor | None:
+        """How many messages are damaged or do not fit: a number on their device, which is there when they are decoded.
+        Nobody waits for it here, and `wait` still tells which they are. None if there are no messages. For this package.
+        """
+        if not self._pending:
+            return None
+        reports = [tensor_of(status)[:8].view(torch.int64) for _, status in self._pending]
+        return (torch.cat(reports) != _decode.WHOLE).sum()
+
     def wait(self) -> None:
         """Waits until all messages are decoded.
 

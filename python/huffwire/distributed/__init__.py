@@ -8,7 +8,8 @@ The functions have the names and the signatures of `torch.distributed`, and work
 >>> huffwire.distributed.all_reduce(gradients)
 >>> dist.destroy_process_group()
 
-Large tensors travel in coded pieces over a gloo group that huffwire makes beside the group. Whether a call is coded
+Large tensors travel in coded pieces over a gloo group that huffwire makes beside the group; with the transport
+``device`` those of GPUs stay on them, and the group itself moves them. Whether a call is coded
 is decided from its size, its dtype, and the speeds of link and codec that all ranks measured and agreed on; the
 environment variable ``HUFFWIRE_COMPRESSION`` (``auto``, ``always`` or ``never``) overrules it. All other calls are
 passed to the group as they are.

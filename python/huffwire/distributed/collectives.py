@@ -14,7 +14,8 @@ import torch.distributed as dist
 
 from huffwire._errors import MismatchError, OptionError, UnsupportedError
 from huffwire._options import check_whole
-from huffwire.distributed import plain, schedules, totals
+from huffwire.distributed import device_schedules, plain, schedules, totals
+from huffwire.distributed.device_engine import DeviceEngine
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import DisagreementError
 from huffwire.distributed.groups import (
@@ -158,8 +159,7 @@ def gather(
     here: bool = False,
 ) -> dist.Work | None:
     """Starts an all_gather in pieces; None if the group shall carry it."""
-    engine, policy = coded.ready()
-    way = policy.way("all_gather", tensor.dtype, sum(output.nbytes for output in outputs))
+    way = coded.way("all_gather", tensor, sum(output.nbytes for output in outputs))
     if way == "plain":
         return None
     if len(outputs) != coded.size:
@@ -173,7 +173,10 @@ def gather(
     check_same(
         flats[coded.rank], shard.numel(), shard, f"output {coded.rank}, which is this rank's,"
     )
-    return schedules.all_gather(engine, shard, flats, result, way == "coded", here)
+    carrier = coded.carrier(tensor)
+    if isinstance(carrier, DeviceEngine):
+        return device_schedules.all_gather(carrier, shard, flats, result, way == "coded")
+    return schedules.all_gather(carrier, shard, flats, result, way == "coded", here)
 
 
 def all_gather(
@@ -255,7 +258,7 @@ def gather_into(
     coded: CodedGroup, output: torch.Tensor, tensor: torch.Tensor, here: bool = False
 ) -> dist.Work | None:
     """Starts an all_gather into one tensor in pieces; None if the group shall carry it."""
-    if coded.ready()[1].way("all_gather", tensor.dtype, output.nbytes) == "plain":
+    if coded.way("all_gather", tensor, output.nbytes) == "plain":
         return None
     whole = flat(output, "the output")
     check_same(whole, tensor.numel() * coded.size, tensor, "the output")
@@ -265,7 +268,7 @@ def gather_into(
 
 def _summing(coded: CodedGroup, collective: str, tensor: torch.Tensor, how: schedules.Sum) -> Way:
     _check_sum_dtype(how.dtype, tensor.dtype)
-    way = coded.ready()[1].way(collective, tensor.dtype, tensor.nbytes)
+    way = coded.way(collective, tensor, tensor.nbytes)
     # The group would add in another type.
     if way == "plain" and how.dtype is not None and how.dtype != tensor.dtype:
         return "raw"
@@ -292,8 +295,13 @@ def scatter_sum(
     share = source.numel() // coded.size
     check_same(target, share, source, "the output")
     shares = [share] * coded.size
+    carrier = coded.carrier(tensor)
+    if isinstance(carrier, DeviceEngine):
+        return device_schedules.reduce_scatter(
+            carrier, source, target, shares, how, [output], way == "coded"
+        )
     return schedules.reduce_scatter(
-        coded.ready()[0], source, target, shares, how, [output], way == "coded", here
+        carrier, source, target, shares, how, [output], way == "coded", here
     )
 
 
@@ -352,9 +360,10 @@ def add_up(
     way = _summing(coded, "all_reduce", whole, how)
     if way == "plain":
         return None
-    return schedules.all_reduce(
-        coded.ready()[0], flat(whole, "the tensor"), how, [tensor], way == "coded", here
-    )
+    total, carrier = flat(whole, "the tensor"), coded.carrier(tensor)
+    if isinstance(carrier, DeviceEngine):
+        return device_schedules.all_reduce(carrier, total, how, [tensor], way == "coded")
+    return schedules.all_reduce(carrier, total, how, [tensor], way == "coded", here)
 
 
 def all_reduce(
@@ -411,11 +420,7 @@ def exchange(
     here: bool = False,
 ) -> dist.Work | None:
     """Starts an all_to_all in pieces; None if the group shall carry it."""
-    engine, policy = coded.ready()
-    if receives or sends:
-        way = policy.way("all_to_all", tensor.dtype, UNEVEN)
-    else:
-        way = policy.way("all_to_all", tensor.dtype, tensor.nbytes)
+    way = coded.way("all_to_all", tensor, UNEVEN if receives or sends else tensor.nbytes)
     if way == "plain":
         return None
     source, target = flat(tensor, "the input"), flat(output, "the output")
@@ -426,8 +431,13 @@ def exchange(
         raise DisagreementError(
             f"this rank sends {outgoing[coded.rank]} elements to itself, and expects {incoming[coded.rank]}"
         )
+    carrier = coded.carrier(tensor)
+    if isinstance(carrier, DeviceEngine):
+        return device_schedules.all_to_all(
+            carrier, source, outgoing, target, incoming, [output], way == "coded"
+        )
     return schedules.all_to_all(
-        engine, source, outgoing, target, incoming, [output], way == "coded", here
+        carrier, source, outgoing, target, incoming, [output], way == "coded", here
     )
 
 
@@ -492,12 +502,13 @@ def spread(
     coded: CodedGroup, tensor: torch.Tensor, root: int, here: bool = False
 ) -> dist.Work | None:
     """Starts a broadcast in pieces; None if the group shall carry it."""
-    engine, policy = coded.ready()
-    way = policy.way("broadcast", tensor.dtype, tensor.nbytes)
+    way = coded.way("broadcast", tensor, tensor.nbytes)
     if way == "plain":
         return None
-    whole = flat(tensor, "the tensor")
-    return schedules.broadcast(engine, whole, root, [tensor], way == "coded", here)
+    whole, carrier = flat(tensor, "the tensor"), coded.carrier(tensor)
+    if isinstance(carrier, DeviceEngine):
+        return device_schedules.broadcast(carrier, whole, root, [tensor], way == "coded")
+    return schedules.broadcast(carrier, whole, root, [tensor], way == "coded", here)
 
 
 def _rank_in(group: dist.ProcessGroup, rank: int | None, group_rank: int | None, what: str) -> int:
@@ -585,7 +596,7 @@ def isend(
         A handle with `wait`, which raises what `all_gather` raises.
     """
     group, coded = _find(group, tensor)
-    if coded is None:
+    if coded is None or coded.stays(tensor):
         _plain("send", group)
         return dist.isend(tensor, dst, group=group, tag=tag, group_dst=group_dst)
     peer = _rank_in(group, dst, group_dst, "dst")
@@ -610,6 +621,8 @@ def irecv(
     """
     group, coded = _find(group, tensor)
     any_source = src is None and group_src is None
+    if coded is not None and coded.stays(tensor):
+        coded = None
     if any_source and coded is not None and coded.settings.compression != "never":
         raise UnsupportedError("a receive from any rank cannot be coded: name the rank that sends")
     if coded is None or any_source:
@@ -646,8 +659,12 @@ def recv(
         The global rank that sent it; -1 if this rank is no member of the group.
     """
     group, coded = _find(group, tensor)
-    if coded is None or (
-        src is None and group_src is None and coded.settings.compression == "never"
+    any_source = src is None and group_src is None
+    if (
+        coded is None
+        or coded.stays(tensor)
+        or any_source
+        and coded.settings.compression == "never"
     ):
         _plain("send", group)
         return dist.recv(tensor, src, group=group, tag=tag, group_src=group_src)

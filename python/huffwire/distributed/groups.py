@@ -12,16 +12,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from huffwire._errors import OptionError
+from huffwire._errors import OptionError, UnsupportedError
 from huffwire._huffwire import Codebooks
-from huffwire.distributed import pieces, plain
+from huffwire.distributed import device_group, pieces, plain
 from huffwire.distributed.c10d import PrefixStore, Store
 from huffwire.distributed.calls import CodedWork, Lines, Operation
+from huffwire.distributed.device_engine import DeviceEngine
+from huffwire.distributed.device_group import DeviceGroup
 from huffwire.distributed.engine import Engine, Receiver, Sender
 from huffwire.distributed.errors import GroupError, PeerError, check_process
 from huffwire.distributed.life import Generation, Life, Refresh, Report
 from huffwire.distributed.memory import Scratch
-from huffwire.distributed.policy import Link
+from huffwire.distributed.policy import Link, Way
 from huffwire.distributed.settings import (
     Agreement,
     Compression,
@@ -29,6 +31,7 @@ from huffwire.distributed.settings import (
     Settings,
     agree,
     compression_of,
+    device_piece,
     transport_of,
 )
 from huffwire.distributed.totals import Totals
@@ -188,6 +191,8 @@ class CodedGroup:
         self._begin(0)
         # Once the ranks agreed.
         self.engine_and_policy: tuple[Engine, Policy] | None = None
+        self._device_engine: DeviceEngine | None = None
+        self._moved: dict[torch.device, bool] = {}
         self._error: BaseException | None = None
         self.agreement: Agreement | None = None
 
@@ -226,8 +231,9 @@ class CodedGroup:
             before = self.engine_and_policy, self._pairs
             if self.engine_and_policy is not None:
                 self._give_up()
-            self.engine_and_policy = self._error = None
+            self.engine_and_policy = self._device_engine = self._error = None
             self.settings = settings
+            self._moved = {}
             agreement = self._agree(by_setup=True)[1].agreement
             del before
             return agreement
@@ -245,8 +251,13 @@ class CodedGroup:
                 self.timeout,
                 transport=self.settings.transport,
             )
-            agreement, by_setup = agree(engine, self.settings, by_setup)
+            devices = self._devices()
+            agreement, by_setup = agree(engine, self.settings, by_setup, devices)
             self.agreement = agreement
+            if devices is not None:
+                self._device_engine = DeviceEngine(
+                    devices, self.settings.codebooks, device_piece(self.settings)
+                )
             if self.settings.refresh is None:
                 engine.configure(_coder(self.settings), agreement.piece)
             else:
@@ -279,6 +290,48 @@ class CodedGroup:
                     ) from self._error
                 ready = self.engine_and_policy or self._agree()
         return ready
+
+    def _devices(self) -> DeviceGroup | None:
+        """The group as one that moves bytes of devices, where the transport is that."""
+        if self.settings.transport != "device":
+            return None
+        device = device_group.device_of(self.wrapped)
+        return None if device is None else DeviceGroup(self.wrapped, self.rank, self.size, device)
+
+    def stays(self, tensor: torch.Tensor) -> bool:
+        """Whether the bytes of a tensor stay on devices, instead of going in pieces through the host."""
+        if self.settings.transport != "device":
+            return False
+        moved = self._moved.get(tensor.device)
+        if moved is None:
+            moved = self._moved[tensor.device] = device_group.moves(self.wrapped, tensor.device)
+        return moved
+
+    def carrier(self, tensor: torch.Tensor) -> Engine | DeviceEngine:
+        """What carries calls on a tensor."""
+        engine, _ = self.ready()
+        if not self.stays(tensor):
+            return engine
+        there = self._device_engine
+        if there is None or there.group.device != tensor.device:
+            found = "none" if there is None else there.group.device
+            raise UnsupportedError(
+                f"a tensor on {tensor.device}, and the group was set up for {found}: select the device by "
+                "torch.cuda.set_device before the first collective or huffwire.distributed.setup, as NCCL wants it"
+            )
+        return there
+
+    def way(self, collective: str, tensor: torch.Tensor, size: int) -> Way:
+        """How a call is carried.
+
+        Args:
+            collective: Its name, as `Model.seconds` knows it.
+            tensor: Has the type and the device of its tensors.
+            size: Bytes of the whole tensor.
+        """
+        _, policy = self.ready()
+        decide = policy.device_way if self.stays(tensor) else policy.way
+        return decide(collective, tensor.dtype, size)
 
     def pair(self, peer: int) -> Pair:
         """What is kept for messages to and from one other rank."""
@@ -415,10 +468,12 @@ def setup(
         level: As for `huffwire.encode`.
         piece: Bytes of elements in a piece; None for 256 KiB on links of up to 1.6 Gbit/s, 1 MiB on links of up to
             3.2 Gbit/s, 4 MiB on faster ones (over TCP 1 MiB), and 512 KiB where the link was not measured.
+            With the transport ``"device"`` bytes of elements that a rank handles at once; None for 128 MiB.
         link: The link, if it shall not be measured.
         refresh: When codebooks are replaced by ones that fit the traffic better; None for never.
-        transport: ``"gloo"`` or ``"tcp"``: what carries pieces. None: what the environment variable
-            ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
+        transport: ``"gloo"`` or ``"tcp"``: what carries pieces. ``"device"``: coded tensors of GPUs stay on them, and are
+            moved by the group itself, such as one of NCCL; all others go as with ``"gloo"``. None: what the environment
+            variable ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
 
     Returns:
         What the ranks agreed on.
@@ -440,6 +495,8 @@ def setup(
     )
     if level not in ("fast", "max"):
         raise OptionError(f'level={level!r}: give "fast" or "max"')
+    if settings.transport == "device" and (level != "fast" or refresh is not None):
+        raise OptionError("transport='device' has the level \"fast\", and codebooks that stay: give no other level and no refresh")
     found = _of_member(group)
     if found is None:
         return Agreement(settings, None, piece or 512 << 10)

@@ -386,7 +386,7 @@ class Life:
 def _send_bytes(sender: Sender, told: bytes, stage: int) -> None:
     """Sends bytes of the judge's to all other ranks."""
     memory = Memory(torch.frombuffer(bytearray(told), dtype=torch.uint8))
-    part = Part(sender.engine, torch.uint8, 0, len(told))
+    part = Part(sender.engine.piece, torch.uint8, 0, len(told))
     for index in range(part.count):
         place = _place(sender.operation, memory, part, index, _JUDGE, stage)
         sender.send(memory, *part.range(index), place, False, _others(sender.engine))
@@ -395,7 +395,7 @@ def _send_bytes(sender: Sender, told: bytes, stage: int) -> None:
 def _receive_bytes(receiver: Receiver, size: int, stage: int) -> bytes:
     """Receives what `_send_bytes` sends."""
     told = torch.empty(size, dtype=torch.uint8, device="cpu")
-    memory, part = Memory(told), Part(receiver.engine, torch.uint8, 0, size)
+    memory, part = Memory(told), Part(receiver.engine.piece, torch.uint8, 0, size)
     stream = receiver.stream(_JUDGE, part.count)
     for index in range(part.count):
         _receive(receiver, stream, memory, part, index, _JUDGE, stage)

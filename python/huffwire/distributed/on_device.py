@@ -1,7 +1,8 @@
-"""Pieces that are coded where their tensor is: on a GPU, so that only coded bytes cross to the processor.
+"""Pieces that are coded where their tensor is: on a GPU, so that only coded bytes cross to the processor, or none.
 
-The payload is a message as all others are; whoever receives it does not learn where it was coded. So each rank decides for
-itself, and a rank with a GPU and one without understand each other.
+The payload is a message as all others are; whoever receives it does not learn where it was coded. So where pieces cross to
+the processor (`codes`, `encode_into`, `decode_into`) each rank decides for itself, and a rank with a GPU and one without
+understand each other. Where they stay on devices (`encode_there`, `decode_there`), all ranks have kernels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from huffwire._errors import DeviceError
 from huffwire._huffwire import Codebooks
 from huffwire._tensors import _NAMES
 from huffwire.cuda import _encode, _messages, _torch_device
+from huffwire.cuda._device import Device
+from huffwire.cuda._messages import Checks
 
 # Tests set this, so that tensors of the processor are coded as those of GPUs are.
 CODE_ALL = False
@@ -29,15 +32,29 @@ def codes(tensor: torch.Tensor) -> bool:
     if tensor.device.type != "cuda" and not CODE_ALL:
         return False
     # What kernels would store as it is may become smaller when the processor codes it.
-    return _encode.has_codes(_NAMES.get(tensor.dtype, "")) and _has_kernels(tensor.device)
+    return has_codes(tensor.dtype) and _has_kernels(tensor.device)
+
+
+def has_codes(dtype: torch.dtype) -> bool:
+    """Whether kernels code elements of a type. Others they would store as they are."""
+    return _encode.has_codes(_NAMES.get(dtype, ""))
+
+
+def kernels_of(device: torch.device) -> Device | None:
+    """The kernels of a device, on its current stream; None if it has none.
+
+    Raises:
+        DeviceError: They cannot be used.
+    """
+    with _loading:
+        return _torch_device.device_for(device)
 
 
 @functools.cache
 def _has_kernels(device: torch.device) -> bool:
     """Whether a device has kernels. Where they cannot be loaded, the processor codes, and a warning says why."""
     try:
-        with _loading:
-            return _torch_device.device_for(device) is not None
+        return kernels_of(device) is not None
     except DeviceError as error:
         warnings.warn(
             f"tensors of {device} are copied to the processor and coded there: {error}", stacklevel=2
@@ -101,5 +118,70 @@ def decode_into(
         context=context,
         max_size=None,
         check=None,
+        length=None,
+    )
+
+
+def bound(dtype: torch.dtype, size: int) -> int:
+    """The most bytes of a message of so many bytes of elements that kernels make."""
+    return _messages.bound(_NAMES[dtype], size)
+
+
+def encode_there(
+    elements: torch.Tensor,
+    codebooks: Codebooks | None,
+    context: int,
+    room: torch.Tensor,
+    length: torch.Tensor,
+) -> None:
+    """Encodes elements into memory of their device. Nobody waits.
+
+    Args:
+        elements: A flat tensor.
+        codebooks, context: As for `huffwire.encode`.
+        room: A flat tensor of torch.uint8, of at least `bound` bytes.
+        length: A tensor of torch.int64 with one element, to which the length of the message is written.
+    """
+    device = kernels_of(elements.device)
+    assert device is not None, "ranks agree on kernels before"
+    _messages.encode_into(
+        device,
+        elements,
+        room,
+        length,
+        level="fast",
+        symbols="auto",
+        codebooks=codebooks,
+        checksums=True,
+        threads=1,
+        context=context,
+    )
+
+
+def decode_there(
+    message: torch.Tensor,
+    codebooks: Codebooks | None,
+    context: int,
+    elements: torch.Tensor,
+    check: Checks,
+) -> None:
+    """Decodes a message in the memory of a device into elements there. Nobody waits: `check` tells later whether it was
+    whole.
+
+    Args:
+        message: A flat tensor of torch.uint8.
+        codebooks, context: As for `huffwire.decode_into`.
+        elements: A flat tensor, which is written.
+    """
+    device = kernels_of(elements.device)
+    assert device is not None, "ranks agree on kernels before"
+    _messages.decode_into(
+        device,
+        message,
+        elements,
+        codebooks=codebooks,
+        context=context,
+        max_size=None,
+        check=check,
         length=None,
     )

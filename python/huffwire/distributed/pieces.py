@@ -60,7 +60,8 @@ _MAGIC = b"HWPC"
 RAW, CODED, FAILURE, QUANTIZED = 0, 1, 2, 3
 _PLACE = struct.Struct("<4sBBBBQ8s16sQIIII")
 _REST = struct.Struct("<III")
-HEADER = _PLACE.size + _REST.size
+PLACE = _PLACE.size
+HEADER = PLACE + _REST.size
 
 # Collectives by their numbers in the header.
 COLLECTIVES = (
@@ -269,9 +270,9 @@ class Coder:
         source, target = (_address(buffer, HEADER), length), (_address(elements), place.size)
         if form == RAW:
             if length != place.size:
-                raise _damaged(place, sender, f"a payload of {length} bytes for {place.size} bytes")
+                raise damaged(place, sender, f"a payload of {length} bytes for {place.size} bytes")
             if _huffwire._copy_checked(source, target) != checksum:
-                raise _damaged(place, sender, "its payload has another checksum")
+                raise damaged(place, sender, "its payload has another checksum")
         else:
             name = codec_name(place.dtype)
             try:
@@ -285,7 +286,7 @@ class Coder:
                     None,
                 )
             except Error as error:
-                raise _damaged(place, sender, str(error)) from error
+                raise damaged(place, sender, str(error)) from error
             if self._observer is not None and self._observer.observe(target, name):
                 self._observer.due()
         return HEADER + length
@@ -298,9 +299,9 @@ class Coder:
         payload = buffer[HEADER : HEADER + length]
         if form == RAW:
             if length != place.size:
-                raise _damaged(place, sender, f"a payload of {length} bytes for {place.size} bytes")
+                raise damaged(place, sender, f"a payload of {length} bytes for {place.size} bytes")
             if _huffwire._checksum((_address(buffer, HEADER), length)) != checksum:
-                raise _damaged(place, sender, "its payload has another checksum")
+                raise damaged(place, sender, "its payload has another checksum")
             elements.view(torch.uint8).copy_(payload)
         else:
             try:
@@ -308,7 +309,7 @@ class Coder:
             except (DeviceError, OutOfMemoryError):
                 raise  # The sender has nothing to do with it.
             except Error as error:
-                raise _damaged(place, sender, str(error)) from error
+                raise damaged(place, sender, str(error)) from error
         return HEADER + length
 
     def seal_quantized(
@@ -357,11 +358,32 @@ class Coder:
             PieceError: It was changed.
         """
         if _huffwire._checksum((_address(elements), place.size)) != checksum:
-            raise _damaged(place, sender, "its payload has another checksum")
+            raise damaged(place, sender, "its payload has another checksum")
 
     def length(self, place: Place, sender: int, buffer: torch.Tensor) -> int:
         """The length in bytes of a piece that was received, after its header was checked as `read` does."""
         return HEADER + self._open(place, sender, buffer)[1]
+
+    def check_place(self, place: Place, form: int, sender: int, packed: bytes) -> None:
+        """Compares the place that a rank tells, apart from a piece, with the one that is expected.
+
+        Raises:
+            Error: As `read`.
+        """
+        fields = _fields(place, sender, packed)
+        if fields[2] == FAILURE:
+            raise PeerError(f"rank {sender} failed: its own error says why")
+        if packed == place.pack(form, self.generation):
+            return
+        if packed in [place.pack(other, self.generation) for other in (RAW, CODED)]:
+            raise DisagreementError(
+                f"{place.collective}: of rank {sender} and this rank, one codes its tensor and the other does not"
+            )
+        raise self._difference(place, sender, fields)
+
+    def context(self, place: Place) -> int:
+        """The context of a coded payload at a place."""
+        return zlib.crc32(place.pack(CODED, self.generation))
 
     def _open(
         self, place: Place, sender: int, buffer: torch.Tensor, quantized: bytes | None = None
@@ -373,13 +395,13 @@ class Coder:
             text = ctypes.string_at(_address(buffer, HEADER), length).decode(errors="replace")
             raise PeerError(f"rank {sender} failed: {text}")
         if form not in (RAW, CODED, QUANTIZED):
-            raise _damaged(place, sender, f"a payload of unknown form {form}")
+            raise damaged(place, sender, f"a payload of unknown form {form}")
         own = self.generation if form != QUANTIZED or quantized is None else quantized
         expected = place.pack(form, own)
         if head[: _PLACE.size] != expected:
             raise self._difference(place, sender, fields)
         if (form == QUANTIZED) != (quantized is not None):
-            raise _damaged(place, sender, f"a payload of form {form}, which does not belong here")
+            raise damaged(place, sender, f"a payload of form {form}, which does not belong here")
         return form, length, checksum, expected
 
     def _difference(self, place: Place, sender: int, fields: tuple[Any, ...]) -> Error:
@@ -448,9 +470,19 @@ def _head(
     intact, and the buffer has room for the payload."""
     head = ctypes.string_at(_address(buffer), HEADER)
     length, checksum, seal = _REST.unpack_from(head, _PLACE.size)
+    fields = _fields(place, sender, head)
+    if zlib.crc32(head[: HEADER - 4]) != seal:
+        raise damaged(place, sender, "its header has another checksum")
+    if length > buffer.numel() - HEADER:
+        raise damaged(place, sender, f"a payload of {length} bytes")
+    return head, fields, length, checksum
+
+
+def _fields(place: Place, sender: int, head: bytes) -> tuple[Any, ...]:
+    """The fields of a place, which bytes begin with."""
     fields = _PLACE.unpack_from(head)
     if fields[0] != _MAGIC:
-        raise _damaged(
+        raise damaged(
             place, sender, "no piece of huffwire begins so: foreign, or changed on its way"
         )
     # The place of the version stays in all versions, that of the checksum may not.
@@ -459,11 +491,7 @@ def _head(
             f"rank {sender} sends pieces of version {fields[1]}, and this rank reads version {VERSION}: "
             "install the same version of huffwire on all ranks"
         )
-    if zlib.crc32(head[: HEADER - 4]) != seal:
-        raise _damaged(place, sender, "its header has another checksum")
-    if length > buffer.numel() - HEADER:
-        raise _damaged(place, sender, f"a payload of {length} bytes")
-    return head, fields, length, checksum
+    return fields
 
 
 def payload(place: Place, sender: int, buffer: torch.Tensor) -> int:
@@ -506,7 +534,8 @@ def _sealed(head: bytes, length: int, checksum: int) -> bytes:
     return whole + zlib.crc32(whole).to_bytes(4, "little")
 
 
-def _damaged(place: Place, sender: int, what: str) -> PieceError:
+def damaged(place: Place, sender: int, what: str) -> PieceError:
+    """The error of a piece that was changed on its way."""
     where = f"{place.collective}, call {place.sequence}, piece {place.index} of rank {place.origin}"
     return PieceError(f"a damaged piece from rank {sender} ({where}): {what}")
 

@@ -64,10 +64,16 @@ class Link:
 
 @dataclass(frozen=True)
 class Codec:
-    """Speed of the slowest rank's codec on one core, in bytes of bf16 elements a second."""
+    """Speed of the slowest rank's codec, on one core or on the device, in bytes of bf16 elements a second.
+
+    Attributes:
+        encode, decode: The speeds.
+        fixed: Seconds that a message takes beside, however small it is.
+    """
 
     encode: float
     decode: float
+    fixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Model:
         codec: The codec.
         ranks: How many ranks the group has.
         piece: Bytes of elements in a piece.
-        transport: What carries pieces.
+        transport: What carries pieces. With "device" whole parts of the tensor are coded before they are sent, and the
+            transport costs nothing beside the link.
     """
 
     link: Link
@@ -100,10 +107,11 @@ class Model:
             latency=self.link.latency,
             encode=self.codec.encode,
             decode=self.codec.decode,
+            fixed=self.codec.fixed,
             left=_LEFT.get(dtype, 1.0),
             ranks=self.ranks,
             piece=self.piece,
-            transport=self.transport,
+            transport="serial" if self.transport == "device" else self.transport,
             margin=_MARGIN,
         )
 

@@ -37,15 +37,15 @@ class Part:
     """A range of a flat tensor, cut into pieces.
 
     Args:
-        engine: Knows the size of pieces.
+        piece: Bytes of a piece.
         dtype: The element type.
         start, stop: The range, in elements.
     """
 
-    def __init__(self, engine: Engine, dtype: torch.dtype, start: int, stop: int) -> None:
+    def __init__(self, piece: int, dtype: torch.dtype, start: int, stop: int) -> None:
         self.start = start
         self.stop = stop
-        self.step = engine.piece // dtype.itemsize
+        self.step = piece // dtype.itemsize
         self.count = -(-(stop - start) // self.step)
 
     def range(self, index: int) -> tuple[int, int]:
@@ -116,7 +116,7 @@ def all_gather(
     own = outputs[rank]
     source = Memory(shard)
     places = [Memory(output) for output in outputs]
-    parts = [Part(engine, shard.dtype, 0, output.numel()) for output in outputs]
+    parts = [Part(engine.piece, shard.dtype, 0, output.numel()) for output in outputs]
 
     def send(sender: Sender) -> None:
         with source.on_device():
@@ -174,7 +174,7 @@ def broadcast(
     are, so a piece is encoded once."""
     rank, size = engine.rank, engine.size
     memory = Memory(tensor)
-    part = Part(engine, tensor.dtype, 0, tensor.numel())
+    part = Part(engine.piece, tensor.dtype, 0, tensor.numel())
     next_rank = (rank + 1) % size
     last = next_rank == root
     reached = threading.Event()
@@ -232,8 +232,8 @@ def all_to_all(
     """
     rank = engine.rank
     given, taken = Memory(source), Memory(output)
-    outgoing = list(_parts(engine, source.dtype, sends))
-    incoming = list(_parts(engine, source.dtype, receives))
+    outgoing = list(parts_of(engine.piece, source.dtype, sends))
+    incoming = list(parts_of(engine.piece, source.dtype, receives))
 
     def send(sender: Sender) -> None:
         with given.on_device():
@@ -263,11 +263,18 @@ def all_to_all(
     return engine.start("all_to_all", result, send, receive, both)
 
 
-def _parts(engine: Engine, dtype: torch.dtype, counts: Sequence[int]) -> Iterator[Part]:
+def parts_of(piece: int, dtype: torch.dtype, counts: Sequence[int]) -> Iterator[Part]:
+    """Ranges of so many elements, one behind the other."""
     start = 0
     for count in counts:
-        yield Part(engine, dtype, start, start + count)
+        yield Part(piece, dtype, start, start + count)
         start += count
+
+
+def shares(elements: int, ranks: int) -> list[int]:
+    """How many elements of a tensor each rank owns that adds it up with all others."""
+    share = -(-elements // ranks)
+    return [max(min(share, elements - rank * share), 0) for rank in range(ranks)]
 
 
 class Sum:
@@ -391,7 +398,7 @@ def reduce_scatter(
     """
     rank = engine.rank
     given, taken = Memory(source), Memory(output)
-    parts = list(_parts(engine, source.dtype, sizes))
+    parts = list(parts_of(engine.piece, source.dtype, sizes))
 
     def send(sender: Sender) -> None:
         with given.on_device():
@@ -439,9 +446,7 @@ def all_reduce(
     """The sum of all ranks' tensors to each rank: in two stages, the second of which begins with the first sum."""
     rank, size = engine.rank, engine.size
     memory = Memory(tensor)
-    share = -(-tensor.numel() // size)
-    bounds = [min(index * share, tensor.numel()) for index in range(size + 1)]
-    parts = [Part(engine, tensor.dtype, *bounds[index : index + 2]) for index in range(size)]
+    parts = list(parts_of(engine.piece, tensor.dtype, shares(tensor.numel(), size)))
     most = max(part.count for part in parts)
 
     def give(sender: Sender, stage: int, index: int) -> None:
@@ -499,7 +504,7 @@ def all_reduce(
 def send(engine: Engine, memory: Memory, peer: int, coded: bool, sender: Sender) -> None:
     """Sends a tensor to one rank of the engine."""
     with memory.on_device():
-        part = Part(engine, memory.dtype, 0, memory.tensor.numel())
+        part = Part(engine.piece, memory.dtype, 0, memory.tensor.numel())
         for index in range(part.count):
             place = _place(sender.operation, memory, part, index, engine.rank)
             sender.send(memory, *part.range(index), place, coded, [peer])
@@ -508,7 +513,7 @@ def send(engine: Engine, memory: Memory, peer: int, coded: bool, sender: Sender)
 def receive(engine: Engine, memory: Memory, peer: int, receiver: Receiver) -> None:
     """Receives a tensor from one rank of the engine."""
     with memory.on_device():
-        part = Part(engine, memory.dtype, 0, memory.tensor.numel())
+        part = Part(engine.piece, memory.dtype, 0, memory.tensor.numel())
         stream = receiver.stream(peer, part.count)
         for index in range(part.count):
             _receive(receiver, stream, memory, part, index, peer)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -13,7 +14,8 @@ import torch
 
 from huffwire._errors import OptionError
 from huffwire._huffwire import Codebooks, __version__
-from huffwire.distributed import pieces, schedules
+from huffwire.distributed import device_figures, on_device, pieces, schedules
+from huffwire.distributed.device_group import DeviceGroup
 from huffwire.distributed.engine import Engine
 from huffwire.distributed.errors import DisagreementError, PeerError
 from huffwire.distributed.gloo import window
@@ -33,6 +35,8 @@ _PIECES = ((200e6, 256 << 10), (400e6, 1 << 20), (float("inf"), 4 << 20))
 _PIECE = 512 << 10
 # The most over TCP.
 _TCP_PIECE = 1 << 20
+# Bytes of elements that a rank handles in a step on its device.
+_DEVICE_PIECE = 128 << 20
 # Receives that are posted for all peers together take at most so many bytes.
 _POSTED = 128 << 20
 
@@ -59,7 +63,7 @@ def transport_of(value: str | None) -> TransportName:
     origin = "transport" if value is not None else "HUFFWIRE_TRANSPORT"
     value = value if value is not None else os.environ.get("HUFFWIRE_TRANSPORT") or "gloo"
     if value not in get_args(TransportName):
-        raise OptionError(f'{origin}={value!r}: give "gloo" or "tcp"')
+        raise OptionError(f'{origin}={value!r}: give "gloo", "tcp" or "device"')
     return cast(TransportName, value)
 
 
@@ -93,17 +97,23 @@ class Agreement:
 
     Attributes:
         settings: The settings, alike on all ranks.
-        model: The model with the measured figures; None unless ``compression="auto"``.
+        model: The model with the measured figures; None unless ``compression="auto"``. With ``transport="device"`` it is
+            about tensors of devices, and None if these cannot be coded.
         piece: Bytes of elements in a piece.
+        device_codes: Whether the devices of all ranks can code; only with ``transport="device"``.
     """
 
     settings: Settings
     model: Model | None
     piece: int
+    device_codes: bool = False
 
 
 def agree(
-    engine: Engine, settings: Settings, by_setup: bool = False
+    engine: Engine,
+    settings: Settings,
+    by_setup: bool = False,
+    devices: DeviceGroup | None = None,
 ) -> tuple[Agreement, bool]:
     """Compares the settings of all ranks, and measures what the decisions rest on.
 
@@ -113,6 +123,7 @@ def agree(
         engine: The engine, before its first call.
         settings: The settings of this rank.
         by_setup: Whether `setup` was called on this rank, in the place of a collective.
+        devices: Moves bytes of devices, if the transport does.
 
     Returns:
         What they agreed on, and whether `setup` was called on any rank.
@@ -122,9 +133,12 @@ def agree(
         PeerError: A rank did not answer.
     """
     engine.configure(pieces.Coder(settings.codebooks, settings.level), _PIECE)
-    told = _tell(engine, {**_wishes(settings), "by setup": by_setup})
+    kind = None if devices is None else devices.device.type
+    told = _tell(engine, {**_wishes(settings), "devices": kind, "by setup": by_setup})
     by_setup = any([each.pop("by setup", False) for each in told])
     _compare(told)
+    if settings.transport == "device":
+        return _agree_on_devices(engine, settings, devices), by_setup
     if settings.compression != "auto" or engine.size == 1:
         return Agreement(settings, None, _piece(settings, None, engine.size)), by_setup
     codec = measured_codec(settings.codebooks, settings.level)
@@ -134,6 +148,39 @@ def agree(
     piece = _piece(settings, link, engine.size)
     model = Model(link, codec, engine.size, piece, settings.transport)
     return Agreement(settings, model, piece), by_setup
+
+
+def _agree_on_devices(
+    engine: Engine, settings: Settings, devices: DeviceGroup | None
+) -> Agreement:
+    """What `agree` returns where the transport moves bytes of devices."""
+    piece = _piece(settings, None, engine.size)
+    if devices is None:
+        return Agreement(settings, None, piece)
+    problem = device_figures.problem(devices.device)
+    told = _tell(engine, {"problem": problem})
+    found = {rank: each["problem"] for rank, each in enumerate(told) if each["problem"]}
+    if found:
+        warnings.warn(
+            "tensors of devices are left to the group, because not all ranks can code there: "
+            + "; ".join(f"rank {rank}: {problem}" for rank, problem in list(found.items())[:3]),
+            stacklevel=2,
+        )
+        return Agreement(settings, None, piece)
+    if settings.compression != "auto":
+        return Agreement(settings, None, piece, True)
+    # A rank whose device fails here keeps the others from the group's own calls, for which they could wait longer.
+    told = _tell(engine, asdict(device_figures.measured_codec(devices, settings.codebooks)))
+    encode, decode = (min(each[what] for each in told) for what in ("encode", "decode"))
+    fixed = max(each["fixed"] for each in told)
+    link = settings.link
+    if link is None:
+        told = _tell(engine, asdict(device_figures.measured_link(devices)))
+        speed = min(each["bytes_per_second"] for each in told)
+        link = Link(speed, max(each["latency"] for each in told))
+    # Before bytes move, letters do.
+    codec = Codec(encode, decode, fixed + link.latency)
+    return Agreement(settings, Model(link, codec, engine.size, piece, "device"), piece, True)
 
 
 def _wishes(settings: Settings) -> dict[str, object]:
@@ -164,6 +211,11 @@ def _piece(settings: Settings, link: Link | None, ranks: int) -> int:
     while piece > 64 << 10 and window(ranks) * piece * (ranks - 1) > _POSTED:
         piece //= 2
     return piece
+
+
+def device_piece(settings: Settings) -> int:
+    """Bytes of elements that a rank handles in a step on its device."""
+    return settings.piece or _DEVICE_PIECE
 
 
 def _tell(engine: Engine, what: dict[str, object]) -> list[dict[str, Any]]:
@@ -267,6 +319,10 @@ def measured_link(engine: Engine) -> Link:
     return Link(speeds[0], latency, max(speeds))
 
 
+# A collective, the type of its elements, and the bytes of the whole tensor.
+_Key: TypeAlias = tuple[str, torch.dtype, int]
+
+
 class Policy:
     """How the calls of a group are carried: a pure function of the call and of the agreement.
 
@@ -280,7 +336,8 @@ class Policy:
         self.agreement = agreement
         self._compression = agreement.settings.compression
         self._model = agreement.model
-        self._decisions: dict[tuple[str, torch.dtype, int], Way] = {}
+        self._decisions: dict[_Key, Way] = {}
+        self._device_decisions: dict[_Key, Way] = {}
 
     def is_known_plain(self, collective: str, dtype: torch.dtype, size: int) -> bool:
         """Whether such a call was made before, and was left to the group."""
@@ -293,19 +350,41 @@ class Policy:
             collective: Its name, as `Model.seconds` knows it.
             size: Bytes of the whole tensor.
         """
-        key = (collective, dtype, size)
-        way = self._decisions.get(key)
-        if way is None:
-            if len(self._decisions) >= 4096:
-                self._decisions.clear()
-            way = self._decisions[key] = self._decide(*key)
-        return way
+        return _remembered(self._decisions, (collective, dtype, size), self._decide)
+
+    def device_way(self, collective: str, dtype: torch.dtype, size: int) -> Way:
+        """How a call on tensors of devices is carried that stays on them. As `way`."""
+        return _remembered(self._device_decisions, (collective, dtype, size), self._decide_on_device)
 
     def _decide(self, collective: str, dtype: torch.dtype, size: int) -> Way:
         if self._compression == "always":
             return "coded"
         if self._compression == "raw":
             return "raw"
-        if self._compression == "never" or self._model is None or size == 0:
+        # The figures of devices tell nothing of pieces.
+        about_pieces = self.agreement.settings.transport != "device"
+        if self._compression == "never" or self._model is None or size == 0 or not about_pieces:
             return "plain"
         return self._model.best(collective, pieces.codec_name(dtype), size)
+
+    def _decide_on_device(self, collective: str, dtype: torch.dtype, size: int) -> Way:
+        can_code = self.agreement.device_codes and on_device.has_codes(dtype)
+        if self._compression == "raw":
+            return "raw"
+        if self._compression == "always" and self.agreement.device_codes:
+            # What has no codes is added up in the same order.
+            return "coded" if can_code else "raw"
+        if self._model is None or not can_code or size == 0:
+            return "plain"
+        return self._model.best(collective, pieces.codec_name(dtype), size)
+
+
+def _remembered(
+    decisions: dict[_Key, Way], key: _Key, decide: Callable[[str, torch.dtype, int], Way]
+) -> Way:
+    way = decisions.get(key)
+    if way is None:
+        if len(decisions) >= 4096:
+            decisions.clear()
+        way = decisions[key] = decide(*key)
+    return way

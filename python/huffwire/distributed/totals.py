@@ -17,11 +17,11 @@ class Totals:
     Attributes:
         calls: Calls, of either kind.
         fallbacks: Calls that were passed to the wrapped process group as they are.
-        pieces: Pieces that this rank sent.
+        pieces: Pieces that this rank sent; with the transport ``"device"`` messages.
         bytes_before: Bytes of elements in the pieces that this rank sent, counted once for each receiver.
-        bytes_after: Bytes that were sent for them, headers of pieces included.
-        coding: Seconds of encoding and decoding, in both threads together.
-        waiting: Seconds that both threads waited for other ranks or the link.
+        bytes_after: Bytes that were sent for them, headers of pieces and letters included.
+        coding: Seconds of encoding and decoding, in both threads together; nothing of what devices do in their own time.
+        waiting: Seconds that both threads waited for other ranks or the link; with the transport ``"device"`` for letters.
     """
 
     calls: int = 0

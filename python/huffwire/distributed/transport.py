@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from huffwire.distributed.engine import Engine
     from huffwire.distributed.pieces import Place
 
-# The transports that there are.
-TransportName: TypeAlias = Literal["gloo", "tcp"]
+# The transports that there are. With "device" tensors of devices take another way (`device_engine`), and pieces of all other
+# tensors go as with "gloo".
+TransportName: TypeAlias = Literal["gloo", "tcp", "device"]
 
 # A message under way, as the transport that carries it knows it.
 Pending: TypeAlias = Any

@@ -9,7 +9,8 @@ use super::{NamedDtype, positive_bytes};
 
 /// Measure the codec on this machine, and tell whether coding pays on a link.
 ///
-/// The codec is measured on one core, with weights of a normal distribution, for less than a second. The times of
+/// The codec is measured on one core, with weights of a normal distribution, for less than a second; --encode and --decode
+/// replace its speeds, for another machine or a GPU. The times of
 /// transfers are computed: those of the bytes on the link, and those of coding. Time that other programs take, and what
 /// the library that sends takes beside, is not in them, unless --transport gloo or tcp is given.
 #[derive(Debug, clap::Args)]
@@ -17,7 +18,8 @@ use super::{NamedDtype, positive_bytes};
 Examples:
   huffwire plan --link 25gbit --size 64MiB
   huffwire plan --link 1gbit --size 16MiB --ranks 4 --collective all_reduce --dtype f32
-  huffwire plan --link 100gbit --size 1GiB --overlap --cores 4 --json")]
+  huffwire plan --link 100gbit --size 1GiB --overlap --cores 4 --json
+  huffwire plan --link 400gbit --size 1GiB --encode 500GB --decode 1TB")]
 pub(crate) struct PlanArgs {
     /// What the slowest link does one way, such as 25gbit, 800mbit or 3GB (a second).
     #[arg(long, value_name = "SPEED")]
@@ -45,6 +47,12 @@ pub(crate) struct PlanArgs {
     /// The element type: bf16, f16 or f32.
     #[arg(long, value_name = "TYPE", default_value = "bf16")]
     pub(crate) dtype: NamedDtype,
+    /// Bytes of elements that the codec encodes in a second, such as 500GB, instead of what is measured.
+    #[arg(long, value_name = "SPEED", requires = "decode")]
+    pub(crate) encode: Option<Speed>,
+    /// Bytes of elements that the codec decodes in a second, instead of what is measured.
+    #[arg(long, value_name = "SPEED", requires = "encode")]
+    pub(crate) decode: Option<Speed>,
     /// What carries the bytes.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: TransportArg,

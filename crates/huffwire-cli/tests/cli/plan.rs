@@ -49,6 +49,25 @@ fn the_report_for_people_says_what_the_other_one_says() {
 }
 
 #[test]
+fn speeds_of_the_codec_may_be_given() {
+    let link = ["--link", "400gbit", "--size", "1GiB"];
+    let slow = plan(&[&link[..], &["--encode", "1GB", "--decode", "2GB"]].concat());
+    assert_eq!((slow["encode"].as_f64(), slow["decode"].as_f64()), (Some(1e9), Some(2e9)));
+    assert_eq!((&slow["pays"], &slow["measured"]), (&false.into(), &false.into()));
+    assert_eq!(slow["fixed"].as_f64(), Some(0.0));
+    let fast = plan(&[&link[..], &["--encode", "1TB", "--decode", "2TB"]].concat());
+    assert_eq!((&fast["pays"], &fast["cores_to_pay"]), (&true.into(), &1.into()));
+    assert_eq!(plan(&link)["measured"], true);
+    let text =
+        Folder::new().ok(&[&["plan", "--encode", "1TB", "--decode", "2TB"], &link[..]].concat());
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("with the speeds that were given: encode 1000.0 GB/s"), "{text}");
+    let run = Folder::new().run(&[&["plan", "--encode", "1TB"], &link[..]].concat());
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("--decode"), "{}", run.stderr);
+}
+
+#[test]
 fn bad_arguments_are_refused_with_advice() {
     let folder = Folder::new();
     for (args, advice) in [
