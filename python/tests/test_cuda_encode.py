@@ -217,12 +217,9 @@ def test_what_is_encoded_is_decoded(dtype: str, kind: str) -> None:
     for number, (units, block_size) in enumerate(sizes):
         elements = data(dtype, kind, units)
         options = {"checksums": number % 2 == 0, "context": None if number % 3 else 2**64 - 1 - number}
-        for per_block in (False, True):
-            message = encoder.encode(
-                elements, NUMBERS[dtype], unit, block_size=block_size, per_block=per_block, **options
-            )
-            assert huffwire.decode(message, dtype=dtype, context=options["context"]) == elements
-            assert huffwire.inspect(message, context=options["context"]).block_size == block_size
+        message = encoder.encode(elements, NUMBERS[dtype], unit, block_size=block_size, **options)
+        assert huffwire.decode(message, dtype=dtype, context=options["context"]) == elements
+        assert huffwire.inspect(message, context=options["context"]).block_size == block_size
 
 
 @pytest.mark.parametrize("dtype", NUMBERS)
@@ -274,19 +271,35 @@ def test_all_kinds_of_blocks_are_compared() -> None:
 def test_choices_are_as_good(dtype: str, kind: str) -> None:
     elements = data(dtype, kind, (1 << 20) // UNIT[dtype])
     expected = len(huffwire.encode(elements, dtype))
-    for per_block in (False, True):
-        message = Encoder().encode(
-            elements, NUMBERS[dtype], UNIT[dtype], block_size=CPU_BLOCK, per_block=per_block
-        )
-        assert len(message) <= 1.002 * expected, f"{len(message) / expected:.4f} {per_block}"
+    message = Encoder().encode(elements, NUMBERS[dtype], UNIT[dtype], block_size=CPU_BLOCK)
+    assert len(message) <= 1.002 * expected, f"{len(message) / expected:.4f}"
 
 
-def test_a_choice_per_block_follows_the_data() -> None:
-    elements = data("bf16", "drift", 200_000)
-    sizes = [
-        len(Encoder().encode(elements, 1, 2, block_size=8192, per_block=per_block)) for per_block in (False, True)
-    ]
-    assert sizes[1] < 0.95 * sizes[0]
+@cache
+def joined(dtype: str) -> bytes:
+    """Many tensors of different sorts and scales, one after the other, none of them as long as a block of the CPU."""
+    kinds = ("weights", "gradients", "relu", "positive", "sparse", "short mantissa")
+    return b"".join(data(dtype, kind, 6_000 + 1_999 * i, seed=i) for i, kind in enumerate(4 * kinds))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("block_size", [8192, 32768, CPU_BLOCK])
+def test_choices_follow_tensors_of_many_sorts(dtype: str, block_size: int) -> None:
+    elements = joined(dtype)
+    expected = len(huffwire.encode(elements, dtype, block_size=block_size))
+    message = Encoder().encode(elements, NUMBERS[dtype], UNIT[dtype], block_size=block_size)
+    assert huffwire.decode(message, dtype=dtype) == elements
+    assert len(message) <= 1.002 * expected, f"{len(message) / expected:.4f}"
+
+
+def test_blocks_choose_for_themselves() -> None:
+    """No choice for all blocks is as good as those of the blocks."""
+    elements = joined("bf16")
+    message = Encoder().encode(elements, 1, 2, block_size=32768)
+    choices = {block.choice for block in blocks_of(message, 2)}
+    assert len(choices) > 4
+    sizes = [len(Encoder().encode(elements, 1, 2, choices=[choice], block_size=32768)) for choice in choices]
+    assert len(message) < 0.95 * min(sizes)
 
 
 OTHERS = {
@@ -351,8 +364,8 @@ def test_lanes_in_any_order() -> None:
         for kind in ("relu", "nan", "positive"):
             elements = data(dtype, kind, 6000)
             messages = {
-                Encoder(seed=seed).encode(elements, NUMBERS[dtype], unit, block_size=4096, per_block=seed % 2 == 0)
-                for seed in range(0, 20, 2)
+                Encoder(seed=seed).encode(elements, NUMBERS[dtype], unit, block_size=4096)
+                for seed in range(10)
             }
             assert len(messages) == 1
 
@@ -466,7 +479,6 @@ def encode_with_sanitizer() -> None:
                     NUMBERS[dtype],
                     unit,
                     block_size=2048,
-                    per_block=units % 2 == 0,
                     source_shift=shift * unit,
                     guard=0,
                 )

@@ -1,11 +1,11 @@
 """Encoding of tensors as messages of kind 0 on a device.
 
-Four kernels, launched one after the other; none of them waits for the host:
+Three kernels, launched one after the other; none of them waits for the host:
 
-1. `choose_tensor` or `choose_blocks`: a book and a base, by a sample of the tensor or of each block.
-2. `encode_blocks`: each block, by a warp, into a slot of its own in scratch memory.
-3. `place_blocks`: the header, the table of lengths, and where each block goes.
-4. `pack_blocks`: blocks are copied to their places, and get their checksums.
+1. `encode_blocks`: each block, by a warp, into a slot of its own in scratch memory. The warp chooses a book and a base
+   by a sample of the block.
+2. `place_blocks`: the header, the table of lengths, and where each block goes.
+3. `pack_blocks`: blocks are copied to their places, and get their checksums.
 
 Floats of 8, 16 and 32 bits are coded. All other types, and blocks that codes would not make shorter, are stored
 as they are. The scratch memory is about a tenth larger than the tensor, with blocks of 16 KiB.
@@ -43,8 +43,6 @@ _PACK_WARPS = 8
 _HEADER_END = 32
 _ROOM_FOR_STEPS = 1536
 _CODED_BYTES = 8
-_CHOICE_BYTES = 4
-_CHOOSE_THREADS = 1024
 _PLACE_THREADS = 1024
 _SLOT_ALIGNMENT = 256
 
@@ -95,7 +93,6 @@ def encode(
     *,
     codebooks: Codebooks,
     block_size: int | None = None,
-    per_block: bool = False,
     checksums: bool = True,
     context: int | None = None,
 ) -> Span:
@@ -110,7 +107,6 @@ def encode(
         out: At least `bound` bytes.
         codebooks: The set whose books may be chosen.
         block_size: Bytes of elements in a block, a power of two from 2^10 to 2^20.
-        per_block: Choose a book for each block, not one for the tensor. Takes more time, and adapts.
         checksums: Whether entries have checksums.
         context: A number of 64 bits that both ends know.
 
@@ -125,7 +121,7 @@ def encode(
         LimitError: More units than a message can have.
     """
     message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
-    return message.encode(device, tables, out, per_block=per_block, choices=None)
+    return message.encode(device, tables, out, choices=None)
 
 
 def encode_chosen(
@@ -150,7 +146,7 @@ def encode_chosen(
     message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
     if len(choices) not in (1, message.blocks):
         raise OptionError(f"{len(choices)} choices for {message.blocks} blocks: give 1 or one for each")
-    return message.encode(device, tables, out, per_block=len(choices) > 1, choices=choices)
+    return message.encode(device, tables, out, choices=choices)
 
 
 class _Message(NamedTuple):
@@ -226,7 +222,6 @@ class _Message(NamedTuple):
         tables: Span,
         out: Span,
         *,
-        per_block: bool,
         choices: Sequence[int] | None,
     ) -> Span:
         """Launches all kernels; returns where the length of the message will be."""
@@ -236,7 +231,7 @@ class _Message(NamedTuple):
         if self.coding and self.blocks:
             coded = device.empty(_CODED_BYTES * self.blocks)
             slots = device.empty(self._slot_bytes * self.blocks)
-            self._encode_blocks(device, tables, coded, slots, per_block, choices)
+            self._encode_blocks(device, tables, coded, slots, choices)
         blocks: list[Argument] = [U64(self.units * self.unit_bytes), U32(self.block_bytes), U32(self.blocks)]
         head = struct.unpack("<2Q", self.header)
         checksums = U32(self.checksums)
@@ -269,34 +264,21 @@ class _Message(NamedTuple):
         tables: Span,
         coded: Span,
         slots: Span,
-        per_block: bool,
         choices: Sequence[int] | None,
     ) -> None:
         assert self.coding is not None
-        kernel = self.coding.kernel
         set_id = U32(int.from_bytes(self.header[4:8], "little"))
-        of_set: list[Argument] = [tables, set_id]
+        books = [U64(bits) for bits in self.candidates]
+        # None: each block chooses for itself.
+        chosen = device.upload(struct.pack(f"<{len(choices)}I", *choices)) if choices else Span(0, 0)
+        stride = U32(choices is not None and len(choices) > 1)
         source: list[Argument] = [self.source, U64(self.units)]
         by_block: list[Argument] = [U32(self.block_bytes // self.unit_bytes), U32(self.blocks)]
-        candidates = [U64(bits) for bits in self.candidates]
-        ctas = -(-self.blocks // _ENCODE_WARPS)
-        if choices is not None:
-            chosen = device.upload(struct.pack(f"<{len(choices)}I", *choices))
-        elif per_block:
-            chosen = device.empty(_CHOICE_BYTES * self.blocks)
-            name = f"choose_blocks_{kernel}"
-            device.launch(
-                name, ctas, 32 * _ENCODE_WARPS, *source, *by_block, *of_set, *candidates, chosen
-            )
-        else:
-            chosen = device.empty(_CHOICE_BYTES)
-            name = f"choose_tensor_{kernel}"
-            device.launch(name, 1, _CHOOSE_THREADS, *source, *of_set, *candidates, chosen)
         device.launch(
-            f"encode_blocks_{kernel}",
-            ctas,
+            f"encode_blocks_{self.coding.kernel}",
+            -(-self.blocks // _ENCODE_WARPS),
             32 * _ENCODE_WARPS,
-            *(*source, *by_block, *of_set, chosen, U32(per_block), slots, U32(self._slot_bytes), coded),
+            *(*source, *by_block, tables, set_id, *books, chosen, stride, slots, U32(self._slot_bytes), coded),
         )
 
 

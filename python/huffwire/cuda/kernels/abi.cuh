@@ -10,7 +10,7 @@ struct Set {
   u32 id;          // the first 4 bytes of the set's id, as a message has them
   u32 books;       // how many books the set has
   u32 first_book;  // number of its first book among `Book`s of all sets
-  u32 reserved;
+  u32 savings;     // offset of what its books save, see below; a multiple of 512
 };
 
 struct Book {
@@ -20,7 +20,10 @@ struct Book {
   u8 limit;    // longest code: 8 or 12 bits
   u8 has_escape;
   u8 has_zero;
-  u32 reserved;
+  u8 origin;   // of a centred book: the mean slot, if symbols are as frequent as the lengths of their codes say
+  u8 outside;  // bits of a symbol without a code of its own: the escape's code, and 8 more
+  u8 zero;     // bits of an exact zero's code, 0 without one
+  u8 reserved;
 };
 
 // What lies at the start of the tables; `sets` times Set follow, then all Books.
@@ -38,6 +41,12 @@ struct Tables {
 // slot 63 of a book without a zero too.
 #define ENTRY_SPECIAL 0x80u
 #define ENTRY_ZERO 0x40u
+
+// What the books of a set save, for their prices: for each 32 of them SAVINGS_ROWS rows of 32 words, one for each book.
+// In row `r` that is a byte for each of the slots (centred) or symbols (plain) 4 r to 4 r + 3: the bits by which its code
+// is shorter than `outside`, 0 without a code, and 0 for slots 62 and 63. Lanes that read a row for a book each read 128
+// bytes in a row.
+#define SAVINGS_ROWS 64u
 
 #ifdef __CUDACC_RTC__
 #define SHARED_BEGINS_AT(object)

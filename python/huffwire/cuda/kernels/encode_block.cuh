@@ -9,7 +9,7 @@
 // for which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their
 // states overwrite it. `encode_message.cuh` puts the blocks together.
 #pragma once
-#include "abi.cuh"
+#include "encode_choose.cuh"
 #include "encode_lanes.cuh"
 
 namespace encode {
@@ -18,7 +18,6 @@ constexpr u32 ENCODE_WARPS = 8;
 constexpr u32 HEADER_END = 32u;
 constexpr u32 STATES_BYTES = 192u;
 constexpr u32 CARRIED_BYTES = 128u;
-constexpr u32 RESIDENT_BOOKS = 192u;
 
 // What became of a block.
 struct Coded {
@@ -27,9 +26,13 @@ struct Coded {
 };
 constexpr u32 VERBATIM = 0xffffffffu;  // as `start`: the block is a 0 and its elements
 
-struct alignas(512) EncodeShared {
-  u16 table[256];
-  u8 buffer[2 * CHUNK];
+// Of a warp: first for the choice of a book, then for the codes.
+union alignas(512) EncodeShared {
+  u32 counts[COUNTS];
+  struct {
+    u16 table[256];
+    u8 buffer[2 * CHUNK];
+  } coding;
 };
 
 // The bits in which units of a block differ from its first one. It is found by all of them only if some plane may be
@@ -55,41 +58,6 @@ template <class T> INLINE u32 count_zeros(const typename T::Unit* in, u32 units)
   u32 zeros = 0;
   UNROLL_4 for (u32 i = lane; i < units; i += 32) zeros += load_unit(in + i) == 0;
   return sum_of_lanes(zeros);
-}
-
-// The book that was chosen for plane 0; nothing if it cannot code the plane.
-struct ChosenBook {
-  const u16* codes;
-  u32 number, base;
-  bool has_escape, has_zero, zeros_apart;
-};
-
-// A codebook set, by its id, in the tables.
-struct BookSet {
-  const u8* tables;
-  u32 id;
-};
-
-template <class T> INLINE bool find_book(const BookSet& set, u32 choice, ChosenBook& chosen) {
-  const Tables* head = (const Tables*)set.tables;
-  const Set* sets = (const Set*)(head + 1);
-  const Book* books = (const Book*)(sets + head->sets);
-  const u32 number = choice_book(choice);
-  if (choice == NO_CHOICE || number >= RESIDENT_BOOKS) return false;
-  for (u32 i = 0; i < head->sets; i++) {
-    if (sets[i].id != set.id) continue;
-    if (number >= sets[i].books) return false;
-    const Book& book = books[sets[i].first_book + number];
-    if (!book.encode || book.width != (T::CENTRED ? 0 : T::SYMBOL_BITS)) return false;
-    chosen.codes = (const u16*)(set.tables + book.encode);
-    chosen.number = number;
-    chosen.base = T::CENTRED ? choice_base(choice) : 0;
-    chosen.has_escape = book.has_escape;
-    chosen.has_zero = book.has_zero;
-    chosen.zeros_apart = book.has_zero && choice & CHOICE_ZEROS_APART;
-    return true;
-  }
-  return false;
 }
 
 // Entries by symbol instead of slot.
@@ -284,20 +252,23 @@ INLINE Coded encode_block(const typename T::Unit* in, u32 units, const ChosenBoo
   return Coded{bound, VERBATIM};
 }
 
-// All blocks of a tensor, a warp each. `choices`: one for each block if `choice_stride` is 1, one for all if it is 0.
+// All blocks of a tensor, a warp each. `choices`: null if each block chooses for itself; else one for each block if
+// `choice_stride` is 1, one for all if it is 0.
 template <class T>
 INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks,
-                          const BookSet& set, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,
-                          Coded* results) {
+                          const BookSet& set, const Candidates& candidates, const u32* choices, u32 choice_stride,
+                          u8* slots, u32 slot_bytes, Coded* results) {
   const u32 warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
   if (number >= blocks) return;
   const u64 from = (u64)number * block_units;
   const typename T::Unit* in = (const typename T::Unit*)source + from;
   const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
+  const u32 choice = choices ? choices[(u64)number * choice_stride]
+                             : uniform(choose<T>(in, here, set, candidates, shared[warp].counts));
   ChosenBook book = {nullptr, 0, 0, false, false, false};
-  const bool has_book = find_book<T>(set, choices[(u64)number * choice_stride], book);
-  const u32 table = uniform(shared_address(shared[warp].table));
-  const u32 buffer = table + (u32)sizeof(EncodeShared::table);
+  const bool has_book = find_book<T>(set, choice, book);
+  const u32 table = uniform(shared_address(shared[warp].coding.table));
+  const u32 buffer = table + (u32)sizeof(EncodeShared::coding.table);
   const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, buffer};
   const Coded result = encode_block<T>(in, here, has_book ? &book : nullptr, work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
@@ -307,13 +278,15 @@ INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32
 
 #define ENCODE_BLOCKS(name, T)                                                                                         \
   extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                           \
-      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices, \
-           u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                                     \
+      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, u64 books0,         \
+           u64 books1, u64 books2, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,                   \
+           encode::Coded* results) {                                                                                   \
     __shared__ encode::EncodeShared shared[encode::ENCODE_WARPS];                                                      \
     SHARED_BEGINS_AT(shared);                                                                                          \
-    const encode::BookSet set = {tables, set_id};                                                                      \
-    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, choices, choice_stride, slots,   \
-                                     slot_bytes, results);                                                             \
+    const encode::BookSet set = encode::find_set(tables, set_id);                                                      \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, candidates, choices,             \
+                                     choice_stride, slots, slot_bytes, results);                                       \
   }
 ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
 ENCODE_BLOCKS(encode_blocks_f16, F16)

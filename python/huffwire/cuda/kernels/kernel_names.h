@@ -1,12 +1,4 @@
 // KERNEL(name) for each kernel that the host launches.
-KERNEL(choose_tensor_bf16)
-KERNEL(choose_tensor_f16)
-KERNEL(choose_tensor_f32)
-KERNEL(choose_tensor_f8)
-KERNEL(choose_blocks_bf16)
-KERNEL(choose_blocks_f16)
-KERNEL(choose_blocks_f32)
-KERNEL(choose_blocks_f8)
 KERNEL(encode_blocks_bf16)
 KERNEL(encode_blocks_f16)
 KERNEL(encode_blocks_f32)
