@@ -7,14 +7,16 @@ Three kernels, launched one after the other; none of them waits for the host:
 2. `place_blocks`: the header, the table of lengths, and where each block goes.
 3. `pack_blocks`: blocks are copied to their places, and get their checksums.
 
-Floats of 8, 16 and 32 bits are coded. All other types, and blocks that codes would not make shorter, are stored
-as they are. The scratch memory is about a tenth larger than the tensor, with blocks of 16 KiB.
+Floats of 4, 8, 16 and 32 bits, scales and bytes are coded, with books of the set: kernels make none. All other types,
+and blocks that codes would not make shorter, are stored as they are. The scratch memory is about a tenth larger than
+the tensor, with blocks of 16 KiB.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from huffwire import _huffwire
@@ -54,7 +56,7 @@ class _Coding(NamedTuple):
     layout: str
 
 
-_EXPONENT, _MAGNITUDE = "exponent", "magnitude"
+_EXPONENT, _MAGNITUDE, _BYTES = "exponent", "magnitude", "bytes"
 # By the types that have codes; others are coded as one of these, or stored as they are.
 _CODINGS = {
     "bf16": _Coding("bf16", _EXPONENT),
@@ -62,7 +64,12 @@ _CODINGS = {
     "f32": _Coding("f32", _EXPONENT),
     "e4m3": _Coding("f8", _MAGNITUDE),
     "e5m2": _Coding("f8", _MAGNITUDE),
+    "e8m0": _Coding("e8m0", _EXPONENT),
+    "e2m1": _Coding("bytes", _BYTES),
+    "i8": _Coding("bytes", _BYTES),
+    "u8": _Coding("bytes", _BYTES),
 }
+
 
 def bound(dtype: int, units: int, block_size: int) -> int:
     """The most bytes that a message of so many units can have."""
@@ -282,9 +289,12 @@ class _Message(NamedTuple):
         )
 
 
+@cache
 def has_codes(name: str) -> bool:
-    """Whether kernels code elements of the type of this name. Others they store as they are."""
-    return name in TYPES and TYPES[name].coded_as in _CODINGS
+    """Whether kernels have codes for elements of the type of this name, with the built-in codebooks."""
+    coded_as = TYPES[name].coded_as if name in TYPES else ""
+    coding = _CODINGS.get(coded_as)
+    return coding is not None and any(_candidates(_huffwire.Codebooks.builtin(), coded_as, coding))
 
 
 def _type(dtype: int) -> ElementType:

@@ -66,8 +66,8 @@ def _aligned(size: int) -> int:
 
 
 def _encodes(book: Codebook) -> bool:
-    """Whether kernels encode with a book: the others have codes of up to 12 bits."""
-    return book.max_code_bits <= 8
+    """Whether kernels encode with a book: with codes of up to 12 bits only those of bytes."""
+    return book.max_code_bits <= 8 or (book.alphabet != "centred" and book.width == 8)
 
 
 def _ordinary(book: Codebook) -> dict[int, int]:
@@ -98,7 +98,7 @@ def _savings(books: Sequence[Codebook]) -> bytes:
             if not _encodes(book):
                 continue
             for slot, length in _ordinary(book).items():
-                rows[slot // 4][4 * lane + slot % 4] = _outside(book) - length
+                rows[slot // 4][4 * lane + slot % 4] = (_outside(book) - length) & 0xFF
         together += b"".join(rows)
     return bytes(together)
 
@@ -126,7 +126,7 @@ def _encode_entries(book: Codebook) -> array[int]:
     codes = book.codes
     escape = codes.get("escape")
     none = len(escape) | _SPECIAL | int(escape, 2) << 8 if escape else 0
-    entries = array("H", [none] * 256)
+    entries = array("H" if book.max_code_bits <= 8 else "I", [none] * 256)
     for symbol, code in codes.items():
         if symbol != "escape":
             slot = 63 if symbol == "zero" else int(symbol)

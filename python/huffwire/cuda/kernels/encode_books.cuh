@@ -45,9 +45,9 @@ template <class T> INLINE bool can_code(const Book& book) {
 
 // The book that was chosen for plane 0.
 struct ChosenBook {
-  const u16* codes;
+  const u8* codes;  // its entries
   u32 number, base;
-  bool has_escape, has_zero, zeros_apart;
+  bool is_long, has_escape, has_zero, zeros_apart;
 };
 
 // The book of a choice; false if there is none, or if it cannot code the plane.
@@ -56,9 +56,10 @@ template <class T> INLINE bool find_book(const BookSet& set, u32 choice, ChosenB
   if (choice == NO_CHOICE || number >= set.count) return false;
   const Book& book = set.books[number];
   if (!can_code<T>(book)) return false;
-  chosen.codes = (const u16*)(set.tables + book.encode);
+  chosen.codes = set.tables + book.encode;
   chosen.number = number;
   chosen.base = T::CENTRED ? choice_base(choice) : 0;
+  chosen.is_long = book.limit > 8;
   chosen.has_escape = book.has_escape;
   chosen.has_zero = book.has_zero;
   chosen.zeros_apart = book.has_zero && choice & CHOICE_ZEROS_APART;

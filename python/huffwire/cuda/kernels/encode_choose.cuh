@@ -15,7 +15,7 @@
 namespace encode {
 
 constexpr u32 RUN = 64u;
-// One unit in 64, but between 1024 and 8192 of them.
+// One unit in 16, but between 1024 and 8192 of them.
 constexpr u32 RUNS_LEAST = 16u;
 constexpr u32 RUNS_MOST = 128u;
 
@@ -36,7 +36,7 @@ template <class T> INLINE void count_unit(u32* counts, u32 x) {
 // Counts the sample of a block, or all units if they are few. Returns the bits in which they differ from the first one.
 template <class T> INLINE u32 count_sample(const typename T::Unit* in, u32 units, u32* counts) {
   const u32 lane = threadIdx.x & 31, first = load_unit(in), groups = units / RUN;
-  const u32 wanted = at_most(RUNS_MOST, groups / 64), runs = wanted < RUNS_LEAST ? RUNS_LEAST : wanted;
+  const u32 wanted = at_most(RUNS_MOST, groups / 16), runs = wanted < RUNS_LEAST ? RUNS_LEAST : wanted;
   u32 differ = 0;
   if (groups < 2 * runs) {
     for (u32 i = lane; i < units; i += 32) {
