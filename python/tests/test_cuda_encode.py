@@ -167,7 +167,7 @@ class Encoder:
     ) -> bytes:
         source = self.place(data, source_shift)
         units = len(data) // unit
-        block_size = options.get("block_size") or _encode.default_block_size(len(data))
+        block_size = options.get("block_size") or _encode.default_block_size(len(data), unit)
         size = _encode.bound(dtype, units, block_size)
         whole = self.device.empty(size + 2 * guard + out_shift)
         start = guard + out_shift
@@ -466,8 +466,9 @@ def test_bounds() -> None:
 
 def test_default_block_size() -> None:
     mib = 1 << 20
-    sizes = [_encode.default_block_size(size) for size in (0, 8 * mib, 16 * mib, 32 * mib, 64 * mib, 1 << 40)]
-    assert sizes == [4096, 4096, 8192, 16384, 32768, 32768]
+    for unit, smallest in ((1, 4096), (2, 4096), (4, 8192)):
+        of = [_encode.default_block_size(size, unit) for size in (0, 8 * mib, 16 * mib, 32 * mib, 64 * mib, 1 << 40)]
+        assert of == [smallest, smallest, 8192, 16384, 32768, 32768]
 
 
 def test_errors() -> None:

@@ -35,6 +35,8 @@ _BLOCK_LOG2 = range(10, 21)
 
 _KIB = 1 << 10
 _SMALLEST_BLOCK = 4 * _KIB
+_FEWEST_UNITS = 2048
+"""So many units are worth lanes, whose states take 64 bytes: the encoder for processors codes fewer without them."""
 _LARGEST_BLOCK = 32 * _KIB
 _BLOCKS_TO_FILL = 2048
 """So many blocks keep all processors of a large device busy, a warp each."""
@@ -78,14 +80,15 @@ def bound(dtype: int, units: int, block_size: int) -> int:
     return HEADER_BYTES + 8 * blocks + blocks + units * unit
 
 
-def default_block_size(bytes: int) -> int:
-    """The bytes of elements in a block, for a tensor of so many bytes.
+def default_block_size(bytes: int, unit: int) -> int:
+    """The bytes of elements in a block, for a tensor of so many bytes in units of so many.
 
     32 KiB from 64 MiB on, and 16 KiB from 32 MiB on: smaller tensors have smaller blocks, so that there are enough of
-    them to keep a device busy. At least 4 KiB, where a block's fixed bytes are 1 to 2 % of the message.
+    them to keep a device busy. At least 4 KiB, where a block's fixed bytes are 1 to 2 % of the message, and 2048 units.
     """
+    smallest = max(_SMALLEST_BLOCK, _FEWEST_UNITS * unit)
     size = _LARGEST_BLOCK
-    while size > _SMALLEST_BLOCK and size * _BLOCKS_TO_FILL > bytes:
+    while size > smallest and size * _BLOCKS_TO_FILL > bytes:
         size //= 2
     return size
 
@@ -196,7 +199,7 @@ class _Message(NamedTuple):
                 "copy the tensor before it is encoded"
             )
         if block_size is None:
-            block_size = default_block_size(source.size)
+            block_size = default_block_size(source.size, unit)
         log2 = block_size.bit_length() - 1
         if log2 not in _BLOCK_LOG2 or block_size != 1 << log2:
             raise OptionError(f"block_size {block_size}: give a power of two from 1024 to 1048576")

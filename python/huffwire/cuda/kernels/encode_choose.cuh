@@ -139,8 +139,10 @@ INLINE u32 least_offer(const BookSet& set, const Candidates& candidates, const u
     u32 saved[TRIED] = {};
     UNROLL for (u32 row = 0; row < ROWS; row++) {
       const u32 bytes = load_32(savings + 32 * row);
-      UNROLL for (u32 i = 0; i < TRIED; i++)
-        saved[i] = sum_of_products_high(at[4 * row + i + 2], bytes, sum_of_products_low(at[4 * row + i], bytes, saved[i]));
+      UNROLL for (u32 i = 0; i < TRIED; i++) {
+        saved[i] = sum_of_products_low(at[4 * row + i], bytes, saved[i]);
+        saved[i] = sum_of_products_high(at[4 * row + i + 2], bytes, saved[i]);
+      }
     }
     UNROLL for (u32 i = 0; i < TRIED; i++) {
       u32 bits = counts.total * book.outside - saved[i];
