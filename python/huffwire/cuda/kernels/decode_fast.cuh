@@ -434,8 +434,9 @@ template <class Type, u32 LIMIT> INLINE u32 steps_without_zeros(Fast<Type, LIMIT
 }
 
 // The symbols of a raw plane that two units in a row have, as the bytes of a plane would: side by side, but a byte each
-// if they have eight bits. The second unit has symbol `first` if `zero`, which tells that the first one is an exact zero,
-// is not 0; what an exact zero gets does not matter. A symbol behind the last one may be read: lanes' states follow.
+// if they have eight bits. `first`: the number of the first unit's symbol. `zero` is not 0 if that unit is an exact zero:
+// then this is the symbol of the second one, and what the first one gets does not matter. A symbol behind the last one
+// may be read: lanes' states follow.
 INLINE void take_two(const u8* plane, u32 width, u32 first, u32 zero, u32 (&byte)[3]) {
   byte[0] = byte[1] = byte[2] = 0;
   if (width == 8) {

@@ -1,6 +1,7 @@
 // Which book, and which base, for a block: the cheapest for a sample of its units. The warp that codes a block chooses
 // for it, so that a tensor may be joined from tensors of many sorts, and no kernel of one CTA has to look at it first.
-// That takes some 1200 instructions (bf16, built-in books), where coding 32 KiB takes 13,000. docs/gpu.md has the sizes.
+// That takes some 1200 instructions (bf16, built-in books), where coding 32 KiB takes 13,000. docs/gpu.md has the sizes
+// of messages.
 //
 // The sample is runs of 64 units, spread evenly. A book costs the lengths of its codes, and 8 bits more for each
 // escape. A book without a code for exact zeros also pays for the remainder that they would not have. That is how the

@@ -2,10 +2,10 @@
 //
 // A lane keeps its unread bits at the top of a register, so that a code goes on top of them by one funnel shift, which
 // takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. The low five bits of `filled`
-// are the number of unread bits, 16 to 23 where codes have up to 8 bits. Adding an entry adds the length of its code; if
-// bit 3 is then set, there are 24 bits or more, and the lowest byte of those that there were goes to the stream. Clearing
-// bit 3 takes it off the number: the next step does that, and clears all higher bits of the entry, too. Where codes have
-// up to 12 bits all this is about 16 to 31 bits, bit 5, and the lowest two bytes.
+// are the number of unread bits, 16 to 23 where codes have up to 8 bits. Adding an entry adds the length of its code;
+// if bit 3 is then set, there are 24 bits or more, and the lowest byte of those that there were goes to the stream.
+// Clearing bit 3 takes it off the number: the next step does that, and clears all higher bits of the entry, too. Where
+// codes have up to 12 bits all this is about 16 to 31 bits, bit 5, and the lowest two bytes.
 //
 // Where the words of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
 // memory, and go out 256 bytes at a time. Escapes are collected downwards from the end of the block's slot, which is
