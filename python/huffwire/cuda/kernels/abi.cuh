@@ -44,9 +44,9 @@ struct Tables {
 #define ENTRY_ZERO 0x40u
 
 // What the books of a set save, for their prices: for each 32 of them SAVINGS_ROWS rows of 32 words, one for each book.
-// In row `r` that is a byte for each of the slots (centred) or symbols (plain) 4 r to 4 r + 3: the bits by which its code
-// is shorter than `outside`, signed; 0 without a code, and 0 for slots 62 and 63. Lanes that read a row for a book each read 128
-// bytes in a row.
+// In row `r` that is a byte for each of the slots (centred) or symbols (plain) 4 r to 4 r + 3: the bits by which its
+// code is shorter than `outside`, signed; 0 without a code, and 0 for slots 62 and 63. So lanes that read a row for a
+// book each read 128 bytes that lie together.
 #define SAVINGS_ROWS 64u
 
 #ifdef __CUDACC_RTC__
