@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import huffwire
@@ -319,6 +320,36 @@ def test_common_blocks_by_the_fast_kernels(dtype, longest, zero):
             assert decoded.long_blocks == 0 or longest == 12
     assert taken >= 6
     assert apart >= 3 or longest == 12 or COMMON[dtype] == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "layout", "modes", "plane"),
+    [
+        ("f16", "exponent", ["lanes", "raw", "constant"], range(7, 10)),
+        ("f16", "sign-apart", ["lanes", "raw", "constant", "constant"], range(8, 10)),
+        ("f32", "exponent", ["lanes", "raw", "raw", "constant"], range(15, 23)),
+        ("f32", "sign-apart", ["lanes", "raw", "raw", "constant", "constant"], range(16, 23)),
+    ],
+)
+def test_constant_planes_beside_exact_zeros(dtype, layout, modes, plane):
+    """Zeros that are coded apart have no symbols in a plane: it may be constant, and not 0."""
+    rng = random.Random(f"{dtype} {layout}")
+    unit = TYPES[dtype].unit
+    seen = 0
+    for symbol in (1, 2, 3):
+        words = np.frombuffer(gaussian(rng, dtype, 3000), f"<u{unit}").copy()
+        words &= ~words.dtype.type(sum(1 << bit for bit in plane) | (1 << 8 * unit - 1) * (layout == "sign-apart"))
+        words |= words.dtype.type(symbol << plane.start)
+        words[[rng.random() < 0.4 for _ in words]] = 0
+        book = common_book(dtype, 8, 1, words.tobytes())
+        for _ in range(6):
+            message = reference_message(
+                rng, dtype, words.tobytes(), [book], 14, layout=layout, modes=[[mode] for mode in modes]
+            )
+            decoded = Decoded(message, dtype, len(words), sets=[reference_set([book])])
+            assert decoded.elements == words.tobytes()
+            seen += bytes([0xFE, symbol]) in message[24:64] and decoded.any_blocks == 0
+    assert seen >= 3
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])

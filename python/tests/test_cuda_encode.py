@@ -25,21 +25,38 @@ APART = 0x10000
 GUARD = 512
 UNTOUCHED = 0xA5
 
-NUMBERS = {"bf16": 1, "f16": 2, "f32": 3, "e4m3": 4, "e5m2": 5}
-UNIT = {"bf16": 2, "f16": 2, "f32": 4, "e4m3": 1, "e5m2": 1}
+NUMBERS = {"bf16": 1, "f16": 2, "f32": 3, "e4m3": 4, "e5m2": 5, "e8m0": 11, "e2m1": 10, "i8": 12}
+UNIT = {"bf16": 2, "f16": 2, "f32": 4, "e4m3": 1, "e5m2": 1, "e8m0": 1, "e2m1": 1, "i8": 1}
 WORD = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 # Bits of mantissa and of exponent.
-FIELDS = {"bf16": (7, 8), "f16": (10, 5), "f32": (23, 8), "e4m3": (3, 4), "e5m2": (2, 5)}
-# What normal values are multiplied with: exponents away from both ends.
-SCALE = {"bf16": 0.02, "f16": 0.02, "f32": 0.02, "e4m3": 1.0, "e5m2": 1.0}
+FIELDS = {
+    "bf16": (7, 8),
+    "f16": (10, 5),
+    "f32": (23, 8),
+    "e4m3": (3, 4),
+    "e5m2": (2, 5),
+    "e8m0": (0, 8),
+    "e2m1": (1, 2),
+    "i8": (7, 0),
+}
+# What normal values are multiplied with: exponents away from both ends, numbers of some bits.
+SCALE = {"bf16": 0.02, "f16": 0.02, "f32": 0.02, "e4m3": 1.0, "e5m2": 1.0, "e8m0": 0.02, "e2m1": 2.0, "i8": 20.0}
 
 
 def cast(values: np.ndarray, dtype: str) -> bytes:
-    """Values as floats of a type, rounded towards zero."""
+    """Values as elements of a type, rounded towards zero."""
     mantissa, exponent = FIELDS[dtype]
     bits = values.astype(np.float32).view(np.uint32)
     if dtype == "f16":
         return values.astype(np.float16).tobytes()
+    if dtype == "i8":
+        return np.clip(values, -128, 127).astype(np.int8).tobytes()
+    if dtype == "e8m0":
+        return (bits >> 23).astype(np.uint8).tobytes()
+    if dtype == "e2m1":
+        # Each value and the one before it are a unit.
+        nibbles = np.searchsorted([0.5, 1, 1.5, 2, 3, 4, 6], np.abs(values), "right") | (values < 0) << 3
+        return (nibbles | np.roll(nibbles, 1) << 4).astype(np.uint8).tobytes()
     sign, magnitude = bits >> 31, (bits & 0x7FFFFFFF) >> (23 - mantissa)
     if exponent < 8:
         bias = (127 - (2 ** (exponent - 1) - 1)) << mantissa
@@ -84,7 +101,7 @@ def data(dtype: str, kind: str, units: int, seed: int = 1) -> bytes:
         payload = random.integers(0, 1 << mantissa, units).astype(word.dtype)
         word[odd < 0.02] = (payload | word.dtype.type(ones))[odd < 0.02]
         word[odd > 0.99] = payload[odd > 0.99]
-        word[(odd > 0.5) & (odd < 0.51)] = 1 << (mantissa + exponent)
+        word[(odd > 0.5) & (odd < 0.51)] = (1 << (mantissa + exponent)) % (1 << 8 * unit)
         return word.tobytes()
     if kind == "drift":
         # Blocks of different scales, some of them noise.
@@ -150,7 +167,7 @@ class Encoder:
     ) -> bytes:
         source = self.place(data, source_shift)
         units = len(data) // unit
-        block_size = options.get("block_size") or _encode.default_block_size(len(data))
+        block_size = options.get("block_size") or _encode.default_block_size(len(data), unit)
         size = _encode.bound(dtype, units, block_size)
         whole = self.device.empty(size + 2 * guard + out_shift)
         start = guard + out_shift
@@ -217,12 +234,9 @@ def test_what_is_encoded_is_decoded(dtype: str, kind: str) -> None:
     for number, (units, block_size) in enumerate(sizes):
         elements = data(dtype, kind, units)
         options = {"checksums": number % 2 == 0, "context": None if number % 3 else 2**64 - 1 - number}
-        for per_block in (False, True):
-            message = encoder.encode(
-                elements, NUMBERS[dtype], unit, block_size=block_size, per_block=per_block, **options
-            )
-            assert huffwire.decode(message, dtype=dtype, context=options["context"]) == elements
-            assert huffwire.inspect(message, context=options["context"]).block_size == block_size
+        message = encoder.encode(elements, NUMBERS[dtype], unit, block_size=block_size, **options)
+        assert huffwire.decode(message, dtype=dtype, context=options["context"]) == elements
+        assert huffwire.inspect(message, context=options["context"]).block_size == block_size
 
 
 @pytest.mark.parametrize("dtype", NUMBERS)
@@ -267,6 +281,9 @@ def test_all_kinds_of_blocks_are_compared() -> None:
     for dtype in ("e4m3", "e5m2"):
         assert {(dtype, 0, ""), (dtype, 2, "constant"), (dtype, 2, "raw")} <= seen
     assert ("e4m3", 2, "coded") in seen
+    kinds = {"e8m0": (1, "coded", "zeros", "constant"), "e2m1": (4, "coded", "constant"), "i8": (4, "coded", "constant")}
+    for dtype, (layout, *modes) in kinds.items():
+        assert {(dtype, 0, ""), *((dtype, layout, mode) for mode in modes)} <= seen
 
 
 @pytest.mark.parametrize("kind", ["weights", "gradients", "relu", "sparse", "positive", "short mantissa", "nan"])
@@ -274,19 +291,35 @@ def test_all_kinds_of_blocks_are_compared() -> None:
 def test_choices_are_as_good(dtype: str, kind: str) -> None:
     elements = data(dtype, kind, (1 << 20) // UNIT[dtype])
     expected = len(huffwire.encode(elements, dtype))
-    for per_block in (False, True):
-        message = Encoder().encode(
-            elements, NUMBERS[dtype], UNIT[dtype], block_size=CPU_BLOCK, per_block=per_block
-        )
-        assert len(message) <= 1.002 * expected, f"{len(message) / expected:.4f} {per_block}"
+    message = Encoder().encode(elements, NUMBERS[dtype], UNIT[dtype], block_size=CPU_BLOCK)
+    assert len(message) <= 1.002 * expected, f"{len(message) / expected:.4f}"
 
 
-def test_a_choice_per_block_follows_the_data() -> None:
-    elements = data("bf16", "drift", 200_000)
-    sizes = [
-        len(Encoder().encode(elements, 1, 2, block_size=8192, per_block=per_block)) for per_block in (False, True)
-    ]
-    assert sizes[1] < 0.95 * sizes[0]
+@cache
+def joined(dtype: str) -> bytes:
+    """Many tensors of different sorts and scales, one after the other, none of them as long as a block of the CPU."""
+    kinds = ("weights", "gradients", "relu", "positive", "sparse", "short mantissa")
+    return b"".join(data(dtype, kind, 6_000 + 1_999 * i, seed=i) for i, kind in enumerate(4 * kinds))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("block_size", [8192, 32768, CPU_BLOCK])
+def test_choices_follow_tensors_of_many_sorts(dtype: str, block_size: int) -> None:
+    elements = joined(dtype)
+    expected = len(huffwire.encode(elements, dtype, block_size=block_size))
+    message = Encoder().encode(elements, NUMBERS[dtype], UNIT[dtype], block_size=block_size)
+    assert huffwire.decode(message, dtype=dtype) == elements
+    assert len(message) <= 1.002 * expected, f"{len(message) / expected:.4f}"
+
+
+def test_blocks_choose_for_themselves() -> None:
+    """No choice for all blocks is as good as those of the blocks."""
+    elements = joined("bf16")
+    message = Encoder().encode(elements, 1, 2, block_size=32768)
+    choices = {block.choice for block in blocks_of(message, 2)}
+    assert len(choices) > 4
+    sizes = [len(Encoder().encode(elements, 1, 2, choices=[choice], block_size=32768)) for choice in choices]
+    assert len(message) < 0.95 * min(sizes)
 
 
 OTHERS = {
@@ -294,14 +327,9 @@ OTHERS = {
     "e2m3": (7, 1),
     "e3m2-packed": (8, 3),
     "e2m3-packed": (9, 3),
-    "e2m1": (10, 1),
-    "e8m0": (11, 1),
-    "i8": (12, 1),
-    "u8": (13, 1),
     "word16": (14, 2),
     "f64": (17, 8),
     "i32": (19, 4),
-    "bool": (24, 1),
 }
 
 
@@ -313,6 +341,28 @@ def test_other_types_are_verbatim(name: str) -> None:
     assert huffwire.decode(message, dtype=name) == elements
     blocks = -(-3 * 1111 // (1024 // unit))
     assert len(message) == 16 + 9 * blocks + len(elements)
+
+
+@pytest.mark.parametrize(("number", "name"), [(13, "u8"), (24, "bool")])
+def test_bytes_without_a_book(number: int, name: str) -> None:
+    """Blocks of one value are short, all others verbatim."""
+    random = np.random.default_rng(3)
+    elements = bytes(4096) + b"\1" * 4096 + random.integers(0, 2, 8192, np.uint8).tobytes()
+    message = Encoder().encode(elements, number, 1, block_size=4096)
+    assert huffwire.decode(message, dtype=name) == elements
+    assert [block.size for block in blocks_of(message, 1)] == [3, 3, 4097, 4097]
+
+
+@pytest.mark.parametrize("codes", [8, 12])
+def test_bytes_with_books_of_ones_own(codes: int) -> None:
+    random = np.random.default_rng(4)
+    tensors = [("w", random.geometric(0.1, 131_072).clip(0, 255).astype(np.uint8)) for _ in range(3)]
+    own = huffwire.calibrate(tensors[:2], name="own", codes=codes, builtin=False).codebooks
+    assert {book.max_code_bits for book in own.books} == {codes}
+    elements = tensors[2][1].tobytes()
+    message = Encoder(codebooks=own).encode(elements, 13, 1, block_size=32768)
+    assert huffwire.decode(message, codebooks=own) == elements
+    assert len(message) <= 1.002 * len(huffwire.encode(elements, "u8", codebooks=own, block_size=32768)) < 0.7 * len(elements)
 
 
 @pytest.mark.parametrize(
@@ -351,8 +401,8 @@ def test_lanes_in_any_order() -> None:
         for kind in ("relu", "nan", "positive"):
             elements = data(dtype, kind, 6000)
             messages = {
-                Encoder(seed=seed).encode(elements, NUMBERS[dtype], unit, block_size=4096, per_block=seed % 2 == 0)
-                for seed in range(0, 20, 2)
+                Encoder(seed=seed).encode(elements, NUMBERS[dtype], unit, block_size=4096)
+                for seed in range(10)
             }
             assert len(messages) == 1
 
@@ -416,8 +466,9 @@ def test_bounds() -> None:
 
 def test_default_block_size() -> None:
     mib = 1 << 20
-    sizes = [_encode.default_block_size(size) for size in (0, 8 * mib, 16 * mib, 32 * mib, 64 * mib, 1 << 40)]
-    assert sizes == [4096, 4096, 8192, 16384, 32768, 32768]
+    for unit, smallest in ((1, 4096), (2, 4096), (4, 8192)):
+        of = [_encode.default_block_size(size, unit) for size in (0, 8 * mib, 16 * mib, 32 * mib, 64 * mib, 1 << 40)]
+        assert of == [smallest, smallest, 8192, 16384, 32768, 32768]
 
 
 def test_errors() -> None:
@@ -466,7 +517,6 @@ def encode_with_sanitizer() -> None:
                     NUMBERS[dtype],
                     unit,
                     block_size=2048,
-                    per_block=units % 2 == 0,
                     source_shift=shift * unit,
                     guard=0,
                 )

@@ -74,6 +74,20 @@ def test_tensors_of_a_device_become_messages_that_the_cpu_decodes(dtype: torch.d
     assert identical(there, tensor) and identical(here, tensor)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e8m0fnu, torch.float4_e2m1fn_x2], ids=str)
+def test_small_types_become_smaller(dtype: torch.dtype) -> None:
+    values = torch.randn(200_000)
+    if dtype == torch.float4_e2m1fn_x2:
+        tensor = (values.abs().mul(2).clamp(0, 7).byte() << 4).view(dtype)
+    else:
+        tensor = values.mul(20).to(dtype) if dtype == torch.int8 else values.abs().to(dtype)
+    with gpu():
+        message = ht.encode(tensor, block_size=32768)
+        assert identical(ht.decode(message, tensor.shape), tensor)
+    expected = ht.encode(tensor, block_size=32768)
+    assert len(message) <= 1.002 * len(expected) < 0.9 * tensor.nbytes
+
+
 def test_blocks_of_a_device_have_the_size_that_is_asked_for() -> None:
     tensor = normal(70_000)
     with gpu():

@@ -40,7 +40,6 @@ def encode_some() -> None:
                     test_cuda_encode.NUMBERS[dtype],
                     unit,
                     block_size=2048 if shift else 8192,
-                    per_block=units % 2 == 0,
                     source_shift=shift * unit,
                 )
                 assert huffwire.decode(message, dtype=dtype) == elements

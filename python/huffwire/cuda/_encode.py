@@ -1,20 +1,22 @@
 """Encoding of tensors as messages of kind 0 on a device.
 
-Four kernels, launched one after the other; none of them waits for the host:
+Three kernels, launched one after the other; none of them waits for the host:
 
-1. `choose_tensor` or `choose_blocks`: a book and a base, by a sample of the tensor or of each block.
-2. `encode_blocks`: each block, by a warp, into a slot of its own in scratch memory.
-3. `place_blocks`: the header, the table of lengths, and where each block goes.
-4. `pack_blocks`: blocks are copied to their places, and get their checksums.
+1. `encode_blocks`: each block, by a warp, into a slot of its own in scratch memory. The warp chooses a book and a base
+   by a sample of the block.
+2. `place_blocks`: the header, the table of lengths, and where each block goes.
+3. `pack_blocks`: blocks are copied to their places, and get their checksums.
 
-Floats of 8, 16 and 32 bits are coded. All other types, and blocks that codes would not make shorter, are stored
-as they are. The scratch memory is about a tenth larger than the tensor, with blocks of 16 KiB.
+Floats of 4, 8, 16 and 32 bits, scales and bytes are coded, with books of the set: kernels make none. All other types,
+and blocks that codes would not make shorter, are stored as they are. The scratch memory is about a tenth larger than
+the tensor, with blocks of 16 KiB.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from huffwire import _huffwire
@@ -33,6 +35,8 @@ _BLOCK_LOG2 = range(10, 21)
 
 _KIB = 1 << 10
 _SMALLEST_BLOCK = 4 * _KIB
+_FEWEST_UNITS = 2048
+"""So many units are worth lanes, whose states take 64 bytes: the encoder for processors codes fewer without them."""
 _LARGEST_BLOCK = 32 * _KIB
 _BLOCKS_TO_FILL = 2048
 """So many blocks keep all processors of a large device busy, a warp each."""
@@ -43,8 +47,6 @@ _PACK_WARPS = 8
 _HEADER_END = 32
 _ROOM_FOR_STEPS = 1536
 _CODED_BYTES = 8
-_CHOICE_BYTES = 4
-_CHOOSE_THREADS = 1024
 _PLACE_THREADS = 1024
 _SLOT_ALIGNMENT = 256
 
@@ -56,7 +58,7 @@ class _Coding(NamedTuple):
     layout: str
 
 
-_EXPONENT, _MAGNITUDE = "exponent", "magnitude"
+_EXPONENT, _MAGNITUDE, _BYTES = "exponent", "magnitude", "bytes"
 # By the types that have codes; others are coded as one of these, or stored as they are.
 _CODINGS = {
     "bf16": _Coding("bf16", _EXPONENT),
@@ -64,7 +66,12 @@ _CODINGS = {
     "f32": _Coding("f32", _EXPONENT),
     "e4m3": _Coding("f8", _MAGNITUDE),
     "e5m2": _Coding("f8", _MAGNITUDE),
+    "e8m0": _Coding("e8m0", _EXPONENT),
+    "e2m1": _Coding("bytes", _BYTES),
+    "i8": _Coding("bytes", _BYTES),
+    "u8": _Coding("bytes", _BYTES),
 }
+
 
 def bound(dtype: int, units: int, block_size: int) -> int:
     """The most bytes that a message of so many units can have."""
@@ -73,14 +80,15 @@ def bound(dtype: int, units: int, block_size: int) -> int:
     return HEADER_BYTES + 8 * blocks + blocks + units * unit
 
 
-def default_block_size(bytes: int) -> int:
-    """The bytes of elements in a block, for a tensor of so many bytes.
+def default_block_size(bytes: int, unit: int) -> int:
+    """The bytes of elements in a block, for a tensor of so many bytes in units of so many.
 
     32 KiB from 64 MiB on, and 16 KiB from 32 MiB on: smaller tensors have smaller blocks, so that there are enough of
-    them to keep a device busy. At least 4 KiB, where a block's fixed bytes are 1 to 2 % of the message.
+    them to keep a device busy. At least 4 KiB, where a block's fixed bytes are 1 to 2 % of the message, and 2048 units.
     """
+    smallest = max(_SMALLEST_BLOCK, _FEWEST_UNITS * unit)
     size = _LARGEST_BLOCK
-    while size > _SMALLEST_BLOCK and size * _BLOCKS_TO_FILL > bytes:
+    while size > smallest and size * _BLOCKS_TO_FILL > bytes:
         size //= 2
     return size
 
@@ -95,7 +103,6 @@ def encode(
     *,
     codebooks: Codebooks,
     block_size: int | None = None,
-    per_block: bool = False,
     checksums: bool = True,
     context: int | None = None,
 ) -> Span:
@@ -110,7 +117,6 @@ def encode(
         out: At least `bound` bytes.
         codebooks: The set whose books may be chosen.
         block_size: Bytes of elements in a block, a power of two from 2^10 to 2^20.
-        per_block: Choose a book for each block, not one for the tensor. Takes more time, and adapts.
         checksums: Whether entries have checksums.
         context: A number of 64 bits that both ends know.
 
@@ -125,7 +131,7 @@ def encode(
         LimitError: More units than a message can have.
     """
     message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
-    return message.encode(device, tables, out, per_block=per_block, choices=None)
+    return message.encode(device, tables, out, choices=None)
 
 
 def encode_chosen(
@@ -150,7 +156,7 @@ def encode_chosen(
     message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
     if len(choices) not in (1, message.blocks):
         raise OptionError(f"{len(choices)} choices for {message.blocks} blocks: give 1 or one for each")
-    return message.encode(device, tables, out, per_block=len(choices) > 1, choices=choices)
+    return message.encode(device, tables, out, choices=choices)
 
 
 class _Message(NamedTuple):
@@ -193,7 +199,7 @@ class _Message(NamedTuple):
                 "copy the tensor before it is encoded"
             )
         if block_size is None:
-            block_size = default_block_size(source.size)
+            block_size = default_block_size(source.size, unit)
         log2 = block_size.bit_length() - 1
         if log2 not in _BLOCK_LOG2 or block_size != 1 << log2:
             raise OptionError(f"block_size {block_size}: give a power of two from 1024 to 1048576")
@@ -226,7 +232,6 @@ class _Message(NamedTuple):
         tables: Span,
         out: Span,
         *,
-        per_block: bool,
         choices: Sequence[int] | None,
     ) -> Span:
         """Launches all kernels; returns where the length of the message will be."""
@@ -236,7 +241,7 @@ class _Message(NamedTuple):
         if self.coding and self.blocks:
             coded = device.empty(_CODED_BYTES * self.blocks)
             slots = device.empty(self._slot_bytes * self.blocks)
-            self._encode_blocks(device, tables, coded, slots, per_block, choices)
+            self._encode_blocks(device, tables, coded, slots, choices)
         blocks: list[Argument] = [U64(self.units * self.unit_bytes), U32(self.block_bytes), U32(self.blocks)]
         head = struct.unpack("<2Q", self.header)
         checksums = U32(self.checksums)
@@ -269,40 +274,30 @@ class _Message(NamedTuple):
         tables: Span,
         coded: Span,
         slots: Span,
-        per_block: bool,
         choices: Sequence[int] | None,
     ) -> None:
         assert self.coding is not None
-        kernel = self.coding.kernel
         set_id = U32(int.from_bytes(self.header[4:8], "little"))
-        of_set: list[Argument] = [tables, set_id]
+        books = [U64(bits) for bits in self.candidates]
+        # None: each block chooses for itself.
+        chosen = device.upload(struct.pack(f"<{len(choices)}I", *choices)) if choices else Span(0, 0)
+        stride = U32(choices is not None and len(choices) > 1)
         source: list[Argument] = [self.source, U64(self.units)]
         by_block: list[Argument] = [U32(self.block_bytes // self.unit_bytes), U32(self.blocks)]
-        candidates = [U64(bits) for bits in self.candidates]
-        ctas = -(-self.blocks // _ENCODE_WARPS)
-        if choices is not None:
-            chosen = device.upload(struct.pack(f"<{len(choices)}I", *choices))
-        elif per_block:
-            chosen = device.empty(_CHOICE_BYTES * self.blocks)
-            name = f"choose_blocks_{kernel}"
-            device.launch(
-                name, ctas, 32 * _ENCODE_WARPS, *source, *by_block, *of_set, *candidates, chosen
-            )
-        else:
-            chosen = device.empty(_CHOICE_BYTES)
-            name = f"choose_tensor_{kernel}"
-            device.launch(name, 1, _CHOOSE_THREADS, *source, *of_set, *candidates, chosen)
         device.launch(
-            f"encode_blocks_{kernel}",
-            ctas,
+            f"encode_blocks_{self.coding.kernel}",
+            -(-self.blocks // _ENCODE_WARPS),
             32 * _ENCODE_WARPS,
-            *(*source, *by_block, *of_set, chosen, U32(per_block), slots, U32(self._slot_bytes), coded),
+            *(*source, *by_block, tables, set_id, *books, chosen, stride, slots, U32(self._slot_bytes), coded),
         )
 
 
+@cache
 def has_codes(name: str) -> bool:
-    """Whether kernels code elements of the type of this name. Others they store as they are."""
-    return name in TYPES and TYPES[name].coded_as in _CODINGS
+    """Whether kernels have codes for elements of the type of this name, with the built-in codebooks."""
+    coded_as = TYPES[name].coded_as if name in TYPES else ""
+    coding = _CODINGS.get(coded_as)
+    return coding is not None and any(_candidates(_huffwire.Codebooks.builtin(), coded_as, coding))
 
 
 def _type(dtype: int) -> ElementType:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _SPECIAL = 0x80
 _ZERO = 0x40
 _TABLE_ALIGNMENT = 512
+_ESCAPED_BITS = 8
+_BOOKS_ABREAST = 32
+_SAVINGS_ROWS = 64
 
 
 def tables(sets: Sequence[Codebooks]) -> bytes:
@@ -26,26 +29,31 @@ def tables(sets: Sequence[Codebooks]) -> bytes:
     ids = {codebooks.id for codebooks in sets}
     if len({id[:8] for id in ids}) < len(ids):
         raise CodebookError("two codebook sets have ids that begin alike, and a message could mean either: give one up")
-    books = [(codebooks, book) for codebooks in sets for book in codebooks.books]
+    books = [book for codebooks in sets for book in codebooks.books]
+    at = _aligned(16 + 16 * len(sets) + 16 * len(books))
     head = struct.pack("<4I", len(sets), len(books), 0, 0)
+    records, payload = b"", b""
     first = 0
     for codebooks in sets:
-        head += bytes.fromhex(codebooks.id)[:4] + struct.pack("<3I", len(codebooks), first, 0)
+        head += bytes.fromhex(codebooks.id)[:4]
+        head += struct.pack("<3I", len(codebooks), first, at + len(payload))
         first += len(codebooks)
-    at = _aligned(len(head) + 16 * len(books))
-    records, payload = b"", b""
-    for _, book in books:
+        payload += _savings(codebooks.books)
+    for book in books:
         decode = _decode_entries(book).tobytes()
-        encode = b"" if book.max_code_bits > 8 else _encode_entries(book).tobytes()
+        encode = _encode_entries(book).tobytes() if _encodes(book) else b""
         where = at + len(payload)
         records += struct.pack(
-            "<2I4BI",
+            "<2I8B",
             where,
             where + len(decode) if encode else 0,
             0 if book.alphabet == "centred" else book.width,
             book.max_code_bits,
             "escape" in book.lengths,
             "zero" in book.lengths,
+            _origin(book),
+            _outside(book),
+            book.lengths.get("zero", 0),
             0,
         )
         payload += decode + encode
@@ -55,6 +63,44 @@ def tables(sets: Sequence[Codebooks]) -> bytes:
 
 def _aligned(size: int) -> int:
     return -(-size // _TABLE_ALIGNMENT) * _TABLE_ALIGNMENT
+
+
+def _encodes(book: Codebook) -> bool:
+    """Whether kernels encode with a book: with codes of up to 12 bits only those of bytes."""
+    return book.max_code_bits <= 8 or (book.alphabet != "centred" and book.width == 8)
+
+
+def _ordinary(book: Codebook) -> dict[int, int]:
+    """The lengths of the codes of slots or symbols."""
+    return {slot: length for slot, length in book.lengths.items() if isinstance(slot, int)}
+
+
+def _origin(book: Codebook) -> int:
+    """The mean slot of a centred book, if symbols are as frequent as the lengths of their codes say."""
+    if book.alphabet != "centred":
+        return 0
+    weights = {slot: 1 << 12 >> length for slot, length in _ordinary(book).items()}
+    mass, moment = sum(weights.values()), sum(slot * weight for slot, weight in weights.items())
+    return (2 * moment + mass) // (2 * mass)
+
+
+def _outside(book: Codebook) -> int:
+    """The bits of a symbol that has no code of its own."""
+    return book.lengths.get("escape", 0) + _ESCAPED_BITS
+
+
+def _savings(books: Sequence[Codebook]) -> bytes:
+    """By how many bits each code is shorter than what it takes without a code, in rows that lanes read together."""
+    together = bytearray()
+    for first in range(0, len(books), _BOOKS_ABREAST):
+        rows = [bytearray(4 * _BOOKS_ABREAST) for _ in range(_SAVINGS_ROWS)]
+        for lane, book in enumerate(books[first : first + _BOOKS_ABREAST]):
+            if not _encodes(book):
+                continue
+            for slot, length in _ordinary(book).items():
+                rows[slot // 4][4 * lane + slot % 4] = (_outside(book) - length) & 0xFF
+        together += b"".join(rows)
+    return bytes(together)
 
 
 def _decode_entries(book: Codebook) -> array[int]:
@@ -80,7 +126,7 @@ def _encode_entries(book: Codebook) -> array[int]:
     codes = book.codes
     escape = codes.get("escape")
     none = len(escape) | _SPECIAL | int(escape, 2) << 8 if escape else 0
-    entries = array("H", [none] * 256)
+    entries = array("H" if book.max_code_bits <= 8 else "I", [none] * 256)
     for symbol, code in codes.items():
         if symbol != "escape":
             slot = 63 if symbol == "zero" else int(symbol)

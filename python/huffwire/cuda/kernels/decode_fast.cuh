@@ -381,6 +381,11 @@ template <class Type> INLINE void put_constants(const Cursors<Type>& cursors, Bi
   }
 }
 
+template <class Type> INLINE void store_units(typename Type::Word* out, const u32 (&unit)[2]) {
+  out[0] = (typename Type::Word)unit[0];
+  out[Type::SECOND] = (typename Type::Word)unit[1];
+}
+
 template <class Type, u32 LIMIT>
 INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cursors<Type>& cursors,
                            typename Type::Word* out) {
@@ -397,7 +402,13 @@ INLINE void group_of_steps(Fast<Type, LIMIT>& fast, Group<Type>& group, const Cu
   if (Type::CENTRED && Type::WIDTH < 8) fast.symbols |= special;
   UNROLL for (u32 k = 0; k < Type::GROUP; k++) {
     put_constants(cursors, group.step[k]);
-    Type::put(out + 64 * k, entry[k], group.step[k], cursors.bit, cursors.sign);
+    if constexpr (Type::INTERLEAVED) {
+      u32 unit[2];
+      Type::units(entry[k], group.step[k], cursors.bit, cursors.sign, unit);
+      store_units<Type>(out + 64 * k, unit);
+    } else {
+      Type::put(out + 64 * k, entry[k], group.step[k], cursors.bit, cursors.sign);
+    }
   }
 }
 
@@ -422,12 +433,39 @@ template <class Type, u32 LIMIT> INLINE u32 steps_without_zeros(Fast<Type, LIMIT
   return step;
 }
 
+// The symbols of a raw plane that two units in a row have, as the bytes of a plane would: side by side, but a byte each
+// if they have eight bits. `first`: the number of the first unit's symbol. `zero` is not 0 if that unit is an exact zero:
+// then this is the symbol of the second one, and what the first one gets does not matter. A symbol behind the last one
+// may be read: lanes' states follow.
+INLINE void take_two(const u8* plane, u32 width, u32 first, u32 zero, u32 (&byte)[3]) {
+  byte[0] = byte[1] = byte[2] = 0;
+  if (width == 8) {
+    const u8* at = plane + first;
+    const u32 next = at[1];
+    byte[0] = at[0];
+    byte[1] = zero ? byte[0] : next;
+    return;
+  }
+  // Wherever in a byte they begin, both lie in two bytes, or in three.
+  const u32 bit = first * width, bytes = (2 * width + 14) / 8;
+  const u8* at = plane + bit / 8;
+  u32 two = at[0] | at[1] << 8;
+  if (bytes > 2) two |= at[2] << 16;
+  two >>= bit % 8;
+  if (zero) two <<= width;
+  byte[0] = two;
+}
+
 // Steps with zeros coded apart, as long as all that GROUP steps could take of the lent plane lies in the block.
-template <class Type, u32 LIMIT> INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& fast, u32 whole, u32 lent_symbols) {
+// `ALL_RAW`: no plane is constant.
+template <class Type, u32 LIMIT, bool ALL_RAW>
+INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& fast, u32 whole, u32 lent_symbols) {
   constexpr u32 GROUP = 4;
   u32 step = 0;
   typename Type::Word* out = out_of(fast) + Type::first_place(fast.warp.lane);
   const u32 sign = Type::SIGN ? fast.header.sign : 0;
+  const u8* plane[Type::PLANES];
+  UNROLL for (u32 p = 0; p < Type::PLANES; p++) plane[p] = body_of(fast) + fast.header.plane[p];
   for (; step + GROUP <= whole && fast.passed + 64 * GROUP <= lent_symbols; step += GROUP, out += 64 * GROUP) {
     u32 entry[GROUP][2], first[GROUP], escapes = 0;
     refill(fast.ring, fast.shared_ring, fast.warp);
@@ -448,32 +486,45 @@ template <class Type, u32 LIMIT> INLINE u32 steps_with_zeros(Fast<Type, LIMIT>& 
     if (Type::CENTRED && Type::WIDTH < 8) {
       UNROLL for (u32 k = 0; k < GROUP; k++) fast.symbols |= entry[k][0] | entry[k][1];
     }
-    u32 bits[GROUP][2][Type::PLANES];
+    Bits<Type::PLANES> bits[GROUP];
     UNROLL for (u32 k = 0; k < GROUP; k++) {
-      const u32 second = first[k] + !(entry[k][0] & ENTRY_ZERO);
       UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
-        const u32 constant = fast.header.constant[p];
-        const bool raw = is_raw(fast.header, p);
-        const u8* plane = body_of(fast) + fast.header.plane[p];
-        bits[k][0][p] = raw ? raw_symbol(plane, Type::width(p), first[k]) : constant;
-        bits[k][1][p] = raw ? raw_symbol(plane, Type::width(p), second) : constant;
+        const u32 width = Type::width(p), constant = ALL_RAW ? 0 : fast.header.constant[p];
+        u32(&byte)[3] = bits[k].byte[p];
+        if (ALL_RAW || is_raw(fast.header, p)) {
+          take_two(plane[p], width, first[k], entry[k][0] & ENTRY_ZERO, byte);
+        } else {
+          byte[0] = width == 8 ? constant : constant | constant << width;
+          byte[1] = width == 8 ? constant : 0;
+          byte[2] = 0;
+        }
       }
     }
     UNROLL for (u32 k = 0; k < GROUP; k++) {
-      Bits<Type::PLANES> of_step;
-      u32 bit[Type::PLANES] = {};
-      UNROLL for (u32 p = 0; p < Type::PLANES; p++) {
-        const u32 width = Type::width(p);
-        const u32 lower = entry[k][0] & ENTRY_ZERO ? 0 : bits[k][0][p];
-        const u32 upper = entry[k][1] & ENTRY_ZERO ? 0 : bits[k][1][p];
-        of_step.byte[p][0] = width == 8 ? lower : lower | upper << width;
-        of_step.byte[p][1] = width == 8 ? upper : 0;
-        of_step.byte[p][2] = 0;
-      }
-      const u32 signs[2] = {entry[k][0] & ENTRY_ZERO ? 0 : sign, entry[k][1] & ENTRY_ZERO ? 0 : sign};
-      Type::put(out + 64 * k, entry[k], of_step, bit, signs);
+      const u32 at[Type::PLANES] = {}, signs[2] = {sign, sign};
+      u32 unit[2];
+      Type::units(entry[k], bits[k], at, signs, unit);
+      UNROLL for (u32 i = 0; i < 2; i++) unit[i] = entry[k][i] & ENTRY_ZERO ? 0 : unit[i];
+      store_units<Type>(out + 64 * k, unit);
     }
   }
+  return step;
+}
+
+// All of part 1. Returns how many steps were made.
+template <class Type, u32 LIMIT> INLINE u32 whole_steps(Fast<Type, LIMIT>& fast) {
+  const FastHeader<Type>& header = fast.header;
+  const u32 whole = header.units / 64;
+  if constexpr (Type::CENTRED) {
+    if (header.has_zero) {
+      const u32 symbols = has_lent(header) ? header.lent_symbols : header.count;
+      const bool all_raw = !Type::CONSTANTS || header.raw == ones(Type::PLANES);
+      return all_raw ? steps_with_zeros<Type, LIMIT, true>(fast, whole, symbols)
+                     : steps_with_zeros<Type, LIMIT, false>(fast, whole, symbols);
+    }
+  }
+  const u32 step = steps_without_zeros(fast, header.lent_symbols / 64 < whole ? header.lent_symbols / 64 : whole);
+  fast.passed = 64 * step;
   return step;
 }
 
@@ -490,16 +541,9 @@ INLINE u32 decode_fast_block(Fast<Type, LIMIT>& fast, const u8* tables, FastScra
   if (any(start(fast.lanes, body_of(fast) + header.states, fast.warp))) return BAD_LANES;
   start(fast.ring, body_of(fast) + header.states + Lanes<LIMIT>::STATES, header.stream, fast.shared_ring, fast.warp);
   __syncwarp();
-  const u32 whole = header.units / 64;
   fast.late_step = ~0u;
   fast.late_passed = 0;
-  u32 step;
-  if (Type::CENTRED && header.has_zero) {
-    step = steps_with_zeros(fast, whole, has_lent(header) ? header.lent_symbols : header.count);
-  } else {
-    step = steps_without_zeros(fast, header.lent_symbols / 64 < whole ? header.lent_symbols / 64 : whole);
-    fast.passed = 64 * step;
-  }
+  u32 step = whole_steps(fast);
   for (; 64 * step < header.units; step++) single_step(fast, step);
   put_pending(fast.lanes);
   // What the lanes carried.

@@ -10,7 +10,10 @@
 //   CONSTANTS                 whether other planes may be constant; if not, such blocks are left to decode_any
 //   GROUP                     of how many steps the bits of the other planes are fetched at a time
 //   first_place(lane)         where the first of a thread's two units lies among 64
-//   put(...)                  stores a step: entries of plane 0, bits of the others, the signs in their places
+//   SECOND                    and how many units behind it the second one
+//   units(...)                two units from entries of plane 0, bits of the others, the signs in their places
+// but where units are not interleaved
+//   put(...)                  stores them at once
 #pragma once
 #include "decode_layouts.cuh"
 #include "primitives.cuh"
@@ -34,9 +37,10 @@ struct Bf16Units {
   INLINE_METHOD constexpr u32 width(u32) { return 8; }
   INLINE_METHOD constexpr u32 shift(u32) { return 0; }
   INLINE_METHOD u32 first_place(u32 lane) { return lane; }
-  INLINE_METHOD void put(u16* out, const u32 (&entry)[2], const Bits<1>& bits, const u32 (&)[1], const u32 (&)[2]) {
-    out[0] = (u16)(__byte_perm(entry[0], bits.byte[0][0], 0x1414) >> 1);
-    out[32] = (u16)(__byte_perm(entry[1], bits.byte[0][1], 0x1414) >> 1);
+  static constexpr u32 SECOND = 32;
+  INLINE_METHOD void units(const u32 (&entry)[2], const Bits<1>& bits, const u32 (&)[1], const u32 (&)[2],
+                           u32 (&unit)[2]) {
+    UNROLL for (u32 k = 0; k < 2; k++) unit[k] = __byte_perm(entry[k], bits.byte[0][k], 0x1414) >> 1;
   }
 };
 
@@ -49,11 +53,14 @@ struct F16Units {
   INLINE_METHOD constexpr u32 width(u32 plane) { return plane ? 3 : 8; }
   INLINE_METHOD constexpr u32 shift(u32 plane) { return plane ? 8 : 0; }
   INLINE_METHOD u32 first_place(u32 lane) { return lane; }
-  INLINE_METHOD void put(u16* out, const u32 (&entry)[2], const Bits<2>& bits, const u32 (&at)[2], const u32 (&)[2]) {
+  static constexpr u32 SECOND = 32;
+  INLINE_METHOD void units(const u32 (&entry)[2], const Bits<2>& bits, const u32 (&at)[2], const u32 (&)[2],
+                           u32 (&unit)[2]) {
     const u32 low = two_symbols(bits.byte[1], at[1]);
-    const u32 upper0 = select_bits(entry[0] >> 5, low, 0xf8), upper1 = select_bits(entry[1] >> 5, low >> 3, 0xf8);
-    out[0] = (u16)(__byte_perm(upper0, bits.byte[0][0], 0x0404) >> 1);
-    out[32] = (u16)(__byte_perm(upper1, bits.byte[0][1], 0x0404) >> 1);
+    UNROLL for (u32 k = 0; k < 2; k++) {
+      const u32 upper = select_bits(entry[k] >> 5, low >> 3 * k, 0xf8);
+      unit[k] = __byte_perm(upper, bits.byte[0][k], 0x0404) >> 1;
+    }
   }
 };
 
@@ -66,12 +73,14 @@ struct F32Units {
   INLINE_METHOD constexpr u32 shift(u32 plane) { return 8 * plane; }
   // Symbols 2 t and 2 t + 1 are units (2 t mod 4) * 16 + t / 2 and the one 16 units behind it.
   INLINE_METHOD u32 first_place(u32 lane) { return (lane & 1) * 32 + lane / 2; }
-  INLINE_METHOD void put(u32* out, const u32 (&entry)[2], const Bits<3>& bits, const u32 (&)[3], const u32 (&)[2]) {
+  static constexpr u32 SECOND = 16;
+  INLINE_METHOD void units(const u32 (&entry)[2], const Bits<3>& bits, const u32 (&)[3], const u32 (&)[2],
+                           u32 (&unit)[2]) {
     UNROLL for (u32 k = 0; k < 2; k++) {
       const u32 low = __byte_perm(bits.byte[0][k], bits.byte[1][k], 0x0040);
       const u32 high = __byte_perm(bits.byte[2][k], entry[k], 0x0050);
       const u32 rotated = __byte_perm(low, high, 0x5410);
-      out[16 * k] = __funnelshift_r(rotated, rotated, 1);
+      unit[k] = __funnelshift_r(rotated, rotated, 1);
     }
   }
 };
@@ -102,11 +111,11 @@ struct Bf16ApartUnits {
   INLINE_METHOD constexpr u32 width(u32) { return 7; }
   INLINE_METHOD constexpr u32 shift(u32) { return 0; }
   INLINE_METHOD u32 first_place(u32 lane) { return lane; }
-  INLINE_METHOD void put(u16* out, const u32 (&entry)[2], const Bits<1>& bits,
-                         const u32 (&at)[1], const u32 (&sign)[2]) {
+  static constexpr u32 SECOND = 32;
+  INLINE_METHOD void units(const u32 (&entry)[2], const Bits<1>& bits, const u32 (&at)[1], const u32 (&sign)[2],
+                           u32 (&unit)[2]) {
     const u32 low = two_symbols(bits.byte[0], at[0]);
-    out[0] = (u16)((low & 0x7f) | (entry[0] >> 1 & 0x7f80) | sign[0]);
-    out[32] = (u16)((low >> 7 & 0x7f) | (entry[1] >> 1 & 0x7f80) | sign[1]);
+    UNROLL for (u32 k = 0; k < 2; k++) unit[k] = (low >> 7 * k & 0x7f) | (entry[k] >> 1 & 0x7f80) | sign[k];
   }
 };
 
@@ -118,11 +127,12 @@ struct F16ApartUnits {
   INLINE_METHOD constexpr u32 width(u32 plane) { return plane ? 2 : 8; }
   INLINE_METHOD constexpr u32 shift(u32 plane) { return plane ? 8 : 0; }
   INLINE_METHOD u32 first_place(u32 lane) { return lane; }
-  INLINE_METHOD void put(u16* out, const u32 (&entry)[2], const Bits<2>& bits,
-                         const u32 (&at)[2], const u32 (&sign)[2]) {
+  static constexpr u32 SECOND = 32;
+  INLINE_METHOD void units(const u32 (&entry)[2], const Bits<2>& bits, const u32 (&at)[2], const u32 (&sign)[2],
+                           u32 (&unit)[2]) {
     const u32 low = two_symbols(bits.byte[1], at[1]);
-    out[0] = (u16)(bits.byte[0][0] | (low << 8 & 0x300) | (entry[0] << 2 & 0x7c00) | sign[0]);
-    out[32] = (u16)(bits.byte[0][1] | (low << 6 & 0x300) | (entry[1] << 2 & 0x7c00) | sign[1]);
+    UNROLL for (u32 k = 0; k < 2; k++)
+      unit[k] = bits.byte[0][k] | (low << (8 - 2 * k) & 0x300) | (entry[k] << 2 & 0x7c00) | sign[k];
   }
 };
 
@@ -134,12 +144,13 @@ struct F32ApartUnits {
   INLINE_METHOD constexpr u32 width(u32 plane) { return plane == 2 ? 7 : 8; }
   INLINE_METHOD constexpr u32 shift(u32 plane) { return 8 * plane; }
   INLINE_METHOD u32 first_place(u32 lane) { return F32Units::first_place(lane); }
-  INLINE_METHOD void put(u32* out, const u32 (&entry)[2], const Bits<3>& bits,
-                         const u32 (&at)[3], const u32 (&sign)[2]) {
+  static constexpr u32 SECOND = 16;
+  INLINE_METHOD void units(const u32 (&entry)[2], const Bits<3>& bits, const u32 (&at)[3], const u32 (&sign)[2],
+                           u32 (&unit)[2]) {
     const u32 high = two_symbols(bits.byte[2], at[2]);
     UNROLL for (u32 k = 0; k < 2; k++) {
       const u32 low = (bits.byte[0][k] | bits.byte[1][k] << 8);
-      out[16 * k] = low | (high >> (7 * k) << 16 & 0x7f0000) | (entry[k] << 15 & 0x7f800000) | sign[k];
+      unit[k] = low | (high >> (7 * k) << 16 & 0x7f0000) | (entry[k] << 15 & 0x7f800000) | sign[k];
     }
   }
 };

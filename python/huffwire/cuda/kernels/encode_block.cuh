@@ -9,16 +9,14 @@
 // for which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their
 // states overwrite it. `encode_message.cuh` puts the blocks together.
 #pragma once
-#include "abi.cuh"
+#include "encode_choose.cuh"
 #include "encode_lanes.cuh"
 
 namespace encode {
 
 constexpr u32 ENCODE_WARPS = 8;
 constexpr u32 HEADER_END = 32u;
-constexpr u32 STATES_BYTES = 192u;
 constexpr u32 CARRIED_BYTES = 128u;
-constexpr u32 RESIDENT_BOOKS = 192u;
 
 // What became of a block.
 struct Coded {
@@ -27,9 +25,13 @@ struct Coded {
 };
 constexpr u32 VERBATIM = 0xffffffffu;  // as `start`: the block is a 0 and its elements
 
-struct alignas(512) EncodeShared {
-  u16 table[256];
-  u8 buffer[2 * CHUNK];
+// Of a warp: first for the choice of a book, then for the codes. Tables lie at multiples of their size.
+template <class T> union alignas(T::LONG_CODES ? 1024 : 512) EncodeShared {
+  u32 counts[COUNTS];
+  struct {
+    u8 table[T::LONG_CODES ? 1024 : 512];
+    u8 buffer[2 * CHUNK];
+  } coding;
 };
 
 // The bits in which units of a block differ from its first one. It is found by all of them only if some plane may be
@@ -57,46 +59,11 @@ template <class T> INLINE u32 count_zeros(const typename T::Unit* in, u32 units)
   return sum_of_lanes(zeros);
 }
 
-// The book that was chosen for plane 0; nothing if it cannot code the plane.
-struct ChosenBook {
-  const u16* codes;
-  u32 number, base;
-  bool has_escape, has_zero, zeros_apart;
-};
-
-// A codebook set, by its id, in the tables.
-struct BookSet {
-  const u8* tables;
-  u32 id;
-};
-
-template <class T> INLINE bool find_book(const BookSet& set, u32 choice, ChosenBook& chosen) {
-  const Tables* head = (const Tables*)set.tables;
-  const Set* sets = (const Set*)(head + 1);
-  const Book* books = (const Book*)(sets + head->sets);
-  const u32 number = choice_book(choice);
-  if (choice == NO_CHOICE || number >= RESIDENT_BOOKS) return false;
-  for (u32 i = 0; i < head->sets; i++) {
-    if (sets[i].id != set.id) continue;
-    if (number >= sets[i].books) return false;
-    const Book& book = books[sets[i].first_book + number];
-    if (!book.encode || book.width != (T::CENTRED ? 0 : T::SYMBOL_BITS)) return false;
-    chosen.codes = (const u16*)(set.tables + book.encode);
-    chosen.number = number;
-    chosen.base = T::CENTRED ? choice_base(choice) : 0;
-    chosen.has_escape = book.has_escape;
-    chosen.has_zero = book.has_zero;
-    chosen.zeros_apart = book.has_zero && choice & CHOICE_ZEROS_APART;
-    return true;
-  }
-  return false;
-}
-
 // Entries by symbol instead of slot.
-template <class T> INLINE void make_table(const ChosenBook& book, u32 table) {
+template <class T, class Codes> INLINE void make_table(const ChosenBook& book, u32 table) {
   for (u32 symbol = threadIdx.x & 31; symbol < 256; symbol += 32) {
     const u32 slot = T::CENTRED ? (symbol - book.base) & 0xff : symbol;
-    store_shared_16(table + 2 * symbol, load_16(book.codes + (T::CENTRED && slot > 62 ? 62 : slot)));
+    Codes::store_entry(table, symbol, book.codes, T::CENTRED ? at_most(62, slot) : slot);
   }
 }
 
@@ -149,6 +116,7 @@ struct Form {
 template <class T, class Layout, u32 FIRST>
 INLINE void split_from_group(const typename T::Unit* in, u32 from, u32 units, bool drop, const RawPlanes& planes,
                              u32 staged) {
+  if (FIRST == Layout::STORED) return;
   const u32 groups = !drop && are_aligned<Layout, FIRST>(in, planes) ? units / 64 : from;
   split_groups<T, Layout, FIRST>(in, from, groups - from, planes);
   drop_groups<T, Layout, FIRST>(in, groups, units, drop, planes, staged);
@@ -174,13 +142,13 @@ INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& fo
 }
 
 // A block whose plane 0 is coded. Verbatim where that would have `limit` bytes or more.
-template <class T>
+template <class T, class Codes>
 INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
                          const Workplace& work) {
   const Coded too_long = {limit, VERBATIM};
   const u32 lane = threadIdx.x & 31;
   u8* slot = work.slot;
-  const u32 zeros = book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
+  const u32 zeros = T::CENTRED && book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
   RawPlanes planes;
   planes.constant = form.constant;
   u32 header = 6 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape, raw_end = 0;
@@ -190,7 +158,7 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
   });
   const u32 carried = at_most(CARRIED_BYTES, raw_end - HEADER_END);
-  const u32 states_at = raw_end - carried, stream_at = states_at + STATES_BYTES;
+  const u32 states_at = raw_end - carried, stream_at = states_at + Codes::STATES_BYTES;
   if (stream_at - HEADER_END + header >= limit) return too_long;
 
   // Groups in front of this one are split while they are coded. All others must be before the lanes begin, since lanes
@@ -198,12 +166,12 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   u32 split_later = 0;
   with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
-    constexpr u32 AT_ONCE = 2 * STEPS, CARRYING = 1024 / 64;
+    constexpr u32 AT_ONCE = 2 * Codes::STEPS, CARRYING = 1024 / 64;
     const u32 whole = units / 64 / AT_ONCE * AT_ONCE;
     if (!zeros && whole > CARRYING && are_aligned<Layout, 1>(in, planes)) split_later = whole - CARRYING;
     split_from_group<T, Layout, 1>(in, split_later, units, zeros != 0, planes, work.buffer);
   });
-  make_table<T>(book, work.table);
+  make_table<T, Codes>(book, work.table);
   // What lanes carry was written by other threads.
   __syncwarp();
   const u8* taken = slot + states_at;
@@ -214,17 +182,17 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   // later.
   const u32 skew = uniform(stream_at & 7);
   Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
-  const Coding coding = {work.table, book.has_zero ? load_16(book.codes + 63) : 0};
+  const Coding coding = {work.table, book.has_zero ? load_16((const u16*)book.codes + 63) : 0};
   __syncwarp();
   const auto split = [&](u32 group) {
     if (group >= split_later) return;
     with_layout<T>(form.one_sign, [&](auto layout) {
-      split_many_groups<T, decltype(layout), 1, 2 * STEPS>(in, group, planes);
+      split_many_groups<T, decltype(layout), 1, 2 * Codes::STEPS>(in, group, planes);
     });
   };
   const auto nothing = [](u32) {};
-  const bool fits = zeros ? code_units<T, true>(in, units, coding, lanes, stream, nothing)
-                          : code_units<T, false>(in, units, coding, lanes, stream, split);
+  const bool fits = zeros ? code_units<T, Codes, true>(in, units, coding, lanes, stream, nothing)
+                          : code_units<T, Codes, false>(in, units, coding, lanes, stream, split);
   if (!fits) return too_long;
 
   __syncwarp();
@@ -234,14 +202,9 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   const u32 escapes = work.slot_bytes - stream.escapes;
   const u32 length = header + (stream_at - HEADER_END) + stream_bytes + escapes;
   if (length >= limit) return too_long;
-  const u32 s0 = lanes.bits0 >> (16 - (lanes.filled0 & 7)) | 65536u << (lanes.filled0 & 7);
-  const u32 s1 = lanes.bits1 >> (16 - (lanes.filled1 & 7)) | 65536u << (lanes.filled1 & 7);
   __syncwarp();
-  UNROLL for (u32 k = 0; k < 3; k++) {
-    u8* to = slot + states_at + 64 * k + i;
-    to[0] = (u8)(s0 >> 8 * k);
-    to[1] = (u8)(s1 >> 8 * k);
-  }
+  Codes::store_state(slot + states_at, i, state_of<Codes>(lanes.bits0, lanes.filled0));
+  Codes::store_state(slot + states_at, i + 1, state_of<Codes>(lanes.bits1, lanes.filled1));
   move_down(slot + stream_at + stream_bytes, slot + stream.escapes, escapes);
   if (lane == 0) {
     HeaderWriter out = {slot + HEADER_END - header};
@@ -257,6 +220,15 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     });
   }
   return Coded{length, HEADER_END - header};
+}
+
+// The same, by the codes that the book has.
+template <class T>
+INLINE Coded write_by_book(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
+                           const Workplace& work) {
+  if constexpr (T::LONG_CODES)
+    if (book.is_long) return write_coded<T, LongCodes>(in, units, form, book, limit, work);
+  return write_coded<T, ShortCodes>(in, units, form, book, limit, work);
 }
 
 // Encodes a block. `book`: null if there is none.
@@ -275,7 +247,7 @@ INLINE Coded encode_block(const typename T::Unit* in, u32 units, const ChosenBoo
   });
   const u32 limit = at_most(bound, uncoded);
   if (book && !(form.constant & 1)) {
-    const Coded coded = write_coded<T>(in, units, form, *book, limit, work);
+    const Coded coded = write_by_book<T>(in, units, form, *book, limit, work);
     if (coded.length < limit) return coded;
     // What was given up was written by other threads than what takes its place.
     __syncwarp();
@@ -284,20 +256,23 @@ INLINE Coded encode_block(const typename T::Unit* in, u32 units, const ChosenBoo
   return Coded{bound, VERBATIM};
 }
 
-// All blocks of a tensor, a warp each. `choices`: one for each block if `choice_stride` is 1, one for all if it is 0.
+// All blocks of a tensor, a warp each. `choices`: null if each block chooses for itself; else one for each block if
+// `choice_stride` is 1, one for all if it is 0.
 template <class T>
-INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32 block_units, u32 blocks,
-                          const BookSet& set, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,
-                          Coded* results) {
+INLINE void encode_blocks(EncodeShared<T>* shared, const u8* source, u64 units, u32 block_units, u32 blocks,
+                          const BookSet& set, const Candidates& candidates, const u32* choices, u32 choice_stride,
+                          u8* slots, u32 slot_bytes, Coded* results) {
   const u32 warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
   if (number >= blocks) return;
   const u64 from = (u64)number * block_units;
   const typename T::Unit* in = (const typename T::Unit*)source + from;
   const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
-  ChosenBook book = {nullptr, 0, 0, false, false, false};
-  const bool has_book = find_book<T>(set, choices[(u64)number * choice_stride], book);
-  const u32 table = uniform(shared_address(shared[warp].table));
-  const u32 buffer = table + (u32)sizeof(EncodeShared::table);
+  const u32 choice = choices ? choices[(u64)number * choice_stride]
+                             : uniform(choose<T>(in, here, set, candidates, shared[warp].counts));
+  ChosenBook book = {nullptr, 0, 0, false, false, false, false};
+  const bool has_book = find_book<T>(set, choice, book);
+  const u32 table = uniform(shared_address(shared[warp].coding.table));
+  const u32 buffer = table + (u32)sizeof(shared->coding.table);
   const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, buffer};
   const Coded result = encode_block<T>(in, here, has_book ? &book : nullptr, work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
@@ -307,16 +282,20 @@ INLINE void encode_blocks(EncodeShared* shared, const u8* source, u64 units, u32
 
 #define ENCODE_BLOCKS(name, T)                                                                                         \
   extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                           \
-      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, const u32* choices, \
-           u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                                     \
-    __shared__ encode::EncodeShared shared[encode::ENCODE_WARPS];                                                      \
+      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, u64 books0,         \
+           u64 books1, u64 books2, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,                   \
+           encode::Coded* results) {                                                                                   \
+    __shared__ encode::EncodeShared<encode::T> shared[encode::ENCODE_WARPS];                                           \
     SHARED_BEGINS_AT(shared);                                                                                          \
-    const encode::BookSet set = {tables, set_id};                                                                      \
-    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, choices, choice_stride, slots,   \
-                                     slot_bytes, results);                                                             \
+    const encode::BookSet set = encode::find_set(tables, set_id);                                                      \
+    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, candidates, choices,             \
+                                     choice_stride, slots, slot_bytes, results);                                       \
   }
 ENCODE_BLOCKS(encode_blocks_bf16, Bf16)
 ENCODE_BLOCKS(encode_blocks_f16, F16)
 ENCODE_BLOCKS(encode_blocks_f32, F32)
 ENCODE_BLOCKS(encode_blocks_f8, F8)
+ENCODE_BLOCKS(encode_blocks_e8m0, E8m0)
+ENCODE_BLOCKS(encode_blocks_bytes, Bytes)
 #undef ENCODE_BLOCKS

@@ -1,115 +1,64 @@
-// Which book, and which base, for a tensor or for each of its blocks: the cheapest for a sample of the symbols.
+// Which book, and which base, for a block: the cheapest for a sample of its units. The warp that codes a block chooses
+// for it, so that a tensor may be joined from tensors of many sorts, and no kernel of one CTA has to look at it first.
+// That takes some 1200 instructions (bf16, built-in books), where coding 32 KiB takes 13,000. docs/gpu.md has the sizes
+// of messages.
 //
 // The sample is runs of 64 units, spread evenly. A book costs the lengths of its codes, and 8 bits more for each
 // escape. A book without a code for exact zeros also pays for the remainder that they would not have. That is how the
-// encoder for processors counts, too. Price, number and base are compared as one number, so that of books that cost the
-// same the one with the lowest number wins, everywhere.
+// encoder for processors counts, too.
+//
+// A lane prices a book of its own: what all symbols would cost as escapes, less what the book's codes save. Savings are
+// bytes, counts are pairs of 16 bits, and one instruction adds up two products of them.
 #pragma once
-#include "encode_block.cuh"
+#include "encode_books.cuh"
+#include "encode_memory.cuh"
 
 namespace encode {
 
 constexpr u32 RUN = 64u;
-// Of a tensor: at most so many runs, 16384 units.
-constexpr u32 TENSOR_RUNS = 256u;
-// Of a block: one unit in 64, but between 1024 and 8192 of them.
-constexpr u32 BLOCK_RUNS_LEAST = 16u;
-constexpr u32 BLOCK_RUNS_MOST = 128u;
-constexpr u32 ESCAPE_BITS = 8u;
+// One unit in 16, but between 1024 and 8192 of them.
+constexpr u32 RUNS_LEAST = 16u;
+constexpr u32 RUNS_MOST = 128u;
 
 // Bases that are priced, around the one that the mean symbol suggests.
-constexpr u32 TENSOR_BASES = 7u;
-constexpr u32 BLOCK_BASES = 3u;
+constexpr u32 BASES = 3u;
 
-constexpr u32 CHOOSE_TENSOR_THREADS = 1024;
-constexpr u32 CHOOSE_COPIES = 8u;
+// Counts of symbols, then pairs of them: word `i` has the counts of symbols `i` and `i + 1`. So a book with any base
+// finds two counts in every other word from there on. The first words stand once more behind the last ones.
+constexpr u32 COUNTS = 256u + 64u;
 
-// Books that may be chosen: a bit for each number.
-struct Candidates {
-  u64 bits[3];
-};
+// Exact zeros are counted apart where books may have a code for them.
+constexpr u32 ZEROS = 256u;
 
-struct Priced {
-  const u16* codes;
-  u32 number, has_zero;
-  u32 origin;  // the mean slot, if symbols are as frequent as the lengths of the codes say
-};
-
-struct PricedBooks {
-  Priced books[RESIDENT_BOOKS];
-  u32 count;
-};
-
-INLINE u32 origin_of(const u16* codes) {
-  u32 mass = 0, moment = 0;
-  UNROLL_4 for (u32 slot = 0; slot < 62; slot++) {
-    const u32 entry = load_16(codes + slot), weight = entry & ENTRY_SPECIAL ? 0 : 256u >> (entry & 15);
-    mass += weight;
-    moment += weight * slot;
-  }
-  return mass ? (2 * moment + mass) / (2 * mass) : 0;
+template <class T> INLINE void count_unit(u32* counts, u32 x) {
+  atomicAdd(counts + (T::CENTRED && x == 0 ? ZEROS : T::symbol(x)), 1u);
 }
 
-// Lists the candidates that can code plane 0, by all threads of a CTA. The books' order does not matter.
-template <class T>
-INLINE void list_books(PricedBooks& list, const BookSet& set, const Candidates& candidates) {
-  if (threadIdx.x == 0) list.count = 0;
-  __syncthreads();
-  for (u32 number = threadIdx.x; number < RESIDENT_BOOKS; number += blockDim.x) {
-    ChosenBook book;
-    if (!(candidates.bits[number / 64] >> (number % 64) & 1) || !find_book<T>(set, number, book)) continue;
-    const u32 origin = T::CENTRED ? origin_of(book.codes) : 0;
-    list.books[atomicAdd(&list.count, 1u)] = Priced{book.codes, number, book.has_zero, origin};
+// Counts the sample of a block, or all units if they are few. Returns the bits in which they differ from the first one.
+template <class T> INLINE u32 count_sample(const typename T::Unit* in, u32 units, u32* counts) {
+  const u32 lane = threadIdx.x & 31, first = load_unit(in), groups = units / RUN;
+  const u32 wanted = at_most(RUNS_MOST, groups / 16), runs = wanted < RUNS_LEAST ? RUNS_LEAST : wanted;
+  u32 differ = 0;
+  if (groups < 2 * runs) {
+    for (u32 i = lane; i < units; i += 32) {
+      const u32 x = load_unit(in + i);
+      differ |= x ^ first;
+      count_unit<T>(counts, x);
+    }
+    return or_of_lanes(differ);
   }
-  __syncthreads();
-}
-
-// What was counted.
-struct Counts {
-  const u32* symbols;  // 256; exact zeros are left out where books may have a code for them
-  u32 zeros;
-  u32 total;   // of symbols
-  u32 centre;  // the mean symbol
-  u32 remainder_bits;
-};
-
-INLINE u32 bits_of(u32 entry) { return (entry & 15) + (entry & ENTRY_SPECIAL ? ESCAPE_BITS : 0); }
-
-// Price, number of the book, and base, from the highest bit down.
-template <class T> INLINE u64 price_of(const Priced& book, u32 base, const Counts& counts) {
-  u32 bits = 0, inside = 0;
-  UNROLL_4 for (u32 slot = 0; slot < (T::CENTRED ? 62 : T::SYMBOLS); slot++) {
-    const u32 count = counts.symbols[(base + slot) & 0xff];
-    inside += count;
-    bits += count * bits_of(load_16(book.codes + slot));
+  for (u32 from = 0; from < runs; from += 32) {
+    // Each lane knows where one run starts: in the middle of the stretch that it stands for.
+    const u32 start = (2 * (from + lane) + 1) * groups / (2 * runs) * RUN, here = at_most(32, runs - from);
+    UNROLL_4 for (u32 run = 0; run < here; run++) {
+      const typename T::Unit* at = in + (__shfl_sync(ALL_LANES, start, run) + lane);
+      const u32 x0 = load_unit(at), x1 = load_unit(at + 32);
+      differ |= (x0 ^ first) | (x1 ^ first);
+      count_unit<T>(counts, x0);
+      count_unit<T>(counts, x1);
+    }
   }
-  if (T::CENTRED) {
-    const u32 zero = at_most(62, (0 - base) & 0xff);
-    bits += (counts.total - inside) * bits_of(load_16(book.codes + 62));
-    bits += counts.zeros * (book.has_zero ? bits_of(load_16(book.codes + 63))
-                                          : bits_of(load_16(book.codes + zero)) + counts.remainder_bits);
-  }
-  return (u64)bits << 16 | book.number << 8 | base;
-}
-
-// The least price that thread `i` of `threads` finds among books and bases.
-template <class T>
-INLINE u64 least_price(const PricedBooks& list, const Counts& counts, u32 bases, u32 i, u32 threads) {
-  bases = T::CENTRED ? bases : 1;
-  u64 least = ~0ull;
-  for (; i < list.count * bases; i += threads) {
-    const Priced& book = list.books[i / bases];
-    const u32 base = T::CENTRED ? (counts.centre - book.origin + i % bases - bases / 2) & 0xff : 0;
-    const u64 price = price_of<T>(book, base, counts);
-    least = price < least ? price : least;
-  }
-  return least;
-}
-
-INLINE u32 choice_of(u64 least) {
-  if (least == ~0ull) return NO_CHOICE;
-  const u32 number = (u32)least >> 8 & 0xff, base = (u32)least & 0xff;
-  return number | base << 8 | CHOICE_ZEROS_APART;
+  return or_of_lanes(differ);
 }
 
 // Bits of remainder that a unit has, if units differ in the bits `differ`.
@@ -123,147 +72,103 @@ template <class T> INLINE u32 remainder_bits(u32 differ) {
   return with_layout<T>(!(differ & T::SIGN), [&](auto layout) { return remainder_bits_in<decltype(layout)>(differ); });
 }
 
-// What one thread counts.
-struct Counting {
-  u32* symbols;
-  u32 first;  // a unit of the tensor
-  u32 zeros, total, moment, differ;
+// What was counted.
+struct Counts {
+  u32 total;   // of symbols
+  u32 zeros;
+  u32 centre;  // the mean symbol
+  u32 remainder_bits;
 };
 
-template <class T> INLINE void count_unit(Counting& counting, u32 x) {
-  counting.differ |= x ^ counting.first;
-  if (T::CENTRED && x == 0) {
-    counting.zeros++;
-    return;
-  }
-  const u32 symbol = T::symbol(x);
-  counting.total++;
-  counting.moment += symbol;
-  atomicAdd(counting.symbols + symbol, 1u);
-}
-
-// Counts the sample of so many runs, or all units if they are few: warp `warp` of `warps`.
-template <class T>
-INLINE void count_sample(Counting& counting, const typename T::Unit* in, u64 units, u32 runs, u32 warp, u32 warps) {
+// Makes pairs of counts. `differ`: the bits in which units differ.
+template <class T> INLINE Counts pair_counts(u32* counts, u32 differ) {
+  // Only bases move a window over the end of the symbols.
+  constexpr u32 WORDS = T::CENTRED ? 8 : T::SYMBOLS / 32;
   const u32 lane = threadIdx.x & 31;
-  const u64 groups = units / RUN;
-  if (groups < 2 * runs) {
-    for (u64 i = 32 * warp + lane; i < units; i += 32 * warps) count_unit<T>(counting, load_unit(in + i));
-    return;
+  u32 pairs[WORDS], total = 0, moment = 0;
+  const u32 zeros = T::CENTRED ? counts[ZEROS] : 0;
+  UNROLL for (u32 k = 0; k < WORDS; k++) {
+    const u32 symbol = 32 * k + lane, count = counts[symbol];
+    pairs[k] = count | counts[(symbol + 1) & 0xff] << 16;
+    total += count;
+    moment += count * symbol;
   }
-  UNROLL_4 for (u32 run = warp; run < runs; run += warps) {
-    // In the middle of the stretch that it stands for.
-    const typename T::Unit* at = in + (2 * run + 1) * groups / (2 * runs) * RUN;
-    const u32 x0 = load_unit(at + lane), x1 = load_unit(at + 32 + lane);
-    count_unit<T>(counting, x0);
-    count_unit<T>(counting, x1);
-  }
-}
-
-INLINE u64 least_of_lanes(u64 x) {
-  for (u32 by = 1; by < 32; by *= 2) {
-    const u64 other = __shfl_sync(ALL_LANES, x, (threadIdx.x & 31) ^ by);
-    x = other < x ? other : x;
-  }
-  return x;
-}
-
-INLINE u32 mean(u32 moment, u32 total) { return total ? (2 * moment + total) / (2 * total) : 0; }
-
-// One choice for a tensor, by one CTA. Threads count into several histograms, so that they do not wait for each other.
-struct ChooseTensorShared {
-  u32 symbols[CHOOSE_COPIES][256];
-  u32 zeros, total, moment, differ;
-  u64 least;
-  PricedBooks list;
-};
-
-template <class T>
-INLINE void choose_tensor(ChooseTensorShared& shared, const u8* source, u64 units, const BookSet& set,
-                          const Candidates& candidates, u32* choice) {
-  const u32 thread = threadIdx.x, lane = thread & 31, warp = thread / 32, warps = blockDim.x / 32;
-  const typename T::Unit* in = (const typename T::Unit*)source;
-  for (u32 i = thread; i < CHOOSE_COPIES * 256; i += blockDim.x) shared.symbols[i / 256][i % 256] = 0;
-  if (thread == 0) {
-    shared.zeros = shared.total = shared.moment = shared.differ = 0;
-    shared.least = ~0ull;
-  }
-  list_books<T>(shared.list, set, candidates);
-  Counting counting = {shared.symbols[thread % CHOOSE_COPIES], load_unit(in), 0, 0, 0, 0};
-  count_sample<T>(counting, in, units, TENSOR_RUNS, warp, warps);
-  const u32 zeros = sum_of_lanes(counting.zeros), total = sum_of_lanes(counting.total);
-  const u32 moment = sum_of_lanes(counting.moment), differ = or_of_lanes(counting.differ);
-  if (lane == 0) {
-    atomicAdd(&shared.zeros, zeros);
-    atomicAdd(&shared.total, total);
-    atomicAdd(&shared.moment, moment);
-    atomicOr(&shared.differ, differ);
-  }
-  __syncthreads();
-  for (u32 symbol = thread; symbol < 256; symbol += blockDim.x) {
-    u32 sum = 0;
-    for (u32 copy = 0; copy < CHOOSE_COPIES; copy++) sum += shared.symbols[copy][symbol];
-    shared.symbols[0][symbol] = sum;
-  }
-  __syncthreads();
-  const Counts counts = {shared.symbols[0], shared.zeros, shared.total, mean(shared.moment, shared.total),
-                         remainder_bits<T>(shared.differ)};
-  const u64 least = least_of_lanes(least_price<T>(shared.list, counts, TENSOR_BASES, thread, blockDim.x));
-  if (lane == 0) atomicMin(&shared.least, least);
-  __syncthreads();
-  if (thread == 0) *choice = choice_of(shared.least);
-}
-
-// A choice for each block, by a warp each.
-struct ChooseBlocksShared {
-  u32 symbols[ENCODE_WARPS][256];
-  PricedBooks list;
-};
-
-template <class T>
-INLINE void choose_blocks(ChooseBlocksShared& shared, const u8* source, u64 units, u32 block_units, u32 blocks,
-                          const BookSet& set, const Candidates& candidates, u32* choices) {
-  const u32 lane = threadIdx.x & 31, warp = threadIdx.x / 32, number = blockIdx.x * ENCODE_WARPS + warp;
-  list_books<T>(shared.list, set, candidates);
-  if (number >= blocks) return;
-  const u64 from = (u64)number * block_units;
-  const u32 here = units - from < block_units ? (u32)(units - from) : block_units;
-  const typename T::Unit* in = (const typename T::Unit*)source + from;
-  u32* symbols = shared.symbols[warp];
-  for (u32 i = lane; i < 256; i += 32) symbols[i] = 0;
   __syncwarp();
-  Counting counting = {symbols, load_unit(in), 0, 0, 0, 0};
-  const u32 runs = at_most(BLOCK_RUNS_MOST, here / 64 / RUN);
-  count_sample<T>(counting, in, here, runs < BLOCK_RUNS_LEAST ? BLOCK_RUNS_LEAST : runs, 0, 1);
-  const u32 zeros = sum_of_lanes(counting.zeros), total = sum_of_lanes(counting.total);
-  const u32 moment = sum_of_lanes(counting.moment), differ = or_of_lanes(counting.differ);
+  UNROLL for (u32 k = 0; k < WORDS; k++) counts[32 * k + lane] = pairs[k];
+  if (T::CENTRED) {
+    counts[256 + lane] = pairs[0];
+    counts[288 + lane] = pairs[1 % WORDS];
+  }
   __syncwarp();
-  const Counts counts = {symbols, zeros, total, mean(moment, total), remainder_bits<T>(differ)};
-  const u64 least = least_of_lanes(least_price<T>(shared.list, counts, BLOCK_BASES, lane, 32));
-  if (lane == 0) choices[number] = choice_of(least);
+  total = sum_of_lanes(total), moment = sum_of_lanes(moment);
+  return Counts{total, zeros, total ? (2 * moment + total) / (2 * total) : 0, remainder_bits<T>(differ)};
+}
+
+// Bits of an exact zero. `savings`: those of the book.
+INLINE u32 bits_of_zero(const Book& book, const u32* savings, u32 base, u32 remainder_bits) {
+  if (book.zero) return book.zero;
+  const u32 slot = (0 - base) & 0xff;
+  const u32 saved = slot < 62 ? load_32(savings + 32 * (slot / 4)) >> 8 * (slot & 3) & 0xff : 0;
+  return book.outside - saved + remainder_bits;
+}
+
+// What a book costs with a base, and which they are: as one number, so that of those that cost the same the one with
+// the lowest number wins, everywhere. At most 8192 units of at most 41 bits are less than 2^19 bits.
+INLINE u32 offer_of(u32 bits, u32 number, u32 nth_base) { return bits << 10 | number << 2 | nth_base; }
+constexpr u32 NO_OFFER = ~0u;
+
+// The first base that is priced for a book.
+template <class T> INLINE u32 first_base(const Book& book, const Counts& counts) {
+  return T::CENTRED ? (counts.centre - book.origin - BASES / 2) & 0xff : 0;
+}
+
+// The least offer of the books that this lane prices.
+template <class T>
+INLINE u32 least_offer(const BookSet& set, const Candidates& candidates, const u32* pairs, const Counts& counts) {
+  constexpr u32 TRIED = T::CENTRED ? BASES : 1, ROWS = (T::CENTRED ? 64 : T::SYMBOLS) / 4;
+  const u32 lane = threadIdx.x & 31;
+  u32 least = NO_OFFER;
+  NO_UNROLL for (u32 chunk = 0; chunk < RESIDENT_BOOKS / 32; chunk++) {
+    const u32 number = 32 * chunk + lane;
+    if (!(candidates_of(candidates, chunk) >> lane & 1) || number >= set.count) continue;
+    // A copy, so that it is read by one access.
+    const Book book = set.books[number];
+    if (!can_code<T>(book)) continue;
+    const u32* savings = set.savings + 32 * SAVINGS_ROWS * chunk + lane;
+    const u32 first = first_base<T>(book, counts);
+    const u32* at = pairs + first;
+    u32 saved[TRIED] = {};
+    UNROLL for (u32 row = 0; row < ROWS; row++) {
+      const u32 bytes = load_32(savings + 32 * row);
+      UNROLL for (u32 i = 0; i < TRIED; i++) {
+        saved[i] = sum_of_products_low(at[4 * row + i], bytes, saved[i]);
+        saved[i] = sum_of_products_high(at[4 * row + i + 2], bytes, saved[i]);
+      }
+    }
+    UNROLL for (u32 i = 0; i < TRIED; i++) {
+      u32 bits = counts.total * book.outside - saved[i];
+      if (counts.zeros) bits += counts.zeros * bits_of_zero(book, savings, first + i, counts.remainder_bits);
+      least = at_most(least, offer_of(bits, number, i));
+    }
+  }
+  return least;
+}
+
+// Chooses for a block. `counts`: shared memory, of COUNTS words, for the time of the call.
+template <class T>
+INLINE u32 choose(const typename T::Unit* in, u32 units, const BookSet& set, const Candidates& candidates,
+                  u32* counts) {
+  if (!(candidates.bits[0] | candidates.bits[1] | candidates.bits[2])) return NO_CHOICE;
+  UNROLL for (u32 k = 0; k < COUNTS / 32; k++) counts[32 * k + (threadIdx.x & 31)] = 0;
+  __syncwarp();
+  const u32 differ = count_sample<T>(in, units, counts);
+  __syncwarp();
+  const Counts found = pair_counts<T>(counts, differ);
+  const u32 least = least_of_lanes(least_offer<T>(set, candidates, counts, found));
+  __syncwarp();
+  if (least == NO_OFFER) return NO_CHOICE;
+  const u32 number = least >> 2 & 0xff, base = (first_base<T>(set.books[number], found) + (least & 3)) & 0xff;
+  return number | base << 8 | CHOICE_ZEROS_APART;
 }
 
 }  // namespace encode
-
-#define CHOOSE(suffix, T)                                                                                              \
-  extern "C" __global__ void __launch_bounds__(encode::CHOOSE_TENSOR_THREADS)                                          \
-      choose_tensor_##suffix(const u8* source, u64 units, const u8* tables, u32 set_id, u64 books0, u64 books1,        \
-                             u64 books2, u32* choice) {                                                                \
-    __shared__ encode::ChooseTensorShared shared;                                                                      \
-    const encode::BookSet set = {tables, set_id};                                                                      \
-    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
-    encode::choose_tensor<encode::T>(shared, source, units, set, candidates, choice);                                  \
-  }                                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS)                                              \
-      choose_blocks_##suffix(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id,   \
-                             u64 books0, u64 books1, u64 books2, u32* choices) {                                       \
-    __shared__ encode::ChooseBlocksShared shared;                                                                      \
-    const encode::BookSet set = {tables, set_id};                                                                      \
-    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
-    encode::choose_blocks<encode::T>(shared, source, units, block_units, blocks, set, candidates, choices);            \
-  }
-CHOOSE(bf16, Bf16)
-CHOOSE(f16, F16)
-CHOOSE(f32, F32)
-CHOOSE(f8, F8)
-#undef CHOOSE

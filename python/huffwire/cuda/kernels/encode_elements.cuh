@@ -32,6 +32,8 @@ template <u32 BYTES_, u32 SYMBOL_BITS_, u32 SYMBOL_AT_, bool CENTRED_> struct El
   static constexpr u32 SYMBOL_BITS = SYMBOL_BITS_, SYMBOL_AT = SYMBOL_AT_;
   static constexpr u32 SYMBOLS = SYMBOL_BITS_ > 7 ? 256 : 1u << SYMBOL_BITS_;
   static constexpr bool CENTRED = CENTRED_;
+  // Whether books may have codes of up to 12 bits: the built-in ones of i8 do.
+  static constexpr bool LONG_CODES = !CENTRED_ && SYMBOL_BITS_ == 8;
   static constexpr u32 SIGN = 1u << (BITS - 1);
   static constexpr u32 SYMBOL_MASK = low_bits(SYMBOL_BITS) << SYMBOL_AT;
 
@@ -52,7 +54,9 @@ template <u32 BYTES_, u32 SYMBOL_BITS_, u32 SYMBOL_AT_, bool CENTRED_> struct El
 typedef Elements<2, 8, 7, true> Bf16;
 typedef Elements<2, 5, 10, true> F16;
 typedef Elements<4, 8, 23, true> F32;
-typedef Elements<1, 7, 0, false> F8;  // e4m3 and e5m2
+typedef Elements<1, 7, 0, false> F8;     // e4m3 and e5m2
+typedef Elements<1, 8, 0, true> E8m0;    // an exponent, nothing else
+typedef Elements<1, 8, 0, false> Bytes;  // i8, u8, pairs of e2m1
 
 // A layout tells of each plane which bits it has: `width` of them, from bit `shift` on, of the unit or of the unit that
 // is rotated to the left by one bit. They always lie within a byte of it. Planes from STORED on are constant wherever
@@ -93,9 +97,20 @@ template <class T> struct Magnitude {
   static __device__ constexpr u32 shift(u32 plane) { return plane == 0 ? 0 : T::BITS - 1; }
 };
 
+// Layouts exponent (of a type that is nothing else) and bytes: a unit is its symbol.
+template <class T, u32 NUMBER_> struct Whole {
+  typedef T Type;
+  static constexpr u32 NUMBER = NUMBER_, PLANES = 1, STORED = PLANES;
+  static __device__ constexpr bool rotates(u32) { return false; }
+  static __device__ constexpr u32 width(u32) { return 8; }
+  static __device__ constexpr u32 shift(u32) { return 0; }
+};
+
 // The layouts of a type: where signs vary, and where they do not.
 template <class T> struct LayoutsOf { typedef Exponent<T> Usual; typedef SignApart<T> OneSign; };
 template <> struct LayoutsOf<F8> { typedef Magnitude<F8> Usual; typedef Magnitude<F8> OneSign; };
+template <> struct LayoutsOf<E8m0> { typedef Whole<E8m0, 1> Usual; typedef Whole<E8m0, 1> OneSign; };
+template <> struct LayoutsOf<Bytes> { typedef Whole<Bytes, 4> Usual; typedef Whole<Bytes, 4> OneSign; };
 
 // Calls `f` with a value of the layout's type.
 template <class T, class F> INLINE auto with_layout(bool one_sign, F f) {

@@ -2,22 +2,50 @@
 //
 // A lane keeps its unread bits at the top of a register, so that a code goes on top of them by one funnel shift, which
 // takes the code from bits 8 and up of the table's entry and its length from bits 0 to 4. The low five bits of `filled`
-// are the number of unread bits, 16 to 23. Adding an entry adds the length of its code; if bit 3 is then set, there are
-// 24 bits or more, and the lowest byte of them goes to the stream. Clearing bit 3 takes it off the number: the next
-// step does that, and clears all higher bits of the entry, too.
+// are the number of unread bits, 16 to 23 where codes have up to 8 bits. Adding an entry adds the length of its code;
+// if bit 3 is then set, there are 24 bits or more, and the lowest byte of those that there were goes to the stream.
+// Clearing bit 3 takes it off the number: the next step does that, and clears all higher bits of the entry, too. Where
+// codes have up to 12 bits all this is about 16 to 31 bits, bit 5, and the lowest two bytes.
 //
-// Where the bytes of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
-// memory, and go out 256 at a time. Escapes are collected downwards from the end of the block's slot, which is their
-// order, since the encoder goes backwards.
+// Where the words of a step go follows from two ballots: those of lower lanes lie before. They are collected in shared
+// memory, and go out 256 bytes at a time. Escapes are collected downwards from the end of the block's slot, which is
+// their order, since the encoder goes backwards.
 #pragma once
 #include "encode_split.cuh"
 
 namespace encode {
 
-constexpr u32 STEPS = 4u;
 constexpr u32 CHUNK = 256u;
-// Room that must be left between stream and escapes, before 2 STEPS steps of at most 128 bytes each.
-constexpr u32 ROOM_FOR_STEPS = 2 * STEPS * 128 + 2 * CHUNK;
+
+// Codes of up to 8 bits. STEPS steps give CHUNK bytes at most.
+struct ShortCodes {
+  static constexpr u32 STEPS = 4, WORD_BYTES = 1, STATES_BYTES = 192;
+  static constexpr u32 KEPT = 7, FULL = 8;  // of `filled`
+  INLINE_METHOD u32 entry(u32 table, u32 place) { return load_shared_16(table | place); }
+  INLINE_METHOD void store_entry(u32 table, u32 symbol, const u8* entries, u32 slot) {
+    store_shared_16(table + 2 * symbol, load_16((const u16*)entries + slot));
+  }
+  INLINE_METHOD void store_word(u32 at, u32 word) { store_shared_8(at, word); }
+  INLINE_METHOD void store_state(u8* states, u32 lane, u32 state) {
+    UNROLL for (u32 k = 0; k < 3; k++) states[64 * k + lane] = (u8)(state >> 8 * k);
+  }
+};
+
+// Codes of up to 12 bits.
+struct LongCodes {
+  static constexpr u32 STEPS = 2, WORD_BYTES = 2, STATES_BYTES = 256;
+  static constexpr u32 KEPT = 15, FULL = 32;
+  INLINE_METHOD u32 entry(u32 table, u32 place) { return load_shared_32(table | 2 * place); }
+  INLINE_METHOD void store_entry(u32 table, u32 symbol, const u8* entries, u32 slot) {
+    store_shared_32(table + 4 * symbol, load_32((const u32*)entries + slot));
+  }
+  INLINE_METHOD void store_word(u32 at, u32 word) { store_shared_16(at, word); }
+  INLINE_METHOD void store_state(u8* states, u32 lane, u32 state) { store_le32(states + 4 * lane, state); }
+};
+
+// Room that must be left between stream and escapes, before 2 STEPS steps: those of short codes have at most 128 bytes
+// each, those of long ones 192.
+constexpr u32 ROOM_FOR_STEPS = 2 * ShortCodes::STEPS * 128 + 2 * CHUNK;
 
 struct Lanes {
   u32 bits0, bits1, filled0, filled1;
@@ -25,7 +53,7 @@ struct Lanes {
 
 struct Stream {
   u32 buffer;  // address in shared memory, of 2 CHUNK bytes
-  u32 end;     // where the next byte goes, there
+  u32 end;     // where the next word goes, there
   u8* to;      // where the buffer's start goes
   u8* slot;
   u32 escapes;  // where the last escape lies in the slot
@@ -33,21 +61,29 @@ struct Stream {
 
 struct Masks {
   u32 below;  // the threads below this one
-  u32 seven;  // 7, in a register of its own
+  u32 kept;   // KEPT, in a register of its own
 };
 
 // One step: codes `e0` and `e1`, 0 where a lane takes no part.
-INLINE void code_step(Lanes& lanes, Stream& stream, const Masks& masks, u32 e0, u32 e1) {
+template <class Codes> INLINE void code_step(Lanes& lanes, Stream& stream, const Masks& masks, u32 e0, u32 e1) {
+  const u32 n0 = masked_or_16(lanes.filled0, masks.kept), n1 = masked_or_16(lanes.filled1, masks.kept);
+  const u32 word0 = __funnelshift_l(lanes.bits0, 0, n0), word1 = __funnelshift_l(lanes.bits1, 0, n1);
   lanes.bits0 = __funnelshift_r(lanes.bits0, e0 >> 8, e0);
   lanes.bits1 = __funnelshift_r(lanes.bits1, e1 >> 8, e1);
-  lanes.filled0 = masked_or_16(lanes.filled0, masks.seven) + e0;
-  lanes.filled1 = masked_or_16(lanes.filled1, masks.seven) + e1;
-  const bool gives0 = lanes.filled0 & 8, gives1 = lanes.filled1 & 8;
-  const u32 a = ballot_bits(lanes.filled0, 8), b = ballot_bits(lanes.filled1, 8);
-  const u32 place = stream.end + __popc(a & masks.below) + __popc(b & masks.below);
-  stream.end += __popc(a) + __popc(b);
-  if (gives0) store_shared_8(place, __funnelshift_l(lanes.bits0, 0, lanes.filled0));
-  if (gives1) store_shared_8(place + ((lanes.filled0 & 8) >> 3), __funnelshift_l(lanes.bits1, 0, lanes.filled1));
+  lanes.filled0 = n0 + e0;
+  lanes.filled1 = n1 + e1;
+  const bool gives0 = lanes.filled0 & Codes::FULL, gives1 = lanes.filled1 & Codes::FULL;
+  const u32 a = ballot_bits(lanes.filled0, Codes::FULL), b = ballot_bits(lanes.filled1, Codes::FULL);
+  const u32 place = stream.end + Codes::WORD_BYTES * (__popc(a & masks.below) + __popc(b & masks.below));
+  stream.end += Codes::WORD_BYTES * (__popc(a) + __popc(b));
+  if (gives0) Codes::store_word(place, word0);
+  if (gives1) Codes::store_word(place + (lanes.filled0 & Codes::FULL) / (Codes::FULL / Codes::WORD_BYTES), word1);
+}
+
+// The state that a lane ends with.
+template <class Codes> INLINE u32 state_of(u32 bits, u32 filled) {
+  const u32 n = masked_or_16(filled, Codes::KEPT);
+  return bits >> (32 - n) | 1u << n;
 }
 
 // The escapes of a step.
@@ -66,7 +102,7 @@ INLINE bool has_room(const Stream& stream) {
   return used + ROOM_FOR_STEPS <= stream.escapes;
 }
 
-// A whole chunk goes out. After at most STEPS steps.
+// A whole chunk goes out, if there is one. To be called after at most STEPS steps.
 INLINE void flush_chunk(Stream& stream) {
   if (stream.end - stream.buffer < CHUNK) return;
   const u32 lane = threadIdx.x & 31, at = stream.buffer + 8 * lane;
@@ -83,25 +119,25 @@ INLINE void flush_chunk(Stream& stream) {
   __syncwarp();
 }
 
-// What codes units: the table in shared memory, at a multiple of 512, and the entry of the exact zero.
+// What codes units: the table in shared memory, at a multiple of its size, and the entry of the exact zero.
 struct Coding {
   u32 table;
   u32 zero;
 };
 
-template <class T, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) {
-  const u32 entry = load_shared_16(coding.table | T::entry_at(x));
+template <class T, class Codes, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) {
+  const u32 entry = Codes::entry(coding.table, T::entry_at(x));
   return ZEROS && x == 0 ? coding.zero : entry;
 }
 
 // Codes the plane of symbols of `units` units. `before_steps(group)` is called before 2 STEPS groups from that one on
 // are coded, for what remains to be done with them. Returns whether there was room.
-template <class T, bool ZEROS, class Before>
+template <class T, class Codes, bool ZEROS, class Before>
 INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& coding, Lanes& lanes, Stream& stream,
                        Before before_steps) {
-  constexpr u32 N = STEPS;
+  constexpr u32 N = Codes::STEPS;
   const u32 lane = threadIdx.x & 31;
-  const Masks masks = {opaque((1u << lane) - 1), opaque(7)};
+  const Masks masks = {opaque((1u << lane) - 1), opaque(Codes::KEPT)};
   const u32 groups = units / 64, whole = groups / (2 * N) * (2 * N);
   // The last steps: a partial one, and those that do not make up 2 STEPS.
   for (u32 step = (units + 63) / 64; step > whole;) {
@@ -110,9 +146,9 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
     const u32 count = at_most(64, units - 64 * step);
     u32 x0, x1, e0 = 0, e1 = 0;
     load_2_units<T>(in + 64 * step, count, x0, x1);
-    if (2 * lane < count) e0 = entry_of<T, ZEROS>(coding, x0);
-    if (2 * lane + 1 < count) e1 = entry_of<T, ZEROS>(coding, x1);
-    code_step(lanes, stream, masks, e0, e1);
+    if (2 * lane < count) e0 = entry_of<T, Codes, ZEROS>(coding, x0);
+    if (2 * lane + 1 < count) e1 = entry_of<T, Codes, ZEROS>(coding, x1);
+    code_step<Codes>(lanes, stream, masks, e0, e1);
     if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
     flush_chunk(stream);
   }
@@ -128,11 +164,11 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   const auto code = [&](const u32* x0, const u32* x1) {
     u32 e0[N], e1[N], special = 0;
     UNROLL for (u32 k = 0; k < N; k++) {
-      e0[k] = entry_of<T, ZEROS>(coding, x0[k]);
-      e1[k] = entry_of<T, ZEROS>(coding, x1[k]);
+      e0[k] = entry_of<T, Codes, ZEROS>(coding, x0[k]);
+      e1[k] = entry_of<T, Codes, ZEROS>(coding, x1[k]);
       special |= e0[k] | e1[k];
     }
-    UNROLL for (int k = N - 1; k >= 0; k--) code_step(lanes, stream, masks, e0[k], e1[k]);
+    UNROLL for (int k = N - 1; k >= 0; k--) code_step<Codes>(lanes, stream, masks, e0[k], e1[k]);
     if (any_bits(special, ENTRY_SPECIAL)) {
       UNROLL for (int k = N - 1; k >= 0; k--)
         escape_step(stream, masks, e0[k], e1[k], T::symbol(x0[k]), T::symbol(x1[k]));

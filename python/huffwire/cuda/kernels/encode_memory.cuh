@@ -15,6 +15,7 @@ INLINE void store_words_2(u8* at, u32 a, u32 b) { *(uint2*)at = make_uint2(a, b)
 INLINE void store_words_4(u8* at, u32 a, u32 b, u32 c, u32 d) { *(uint4*)at = make_uint4(a, b, c, d); }
 INLINE u32 or_of_lanes(u32 x) { return __reduce_or_sync(ALL_LANES, x); }
 INLINE u32 sum_of_lanes(u32 x) { return __reduce_add_sync(ALL_LANES, x); }
+INLINE u32 least_of_lanes(u32 x) { return __reduce_min_sync(ALL_LANES, x); }
 
 #else
 
@@ -40,6 +41,13 @@ INLINE u32 or_of_lanes(u32 x) {
 }
 INLINE u32 sum_of_lanes(u32 x) {
   for (u32 by = 1; by < 32; by *= 2) x += __shfl_sync(ALL_LANES, x, (threadIdx.x & 31) ^ by);
+  return x;
+}
+INLINE u32 least_of_lanes(u32 x) {
+  for (u32 by = 1; by < 32; by *= 2) {
+    const u32 other = __shfl_sync(ALL_LANES, x, (threadIdx.x & 31) ^ by);
+    x = other < x ? other : x;
+  }
   return x;
 }
 

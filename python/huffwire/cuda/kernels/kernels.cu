@@ -2,7 +2,6 @@
 #include "primitives.cuh"
 #include "abi.cuh"
 #include "crc.cuh"
-#include "encode_choose.cuh"
 #include "encode_message.cuh"
 #include "decode_plan.cuh"
 #include "decode_fast.cuh"

@@ -58,6 +58,9 @@ INLINE u32 uniform(u32 x) { return __reduce_or_sync(ALL_LANES, x); }
 INLINE u32 opaque(u32 x) { asm volatile("" : "+r"(x)); return x; }
 // (x & low) | 16, in one instruction.
 INLINE u32 masked_or_16(u32 x, u32 low) { u32 d; asm("lop3.b32 %0, %1, %2, 16, 0xea;" : "=r"(d) : "r"(x), "r"(low)); return d; }
+// The two numbers of 16 bits in `pair` times the two lower, or higher, of four bytes: their sum, and `more`. All signed.
+INLINE u32 sum_of_products_low(u32 pair, u32 bytes, u32 more) { return __dp2a_lo((int)pair, (int)bytes, (int)more); }
+INLINE u32 sum_of_products_high(u32 pair, u32 bytes, u32 more) { return __dp2a_hi((int)pair, (int)bytes, (int)more); }
 // Bits of `a` where `mask` is set, of `b` where it is not.
 INLINE u32 select_bits(u32 a, u32 b, u32 mask) { u32 d; asm("lop3.b32 %0, %1, %2, %3, 0xe4;" : "=r"(d) : "r"(a), "r"(b), "r"(mask)); return d; }
 
@@ -94,6 +97,10 @@ INLINE u32 xor_of_lanes(u32 x) {
 }
 #define uniform(x) __shfl_sync(ALL_LANES, (u32)(x), 0)
 INLINE u32 opaque(u32 x) { return x; }
+INLINE u32 sum_of_products_low(u32 pair, u32 bytes, u32 more) {
+  return (u32)((short)pair * (signed char)bytes + (short)(pair >> 16) * (signed char)(bytes >> 8)) + more;
+}
+INLINE u32 sum_of_products_high(u32 pair, u32 bytes, u32 more) { return sum_of_products_low(pair, bytes >> 16, more); }
 INLINE u32 masked_or_16(u32 x, u32 low) { return (x & low) | 16; }
 INLINE u32 select_bits(u32 a, u32 b, u32 mask) { return (a & mask) | (b & ~mask); }
 
