@@ -130,6 +130,7 @@ class Quantities(unittest.TestCase):
         # From tables of the sign test: of 20 values the 6th and the 15th, of 100 the 40th and the 61st.
         self.assertEqual(quantities.median_interval(range(1, 21)), (6, 15))
         self.assertEqual(quantities.median_interval(range(1, 101)), (40, 61))
+        self.assertEqual(quantities.median_interval(range(1500)), (711, 788))
         self.assertEqual(quantities.median_interval([5, 1]), (1, 5))
         self.assertEqual(quantities.median_interval([5]), (5, 5))
 

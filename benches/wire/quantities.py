@@ -6,6 +6,7 @@ import argparse
 import re
 import statistics
 from collections.abc import Sequence
+from fractions import Fraction
 
 _RATES = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -106,10 +107,13 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     values it is all of them.
     """
     ordered, count = sorted(values), len(values)
-    tail, probability, place = 0.0, 0.5**count, 0
-    while place < count // 2 and tail + probability <= (1.0 - confidence) / 2:
-        tail += probability
-        probability *= (count - place) / (place + 1)
+    # Of the ways in which values can lie above or below, so many have no more than `place` below; in integers, of which the
+    # first ones are too small for floats.
+    tail, ways, place = 0, 1, 0
+    most = (1 << count) * Fraction(1.0 - confidence) / 2
+    while place < count // 2 and tail + ways <= most:
+        tail += ways
+        ways = ways * (count - place) // (place + 1)
         place += 1
     low = max(0, place - 1)
     return ordered[low], ordered[count - 1 - low]

@@ -43,13 +43,25 @@ def test_kernels_compile_and_take_what_they_took(
     version = ".".join(map(str, compiler.version))
     record_property("nvrtc", version)
     if version == recorded["nvrtc"]:
-        assert kernels == recorded["kernels"][f"sm_{architecture}"], (
-            "the kernels take other resources than before. If that is meant: kernel_resources.py --write"
+        before = recorded["kernels"][f"sm_{architecture}"]
+        changed = {name: (before.get(name), found) for name, found in kernels.items() if not alike(before.get(name), found)}
+        assert not changed, (
+            f"kernels take other resources than before: {changed}. If that is meant: kernel_resources.py --write"
         )
     else:
         print(f"NVRTC is {version}, the table is of {recorded['nvrtc']}: only spills are looked at")
         spilled = {name: kernel["spilled_bytes"] for name, kernel in kernels.items()}
         assert max(spilled.values()) <= MAX_SPILLED_BYTES, f"NVRTC {version} spills {spilled}"
+
+
+def alike(before: dict[str, int] | None, found: dict[str, int]) -> bool:
+    """Whether a kernel takes what it took. NVRTC 13.2 made two versions of the same code of `decode_plan`, which differ in
+    1.3 % of their instructions."""
+    if before is None or before.keys() != found.keys():
+        return False
+    least, most = sorted([before["instructions"], found["instructions"]])
+    others = before.keys() - {"instructions"}
+    return most <= 1.02 * least and all(before[what] == found[what] for what in others)
 
 
 def test_the_table_has_every_kernel() -> None:
