@@ -443,6 +443,9 @@ def shortcuts(rank: int, size: int) -> dict:
     assert plain.find(None, "all_reduce", torch.float32, 20) is dist.group.WORLD
     with Refusing(), pytest.raises(RuntimeError, match="the mode was asked"):
         hd.all_reduce(kept)
+    compiled = torch.compile(lambda given: hd.all_reduce(given), backend="eager")
+    compiled(other := part.clone())
+    check("compiled", other, 2 * part)
     with dist._coalescing_manager():
         hd.all_reduce(kept)
         hd.all_reduce(other := part.clone())

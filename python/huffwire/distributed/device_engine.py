@@ -82,13 +82,15 @@ class Call:
         self.telling: _Telling = "now"
         self._form = form
         self._taken = 0
-        # What was decoded, and not yet found to be whole.
-        self._unsettled: list[tuple[Message, Checks]] = []
+        # What was decoded, and not yet found to be whole: its place, and who sent it. Its bytes are free already.
+        self._unsettled: list[tuple[Place, int, Checks]] = []
 
-    def place(self, origin: int, stage: int = 0, stream: int = 0, index: int = 0, count: int = 0) -> Place:
-        """The place of what a rank sends."""
+    def place(
+        self, origin: int, stage: int = 0, stream: int = 0, index: int = 0, count: int = 0, agreed: int = 0
+    ) -> Place:
+        """The place of what a rank sends. `agreed` is a digest of what else must be the same on all ranks."""
         return Place(
-            self.collective, stage, self.sequence, self.dtype, stream, index, count, origin, 0
+            self.collective, stage, self.sequence, self.dtype, stream, index, count, origin, agreed
         )
 
     def gather(
@@ -112,7 +114,7 @@ class Call:
         longest = max(lengths)
         if longest:
             engine.group.gather(received[: longest * engine.size], room[:longest])
-        self._count(chunk.nbytes, lengths[engine.rank], engine.size - 1)
+        self._count(chunk.nbytes, longest, engine.size - 1)
         self._end_step()
         return [
             Message(place, rank, _ALL, received[longest * rank :][:length])
@@ -199,7 +201,7 @@ class Call:
             checks = Checks()
             context = self._context(place, receiver)
             on_device.decode_there(content, self.engine.codebooks, context, elements, checks)
-            self._unsettled.append((message, checks))
+            self._unsettled.append((place, sender, checks))
 
     def settle(self) -> None:
         """Waits until all that was received is decoded.
@@ -212,7 +214,7 @@ class Call:
         failed = _failed(unsettled)
         if failed is None or not int(failed):
             return
-        for (place, sender, _, _), checks in unsettled:
+        for place, sender, checks in unsettled:
             try:
                 checks.wait()
             except MismatchError as error:
@@ -290,9 +292,9 @@ class Call:
         self.totals.bytes_after += after * receivers
 
 
-def _failed(unsettled: Sequence[tuple[Message, Checks]]) -> torch.Tensor | None:
+def _failed(unsettled: Sequence[tuple[Place, int, Checks]]) -> torch.Tensor | None:
     """How many messages are damaged: a number on the device."""
-    counts = [count for _, checks in unsettled if (count := checks.failed()) is not None]
+    counts = [count for _, _, checks in unsettled if (count := checks.failed()) is not None]
     return torch.stack(counts).sum() if counts else None
 
 

@@ -37,6 +37,10 @@ def device_of(group: object) -> torch.device | None:
     if on_device.CODE_ALL:
         return torch.device("cpu")
     if torch.cuda.is_available() and moves(group, torch.device("cuda")):
+        bound = getattr(group, "bound_device_id", None)
+        if bound is not None and bound.type == "cuda" and bound.index is not None:
+            # The one that `init_process_group(device_id=...)` was given.
+            return torch.device("cuda", bound.index)
         return torch.device("cuda", torch.cuda.current_device())
     return None
 

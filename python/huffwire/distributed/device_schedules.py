@@ -6,6 +6,7 @@ handles a bounded part of the tensor, so that memory is bounded, too.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -40,11 +41,13 @@ def all_gather(
     own = outputs[engine.rank]
     parts = [Part(engine.share, shard.dtype, 0, output.numel()) for output in outputs]
     steps = _steps(parts)
+    # No rank may go on where others see that one of them expects other sizes.
+    agreed = zlib.crc32(repr([output.nbytes for output in outputs]).encode())
 
     def body(call: Call) -> None:
         for index in range(steps):
             places = [
-                call.place(rank, 0, output.nbytes, index, steps)
+                call.place(rank, 0, output.nbytes, index, steps, agreed)
                 for rank, output in enumerate(outputs)
             ]
             targets = [
@@ -60,7 +63,7 @@ def all_gather(
 def _gather(
     call: Call, places: Sequence[Place], chunk: torch.Tensor, targets: Sequence[torch.Tensor]
 ) -> None:
-    """A step: each rank's elements to their target on every other rank."""
+    """A step: each rank's elements to their target on every other rank. Messages are freed when this returns."""
     messages = call.gather(places, chunk, [target.nbytes for target in targets])
     for message, target in zip(messages, targets, strict=True):
         if message.sender != call.engine.rank:
@@ -81,12 +84,16 @@ def broadcast(
                 call.place(rank, root % 256, tensor.nbytes, index, steps)
                 for rank in range(engine.size)
             ]
-            chunk = _chunk(tensor, part, index)
-            message = call.spread(places, root, chunk)
-            if engine.rank != root:
-                call.read(message, chunk)
+            _spread(call, places, root, _chunk(tensor, part, index))
 
     return engine.start("broadcast", tensor.dtype, result, coded, steps, body)
+
+
+def _spread(call: Call, places: Sequence[Place], root: int, chunk: torch.Tensor) -> None:
+    """A step: the root's elements to every other rank. Its message is freed when this returns."""
+    message = call.spread(places, root, chunk)
+    if call.engine.rank != root:
+        call.read(message, chunk)
 
 
 def all_to_all(
@@ -114,13 +121,23 @@ def all_to_all(
             places = [call.place(peer, index=index) for peer in range(engine.size)]
             chunks = [_chunk(source, part, index) for part in outgoing]
             targets = [_chunk(output, part, index) for part in incoming]
-            messages = call.exchange(places, chunks, [target.nbytes for target in targets])
-            for message, target in zip(messages, targets, strict=True):
-                if message.sender != rank:
-                    call.read(message, target)
+            _exchange(call, places, chunks, targets)
             index += 1
 
     return engine.start("all_to_all", source.dtype, result, coded, _steps(outgoing), body)
+
+
+def _exchange(
+    call: Call,
+    places: Sequence[Place],
+    chunks: Sequence[torch.Tensor],
+    targets: Sequence[torch.Tensor],
+) -> None:
+    """A step: elements for every other rank, and to a target from each. Messages are freed when this returns."""
+    messages = call.exchange(places, chunks, [target.nbytes for target in targets])
+    for message, target in zip(messages, targets, strict=True):
+        if message.sender != call.engine.rank:
+            call.read(message, target)
 
 
 class _Adding:

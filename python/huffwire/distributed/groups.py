@@ -472,8 +472,8 @@ def setup(
         link: The link, if it shall not be measured.
         refresh: When codebooks are replaced by ones that fit the traffic better; None for never.
         transport: ``"gloo"`` or ``"tcp"``: what carries pieces. ``"device"``: coded tensors of GPUs stay on them, and are
-            moved by the group itself, such as one of NCCL; all others go as with ``"gloo"``. None: what the environment
-            variable ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
+            moved by the group itself, such as one of NCCL; all others go as with ``"gloo"``, but under ``"auto"`` the
+            group carries them. None: what the environment variable ``HUFFWIRE_TRANSPORT`` says, or else ``"gloo"``.
 
     Returns:
         What the ranks agreed on.
@@ -496,7 +496,10 @@ def setup(
     if level not in ("fast", "max"):
         raise OptionError(f'level={level!r}: give "fast" or "max"')
     if settings.transport == "device" and (level != "fast" or refresh is not None):
-        raise OptionError("transport='device' has the level \"fast\", and codebooks that stay: give no other level and no refresh")
+        raise OptionError(
+            'the transport "device" works only with level="fast" and without refresh: leave these out, or take another '
+            "transport (setup(transport=...), or the environment variable HUFFWIRE_TRANSPORT)"
+        )
     found = _of_member(group)
     if found is None:
         return Agreement(settings, None, piece or 512 << 10)

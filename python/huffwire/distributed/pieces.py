@@ -117,7 +117,7 @@ class Place:
         stream: Bytes of elements in the whole stream.
         index, count: Which of the stream's pieces it is, and how many there are.
         origin: The rank that the elements come from.
-        size: Bytes of elements in this piece.
+        size: Bytes of elements in this piece; of a place that is told apart, a digest of what else ranks must agree on.
     """
 
     collective: str
@@ -378,6 +378,12 @@ class Coder:
         if packed in [place.pack(other, self.generation) for other in (RAW, CODED)]:
             raise DisagreementError(
                 f"{place.collective}: of rank {sender} and this rank, one codes its tensor and the other does not"
+            )
+        if packed[: _PLACE.size - 4] == place.pack(form, self.generation)[:-4]:
+            # Only the last field differs, in which places that are told apart have a digest.
+            raise DisagreementError(
+                f"{place.collective}: rank {sender} and this rank expect tensors of other sizes from the ranks: give all "
+                "ranks the same sizes"
             )
         raise self._difference(place, sender, fields)
 

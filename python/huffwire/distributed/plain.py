@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 import torch.distributed as dist
 from torch import Tensor, strided
+from torch.compiler import is_compiling
 from torch.distributed import distributed_c10d
 from torch.overrides import has_torch_function
 
@@ -37,7 +38,8 @@ else:
     AllreduceOptions = _options("AllreduceOptions", "reduceOp", "asyncOp")
     BroadcastOptions = _options("BroadcastOptions", "rootRank", "rootTensor", "asyncOp")
     CAN_CALL = None not in (AllgatherOptions, AllreduceOptions, BroadcastOptions) and all(
-        hasattr(distributed_c10d, name) for name in ("_World", "_world")
+        hasattr(getattr(distributed_c10d, "_world", None), name)
+        for name in ("default_pg", "pg_map", "pg_coalesce_state")
     )
 
 
@@ -81,8 +83,8 @@ def remember(
         dtype: The type of elements.
         size: Bytes of the whole tensor.
     """
-    # Complex numbers are turned into pairs first. Worlds of another class differ from thread to thread.
-    if dtype.is_complex or not CAN_CALL or type(distributed_c10d._world) is not distributed_c10d._World:
+    # Complex numbers are turned into pairs first.
+    if dtype.is_complex or not CAN_CALL:
         return
     if len(_KNOWN) >= 4096:
         _KNOWN.clear()
@@ -99,13 +101,15 @@ def find(
 ) -> dist.ProcessGroup | None:
     """The group that a call goes to, if it is known to carry it; the call is counted then.
 
-    A default group is the one that was the default group then: another one can only follow when it was destroyed.
+    A compiler gets the calls of `torch.distributed`, which it knows.
     """
     known = _KNOWN.get((None if group is None else id(group), collective, dtype, size))
-    if known is None or known.coalescing:
+    if known is None or known.coalescing or is_compiling():
         return None
     found = known.group()
-    if found not in known.alive or (group is not None and found is not group):
+    if found not in known.alive:
+        return None
+    if found is not (distributed_c10d._world.default_pg if group is None else group):
         return None
     known.counter.tick()
     return found
