@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -593,20 +594,25 @@ def test_where_a_rank_has_no_kernels_the_group_does_it() -> None:
 
 
 def bounded(rank: int, size: int, way: str, pieces: int) -> None:
-    """The most memory that messages took at once, for a tensor of some pieces."""
+    """Messages take no more memory at once than is promised, for a tensor of some pieces."""
     import huffwire.distributed as hd
     from huffwire.distributed.device_engine import Call
 
     stand_in()
     piece, original = 48 << 10, Call._room
-    peaks: list[int] = []
+    limit = 0.0
     taken: list[tuple[StorageWeakRef, int]] = []
 
     def room(self: Call, size: int) -> torch.Tensor:
         found = original(self, size)
         taken.append((StorageWeakRef(found.untyped_storage()), size))
-        peaks.append(sum(size for storage, size in taken if not storage.expired()))
-        return found
+        for _ in range(200):
+            held = sum(size for storage, size in taken if not storage.expired())
+            if held <= limit:
+                return found
+            # A thread of gloo holds what it has sent for a moment longer.
+            time.sleep(0.01)
+        raise AssertionError(f"{held} bytes at once, and {limit} are promised")
 
     Call._room = room
     with gpu():
@@ -615,18 +621,17 @@ def bounded(rank: int, size: int, way: str, pieces: int) -> None:
         given = [tensor(peer, elements, torch.float32) for peer in range(size)]
         # Headers of small messages and the tables in front of their blocks.
         most = 1.1 * piece
+        limit = 3 * most
         kept = given[rank].clone()
         hd.all_reduce(kept)
         check("reduce", kept, ordered_sum(given, False))
-        assert max(peaks) <= 3 * most, peaks
-        peaks.clear()
+        limit = (1 + 1 / size) * most
         output = torch.empty(elements * size)
         hd.all_gather_into_tensor(output, given[rank])
         check("gather", output, torch.cat(given))
-        assert max(peaks) <= (1 + 1 / size) * most, peaks
-        peaks.clear()
+        limit = most
         hd.broadcast(kept, 0)
-        assert max(peaks) <= most, peaks
+    assert len(taken) > 6 * pieces
 
 
 @pytest.mark.parametrize(("way", "pieces"), [("raw", 40), ("always", 4)])
