@@ -6,7 +6,7 @@ use super::classes::Counts;
 use super::clock::{self, AT_LIMIT, LIMIT, LONGER, longer};
 use super::fit::fit;
 use super::magnitude::{Row, rows};
-use super::model::{CLASSES, Model, Tables};
+use super::model::{Model, Tables};
 use super::rans::{self, Encoder, Interval};
 use super::tile::Tile;
 use super::{MAX_CHAINS, TILE};
@@ -26,7 +26,6 @@ pub(in super::super) struct SparseScratch {
     encoders: [Encoder; MAX_CHAINS],
     tile: Box<Tile>,
     changes: TileChanges,
-    common: Box<Common>,
 }
 
 impl SparseScratch {
@@ -37,7 +36,6 @@ impl SparseScratch {
             encoders: [const { Encoder::new() }; MAX_CHAINS],
             tile: Box::new(Tile::new()),
             changes: TileChanges::default(),
-            common: Box::new(Common::new()),
         }
     }
 }
@@ -51,7 +49,7 @@ pub(in super::super) fn encode(
     scratch: &mut SparseScratch,
     out: &mut Vec<u8>,
 ) -> bool {
-    let SparseScratch { counts, chains, encoders, tile, changes, common } = scratch;
+    let SparseScratch { counts, chains, encoders, tile, changes } = scratch;
     counts.count(platform, form, survey);
     let model = fit(form, counts);
     model.write(out);
@@ -62,9 +60,7 @@ pub(in super::super) fn encode(
     };
     let chains = &mut chains[..1 << chains_log2];
     let tables = &model.tables();
-    let rows = rows(form.bytes());
-    common.set(&counts.present, tables, rows);
-    let listing = Listing { platform, form, tables, rows, common };
+    let listing = Listing { platform, form, tables, rows: rows(form.bytes()) };
     listing.list(base, survey, (tile, changes), chains);
     out.push(chains_log2);
     let encoders = &mut encoders[..chains.len()];
@@ -128,47 +124,6 @@ impl TileChanges {
     }
 }
 
-/// The intervals of the differences that nearly all are: up to so many units, in both directions.
-const COMMON_UNITS: usize = 4;
-
-/// By class: the intervals of common differences, -1, 1, -2, 2 and so on.
-#[derive(Debug)]
-struct Common([[Interval; 2 * COMMON_UNITS]; CLASSES]);
-
-impl Common {
-    const fn new() -> Self {
-        Self([[Interval::NONE; 2 * COMMON_UNITS]; CLASSES])
-    }
-
-    /// Sets those of the classes that are present.
-    fn set(&mut self, present: &[usize], tables: &Tables, rows: &[Row]) {
-        for &class in present {
-            let row = &rows[usize::from(tables.magnitudes[class])];
-            for (place, interval) in self.0[class].iter_mut().enumerate() {
-                let units = 1 + place as i64 / 2;
-                *interval = row.interval(if place % 2 == 0 { -units } else { units }).0;
-            }
-        }
-    }
-
-    /// The interval of a difference in a class, if it is a common one.
-    #[inline(always)]
-    fn of(&self, class: u8, difference: i64) -> Option<&Interval> {
-        self.0[usize::from(class)].get(Self::place(difference))
-    }
-
-    /// Whether all of these are common.
-    fn have_all(differences: &[i64]) -> bool {
-        let places = differences.iter().map(|difference| Self::place(*difference));
-        places.fold(0, |highest, place| highest | place) < 2 * COMMON_UNITS
-    }
-
-    #[inline(always)]
-    const fn place(difference: i64) -> usize {
-        ((difference << 1 ^ difference >> 63) as usize).wrapping_sub(1)
-    }
-}
-
 /// How intervals are listed.
 #[derive(Debug, Clone, Copy)]
 struct Listing<'a> {
@@ -176,7 +131,6 @@ struct Listing<'a> {
     form: Form,
     tables: &'a Tables,
     rows: &'static [Row],
-    common: &'a Common,
 }
 
 impl Listing<'_> {
@@ -235,21 +189,11 @@ impl Listing<'_> {
             return false;
         }
         let changes = chances.iter().zip(classes).zip(differences);
-        let timed =
-            |[high, low]: [u32; 2]| Interval { start: low, size: high - low, bits: clock::BITS };
-        if Common::have_all(differences) {
-            let before = intervals.len();
-            intervals.resize(before + 2 * chances.len(), Interval::NONE);
-            let pairs = intervals[before..].as_chunks_mut().0;
-            for (pair, ((chances, class), difference)) in pairs.iter_mut().zip(changes) {
-                let common = self.common.of(*class, *difference);
-                *pair = [timed(*chances), common.copied().unwrap_or(Interval::NONE)];
-            }
-        } else {
-            for ((chances, class), difference) in changes {
-                intervals.push(timed(*chances));
-                self.push_difference(*class, *difference, intervals);
-            }
+        intervals.reserve(2 * chances.len());
+        for ((chances, class), difference) in changes {
+            let [high, low] = *chances;
+            intervals.push(Interval { start: low, size: high - low, bits: clock::BITS });
+            self.push_difference(*class, *difference, intervals);
         }
         clock.last = clock.time + u64::from(tile.start_and_end(ticks, usize::from(last)).1);
         true

@@ -71,20 +71,13 @@ impl Row {
         Self { starts, costs }
     }
 
-    /// The interval of the sign and the symbol of a difference, and how many low bits of its magnitude are coded apart.
-    #[inline(always)]
-    pub(super) fn interval(&self, difference: i64) -> (Interval, u32) {
-        let (symbol, low) = symbol(difference);
-        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
-        let sign = u32::from(difference < 0) << BITS;
-        (Interval { start: sign + start, size: end - start, bits: WITH_SIGN }, low)
-    }
-
     /// Appends the intervals of a difference.
     #[inline(always)]
     pub(super) fn push(&self, difference: i64, intervals: &mut Vec<Interval>) {
-        let (interval, low) = self.interval(difference);
-        intervals.push(interval);
+        let (symbol, low) = symbol(difference);
+        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
+        let sign = u32::from(difference < 0) << BITS;
+        intervals.push(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
         let (mut above, mut left) = (difference.unsigned_abs() - 1, low);
         while left > 0 {
             let bits = left.min(PIECE);

@@ -20,11 +20,6 @@ pub(super) struct Interval {
     pub(super) bits: u32,
 }
 
-impl Interval {
-    /// All numbers, which tells nothing.
-    pub(super) const NONE: Self = Self { start: 0, size: 1, bits: 0 };
-}
-
 /// Encoder of a chain.
 #[derive(Debug)]
 pub(super) struct Encoder {
