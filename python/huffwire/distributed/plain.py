@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 import torch.distributed as dist
 from torch import Tensor, strided
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 from torch.distributed import distributed_c10d
 from torch.overrides import has_torch_function
 
@@ -39,7 +39,7 @@ else:
     BroadcastOptions = _options("BroadcastOptions", "rootRank", "rootTensor", "asyncOp")
     CAN_CALL = None not in (AllgatherOptions, AllreduceOptions, BroadcastOptions) and all(
         hasattr(getattr(distributed_c10d, "_world", None), name)
-        for name in ("default_pg", "pg_map", "pg_coalesce_state")
+        for name in ("default_pg", "pg_map", "pg_coalesce_state", "pg_group_ranks")
     )
 
 
@@ -55,15 +55,17 @@ class _Known:
         group: The group.
         alive: What has it as a key until it is destroyed.
         coalescing: What has something as long as PyTorch collects calls, to make them together.
-        tick: Counts a call.
+        ranks: The ranks of the group by their global numbers.
+        counter: Counts calls.
     """
 
-    __slots__ = ("alive", "coalescing", "counter", "group")
+    __slots__ = ("alive", "coalescing", "counter", "group", "ranks")
 
     def __init__(self, group: dist.ProcessGroup, collective: str) -> None:
         self.group = weakref.ref(group)
         self.alive = distributed_c10d._world.pg_map
         self.coalescing = distributed_c10d._world.pg_coalesce_state
+        self.ranks = distributed_c10d._world.pg_group_ranks.get(group, {})
         self.counter = totals.counter(collective)
 
 
@@ -96,15 +98,15 @@ def forget() -> None:
     _KNOWN.clear()
 
 
-def find(
+def _look(
     group: dist.ProcessGroup | None, collective: str, dtype: torch.dtype, size: int
-) -> dist.ProcessGroup | None:
-    """The group that a call goes to, if it is known to carry it; the call is counted then.
+) -> tuple[dist.ProcessGroup, dict[int, int]] | None:
+    """What `find` finds, and its ranks by their global numbers.
 
     A compiler gets the calls of `torch.distributed`, which it knows.
     """
     known = _KNOWN.get((None if group is None else id(group), collective, dtype, size))
-    if known is None or known.coalescing or is_compiling():
+    if known is None or known.coalescing or is_dynamo_compiling():
         return None
     found = known.group()
     if found not in known.alive:
@@ -112,7 +114,15 @@ def find(
     if found is not (distributed_c10d._world.default_pg if group is None else group):
         return None
     known.counter.tick()
-    return found
+    return found, known.ranks
+
+
+def find(
+    group: dist.ProcessGroup | None, collective: str, dtype: torch.dtype, size: int
+) -> dist.ProcessGroup | None:
+    """The group that a call goes to, if it is known to carry it; the call is counted then."""
+    found = _look(group, collective, dtype, size)
+    return None if found is None else found[0]
 
 
 class Unknown(Enum):
@@ -145,12 +155,12 @@ def all_gather(
         ):
             return UNKNOWN
         size += each.nbytes
-    found = find(group, "all_gather", dtype, size - tensor.nbytes)
+    found = _look(group, "all_gather", dtype, size - tensor.nbytes)
     if found is None:
         return UNKNOWN
     options = AllgatherOptions()
     options.asyncOp = async_op
-    work = found.allgather([tensor_list], [tensor], options)
+    work = found[0].allgather([tensor_list], [tensor], options)
     if async_op:
         return work
     if work is not None:
@@ -169,13 +179,13 @@ def all_reduce(
         return UNKNOWN
     if has_torch_function((tensor,)):
         return UNKNOWN
-    found = find(group, "all_reduce", tensor.dtype, tensor.nbytes)
+    found = _look(group, "all_reduce", tensor.dtype, tensor.nbytes)
     if found is None:
         return UNKNOWN
     options = AllreduceOptions()
     options.reduceOp = op
     options.asyncOp = async_op
-    work = found.allreduce([tensor], options)
+    work = found[0].allreduce([tensor], options)
     if async_op:
         return work
     if work is not None:
@@ -195,19 +205,18 @@ def broadcast(
         return UNKNOWN
     if (src is None) == (group_src is None) or has_torch_function((tensor,)):
         return UNKNOWN
-    found = find(group, "broadcast", tensor.dtype, tensor.nbytes)
+    found = _look(group, "broadcast", tensor.dtype, tensor.nbytes)
     if found is None:
         return UNKNOWN
-    if group_src is not None:
-        root = group_src
-    elif src is not None:
-        # In the default group both numbers of a rank are the same.
-        root = src if group is None else dist.get_group_rank(found, src)
+    carrier, ranks = found
+    root = group_src if src is None else ranks.get(src)
+    if root is None:
+        return UNKNOWN
     options = BroadcastOptions()
     options.rootRank = root
     options.rootTensor = 0
     options.asyncOp = async_op
-    work = found.broadcast([tensor], options)
+    work = carrier.broadcast([tensor], options)
     if async_op:
         return work
     if work is not None:
