@@ -40,7 +40,7 @@ WHAT = ("collectives", "ddp", "fsdp", *ON_LOOPBACK)
 # `limit`: seconds after which no round of a case begins.
 FULL = {"rounds": 9, "steps": 9, "limit": 11.0, "ddp": [1024, 8, 8], "fsdp": [512, 4, 1024, 16], "seeds": [4, 200]}
 SHORT = {"rounds": 2, "steps": 2, "limit": 5.0, "ddp": [160, 2, 4], "fsdp": [64, 1, 64, 8], "seeds": [1, 5]}
-LOOPBACK = {"rounds": 1000, "limit": 8.0, "sizes": [4 << 10, 64 << 10, MIB, 16 * MIB]}
+LOOPBACK = {"rounds": 1500, "limit": 12.0, "sizes": [4 << 10, 64 << 10, MIB, 16 * MIB]}
 
 # The runs behind docs/collectives.md: rate, ranks, cases, and what differs from FULL.
 DOCUMENTED: list[tuple[str, int, list[str], dict[str, Any]]] = [
