@@ -13,8 +13,8 @@ NAMES = ("all_reduce", "all_gather", "broadcast")
 AGAIN = "gloo again"
 
 
-# Calls of up to so many bytes are timed so many in a row, as programs make them. A single call right behind Python code of
-# something else takes some microseconds more, whoever carries it, until its own code is in the processor's caches.
+# Calls of up to so many bytes are timed so many in a row. Before each turn there is a barrier of PyTorch, which leaves PyTorch's
+# own Python code in the processor's caches: a single call of huffwire behind it takes some microseconds longer than later ones.
 SMALL = 1 << 20
 IN_A_ROW = 8
 

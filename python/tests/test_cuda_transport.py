@@ -435,7 +435,7 @@ def failing(rank: int, size: int, where: str) -> list[tuple[str, str]]:
             raise torch.OutOfMemoryError("no memory") if where == "encode" else DeviceError("gone")
 
         if rank == 1 and where in ("encode", "decode"):
-            setattr(on_device, where + "_there", fails)
+            setattr(on_device, {"encode": "encode_there", "decode": "decode_into"}[where], fails)
         if rank == 1 and where == "letter":
             original = device_group.DeviceGroup.gather
 

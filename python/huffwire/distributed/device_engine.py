@@ -200,7 +200,7 @@ class Call:
         elif content.numel():
             checks = Checks()
             context = self._context(place, receiver)
-            on_device.decode_there(content, self.engine.codebooks, context, elements, checks)
+            on_device.decode_into(content, self.engine.codebooks, context, elements, checks)
             self._unsettled.append((place, sender, checks))
 
     def settle(self) -> None:

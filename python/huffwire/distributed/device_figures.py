@@ -74,7 +74,7 @@ def _coding(group: DeviceGroup, codebooks: Codebooks | None, size: int) -> tuple
     )
     message, checks = room[: int(length)], Checks()
     decode = _seconds(
-        group, lambda: on_device.decode_there(message, codebooks, 0, restored, checks)
+        group, lambda: on_device.decode_into(message, codebooks, 0, restored, checks)
     )
     checks.wait()
     return encode, decode

@@ -406,15 +406,7 @@ def coded_group(group: dist.ProcessGroup) -> CodedGroup | None:
 def remember_plain(
     group: dist.ProcessGroup, is_default: bool, collective: str, dtype: torch.dtype, size: int
 ) -> None:
-    """Remembers that a group carries such calls itself, if its ranks agreed on that.
-
-    Args:
-        group: The group.
-        is_default: Whether the caller gave none.
-        collective: The collective.
-        dtype: The type of elements.
-        size: Bytes of the whole tensor.
-    """
+    """As `plain.remember`, if the ranks of the group agreed that it carries such calls itself."""
     found = _GROUPS.get(group)
     ready = None if found is None else found.engine_and_policy
     if ready is not None and ready[1].is_known_plain(collective, dtype, size):

@@ -2,7 +2,7 @@
 
 The payload is a message as all others are; whoever receives it does not learn where it was coded. So where pieces cross to
 the processor (`codes`, `encode_into`, `decode_into`) each rank decides for itself, and a rank with a GPU and one without
-understand each other. Where they stay on devices (`encode_there`, `decode_there`), all ranks have kernels.
+understand each other. Where they stay on devices (`encode_there`), all ranks have kernels.
 """
 
 from __future__ import annotations
@@ -96,20 +96,25 @@ def encode_into(
 
 
 def decode_into(
-    message: torch.Tensor, codebooks: Codebooks | None, context: int, elements: torch.Tensor
+    message: torch.Tensor,
+    codebooks: Codebooks | None,
+    context: int,
+    elements: torch.Tensor,
+    check: Checks | None = None,
 ) -> None:
-    """Copies a message to the device of the elements, and decodes it there. It is checked when this returns.
+    """Decodes a message on the device of the elements, to which it is copied if it is on the processor.
 
     Args:
-        message: A flat tensor of torch.uint8 on the processor.
+        message: A flat tensor of torch.uint8.
         codebooks, context: As for `huffwire.decode_into`.
         elements: A flat tensor, which is written.
+        check: Tells later whether the message was whole, and nobody waits. None: it is checked when this returns.
 
     Raises:
         Error: The message is damaged, or another one than is expected.
     """
-    device = _torch_device.device_for(elements.device)
-    assert device is not None, "`codes` was asked before"
+    device = kernels_of(elements.device)
+    assert device is not None, "it was asked before"
     _messages.decode_into(
         device,
         message,
@@ -117,7 +122,7 @@ def decode_into(
         codebooks=codebooks,
         context=context,
         max_size=None,
-        check=None,
+        check=check,
         length=None,
     )
 
@@ -155,33 +160,4 @@ def encode_there(
         checksums=True,
         threads=1,
         context=context,
-    )
-
-
-def decode_there(
-    message: torch.Tensor,
-    codebooks: Codebooks | None,
-    context: int,
-    elements: torch.Tensor,
-    check: Checks,
-) -> None:
-    """Decodes a message in the memory of a device into elements there. Nobody waits: `check` tells later whether it was
-    whole.
-
-    Args:
-        message: A flat tensor of torch.uint8.
-        codebooks, context: As for `huffwire.decode_into`.
-        elements: A flat tensor, which is written.
-    """
-    device = kernels_of(elements.device)
-    assert device is not None, "ranks agree on kernels before"
-    _messages.decode_into(
-        device,
-        message,
-        elements,
-        codebooks=codebooks,
-        context=context,
-        max_size=None,
-        check=check,
-        length=None,
     )

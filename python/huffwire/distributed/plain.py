@@ -2,8 +2,7 @@
 
 Small calls take some hundred microseconds. Python code that was not used for a while takes tens of them, as it is not in the
 processor's caches any more. So what has to be known of a call is found with one look into a dictionary, and then the group is
-called as `torch.distributed` calls it, but for checks that are made already. In all, that takes no longer than a call of
-`torch.distributed`.
+called as `torch.distributed` calls it, but for checks that are made already.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ else:
         found = getattr(distributed_c10d, name, None)
         return found if all(hasattr(found, field) for field in fields) else None
 
-    # All of this is private, and as PyTorch 2.8 and later have it.
+    # All of this is private, and may be otherwise in another version of PyTorch.
     AllgatherOptions = _options("AllgatherOptions", "asyncOp")
     AllreduceOptions = _options("AllreduceOptions", "reduceOp", "asyncOp")
     BroadcastOptions = _options("BroadcastOptions", "rootRank", "rootTensor", "asyncOp")
@@ -85,7 +84,7 @@ def remember(
         dtype: The type of elements.
         size: Bytes of the whole tensor.
     """
-    # Complex numbers are turned into pairs first.
+    # `torch.distributed` turns complex numbers into pairs first.
     if dtype.is_complex or not CAN_CALL:
         return
     if len(_KNOWN) >= 4096:

@@ -335,7 +335,10 @@ class Policy:
     def __init__(self, agreement: Agreement) -> None:
         self.agreement = agreement
         self._compression = agreement.settings.compression
-        self._model = agreement.model
+        # The figures of devices tell nothing of pieces.
+        on_devices = agreement.settings.transport == "device"
+        self._model = None if on_devices else agreement.model
+        self._device_model = agreement.model if on_devices else None
         self._decisions: dict[_Key, Way] = {}
         self._device_decisions: dict[_Key, Way] = {}
 
@@ -361,9 +364,7 @@ class Policy:
             return "coded"
         if self._compression == "raw":
             return "raw"
-        # The figures of devices tell nothing of pieces.
-        about_pieces = self.agreement.settings.transport != "device"
-        if self._compression == "never" or self._model is None or size == 0 or not about_pieces:
+        if self._compression == "never" or self._model is None or size == 0:
             return "plain"
         return self._model.best(collective, pieces.codec_name(dtype), size)
 
@@ -374,9 +375,9 @@ class Policy:
         if self._compression == "always" and self.agreement.device_codes:
             # What has no codes is added up in the same order.
             return "coded" if can_code else "raw"
-        if self._model is None or not can_code or size == 0:
+        if self._device_model is None or not can_code or size == 0:
             return "plain"
-        return self._model.best(collective, pieces.codec_name(dtype), size)
+        return self._device_model.best(collective, pieces.codec_name(dtype), size)
 
 
 def _remembered(

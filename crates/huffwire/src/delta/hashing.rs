@@ -1,4 +1,5 @@
-//! Hashes of two tensors at once, while the next piece of both is fetched.
+//! Hashes of two tensors at once, while the next piece of both is fetched; and which of their words differ, while they are
+//! at hand.
 //!
 //! These are the hashes that a crate makes for [`ContentHash`], as fast as the cache is. On platforms whose kernels fetch,
 //! a loop of this module makes them: for each line that it hashes it fetches one of each of the next pieces, so that
@@ -307,8 +308,7 @@ impl<const B: usize> Job for Compare<'_, B> {
 /// Accumulates whole blocks of pieces, while what lies at the same places of the next ones is fetched. Each stripe is
 /// handed to a function, with the number of its block and its own.
 ///
-/// A processor waits less for memory the more stripes it has under way, and it has so many instructions under way at most. So
-/// the loop over the stripes of a block has a fixed length, and nothing is checked in it.
+/// Blocks are arrays, so that the compiler has no bounds to check for each stripe.
 #[inline(always)]
 fn accumulate_blocks<const N: usize>(
     kernels: impl Kernels,
