@@ -322,37 +322,6 @@ def test_blocks_choose_for_themselves() -> None:
     assert len(message) < 0.95 * min(sizes)
 
 
-OTHERS = {
-    "e3m2": (6, 1),
-    "e2m3": (7, 1),
-    "e3m2-packed": (8, 3),
-    "e2m3-packed": (9, 3),
-    "word16": (14, 2),
-    "f64": (17, 8),
-    "i32": (19, 4),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_types_are_verbatim(name: str) -> None:
-    number, unit = OTHERS[name]
-    elements = bytes(3 * unit * 1111)
-    message = Encoder().encode(elements, number, unit, block_size=1024)
-    assert huffwire.decode(message, dtype=name) == elements
-    blocks = -(-3 * 1111 // (1024 // unit))
-    assert len(message) == 16 + 9 * blocks + len(elements)
-
-
-@pytest.mark.parametrize(("number", "name"), [(13, "u8"), (24, "bool")])
-def test_bytes_without_a_book(number: int, name: str) -> None:
-    """Blocks of one value are short, all others verbatim."""
-    random = np.random.default_rng(3)
-    elements = bytes(4096) + b"\1" * 4096 + random.integers(0, 2, 8192, np.uint8).tobytes()
-    message = Encoder().encode(elements, number, 1, block_size=4096)
-    assert huffwire.decode(message, dtype=name) == elements
-    assert [block.size for block in blocks_of(message, 1)] == [3, 3, 4097, 4097]
-
-
 @pytest.mark.parametrize("codes", [8, 12])
 def test_bytes_with_books_of_ones_own(codes: int) -> None:
     random = np.random.default_rng(4)
@@ -530,7 +499,8 @@ def encode_with_sanitizer() -> None:
             assert len(message) == 25 + units
 
 
-def test_no_access_outside_memory() -> None:
+def run_with_address_sanitizer(module: str) -> None:
+    """Runs `encode_with_sanitizer` of a module in a process of its own."""
     found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     environment = os.environ | {
         "LD_PRELOAD": found.stdout.strip(),
@@ -538,6 +508,10 @@ def test_no_access_outside_memory() -> None:
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
-    command = [sys.executable, "-c", "import test_cuda_encode; test_cuda_encode.encode_with_sanitizer()"]
+    command = [sys.executable, "-c", f"import {module}; {module}.encode_with_sanitizer()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-4000:]
+
+
+def test_no_access_outside_memory() -> None:
+    run_with_address_sanitizer("test_cuda_encode")

@@ -24,6 +24,7 @@ import pytest
 import huffwire
 import test_cuda_decode
 import test_cuda_encode
+import test_cuda_encode_any
 from huffwire.cuda._types import TYPES
 
 HERE = Path(__file__).parent
@@ -45,6 +46,10 @@ def encode_some() -> None:
                 assert huffwire.decode(message, dtype=dtype) == elements
 
 
+def encode_any() -> None:
+    test_cuda_encode_any.encode_some(test_cuda_encode.Encoder(sanitize=os.environ["HUFFWIRE_TEST_SANITIZED"]))
+
+
 def decode_some() -> None:
     decode = test_cuda_decode
     for dtype in ("bf16", "f16", "f32", "e4m3", "e3m2-packed", "e8m0"):
@@ -60,7 +65,7 @@ def decode_some() -> None:
     assert decode.decode(message, "f16", 8192) == elements
 
 
-PROGRAMS = pytest.mark.parametrize("program", ["encode_some", "decode_some"])
+PROGRAMS = pytest.mark.parametrize("program", ["encode_some", "encode_any", "decode_some"])
 
 
 def run(program: str, sanitizer: str, first: list[str], **variables: str) -> subprocess.CompletedProcess[str]:

@@ -3,13 +3,13 @@
 Three kernels, launched one after the other; none of them waits for the host:
 
 1. `encode_blocks`: each block, by a warp, into a slot of its own in scratch memory. The warp chooses a book and a base
-   by a sample of the block.
+   by a sample of the block. Types and sets that no kernel of their own serves have `encode_blocks_any`, which counts
+   the whole block, and makes books of planes for which the set has none.
 2. `place_blocks`: the header, the table of lengths, and where each block goes.
 3. `pack_blocks`: blocks are copied to their places, and get their checksums.
 
-Floats of 4, 8, 16 and 32 bits, scales and bytes are coded, with books of the set: kernels make none. All other types,
-and blocks that codes would not make shorter, are stored as they are. The scratch memory is about a tenth larger than
-the tensor, with blocks of 16 KiB.
+Blocks that codes would not make shorter are stored as they are. The scratch memory is about a tenth larger than the
+tensor, with blocks of 16 KiB.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from huffwire import _huffwire
 from huffwire._errors import LimitError, MismatchError, OptionError, OutputError, UnsupportedError
 from huffwire.cuda._device import U32, U64, Argument, Device, Span
+from huffwire.cuda._tables import candidates
 from huffwire.cuda._types import BY_NUMBER, TYPES, ElementType
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ _LARGEST_BLOCK = 32 * _KIB
 _BLOCKS_TO_FILL = 2048
 """So many blocks keep all processors of a large device busy, a warp each."""
 
-# As in kernels/encode_block.cuh and kernels/encode_lanes.cuh.
+# As in kernels/encode_block.cuh, kernels/encode_any.cuh and kernels/encode_lanes.cuh.
 _ENCODE_WARPS = 8
+_ANY_WARPS = 4
 _PACK_WARPS = 8
 _HEADER_END = 32
 _ROOM_FOR_STEPS = 1536
@@ -51,25 +53,30 @@ _PLACE_THREADS = 1024
 _SLOT_ALIGNMENT = 256
 
 
-class _Coding(NamedTuple):
-    """How a type is coded: the end of the names of its kernels, and which bindings tell its books."""
+class _Coder(NamedTuple):
+    """A kernel that encodes blocks: the end of its name, and how many warps a CTA has."""
 
-    kernel: str
-    layout: str
+    name: str
+    warps: int
+    is_aligned: bool
+    """Whether elements must lie at multiples of their size."""
 
 
-_EXPONENT, _MAGNITUDE, _BYTES = "exponent", "magnitude", "bytes"
-# By the types that have codes; others are coded as one of these, or stored as they are.
-_CODINGS = {
-    "bf16": _Coding("bf16", _EXPONENT),
-    "f16": _Coding("f16", _EXPONENT),
-    "f32": _Coding("f32", _EXPONENT),
-    "e4m3": _Coding("f8", _MAGNITUDE),
-    "e5m2": _Coding("f8", _MAGNITUDE),
-    "e8m0": _Coding("e8m0", _EXPONENT),
-    "e2m1": _Coding("bytes", _BYTES),
-    "i8": _Coding("bytes", _BYTES),
-    "u8": _Coding("bytes", _BYTES),
+_ANY = _Coder("any", _ANY_WARPS, is_aligned=False)
+# By the types that elements are coded as. They need a book of the set for plane 0.
+_CODERS = {
+    name: _Coder(kernel, _ENCODE_WARPS, is_aligned=True)
+    for name, kernel in (
+        ("bf16", "bf16"),
+        ("f16", "f16"),
+        ("f32", "f32"),
+        ("e4m3", "f8"),
+        ("e5m2", "f8"),
+        ("e8m0", "e8m0"),
+        ("e2m1", "bytes"),
+        ("i8", "bytes"),
+        ("u8", "bytes"),
+    )
 }
 
 
@@ -151,7 +158,7 @@ def encode_chosen(
     """`encode` with choices that were made elsewhere: one for all blocks, or one for each.
 
     A choice is the number of a book, plus 256 times the base, plus 65536 if exact zeros are coded apart where the
-    book has a code for them. 2^32 - 1 chooses no book.
+    book has a code for them. 2^32 - 1 chooses no book. A choice changes nothing where the set has no book for the type.
     """
     message = _Message.of(source, dtype, units, out, codebooks, block_size, checksums, context)
     if len(choices) not in (1, message.blocks):
@@ -167,8 +174,8 @@ class _Message(NamedTuple):
     units: int
     block_bytes: int
     blocks: int
-    coding: _Coding | None
-    candidates: tuple[int, int, int]
+    coder: _Coder
+    coded_as: int
     checksums: bool
     header: bytes
 
@@ -192,8 +199,8 @@ class _Message(NamedTuple):
             raise MismatchError(f"{units} units of a complex type, which has two for each element")
         if source.size != units * unit:
             raise MismatchError(f"{source.size} bytes for {units} units of {unit} bytes")
-        coding = _CODINGS.get(kind.coded_as)
-        if coding and source.address % unit:
+        coder = _coder(codebooks, kind.coded_as)
+        if coder.is_aligned and source.address % unit:
             raise UnsupportedError(
                 f"elements of {unit} bytes at the address {source.address:#x}, which is no multiple of {unit}: "
                 "copy the tensor before it is encoded"
@@ -220,8 +227,8 @@ class _Message(NamedTuple):
             units,
             block_units * unit,
             -(-units // block_units),
-            coding,
-            _candidates(codebooks, kind.coded_as, coding) if coding else (0, 0, 0),
+            coder,
+            TYPES[kind.coded_as].number,
             checksums,
             head,
         )
@@ -238,7 +245,7 @@ class _Message(NamedTuple):
         places = device.empty(8 * self.blocks + 8)
         length = places.part(8 * self.blocks, 8)
         coded = slots = Span(0, 0)
-        if self.coding and self.blocks:
+        if self.blocks:
             coded = device.empty(_CODED_BYTES * self.blocks)
             slots = device.empty(self._slot_bytes * self.blocks)
             self._encode_blocks(device, tables, coded, slots, choices)
@@ -276,28 +283,25 @@ class _Message(NamedTuple):
         slots: Span,
         choices: Sequence[int] | None,
     ) -> None:
-        assert self.coding is not None
         set_id = U32(int.from_bytes(self.header[4:8], "little"))
-        books = [U64(bits) for bits in self.candidates]
         # None: each block chooses for itself.
         chosen = device.upload(struct.pack(f"<{len(choices)}I", *choices)) if choices else Span(0, 0)
         stride = U32(choices is not None and len(choices) > 1)
         source: list[Argument] = [self.source, U64(self.units)]
         by_block: list[Argument] = [U32(self.block_bytes // self.unit_bytes), U32(self.blocks)]
         device.launch(
-            f"encode_blocks_{self.coding.kernel}",
-            -(-self.blocks // _ENCODE_WARPS),
-            32 * _ENCODE_WARPS,
-            *(*source, *by_block, tables, set_id, *books, chosen, stride, slots, U32(self._slot_bytes), coded),
+            f"encode_blocks_{self.coder.name}",
+            -(-self.blocks // self.coder.warps),
+            32 * self.coder.warps,
+            *(*source, *by_block, tables, set_id, U32(self.coded_as), chosen, stride),
+            *(slots, U32(self._slot_bytes), coded),
         )
 
 
 @cache
 def has_codes(name: str) -> bool:
-    """Whether kernels have codes for elements of the type of this name, with the built-in codebooks."""
-    coded_as = TYPES[name].coded_as if name in TYPES else ""
-    coding = _CODINGS.get(coded_as)
-    return coding is not None and any(_candidates(_huffwire.Codebooks.builtin(), coded_as, coding))
+    """Whether a fast kernel codes elements of the type of this name, with the built-in codebooks."""
+    return name in TYPES and _coder(_huffwire.Codebooks.builtin(), TYPES[name].coded_as) is not _ANY
 
 
 def _type(dtype: int) -> ElementType:
@@ -307,15 +311,7 @@ def _type(dtype: int) -> ElementType:
         raise UnsupportedError(f"no element type has the number {dtype}") from None
 
 
-def _candidates(codebooks: Codebooks, coded_as: str, coding: _Coding) -> tuple[int, int, int]:
-    """The books that are bound to plane 0 of the type, whatever the name of the tensor: a bit for each number."""
-    bits = 0
-    for binding in codebooks.bindings:
-        named = binding.dtype
-        if named is not None and TYPES[named].coded_as != coded_as:
-            continue
-        if binding.layout == coding.layout and binding.plane == 0:
-            for number in binding.books:
-                bits |= 1 << number
-    mask = (1 << 64) - 1
-    return bits & mask, bits >> 64 & mask, bits >> 128 & mask
+def _coder(codebooks: Codebooks, coded_as: str) -> _Coder:
+    """The kernel for a type: its own if there is one, and the set has books for it."""
+    coder = _CODERS.get(coded_as)
+    return coder if coder and candidates(codebooks, coded_as, 0) else _ANY

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from huffwire._errors import CodebookError
+from huffwire.cuda._types import LAYOUTS, TYPES
 
 if TYPE_CHECKING:
     from huffwire._huffwire import Codebook, Codebooks
@@ -18,6 +19,8 @@ _TABLE_ALIGNMENT = 512
 _ESCAPED_BITS = 8
 _BOOKS_ABREAST = 32
 _SAVINGS_ROWS = 64
+_SET_BYTES = 32
+_PLANES = 8
 
 
 def tables(sets: Sequence[Codebooks]) -> bytes:
@@ -30,15 +33,17 @@ def tables(sets: Sequence[Codebooks]) -> bytes:
     if len({id[:8] for id in ids}) < len(ids):
         raise CodebookError("two codebook sets have ids that begin alike, and a message could mean either: give one up")
     books = [book for codebooks in sets for book in codebooks.books]
-    at = _aligned(16 + 16 * len(sets) + 16 * len(books))
+    at = _aligned(16 + _SET_BYTES * len(sets) + 16 * len(books))
     head = struct.pack("<4I", len(sets), len(books), 0, 0)
     records, payload = b"", b""
     first = 0
     for codebooks in sets:
         head += bytes.fromhex(codebooks.id)[:4]
-        head += struct.pack("<3I", len(codebooks), first, at + len(payload))
+        savings, bound = _savings(codebooks.books), _bound(codebooks)
+        where = at + len(payload)
+        head += struct.pack("<4I12x", len(codebooks), first, where, where + len(savings))
         first += len(codebooks)
-        payload += _savings(codebooks.books)
+        payload += savings + bound
     for book in books:
         decode = _decode_entries(book).tobytes()
         encode = _encode_entries(book).tobytes() if _encodes(book) else b""
@@ -59,6 +64,33 @@ def tables(sets: Sequence[Codebooks]) -> bytes:
         payload += decode + encode
     head += records
     return head + bytes(at - len(head)) + payload
+
+
+def candidates(codebooks: Codebooks, coded_as: str, plane: int) -> int:
+    """The books that kernels may choose for a plane, whatever the name of the tensor: a bit for each number.
+
+    Args:
+        codebooks: The set.
+        coded_as: The type that elements are coded as.
+        plane: The plane of its layout.
+    """
+    bits = 0
+    for binding in codebooks.bindings:
+        named = binding.dtype
+        if named is not None and TYPES[named].coded_as != coded_as:
+            continue
+        if binding.layout == LAYOUTS[coded_as] and binding.plane == plane:
+            for number in binding.books:
+                bits |= _encodes(codebooks.books[number]) << number
+    return bits
+
+
+def _bound(codebooks: Codebooks) -> bytes:
+    """Candidates of all planes of all types that elements are coded as, in the order of their numbers."""
+    rows = sorted(LAYOUTS, key=lambda name: TYPES[name].number)
+    assert [TYPES[name].number for name in rows] == list(range(1, len(rows) + 1))
+    masks = (candidates(codebooks, name, plane) for name in rows for plane in range(_PLANES))
+    return b"".join(mask.to_bytes(24, "little") for mask in masks)
 
 
 def _aligned(size: int) -> int:

@@ -53,6 +53,26 @@ _ROWS = (
     ElementType("e5m2fnuz", 29, 1, "e5m2"),
 )
 
+LAYOUTS = {
+    "bf16": "exponent",
+    "f16": "exponent",
+    "f32": "exponent",
+    "e8m0": "exponent",
+    "e4m3": "magnitude",
+    "e5m2": "magnitude",
+    "e3m2": "magnitude",
+    "e2m3": "magnitude",
+    "e3m2-packed": "magnitude",
+    "e2m3-packed": "magnitude",
+    "word16": "positions",
+    "word32": "positions",
+    "word64": "positions",
+    "e2m1": "bytes",
+    "i8": "bytes",
+    "u8": "bytes",
+}
+"""Which layout has the books that kernels encode with, by the types that others are coded as."""
+
 TYPES = {row.name: row for row in _ROWS}
 """By huffwire's names."""
 

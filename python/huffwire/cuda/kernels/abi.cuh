@@ -11,6 +11,8 @@ struct Set {
   u32 books;       // how many books the set has
   u32 first_book;  // number of its first book among `Book`s of all sets
   u32 savings;     // offset of what its books save, see below; a multiple of 512
+  u32 candidates;  // offset of which books are bound to which planes, see below; a multiple of 512
+  u32 reserved[3];
 };
 
 struct Book {
@@ -48,6 +50,11 @@ struct Tables {
 // code is shorter than `outside`, signed; 0 without a code, and 0 for slots 62 and 63. So lanes that read a row for a
 // book each read 128 bytes that lie together.
 #define SAVINGS_ROWS 64u
+
+// Which books of a set may be chosen for a plane: three numbers of 64 bits, a bit for each book that kernels encode
+// with. There are CANDIDATE_PLANES times that for each type that elements are coded as, in the order of their numbers,
+// which begin with 1.
+#define CANDIDATE_PLANES 8u
 
 #ifdef __CUDACC_RTC__
 #define SHARED_BEGINS_AT(object)

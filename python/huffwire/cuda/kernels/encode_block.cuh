@@ -16,7 +16,6 @@ namespace encode {
 
 constexpr u32 ENCODE_WARPS = 8;
 constexpr u32 HEADER_END = 32u;
-constexpr u32 CARRIED_BYTES = 128u;
 
 // What became of a block.
 struct Coded {
@@ -63,7 +62,7 @@ template <class T> INLINE u32 count_zeros(const typename T::Unit* in, u32 units)
 template <class T, class Codes> INLINE void make_table(const ChosenBook& book, u32 table) {
   for (u32 symbol = threadIdx.x & 31; symbol < 256; symbol += 32) {
     const u32 slot = T::CENTRED ? (symbol - book.base) & 0xff : symbol;
-    Codes::store_entry(table, symbol, book.codes, T::CENTRED ? at_most(62, slot) : slot);
+    Codes::store_entry(table, symbol, Codes::load_entry(book.codes, T::CENTRED ? at_most(62, slot) : slot));
   }
 }
 
@@ -97,14 +96,6 @@ template <class Layout, u32 FIRST> INLINE u32 place_raw(RawPlanes& planes, u8* s
   }
   return end;
 }
-
-// The slot of a block, and shared memory.
-struct Workplace {
-  u8* slot;
-  u32 slot_bytes;
-  u32 table;   // addresses in shared memory
-  u32 buffer;
-};
 
 // Which layout a block has, and which of its planes are constant.
 struct Form {
@@ -157,9 +148,8 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     header += header_of_raw<Layout>(form.constant, 1);
     raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
   });
-  const u32 carried = at_most(CARRIED_BYTES, raw_end - HEADER_END);
-  const u32 states_at = raw_end - carried, stream_at = states_at + Codes::STATES_BYTES;
-  if (stream_at - HEADER_END + header >= limit) return too_long;
+  const u32 uncoded = raw_end - at_most(CARRIED_BYTES, raw_end - HEADER_END) + Codes::STATES_BYTES - HEADER_END;
+  if (header + uncoded >= limit) return too_long;
 
   // Groups in front of this one are split while they are coded. All others must be before the lanes begin, since lanes
   // carry the end of the planes: no plane has the bits of more than 1024 units in CARRIED_BYTES bytes.
@@ -172,18 +162,7 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     split_from_group<T, Layout, 1>(in, split_later, units, zeros != 0, planes, work.buffer);
   });
   make_table<T, Codes>(book, work.table);
-  // What lanes carry was written by other threads.
-  __syncwarp();
-  const u8* taken = slot + states_at;
-  const auto carry = [&](u32 i) { return i < carried ? (u32)taken[i] : 0u; };
-  const u32 i = 2 * lane;
-  Lanes lanes = {(carry(i) | carry(64 + i) << 8) << 16, (carry(i + 1) | carry(65 + i) << 8) << 16, 16, 16};
-  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go
-  // later.
-  const u32 skew = uniform(stream_at & 7);
-  Stream stream = {work.buffer, work.buffer + skew, slot + stream_at - skew, slot, work.slot_bytes};
   const Coding coding = {work.table, book.has_zero ? load_16((const u16*)book.codes + 63) : 0};
-  __syncwarp();
   const auto split = [&](u32 group) {
     if (group >= split_later) return;
     with_layout<T>(form.one_sign, [&](auto layout) {
@@ -191,21 +170,13 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     });
   };
   const auto nothing = [](u32) {};
-  const bool fits = zeros ? code_units<T, Codes, true>(in, units, coding, lanes, stream, nothing)
-                          : code_units<T, Codes, false>(in, units, coding, lanes, stream, split);
-  if (!fits) return too_long;
-
-  __syncwarp();
-  const u32 rest = stream.end - stream.buffer;
-  for (u32 k = lane; k < rest; k += 32) stream.to[k] = (u8)load_shared_8(stream.buffer + k);
-  const u32 stream_bytes = (u32)(stream.to - slot) + rest - stream_at;
-  const u32 escapes = work.slot_bytes - stream.escapes;
-  const u32 length = header + (stream_at - HEADER_END) + stream_bytes + escapes;
+  const CodedPlane coded = code_plane<Codes>(work, HEADER_END, raw_end, [&](Lanes& lanes, Stream& stream) {
+    return zeros ? code_units<T, Codes, true>(in, units, coding, lanes, stream, nothing)
+                 : code_units<T, Codes, false>(in, units, coding, lanes, stream, split);
+  });
+  if (!coded.fits) return too_long;
+  const u32 length = header + coded.end - HEADER_END;
   if (length >= limit) return too_long;
-  __syncwarp();
-  Codes::store_state(slot + states_at, i, state_of<Codes>(lanes.bits0, lanes.filled0));
-  Codes::store_state(slot + states_at, i + 1, state_of<Codes>(lanes.bits1, lanes.filled1));
-  move_down(slot + stream_at + stream_bytes, slot + stream.escapes, escapes);
   if (lane == 0) {
     HeaderWriter out = {slot + HEADER_END - header};
     with_layout<T>(form.one_sign, [&](auto layout) {
@@ -214,8 +185,8 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
       out.byte(book.number);
       if (T::CENTRED) out.byte(book.base);
       if (book.has_zero) out.word(zeros);
-      out.word(stream_bytes);
-      if (book.has_escape) out.word(escapes);
+      out.word(coded.stream);
+      if (book.has_escape) out.word(coded.escapes);
       write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
     });
   }
@@ -282,13 +253,12 @@ INLINE void encode_blocks(EncodeShared<T>* shared, const u8* source, u64 units, 
 
 #define ENCODE_BLOCKS(name, T)                                                                                         \
   extern "C" __global__ void __launch_bounds__(32 * encode::ENCODE_WARPS, 4)                                           \
-      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, u64 books0,         \
-           u64 books1, u64 books2, const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes,                   \
-           encode::Coded* results) {                                                                                   \
+      name(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, u32 type,           \
+           const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {                 \
     __shared__ encode::EncodeShared<encode::T> shared[encode::ENCODE_WARPS];                                           \
     SHARED_BEGINS_AT(shared);                                                                                          \
     const encode::BookSet set = encode::find_set(tables, set_id);                                                      \
-    const encode::Candidates candidates = {{books0, books1, books2}};                                                  \
+    const encode::Candidates candidates = encode::candidates_in(set, type, 0);                                         \
     encode::encode_blocks<encode::T>(shared, source, units, block_units, blocks, set, candidates, choices,             \
                                      choice_stride, slots, slot_bytes, results);                                       \
   }

@@ -24,6 +24,7 @@ struct BookSet {
   const Book* books;
   u32 count;
   const u32* savings;
+  const u64* candidates;
 };
 
 // Finds a set by its id. One that is not there has no books.
@@ -33,9 +34,20 @@ INLINE BookSet find_set(const u8* tables, u32 id) {
   const Book* books = (const Book*)(sets + head->sets);
   for (u32 i = 0; i < head->sets; i++) {
     if (sets[i].id != id) continue;
-    return BookSet{tables, books + sets[i].first_book, sets[i].books, (const u32*)(tables + sets[i].savings)};
+    return BookSet{tables, books + sets[i].first_book, sets[i].books, (const u32*)(tables + sets[i].savings),
+                   (const u64*)(tables + sets[i].candidates)};
   }
-  return BookSet{tables, books, 0, nullptr};
+  return BookSet{tables, books, 0, nullptr, nullptr};
+}
+
+// The books that are bound to a plane of a type, by the number of the type that elements are coded as.
+INLINE Candidates candidates_in(const BookSet& set, u32 type, u32 plane) {
+  if (!set.candidates) return Candidates{};
+  const u64* bits = set.candidates + 3 * (CANDIDATE_PLANES * (type - 1) + plane);
+  return Candidates{{bits[0], bits[1], bits[2]}};
+}
+INLINE bool is_empty(const Candidates& candidates) {
+  return !(candidates.bits[0] | candidates.bits[1] | candidates.bits[2]);
 }
 
 // Whether a book has codes for plane 0.

@@ -158,7 +158,7 @@ INLINE u32 least_offer(const BookSet& set, const Candidates& candidates, const u
 template <class T>
 INLINE u32 choose(const typename T::Unit* in, u32 units, const BookSet& set, const Candidates& candidates,
                   u32* counts) {
-  if (!(candidates.bits[0] | candidates.bits[1] | candidates.bits[2])) return NO_CHOICE;
+  if (is_empty(candidates)) return NO_CHOICE;
   UNROLL for (u32 k = 0; k < COUNTS / 32; k++) counts[32 * k + (threadIdx.x & 31)] = 0;
   __syncwarp();
   const u32 differ = count_sample<T>(in, units, counts);

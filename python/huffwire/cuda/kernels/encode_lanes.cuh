@@ -22,9 +22,8 @@ struct ShortCodes {
   static constexpr u32 STEPS = 4, WORD_BYTES = 1, STATES_BYTES = 192;
   static constexpr u32 KEPT = 7, FULL = 8;  // of `filled`
   INLINE_METHOD u32 entry(u32 table, u32 place) { return load_shared_16(table | place); }
-  INLINE_METHOD void store_entry(u32 table, u32 symbol, const u8* entries, u32 slot) {
-    store_shared_16(table + 2 * symbol, load_16((const u16*)entries + slot));
-  }
+  INLINE_METHOD u32 load_entry(const u8* entries, u32 slot) { return load_16((const u16*)entries + slot); }
+  INLINE_METHOD void store_entry(u32 table, u32 symbol, u32 entry) { store_shared_16(table + 2 * symbol, entry); }
   INLINE_METHOD void store_word(u32 at, u32 word) { store_shared_8(at, word); }
   INLINE_METHOD void store_state(u8* states, u32 lane, u32 state) {
     UNROLL for (u32 k = 0; k < 3; k++) states[64 * k + lane] = (u8)(state >> 8 * k);
@@ -36,9 +35,8 @@ struct LongCodes {
   static constexpr u32 STEPS = 2, WORD_BYTES = 2, STATES_BYTES = 256;
   static constexpr u32 KEPT = 15, FULL = 32;
   INLINE_METHOD u32 entry(u32 table, u32 place) { return load_shared_32(table | 2 * place); }
-  INLINE_METHOD void store_entry(u32 table, u32 symbol, const u8* entries, u32 slot) {
-    store_shared_32(table + 4 * symbol, load_32((const u32*)entries + slot));
-  }
+  INLINE_METHOD u32 load_entry(const u8* entries, u32 slot) { return load_32((const u32*)entries + slot); }
+  INLINE_METHOD void store_entry(u32 table, u32 symbol, u32 entry) { store_shared_32(table + 4 * symbol, entry); }
   INLINE_METHOD void store_word(u32 at, u32 word) { store_shared_16(at, word); }
   INLINE_METHOD void store_state(u8* states, u32 lane, u32 state) { store_le32(states + 4 * lane, state); }
 };
@@ -119,6 +117,15 @@ INLINE void flush_chunk(Stream& stream) {
   __syncwarp();
 }
 
+// One step with all that it leaves: its escapes, and a chunk that it may have filled.
+template <class Codes>
+INLINE void code_whole_step(Lanes& lanes, Stream& stream, const Masks& masks, u32 e0, u32 e1, u32 symbol0,
+                            u32 symbol1) {
+  code_step<Codes>(lanes, stream, masks, e0, e1);
+  if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, symbol0, symbol1);
+  flush_chunk(stream);
+}
+
 // What codes units: the table in shared memory, at a multiple of its size, and the entry of the exact zero.
 struct Coding {
   u32 table;
@@ -148,9 +155,7 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
     load_2_units<T>(in + 64 * step, count, x0, x1);
     if (2 * lane < count) e0 = entry_of<T, Codes, ZEROS>(coding, x0);
     if (2 * lane + 1 < count) e1 = entry_of<T, Codes, ZEROS>(coding, x1);
-    code_step<Codes>(lanes, stream, masks, e0, e1);
-    if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
-    flush_chunk(stream);
+    code_whole_step<Codes>(lanes, stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
   }
   // STEPS steps, whose units were fetched while the steps before were coded.
   const typename T::Unit* at = in + 64 * whole + T::first(lane);
@@ -187,6 +192,56 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
     at -= 2 * STRIDE;
   }
   return true;
+}
+
+// The slot of a block, and shared memory.
+struct Workplace {
+  u8* slot;
+  u32 slot_bytes;
+  u32 table;   // addresses in shared memory
+  u32 buffer;
+};
+
+// What became of a plane in lanes.
+struct CodedPlane {
+  bool fits;
+  u32 stream, escapes;  // bytes
+  u32 end;              // where they end in the slot
+};
+
+// Bytes of the payload that lanes carry, at most.
+constexpr u32 CARRIED_BYTES = 128u;
+
+// Codes a plane behind a payload that lies in the slot from `payload` to `end`: its lanes carry the end of that, and
+// their states overwrite it. `run(lanes, stream)` codes the symbols, and tells whether there was room.
+template <class Codes, class Run>
+INLINE CodedPlane code_plane(const Workplace& work, u32 payload, u32 end, Run run) {
+  const u32 lane = threadIdx.x & 31, carried = at_most(CARRIED_BYTES, end - payload);
+  const u32 states_at = end - carried, stream_at = states_at + Codes::STATES_BYTES;
+  u8* slot = work.slot;
+  // What lanes carry was written by other threads.
+  __syncwarp();
+  const u8* taken = slot + states_at;
+  const auto carry = [&](u32 i) { return i < carried ? (u32)taken[i] : 0u; };
+  const u32 i = 2 * lane;
+  Lanes lanes = {(carry(i) | carry(64 + i) << 8) << 16, (carry(i + 1) | carry(65 + i) << 8) << 16, 16, 16};
+  // Chunks are stored as words of 8 bytes: the first one begins in front of the stream, with rubbish where states go
+  // later. Words of two bytes begin at even places, and are moved by one afterwards if that is wrong.
+  const u32 gap = stream_at % Codes::WORD_BYTES, begin = stream_at + gap, skew = uniform(begin & 7);
+  Stream stream = {work.buffer, work.buffer + skew, slot + begin - skew, slot, work.slot_bytes};
+  __syncwarp();
+  if (!run(lanes, stream)) return CodedPlane{false, 0, 0, 0};
+
+  __syncwarp();
+  const u32 rest = stream.end - stream.buffer;
+  for (u32 k = lane; k < rest; k += 32) stream.to[k] = (u8)load_shared_8(stream.buffer + k);
+  const u32 bytes = (u32)(stream.to - slot) + rest - begin, escapes = work.slot_bytes - stream.escapes;
+  __syncwarp();
+  if (gap) move_down(slot + stream_at, slot + begin, bytes);
+  Codes::store_state(slot + states_at, i, state_of<Codes>(lanes.bits0, lanes.filled0));
+  Codes::store_state(slot + states_at, i + 1, state_of<Codes>(lanes.bits1, lanes.filled1));
+  move_down(slot + stream_at + bytes, slot + stream.escapes, escapes);
+  return CodedPlane{true, bytes, escapes, stream_at + bytes + escapes};
 }
 
 }  // namespace encode

@@ -4,6 +4,7 @@
 // and no CTA has to wait for another one, which CUDA does not promise to be running.
 #pragma once
 #include "crc.cuh"
+#include "encode_any.cuh"
 #include "encode_block.cuh"
 
 namespace encode {

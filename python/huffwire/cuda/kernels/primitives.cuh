@@ -50,6 +50,7 @@ INLINE bool any_bits(u32 x, u32 mask) {
                : "=r"(d) : "r"(x), "r"(mask));
   return d != 0;
 }
+INLINE float log2_of(float x) { return __log2f(x); }
 INLINE bool any(bool condition) { return __any_sync(ALL_LANES, condition); }
 INLINE u32 xor_of_lanes(u32 x) { return __reduce_xor_sync(ALL_LANES, x); }
 // A value that is the same in all lanes; tells the compiler so.
@@ -90,6 +91,7 @@ INLINE u32 load_16(const u16* p) { if ((u64)p & 1) abort(); return *p; }
 INLINE u32 load_32(const u32* p) { if ((u64)p & 3) abort(); return *p; }
 #define ballot_bits(x, mask) __ballot_sync(ALL_LANES, ((x) & (mask)) != 0)
 #define any_bits(x, mask) (__ballot_sync(ALL_LANES, ((x) & (mask)) != 0) != 0)
+INLINE float log2_of(float x) { return __builtin_log2f(x); }
 #define any(condition) (__ballot_sync(ALL_LANES, (condition)) != 0)
 INLINE u32 xor_of_lanes(u32 x) {
   for (u32 by = 1; by < 32; by *= 2) x ^= __shfl_sync(ALL_LANES, x, (threadIdx.x & 31) ^ by);

@@ -1,0 +1,364 @@
+// Encodes blocks of every type, by one warp a block: what has no kernel of its own (encode_block.cuh), or no book. It is
+// written to be right first.
+//
+// A type has one layout here: byte positions of words, sign and magnitude of small floats, or bytes. Each plane is
+// constant, raw, in lanes with a book of the set or, where the set has none for it, with one that is made of its counts
+// and embedded. The choices are those of the encoder for processors at its fast level, and so is the order in which
+// things are compared.
+//
+// First all planes are counted and planned, which tells how long the header is. Then the payload is written behind
+// it, the last plane first: lanes carry the end of what is there (docs/format.md, section 7.5). The header comes last.
+#pragma once
+#include "encode_block.cuh"
+#include "encode_made.cuh"
+
+namespace encode {
+
+constexpr u32 ANY_WARPS = 4u;
+constexpr u32 ANY_PLANES = 8u;
+constexpr u32 LONG_CODES_FROM = 4096u;  // symbols, by the format
+constexpr u32 LEAST_GAIN = 64u;         // bytes that an ideal code must save before a book is made
+
+constexpr u32 MODE_EMBEDDED = 0xfdu, MODE_CONSTANT = 0xfeu, MODE_RAW = 0xffu;
+
+// How elements become planes. A symbol is `width` bits in a row, and so are all elements of a block: symbol `i` of a
+// plane is found `i * step` bits behind symbol 0.
+struct AnyLayout {
+  u32 number;
+  u32 unit_bytes;
+  u32 symbols;   // of a unit, in each plane
+  u32 planes;
+  u32 step;
+  u32 width;     // of plane 0
+  u32 unused;    // bits that must be 0 in every byte
+};
+
+INLINE AnyLayout positions_of(u32 bytes) { return AnyLayout{5, bytes, 1, bytes, 8 * bytes, 8, 0}; }
+INLINE AnyLayout magnitude_of(u32 width, u32 unused) { return AnyLayout{2, 1, 1, 2, 8, width, unused}; }
+
+// By the number of the type that elements are coded as.
+INLINE AnyLayout layout_of(u32 type) {
+  switch (type) {
+    case 1: case 2: case 14: return positions_of(2);
+    case 3: case 15: return positions_of(4);
+    case 16: return positions_of(8);
+    case 4: case 5: return magnitude_of(7, 0);
+    case 6: case 7: return magnitude_of(5, 0xc0);
+    // Four values of six bits in three bytes.
+    case 8: case 9: return AnyLayout{2, 3, 4, 2, 6, 5, 0};
+    default: return AnyLayout{4, 1, 1, 1, 8, 8, 0};
+  }
+}
+
+// Whether planes behind plane 0 are remainder, which is not coded.
+INLINE bool has_remainder(const AnyLayout& layout) { return layout.number == 2; }
+
+struct PlaneView {
+  const u8* in;
+  u32 step, offset, width, count;
+};
+
+INLINE PlaneView view_of(const AnyLayout& layout, const u8* in, u32 units, u32 plane) {
+  const bool sign = has_remainder(layout) && plane;
+  const u32 width = sign ? 1 : layout.width, offset = sign ? layout.width : plane * layout.width;
+  return PlaneView{in, layout.step, offset, width, units * layout.symbols};
+}
+
+INLINE u32 symbol_at(const PlaneView& plane, u32 i) {
+  const u32 bit = i * plane.step + plane.offset, shift = bit & 7;
+  const u8* at = plane.in + bit / 8;
+  const u32 byte = load_8(at), next = shift + plane.width > 8 ? load_8(at + 1) : 0;
+  return (byte | next << 8) >> shift & low_bits(plane.width);
+}
+
+INLINE u32 raw_bytes(const PlaneView& plane) { return (plane.count * plane.width + 7) / 8; }
+
+// How a plane is going to be stored.
+struct PlanePlan {
+  u32 mode;     // as in the header: a book of the set, or one of those above
+  u32 symbol;   // of a constant plane
+  u32 header;   // bytes of its header
+  u32 stream, escapes;
+};
+
+// Memory of a warp. Tables lie at multiples of their size.
+struct alignas(1024) AnyShared {
+  union {
+    MakeScratch making;
+    struct {
+      u8 table[1024];
+      u8 buffer[2 * CHUNK];
+    } coding;
+  };
+  MadeBook books[ANY_PLANES];
+  PlanePlan plans[ANY_PLANES];
+};
+
+// Counts a plane. Symbols that follow one another in a lane are counted together: many planes are nearly constant, and
+// lanes that add to one place wait for each other.
+INLINE void count_plane(const PlaneView& plane, u32* counts) {
+  const u32 lane = threadIdx.x & 31;
+  UNROLL for (u32 symbol = lane; symbol < 256; symbol += 32) counts[symbol] = 0;
+  __syncwarp();
+  u32 last = 0, run = 0;
+  for (u32 i = lane; i < plane.count; i += 32) {
+    const u32 symbol = symbol_at(plane, i);
+    if (symbol != last && run) {
+      atomicAdd(counts + last, run);
+      run = 0;
+    }
+    last = symbol;
+    run++;
+  }
+  if (run) atomicAdd(counts + last, run);
+  __syncwarp();
+}
+
+// What a plane in lanes takes: its header, and what the payload grows by.
+struct Price {
+  u32 header, stored;
+};
+INLINE Price price_of(u32 book_bytes, bool has_escape, u32 limit, u32 bits, u32 escapes, u32 carried) {
+  const u32 header = 1 + book_bytes + 4 + 4 * has_escape, states = limit > 8 ? 256 : 192;
+  return Price{header, header + states + (bits - ESCAPED_BITS * escapes) / 8 + escapes - carried};
+}
+
+template <class Codes> INLINE u32 bits_by(const u8* codes, u32 width, const u32* counts) {
+  u32 bits = 0;
+  NO_UNROLL for (u32 symbol = 0; symbol < 1u << width; symbol++) {
+    const u32 entry = Codes::load_entry(codes, symbol);
+    bits += counts[symbol] * ((entry & 15) + (entry & ENTRY_SPECIAL ? ESCAPED_BITS : 0));
+  }
+  return bits;
+}
+INLINE u32 bits_by_book(const BookSet& set, const Book& book, const u32* counts) {
+  const u8* codes = set.tables + book.encode;
+  return book.limit > 8 ? bits_by<LongCodes>(codes, book.width, counts) : bits_by<ShortCodes>(codes, book.width, counts);
+}
+
+INLINE bool codes_plane(const Book& book, const PlaneView& plane) { return book.encode && book.width == plane.width; }
+
+// The book of the set that codes the counts with the fewest bits, the lowest number of several; a lane for each book.
+// NO_CHOICE if none fits.
+INLINE u32 cheapest_book(const BookSet& set, const Candidates& candidates, const PlaneView& plane, const u32* counts) {
+  const u32 lane = threadIdx.x & 31;
+  u32 least = ~0u, best = NO_CHOICE;
+  NO_UNROLL for (u32 number = lane; number < set.count; number += 32) {
+    if (!(candidates_of(candidates, number / 32) >> lane & 1) || !codes_plane(set.books[number], plane)) continue;
+    const u32 bits = bits_by_book(set, set.books[number], counts);
+    if (bits < least) least = bits, best = number;
+  }
+  const u32 of_all = least_of_lanes(least);
+  return least_of_lanes(least == of_all ? best : NO_CHOICE);
+}
+
+// How many symbols a book of the set has no code for.
+INLINE u32 escapes_by_book(const BookSet& set, const Book& book, const u32* counts) {
+  const u8* codes = set.tables + book.encode;
+  u32 escapes = 0;
+  for (u32 symbol = threadIdx.x & 31; symbol < 1u << book.width; symbol += 32) {
+    const u32 entry = book.limit > 8 ? LongCodes::load_entry(codes, symbol) : ShortCodes::load_entry(codes, symbol);
+    escapes += entry & ENTRY_SPECIAL ? counts[symbol] : 0;
+  }
+  return sum_of_lanes(escapes);
+}
+
+// Makes the best book for counts, which it sorts. Returns the bits of the plane, NO_BOOK where even an ideal code would
+// not pay.
+constexpr u32 NO_BOOK = ~0u;
+INLINE u32 make_book(const PlaneView& plane, u32 remainder_bits, u32 carried, MakeScratch& scratch, MadeBook& made) {
+  if (bytes_to_gain(scratch.counts, plane.count, plane.width) < (int)(192 - carried + LEAST_GAIN)) return NO_BOOK;
+  const Sorted sorted = sort_counts(scratch);
+  const MadeCode code = make_code(scratch, sorted, plane.width, 8);
+  keep_code(scratch, code, 8, made);
+  if (plane.count < LONG_CODES_FROM) return code.bits;
+  // Codes of up to 12 bits are decoded more slowly: they must save four in a thousand, and their longer states.
+  const u32 lost = code.bits - huffman_bits(scratch, sorted);
+  if ((u64)250 * lost <= code.bits + (u64)remainder_bits * plane.count) return code.bits;
+  const MadeCode longer = make_code(scratch, sorted, plane.width, 12);
+  if (code.bits - longer.bits <= 8 * 64) return code.bits;
+  keep_code(scratch, longer, 12, made);
+  return longer.bits;
+}
+
+// What planes are planned with.
+struct Planning {
+  BookSet set;
+  u32 type;
+  const u32* choice;  // null, or which of the books that are bound to plane 0
+};
+
+// Plans a plane, behind which `behind` bytes of payload lie. Returns the bytes that it takes, at most.
+INLINE u32 plan_plane(const Planning& planning, const PlaneView& plane, u32 number, bool is_remainder,
+                      u32 remainder_bits, u32 behind, AnyShared& shared) {
+  const u32 lane = threadIdx.x & 31, carried = at_most(CARRIED_BYTES, behind), raw = 1 + raw_bytes(plane);
+  u32* counts = shared.making.counts;
+  PlanePlan plan = {MODE_RAW, 0, 1, 0, 0};
+  u32 stored = raw;
+  count_plane(plane, counts);
+  const u32 first = symbol_at(plane, 0);
+  if (counts[first] == plane.count) {
+    plan = {MODE_CONSTANT, first, 2, 0, 0};
+    stored = 2;
+  } else if (!is_remainder) {
+    const Candidates candidates = candidates_in(planning.set, planning.type, number);
+    if (!is_empty(candidates)) {
+      u32 chosen = planning.choice && number == 0 ? *planning.choice
+                                                  : cheapest_book(planning.set, candidates, plane, counts);
+      chosen = chosen == NO_CHOICE ? NO_CHOICE : choice_book(chosen);
+      if (chosen < planning.set.count && codes_plane(planning.set.books[chosen], plane)) {
+        const Book book = planning.set.books[chosen];
+        const u32 bits = bits_by_book(planning.set, book, counts), escapes = escapes_by_book(planning.set, book, counts);
+        const Price price = price_of(0, book.has_escape, book.limit, bits, escapes, carried);
+        if (price.stored < raw) plan = {chosen, 0, price.header, 0, 0}, stored = price.stored;
+      }
+    } else {
+      MadeBook& made = shared.books[number];
+      const u32 bits = make_book(plane, remainder_bits, carried, shared.making, made);
+      if (bits != NO_BOOK) {
+        const Price price =
+            price_of(serialized_bytes(made), made.escape, made.limit, bits, made.escaped, carried);
+        if (price.stored < raw) plan = {MODE_EMBEDDED, 0, price.header, 0, 0}, stored = price.stored;
+      }
+    }
+  }
+  __syncwarp();
+  if (lane == 0) shared.plans[number] = plan;
+  __syncwarp();
+  return stored;
+}
+
+// Packs the symbols of a raw plane.
+INLINE void pack_raw(const PlaneView& plane, u8* to) {
+  for (u32 k = threadIdx.x & 31; k < raw_bytes(plane); k += 32) {
+    u32 i = 8 * k / plane.width, filled = plane.width - (8 * k - i * plane.width);
+    u32 byte = symbol_at(plane, i) >> (plane.width - filled);
+    for (i++; filled < 8 && i < plane.count; i++, filled += plane.width) byte |= symbol_at(plane, i) << filled;
+    to[k] = (u8)byte;
+  }
+  __syncwarp();
+}
+
+template <class Codes>
+INLINE CodedPlane code_by_table(const PlaneView& plane, u32 payload, u32 end, const Workplace& work) {
+  return code_plane<Codes>(work, payload, end, [&](Lanes& lanes, Stream& stream) {
+    const u32 lane = threadIdx.x & 31;
+    const Masks masks = {opaque((1u << lane) - 1), opaque(Codes::KEPT)};
+    for (u32 step = (plane.count + 63) / 64; step--;) {
+      if (!has_room(stream)) return false;
+      const u32 i = 64 * step + 2 * lane;
+      const bool first = i < plane.count, second = i + 1 < plane.count;
+      const u32 s0 = first ? symbol_at(plane, i) : 0, s1 = second ? symbol_at(plane, i + 1) : 0;
+      const u32 e0 = first ? Codes::entry(work.table, 2 * s0) : 0, e1 = second ? Codes::entry(work.table, 2 * s1) : 0;
+      code_whole_step<Codes>(lanes, stream, masks, e0, e1, s0, s1);
+    }
+    return true;
+  });
+}
+
+// Codes a plane in lanes, with the book of its plan.
+template <class Codes>
+INLINE CodedPlane code_by_plan(const BookSet& set, const PlanePlan& plan, const MadeBook& made, const PlaneView& plane,
+                               u32 payload, u32 end, const Workplace& work) {
+  if (plan.mode == MODE_EMBEDDED) {
+    make_table_of<Codes>(made, work.table);
+  } else {
+    const u8* codes = set.tables + set.books[plan.mode].encode;
+    for (u32 symbol = threadIdx.x & 31; symbol < 256; symbol += 32)
+      Codes::store_entry(work.table, symbol, Codes::load_entry(codes, symbol));
+    __syncwarp();
+  }
+  return code_by_table<Codes>(plane, payload, end, work);
+}
+
+// Writes the header of a plane.
+INLINE void write_plane_header(const BookSet& set, const PlanePlan& plan, const MadeBook& made, u32 width, u8* to) {
+  const bool embedded = plan.mode == MODE_EMBEDDED;
+  if (embedded) serialize_book(made, width, to + 1);
+  if (threadIdx.x & 31) return;
+  HeaderWriter out = {to};
+  out.byte(plan.mode);
+  if (plan.mode == MODE_RAW) return;
+  if (plan.mode == MODE_CONSTANT) return out.byte(plan.symbol);
+  if (embedded) out.at += serialized_bytes(made);
+  out.word(plan.stream);
+  if (embedded ? made.escape != 0 : set.books[plan.mode].has_escape) out.word(plan.escapes);
+}
+
+// Encodes a block.
+INLINE Coded encode_any_block(const u8* in, u32 units, const AnyLayout& layout, const Planning& planning,
+                              AnyShared& shared, const Workplace& work) {
+  const u32 lane = threadIdx.x & 31, bytes = units * layout.unit_bytes, bound = 1 + bytes;
+  const Coded verbatim = {bound, VERBATIM};
+  if (layout.unused) {
+    u32 used = 0;
+    for (u32 i = lane; i < bytes; i += 32) used |= load_8(in + i);
+    if (or_of_lanes(used) & layout.unused) return verbatim;
+  }
+  // From the last plane, as lanes carry what lies behind.
+  u32 stored = 1, header = 1, behind = 0, remainder_bits = 0;
+  NO_UNROLL for (u32 number = layout.planes; number--;) {
+    const PlaneView plane = view_of(layout, in, units, number);
+    const bool is_remainder = number && has_remainder(layout);
+    stored += plan_plane(planning, plane, number, is_remainder, remainder_bits, behind, shared);
+    header += shared.plans[number].header;
+    const bool left_out = is_remainder && shared.plans[number].mode == MODE_CONSTANT;
+    behind += left_out ? 0 : raw_bytes(plane);
+    remainder_bits += is_remainder && !left_out ? plane.width : 0;
+  }
+  if (stored >= bound) return verbatim;
+  // Where the first stream most likely begins at a multiple of 8.
+  const u32 payload = (header + 7) / 8 * 8, start = payload - header;
+  u32 end = payload;
+  NO_UNROLL for (u32 number = layout.planes; number--;) {
+    const PlaneView plane = view_of(layout, in, units, number);
+    const PlanePlan plan = shared.plans[number];
+    if (plan.mode == MODE_CONSTANT) continue;
+    if (plan.mode == MODE_RAW) {
+      pack_raw(plane, work.slot + end);
+      end += raw_bytes(plane);
+      continue;
+    }
+    const MadeBook& made = shared.books[number];
+    const u32 limit = plan.mode == MODE_EMBEDDED ? made.limit : planning.set.books[plan.mode].limit;
+    const CodedPlane coded = limit > 8
+                                 ? code_by_plan<LongCodes>(planning.set, plan, made, plane, payload, end, work)
+                                 : code_by_plan<ShortCodes>(planning.set, plan, made, plane, payload, end, work);
+    if (!coded.fits) return verbatim;
+    end = coded.end;
+    if (lane == 0) shared.plans[number].stream = coded.stream, shared.plans[number].escapes = coded.escapes;
+    __syncwarp();
+  }
+  const u32 length = end - start;
+  if (length >= bound) return verbatim;
+  if (lane == 0) work.slot[start] = (u8)layout.number;
+  u8* to = work.slot + start + 1;
+  NO_UNROLL for (u32 number = 0; number < layout.planes; number++) {
+    const PlanePlan plan = shared.plans[number];
+    write_plane_header(planning.set, plan, shared.books[number], view_of(layout, in, units, number).width, to);
+    to += plan.header;
+  }
+  return Coded{length, start};
+}
+
+}  // namespace encode
+
+extern "C" __global__ void __launch_bounds__(32 * encode::ANY_WARPS)
+    encode_blocks_any(const u8* source, u64 units, u32 block_units, u32 blocks, const u8* tables, u32 set_id, u32 type,
+                      const u32* choices, u32 choice_stride, u8* slots, u32 slot_bytes, encode::Coded* results) {
+  using namespace encode;
+  __shared__ AnyShared shared[ANY_WARPS];
+  SHARED_BEGINS_AT(shared);
+  const u32 warp = threadIdx.x / 32, number = blockIdx.x * ANY_WARPS + warp;
+  if (number >= blocks) return;
+  const AnyLayout layout = layout_of(type);
+  const u64 from = (u64)number * block_units;
+  const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
+  const u32* choice = choices ? choices + (u64)number * choice_stride : nullptr;
+  const Planning planning = {find_set(tables, set_id), type, choice};
+  const u32 table = uniform(shared_address(shared[warp].coding.table));
+  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table,
+                          table + (u32)sizeof(shared->coding.table)};
+  const Coded result = encode_any_block(source + from * layout.unit_bytes, here, layout, planning, shared[warp], work);
+  if ((threadIdx.x & 31) == 0) results[number] = result;
+}

@@ -1,0 +1,247 @@
+"""What the kernel for all types encodes, in the emulator: with books that it makes, as the encoder for processors does."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import huffwire
+import numpy as np
+import pytest
+from huffwire.cuda import _decode, _encode
+from huffwire.cuda._types import TYPES
+from test_cuda_encode import CODEBOOKS, CPU_BLOCK, Encoder, data, run_with_address_sanitizer
+
+# Types for which the built-in set has no book that a kernel of its own takes.
+NAMES = [name for name in TYPES if not _encode.has_codes(name)]
+KINDS = ["few", "skewed", "geometric", "wide", "counting", "noise", "constant", "zeros", "stripes", "rare"]
+
+
+def test_which_types_have_kernels_of_their_own() -> None:
+    coded_as = {TYPES[name].coded_as for name in NAMES}
+    assert coded_as == {"e3m2", "e2m3", "e3m2-packed", "e2m3-packed", "u8", "word16", "word32", "word64"}
+
+
+def packed(values: np.ndarray) -> bytes:
+    """Four values of six bits in three bytes."""
+    bits = (values[:, None] >> np.arange(6, dtype=values.dtype) & values.dtype.type(1)).astype(np.uint8)
+    return np.packbits(bits.reshape(-1), bitorder="little").tobytes()
+
+
+def small_floats(name: str, random: np.random.Generator, units: int, scale: float) -> bytes:
+    """Normal values as floats of six bits, rounded towards zero."""
+    mantissa, bias, typical = (2, 3, 8) if "e3m2" in name else (3, 1, 1)
+    values = random.normal(0, scale * typical, units * (4 if "packed" in name else 1))
+    bits = np.abs(values).astype(np.float32).view(np.uint32).astype(np.int64)
+    magnitudes = np.clip((bits >> (23 - mantissa)) - ((127 - bias) << mantissa), 0, 31)
+    codes = (magnitudes | (values < 0) << 5).astype(np.uint8)
+    return packed(codes) if "packed" in name else codes.tobytes()
+
+
+@cache
+def elements(name: str, kind: str, units: int, seed: int = 1) -> bytes:
+    """Elements of a kind: bytes, or words of them, or values of six bits."""
+    random = np.random.default_rng([seed, units])
+    unit = TYPES[name].unit
+    numbers = {
+        "few": lambda: random.choice([1, 5, 250], units, p=[0.9, 0.07, 0.03]),
+        "skewed": lambda: (random.pareto(1.2, units) * 3).clip(0, 2**31),
+        "geometric": lambda: random.geometric(0.08, units),
+        "wide": lambda: np.abs(random.normal(0, 2_000, units)),
+        "counting": lambda: np.arange(units) * 3 + 1_000_000,
+        "noise": lambda: random.integers(0, 2**63, units),
+        "constant": lambda: np.full(units, 0x1234567),
+        "zeros": lambda: np.zeros(units),
+        # Planes of every sort, one after the other in memory.
+        "stripes": lambda: (np.arange(units) // 700 % 3 * 1_000) + random.geometric(0.5, units),
+        # Nearly all are 7. Others are too rare for codes of their own.
+        "rare": lambda: np.where(random.random(units) < 0.0005, random.integers(0, 60, units), 7),
+    }[kind]()
+    words = numbers.astype(np.uint64)
+    if TYPES[name].coded_as[:4] in ("e3m2", "e2m3") and kind in ("geometric", "wide"):
+        return small_floats(name, random, units, 1.0 if kind == "wide" else 0.3)
+    if TYPES[name].coded_as == "word64" and kind in ("wide", "skewed"):
+        return random.normal(0, 1, units).astype(np.float64).tobytes()
+    if "packed" in name:
+        return packed(np.minimum(np.repeat(words, 4) + random.integers(0, 3, 4 * units).astype(np.uint64), 63))
+    if name in ("e3m2", "e2m3"):
+        words = words % np.uint64(64)
+    return words.view(np.uint8).reshape(units, 8)[:, :unit].tobytes() if unit < 8 else words.tobytes()
+
+
+def encoded(name: str, source: bytes, block_size: int, **options: object) -> bytes:
+    kind = TYPES[name]
+    message = Encoder(seed=len(source)).encode(source, kind.number, kind.unit, block_size=block_size, **options)
+    assert huffwire.decode(message, dtype=name, context=options.get("context")) == source
+    return message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_encoded_is_decoded(name: str, kind: str) -> None:
+    unit = TYPES[name].unit
+    even = 2 if TYPES[name].is_pair else 1
+    for number, (units, block_size) in enumerate(
+        [(1, 1024), (31, 1024), (64, 1024), (129, 2048), (1025, 1024), (5001, 8192), (20_003, 32768)]
+    ):
+        options = {"checksums": number % 2 == 0, "context": None if number % 3 else 2**64 - 1 - number}
+        encoded(name, elements(name, kind, units * even), block_size << (unit - 1).bit_length(), **options)
+
+
+# Data of which a sample tells what all of it tells: the encoder for processors looks at one first.
+CLEAR = ["few", "geometric", "wide", "counting", "constant", "zeros"]
+
+
+@pytest.mark.parametrize("kind", CLEAR)
+@pytest.mark.parametrize("name", [name for name in NAMES if TYPES[name].coded_as in ("u8", "word16", "word32", "word64")])
+def test_the_bytes_are_those_of_the_encoder_for_processors(name: str, kind: str) -> None:
+    """In whole blocks, of a power of two of symbols, with books that both of them make."""
+    for block_size in (32768, CPU_BLOCK):
+        source = elements(name, kind, 2 * CPU_BLOCK // TYPES[name].unit)
+        assert encoded(name, source, block_size) == huffwire.encode(source, name, block_size=block_size)
+
+
+def books_of(message: bytes, unit: int) -> list[int]:
+    """The book of plane 0 of each block, as a choice."""
+    units, in_block = int.from_bytes(message[8:12], "little"), (1 << (message[3] & 31)) // unit
+    count = -(-units // in_block)
+    at, choices = 16 + 8 * count, []
+    for i in range(count):
+        layout, mode = message[at : at + 2]
+        choices.append(mode if layout and mode < 192 else 2**32 - 1)
+        at += int.from_bytes(message[16 + 4 * i : 20 + 4 * i], "little")
+    return choices
+
+
+@pytest.mark.parametrize("kind", ["few", "geometric", "wide", "stripes", "constant", "noise", "rare"])
+@pytest.mark.parametrize("name", ["e3m2", "e2m3", "e3m2-packed", "e2m3-packed"])
+def test_the_same_choices_make_the_same_bytes(name: str, kind: str) -> None:
+    source = elements(name, kind, 2 * CPU_BLOCK // TYPES[name].unit)
+    expected = huffwire.encode(source, name)
+    choices = books_of(expected, TYPES[name].unit)
+    assert encoded(name, source, CPU_BLOCK, choices=choices) == expected
+    assert len(encoded(name, source, CPU_BLOCK)) <= len(expected)
+
+
+def test_books_of_the_set_are_among_the_choices() -> None:
+    for name in ("e3m2", "e2m3", "e3m2-packed", "e2m3-packed"):
+        unit = TYPES[name].unit
+        sources = [elements(name, kind, CPU_BLOCK // unit) for kind in ("wide", "geometric")]
+        wide, narrow = (books_of(encoded(name, source, CPU_BLOCK), unit) for source in sources)
+        assert max(*wide, *narrow) < 192
+        assert wide != narrow or "e2m3" in name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("block_size", [32768, CPU_BLOCK])
+def test_choices_are_as_good(name: str, kind: str, block_size: int) -> None:
+    """At most 0.2 % larger, also where the last block has no power of two of symbols, but as many as are worth lanes."""
+    units = 2 * CPU_BLOCK // TYPES[name].unit // 2 * 2 + 3000
+    source = elements(name, kind, units)
+    assert len(encoded(name, source, block_size)) <= 1.002 * len(huffwire.encode(source, name, block_size=block_size))
+
+
+def test_bits_that_a_layout_does_not_have() -> None:
+    """Values of six bits in bytes whose upper bits are not 0: such a block is verbatim."""
+    source = bytearray(elements("e3m2", "few", 3 * 4096))
+    source[5000] |= 0x40
+    message = encoded("e3m2", bytes(source), 4096)
+    lengths = [int.from_bytes(message[16 + 4 * i : 20 + 4 * i], "little") for i in range(3)]
+    assert lengths[1] == 4097 > lengths[0] and lengths[2] < 4097
+
+
+def test_codes_of_both_limits_and_without_escape() -> None:
+    """What the tests above compare has short and long codes, books with and without escapes, planes of every sort."""
+    seen = set()
+    for name in ("u8", "i32", "i64"):
+        for kind in (*CLEAR, "noise"):
+            message = encoded(name, elements(name, kind, 2 * CPU_BLOCK // TYPES[name].unit), CPU_BLOCK)
+            at = 16 + 8 * 2 + 1
+            seen.add({0xFD: f"embedded {message[at + 1]:#x}", 0xFE: "constant", 0xFF: "raw"}.get(message[at], "verbatim"))
+    assert {"embedded 0x80", "embedded 0x81", "constant", "verbatim"} <= seen
+    # All symbols occur often enough to have codes.
+    random = np.random.default_rng(3)
+    weights = np.repeat([8, 1], 128) / (9 * 128)
+    source = random.choice(256, CPU_BLOCK, p=weights).astype(np.uint8).tobytes()
+    message = encoded("u8", source, CPU_BLOCK)
+    assert message[25] == 0xFD and message == huffwire.encode(source, "u8")
+    slots = message[28] - message[27] + 1
+    nibbles = message[29 : 29 + (slots + 3) // 2]
+    assert slots == 256 and nibbles[-1] == 0, "neither escape nor zero"
+
+
+def test_books_of_ones_own_for_every_plane() -> None:
+    """A calibrated set: each plane of a word has books, and none is made."""
+    arrays = [("ids", np.random.default_rng(i).integers(0, 40_000, 100_000).astype(np.int32)) for i in range(3)]
+    own = huffwire.calibrate(arrays[:2], name="own", builtin=False).codebooks
+    assert {binding.plane for binding in own.bindings} >= {0, 1}
+    source = arrays[2][1].tobytes()
+    message = Encoder(codebooks=own).encode(source, 19, 4, block_size=32768)
+    assert huffwire.decode(message, codebooks=own) == source
+    assert len(message) <= 1.002 * len(huffwire.encode(source, "i32", codebooks=own, block_size=32768)) < 0.6 * len(source)
+
+
+@pytest.mark.parametrize("name", ["bf16", "f16", "f32", "e4m3", "e5m2", "e8m0", "e2m1", "i8"])
+def test_types_without_a_book_in_the_set(name: str) -> None:
+    """Bytes of floats are coded where their exponents cannot be."""
+    arrays = [("ids", np.arange(5000, dtype=np.int32))]
+    own = huffwire.calibrate(arrays, name="own", builtin=False).codebooks
+    kind = TYPES[name]
+    source = data(name, "weights", 2 * CPU_BLOCK // kind.unit)
+    message = Encoder(codebooks=own).encode(source, kind.number, kind.unit, block_size=32768)
+    assert huffwire.decode(message, codebooks=own) == source
+    least = {"bf16": 0.78, "f16": 0.95, "f32": 0.9, "e4m3": 0.88, "e5m2": 0.77, "e8m0": 0.4, "e2m1": 0.95, "i8": 0.9}[name]
+    assert len(message) < least * len(source)
+
+
+def test_elements_at_any_address() -> None:
+    for name in ("i16", "f64", "e2m3-packed", "bool"):
+        kind = TYPES[name]
+        source = elements(name, "geometric", 9000)
+        block_size = 8192 * max(1, kind.unit // 2)
+        expected = encoded(name, source, block_size)
+        for source_shift, out_shift in ((1, 1), (3, 2), (7, 13)):
+            assert encoded(name, source, block_size, source_shift=source_shift, out_shift=out_shift) == expected
+
+
+def test_lanes_in_any_order() -> None:
+    for name in ("u8", "i64", "e3m2-packed"):
+        kind = TYPES[name]
+        source = elements(name, "geometric", 6000)
+        messages = {Encoder(seed=seed).encode(source, kind.number, kind.unit, block_size=32768) for seed in range(10)}
+        assert len(messages) == 1
+
+
+def test_the_kernels_decode_what_they_encode() -> None:
+    for name in ("u8", "i16", "i32", "f64", "e3m2", "e2m3-packed", "complex128"):
+        kind, encoder = TYPES[name], Encoder()
+        source = elements(name, "geometric", 20_000)
+        device, place = encoder.device, encoder.place(source)
+        message, out = device.empty(_encode.bound(kind.number, 20_000, 32768)), device.empty(len(source))
+        length = _encode.encode(
+            device, encoder.tables, place, kind.number, 20_000, message, codebooks=CODEBOOKS, block_size=32768
+        )
+        status = _decode.decode(device, encoder.tables, message, out, kind.number, 20_000, length=length)
+        _decode.check(device.read(status))
+        assert device.read(out) == source
+
+
+def encode_some(encoder: Encoder, guard: int = 512) -> None:
+    """Encodes a bit of everything: for the sanitizers."""
+    for name in ("u8", "i16", "i32", "i64", "e3m2", "e2m3-packed"):
+        kind = TYPES[name]
+        for sort in ("few", "geometric", "wide", "noise", "stripes"):
+            for units, shift in ((1, 0), (1301, 1), (9001, 3)):
+                source = elements(name, sort, units)
+                message = encoder.encode(
+                    source, kind.number, kind.unit, block_size=32768, source_shift=shift * kind.unit, guard=guard
+                )
+                assert huffwire.decode(message, dtype=name) == source
+
+
+def encode_with_sanitizer() -> None:
+    encode_some(Encoder(tight=True), guard=0)
+
+
+def test_no_access_outside_memory() -> None:
+    run_with_address_sanitizer("test_cuda_encode_any")
