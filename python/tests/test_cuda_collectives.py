@@ -50,12 +50,12 @@ def on_devices(rank: int, size: int, own: bool) -> None:
             parts = [each.chunk(size)[rank] for each in given]
             check((dtype, "all_to_all"), split, torch.cat(parts))
         launched = set(device.launches)
-        # Signed bytes have books, too.
-        small = [tensor(peer, 3000, torch.int8) for peer in range(size)]
-        output = torch.empty(3000 * size, dtype=torch.int8)
-        hd.all_gather_into_tensor(output, small[rank])
-        check("signed bytes", output, torch.cat(small))
-        assert ("encode_blocks_bytes" in device.launches) == on_device.CODE_ALL
+        for dtype, kernel in ((torch.int8, "encode_blocks_bytes"), (torch.int32, "encode_blocks_any")):
+            integers = [tensor(peer, 3000, dtype) for peer in range(size)]
+            output = torch.empty(3000 * size, dtype=dtype)
+            hd.all_gather_into_tensor(output, integers[rank])
+            check(dtype, output, torch.cat(integers))
+            assert (kernel in device.launches) == on_device.CODE_ALL
         # Noise, of which a GPU's message is longer than the processor's may be.
         noise = [
             torch.randint(-(2**15), 2**15, (40000,), generator=torch.Generator().manual_seed(peer))
@@ -66,11 +66,6 @@ def on_devices(rank: int, size: int, own: bool) -> None:
         hd.setup(piece=65536)
         hd.all_gather_into_tensor(output, noise[rank])
         check("noise", output, torch.cat(noise))
-    # The pieces of a tensor of longer integers are coded by the processor.
-    whole = [torch.arange(3000, dtype=torch.int32) + peer for peer in range(size)]
-    output = torch.empty(3000 * size, dtype=torch.int32)
-    hd.all_gather_into_tensor(output, whole[rank])
-    check("integers", output, torch.cat(whole))
     assert bool(launched) == on_device.CODE_ALL
     totals = hd.stats()["all_gather"]
     assert totals["fallbacks"] == 0 and totals["bytes_after"] < totals["bytes_before"]

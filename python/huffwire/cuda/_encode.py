@@ -299,8 +299,8 @@ class _Message(NamedTuple):
 
 
 @cache
-def has_codes(name: str) -> bool:
-    """Whether a fast kernel codes elements of the type of this name, with the built-in codebooks."""
+def has_fast_codes(name: str) -> bool:
+    """Whether a kernel of its own codes elements of the type of this name, with the built-in codebooks."""
     return name in TYPES and _coder(_huffwire.Codebooks.builtin(), TYPES[name].coded_as) is not _ANY
 
 

@@ -31,13 +31,17 @@ def codes(tensor: torch.Tensor) -> bool:
     """Whether pieces of a tensor are coded on its device."""
     if tensor.device.type != "cuda" and not CODE_ALL:
         return False
-    # What kernels would store as it is may become smaller when the processor codes it.
     return has_codes(tensor.dtype) and _has_kernels(tensor.device)
 
 
 def has_codes(dtype: torch.dtype) -> bool:
-    """Whether kernels code elements of a type. Others they would store as they are."""
-    return _encode.has_codes(_NAMES.get(dtype, ""))
+    """Whether kernels code elements of a type."""
+    return dtype in _NAMES
+
+
+def has_fast_codes(dtype: torch.dtype) -> bool:
+    """Whether a kernel of its own codes elements of a type, so that the speeds of bf16 tell something of it."""
+    return _encode.has_fast_codes(_NAMES.get(dtype, ""))
 
 
 def kernels_of(device: torch.device) -> Device | None:

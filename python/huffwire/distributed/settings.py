@@ -369,13 +369,14 @@ class Policy:
         return self._model.best(collective, pieces.codec_name(dtype), size)
 
     def _decide_on_device(self, collective: str, dtype: torch.dtype, size: int) -> Way:
-        can_code = self.agreement.device_codes and on_device.has_codes(dtype)
         if self._compression == "raw":
             return "raw"
         if self._compression == "always" and self.agreement.device_codes:
             # What has no codes is added up in the same order.
-            return "coded" if can_code else "raw"
-        if self._device_model is None or not can_code or size == 0:
+            return "coded" if on_device.has_codes(dtype) else "raw"
+        # The speeds that were measured are those of bf16.
+        is_known = self.agreement.device_codes and on_device.has_fast_codes(dtype)
+        if self._device_model is None or not is_known or size == 0:
             return "plain"
         return self._device_model.best(collective, pieces.codec_name(dtype), size)
 
