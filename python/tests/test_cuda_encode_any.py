@@ -8,7 +8,8 @@ import huffwire
 import numpy as np
 import pytest
 from huffwire.cuda import _decode, _encode
-from huffwire.cuda._types import TYPES
+from huffwire.cuda._types import BY_NUMBER, TYPES
+from test_cuda_decode import VECTORS, is_tensor, message_vectors
 from test_cuda_encode import CODEBOOKS, CPU_BLOCK, Encoder, data, run_with_address_sanitizer
 
 # Types for which the built-in set has no book that a kernel of its own takes.
@@ -224,6 +225,23 @@ def test_the_kernels_decode_what_they_encode() -> None:
         status = _decode.decode(device, encoder.tables, message, out, kind.number, 20_000, length=length)
         _decode.check(device.read(status))
         assert device.read(out) == source
+
+
+def test_elements_of_the_vectors_of_the_format() -> None:
+    """Edges of all types, with sets of other books: what the vectors decode to is encoded, and decoded again."""
+    encoders: dict[str, Encoder] = {}
+    vectors = [vector for vector in message_vectors() if is_tensor(vector) and "output" in vector]
+    assert len(vectors) > 100
+    for vector in vectors:
+        (path,) = vector["sets"]
+        if path not in encoders:
+            encoders[path] = Encoder(codebooks=huffwire.Codebooks.load(VECTORS / path))
+        encoder, header = encoders[path], (VECTORS / vector["file"]).read_bytes()[:16]
+        source, kind = (VECTORS / vector["output"]).read_bytes(), BY_NUMBER[header[2]]
+        options = {"block_size": 1 << (header[3] & 31), "checksums": bool(header[1] & 1), "context": vector.get("context")}
+        message = encoder.encode(source, kind.number, kind.unit, **options)
+        decoded = huffwire.decode(message, codebooks=encoder.codebooks, context=options["context"])
+        assert decoded == source, vector["name"]
 
 
 def encode_some(encoder: Encoder, guard: int = 512) -> None:
