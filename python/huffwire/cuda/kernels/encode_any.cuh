@@ -2,7 +2,7 @@
 // written to be right first.
 //
 // A type has one layout here: byte positions of words, sign and magnitude of small floats, or bytes. Each plane is
-// constant, raw, in lanes with a book of the set or, where the set has none for it, with one that is made of its counts
+// constant, raw, coded with a book of the set or, where the set has none for it, with one that is made of its counts
 // and embedded. The choices are those of the encoder for processors at its fast level, and so is the order in which
 // things are compared.
 //
@@ -18,8 +18,6 @@ constexpr u32 ANY_WARPS = 4u;
 constexpr u32 ANY_PLANES = 8u;
 constexpr u32 LONG_CODES_FROM = 4096u;  // symbols, by the format
 constexpr u32 LEAST_GAIN = 64u;         // bytes that an ideal code must save before a book is made
-
-constexpr u32 MODE_EMBEDDED = 0xfdu, MODE_CONSTANT = 0xfeu, MODE_RAW = 0xffu;
 
 // How elements become planes. A symbol is `width` bits in a row, and so are all elements of a block: symbol `i` of a
 // plane is found `i * step` bits behind symbol 0.
@@ -73,13 +71,15 @@ INLINE u32 symbol_at(const PlaneView& plane, u32 i) {
 
 INLINE u32 raw_bytes(const PlaneView& plane) { return (plane.count * plane.width + 7) / 8; }
 
-// How a plane is going to be stored.
+// How a plane is going to be stored. Coded planes of few symbols are single streams, all others are in lanes.
+enum Storage { AS_RAW, AS_CONSTANT, BY_BOOK_OF_SET, BY_MADE_BOOK };
 struct PlanePlan {
-  u32 mode;     // as in the header: a book of the set, or one of those above
-  u32 symbol;   // of a constant plane
-  u32 header;   // bytes of its header
+  u32 storage;
+  u32 what;    // the symbol of a constant plane, the number of a book of the set
+  u32 header;  // bytes of its header
   u32 stream, escapes;
 };
+INLINE bool is_single(const PlaneView& plane) { return plane.count < SINGLE_BELOW; }
 
 // Memory of a warp. Tables lie at multiples of their size.
 struct alignas(1024) AnyShared {
@@ -114,13 +114,20 @@ INLINE void count_plane(const PlaneView& plane, u32* counts) {
   __syncwarp();
 }
 
-// What a plane in lanes takes: its header, and what the payload grows by.
+// What a coded plane takes: its header, and what header and payload grow by. `book`: the bytes that tell the book.
 struct Price {
   u32 header, stored;
 };
-INLINE Price price_of(u32 book_bytes, bool has_escape, u32 limit, u32 bits, u32 escapes, u32 carried) {
-  const u32 header = 1 + book_bytes + 4 + 4 * has_escape, states = limit > 8 ? 256 : 192;
-  return Price{header, header + states + (bits - ESCAPED_BITS * escapes) / 8 + escapes - carried};
+INLINE Price price_of(const PlaneView& plane, u32 book, bool has_escape, u32 limit, u32 bits, u32 escapes,
+                      u32 carried) {
+  const u32 code_bits = bits - ESCAPED_BITS * escapes;
+  if (is_single(plane)) {
+    const u32 stream = (code_bits + 7) / 8;
+    const u32 header = 1 + book + varint_bytes(stream) + (has_escape ? varint_bytes(escapes) : 0);
+    return Price{header, header + stream + escapes};
+  }
+  const u32 header = 1 + book + 4 + 4 * has_escape, states = limit > 8 ? 256 : 192;
+  return Price{header, header + states + code_bits / 8 + escapes - carried};
 }
 
 template <class Codes> INLINE u32 bits_by(const u8* codes, u32 width, const u32* counts) {
@@ -167,7 +174,8 @@ INLINE u32 escapes_by_book(const BookSet& set, const Book& book, const u32* coun
 // not pay.
 constexpr u32 NO_BOOK = ~0u;
 INLINE u32 make_book(const PlaneView& plane, u32 remainder_bits, u32 carried, MakeScratch& scratch, MadeBook& made) {
-  if (bytes_to_gain(scratch.counts, plane.count, plane.width) < (int)(192 - carried + LEAST_GAIN)) return NO_BOOK;
+  const u32 states = is_single(plane) ? 0 : 192 - carried;
+  if (bytes_to_gain(scratch.counts, plane.count, plane.width) < (int)(states + LEAST_GAIN)) return NO_BOOK;
   const Sorted sorted = sort_counts(scratch);
   const MadeCode code = make_code(scratch, sorted, plane.width, 8);
   keep_code(scratch, code, 8, made);
@@ -193,12 +201,12 @@ INLINE u32 plan_plane(const Planning& planning, const PlaneView& plane, u32 numb
                       u32 remainder_bits, u32 behind, AnyShared& shared) {
   const u32 lane = threadIdx.x & 31, carried = at_most(CARRIED_BYTES, behind), raw = 1 + raw_bytes(plane);
   u32* counts = shared.making.counts;
-  PlanePlan plan = {MODE_RAW, 0, 1, 0, 0};
+  PlanePlan plan = {AS_RAW, 0, 1, 0, 0};
   u32 stored = raw;
   count_plane(plane, counts);
   const u32 first = symbol_at(plane, 0);
   if (counts[first] == plane.count) {
-    plan = {MODE_CONSTANT, first, 2, 0, 0};
+    plan = {AS_CONSTANT, first, 2, 0, 0};
     stored = 2;
   } else if (!is_remainder) {
     const Candidates candidates = candidates_in(planning.set, planning.type, number);
@@ -209,16 +217,17 @@ INLINE u32 plan_plane(const Planning& planning, const PlaneView& plane, u32 numb
       if (chosen < planning.set.count && codes_plane(planning.set.books[chosen], plane)) {
         const Book book = planning.set.books[chosen];
         const u32 bits = bits_by_book(planning.set, book, counts), escapes = escapes_by_book(planning.set, book, counts);
-        const Price price = price_of(0, book.has_escape, book.limit, bits, escapes, carried);
-        if (price.stored < raw) plan = {chosen, 0, price.header, 0, 0}, stored = price.stored;
+        const Price price =
+            price_of(plane, is_single(plane), book.has_escape, book.limit, bits, escapes, carried);
+        if (price.stored < raw) plan = {BY_BOOK_OF_SET, chosen, price.header, 0, 0}, stored = price.stored;
       }
     } else {
       MadeBook& made = shared.books[number];
       const u32 bits = make_book(plane, remainder_bits, carried, shared.making, made);
       if (bits != NO_BOOK) {
         const Price price =
-            price_of(serialized_bytes(made), made.escape, made.limit, bits, made.escaped, carried);
-        if (price.stored < raw) plan = {MODE_EMBEDDED, 0, price.header, 0, 0}, stored = price.stored;
+            price_of(plane, serialized_bytes(made), made.escape, made.limit, bits, made.escaped, carried);
+        if (price.stored < raw) plan = {BY_MADE_BOOK, 0, price.header, 0, 0}, stored = price.stored;
       }
     }
   }
@@ -239,31 +248,36 @@ INLINE void pack_raw(const PlaneView& plane, u8* to) {
   __syncwarp();
 }
 
+template <class Codes> INLINE Step step_of_plane(const PlaneView& plane, u32 table, u32 number) {
+  const u32 i = 64 * number + 2 * (threadIdx.x & 31);
+  const bool first = i < plane.count, second = i + 1 < plane.count;
+  const u32 s0 = first ? symbol_at(plane, i) : 0, s1 = second ? symbol_at(plane, i + 1) : 0;
+  return Step{first ? Codes::entry(table, 2 * s0) : 0, second ? Codes::entry(table, 2 * s1) : 0, s0, s1};
+}
+
+// Codes a plane behind a payload that lies in the slot from `payload` to `end`.
 template <class Codes>
 INLINE CodedPlane code_by_table(const PlaneView& plane, u32 payload, u32 end, const Workplace& work) {
+  const auto step_of = [&](u32 number) { return step_of_plane<Codes>(plane, work.table, number); };
+  if (is_single(plane)) return code_single(work, end, plane.count, raw_bytes(plane), step_of);
   return code_plane<Codes>(work, payload, end, [&](Lanes& lanes, Stream& stream) {
-    const u32 lane = threadIdx.x & 31;
-    const Masks masks = {opaque((1u << lane) - 1), opaque(Codes::KEPT)};
-    for (u32 step = (plane.count + 63) / 64; step--;) {
+    const Masks masks = {opaque((1u << (threadIdx.x & 31)) - 1), opaque(Codes::KEPT)};
+    for (u32 number = (plane.count + 63) / 64; number--;) {
       if (!has_room(stream)) return false;
-      const u32 i = 64 * step + 2 * lane;
-      const bool first = i < plane.count, second = i + 1 < plane.count;
-      const u32 s0 = first ? symbol_at(plane, i) : 0, s1 = second ? symbol_at(plane, i + 1) : 0;
-      const u32 e0 = first ? Codes::entry(work.table, 2 * s0) : 0, e1 = second ? Codes::entry(work.table, 2 * s1) : 0;
-      code_whole_step<Codes>(lanes, stream, masks, e0, e1, s0, s1);
+      code_whole_step<Codes>(lanes, stream, masks, step_of(number));
     }
     return true;
   });
 }
 
-// Codes a plane in lanes, with the book of its plan.
+// The same, with the book of its plan.
 template <class Codes>
 INLINE CodedPlane code_by_plan(const BookSet& set, const PlanePlan& plan, const MadeBook& made, const PlaneView& plane,
                                u32 payload, u32 end, const Workplace& work) {
-  if (plan.mode == MODE_EMBEDDED) {
+  if (plan.storage == BY_MADE_BOOK) {
     make_table_of<Codes>(made, work.table);
   } else {
-    const u8* codes = set.tables + set.books[plan.mode].encode;
+    const u8* codes = set.tables + set.books[plan.what].encode;
     for (u32 symbol = threadIdx.x & 31; symbol < 256; symbol += 32)
       Codes::store_entry(work.table, symbol, Codes::load_entry(codes, symbol));
     __syncwarp();
@@ -272,17 +286,32 @@ INLINE CodedPlane code_by_plan(const BookSet& set, const PlanePlan& plan, const 
 }
 
 // Writes the header of a plane.
-INLINE void write_plane_header(const BookSet& set, const PlanePlan& plan, const MadeBook& made, u32 width, u8* to) {
-  const bool embedded = plan.mode == MODE_EMBEDDED;
-  if (embedded) serialize_book(made, width, to + 1);
+INLINE void write_plane_header(const BookSet& set, const PlanePlan& plan, const MadeBook& made, const PlaneView& plane,
+                               u8* to) {
+  const bool is_made = plan.storage == BY_MADE_BOOK, single = is_single(plane);
+  if (is_made) serialize_book(made, plane.width, to + 1);
   if (threadIdx.x & 31) return;
   HeaderWriter out = {to};
-  out.byte(plan.mode);
-  if (plan.mode == MODE_RAW) return;
-  if (plan.mode == MODE_CONSTANT) return out.byte(plan.symbol);
-  if (embedded) out.at += serialized_bytes(made);
-  out.word(plan.stream);
-  if (embedded ? made.escape != 0 : set.books[plan.mode].has_escape) out.word(plan.escapes);
+  if (plan.storage == AS_RAW) return out.byte(MODE_RAW);
+  if (plan.storage == AS_CONSTANT) {
+    out.byte(MODE_CONSTANT);
+    return out.byte(plan.what);
+  }
+  if (is_made) {
+    out.byte(single ? MODE_SINGLE_EMBEDDED : MODE_EMBEDDED);
+    out.at += serialized_bytes(made);
+  } else {
+    if (single) out.byte(MODE_SINGLE);
+    out.byte(plan.what);
+  }
+  const bool has_escape = is_made ? made.escape != 0 : set.books[plan.what].has_escape;
+  if (single) {
+    out.varint(plan.stream);
+    if (has_escape) out.varint(plan.escapes);
+  } else {
+    out.word(plan.stream);
+    if (has_escape) out.word(plan.escapes);
+  }
 }
 
 // Encodes a block.
@@ -302,7 +331,7 @@ INLINE Coded encode_any_block(const u8* in, u32 units, const AnyLayout& layout, 
     const bool is_remainder = number && has_remainder(layout);
     stored += plan_plane(planning, plane, number, is_remainder, remainder_bits, behind, shared);
     header += shared.plans[number].header;
-    const bool left_out = is_remainder && shared.plans[number].mode == MODE_CONSTANT;
+    const bool left_out = is_remainder && shared.plans[number].storage == AS_CONSTANT;
     behind += left_out ? 0 : raw_bytes(plane);
     remainder_bits += is_remainder && !left_out ? plane.width : 0;
   }
@@ -313,14 +342,14 @@ INLINE Coded encode_any_block(const u8* in, u32 units, const AnyLayout& layout, 
   NO_UNROLL for (u32 number = layout.planes; number--;) {
     const PlaneView plane = view_of(layout, in, units, number);
     const PlanePlan plan = shared.plans[number];
-    if (plan.mode == MODE_CONSTANT) continue;
-    if (plan.mode == MODE_RAW) {
+    if (plan.storage == AS_CONSTANT) continue;
+    if (plan.storage == AS_RAW) {
       pack_raw(plane, work.slot + end);
       end += raw_bytes(plane);
       continue;
     }
     const MadeBook& made = shared.books[number];
-    const u32 limit = plan.mode == MODE_EMBEDDED ? made.limit : planning.set.books[plan.mode].limit;
+    const u32 limit = plan.storage == BY_MADE_BOOK ? made.limit : planning.set.books[plan.what].limit;
     const CodedPlane coded = limit > 8
                                  ? code_by_plan<LongCodes>(planning.set, plan, made, plane, payload, end, work)
                                  : code_by_plan<ShortCodes>(planning.set, plan, made, plane, payload, end, work);
@@ -335,7 +364,7 @@ INLINE Coded encode_any_block(const u8* in, u32 units, const AnyLayout& layout, 
   u8* to = work.slot + start + 1;
   NO_UNROLL for (u32 number = 0; number < layout.planes; number++) {
     const PlanePlan plan = shared.plans[number];
-    write_plane_header(planning.set, plan, shared.books[number], view_of(layout, in, units, number).width, to);
+    write_plane_header(planning.set, plan, shared.books[number], view_of(layout, in, units, number), to);
     to += plan.header;
   }
   return Coded{length, start};
@@ -358,7 +387,7 @@ extern "C" __global__ void __launch_bounds__(32 * encode::ANY_WARPS)
   const Planning planning = {find_set(tables, set_id), type, choice};
   const u32 table = uniform(shared_address(shared[warp].coding.table));
   const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table,
-                          table + (u32)sizeof(shared->coding.table)};
+                          table + (u32)sizeof(shared->coding.table), (u32*)shared[warp].coding.buffer};
   const Coded result = encode_any_block(source + from * layout.unit_bytes, here, layout, planning, shared[warp], work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }

@@ -10,7 +10,7 @@
 // states overwrite it. `encode_message.cuh` puts the blocks together.
 #pragma once
 #include "encode_choose.cuh"
-#include "encode_lanes.cuh"
+#include "encode_single.cuh"
 
 namespace encode {
 
@@ -71,7 +71,14 @@ struct HeaderWriter {
   u8* at;
   __device__ __forceinline__ void byte(u32 x) { *at++ = (u8)x; }
   __device__ __forceinline__ void word(u32 x) { store_le32(at, x); at += 4; }
+  __device__ __forceinline__ void varint(u32 x) {
+    for (; x > 127; x >>= 7) byte(x | 128);
+    byte(x);
+  }
 };
+
+constexpr u32 MODE_SINGLE = 0xfbu, MODE_SINGLE_EMBEDDED = 0xfcu;
+constexpr u32 MODE_EMBEDDED = 0xfdu, MODE_CONSTANT = 0xfeu, MODE_RAW = 0xffu;
 
 // Headers of planes that are raw or constant. `x`: any unit.
 template <class Layout> INLINE u32 header_of_raw(u32 constant, u32 first) {
@@ -82,7 +89,7 @@ template <class Layout> INLINE u32 header_of_raw(u32 constant, u32 first) {
 template <class Layout> INLINE void write_header_of_raw(HeaderWriter& out, u32 constant, u32 first, u32 x) {
   for (u32 plane = first; plane < Layout::PLANES; plane++) {
     const bool raw = !(constant >> plane & 1);
-    out.byte(raw ? 0xff : 0xfe);
+    out.byte(raw ? MODE_RAW : MODE_CONSTANT);
     if (!raw) out.byte(plane_symbol<Layout>(plane, x));
   }
 }
@@ -132,7 +139,7 @@ INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& fo
   });
 }
 
-// A block whose plane 0 is coded. Verbatim where that would have `limit` bytes or more.
+// A block whose plane 0 is coded in lanes. Verbatim where that would have `limit` bytes or more.
 template <class T, class Codes>
 INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
                          const Workplace& work) {
@@ -193,13 +200,61 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
   return Coded{length, HEADER_END - header};
 }
 
+// A block of few units whose plane 0 is coded. As `write_coded`.
+template <class T, class Codes>
+INLINE Coded write_single(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
+                          const Workplace& work) {
+  const u32 zeros = T::CENTRED && book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
+  RawPlanes planes;
+  planes.constant = form.constant;
+  u32 header = 3 + T::CENTRED + (book.has_zero ? varint_bytes(zeros) : 0), raw_end = 0;
+  with_layout<T>(form.one_sign, [&](auto layout) {
+    typedef decltype(layout) Layout;
+    header += header_of_raw<Layout>(form.constant, 1);
+    raw_end = place_raw<Layout, 1>(planes, work.slot, units - zeros);
+    split_from_group<T, Layout, 1>(in, 0, units, zeros != 0, planes, work.buffer);
+  });
+  make_table<T, Codes>(book, work.table);
+  __syncwarp();
+  const Coding coding = {work.table, book.has_zero ? load_16((const u16*)book.codes + 63) : 0};
+  const u32 uncoded = header + raw_end - HEADER_END, most = limit > uncoded ? limit - uncoded : 0;
+  const CodedPlane coded = code_single(work, raw_end, units, most, [&](u32 number) {
+    return zeros ? step_of<T, Codes, true>(in, units, coding, number)
+                 : step_of<T, Codes, false>(in, units, coding, number);
+  });
+  header += varint_bytes(coded.stream) + (book.has_escape ? varint_bytes(coded.escapes) : 0);
+  const u32 length = header + coded.end - HEADER_END;
+  if (!coded.fits || length >= limit) return Coded{limit, VERBATIM};
+  if ((threadIdx.x & 31) == 0) {
+    HeaderWriter out = {work.slot + HEADER_END - header};
+    with_layout<T>(form.one_sign, [&](auto layout) {
+      typedef decltype(layout) Layout;
+      out.byte(Layout::NUMBER);
+      out.byte(MODE_SINGLE);
+      out.byte(book.number);
+      if (T::CENTRED) out.byte(book.base);
+      if (book.has_zero) out.varint(zeros);
+      out.varint(coded.stream);
+      if (book.has_escape) out.varint(coded.escapes);
+      write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
+    });
+  }
+  return Coded{length, HEADER_END - header};
+}
+
 // The same, by the codes that the book has.
+template <class T, class Codes>
+INLINE Coded write_by_codes(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
+                            const Workplace& work) {
+  return units < SINGLE_BELOW ? write_single<T, Codes>(in, units, form, book, limit, work)
+                              : write_coded<T, Codes>(in, units, form, book, limit, work);
+}
 template <class T>
 INLINE Coded write_by_book(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
                            const Workplace& work) {
   if constexpr (T::LONG_CODES)
-    if (book.is_long) return write_coded<T, LongCodes>(in, units, form, book, limit, work);
-  return write_coded<T, ShortCodes>(in, units, form, book, limit, work);
+    if (book.is_long) return write_by_codes<T, LongCodes>(in, units, form, book, limit, work);
+  return write_by_codes<T, ShortCodes>(in, units, form, book, limit, work);
 }
 
 // Encodes a block. `book`: null if there is none.
@@ -244,7 +299,8 @@ INLINE void encode_blocks(EncodeShared<T>* shared, const u8* source, u64 units, 
   const bool has_book = find_book<T>(set, choice, book);
   const u32 table = uniform(shared_address(shared[warp].coding.table));
   const u32 buffer = table + (u32)sizeof(shared->coding.table);
-  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, buffer};
+  const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table, buffer,
+                          (u32*)shared[warp].coding.buffer};
   const Coded result = encode_block<T>(in, here, has_book ? &book : nullptr, work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }

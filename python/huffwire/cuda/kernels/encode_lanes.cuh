@@ -17,6 +17,22 @@ namespace encode {
 
 constexpr u32 CHUNK = 256u;
 
+// The slot of a block, and shared memory.
+struct Workplace {
+  u8* slot;
+  u32 slot_bytes;
+  u32 table;   // addresses in shared memory
+  u32 buffer;  // of 2 CHUNK bytes
+  u32* words;  // the buffer again
+};
+
+// What became of a coded plane.
+struct CodedPlane {
+  bool fits;
+  u32 stream, escapes;  // bytes
+  u32 end;              // where they end in the slot
+};
+
 // Codes of up to 8 bits. STEPS steps give CHUNK bytes at most.
 struct ShortCodes {
   static constexpr u32 STEPS = 4, WORD_BYTES = 1, STATES_BYTES = 192;
@@ -117,12 +133,17 @@ INLINE void flush_chunk(Stream& stream) {
   __syncwarp();
 }
 
+// The symbols of a step that a thread codes, with their entries: 0 where it codes none.
+struct Step {
+  u32 e0, e1, symbol0, symbol1;
+};
+
 // One step with all that it leaves: its escapes, and a chunk that it may have filled.
 template <class Codes>
-INLINE void code_whole_step(Lanes& lanes, Stream& stream, const Masks& masks, u32 e0, u32 e1, u32 symbol0,
-                            u32 symbol1) {
-  code_step<Codes>(lanes, stream, masks, e0, e1);
-  if (any_bits(e0 | e1, ENTRY_SPECIAL)) escape_step(stream, masks, e0, e1, symbol0, symbol1);
+INLINE void code_whole_step(Lanes& lanes, Stream& stream, const Masks& masks, const Step& step) {
+  code_step<Codes>(lanes, stream, masks, step.e0, step.e1);
+  if (any_bits(step.e0 | step.e1, ENTRY_SPECIAL))
+    escape_step(stream, masks, step.e0, step.e1, step.symbol0, step.symbol1);
   flush_chunk(stream);
 }
 
@@ -135,6 +156,16 @@ struct Coding {
 template <class T, class Codes, bool ZEROS> INLINE u32 entry_of(const Coding& coding, u32 x) {
   const u32 entry = Codes::entry(coding.table, T::entry_at(x));
   return ZEROS && x == 0 ? coding.zero : entry;
+}
+
+// Any step, whole or partial.
+template <class T, class Codes, bool ZEROS>
+INLINE Step step_of(const typename T::Unit* in, u32 units, const Coding& coding, u32 number) {
+  const u32 lane = threadIdx.x & 31, count = at_most(64, units - 64 * number);
+  u32 x0, x1;
+  load_2_units<T>(in + 64 * number, count, x0, x1);
+  return Step{2 * lane < count ? entry_of<T, Codes, ZEROS>(coding, x0) : 0,
+              2 * lane + 1 < count ? entry_of<T, Codes, ZEROS>(coding, x1) : 0, T::symbol(x0), T::symbol(x1)};
 }
 
 // Codes the plane of symbols of `units` units. `before_steps(group)` is called before 2 STEPS groups from that one on
@@ -150,12 +181,7 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   for (u32 step = (units + 63) / 64; step > whole;) {
     step--;
     if (!has_room(stream)) return false;
-    const u32 count = at_most(64, units - 64 * step);
-    u32 x0, x1, e0 = 0, e1 = 0;
-    load_2_units<T>(in + 64 * step, count, x0, x1);
-    if (2 * lane < count) e0 = entry_of<T, Codes, ZEROS>(coding, x0);
-    if (2 * lane + 1 < count) e1 = entry_of<T, Codes, ZEROS>(coding, x1);
-    code_whole_step<Codes>(lanes, stream, masks, e0, e1, T::symbol(x0), T::symbol(x1));
+    code_whole_step<Codes>(lanes, stream, masks, step_of<T, Codes, ZEROS>(in, units, coding, step));
   }
   // STEPS steps, whose units were fetched while the steps before were coded.
   const typename T::Unit* at = in + 64 * whole + T::first(lane);
@@ -193,21 +219,6 @@ INLINE bool code_units(const typename T::Unit* in, u32 units, const Coding& codi
   }
   return true;
 }
-
-// The slot of a block, and shared memory.
-struct Workplace {
-  u8* slot;
-  u32 slot_bytes;
-  u32 table;   // addresses in shared memory
-  u32 buffer;
-};
-
-// What became of a plane in lanes.
-struct CodedPlane {
-  bool fits;
-  u32 stream, escapes;  // bytes
-  u32 end;              // where they end in the slot
-};
 
 // Bytes of the payload that lanes carry, at most.
 constexpr u32 CARRIED_BYTES = 128u;
