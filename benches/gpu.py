@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures the kernels for GPUs: encoding, decoding, files, products with compressed weights.
+"""Measures the kernels for GPUs: encoding, decoding, files, products with compressed weights, tokens of a decoder.
 
-Beside them, in the same run and in turns: a copy within the device, and nvCOMP if it is installed. Every message is decoded
+Beside them, in the same run and in turns: a copy within the device, and nvCOMP and EntroPack if they are installed. Every message is decoded
 by the CPU, too, and every message of the CPU by the GPU. At the top only the standard library is imported, so that `--help`
 and the tests need nothing else.
 """
@@ -9,6 +9,7 @@ and the tests need nothing else.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import sys
@@ -23,13 +24,14 @@ from peers import ROOT, Failure, count, fit, parse_size, read_bf16, table
 
 SIZES = ("1MiB", "4MiB", "16MiB", "64MiB", "256MiB", "1GiB")
 BLOCKS = ("auto", "4KiB", "8KiB", "16KiB", "32KiB", "128KiB")
-DTYPES = ("bfloat16", "float16", "float32", "float8_e4m3fn")
+DTYPES = ("bfloat16", "float16", "float32", "float8_e4m3fn", "int32")
 DATA_SETS = ("weights", "gradients", "activations")
 GENERATED = "normal"
 # What a candidate runs in one measurement, so that small tensors are measured, too.
 BYTES_OF_A_ROUND = 4 << 30
 MOST_RUNS = 200
 NVCOMP = ("ANS", "Bitcomp", "LZ4")
+ENTROPACK = ("DFloat11", "TileANS")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,7 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rounds", type=count, default=9)
     add("--seconds", type=float, default=0.5, help="the most that a candidate may take in a round")
     add("--json", type=Path, help="where the report is written")
-    add("--no-nvcomp", action="store_true", help="leave nvCOMP out, also where it is installed")
+    add("--no-peers", action="store_true", help="leave nvCOMP and EntroPack out, also where they are installed")
     add("--emulate", action="store_true", help="small, on the CPU's emulator of the tests: whether this program works")
     options = parser.parse_args(arguments)
     if options.emulate:
@@ -158,6 +160,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "messages": rows,
             "files": files(gpu, options, biggest),
             "products": products(gpu, options),
+            "tokens": tokens(gpu, options),
         }
 
 
@@ -168,8 +171,9 @@ def tensor_of(gpu: Gpu, options: argparse.Namespace, data: str, dtype: str, size
     if data == GENERATED:
         generator = torch.Generator(gpu.device).manual_seed(1)
         values = torch.randn(size // kind.itemsize, generator=generator, device=gpu.device)
-        # Those who store weights as float8 scale them to its range first.
-        return (values * (40 if kind.itemsize == 1 else 0.02)).to(kind)
+        # Those who store weights as float8 scale them to its range first. The numbers are such as tokens have.
+        scale = 0.02 if kind.itemsize > 1 else 40
+        return (values * scale).to(kind) if kind.is_floating_point else (values.abs() * 20_000).to(kind)
     path = options.tensors / f"{data}-200.safetensors"
     if not path.exists():
         print(f"{path} is missing: {data} is left out", file=sys.stderr)
@@ -184,8 +188,8 @@ def messages(gpu: Gpu, options: argparse.Namespace, data: str, source: Any) -> l
     copied = gpu.torch.empty_like(source)
     coders: list[Coder] = [Copy(source, copied)]
     coders += [Huffwire(gpu, source, block) for block in options.blocks]
-    if not options.emulate and not options.no_nvcomp:
-        coders += nvcomp_coders(gpu, source)
+    if not options.emulate and not options.no_peers:
+        coders += peers_of(gpu, source)
     candidates = {}
     for coder in coders:
         candidates[coder.name, "encode"] = coder.encode
@@ -327,19 +331,47 @@ class Nvcomp(Coder):
         same(self.name, restored, self.source.view(self.gpu.torch.uint8))
 
 
-def nvcomp_coders(gpu: Gpu, source: Any) -> list[Coder]:
+class EntroPack(Coder):
+    """A scheme of EntroPack, which takes new memory for each result."""
+
+    def __init__(self, gpu: Gpu, entropack: Any, scheme: str, source: Any) -> None:
+        self.name, self.source = f"EntroPack {scheme}", source
+        self.package, self.config = entropack, getattr(entropack, f"{scheme}Config")()
+        self.message = self.encode()
+        found = self.message.header["compress_method"]
+        if found == "raw":
+            raise Failure(f"it stores {source.dtype} as it is: {self.message.header.get('reason')}")
+        self.coded_bytes = self.message.entropack_quant_state.nbytes
+        self.output = self.decode()
+
+    def encode(self) -> Any:
+        return self.package.compress(self.source, self.config)
+
+    def decode(self) -> Any:
+        self.output = self.package.decompress(self.message, self.config)
+        return self.output
+
+    def verify(self) -> None:
+        same(self.name, self.output.view(-1), self.source.view(-1))
+
+
+def peers_of(gpu: Gpu, source: Any) -> list[Coder]:
     """Those that are installed and take the tensor; says which do not."""
-    try:
-        from nvidia import nvcomp
-    except ImportError as error:
-        print(f"nvCOMP is left out (pip install nvidia-nvcomp-cu13): {error}", file=sys.stderr)
-        return []
     coders: list[Coder] = []
-    for algorithm in NVCOMP:
+    for package, pip, algorithms, coder in (
+        ("nvidia.nvcomp", "nvidia-nvcomp-cu13", NVCOMP, Nvcomp),
+        ("entropack", "entropack[cuda13]", ENTROPACK, EntroPack),
+    ):
         try:
-            coders.append(Nvcomp(gpu, nvcomp, algorithm, source))
-        except Exception as error:  # Whatever it raises, the others are measured.
-            print(f"nvCOMP {algorithm} is left out: {error!r}", file=sys.stderr)
+            module = importlib.import_module(package)
+        except ImportError as error:
+            print(f"{package} is left out (pip install '{pip}'): {error}", file=sys.stderr)
+            continue
+        for algorithm in algorithms:
+            try:
+                coders.append(coder(gpu, module, algorithm, source))
+            except Exception as error:  # Whatever it raises, the others are measured.
+                print(f"{package} {algorithm} is left out: {error!r}", file=sys.stderr)
     return coders
 
 
@@ -428,6 +460,68 @@ def products(gpu: Gpu, options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def decoder_of(gpu: Gpu, width: int, inner: int, layers: int) -> Any:
+    """A decoder with weights that nobody trained: attention over the tokens before, and gated layers of `inner`."""
+    torch = gpu.torch
+    functional = torch.nn.functional
+
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            made = {"device": gpu.device, "dtype": torch.bfloat16, "bias": False}
+            self.queries, self.keys, self.values, self.out = (torch.nn.Linear(width, width, **made) for _ in range(4))
+            self.gate, self.up = (torch.nn.Linear(width, inner, **made) for _ in range(2))
+            self.down = torch.nn.Linear(inner, width, **made)
+            for linear in self.children():
+                torch.nn.init.normal_(linear.weight, std=0.02)
+
+        def forward(self, tokens: Any, before: Any) -> Any:
+            normed = functional.rms_norm(tokens, (width,))
+            heads = [each(normed).view(len(tokens), -1, 1, HEAD) for each in (self.queries, self.keys, self.values)]
+            keys, values = (torch.cat([old, new], 2) for old, new in zip(before, heads[1:], strict=True))
+            attended = functional.scaled_dot_product_attention(heads[0], keys, values)
+            tokens = tokens + self.out(attended.reshape(len(tokens), width))
+            normed = functional.rms_norm(tokens, (width,))
+            return tokens + self.down(functional.silu(self.gate(normed)) * self.up(normed))
+
+    return torch.nn.ModuleList(Layer() for _ in range(layers))
+
+
+HEAD = 64
+
+
+def tokens(gpu: Gpu, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Tokens in a second of a decoder, one for each sequence of a batch at a time: plain weights, then compressed ones."""
+    import huffwire.torch
+
+    torch = gpu.torch
+    width, inner, layers, context = (128, 256, 1, 8) if gpu.emulated else (4096, 14336, 16, 1024)
+    model = decoder_of(gpu, width, inner, layers)
+
+    def step(given: Any, before: Any) -> Any:
+        state = given
+        for layer in model:
+            state = layer(state, before)
+        return state
+
+    rows: list[dict[str, Any]] = []
+    with torch.no_grad():
+        inputs = []
+        for batch in (1, 16, 64) if not gpu.emulated else (2,):
+            given = torch.randn(batch, width, device=gpu.device).bfloat16()
+            before = torch.randn(2, batch, width // HEAD, context, HEAD, device=gpu.device).bfloat16()
+            inputs.append((given, before, step(given, before)))
+            rows.append({"layers": layers, "width": width, "context": context, "batch": batch})
+        for name in ("plain", "compressed"):
+            if name == "compressed":
+                found = huffwire.torch.compress_module(model)
+            for row, (given, before, expected) in zip(rows, inputs, strict=True):
+                same("tokens", step(given, before), expected)
+                taken = [gpu.seconds(lambda given=given, before=before: step(given, before), 3) for _ in range(options.rounds)]
+                row[f"{name}_tokens_per_second"] = row["batch"] / statistics.median(taken)
+    return [row | {"bytes": found.bytes, "coded_bytes": found.coded_bytes} for row in rows]
+
+
 # --- the report -----------------------------------------------------------------------------------------------
 
 
@@ -464,6 +558,18 @@ def text_of(report: dict[str, Any]) -> str:
                     f"{100 * (1 - r['coded_bytes'] / r['bytes']):.2f}",
                 )
                 for r in report["products"]
+            ],
+        ),
+        table(
+            ("a decoder", "plain tokens/s", "compressed tokens/s", "saved %"),
+            [
+                (
+                    f"{r['layers']} layers of {r['width']}, {r['context']} tokens before, batch {r['batch']}",
+                    f"{r['plain_tokens_per_second']:.1f}",
+                    f"{r['compressed_tokens_per_second']:.1f}",
+                    f"{100 * (1 - r['coded_bytes'] / r['bytes']):.2f}",
+                )
+                for r in report["tokens"]
             ],
         ),
     ]

@@ -25,7 +25,7 @@ class Arguments(unittest.TestCase):
         options = gpu.parse_arguments(["--sizes", "2KiB,3MiB", "--blocks", "8KiB", "--dtypes", "float32"])
         self.assertEqual(options.sizes, [2 << 10, 3 << 20])
         self.assertEqual((options.blocks, options.dtypes), ([8 << 10], ["float32"]))
-        for wrong in (["--dtypes", "int8"], ["--data", "noise"], ["--sizes", "x"], ["--rounds", "0"]):
+        for wrong in (["--dtypes", "complex64"], ["--data", "noise"], ["--sizes", "x"], ["--rounds", "0"]):
             with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
                 gpu.parse_arguments(wrong)
 
@@ -52,6 +52,12 @@ class Report(unittest.TestCase):
                     "plain_seconds": [1e-6], "compressed_seconds": [2e-6, 3e-6, 9e-6],
                 }
             ],
+            "tokens": [
+                {
+                    "layers": 3, "width": 64, "context": 9, "batch": 7, "bytes": 40, "coded_bytes": 20,
+                    "plain_tokens_per_second": 123.44, "compressed_tokens_per_second": 98.76,
+                }
+            ],
         }  # fmt: skip
         lines = gpu.text_of(report).splitlines()
         line = next(line for line in lines if "auto" in line)
@@ -59,6 +65,9 @@ class Report(unittest.TestCase):
         self.assertIn("12.35", gpu.text_of(report).replace("12.34", "12.35"))
         line = next(line for line in lines if "batch 2" in line)
         self.assertEqual(line.split()[-3:], ["1.0", "3.0", "25.00"])
+
+        line = next(line for line in lines if "batch 7" in line)
+        self.assertEqual(line.split()[-3:], ["123.4", "98.8", "50.00"])
 
     def test_sizes_are_spelled(self) -> None:
         self.assertEqual([gpu.spelled(n) for n in (1 << 30, 3 << 20, 5 << 10, 77)], ["1 GiB", "3 MiB", "5 KiB", "77 B"])

@@ -23,7 +23,8 @@ def test_the_bench_runs_on_the_emulator(tmp_path: Path) -> None:
     found = json.loads(report.read_text())
     coders = {row["coder"] for row in found["messages"]}
     assert coders == {"copy", "huffwire auto", "huffwire 4 KiB"}
-    assert {row["dtype"] for row in found["messages"]} == {"bfloat16", "float16", "float32", "float8_e4m3fn"}
+    assert {row["dtype"] for row in found["messages"]} == {"bfloat16", "float16", "float32", "float8_e4m3fn", "int32"}
     assert all(row["coded_bytes"] < row["bytes"] for row in found["messages"] if row["coder"] != "copy")
     assert {row["loader"] for row in found["files"]} >= {"huffwire"}
+    assert all(row["coded_bytes"] < row["bytes"] for row in found["tokens"])
     assert found["products"] and "emulator" in done.stdout
