@@ -184,7 +184,7 @@ INLINE u32 make_book(const PlaneView& plane, u32 remainder_bits, u32 carried, Ma
   const u32 lost = code.bits - huffman_bits(scratch, sorted);
   if ((u64)250 * lost <= code.bits + (u64)remainder_bits * plane.count) return code.bits;
   const MadeCode longer = make_code(scratch, sorted, plane.width, 12);
-  if (code.bits - longer.bits <= 8 * 64) return code.bits;
+  if (longer.bits + 8 * 64 >= code.bits) return code.bits;
   keep_code(scratch, longer, 12, made);
   return longer.bits;
 }
@@ -196,45 +196,62 @@ struct Planning {
   const u32* choice;  // null, or which of the books that are bound to plane 0
 };
 
+struct Planned {
+  PlanePlan plan;
+  u32 stored;  // bytes that the plane takes, at most
+};
+
+INLINE Planned as_raw(const PlaneView& plane) { return Planned{{AS_RAW, 0, 1, 0, 0}, 1 + raw_bytes(plane)}; }
+INLINE Planned by_book(u32 storage, u32 what, const Price& price) {
+  return Planned{{storage, what, price.header, 0, 0}, price.stored};
+}
+
+// A plane for which the set has books: the one that was chosen beforehand, or the cheapest.
+INLINE Planned plan_by_set(const Planning& planning, const PlaneView& plane, u32 number, const Candidates& candidates,
+                           u32 carried, const u32* counts) {
+  const BookSet& set = planning.set;
+  const bool is_given = planning.choice && number == 0;
+  const u32 choice = is_given ? *planning.choice : cheapest_book(set, candidates, plane, counts);
+  if (choice == NO_CHOICE) return as_raw(plane);
+  const u32 chosen = choice_book(choice);
+  if (chosen >= set.count || !codes_plane(set.books[chosen], plane)) return as_raw(plane);
+  const Book book = set.books[chosen];
+  const u32 bits = bits_by_book(set, book, counts), escapes = escapes_by_book(set, book, counts);
+  const Price price = price_of(plane, is_single(plane), book.has_escape, book.limit, bits, escapes, carried);
+  return by_book(BY_BOOK_OF_SET, chosen, price);
+}
+
+// A plane for which the set has none.
+INLINE Planned plan_by_itself(const PlaneView& plane, u32 remainder_bits, u32 carried, MakeScratch& scratch,
+                              MadeBook& made) {
+  const u32 bits = make_book(plane, remainder_bits, carried, scratch, made);
+  if (bits == NO_BOOK) return as_raw(plane);
+  const Price price =
+      price_of(plane, serialized_bytes(made), made.escape, made.limit, bits, made.escaped, carried);
+  return by_book(BY_MADE_BOOK, 0, price);
+}
+
 // Plans a plane, behind which `behind` bytes of payload lie. Returns the bytes that it takes, at most.
 INLINE u32 plan_plane(const Planning& planning, const PlaneView& plane, u32 number, bool is_remainder,
                       u32 remainder_bits, u32 behind, AnyShared& shared) {
-  const u32 lane = threadIdx.x & 31, carried = at_most(CARRIED_BYTES, behind), raw = 1 + raw_bytes(plane);
+  const u32 carried = at_most(CARRIED_BYTES, behind), first = symbol_at(plane, 0);
   u32* counts = shared.making.counts;
-  PlanePlan plan = {AS_RAW, 0, 1, 0, 0};
-  u32 stored = raw;
   count_plane(plane, counts);
-  const u32 first = symbol_at(plane, 0);
+  Planned best = as_raw(plane);
   if (counts[first] == plane.count) {
-    plan = {AS_CONSTANT, first, 2, 0, 0};
-    stored = 2;
+    best = Planned{{AS_CONSTANT, first, 2, 0, 0}, 2};
   } else if (!is_remainder) {
     const Candidates candidates = candidates_in(planning.set, planning.type, number);
-    if (!is_empty(candidates)) {
-      u32 chosen = planning.choice && number == 0 ? *planning.choice
-                                                  : cheapest_book(planning.set, candidates, plane, counts);
-      chosen = chosen == NO_CHOICE ? NO_CHOICE : choice_book(chosen);
-      if (chosen < planning.set.count && codes_plane(planning.set.books[chosen], plane)) {
-        const Book book = planning.set.books[chosen];
-        const u32 bits = bits_by_book(planning.set, book, counts), escapes = escapes_by_book(planning.set, book, counts);
-        const Price price =
-            price_of(plane, is_single(plane), book.has_escape, book.limit, bits, escapes, carried);
-        if (price.stored < raw) plan = {BY_BOOK_OF_SET, chosen, price.header, 0, 0}, stored = price.stored;
-      }
-    } else {
-      MadeBook& made = shared.books[number];
-      const u32 bits = make_book(plane, remainder_bits, carried, shared.making, made);
-      if (bits != NO_BOOK) {
-        const Price price =
-            price_of(plane, serialized_bytes(made), made.escape, made.limit, bits, made.escaped, carried);
-        if (price.stored < raw) plan = {BY_MADE_BOOK, 0, price.header, 0, 0}, stored = price.stored;
-      }
-    }
+    const Planned coded =
+        is_empty(candidates)
+            ? plan_by_itself(plane, remainder_bits, carried, shared.making, shared.books[number])
+            : plan_by_set(planning, plane, number, candidates, carried, counts);
+    if (coded.stored < best.stored) best = coded;
   }
   __syncwarp();
-  if (lane == 0) shared.plans[number] = plan;
+  if ((threadIdx.x & 31) == 0) shared.plans[number] = best.plan;
   __syncwarp();
-  return stored;
+  return best.stored;
 }
 
 // Packs the symbols of a raw plane.
