@@ -262,7 +262,7 @@ class Huffwire(Coder):
         self.tables = _torch_device.tables_for(device, [self.books])
         kind = TYPES[_name(source.dtype)]
         self.number, self.units = kind.number, source.nbytes // kind.unit
-        block = block or _encode.default_block_size(source.nbytes, kind.unit)
+        block = block or _encode.default_block_size(source.nbytes, kind.number)
         room = _encode.bound(kind.number, self.units, block)
         self.room = gpu.torch.empty(room, dtype=gpu.torch.uint8, device=gpu.device)
         self.out = gpu.torch.empty_like(source)

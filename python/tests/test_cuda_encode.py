@@ -17,6 +17,7 @@ from emulated import EmulatedDevice
 from huffwire.cuda import _decode, _encode
 from huffwire.cuda._device import ALIGNMENT, Span
 from huffwire.cuda._tables import tables
+from huffwire.cuda._types import TYPES
 
 CODEBOOKS = huffwire.Codebooks.builtin()
 CPU_BLOCK = 1 << 17
@@ -167,7 +168,7 @@ class Encoder:
     ) -> bytes:
         source = self.place(data, source_shift)
         units = len(data) // unit
-        block_size = options.get("block_size") or _encode.default_block_size(len(data), unit)
+        block_size = options.get("block_size") or _encode.default_block_size(len(data), dtype)
         size = _encode.bound(dtype, units, block_size)
         whole = self.device.empty(size + 2 * guard + out_shift)
         start = guard + out_shift
@@ -442,9 +443,13 @@ def test_bounds() -> None:
 
 def test_default_block_size() -> None:
     mib = 1 << 20
-    for unit, smallest in ((1, 4096), (2, 4096), (4, 8192)):
-        of = [_encode.default_block_size(size, unit) for size in (0, 8 * mib, 16 * mib, 32 * mib, 64 * mib, 1 << 40)]
+    for name, smallest in (("e4m3", 4096), ("bf16", 4096), ("f32", 8192)):
+        dtype = TYPES[name].number
+        of = [_encode.default_block_size(size, dtype) for size in (0, 8 * mib, 16 * mib, 32 * mib, 64 * mib, 1 << 40)]
         assert of == [smallest, smallest, 8192, 16384, 32768, 32768]
+    # Where books are likely to be made.
+    for name, least in (("u8", 16384), ("i16", 16384), ("i32", 32768), ("f64", 32768), ("e2m3-packed", 32768)):
+        assert _encode.default_block_size(0, TYPES[name].number) == least
 
 
 def test_errors() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import huffwire
@@ -13,7 +14,7 @@ from test_cuda_decode import VECTORS, is_tensor, message_vectors
 from test_cuda_encode import CODEBOOKS, CPU_BLOCK, Encoder, data, run_with_address_sanitizer
 
 # Types for which the built-in set has no book that a kernel of its own takes.
-NAMES = [name for name in TYPES if not _encode.has_fast_codes(name)]
+NAMES = [name for name in TYPES if not _encode.has_own_kernel(name)]
 KINDS = ["few", "skewed", "geometric", "wide", "counting", "noise", "constant", "zeros", "stripes", "rare"]
 
 
@@ -142,6 +143,53 @@ def test_choices_are_as_good(name: str, kind: str, block_size: int) -> None:
         source = elements(name, kind, units)
         expected = len(huffwire.encode(source, name, block_size=block_size))
         assert len(encoded(name, source, block_size)) <= 1.002 * expected, units
+
+
+def test_longer_codes_are_taken_only_where_they_save() -> None:
+    """With codes of up to 12 bits each of the rare symbols would get one, and all would take more bits."""
+    counts = [7349, 5474, 585, 583, 562, 550, 540, 532, *[2] * 61, *[1] * 87]
+    source = np.random.default_rng(5).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.uint8).tobytes()
+    assert len(source) == 16384
+    message = encoded("u8", source, 16384)
+    assert message == huffwire.encode(source, "u8", block_size=16384)
+    assert message[26] == 0x80, "codes of up to 8 bits"
+
+
+def one_book(**binding: object) -> huffwire.Codebooks:
+    """A set with one book of bytes, which is bound to the first byte of i16, or as is said."""
+    arrays = [("ids", np.random.default_rng(0).geometric(0.2, 50_000).clip(0, 255).astype(np.int16))]
+    own = json.loads(huffwire.calibrate(arrays, name="own", codes=8, builtin=False).codebooks.to_json())
+    own["codebooks"], own["bindings"] = own["codebooks"][:1], own["bindings"][:1]
+    del own["id"]
+    own["bindings"][0] |= binding
+    return huffwire.Codebooks.from_json(json.dumps(own))
+
+
+def test_books_of_other_layouts_are_not_taken() -> None:
+    """A book for plane 1 of exponents is none for the second byte."""
+    random, own = np.random.default_rng(2), one_book(dtype="f32", layout="exponent", plane=1)
+    assert (own.bindings[0].dtype, own.bindings[0].plane) == ("f32", 1)
+    planes = [random.integers(0, 256, 1 << 16), random.integers(200, 204, 1 << 16), *random.integers(0, 256, (2, 1 << 16))]
+    source = np.stack(planes, 1).astype(np.uint8).tobytes()
+    message = Encoder(codebooks=own).encode(source, 3, 4, block_size=32768)
+    assert huffwire.decode(message, codebooks=own) == source
+    assert len(message) < 0.83 * len(source)
+
+
+@pytest.mark.parametrize("name", ["e4m3", "e5m2", "e3m2", "e2m3", "e3m2-packed", "e2m3-packed"])
+def test_small_floats_without_books_are_coded_with_their_signs(name: str) -> None:
+    """Where the sign follows from the magnitude, it costs nothing."""
+    own, kind = one_book(), TYPES[name]
+    values = np.random.default_rng(3).choice([3, 5, 0x21], 4 * CPU_BLOCK, p=[0.9, 0.07, 0.03]).astype(np.uint8)
+    source = packed(values) if "packed" in name else values.tobytes()
+    message = Encoder(codebooks=own).encode(source, kind.number, kind.unit, block_size=32768)
+    assert huffwire.decode(message, codebooks=own) == source
+    assert len(message) <= 1.002 * len(huffwire.encode(source, name, codebooks=own, block_size=32768))
+    if kind.unit == 1:
+        # Bits that only bytes have.
+        source = bytes([0xC5]) * 8192
+        message = Encoder(codebooks=own).encode(source, kind.number, kind.unit, block_size=4096)
+        assert huffwire.decode(message, codebooks=own) == source and len(message) < 64
 
 
 def test_bits_that_a_layout_does_not_have() -> None:

@@ -56,7 +56,7 @@ _SLOT_ALIGNMENT = 256
 class _Coder(NamedTuple):
     """A kernel that encodes blocks: the end of its name, and how many warps a CTA has."""
 
-    name: str
+    kernel: str
     warps: int
     is_aligned: bool
     """Whether elements must lie at multiples of their size."""
@@ -87,13 +87,19 @@ def bound(dtype: int, units: int, block_size: int) -> int:
     return HEADER_BYTES + 8 * blocks + blocks + units * unit
 
 
-def default_block_size(bytes: int, unit: int) -> int:
-    """The bytes of elements in a block, for a tensor of so many bytes in units of so many.
+def default_block_size(bytes: int, dtype: int) -> int:
+    """The bytes of elements in a block, for a tensor of so many bytes of a type.
 
     32 KiB from 64 MiB on, and 16 KiB from 32 MiB on: smaller tensors have smaller blocks, so that there are enough of
     them to keep a device busy. At least 4 KiB, where a block's fixed bytes are 1 to 2 % of the message, and 2048 units.
+    Types that have no kernel of their own are likely to have a book in each plane of each block, of some hundred bytes:
+    at least 16 KiB for units of up to 2 bytes, else 32 KiB.
     """
-    smallest = max(_SMALLEST_BLOCK, _FEWEST_UNITS * unit)
+    kind = _type(dtype)
+    if kind.coded_as in _CODERS and kind.coded_as != "u8":
+        smallest = max(_SMALLEST_BLOCK, _FEWEST_UNITS * kind.unit)
+    else:
+        smallest = 16 * _KIB if kind.unit <= 2 else _LARGEST_BLOCK
     size = _LARGEST_BLOCK
     while size > smallest and size * _BLOCKS_TO_FILL > bytes:
         size //= 2
@@ -206,7 +212,7 @@ class _Message(NamedTuple):
                 "copy the tensor before it is encoded"
             )
         if block_size is None:
-            block_size = default_block_size(source.size, unit)
+            block_size = default_block_size(source.size, dtype)
         log2 = block_size.bit_length() - 1
         if log2 not in _BLOCK_LOG2 or block_size != 1 << log2:
             raise OptionError(f"block_size {block_size}: give a power of two from 1024 to 1048576")
@@ -290,7 +296,7 @@ class _Message(NamedTuple):
         source: list[Argument] = [self.source, U64(self.units)]
         by_block: list[Argument] = [U32(self.block_bytes // self.unit_bytes), U32(self.blocks)]
         device.launch(
-            f"encode_blocks_{self.coder.name}",
+            f"encode_blocks_{self.coder.kernel}",
             -(-self.blocks // self.coder.warps),
             32 * self.coder.warps,
             *(*source, *by_block, tables, set_id, U32(self.coded_as), chosen, stride),
@@ -299,7 +305,7 @@ class _Message(NamedTuple):
 
 
 @cache
-def has_fast_codes(name: str) -> bool:
+def has_own_kernel(name: str) -> bool:
     """Whether a kernel of its own codes elements of the type of this name, with the built-in codebooks."""
     return name in TYPES and _coder(_huffwire.Codebooks.builtin(), TYPES[name].coded_as) is not _ANY
 

@@ -379,7 +379,7 @@ def bound(name: str, size: int, block_size: int | None = None) -> int:
     if block_size is not None:
         return longest
     kind = TYPES[name]
-    return _encode.bound(kind.number, size // kind.unit, _encode.default_block_size(size, kind.unit))
+    return _encode.bound(kind.number, size // kind.unit, _encode.default_block_size(size, kind.number))
 
 
 def _check_message(message: torch.Tensor, device: torch.device) -> None:

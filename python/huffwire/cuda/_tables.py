@@ -39,11 +39,11 @@ def tables(sets: Sequence[Codebooks]) -> bytes:
     first = 0
     for codebooks in sets:
         head += bytes.fromhex(codebooks.id)[:4]
-        savings, bound = _savings(codebooks.books), _bound(codebooks)
+        savings, masks = _savings(codebooks.books), _candidate_masks(codebooks)
         where = at + len(payload)
         head += struct.pack("<4I12x", len(codebooks), first, where, where + len(savings))
         first += len(codebooks)
-        payload += savings + bound
+        payload += savings + masks
     for book in books:
         decode = _decode_entries(book).tobytes()
         encode = _encode_entries(book).tobytes() if _encodes(book) else b""
@@ -74,23 +74,28 @@ def candidates(codebooks: Codebooks, coded_as: str, plane: int) -> int:
         coded_as: The type that elements are coded as.
         plane: The plane of its layout.
     """
-    bits = 0
+    bits, books = 0, codebooks.books
     for binding in codebooks.bindings:
         named = binding.dtype
         if named is not None and TYPES[named].coded_as != coded_as:
             continue
         if binding.layout == LAYOUTS[coded_as] and binding.plane == plane:
             for number in binding.books:
-                bits |= _encodes(codebooks.books[number]) << number
+                bits |= _encodes(books[number]) << number
     return bits
 
 
-def _bound(codebooks: Codebooks) -> bytes:
+def _candidate_masks(codebooks: Codebooks) -> bytes:
     """Candidates of all planes of all types that elements are coded as, in the order of their numbers."""
     rows = sorted(LAYOUTS, key=lambda name: TYPES[name].number)
     assert [TYPES[name].number for name in rows] == list(range(1, len(rows) + 1))
-    masks = (candidates(codebooks, name, plane) for name in rows for plane in range(_PLANES))
-    return b"".join(mask.to_bytes(24, "little") for mask in masks)
+    return b"".join(_candidate_mask(codebooks, name, plane) for name in rows for plane in range(_PLANES))
+
+
+def _candidate_mask(codebooks: Codebooks, coded_as: str, plane: int) -> bytes:
+    # Without a book for plane 0 elements have another layout, which the others are not bound to.
+    is_bound = LAYOUTS[coded_as] == "positions" or candidates(codebooks, coded_as, 0) != 0
+    return (candidates(codebooks, coded_as, plane) if is_bound else 0).to_bytes(24, "little")
 
 
 def _aligned(size: int) -> int:

@@ -71,7 +71,8 @@ LAYOUTS = {
     "i8": "bytes",
     "u8": "bytes",
 }
-"""Which layout has the books that kernels encode with, by the types that others are coded as."""
+"""The layout whose bindings name the books of a type, by the types that others are coded as. Where a set has none, the
+kernel for all types may use another layout."""
 
 TYPES = {row.name: row for row in _ROWS}
 """By huffwire's names."""

@@ -39,9 +39,9 @@ def has_codes(dtype: torch.dtype) -> bool:
     return dtype in _NAMES
 
 
-def has_fast_codes(dtype: torch.dtype) -> bool:
+def has_own_kernel(dtype: torch.dtype) -> bool:
     """Whether a kernel of its own codes elements of a type, so that the speeds of bf16 tell something of it."""
-    return _encode.has_fast_codes(_NAMES.get(dtype, ""))
+    return _encode.has_own_kernel(_NAMES.get(dtype, ""))
 
 
 def kernels_of(device: torch.device) -> Device | None:

@@ -375,7 +375,7 @@ class Policy:
             # What has no codes is added up in the same order.
             return "coded" if on_device.has_codes(dtype) else "raw"
         # The speeds that were measured are those of bf16.
-        is_known = self.agreement.device_codes and on_device.has_fast_codes(dtype)
+        is_known = self.agreement.device_codes and on_device.has_own_kernel(dtype)
         if self._device_model is None or not is_known or size == 0:
             return "plain"
         return self._device_model.best(collective, pieces.codec_name(dtype), size)

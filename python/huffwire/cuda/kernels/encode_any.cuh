@@ -3,8 +3,8 @@
 //
 // A type has one layout here: byte positions of words, sign and magnitude of small floats, or bytes. Each plane is
 // constant, raw, coded with a book of the set or, where the set has none for it, with one that is made of its counts
-// and embedded. The choices are those of the encoder for processors at its fast level, and so is the order in which
-// things are compared.
+// and embedded. Prices, and the rules for making a book, are those of the encoder for processors at its fast level.
+// That one looks at a sample first, and tries several layouts for small floats without a book; this one counts all.
 //
 // First all planes are counted and planned, which tells how long the header is. Then the payload is written behind
 // it, the last plane first: lanes carry the end of what is there (docs/format.md, section 7.5). The header comes last.
@@ -19,8 +19,8 @@ constexpr u32 ANY_PLANES = 8u;
 constexpr u32 LONG_CODES_FROM = 4096u;  // symbols, by the format
 constexpr u32 LEAST_GAIN = 64u;         // bytes that an ideal code must save before a book is made
 
-// How elements become planes. A symbol is `width` bits in a row, and so are all elements of a block: symbol `i` of a
-// plane is found `i * step` bits behind symbol 0.
+// How elements become planes. The elements of a block are one row of bits. Symbol `i` of a plane has `width` of them,
+// and begins `i * step` bits behind symbol 0.
 struct AnyLayout {
   u32 number;
   u32 unit_bytes;
@@ -33,6 +33,7 @@ struct AnyLayout {
 
 INLINE AnyLayout positions_of(u32 bytes) { return AnyLayout{5, bytes, 1, bytes, 8 * bytes, 8, 0}; }
 INLINE AnyLayout magnitude_of(u32 width, u32 unused) { return AnyLayout{2, 1, 1, 2, 8, width, unused}; }
+INLINE AnyLayout bytes_layout() { return AnyLayout{4, 1, 1, 1, 8, 8, 0}; }
 
 // By the number of the type that elements are coded as.
 INLINE AnyLayout layout_of(u32 type) {
@@ -44,13 +45,24 @@ INLINE AnyLayout layout_of(u32 type) {
     case 6: case 7: return magnitude_of(5, 0xc0);
     // Four values of six bits in three bytes.
     case 8: case 9: return AnyLayout{2, 3, 4, 2, 6, 5, 0};
-    default: return AnyLayout{4, 1, 1, 1, 8, 8, 0};
+    default: return bytes_layout();
+  }
+}
+
+// The same where the set has no book for plane 0, so that one is made: then with the sign, which costs nothing more.
+INLINE AnyLayout bookless_layout_of(u32 type) {
+  switch (type) {
+    case 4: case 5: return bytes_layout();
+    case 6: case 7: return AnyLayout{3, 1, 1, 1, 8, 6, 0xc0};
+    case 8: case 9: return AnyLayout{3, 3, 4, 1, 6, 6, 0};
+    default: return layout_of(type);
   }
 }
 
 // Whether planes behind plane 0 are remainder, which is not coded.
 INLINE bool has_remainder(const AnyLayout& layout) { return layout.number == 2; }
 
+// The symbols of a plane, where they lie among the elements.
 struct PlaneView {
   const u8* in;
   u32 step, offset, width, count;
@@ -72,10 +84,10 @@ INLINE u32 symbol_at(const PlaneView& plane, u32 i) {
 INLINE u32 raw_bytes(const PlaneView& plane) { return (plane.count * plane.width + 7) / 8; }
 
 // How a plane is going to be stored. Coded planes of few symbols are single streams, all others are in lanes.
-enum Storage { AS_RAW, AS_CONSTANT, BY_BOOK_OF_SET, BY_MADE_BOOK };
+enum Storage { RAW_PLANE, CONSTANT_PLANE, BOOK_OF_SET, MADE_BOOK };
 struct PlanePlan {
   u32 storage;
-  u32 what;    // the symbol of a constant plane, the number of a book of the set
+  u32 symbol_or_book;  // of a constant plane; its number in the set
   u32 header;  // bytes of its header
   u32 stream, escapes;
 };
@@ -93,6 +105,7 @@ struct alignas(1024) AnyShared {
   MadeBook books[ANY_PLANES];
   PlanePlan plans[ANY_PLANES];
 };
+static_assert(ANY_WARPS * sizeof(AnyShared) <= 48 * 1024, "a kernel has 48 KiB of shared memory, if it asks for no more");
 
 // Counts a plane. Symbols that follow one another in a lane are counted together: many planes are nearly constant, and
 // lanes that add to one place wait for each other.
@@ -114,7 +127,8 @@ INLINE void count_plane(const PlaneView& plane, u32* counts) {
   __syncwarp();
 }
 
-// What a coded plane takes: its header, and what header and payload grow by. `book`: the bytes that tell the book.
+// What a coded plane takes: bytes of its header, and of header and payload together. `book`: bytes of the header,
+// beside the mode, that tell the book.
 struct Price {
   u32 header, stored;
 };
@@ -198,12 +212,12 @@ struct Planning {
 
 struct Planned {
   PlanePlan plan;
-  u32 stored;  // bytes that the plane takes, at most
+  u32 stored;  // bytes that the plane takes
 };
 
-INLINE Planned as_raw(const PlaneView& plane) { return Planned{{AS_RAW, 0, 1, 0, 0}, 1 + raw_bytes(plane)}; }
-INLINE Planned by_book(u32 storage, u32 what, const Price& price) {
-  return Planned{{storage, what, price.header, 0, 0}, price.stored};
+INLINE Planned as_raw(const PlaneView& plane) { return Planned{{RAW_PLANE, 0, 1, 0, 0}, 1 + raw_bytes(plane)}; }
+INLINE Planned by_book(u32 storage, u32 number, const Price& price) {
+  return Planned{{storage, number, price.header, 0, 0}, price.stored};
 }
 
 // A plane for which the set has books: the one that was chosen beforehand, or the cheapest.
@@ -218,7 +232,7 @@ INLINE Planned plan_by_set(const Planning& planning, const PlaneView& plane, u32
   const Book book = set.books[chosen];
   const u32 bits = bits_by_book(set, book, counts), escapes = escapes_by_book(set, book, counts);
   const Price price = price_of(plane, is_single(plane), book.has_escape, book.limit, bits, escapes, carried);
-  return by_book(BY_BOOK_OF_SET, chosen, price);
+  return by_book(BOOK_OF_SET, chosen, price);
 }
 
 // A plane for which the set has none.
@@ -228,10 +242,11 @@ INLINE Planned plan_by_itself(const PlaneView& plane, u32 remainder_bits, u32 ca
   if (bits == NO_BOOK) return as_raw(plane);
   const Price price =
       price_of(plane, serialized_bytes(made), made.escape, made.limit, bits, made.escaped, carried);
-  return by_book(BY_MADE_BOOK, 0, price);
+  return by_book(MADE_BOOK, 0, price);
 }
 
-// Plans a plane, behind which `behind` bytes of payload lie. Returns the bytes that it takes, at most.
+// Plans a plane, behind which `behind` bytes of payload lie if the planes there are raw. Returns the bytes that it takes.
+// Lanes may carry fewer than is counted here, where a plane behind is constant.
 INLINE u32 plan_plane(const Planning& planning, const PlaneView& plane, u32 number, bool is_remainder,
                       u32 remainder_bits, u32 behind, AnyShared& shared) {
   const u32 carried = at_most(CARRIED_BYTES, behind), first = symbol_at(plane, 0);
@@ -239,7 +254,7 @@ INLINE u32 plan_plane(const Planning& planning, const PlaneView& plane, u32 numb
   count_plane(plane, counts);
   Planned best = as_raw(plane);
   if (counts[first] == plane.count) {
-    best = Planned{{AS_CONSTANT, first, 2, 0, 0}, 2};
+    best = Planned{{CONSTANT_PLANE, first, 2, 0, 0}, 2};
   } else if (!is_remainder) {
     const Candidates candidates = candidates_in(planning.set, planning.type, number);
     const Planned coded =
@@ -291,10 +306,10 @@ INLINE CodedPlane code_by_table(const PlaneView& plane, u32 payload, u32 end, co
 template <class Codes>
 INLINE CodedPlane code_by_plan(const BookSet& set, const PlanePlan& plan, const MadeBook& made, const PlaneView& plane,
                                u32 payload, u32 end, const Workplace& work) {
-  if (plan.storage == BY_MADE_BOOK) {
+  if (plan.storage == MADE_BOOK) {
     make_table_of<Codes>(made, work.table);
   } else {
-    const u8* codes = set.tables + set.books[plan.what].encode;
+    const u8* codes = set.tables + set.books[plan.symbol_or_book].encode;
     for (u32 symbol = threadIdx.x & 31; symbol < 256; symbol += 32)
       Codes::store_entry(work.table, symbol, Codes::load_entry(codes, symbol));
     __syncwarp();
@@ -305,23 +320,23 @@ INLINE CodedPlane code_by_plan(const BookSet& set, const PlanePlan& plan, const 
 // Writes the header of a plane.
 INLINE void write_plane_header(const BookSet& set, const PlanePlan& plan, const MadeBook& made, const PlaneView& plane,
                                u8* to) {
-  const bool is_made = plan.storage == BY_MADE_BOOK, single = is_single(plane);
+  const bool is_made = plan.storage == MADE_BOOK, single = is_single(plane);
   if (is_made) serialize_book(made, plane.width, to + 1);
   if (threadIdx.x & 31) return;
   HeaderWriter out = {to};
-  if (plan.storage == AS_RAW) return out.byte(MODE_RAW);
-  if (plan.storage == AS_CONSTANT) {
+  if (plan.storage == RAW_PLANE) return out.byte(MODE_RAW);
+  if (plan.storage == CONSTANT_PLANE) {
     out.byte(MODE_CONSTANT);
-    return out.byte(plan.what);
+    return out.byte(plan.symbol_or_book);
   }
   if (is_made) {
     out.byte(single ? MODE_SINGLE_EMBEDDED : MODE_EMBEDDED);
     out.at += serialized_bytes(made);
   } else {
     if (single) out.byte(MODE_SINGLE);
-    out.byte(plan.what);
+    out.byte(plan.symbol_or_book);
   }
-  const bool has_escape = is_made ? made.escape != 0 : set.books[plan.what].has_escape;
+  const bool has_escape = is_made ? made.escape != 0 : set.books[plan.symbol_or_book].has_escape;
   if (single) {
     out.varint(plan.stream);
     if (has_escape) out.varint(plan.escapes);
@@ -331,15 +346,22 @@ INLINE void write_plane_header(const BookSet& set, const PlanePlan& plan, const 
   }
 }
 
-// Encodes a block.
-INLINE Coded encode_any_block(const u8* in, u32 units, const AnyLayout& layout, const Planning& planning,
+// Whether no bit is set that the layout does not have.
+INLINE bool layout_fits(const AnyLayout& layout, const u8* in, u32 bytes) {
+  if (!layout.unused) return true;
+  u32 used = 0;
+  for (u32 i = threadIdx.x & 31; i < bytes; i += 32) used |= load_8(in + i);
+  return !(or_of_lanes(used) & layout.unused);
+}
+
+// Encodes a block. `bookless`: the set has no book for plane 0.
+INLINE Coded encode_any_block(const u8* in, u32 units, AnyLayout layout, bool bookless, const Planning& planning,
                               AnyShared& shared, const Workplace& work) {
   const u32 lane = threadIdx.x & 31, bytes = units * layout.unit_bytes, bound = 1 + bytes;
   const Coded verbatim = {bound, VERBATIM};
-  if (layout.unused) {
-    u32 used = 0;
-    for (u32 i = lane; i < bytes; i += 32) used |= load_8(in + i);
-    if (or_of_lanes(used) & layout.unused) return verbatim;
+  if (!layout_fits(layout, in, bytes)) {
+    if (!bookless) return verbatim;
+    layout = bytes_layout();
   }
   // From the last plane, as lanes carry what lies behind.
   u32 stored = 1, header = 1, behind = 0, remainder_bits = 0;
@@ -348,25 +370,25 @@ INLINE Coded encode_any_block(const u8* in, u32 units, const AnyLayout& layout, 
     const bool is_remainder = number && has_remainder(layout);
     stored += plan_plane(planning, plane, number, is_remainder, remainder_bits, behind, shared);
     header += shared.plans[number].header;
-    const bool left_out = is_remainder && shared.plans[number].storage == AS_CONSTANT;
+    const bool left_out = is_remainder && shared.plans[number].storage == CONSTANT_PLANE;
     behind += left_out ? 0 : raw_bytes(plane);
     remainder_bits += is_remainder && !left_out ? plane.width : 0;
   }
   if (stored >= bound) return verbatim;
-  // Where the first stream most likely begins at a multiple of 8.
+  // So that the stream of a lone plane begins at a multiple of 8.
   const u32 payload = (header + 7) / 8 * 8, start = payload - header;
   u32 end = payload;
   NO_UNROLL for (u32 number = layout.planes; number--;) {
     const PlaneView plane = view_of(layout, in, units, number);
     const PlanePlan plan = shared.plans[number];
-    if (plan.storage == AS_CONSTANT) continue;
-    if (plan.storage == AS_RAW) {
+    if (plan.storage == CONSTANT_PLANE) continue;
+    if (plan.storage == RAW_PLANE) {
       pack_raw(plane, work.slot + end);
       end += raw_bytes(plane);
       continue;
     }
     const MadeBook& made = shared.books[number];
-    const u32 limit = plan.storage == BY_MADE_BOOK ? made.limit : planning.set.books[plan.what].limit;
+    const u32 limit = plan.storage == MADE_BOOK ? made.limit : planning.set.books[plan.symbol_or_book].limit;
     const CodedPlane coded = limit > 8
                                  ? code_by_plan<LongCodes>(planning.set, plan, made, plane, payload, end, work)
                                  : code_by_plan<ShortCodes>(planning.set, plan, made, plane, payload, end, work);
@@ -397,14 +419,17 @@ extern "C" __global__ void __launch_bounds__(32 * encode::ANY_WARPS)
   SHARED_BEGINS_AT(shared);
   const u32 warp = threadIdx.x / 32, number = blockIdx.x * ANY_WARPS + warp;
   if (number >= blocks) return;
-  const AnyLayout layout = layout_of(type);
+  const BookSet set = find_set(tables, set_id);
+  const bool bookless = is_empty(candidates_in(set, type, 0));
+  const AnyLayout layout = bookless ? bookless_layout_of(type) : layout_of(type);
   const u64 from = (u64)number * block_units;
   const u32 here = uniform(units - from < block_units ? (u32)(units - from) : block_units);
   const u32* choice = choices ? choices + (u64)number * choice_stride : nullptr;
-  const Planning planning = {find_set(tables, set_id), type, choice};
+  const Planning planning = {set, type, choice};
   const u32 table = uniform(shared_address(shared[warp].coding.table));
   const Workplace work = {slots + (u64)number * slot_bytes, slot_bytes, table,
                           table + (u32)sizeof(shared->coding.table), (u32*)shared[warp].coding.buffer};
-  const Coded result = encode_any_block(source + from * layout.unit_bytes, here, layout, planning, shared[warp], work);
+  const u8* in = source + from * layout.unit_bytes;
+  const Coded result = encode_any_block(in, here, layout, bookless, planning, shared[warp], work);
   if ((threadIdx.x & 31) == 0) results[number] = result;
 }

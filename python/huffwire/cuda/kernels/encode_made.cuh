@@ -8,9 +8,8 @@
 // those taken. Merging is where lanes work side by side: an item's place is its number in its own list and the number
 // of lighter items in the other one, found by bisection.
 //
-// All is done with whole numbers, where the encoder for processors has probabilities. In a plane whose size is a power
-// of two these are multiples of one another, so that both make the same book; elsewhere rounding may decide between
-// codes that cost the same.
+// All is done with whole numbers, where the encoder for processors has probabilities. Where a plane has a power of two of
+// symbols, these are exact, and both make the same book; elsewhere rounding may decide between codes that cost the same.
 #pragma once
 #include "encode_lanes.cuh"
 #include "encode_memory.cuh"
@@ -86,8 +85,8 @@ INLINE int bytes_to_gain(const u32* counts, u32 total, u32 width) {
     const float count = (float)counts[symbol];
     if (count > 0) gain += count * ((float)width - all + log2_of(count));
   }
-  // Sixteenths of a bit, so that whole numbers are added up.
-  return (int)sum_of_lanes((u32)(int)(16 * gain)) / 128;
+  // Sixteenths of a bit, so that whole numbers are added up. 32 lanes have rounded towards zero.
+  return ((int)sum_of_lanes((u32)(int)(16 * gain)) + 32) / 128;
 }
 
 // Bits of a Huffman code without a limit: every inner node of its tree adds its weight. All lanes do the same.
@@ -159,7 +158,7 @@ INLINE void merge_packages(MakeScratch& scratch, u32 limit, MadeCode& code) {
 // Makes the code of at most `limit` bits for the sorted counts of a plane of `width` bits.
 //
 // A code of its own costs a symbol at most `limit` bits, and all others the code space 2^-limit; by the escape it costs
-// some limit + 8 bits. They are equal near a probability of 2^-limit / 5.
+// some limit + 8 bits. They are equal near a probability of 2^-limit / 5; symbols of 2^-limit / 4 and more get a code.
 INLINE MadeCode make_code(MakeScratch& scratch, const Sorted& sorted, u32 width, u32 limit) {
   const u32 lane = threadIdx.x & 31;
   const u32 least = (sorted.total + (4u << limit) - 1) >> (limit + 2);

@@ -5,7 +5,7 @@
 
 namespace encode {
 
-// With fewer symbols a single stream is shorter than lanes, always: what the encoder for processors takes, too.
+// With fewer symbols a single stream is shorter than lanes, always. The encoder for processors has the same limit.
 constexpr u32 SINGLE_BELOW = 2048u;
 
 INLINE u32 varint_bytes(u32 x) { return x < 1u << 7 ? 1 : x < 1u << 14 ? 2 : x < 1u << 21 ? 3 : x < 1u << 28 ? 4 : 5; }
