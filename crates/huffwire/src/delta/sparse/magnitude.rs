@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::model::LEVELS;
-use super::rans::Interval;
+use super::rans::{Divided, Interval};
 use super::tables::{FIRST_ROW, ROWS};
 
 /// Bits of the probabilities of symbols, and of the sign above them.
@@ -24,6 +24,8 @@ pub(super) const COST_BITS: u32 = 8;
 pub(super) struct Row {
     /// Where the interval of each symbol begins; behind the last one `2^14`.
     starts: [u16; SYMBOLS + 1],
+    /// The interval of each symbol, for the encoder: that of positive differences.
+    divided: [Divided; SYMBOLS],
     /// The information of each symbol, in 1/256 bits.
     pub(super) costs: [u16; SYMBOLS],
 }
@@ -62,29 +64,23 @@ impl Row {
             *size += (1 << BITS) - sum;
         }
         let (mut starts, mut costs) = ([1 << BITS; SYMBOLS + 1], [0; SYMBOLS]);
+        let mut divided = [Divided::new(Interval { start: 0, size: 1, bits: WITH_SIGN }); SYMBOLS];
         let mut start = 0;
         for (symbol, size) in sizes[..symbols].iter().enumerate() {
+            let interval = Interval { start: start.into(), size: (*size).into(), bits: WITH_SIGN };
             starts[symbol] = start;
+            divided[symbol] = Divided::new(interval);
             costs[symbol] = cost(*size);
             start += size;
         }
-        Self { starts, costs }
+        Self { starts, divided, costs }
     }
 
-    /// Appends the intervals of a difference.
+    /// The interval of the symbol of a difference, and how many low bits of its magnitude are coded apart.
     #[inline(always)]
-    pub(super) fn push(&self, difference: i64, intervals: &mut Vec<Interval>) {
+    pub(super) fn divided(&self, difference: i64) -> (Divided, u32) {
         let (symbol, low) = symbol(difference);
-        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
-        let sign = u32::from(difference < 0) << BITS;
-        intervals.push(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
-        let (mut above, mut left) = (difference.unsigned_abs() - 1, low);
-        while left > 0 {
-            let bits = left.min(PIECE);
-            let start = (above & ((1 << bits) - 1)) as u32;
-            intervals.push(Interval { start, size: 1, bits });
-            (above, left) = (above >> bits, left - bits);
-        }
+        (self.divided[symbol].moved(u32::from(difference < 0) << BITS), low)
     }
 
     /// Takes a difference off a chain.
@@ -117,6 +113,16 @@ impl Row {
         let magnitude = above.wrapping_add(1) as i64;
         if sign == 0 { magnitude } else { magnitude.wrapping_neg() }
     }
+}
+
+/// The intervals of so many low bits of the magnitude of a difference.
+pub(super) fn low_bits(difference: i64, bits: u32) -> impl Iterator<Item = Divided> {
+    let above = difference.unsigned_abs() - 1;
+    (0..bits).step_by(PIECE as usize).map(move |from| {
+        let bits = (bits - from).min(PIECE);
+        let start = (above >> from & ((1 << bits) - 1)) as u32;
+        Divided::new(Interval { start, size: 1, bits })
+    })
 }
 
 /// The rows of all levels, for words of so many bytes.
@@ -236,10 +242,12 @@ mod tests {
             let mut intervals = Vec::new();
             for &(difference, level) in &differences {
                 prop_assert!(symbol(difference).0 < symbols(word_bytes));
-                rows[level].push(difference, &mut intervals);
+                let (symbol, low) = rows[level].divided(difference);
+                intervals.push(symbol);
+                intervals.extend(low_bits(difference, low));
             }
             let mut encoders = [rans::Encoder::new()];
-            rans::encode(&[intervals], &mut encoders);
+            rans::encode(&[&intervals], &mut encoders);
             let words = encoders[0].words().iter();
             let words: Vec<[u8; 4]> = words.rev().map(|word| word.to_le_bytes()).collect();
             let mut chain = Decoder::new(encoders[0].state, &words).unwrap();
