@@ -41,10 +41,12 @@ impl SparseScratch {
 }
 
 /// Appends the payload of a sparse block, given what the survey of it found. Returns whether its levels are sent.
+/// `ahead` may be fetched meanwhile.
 pub(in super::super) fn encode(
     platform: Platform,
     form: Form,
     base: &[u8],
+    ahead: [&[u8]; 2],
     survey: &Survey,
     scratch: &mut SparseScratch,
     out: &mut Vec<u8>,
@@ -65,7 +67,8 @@ pub(in super::super) fn encode(
     platform.run(
         #[inline(always)]
         || {
-            listing.list(base, survey, (tile, changes), &mut chains[..count]);
+            let ahead = Ahead { platform, rest: ahead, at_once: TILE * form.bytes() / 4 };
+            listing.list(base, ahead, survey, (tile, changes), &mut chains[..count]);
             rans::encode(&chains.each_ref().map(Intervals::listed)[..count], encoders);
         },
     );
@@ -174,6 +177,25 @@ impl TileChanges {
     }
 }
 
+/// What is looked at after the block. It is fetched while the block is listed, which leaves the memory idle: a little
+/// at once, since the processor waits for the memory when it has asked for too much.
+#[derive(Debug)]
+struct Ahead<'a> {
+    platform: Platform,
+    rest: [&'a [u8]; 2],
+    at_once: usize,
+}
+
+impl Ahead<'_> {
+    fn fetch(&mut self) {
+        for rest in &mut self.rest {
+            let (next, behind) = rest.split_at(self.at_once.min(rest.len()));
+            deltas::fetch(self.platform, next);
+            *rest = behind;
+        }
+    }
+}
+
 /// How intervals are listed.
 #[derive(Debug, Clone, Copy)]
 struct Listing<'a> {
@@ -189,6 +211,7 @@ impl Listing<'_> {
     fn list(
         self,
         base: &[u8],
+        mut ahead: Ahead<'_>,
         survey: &Survey,
         (tile, changes): (&mut Tile, &mut TileChanges),
         chains: &mut [Intervals],
@@ -200,15 +223,19 @@ impl Listing<'_> {
         for (number, (words, range)) in tiles.zip(survey.tiles()).enumerate() {
             let chain = number & (chains.len() - 1);
             let (clock, intervals) = (&mut clocks[chain], &mut chains[chain]);
+            ahead.fetch();
             tile.set(self.platform, self.form, self.tables, words);
+            ahead.fetch();
             if let Some(next) = base.chunks(tile_bytes).nth(number + 1) {
                 deltas::fetch(self.platform, next);
             }
             changes.set(tile, &survey.indices[range.clone()], number * TILE);
+            ahead.fetch();
             let differences = (&survey.classes[range.clone()], &survey.differences[range]);
             if !self.list_tile(tile, changes, differences, clock, intervals) {
                 self.list_far(tile, changes, differences, clock, intervals);
             }
+            ahead.fetch();
             clock.time += u64::from(tile.total);
         }
         for (clock, intervals) in clocks.iter_mut().zip(chains) {
