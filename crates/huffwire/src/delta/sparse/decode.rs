@@ -212,11 +212,14 @@ fn take_changes<const N: usize>(
     let magnitudes: [_; N] = array::from_fn(|number| {
         search.magnitudes_of(chains[number].tile.clock.classes[words[number].place])
     });
+    let differences: [_; N] =
+        array::from_fn(|number| magnitudes[number].pull(&mut chains[number].coder));
     for (number, chain) in chains.iter_mut().enumerate() {
-        let (word, difference) = (words[number], magnitudes[number].pull(&mut chain.coder));
-        chain.found.push((word.place as u16, difference));
-        (chain.last, chain.group) = (chain.time + u64::from(word.end), groups[number]);
+        (chain.last, chain.group) = (chain.time + u64::from(words[number].end), groups[number]);
         chain.look();
+    }
+    for (number, chain) in chains.iter_mut().enumerate() {
+        chain.found.push((words[number].place as u16, differences[number]));
     }
 }
 

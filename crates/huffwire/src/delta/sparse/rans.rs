@@ -251,7 +251,7 @@ mod tests {
             let state = state % end;
             let near = (state / size * size).saturating_sub(1) + of_size;
             for state in [state, near.min(end - 1), end - 1] {
-                let expected = (state / size << bits) + state % size + 5;
+                let expected = ((state / size) << bits) + state % size + 5;
                 prop_assert_eq!(Divided::new(interval).put_on(state), expected);
                 if bits >= 14 {
                     prop_assert_eq!(Divided::wide(interval).put_on(state), expected);
