@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::model::LEVELS;
-use super::rans::{Divided, Interval};
+use super::rans::{Decoder, Divided, Interval};
 use super::tables::{FIRST_ROW, ROWS};
 
 /// Bits of the probabilities of symbols, and of the sign above them.
@@ -83,36 +83,47 @@ impl Row {
         (self.divided[symbol].moved(u32::from(difference < 0) << BITS), low)
     }
 
-    /// Takes a difference off a chain.
+    /// The symbol that is next in a chain.
     #[inline(always)]
-    pub(super) fn pull(&self, chain: &mut super::rans::Decoder<'_>) -> i64 {
-        let number = chain.peek(WITH_SIGN);
-        let slot = (number & ((1 << BITS) - 1)) as u16;
+    pub(super) fn symbol(&self, chain: &Decoder<'_>) -> usize {
+        let slot = chain.peek(BITS) as u16;
         // Nearly all symbols are among the first ones, among which the processor has nothing to guess.
         let first = self.starts[1..].first_chunk::<4>().copied().unwrap_or_default();
         let mut symbol: usize = first.map(|start| usize::from(start <= slot)).iter().sum();
         while symbol >= first.len() && self.starts[symbol + 1] <= slot {
             symbol += 1;
         }
-        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
-        let sign = number & 1 << BITS;
-        chain.take(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
-        let mut above = symbol as u64;
-        if symbol >= 4 {
-            let low = 1 + (symbol as u32 - 4) / 2;
-            let (mut bits, mut got) = (0, 0);
-            while got < low {
-                let piece = (low - got).min(PIECE);
-                let start = chain.peek(piece);
-                chain.take(Interval { start, size: 1, bits: piece });
-                bits |= u64::from(start) << got;
-                got += piece;
-            }
-            above = (2 | above & 1) << low | bits;
-        }
-        let magnitude = above.wrapping_add(1) as i64;
-        if sign == 0 { magnitude } else { magnitude.wrapping_neg() }
+        symbol
     }
+
+    /// Takes this symbol off a chain. Returns whether the difference is negative.
+    #[inline(always)]
+    pub(super) fn take(&self, symbol: usize, chain: &mut Decoder<'_>) -> bool {
+        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
+        let sign = chain.peek(WITH_SIGN) & 1 << BITS;
+        chain.take(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
+        sign != 0
+    }
+}
+
+/// Takes the low bits of the magnitude with this symbol off a chain. Returns the difference.
+#[inline(always)]
+pub(super) fn take_low_bits(symbol: usize, negative: bool, chain: &mut Decoder<'_>) -> i64 {
+    let mut above = symbol as u64;
+    if symbol >= 4 {
+        let low = 1 + (symbol as u32 - 4) / 2;
+        let (mut bits, mut got) = (0, 0);
+        while got < low {
+            let piece = (low - got).min(PIECE);
+            let start = chain.peek(piece);
+            chain.take(Interval { start, size: 1, bits: piece });
+            bits |= u64::from(start) << got;
+            got += piece;
+        }
+        above = (2 | above & 1) << low | bits;
+    }
+    let magnitude = above.wrapping_add(1) as i64;
+    if negative { magnitude.wrapping_neg() } else { magnitude }
 }
 
 /// The intervals of so many low bits of the magnitude of a difference.
@@ -171,7 +182,7 @@ fn cost(size: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::sparse::rans::{self, Decoder};
+    use crate::delta::sparse::rans;
     use proptest::prelude::*;
 
     #[test]
@@ -252,7 +263,9 @@ mod tests {
             let words: Vec<[u8; 4]> = words.rev().map(|word| word.to_le_bytes()).collect();
             let mut chain = Decoder::new(encoders[0].state, &words).unwrap();
             for &(difference, level) in &differences {
-                prop_assert_eq!(rows[level].pull(&mut chain), difference);
+                let symbol = rows[level].symbol(&chain);
+                let negative = rows[level].take(symbol, &mut chain);
+                prop_assert_eq!(take_low_bits(symbol, negative, &mut chain), difference);
             }
             prop_assert!(chain.finish().is_ok());
         }
