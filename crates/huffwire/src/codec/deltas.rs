@@ -164,7 +164,7 @@ impl Encoder {
         let checksums = self.options.checksums;
         let header = self.with_deltas(new, |encoding, workers, block, _| {
             block.clear();
-            let header = workers.own().encode(&encoding, base, new.bytes(), block)?;
+            let header = workers.own().encode(&encoding, (base, new.bytes()), [&[]; 2], block)?;
             out.extend_from_slice(block);
             Ok(header)
         })?;

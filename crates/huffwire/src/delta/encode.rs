@@ -62,12 +62,13 @@ impl EncodeWorker {
         }
     }
 
-    /// Appends a block: the whole units of `new`, given as many of the base.
+    /// Appends a block: the whole units of `new`, given as many of the base. `ahead` is what is probably encoded next, of
+    /// both; it may be fetched meanwhile.
     pub(crate) fn encode(
         &mut self,
         encoding: &Encoding<'_>,
-        base: &[u8],
-        new: &[u8],
+        (base, new): (&[u8], &[u8]),
+        ahead: [&[u8]; 2],
         out: &mut Vec<u8>,
     ) -> Result<BlockHeader> {
         let form = Form::of(encoding.dtype);
@@ -91,7 +92,7 @@ impl EncodeWorker {
             return Ok(header);
         }
         self.candidate.clear();
-        header.kind = self.encode_payload(encoding, form, (base, new), changes <= most)?;
+        header.kind = self.encode_payload(encoding, form, (base, new), ahead, changes <= most)?;
         let start = out.len();
         header.write(out);
         out.extend_from_slice(&self.candidate);
@@ -107,13 +108,14 @@ impl EncodeWorker {
         encoding: &Encoding<'_>,
         form: Form,
         (base, new): (&[u8], &[u8]),
+        ahead: [&[u8]; 2],
         may_be_sparse: bool,
     ) -> Result<BlockKind> {
         let Encoding { set, dtype, plain, differences, block_log2 } = *encoding;
         let Self { platform, blocks, survey, sparse, coded, candidate, .. } = self;
         let mut best = BlockKind::Unchanged;
         if may_be_sparse {
-            let sent = sparse::encode(*platform, form, base, survey, sparse, candidate);
+            let sent = sparse::encode(*platform, form, base, ahead, survey, sparse, candidate);
             best = if sent { BlockKind::Densities } else { BlockKind::Step };
             if candidate.len() <= new.len() / SMALL {
                 return Ok(best);

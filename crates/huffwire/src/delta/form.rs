@@ -3,7 +3,7 @@
 use std::hint::select_unpredictable;
 
 use crate::dtype::Dtype;
-use crate::kernels::platform::Platform;
+use crate::kernels::deltas::Words;
 
 /// Evaluates an expression with the bytes of a word as a constant.
 macro_rules! by_width {
@@ -104,32 +104,10 @@ impl Form {
         }
     }
 
-    /// Sets the class of each word.
-    pub(crate) fn classify(self, platform: Platform, words: &[u8], classes: &mut [u8]) {
+    /// Words, for kernels that look at their classes.
+    pub(crate) const fn words(self, bytes: &[u8]) -> Words<'_> {
         let (shift, mask) = self.class_bits();
-        if mask == 0 {
-            classes.fill(0);
-            return;
-        }
-        platform.run(
-            #[inline(always)]
-            || {
-                // In numbers of the width of a word, so that a vector holds as many as can be.
-                macro_rules! classify {
-                    ($number:ty) => {
-                        for (class, word) in classes.iter_mut().zip(words.as_chunks().0) {
-                            *class = (<$number>::from_le_bytes(*word) >> shift) as u8 & mask;
-                        }
-                    };
-                }
-                match self.bytes {
-                    1 => classify!(u8),
-                    2 => classify!(u16),
-                    4 => classify!(u32),
-                    _ => classify!(u64),
-                }
-            },
-        );
+        Words { bytes, word_bytes: self.bytes, shift, mask }
     }
 
     /// The place of a word in the order of values: that of floats is the order of the numbers, -0 right before +0.

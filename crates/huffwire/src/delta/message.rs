@@ -103,8 +103,12 @@ pub(crate) fn encode(
 
     let size = block_bytes(dtype);
     let share = Share::new(workers.size(), size, new.len());
-    let batches =
-        base.chunks(size).zip(new.chunks(size)).map(|(base, new)| (base, new, table.take(1)));
+    // What a thread takes next, if all are equally fast.
+    let ahead = |number: usize| {
+        [base, new].map(|all| all.chunks(size).nth(number + share.threads).unwrap_or_default())
+    };
+    let blocks = base.chunks(size).zip(new.chunks(size)).enumerate();
+    let batches = blocks.map(|(number, block)| (block, ahead(number), table.take(1)));
     let room = delta_block_bound(dtype, size.min(new.len()), block_log2);
     let length = in_order(
         workers,
@@ -113,10 +117,10 @@ pub(crate) fn encode(
         room,
         buffers,
         body,
-        |worker, (base, new, mut table), _, out| {
+        |worker, ((base, new), ahead, mut table), _, out| {
             let mut block = std::mem::take(&mut worker.block);
             block.clear();
-            let encoded = worker.encode(encoding, base, new, &mut block);
+            let encoded = worker.encode(encoding, (base, new), ahead, &mut block);
             let length = block.len();
             if encoded.is_ok() {
                 table.fill(0, &block);

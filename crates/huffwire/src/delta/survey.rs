@@ -6,7 +6,7 @@ use super::changes;
 use super::form::{Form, by_width, word};
 use super::hashing::{Hashes, PairHasher};
 use super::sparse::TILE;
-use crate::kernels::deltas::LINE;
+use crate::kernels::deltas::{self, LINE};
 use crate::kernels::platform::Platform;
 
 /// In blocks of at least so many words only the first ones of each tile are in the sample, one in [`ONE_IN`].
@@ -122,7 +122,8 @@ impl Survey {
             let words = (tile.len() / form.bytes()).min(TILE / self.sampled_one_in);
             let start = self.sample.len();
             self.sample.resize(start + words, 0);
-            form.classify(platform, &tile[..words * form.bytes()], &mut self.sample[start..]);
+            let words = form.words(&tile[..words * form.bytes()]);
+            deltas::classify(platform, words, &mut self.sample[start..]);
         }
         self.sampled_tiles = number + 1;
     }

@@ -12,6 +12,30 @@ pub(crate) const LINE: usize = 64;
 /// Sums of groups that are compared with a time at once.
 pub(crate) const AT_ONCE: usize = 32;
 
+/// Words, and where the class of each lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Bytes of a word: 1, 2, 4 or 8.
+    pub(crate) word_bytes: usize,
+    /// The class of a word is what is left under the mask, once the word was shifted so far. Under the mask are only bits
+    /// that the word had.
+    pub(crate) shift: u32,
+    pub(crate) mask: u8,
+}
+
+impl Words<'_> {
+    /// How many there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.bytes.len() / self.word_bytes
+    }
+
+    /// These words from a number on.
+    pub(crate) fn from(&self, number: usize) -> Self {
+        Self { bytes: &self.bytes[number * self.word_bytes..], ..*self }
+    }
+}
+
 /// How far each class moves a clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Ticks {
@@ -66,6 +90,15 @@ impl Falling {
 pub(crate) struct TicksOf<'a> {
     pub(crate) low: &'a mut [u8],
     pub(crate) high: &'a mut [u8],
+}
+
+impl TicksOf<'_> {
+    /// Those of the first words, and those of the others.
+    pub(crate) fn split_at(self, words: usize) -> [Self; 2] {
+        let (low, low_of_others) = self.low.split_at_mut(words);
+        let (high, high_of_others) = self.high.split_at_mut(words);
+        [Self { low, high }, Self { low: low_of_others, high: high_of_others }]
+    }
 }
 
 /// Ticks of the words of a group: their low bytes, and their high ones.
@@ -160,23 +193,31 @@ impl<const B: usize> Job for Compare<'_, B> {
     }
 }
 
-/// Looks up the ticks of words, which are given by their classes, and adds them up. `sums` gets, for each group of words,
-/// the ticks of all groups up to it. There is a sum for each group, the last one of which may be partial. `of_words` gets
-/// the ticks of each word, where they are wanted.
-pub(crate) fn sum_ticks(
+/// Sets the class of each word.
+pub(crate) fn classify(platform: Platform, words: Words<'_>, classes: &mut [u8]) {
+    debug_assert_eq!(words.count(), classes.len());
+    on!(platform, kernels => kernels.classify(words, classes));
+}
+
+/// Sets the class of each word, looks up the ticks of these classes, and adds them up. `sums` gets, for each group of
+/// words, the ticks of all groups up to it. There is a sum for each group, the last one of which may be partial.
+/// `of_words` gets the ticks of each word, where they are wanted.
+pub(crate) fn set_clock(
     platform: Platform,
-    classes: &[u8],
+    words: Words<'_>,
+    classes: &mut [u8],
     ticks: &Ticks,
     of_words: Option<TicksOf<'_>>,
     sums: &mut [u32],
 ) {
+    debug_assert_eq!(words.count(), classes.len());
     debug_assert_eq!(sums.len(), classes.len().div_ceil(GROUP));
     debug_assert!(
         of_words
             .as_ref()
             .is_none_or(|ticks| { [ticks.low.len(), ticks.high.len()] == [classes.len(); 2] })
     );
-    on!(platform, kernels => kernels.sum_ticks(classes, ticks, of_words, sums));
+    on!(platform, kernels => kernels.set_clock(words, classes, ticks, of_words, sums));
 }
 
 /// Fetches these bytes, where the platform can.
@@ -223,6 +264,34 @@ mod tests {
         }
 
         #[test]
+        fn all_platforms_classify_alike(
+            bytes in prop::collection::vec(any::<u8>(), 0..2000),
+            (width, shift) in (0u32..4).prop_flat_map(|log2| (Just(log2), 0..8u32 << log2)),
+            mask: u8,
+        ) {
+            let word_bytes = 1 << width;
+            let bytes = &bytes[..bytes.len() / word_bytes * word_bytes];
+            let mask = mask & (u64::MAX >> (64 - 8 * word_bytes) >> shift) as u8;
+            let words = Words { bytes, word_bytes, shift, mask };
+            let expected: Vec<u8> = bytes
+                .chunks(word_bytes)
+                .map(|word| {
+                    let number = word.iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+                    (number >> shift) as u8 & mask
+                })
+                .collect();
+            let ticks = Ticks::new([1; 256]);
+            for platform in Platform::available() {
+                let mut found = vec![7; expected.len()];
+                classify(platform, words, &mut found);
+                prop_assert_eq!(&found, &expected, "{}", platform);
+                let mut sums = vec![0; expected.len().div_ceil(GROUP)];
+                set_clock(platform, words, &mut found, &ticks, None, &mut sums);
+                prop_assert_eq!(&found, &expected, "{}", platform);
+            }
+        }
+
+        #[test]
         fn all_platforms_add_up_the_same_ticks(
             classes in prop::collection::vec(any::<u8>(), 0..700),
             seed: u16,
@@ -243,13 +312,15 @@ mod tests {
             let expected: Vec<u32> = groups.collect();
             let ticks_of = |class: &u8| ticks.all[usize::from(*class)];
             for platform in Platform::available() {
+                let words = Words { bytes: &classes, word_bytes: 1, shift: 0, mask: 0xff };
+                let mut found_classes = vec![7; classes.len()];
                 let mut sums = vec![7; expected.len()];
                 let (mut low, mut high) = (vec![7; classes.len()], vec![7; classes.len()]);
                 let of_words = Some(TicksOf { low: &mut low, high: &mut high });
-                sum_ticks(platform, &classes, &ticks, of_words, &mut sums);
+                set_clock(platform, words, &mut found_classes, &ticks, of_words, &mut sums);
                 prop_assert_eq!(&sums, &expected, "{}", platform);
                 let mut alone = vec![7; expected.len()];
-                sum_ticks(platform, &classes, &ticks, None, &mut alone);
+                set_clock(platform, words, &mut found_classes, &ticks, None, &mut alone);
                 prop_assert_eq!(&alone, &expected, "{}", platform);
                 let found = low.iter().zip(&high).map(|(low, high)| u16::from_le_bytes([*low, *high]));
                 prop_assert!(found.eq(classes.iter().map(ticks_of)), "{}", platform);
@@ -274,7 +345,8 @@ mod tests {
             };
             let classes = &classes[..classes.len() / GROUP * GROUP];
             let mut sums = vec![0; classes.len() / GROUP];
-            sum_ticks(Platform::Portable, classes, &ticks, None, &mut sums);
+            let words = Words { bytes: classes, word_bytes: 1, shift: 0, mask: 0xff };
+            set_clock(Platform::Portable, words, &mut vec![0; classes.len()], &ticks, None, &mut sums);
             let places: Vec<u16> = (0..classes.len() as u16)
                 .filter(|place| usize::from(*place).wrapping_mul(0x9e37_79b1) >> 7 & 63 < 64usize.div_ceil(every))
                 .collect();

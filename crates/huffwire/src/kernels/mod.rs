@@ -164,6 +164,26 @@ pub(crate) trait Kernels: Copy + Debug {
         portable::deltas::differing::<B>(base, new)
     }
 
+    fn classify(self, words: deltas::Words<'_>, classes: &mut [u8]) {
+        self.run(
+            #[inline(always)]
+            || portable::deltas::classify(words, classes),
+        );
+    }
+
+    fn set_clock(
+        self,
+        words: deltas::Words<'_>,
+        classes: &mut [u8],
+        ticks: &deltas::Ticks,
+        of_words: Option<deltas::TicksOf<'_>>,
+        sums: &mut [u32],
+    ) {
+        self.classify(words, classes);
+        self.sum_ticks(classes, ticks, of_words, sums);
+    }
+
+    /// What [`Kernels::set_clock`] does once the classes are set.
     fn sum_ticks(
         self,
         classes: &[u8],

@@ -5,7 +5,7 @@ use std::array;
 use super::super::form::{Form, by_width, set_word, word};
 use super::super::header::{BlockHeader, BlockKind, WHAT};
 use super::clock::{self, AT_LIMIT, LIMIT, longer, time};
-use super::magnitude::{self, Row as Magnitudes};
+use super::magnitude::{self, Row as Magnitudes, take_low_bits};
 use super::model::{Model, Tables};
 use super::rans::{Decoder, Interval};
 use super::tile::{self, Timetable};
@@ -212,11 +212,19 @@ fn take_changes<const N: usize>(
     let magnitudes: [_; N] = array::from_fn(|number| {
         search.magnitudes_of(chains[number].tile.clock.classes[words[number].place])
     });
+    let symbols: [_; N] = array::from_fn(|number| magnitudes[number].symbol(&chains[number].coder));
+    let negative: [_; N] = array::from_fn(|number| {
+        magnitudes[number].take(symbols[number], &mut chains[number].coder)
+    });
+    let differences: [_; N] = array::from_fn(|number| {
+        take_low_bits(symbols[number], negative[number], &mut chains[number].coder)
+    });
     for (number, chain) in chains.iter_mut().enumerate() {
-        let (word, difference) = (words[number], magnitudes[number].pull(&mut chain.coder));
-        chain.found.push((word.place as u16, difference));
-        (chain.last, chain.group) = (chain.time + u64::from(word.end), groups[number]);
+        (chain.last, chain.group) = (chain.time + u64::from(words[number].end), groups[number]);
         chain.look();
+    }
+    for (number, chain) in chains.iter_mut().enumerate() {
+        chain.found.push((words[number].place as u16, differences[number]));
     }
 }
 

@@ -5,9 +5,9 @@ use super::super::survey::Survey;
 use super::classes::Counts;
 use super::clock::{self, AT_LIMIT, LIMIT, LONGER, longer};
 use super::fit::fit;
-use super::magnitude::{Row, rows};
+use super::magnitude::{Row, low_bits, rows};
 use super::model::{Model, Tables};
-use super::rans::{self, Encoder, Interval};
+use super::rans::{self, Divided, Encoder, Interval};
 use super::tile::Tile;
 use super::{MAX_CHAINS, TILE};
 use crate::kernels::deltas::{self, Chances, GROUP, Spots};
@@ -22,7 +22,7 @@ const FOUR_CHAINS: usize = 1 << 12;
 #[derive(Debug)]
 pub(in super::super) struct SparseScratch {
     counts: Counts,
-    chains: [Vec<Interval>; MAX_CHAINS],
+    chains: [Intervals; MAX_CHAINS],
     encoders: [Encoder; MAX_CHAINS],
     tile: Box<Tile>,
     changes: TileChanges,
@@ -32,7 +32,7 @@ impl SparseScratch {
     pub(in super::super) fn new() -> Self {
         Self {
             counts: Counts::new(),
-            chains: [const { Vec::new() }; MAX_CHAINS],
+            chains: [const { Intervals::new() }; MAX_CHAINS],
             encoders: [const { Encoder::new() }; MAX_CHAINS],
             tile: Box::new(Tile::new()),
             changes: TileChanges::default(),
@@ -41,10 +41,12 @@ impl SparseScratch {
 }
 
 /// Appends the payload of a sparse block, given what the survey of it found. Returns whether its levels are sent.
+/// `ahead` may be fetched meanwhile.
 pub(in super::super) fn encode(
     platform: Platform,
     form: Form,
     base: &[u8],
+    ahead: [&[u8]; 2],
     survey: &Survey,
     scratch: &mut SparseScratch,
     out: &mut Vec<u8>,
@@ -58,16 +60,19 @@ pub(in super::super) fn encode(
         TWO_CHAINS..FOUR_CHAINS => 1,
         _ => 2,
     };
-    let chains = &mut chains[..1 << chains_log2];
+    let count = 1 << chains_log2;
     let tables = &model.tables();
     let listing = Listing { platform, form, tables, rows: rows(form.bytes()) };
-    listing.list(base, survey, (tile, changes), chains);
-    out.push(chains_log2);
-    let encoders = &mut encoders[..chains.len()];
+    let encoders = &mut encoders[..count];
     platform.run(
         #[inline(always)]
-        || rans::encode(chains, encoders),
+        || {
+            let ahead = Ahead { platform, rest: ahead, at_once: TILE * form.bytes() / 4 };
+            listing.list(base, ahead, survey, (tile, changes), &mut chains[..count]);
+            rans::encode(&chains.each_ref().map(Intervals::listed)[..count], encoders);
+        },
     );
+    out.push(chains_log2);
     for encoder in &*encoders {
         put_varint(out, encoder.words().len() as u64);
     }
@@ -76,6 +81,53 @@ pub(in super::super) fn encode(
         out.extend(encoder.words().iter().rev().flat_map(|word| word.to_le_bytes()));
     }
     matches!(model, Model::Sent { .. })
+}
+
+/// The intervals of a chain.
+#[derive(Debug)]
+struct Intervals {
+    /// Of those behind the ones that count nothing is known.
+    all: Vec<Divided>,
+    count: usize,
+}
+
+/// Most intervals of a change: one for the time, one for the symbol, and four for the bits of its magnitude.
+const MOST_INTERVALS: usize = 6;
+
+impl Intervals {
+    const fn new() -> Self {
+        Self { all: Vec::new(), count: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    fn listed(&self) -> &[Divided] {
+        &self.all[..self.count]
+    }
+
+    /// Makes room for so many changes.
+    fn reserve(&mut self, changes: usize) {
+        let needed = self.count + MOST_INTERVALS * changes;
+        if needed > self.all.len() {
+            let nothing = Divided::new(Interval { start: 0, size: 1, bits: 0 });
+            self.all.resize(needed.next_power_of_two(), nothing);
+        }
+    }
+
+    /// Appends an interval, for which there is room.
+    #[inline(always)]
+    fn put(&mut self, divided: Divided) {
+        self.all[self.count] = divided;
+        self.count += 1;
+    }
+
+    /// Appends the interval of a time.
+    fn push_time(&mut self, start: u32, size: u32) {
+        self.reserve(1);
+        self.put(Divided::wide(Interval { start, size, bits: clock::BITS }));
+    }
 }
 
 /// A chain on its way through its tiles.
@@ -90,9 +142,9 @@ struct Clock {
 impl Clock {
     /// Lets time pass until less than [`LIMIT`] is left to `time`.
     #[inline(always)]
-    fn escape(&mut self, time: u64, intervals: &mut Vec<Interval>) {
+    fn escape(&mut self, time: u64, intervals: &mut Intervals) {
         while time - self.last >= LIMIT {
-            intervals.push(Interval { start: 0, size: AT_LIMIT, bits: clock::BITS });
+            intervals.push_time(0, AT_LIMIT);
             self.last += LIMIT;
         }
     }
@@ -111,6 +163,7 @@ struct TileChanges {
 
 impl TileChanges {
     /// Looks up the changes, `first` being the number of the first word of the tile.
+    #[inline(always)]
     fn set(&mut self, tile: &Tile, indices: &[u32], first: usize) {
         let Self { places, groups, before, chances } = self;
         places.clear();
@@ -121,6 +174,25 @@ impl TileChanges {
         before.clear();
         before.extend(numbers().map(|group| tile.group_start(group)));
         chances.resize(places.len(), [0; 2]);
+    }
+}
+
+/// What is looked at after the block. It is fetched while the block is listed, which leaves the memory idle: a little
+/// at once, since the processor waits for the memory when it has asked for too much.
+#[derive(Debug)]
+struct Ahead<'a> {
+    platform: Platform,
+    rest: [&'a [u8]; 2],
+    at_once: usize,
+}
+
+impl Ahead<'_> {
+    fn fetch(&mut self) {
+        for rest in &mut self.rest {
+            let (next, behind) = rest.split_at(self.at_once.min(rest.len()));
+            deltas::fetch(self.platform, next);
+            *rest = behind;
+        }
     }
 }
 
@@ -135,47 +207,54 @@ struct Listing<'a> {
 
 impl Listing<'_> {
     /// Lists the intervals of all chains.
+    #[inline(always)]
     fn list(
         self,
         base: &[u8],
+        mut ahead: Ahead<'_>,
         survey: &Survey,
         (tile, changes): (&mut Tile, &mut TileChanges),
-        chains: &mut [Vec<Interval>],
+        chains: &mut [Intervals],
     ) {
         let mut clocks = [Clock::default(); MAX_CHAINS];
-        chains.iter_mut().for_each(Vec::clear);
+        chains.iter_mut().for_each(Intervals::clear);
         let tile_bytes = TILE * self.form.bytes();
         let tiles = base.chunks(tile_bytes);
         for (number, (words, range)) in tiles.zip(survey.tiles()).enumerate() {
             let chain = number & (chains.len() - 1);
             let (clock, intervals) = (&mut clocks[chain], &mut chains[chain]);
+            ahead.fetch();
             tile.set(self.platform, self.form, self.tables, words);
+            ahead.fetch();
             if let Some(next) = base.chunks(tile_bytes).nth(number + 1) {
                 deltas::fetch(self.platform, next);
             }
             changes.set(tile, &survey.indices[range.clone()], number * TILE);
+            ahead.fetch();
             let differences = (&survey.classes[range.clone()], &survey.differences[range]);
             if !self.list_tile(tile, changes, differences, clock, intervals) {
                 self.list_far(tile, changes, differences, clock, intervals);
             }
+            ahead.fetch();
             clock.time += u64::from(tile.total);
         }
         for (clock, intervals) in clocks.iter_mut().zip(chains) {
             clock.escape(clock.time, intervals);
             let size = longer(clock.time - clock.last);
-            intervals.push(Interval { start: 0, size, bits: clock::BITS });
+            intervals.push_time(0, size);
         }
     }
 
     /// Lists the intervals of a tile in which no change is far from the one before it. Returns `false`, and lists nothing
     /// of the tile, if there is one that is.
+    #[inline(always)]
     fn list_tile(
         self,
         tile: &Tile,
         changes: &mut TileChanges,
         (classes, differences): (&[u8], &[i64]),
         clock: &mut Clock,
-        intervals: &mut Vec<Interval>,
+        intervals: &mut Intervals,
     ) -> bool {
         let Some(last) = changes.places.last().copied() else { return true };
         clock.escape(clock.time, intervals);
@@ -189,11 +268,12 @@ impl Listing<'_> {
             return false;
         }
         let changes = chances.iter().zip(classes).zip(differences);
-        intervals.reserve(2 * chances.len());
+        intervals.reserve(chances.len());
         for ((chances, class), difference) in changes {
             let [high, low] = *chances;
-            intervals.push(Interval { start: low, size: high - low, bits: clock::BITS });
-            self.push_difference(*class, *difference, intervals);
+            let time = Interval { start: low, size: high - low, bits: clock::BITS };
+            intervals.put(Divided::wide(time));
+            self.put_difference(*class, *difference, intervals);
         }
         clock.last = clock.time + u64::from(tile.start_and_end(ticks, usize::from(last)).1);
         true
@@ -206,7 +286,7 @@ impl Listing<'_> {
         changes: &TileChanges,
         (classes, differences): (&[u8], &[i64]),
         clock: &mut Clock,
-        intervals: &mut Vec<Interval>,
+        intervals: &mut Intervals,
     ) {
         let changes = changes.places.iter().zip(classes).zip(differences);
         for ((place, class), difference) in changes {
@@ -215,15 +295,20 @@ impl Listing<'_> {
             clock.escape(start, intervals);
             let low = longer((end - clock.last).min(LIMIT));
             let size = longer(start - clock.last) - low;
-            intervals.push(Interval { start: low, size, bits: clock::BITS });
-            self.push_difference(*class, *difference, intervals);
+            intervals.push_time(low, size);
+            intervals.reserve(1);
+            self.put_difference(*class, *difference, intervals);
             clock.last = end;
         }
     }
 
     #[inline(always)]
-    fn push_difference(self, class: u8, difference: i64, intervals: &mut Vec<Interval>) {
+    fn put_difference(self, class: u8, difference: i64, intervals: &mut Intervals) {
         let level = self.tables.magnitudes[usize::from(class)];
-        self.rows[usize::from(level)].push(difference, intervals);
+        let (symbol, bits) = self.rows[usize::from(level)].divided(difference);
+        intervals.put(symbol);
+        if bits > 0 {
+            low_bits(difference, bits).for_each(|piece| intervals.put(piece));
+        }
     }
 }

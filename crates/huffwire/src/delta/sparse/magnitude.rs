@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::model::LEVELS;
-use super::rans::Interval;
+use super::rans::{Decoder, Divided, Interval};
 use super::tables::{FIRST_ROW, ROWS};
 
 /// Bits of the probabilities of symbols, and of the sign above them.
@@ -24,6 +24,8 @@ pub(super) const COST_BITS: u32 = 8;
 pub(super) struct Row {
     /// Where the interval of each symbol begins; behind the last one `2^14`.
     starts: [u16; SYMBOLS + 1],
+    /// The interval of each symbol, for the encoder: that of positive differences.
+    divided: [Divided; SYMBOLS],
     /// The information of each symbol, in 1/256 bits.
     pub(super) costs: [u16; SYMBOLS],
 }
@@ -62,61 +64,76 @@ impl Row {
             *size += (1 << BITS) - sum;
         }
         let (mut starts, mut costs) = ([1 << BITS; SYMBOLS + 1], [0; SYMBOLS]);
+        let mut divided = [Divided::new(Interval { start: 0, size: 1, bits: WITH_SIGN }); SYMBOLS];
         let mut start = 0;
         for (symbol, size) in sizes[..symbols].iter().enumerate() {
+            let interval = Interval { start: start.into(), size: (*size).into(), bits: WITH_SIGN };
             starts[symbol] = start;
+            divided[symbol] = Divided::new(interval);
             costs[symbol] = cost(*size);
             start += size;
         }
-        Self { starts, costs }
+        Self { starts, divided, costs }
     }
 
-    /// Appends the intervals of a difference.
+    /// The interval of the symbol of a difference, and how many low bits of its magnitude are coded apart.
     #[inline(always)]
-    pub(super) fn push(&self, difference: i64, intervals: &mut Vec<Interval>) {
+    pub(super) fn divided(&self, difference: i64) -> (Divided, u32) {
         let (symbol, low) = symbol(difference);
-        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
-        let sign = u32::from(difference < 0) << BITS;
-        intervals.push(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
-        let (mut above, mut left) = (difference.unsigned_abs() - 1, low);
-        while left > 0 {
-            let bits = left.min(PIECE);
-            let start = (above & ((1 << bits) - 1)) as u32;
-            intervals.push(Interval { start, size: 1, bits });
-            (above, left) = (above >> bits, left - bits);
-        }
+        (self.divided[symbol].moved(u32::from(difference < 0) << BITS), low)
     }
 
-    /// Takes a difference off a chain.
+    /// The symbol that is next in a chain.
     #[inline(always)]
-    pub(super) fn pull(&self, chain: &mut super::rans::Decoder<'_>) -> i64 {
-        let number = chain.peek(WITH_SIGN);
-        let slot = (number & ((1 << BITS) - 1)) as u16;
+    pub(super) fn symbol(&self, chain: &Decoder<'_>) -> usize {
+        let slot = chain.peek(BITS) as u16;
         // Nearly all symbols are among the first ones, among which the processor has nothing to guess.
         let first = self.starts[1..].first_chunk::<4>().copied().unwrap_or_default();
         let mut symbol: usize = first.map(|start| usize::from(start <= slot)).iter().sum();
         while symbol >= first.len() && self.starts[symbol + 1] <= slot {
             symbol += 1;
         }
-        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
-        let sign = number & 1 << BITS;
-        chain.take(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
-        let mut above = symbol as u64;
-        if symbol >= 4 {
-            let low = 1 + (symbol as u32 - 4) / 2;
-            let (mut bits, mut got) = (0, 0);
-            while got < low {
-                let piece = (low - got).min(PIECE);
-                let start = chain.peek(piece);
-                chain.take(Interval { start, size: 1, bits: piece });
-                bits |= u64::from(start) << got;
-                got += piece;
-            }
-            above = (2 | above & 1) << low | bits;
-        }
-        let magnitude = above.wrapping_add(1) as i64;
-        if sign == 0 { magnitude } else { magnitude.wrapping_neg() }
+        symbol
     }
+
+    /// Takes this symbol off a chain. Returns whether the difference is negative.
+    #[inline(always)]
+    pub(super) fn take(&self, symbol: usize, chain: &mut Decoder<'_>) -> bool {
+        let [start, end] = [self.starts[symbol], self.starts[symbol + 1]].map(u32::from);
+        let sign = chain.peek(WITH_SIGN) & 1 << BITS;
+        chain.take(Interval { start: sign + start, size: end - start, bits: WITH_SIGN });
+        sign != 0
+    }
+}
+
+/// Takes the low bits of the magnitude with this symbol off a chain. Returns the difference.
+#[inline(always)]
+pub(super) fn take_low_bits(symbol: usize, negative: bool, chain: &mut Decoder<'_>) -> i64 {
+    let mut above = symbol as u64;
+    if symbol >= 4 {
+        let low = 1 + (symbol as u32 - 4) / 2;
+        let (mut bits, mut got) = (0, 0);
+        while got < low {
+            let piece = (low - got).min(PIECE);
+            let start = chain.peek(piece);
+            chain.take(Interval { start, size: 1, bits: piece });
+            bits |= u64::from(start) << got;
+            got += piece;
+        }
+        above = (2 | above & 1) << low | bits;
+    }
+    let magnitude = above.wrapping_add(1) as i64;
+    if negative { magnitude.wrapping_neg() } else { magnitude }
+}
+
+/// The intervals of so many low bits of the magnitude of a difference.
+pub(super) fn low_bits(difference: i64, bits: u32) -> impl Iterator<Item = Divided> {
+    let above = difference.unsigned_abs() - 1;
+    (0..bits).step_by(PIECE as usize).map(move |from| {
+        let bits = (bits - from).min(PIECE);
+        let start = (above >> from & ((1 << bits) - 1)) as u32;
+        Divided::new(Interval { start, size: 1, bits })
+    })
 }
 
 /// The rows of all levels, for words of so many bytes.
@@ -165,7 +182,7 @@ fn cost(size: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::sparse::rans::{self, Decoder};
+    use crate::delta::sparse::rans;
     use proptest::prelude::*;
 
     #[test]
@@ -236,15 +253,19 @@ mod tests {
             let mut intervals = Vec::new();
             for &(difference, level) in &differences {
                 prop_assert!(symbol(difference).0 < symbols(word_bytes));
-                rows[level].push(difference, &mut intervals);
+                let (symbol, low) = rows[level].divided(difference);
+                intervals.push(symbol);
+                intervals.extend(low_bits(difference, low));
             }
             let mut encoders = [rans::Encoder::new()];
-            rans::encode(&[intervals], &mut encoders);
+            rans::encode(&[&intervals], &mut encoders);
             let words = encoders[0].words().iter();
             let words: Vec<[u8; 4]> = words.rev().map(|word| word.to_le_bytes()).collect();
             let mut chain = Decoder::new(encoders[0].state, &words).unwrap();
             for &(difference, level) in &differences {
-                prop_assert_eq!(rows[level].pull(&mut chain), difference);
+                let symbol = rows[level].symbol(&chain);
+                let negative = rows[level].take(symbol, &mut chain);
+                prop_assert_eq!(take_low_bits(symbol, negative, &mut chain), difference);
             }
             prop_assert!(chain.finish().is_ok());
         }

@@ -20,6 +20,52 @@ pub(super) struct Interval {
     pub(super) bits: u32,
 }
 
+/// Interval with what it takes to divide by its size without a division.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Divided {
+    interval: Interval,
+    /// `2^64` divided by the size, or a little less.
+    reciprocal: u64,
+}
+
+impl Divided {
+    /// Any interval.
+    pub(super) const fn new(interval: Interval) -> Self {
+        Self { interval, reciprocal: u64::MAX / interval.size as u64 }
+    }
+
+    /// An interval of at least 14 bits, faster: its quotients have less than 50 bits, for which floats are exact enough.
+    #[inline(always)]
+    pub(super) fn wide(interval: Interval) -> Self {
+        debug_assert!(interval.bits >= 14);
+        const BELOW: f64 = (u64::MAX << 12) as f64;
+        let bits = (BELOW / f64::from(interval.size)).to_bits();
+        // The number as an integer, by shifts: there are vectors of these on all processors.
+        let reciprocal = (bits << 11 | 1 << 63) >> (1023 + 63 - (bits >> 52));
+        Self { interval, reciprocal }
+    }
+
+    /// The same interval, further up.
+    #[inline(always)]
+    pub(super) const fn moved(mut self, up: u32) -> Self {
+        self.interval.start += up;
+        self
+    }
+
+    /// The state behind this one, which has room for the interval.
+    #[inline(always)]
+    fn put_on(self, state: u64) -> u64 {
+        let Interval { start, size, bits } = self.interval;
+        let size = u64::from(size);
+        // The reciprocal may be too small, and the quotient by one.
+        let quotient = ((u128::from(state) * u128::from(self.reciprocal)) >> 64) as u64;
+        let one_more = state - quotient * size >= size;
+        // The quotient goes up by `bits`, and the rest stays below it.
+        let spread = (1 << bits) - size;
+        state + u64::from(start) + quotient * spread + if one_more { spread } else { 0 }
+    }
+}
+
 /// Encoder of a chain.
 #[derive(Debug)]
 pub(super) struct Encoder {
@@ -42,7 +88,7 @@ impl Encoder {
 
 /// Encodes the intervals of each chain, the last one first.
 #[inline(always)]
-pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
+pub(super) fn encode(chains: &[&[Divided]], encoders: &mut [Encoder]) {
     let (fours, others) = chains.as_chunks::<4>();
     let (encoders_of_fours, encoders_of_others) = encoders.as_chunks_mut::<4>();
     for (chains, encoders) in fours.iter().zip(encoders_of_fours) {
@@ -53,27 +99,26 @@ pub(super) fn encode(chains: &[Vec<Interval>], encoders: &mut [Encoder]) {
     }
 }
 
-/// Encodes some chains, which take turns: while one waits for its division, the others have theirs to do.
+/// Encodes some chains, which take turns: while one waits for its products, the others have theirs to do.
 #[inline(always)]
-fn encode_together<const N: usize>(chains: &[Vec<Interval>; N], encoders: &mut [Encoder; N]) {
+fn encode_together<const N: usize>(chains: &[&[Divided]; N], encoders: &mut [Encoder; N]) {
     for (chain, encoder) in chains.iter().zip(&mut *encoders) {
         // An interval makes one word at most.
         encoder.words.resize(encoder.words.len().max(chain.len()), 0);
         (encoder.state, encoder.count) = (START, 0);
     }
-    let shortest = chains.iter().map(Vec::len).min().unwrap_or(0);
-    let mut chains = chains.each_ref().map(|chain| chain.split_at(shortest));
+    let shortest = chains.iter().map(|chain| chain.len()).min().unwrap_or(0);
+    let mut chains = chains.map(|chain| chain.split_at(shortest));
     let mut states = [START; N];
     let mut counts = [0; N];
     let mut words = encoders.each_mut().map(|encoder| &mut encoder.words[..]);
-    let mut put = |chain: usize, Interval { start, size, bits }: Interval| {
-        let (state, size) = (states[chain], u64::from(size));
+    let mut put = |chain: usize, divided: Divided| {
+        let (state, Interval { size, bits, .. }) = (states[chain], divided.interval);
         // The word is written and counted if it is due, so that the processor has nothing to guess.
         words[chain][counts[chain]] = state as u32;
-        let due = state >= size << (63 - bits);
+        let due = state >= u64::from(size) << (63 - bits);
         counts[chain] += usize::from(due);
-        let state = if due { state >> 32 } else { state };
-        states[chain] = ((state / size) << bits) + state % size + u64::from(start);
+        states[chain] = divided.put_on(if due { state >> 32 } else { state });
     };
     for (number, (_, rest)) in chains.iter().enumerate() {
         rest.iter().rev().for_each(|interval| put(number, *interval));
@@ -162,10 +207,14 @@ mod tests {
             // Chains of other lengths beside it change nothing.
             let some = |count: usize| intervals[..intervals.len() * count / 7].to_vec();
             let chains = [some(7), some(3), some(0), some(6), some(2), some(7)];
+            let divided = chains.clone().map(|chain| {
+                chain.into_iter().map(Divided::new).collect::<Vec<_>>()
+            });
+            let divided = divided.each_ref().map(Vec::as_slice);
             let mut encoders = [const { Encoder::new() }; 6];
             // What was encoded before leaves nothing.
             for count in [1, 5, chains.len()] {
-                encode(&chains[..count], &mut encoders[..count]);
+                encode(&divided[..count], &mut encoders[..count]);
             }
             for (intervals, encoder) in chains.iter().zip(encoders) {
                 let words: Vec<[u8; 4]> =
@@ -186,6 +235,26 @@ mod tests {
                         cut.take(interval);
                     }
                     prop_assert!(cut.finish().is_err());
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Compared with divisions, at the largest states and at those where a quotient begins.
+        #[test]
+        fn quotients_are_exact(bits in 1u32..=30, size: u32, state: u64, of_size in 0u64..3) {
+            let size = 1 + size % (1 << bits);
+            let interval = Interval { start: 5, size, bits };
+            let size = u64::from(size);
+            let end = size << (63 - bits);
+            let state = state % end;
+            let near = (state / size * size).saturating_sub(1) + of_size;
+            for state in [state, near.min(end - 1), end - 1] {
+                let expected = ((state / size) << bits) + state % size + 5;
+                prop_assert_eq!(Divided::new(interval).put_on(state), expected);
+                if bits >= 14 {
+                    prop_assert_eq!(Divided::wide(interval).put_on(state), expected);
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::super::form::Form;
 use super::TILE;
 use super::model::Tables;
 use crate::kernels::Kernels;
-use crate::kernels::deltas::{AT_ONCE, GROUP, GroupTicks, InGroup, Ticks, TicksOf, sum_ticks};
+use crate::kernels::deltas::{AT_ONCE, GROUP, GroupTicks, InGroup, Ticks, TicksOf, set_clock};
 use crate::kernels::platform::Platform;
 
 /// Clock of a tile.
@@ -41,10 +41,9 @@ impl Tile {
     ) {
         let words = base.len() / form.bytes();
         let classes = &mut self.classes[..words];
-        form.classify(platform, base, classes);
         let groups = words.div_ceil(GROUP);
         let (ends, behind) = self.starts[1..].split_at_mut(groups);
-        sum_ticks(platform, classes, &tables.ticks, of_words, ends);
+        set_clock(platform, form.words(base), classes, &tables.ticks, of_words, ends);
         self.total = ends.last().copied().unwrap_or(0);
         behind[..AT_ONCE].fill(u32::MAX);
     }

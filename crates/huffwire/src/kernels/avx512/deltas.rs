@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 use super::isa::{load, load_some, store, store_some, store_u32};
 use crate::kernels::deltas::{
     AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf, WINDOW,
+    Words,
 };
 use crate::kernels::portable;
 
@@ -97,10 +98,50 @@ impl Window {
     }
 }
 
+/// The classes of 64 words of `B` bytes.
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn classes_of<const B: usize>(lines: &[[u8; LINE]; B], words: Words<'_>) -> __m512i {
+    let shift = _mm_cvtsi32_si128(words.shift as i32);
+    let shifted = match lines.as_slice() {
+        [all] => _mm512_srl_epi16(load(all), shift),
+        [first, second] => {
+            let [first, second] = [first, second].map(|line| _mm512_srl_epi16(load(line), shift));
+            // Every other byte.
+            let numbers = std::array::from_fn(|number| 2 * number as u8);
+            _mm512_permutex2var_epi8(first, load(&numbers), second)
+        }
+        all => {
+            let mut classes = [0; 64];
+            portable::deltas::classify(Words { bytes: all.as_flattened(), ..words }, &mut classes);
+            load(&classes)
+        }
+    };
+    _mm512_and_si512(shifted, _mm512_set1_epi8(words.mask as i8))
+}
+
 /// Looks up the ticks of 64 words at a time, adds them up within eights, and then over the vector.
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-pub(super) fn sum_ticks(
-    classes: &[u8],
+pub(super) fn set_clock(
+    words: Words<'_>,
+    classes: &mut [u8],
+    ticks: &Ticks,
+    of_words: Option<TicksOf<'_>>,
+    sums: &mut [u32],
+) {
+    match words.word_bytes {
+        1 => set_clock_of::<1>(words, classes, ticks, of_words, sums),
+        2 => set_clock_of::<2>(words, classes, ticks, of_words, sums),
+        4 => set_clock_of::<4>(words, classes, ticks, of_words, sums),
+        _ => set_clock_of::<8>(words, classes, ticks, of_words, sums),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
+fn set_clock_of<const B: usize>(
+    words: Words<'_>,
+    classes: &mut [u8],
     ticks: &Ticks,
     of_words: Option<TicksOf<'_>>,
     sums: &mut [u32],
@@ -108,49 +149,58 @@ pub(super) fn sum_ticks(
     match ticks.window {
         Some(start) => {
             let window = Window::new(ticks, start);
-            sum_looked_up(classes, ticks, of_words, sums, |classes| window.look_up(classes));
+            let look_up = |classes| window.look_up(classes);
+            sum_looked_up::<B>(words, classes, (ticks, look_up), of_words, sums);
         }
         None => {
             let tables = Tables::new(ticks);
-            sum_looked_up(classes, ticks, of_words, sums, |classes| tables.look_up(classes));
+            let look_up = |classes| tables.look_up(classes);
+            sum_looked_up::<B>(words, classes, (ticks, look_up), of_words, sums);
         }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512vbmi,avx512vbmi2,avx512vl,bmi2,popcnt")]
-fn sum_looked_up(
-    classes: &[u8],
-    ticks: &Ticks,
+fn sum_looked_up<const B: usize>(
+    words: Words<'_>,
+    classes: &mut [u8],
+    (ticks, look_up): (&Ticks, impl Fn(__m512i) -> [__m512i; 2]),
     of_words: Option<TicksOf<'_>>,
     sums: &mut [u32],
-    look_up: impl Fn(__m512i) -> [__m512i; 2],
 ) {
-    let (vectors, rest) = classes.as_chunks::<64>();
+    let vectors = words.bytes.as_chunks().0.as_chunks::<B>().0;
+    let rest = words.from(64 * vectors.len());
     let (places, rest_of_places) = sums.split_at_mut(vectors.len() * (64 / GROUP));
-    let all = vectors.iter().zip(places.as_chunks_mut::<8>().0);
+    let (classes, rest_of_classes) = classes.as_chunks_mut::<64>();
+    let all = vectors.iter().zip(classes).zip(places.as_chunks_mut::<8>().0);
     let mut before = _mm512_setzero_si512();
     let rest_of_words = match of_words {
-        Some(TicksOf { low, high }) => {
-            let (low, rest_of_low) = low.as_chunks_mut::<64>();
-            let (high, rest_of_high) = high.as_chunks_mut::<64>();
-            for (((class, place), low), high) in all.zip(low).zip(high) {
-                let bytes = look_up(load(class));
+        Some(of_words) => {
+            let [TicksOf { low, high }, rest_of_words] = of_words.split_at(64 * vectors.len());
+            let (low, high) = (low.as_chunks_mut().0, high.as_chunks_mut().0);
+            for ((((lines, classes), place), low), high) in all.zip(low).zip(high) {
+                let found = classes_of(lines, words);
+                store(classes, found);
+                let bytes = look_up(found);
                 store(low, bytes[0]);
                 store(high, bytes[1]);
                 before = add_vector(bytes, before, place);
             }
-            Some(TicksOf { low: rest_of_low, high: rest_of_high })
+            Some(rest_of_words)
         }
         None => {
-            for (class, place) in all {
-                before = add_vector(look_up(load(class)), before, place);
+            for ((lines, classes), place) in all {
+                let found = classes_of(lines, words);
+                store(classes, found);
+                before = add_vector(look_up(found), before, place);
             }
             None
         }
     };
     let sum = places.last().copied().unwrap_or(0);
-    portable::deltas::add_ticks(sum, rest, ticks, rest_of_words, rest_of_places);
+    portable::deltas::classify(rest, rest_of_classes);
+    portable::deltas::add_ticks(sum, rest_of_classes, ticks, rest_of_words, rest_of_places);
 }
 
 /// Adds the ticks of 64 words, given by their low bytes and their high ones, to those before them, which are in all lanes.

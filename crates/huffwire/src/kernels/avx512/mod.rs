@@ -14,7 +14,9 @@ mod sums;
 pub use isa::Avx512;
 
 use super::Kernels;
-use super::deltas::{AT_ONCE, Chances, Falling, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf};
+use super::deltas::{
+    AT_ONCE, Chances, Falling, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf, Words,
+};
 use super::lanes::{CARRIED_BYTES, Join, Reading, SlotMap};
 #[cfg(feature = "gradient")]
 use super::layers::{Items, ItemsMut};
@@ -122,15 +124,16 @@ impl Kernels for Avx512 {
         unsafe { deltas::differing::<B>(base, new) }
     }
 
-    fn sum_ticks(
+    fn set_clock(
         self,
-        classes: &[u8],
+        words: Words<'_>,
+        classes: &mut [u8],
         ticks: &Ticks,
         of_words: Option<TicksOf<'_>>,
         sums: &mut [u32],
     ) {
         // SAFETY: `self` is the proof that the processor has the instructions.
-        unsafe { deltas::sum_ticks(classes, ticks, of_words, sums) }
+        unsafe { deltas::set_clock(words, classes, ticks, of_words, sums) }
     }
 
     fn time_changes(

@@ -1,7 +1,7 @@
 //! Kernels of deltas in safe Rust.
 
 use crate::kernels::deltas::{
-    AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf,
+    AT_ONCE, Chances, Falling, GROUP, GroupTicks, InGroup, LINE, Spots, Ticks, TicksOf, Words,
 };
 
 #[inline(always)]
@@ -14,6 +14,29 @@ pub(crate) fn differing<const B: usize>(base: &[u8; LINE], new: &[u8; LINE]) -> 
     }
     let words = base.as_chunks::<B>().0.iter().zip(new.as_chunks::<B>().0);
     words.rev().fold(0, |bits, (a, b)| bits << 1 | u64::from(a != b))
+}
+
+#[inline(always)]
+pub(crate) fn classify(words: Words<'_>, classes: &mut [u8]) {
+    let Words { bytes, word_bytes, shift, mask } = words;
+    if mask == 0 {
+        classes.fill(0);
+        return;
+    }
+    // In numbers of the width of a word, so that a vector holds as many as can be.
+    macro_rules! classify {
+        ($number:ty) => {
+            for (class, word) in classes.iter_mut().zip(bytes.as_chunks().0) {
+                *class = (<$number>::from_le_bytes(*word) >> shift) as u8 & mask;
+            }
+        };
+    }
+    match word_bytes {
+        1 => classify!(u8),
+        2 => classify!(u16),
+        4 => classify!(u32),
+        _ => classify!(u64),
+    }
 }
 
 #[inline(always)]
