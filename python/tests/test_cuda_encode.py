@@ -206,8 +206,9 @@ class Block(NamedTuple):
         return self.mode | self.base << 8 | APART * (self.zeros > 0)
 
 
-def blocks_of(message: bytes, unit: int) -> list[Block]:
-    """The blocks of a message with the built-in books."""
+def blocks_of(message: bytes, unit: int, codebooks: huffwire.Codebooks = CODEBOOKS) -> list[Block]:
+    """The blocks of a message."""
+    books = codebooks.books
     units = int.from_bytes(message[8:12], "little")
     in_block = (1 << (message[3] & 31)) // unit
     count = -(-units // in_block)
@@ -221,8 +222,8 @@ def blocks_of(message: bytes, unit: int) -> list[Block]:
             mode, *fields = fields
         base, *fields = fields
         zeros = 0
-        centred = mode < 192 and layout and CODEBOOKS.books[mode].alphabet == "centred"
-        if centred and "zero" in CODEBOOKS.books[mode].lengths:
+        centred = mode < 192 and layout and books[mode].alphabet == "centred"
+        if centred and "zero" in books[mode].lengths:
             # Of a varint the first byte tells whether there are any.
             zeros = fields[0] if single else int.from_bytes(bytes(fields[:4]), "little")
         blocks.append(Block(layout, mode, base if centred else 0, zeros, length))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 
 import huffwire
 import numpy as np
 import pytest
 from huffwire.cuda import _decode, _encode
 from huffwire.cuda._types import BY_NUMBER, TYPES
-from test_cuda_decode import VECTORS, is_tensor, message_vectors
-from test_cuda_encode import CODEBOOKS, CPU_BLOCK, Encoder, data, run_with_address_sanitizer
+from test_cuda_decode import ROOT, VECTORS, decode, is_tensor, message_vectors
+from test_cuda_encode import CODEBOOKS, CPU_BLOCK, Encoder, blocks_of, data, run_with_address_sanitizer
+
+GOLDEN = ROOT / "crates" / "huffwire" / "tests" / "golden" / "v1"
 
 # Types for which the built-in set has no book that a kernel of its own takes.
 NAMES = [name for name in TYPES if not _encode.has_own_kernel(name)]
@@ -114,15 +117,7 @@ def test_the_bytes_are_those_of_the_encoder_for_processors(name: str, kind: str)
 
 def books_of(message: bytes, unit: int) -> list[int]:
     """The book of plane 0 of each block, as a choice."""
-    units, in_block = int.from_bytes(message[8:12], "little"), (1 << (message[3] & 31)) // unit
-    count = -(-units // in_block)
-    at, choices = 16 + 8 * count, []
-    for i in range(count):
-        layout, mode = message[at : at + 2]
-        mode = message[at + 2] if layout and mode == 0xFB else mode
-        choices.append(mode if layout and mode < 192 else 2**32 - 1)
-        at += int.from_bytes(message[16 + 4 * i : 20 + 4 * i], "little")
-    return choices
+    return [block.choice for block in blocks_of(message, unit)]
 
 
 @pytest.mark.parametrize("kind", ["few", "geometric", "wide", "stripes", "constant", "noise", "rare"])
@@ -302,6 +297,34 @@ def test_elements_of_the_vectors_of_the_format() -> None:
         message = encoder.encode(source, kind.number, kind.unit, **options)
         decoded = huffwire.decode(message, codebooks=encoder.codebooks, context=options["context"])
         assert decoded == source, vector["name"]
+
+
+def golden_messages() -> list[Path]:
+    """Those of tensors, not of deltas and quantized values."""
+    return [path for path in sorted(GOLDEN.glob("*.message")) if path.read_bytes()[3] >> 5 not in (1, 2)]
+
+
+def test_golden_messages() -> None:
+    """Kernels decode all of them, and encode all that the fast level still makes, with the same choices: the same bytes."""
+    small = huffwire.Codebooks.load(GOLDEN / "small.codebooks")
+    contexts = {"context-0": 0, "context-7": 7, "context-max": 2**64 - 1}
+    made_again = set()
+    for path in golden_messages():
+        message = path.read_bytes()
+        kind, context = BY_NUMBER[message[2]], contexts.get(path.stem.partition("-")[2])
+        own = small if message[4:8] == bytes.fromhex(small.id)[:4] else CODEBOOKS
+        source = huffwire.decode(message, codebooks=own, context=context)
+        units = len(source) // kind.unit
+        assert decode(message, kind.name, units, sets=[own], context=context) == source, path.name
+        options = {"block_size": 1 << (message[3] & 31), "checksums": bool(message[1] & 1), "context": context}
+        if huffwire.encode(source, kind.name, codebooks=own, **options) != message:
+            continue
+        choices = [block.choice for block in blocks_of(message, kind.unit, own)] or None
+        again = Encoder(codebooks=own).encode(source, kind.number, kind.unit, choices=choices, **options)
+        assert again == message, path.name
+        made_again.add(kind.name)
+    assert len(golden_messages()) > 50
+    assert made_again >= {"bf16", "f16", "f32", "e4m3", "e5m2", "e8m0", "e2m1", "i8", "u8", "e3m2", "e2m3-packed", "word16", "i32", "f64"}
 
 
 def encode_some(encoder: Encoder, guard: int = 512) -> None:
