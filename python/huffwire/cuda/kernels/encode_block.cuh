@@ -7,7 +7,8 @@
 //
 // lie such that the header ends at byte HEADER_END: its size is known beforehand, and so are those of the raw planes,
 // for which exact zeros are counted if the book sets them apart. Lanes carry the end of the raw planes, and their
-// states overwrite it. Blocks of few units have no states, and their escapes follow the stream at once. `encode_message.cuh` puts the blocks together.
+// states overwrite it. Blocks of few units have no states, and their escapes follow the stream at once.
+// `encode_message.cuh` puts the blocks together.
 #pragma once
 #include "encode_choose.cuh"
 #include "encode_single.cuh"
