@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import io
+import json
 import operator
 import subprocess
 import sys
@@ -803,6 +804,19 @@ def test_modules_and_tables_are_loaded_once() -> None:
         kept = _torch_device._gpus[0]._tables
         assert len(kept) == _torch_device._KEPT_TABLES and first not in kept.values()
         assert library.loaded == 1
+
+
+def test_sets_of_the_same_books_have_tables_of_their_own() -> None:
+    """Ids tell books and their numbers only, tables also tell what the books are bound to."""
+    one = huffwire.calibrate({"a": normal(500)}, name="one").codebooks
+    content = json.loads(one.to_json())
+    content["bindings"] = content["bindings"][:1]
+    other = huffwire.Codebooks.from_json(json.dumps(content))
+    assert one.id == other.id and tables([one]) != tables([other])
+    with machine():
+        device = _torch_device.device_for(torch.device("cuda"))
+        for codebooks in (one, other):
+            assert device.read(_torch_device.tables_for(device, [codebooks])) == tables([codebooks])
 
 
 def test_memory_of_a_device() -> None:

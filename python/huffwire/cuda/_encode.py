@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from huffwire import _huffwire
@@ -58,14 +58,12 @@ class _Coder(NamedTuple):
 
     kernel: str
     warps: int
-    is_aligned: bool
-    """Whether elements must lie at multiples of their size."""
 
 
-_ANY = _Coder("any", _ANY_WARPS, is_aligned=False)
+_ANY = _Coder("any", _ANY_WARPS)
 # By the types that elements are coded as. They need a book of the set for plane 0.
 _CODERS = {
-    name: _Coder(kernel, _ENCODE_WARPS, is_aligned=True)
+    name: _Coder(kernel, _ENCODE_WARPS)
     for name, kernel in (
         ("bf16", "bf16"),
         ("f16", "f16"),
@@ -96,7 +94,7 @@ def default_block_size(bytes: int, dtype: int) -> int:
     at least 16 KiB for units of up to 2 bytes, else 32 KiB.
     """
     kind = _type(dtype)
-    if kind.coded_as in _CODERS and kind.coded_as != "u8":
+    if has_own_kernel(kind.name):
         smallest = max(_SMALLEST_BLOCK, _FEWEST_UNITS * kind.unit)
     else:
         smallest = 16 * _KIB if kind.unit <= 2 else _LARGEST_BLOCK
@@ -206,7 +204,7 @@ class _Message(NamedTuple):
         if source.size != units * unit:
             raise MismatchError(f"{source.size} bytes for {units} units of {unit} bytes")
         coder = _coder(codebooks, kind.coded_as)
-        if coder.is_aligned and source.address % unit:
+        if coder is not _ANY and source.address % unit:
             raise UnsupportedError(
                 f"elements of {unit} bytes at the address {source.address:#x}, which is no multiple of {unit}: "
                 "copy the tensor before it is encoded"
@@ -317,6 +315,7 @@ def _type(dtype: int) -> ElementType:
         raise UnsupportedError(f"no element type has the number {dtype}") from None
 
 
+@lru_cache(maxsize=256)
 def _coder(codebooks: Codebooks, coded_as: str) -> _Coder:
     """The kernel for a type: its own if there is one, and the set has books for it."""
     coder = _CODERS.get(coded_as)

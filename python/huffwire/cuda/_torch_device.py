@@ -154,7 +154,7 @@ class _Gpu:
         with self._driver.current(self._context):
             self._module = self._driver.load(cubin)
         self._functions: dict[str, Function] = {}
-        self._tables: OrderedDict[tuple[str, ...], Span] = OrderedDict()
+        self._tables: OrderedDict[tuple[Codebooks, ...], Span] = OrderedDict()
         self._lock = threading.Lock()
 
     @staticmethod
@@ -180,7 +180,8 @@ class _Gpu:
 
     def tables(self, device: TorchDevice, sets: Sequence[Codebooks]) -> Span:
         """The tables of codebook sets, for all streams."""
-        key = tuple(one.id for one in sets)
+        # Not by their ids: two sets of the same books may bind them to other planes.
+        key = tuple(sets)
         with self._lock:
             span = self._tables.get(key)
             if span is None:

@@ -134,14 +134,11 @@ struct Price {
 };
 INLINE Price price_of(const PlaneView& plane, u32 book, bool has_escape, u32 limit, u32 bits, u32 escapes,
                       u32 carried) {
-  const u32 code_bits = bits - ESCAPED_BITS * escapes;
-  if (is_single(plane)) {
-    const u32 stream = (code_bits + 7) / 8;
-    const u32 header = 1 + book + varint_bytes(stream) + (has_escape ? varint_bytes(escapes) : 0);
-    return Price{header, header + stream + escapes};
-  }
-  const u32 header = 1 + book + 4 + 4 * has_escape, states = limit > 8 ? 256 : 192;
-  return Price{header, header + states + code_bits / 8 + escapes - carried};
+  const bool single = is_single(plane);
+  const u32 code_bits = bits - ESCAPED_BITS * escapes, stream = single ? (code_bits + 7) / 8 : code_bits / 8;
+  const u32 states = single ? 0 : (limit > 8 ? 256 : 192) - carried;
+  const u32 header = 1 + book + number_bytes(single, stream) + (has_escape ? number_bytes(single, escapes) : 0);
+  return Price{header, header + states + stream + escapes};
 }
 
 template <class Codes> INLINE u32 bits_by(const u8* codes, u32 width, const u32* counts) {
@@ -337,13 +334,8 @@ INLINE void write_plane_header(const BookSet& set, const PlanePlan& plan, const 
     out.byte(plan.symbol_or_book);
   }
   const bool has_escape = is_made ? made.escape != 0 : set.books[plan.symbol_or_book].has_escape;
-  if (single) {
-    out.varint(plan.stream);
-    if (has_escape) out.varint(plan.escapes);
-  } else {
-    out.word(plan.stream);
-    if (has_escape) out.word(plan.escapes);
-  }
+  out.number(single, plan.stream);
+  if (has_escape) out.number(single, plan.escapes);
 }
 
 // Whether no bit is set that the layout does not have.

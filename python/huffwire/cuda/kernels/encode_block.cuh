@@ -72,11 +72,14 @@ struct HeaderWriter {
   u8* at;
   __device__ __forceinline__ void byte(u32 x) { *at++ = (u8)x; }
   __device__ __forceinline__ void word(u32 x) { store_le32(at, x); at += 4; }
-  __device__ __forceinline__ void varint(u32 x) {
+  // A number in the header of a plane: as a varint if it is a single stream.
+  __device__ __forceinline__ void number(bool single, u32 x) {
+    if (!single) return word(x);
     for (; x > 127; x >>= 7) byte(x | 128);
     byte(x);
   }
 };
+INLINE u32 number_bytes(bool single, u32 x) { return single ? varint_bytes(x) : 4; }
 
 constexpr u32 MODE_SINGLE = 0xfbu, MODE_SINGLE_EMBEDDED = 0xfcu;
 constexpr u32 MODE_EMBEDDED = 0xfdu, MODE_CONSTANT = 0xfeu, MODE_RAW = 0xffu;
@@ -140,24 +143,54 @@ INLINE Coded write_uncoded(const typename T::Unit* in, u32 units, const Form& fo
   });
 }
 
+// Bytes of a block's header if its plane 0 is coded.
+template <class T>
+INLINE u32 header_of_coded(const Form& form, const ChosenBook& book, bool single, u32 zeros, u32 stream, u32 escapes) {
+  u32 size = 2 + single + T::CENTRED + number_bytes(single, stream);
+  if (book.has_zero) size += number_bytes(single, zeros);
+  if (book.has_escape) size += number_bytes(single, escapes);
+  return size + with_layout<T>(form.one_sign, [&](auto layout) {
+    return header_of_raw<decltype(layout)>(form.constant, 1);
+  });
+}
+
+// Writes the header of such a block, whose payload is there. Verbatim where it would have `limit` bytes or more.
+template <class T>
+INLINE Coded finish_coded(const typename T::Unit* in, const Form& form, const ChosenBook& book, bool single, u32 zeros,
+                          const CodedPlane& coded, u32 limit, const Workplace& work) {
+  const u32 header = header_of_coded<T>(form, book, single, zeros, coded.stream, coded.escapes);
+  const u32 length = header + coded.end - HEADER_END;
+  if (!coded.fits || length >= limit) return Coded{limit, VERBATIM};
+  if ((threadIdx.x & 31) == 0) {
+    HeaderWriter out = {work.slot + HEADER_END - header};
+    with_layout<T>(form.one_sign, [&](auto layout) {
+      typedef decltype(layout) Layout;
+      out.byte(Layout::NUMBER);
+      if (single) out.byte(MODE_SINGLE);
+      out.byte(book.number);
+      if (T::CENTRED) out.byte(book.base);
+      if (book.has_zero) out.number(single, zeros);
+      out.number(single, coded.stream);
+      if (book.has_escape) out.number(single, coded.escapes);
+      write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
+    });
+  }
+  return Coded{length, HEADER_END - header};
+}
+
 // A block whose plane 0 is coded in lanes. Verbatim where that would have `limit` bytes or more.
 template <class T, class Codes>
 INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form, const ChosenBook& book, u32 limit,
                          const Workplace& work) {
-  const Coded too_long = {limit, VERBATIM};
-  const u32 lane = threadIdx.x & 31;
-  u8* slot = work.slot;
   const u32 zeros = T::CENTRED && book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
   RawPlanes planes;
   planes.constant = form.constant;
-  u32 header = 6 + T::CENTRED + 4 * book.has_zero + 4 * book.has_escape, raw_end = 0;
+  u32 raw_end = 0;
   with_layout<T>(form.one_sign, [&](auto layout) {
-    typedef decltype(layout) Layout;
-    header += header_of_raw<Layout>(form.constant, 1);
-    raw_end = place_raw<Layout, 1>(planes, slot, units - zeros);
+    raw_end = place_raw<decltype(layout), 1>(planes, work.slot, units - zeros);
   });
   const u32 uncoded = raw_end - at_most(CARRIED_BYTES, raw_end - HEADER_END) + Codes::STATES_BYTES - HEADER_END;
-  if (header + uncoded >= limit) return too_long;
+  if (header_of_coded<T>(form, book, false, zeros, 0, 0) + uncoded >= limit) return Coded{limit, VERBATIM};
 
   // Groups in front of this one are split while they are coded. All others must be before the lanes begin, since lanes
   // carry the end of the planes: no plane has the bits of more than 1024 units in CARRIED_BYTES bytes.
@@ -182,23 +215,7 @@ INLINE Coded write_coded(const typename T::Unit* in, u32 units, const Form& form
     return zeros ? code_units<T, Codes, true>(in, units, coding, lanes, stream, nothing)
                  : code_units<T, Codes, false>(in, units, coding, lanes, stream, split);
   });
-  if (!coded.fits) return too_long;
-  const u32 length = header + coded.end - HEADER_END;
-  if (length >= limit) return too_long;
-  if (lane == 0) {
-    HeaderWriter out = {slot + HEADER_END - header};
-    with_layout<T>(form.one_sign, [&](auto layout) {
-      typedef decltype(layout) Layout;
-      out.byte(Layout::NUMBER);
-      out.byte(book.number);
-      if (T::CENTRED) out.byte(book.base);
-      if (book.has_zero) out.word(zeros);
-      out.word(coded.stream);
-      if (book.has_escape) out.word(coded.escapes);
-      write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
-    });
-  }
-  return Coded{length, HEADER_END - header};
+  return finish_coded<T>(in, form, book, false, zeros, coded, limit, work);
 }
 
 // A block of few units whose plane 0 is coded. As `write_coded`.
@@ -208,39 +225,21 @@ INLINE Coded write_single(const typename T::Unit* in, u32 units, const Form& for
   const u32 zeros = T::CENTRED && book.zeros_apart ? uniform(count_zeros<T>(in, units)) : 0;
   RawPlanes planes;
   planes.constant = form.constant;
-  u32 header = 3 + T::CENTRED + (book.has_zero ? varint_bytes(zeros) : 0), raw_end = 0;
+  u32 raw_end = 0;
   with_layout<T>(form.one_sign, [&](auto layout) {
     typedef decltype(layout) Layout;
-    header += header_of_raw<Layout>(form.constant, 1);
     raw_end = place_raw<Layout, 1>(planes, work.slot, units - zeros);
     split_from_group<T, Layout, 1>(in, 0, units, zeros != 0, planes, work.buffer);
   });
   make_table<T, Codes>(book, work.table);
   __syncwarp();
   const Coding coding = {work.table, book.has_zero ? load_16((const u16*)book.codes + 63) : 0};
-  const u32 uncoded = header + raw_end - HEADER_END, most = limit > uncoded ? limit - uncoded : 0;
+  const u32 uncoded = raw_end - HEADER_END, most = limit > uncoded ? limit - uncoded : 0;
   const CodedPlane coded = code_single(work, raw_end, units, most, [&](u32 number) {
     return zeros ? step_of<T, Codes, true>(in, units, coding, number)
                  : step_of<T, Codes, false>(in, units, coding, number);
   });
-  header += varint_bytes(coded.stream) + (book.has_escape ? varint_bytes(coded.escapes) : 0);
-  const u32 length = header + coded.end - HEADER_END;
-  if (!coded.fits || length >= limit) return Coded{limit, VERBATIM};
-  if ((threadIdx.x & 31) == 0) {
-    HeaderWriter out = {work.slot + HEADER_END - header};
-    with_layout<T>(form.one_sign, [&](auto layout) {
-      typedef decltype(layout) Layout;
-      out.byte(Layout::NUMBER);
-      out.byte(MODE_SINGLE);
-      out.byte(book.number);
-      if (T::CENTRED) out.byte(book.base);
-      if (book.has_zero) out.varint(zeros);
-      out.varint(coded.stream);
-      if (book.has_escape) out.varint(coded.escapes);
-      write_header_of_raw<Layout>(out, form.constant, 1, load_unit(in));
-    });
-  }
-  return Coded{length, HEADER_END - header};
+  return finish_coded<T>(in, form, book, true, zeros, coded, limit, work);
 }
 
 // The same, by the codes that the book has.
